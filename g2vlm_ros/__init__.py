@@ -1,0 +1,1 @@
+"""The ROS 2 perception node around the model; imports no torch."""

@@ -1,0 +1,96 @@
+"""Installs the node and its packages; `training/` and `export/` under unmistakable names.
+
+Everything static stands in pyproject.toml's place here, because colcon's ament_python build
+reads setup.py and setup.cfg only.
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.develop import develop
+
+NAME = "g2vlm_ros"
+HERE = Path(__file__).parent
+RENAMED = {"g2vlm_training": "training", "g2vlm_export": "export"}
+
+
+class DevelopRenamed(develop):
+    """`develop` that also makes the renamed packages importable.
+
+    `colcon build --symlink-install` runs it in a build folder that mirrors the sources by
+    symbolic links under their names on disk; a link per renamed package stands beside them.
+    """
+
+    def run(self) -> None:
+        """Install as `develop` does, then link `g2vlm_training` and `g2vlm_export`."""
+        super().run()
+        here = Path.cwd()
+        if not (here / "setup.py").is_symlink():
+            return  # run in the sources themselves: leave no links there
+        for package, folder in RENAMED.items():
+            link = here / package
+            if (here / folder).is_dir() and not link.is_symlink():
+                link.symlink_to(folder)
+
+
+def renamed_packages(package: str, folder: str) -> list[str]:
+    """Names of a renamed package and of the packages inside it; none where it is absent."""
+    if not (HERE / folder / "__init__.py").is_file():
+        return []
+    return [package] + [f"{package}.{inner}" for inner in find_packages(str(HERE / folder))]
+
+
+def files_in(folder: str) -> list[str]:
+    """Files directly in a folder, as setup wants them: relative to this file."""
+    return sorted(
+        path.relative_to(HERE).as_posix()
+        for path in (HERE / folder).glob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    )
+
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Geometry grounded vision language model as a ROS 2 perception node",
+    license="Apache-2.0",
+    author="G2VLM ROS maintainers",
+    author_email="maintainers@g2vlm-ros.example",
+    maintainer="G2VLM ROS maintainers",
+    maintainer_email="maintainers@g2vlm-ros.example",
+    python_requires=">=3.10",
+    packages=[
+        *find_packages(include=["g2vlm_model*", "g2vlm_ros*"]),
+        *(name for item in RENAMED.items() for name in renamed_packages(*item)),
+    ],
+    package_dir=RENAMED,
+    package_data={
+        "g2vlm_model": ["py.typed", "weights/*/*"],
+        "g2vlm_ros": ["py.typed", "templates/*"],
+        "g2vlm_training": ["py.typed", "configs/*"],
+        "g2vlm_export": ["py.typed"],
+    },
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/launch", files_in("launch")),
+    ],
+    cmdclass={"develop": DevelopRenamed},
+    zip_safe=False,
+    install_requires=["numpy>=1.24", "safetensors>=0.4.5", "tokenizers>=0.20", "torch>=2.10"],
+    extras_require={
+        "ros": ["opencv-python-headless>=4.6,<5", "rosbags>=0.11", "evo>=1.31", "tqdm", "pyyaml"],
+        "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"],
+        "train": ["pyyaml", "scipy", "tqdm", "pillow"],
+        "test": ["pytest"],
+        "dev": ["pytest", "ruff", "mypy"],
+    },
+    entry_points={
+        "console_scripts": ["node = g2vlm_ros.node:main", "g2vlm = g2vlm_model.cli:main"],
+        "g2vlm.commands": [
+            "replay = g2vlm_ros.replay:main",
+            "train = g2vlm_training.cli:main",
+            "dataset = g2vlm_training.dataset_cli:main",
+        ],
+    },
+)

@@ -1,0 +1,47 @@
+"""What several tests share: one way to wait, the data folder, free ROS domains."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+REPO = Path(__file__).resolve().parents[1]
+
+T = TypeVar("T")
+
+
+def wait_for(
+    predicate: Callable[[], T],
+    timeout_s: float,
+    *,
+    interval_s: float = 0.02,
+    what: str = "the condition",
+) -> T:
+    """Poll until `predicate` returns something true, and return that.
+
+    Args:
+        predicate: Asked again and again; may itself spin an executor for a moment.
+        timeout_s: Wall seconds after which waiting fails.
+        interval_s: Pause between two questions.
+        what: Named in the failure.
+
+    Raises:
+        AssertionError: It did not come true in time; the text holds the last value.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come true in {timeout_s} s; last: {value!r}")
+        time.sleep(interval_s)
+
+
+def shared_data() -> Path | None:
+    """Folder of the data that the project does not ship, or None where it is missing."""
+    folder = Path(os.environ.get("G2VLM_SHARED_DATA", REPO.parent / "shared" / "data"))
+    return folder if folder.is_dir() else None
