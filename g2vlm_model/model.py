@@ -1,0 +1,250 @@
+"""The whole model: encoders, mixture of transformers, geometry heads, and its passes.
+
+Every pass appends its keys and values to a cache and moves the cache's rotary position on;
+a sequence (reconstruct, chat, training) is nothing but an order of passes:
+
+    cache = KeyValueCache(model.config, capacity)
+    model.prefill_text(system_ids_BT, cache)                       # text, causal
+    tokens_BNPD = model.encode_geometry(pixels_BN3HW)
+    hidden = model.geometry_pass(tokens_BNPD, grid_hw, cache=cache)  # all frames, both experts
+    geometry = model.decode_geometry(hidden.hidden_BNPD, grid_hw)
+    tokens_BNSD = model.encode_semantic(rows_BNRC, grid_hw)
+    model.prefill_images(tokens_BNSD, merged_hw, cache)              # frame after frame
+    logits_BTV = model.semantic_logits(question_ids_BT, cache)       # text again
+
+Shape letters: B batch, N frames, P patches per frame, S merged semantic patches per frame,
+R rows of a frame before merging, C numbers of a row, T text tokens, D width, V vocabulary,
+H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .attention import attend_causal, attend_frame_causal
+from .cache import AttentionCache, GrowingCache
+from .config import ModelConfig, SpecialIds
+from .dinov2 import DinoV2
+from .geometry import GeometryTensors, assemble_geometry
+from .heads import GeometryHeads
+from .mot import MixtureOfTransformers
+from .qwen2_vit import Qwen2Vit
+from .sequence import FrameBlocks, MRope
+
+__all__ = ["G2VLM", "GeometryHidden"]
+
+
+@dataclass(frozen=True)
+class GeometryHidden:
+    """What the geometric pass computed.
+
+    Args:
+        hidden_BNPD: Last layer, final-normed, patch tokens only: what the heads read.
+        layers: Patch tokens (B, N, P, D) after each asked layer, not normed.
+    """
+
+    hidden_BNPD: Tensor
+    layers: dict[int, Tensor]
+
+
+class G2VLM(nn.Module):
+    """Geometry grounded vision language model (arXiv 2511.21688).
+
+    Args:
+        config: All sizes and options.
+        special_ids: Ids of the special tokens in the folder's tokenizer.
+
+    Raises:
+        ValueError: A special id outside the vocabulary.
+    """
+
+    def __init__(self, config: ModelConfig, special_ids: SpecialIds | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.special_ids = special_ids or SpecialIds()
+        for name, token_id in vars(self.special_ids).items():
+            if not 0 <= token_id < config.text.vocab_size:
+                raise ValueError(
+                    f"special id {name} is {token_id}, the vocabulary has "
+                    f"{config.text.vocab_size}; pass the ids of the model's own tokenizer"
+                )
+        self.dino = DinoV2(config)
+        self.dino_projection = nn.Linear(config.dino.hidden_size, config.text.hidden_size)
+        self.vit = Qwen2Vit(config.vit)
+        self.trunk = MixtureOfTransformers(config)
+        self.heads = GeometryHeads(config)
+        self.rope = MRope(config.text)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.trunk.embed_tokens.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the trunk's weights, and so of a cache's memory."""
+        return self.trunk.embed_tokens.weight.dtype
+
+    def encode_geometry(self, pixels_BN3HW: Tensor) -> Tensor:
+        """Turn pictures into geometric tokens.
+
+        Args:
+            pixels_BN3HW: float, normalised with the ImageNet mean and deviation; H and W
+                multiples of the patch.
+
+        Returns:
+            (B, N, P, D) float, rows of patches from the top left.
+
+        Raises:
+            ValueError: H or W is no multiple of the patch.
+        """
+        return self.dino_projection(self.dino(pixels_BN3HW))  # type: ignore[no-any-return]
+
+    def geometry_pass(
+        self,
+        tokens_BNPD: Tensor,
+        grid_hw: tuple[int, int],
+        *,
+        start_position: int | None = None,
+        cache: AttentionCache | None = None,
+        collect_layers: Sequence[int] = (),
+    ) -> GeometryHidden:
+        """Run all frames through both experts in one pass (paper section 3.1).
+
+        Each frame is [start of image][P patches][end of image]; patches take the geometric
+        expert, the two marks the semantic one. Which frames see each other is
+        `config.geometry_attention`; all see what the cache holds.
+
+        Args:
+            tokens_BNPD: From `encode_geometry`.
+            grid_hw: Rows and columns of patches, P = rows x columns.
+            start_position: Rotary position of the first mark; the cache's where None.
+            cache: Holds the prefix (may be empty) and takes this pass's keys and values.
+            collect_layers: Indices of layers whose patch tokens are wanted.
+        """
+        cache = GrowingCache() if cache is None else cache
+        start = cache.position if start_position is None else start_position
+        batch, frames = tokens_BNPD.shape[:2]
+        blocks = FrameBlocks(frames, *grid_hw)
+        rope = self.rope.frames(start, blocks, tokens_BNPD.device)
+        hidden_BNPD, layers = self.trunk.geometric_pass(
+            self._image_marks(batch, frames), tokens_BNPD, rope, cache, collect_layers
+        )
+        cache.advance(blocks.tokens, start + blocks.advance)
+        return GeometryHidden(hidden_BNPD, layers)
+
+    def decode_geometry(
+        self,
+        hidden_BNPD: Tensor,
+        grid_hw: tuple[int, int],
+        *,
+        with_global: bool = False,
+        chunk_frames: int = 0,
+    ) -> GeometryTensors:
+        """Turn the hidden states of the geometric pass into points and poses.
+
+        Args:
+            hidden_BNPD: Final-normed patch tokens.
+            grid_hw: Rows and columns of patches.
+            with_global: Also run the global-point decoder (inference has no use for it).
+            chunk_frames: Decode so many frames at a time to bound memory; 0 is all at once.
+
+        Returns:
+            float32 tensors, see `GeometryTensors`.
+        """
+        return assemble_geometry(self.heads(hidden_BNPD, grid_hw, with_global, chunk_frames))
+
+    def encode_semantic(self, rows_BNRC: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+        """Turn pictures into semantic tokens.
+
+        Args:
+            rows_BNRC: From `preprocess.semantic_rows`: normalised patches in merge order.
+            grid_hw: Rows and columns of patches before merging, R = rows x columns.
+
+        Returns:
+            (B, N, S, D) with S = R / merge^2.
+        """
+        batch, frames = rows_BNRC.shape[:2]
+        tokens_MSD: Tensor = self.vit(rows_BNRC.flatten(0, 1), grid_hw)
+        return tokens_MSD.unflatten(0, (batch, frames))
+
+    def prefill_images(
+        self,
+        tokens_BNSD: Tensor,
+        merged_hw: tuple[int, int],
+        cache: AttentionCache,
+    ) -> Tensor:
+        """Append semantic images; each sees the cache, itself and the images before it.
+
+        Args:
+            tokens_BNSD: From `encode_semantic`.
+            merged_hw: Rows and columns after merging, S = rows x columns.
+            cache: Holds the prefix and takes the new keys and values.
+
+        Returns:
+            (B, N * (S + 2), D) final-normed hidden states, marks included.
+        """
+        batch, frames = tokens_BNSD.shape[:2]
+        blocks = FrameBlocks(frames, *merged_hw)
+        marks_BN2D = self._image_marks(batch, frames)
+        x_BND = torch.cat((marks_BN2D[:, :, :1], tokens_BNSD, marks_BN2D[:, :, 1:]), dim=2)
+        start = cache.position
+        rope = self.rope.frames(start, blocks, tokens_BNSD.device).interleaved()
+
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return attend_frame_causal(q, k, v, blocks.frames, blocks.block)
+
+        hidden_BLD = self.trunk.semantic_pass(x_BND.flatten(1, 2), rope, cache, attend)
+        cache.advance(blocks.tokens, start + blocks.advance)
+        return hidden_BLD
+
+    def prefill_text(self, ids_BT: Tensor, cache: AttentionCache) -> Tensor:
+        """Append text; each token sees the cache and the text up to itself.
+
+        Shorter sequences of a batch are padded at their end: no real token sees the padding,
+        so no mask is needed (drop the padding's logits and keys).
+
+        Args:
+            ids_BT: int64 token ids.
+            cache: Holds the prefix and takes the new keys and values.
+
+        Returns:
+            (B, T, D) final-normed hidden states.
+        """
+        x_BTD = self.trunk.embed_tokens(ids_BT)
+        start, count = cache.position, ids_BT.shape[1]
+        rope = self.rope.text(start, count, x_BTD.device)
+        hidden_BTD = self.trunk.semantic_pass(x_BTD, rope, cache, attend_causal)
+        cache.advance(count, start + count)
+        return hidden_BTD
+
+    def logits(self, hidden_BTD: Tensor) -> Tensor:
+        """Return (B, T, V) next-token logits of final-normed hidden states."""
+        return self.trunk.lm_head(hidden_BTD)  # type: ignore[no-any-return]
+
+    def semantic_logits(self, ids_BT: Tensor, cache: AttentionCache) -> Tensor:
+        """Teacher-forced logits: `prefill_text` and `logits` of every position.
+
+        Args:
+            ids_BT: Question and answer, padded at the end.
+            cache: Everything before them (text prefix, geometry, semantic images).
+
+        Returns:
+            (B, T, V); position t predicts token t + 1.
+        """
+        return self.logits(self.prefill_text(ids_BT, cache))
+
+    def decode_step(self, ids_B1: Tensor, cache: AttentionCache) -> Tensor:
+        """Append one token per sequence; return (B, V) logits of the next."""
+        return self.semantic_logits(ids_B1, cache)[:, -1]
+
+    def _image_marks(self, batch: int, frames: int) -> Tensor:
+        """Return the embeddings of start and end of image, (B, N, 2, D)."""
+        special = self.special_ids
+        ids_2 = torch.tensor([special.start_of_image, special.end_of_image], device=self.device)
+        marks_2D: Tensor = self.trunk.embed_tokens(ids_2)
+        return marks_2D.expand(batch, frames, -1, -1)
