@@ -1,1 +1,1 @@
-"""Training of the model: configuration, losses, synthetic rooms; installed as `g2vlm_training`."""
+"""Training: synthetic rooms, losses, the trainer and the metrics (installed as g2vlm_training)."""
