@@ -1,0 +1,159 @@
+"""Finds and reads the camera's true poses in a bag: TF, PoseStamped or Odometry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.rosbag2 import Reader
+
+from .errors import ReplayInputError
+from .source import NS, PoseTruth
+from .transforms import TransformTree, transform_from
+
+TF = "tf2_msgs/msg/TFMessage"
+POSE_STAMPED = "geometry_msgs/msg/PoseStamped"
+ODOMETRY = "nav_msgs/msg/Odometry"
+TRUTH_WORDS = ("ground_truth", "groundtruth", "gt", "truth", "mocap", "vicon")
+Deserialize = Callable[[bytes, str], Any]
+
+
+@dataclass(frozen=True)
+class TruthTopic:
+    """Where the true poses are: topic "/tf" with its type, or a pose topic with its type."""
+
+    topic: str
+    msgtype: str
+
+
+def find_pose_truth(
+    reader: Reader, named: str, frame_id: str, deserialize: Deserialize
+) -> tuple[TruthTopic | None, list[str]]:
+    """Choose the source of true poses.
+
+    A topic that the user names wins; then TF, if a moving chain leads to the camera's frame;
+    then the only pose topic, or the only one whose name says ground truth.
+
+    Returns:
+        The choice or None, and notes for the report.
+
+    Raises:
+        ReplayInputError: The named topic does not exist or carries no poses.
+    """
+    poses = {
+        item.topic: item.msgtype
+        for item in reader.connections
+        if item.msgtype in {POSE_STAMPED, ODOMETRY} and item.msgcount
+    }
+    has_tf = any(item.msgtype == TF and item.msgcount for item in reader.connections)
+    if named:
+        if named in poses:
+            return TruthTopic(named, poses[named]), []
+        if named.lstrip("/") == "tf" and has_tf:
+            return TruthTopic("/tf", TF), []
+        known = sorted(poses) + (["/tf"] if has_tf else [])
+        raise ReplayInputError(
+            f"--truth-pose-topic {named} carries no poses in this bag; "
+            f"it has: {', '.join(known) or 'none'}"
+        )
+    if has_tf and _read_tree(reader, deserialize).moving_stamps(frame_id).size > 1:
+        return TruthTopic("/tf", TF), []
+    telling = [
+        t
+        for t in poses
+        if any(
+            w in t.lower().split("/") or f"_{w}" in t.lower() or f"{w}_" in t.lower()
+            for w in TRUTH_WORDS
+        )
+    ]
+    candidates = telling or sorted(poses)
+    if len(candidates) == 1:
+        return TruthTopic(candidates[0], poses[candidates[0]]), []
+    if candidates:
+        return None, [
+            f"Several topics carry poses ({', '.join(sorted(candidates))}); none is taken as the "
+            "ground truth. Choose one with --truth-pose-topic."
+        ]
+    return None, []
+
+
+def read_pose_truth(
+    reader: Reader, truth: TruthTopic, frame_id: str, deserialize: Deserialize
+) -> PoseTruth:
+    """Read the true poses of the camera's optical frame.
+
+    A PoseStamped is taken as the pose of the camera itself. An Odometry is about its
+    child_frame_id; a static TF chain from there to the camera is applied where the bag has one.
+    """
+    if truth.msgtype == TF:
+        tree = _read_tree(reader, deserialize)
+        stamps = tree.moving_stamps(frame_id)
+        root = tree.chain(frame_id)[-1]
+        return PoseTruth(
+            stamps,
+            tree.lookup(frame_id, stamps),
+            f"TF {root} -> {frame_id}",
+            _tolerance(stamps),
+        )
+    by_stamp: dict[int, NDArray[np.float64]] = {}
+    child = ""
+    for message in _read(reader, truth.topic, deserialize):
+        pose = message.pose.pose if truth.msgtype == ODOMETRY else message.pose
+        child = getattr(message, "child_frame_id", "").lstrip("/")
+        stamp = message.header.stamp.sec * NS + message.header.stamp.nanosec
+        by_stamp[stamp] = transform_from(pose.position, pose.orientation)
+    stamps = np.array(sorted(by_stamp), np.int64)
+    T_world_body_M44 = np.stack([by_stamp[int(stamp)] for stamp in stamps])
+    origin = f"{truth.topic} ({truth.msgtype.rsplit('/', 1)[1]})"
+    if child and child != frame_id:
+        T_body_cam = _static_between(_read_tree(reader, deserialize), child, frame_id)
+        if T_body_cam is None:
+            origin += f"; it is about {child}, and the bag says nothing of {frame_id} on it"
+        else:
+            T_world_body_M44 = T_world_body_M44 @ T_body_cam
+            origin += f" with TF {child} -> {frame_id}"
+    return PoseTruth(stamps, T_world_body_M44, origin, _tolerance(stamps))
+
+
+def _static_between(tree: TransformTree, ancestor: str, child: str) -> NDArray[np.float64] | None:
+    """T_ancestor_child where `ancestor` lies above `child`, else None."""
+    chain = tree.chain(child)
+    if ancestor not in chain:
+        return None
+    zero = np.zeros(1, np.int64)
+    T_root_child = tree.lookup(child, zero)[0]
+    if ancestor == chain[-1]:
+        return np.asarray(T_root_child)
+    return np.asarray(np.linalg.inv(tree.lookup(ancestor, zero)[0]) @ T_root_child)
+
+
+def _tolerance(stamps_ns: NDArray[np.int64]) -> int:
+    """Half of the usual distance between true poses, at least 1 ms and at most 50 ms."""
+    if len(stamps_ns) < 2:
+        return 1_000_000
+    return int(np.clip(np.median(np.diff(stamps_ns)) / 2, 1_000_000, 50_000_000))
+
+
+def _read(reader: Reader, topic: str, deserialize: Deserialize) -> Iterator[Any]:
+    connections = [item for item in reader.connections if item.topic == topic]
+    if connections:
+        for connection, _, data in reader.messages(connections=connections):
+            yield deserialize(data, connection.msgtype)
+
+
+def _read_tree(reader: Reader, deserialize: Deserialize) -> TransformTree:
+    tree = TransformTree()
+    for topic in ("/tf_static", "/tf"):
+        for message in _read(reader, topic, deserialize):
+            for item in message.transforms:
+                tree.add(
+                    item.header.frame_id,
+                    item.child_frame_id,
+                    item.header.stamp.sec * NS + item.header.stamp.nanosec,
+                    transform_from(item.transform.translation, item.transform.rotation),
+                    static=topic == "/tf_static",
+                )
+    return tree

@@ -1,0 +1,9 @@
+"""The two ways in which a replay ends early, each with its exit code."""
+
+
+class ReplayInputError(ValueError):
+    """The user's input cannot be replayed; says what, got, expected, what to do. Exit code 2."""
+
+
+class NodeFailedError(RuntimeError):
+    """The node under test died or never became active; carries the tail of its log. Exit code 3."""

@@ -1,0 +1,139 @@
+"""A recorded TF tree, looked up and interpolated in time.
+
+A transform between `parent` and `child` is T_parent_child: it maps child coordinates to parent
+coordinates (x_parent = T_parent_child @ x_child), as geometry_msgs/TransformStamped stores it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation, Slerp
+
+from .errors import ReplayInputError
+
+MAX_DEPTH = 64
+
+
+def transform_from(translation: Any, rotation: Any) -> NDArray[np.float64]:
+    """(4, 4) from a geometry_msgs Vector3 or Point and a Quaternion.
+
+    Raises:
+        ReplayInputError: The quaternion has no length or a number is not finite.
+    """
+    quaternion = np.array([rotation.x, rotation.y, rotation.z, rotation.w], np.float64)
+    position = np.array([translation.x, translation.y, translation.z], np.float64)
+    if not np.isfinite(quaternion).all() or not np.isfinite(position).all():
+        raise ReplayInputError(f"transform is not finite: {position} {quaternion}")
+    if np.linalg.norm(quaternion) < 1e-6:
+        raise ReplayInputError(f"quaternion {quaternion} has no length")
+    T = np.eye(4)
+    T[:3, :3] = Rotation.from_quat(quaternion).as_matrix()
+    T[:3, 3] = position
+    return T
+
+
+def quaternion_xyzw(R: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(4,) quaternion x y z w of a rotation (3, 3), w >= 0."""
+    quaternion = np.asarray(Rotation.from_matrix(R).as_quat(), np.float64)
+    return quaternion if quaternion[3] >= 0 else -quaternion
+
+
+class TransformTree:
+    """Collects /tf and /tf_static of a recording and answers lookups."""
+
+    def __init__(self) -> None:
+        self._parents: dict[str, str] = {}
+        self._static: dict[str, NDArray[np.float64]] = {}
+        self._moving: dict[str, dict[int, NDArray[np.float64]]] = {}
+
+    def add(
+        self,
+        parent: str,
+        child: str,
+        stamp_ns: int,
+        T_parent_child: NDArray[np.float64],
+        *,
+        static: bool,
+    ) -> None:
+        """Store one transform; names lose a leading slash.
+
+        Raises:
+            ReplayInputError: The child already has another parent.
+        """
+        parent, child = parent.lstrip("/"), child.lstrip("/")
+        known = self._parents.setdefault(child, parent)
+        if known != parent:
+            raise ReplayInputError(f"TF: {child!r} has two parents, {known!r} and {parent!r}")
+        if static:
+            self._static[child] = T_parent_child
+        else:
+            self._moving.setdefault(child, {})[stamp_ns] = T_parent_child
+
+    def chain(self, child: str) -> list[str]:
+        """Frames from `child` up to the root, `child` first; only itself where unknown.
+
+        Raises:
+            ReplayInputError: The frames form a loop.
+        """
+        frames = [child.lstrip("/")]
+        while frames[-1] in self._parents:
+            frames.append(self._parents[frames[-1]])
+            if len(frames) > MAX_DEPTH:
+                raise ReplayInputError(f"TF loops: {' -> '.join(frames[:8])} ...")
+        return frames
+
+    def moving_stamps(self, child: str) -> NDArray[np.int64]:
+        """Stamps (M,), increasing, of the most often updated moving link above `child`."""
+        links = [self._moving[frame] for frame in self.chain(child) if frame in self._moving]
+        busiest = max(links, key=len, default={})
+        return np.array(sorted(busiest), np.int64)
+
+    def lookup(self, child: str, stamps_ns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """T_root_child (M, 4, 4) at stamps; moving links are interpolated, ends are held.
+
+        Raises:
+            ReplayInputError: Nothing is known about `child`.
+        """
+        frames = self.chain(child)
+        if len(frames) == 1:
+            raise ReplayInputError(f"TF knows no parent of {child!r}")
+        T_M44 = np.tile(np.eye(4), (len(stamps_ns), 1, 1))
+        for frame in frames[:-1]:
+            T_M44 = self._link(frame, stamps_ns) @ T_M44
+        return T_M44
+
+    def _link(self, child: str, stamps_ns: NDArray[np.int64]) -> NDArray[np.float64]:
+        if child not in self._moving:
+            return np.tile(self._static[child], (len(stamps_ns), 1, 1))
+        known_ns = np.array(sorted(self._moving[child]), np.int64)
+        known_M44 = np.stack([self._moving[child][int(stamp)] for stamp in known_ns])
+        return interpolate_poses(known_ns, known_M44, stamps_ns)
+
+
+def interpolate_poses(
+    known_ns: NDArray[np.int64], known_M44: NDArray[np.float64], stamps_ns: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Poses at `stamps_ns`: linear positions, slerped rotations, the ends held.
+
+    Args:
+        known_ns: (K,) increasing.
+        known_M44: (K, 4, 4).
+        stamps_ns: (M,).
+
+    Returns:
+        (M, 4, 4) float64.
+    """
+    if len(known_ns) == 1:
+        return np.tile(known_M44[0], (len(stamps_ns), 1, 1))
+    seconds = (known_ns - known_ns[0]) / 1e9
+    wanted = np.clip((stamps_ns - known_ns[0]) / 1e9, seconds[0], seconds[-1])
+    poses = np.tile(np.eye(4), (len(stamps_ns), 1, 1))
+    poses[:, :3, :3] = Slerp(seconds, Rotation.from_matrix(known_M44[:, :3, :3]))(
+        wanted
+    ).as_matrix()
+    for axis in range(3):
+        poses[:, axis, 3] = np.interp(wanted, seconds, known_M44[:, axis, 3])
+    return poses
