@@ -135,6 +135,6 @@ def chosen_label(text: str, labels: Sequence[str]) -> str | None:
 
 
 def side_in(text: str) -> str | None:
-    """ "left" or "right" where the text names exactly one of them, else None."""
+    """The side, "left" or "right", where the text names exactly one of them, else None."""
     named = [side for side, pattern in _SIDES.items() if re.search(pattern, text, re.IGNORECASE)]
     return named[0] if len(named) == 1 else None

@@ -255,7 +255,7 @@ def _turn(words: str, geometry: GeometryPrediction) -> _Evidence | None:
 
 
 def _ratio(question: str, marked: MarkedPoints, rows: Sequence[int]) -> _Evidence | None:
-    """ "How many times farther is B than A": range of the first named over the second's."""
+    """Answers "how many times farther is B than A": range of the first named over the second."""
     if len(rows) != 2 or len({marked.frame_indices[row] for row in rows}) != 1:
         return None
     first, second = (float(marked.range[row]) for row in rows)

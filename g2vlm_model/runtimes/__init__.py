@@ -1,0 +1,98 @@
+"""Runtimes: what executes a model. `load_runtime` is the one way to get one.
+
+Importing this package imports no torch; a runtime's libraries are imported when it is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+from ..interface import SpatialRuntime
+
+__all__ = ["BACKENDS", "PROMPT_MODES", "load_runtime", "model_folder"]
+
+BACKENDS = {"torch": "g2vlm_model.runtimes.torch:create_runtime"}
+PROMPT_MODES = ("shared", "published")
+EMBEDDED = Path(__file__).resolve().parents[1] / "weights"
+
+
+def load_runtime(
+    backend: str = "torch",
+    model: str | Path = "nano",
+    device: str = "auto",
+    precision: str = "auto",
+    prompt_mode: str = "shared",
+) -> SpatialRuntime:
+    """Load a model and what executes it.
+
+    Args:
+        backend: A key of `BACKENDS`, or "package.module:function" of a runtime of your own;
+            the function is called with `model`, `device`, `precision` and `prompt_mode`.
+        model: "nano" (the embedded model) or a model folder in the published layout.
+        device: "auto" (the first CUDA device, else the CPU), "cpu", "cuda" or "cuda:N".
+        precision: "auto", "fp32", "fp16" or "bf16". What a device can do stands in one table,
+            `runtimes/torch/placement.py`.
+        prompt_mode: "shared": one geometric pass after the chat prefix serves the geometry and
+            the questions. "published": the geometry comes from the published reconstruct
+            prefix, and the first question of a scene runs a second pass after the chat prefix.
+
+    Returns:
+        A runtime whose `info` says what really runs. Where the machine lacks what was asked
+        for, `info.fallback_reason` says so, and a warning is logged.
+
+    Raises:
+        ValueError: An unknown backend, device, precision or prompt mode; a model folder whose
+            content does not fit.
+        FileNotFoundError: No such model folder, or a file of it is missing.
+        TypeError: What a third-party function returned is no runtime.
+    """
+    if prompt_mode not in PROMPT_MODES:
+        raise ValueError(f"prompt_mode is {prompt_mode!r}, expected one of {list(PROMPT_MODES)}")
+    factory = _factory(backend)
+    runtime = factory(model=model, device=device, precision=precision, prompt_mode=prompt_mode)
+    if not isinstance(runtime, SpatialRuntime):
+        raise TypeError(
+            f"backend {backend!r} returned {type(runtime).__name__}, which is no SpatialRuntime "
+            "(info, observe, ask, close)"
+        )
+    return runtime
+
+
+def model_folder(model: str | Path) -> Path:
+    """Folder of a model: an embedded name, or a path.
+
+    Raises:
+        FileNotFoundError: Neither exists.
+    """
+    embedded = EMBEDDED / str(model)
+    if isinstance(model, str) and "/" not in model and (embedded / "text_config.json").is_file():
+        return embedded
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    names = sorted(folder.parent.name for folder in EMBEDDED.glob("*/text_config.json"))
+    raise FileNotFoundError(
+        f"model {str(model)!r} is neither an embedded model ({', '.join(names) or 'none here'}) "
+        f"nor a folder; give the folder that holds text_config.json and model.safetensors"
+    )
+
+
+def _factory(backend: str) -> Callable[..., object]:
+    """The function that a backend's name stands for."""
+    target = BACKENDS.get(backend, backend)
+    module_name, colon, function_name = target.partition(":")
+    if not colon or not module_name or not function_name:
+        raise ValueError(
+            f"backend {backend!r} does not exist here; there is {', '.join(sorted(BACKENDS))}, "
+            "or a 'package.module:function' of your own"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"backend {backend!r}: cannot import {module_name}: {error}") from error
+    factory = getattr(module, function_name, None)
+    if not callable(factory):
+        raise ValueError(f"backend {backend!r}: {module_name} has no function {function_name!r}")
+    return factory  # type: ignore[no-any-return]
