@@ -1,36 +1,16 @@
 """Installs the node and its packages; `training/` and `export/` under unmistakable names.
 
-Everything static stands in pyproject.toml's place here, because colcon's ament_python build
-reads setup.py and setup.cfg only.
+colcon's ament_python build reads this file and setup.cfg; pyproject.toml holds the settings of
+the tools only.
 """
 
 from pathlib import Path
 
 from setuptools import find_packages, setup
-from setuptools.command.develop import develop
 
 NAME = "g2vlm_ros"
 HERE = Path(__file__).parent
 RENAMED = {"g2vlm_training": "training", "g2vlm_export": "export"}
-
-
-class DevelopRenamed(develop):
-    """`develop` that also makes the renamed packages importable.
-
-    `colcon build --symlink-install` runs it in a build folder that mirrors the sources by
-    symbolic links under their names on disk; a link per renamed package stands beside them.
-    """
-
-    def run(self) -> None:
-        """Install as `develop` does, then link `g2vlm_training` and `g2vlm_export`."""
-        super().run()
-        here = Path.cwd()
-        if not (here / "setup.py").is_symlink():
-            return  # run in the sources themselves: leave no links there
-        for package, folder in RENAMED.items():
-            link = here / package
-            if (here / folder).is_dir() and not link.is_symlink():
-                link.symlink_to(folder)
 
 
 def renamed_packages(package: str, folder: str) -> list[str]:
@@ -75,7 +55,6 @@ setup(
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", files_in("launch")),
     ],
-    cmdclass={"develop": DevelopRenamed},
     zip_safe=False,
     install_requires=["numpy>=1.24", "safetensors>=0.4.5", "tokenizers>=0.20", "torch>=2.10"],
     extras_require={

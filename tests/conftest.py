@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,25 +16,6 @@ os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 os.environ.setdefault("ROS_PYTHON_CHECK_FIELDS", "1")
 os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(REPO / "launch" / "fastdds_shm.xml"))
 os.environ.setdefault("OMP_NUM_THREADS", str(min(4, os.cpu_count() or 1)))
-
-
-def _import_from_sources(package: str, folder: str) -> None:
-    """Make a renamed package importable in a checkout that nothing has been installed from."""
-    init = REPO / folder / "__init__.py"
-    if importlib.util.find_spec(package) is not None or not init.is_file():
-        return
-    spec = importlib.util.spec_from_file_location(
-        package, init, submodule_search_locations=[str(init.parent)]
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[package] = module
-    spec.loader.exec_module(module)
-
-
-_import_from_sources("g2vlm_training", "training")
-_import_from_sources("g2vlm_export", "export")
 
 
 @pytest.fixture(scope="session")

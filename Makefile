@@ -1,0 +1,37 @@
+# Everything happens in .venv; scripts/setup_venv.py makes it and does again only what changed.
+PYTHON ?= python3
+PYTEST_ARGS ?=
+DEMO_OUT ?= out/demo
+IN_VENV := . .venv/env.sh &&
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help demo test setup setup-dev lint types clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup ## Replay the shipped bag through the real node; writes out/demo/report.html
+	@$(IN_VENV) g2vlm replay demo/room.mcap --questions demo/questions.json --out $(DEMO_OUT)
+	@echo "Look at $(DEMO_OUT)/report.html (pictures, clouds, trajectory, answers, numbers)."
+
+test: setup-dev ## Run the tests (PYTEST_ARGS="-m 'not slow'" leaves out the long ones)
+	@$(IN_VENV) python -m pytest $(PYTEST_ARGS)
+
+setup: ## Make or refresh .venv
+	@command -v $(PYTHON) >/dev/null || { echo "set-up: missing: python 3.10 to 3.13;" \
+	  "install with: sudo apt install python3 python3-venv python3-dev" >&2; exit 1; }
+	@$(PYTHON) scripts/setup_venv.py
+
+setup-dev: ## The same, with pytest, ruff and mypy
+	@command -v $(PYTHON) >/dev/null || $(MAKE) --no-print-directory setup
+	@$(PYTHON) scripts/setup_venv.py --dev
+
+lint: setup-dev ## Check format and style
+	@$(IN_VENV) ruff format --check . && ruff check .
+
+types: setup-dev ## Check types, strictly
+	@$(IN_VENV) scripts/types.sh
+
+clean: ## Remove .venv and everything that was built
+	rm -rf .venv build install log out .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
