@@ -134,7 +134,8 @@ def _incidence(points_NHW3: Tensor, grazing_deg: float) -> Tensor:
     lengths = normal.norm(dim=-1) * points_NHW3.norm(dim=-1)
     sine = (normal * points_NHW3).sum(-1).abs() / lengths.clamp_min(1e-20)
     limit = torch.sin(torch.deg2rad(torch.tensor(grazing_deg, device=sine.device)))
-    return (sine / limit).clamp(0.0, 1.0)
+    share: Tensor = (sine / limit).clamp(0.0, 1.0)
+    return share
 
 
 def _pairs(count: int, max_partners: int) -> list[tuple[int, int]]:
