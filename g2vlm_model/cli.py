@@ -1,0 +1,89 @@
+"""The `g2vlm` command: finds its sub-commands by entry point, so that no package imports another.
+
+A package offers a sub-command under the entry-point group `g2vlm.commands`: its name, and a
+function `main(argv: list[str]) -> int` whose module's first docstring line is the help text.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+__all__ = ["GROUP", "main"]
+
+GROUP = "g2vlm.commands"
+USAGE = "usage: g2vlm COMMAND [ARGUMENTS ...]"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a sub-command.
+
+    Args:
+        argv: Words after `g2vlm`; None takes those of the process.
+
+    Returns:
+        The sub-command's exit code; 2 where there is no such sub-command.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    commands = _commands()
+    if not words:
+        print(_overview(commands), file=sys.stderr)
+        return 2
+    if words[0] in ("-h", "--help", "help"):
+        print(_overview(commands))
+        return 0
+    name, rest = words[0], words[1:]
+    if name not in commands:
+        print(_unknown(name, commands), file=sys.stderr)
+        return 2
+    try:
+        command = commands[name].load()
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0].startswith("g2vlm_"):
+            raise  # a part of this project is broken, not absent
+        print(f"g2vlm {name} needs the Python package {error.name!r}: {error}", file=sys.stderr)
+        return 2
+    return int(command(rest) or 0)
+
+
+def _commands() -> dict[str, EntryPoint]:
+    """Sub-commands by name, in alphabetical order."""
+    found = {entry.name: entry for entry in entry_points(group=GROUP)}
+    return dict(sorted(found.items()))
+
+
+def _overview(commands: dict[str, EntryPoint]) -> str:
+    if not commands:
+        return f"{USAGE}\n\nno sub-command is installed; run `make setup` or `pip install .`"
+    width = max(map(len, commands))
+    lines = [f"  {name:<{width}}  {_summary(entry)}" for name, entry in commands.items()]
+    more = "`g2vlm COMMAND --help` explains a command."
+    return "\n".join([USAGE, "", "commands:", *lines, "", more])
+
+
+def _summary(entry: EntryPoint) -> str:
+    """First line of the docstring of the command's module, read without importing it."""
+    try:
+        spec = importlib.util.find_spec(entry.module)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        return f"(module {entry.module} is not installed)"
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    return (ast.get_docstring(tree) or "").partition("\n")[0]
+
+
+def _unknown(name: str, commands: dict[str, EntryPoint]) -> str:
+    near = difflib.get_close_matches(name, commands, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    known = ", ".join(commands) or "none installed"
+    return f"g2vlm: unknown command {name!r}{hint} (commands: {known})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
