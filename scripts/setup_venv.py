@@ -212,7 +212,7 @@ def steps(host: Host, dev: bool) -> list[Step]:
     packages = ["runtime.txt", "build.txt"]
     packages += [] if host.sourced else ["ros.txt", "build-ros.txt", "constraints.txt"]
     inside = [path.relative_to(REPO).as_posix() for path in tree(REPO / "launch")]
-    inside += [p.relative_to(REPO).as_posix() for p in sorted(REPO.glob("*/**/__init__.py"))]
+    inside += [path.relative_to(REPO).as_posix() for path in sorted(REPO.glob("*/__init__.py"))]
     static = tuple(REPO / name for name in ("setup.py", "setup.cfg", "package.xml"))
     todo = [
         Step("venv", "virtual environment", (str(host), Path(__file__)), make_venv),

@@ -1,0 +1,165 @@
+"""The arrows between the packages, and what may be loaded by importing them."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import REPO
+
+# Folder -> installed name.
+PACKAGES = {
+    "g2vlm_model": "g2vlm_model",
+    "g2vlm_ros": "g2vlm_ros",
+    "training": "g2vlm_training",
+    "export": "g2vlm_export",
+}
+# Which project modules a package may import: itself, and these (with what lies below them).
+ALLOWED = {
+    "g2vlm_model": (),
+    "g2vlm_ros": (
+        "g2vlm_interfaces",
+        "g2vlm_model.interface",
+        "g2vlm_model.measure",
+        "g2vlm_model.runtimes",
+    ),
+    "g2vlm_training": ("g2vlm_model",),
+    "g2vlm_export": ("g2vlm_model",),
+}
+# Libraries that a package must not import anywhere, not even inside a function.
+FORBIDDEN = {
+    "g2vlm_model": {"rclpy", "cv2", "sensor_msgs"},
+    "g2vlm_ros": {"torch", "torchvision", "safetensors", "tokenizers"},
+    "g2vlm_training": {"rclpy"},
+    "g2vlm_export": {"rclpy"},
+}
+# ROS packages, and others that no requirement file names because they come with ROS.
+FROM_ROS = re.compile(r"(\w+_msgs|\w+_srvs|rcl\w+|ros\w*2\w*|ament_\w+|tf2_\w+|launch\w*|\w+_interfaces)$")
+IMPORT_NAMES = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
+OPTIONAL = {"cv_bridge", "sensor_msgs_py", "tensorrt", "onnx", "onnxruntime", "onnxscript"}
+MAX_LINES = 400
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import statement: the module by its absolute name, and where it stands."""
+
+    module: str
+    place: str
+
+
+def _files(folder: str) -> list[Path]:
+    return sorted((REPO / folder).rglob("*.py"))
+
+
+def _imports(folder: str, package: str) -> Iterator[Import]:
+    for path in _files(folder):
+        inner = path.relative_to(REPO / folder).with_suffix("").parts
+        name = ".".join((package, *inner))
+        base = name.split(".") if path.name != "__init__.py" else [*name.split(".")[:-1], ""]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            place = f"{path.relative_to(REPO)}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield Import(alias.name, place)
+            elif isinstance(node, ast.ImportFrom):
+                prefix = base[: -node.level] if node.level else []
+                module = ".".join([*prefix, *([node.module] if node.module else [])])
+                for alias in node.names:
+                    yield Import(f"{module}.{alias.name}", place)
+
+
+@pytest.mark.parametrize(("folder", "package"), PACKAGES.items())
+def test_packages_import_only_along_the_arrows(folder: str, package: str) -> None:
+    allowed = (package, *ALLOWED[package])
+    project = (*PACKAGES.values(), *PACKAGES, "g2vlm_interfaces")
+    wrong = [
+        f"{item.place} imports {item.module}"
+        for item in _imports(folder, package)
+        if item.module.split(".")[0] in project
+        and not any(item.module == name or item.module.startswith(name + ".") for name in allowed)
+    ]
+    assert not wrong, f"{package} may import of the project only {allowed}:\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize(("folder", "package"), PACKAGES.items())
+def test_packages_leave_libraries_to_those_who_own_them(folder: str, package: str) -> None:
+    wrong = [
+        f"{item.place} imports {item.module}"
+        for item in _imports(folder, package)
+        if item.module.split(".")[0] in FORBIDDEN[package]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_interface_needs_numpy_only() -> None:
+    source = REPO / "g2vlm_model" / "interface.py"
+    names = {
+        (alias.name if isinstance(node, ast.Import) else node.module or "").split(".")[0]
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert names - set(sys.stdlib_module_names) == {"numpy"}
+
+
+def _loaded_by(*modules: str) -> set[str]:
+    code = f"import sys, {', '.join(modules)}; print(*(m for m in sys.modules if '.' not in m))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_importing_the_model_package_loads_no_torch() -> None:
+    light = ["g2vlm_model", "g2vlm_model.interface", "g2vlm_model.measure", "g2vlm_model.runtimes"]
+    loaded = _loaded_by(*light, "g2vlm_model.cli")
+    assert not loaded & {"torch", "onnx", "onnxruntime", "tensorrt", "tokenizers", "rclpy", "cv2"}
+
+
+def test_importing_the_node_loads_neither_torch_nor_the_replays_libraries() -> None:
+    loaded = _loaded_by("g2vlm_ros.node")
+    assert "rclpy" in loaded
+    assert not loaded & {"torch", "evo", "matplotlib", "rosbags", "scipy", "pandas", "tokenizers"}
+
+
+def test_every_library_is_in_a_requirement_file() -> None:
+    """What is imported and not pinned works only where somebody happened to install it."""
+    pinned = set()
+    for path in (REPO / "requirements").glob("*.txt"):
+        if path.name != "constraints.txt":
+            for line in path.read_text(encoding="utf-8").splitlines():
+                if line and not line.startswith("#"):
+                    name = re.split(r"[=\[;<> ]", line)[0].lower()
+                    pinned.add(IMPORT_NAMES.get(name, name).lower())
+    wrong = set()
+    for folder, package in [*PACKAGES.items(), ("benchmarks", "benchmarks"), ("tests", "tests")]:
+        for item in _imports(folder, package):
+            top = item.module.split(".")[0]
+            known = top in sys.stdlib_module_names or top.startswith(("g2vlm_", "tests"))
+            known = known or top in OPTIONAL or bool(FROM_ROS.match(top))
+            if not known and top.lower() not in pinned and top != package:
+                wrong.add(f"{item.place} imports {top}")
+    assert not wrong, "not in requirements/*.txt:\n" + "\n".join(sorted(wrong))
+
+
+def test_launch_is_no_package() -> None:
+    assert not (REPO / "launch" / "__init__.py").exists(), "it would shadow ROS's own launch"
+
+
+def test_no_file_is_long() -> None:
+    folders = [*PACKAGES, "tests", "benchmarks", "scripts", "launch"]
+    lengths = {
+        path.relative_to(REPO).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for folder in folders
+        for path in _files(folder)
+    }
+    long = {name: lines for name, lines in lengths.items() if lines > MAX_LINES}
+    assert len(lengths) > 20
+    assert not long, f"one file, one idea, at most {MAX_LINES} lines: {long}"
