@@ -1,0 +1,219 @@
+"""The project's types to ROS messages and back; the only file that knows their fields."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from geometry_msgs.msg import Point, Pose, TransformStamped
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo, PointField
+from std_msgs.msg import Header
+
+from g2vlm_interfaces.msg import SceneStatus
+from g2vlm_interfaces.msg import SpatialAnswer as AnswerMsg
+from g2vlm_model.interface import RuntimeInfo
+from g2vlm_ros.mapping import quaternion_xyzw
+from g2vlm_ros.queries import MarkRequest, QueryReply, QueryRequest
+from g2vlm_ros.status import Reason, StatusBoard
+
+__all__ = [
+    "POINT_FIELDS",
+    "answer_message",
+    "camera_info_message",
+    "diagnostics_message",
+    "hardware_id",
+    "header",
+    "nanoseconds",
+    "pose",
+    "query_request",
+    "status_message",
+    "transform",
+]
+
+NS = 1_000_000_000
+
+POINT_FIELDS = [
+    PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
+    for index, name in enumerate(("x", "y", "z", "rgb", "confidence"))
+]
+
+
+def header(stamp_ns: int, frame_id: str) -> Any:
+    """std_msgs/Header of an input's stamp."""
+    return Header(stamp=Time(sec=stamp_ns // NS, nanosec=stamp_ns % NS), frame_id=frame_id)
+
+
+def nanoseconds(stamp: Any) -> int:
+    """builtin_interfaces/Time in nanoseconds."""
+    return int(stamp.sec) * NS + int(stamp.nanosec)
+
+
+def pose(T_ref_cam: NDArray[np.float64]) -> Any:
+    """geometry_msgs/Pose of a (4, 4) transform."""
+    message = Pose()
+    message.position.x, message.position.y, message.position.z = map(float, T_ref_cam[:3, 3])
+    rotation = message.orientation
+    rotation.x, rotation.y, rotation.z, rotation.w = quaternion_xyzw(T_ref_cam[:3, :3])
+    return message
+
+
+def transform(T_parent_child: NDArray[np.float64], stamp_ns: int, parent: str, child: str) -> Any:
+    """geometry_msgs/TransformStamped of a (4, 4) transform."""
+    message = TransformStamped(header=header(stamp_ns, parent), child_frame_id=child)
+    offset, rotation = message.transform.translation, message.transform.rotation
+    offset.x, offset.y, offset.z = map(float, T_parent_child[:3, 3])
+    rotation.x, rotation.y, rotation.z, rotation.w = quaternion_xyzw(T_parent_child[:3, :3])
+    return message
+
+
+def camera_info_message(
+    K: NDArray[np.float32], size: tuple[int, int], stamp_ns: int, frame_id: str
+) -> Any:
+    """CameraInfo of the model's picture: an undistorted pinhole camera.
+
+    Args:
+        K: (3, 3) in pixels of that picture.
+        size: (H, W) of that picture.
+        stamp_ns: Stamp of the depth picture that it belongs to.
+        frame_id: Optical frame.
+    """
+    fx, fy, cx, cy = (float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]))
+    return CameraInfo(
+        header=header(stamp_ns, frame_id),
+        height=size[0],
+        width=size[1],
+        distortion_model="plumb_bob",
+        d=[0.0] * 5,
+        k=[fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0],
+        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        p=[fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
+    )
+
+
+def query_request(message: Any) -> QueryRequest:
+    """A service request in the project's types; nothing is checked here."""
+    return QueryRequest(
+        question=message.question,
+        marks=tuple(
+            MarkRequest(mark.camera, nanoseconds(mark.stamp), mark.u, mark.v, mark.label)
+            for mark in message.marks
+        ),
+        cameras=tuple(message.cameras),
+        stamp_ns=nanoseconds(message.stamp),
+        timeout_s=message.timeout_s,
+        max_tokens=message.max_tokens,
+    )
+
+
+def answer_message(reply: QueryReply) -> Any:
+    """g2vlm_interfaces/SpatialAnswer of a reply."""
+    answer = reply.answer
+    message = AnswerMsg(
+        status=int(answer.status),
+        message=answer.message,
+        text=answer.text,
+        has_value=answer.value is not None,
+        value=0.0 if answer.value is None else float(answer.value),
+        unit=answer.unit,
+        is_metric=answer.is_metric,
+        sigma=_or_nan(answer.sigma),
+        points=[Point(x=float(x), y=float(y), z=float(z)) for x, y, z in answer.points],
+        labels=list(answer.labels),
+        confidence=float(answer.confidence),
+        cross_check=int(answer.cross_check),
+        measured_value=_or_nan(answer.measured_value),
+        queue_ms=float(reply.queue_ms),
+        prefill_ms=float(answer.prefill_ms),
+        decode_ms=float(answer.decode_ms),
+        model_id=answer.model_id,
+    )
+    if reply.record is not None:
+        message.header = header(reply.record.stamp_ns, reply.record.frame_id)
+    return message
+
+
+def status_message(board: StatusBoard, info: RuntimeInfo, reasons: Sequence[Reason]) -> Any:
+    """g2vlm_interfaces/SceneStatus of the counters and the runtime; state INACTIVE."""
+    drops = board.drop_counts()
+    return SceneStatus(
+        state=SceneStatus.STATE_INACTIVE,
+        reason_codes=[reason.code for reason in reasons],
+        reason_texts=[reason.text for reason in reasons],
+        frames_received=board.received,
+        frames_used=board.used,
+        frames_dropped=sum(count for _, count in drops),
+        drop_reasons=[name for name, _ in drops],
+        drop_counts=[count for _, count in drops],
+        scenes=board.scenes,
+        backend=info.backend,
+        device=info.device,
+        precision=info.precision,
+        model_id=info.model_id,
+        latency_ms=-1.0,
+        observe_ms=-1.0,
+        publish_ms=-1.0,
+        queries_received=board.queries["received"],
+        queries_answered=board.queries["answered"],
+        queries_rejected=board.queries["rejected"],
+        scale_source="none",
+        scale_sigma=math.nan,
+        is_metric=False,
+    )
+
+
+def diagnostics_message(
+    status: Any, node_name: str, hardware_id: str, reasons: Sequence[Reason], degraded: bool
+) -> Any:
+    """diagnostic_msgs/DiagnosticArray that says the same as a SceneStatus."""
+    words = {
+        SceneStatus.STATE_INACTIVE: "inactive",
+        SceneStatus.STATE_WAITING: "waiting for the first scene",
+        SceneStatus.STATE_RUNNING: "running",
+        SceneStatus.STATE_DEGRADED: "degraded",
+    }
+    level = DiagnosticStatus.OK
+    if degraded:
+        level = DiagnosticStatus.WARN
+    if any(reason.code in ("RUNTIME_FAILED", "NO_IMAGES") for reason in reasons):
+        level = DiagnosticStatus.ERROR
+    codes = ", ".join(reason.code for reason in reasons)
+    values = {
+        **{reason.code: reason.text for reason in reasons},
+        "frames received": status.frames_received,
+        "frames used": status.frames_used,
+        **{
+            f"frames dropped: {name}": count
+            for name, count in zip(status.drop_reasons, status.drop_counts, strict=True)
+        },
+        "scenes": status.scenes,
+        "segment": status.segment,
+        "latency [ms]": f"{status.latency_ms:.1f}",
+        "observe [ms]": f"{status.observe_ms:.1f}",
+        "publish [ms]": f"{status.publish_ms:.1f}",
+        "queries received": status.queries_received,
+        "queries answered": status.queries_answered,
+        "queries rejected": status.queries_rejected,
+        "scale source": status.scale_source,
+    }
+    entry = DiagnosticStatus(
+        level=level,
+        name=f"{node_name}: scene",
+        message=words[status.state] + (f": {codes}" if codes else ""),
+        hardware_id=hardware_id,
+        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+    )
+    return DiagnosticArray(header=status.header, status=[entry])
+
+
+def hardware_id(info: RuntimeInfo) -> str:
+    """Device and model, for the diagnostics."""
+    return f"{info.model_id} on {info.device} ({info.backend}, {info.precision})"
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,83 @@
+"""The console command `node`: runs the perception node until SIGINT or SIGTERM, exit code 0.
+
+    python -m g2vlm_ros.node --ros-args -p autostart:=true
+
+The heavy imports come after the signal handlers, so that a process that is told to end while
+it still starts ends cleanly too. The node itself is `perception_node.PerceptionNode`.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+__all__ = ["main"]
+
+_SPIN_S = 0.2  # rclpy's executors can hang without a time limit
+
+
+class _Ended(BaseException):
+    """The way out of a start-up that may take long; not an Exception, so nothing swallows it."""
+
+
+class _Stop:
+    """What SIGINT and SIGTERM do: note it, and break off a start-up or a configure."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.may_break_off: Callable[[], bool] = lambda: True
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        first, self.asked = not self.asked, True
+        if first and self.may_break_off():
+            raise _Ended
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the node.
+
+    Args:
+        argv: Arguments after the program's name; None: those of the process.
+
+    Returns:
+        0 after a signal; 1 where `autostart` is set and the node cannot be configured.
+    """
+    stop = _Stop()
+    try:
+        return _run(["node", *(sys.argv[1:] if argv is None else argv)], stop)
+    except _Ended:
+        return 0
+
+
+def _run(argv: list[str], stop: _Stop) -> int:
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.signals import SignalHandlerOptions
+
+    from g2vlm_ros.perception_node import PerceptionNode
+
+    rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+    node: PerceptionNode | None = None
+    try:
+        node = PerceptionNode()
+        if node.wants_autostart and not node.start():
+            return 1
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        stop.may_break_off = lambda: node is not None and node.configuring
+        while not stop.asked:
+            executor.spin_once(timeout_sec=_SPIN_S)
+        return 0
+    finally:
+        stop.may_break_off = lambda: False
+        if node is not None:
+            node.close()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

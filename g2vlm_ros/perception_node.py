@@ -1,0 +1,264 @@
+"""The lifecycle node: parameters, subscriptions, services and what each transition may do.
+
+configure   checks the parameters, loads the runtime, creates publishers and services
+activate    starts the threads, subscribes
+deactivate  unsubscribes, answers open questions, stops the threads; the weights stay loaded
+cleanup     frees everything
+
+The executor's thread only checks and copies pictures. Reconstruction and answers run in one
+thread each (`worker.py`, `queries.py`), and the worker publishes.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from std_srvs.srv import Trigger
+
+from g2vlm_interfaces.msg import SceneStatus
+from g2vlm_interfaces.srv import SpatialQuery
+from g2vlm_model.interface import AnswerStatus, SpatialAnswer, SpatialRuntime
+from g2vlm_model.runtimes import load_runtime
+from g2vlm_ros import messages
+from g2vlm_ros.deferred import defer
+from g2vlm_ros.outputs import OutputRules, Outputs
+from g2vlm_ros.params import NodeParams
+from g2vlm_ros.queries import QueryReply
+from g2vlm_ros.ros_params import ParameterDesk
+from g2vlm_ros.session import Session
+from g2vlm_ros.status import StatusBoard
+from g2vlm_ros.subscriptions import CameraSubscriptions
+
+__all__ = ["PerceptionNode"]
+
+_EXPIRE_PERIOD_S = 0.1
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are not followed
+    """Cameras in; clouds, depth, poses and answers out. Topics: docs/node.md."""
+
+    def __init__(self, name: str = "g2vlm", **options: Any) -> None:
+        super().__init__(name, automatically_declare_parameters_from_overrides=True, **options)
+        self._desk = ParameterDesk(self, self._on_parameters)
+        self.configuring = False
+        self._params: NodeParams | None = None
+        self._runtime: SpatialRuntime | None = None
+        self._outputs: Outputs | None = None
+        self._session: Session | None = None
+        self._cameras: CameraSubscriptions | None = None
+        self._board = StatusBoard(hold_s=5.0)
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._status_timer: Any = None
+        self._expire_timer: Any = None
+        # Not `_services` and `_publishers`: rclpy's own.
+        self._node_services: list[Any] = []
+        self._node_publishers: list[Any] = []
+
+    @property
+    def wants_autostart(self) -> bool:
+        """The parameter `autostart`."""
+        return bool(self.get_parameter("autostart").value)
+
+    def start(self) -> bool:
+        """Configure and activate without a lifecycle manager; False where that fails."""
+        return bool(self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS)
+
+    # Transitions.
+
+    def on_configure(self, state: Any) -> TransitionCallbackReturn:
+        """Check the parameters, load the runtime, create publishers and services."""
+        self.configuring = True
+        try:
+            self._configure()
+        except Exception as error:  # whatever a model folder or a runtime raises: say it, stay up
+            self.get_logger().error(f"cannot configure: {_one_line(error)}")
+            self._free()
+            return FAILURE
+        finally:
+            self.configuring = False
+        return super().on_configure(state)
+
+    def on_activate(self, state: Any) -> TransitionCallbackReturn:
+        """Start the threads and subscribe."""
+        assert self._params is not None and self._runtime is not None  # noqa: PT018
+        assert self._outputs is not None
+        result = super().on_activate(state)  # the publishers first: the worker uses them
+        if result != SUCCESS:
+            return result
+        self._board.clear_counts()
+        info = self._runtime.info
+        self._board.condition("SCALE_UNKNOWN", True, "no scale source: lengths are up to scale")
+        self._board.condition("RUNTIME_FALLBACK", bool(info.fallback_reason), info.fallback_reason)
+        self._session = Session(self._params, self._runtime, self._board, self._outputs)
+        self._session.start()
+        self._cameras = CameraSubscriptions(self, self._params, self._board, self._session)
+        self._expire_timer = self.create_timer(
+            _EXPIRE_PERIOD_S, self._session.desk.expire, clock=self._steady
+        )
+        self.get_logger().info(f"active: {', '.join(self._cameras.topics)}")
+        return SUCCESS
+
+    def on_deactivate(self, state: Any) -> TransitionCallbackReturn:
+        """Unsubscribe, answer open questions with CANCELLED, stop the threads."""
+        self._end_session("the node was deactivated")
+        self.publish_status()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: Any) -> TransitionCallbackReturn:
+        """Free everything."""
+        result = super().on_cleanup(state)
+        self._free()
+        return result
+
+    def on_shutdown(self, state: Any) -> TransitionCallbackReturn:
+        """Free everything from whatever state."""
+        self._free()
+        return SUCCESS
+
+    def on_error(self, state: Any) -> TransitionCallbackReturn:
+        """A transition raised: free everything; the node can be configured again."""
+        self.get_logger().error("a transition failed; everything is freed, configure again")
+        self._free()
+        return SUCCESS
+
+    def close(self) -> None:
+        """End the threads and free everything, outside of the lifecycle: the process ends."""
+        self._free()
+        self.destroy_node()
+
+    def publish_status(self) -> None:
+        """Publish `~/status` and `/diagnostics`; log reasons that are new or over."""
+        if self._params is None or self._runtime is None:
+            return
+        now = time.monotonic()
+        if self._cameras is not None:
+            self._cameras.check(time.monotonic_ns())
+        reasons = self._board.reasons(now)
+        active = self._session is not None
+        degraded = active and self._board.degraded(reasons)
+        for line in self._board.messages(reasons, now):
+            self.get_logger().warning(line)
+        if self._outputs is not None and active:
+            self._outputs.publish_path()
+        status = messages.status_message(self._board, self._runtime.info, reasons)
+        status.header.stamp = self.get_clock().now().to_msg()
+        if self._session is not None:
+            self._session.fill(status)
+            status.state = SceneStatus.STATE_RUNNING if status.scenes else SceneStatus.STATE_WAITING
+            if degraded:
+                status.state = SceneStatus.STATE_DEGRADED
+        self._status_publisher.publish(status)
+        self._diagnostics_publisher.publish(
+            messages.diagnostics_message(
+                status,
+                self.get_fully_qualified_name(),
+                messages.hardware_id(self._runtime.info),
+                reasons,
+                degraded,
+            )
+        )
+
+    # What the transitions are made of.
+
+    def _configure(self) -> None:
+        params = self._desk.load()
+        started = time.monotonic()
+        self.get_logger().info(f"loading {params.text('model')} ({params.text('backend')})")
+        self._runtime = load_runtime(
+            **{
+                name: params.text(name)
+                for name in ("backend", "model", "device", "precision", "prompt_mode")
+            }
+        )
+        info = self._runtime.info
+        self.get_logger().info(
+            f"loaded {messages.hardware_id(info)}: {info.parameters / 1e6:.1f} M weights in "
+            f"{time.monotonic() - started:.1f} s"
+        )
+        self._params = params
+        self._board = StatusBoard(params.number("status.hold_s"), params.words("status.tolerated"))
+        self._outputs = Outputs(self, params)
+        self._status_publisher = self.create_publisher(SceneStatus, "~/status", 10)
+        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._node_publishers = [self._status_publisher, self._diagnostics_publisher]
+        query = self.create_service(SpatialQuery, "~/query", self._on_query)
+        self._new_deferred = defer(query)
+        self._node_services = [query, self.create_service(Trigger, "~/reset", self._on_reset)]
+        period_s = params.number("status.period_s")
+        self._status_timer = self.create_timer(period_s, self.publish_status, clock=self._steady)
+
+    def _end_session(self, why: str) -> None:
+        if self._expire_timer is not None:
+            self.destroy_timer(self._expire_timer)
+            self._expire_timer = None
+        if self._cameras is not None:
+            self._cameras.destroy()
+            self._cameras = None
+        if self._session is not None:
+            self._session.stop(why)
+            self._session = None
+
+    def _free(self) -> None:
+        """Free whatever there is; may be called in any state, any number of times."""
+        self._end_session("the node was cleaned up")
+        if self._status_timer is not None:
+            self.destroy_timer(self._status_timer)
+            self._status_timer = None
+        for service in self._node_services:
+            self.destroy_service(service)
+        for publisher in self._node_publishers:
+            self.destroy_publisher(publisher)
+        self._node_services, self._node_publishers = [], []
+        if self._outputs is not None:
+            self._outputs.destroy()
+            self._outputs = None
+        if self._runtime is not None:
+            self._runtime.close()
+            self._runtime = None
+        self._params = None
+        self._desk.release()
+
+    # Callbacks.
+
+    def _on_parameters(self, params: NodeParams) -> None:
+        """Apply what may change while configured."""
+        self._params = params
+        self._board.hold_s = params.number("status.hold_s")
+        self._board.tolerated = frozenset(params.words("status.tolerated"))
+        if self._outputs is not None:
+            self._outputs.rules = OutputRules.from_params(params)
+        if self._session is not None:
+            self._session.apply(params)
+
+    def _on_query(self, request: Any, response: Any) -> Any:
+        """Hand the question to the desk; its answer is sent when it is there."""
+        if self._session is None:
+            answer = SpatialAnswer(AnswerStatus.NO_SCENE, "the node is inactive; activate it")
+            response.answer = messages.answer_message(QueryReply(answer, None, 0.0))
+            return response
+        deferred = self._new_deferred()
+
+        def respond(reply: QueryReply) -> None:
+            response.answer = messages.answer_message(reply)
+            deferred.answer(response)
+
+        self._session.desk.submit(messages.query_request(request), respond)
+        return deferred
+
+    def _on_reset(self, request: Any, response: Any) -> Any:
+        if self._session is None:
+            response.success, response.message = False, "the node is inactive; activate it"
+            return response
+        segment = self._session.reset()
+        response.success, response.message = True, f"segment {segment} starts"
+        return response
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

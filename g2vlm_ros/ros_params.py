@@ -1,0 +1,146 @@
+"""Parameters on the ROS side: declares the table, collects problems, lets changes through.
+
+A bad value in a parameter file must not end the process before the lifecycle has begun, and
+a misspelt name must not be ignored. So both are remembered here and fail `configure`, where
+a lifecycle manager and a person can see why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+
+from g2vlm_ros.param_spec import Spec
+from g2vlm_ros.params import SPECS, NodeParams, camera_specs, changeable, is_camera_name, parse
+
+__all__ = ["ParameterDesk"]
+
+# Declared by rclpy itself.
+_BUILT_IN = ("use_sim_time", "start_type_description_service")
+_BUILT_IN_GROUPS = ("qos_overrides.",)
+
+
+class ParameterDesk:
+    """Declares and watches the parameters of one node.
+
+    Args:
+        node: Made with `automatically_declare_parameters_from_overrides=True`, so that every
+            name that somebody has set can be seen here.
+        on_change: Called with the new values after an accepted change while configured.
+    """
+
+    def __init__(self, node: Any, on_change: Callable[[NodeParams], None]) -> None:
+        self._node = node
+        self._on_change = on_change
+        self._given: dict[str, Any] = {
+            name: parameter.value for name, parameter in node.get_parameters_by_prefix("").items()
+        }
+        self._declared: dict[str, Spec] = {}
+        self._problems: dict[str, str] = {}
+        self._current: NodeParams | None = None
+        self._declare(SPECS)
+        self._declare_cameras()
+        node.add_on_set_parameters_callback(self._judge)
+        node.add_post_set_parameters_callback(self._apply)
+
+    def load(self) -> NodeParams:
+        """Check all values together, at configure.
+
+        Raises:
+            ValueError: Every problem: bad values, unknown names, values that do not fit together.
+        """
+        self._declare_cameras()
+        problems = list(self._problems.values())
+        cameras = self._node.get_parameter("cameras").value
+        wanted = [*SPECS, *(spec for name in cameras for spec in camera_specs(name))]
+        values = {
+            spec.name: self._node.get_parameter(spec.name).value
+            for spec in wanted
+            if spec.name in self._declared and spec.name not in self._problems
+        }
+        unknown = [name for name in self._given if not self._is_known(name)]
+        try:
+            params = parse(values, unknown)
+        except ValueError as error:
+            problems.append(str(error))
+        if problems:
+            raise ValueError("; ".join(problems))
+        self._current = params
+        return params
+
+    def release(self) -> None:
+        """The node is unconfigured: everything may be set again."""
+        self._current = None
+
+    def _is_known(self, name: str) -> bool:
+        return name in self._declared or name in _BUILT_IN or name.startswith(_BUILT_IN_GROUPS)
+
+    def _declare_cameras(self) -> None:
+        names: list[str] = self._node.get_parameter("cameras").value
+        for name in dict.fromkeys(filter(is_camera_name, names)):
+            self._declare([s for s in camera_specs(name) if s.name not in self._declared])
+
+    def _declare(self, specs: Sequence[Spec]) -> None:
+        for spec in specs:
+            value = self._given.get(spec.name, spec.default)
+            if self._node.has_parameter(spec.name):
+                self._node.undeclare_parameter(spec.name)
+            try:
+                value = spec.check(value)
+            except ValueError as error:
+                self._problems[spec.name] = str(error)
+                value = spec.default
+            self._declared[spec.name] = spec
+            # The override was judged here; the descriptor's own check would raise instead.
+            self._node.declare_parameter(spec.name, value, _descriptor(spec), ignore_override=True)
+
+    def _judge(self, parameters: Sequence[Any]) -> Any:
+        """Accept or refuse a change: `ros2 param set` shows the reason."""
+        changes = {p.name: p.value for p in parameters if p.name in self._declared}
+        try:
+            self._check(changes)
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _check(self, changes: Mapping[str, Any]) -> None:
+        for name, value in changes.items():
+            self._declared[name].check(value)
+            if self._current is not None and not changeable(name):
+                raise ValueError(
+                    f"{name} is fixed while the node is configured; deactivate and clean up, set "
+                    "it, configure again"
+                )
+        if self._current is not None and changes:
+            self._current.replaced(changes)
+
+    def _apply(self, parameters: Sequence[Any]) -> None:
+        changes = {p.name: p.value for p in parameters if p.name in self._declared}
+        for name in changes:
+            self._problems.pop(name, None)
+        if self._current is not None and changes:
+            self._current = self._current.replaced(changes)
+            self._on_change(self._current)
+
+
+def _descriptor(spec: Spec) -> Any:
+    descriptor = ParameterDescriptor(description=spec.text)
+    kind = type(spec.default)
+    low, high = spec.low, spec.high
+    if kind is float:
+        # Otherwise `1` in a file, a whole number, would be refused where 1.0 is meant.
+        descriptor.dynamic_typing = True
+        if low is not None and high is not None:
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)
+            ]
+    elif kind is int and low is not None and high is not None:
+        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
+    return descriptor

@@ -1,0 +1,187 @@
+"""The few scenes that questions may be about, closed as soon as nobody needs them.
+
+No rclpy; safe between the worker, the question thread and the executor.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from g2vlm_model.interface import Frame, PixelMark, Scene, SpatialAnswer
+
+__all__ = ["SceneRecord", "SceneStore", "SceneUnknownError"]
+
+SCENE_UNIT = "scene_unit"
+
+
+class SceneUnknownError(LookupError):
+    """No scene, or none with that stamp."""
+
+
+@dataclass(frozen=True, eq=False)
+class SceneRecord:
+    """A published scene.
+
+    Args:
+        scene: The runtime's scene.
+        newest: Index of the frame whose camera axes its outputs are in.
+        scale: Segment units per scene unit.
+        segment: Number of its segment.
+    """
+
+    scene: Scene
+    newest: int
+    scale: float
+    segment: int
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """The window's pictures."""
+        return self.scene.window.frames
+
+    @property
+    def stamp_ns(self) -> int:
+        """Stamp of the scene's outputs."""
+        return self.frames[self.newest].stamp_ns
+
+    @property
+    def frame_id(self) -> str:
+        """Optical frame of the scene's outputs."""
+        return self.frames[self.newest].frame_id
+
+    def mark(self, camera: str, stamp_ns: int, u: float, v: float, label: str) -> PixelMark:
+        """A mark by camera and stamp as one by frame index.
+
+        Args:
+            camera: Name; "" is the camera of the newest frame.
+            stamp_ns: 0 is that camera's newest picture.
+            u: Column in the original picture.
+            v: Row in the original picture.
+            label: The question's name for the place.
+
+        Raises:
+            ValueError: The scene holds no such picture, or the place lies outside of it.
+        """
+        camera = camera or self.frames[self.newest].camera
+        matches = [i for i, frame in enumerate(self.frames) if frame.camera == camera]
+        if not matches:
+            known = sorted({frame.camera for frame in self.frames})
+            raise ValueError(f"mark names camera {camera!r:.60}, the scene holds {known}")
+        if stamp_ns:
+            exact = [i for i in matches if self.frames[i].stamp_ns == stamp_ns]
+            if not exact:
+                stamps = [self.frames[i].stamp_ns for i in matches]
+                raise ValueError(
+                    f"mark's stamp is {stamp_ns} ns, the scene's pictures of {camera} have {stamps}"
+                )
+            matches = exact
+        index = max(matches, key=lambda i: self.frames[i].stamp_ns)
+        height, width = self.frames[index].image.shape[:2]
+        if not (-0.5 <= u <= width - 0.5 and -0.5 <= v <= height - 0.5):
+            raise ValueError(
+                f"mark ({u:g}, {v:g}) lies outside of the {width} x {height} picture of {camera}"
+            )
+        return PixelMark(index, float(u), float(v), label)
+
+    def in_segment_units(self, answer: SpatialAnswer) -> SpatialAnswer:
+        """The answer with lengths in segment units and points in the newest frame's axes."""
+        T_world_cam = np.asarray(self.scene.geometry.T_world_cam[self.newest], np.float64)
+        points: NDArray[np.float32] = answer.points
+        if len(points):
+            # Row vectors: (p - t) @ R is R^T (p - t), from world to camera axes.
+            camera = (points - T_world_cam[:3, 3]) @ T_world_cam[:3, :3] * self.scale
+            points = camera.astype(np.float32)
+        scale = self.scale if answer.unit == SCENE_UNIT else 1.0
+        return replace(
+            answer,
+            points=points,
+            value=None if answer.value is None else answer.value * scale,
+            sigma=None if answer.sigma is None else answer.sigma * scale,
+            measured_value=None if answer.measured_value is None else answer.measured_value * scale,
+        )
+
+
+class SceneStore:
+    """The newest scenes.
+
+    Args:
+        keep: How many; older ones are closed once no question uses them.
+    """
+
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._records: list[SceneRecord] = []
+        self._open: set[SceneRecord] = set()
+        self._users: Counter[SceneRecord] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, record: SceneRecord) -> None:
+        """Add the newest scene; the oldest falls out."""
+        with self._lock:
+            self._records.append(record)
+            self._open.add(record)
+            self._records = self._records[-self._keep :]
+        self._close_unused()
+
+    def clear(self) -> None:
+        """Forget all scenes."""
+        with self._lock:
+            self._records = []
+        self._close_unused()
+
+    def find(self, stamp_ns: int) -> SceneRecord:
+        """The scene with that stamp; 0 is the newest.
+
+        Raises:
+            SceneUnknownError: There is none; the text lists the stamps that there are.
+        """
+        with self._lock:
+            return self._find(stamp_ns)
+
+    @contextmanager
+    def use(self, stamp_ns: int) -> Iterator[SceneRecord]:
+        """Hold a scene open.
+
+        Raises:
+            SceneUnknownError: As `find`.
+        """
+        with self._lock:
+            record = self._find(stamp_ns)
+            self._users[record] += 1
+        try:
+            yield record
+        finally:
+            with self._lock:
+                self._users[record] -= 1
+            self._close_unused()
+
+    def _find(self, stamp_ns: int) -> SceneRecord:
+        if not self._records:
+            raise SceneUnknownError("no scene has been reconstructed yet")
+        if not stamp_ns:
+            return self._records[-1]
+        for record in reversed(self._records):
+            if record.stamp_ns == stamp_ns:
+                return record
+        stamps = [record.stamp_ns for record in self._records]
+        raise SceneUnknownError(f"no scene has stamp {stamp_ns} ns; kept are {stamps}")
+
+    def _close_unused(self) -> None:
+        """Close, once, every scene that is neither kept nor in use."""
+        with self._lock:
+            gone = {r for r in self._open if not self._users[r] and r not in self._records}
+            self._open -= gone
+            for record in gone:
+                del self._users[record]
+        for record in gone:
+            record.scene.close()

@@ -1,0 +1,113 @@
+"""Subscriptions of the cameras, and what can be told about the topics behind them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from g2vlm_ros.params import CameraParams, NodeParams
+from g2vlm_ros.session import Session
+from g2vlm_ros.status import StatusBoard
+
+__all__ = ["CameraSubscriptions"]
+
+_TYPES = {
+    "raw": (Image, "sensor_msgs/msg/Image"),
+    "compressed": (CompressedImage, "sensor_msgs/msg/CompressedImage"),
+}
+
+
+class CameraSubscriptions:
+    """Feeds a session from topics, from construction until `destroy`.
+
+    Args:
+        node: The node.
+        params: Checked parameters.
+        board: Takes NO_IMAGES and INCOMPATIBLE_QOS.
+        session: Takes the messages.
+    """
+
+    def __init__(self, node: Any, params: NodeParams, board: StatusBoard, session: Session) -> None:
+        self._node = node
+        self._board = board
+        self._session = session
+        self._params = {camera.name: camera for camera in params.cameras}
+        self._reliable = params.text("images.reliability") == "reliable"
+        self._subscriptions: list[Any] = []
+        depth = params.count("images.queue")
+        for camera in params.cameras:
+            message_type, _ = _TYPES[camera.transport]
+            self._subscribe(message_type, camera.image_topic, depth, session.receive, camera)
+            if camera.camera_info_topic:
+                take = session.receive_info
+                self._subscribe(CameraInfo, camera.camera_info_topic, 1, take, camera)
+
+    @property
+    def topics(self) -> list[str]:
+        """Resolved names of what is subscribed."""
+        return [subscription.topic_name for subscription in self._subscriptions]
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+
+    def check(self, now_ns: int) -> None:
+        """Update NO_IMAGES and INCOMPATIBLE_QOS; once a period."""
+        silent = self._session.check(now_ns)
+        for name, camera in self._params.items():
+            text = self._why_silent(camera) if name in silent else ""
+            self._board.condition("NO_IMAGES", name in silent, text, name)
+        for subscription in self._subscriptions:
+            self._check_qos(subscription.topic_name)
+
+    def _subscribe(
+        self, message_type: Any, topic: str, depth: int, take: Any, camera: CameraParams
+    ) -> None:
+        reliability = (
+            ReliabilityPolicy.RELIABLE if self._reliable else ReliabilityPolicy.BEST_EFFORT
+        )
+        qos = QoSProfile(depth=depth, reliability=reliability, durability=DurabilityPolicy.VOLATILE)
+        resolved = self._node.resolve_topic_name(topic)
+        events = SubscriptionEventCallbacks(
+            incompatible_qos=lambda _: self._check_qos(resolved), use_default_callbacks=False
+        )
+        self._subscriptions.append(
+            self._node.create_subscription(
+                message_type, topic, partial(take, camera.name), qos, event_callbacks=events
+            )
+        )
+
+    def _check_qos(self, topic: str) -> None:
+        """Publishers whose offer is less than what is asked for: they stay unheard."""
+        unheard = [
+            info.node_name
+            for info in self._node.get_publishers_info_by_topic(topic)
+            if self._reliable and info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+        ]
+        text = (
+            f"{', '.join(unheard)} offers best_effort, images.reliability is reliable; set it to "
+            "best_effort"
+        )
+        self._board.condition("INCOMPATIBLE_QOS", bool(unheard), text, topic)
+
+    def _why_silent(self, camera: CameraParams) -> str:
+        topic = self._node.resolve_topic_name(camera.image_topic)
+        publishers = self._node.get_publishers_info_by_topic(topic)
+        if not publishers:
+            return (
+                f"nobody publishes {topic}; correct {camera.name}.image_topic or start the camera"
+            )
+        _, expected = _TYPES[camera.transport]
+        others = sorted({info.topic_type for info in publishers} - {expected})
+        if others:
+            return (
+                f"{topic} carries {', '.join(others)}, expected {expected}; set "
+                f"{camera.name}.transport"
+            )
+        return f"{len(publishers)} publisher of {topic} delivers nothing"
