@@ -239,6 +239,10 @@ class ModelConfig:
             encoder's patch projection; 0 is none (published).
         ray_prior_fov_deg: Horizontal field of view of a nominal ray grid that is added to the
             point head's x/z and y/z; 0 is none (published).
+        match_width: Numbers of one fine descriptor of the match injection (`match.py`); 0 is
+            none (published).
+        isolate_geometry: Patches of the geometric pass see no text and no marks, only patches,
+            so that the semantic expert cannot change the geometry; False is published.
 
     Raises:
         ValueError: Unknown choice, or parts whose sizes do not fit each other.
@@ -257,6 +261,8 @@ class ModelConfig:
     mark_style: str = "drawn"
     conv_stem: int = 0
     ray_prior_fov_deg: float = 0.0
+    match_width: int = 0
+    isolate_geometry: bool = False
 
     def __post_init__(self) -> None:
         _check_positive(self, "dino_width", "vit_size")
@@ -283,6 +289,7 @@ class ModelConfig:
             "that is a multiple of 4",
         )
         _check(self.conv_stem >= 0, f"conv_stem is {self.conv_stem}, expected 0 or more")
+        _check(self.match_width >= 0, f"match_width is {self.match_width}, expected 0 or more")
         _check(
             0.0 <= self.ray_prior_fov_deg < 180.0,
             f"ray_prior_fov_deg is {self.ray_prior_fov_deg}, expected 0 (none) up to 180",
@@ -300,28 +307,35 @@ class ModelConfig:
 
     @classmethod
     def nano(cls) -> ModelConfig:
-        """The embedded model: at most 16 M parameters, 224 px wide pictures."""
-        width = 256
+        """The embedded model: about 3 M parameters, 112 px wide pictures.
+
+        Its options that the published architecture lacks are what training from scratch on a
+        small budget needs (docs/training.md).
+        """
+        width = 128
         return cls(
             text=TextConfig(
                 vocab_size=1024,
                 hidden_size=width,
-                intermediate_size=512,
-                num_hidden_layers=6,
+                intermediate_size=384,
+                num_hidden_layers=4,
                 num_attention_heads=4,
-                num_key_value_heads=2,
-                rope_theta=1e4,
-                mrope_section=(8, 12, 12),
+                num_key_value_heads=4,
+                rope_theta=100.0,
+                mrope_section=(4, 6, 6),
             ),
             vit=VitConfig(depth=2, embed_dim=128, hidden_size=width, num_heads=4),
             dino=DinoConfig(
-                hidden_size=width, num_hidden_layers=4, num_attention_heads=4, image_size=224
+                hidden_size=width, num_hidden_layers=2, num_attention_heads=4, image_size=112
             ),
-            heads=HeadsConfig(depth=1, num_heads=4, point_dim=width, camera_dim=128, mlp_ratio=2),
-            dino_width=224,
+            heads=HeadsConfig(depth=1, num_heads=4, point_dim=256, camera_dim=128),
+            dino_width=112,
             vit_size=112,
-            confidence_head=True,
             mark_style="text",
+            conv_stem=64,
+            ray_prior_fov_deg=65.0,
+            match_width=32,
+            isolate_geometry=True,
         )
 
     @classmethod

@@ -34,7 +34,7 @@ _LIBRARY_FIELDS = frozenset(
     sep_token_id suppress_tokens task_specific_params temperature tf_legacy_loss
     tie_encoder_decoder tie_word_embeddings tokenizer_class top_k top_p torch_dtype
     torchscript transformers_version typical_p use_bfloat16
-    """.split()
+    """.split()  # noqa: SIM905
 )
 
 _TEXT_FIELDS = frozenset(
@@ -42,15 +42,15 @@ _TEXT_FIELDS = frozenset(
     attention_dropout freeze_und image_token_id is_causal layer_module layer_types
     max_position_embeddings max_window_layers qk_norm rope_scaling sliding_window use_cache
     video_token_id vision_config vision_end_token_id vision_start_token_id vision_token_id
-    """.split()
+    """.split()  # noqa: SIM905
 )
-_VIT_FIELDS = frozenset("in_chans spatial_patch_size vit_max_num_patch_per_side".split())
+_VIT_FIELDS = frozenset("in_chans spatial_patch_size vit_max_num_patch_per_side".split())  # noqa: SIM905
 _DINO_FIELDS = frozenset(
     """
     apply_layernorm attention_probs_dropout_prob drop_path_rate hidden_dropout_prob
     interpolate_antialias interpolate_offset layerscale_value out_features out_indices
     reshape_hidden_states stage_names
-    """.split()
+    """.split()  # noqa: SIM905
 )
 _IGNORED = {"text": _TEXT_FIELDS, "vit": _VIT_FIELDS, "dino": _DINO_FIELDS}
 

@@ -31,6 +31,7 @@ from .config import ModelConfig, SpecialIds
 from .dinov2 import DinoV2
 from .geometry import GeometryTensors, assemble_geometry
 from .heads import GeometryHeads
+from .match import MatchInjection
 from .mot import MixtureOfTransformers
 from .qwen2_vit import Qwen2Vit
 from .sequence import FrameBlocks, MRope
@@ -77,6 +78,11 @@ class G2VLM(nn.Module):
         self.vit = Qwen2Vit(config.vit)
         self.trunk = MixtureOfTransformers(config)
         self.heads = GeometryHeads(config)
+        self.match = (
+            MatchInjection(config.text.hidden_size, config.match_width)
+            if config.match_width
+            else None
+        )
         self.rope = MRope(config.text)
 
     @property
@@ -131,9 +137,14 @@ class G2VLM(nn.Module):
         batch, frames = tokens_BNPD.shape[:2]
         blocks = FrameBlocks(frames, *grid_hw)
         rope = self.rope.frames(start, blocks, tokens_BNPD.device)
+        messages = None if self.match is None else self.match(tokens_BNPD, grid_hw)
+        if messages is not None:
+            tokens_BNPD = tokens_BNPD + messages.early_BNPD
         hidden_BNPD, layers = self.trunk.geometric_pass(
             self._image_marks(batch, frames), tokens_BNPD, rope, cache, collect_layers
         )
+        if messages is not None:
+            hidden_BNPD = hidden_BNPD + messages.late_BNPD
         cache.advance(blocks.tokens, start + blocks.advance)
         return GeometryHidden(hidden_BNPD, layers)
 
@@ -170,7 +181,8 @@ class G2VLM(nn.Module):
         """
         batch, frames = rows_BNRC.shape[:2]
         tokens_MSD: Tensor = self.vit(rows_BNRC.flatten(0, 1), grid_hw)
-        return tokens_MSD.unflatten(0, (batch, frames))
+        tokens_BNSD: Tensor = tokens_MSD.unflatten(0, (batch, frames))
+        return tokens_BNSD
 
     def prefill_images(
         self,

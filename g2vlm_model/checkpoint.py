@@ -1,0 +1,400 @@
+"""Model folders: published tensor names, strict loading, saving, identity of the weights.
+
+Only safetensors and JSON are read, never a pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .config import ModelConfig, SpecialIds
+from .config_fields import read_json
+from .model import G2VLM
+from .safetensors_file import SafetensorsFile
+from .tokenizer import Tokenizer
+
+__all__ = [
+    "EMBEDDED_MODELS",
+    "load_model",
+    "load_weights",
+    "model_id",
+    "model_on_meta",
+    "published_names",
+    "resolve_folder",
+    "save_model",
+]
+
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+EMBEDDED_MODELS = {"nano": Path(__file__).parent / "weights" / "nano"}
+
+_DECODERS = (
+    ("heads.point_decoder", "point_decoder"),
+    ("heads.camera_decoder", "camera_decoder"),
+    ("heads.global_decoder", "global_points_decoder"),
+    ("heads.confidence_decoder", "conf_decoder"),
+)
+_EXPERTS = (("semantic", ""), ("geometric", "_moe_geo"))
+
+# Ours -> published. {i} is a number, the same in both; {p} is "weight" or "bias".
+KEY_TABLE: tuple[tuple[str, str], ...] = (
+    ("trunk.embed_tokens.weight", "language_model.model.embed_tokens.weight"),
+    ("trunk.lm_head.weight", "language_model.lm_head.weight"),
+    ("trunk.semantic_norm.weight", "language_model.model.norm.weight"),
+    ("trunk.geometric_norm.weight", "language_model.model.norm_moe_geo.weight"),
+    *(
+        (f"trunk.layers.{{i}}.{expert}.{ours}", f"language_model.model.layers.{{i}}.{published}")
+        for expert, s in _EXPERTS
+        for ours, published in (
+            ("attention_norm.weight", f"input_layernorm{s}.weight"),
+            ("q_proj.{p}", f"self_attn.q_proj{s}.{{p}}"),
+            ("k_proj.{p}", f"self_attn.k_proj{s}.{{p}}"),
+            ("v_proj.{p}", f"self_attn.v_proj{s}.{{p}}"),
+            ("q_norm.weight", f"self_attn.q_norm{s}.weight"),
+            ("k_norm.weight", f"self_attn.k_norm{s}.weight"),
+            ("o_proj.weight", f"self_attn.o_proj{s}.weight"),
+            ("mlp_norm.weight", f"post_attention_layernorm{s}.weight"),
+            ("gate_proj.weight", f"mlp{s}.gate_proj.weight"),
+            ("up_proj.weight", f"mlp{s}.up_proj.weight"),
+            ("down_proj.weight", f"mlp{s}.down_proj.weight"),
+        )
+    ),
+    # Layer scales carry no expert in their published names; only the geometric expert has them.
+    (
+        "trunk.layers.{i}.geometric.attention_scale",
+        "language_model.model.layers.{i}.ls1.gamma",
+    ),
+    ("trunk.layers.{i}.geometric.mlp_scale", "language_model.model.layers.{i}.ls2.gamma"),
+    ("dino.cls_token", "dino_model.embeddings.cls_token"),
+    ("dino.mask_token", "dino_model.embeddings.mask_token"),
+    ("dino.register_tokens", "dino_model.embeddings.register_tokens"),
+    ("dino.position_embeddings", "dino_model.embeddings.position_embeddings"),
+    (
+        "dino.patch_embed.projection.{p}",
+        "dino_model.embeddings.patch_embeddings.projection.{p}",
+    ),
+    ("dino.patch_embed.stem.{i}.{p}", "dino_model.embeddings.patch_embeddings.stem.{i}.{p}"),
+    ("dino.norm.{p}", "dino_model.layernorm.{p}"),
+    *(
+        (f"dino.blocks.{{i}}.{ours}", f"dino_model.encoder.layer.{{i}}.{published}")
+        for ours, published in (
+            ("norm1.{p}", "norm1.{p}"),
+            ("norm2.{p}", "norm2.{p}"),
+            ("query.{p}", "attention.attention.query.{p}"),
+            ("key.{p}", "attention.attention.key.{p}"),
+            ("value.{p}", "attention.attention.value.{p}"),
+            ("output.{p}", "attention.output.dense.{p}"),
+            ("scale1", "layer_scale1.lambda1"),
+            ("scale2", "layer_scale2.lambda1"),
+            ("mlp.fc1.{p}", "mlp.fc1.{p}"),
+            ("mlp.fc2.{p}", "mlp.fc2.{p}"),
+        )
+    ),
+    ("dino_projection.{p}", "dino2llm.{p}"),
+    ("vit.patch_embed.weight", "vit_model.patch_embed.proj.weight"),
+    *(
+        (f"vit.blocks.{{i}}.{ours}", f"vit_model.blocks.{{i}}.{published}")
+        for ours, published in (
+            ("norm1.{p}", "norm1.{p}"),
+            ("norm2.{p}", "norm2.{p}"),
+            ("qkv.{p}", "attn.qkv.{p}"),
+            ("output.{p}", "attn.proj.{p}"),
+            ("mlp.fc1.{p}", "mlp.fc1.{p}"),
+            ("mlp.fc2.{p}", "mlp.fc2.{p}"),
+        )
+    ),
+    ("vit.merger.norm.{p}", "vit_model.merger.ln_q.{p}"),
+    ("vit.merger.fc1.{p}", "vit_model.merger.mlp.0.{p}"),
+    ("vit.merger.fc2.{p}", "vit_model.merger.mlp.2.{p}"),
+    *(
+        (f"{decoder}.{ours}", f"{published_decoder}.{published}")
+        for decoder, published_decoder in _DECODERS
+        for ours, published in (
+            ("blocks.{i}.norm1.{p}", "blocks.{i}.norm1.{p}"),
+            ("blocks.{i}.norm2.{p}", "blocks.{i}.norm2.{p}"),
+            ("blocks.{i}.norm3.{p}", "blocks.{i}.norm3.{p}"),
+            ("blocks.{i}.context_norm.{p}", "blocks.{i}.norm_y.{p}"),
+            ("blocks.{i}.attention.qkv.{p}", "blocks.{i}.attn.qkv.{p}"),
+            ("blocks.{i}.attention.output.{p}", "blocks.{i}.attn.proj.{p}"),
+            ("blocks.{i}.cross_attention.query.{p}", "blocks.{i}.cross_attn.q_proj.{p}"),
+            ("blocks.{i}.cross_attention.key.{p}", "blocks.{i}.cross_attn.k_proj.{p}"),
+            ("blocks.{i}.cross_attention.value.{p}", "blocks.{i}.cross_attn.v_proj.{p}"),
+            ("blocks.{i}.cross_attention.output.{p}", "blocks.{i}.cross_attn.proj.{p}"),
+            ("blocks.{i}.mlp.fc1.{p}", "blocks.{i}.mlp.fc1.{p}"),
+            ("blocks.{i}.mlp.fc2.{p}", "blocks.{i}.mlp.fc2.{p}"),
+            ("linear_out.{p}", "linear_out.{p}"),
+        )
+    ),
+    # Options that the published model lacks keep their names.
+    ("match.norm.{p}", "match.norm.{p}"),
+    ("match.hidden.{p}", "match.hidden.{p}"),
+    ("match.describe.{p}", "match.describe.{p}"),
+    ("match.read.{p}", "match.read.{p}"),
+    ("match.early.{p}", "match.early.{p}"),
+    ("match.late.{p}", "match.late.{p}"),
+    ("heads.point_head.{p}", "point_head.proj.{p}"),
+    ("heads.global_head.{p}", "global_point_head.proj.{p}"),
+    ("heads.confidence_head.{p}", "conf_head.proj.{p}"),
+    ("heads.camera_head.residuals.{i}.fc1.{p}", "camera_head.res_conv.{i}.res_conv1.{p}"),
+    ("heads.camera_head.residuals.{i}.fc2.{p}", "camera_head.res_conv.{i}.res_conv2.{p}"),
+    ("heads.camera_head.residuals.{i}.fc3.{p}", "camera_head.res_conv.{i}.res_conv3.{p}"),
+    ("heads.camera_head.fc1.{p}", "camera_head.more_mlps.0.{p}"),
+    ("heads.camera_head.fc2.{p}", "camera_head.more_mlps.2.{p}"),
+    ("heads.camera_head.translation.{p}", "camera_head.fc_t.{p}"),
+    ("heads.camera_head.rotation.{p}", "camera_head.fc_rot.{p}"),
+)
+
+# Computed in float32 by the published code under autocast too; 3 M weights of the 2B model.
+FLOAT32_PREFIXES = (
+    "heads.point_head.",
+    "heads.global_head.",
+    "heads.confidence_head.",
+    "heads.camera_head.",
+)
+
+
+def published_names(names: Iterable[str]) -> dict[str, str]:
+    """Map published tensor names to ours.
+
+    Args:
+        names: Our names, as `G2VLM.state_dict` has them.
+
+    Returns:
+        Published name -> our name, in the order of `names`.
+
+    Raises:
+        KeyError: A name without a row in the table (a new part of the model).
+    """
+    number, parameter = r"(?P<i>\d+)", r"(?P<p>weight|bias)"
+    rows = [
+        (re.compile(re.escape(ours).replace(r"\{i\}", number).replace(r"\{p\}", parameter)), name)
+        for ours, name in KEY_TABLE
+    ]
+    mapped: dict[str, str] = {}
+    for ours in names:
+        for pattern, template in rows:
+            match = pattern.fullmatch(ours)
+            if match is not None:
+                mapped[template.format(**match.groupdict())] = ours
+                break
+        else:
+            raise KeyError(f"{ours} has no row in KEY_TABLE")
+    return mapped
+
+
+def resolve_folder(model: str | Path) -> Path:
+    """Return the folder of an embedded model's name or of a path.
+
+    Raises:
+        FileNotFoundError: No such folder.
+        ValueError: The path is a file.
+    """
+    folder = EMBEDDED_MODELS.get(str(model), Path(model))
+    if folder.is_file():
+        _refuse_pickle(folder)
+        raise ValueError(f"{folder} is a file; give the folder that holds it")
+    if not folder.is_dir():
+        known = ", ".join(EMBEDDED_MODELS)
+        raise FileNotFoundError(f"no model folder {folder} (embedded models: {known})")
+    return folder
+
+
+def model_on_meta(config: ModelConfig, special_ids: SpecialIds | None = None) -> G2VLM:
+    """Return a model whose weights have shapes but no memory."""
+    with torch.device("meta"):
+        return G2VLM(config, special_ids)
+
+
+def load_model(
+    folder: str | Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> tuple[G2VLM, Tokenizer]:
+    """Load a model folder.
+
+    The tensors are converted on the way; besides the model itself a few megabytes are used.
+    In half precision the last linear maps of the geometry heads stay in float32.
+
+    Args:
+        folder: Folder, or the name of an embedded model.
+        device, dtype: Where the weights go, and as what.
+
+    Returns:
+        The model in evaluation mode, and its tokenizer.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A damaged or wrong file; the message names it and says what to do.
+    """
+    root = resolve_folder(folder)
+    config = ModelConfig.from_folder(root)
+    files = weight_files(root)
+    tokenizer = Tokenizer.from_folder(root)
+    if tokenizer.size > config.text.vocab_size:
+        raise ValueError(
+            f"{tokenizer.source} has {tokenizer.size} tokens, text_config.json says vocab_size "
+            f"{config.text.vocab_size}; the files are of two different models"
+        )
+    model = model_on_meta(config, tokenizer.special_ids(config.tokens))
+    load_weights(model, files, device, dtype)
+    return model.eval(), tokenizer
+
+
+def load_weights(
+    model: G2VLM,
+    files: Iterable[Path],
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Fill a model from safetensors files that together hold exactly its tensors.
+
+    Args:
+        model: On any device, the meta device too; its parameters are replaced.
+        files: The weight files.
+        device, dtype: Where the weights go, and as what.
+
+    Raises:
+        ValueError: Missing, unexpected, repeated or wrongly shaped tensors, each named.
+    """
+    parameters = dict(model.named_parameters())
+    ours_of = published_names(parameters)
+    missing = set(ours_of)
+    problems: list[str] = []
+    paths = list(files)
+    readers = [SafetensorsFile(path) for path in paths]
+    try:
+        for reader in readers:
+            for name, entry in reader.entries.items():
+                if name not in ours_of:
+                    problems.append(f"unexpected {name} in {reader.path.name}")
+                elif name not in missing:
+                    problems.append(f"repeated {name} in {reader.path.name}")
+                elif entry.shape != tuple(parameters[ours_of[name]].shape):
+                    wanted = list(parameters[ours_of[name]].shape)
+                    problems.append(f"{name} is {list(entry.shape)}, the configs say {wanted}")
+                missing.discard(name)
+        problems += [f"missing {name}" for name in sorted(missing)]
+        if problems:
+            raise ValueError(_describe(paths, problems))
+        for reader in readers:
+            for name in reader.entries:
+                ours = ours_of[name]
+                keep = dtype.itemsize < 4 and ours.startswith(FLOAT32_PREFIXES)
+                target = torch.empty(
+                    parameters[ours].shape, device=device, dtype=torch.float32 if keep else dtype
+                )
+                reader.copy_into(name, target)
+                _assign(model, ours, target)
+    finally:
+        for reader in readers:
+            reader.close()
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return a folder's weight files: the shards of its index, or the single file.
+
+    Raises:
+        FileNotFoundError: None, or a shard is missing.
+        ValueError: Only pickles, or a damaged index.
+    """
+    index = folder / INDEX_FILE
+    if index.is_file():
+        weight_map = read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise ValueError(f"{index} has no weight_map; download it again")
+        paths = [folder / name for name in sorted(set(map(str, weight_map.values())))]
+        for path in paths:
+            if path.parent.resolve() != folder.resolve():
+                raise ValueError(f"{index} names {path}, which is not in its folder")
+            _refuse_pickle(path)
+            if not path.is_file():
+                raise FileNotFoundError(f"{path} is missing ({index.name} names it)")
+        return paths
+    single = folder / WEIGHTS_FILE
+    if single.is_file():
+        return [single]
+    for path in sorted(folder.iterdir()):
+        _refuse_pickle(path)
+    raise FileNotFoundError(f"{folder} has neither {WEIGHTS_FILE} nor {INDEX_FILE}")
+
+
+def model_id(folder: str | Path) -> str:
+    """Return folder name and a short hash, e.g. "nano-1a2b3c4d".
+
+    The hash covers the configs, each weight file's size and header, and 64 samples of 4 KB of
+    its data, so that it takes milliseconds for any size.
+    """
+    root = resolve_folder(folder)
+    digest = hashlib.sha256()
+    for path in sorted(root.glob("*_config.json")):
+        digest.update(path.read_bytes())
+    for path in weight_files(root):
+        with SafetensorsFile(path) as reader:
+            digest.update(f"{path.name} {reader.size}".encode())
+            digest.update(reader.header)
+            first = 8 + len(reader.header)
+            for sample in range(64):
+                begin = first + (reader.size - first) * sample // 64
+                digest.update(reader.sample_bytes(begin, min(begin + 4096, reader.size)))
+    return f"{root.resolve().name}-{digest.hexdigest()[:8]}"
+
+
+def save_model(
+    folder: str | Path,
+    model: G2VLM,
+    tokenizer: Tokenizer | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a model folder in the published layout.
+
+    Args:
+        folder: Created where missing.
+        model: Its config and weights are written.
+        tokenizer: Written as tokenizer.json; left out where None.
+        dtype: Of the file; the weights' own where None.
+        metadata: Strings for the file's header.
+    """
+    from safetensors.torch import save_file
+
+    root = Path(folder)
+    model.config.to_folder(root)
+    state = dict(model.named_parameters())
+    tensors: dict[str, Tensor] = {}
+    for published, ours in published_names(state).items():
+        tensors[published] = state[ours].detach().to("cpu", dtype or state[ours].dtype).contiguous()
+    save_file(tensors, str(root / WEIGHTS_FILE), metadata={"format": "pt", **(metadata or {})})
+    if tokenizer is not None:
+        tokenizer.save(root)
+
+
+def _assign(model: nn.Module, name: str, tensor: Tensor) -> None:
+    """Replace a parameter; whether it is trained stays as it was."""
+    owner_name, _, leaf = name.rpartition(".")
+    owner = model.get_submodule(owner_name)
+    trained = owner.get_parameter(leaf).requires_grad
+    setattr(owner, leaf, nn.Parameter(tensor, requires_grad=trained))
+
+
+def _refuse_pickle(path: Path) -> None:
+    if path.suffix in PICKLES:
+        raise ValueError(
+            f"{path} is a pickle, which can run any code when loaded; convert it to "
+            f"{WEIGHTS_FILE} where you trust it"
+        )
+
+
+def _describe(paths: list[Path], problems: list[str], shown: int = 12) -> str:
+    lines = problems[:shown]
+    if len(problems) > shown:
+        lines.append(f"and {len(problems) - shown} more")
+    files = ", ".join(str(path) for path in paths)
+    return f"{files} does not fit its config files:\n  " + "\n  ".join(lines)

@@ -1,0 +1,205 @@
+"""Geometric encoder: DINOv2 with registers.
+
+Shape letters: B batch, N frames, M = B * N, H W pixels, P patches, L = 1 + registers + P
+tokens of a frame, D width, A heads, C head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .attention import attend_full
+from .config import DinoConfig, ModelConfig
+from .layers import LayerNorm, Mlp, TableCache, as_residual, scaled_residual
+
+__all__ = ["DinoV2"]
+
+WindowAttention = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+"""(q, k, v, extra tokens per frame), each (B, N, L, A, C), -> (B, N, L, A * C)."""
+
+
+def attend_per_image(q: Tensor, k: Tensor, v: Tensor, extra: int) -> Tensor:
+    """Let the tokens of a frame see each other."""
+    batch_frames = q.shape[:2]
+    q, k, v = (x.flatten(0, 1) for x in (q, k, v))
+    out_MLE = attend_full(q, k.transpose(1, 2), v.transpose(1, 2))
+    out_BNLE: Tensor = out_MLE.unflatten(0, batch_frames)
+    return out_BNLE
+
+
+def attend_drifting(q: Tensor, k: Tensor, v: Tensor, extra: int) -> Tensor:
+    """Reproduce the published windows, which count patches only.
+
+    The frames of a sequence are laid end to end, L tokens each, but cut into windows of P, so
+    window i drifts by `extra` tokens per frame. The last N * extra tokens are in no window;
+    their attention output is 0 here (uninitialised memory in the published code).
+    """
+    frames, tokens = q.shape[1:3]
+    covered = frames * (tokens - extra)
+
+    def windows(x: Tensor) -> Tensor:
+        cut: Tensor = x.flatten(1, 2)[:, :covered].unflatten(1, (frames, tokens - extra))
+        return cut
+
+    out_BLE = attend_per_image(windows(q), windows(k), windows(v), 0).flatten(1, 2)
+    out_BNLE: Tensor = F.pad(out_BLE, (0, 0, 0, frames * extra)).unflatten(1, (frames, tokens))
+    return out_BNLE
+
+
+class DinoV2(nn.Module):
+    """Vision transformer with class token, registers and layer scale.
+
+    Raises:
+        ValueError: (forward) A side of the picture is no multiple of the patch.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        dino = config.dino
+        width = dino.hidden_size
+        self.patch_size = dino.patch_size
+        self.extra = 1 + dino.num_register_tokens
+        self.stored_grid = dino.stored_grid
+        self.patch_embed = PatchEmbedding(dino, config.conv_stem)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        # Stored in published files, without a use outside self-supervised training.
+        self.mask_token = nn.Parameter(torch.zeros(1, width))
+        self.register_tokens = nn.Parameter(torch.zeros(1, dino.num_register_tokens, width))
+        self.position_embeddings = nn.Parameter(torch.zeros(1, 1 + dino.stored_grid**2, width))
+        attend = attend_per_image if config.dino_attention == "per_image" else attend_drifting
+        self.blocks = nn.ModuleList(
+            DinoBlock(dino, attend, self.extra) for _ in range(dino.num_hidden_layers)
+        )
+        self.norm = LayerNorm(width, eps=dino.layer_norm_eps)
+        self._positions: TableCache[Tensor] = TableCache()
+
+    def forward(self, pixels_BN3HW: Tensor) -> Tensor:
+        """Return (B, N, P, D) normed patch tokens of normalised pictures."""
+        x_BNLD = as_residual(self.embed(pixels_BN3HW))
+        for block in self.blocks:
+            x_BNLD = block(x_BNLD)
+        return self.norm(x_BNLD[:, :, self.extra :])  # type: ignore[no-any-return]
+
+    def embed(self, pixels_BN3HW: Tensor) -> Tensor:
+        """Return (B, N, L, D): class token, registers, patches; positions added."""
+        batch, frames, _, height, width = pixels_BN3HW.shape
+        patch = self.patch_size
+        if height % patch or width % patch:
+            raise ValueError(
+                f"picture is {height} x {width}, both sides must be multiples of {patch}; "
+                "resize it with preprocess.geometric_pixels"
+            )
+        rows, columns = height // patch, width // patch
+        patches_MPD = self.patch_embed(pixels_BN3HW.flatten(0, 1).to(self.cls_token.dtype))
+        position_1PD = self._patch_positions(rows, columns)
+        head_1ED = torch.cat(
+            (self.cls_token + self.position_embeddings[:, :1], self.register_tokens), dim=1
+        )
+        x_MLD = torch.cat(
+            (head_1ED.expand(batch * frames, -1, -1), patches_MPD + position_1PD), dim=1
+        )
+        x_BNLD: Tensor = x_MLD.unflatten(0, (batch, frames))
+        return x_BNLD
+
+    def _patch_positions(self, rows: int, columns: int) -> Tensor:
+        """Return position embeddings (1, P, D), resized to the grid."""
+        stored = self.position_embeddings
+        if torch.is_grad_enabled() and stored.requires_grad:
+            return resize_positions(stored, self.stored_grid, rows, columns)
+        version = 0 if stored.is_inference() else stored._version
+        key = (rows, columns, stored.device, stored.dtype, stored.data_ptr(), version)
+        return self._positions.get(
+            key, lambda: resize_positions(stored, self.stored_grid, rows, columns)
+        )
+
+
+def resize_positions(stored_1LD: Tensor, grid: int, rows: int, columns: int) -> Tensor:
+    """Resize the stored square grid of position embeddings (bicubic, antialiased, float32).
+
+    Args:
+        stored_1LD: Class token's position, then grid * grid patches'.
+        grid: Side of the stored grid.
+        rows, columns: Wanted grid.
+
+    Returns:
+        (1, rows * columns, D) in the stored type.
+    """
+    patches_1PD = stored_1LD[:, 1:]
+    if not torch.compiler.is_compiling() and (rows, columns) == (grid, grid):
+        return patches_1PD
+    map_1DHW = patches_1PD.float().unflatten(1, (grid, grid)).permute(0, 3, 1, 2)
+    resized_1DHW = F.interpolate(
+        map_1DHW, size=(rows, columns), mode="bicubic", align_corners=False, antialias=True
+    )
+    return resized_1DHW.flatten(2).transpose(1, 2).to(stored_1LD.dtype)
+
+
+class PatchEmbedding(nn.Module):
+    """Cuts a picture into patches; optionally behind an overlapping convolution stem.
+
+    Args:
+        dino: Sizes.
+        stem: Channels of the stem; 0 is none. Its windows overlap: half a patch plus 4 pixels
+            wide at steps of half a patch, 3 x 3 over those, then 4 x 4 at steps of two.
+
+    Raises:
+        ValueError: A stem with an odd patch size.
+    """
+
+    def __init__(self, dino: DinoConfig, stem: int) -> None:
+        super().__init__()
+        patch, channels = dino.patch_size, dino.num_channels
+        self.stem: nn.Module = nn.Identity()
+        if stem:
+            if patch % 2:
+                raise ValueError(f"conv_stem needs an even patch size, got {patch}")
+            half = patch // 2
+            self.stem = nn.Sequential(
+                nn.Conv2d(channels, stem, half + 4, stride=half, padding=2),
+                nn.GELU(),
+                nn.Conv2d(stem, stem, 3, padding=1),
+                nn.GELU(),
+            )
+            self.projection = nn.Conv2d(stem, dino.hidden_size, 4, stride=2, padding=1)
+            return
+        self.projection = nn.Conv2d(channels, dino.hidden_size, patch, stride=patch)
+
+    def forward(self, pixels_M3HW: Tensor) -> Tensor:
+        """Return (M, P, D), rows of patches from the top left."""
+        map_MDHW: Tensor = self.projection(self.stem(pixels_M3HW))
+        return map_MDHW.flatten(2).transpose(1, 2)
+
+
+class DinoBlock(nn.Module):
+    """x + s1 * attention(norm x); x + s2 * mlp(norm x)."""
+
+    def __init__(self, dino: DinoConfig, attend: WindowAttention, extra: int) -> None:
+        super().__init__()
+        width, eps = dino.hidden_size, dino.layer_norm_eps
+        self.heads = dino.num_attention_heads
+        self.attend = attend
+        self.extra = extra
+        self.norm1 = LayerNorm(width, eps=eps)
+        self.query = nn.Linear(width, width, bias=dino.qkv_bias)
+        self.key = nn.Linear(width, width, bias=dino.qkv_bias)
+        self.value = nn.Linear(width, width, bias=dino.qkv_bias)
+        self.output = nn.Linear(width, width)
+        self.scale1 = nn.Parameter(torch.ones(width))
+        self.norm2 = LayerNorm(width, eps=eps)
+        self.mlp = Mlp(width, int(width * dino.mlp_ratio), F.gelu)
+        self.scale2 = nn.Parameter(torch.ones(width))
+
+    def forward(self, x_BNLD: Tensor) -> Tensor:
+        """Map (B, N, L, D) to the same shape."""
+        normed_BNLD = self.norm1(x_BNLD)
+        q, k, v = (
+            projection(normed_BNLD).unflatten(-1, (self.heads, -1))
+            for projection in (self.query, self.key, self.value)
+        )
+        attended_BNLD = self.attend(q, k, v, self.extra)
+        x_BNLD = scaled_residual(x_BNLD, self.output(attended_BNLD), self.scale1)
+        return scaled_residual(x_BNLD, self.mlp(self.norm2(x_BNLD)), self.scale2)

@@ -1,0 +1,218 @@
+"""The published sequences (reconstruct, chat) as orders of passes, and decoding.
+
+Shape letters: B batch, N frames, V vocabulary, H W pixels.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .cache import AttentionCache, KeyValueCache
+from .geometry import GeometryTensors
+from .model import G2VLM, GeometryHidden
+from .preprocess import SemanticRows
+from .tokenizer import PromptIds
+
+__all__ = [
+    "DecodeStep",
+    "Finish",
+    "Generation",
+    "Sampler",
+    "decode",
+    "generate",
+    "prefill_frames",
+    "prefill_ids",
+    "prefill_semantic",
+    "reconstruct",
+]
+
+
+class Finish(enum.Enum):
+    """Why decoding ended."""
+
+    END = "end"  # the model ended its answer
+    LENGTH = "length"
+    STOPPED = "stopped"  # the caller wanted no more
+
+
+@dataclass(frozen=True)
+class DecodeStep:
+    """One decoded token.
+
+    Args:
+        token: Its id.
+        log_probability: Natural logarithm of its probability at temperature 1.
+        logits_V: What it was chosen from.
+    """
+
+    token: int
+    log_probability: float
+    logits_V: Tensor
+
+
+@dataclass(frozen=True)
+class Generation:
+    """An answer.
+
+    Args:
+        ids: Its tokens, without the end token.
+        finish: Why it ended.
+        log_probability: Sum over the computed tokens, the end token included.
+        steps: Tokens that were computed, the end token included.
+    """
+
+    ids: tuple[int, ...]
+    finish: Finish
+    log_probability: float
+    steps: int
+
+
+class Sampler:
+    """Chooses a token from logits.
+
+    Args:
+        temperature: 0 takes the most probable one; above, one is drawn from
+            softmax(logits / temperature).
+        seed: The same seed draws the same tokens, on any device.
+
+    Raises:
+        ValueError: A negative temperature.
+    """
+
+    def __init__(self, temperature: float = 0.0, seed: int = 0) -> None:
+        if not temperature >= 0:
+            raise ValueError(f"temperature is {temperature}, expected 0 or more")
+        self.temperature = temperature
+        self._random = torch.Generator().manual_seed(seed)
+
+    def __call__(self, logits_V: Tensor) -> Tensor:
+        """Return the chosen id, an int64 scalar on the logits' device."""
+        if self.temperature == 0:
+            return logits_V.argmax()
+        probabilities_V = (logits_V.float() / self.temperature).softmax(-1).cpu()
+        drawn_1 = torch.multinomial(probabilities_V, 1, generator=self._random)
+        return drawn_1[0].to(logits_V.device)
+
+
+def prefill_ids(model: G2VLM, ids: Sequence[int], cache: AttentionCache) -> None:
+    """Append one sequence of text."""
+    model.prefill_text(torch.tensor([list(ids)], device=model.device), cache)
+
+
+def prefill_frames(
+    model: G2VLM, pixels_BN3HW: Tensor, cache: AttentionCache | None = None
+) -> tuple[GeometryHidden, tuple[int, int]]:
+    """Encode pictures and run the geometric pass behind what the cache holds.
+
+    Args:
+        model: The model.
+        pixels_BN3HW: Normalised pictures.
+        cache: Takes the frames' keys and values; None keeps nothing.
+
+    Returns:
+        Hidden states, and the grid (rows, columns) of patches.
+    """
+    patch = model.config.patch_size
+    grid_hw = (pixels_BN3HW.shape[-2] // patch, pixels_BN3HW.shape[-1] // patch)
+    tokens_BNPD = model.encode_geometry(pixels_BN3HW)
+    return model.geometry_pass(tokens_BNPD, grid_hw, cache=cache), grid_hw
+
+
+def prefill_semantic(model: G2VLM, rows: SemanticRows, cache: AttentionCache) -> None:
+    """Encode pictures for the semantic expert and append them."""
+    rows_BNRC = rows.rows_NRC[None].to(model.device)
+    model.prefill_images(model.encode_semantic(rows_BNRC, rows.grid_hw), rows.merged_hw, cache)
+
+
+def reconstruct(
+    model: G2VLM,
+    pixels_BN3HW: Tensor,
+    prompts: PromptIds,
+    *,
+    with_global: bool = False,
+) -> GeometryTensors:
+    """Run the published reconstruction: prompt, then all frames, then the heads.
+
+    Args:
+        model: The model.
+        pixels_BN3HW: Normalised pictures, B = 1.
+        prompts: Of the model's tokenizer.
+        with_global: Also return the global head's points.
+    """
+    blocks = (pixels_BN3HW.shape[-2] // model.config.patch_size) * (
+        pixels_BN3HW.shape[-1] // model.config.patch_size
+    ) + 2
+    capacity = len(prompts.reconstruct) + pixels_BN3HW.shape[1] * blocks
+    cache = KeyValueCache(model.config, capacity, device=model.device, dtype=model.dtype)
+    prefill_ids(model, prompts.reconstruct, cache)
+    hidden, grid_hw = prefill_frames(model, pixels_BN3HW, cache)
+    return model.decode_geometry(hidden.hidden_BNPD, grid_hw, with_global=with_global)
+
+
+def decode(
+    model: G2VLM, cache: AttentionCache, sampler: Sampler, first_id: int | None = None
+) -> Iterator[DecodeStep]:
+    """Decode token after token, without end; the caller stops asking.
+
+    Each step appends its *input* token to the cache.
+
+    Args:
+        model: The model.
+        cache: Everything up to the answer.
+        sampler: Chooses the tokens.
+        first_id: First input; the special start of an answer where None.
+    """
+    start = model.special_ids.start_of_answer if first_id is None else first_id
+    token = torch.tensor(start, device=model.device)
+    while True:
+        logits_V = model.decode_step(token.view(1, 1), cache)[0]
+        token = sampler(logits_V)
+        log_probability = logits_V.float().log_softmax(-1)[token]
+        # One transfer for both numbers: a float64 holds any id exactly.
+        number, logarithm = torch.stack((token.double(), log_probability.double())).tolist()
+        yield DecodeStep(int(number), logarithm, logits_V)
+
+
+def generate(
+    model: G2VLM,
+    cache: AttentionCache,
+    *,
+    max_tokens: int,
+    sampler: Sampler | None = None,
+    on_token: Callable[[tuple[int, ...]], bool] | None = None,
+) -> Generation:
+    """Decode an answer.
+
+    Args:
+        model: The model.
+        cache: Everything up to the answer; grows by the answer's tokens.
+        max_tokens: Tokens to compute at most.
+        sampler: Chooses the tokens; greedy where None.
+        on_token: Called with the ids so far after each token; False ends the decoding.
+
+    Raises:
+        ValueError: max_tokens below 1.
+    """
+    if max_tokens < 1:
+        raise ValueError(f"max_tokens is {max_tokens}, expected at least 1")
+    ids: list[int] = []
+    total = 0.0
+    finish, steps = Finish.LENGTH, 0
+    for step in decode(model, cache, sampler or Sampler()):
+        steps += 1
+        total += step.log_probability
+        if step.token == model.special_ids.eos:
+            finish = Finish.END
+            break
+        ids.append(step.token)
+        if on_token is not None and not on_token(tuple(ids)):
+            finish = Finish.STOPPED
+            break
+        if steps == max_tokens:
+            break
+    return Generation(tuple(ids), finish, total, steps)

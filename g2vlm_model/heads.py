@@ -1,0 +1,286 @@
+"""Geometry heads: points, camera, confidence and global points from the hidden states.
+
+Each has a small decoder of its own that looks at one frame at a time (the global one also at
+the first frame), then a linear map. The maps compute in float32 whatever the weights' type.
+
+Shape letters: B batch, N frames, M = B * N, P patches, D width, E a decoder's output width,
+A heads, C head width, H W pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .attention import attend_full
+from .config import ModelConfig
+from .geometry import HeadOutputs, nominal_rays
+from .layers import (
+    LayerNorm,
+    Mlp,
+    Rotation,
+    TableCache,
+    as_residual,
+    inverse_frequencies,
+    rotate,
+)
+
+__all__ = ["GeometryHeads"]
+
+NORM_EPS = 1e-6
+
+
+class GeometryHeads(nn.Module):
+    """All heads; which ones exist and run is decided by the config and the caller."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        heads, patch = config.heads, config.patch_size
+        self.patch_size = patch
+        self.ray_prior_fov_deg = config.ray_prior_fov_deg
+        self.head_dim = config.text.hidden_size // heads.num_heads
+        self.rope_base = heads.rope_base
+        self.point_decoder = FrameDecoder(config, heads.point_dim, cross=False)
+        self.point_head = nn.Linear(heads.point_dim, 3 * patch**2)
+        self.camera_decoder = FrameDecoder(config, heads.camera_dim, cross=False)
+        self.camera_head = CameraHead(heads.camera_dim)
+        self.global_decoder = FrameDecoder(config, heads.point_dim, cross=True)
+        self.global_head = nn.Linear(heads.point_dim, 3 * patch**2)
+        self.confidence_decoder: FrameDecoder | None = None
+        self.confidence_head: nn.Linear | None = None
+        if config.confidence_head:
+            self.confidence_decoder = FrameDecoder(config, heads.point_dim, cross=False)
+            self.confidence_head = nn.Linear(heads.point_dim, patch**2)
+        self._rotations: TableCache[Rotation] = TableCache()
+
+    def forward(
+        self,
+        hidden_BNPD: Tensor,
+        grid_hw: tuple[int, int],
+        with_global: bool = False,
+        chunk_frames: int = 0,
+    ) -> HeadOutputs:
+        """Decode final-normed patch tokens.
+
+        Args:
+            hidden_BNPD: Hidden states of the geometric pass.
+            grid_hw: Rows and columns of patches.
+            with_global: Run the global decoder too.
+            chunk_frames: Frames at a time; 0 is all at once.
+        """
+        batch, frames = hidden_BNPD.shape[:2]
+        device = hidden_BNPD.device
+        rotation = self._rotations.get((grid_hw, device), lambda: self._rotation(grid_hw, device))
+        first_BPD = hidden_BNPD[:, 0]
+        size = chunk_frames or frames
+        parts = []
+        for begin in range(0, frames, size):
+            chunk_BNPD = hidden_BNPD[:, begin : begin + size]
+            context_MPD = first_BPD.repeat_interleave(chunk_BNPD.shape[1], 0)
+            parts.append(
+                self._chunk(
+                    chunk_BNPD.flatten(0, 1),
+                    context_MPD if with_global else None,
+                    grid_hw,
+                    rotation,
+                )
+            )
+        joined = [
+            None
+            if pieces[0] is None
+            else torch.cat([piece.unflatten(0, (batch, -1)) for piece in pieces], dim=1)
+            for pieces in zip(*parts, strict=True)
+        ]
+        local, rotation9, translation, confidence, global_points = joined
+        assert local is not None
+        assert rotation9 is not None
+        assert translation is not None
+        return HeadOutputs(local, rotation9, translation, confidence, global_points)
+
+    def _chunk(
+        self,
+        hidden_MPD: Tensor,
+        context_MPD: Tensor | None,
+        grid_hw: tuple[int, int],
+        rotation: Rotation,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Return points, rotation, translation, confidence, global points of M frames."""
+        points_MPE = self.point_decoder(hidden_MPD, rotation)
+        local_MHW3 = self._local_points(self._to_map(self.point_head, points_MPE, grid_hw))
+        camera_MPE = self.camera_decoder(hidden_MPD, rotation)
+        rotation9_M9, translation_M3 = self.camera_head(camera_MPE)
+        confidence = None
+        if self.confidence_decoder is not None and self.confidence_head is not None:
+            confidence_MPE = self.confidence_decoder(hidden_MPD, rotation)
+            confidence = self._to_map(self.confidence_head, confidence_MPE, grid_hw)
+        global_points = None
+        if context_MPD is not None:
+            global_MPE = self.global_decoder(hidden_MPD, rotation, context_MPD)
+            global_points = self._to_map(self.global_head, global_MPE, grid_hw)
+        return local_MHW3, rotation9_M9, translation_M3, confidence, global_points
+
+    def _to_map(self, head: nn.Linear, x_MPE: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+        """Map patches to pixels: channel k * patch^2 + dy * patch + dx is number k at (dy, dx)."""
+        patch = self.patch_size
+        rows, columns = grid_hw
+        x_MPK = linear_float32(head, x_MPE)
+        blocks = x_MPK.reshape(-1, rows, columns, x_MPK.shape[-1] // patch**2, patch, patch)
+        return blocks.permute(0, 1, 4, 2, 5, 3).flatten(3, 4).flatten(1, 2)
+
+    def _local_points(self, map_MHW3: Tensor) -> Tensor:
+        """Return (x, y, z) with z = exp(c), x = a z, y = b z of a map of (a, b, c)."""
+        ray_MHW2, log_z_MHW1 = map_MHW3.split((2, 1), dim=-1)
+        if self.ray_prior_fov_deg:
+            height, width = map_MHW3.shape[1:3]
+            ray_MHW2 = ray_MHW2 + nominal_rays(
+                height, width, self.ray_prior_fov_deg, map_MHW3.device
+            )
+        z_MHW1 = log_z_MHW1.exp()
+        return torch.cat((ray_MHW2 * z_MHW1, z_MHW1), dim=-1)
+
+    def _rotation(self, grid_hw: tuple[int, int], device: torch.device) -> Rotation:
+        """Return tables (P, 1, 2, C / 4): half of a head turns by row, half by column."""
+        rows, columns = (torch.arange(size, device=device) for size in grid_hw)
+        grid_RC2 = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1)
+        frequencies = inverse_frequencies(self.head_dim // 2, self.rope_base, device)
+        angles_P2C = grid_RC2.flatten(0, 1).float()[..., None] * frequencies
+        return Rotation.of(angles_P2C[:, None])
+
+
+def linear_float32(linear: nn.Linear, x: Tensor) -> Tensor:
+    """Apply a linear map in float32 (or better), whatever the weight's type."""
+    if linear.weight.dtype in (torch.float32, torch.float64):
+        out: Tensor = linear(x.to(linear.weight.dtype))
+        return out
+    return F.linear(x.float(), linear.weight.float(), linear.bias.float())
+
+
+def rotate_halves(x_MPAC: Tensor, rotation: Rotation) -> Tensor:
+    """Rotate each half of the head width by its own position."""
+    return rotate(x_MPAC.unflatten(-1, (2, -1)), rotation).flatten(-2)
+
+
+class FrameAttention(nn.Module):
+    """Self-attention within a frame, positions of rows and columns rotated in."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.output = nn.Linear(width, width)
+
+    def forward(self, x_MPD: Tensor, rotation: Rotation) -> Tensor:
+        """Map (M, P, D) to the same shape."""
+        q, k, v = self.qkv(x_MPD).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        q, k = rotate_halves(q, rotation), rotate_halves(k, rotation)
+        attended_MPD = attend_full(q, k.transpose(1, 2), v.transpose(1, 2))
+        return self.output(attended_MPD)  # type: ignore[no-any-return]
+
+
+class FirstFrameAttention(nn.Module):
+    """Attention from a frame to the first frame, both with their patch positions."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.output = nn.Linear(width, width)
+
+    def forward(self, x_MPD: Tensor, context_MPD: Tensor, rotation: Rotation) -> Tensor:
+        """Map (M, P, D) to the same shape."""
+        heads = (self.heads, -1)
+        q = rotate_halves(self.query(x_MPD).unflatten(-1, heads), rotation)
+        k = rotate_halves(self.key(context_MPD).unflatten(-1, heads), rotation)
+        v = self.value(context_MPD).unflatten(-1, heads)
+        attended_MPD = attend_full(q, k.transpose(1, 2), v.transpose(1, 2))
+        return self.output(attended_MPD)  # type: ignore[no-any-return]
+
+
+class DecoderBlock(nn.Module):
+    """Self-attention, (attention to the first frame,) MLP; each normed ahead and added."""
+
+    def __init__(self, config: ModelConfig, cross: bool) -> None:
+        super().__init__()
+        width, heads = config.text.hidden_size, config.heads.num_heads
+        self.norm1 = LayerNorm(width, eps=NORM_EPS)
+        self.attention = FrameAttention(width, heads)
+        self.norm2 = LayerNorm(width, eps=NORM_EPS)
+        self.context_norm: LayerNorm | None = None
+        self.cross_attention: FirstFrameAttention | None = None
+        self.norm3: LayerNorm | None = None
+        if cross:
+            self.context_norm = LayerNorm(width, eps=NORM_EPS)
+            self.cross_attention = FirstFrameAttention(width, heads)
+            self.norm3 = LayerNorm(width, eps=NORM_EPS)
+        self.mlp = Mlp(width, int(width * config.heads.mlp_ratio), F.gelu)
+
+    def forward(self, x_MPD: Tensor, rotation: Rotation, context_MPD: Tensor | None) -> Tensor:
+        """Map (M, P, D) to the same shape."""
+        x_MPD = x_MPD + self.attention(self.norm1(x_MPD), rotation)
+        norm = self.norm2
+        if self.cross_attention is not None:
+            assert self.context_norm is not None
+            assert self.norm3 is not None
+            context = self.context_norm(context_MPD)
+            x_MPD = x_MPD + self.cross_attention(self.norm2(x_MPD), context, rotation)
+            norm = self.norm3
+        return x_MPD + self.mlp(norm(x_MPD))  # type: ignore[no-any-return]
+
+
+class FrameDecoder(nn.Module):
+    """A few blocks over one frame's tokens, then a linear map; no norm at either end."""
+
+    def __init__(self, config: ModelConfig, out_width: int, *, cross: bool) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(DecoderBlock(config, cross) for _ in range(config.heads.depth))
+        self.linear_out = nn.Linear(config.text.hidden_size, out_width)
+
+    def forward(
+        self, hidden_MPD: Tensor, rotation: Rotation, context_MPD: Tensor | None = None
+    ) -> Tensor:
+        """Map (M, P, D) to (M, P, E)."""
+        x_MPD = as_residual(hidden_MPD)
+        for block in self.blocks:
+            x_MPD = block(x_MPD, rotation, context_MPD)
+        return self.linear_out(x_MPD.to(self.linear_out.weight.dtype))  # type: ignore[no-any-return]
+
+
+class ResidualMlp(nn.Module):
+    """x + three times (linear, ReLU)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, width)
+        self.fc2 = nn.Linear(width, width)
+        self.fc3 = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., E) to the same shape."""
+        out = x
+        for layer in (self.fc1, self.fc2, self.fc3):
+            out = F.relu(linear_float32(layer, out))
+        return x + out
+
+
+class CameraHead(nn.Module):
+    """Camera of a frame: residual MLPs per patch, mean over patches, MLP, two linear maps."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.residuals = nn.ModuleList(ResidualMlp(width) for _ in range(2))
+        self.fc1 = nn.Linear(width, width)
+        self.fc2 = nn.Linear(width, width)
+        self.translation = nn.Linear(width, 3)
+        self.rotation = nn.Linear(width, 9)
+
+    def forward(self, x_MPE: Tensor) -> tuple[Tensor, Tensor]:
+        """Return raw rotation (M, 9), row-major, and translation (M, 3), float32."""
+        for residual in self.residuals:
+            x_MPE = residual(x_MPE)
+        x_ME = x_MPE.mean(dim=1)
+        for layer in (self.fc1, self.fc2):
+            x_ME = F.relu(linear_float32(layer, x_ME))
+        return linear_float32(self.rotation, x_ME), linear_float32(self.translation, x_ME)

@@ -1,0 +1,160 @@
+"""Small parts that several networks share: norms, MLP, rotary embedding, table cache.
+
+Norms accept a residual stream in float32 beside weights in half precision: they compute in
+float32 and return the weights' type, so that a branch runs in half precision and the stream
+keeps its range.
+
+Shape letters: B batch, L tokens, A heads, C head width, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Generic, NamedTuple, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = [
+    "LayerNorm",
+    "Mlp",
+    "RMSNorm",
+    "Rotation",
+    "TableCache",
+    "as_residual",
+    "inverse_frequencies",
+    "quick_gelu",
+    "rotate",
+    "scaled_residual",
+    "swiglu",
+]
+
+T = TypeVar("T")
+
+
+class Rotation(NamedTuple):
+    """Cosines and sines of rotary angles, float32, (L, ..., C / 2), one per pair of channels."""
+
+    cos: Tensor
+    sin: Tensor
+
+    @classmethod
+    def of(cls, angles: Tensor) -> Rotation:
+        """Return the rotation by the given angles."""
+        return cls(angles.cos(), angles.sin())
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight over the last axis."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x_D: Tensor) -> Tensor:
+        """Normalise (..., D); the result has the weight's type."""
+        weight_D = self.weight
+        if x_D.dtype != weight_D.dtype:
+            normed_D = F.rms_norm(x_D.float(), weight_D.shape, None, self.eps)
+            return normed_D.to(weight_D.dtype) * weight_D
+        return F.rms_norm(x_D, weight_D.shape, weight_D, self.eps)
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer normalisation over the last axis; the result has the weight's type."""
+
+    def forward(self, x_D: Tensor) -> Tensor:
+        """Normalise (..., D)."""
+        if x_D.dtype == self.weight.dtype:
+            return super().forward(x_D)
+        normed_D = F.layer_norm(
+            x_D.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps
+        )
+        return normed_D.to(self.weight.dtype)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an activation between them."""
+
+    def __init__(self, width: int, hidden: int, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+        self.activation = activation
+
+    def forward(self, x_D: Tensor) -> Tensor:
+        """Map (..., D) to (..., D)."""
+        return self.fc2(self.activation(self.fc1(x_D)))  # type: ignore[no-any-return]
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """Return x * sigmoid(1.702 x)."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """Return silu(gate) * up; overwrites `gate` where no gradient is wanted."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return F.silu(gate) * up
+    return F.silu(gate, inplace=True).mul_(up)
+
+
+def as_residual(x: Tensor) -> Tensor:
+    """Return a residual stream's start: float32 where the weights are in half precision."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def scaled_residual(x: Tensor, branch: Tensor, scale: Tensor) -> Tensor:
+    """Return x + scale * branch."""
+    if x.dtype == branch.dtype:
+        return torch.addcmul(x, branch, scale)
+    return x + branch * scale
+
+
+def inverse_frequencies(width: int, base: float, device: torch.device | None = None) -> Tensor:
+    """Return base^(-2j / width) for j < width / 2, float32."""
+    exponent = torch.arange(0, width, 2, device=device, dtype=torch.float32) / width
+    return 1.0 / base**exponent
+
+
+def rotate(x: Tensor, rotation: Rotation) -> Tensor:
+    """Rotate channel pairs (j, j + C / 2) of the last axis.
+
+    Args:
+        x: (..., C).
+        rotation: Tables (..., C / 2) that broadcast against halves of `x`.
+
+    Returns:
+        Same shape and type as `x`, computed in float32.
+    """
+    first, second = x.chunk(2, dim=-1)
+    cos, sin = rotation
+    rotated = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    return rotated.to(x.dtype)
+
+
+class TableCache(Generic[T]):
+    """Keeps the newest few tables that depend on sizes only.
+
+    Nothing is kept while a graph is traced: there sizes are symbols.
+    """
+
+    def __init__(self, capacity: int = 16) -> None:
+        self.capacity = capacity
+        self._tables: dict[Hashable, T] = {}
+
+    def get(self, key: Hashable, build: Callable[[], T]) -> T:
+        """Return the table of `key`, built on first use without gradients."""
+        if torch.compiler.is_compiling():
+            return build()
+        found = self._tables.get(key)
+        if found is None:
+            # Not an inference tensor: a later training pass may have to save it.
+            with torch.inference_mode(False), torch.no_grad():
+                found = build()
+            while len(self._tables) >= self.capacity:
+                self._tables.pop(next(iter(self._tables)))
+            self._tables[key] = found
+        return found

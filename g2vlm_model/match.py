@@ -1,0 +1,137 @@
+"""Match injection: tell each geometric token where it went in the other frames.
+
+An option that the published architecture lacks (`ModelConfig.match_width`, 0 is off). Fine
+descriptors, a few per patch, are compared between every two frames; the displacement of the
+best match, how sure it is and whether it is mutual become a message to the token, ahead of the
+mixture of transformers and again behind it. One frame alone gets no message. The search itself
+carries no gradient; descriptors learn from the correspondence loss of the training package.
+
+Shape letters: B batch, N frames, P patches per frame, Q fine cells per frame, D width,
+E descriptor width, S cells per patch side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["MatchInjection", "MatchMessages", "cell_centres"]
+
+CELLS_PER_SIDE = 2
+_TEMPERATURE = 0.07
+_CUES_PER_CELL = 4
+
+
+@dataclass(frozen=True)
+class MatchMessages:
+    """What the matches say to the tokens of a window; both (B, N, P, D).
+
+    Args:
+        early: Added to the tokens ahead of the transformer.
+        late: Added to its final-normed hidden states.
+    """
+
+    early_BNPD: Tensor
+    late_BNPD: Tensor
+
+
+def cell_centres(grid_hw: tuple[int, int], device: torch.device | None = None) -> Tensor:
+    """(Q, 2) centres (x, y) of the fine cells in units of patches, row by row."""
+    step = 1.0 / CELLS_PER_SIDE
+    rows = (torch.arange(grid_hw[0] * CELLS_PER_SIDE, device=device) + 0.5) * step
+    columns = (torch.arange(grid_hw[1] * CELLS_PER_SIDE, device=device) + 0.5) * step
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack((x, y), dim=-1).flatten(0, 1)
+
+
+class MatchInjection(nn.Module):
+    """Fine descriptors, the search, and the messages.
+
+    Args:
+        width: D of the tokens.
+        match_width: E, numbers of one descriptor.
+    """
+
+    def __init__(self, width: int, match_width: int) -> None:
+        super().__init__()
+        cells = CELLS_PER_SIDE**2
+        self.norm = nn.LayerNorm(width)
+        self.hidden = nn.Linear(width, 2 * width)
+        self.describe = nn.Linear(2 * width, cells * match_width)
+        self.read = nn.Linear(cells * _CUES_PER_CELL + 2, width)
+        self.early = nn.Linear(width, width)
+        self.late = nn.Linear(width, width)
+
+    def descriptors(self, tokens_BNPD: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+        """Return unit-length fine descriptors (B, N, Q, E), cells in row order."""
+        rows, columns = grid_hw
+        raw = self.describe(F.gelu(self.hidden(self.norm(tokens_BNPD))))
+        side = CELLS_PER_SIDE
+        cells = raw.unflatten(-1, (side, side, -1)).unflatten(2, (rows, columns))
+        ordered = cells.permute(0, 1, 2, 4, 3, 5, 6)  # B N row cell-row column cell-column E
+        return F.normalize(ordered.flatten(2, 5), dim=-1)
+
+    def forward(self, tokens_BNPD: Tensor, grid_hw: tuple[int, int]) -> MatchMessages:
+        """Turn the matches between the frames into messages.
+
+        Args:
+            tokens_BNPD: Tokens of the geometric encoder.
+            grid_hw: Rows and columns of patches.
+        """
+        frames = tokens_BNPD.shape[1]
+        if frames == 1:
+            silent = torch.zeros_like(tokens_BNPD)
+            return MatchMessages(silent, silent)
+        with torch.no_grad():
+            cues_BNNPC = self._cues(self.descriptors(tokens_BNPD, grid_hw), grid_hw)
+        read_BNNPD = F.gelu(self.read(cues_BNNPC.to(self.read.weight.dtype)))
+        other_NN = 1.0 - torch.eye(frames, device=cues_BNNPC.device, dtype=read_BNNPD.dtype)
+        mean_BNPD = torch.einsum("bijpd,ij->bipd", read_BNNPD, other_NN) / (frames - 1)
+        return MatchMessages(self.early(mean_BNPD), self.late(mean_BNPD))
+
+    def _cues(self, descriptors_BNQE: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+        """(B, N, N, P, 4 cells + 2): what token p of frame i knows of frame j."""
+        centres_Q2 = cell_centres(grid_hw, descriptors_BNQE.device).to(descriptors_BNQE.dtype)
+        apart_QQ = (centres_Q2[:, None] - centres_Q2).abs().amax(dim=-1)
+        near_QQ = apart_QQ < 1.5 / CELLS_PER_SIDE
+        rows = [
+            self._frame_cues(descriptors_BNQE[:, index], descriptors_BNQE, centres_Q2, near_QQ)
+            for index in range(descriptors_BNQE.shape[1])
+        ]
+        cues_BNNQC = torch.stack(rows, dim=1)
+        per_patch = _group_cells(cues_BNNQC, grid_hw)
+        x = torch.arange(grid_hw[1], device=centres_Q2.device).repeat(grid_hw[0])
+        y = torch.arange(grid_hw[0], device=centres_Q2.device).repeat_interleave(grid_hw[1])
+        middle = torch.stack(((x + 0.5), (y + 0.5)), dim=-1).to(per_patch.dtype)
+        size = per_patch.new_tensor((grid_hw[1], grid_hw[0]))
+        place_P2 = (2.0 * middle - size) / grid_hw[1]
+        return torch.cat((per_patch, place_P2.expand(*per_patch.shape[:-1], 2)), dim=-1)
+
+    def _frame_cues(
+        self, source_BQE: Tensor, target_BNQE: Tensor, centres_Q2: Tensor, near_QQ: Tensor
+    ) -> Tensor:
+        """(B, N, Q, 4): displacement in patches (x, y), probability, mutual flag."""
+        similar_BNQQ = torch.einsum("bqe,bnke->bnqk", source_BQE, target_BNQE) / _TEMPERATURE
+        best_BNQ = similar_BNQQ.argmax(dim=-1)
+        back_BNQ = similar_BNQQ.argmax(dim=-2)
+        returned_BNQ = torch.gather(back_BNQ, -1, best_BNQ)
+        index_Q = torch.arange(near_QQ.shape[0], device=near_QQ.device)
+        mutual_BNQ = near_QQ[returned_BNQ, index_Q]
+        chance_BNQ = (similar_BNQQ.amax(dim=-1) - similar_BNQQ.logsumexp(dim=-1)).exp()
+        local_BNQQ = similar_BNQQ.masked_fill(~near_QQ[best_BNQ], float("-inf")).softmax(dim=-1)
+        displacement_BNQ2 = local_BNQQ @ centres_Q2 - centres_Q2
+        cues = (displacement_BNQ2, chance_BNQ[..., None], mutual_BNQ[..., None].to(chance_BNQ))
+        return torch.cat(cues, dim=-1)
+
+
+def _group_cells(cells: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+    """(.., Q, C) in row order to (.., P, cells per patch * C)."""
+    side = CELLS_PER_SIDE
+    split = cells.unflatten(-2, (grid_hw[0], side, grid_hw[1], side))
+    axes = list(range(split.dim() - 5))
+    first = len(axes)
+    ordered = split.permute(*axes, first, first + 2, first + 1, first + 3, first + 4)
+    return ordered.flatten(-3).flatten(-3, -2)

@@ -1,0 +1,205 @@
+"""uint8 pictures to the inputs of both encoders, with the published resizing.
+
+Geometric encoder: the first picture of a window fixes the size (`dino_width` wide, height
+rounded to patches); every picture is squeezed to it with PIL's LANCZOS filter, nothing is cut
+off. Semantic encoder: a bicubic squash to a square, a second one to a multiple of the merge
+block, then rows of patches.
+
+Shape letters: N frames, H W pixels, R rows, C numbers of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from .config import ModelConfig, VitConfig
+
+__all__ = [
+    "SemanticRows",
+    "geometric_pixels",
+    "geometric_size",
+    "normalise",
+    "resize_geometric",
+    "scaled_intrinsics",
+    "semantic_rows",
+    "smart_size",
+]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+MAX_HEIGHT_OVER_WIDTH = 4
+MIN_SEMANTIC_PIXELS = 56 * 56
+MAX_SEMANTIC_PIXELS = 14 * 14 * 4 * 1280
+
+Picture = NDArray[np.uint8]
+
+
+def geometric_size(config: ModelConfig, height: int, width: int) -> tuple[int, int]:
+    """Return (H, W) of the geometric encoder's picture for a first picture's size.
+
+    Raises:
+        ValueError: The picture is so flat that no patch remains, or more than four times
+            higher than wide.
+    """
+    patch, target = config.patch_size, config.dino_width
+    rows = round(height * (target / width) / patch)
+    if rows < 1 or height > MAX_HEIGHT_OVER_WIDTH * width:
+        raise ValueError(
+            f"picture is {height} high and {width} wide; at a width of {target} that is "
+            f"{rows} rows of patches, expected at least 1 and at most "
+            f"{MAX_HEIGHT_OVER_WIDTH} times the width; crop it"
+        )
+    return rows * patch, target
+
+
+def resize_geometric(picture: Picture, size_hw: tuple[int, int]) -> Picture:
+    """Return a uint8 RGB picture resized with PIL's LANCZOS filter (published)."""
+    image = Image.fromarray(_checked(picture))
+    return np.asarray(image.resize((size_hw[1], size_hw[0]), Image.Resampling.LANCZOS))
+
+
+def normalise(pictures_NHW3: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return (N, 3, H, W) ImageNet-normalised pixels of uint8 (N, H, W, 3), on its device."""
+    pixels_N3HW = pictures_NHW3.permute(0, 3, 1, 2).to(dtype) / 255
+    mean, std = (
+        torch.tensor(values, dtype=dtype, device=pictures_NHW3.device)[:, None, None]
+        for values in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    return (pixels_N3HW - mean) / std
+
+
+def geometric_pixels(config: ModelConfig, pictures: Sequence[Picture]) -> Tensor:
+    """Return the geometric encoder's input of a window.
+
+    Args:
+        config: The model's.
+        pictures: uint8 RGB (H0, W0, 3); the first fixes the size, sizes may differ.
+
+    Returns:
+        (N, 3, H, W) float32.
+
+    Raises:
+        ValueError: No picture, a wrong type or shape, or an extreme shape.
+    """
+    if not pictures:
+        raise ValueError("got 0 pictures, expected at least 1")
+    size = geometric_size(config, *_checked(pictures[0]).shape[:2])
+    return normalise(
+        torch.from_numpy(np.stack([resize_geometric(picture, size) for picture in pictures]))
+    )
+
+
+def scaled_intrinsics(
+    K: NDArray[np.float64], from_hw: tuple[int, int], to_hw: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Return the intrinsics of a resized picture.
+
+    Pixel centres are at whole numbers, so the picture's left edge is at -0.5.
+
+    Args:
+        K: (3, 3) in pixels of the picture of size `from_hw`.
+        from_hw, to_hw: (height, width) before and after.
+    """
+    scale_y, scale_x = to_hw[0] / from_hw[0], to_hw[1] / from_hw[1]
+    resize = np.array(
+        [
+            [scale_x, 0.0, 0.5 * scale_x - 0.5],
+            [0.0, scale_y, 0.5 * scale_y - 0.5],
+            [0.0, 0.0, 1.0],
+        ]
+    )
+    return resize @ np.asarray(K, dtype=np.float64)
+
+
+def smart_size(height: int, width: int, factor: int) -> tuple[int, int]:
+    """Return Qwen2-VL's (height, width): multiples of `factor` within its bounds of area."""
+    sides = (height, width)
+    rounded = tuple(max(factor, round(side / factor) * factor) for side in sides)
+    area = rounded[0] * rounded[1]
+    if area > MAX_SEMANTIC_PIXELS:
+        scale = (height * width / MAX_SEMANTIC_PIXELS) ** 0.5
+        rounded = tuple(max(factor, int(side / scale / factor) * factor) for side in sides)
+    elif area < MIN_SEMANTIC_PIXELS:
+        scale = (MIN_SEMANTIC_PIXELS / (height * width)) ** 0.5
+        rounded = tuple(-int(-side * scale // factor) * factor for side in sides)
+    return rounded[0], rounded[1]
+
+
+class SemanticRows:
+    """Input of the semantic encoder for pictures of one size.
+
+    Args:
+        rows_NRC: float32, CLIP-normalised patches in the order of merge blocks.
+        grid_hw: Rows and columns of patches.
+        merged_hw: Rows and columns of tokens.
+    """
+
+    def __init__(self, rows_NRC: Tensor, grid_hw: tuple[int, int], merge: int) -> None:
+        self.rows_NRC = rows_NRC
+        self.grid_hw = grid_hw
+        self.merged_hw = (grid_hw[0] // merge, grid_hw[1] // merge)
+
+
+def semantic_rows(config: ModelConfig, pictures: Sequence[Picture]) -> SemanticRows:
+    """Return the semantic encoder's input of a window.
+
+    Args:
+        config: The model's.
+        pictures: uint8 RGB (H0, W0, 3), any sizes.
+
+    Raises:
+        ValueError: No picture, or a wrong type or shape.
+    """
+    if not pictures:
+        raise ValueError("got 0 pictures, expected at least 1")
+    vit, side = config.vit, config.vit_size
+    height, width = smart_size(side, side, vit.patch_size * vit.spatial_merge_size)
+    bicubic = Image.Resampling.BICUBIC
+    resized = [
+        Image.fromarray(_checked(picture))
+        .resize((side, side), bicubic)
+        .resize((width, height), bicubic)
+        for picture in pictures
+    ]
+    pixels_NHW3 = torch.from_numpy(np.stack([np.asarray(image) for image in resized]))
+    pixels_N3HW = pixels_NHW3.permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(values)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
+    grid = (height // vit.patch_size, width // vit.patch_size)
+    rows_NRC = _to_rows((pixels_N3HW - mean) / std, vit)
+    return SemanticRows(rows_NRC, grid, vit.spatial_merge_size)
+
+
+def _to_rows(pixels_N3HW: Tensor, vit: VitConfig) -> Tensor:
+    """Cut pictures into patches, merge block after merge block; (channel, time, y, x) inside."""
+    patch, merge = vit.patch_size, vit.spatial_merge_size
+    frames, channels, height, width = pixels_N3HW.shape
+    blocks = pixels_N3HW.reshape(
+        frames,
+        channels,
+        height // (patch * merge),
+        merge,
+        patch,
+        width // (patch * merge),
+        merge,
+        patch,
+    )
+    # N, block row, block column, row in block, column in block, channel, y, x
+    ordered = blocks.permute(0, 2, 5, 3, 6, 1, 4, 7)
+    both_times = ordered.unsqueeze(6).expand(*(-1,) * 6, vit.temporal_patch_size, -1, -1)
+    return both_times.flatten(5).flatten(1, 4)
+
+
+def _checked(picture: Picture) -> Picture:
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(
+            f"picture is {picture.dtype} {picture.shape}, expected uint8 (H, W, 3) RGB"
+        )
+    return picture

@@ -1,0 +1,173 @@
+"""Reads tensors of a safetensors file into given memory, a few megabytes at a time.
+
+The file is memory-mapped; what has been copied is given back to the system at once, so that
+reading takes no memory beside the tensors themselves, also where the type is converted.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["SafetensorsFile", "TensorEntry"]
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
+LENGTH_BYTES = 8
+MAX_HEADER_BYTES = 100_000_000
+CHUNK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """Where a tensor lies: bytes [begin, end) of the file."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+class SafetensorsFile:
+    """An open file; use it as a context manager.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        entries: Name -> entry.
+        metadata: The file's own key/value strings.
+        header: The header's bytes.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: Not a safetensors file, damaged, cut off, or with a type that no weight has.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"{self.path} is missing; download the model folder again")
+        self.size = self.path.stat().st_size
+        with self.path.open("rb") as file:
+            self.header = self._read_header(file)
+            self.metadata, self.entries = self._parse_header()
+            self._map: mmap.mmap | None = None
+            if self.size > LENGTH_BYTES:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def __enter__(self) -> SafetensorsFile:
+        """Return the open file."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    def close(self) -> None:
+        """Unmap the file; tensors read from it stay."""
+        if self._map is not None:
+            self._map.close()
+            self._map = None
+
+    def copy_into(self, name: str, target: Tensor) -> None:
+        """Copy a tensor, converting to the target's type and device.
+
+        Args:
+            name: One of `entries`.
+            target: Contiguous tensor of the entry's shape.
+        """
+        assert self._map is not None, f"{self.path} is closed"
+        assert target.is_contiguous(), f"{name}: target is not contiguous"
+        entry = self.entries[name]
+        assert tuple(target.shape) == entry.shape, (name, target.shape, entry.shape)
+        flat = target.view(-1)
+        size = entry.dtype.itemsize
+        step = CHUNK_BYTES // size
+        for first in range(0, flat.numel(), step):
+            count = min(step, flat.numel() - first)
+            begin = entry.begin + first * size
+            flat[first : first + count].copy_(self._view(entry.dtype, begin, count))
+            self._forget(begin, begin + count * size)
+
+    def sample_bytes(self, begin: int, end: int) -> bytes:
+        """Return raw bytes of the file."""
+        assert self._map is not None, f"{self.path} is closed"
+        return self._map[begin:end]
+
+    def _view(self, dtype: torch.dtype, begin: int, count: int) -> Tensor:
+        """Return mapped memory as a flat tensor that is only read."""
+        assert self._map is not None
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given buffer is not writable")
+            if begin % dtype.itemsize == 0:
+                return torch.frombuffer(self._map, dtype=dtype, count=count, offset=begin)
+            raw = bytearray(self._map[begin : begin + count * dtype.itemsize])
+            return torch.frombuffer(raw, dtype=dtype)
+
+    def _forget(self, begin: int, end: int) -> None:
+        """Give mapped pages back; they can be read again from the file."""
+        assert self._map is not None
+        page = mmap.PAGESIZE
+        first = begin // page * page
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED, first, end - first)
+
+    def _error(self, problem: str) -> ValueError:
+        return ValueError(f"{self.path} {problem}; download or write it again")
+
+    def _read_header(self, file: Any) -> bytes:
+        prefix = file.read(LENGTH_BYTES)
+        if len(prefix) < LENGTH_BYTES:
+            raise self._error(f"is cut off: {self.size} bytes are no safetensors file")
+        length = int.from_bytes(prefix, "little")
+        if length > MAX_HEADER_BYTES:
+            raise self._error("is no safetensors file (a pickle or an archive by another name?)")
+        header: bytes = file.read(length)
+        if len(header) < length:
+            raise self._error(f"is cut off within its header ({self.size} bytes)")
+        return header
+
+    def _parse_header(self) -> tuple[dict[str, str], dict[str, TensorEntry]]:
+        try:
+            content = json.loads(self.header)
+            metadata = content.pop("__metadata__", {})
+            entries = {name: self._entry(name, raw) for name, raw in content.items()}
+        except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, KeyError, TypeError):
+            raise self._error("has a damaged header") from None
+        return metadata, entries
+
+    def _entry(self, name: str, raw: dict[str, Any]) -> TensorEntry:
+        if raw["dtype"] not in DTYPES:
+            raise self._error(
+                f"holds {name} as {raw['dtype']}, weights must be one of {', '.join(DTYPES)}"
+            )
+        dtype = DTYPES[raw["dtype"]]
+        shape = tuple(int(side) for side in raw["shape"])
+        start = LENGTH_BYTES + len(self.header)
+        begin, end = (start + int(offset) for offset in raw["data_offsets"])
+        numel = 1
+        for side in shape:
+            numel *= side
+        if not start <= begin or end - begin != numel * dtype.itemsize:
+            raise self._error(f"has a damaged header: {name} {list(shape)} in {end - begin} bytes")
+        if end > self.size:
+            raise self._error(f"is cut off: {name} ends at byte {end}, the file has {self.size}")
+        return TensorEntry(dtype, shape, begin, end)
