@@ -28,70 +28,49 @@ from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from lifecycle_msgs.msg import Transition
 
+from g2vlm_ros.launch_arguments import (
+    NODE_ARGUMENTS,
+    PROFILE_VARIABLE,
+    flag,
+    malloc_environment,
+    node_parameters,
+    wants_profile,
+)
+
 HERE = Path(__file__).resolve().parent
 NODE_NAME = "g2vlm"
-PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
-# Freed blocks of a picture's size stay in the process; else each picture is mapped and
-# faulted in anew, which costs more than the conversion.
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "2147483647"}
 SHOWN_TOPICS = ("points", "depth/image", "depth/camera_info", "pose", "path")
-TRUE_WORDS, FALSE_WORDS = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
-
-# Name, default, description. An empty default leaves what the parameter file says.
-ARGUMENTS: tuple[tuple[str, str, str], ...] = (
-    ("params_file", str(HERE / "g2vlm.yaml"), "Parameter file of the node"),
-    ("image_topic", "", "Pictures of the camera, e.g. /camera/image_raw"),
-    ("compressed", "", "true: the pictures are CompressedImage (jpeg, png)"),
-    ("camera_info_topic", "", "CameraInfo of the camera"),
-    ("camera", "camera", "Name (parameter cameras) of the camera that these topics are for"),
-    ("model", "", "Embedded model name (nano) or folder of a model"),
-    ("backend", "", "Runtime of the model: torch, or package.module:function"),
-    ("device", "", "Device of the runtime: auto, cpu, cuda, cuda:0"),
-    ("namespace", "", "Namespace of the node and its topics"),
-    (
-        "publish_tf",
-        "",
-        "Publish map -> camera on /tf; empty: true with rviz or foxglove, else as in params_file; "
-        "false where another node already gives the camera's frame a parent",
-    ),
-    ("autostart", "true", "Configure and activate the node; false: leave that to a manager"),
-    ("respawn", "false", "Start the node again, and configure it, where it dies"),
-    ("use_sim_time", "false", "Take the time from /clock"),
-    ("shm", "true", "Shared-memory profile for large messages (kept where one is set already)"),
-    ("rviz", "false", "Start RViz with the project's configuration"),
-    ("foxglove", "false", "Start the Foxglove bridge on port 8765; the layout is foxglove.json"),
-    ("log_level", "info", "debug, info, warn, error, fatal"),
-)
 
 
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments; what is started depends on their values."""
     declared = [
-        DeclareLaunchArgument(name, default_value=default, description=description)
-        for name, default, description in ARGUMENTS
+        DeclareLaunchArgument(item.name, default_value=item.default, description=item.description)
+        for item in NODE_ARGUMENTS
     ]
     return LaunchDescription([*declared, OpaqueFunction(function=start)])
 
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Turn the arguments into actions, in the order in which they must happen."""
-    values = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
+    values = {item.name: LaunchConfiguration(item.name).perform(context) for item in NODE_ARGUMENTS}
+    respawn = flag(values, "respawn")
     node = LifecycleNode(
         package="g2vlm_ros",
         executable="node",
         name=NODE_NAME,
         namespace=values["namespace"],
-        parameters=[values["params_file"], overrides(values)],
+        parameters=[values["params_file"] or str(HERE / "g2vlm.yaml"), node_parameters(values)],
         ros_arguments=["--log-level", values["log_level"]],
-        additional_env={name: os.environ.get(name, value) for name, value in MALLOC.items()},
+        additional_env=malloc_environment(os.environ),
         output="screen",
         emulate_tty=True,
-        respawn=flag(values, "respawn"),
+        respawn=respawn,
         respawn_delay=2.0,
-        on_exit=[] if flag(values, "respawn") else [Shutdown(reason="the node ended")],
+        on_exit=[] if respawn else [Shutdown(reason="the node ended")],
     )
     actions: list[LaunchDescriptionEntity] = []
-    if flag(values, "shm") and not os.environ.get(PROFILE_VARIABLE):
+    if wants_profile(values, os.environ):
         actions.append(SetEnvironmentVariable(PROFILE_VARIABLE, str(HERE / "fastdds_shm.xml")))
     if flag(values, "autostart"):
         actions += autostart(node)
@@ -101,37 +80,6 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if flag(values, "foxglove"):
         actions.append(foxglove(values))
     return actions
-
-
-def flag(values: dict[str, str], name: str) -> bool:
-    """Read a true/false argument.
-
-    Raises:
-        RuntimeError: It is neither.
-    """
-    word = values[name].strip().lower()
-    if word not in TRUE_WORDS + FALSE_WORDS:
-        raise RuntimeError(f"{name}:={values[name]!r}, expected true or false")
-    return word in TRUE_WORDS
-
-
-def overrides(values: dict[str, str]) -> dict[str, str | bool]:
-    """Parameters that arguments set on top of the parameter file."""
-    result: dict[str, str | bool] = {"use_sim_time": flag(values, "use_sim_time")}
-    for name in ("model", "backend", "device"):
-        if values[name]:
-            result[name] = values[name]
-    if values["publish_tf"]:
-        result["tf.publish"] = flag(values, "publish_tf")
-    elif flag(values, "rviz") or flag(values, "foxglove"):
-        result["tf.publish"] = True  # without it nothing can be shown in the map's frame
-    camera = values["camera"]
-    for name in ("image_topic", "camera_info_topic"):
-        if values[name]:
-            result[f"{camera}.{name}"] = values[name]
-    if values["compressed"]:
-        result[f"{camera}.transport"] = "compressed" if flag(values, "compressed") else "raw"
-    return result
 
 
 def autostart(node: LifecycleNode) -> list[LaunchDescriptionEntity]:

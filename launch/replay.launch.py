@@ -24,20 +24,16 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.event_handlers import OnStateTransition
 
+from g2vlm_ros.launch_arguments import REPLAY_ARGUMENTS, flag, play_command
+
 HERE = Path(__file__).resolve().parent
-ARGUMENTS: tuple[tuple[str, str | None, str], ...] = (
-    ("bag", None, "Folder or file of the bag (sqlite3 or MCAP)"),
-    ("rate", "1.0", "Speed of the replay; 1.0 is as recorded"),
-    ("loop", "false", "true: start again at the end"),
-    ("end_with_bag", "false", "true: end everything when the bag ends"),
-)
 
 
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments, then include the node's own launch file."""
     declared = [
-        DeclareLaunchArgument(name, default_value=default, description=description)
-        for name, default, description in ARGUMENTS
+        DeclareLaunchArgument(item.name, default_value=item.default, description=item.description)
+        for item in REPLAY_ARGUMENTS
     ]
     node = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(HERE / "g2vlm.launch.py")),
@@ -50,24 +46,16 @@ def play_when_active(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Play the bag at the node's first activation.
 
     Raises:
-        RuntimeError: The bag does not exist, or the rate is not above 0.
+        RuntimeError: The bag does not exist.
+        ValueError: An argument is not of its form.
     """
-    values = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
-    bag = Path(values["bag"]).expanduser()
-    if not bag.exists():
+    names = [item.name for item in REPLAY_ARGUMENTS]
+    values = {name: LaunchConfiguration(name).perform(context) for name in names}
+    if not Path(values["bag"]).exists():
         raise RuntimeError(f"bag:={values['bag']} does not exist; name a bag folder or file")
-    try:
-        rate = float(values["rate"])
-    except ValueError:
-        rate = 0.0
-    if not rate > 0.0:
-        raise RuntimeError(f"rate:={values['rate']}, expected a number above 0")
-    command = ["ros2", "bag", "play", str(bag), "--clock", "100", "--rate", str(rate)]
-    if values["loop"].lower() == "true":
-        command.append("--loop")
-    ends = values["end_with_bag"].lower() == "true"
+    ends = flag(values, "end_with_bag")
     player = ExecuteProcess(
-        cmd=command,
+        cmd=play_command(values),
         output="screen",
         on_exit=[Shutdown(reason="the bag has ended")] if ends else [],
     )

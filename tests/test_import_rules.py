@@ -41,7 +41,9 @@ FORBIDDEN = {
     "g2vlm_export": {"rclpy"},
 }
 # ROS packages, and others that no requirement file names because they come with ROS.
-FROM_ROS = re.compile(r"(\w+_msgs|\w+_srvs|rcl\w+|ros\w*2\w*|ament_\w+|tf2_\w+|launch\w*|\w+_interfaces)$")
+FROM_ROS = re.compile(
+    r"(\w+_msgs|\w+_srvs|rcl\w+|ros\w*2\w*|ament_\w+|tf2_\w+|launch\w*|\w+_interfaces)$"
+)
 IMPORT_NAMES = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
 OPTIONAL = {"cv_bridge", "sensor_msgs_py", "tensorrt", "onnx", "onnxruntime", "onnxscript"}
 MAX_LINES = 400
@@ -124,7 +126,7 @@ def test_importing_the_model_package_loads_no_torch() -> None:
 
 
 def test_importing_the_node_loads_neither_torch_nor_the_replays_libraries() -> None:
-    loaded = _loaded_by("g2vlm_ros.node")
+    loaded = _loaded_by("g2vlm_ros.node", "g2vlm_ros.perception_node")
     assert "rclpy" in loaded
     assert not loaded & {"torch", "evo", "matplotlib", "rosbags", "scipy", "pandas", "tokenizers"}
 

@@ -1,0 +1,265 @@
+"""The launch files and what stands beside them: arguments, parameters, profile, views.
+
+ROS's launch is not on the package index; the test that runs the launch file itself needs a
+ROS 2 installation and is skipped elsewhere.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from g2vlm_ros import launch_arguments as arguments
+from g2vlm_ros.params import SPECS, camera_specs, parse
+from tests.helpers import REPO, wait_for
+
+LAUNCH = REPO / "launch"
+INSTANT = "benchmarks.instant_runtime:create"
+
+
+def defaults(**given: str) -> dict[str, str]:
+    """Values of all launch arguments, as a launch file would hold them."""
+    return {item.name: item.default or "" for item in arguments.NODE_ARGUMENTS} | given
+
+
+def yaml_parameters() -> dict[str, Any]:
+    document = yaml.safe_load((LAUNCH / "g2vlm.yaml").read_text(encoding="utf-8"))
+    parameters: dict[str, Any] = document["/**"]["ros__parameters"]
+    return parameters
+
+
+def test_the_parameter_file_and_the_tables_are_up_to_date() -> None:
+    command = [sys.executable, "scripts/write_reference.py", "--check"]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_parameter_file_holds_every_parameter_and_no_other() -> None:
+    wanted = {spec.name for spec in (*SPECS, *camera_specs("camera"))}
+    assert set(yaml_parameters()) == wanted
+    assert parse(yaml_parameters()).cameras[0].image_topic == "camera/image_raw"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"use_sim_time": False}),
+        ({"model": "/models/g2vlm", "device": "cuda:0", "backend": "torch"},
+         {"model": "/models/g2vlm", "device": "cuda:0", "backend": "torch"}),
+        ({"image_topic": "/a/b", "camera_info_topic": "/a/c", "compressed": "true"},
+         {"camera.image_topic": "/a/b", "camera.camera_info_topic": "/a/c",
+          "camera.transport": "compressed"}),
+        ({"compressed": "False"}, {"camera.transport": "raw"}),
+        ({"rviz": "true"}, {"tf.publish": True}),
+        ({"foxglove": "1", "publish_tf": "no"}, {"tf.publish": False}),
+        ({"use_sim_time": "on"}, {"use_sim_time": True}),
+    ],
+)  # fmt: skip
+def test_arguments_become_parameters_that_the_node_knows(
+    given: dict[str, str], expected: dict[str, str | bool]
+) -> None:
+    result = arguments.node_parameters(defaults(**given))
+    assert {"use_sim_time": False, **expected} == result
+    known = {spec.name for spec in (*SPECS, *camera_specs("camera"))} | {"use_sim_time"}
+    assert set(result) <= known
+    own = {name: value for name, value in result.items() if name != "use_sim_time"}
+    parse({**yaml_parameters(), **own})
+
+
+def test_a_flag_that_is_none_is_an_error() -> None:
+    with pytest.raises(ValueError, match="rviz:='maybe', expected true or false"):
+        arguments.node_parameters(defaults(rviz="maybe"))
+
+
+def test_what_the_user_has_set_in_the_environment_stays() -> None:
+    assert arguments.wants_profile(defaults(), {})
+    assert not arguments.wants_profile(defaults(), {arguments.PROFILE_VARIABLE: "/my.xml"})
+    assert not arguments.wants_profile(defaults(shm="false"), {})
+    environment = arguments.malloc_environment({"MALLOC_TRIM_THRESHOLD_": "7"})
+    assert environment == {**arguments.MALLOC, "MALLOC_TRIM_THRESHOLD_": "7"}
+
+
+def test_play_command() -> None:
+    values = {"bag": "/data/run", "rate": "0.5", "loop": "false", "end_with_bag": "false"}
+    assert arguments.play_command(values)[:4] == ["ros2", "bag", "play", "/data/run"]
+    assert "--loop" in arguments.play_command(values | {"loop": "true"})
+    for rate in ("0", "-1", "fast", "inf", "nan"):
+        with pytest.raises(ValueError, match=r"expected a number above 0"):
+            arguments.play_command(values | {"rate": rate})
+
+
+def test_the_profile_is_large_enough_for_pictures_and_clouds() -> None:
+    root = ET.parse(LAUNCH / "fastdds_shm.xml").getroot()
+    space = {"d": "http://www.eprosima.com"}
+    descriptors = {
+        item.findtext("d:type", "", space): item
+        for item in root.iterfind(".//d:transport_descriptor", space)
+    }
+    assert set(descriptors) == {"SHM", "UDPv4"}
+    message = int(descriptors["SHM"].findtext("d:maxMessageSize", "0", space))
+    segment = int(descriptors["SHM"].findtext("d:segment_size", "0", space))
+    assert message >= 1920 * 1080 * 4
+    assert segment >= 3 * message
+    used = {item.text for item in root.iterfind(".//d:userTransports/d:transport_id", space)}
+    named = {item.findtext("d:transport_id", "", space) for item in descriptors.values()}
+    assert used == named
+    participant = root.find(".//d:participant", space)
+    assert participant is not None
+    assert participant.get("is_default_profile") == "true"
+
+
+def shown_topics() -> set[str]:
+    """Topics that RViz and Foxglove subscribe to."""
+    views = yaml.safe_load((LAUNCH / "g2vlm.rviz").read_text(encoding="utf-8"))
+    displays = views["Visualization Manager"]["Displays"]
+    rviz = {display["Topic"]["Value"] for display in displays if "Topic" in display}
+    layout = (LAUNCH / "foxglove.json").read_text(encoding="utf-8")
+    json.loads(layout)
+    foxglove = set(re.findall(r'"(/g2vlm/[a-z_/]+|/diagnostics)"', layout)) - {"/g2vlm/query"}
+    assert len(rviz) >= 4
+    assert len(foxglove) >= 5
+    return rviz | foxglove
+
+
+@pytest.fixture
+def observer() -> Iterator[Any]:
+    rclpy = pytest.importorskip("rclpy", reason="needs ROS 2")
+    rclpy.init()
+    node = rclpy.create_node("observer")
+    yield node
+    node.destroy_node()
+    rclpy.shutdown()
+
+
+def node_process(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
+    """The node as the launch file starts it: parameter file, overrides, profile, allocator."""
+    override = tmp_path / "overrides.yaml"
+    values = arguments.node_parameters(defaults(backend=INSTANT, image_topic="/cam/image"))
+    override.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
+    environment = {
+        **os.environ,
+        **arguments.malloc_environment(os.environ),
+        arguments.PROFILE_VARIABLE: str(LAUNCH / "fastdds_shm.xml"),
+    }
+    files = ["--params-file", str(LAUNCH / "g2vlm.yaml"), "--params-file", str(override)]
+    command = [sys.executable, "-m", "g2vlm_ros.node", "--ros-args", *files, *words]
+    return subprocess.Popen(
+        command, cwd=REPO, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def change(observer: Any, transition: int) -> bool:
+    """Ask for a lifecycle transition, as the launch file's events do."""
+    import rclpy
+    from lifecycle_msgs.srv import ChangeState
+
+    client = observer.create_client(ChangeState, "/g2vlm/change_state")
+    assert client.wait_for_service(timeout_sec=20.0), "the node did not come up in 20 s"
+    request = ChangeState.Request()
+    request.transition.id = transition
+    future = client.call_async(request)
+    rclpy.spin_until_future_complete(observer, future, timeout_sec=60.0)
+    assert future.done(), "no answer to change_state in 60 s"
+    observer.destroy_client(client)
+    success: bool = future.result().success
+    return success
+
+
+def test_the_node_runs_with_the_shipped_files_as_the_launch_file_expects(
+    observer: Any, tmp_path: Path
+) -> None:
+    import rclpy
+    from lifecycle_msgs.msg import Transition, TransitionEvent
+    from rcl_interfaces.srv import GetParameters
+
+    seen: list[tuple[str, str]] = []
+    observer.create_subscription(
+        TransitionEvent,
+        "/g2vlm/transition_event",
+        lambda msg: seen.append((msg.start_state.label, msg.goal_state.label)),
+        10,
+    )
+    process = node_process(tmp_path)
+    try:
+        assert change(observer, Transition.TRANSITION_CONFIGURE)
+        assert change(observer, Transition.TRANSITION_ACTIVATE)
+        expected = {("configuring", "inactive"), ("activating", "active")}
+
+        def all_seen() -> bool:
+            rclpy.spin_once(observer, timeout_sec=0.1)
+            return expected <= set(seen)
+
+        wait_for(all_seen, 10.0, what=f"{expected} on transition_event")
+
+        client = observer.create_client(GetParameters, "/g2vlm/get_parameters")
+        request = GetParameters.Request(names=["camera.image_topic", "window.size"])
+        future = client.call_async(request)
+        rclpy.spin_until_future_complete(observer, future, timeout_sec=10.0)
+        values = future.result().values
+        assert values[0].string_value == "/cam/image"
+        assert values[1].integer_value == yaml_parameters()["window.size"]
+
+        def missing() -> set[str]:
+            return {topic for topic in shown_topics() if not observer.count_publishers(topic)}
+
+        wait_for(lambda: not missing(), 10.0, what="a publisher of each shown topic")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(15.0) == 0
+    finally:
+        process.kill()
+        output, _ = process.communicate()
+        print(output)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("launch_ros") is None, reason="ROS's launch is not installed"
+)
+@pytest.mark.parametrize("namespace", ["", "robot1"])
+def test_the_launch_file_brings_the_node_up(observer: Any, namespace: str) -> None:
+    import rclpy
+    from lifecycle_msgs.srv import GetState
+
+    runner = (
+        "import sys; from launch import LaunchDescription, LaunchService\n"
+        "from launch.actions import IncludeLaunchDescription\n"
+        "from launch.launch_description_sources import PythonLaunchDescriptionSource\n"
+        "pairs = [word.split(':=', 1) for word in sys.argv[2:]]\n"
+        "source = PythonLaunchDescriptionSource(sys.argv[1])\n"
+        "include = IncludeLaunchDescription(source, launch_arguments=pairs)\n"
+        "service = LaunchService()\n"
+        "service.include_launch_description(LaunchDescription([include]))\n"
+        "sys.exit(service.run())\n"
+    )
+    words = [f"backend:={INSTANT}", f"namespace:={namespace}", "image_topic:=/cam/image"]
+    command = [sys.executable, "-c", runner, str(LAUNCH / "g2vlm.launch.py"), *words]
+    environment = {**os.environ, "PYTHONPATH": f"{REPO}:{os.environ.get('PYTHONPATH', '')}"}
+    process = subprocess.Popen(command, cwd=REPO, env=environment)
+    prefix = f"/{namespace}" if namespace else ""
+    client = observer.create_client(GetState, f"{prefix}/g2vlm/get_state")
+    try:
+        assert client.wait_for_service(timeout_sec=60.0), "the node did not come up in 60 s"
+
+        def active() -> bool:
+            future = client.call_async(GetState.Request())
+            rclpy.spin_until_future_complete(observer, future, timeout_sec=2.0)
+            return bool(future.done() and future.result().current_state.label == "active")
+
+        wait_for(active, 60.0, what="state active")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30.0) == 0
+    finally:
+        process.kill()
+        process.wait()
