@@ -67,7 +67,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         emulate_tty=True,
         respawn=respawn,
         respawn_delay=2.0,
-        on_exit=[] if respawn else [Shutdown(reason="the node ended")],
+        on_exit=None if respawn else [Shutdown(reason="the node ended")],
     )
     actions: list[LaunchDescriptionEntity] = []
     if wants_profile(values, os.environ):

@@ -57,7 +57,7 @@ def play_when_active(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     player = ExecuteProcess(
         cmd=play_command(values),
         output="screen",
-        on_exit=[Shutdown(reason="the bag has ended")] if ends else [],
+        on_exit=[Shutdown(reason="the bag has ended")] if ends else None,
     )
     handler = OnStateTransition(goal_state="active", entities=[player], handle_once=True)
     return [RegisterEventHandler(handler)]

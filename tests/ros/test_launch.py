@@ -236,10 +236,10 @@ def test_the_launch_file_brings_the_node_up(observer: Any, namespace: str) -> No
         "import sys; from launch import LaunchDescription, LaunchService\n"
         "from launch.actions import IncludeLaunchDescription\n"
         "from launch.launch_description_sources import PythonLaunchDescriptionSource\n"
-        "pairs = [word.split(':=', 1) for word in sys.argv[2:]]\n"
+        "pairs = [tuple(word.split(':=', 1)) for word in sys.argv[2:]]\n"
         "source = PythonLaunchDescriptionSource(sys.argv[1])\n"
         "include = IncludeLaunchDescription(source, launch_arguments=pairs)\n"
-        "service = LaunchService()\n"
+        "service = LaunchService(noninteractive=True)\n"
         "service.include_launch_description(LaunchDescription([include]))\n"
         "sys.exit(service.run())\n"
     )
@@ -259,7 +259,8 @@ def test_the_launch_file_brings_the_node_up(observer: Any, namespace: str) -> No
 
         wait_for(active, 60.0, what="state active")
         process.send_signal(signal.SIGINT)
-        assert process.wait(30.0) == 0
+        process.wait(30.0)
+        wait_for(lambda: not client.service_is_ready(), 10.0, what="the node's end")
     finally:
         process.kill()
         process.wait()
