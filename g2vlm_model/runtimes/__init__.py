@@ -11,11 +11,10 @@ from pathlib import Path
 
 from ..interface import SpatialRuntime
 
-__all__ = ["BACKENDS", "PROMPT_MODES", "load_runtime", "model_folder"]
+__all__ = ["BACKENDS", "PROMPT_MODES", "load_runtime"]
 
 BACKENDS = {"torch": "g2vlm_model.runtimes.torch:create_runtime"}
 PROMPT_MODES = ("shared", "published")
-EMBEDDED = Path(__file__).resolve().parents[1] / "weights"
 
 
 def load_runtime(
@@ -58,25 +57,6 @@ def load_runtime(
             "(info, observe, ask, close)"
         )
     return runtime
-
-
-def model_folder(model: str | Path) -> Path:
-    """Folder of a model: an embedded name, or a path.
-
-    Raises:
-        FileNotFoundError: Neither exists.
-    """
-    embedded = EMBEDDED / str(model)
-    if isinstance(model, str) and "/" not in model and (embedded / "text_config.json").is_file():
-        return embedded
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return path
-    names = sorted(folder.parent.name for folder in EMBEDDED.glob("*/text_config.json"))
-    raise FileNotFoundError(
-        f"model {str(model)!r} is neither an embedded model ({', '.join(names) or 'none here'}) "
-        f"nor a folder; give the folder that holds text_config.json and model.safetensors"
-    )
 
 
 def _factory(backend: str) -> Callable[..., object]:
