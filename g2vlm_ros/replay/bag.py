@@ -50,13 +50,15 @@ class BagSource:
     Args:
         path: the bag's folder, or its single .mcap or .db3 file.
         choice: topics that the user names.
+        limit: take at most this many pictures; 0 takes all.
 
     Raises:
         ReplayInputError: Not a bag, a corrupt one, or topics that cannot be told apart.
     """
 
-    def __init__(self, path: Path, choice: TopicChoice | None = None) -> None:
+    def __init__(self, path: Path, choice: TopicChoice | None = None, limit: int = 0) -> None:
         self._path = path
+        self._limit = limit
         self._choice = choice or TopicChoice()
         self._typestore = get_typestore(Stores.ROS2_KILTED)
         with self._open() as reader:
@@ -83,6 +85,8 @@ class BagSource:
             for connection, time_ns, data in _of_topics(reader, wanted):
                 picture = -1
                 if connection.topic == self._image.topic:
+                    if index == len(self._info.stamps_ns):
+                        return
                     picture, index = index, index + 1
                 yield PlayMessage(
                     time_ns,
@@ -130,11 +134,14 @@ class BagSource:
                     yield nearest, message_depth(message, f"{self._depth_topic} at {stamp} ns")
 
     def _index(self, reader: Reader, kind: str) -> tuple[SourceInfo, TruthTopic | None]:
-        stamps, times = [], []
+        stamps: list[int] = []
+        times: list[int] = []
         first: Any = None
         K: NDArray[np.float64] | None = None
         for connection, time_ns, data in _of_topics(reader, {self._image.topic, self._info_topic}):
             if connection.topic == self._image.topic:
+                if self._limit and len(stamps) == self._limit:
+                    break
                 stamps.append(header_stamp_ns(data))
                 times.append(time_ns)
                 if first is None:

@@ -6,7 +6,7 @@ import difflib
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .errors import ReplayInputError
@@ -66,7 +66,7 @@ def parse_condition(text: str, known: Mapping[str, object]) -> FailCondition:
     return FailCondition(metric, comparison, limit)
 
 
-def failures(conditions: list[FailCondition], values: Mapping[str, float | None]) -> list[str]:
+def failures(conditions: Sequence[FailCondition], values: Mapping[str, float | None]) -> list[str]:
     """One line for each condition that holds.
 
     A condition on a metric that this run could not measure fails too: a guard that silently

@@ -30,6 +30,7 @@ from .source import (
     SourceInfo,
     split_stamp,
 )
+from .transforms import rigid
 
 PICTURE_ENDINGS = {
     ".jpg": "jpeg",
@@ -138,7 +139,8 @@ class FolderSource:
                 poses.append(T_world_cam)
         if not poses:
             return None
-        return PoseTruth(np.array(stamps, np.int64), np.stack(poses), "*.pose.txt", 1_000_000)
+        T_world_cam_M44 = rigid(np.stack(poses))
+        return PoseTruth(np.array(stamps, np.int64), T_world_cam_M44, "*.pose.txt", 1_000_000)
 
     def truth_depths(self, stamps_ns: Iterable[int]) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Depth pictures of the 7-Scenes layout, metres."""

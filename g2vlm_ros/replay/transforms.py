@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from .errors import ReplayInputError
 
 MAX_DEPTH = 64
+MAX_STRETCH = 0.05
 
 
 def transform_from(translation: Any, rotation: Any) -> NDArray[np.float64]:
@@ -39,6 +40,28 @@ def quaternion_xyzw(R: NDArray[np.float64]) -> NDArray[np.float64]:
     """(4,) quaternion x y z w of a rotation (3, 3), w >= 0."""
     quaternion = np.asarray(Rotation.from_matrix(R).as_quat(), np.float64)
     return quaternion if quaternion[3] >= 0 else -quaternion
+
+
+def rigid(T_M44: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Transforms (M, 4, 4) whose rotations are the nearest exact ones.
+
+    Text files carry rotations with a few digits; what compares poses wants exact ones.
+
+    Raises:
+        ReplayInputError: An upper left part that is no rotation, not even roughly.
+    """
+    U, stretch, Vt = np.linalg.svd(T_M44[:, :3, :3])
+    handed = np.linalg.det(U @ Vt) > 0
+    off = np.abs(stretch - 1.0).max(-1)
+    if not (handed.all() and (off < MAX_STRETCH).all()):
+        worst = int(np.argmax(np.where(handed, off, np.inf)))
+        raise ReplayInputError(
+            f"pose {worst} holds no rotation: singular values {stretch[worst].round(3)}, "
+            f"{'right' if handed[worst] else 'left'}-handed"
+        )
+    exact = T_M44.copy()
+    exact[:, :3, :3] = U @ Vt
+    return exact
 
 
 class TransformTree:

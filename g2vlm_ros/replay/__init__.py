@@ -1,0 +1,10 @@
+"""`g2vlm replay`: runs the real node on a recording, measures it, writes a report."""
+
+from __future__ import annotations
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code (see `cli.py`)."""
+    from .cli import main as run
+
+    return run(argv)

@@ -1,0 +1,212 @@
+"""One replay from start to end: node up, recording played, everything measured and written."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rosbags.rosbag2 import WriterError
+from tqdm import tqdm
+
+from .bag import BagSource, TopicChoice, is_bag
+from .bag_writer import BagWriter
+from .errors import ReplayInputError
+from .evaluate import Evaluation, evaluate
+from .fail_if import FailCondition, failures
+from .files import merge_clouds, write_json, write_ply, write_tum
+from .folder import FolderSource
+from .node_process import (
+    SCENE_TOPIC,
+    STATUS_TOPIC,
+    NodeOptions,
+    NodeProcess,
+    random_domain,
+)
+from .player import Player, PlayResult
+from .questions import Question, load_questions
+from .recorder import Recorder, Timeline
+from .recording import Recording
+from .report import ReportInput, write_report
+from .source import ReplaySource
+from .summary import metrics_document, summary_lines
+from .system import describe_system
+
+OUTPUTS = ("report.html", "metrics.json", "cloud.ply", "trajectory.tum", "node.log", "recorded")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the command line says beyond the source; see `cli.py`."""
+
+    out: Path
+    node: NodeOptions
+    questions: Path | None = None
+    rate: float = 1.0
+    start_timeout_s: float = 180.0
+    question_timeout_s: float = 0.0
+    cloud_confidence: float = 0.3
+    title: str = ""
+    conditions: tuple[FailCondition, ...] = ()
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished replay: all numbers by name, and a few lines to print."""
+
+    values: Mapping[str, float | None]
+    evaluation: Evaluation
+    summary: str
+    failed: tuple[str, ...]
+
+
+def open_source(
+    path: Path, topics: Mapping[str, str], fps: float | None = None, limit: int = 0
+) -> ReplaySource:
+    """Open a bag or a folder of pictures.
+
+    Args:
+        path: what the user named.
+        topics: fields of TopicChoice.
+        fps, limit: see `FolderSource` and `BagSource`.
+
+    Raises:
+        ReplayInputError: Neither, or something about it is wrong.
+    """
+    if not path.exists():
+        raise ReplayInputError(f"{path} does not exist; expected a bag or a folder of pictures")
+    if path.is_dir() and not is_bag(path):
+        return FolderSource(path, fps, limit)
+    if path.suffix == ".bag":
+        raise ReplayInputError(
+            f"{path} is a ROS 1 bag; convert it first: rosbags-convert --src {path} --dst NEW"
+        )
+    if path.is_file() and not is_bag(path):
+        raise ReplayInputError(
+            f"{path} is no bag; expected a folder with metadata.yaml, a .mcap or .db3 file, or a "
+            "folder of pictures"
+        )
+    return BagSource(path, TopicChoice(**topics), limit)
+
+
+def replay(source: ReplaySource, options: RunOptions) -> RunResult:
+    """Run the node on a source and write everything.
+
+    Raises:
+        ReplayInputError: Questions or options are wrong, or the folder cannot be written.
+        NodeFailedError: The node died or did not become active.
+    """
+    questions = (
+        load_questions(options.questions, source.info.stamps_ns) if options.questions else []
+    )
+    out = _clean(options.out)
+    timeline = Timeline()
+    try:
+        with BagWriter(out / "recorded") as writer:
+            played, answers = _play(source, options, questions, writer, timeline)
+    except WriterError as error:
+        raise ReplayInputError(f"cannot write {out / 'recorded'}: {error}") from error
+    recording = Recording(out / "recorded")
+    evaluation = evaluate(source, recording, timeline, played, answers)
+    write_tum(out / "trajectory.tum", evaluation.segments)
+    cloud = None
+    if evaluation.segments:
+        longest = max(evaluation.segments, key=lambda segment: len(segment.stamps_ns))
+        cloud = merge_clouds(recording.clouds(), longest, options.cloud_confidence)
+        write_ply(
+            out / "cloud.ply",
+            cloud,
+            f"segment {longest.number}, axes of its first camera (x right, y down, z forward), "
+            "up to scale",
+        )
+    failed = tuple(failures(options.conditions, evaluation.values))
+    system = describe_system()
+    document = metrics_document(source, options, evaluation, timeline, played, system)
+    write_json(out / "metrics.json", document)
+    write_report(
+        out / "report.html",
+        ReportInput(
+            title=options.title or f"Replay of {source.info.path.resolve().name}",
+            created=datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
+            source=source,
+            recording=recording,
+            evaluation=evaluation,
+            timeline=timeline,
+            played=played,
+            cloud=cloud,
+            cloud_confidence=options.cloud_confidence,
+            rate=options.rate,
+            conditions=tuple(str(condition) for condition in options.conditions),
+            failed=failed,
+            system=system,
+        ),
+    )
+    return RunResult(evaluation.values, evaluation, summary_lines(out, evaluation), failed)
+
+
+def _play(
+    source: ReplaySource,
+    options: RunOptions,
+    questions: list[Question],
+    writer: BagWriter,
+    timeline: Timeline,
+) -> tuple[PlayResult, Any]:
+    from .asking import Asker
+    from .link import NodeLink
+
+    info = source.info
+    domain = random_domain()
+    recorder = Recorder(writer, SCENE_TOPIC, STATUS_TOPIC, timeline)
+    log_file = options.out / "node.log"
+    with NodeProcess(options.node, info, domain, log_file) as process:
+        link = NodeLink(info, domain, recorder)
+        try:
+            with _bar(len(info.stamps_ns), options.progress) as bar:
+
+                def starting(state: str) -> None:
+                    bar.set_description_str(f"node: {state}")
+
+                def played_one() -> None:
+                    bar.update()
+                    bar.set_postfix_str(f"{len(timeline.scene_s)} scenes", refresh=False)
+
+                link.wait_until_active(process, options.start_timeout_s, starting)
+                bar.set_description_str("playing")
+                bar.unpause()
+                asker = Asker(questions, info.stamps_ns, link, timeline, options.question_timeout_s)
+                player = Player(source, link, process, timeline, asker, played_one)
+                played = player.play(options.rate)
+            return played, asker.answers()
+        finally:
+            link.close()
+
+
+def _bar(total: int, show: bool) -> Any:
+    return tqdm(
+        total=total,
+        unit="picture",
+        file=sys.stderr,
+        disable=not show,
+        dynamic_ncols=True,
+        desc="node: starting",
+    )
+
+
+def _clean(out: Path) -> Path:
+    """Make the folder; an earlier replay's files in it go, nothing else does."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in OUTPUTS:
+            old = out / name
+            if old.is_dir():
+                shutil.rmtree(old)
+            else:
+                old.unlink(missing_ok=True)
+    except OSError as error:
+        raise ReplayInputError(f"--out {out} cannot be written: {error.strerror}") from error
+    return out
