@@ -1,0 +1,183 @@
+"""The set-up: what it says where something is missing, and what it does again."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import REPO
+
+sys.path.insert(0, str(REPO / "scripts"))
+
+import setup_host
+import setup_venv
+
+HEADERS = "import sysconfig; print(sysconfig.get_path('include'))"
+
+
+def tool(folder: Path, name: str, text: str) -> None:
+    """A program of the given name that prints the given text."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\necho '{text}'\n")
+    path.chmod(0o755)
+
+
+def run_setup(path: str, repo: Path) -> subprocess.CompletedProcess[str]:
+    """Run the set-up script of a copied repository with only the given programs."""
+    environment = {"PATH": path, "HOME": str(repo)}
+    command = [sys.executable, "-S", str(repo / "scripts" / "setup_venv.py")]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=repo)
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A repository of its own: a failing test must not touch the real environment."""
+    repo = tmp_path / "repo"
+    for name in ("setup_venv.py", "setup_host.py"):
+        target = repo / "scripts" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text((REPO / "scripts" / name).read_text(encoding="utf-8"))
+    return repo
+
+
+def test_all_missing_tools_are_named_in_one_line_with_the_command_that_installs_them(
+    copied: Path,
+) -> None:
+    done = run_setup("/nonexistent", copied)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "missing: cmake >= 3.20, a C++ compiler, ninja or make" in done.stderr
+    assert "sudo apt install cmake g++ ninja-build" in done.stderr
+    assert not (copied / ".venv").exists()
+
+
+def test_an_old_cmake_is_named_with_its_version(copied: Path, tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    for name, text in {"cmake": "cmake version 3.16.3", "g++": "", "make": ""}.items():
+        tool(tools, name, text)
+    done = run_setup(str(tools), copied)
+    assert done.returncode == 1
+    assert (
+        "missing: cmake >= 3.20 (found 3.16); install with: sudo apt install cmake" in done.stderr
+    )
+
+
+def test_missing_headers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools = tmp_path / "tools"
+    for name, text in {"cmake": "cmake version 3.25.1", "g++": "", "ninja": ""}.items():
+        tool(tools, name, text)
+    tool(tools, "python", "/nonexistent/include")
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}/bin{os.pathsep}/usr/bin")
+    missing = setup_host._missing_build_tools(str(tools / "python"), "3.12")
+    assert missing == [("Python.h of python 3.12", "python3.12-dev")]
+
+
+def test_this_machine_has_what_it_needs() -> None:
+    """The tests run in an environment that the set-up made: it must find its own tools."""
+    host = setup_host.find_host(os.environ, needs_build=True)
+    assert host.version == "{}.{}".format(*sys.version_info[:2])
+
+
+def test_traces_of_another_environment_are_removed() -> None:
+    inherited = {setup_host.GUARD: "1", "LD_LIBRARY_PATH": "/other/lib", "HOME": "/home/me"}
+    assert setup_host.clean_environment(inherited) == {"HOME": "/home/me"}
+    own = {"LD_LIBRARY_PATH": "/usr/local/cuda/lib64"}
+    assert setup_host.clean_environment(own) == own
+
+
+def test_only_a_real_installation_counts_as_sourced(tmp_path: Path) -> None:
+    prefix, venv = tmp_path / "ros", tmp_path / "venv"
+    for folder in (prefix, venv):
+        (folder / "share" / "rclpy").mkdir(parents=True)
+    (venv / "pyvenv.cfg").touch()
+    environment = {"AMENT_PREFIX_PATH": f"{venv}{os.pathsep}{prefix}", "ROS_DISTRO": "jazzy"}
+    assert setup_host.sourced_prefix(environment) == prefix
+    assert setup_host.sourced_prefix({**environment, "AMENT_PREFIX_PATH": str(venv)}) is None
+    assert setup_host.sourced_prefix({"AMENT_PREFIX_PATH": str(prefix)}) is None
+
+
+def test_a_step_depends_on_contents_on_names_and_on_the_steps_before(tmp_path: Path) -> None:
+    first, second = REPO / "setup.cfg", REPO / "package.xml"
+    base = setup_venv.digest("", (first,))
+    assert setup_venv.digest("", (first,)) == base
+    others = {
+        setup_venv.digest("", (second,)),
+        setup_venv.digest("", (first, second)),
+        setup_venv.digest(base, (first,)),
+        setup_venv.digest("", ("setup.cfg",)),
+    }
+    assert base not in others
+    assert len(others) == 4
+
+
+def test_a_failing_command_shows_the_end_of_its_output(tmp_path: Path) -> None:
+    code = "print('one'); print('the reason'); raise SystemExit(3)"
+    log = tmp_path / "log" / "step.log"
+    with pytest.raises(setup_host.SetupError, match=r"the reason"):
+        setup_host.run_logged([sys.executable, "-c", code], tmp_path, os.environ, log)
+    assert log.read_text() == "one\nthe reason\n"
+
+
+def test_exported_include_folders_are_replaced_in_new_files(tmp_path: Path) -> None:
+    """A package installer may have hard-linked the file from its cache: that one must stay."""
+    host = setup_host.Host(sys.executable, "3.11", "", True)
+    setup = setup_venv.Setup(host, tmp_path / "venv")
+    setup.python = Path(sys.executable)
+    cached = tmp_path / "cache.cmake"
+    before = (
+        'set(A "/opt/python/cp311-cp311/include/python3.11;'
+        '/opt/python/cp311-cp311/lib/python3.11/site-packages/numpy/_core/include")\n'
+    )
+    cached.write_text(before)
+    target = setup.venv / "share" / "some_msgs" / "cmake" / "export.cmake"
+    target.parent.mkdir(parents=True)
+    target.hardlink_to(cached)
+    setup_venv.point_exports_here(setup)
+    assert cached.read_text() == before
+    folders = re.findall(r'"(.+);(.+)"', target.read_text())[0]
+    assert [(Path(folder) / name).is_file() for folder, name in zip(
+        folders, ("Python.h", "numpy/arrayobject.h"), strict=True)] == [True, True]  # fmt: skip
+
+
+def test_beside_a_sourced_ros_only_what_is_absent_is_installed() -> None:
+    host = setup_host.Host(sys.executable, "3.11", "jazzy", True)
+    setup = setup_venv.Setup(host, REPO / ".venv")
+    setup.python = Path(sys.executable)
+    setup.venv = REPO
+    assert setup._absent(["runtime.txt", "ros.txt", "dev.txt"]) == []
+
+
+def test_requirements_are_pinned_once() -> None:
+    """Each name has one place; each line has one version, and a marker where it has two."""
+    places: dict[str, set[str]] = {}
+    for path in sorted((REPO / "requirements").glob("*.txt")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line and not line.startswith("#"):
+                match = re.fullmatch(r"([A-Za-z0-9._-]+)(\[\w+\])?==([\w.+!]+)(; python.*)?", line)
+                assert match, f"{path.name}: {line!r} is not pinned"
+                places.setdefault(match[1].lower(), set()).add(path.name)
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+    assert "torch" in places
+
+
+def test_make_help_lists_the_targets() -> None:
+    done = subprocess.run(["make", "help"], cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0
+    listed = {line.split()[1] for line in done.stdout.splitlines()}
+    assert {"demo", "test", "setup", "clean", "help", "lint", "types"} <= listed
+
+
+def test_ci_calls_make_test_lint_and_types() -> None:
+    lines = (REPO / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("make ")] == [
+        "make test",
+        "make lint",
+        "make types",
+    ]
+    assert os.access(REPO / ".ci" / "run", os.X_OK)
