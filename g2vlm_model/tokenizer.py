@@ -126,10 +126,12 @@ def _qwen2_backend(vocab_path: Path, merges_path: Path) -> Any:
     try:
         vocab = json.loads(vocab_path.read_text(encoding="utf-8"))
         lines = merges_path.read_text(encoding="utf-8").splitlines()
+        if lines and lines[0].startswith("#version"):
+            del lines[0]
         merges = [
             (left, right)
             for left, _, right in (line.partition(" ") for line in lines)
-            if left and right and not left.startswith("#version")
+            if left and right
         ]
         backend = Backend(models.BPE(vocab=vocab, merges=merges))
     except Exception as error:  # the library raises bare Exception
