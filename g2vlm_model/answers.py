@@ -71,6 +71,8 @@ _NUMBER = re.compile(
 _SIDES = {
     "left": r"\bleft\b|\bcounter-?clockwise\b",
     "right": r"\bright\b|(?<!counter)(?<!counter-)\bclockwise\b",
+    "forward": r"\bforwards?\b",
+    "backward": r"\bbackwards?\b",
 }
 
 
@@ -135,6 +137,6 @@ def chosen_label(text: str, labels: Sequence[str]) -> str | None:
 
 
 def side_in(text: str) -> str | None:
-    """The side, "left" or "right", where the text names exactly one of them, else None."""
+    """The one of left, right, forward and backward that a text names; None where it is not one."""
     named = [side for side, pattern in _SIDES.items() if re.search(pattern, text, re.IGNORECASE)]
     return named[0] if len(named) == 1 else None

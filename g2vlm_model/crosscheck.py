@@ -34,6 +34,9 @@ MARGIN = 0.05  # lead of an order relation, relative to the runner-up
 LENGTH_TOLERANCE = 0.25  # relative to the measured value
 RATIO_TOLERANCE = 0.25
 ANGLE_TOLERANCE_DEG = 5.0
+MIN_TURN_DEG = 1.0  # a smaller turn, or angle between lines of sight, has no side
+MIN_MOTION = 0.01  # a shorter way of the camera, relative to the median depth, has no direction
+MOTION_LEAD = 1.5  # of the strongest direction over the other
 ANGLE_TOLERANCE = 0.15  # relative; the larger of the two holds
 
 
@@ -208,6 +211,7 @@ def _same(said: str | None, measured: str | None) -> CrossCheck:
 
 _NEAR = r"\b(?:closer|closest|nearer|nearest)\b"
 _FAR = r"\b(?:farther|farthest|further|furthest|more distant|most distant)\b"
+_MOVE = r"\b(?:move(?:d|s)?|motion|translat(?:e|ed|ion)|travel(?:l?ed)?)\b"
 _TURN = r"\b(?:turn(?:ed|s)?|rotat(?:e|ed|es|ion)|pan(?:ned)?|yaw(?:ed)?)\b"
 
 
@@ -216,8 +220,10 @@ def _evidence(
 ) -> _Evidence | None:
     """What the geometry can say to a question; None where its kind is not recognised."""
     words = question.casefold()
-    if re.search(r"\bcamera\b", words) and re.search(_TURN, words):
-        return _turn(words, geometry)
+    if re.search(r"\bcamera\b", words):
+        moved = re.search(_TURN, words), re.search(_MOVE, words)
+        if any(moved):
+            return _camera(words, geometry, turned=moved[0] is not None)
     rows = _rows(question, marked)
     if rows is None:
         return None
@@ -243,15 +249,41 @@ def _rows(question: str, marked: MarkedPoints) -> list[int] | None:
     return rows
 
 
-def _turn(words: str, geometry: GeometryPrediction) -> _Evidence | None:
-    """The camera's turn from the first frame to the last."""
-    if len(geometry.T_world_cam) < 2:
+def _camera(words: str, geometry: GeometryPrediction, turned: bool) -> _Evidence | None:
+    """How the camera turned or moved between the two frames named, else first to last."""
+    last = len(geometry.T_world_cam) - 1
+    named = [int(number) - 1 for number in re.findall(r"\bframe (\d+)\b", words)]
+    start, end = named if len(named) == 2 else (0, last)
+    if not (0 <= start <= last and 0 <= end <= last) or start == end:
         return None
-    angle, yaw = measure.turn_between(geometry.T_world_cam[0], geometry.T_world_cam[-1])
-    if re.search(r"\bhow many degrees\b|\bby how much\b|\bwhat angle\b|\bhow far\b", words):
+    T_world_start, T_world_end = geometry.T_world_cam[start], geometry.T_world_cam[end]
+    if not turned:
+        return _camera_motion(T_world_start, T_world_end, _typical_depth(geometry, start))
+    angle, yaw = measure.turn_between(T_world_start, T_world_end)
+    if re.search(r"\bdegrees\b|\bby how much\b|\bangle\b|\bhow far\b", words):
         return _Evidence("angle", value=angle)
     side = "right" if yaw > 0 else "left"
-    return _Evidence("side", choice=side if abs(yaw) > 1.0 else None)
+    return _Evidence("side", choice=side if abs(yaw) > MIN_TURN_DEG else None)
+
+
+def _camera_motion(
+    T_world_start: NDArray[np.float32], T_world_end: NDArray[np.float32], depth: float
+) -> _Evidence:
+    """The direction that a camera's way has most of, in the axes of its first pose."""
+    way = (T_world_end[:3, 3] - T_world_start[:3, 3]) @ T_world_start[:3, :3]
+    right, forward = float(way[0]), float(way[2])
+    big, small = max(abs(right), abs(forward)), min(abs(right), abs(forward))
+    if big < MIN_MOTION * depth or big < MOTION_LEAD * small:
+        return _Evidence("side")
+    if abs(right) > abs(forward):
+        return _Evidence("side", choice="right" if right > 0 else "left")
+    return _Evidence("side", choice="forward" if forward > 0 else "backward")
+
+
+def _typical_depth(geometry: GeometryPrediction, frame: int) -> float:
+    """Median depth of a frame's valid pixels; infinite where it has none."""
+    depths = geometry.local_points[frame, ..., 2][geometry.valid[frame]]
+    return float(np.median(depths)) if depths.size else float("inf")
 
 
 def _ratio(question: str, marked: MarkedPoints, rows: Sequence[int]) -> _Evidence | None:
@@ -284,7 +316,7 @@ def _left_or_right(
     azimuth_deg = np.degrees(np.arctan2(points[:, 0], points[:, 2]))
     lead = float(azimuth_deg[0] - azimuth_deg[1])
     side = "right" if lead > 0 else "left"
-    return _Evidence("side", choice=side if abs(lead) > 1.0 else None)
+    return _Evidence("side", choice=side if abs(lead) > MIN_TURN_DEG else None)
 
 
 def _which_is_nearer(

@@ -62,6 +62,7 @@ def test_sides() -> None:
     assert side_in("clockwise") == "right"
     assert side_in("counter-clockwise") == "left"
     assert side_in("left or right") is None
+    assert side_in("It moved forward.") == "forward"
     assert side_in("up") is None
 
 
@@ -71,6 +72,7 @@ def two_marks() -> tuple[GeometryPrediction, MarkedPoints]:
     depth[0, :, 11:] = 4.0
     transforms = poses(2)
     transforms[1, :3, :3] = yaw(20)
+    transforms[1, :3, 3] = [0.1, 0.0, 0.4]
     geometry, window = make_scene(depth, transforms, (9, 21))
     marks = [PixelMark(0, 9, 4, "A"), PixelMark(0, 11, 4, "B")]
     return geometry, points_at(geometry, window, marks)
@@ -87,6 +89,10 @@ def two_marks() -> tuple[GeometryPrediction, MarkedPoints]:
         ("Did the camera turn left or right?", "right", "left"),
         ("How many degrees did the camera rotate?", "23 degrees", "40 degrees"),
         ("How many degrees did the camera turn?", "18", "11"),
+        ("Did the camera turn left or right from frame 2 to frame 1?", "left", "right"),
+        ("By how many degrees did the camera turn from frame 1 to frame 2?", "19 degrees", "5"),
+        ("Which way did the camera move from frame 1 to frame 2?", "forward", "left"),
+        ("Did the camera move forward, backward, left or right?", "forward", "backward"),
         ("How many times farther is B than A?", "about 2 times", "5 times"),
         ("How many times closer is A than B?", "2.1 times", "1.2 times"),
     ],
@@ -96,6 +102,21 @@ def test_checks_that_need_no_scale(question: str, right: str, wrong: str) -> Non
     assert read_answer(question, right, geometry, marked).cross_check is AGREES
     assert read_answer(question, wrong, geometry, marked).cross_check is DISAGREES
     assert read_answer(question, "I do not know", geometry, marked).cross_check is UNCHECKED
+
+
+def test_frames_that_do_not_exist_are_not_checked() -> None:
+    geometry, marked = two_marks()
+    question = "Did the camera turn left or right from frame 1 to frame 3?"
+    assert read_answer(question, "right", geometry, marked).cross_check is UNCHECKED
+
+
+def test_a_camera_that_hardly_moved_has_no_direction() -> None:
+    geometry, marked = two_marks()
+    transforms = geometry.T_world_cam.copy()
+    transforms[1, :3, 3] *= 0.01
+    still = replace(geometry, T_world_cam=transforms)
+    question = "Which way did the camera move from frame 1 to frame 2?"
+    assert read_answer(question, "forward", still, marked).cross_check is UNCHECKED
 
 
 def test_nearest_to_a_mark() -> None:
