@@ -134,4 +134,5 @@ def _group_cells(cells: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     axes = list(range(split.dim() - 5))
     first = len(axes)
     ordered = split.permute(*axes, first, first + 2, first + 1, first + 3, first + 4)
-    return ordered.flatten(-3).flatten(-3, -2)
+    grouped: Tensor = ordered.flatten(-3).flatten(-3, -2)
+    return grouped

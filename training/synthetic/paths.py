@@ -47,7 +47,8 @@ def look_rotation(yaw: float, pitch: float, roll: float = 0.0) -> NDArray[np.flo
     down = np.cross(forward, right)
     level = np.stack([right, down, forward], axis=1)
     c, s = np.cos(roll), np.sin(roll)
-    return level @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
+    rolled: NDArray[np.float64] = level @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
+    return rolled
 
 
 def camera_path(

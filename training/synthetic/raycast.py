@@ -70,7 +70,7 @@ class Caster:
             if top >= bottom or left >= right:
                 continue
             window = (slice(top, bottom), slice(left, right))
-            t = self._hit(index, origin, directions[(slice(None), *window)])
+            t = self._hit(index, origin, directions[:, window[0], window[1]])
             closer = t < nearest[window]
             nearest[window] = torch.where(closer, t, nearest[window])
             winner[window] = torch.where(closer, index, winner[window])

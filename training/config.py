@@ -1,0 +1,137 @@
+"""Options of a training run: one frozen tree, filled from a YAML file of `configs/`."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .augment import AugmentOptions
+from .freeze import STAGES, Stage
+from .losses import LossOptions
+
+__all__ = ["CONFIG_FOLDER", "GeometryWeights", "TrainConfig", "load_config"]
+
+CONFIG_FOLDER = Path(__file__).parent / "configs"
+
+
+@dataclass(frozen=True)
+class GeometryWeights:
+    """What is added to the geometric loss.
+
+    Args:
+        correspondence: Weight of the match losses (half coarse, half fine) at the start.
+        correspondence_later: Their weight from `correspondence_steps` on.
+        correspondence_steps: See above.
+        global_every: The global decoder runs in every so-manyth step.
+        pixel_stride: The point losses look at every so-manyth pixel of row and column.
+    """
+
+    correspondence: float = 0.6
+    correspondence_later: float = 0.2
+    correspondence_steps: int = 1500
+    global_every: int = 4
+    pixel_stride: int = 2
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One stage of training.
+
+    Args:
+        preset: Name of a `ModelConfig` preset.
+        stage: What is trained.
+        steps: Length of the cosine.
+        windows: (clips, frames) of a step; each step draws one of them.
+        lr, warmup, weight_decay, betas, clip_norm: Of AdamW.
+        ema: Decay of the averaged weights, which are what is saved.
+        seed: Of the start values and of every draw.
+        refresh_steps: Look for new shards every so many steps.
+        log_steps, save_steps, eval_steps: Periods.
+        eval_windows: Validation windows per evaluation, 4 frames each.
+        loss, extra, augment: Options of the parts.
+
+    Raises:
+        ValueError: A number out of range or an unknown choice.
+    """
+
+    preset: str = "nano"
+    stage: Stage = "geometry"
+    steps: int = 10000
+    windows: tuple[tuple[int, int], ...] = ((8, 2), (5, 3), (4, 4), (3, 6))
+    lr: float = 1e-3
+    warmup: int = 200
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip_norm: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    refresh_steps: int = 100
+    log_steps: int = 50
+    save_steps: int = 500
+    eval_steps: int = 1000
+    eval_windows: int = 60
+    loss: LossOptions = field(default_factory=LossOptions)
+    extra: GeometryWeights = field(default_factory=GeometryWeights)
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
+
+    def __post_init__(self) -> None:
+        if self.stage not in STAGES:
+            raise ValueError(f"stage is {self.stage!r}, expected one of {STAGES}")
+        positive = ("steps", "lr", "clip_norm", "refresh_steps", "log_steps", "save_steps")
+        for name in (*positive, "eval_steps", "eval_windows"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is {self.ema}, expected 0 up to 1")
+        if not self.windows or any(clips < 1 or frames < 1 for clips, frames in self.windows):
+            raise ValueError(f"windows is {self.windows}, expected (clips, frames) pairs")
+
+
+def load_config(name: str) -> TrainConfig:
+    """Read a config by name (`configs/NAME.yaml`) or path.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: Unknown key or a value of the wrong type.
+    """
+    import yaml
+
+    path = Path(name)
+    if not path.is_file():
+        path = CONFIG_FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(item.stem for item in CONFIG_FOLDER.glob("*.yaml"))
+        raise FileNotFoundError(f"no config {name!r}; shipped ones are {known}, or give a file")
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return typing.cast(TrainConfig, _fill(TrainConfig, content, str(path)))
+
+
+def _fill(kind: type, content: Any, where: str) -> Any:
+    if not isinstance(content, dict):
+        raise ValueError(f"{where}: expected keys and values, got {type(content).__name__}")
+    types = typing.get_type_hints(kind)
+    unknown = sorted(set(content) - set(types))
+    if unknown:
+        raise ValueError(f"{where}: unknown keys {unknown}, expected some of {sorted(types)}")
+    values = {}
+    for key, value in content.items():
+        if dataclasses.is_dataclass(types[key]):
+            values[key] = _fill(typing.cast(type, types[key]), value, f"{where}: {key}")
+        else:
+            values[key] = _value(value, types[key], f"{where}: {key}")
+    return kind(**values)
+
+
+def _value(value: Any, kind: Any, where: str) -> Any:
+    if isinstance(value, list):
+        return tuple(
+            _value(item, None, where) if isinstance(item, list) else item for item in value
+        )
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if kind in (int, bool, str) and type(value) is not kind:
+        raise ValueError(f"{where}: got {value!r}, expected {kind.__name__}")
+    return value

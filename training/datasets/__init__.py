@@ -1,0 +1,1 @@
+"""Clips for training: shards on disk, and the reader that turns them into windows."""

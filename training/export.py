@@ -1,0 +1,97 @@
+"""From a training run to a model folder: averaged weights, fp16, and where they come from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from g2vlm_model.checkpoint import save_model
+from g2vlm_model.config import ModelConfig
+from g2vlm_model.model import G2VLM
+from g2vlm_model.tokenizer import Tokenizer
+
+from .checkpoints import RunState, git_hash, load_state, unflat
+from .initialise import initialise
+from .tokens import nano_tokenizer
+
+__all__ = ["MODEL_PREFIX", "export_model", "fresh_model", "load_averaged"]
+
+MODEL_PREFIX = "model."
+PRESETS = {"nano": ModelConfig.nano}
+
+
+def fresh_model(preset: str, seed: int) -> tuple[G2VLM, Tokenizer]:
+    """A model of a preset with drawn weights, and its own tokenizer.
+
+    Raises:
+        ValueError: Unknown preset.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset is {preset!r}, expected one of {sorted(PRESETS)}")
+    config = PRESETS[preset]()
+    tokenizer = nano_tokenizer(config.text.vocab_size)
+    model = G2VLM(config, tokenizer.special_ids(config.tokens))
+    initialise(model, seed)
+    return model, tokenizer
+
+
+def load_averaged(model: G2VLM, checkpoint: Path) -> dict[str, Any]:
+    """Put the averaged weights of a checkpoint into a model; heads for training only stay out.
+
+    Returns:
+        The checkpoint's metadata.
+
+    Raises:
+        ValueError: The checkpoint does not fit the model.
+    """
+    state: RunState = load_state(checkpoint)
+    put_averaged(model, unflat("average", state.tensors), str(checkpoint))
+    return state.meta
+
+
+def put_averaged(model: G2VLM, average: Mapping[str, Tensor], source: str) -> None:
+    """Copy the tensors whose name starts with `MODEL_PREFIX` into a model.
+
+    Raises:
+        ValueError: A name or shape that the model does not have.
+    """
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, tensor in average.items():
+            if not name.startswith(MODEL_PREFIX):
+                continue
+            target = parameters.get(name[len(MODEL_PREFIX) :])
+            if target is None or target.shape != tensor.shape:
+                raise ValueError(f"{source}: {name} {tuple(tensor.shape)} does not fit the model")
+            target.copy_(tensor)
+
+
+def export_model(
+    folder: Path, model: G2VLM, tokenizer: Tokenizer, runs: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write a model folder in fp16.
+
+    Args:
+        folder: Created where missing.
+        model: Its averaged weights are in place.
+        tokenizer: Of the model.
+        runs: Per stage, the metadata of the checkpoint that it came from; steps, frames, seed
+            and commit go into the header of the weights.
+    """
+    metadata = {"git": git_hash(), "seed_splits": "train 0, val 100000000, test 110000000"}
+    for stage, meta in runs.items():
+        config = meta.get("config", {})
+        kept = {
+            "steps": meta["step"],
+            "frames": meta["frames_seen"],
+            "seed": config.get("seed"),
+            "git": meta.get("git"),
+            "shards": len(meta.get("shards", [])),
+        }
+        metadata[stage] = json.dumps(kept)
+    save_model(folder, model, tokenizer, dtype=torch.float16, metadata=metadata)

@@ -1,0 +1,57 @@
+"""Which weights each stage trains (paper section 3.3), and a table that says so."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from torch import nn
+
+from g2vlm_model.model import G2VLM
+
+__all__ = ["STAGES", "Stage", "apply_freezing", "freezing_table"]
+
+Stage = Literal["geometry", "semantic"]
+STAGES: tuple[str, ...] = get_args(Stage)
+
+_GEOMETRIC = ("dino.", "dino_projection.", "match.", "heads.", "trunk.geometric_norm.")
+_GEOMETRIC_EXPERT = ".geometric."
+
+
+def is_geometric(name: str) -> bool:
+    """Whether a parameter belongs to the geometric half of the model."""
+    return name.startswith(_GEOMETRIC) or _GEOMETRIC_EXPERT in name
+
+
+def apply_freezing(model: G2VLM, stage: Stage) -> None:
+    """Leave exactly a stage's weights trainable.
+
+    "geometry" trains the geometric encoder, expert, match injection and heads; "semantic"
+    (the paper's CE-only variant) trains the semantic encoder and expert, the embedding and
+    the language head. The confidence head learns in neither.
+
+    Raises:
+        ValueError: Unknown stage.
+    """
+    if stage not in STAGES:
+        raise ValueError(f"stage is {stage!r}, expected one of {STAGES}")
+    for name, parameter in model.named_parameters():
+        trains = is_geometric(name) == (stage == "geometry")
+        parameter.requires_grad_(trains and "confidence" not in name)
+
+
+def freezing_table(model: nn.Module) -> str:
+    """Two columns of parameter counts per part: trained and frozen."""
+    rows: dict[str, list[int]] = {}
+    for name, parameter in model.named_parameters():
+        part = name.split(".")[0]
+        if part == "trunk":
+            part = "trunk, geometric expert" if is_geometric(name) else "trunk, semantic expert"
+        elif part == "heads":
+            part = "heads, " + name.split(".")[1].split("_")[0]
+        counts = rows.setdefault(part, [0, 0])
+        counts[0 if parameter.requires_grad else 1] += parameter.numel()
+    lines = [f"{'part':<26}{'trained':>12}{'frozen':>12}"]
+    lines += [f"{part:<26}{trained:>12,}{frozen:>12,}" for part, (trained, frozen) in rows.items()]
+    totals = [sum(column) for column in zip(*rows.values(), strict=True)]
+    lines.append(f"{'total':<26}{totals[0]:>12,}{totals[1]:>12,}")
+    return "\n".join(lines)

@@ -1,0 +1,113 @@
+"""The geometry stage: what one batch costs in loss, and what it reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from g2vlm_model.match import CELLS_PER_SIDE
+from g2vlm_model.model import G2VLM
+
+from .batch import WindowBatch, pixels_of, world_points
+from .config import TrainConfig
+from .correspondence import CorrespondenceHead, cell_tracks, correspondence_loss
+from .losses import HeadOutput, geometry_loss, prepare_truth
+
+__all__ = ["GeometryStage", "StageLoss"]
+
+
+@dataclass(frozen=True)
+class StageLoss:
+    """A scalar to minimise, how many frames it saw, and named numbers for the log."""
+
+    total: Tensor
+    frames: int
+    report: dict[str, float]
+
+
+class GeometryStage(nn.Module):
+    """The model's geometric half with the heads that only training needs.
+
+    Args:
+        model: What is trained.
+        config: Weights of the losses.
+    """
+
+    def __init__(self, model: G2VLM, config: TrainConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        depth = model.config.text.num_hidden_layers
+        self.layers = tuple(sorted({depth // 2, depth - 1}))
+        width = model.config.text.hidden_size
+        self.coarse = nn.ModuleList(CorrespondenceHead(width) for _ in range(1 + len(self.layers)))
+
+    def forward(self, batch: WindowBatch, step: int) -> StageLoss:
+        """Losses of a batch at a step (the step decides weights and the global decoder)."""
+        model, extra = self.model, self.config.extra
+        patch = model.config.patch_size
+        grid = (batch.grid[0] // patch, batch.grid[1] // patch)
+        tokens = model.encode_geometry(pixels_of(batch.rgb_BN3HW))
+        hidden = model.geometry_pass(tokens, grid, collect_layers=self.layers)
+        with_global = extra.global_every > 0 and step % extra.global_every == 0
+        geometry = model.decode_geometry(hidden.hidden_BNPD, grid, with_global=with_global)
+        stride = extra.pixel_stride
+        offset = step % stride
+        picked = (
+            slice(None),
+            slice(None),
+            slice(offset, None, stride),
+            slice(offset, None, stride),
+        )
+        points = world_points(batch.depth_BNHW, batch.T_world_cam_BN44, batch.K_B33)[picked]
+        valid = (batch.depth_BNHW > 0)[picked]
+        truth = prepare_truth(points, valid, batch.T_world_cam_BN44)
+        world = geometry.global_points_BNHW3
+        output = HeadOutput(
+            geometry.local_points_BNHW3[picked],
+            geometry.T_world_cam_BN44,
+            None if world is None else world[picked],
+        )
+        parts = geometry_loss(output, truth, self.config.loss)
+        coarse, fine = self._correspondence(batch, tokens, hidden.layers, grid)
+        early = step < extra.correspondence_steps
+        weight = 0.5 * (extra.correspondence if early else extra.correspondence_later)
+        total = parts.total + weight * (coarse + fine)
+        report = {
+            "loss": float(total.detach()),
+            "points": float(parts.local.detach()),
+            "rotation": float(parts.rotation.detach()),
+            "translation": float(parts.translation.detach()),
+            "coarse": float(coarse.detach()),
+            "fine": float(fine.detach()),
+        }
+        if with_global:
+            report["global"] = float(parts.world.detach())
+        return StageLoss(total, batch.depth_BNHW.shape[0] * batch.depth_BNHW.shape[1], report)
+
+    def _correspondence(
+        self,
+        batch: WindowBatch,
+        tokens: Tensor,
+        layers: dict[int, Tensor],
+        grid: tuple[int, int],
+    ) -> tuple[Tensor, Tensor]:
+        """Mean coarse loss over the encoder and two layers, and the fine loss."""
+        patch = self.model.config.patch_size
+        truth = (batch.depth_BNHW, batch.T_world_cam_BN44, batch.K_B33)
+        tracks = cell_tracks(*truth, patch)
+        sources = (tokens, *(layers[index] for index in self.layers))
+        coarse = torch.stack(
+            [
+                correspondence_loss(head(source), tracks, grid)
+                for head, source in zip(self.coarse, sources, strict=True)
+            ]
+        ).mean()
+        match = self.model.match
+        if match is None:
+            return coarse, coarse.new_zeros(())
+        cells = (grid[0] * CELLS_PER_SIDE, grid[1] * CELLS_PER_SIDE)
+        fine_tracks = cell_tracks(*truth, patch // CELLS_PER_SIDE)
+        return coarse, correspondence_loss(match.descriptors(tokens, grid), fine_tracks, cells)

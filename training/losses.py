@@ -1,0 +1,351 @@
+"""The geometric losses of the paper, as the published code computes them, in fp32.
+
+Everything is normalised first: the truth by the mean distance of its valid points from view 0,
+the prediction by the mean norm of its own local points. One scale per sample, the weighted L1
+optimum, then aligns the prediction (eq. 3); it carries no gradient.
+
+Shape letters: B batch, N frames, H W pixels, M points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = [
+    "GeometryTruth",
+    "HeadOutput",
+    "LossOptions",
+    "LossParts",
+    "depth_edges",
+    "geometry_loss",
+    "optimal_scale",
+    "prepare_truth",
+    "rotation_angle",
+    "weighted_median_scale",
+]
+
+_EPS = 1e-6
+_EDGE_RTOL = 0.03
+_ANGLE_MIN_DEG, _ANGLE_MAX_DEG, _ANGLE_BETA_DEG = 1.0, 90.0, 3.0
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """Weights and variants; the defaults are the published ones, apart from the acos.
+
+    Args:
+        camera_weight: Of the whole camera loss (eq. 2).
+        translation_weight: Of the translation inside the camera loss (eq. 5). The paper says
+            200, its code 100.
+        huber_delta: Where the translation loss turns linear.
+        global_weight: Of the global-point loss, which the paper's equations leave out.
+        normal_weight: Of the normal loss (eq. 4).
+        scale_samples: Points per sample that fix the optimal scale.
+        safe_angle: Rotation angle by atan2, which has a gradient everywhere; False is the
+            published clamped acos.
+        bf16_norm: Round the truth's norm factor to bfloat16 as the published code does.
+    """
+
+    camera_weight: float = 0.2
+    translation_weight: float = 100.0
+    huber_delta: float = 0.1
+    global_weight: float = 1.0
+    normal_weight: float = 1.0
+    scale_samples: int = 4096
+    safe_angle: bool = True
+    bf16_norm: bool = False
+
+
+@dataclass(frozen=True)
+class GeometryTruth:
+    """Normalised truth in the axes of view 0.
+
+    Args:
+        local_BNHW3: Points in the axes of each camera.
+        world_BNHW3: Points in the axes of view 0.
+        T_world_cam_BN44: Camera to view 0.
+        valid_BNHW: Pixels that count. Points of other pixels are kept as they came (zero where not
+            finite): the published edge mask of the normal loss looks at them.
+    """
+
+    local_BNHW3: Tensor
+    world_BNHW3: Tensor
+    T_world_cam_BN44: Tensor
+    valid_BNHW: Tensor
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """What the loss looks at: the output of the heads.
+
+    Args:
+        local_BNHW3: Predicted points in the axes of each camera.
+        T_world_cam_BN44: Predicted poses in any common frame.
+        global_BNHW3: Predicted points in the axes of view 0, or None where not decoded.
+    """
+
+    local_BNHW3: Tensor
+    T_world_cam_BN44: Tensor
+    global_BNHW3: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LossParts:
+    """The total and its terms, unweighted; the scale that aligned each sample."""
+
+    total: Tensor
+    local: Tensor
+    normal: Tensor
+    world: Tensor
+    translation: Tensor
+    rotation: Tensor
+    scale_B: Tensor
+
+
+def prepare_truth(
+    world_BNHW3: Tensor,
+    valid_BNHW: Tensor,
+    T_world_cam_BN44: Tensor,
+    *,
+    bf16_norm: bool = False,
+) -> GeometryTruth:
+    """Move the truth to view 0 and divide it by the mean norm of its valid points.
+
+    Args:
+        world_BNHW3: Points in any world frame.
+        valid_BNHW: bool.
+        T_world_cam_BN44: Camera-to-world in that frame.
+        bf16_norm: See `LossOptions`.
+    """
+    to_first = torch.linalg.inv(T_world_cam_BN44[:, :1].float())
+    poses = to_first @ T_world_cam_BN44.float()
+    points = _transform(to_first, world_BNHW3.float())
+    points = points.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    counts = valid_BNHW.flatten(1).sum(1).clamp(min=1)
+    norm = torch.where(valid_BNHW, points.norm(dim=-1), 0.0).flatten(1).sum(1) / counts
+    norm = torch.where(norm > 0, norm, torch.ones_like(norm))
+    if bf16_norm:
+        norm = norm.bfloat16().float()
+    points = points / norm[:, None, None, None, None]
+    scaled = poses.clone()
+    scaled[..., :3, 3] = poses[..., :3, 3] / norm[:, None, None]
+    local = _transform(torch.linalg.inv(scaled), points)
+    return GeometryTruth(local, points, scaled, valid_BNHW)
+
+
+def geometry_loss(
+    predicted: HeadOutput,
+    truth: GeometryTruth,
+    options: LossOptions | None = None,
+    normals_B: Tensor | None = None,
+) -> LossParts:
+    """Equation 2: points + normals + global points + cameras.
+
+    Args:
+        predicted: Heads' output; cast to fp32.
+        truth: From `prepare_truth`.
+        options: Weights and variants.
+        normals_B: (B,) bool, samples whose depth is clean enough for the normal loss; None
+            is all of them.
+    """
+    options = options or LossOptions()
+    local, poses, world = _normalise_prediction(predicted, truth.valid_BNHW)
+    depth_weight = _depth_weights(truth)
+    scale_B = optimal_scale(local, truth.local_BNHW3, depth_weight, truth.valid_BNHW, options)
+    factor = scale_B[:, None, None, None, None]
+    point_loss = _weighted_l1(factor * local, truth.local_BNHW3, depth_weight, truth.valid_BNHW)
+    zero = point_loss.new_zeros(())
+    world_loss = zero
+    if world is not None:
+        world_loss = _weighted_l1(factor * world, truth.world_BNHW3, depth_weight, truth.valid_BNHW)
+    normal_loss = zero
+    if options.normal_weight > 0:
+        normal_loss = _normal_loss(factor * local, truth, normals_B)
+    translation, rotation = _camera_loss(poses, scale_B, truth, options)
+    camera = options.translation_weight * translation + rotation
+    total = (
+        point_loss
+        + options.normal_weight * normal_loss
+        + options.global_weight * world_loss
+        + options.camera_weight * camera
+    )
+    return LossParts(
+        total, point_loss, normal_loss, world_loss, translation, rotation, scale_B.detach()
+    )
+
+
+@torch.no_grad()
+def optimal_scale(
+    predicted_BNHW3: Tensor,
+    truth_BNHW3: Tensor,
+    weight_BNHW: Tensor,
+    valid_BNHW: Tensor,
+    options: LossOptions | None = None,
+) -> Tensor:
+    """(B,) scales s that minimise sum w |s x - y| over a sample's points (eq. 3)."""
+    samples = (options or LossOptions()).scale_samples
+    scales = []
+    for index in range(len(predicted_BNHW3)):
+        valid = valid_BNHW[index]
+        count = int(valid.sum())
+        if count == 0:
+            scales.append(predicted_BNHW3.new_ones(()))
+            continue
+        pick = (torch.arange(samples, device=valid.device) * count) // samples
+        x = predicted_BNHW3[index][valid][pick].float()
+        y = truth_BNHW3[index][valid][pick].float()
+        w = weight_BNHW[index][valid][pick].float()
+        scales.append(weighted_median_scale(x, y, w))
+    return torch.stack(scales)
+
+
+def weighted_median_scale(x_M3: Tensor, y_M3: Tensor, w_M: Tensor) -> Tensor:
+    """Scale s that minimises sum w |s x - y|, all coordinates together; made positive."""
+    x, y = x_M3.flatten(), y_M3.flatten()
+    mass = (w_M[:, None].expand_as(x_M3).flatten() * x).abs()
+    ratio = y / torch.where(x.abs() < 1e-12, torch.full_like(x, 1e-12), x)
+    order = ratio.argsort()
+    total = mass.sum()
+    crossed = 2 * mass[order].cumsum(0) - total >= 0
+    return ratio[order][crossed.int().argmax()].abs()
+
+
+def _normalise_prediction(
+    predicted: HeadOutput, valid_BNHW: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    local = predicted.local_BNHW3.float()
+    counts = valid_BNHW.flatten(1).sum(1).clamp(min=1)
+    norms = torch.where(valid_BNHW, local.norm(dim=-1), 0.0)
+    norm = (norms.flatten(1).sum(1) / counts).clamp(min=1e-8)
+    poses = predicted.T_world_cam_BN44.float().clone()
+    poses[..., :3, 3] = predicted.T_world_cam_BN44[..., :3, 3].float() / norm[:, None, None]
+    factor = norm[:, None, None, None, None]
+    world = None if predicted.global_BNHW3 is None else predicted.global_BNHW3.float() / factor
+    return local / factor, poses, world
+
+
+def _depth_weights(truth: GeometryTruth) -> Tensor:
+    """(B, N, H, W) weight 1 / z, bounded for pixels far nearer than their view's mean."""
+    z = truth.local_BNHW3[..., 2]
+    valid = truth.valid_BNHW
+    counts = valid.flatten(2).sum(2).clamp(min=1)
+    mean = torch.where(valid, z, 0.0).flatten(2).sum(2) / counts
+    return 1.0 / (torch.maximum(z, 0.1 * mean[..., None, None]) + _EPS)
+
+
+def _weighted_l1(predicted: Tensor, truth: Tensor, weight: Tensor, valid: Tensor) -> Tensor:
+    error = (predicted - truth).abs() * weight[..., None]
+    count = valid.sum().clamp(min=1) * 3
+    return torch.where(valid[..., None], error, 0.0).sum() / count
+
+
+def _transform(T_BN44: Tensor, points_BNHW3: Tensor) -> Tensor:
+    R, t = T_BN44[..., :3, :3], T_BN44[..., :3, 3]
+    return points_BNHW3 @ R.mT[:, :, None] + t[:, :, None, None]
+
+
+def _camera_loss(
+    poses_BN44: Tensor, scale_B: Tensor, truth: GeometryTruth, options: LossOptions
+) -> tuple[Tensor, Tensor]:
+    """Equations 5 to 7: Huber of translations and angle of rotations, over ordered pairs."""
+    frames = poses_BN44.shape[1]
+    if frames < 2:
+        zero = poses_BN44.sum() * 0.0
+        return zero, zero
+    scaled = torch.cat(
+        (poses_BN44[..., :3, :3], poses_BN44[..., :3, 3:] * scale_B[:, None, None, None]), dim=-1
+    )
+    R, t = _relative(scaled[..., :3], scaled[..., 3])
+    R_true, t_true = _relative(
+        truth.T_world_cam_BN44[..., :3, :3], truth.T_world_cam_BN44[..., :3, 3]
+    )
+    pairs = ~torch.eye(frames, dtype=torch.bool, device=R.device)
+    translation = F.huber_loss(t[:, pairs], t_true[:, pairs], delta=options.huber_delta)
+    residual = R[:, pairs].mT @ R_true[:, pairs]
+    angle = rotation_angle(residual) if options.safe_angle else _clamped_angle(residual)
+    return translation, angle.mean()
+
+
+def _relative(R_BN33: Tensor, t_BN3: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotations and translations of inverse(T_i) T_j for all i, j."""
+    R_i = R_BN33[:, :, None]
+    R = R_i.mT @ R_BN33[:, None]
+    offset = t_BN3[:, None] - t_BN3[:, :, None]
+    return R, (R_i.mT @ offset[..., None])[..., 0]
+
+
+def rotation_angle(R: Tensor) -> Tensor:
+    """Angle of (.., 3, 3) rotations in radians, with a finite gradient at 0."""
+    axis = torch.stack(
+        (
+            R[..., 2, 1] - R[..., 1, 2],
+            R[..., 0, 2] - R[..., 2, 0],
+            R[..., 1, 0] - R[..., 0, 1],
+        ),
+        dim=-1,
+    )
+    sine = 0.5 * (axis.square().sum(-1) + 1e-10).sqrt()
+    cosine = 0.5 * (R.diagonal(dim1=-2, dim2=-1).sum(-1) - 1.0)
+    return torch.atan2(sine, cosine)
+
+
+def _clamped_angle(R: Tensor) -> Tensor:
+    cosine = 0.5 * (R.diagonal(dim1=-2, dim2=-1).sum(-1) - 1.0)
+    return torch.acos(cosine.clamp(-1.0 + 1e-6, 1.0 - 1e-6))
+
+
+def _normal_loss(points: Tensor, truth: GeometryTruth, normals_B: Tensor | None) -> Tensor:
+    """Equation 4: angle between the normals at the four corners of each 2x2 block."""
+    keep = truth.valid_BNHW & ~depth_edges(truth.local_BNHW3[..., 2])
+    if normals_B is not None:
+        if not bool(normals_B.any()):
+            return points.sum() * 0.0
+        points, keep = points[normals_B], keep[normals_B]
+        target = truth.local_BNHW3[normals_B]
+    else:
+        target = truth.local_BNHW3
+    height, width = keep.shape[-2:]
+    low, high = torch.deg2rad(torch.tensor([_ANGLE_MIN_DEG, _ANGLE_MAX_DEG])).tolist()
+    beta = float(torch.deg2rad(torch.tensor(_ANGLE_BETA_DEG)))
+    total = points.new_zeros(())
+    for mine, theirs, mask in zip(
+        _corner_normals(points), _corner_normals(target), _corner_masks(keep), strict=True
+    ):
+        cross = torch.linalg.cross(mine, theirs, dim=-1)
+        sine = (cross.square().sum(-1) + 1e-24).sqrt()
+        angle = torch.atan2(sine, (mine * theirs).sum(-1)).clamp(low, high)
+        smooth = torch.where(angle < beta, 0.5 * angle.square() / beta, angle - 0.5 * beta)
+        total = total + torch.where(mask, smooth, 0.0).mean()
+    return total / (4.0 * max(height, width))
+
+
+def _corner_normals(points: Tensor) -> list[Tensor]:
+    """Unit normals of the four triangles of each 2x2 block of points."""
+    corners = (
+        points[..., :-1, :-1, :],
+        points[..., :-1, 1:, :],
+        points[..., 1:, 1:, :],
+        points[..., 1:, :-1, :],
+    )
+    normals = []
+    for index in range(4):
+        here, after, before = corners[index], corners[(index + 1) % 4], corners[index - 1]
+        normals.append(F.normalize(torch.linalg.cross(before - here, after - here, dim=-1), dim=-1))
+    return normals
+
+
+def _corner_masks(keep: Tensor) -> list[Tensor]:
+    corners = (keep[..., :-1, :-1], keep[..., :-1, 1:], keep[..., 1:, 1:], keep[..., 1:, :-1])
+    return [corners[i] & corners[(i + 1) % 4] & corners[i - 1] for i in range(4)]
+
+
+def depth_edges(z_BNHW: Tensor) -> Tensor:
+    """Pixels whose 3x3 neighbourhood spans more than 3 % of their depth, valid or not."""
+    z = z_BNHW.flatten(0, 1)[:, None]
+    span = F.max_pool2d(z, 3, 1, 1) + F.max_pool2d(-z, 3, 1, 1)
+    edge = (span / z).nan_to_num() > _EDGE_RTOL
+    return edge[:, 0].view_as(z_BNHW)
