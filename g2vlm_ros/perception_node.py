@@ -41,7 +41,7 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 
 
 class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are not followed
-    """Cameras in; clouds, depth, poses and answers out. Topics: docs/node.md."""
+    """Cameras in; clouds, depth, poses and answers out. Topics: docs/topics.md."""
 
     def __init__(self, name: str = "g2vlm", **options: Any) -> None:
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **options)
@@ -203,6 +203,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         if self._session is not None:
             self._session.stop(why)
             self._session = None
+            self._board.clear_reasons()
 
     def _free(self) -> None:
         """Free whatever there is; may be called in any state, any number of times."""

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,16 @@ FROM_ROS = re.compile(
 )
 IMPORT_NAMES = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
 OPTIONAL = {"cv_bridge", "sensor_msgs_py", "tensorrt", "onnx", "onnxruntime", "onnxscript"}
+OURS = ("tests", "benchmarks", "setup_host", "setup_venv")  # found by path, not installed
+ROSDEP_KEYS = (
+    {"cv2": "python3-opencv", "rosbags": "python3-rosbags-pip"}
+    | {
+        name: f"python3-{name}"
+        for name in ("numpy", "scipy", "matplotlib", "jinja2", "tqdm", "psutil")
+    }
+    | {"yaml": "python3-yaml"}
+)
+WITHOUT_ROSDEP_KEY = {"evo"}
 MAX_LINES = 400
 
 
@@ -144,11 +155,22 @@ def test_every_library_is_in_a_requirement_file() -> None:
     for folder, package in [*PACKAGES.items(), ("benchmarks", "benchmarks"), ("tests", "tests")]:
         for item in _imports(folder, package):
             top = item.module.split(".")[0]
-            known = top in sys.stdlib_module_names or top.startswith(("g2vlm_", "tests"))
+            known = top in sys.stdlib_module_names or top.startswith(("g2vlm_", *OURS))
             known = known or top in OPTIONAL or bool(FROM_ROS.match(top))
             if not known and top.lower() not in pinned and top != package:
                 wrong.add(f"{item.place} imports {top}")
     assert not wrong, "not in requirements/*.txt:\n" + "\n".join(sorted(wrong))
+
+
+def test_package_xml_declares_what_the_node_and_the_launch_files_import() -> None:
+    document = ET.parse(REPO / "package.xml").getroot()
+    declared = {item.text for item in document if item.tag.endswith("depend")}
+    imported = {item.module.split(".")[0] for item in _imports("g2vlm_ros", "g2vlm_ros")}
+    imported |= {item.module.split(".")[0] for item in _imports("launch", "launch")}
+    imported -= {*sys.stdlib_module_names, *PACKAGES.values(), *WITHOUT_ROSDEP_KEY}
+    wanted = {ROSDEP_KEYS.get(name, name) for name in imported}
+    assert wanted <= declared, f"not in package.xml: {sorted(wanted - declared)}"
+    assert {"cv_bridge", "sensor_msgs_py", "python3-pytorch-pip"} <= declared
 
 
 def test_launch_is_no_package() -> None:

@@ -1,0 +1,181 @@
+"""What README.md and docs/ tell people to type is typed here, or checked word for word."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from g2vlm_model import cli
+from g2vlm_ros.launch_arguments import NODE_ARGUMENTS, REPLAY_ARGUMENTS
+from g2vlm_ros.params import CAMERA_SPECS, SPECS, camera_specs
+from tests.helpers import REPO
+
+PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# Programs that change the machine or need a robot: only that they are the known ones is checked.
+SYSTEM = {"sudo", "source", "rosdep", "pip", "export"}
+
+
+def blocks(language: str) -> list[str]:
+    """Code blocks of one language in all pages."""
+    return [
+        code
+        for page in PAGES
+        for found, code in FENCE.findall(page.read_text(encoding="utf-8"))
+        if found == language
+    ]
+
+
+def commands() -> list[list[str]]:
+    """Command lines of all bash blocks, split as a shell does; variables in front dropped."""
+    lines = [line for code in blocks("bash") for line in code.splitlines()]
+    words = [shlex.split(line, comments=True) for line in lines]
+    bare = [[*line] for line in words if line]
+    for line in bare:
+        while re.match(r"[A-Z_]+=", line[0]):
+            del line[0]
+    return bare
+
+
+def of(*start: str) -> list[list[str]]:
+    """The command lines that start with the given words."""
+    found = [line for line in commands() if tuple(line[: len(start)]) == start]
+    assert found, f"no page shows: {' '.join(start)}"
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", text)
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing, f"{page.name} links to {missing}"
+
+
+def test_every_command_is_of_a_known_program() -> None:
+    known = SYSTEM | {"make", "g2vlm", "ros2", "colcon", "python", ".", "docker"}
+    strange = {line[0] for line in commands() if line[0] not in known}
+    assert not strange
+    assert ["make", "demo"] in commands()
+    assert ["make", "test"] in commands()
+
+
+def test_make_targets_exist() -> None:
+    for line in of("make"):
+        done = subprocess.run([*line, "-n"], cwd=REPO, capture_output=True, text=True)
+        assert done.returncode == 0, (line, done.stderr)
+
+
+def test_g2vlm_commands_and_their_options_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    for line in of("g2vlm"):
+        if line[1] == "help":
+            assert cli.main(["help"]) == 0
+            continue
+        with pytest.raises(SystemExit, match="0"):
+            cli.main([line[1], "--help"])
+        text = capsys.readouterr().out
+        unknown = [word for word in line if word.startswith("--") and word not in text]
+        assert not unknown, (line, unknown)
+
+
+def test_launch_arguments_and_parameters_exist() -> None:
+    files = {"g2vlm.launch.py": NODE_ARGUMENTS, "replay.launch.py": REPLAY_ARGUMENTS}
+    for line in of("ros2", "launch", "g2vlm_ros"):
+        assert (REPO / "launch" / line[3]).is_file()
+        known = {item.name for item in NODE_ARGUMENTS + files[line[3]]}
+        given = {word.partition(":=")[0] for word in line[4:] if ":=" in word}
+        assert given <= known, line
+    for line in of("ros2", "run", "g2vlm_ros"):
+        assert line[3] in {"node", "g2vlm"}, line
+    named = {name for page in PAGES for name in re.findall(r"`(\w+):=", page.read_text("utf-8"))}
+    assert named <= {item.name for item in NODE_ARGUMENTS + REPLAY_ARGUMENTS}
+
+
+def test_the_readmes_parameters_have_these_defaults() -> None:
+    known = {spec.name: spec for spec in SPECS}
+    known |= {f"CAMERA.{spec.name}": spec for spec in CAMERA_SPECS}
+    table = re.search(r"\| parameter \| default \|.*?\n\n", PAGES[0].read_text("utf-8"), re.DOTALL)
+    assert table
+    rows = [row.split("|")[1:3] for row in table[0].strip().splitlines()[2:]]
+    assert len(rows) >= 8
+    for names, defaults in rows:
+        columns = re.findall(r"`([^`]+)`", names)
+        values = [word.strip(" `") for word in defaults.split(", ")]
+        for name, value in zip(columns, values * (len(columns) // len(values)), strict=True):
+            default = known[name].default
+            shown = f"[{', '.join(default)}]" if isinstance(default, list) else str(default)
+            assert value == shown.replace("30.0", "30").lower(), (name, value, default)
+    assert camera_specs("front")[0].name == "front.image_topic"
+
+
+def tracked_copy(target: Path) -> Path:
+    """A copy of the files that a clone would have."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=REPO, capture_output=True, text=True, check=False
+    )
+    if listing.returncode:
+        pytest.skip("not run in a git checkout: what a clone holds is unknown")
+    for name in filter(None, listing.stdout.split("\0")):
+        if (REPO / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPO / name, target / name)
+    return target
+
+
+def colcon(folder: Path, *words: str) -> str:
+    """Run colcon as the pages say, in a shell (for the wildcards)."""
+    code = "import sys; from colcon_core.command import main; sys.exit(main())"
+    line = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} {' '.join(words)}"
+    done = subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_robot_install_finds_both_packages_and_installs_the_node(tmp_path: Path) -> None:
+    pytest.importorskip("colcon_core")
+    workspace = tmp_path / "ws"
+    repo = tracked_copy(workspace / "src" / "a_clone")
+    assert {row.split()[0] for row in colcon(repo, "list").splitlines()} == {
+        "g2vlm_interfaces",
+        "g2vlm_ros",
+    }
+    in_workspace = next(line for line in of("colcon", "build") if "--base-paths" in line)
+    rows = colcon(workspace, "list", *in_workspace[2:]).splitlines()
+    assert {row.split()[0] for row in rows} == {"g2vlm_interfaces", "g2vlm_ros"}
+
+    # The messages, whose build takes half a minute, are built by the set-up in the same way.
+    colcon(repo, "build", "--base-paths", ".")
+    prefix = repo / "install" / "g2vlm_ros"
+    assert (prefix / "lib" / "g2vlm_ros" / "node").is_file()
+    share = prefix / "share" / "g2vlm_ros"
+    shipped = {path.name for path in (REPO / "launch").iterdir() if path.is_file()}
+    assert {path.name for path in (share / "launch").iterdir()} == shipped
+    assert (share / "package.xml").is_file()
+    assert (prefix / "share/ament_index/resource_index/packages/g2vlm_ros").is_file()
+    site = next(prefix.glob("l*/python3*/*-packages"))
+    nano = sorted(path.name for path in (REPO / "g2vlm_model/weights/nano").iterdir())
+    assert sorted(path.name for path in (site / "g2vlm_model/weights/nano").iterdir()) == nano
+    assert (site / "g2vlm_training" / "configs").is_dir()
+
+
+def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    noise = np.random.default_rng(0)
+    wall = cv2.resize(noise.integers(0, 255, (60, 90, 3), np.uint8), (960, 640))
+    for number in range(4):
+        picture = wall[80:560, 100 + 20 * number : 740 + 20 * number]
+        assert cv2.imwrite(str(frames / f"{number}.jpg"), picture)
+    examples = blocks("python")
+    assert examples
+    for code in examples:
+        exec(compile(code, "README.md", "exec"), {"__name__": "example"})
