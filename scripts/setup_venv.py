@@ -64,8 +64,8 @@ class Setup:
     def run(self, name: str, command: Iterable[str | Path]) -> None:
         """Run a command with its progress on one line and its output in a log file."""
         # Not in the repository: its colcon_defaults.yaml is for a robot's workspace.
-        command = [str(part) for part in command]
-        run_logged(command, self.venv, self.env, self.logs / f"{name}.log")
+        words = [str(part) for part in command]
+        run_logged(words, self.venv, self.env, self.logs / f"{name}.log")
 
     def ask(self, code: str) -> str:
         """Return what a line of Python prints in the virtual environment."""
@@ -98,9 +98,10 @@ class Setup:
 
     def colcon(self, name: str, *arguments: str | Path) -> None:
         """Build packages into the virtual environment itself."""
-        base = ["--log-base", self.venv / "log", "build", "--merge-install"]
-        places = ["--install-base", self.venv, "--build-base", self.venv / "build"]
-        self.run(name, [self.python, "-c", COLCON, *base, *places, *arguments])
+        command: list[str | Path] = [self.python, "-c", COLCON]
+        command += ["--log-base", self.venv / "log", "build", "--merge-install"]
+        command += ["--install-base", self.venv, "--build-base", self.venv / "build"]
+        self.run(name, [*command, *arguments])
 
 
 def make_venv(setup: Setup) -> None:
