@@ -51,6 +51,7 @@ class TrainConfig:
         refresh_steps: Look for new shards every so many steps.
         log_steps, save_steps, eval_steps: Periods.
         eval_windows: Validation windows per evaluation, 4 frames each.
+        questions: Questions per window of the semantic stage.
         loss, extra, augment: Options of the parts.
 
     Raises:
@@ -73,6 +74,7 @@ class TrainConfig:
     save_steps: int = 500
     eval_steps: int = 1000
     eval_windows: int = 60
+    questions: int = 8
     loss: LossOptions = field(default_factory=LossOptions)
     extra: GeometryWeights = field(default_factory=GeometryWeights)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
@@ -81,7 +83,7 @@ class TrainConfig:
         if self.stage not in STAGES:
             raise ValueError(f"stage is {self.stage!r}, expected one of {STAGES}")
         positive = ("steps", "lr", "clip_norm", "refresh_steps", "log_steps", "save_steps")
-        for name in (*positive, "eval_steps", "eval_windows"):
+        for name in (*positive, "eval_steps", "eval_windows", "questions"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
         if not 0 <= self.ema < 1:

@@ -125,7 +125,9 @@ def read_shard(path: Path) -> Clips:
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"shard {path} cannot be read ({error}); delete it and render it again")
+        raise ValueError(
+            f"shard {path} cannot be read ({error}); delete it and render it again"
+        ) from error
     missing = [key for key in _KEYS if key not in tensors]
     if missing:
         raise ValueError(f"shard {path} lacks {missing}, expected the tensors {list(_KEYS)}")

@@ -84,7 +84,7 @@ def _wood(rng: np.random.Generator) -> Tile:
     seam = np.minimum(np.mod(rows * planks, 1.0), 1 - np.mod(rows * planks, 1.0)) < 0.05
     joints = np.abs(np.mod(columns + shift, 1.0) - 0.5) < 0.012
     values = tone * (0.9 + 0.08 * waves) * np.where(seam | joints, 0.45, 1.0)
-    tinted: Tile = _grey(values) * np.array([1.0, 0.93, 0.85], np.float32)
+    tinted: Tile = (_grey(values) * np.array([1.0, 0.93, 0.85])).astype(np.float32)
     return tinted
 
 
