@@ -95,7 +95,8 @@ def picture(seed: int, height: int = 60, width: int = 80) -> NDArray[np.uint8]:
     """A smooth random picture."""
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (height // 10 + 1, width // 10 + 1, 3), dtype=np.uint8)
-    return np.kron(coarse, np.ones((10, 10, 1), np.uint8))[:height, :width].copy()
+    blocks: NDArray[np.uint8] = np.kron(coarse, np.ones((10, 10, 1), np.uint8))
+    return blocks[:height, :width].copy()
 
 
 def window(*seeds: int, height: int = 60, width: int = 80) -> FrameWindow:

@@ -174,8 +174,10 @@ class TorchRuntime:
     def close(self) -> None:
         """Give the model's memory back; a running call ends first, scenes keep their geometry."""
         with self._gate.observation():
-            self._engine = None
-        self._release_memory()
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            del engine
+            self._release_memory()
 
     def _load(self, model: str | Path, placement: Placement, prompt_mode: str) -> _Engine:
         network, tokenizer = load_model(model, placement.device, placement.dtype)

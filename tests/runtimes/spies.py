@@ -1,0 +1,37 @@
+"""Looking at what a runtime asks of its model, without changing it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from g2vlm_model.interface import SpatialRuntime
+from g2vlm_model.model import G2VLM
+from g2vlm_model.runtimes.torch.runtime import TorchRuntime
+
+
+def model_of(runtime: SpatialRuntime) -> G2VLM:
+    assert isinstance(runtime, TorchRuntime)
+    engine = runtime._engine
+    assert engine is not None
+    return engine.model
+
+
+class CallSpy:
+    """Notes something about each call of a method, which runs as before.
+
+    Args:
+        owner: The object whose method it is.
+        name: Of the method.
+        note: What to note of the first argument.
+    """
+
+    def __init__(self, owner: Any, name: str, note: Callable[[Any], Any]) -> None:
+        self.seen: list[Any] = []
+        method = getattr(owner, name)
+
+        def spied(first: Any, *args: Any, **keywords: Any) -> Any:
+            self.seen.append(note(first))
+            return method(first, *args, **keywords)
+
+        setattr(owner, name, spied)

@@ -1,0 +1,106 @@
+"""Loading: names, folders, factories, and what is imported when."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from g2vlm_model.interface import RuntimeInfo, SpatialRuntime
+from g2vlm_model.runtimes import load_runtime
+
+from ..helpers import REPO
+
+
+class OwnRuntime:
+    """A third party's runtime."""
+
+    def __init__(self, **keywords: Any) -> None:
+        self.keywords = keywords
+        self.info = RuntimeInfo("own", "cpu", "fp32", "own-0", 0)
+
+    def observe(self, window: Any) -> Any: ...
+
+    def ask(self, scene: Any, query: Any, *, on_text: Any = None, cancelled: Any = None) -> Any: ...
+
+    def close(self) -> None: ...
+
+
+def make_own(**keywords: Any) -> OwnRuntime:
+    return OwnRuntime(**keywords)
+
+
+def make_something_else(**keywords: Any) -> object:
+    return keywords
+
+
+def test_what_runs_is_reported(model_folder: Path) -> None:
+    runtime = load_runtime(model=model_folder, device="cpu", precision="fp32")
+    info = runtime.info
+    assert isinstance(runtime, SpatialRuntime)
+    assert (info.backend, info.precision, info.fallback_reason) == ("torch", "fp32", "")
+    assert info.device.startswith("cpu (")
+    assert info.model_id.startswith("small-")
+    assert info.parameters > 300_000
+    runtime.close()
+
+
+def test_a_precision_that_the_cpu_lacks_falls_back_with_a_reason(
+    model_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runtime = load_runtime(model=model_folder, device="cpu", precision="fp16")
+    assert runtime.info.precision == "fp32"
+    assert "fp16" in runtime.info.fallback_reason
+    assert "fp16" in caplog.text
+    runtime.close()
+
+
+def test_a_function_of_a_third_party_is_called_with_the_keywords() -> None:
+    runtime = load_runtime(f"{__name__}:make_own", model="theirs", prompt_mode="published")
+    assert isinstance(runtime, OwnRuntime)
+    assert runtime.keywords == {
+        "model": "theirs",
+        "device": "auto",
+        "precision": "auto",
+        "prompt_mode": "published",
+    }
+
+
+@pytest.mark.parametrize(
+    ("backend", "error", "words"),
+    [
+        ("onnx", ValueError, "'onnx' does not exist here; there is torch"),
+        ("tensorrt", ValueError, "'tensorrt' does not exist here; there is torch"),
+        ("no.such.module:make", ValueError, "cannot import no.such.module"),
+        (f"{__name__}:nothing", ValueError, "has no function 'nothing'"),
+        (":make", ValueError, "does not exist here"),
+        (f"{__name__}:make_something_else", TypeError, "returned dict"),
+    ],
+)
+def test_backends_that_are_none(backend: str, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        load_runtime(backend)
+
+
+def test_names_that_are_none(model_folder: Path) -> None:
+    with pytest.raises(ValueError, match="prompt_mode is 'other'"):
+        load_runtime(model=model_folder, prompt_mode="other")
+    with pytest.raises(ValueError, match="device is 'tpu'"):
+        load_runtime(model=model_folder, device="tpu")
+    with pytest.raises(FileNotFoundError, match="no model folder"):
+        load_runtime(model="no/such/folder")
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    code = (
+        "import sys; import g2vlm_model, g2vlm_model.runtimes, g2vlm_model.measure, "
+        "g2vlm_model.crosscheck; heavy = {'torch', 'PIL', 'tokenizers'} & set(sys.modules); "
+        "sys.exit(repr(heavy) if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

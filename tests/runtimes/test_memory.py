@@ -1,0 +1,123 @@
+"""Memory: what scenes hold, when it is given back, and what happens when there is none."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+
+from g2vlm_model.interface import SpatialQuery, SpatialRuntime
+from g2vlm_model.runtimes.torch.scene import TorchScene
+
+from ..helpers import REPO
+from .model_folders import window
+
+QUERY = SpatialQuery("Which is closer, A or B?", max_tokens=3)
+
+
+def tensor_bytes() -> int:
+    """Bytes of all tensor memory that Python can still reach."""
+    gc.collect()
+    storages = {}
+    for thing in gc.get_objects():
+        if issubclass(type(thing), torch.Tensor):
+            storage = thing.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())
+
+
+def test_scenes_that_are_dropped_give_everything_back(runtime: SpatialRuntime) -> None:
+    scene = runtime.observe(window(1, 2))
+    runtime.ask(scene, QUERY)
+    assert isinstance(scene, TorchScene)
+    cache, features = weakref.ref(scene.cache), weakref.ref(scene.features[0])
+    runtime.observe(window(3))
+    assert cache() is not None
+    assert features() is not None  # the scene still holds its frame
+    del scene
+    gc.collect()
+    assert cache() is None
+    assert features() is None
+
+
+def test_closing_gives_the_cache_back_at_once(runtime: SpatialRuntime) -> None:
+    scene = runtime.observe(window(1, 2))
+    assert isinstance(scene, TorchScene)
+    cache = weakref.ref(scene.cache)
+    scene.close()
+    scene.close()
+    assert cache() is None
+    assert scene.geometry.valid.shape[0] == 2
+    assert len(scene.window) == 2
+
+
+def test_memory_is_flat_over_many_scenes(runtime: SpatialRuntime) -> None:
+    def round_of_scenes(first: int) -> None:
+        for seed in range(first, first + 10):
+            scene = runtime.observe(window(seed, seed + 1, seed + 2))
+            runtime.ask(scene, QUERY)
+            if seed % 2:
+                scene.close()
+
+    round_of_scenes(100)
+    before = tensor_bytes()
+    round_of_scenes(200)
+    round_of_scenes(300)
+    assert tensor_bytes() == before
+
+
+def test_several_scenes_are_alive_at_once(runtime: SpatialRuntime) -> None:
+    alone = []
+    for seed in (1, 4, 7):
+        alone.append(runtime.ask(runtime.observe(window(seed, seed + 1)), QUERY).confidence)
+    scenes = [runtime.observe(window(seed, seed + 1)) for seed in (1, 4, 7)]
+    scenes[1].close()
+    answers = [runtime.ask(scene, QUERY).confidence for scene in (scenes[2], scenes[0])]
+    assert answers == pytest.approx([alone[2], alone[0]], rel=1e-5)
+
+
+EXHAUST = """
+import json, resource, sys
+from pathlib import Path
+from g2vlm_model.interface import SpatialQuery
+from g2vlm_model.runtimes import load_runtime
+from tests.runtimes.model_folders import window
+runtime = load_runtime(model=Path(sys.argv[1]), device="cpu")
+scene = runtime.observe(window(1, 2))
+before = runtime.ask(scene, SpatialQuery("Which is closer?", max_tokens=3)).text
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+resource.setrlimit(resource.RLIMIT_AS, (used + (40 << 20), hard))
+try:
+    runtime.observe(window(*range(10, 34), height=316, width=80))
+    error = "none"
+except RuntimeError as failure:
+    error = str(failure)
+after = runtime.ask(scene, SpatialQuery("Which is closer?", max_tokens=3)).text
+again = runtime.observe(window(3, 4)).geometry.valid.shape[0]
+print(json.dumps({"error": error, "same": before == after, "again": again}))
+"""
+
+
+def test_memory_that_runs_out_is_an_error_and_the_runtime_goes_on(model_folder: Path) -> None:
+    """For real: a child process whose address space ends 40 MB above what it uses."""
+    done = subprocess.run(
+        [sys.executable, "-c", EXHAUST, str(model_folder)],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "MALLOC_ARENA_MAX": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert "observing a window ran out of memory on cpu" in result["error"]
+    assert "Use fewer frames" in result["error"]
+    assert result["same"]
+    assert result["again"] == 2

@@ -1,0 +1,189 @@
+"""What an observation returns, and what it does not compute twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from g2vlm_model.checkpoint import load_model
+from g2vlm_model.generate import reconstruct
+from g2vlm_model.interface import Frame, FrameWindow, SpatialQuery, SpatialRuntime
+from g2vlm_model.preprocess import geometric_pixels, resize_geometric
+from g2vlm_model.runtimes import load_runtime
+from g2vlm_model.runtimes.torch.placement import choose_placement
+from g2vlm_model.runtimes.torch.runtime import TorchRuntime
+from g2vlm_model.tokenizer import prompt_ids
+
+from .model_folders import small_config, window, write_model
+from .spies import CallSpy, model_of
+
+
+def test_the_prediction_keeps_its_contract(runtime: SpatialRuntime) -> None:
+    scene = runtime.observe(window(1, 2, 3))
+    geometry = scene.geometry
+    assert geometry.image_size == (42, 56)
+    assert geometry.local_points.shape == (3, 42, 56, 3)
+    assert geometry.local_points.dtype == np.float32
+    assert geometry.confidence.dtype == np.float32
+    assert geometry.valid.dtype == np.bool_
+    assert geometry.confidence_source == "consistency"
+    assert ((geometry.confidence >= 0) & (geometry.confidence <= 1)).all()
+    assert (geometry.local_points[geometry.valid][:, 2] > 0).all()
+    np.testing.assert_array_equal(geometry.T_world_cam[0], np.eye(4, dtype=np.float32))
+    T = geometry.T_world_cam
+    moved = np.einsum("nij,nhwj->nhwi", T[:, :3, :3], geometry.local_points)
+    moved += T[:, None, None, :3, 3]
+    np.testing.assert_allclose(geometry.world_points, moved, atol=1e-5)
+    for frame, colors in zip(scene.window.frames, geometry.colors, strict=True):
+        np.testing.assert_array_equal(colors, resize_geometric(frame.image, (42, 56)))
+    steps = {"preprocess", "encode", "expert", "heads", "confidence", "total"}
+    assert steps <= scene.latency_ms.keys()
+    parts = sum(value for name, value in scene.latency_ms.items() if name != "total")
+    assert 0 < parts <= scene.latency_ms["total"] + 1.0
+
+
+def test_published_mode_returns_the_published_reconstruction(model_folder: Path) -> None:
+    runtime = load_runtime(model=model_folder, device="cpu", prompt_mode="published")
+    frames = window(4, 5)
+    geometry = runtime.observe(frames).geometry
+    model, tokenizer = load_model(model_folder)
+    pixels = geometric_pixels(model.config, [frame.image for frame in frames.frames])
+    with torch.inference_mode():
+        expected = reconstruct(model, pixels[None], prompt_ids(tokenizer, model.config.tokens))
+    np.testing.assert_allclose(
+        geometry.local_points, expected.local_points_BNHW3[0].numpy(), atol=1e-5, rtol=1e-5
+    )
+    T = expected.T_world_cam_BN44[0].double().numpy()
+    np.testing.assert_allclose(geometry.T_world_cam, np.linalg.inv(T[0]) @ T, atol=1e-5)
+    runtime.close()
+
+
+def test_the_prompt_modes_differ_only_by_the_prefix(model_folder: Path) -> None:
+    """The prefix reaches the geometry (the small model's frames see the text), a little."""
+    points = []
+    for mode in ("shared", "published"):
+        runtime = load_runtime(model=model_folder, device="cpu", prompt_mode=mode)
+        points.append(runtime.observe(window(1, 2)).geometry.local_points)
+        runtime.close()
+    difference = np.abs(points[0] - points[1]).max()
+    assert 1e-6 < difference < 0.5 * np.abs(points[0]).max()
+
+
+def test_a_frame_is_encoded_once_while_it_stays_in_the_window(runtime: SpatialRuntime) -> None:
+    spy = CallSpy(model_of(runtime), "encode_geometry", lambda pixels: pixels.shape[1])
+    runtime.observe(window(1, 2, 3))
+    assert spy.seen == [3]
+    second = runtime.observe(window(2, 3, 4))
+    assert spy.seen == [3, 1]
+    runtime.observe(window(4, 3, 2))
+    assert spy.seen == [3, 1]
+    runtime.observe(window(1))  # had left the window, and no scene holds it
+    assert spy.seen == [3, 1, 1]
+    del second
+
+
+def test_cached_tokens_change_nothing(runtime: SpatialRuntime, model_folder: Path) -> None:
+    runtime.observe(window(1, 2, 3))
+    warm = runtime.observe(window(2, 3, 4)).geometry
+    fresh_runtime = load_runtime(model=model_folder, device="cpu")
+    cold = fresh_runtime.observe(window(2, 3, 4)).geometry
+    np.testing.assert_allclose(warm.local_points, cold.local_points, atol=1e-6, rtol=1e-5)
+    np.testing.assert_allclose(warm.T_world_cam, cold.T_world_cam, atol=1e-6)
+    fresh_runtime.close()
+
+
+def test_a_key_that_means_other_pixels_is_noticed(runtime: SpatialRuntime) -> None:
+    """A stamp or a size that differs is another picture, whatever the key says."""
+    spy = CallSpy(model_of(runtime), "encode_geometry", lambda pixels: pixels.shape[1])
+    frame = window(1).frames[0]
+    runtime.observe(FrameWindow((frame,)))
+    runtime.observe(FrameWindow((replace(frame, stamp_ns=99, image=window(7).frames[0].image),)))
+    assert spy.seen == [1, 1]
+
+
+def test_windows_of_another_size_do_not_share_tokens(runtime: SpatialRuntime) -> None:
+    spy = CallSpy(model_of(runtime), "encode_geometry", lambda pixels: tuple(pixels.shape[-2:]))
+    wide, square = window(1).frames[0], window(2, height=80, width=80).frames[0]
+    runtime.observe(FrameWindow((wide, square)))
+    scene = runtime.observe(FrameWindow((square, wide)))
+    assert spy.seen == [(42, 56), (56, 56)]
+    assert scene.geometry.image_size == (56, 56)
+
+
+def test_drifting_windows_of_the_published_encoder_are_encoded_as_a_whole(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "drift", small_config(dino_attention="compat"))
+    runtime = load_runtime(model=folder, device="cpu")
+    spy = CallSpy(model_of(runtime), "encode_geometry", lambda pixels: pixels.shape[1])
+    runtime.observe(window(1, 2, 3))
+    runtime.observe(window(2, 3, 4))
+    assert spy.seen == [3, 3]
+    runtime.close()
+
+
+def test_a_confidence_head_is_used_where_there_is_one(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "head", small_config(confidence_head=True))
+    runtime = load_runtime(model=folder, device="cpu")
+    kept: list[Tensor] = []
+    model = model_of(runtime)
+    decode = model.decode_geometry
+
+    def keep(*args: object, **keywords: object) -> object:
+        tensors = decode(*args, **keywords)  # type: ignore[arg-type]
+        kept.append(tensors.confidence_logits_BNHW1)  # type: ignore[arg-type]
+        return tensors
+
+    model.decode_geometry = keep  # type: ignore[method-assign, assignment]
+    geometry = runtime.observe(window(1, 2)).geometry
+    assert geometry.confidence_source == "head"
+    expected = 1.0 / (1.0 + np.exp(-kept[0][0, ..., 0].numpy()))
+    np.testing.assert_allclose(geometry.confidence, expected, atol=1e-6)
+    assert geometry.confidence.std() > 1e-3
+    runtime.close()
+
+
+def test_cameras_have_intrinsics_of_their_own(runtime: SpatialRuntime) -> None:
+    frames = window(1, 2, 3).frames
+    rig = FrameWindow((frames[0], replace(frames[1], camera="rear"), frames[2]))
+    K = runtime.observe(rig).geometry.K
+    np.testing.assert_array_equal(K[0], K[2])
+    assert not np.array_equal(K[0], K[1])
+
+
+def test_windows_that_the_model_does_not_take_are_refused(
+    model_folder: Path, runtime: SpatialRuntime
+) -> None:
+    limited = TorchRuntime(model_folder, choose_placement("cpu"), max_frames=2)
+    with pytest.raises(ValueError, match="window has 3 frames, the model takes at most 2"):
+        limited.observe(window(1, 2, 3))
+    assert len(limited.observe(window(1, 2)).window) == 2
+    flat = Frame(np.zeros((4, 400, 3), np.uint8), 0, "camera", "camera", "flat")
+    with pytest.raises(ValueError, match="crop it"):
+        runtime.observe(FrameWindow((flat,)))
+    limited.close()
+
+
+def test_numbers_that_overflow_are_an_error_and_not_a_cloud(runtime: SpatialRuntime) -> None:
+    model = model_of(runtime)
+    kept = model.heads.point_head.bias.clone()
+    model.heads.point_head.bias.fill_(torch.nan)
+    with pytest.raises(RuntimeError, match="no finite point"):
+        runtime.observe(window(1, 2))
+    model.heads.point_head.bias.copy_(kept)
+    assert runtime.observe(window(1, 2)).geometry.valid.any()
+
+
+def test_a_closed_runtime_says_so(model_folder: Path) -> None:
+    runtime = load_runtime(model=model_folder, device="cpu")
+    scene = runtime.observe(window(1))
+    runtime.close()
+    runtime.close()
+    with pytest.raises(RuntimeError, match="runtime is closed"):
+        runtime.observe(window(1))
+    with pytest.raises(RuntimeError, match="runtime is closed"):
+        runtime.ask(scene, SpatialQuery("Which is closer?"))
+    assert scene.geometry.local_points.shape[0] == 1
