@@ -87,17 +87,27 @@ class Asker:
         self._open = list(questions)
         self._sent: list[tuple[Question, int, float, Future[Any], list[float]]] = []
 
-    def ask_due(self, *, at_end: bool = False) -> int:
-        """Send what is due; at the end also what waits for the last scene. How many were sent."""
+    def ask_due(self, *, at_end: bool = False, at_most: int | None = None) -> int:
+        """Send what is due; at the end also what waits for the last scene.
+
+        Args:
+            at_end: no further picture will come.
+            at_most: send no more than this many; None sends all.
+
+        Returns:
+            How many were sent.
+        """
         scenes = sorted(self._timeline.scene_s)
-        still_open = []
+        still_open: list[Question] = []
+        sent = 0
         for question in self._open:
-            scene_ns = self._scene_for(question, scenes, at_end)
+            full = at_most is not None and sent >= at_most
+            scene_ns = None if full else self._scene_for(question, scenes, at_end)
             if scene_ns is None:
                 still_open.append(question)
             else:
                 self._send(question, scene_ns)
-        sent = len(self._open) - len(still_open)
+                sent += 1
         self._open = still_open
         return sent
 

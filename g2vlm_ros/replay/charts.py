@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import ParamSpec
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from .pose_metrics import AlignedSegment, rotation_angle_deg
@@ -18,6 +20,8 @@ from .recorder import StatusSample
 from .source import NS
 
 INK, MUTED, GRID = "#1c2430", "#667085", "#e4e7ec"
+MAX_DRAWN = 120_000
+AXES = ("x, right", "y, down", "z, forward")
 BLUE, ORANGE, GREY, GREEN = "#2563eb", "#ea580c", "#98a2b3", "#059669"
 STYLE = {
     "font.family": ["DejaVu Sans"],
@@ -41,6 +45,21 @@ STYLE = {
 }
 
 
+P = ParamSpec("P")
+
+
+def in_style(draw: Callable[P, bytes]) -> Callable[P, bytes]:
+    """Draw a chart in the report's look, and leave matplotlib's settings as they were."""
+
+    @wraps(draw)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> bytes:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+@in_style
 def trajectory_chart(segments: Sequence[AlignedSegment]) -> bytes:
     """Path seen along the direction in which it varies least, and errors over time; SVG."""
     figure, (plan, error) = _figure(10.4, 4.3, [1.15, 1.0])
@@ -106,6 +125,7 @@ def trajectory_chart(segments: Sequence[AlignedSegment]) -> bytes:
     return _svg(figure)
 
 
+@in_style
 def latency_chart(latencies_ms: Sequence[float], observe_ms: Sequence[float]) -> bytes:
     """Histograms of the end-to-end latency and of the model pass; SVG."""
     figure, (ours, model) = _figure(10.4, 2.9, [1.0, 1.0])
@@ -123,52 +143,54 @@ def latency_chart(latencies_ms: Sequence[float], observe_ms: Sequence[float]) ->
             axes.axvline(value, color=INK, ls=style, lw=1.1, label=f"{percent} %: {value:.0f} ms")
         axes.legend(loc="upper right")
         axes.set_xlim(left=0)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return _svg(figure)
 
 
+@in_style
 def timeline_chart(statuses: Sequence[StatusSample]) -> bytes:
     """The node's counters over the run and the reason codes in force; SVG."""
     codes = sorted({code for status in statuses for code in status.reasons})
     figure = Figure(figsize=(10.4, 2.7 + 0.24 * len(codes)), layout="constrained")
-    with _styled():
-        grid = figure.add_gridspec(2, 1, height_ratios=[2.4, 0.3 + 0.24 * len(codes)])
-        counts, reasons = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
-        start = statuses[0].wall_s
-        seconds = np.array([status.wall_s - start for status in statuses])
-        for name, colour in (
-            ("received", INK),
-            ("used", BLUE),
-            ("dropped", ORANGE),
-            ("scenes", GREEN),
-        ):
-            values = [getattr(status, name) for status in statuses]
-            counts.step(
-                seconds,
-                values,
-                where="post",
-                color=colour,
-                lw=1.7,
-                label=name if name == "scenes" else f"pictures {name}",
-            )
-        counts.set(title="Counters of the status", ylabel="count", xlim=(0, max(seconds[-1], 0.1)))
-        counts.legend(loc="upper left", ncols=4)
-        ends = np.append(seconds[1:], seconds[-1])
-        for row, code in enumerate(codes):
-            spans = [
-                (begin, end - begin)
-                for begin, end, status in zip(seconds, ends, statuses, strict=True)
-                if code in status.reasons
-            ]
-            reasons.broken_barh(spans, (row - 0.36, 0.72), color=GREY)
-        reasons.set_yticks(range(len(codes)), codes)
-        reasons.set(xlabel="wall time [s]", xlim=counts.get_xlim(), ylim=(-0.6, len(codes) - 0.4))
-        reasons.grid(visible=False, axis="y")
-        if not codes:
-            reasons.set_visible(False)
-            counts.set_xlabel("wall time [s]")
+    grid = figure.add_gridspec(2, 1, height_ratios=[2.4, 0.3 + 0.24 * len(codes)])
+    counts, reasons = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
+    start = statuses[0].wall_s
+    seconds = np.array([status.wall_s - start for status in statuses])
+    for name, colour in (
+        ("received", INK),
+        ("used", BLUE),
+        ("dropped", ORANGE),
+        ("scenes", GREEN),
+    ):
+        values = [getattr(status, name) for status in statuses]
+        counts.step(
+            seconds,
+            values,
+            where="post",
+            color=colour,
+            lw=1.7,
+            label=name if name == "scenes" else f"pictures {name}",
+        )
+    counts.set(title="Counters of the status", ylabel="count", xlim=(0, max(seconds[-1], 0.1)))
+    counts.legend(loc="upper left", ncols=4)
+    ends = np.append(seconds[1:], seconds[-1])
+    for row, code in enumerate(codes):
+        spans = [
+            (begin, end - begin)
+            for begin, end, status in zip(seconds, ends, statuses, strict=True)
+            if code in status.reasons
+        ]
+        reasons.broken_barh(spans, (row - 0.36, 0.72), color=GREY)
+    reasons.set_yticks(range(len(codes)), codes)
+    reasons.set(xlabel="wall time [s]", xlim=counts.get_xlim(), ylim=(-0.6, len(codes) - 0.4))
+    reasons.grid(visible=False, axis="y")
+    if not codes:
+        reasons.set_visible(False)
+        counts.set_xlabel("wall time [s]")
     return _svg(figure)
 
 
+@in_style
 def depth_chart(
     seconds: Sequence[float], abs_rel: Sequence[float], baselines: dict[str, float]
 ) -> bytes:
@@ -183,6 +205,7 @@ def depth_chart(
     return _svg(figure)
 
 
+@in_style
 def cloud_chart(xyz_M3: NDArray[np.float32], rgb_M3: NDArray[np.uint8], unit: str) -> bytes:
     """The cloud from three sides, with axes; PNG.
 
@@ -196,78 +219,56 @@ def cloud_chart(xyz_M3: NDArray[np.float32], rgb_M3: NDArray[np.uint8], unit: st
     half = np.maximum(1.08 * half, max(0.05 * float(half.max()), 1e-6))  # a wall has no depth
     low, high = middle - half, middle + half
     inside = ((xyz_M3 >= low) & (xyz_M3 <= high)).all(1)
-    xyz_M3, rgb_M3 = xyz_M3[inside], rgb_M3[inside]
+    shown = np.flatnonzero(inside)
+    if len(shown) > MAX_DRAWN:
+        shown = np.random.default_rng(0).choice(shown, MAX_DRAWN, replace=False)
+    xyz_M3, colours_M3 = xyz_M3[shown], rgb_M3[shown] / 255.0
+    # Far points first, near ones over them: seen from behind the camera and from above the
+    # small value is near, seen from the right the large one.
     views = (
-        ("From behind the first camera", 0, 1, 2, "x, right", "y, down"),
-        ("From above", 0, 2, 1, "x, right", "z, forward"),
-        ("From the right", 2, 1, 0, "z, forward", "y, down"),
+        ("From behind the first camera", 0, 1, 2, -1.0),
+        ("From above", 0, 2, 1, -1.0),
+        ("From the right", 2, 1, 0, 1.0),
     )
     extent = high - low
-    figure, panels = _figure(13.2, 4.2, [max(extent[v[1]] / extent[v[2]], 0.3) for v in views])
-    for axes, (title, across, up, depth, across_name, up_name) in zip(panels, views, strict=True):
-        # Far points first, near ones over them: along z and y the small value is near.
-        sign = 1.0 if depth == 0 else -1.0
+    ratios = [float(np.clip(extent[v[1]] / extent[v[2]], 0.4, 2.5)) for v in views]
+    figure, panels = _figure(13.2, 4.4, ratios)
+    size = float(np.clip(60_000 / max(len(xyz_M3), 1), 1.2, 9.0))
+    for axes, (title, across, up, depth, sign) in zip(panels, views, strict=True):
         order = np.argsort(sign * xyz_M3[:, depth], kind="stable")
-        image = _splat(
-            xyz_M3[order][:, [across, up]], rgb_M3[order], low[[across, up]], high[[across, up]]
+        x, y = xyz_M3[order, across], xyz_M3[order, up]
+        axes.scatter(x, y, c=colours_M3[order], s=size, marker="s", linewidths=0)
+        bottom, top = (low[up], high[up]) if up == 2 else (high[up], low[up])
+        axes.set(
+            title=title,
+            xlabel=f"{AXES[across]} [{unit}]",
+            ylabel=f"{AXES[up]} [{unit}]",
+            xlim=(low[across], high[across]),
+            ylim=(bottom, top),
         )
-        axes.imshow(
-            image,
-            extent=(low[across], high[across], high[up], low[up]),
-            aspect="equal",
-            interpolation="antialiased",
-        )
-        if up == 2:
-            axes.invert_yaxis()
-        axes.grid(visible=False)
-        axes.set(title=title, xlabel=f"{across_name} [{unit}]", ylabel=f"{up_name} [{unit}]")
-    return _png(figure, 110)
-
-
-def _splat(
-    points_M2: NDArray[np.float32],
-    rgb_M3: NDArray[np.uint8],
-    low: NDArray[np.float32],
-    high: NDArray[np.float32],
-) -> NDArray[np.uint8]:
-    """Points in painting order onto a white picture, row 0 at `low` of the second axis."""
-    extent = np.maximum(high - low, 1e-9)
-    step = float(np.sqrt(extent[0] * extent[1] / max(min(len(points_M2) / 2.0, 120_000), 400)))
-    width, height = (np.ceil(extent / step).astype(int) + 1).tolist()
-    image = np.full((height, width, 3), 255, np.uint8)
-    columns, rows = np.floor((points_M2 - low) / step).astype(int).T
-    image[rows.clip(0, height - 1), columns.clip(0, width - 1)] = rgb_M3
-    return image
+        axes.set_aspect("equal", adjustable="box")
+    return _png(figure, 120)
 
 
 def _relative(R_M33: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(R_M33[0].T @ R_M33)
 
 
-def _styled() -> AbstractContextManager[None]:
-    """The charts' look, for the time of a `with` only."""
-    context: AbstractContextManager[None] = matplotlib.rc_context(STYLE)
-    return context
-
-
 def _figure(width: float, height: float, ratios: list[float]) -> tuple[Figure, tuple[Axes, ...]]:
-    with _styled():
-        figure = Figure(figsize=(width, height), layout="constrained")
-        grid = figure.add_gridspec(1, len(ratios), width_ratios=ratios)
-        return figure, tuple(figure.add_subplot(grid[index]) for index in range(len(ratios)))
+    figure = Figure(figsize=(width, height), layout="constrained")
+    grid = figure.add_gridspec(1, len(ratios), width_ratios=ratios)
+    return figure, tuple(figure.add_subplot(grid[index]) for index in range(len(ratios)))
 
 
 def _svg(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    with _styled():
-        FigureCanvasAgg(figure)
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
 def _png(figure: Figure, dpi: int) -> bytes:
     buffer = io.BytesIO()
-    with _styled():
-        FigureCanvasAgg(figure)
-        figure.savefig(buffer, format="png", dpi=dpi)
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()

@@ -28,12 +28,15 @@ class DepthError:
         delta_125: share of them with max(prediction / truth, truth / prediction) < 1.25.
         scale: median(truth) / median(prediction), metres per scene unit.
         pixels: how many pixels count.
+        coverage: their share of the pixels where the truth reads: 1 where the prediction
+            speaks of everything.
     """
 
     abs_rel: float
     delta_125: float
     scale: float
     pixels: int
+    coverage: float
 
 
 def valid_pixels(
@@ -82,6 +85,7 @@ def depth_error(
         delta_125=float(np.mean(ratio_M < DELTA_THRESHOLD)),
         scale=scale,
         pixels=int(predicted_M.size),
+        coverage=float(predicted_M.size / (np.isfinite(truth_HW) & (truth_HW > 0)).sum()),
     )
 
 
@@ -123,6 +127,7 @@ class DepthScore:
 
     abs_rel: float
     delta_125: float
+    coverage: float
     frames: int
 
 
@@ -186,5 +191,6 @@ def _mean(errors: list[DepthError]) -> DepthScore:
     return DepthScore(
         abs_rel=float(np.mean([error.abs_rel for error in errors])),
         delta_125=float(np.mean([error.delta_125 for error in errors])),
+        coverage=float(np.mean([error.coverage for error in errors])),
         frames=len(errors),
     )

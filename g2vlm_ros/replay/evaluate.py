@@ -20,6 +20,8 @@ from .source import ReplaySource
 
 # More depth pictures than this are thinned evenly: all are held in memory for the baseline.
 MAX_DEPTH_FRAMES = 400
+# The model never saw such a question, so its answer cannot be judged.
+NOT_HEARD = {"NOT_ASKED", "REJECTED", "NO_SCENE", "CANCELLED"}
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,8 @@ def _judge(answer: Answer, depth: DepthReport | None) -> Judged:
     expected = answer.question.expected
     if expected is None:
         return Judged(answer, None)
+    if answer.status in NOT_HEARD:
+        return Judged(answer, None)
     if answer.status not in {"OK", "TRUNCATED"}:
         return Judged(answer, False)
     scale = depth.scale_at(answer.scene_ns) if depth is not None else None
@@ -167,6 +171,7 @@ def _fill_depth(
     if report is None:
         return
     values["depth_frames"] = float(report.predicted.frames)
+    values["depth_coverage"] = report.predicted.coverage
     for name in ("abs_rel", "delta_125"):
         values[name] = getattr(report.predicted, name)
         baselines[name] = {

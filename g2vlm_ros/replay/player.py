@@ -97,7 +97,8 @@ class Player:
             self._drain()
         else:
             self._play_in_lockstep()
-        self._asker.ask_due(at_end=True)
+        while self._asker.ask_due(at_end=True, at_most=1):
+            self._asker.wait(self._check, QUESTION_TIMEOUT_S)
         self._asker.wait(self._check, QUESTION_TIMEOUT_S)
         self._check()
         return PlayResult(
@@ -133,7 +134,7 @@ class Player:
             self._publish(message)
             if message.picture >= 0:
                 self._settle(message, dropped)
-                if self._asker.ask_due():
+                while self._asker.ask_due(at_most=1):  # one by one: times without queueing
                     self._asker.wait(self._check, QUESTION_TIMEOUT_S)
 
     def _publish(self, message: PlayMessage) -> None:

@@ -30,6 +30,13 @@ METRICS: dict[str, Metric] = {
     "delta_125": Metric(
         "Depth δ < 1.25", "", "higher", f"Share of pixels within a factor 1.25 {_SCALED}."
     ),
+    "depth_coverage": Metric(
+        "Depth coverage",
+        "",
+        "higher",
+        "Share of the true depth's pixels where the node publishes a depth; the errors above are "
+        "over these pixels only, for the node and for its baselines.",
+    ),
     "depth_frames": Metric("Depth pictures compared", "", "", "Scenes with a depth ground truth."),
     "ate_m": Metric("ATE", "m", "lower", f"Root mean square position error {_ALIGNED}."),
     "rpe_trans_m": Metric(

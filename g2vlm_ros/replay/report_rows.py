@@ -10,7 +10,7 @@ from .registry import BASELINES, METRICS
 from .source import NS
 
 GROUPS = (
-    ("Depth", ("abs_rel", "delta_125", "depth_frames")),
+    ("Depth", ("abs_rel", "delta_125", "depth_coverage", "depth_frames")),
     (
         "Poses",
         (
@@ -58,6 +58,7 @@ GROUPS = (
 )
 # Within this share of the baseline a metric counts as no better and no worse.
 MARGIN = 0.02
+MAX_ANSWER_CHARS = 160
 UNITS_SHOWN = {"scene_unit": "units", "": ""}
 
 
@@ -84,9 +85,11 @@ def cards(evaluation: Evaluation) -> list[dict[str, Any]]:
     for name in ("abs_rel", "rpe_rot_deg", "ate_m"):
         if values[name] is not None:
             beside = [
-                f"{BASELINES[name][key]}: {show(number)}"
+                f"{show(number)} {BASELINES[name][key]}"
                 for key, number in evaluation.baselines[name].items()
             ]
+            if name == "abs_rel":
+                beside.append(f"over {values['depth_coverage'] or 0:.0%} of the pixels")
             made.append(
                 {
                     "name": METRICS[name].title,
@@ -148,6 +151,10 @@ def _metric_row(evaluation: Evaluation, name: str) -> dict[str, Any]:
     }
 
 
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_ANSWER_CHARS else text[:MAX_ANSWER_CHARS] + " …"
+
+
 def _verdict(better: str, value: float | None, baselines: list[float]) -> tuple[str, str]:
     """Whether the value beats every baseline."""
     if value is None or not baselines or not better:
@@ -178,7 +185,7 @@ def _answer_row(item: Judged, index: dict[int, int], start_ns: int) -> dict[str,
         verdict, tone = {
             True: ("right", "good"),
             False: ("wrong", "bad"),
-            None: ("not comparable", ""),
+            None: ("not judged", ""),
         }[item.correct]
     unit = UNITS_SHOWN.get(answer.unit, answer.unit)
     check = ""
@@ -188,7 +195,7 @@ def _answer_row(item: Judged, index: dict[int, int], start_ns: int) -> dict[str,
     return {
         "question": answer.question.text,
         "where": where,
-        "answer": answer.text or said,
+        "answer": _short(answer.text) or said,
         "message": answer.message if not answer.text else said,
         "expected": "" if expected is None else str(expected),
         "verdict": verdict,

@@ -59,7 +59,7 @@ def rigid(T_M44: NDArray[np.float64]) -> NDArray[np.float64]:
             f"pose {worst} holds no rotation: singular values {stretch[worst].round(3)}, "
             f"{'right' if handed[worst] else 'left'}-handed"
         )
-    exact = T_M44.copy()
+    exact: NDArray[np.float64] = T_M44.copy()
     exact[:, :3, :3] = U @ Vt
     return exact
 
