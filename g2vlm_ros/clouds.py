@@ -104,11 +104,12 @@ def depth_image(
     """(H, W) float32 z-depth of one frame in segment units; NaN where there is none (REP 118)."""
     keep = geometry.valid[frame] & (geometry.confidence[frame] >= min_confidence)
     depth = geometry.local_points[frame, ..., 2] * np.float32(scale)
-    return np.where(keep & np.isfinite(depth), depth, np.float32(np.nan))
+    keep &= np.isfinite(depth)
+    return np.where(keep, depth, np.float32(np.nan)).astype(np.float32, copy=False)
 
 
 def _pack_rgb(colors: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(..., 3) uint8 to float32 whose bits are 0x00RRGGBB."""
     bytes_bgr0 = np.zeros((*colors.shape[:-1], 4), np.uint8)
     bytes_bgr0[..., :3] = colors[..., ::-1]
-    return np.asarray(bytes_bgr0.view(np.float32)[..., 0])
+    return bytes_bgr0.view(np.float32)[..., 0]

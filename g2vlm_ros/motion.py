@@ -19,6 +19,7 @@ __all__ = ["Motion", "Reference", "small_gray"]
 GRAY_WIDTH = 160
 _MAX_FEATURES = 120
 _MIN_FEATURES = 12
+_ROUND_TRIP_PX = 0.7
 _MIN_TRACKED = 0.25  # below this share the view has changed altogether
 
 
@@ -66,22 +67,28 @@ class Reference:
             return Motion(math.inf, math.inf, 0.0)
         if len(self._points_M12) < _MIN_FEATURES:
             return Motion(0.0, 0.0, 0.0)
-        moved, status, _ = cv2.calcOpticalFlowPyrLK(
-            self._gray,
-            gray,
-            self._points_M12,
-            self._points_M12.copy(),
-            winSize=(15, 15),
-            maxLevel=3,
-        )
-        good = np.asarray(status).reshape(-1) == 1
+        moved_M12, there = self._flow(self._gray, gray, self._points_M12)
+        back_M12, back = self._flow(gray, self._gray, moved_M12)
+        # A feature counts when the way back leads to where it came from.
+        error = np.abs(back_M12 - self._points_M12).max(axis=(1, 2))
+        good = there & back & (error < _ROUND_TRIP_PX)
         tracked = float(good.mean())
         if tracked < _MIN_TRACKED or good.sum() < _MIN_FEATURES:
             return Motion(math.inf, math.inf, tracked)
         start = self._points_M12[good, 0].astype(np.float64)
-        flow = np.asarray(moved)[good, 0].astype(np.float64) - start
+        flow = moved_M12[good, 0].astype(np.float64) - start
         movement = float(np.median(np.hypot(flow[:, 0], flow[:, 1]))) / GRAY_WIDTH
         return Motion(movement, _parallax(start, flow) / GRAY_WIDTH, tracked)
+
+    @staticmethod
+    def _flow(
+        old: NDArray[np.uint8], new: NDArray[np.uint8], points_M12: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Where the points are in the new picture, and whether they were found."""
+        moved, status, _ = cv2.calcOpticalFlowPyrLK(
+            old, new, points_M12, points_M12.copy(), winSize=(15, 15), maxLevel=3
+        )
+        return np.asarray(moved, np.float32), np.asarray(status).reshape(-1) == 1
 
 
 def _parallax(start_M2: NDArray[np.float64], flow_M2: NDArray[np.float64]) -> float:

@@ -77,11 +77,15 @@ class StatusBoard:
         self._announced: set[str] = set()
         self.clear_counts()
 
-    def clear_counts(self) -> None:
-        """Zero the counters and forget the events: a new activation."""
+    def clear_reasons(self) -> None:
+        """Nothing is in force any more: the node is not active."""
         with self._lock:
             self._events = {}
             self._conditions = {}
+
+    def clear_counts(self) -> None:
+        """Zero the counters: a new activation."""
+        with self._lock:
             self.received = 0
             self.used = 0
             self.scenes = 0

@@ -134,13 +134,12 @@ def shown_topics() -> set[str]:
 
 
 @pytest.fixture
-def observer() -> Iterator[Any]:
-    rclpy = pytest.importorskip("rclpy", reason="needs ROS 2")
-    rclpy.init()
+def observer(ros: None) -> Iterator[Any]:
+    import rclpy
+
     node = rclpy.create_node("observer")
     yield node
     node.destroy_node()
-    rclpy.shutdown()
 
 
 def node_process(tmp_path: Path, *words: str) -> subprocess.Popen[str]:

@@ -1,0 +1,46 @@
+"""Fixtures of the node's tests; skipped with a reason where ROS or the interfaces are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def ros() -> Iterator[None]:
+    """rclpy, initialised for one file of tests and shut down behind it."""
+    rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed: run `make setup`")
+    try:
+        from g2vlm_interfaces.msg import SceneStatus  # noqa: F401
+    except ImportError:
+        pytest.skip("g2vlm_interfaces is not built: run `make setup`")
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def make_graph(ros: None) -> Iterator[Callable[..., Any]]:
+    """Makes graphs that end with the test."""
+    from tests.ros.graph import Graph
+
+    made: list[Graph] = []
+
+    def make(**parameters: Any) -> Graph:
+        made.append(Graph({name.replace("__", "."): v for name, v in parameters.items()}))
+        return made[-1]
+
+    yield make
+    for graph in made:
+        graph.close()
+
+
+@pytest.fixture
+def graph(make_graph: Callable[..., Any]) -> Any:
+    """An active node with a scripted runtime, listened to."""
+    made = make_graph()
+    made.listen()
+    made.start()
+    return made

@@ -1,0 +1,129 @@
+"""Every transition, twice round; what each may do; failures of configure."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from g2vlm_interfaces.msg import SceneStatus
+
+Make = Callable[..., Any]
+
+
+def test_every_transition_twice_round(make_graph: Make) -> None:
+    graph = make_graph()
+    graph.listen()
+    for _ in range(2):
+        assert graph.state == "unconfigured"
+        assert graph.configure()
+        runtime = graph.runtime
+        assert graph.status().state == SceneStatus.STATE_INACTIVE
+        for _ in range(2):
+            assert graph.activate()
+            assert graph.state == "active"
+            graph.scene()
+            status = graph.status(lambda s: s.scenes == 1)
+            assert status.state == SceneStatus.STATE_DEGRADED or status.reason_codes == [
+                "SCALE_UNKNOWN"
+            ]
+            assert graph.deactivate()
+            assert graph.state == "inactive"
+            assert not runtime.closed
+            assert all(scene.closed for scene in runtime.scenes)
+            assert graph.node.count_subscribers("/camera/image_raw") == 0
+            assert not [t for t in threading.enumerate() if t.name.startswith("g2vlm-")]
+        assert graph.cleanup()
+        assert runtime.closed
+        gc.collect()
+        names = [name for name, _ in graph.client.get_topic_names_and_types()]
+        graph.wait(lambda: graph.client.count_publishers("/g2vlm/points") == 0, "no publisher")
+        assert "/g2vlm/query" not in names
+
+
+def test_wrong_transition_is_refused(make_graph: Make) -> None:
+    graph = make_graph()
+    assert not graph.activate()
+    assert graph.state == "unconfigured"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"window__size": 0}, "window.size is 0, expected 1..64"),
+        ({"window__sise": 8}, "window.sise is no parameter"),
+        ({"camera__image_topik": "x"}, "camera.image_topik is no parameter"),
+        ({"cameras": ["9lives"]}, "'9lives'"),
+        ({"cameras": []}, "names 0 cameras"),
+        ({"points__decimation": 2.5}, "points.decimation is 2.5, expected a whole number"),
+        ({"points__min_range": 3.0, "points__max_range": 2.0}, "points.max_range is 2"),
+        ({"points__organized": True, "points__source": "window"}, "points.organized needs"),
+        ({"tf__odom_frame": "odom"}, "tf.odom_frame is 'odom'"),
+        ({"tf__map_frame": ""}, "tf.map_frame is ''"),
+        ({"images__reliability": "sometimes"}, "images.reliability is 'sometimes'"),
+        ({"backend": "nowhere"}, "nowhere"),
+        ({"backend": "tests.ros.nowhere:create"}, "nowhere"),
+    ],
+)
+def test_configure_says_what_is_wrong(
+    make_graph: Make, capfd: pytest.CaptureFixture[str], parameters: dict[str, Any], said: str
+) -> None:
+    graph = make_graph(**parameters)
+    assert not graph.configure()
+    assert graph.state == "unconfigured"
+    log = capfd.readouterr().err
+    assert "cannot configure: " in log
+    assert said in log
+    assert "Traceback" not in log
+
+
+def test_a_corrected_parameter_lets_configure_pass(make_graph: Make) -> None:
+    from rclpy.parameter import Parameter
+
+    graph = make_graph(window__size=0)
+    assert not graph.configure()
+    result = graph.node.set_parameters([Parameter("window.size", value=99)])[0]
+    assert not result.successful
+    assert "window.size" in result.reason
+    assert "64" in result.reason
+    assert graph.node.set_parameters([Parameter("window.size", value=4)])[0].successful
+    assert graph.configure()
+
+
+def test_whole_numbers_are_taken_for_fractions(make_graph: Make) -> None:
+    graph = make_graph(status__hold_s=2)
+    assert graph.configure()
+    assert graph.board.hold_s == 2.0
+
+
+def test_parameters_while_active(graph: Any) -> None:
+    from rclpy.parameter import Parameter
+
+    def put(name: str, value: Any) -> Any:
+        return graph.node.set_parameters([Parameter(name, value=value)])[0]
+
+    assert put("points.decimation", 2).successful
+    assert graph.node._outputs.rules.cloud.decimation == 2
+    refused = put("points.decimation", 0)
+    assert not refused.successful
+    assert "points.decimation" in refused.reason
+    assert graph.node._outputs.rules.cloud.decimation == 2
+    fixed = put("window.size", 4)
+    assert not fixed.successful
+    assert "fixed while the node is configured" in fixed.reason
+    clash = put("points.min_range", 5.0)
+    assert clash.successful
+    clash = put("points.max_range", 4.0)
+    assert not clash.successful
+    assert "points.max_range is 4" in clash.reason
+
+
+def test_every_parameter_is_described(make_graph: Make) -> None:
+    graph = make_graph()
+    for name in graph.node._parameters:
+        if name in ("use_sim_time", "start_type_description_service"):
+            continue
+        assert graph.node.describe_parameter(name).description, name

@@ -1,0 +1,213 @@
+"""What a scene becomes on the wire: fields, frames, stamps, units, joined windows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.ros.scripted_runtime import HEIGHT, WIDTH
+
+Make = Callable[..., Any]
+NS = 1_000_000_000
+SPEED = 0.1
+FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32
+
+
+def cloud_of(message: Any) -> np.ndarray:
+    """The message's records, read by what its fields say."""
+    assert [f.datatype for f in message.fields] == [FLOAT32] * len(message.fields)
+    dtype = np.dtype(
+        {
+            "names": [f.name for f in message.fields],
+            "formats": ["<f4"] * len(message.fields),
+            "offsets": [f.offset for f in message.fields],
+            "itemsize": message.point_step,
+        }
+    )
+    assert message.row_step == message.point_step * message.width
+    assert len(message.data) == message.row_step * message.height
+    return np.frombuffer(message.data, dtype).reshape(message.height, message.width)
+
+
+def stamp(header: Any) -> int:
+    return int(header.stamp.sec) * NS + int(header.stamp.nanosec)
+
+
+def last(graph: Any, name: str) -> Any:
+    return graph.wait(lambda: graph.received[name] and graph.received[name][-1], f"~/{name}")
+
+
+def test_stamps_frames_and_values(graph: Any) -> None:
+    graph.publisher("/camera/image_raw")
+    graph.scene()
+    for name in ("points", "depth/image", "depth/camera_info", "pose"):
+        message = last(graph, name)
+        assert stamp(message.header) == graph.stamp_ns, name
+    assert last(graph, "points").header.frame_id == "camera_optical"
+    assert last(graph, "depth/image").header.frame_id == "camera_optical"
+    assert last(graph, "pose").header.frame_id == "map"
+    assert last(graph, "pose").pose.position.x == pytest.approx(SPEED * 0.1, rel=1e-4)
+    assert last(graph, "pose").pose.orientation.w == pytest.approx(1.0)
+
+    depth = last(graph, "depth/image")
+    assert (depth.encoding, depth.height, depth.width) == ("32FC1", HEIGHT, WIDTH)
+    np.testing.assert_allclose(np.frombuffer(depth.data, np.float32), 2.0)
+    info = last(graph, "depth/camera_info")
+    assert (info.height, info.width) == (HEIGHT, WIDTH)
+
+    points = cloud_of(last(graph, "points")).reshape(-1)
+    assert len(points) == HEIGHT * WIDTH
+    # The depth picture and its K give the cloud.
+    u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    np.testing.assert_allclose(points["x"], ((u - info.k[2]) / info.k[0] * 2.0).ravel(), atol=1e-5)
+    np.testing.assert_allclose(points["y"], ((v - info.k[5]) / info.k[4] * 2.0).ravel(), atol=1e-5)
+    packed = points["rgb"].copy().view(np.uint32)
+    shade = np.linspace(0, 255, WIDTH).astype(np.uint32)
+    np.testing.assert_array_equal(
+        packed.reshape(HEIGHT, WIDTH)[0], shade << 16 | shade << 8 | shade
+    )
+
+
+def test_organised_cloud_keeps_rows(make_graph: Make) -> None:
+    graph = make_graph(points__organized=True, points__decimation=2, points__max_range=2.1)
+    graph.listen("points", "status")
+    graph.start()
+    graph.publisher("/camera/image_raw")
+    graph.scene()
+    message = last(graph, "points")
+    assert (message.height, message.width) == (HEIGHT // 2, WIDTH // 2)
+    assert not message.is_dense
+    points = cloud_of(message)
+    far = np.isnan(points["x"])
+    assert far.any()
+    assert not far.all()
+    distance = np.sqrt(points["x"] ** 2 + points["y"] ** 2 + points["z"] ** 2)
+    assert np.nanmax(distance) <= 2.1 + 1e-5
+
+
+def test_whole_window_is_one_cloud_in_the_newest_camera(make_graph: Make) -> None:
+    graph = make_graph(points__source="window")
+    graph.listen("points", "status")
+    graph.start()
+    graph.publisher("/camera/image_raw")
+    graph.scene()
+    points = cloud_of(last(graph, "points")).reshape(-1)
+    assert len(points) == 2 * HEIGHT * WIDTH
+    # The wall's world points stand still; the newest camera is 0.01 further along x.
+    first = points[: HEIGHT * WIDTH].reshape(HEIGHT, WIDTH)
+    assert first["x"].mean() == pytest.approx(
+        graph.runtime.scenes[-1].geometry.world_points[0, ..., 0].mean() - SPEED * 0.1, abs=1e-5
+    )
+
+
+def test_windows_are_joined_whatever_their_scale(make_graph: Make) -> None:
+    graph = make_graph(window__size=4)
+    graph.listen("pose", "depth/image", "status", "path")
+    graph.start()
+    graph.publisher("/camera/image_raw")
+    graph.runtime.scales = [1.0, 1.7, 0.6, 2.5, 0.9, 1.3]
+    graph.scene()
+    for _ in range(5):
+        graph.scene()
+    poses = graph.received["pose"]
+    graph.wait(lambda: len(poses) == 6, "six poses")
+    first_ns = graph.runtime.windows[0].frames[0].stamp_ns
+    for message in poses:
+        expected = SPEED * (stamp(message.header) - first_ns) / NS
+        assert message.pose.position.x == pytest.approx(expected, rel=1e-3)
+    np.testing.assert_allclose(
+        np.frombuffer(last(graph, "depth/image").data, np.float32), 2.0, rtol=1e-4
+    )
+    status = graph.status(lambda s: s.scenes == 6)
+    assert status.segment == 1
+    assert status.overlap_frames == 3
+    assert status.keyframes == 4
+    graph.wait(lambda: len(last(graph, "path").poses) == 6, "six poses in the path")
+
+
+def test_contradicting_windows_start_a_segment(graph: Any) -> None:
+    graph.publisher("/camera/image_raw")
+    graph.scene()
+
+    def turned(geometry: Any) -> Any:
+        T_world_cam = geometry.T_world_cam.copy()
+        T_world_cam[1:, 0, 3] += 5.0  # all but the first, against what was said before
+        return dataclasses.replace(geometry, T_world_cam=T_world_cam)
+
+    graph.runtime.break_geometry = turned
+    graph.scene()
+    status = graph.codes("SEGMENT_BROKEN")
+    assert status.segment == 2
+    assert status.overlap_frames == 0
+    graph.runtime.break_geometry = None
+    graph.codes("SEGMENT_BROKEN", present=False)
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_transform_follows_the_pose(make_graph: Make, invert: bool) -> None:
+    graph = make_graph(tf__publish=True, tf__invert=invert, tf__map_frame="world")
+    graph.listen("pose", "status")
+    graph.start()
+    graph.publisher("/camera/image_raw")
+    graph.wait(lambda: graph.client.count_publishers("/tf"), "/tf")
+    graph.scene()
+    graph.wait(lambda: graph.transforms, "a transform")
+    found = graph.transforms[-1].transforms[0]
+    assert stamp(found.header) == graph.stamp_ns
+    ends = (found.header.frame_id, found.child_frame_id)
+    assert ends == (("camera_optical", "world") if invert else ("world", "camera_optical"))
+    sign = -1 if invert else 1
+    assert found.transform.translation.x == pytest.approx(sign * SPEED * 0.1, rel=1e-4)
+
+
+def test_no_transform_unless_asked_for(graph: Any) -> None:
+    assert graph.client.count_publishers("/tf") == 0
+
+
+def test_status_and_diagnostics_agree(graph: Any) -> None:
+    graph.publisher("/camera/image_raw")
+    graph.scene()
+    status = graph.status(lambda s: s.scenes == 1)
+    assert status.frames_received == 2
+    assert status.frames_used == 2
+    assert status.frames_dropped == 0
+    assert status.latency_ms > 0
+    assert status.backend == "scripted"
+    assert status.scale_source == "none"
+    assert not status.is_metric
+    assert np.isnan(status.scale_sigma)
+    graph.diagnostics.clear()
+    entry = graph.wait(lambda: graph.diagnostics, "diagnostics")[-1].status[0]
+    values = {pair.key: pair.value for pair in entry.values}
+    assert values["scenes"] == "1"
+    assert entry.name == "/g2vlm: scene"
+
+
+def test_every_picture_is_used_or_dropped(make_graph: Make) -> None:
+    graph = make_graph(window__size=4, window__overlap=1)
+    graph.listen("status")
+    graph.start()
+    graph.publisher("/camera/image_raw")
+    graph.scene()
+    graph.runtime.observe_gate.clear()  # the model hangs: newer keyframes win
+    for _ in range(12):
+        graph.good_image()
+    graph.good_image(shift=0)  # shows nothing new
+    graph.runtime.observe_gate.set()
+    board, session = graph.board, graph.node._session
+
+    def balanced() -> bool:
+        accounted = board.used + sum(board.drops.values()) + session.pending_frames
+        return bool(board.received == accounted)
+
+    graph.wait(balanced, "received = used + dropped + waiting")
+    assert board.drops["superseded"] > 0
+    assert board.drops["not_keyframe"] == 1
+    graph.wait(lambda: len(graph.runtime.windows) >= 3, "the window after the hang")
+    last_window = [frame.key for frame in graph.runtime.windows[-1].frames]
+    before = [frame.key for frame in graph.runtime.windows[-2].frames]
+    assert set(last_window) & set(before)

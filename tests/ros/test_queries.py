@@ -1,0 +1,138 @@
+"""Questions over the wire: structured answers, units, deadlines, cancelling."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import pytest
+from builtin_interfaces.msg import Time
+
+from g2vlm_interfaces.msg import PixelMark
+from g2vlm_interfaces.msg import SpatialAnswer as Answer
+from g2vlm_interfaces.srv import SpatialQuery
+
+Make = Callable[..., Any]
+NS = 1_000_000_000
+
+
+def as_time(stamp_ns: int) -> Any:
+    return Time(sec=stamp_ns // NS, nanosec=stamp_ns % NS)
+
+
+def test_answer_is_structured(graph: Any) -> None:
+    graph.scene()
+    answer = graph.ask(max_tokens=7)
+    assert answer.status == Answer.OK
+    assert (answer.text, answer.has_value, answer.unit) == ("2.0", True, "scene_unit")
+    assert answer.value == pytest.approx(2.0)
+    assert not answer.is_metric
+    assert answer.header.frame_id == "camera_optical"
+    assert answer.header.stamp == as_time(graph.stamp_ns)
+    assert list(answer.labels) == ["wall"]
+    assert answer.model_id == "instant-0" or answer.model_id == "scripted-0"
+    assert graph.runtime.queries[-1].max_tokens == 7
+    status = graph.status(lambda s: s.queries_answered == 1)
+    assert (status.queries_received, status.queries_rejected) == (1, 0)
+
+
+def test_lengths_are_in_segment_units_and_points_in_the_newest_camera(graph: Any) -> None:
+    graph.runtime.scales = [1.0, 2.0]
+    graph.scene()
+    graph.scene()
+    answer = graph.ask()
+    # The second window's scene unit is half of the segment's.
+    assert answer.value == pytest.approx(1.0, rel=1e-4)
+    newest = graph.runtime.scenes[-1].geometry.T_world_cam[-1]
+    point = answer.points[0]
+    assert point.x == pytest.approx(-newest[0, 3] / 2.0, rel=1e-3)
+    assert point.z == pytest.approx(1.0, rel=1e-4)
+
+
+def test_marks_become_frame_indices(graph: Any) -> None:
+    first = graph.good_image()
+    graph.good_image()
+    graph.wait(lambda: graph.board.scenes == 1, "a scene")
+    marks = [
+        PixelMark(stamp=as_time(first), u=3.0, v=4.0, label="A"),
+        PixelMark(camera="camera", u=159.4, v=-0.4, label="B"),
+    ]
+    assert graph.ask(marks=marks).status == Answer.OK
+    seen = graph.runtime.queries[-1].marks
+    assert [(m.frame_index, m.u, m.v, m.label) for m in seen] == [
+        (0, 3.0, 4.0, "A"),
+        (1, 159.4, -0.4, "B"),
+    ]
+
+
+def test_earlier_scene_by_stamp(make_graph: Make) -> None:
+    graph = make_graph(scenes__keep=2)
+    graph.listen("status")
+    graph.start()
+    stamps = []
+    for _ in range(3):
+        graph.scene()
+        stamps.append(graph.stamp_ns)
+    answer = graph.ask(stamp=as_time(stamps[1]))
+    assert answer.status == Answer.OK
+    assert answer.header.stamp == as_time(stamps[1])
+    assert graph.ask(stamp=as_time(stamps[0])).status == Answer.REJECTED
+    assert [scene.closed for scene in graph.runtime.scenes] == [True, False, False]
+
+
+def test_deadline(graph: Any) -> None:
+    graph.scene()
+    graph.runtime.ask_gate.clear()
+    ask = [
+        graph.send(SpatialQuery, "/g2vlm/query", SpatialQuery.Request(question="?", timeout_s=t))
+        for t in (1.0, 0.3)
+    ]
+    started = time.monotonic()
+    graph.wait(ask[1].done, "the waiting question's timeout")
+    assert time.monotonic() - started < 0.8  # not only after the one before it
+    assert ask[1].result().answer.status == Answer.TIMEOUT
+    graph.wait(ask[0].done, "the asked question's timeout")
+    answer = ask[0].result().answer
+    assert answer.status == Answer.TIMEOUT
+    assert answer.text == "2."  # what was ready
+
+
+@pytest.mark.parametrize("how", ["reset", "deactivate"])
+def test_open_questions_are_cancelled(graph: Any, how: str) -> None:
+    graph.scene()
+    graph.runtime.ask_gate.clear()
+    requests = [SpatialQuery.Request(question=f"{i}?") for i in range(3)]
+    futures = [graph.send(SpatialQuery, "/g2vlm/query", request) for request in requests]
+    graph.wait(lambda: graph.node._session.desk.waiting == 2, "two that wait")
+    getattr(graph, how)()
+    graph.wait(lambda: all(future.done() for future in futures), "three answers")
+    assert [f.result().answer.status for f in futures] == [Answer.CANCELLED] * 3
+
+
+def test_a_failing_runtime_does_not_end_the_node(graph: Any) -> None:
+    graph.scene()
+    graph.runtime.ask_error = RuntimeError("the device is gone")
+    answer = graph.ask()
+    assert answer.status == Answer.FAILED
+    assert "the device is gone" in answer.message
+    graph.codes("RUNTIME_FAILED")
+    graph.runtime.ask_error = None
+    assert graph.ask().status == Answer.OK
+
+
+def test_an_open_question_costs_no_processor(graph: Any) -> None:
+    """A coroutine in rclpy would spin at 100 % until the answer is there."""
+    graph.scene()
+    graph.runtime.ask_gate.clear()
+    future = graph.send(SpatialQuery, "/g2vlm/query", SpatialQuery.Request(question="?"))
+    graph.wait(lambda: graph.runtime.queries, "the question's arrival")
+    process = psutil.Process()
+    before = process.cpu_times()
+    time.sleep(1.0)
+    after = process.cpu_times()
+    share = after.user + after.system - before.user - before.system
+    graph.runtime.ask_gate.set()
+    graph.wait(future.done, "the answer")
+    assert share < 0.5, f"{share:.2f} of a core while a question was open"

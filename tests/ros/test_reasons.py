@@ -1,0 +1,175 @@
+"""Reason codes come and go over the wire: each is made true, then false again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from g2vlm_interfaces.msg import SceneStatus
+from tests.ros.graph import camera_info, image_message, picture
+
+Make = Callable[..., Any]
+
+
+def test_no_images(graph: Any) -> None:
+    status = graph.codes("NO_IMAGES")
+    assert status.state == SceneStatus.STATE_DEGRADED
+    text = status.reason_texts[list(status.reason_codes).index("NO_IMAGES")]
+    assert "nobody publishes /camera/image_raw" in text
+    graph.good_image()
+    graph.codes("NO_IMAGES", present=False)
+    status = graph.codes("NO_IMAGES")  # the camera stops
+    text = status.reason_texts[list(status.reason_codes).index("NO_IMAGES")]
+    assert "1 publisher of /camera/image_raw delivers nothing" in text
+    graph.scene()
+    graph.codes("NO_IMAGES", present=False)
+
+
+def test_no_images_names_the_wrong_type(graph: Any) -> None:
+    other = rclpy.Context()  # one participant cannot hold two types under one name
+    rclpy.init(context=other)
+    try:
+        node = rclpy.create_node("stranger", context=other)
+        node.create_publisher(CompressedImage, "/camera/image_raw", 1)
+        status = graph.status(lambda s: any("set camera.transport" in t for t in s.reason_texts))
+        assert "NO_IMAGES" in status.reason_codes
+        node.destroy_node()
+    finally:
+        rclpy.shutdown(context=other)
+
+
+def test_camera_info(make_graph: Make) -> None:
+    graph = make_graph(images__timeout_s=0.3)
+    graph.listen("status")
+    graph.start()
+    publisher = graph.publisher("/camera/camera_info", CameraInfo)
+    graph.good_image()
+    graph.codes("NO_CAMERA_INFO")
+    publisher.publish(camera_info(focal=float("nan")))
+    status = graph.codes("BAD_CAMERA_INFO")
+    assert "NO_CAMERA_INFO" not in status.reason_codes
+    graph.good_image()
+    publisher.publish(camera_info(focal=0.0))
+    status = graph.status(lambda s: any("uncalibrated" in text for text in s.reason_texts))
+    publisher.publish(camera_info())
+    graph.codes("BAD_CAMERA_INFO", present=False)
+    graph.scene()
+    assert graph.runtime.windows[-1].frames[-1].K[0, 0] == 130.0
+    publisher.publish(camera_info(width=320, height=240))
+    graph.wait(lambda: graph.node._session.cameras["camera"]._info_size == (240, 320), "the info")
+    graph.good_image()
+    graph.codes("BAD_CAMERA_INFO")
+    graph.scene()
+    assert graph.runtime.windows[-1].frames[-1].K is None
+
+
+def test_time_jump(graph: Any) -> None:
+    graph.scene()
+    assert graph.status().segment == 1
+    graph.stamp_ns += 3600 * 1_000_000_000
+    graph.good_image()
+    status = graph.codes("TIME_JUMP")
+    assert status.segment == 2
+    graph.scene()
+    graph.codes("TIME_JUMP", present=False)
+    graph.stamp_ns -= 7200 * 1_000_000_000
+    graph.good_image()
+    assert graph.codes("TIME_JUMP").segment == 3
+    graph.scene()
+    graph.stamp_ns -= 400_000_000  # a little late: refused, no new segment
+    graph.good_image()
+    assert graph.board.drops["out_of_order"] == 1
+    assert graph.status().segment == 3
+
+
+def test_low_parallax(make_graph: Make) -> None:
+    graph = make_graph(keyframe__max_interval_s=0.05)
+    graph.listen("status")
+    graph.start()
+    graph.scene()
+    # The whole texture moves by the same amount: what a turn of the camera looks like.
+    status = graph.codes("LOW_PARALLAX")
+    assert status.state == SceneStatus.STATE_DEGRADED
+    for step in range(1, 10):  # two halves that move differently: depth
+        graph.stamp_ns += 100_000_000
+        rgb = picture(1000 + 2 * step)
+        rgb[60:] = picture(1000 + 8 * step)[60:]
+        graph.publish(image_message(rgb, graph.stamp_ns))
+    graph.codes("LOW_PARALLAX", present=False)
+
+
+def test_scale_unknown_and_tolerated(make_graph: Make) -> None:
+    graph = make_graph(status__tolerated=["SCALE_UNKNOWN", "NO_CAMERA_INFO", "LOW_PARALLAX"])
+    graph.listen("status")
+    graph.start()
+    status = graph.codes("SCALE_UNKNOWN")
+    assert status.state == SceneStatus.STATE_WAITING
+    graph.scene()
+    status = graph.status(lambda s: s.scenes == 1)
+    assert status.state == SceneStatus.STATE_RUNNING
+    assert graph.deactivate()
+    status = graph.codes("SCALE_UNKNOWN", present=False)
+    assert status.state == SceneStatus.STATE_INACTIVE
+
+
+def test_runtime_fallback(make_graph: Make) -> None:
+    graph = make_graph(device="cuda")
+    graph.listen("status")
+    graph.start()
+    status = graph.codes("RUNTIME_FALLBACK")
+    assert any("no CUDA device" in text for text in status.reason_texts)
+
+
+def test_runtime_failed(graph: Any) -> None:
+    graph.scene()
+    graph.runtime.observe_error = RuntimeError("the device is out of memory")
+    graph.good_image()
+    status = graph.codes("RUNTIME_FAILED")
+    assert any("out of memory" in text for text in status.reason_texts)
+    graph.wait(lambda: graph.diagnostics[-1].status[0].level == b"\x02", "diagnostics at ERROR")
+    graph.runtime.observe_error = None
+    graph.scene()
+    graph.codes("RUNTIME_FAILED", present=False)
+
+
+def test_runtime_that_returns_nonsense(graph: Any) -> None:
+    import dataclasses
+
+    graph.runtime.break_geometry = lambda g: dataclasses.replace(g, K=g.K[:1])
+    graph.good_image()
+    graph.good_image()
+    status = graph.codes("RUNTIME_FAILED")
+    assert any("K has shape (1, 3, 3), expected (2, 3, 3)" in text for text in status.reason_texts)
+    graph.runtime.break_geometry = None
+    graph.scene()
+
+
+def test_incompatible_qos(make_graph: Make) -> None:
+    graph = make_graph(images__reliability="reliable")
+    graph.listen("status")
+    graph.start()
+    qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    unheard = graph.client.create_publisher(Image, "/camera/image_raw", qos)
+    status = graph.codes("INCOMPATIBLE_QOS")
+    assert any("client offers best_effort" in text for text in status.reason_texts)
+    graph.client.destroy_publisher(unheard)
+    graph.codes("INCOMPATIBLE_QOS", present=False)
+
+
+def test_reset(graph: Any) -> None:
+    graph.scene()
+    response = graph.reset()
+    assert response.success
+    status = graph.status()
+    assert status.segment == 2
+    assert graph.ask().status == 2  # NO_SCENE
+    graph.scene()
+    assert not {f.key for f in graph.runtime.windows[-1].frames} & {
+        f.key for f in graph.runtime.windows[0].frames
+    }
+    assert graph.deactivate()
+    assert not graph.reset().success
