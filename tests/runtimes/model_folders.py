@@ -96,7 +96,7 @@ def picture(seed: int, height: int = 60, width: int = 80) -> NDArray[np.uint8]:
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (height // 10 + 1, width // 10 + 1, 3), dtype=np.uint8)
     blocks: NDArray[np.uint8] = np.kron(coarse, np.ones((10, 10, 1), np.uint8))
-    return blocks[:height, :width].copy()
+    return np.ascontiguousarray(blocks[:height, :width])
 
 
 def window(*seeds: int, height: int = 60, width: int = 80) -> FrameWindow:
