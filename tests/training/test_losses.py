@@ -51,9 +51,7 @@ def _close(mine: Tensor, theirs: Tensor, what: str, rtol: float = 1e-4) -> None:
     )
 
 
-def test_truth_is_normalised_as_published(
-    golden: dict[str, Tensor], truth: GeometryTruth
-) -> None:
+def test_truth_is_normalised_as_published(golden: dict[str, Tensor], truth: GeometryTruth) -> None:
     valid = golden["gt_point_masks"]
     _close(truth.local_BNHW3[valid], golden["prepared_gt/local_points"][valid], "local", 1e-5)
     _close(truth.world_BNHW3[valid], golden["prepared_gt/global_points"][valid], "world", 1e-5)
@@ -128,7 +126,9 @@ def test_values_and_gradients_match_the_published_code(
 def _scene(frames: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     """Smooth points in front of cameras that turn and move: world, valid, poses."""
     generator = torch.Generator().manual_seed(3)
-    v, u = torch.meshgrid(torch.linspace(-0.5, 0.5, 12), torch.linspace(-0.6, 0.6, 16), indexing="ij")
+    v, u = torch.meshgrid(
+        torch.linspace(-0.5, 0.5, 12), torch.linspace(-0.6, 0.6, 16), indexing="ij"
+    )
     poses = torch.eye(4).repeat(1, frames, 1, 1)
     worlds = []
     for index in range(frames):
@@ -204,7 +204,14 @@ def test_a_sample_without_valid_pixels_is_no_nan() -> None:
     truth = prepare_truth(world, torch.zeros_like(valid), poses)
     parts = geometry_loss(_gauged(truth, 1.0), truth, LossOptions())
     assert math.isfinite(float(parts.total))
-    assert float(optimal_scale(truth.local_BNHW3, truth.local_BNHW3, truth.valid_BNHW.float(), truth.valid_BNHW)) == 1.0
+    assert (
+        float(
+            optimal_scale(
+                truth.local_BNHW3, truth.local_BNHW3, truth.valid_BNHW.float(), truth.valid_BNHW
+            )
+        )
+        == 1.0
+    )
 
 
 def test_nan_depth_where_invalid_does_not_reach_the_loss() -> None:

@@ -119,7 +119,9 @@ def test_pictures_have_texture_and_light(frames: RenderedFrames) -> None:
 
 
 def test_splits_never_share_a_seed() -> None:
-    ends = {split: (scene_seed(split, 0), scene_seed(split, 9_999_999)) for split in ("val", "test")}
+    ends = {
+        split: (scene_seed(split, 0), scene_seed(split, 9_999_999)) for split in ("val", "test")
+    }
     train = (scene_seed("train", 0), scene_seed("train", 99_999_999))
     spans = sorted([train, *ends.values()])
     assert all(a[1] < b[0] for a, b in zip(spans, spans[1:], strict=False))
@@ -137,7 +139,9 @@ def test_paths_keep_their_height_and_their_distance(style: str) -> None:
         assert path.shape == (12, 4, 4)
         rotations = path[:, :3, :3]
         np.testing.assert_allclose(
-            rotations @ rotations.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (12, 3, 3)), atol=1e-9
+            rotations @ rotations.transpose(0, 2, 1),
+            np.broadcast_to(np.eye(3), (12, 3, 3)),
+            atol=1e-9,
         )
         np.testing.assert_allclose(np.linalg.det(rotations), 1.0, atol=1e-9)
         heights = path[:, 2, 3]

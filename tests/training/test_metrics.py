@@ -1,0 +1,103 @@
+"""Metrics on cases with known results."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from g2vlm_training.evaluate.depth import depth_score, median_scale
+from g2vlm_training.evaluate.geometry import bootstrap_interval
+from g2vlm_training.evaluate.pose import pair_errors, pose_score
+from g2vlm_training.evaluate.spatial_qa import best_constant, relative_accuracy, score_answer
+from g2vlm_training.synthetic.questions import Question
+
+
+def _turned(degrees: float, translation: tuple[float, float, float]) -> torch.Tensor:
+    angle = math.radians(degrees)
+    T = torch.eye(4)
+    T[0, 0] = T[2, 2] = math.cos(angle)
+    T[0, 2], T[2, 0] = math.sin(angle), -math.sin(angle)
+    T[:3, 3] = torch.tensor(translation)
+    return T
+
+
+def test_depth_score_does_not_see_scale() -> None:
+    truth = torch.rand(2, 5, 6) + 1
+    valid = torch.ones_like(truth, dtype=torch.bool)
+    score = depth_score(truth * 0.3, truth, valid)
+    assert score.abs_rel < 1e-6
+    assert score.delta_125 == 1.0
+
+
+def test_depth_score_of_a_known_error() -> None:
+    truth = torch.full((1, 1, 5), 2.0)
+    predicted = torch.tensor([[[2.0, 2.0, 2.0, 2.2, 3.0]]])
+    score = depth_score(predicted, truth, torch.ones_like(truth, dtype=torch.bool))
+    assert score.abs_rel == pytest.approx((0.1 + 0.5) / 5, abs=1e-6)
+    assert score.delta_125 == pytest.approx(0.8)
+
+
+def test_depth_without_valid_pixels_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no valid pixel"):
+        median_scale(torch.ones(2), torch.ones(2), torch.zeros(2, dtype=torch.bool))
+
+
+def test_pair_errors_ignore_the_world_frame_and_the_scale() -> None:
+    truth = torch.stack([_turned(a, (0.1 * a, 0.2, 0.05 * a)) for a in (0.0, 10.0, 25.0)])
+    gauge = _turned(40.0, (1.0, 2.0, 3.0))
+    predicted = gauge @ truth
+    predicted[:, :3, 3] *= 5.0
+    errors = pair_errors(predicted, truth)
+    assert float(errors.rotation_K.max()) < 1e-3
+    assert float(errors.direction_K.max()) < 0.1
+    assert float(errors.baseline_K[0]) == pytest.approx(math.hypot(1.0, 0.5), abs=1e-5)
+
+
+def test_identity_prediction_has_the_true_turn_and_no_direction() -> None:
+    truth = torch.stack([_turned(0, (0, 0, 0)), _turned(12, (0.3, 0, 0))])
+    errors = pair_errors(torch.eye(4).expand(2, 4, 4), truth)
+    assert float(errors.rotation_K[0]) == pytest.approx(12.0, abs=1e-3)
+    assert float(errors.direction_K[0]) == 90.0
+
+
+def test_pose_score_counts_only_long_baselines_for_direction() -> None:
+    truth = torch.stack([_turned(0, (0, 0, 0)), _turned(2, (0.01, 0, 0)), _turned(4, (1, 0, 0))])
+    predicted = torch.stack([_turned(0, (0, 0, 0)), _turned(2, (0, 1, 0)), _turned(4, (1, 0, 0))])
+    score = pose_score([pair_errors(predicted, truth)], min_baseline=0.05)
+    assert score.pairs == 3
+    assert score.baseline_pairs == 2
+    assert score.rra5 == 1.0
+    assert score.rta30 == pytest.approx(0.5)
+    assert score.auc30 == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="no pair"):
+        pose_score([], 0.05)
+
+
+def test_bootstrap_interval_holds_the_mean() -> None:
+    low, high = bootstrap_interval(np.array([1.0, 2.0, 3.0, 4.0] * 10))
+    assert 2.0 < low < 2.5 < high < 3.0
+
+
+@pytest.mark.parametrize(
+    ("said", "score"), [("2.0 m", 1.0), ("2.3 m", 0.7), ("4.1 m", 0.0), ("far", 0.0)]
+)
+def test_numbers_score_relative_accuracy(said: str, score: float) -> None:
+    question = Question("depth", "How far is A?", "2.0 m", 2.0)
+    assert score_answer(question, said) == pytest.approx(score)
+    assert relative_accuracy(1.0, 2.0) == 0.0
+
+
+def test_choices_score_by_the_word() -> None:
+    question = Question("side", "left or right?", "left")
+    assert score_answer(question, " left") == 1.0
+    assert score_answer(question, "right") == 0.0
+
+
+def test_best_constant_is_the_majority() -> None:
+    answers = [Question("turn", "", answer) for answer in ("left", "left", "right")]
+    assert best_constant(answers) == pytest.approx(2 / 3)
+    lengths = [Question("depth", "", "", value) for value in (1.0, 1.0, 1.02, 9.0)]
+    assert best_constant(lengths) > 0.7

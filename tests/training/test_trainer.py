@@ -1,0 +1,199 @@
+"""Training at a tiny size: it learns, it resumes exactly, its files are whole."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from g2vlm_training.batch import ClipPool, draw_batch
+from g2vlm_training.checkpoints import latest_checkpoint, load_state
+from g2vlm_training.config import TrainConfig, load_config
+from g2vlm_training.datasets.shards import read_shard, shard_paths
+from g2vlm_training.freeze import apply_freezing, freezing_table, is_geometric
+from g2vlm_training.geometry_stage import GeometryStage, StageLoss
+from g2vlm_training.losses import LossOptions
+from g2vlm_training.semantic_stage import SemanticStage
+from g2vlm_training.tokens import nano_tokenizer
+from g2vlm_training.trainer import Trainer, learning_rate
+from tests.training.tiny import tiny_model, write_tiny_shards
+
+CONFIG = TrainConfig(
+    steps=6,
+    windows=((2, 3),),
+    warmup=2,
+    lr=3e-3,
+    log_steps=2,
+    save_steps=3,
+    seed=5,
+    loss=LossOptions(camera_weight=1.0, translation_weight=20.0, normal_weight=0.1),
+)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> ClipPool:
+    return ClipPool(write_tiny_shards(tmp_path_factory.mktemp("shards"), 2), "train")
+
+
+def _trainer(pool: ClipPool, folder: Path, config: TrainConfig = CONFIG) -> Trainer:
+    model = tiny_model(seed=config.seed)
+    apply_freezing(model, "geometry")
+    torch.manual_seed(0)
+    stage = GeometryStage(model, config)
+
+    def loss_of_step(step: int, generator: torch.Generator) -> StageLoss:
+        loss: StageLoss = stage(draw_batch(pool, 2, 3, generator, config.augment), step)
+        return loss
+
+    return Trainer(stage, config, folder, loss_of_step)
+
+
+def test_resumed_run_has_the_same_next_losses(pool: ClipPool, tmp_path: Path) -> None:
+    whole = _trainer(pool, tmp_path / "whole")
+    losses = [whole.train_step()["loss"] for _ in range(6)]
+    first = _trainer(pool, tmp_path / "cut")
+    first.run(until=3)
+    second = _trainer(pool, tmp_path / "cut")
+    assert second.resume()["step"] == 3
+    assert [second.train_step()["loss"] for _ in range(3)] == losses[3:]
+    for name, average in whole.average.items():
+        assert torch.equal(second.average[name], average), name
+
+
+def test_one_batch_is_learned(pool: ClipPool, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, steps=60, warmup=5)
+    model = tiny_model()
+    apply_freezing(model, "geometry")
+    stage = GeometryStage(model, config)
+    batch = draw_batch(pool, 2, 3, torch.Generator().manual_seed(0), None)
+    trainer = Trainer(stage, config, tmp_path, lambda step, generator: stage(batch, step))
+    reports = [trainer.train_step() for _ in range(60)]
+
+    def mean(key: str, part: slice) -> float:
+        return float(np.mean([report[key] for report in reports[part] if key in report]))
+
+    for key in ("loss", "points", "coarse", "fine"):
+        early, late = mean(key, slice(0, 8)), mean(key, slice(-8, None))
+        assert late < 0.8 * early, f"{key}: {early:.3f} -> {late:.3f}"
+
+
+def test_geometry_stage_leaves_the_semantic_half_alone(pool: ClipPool, tmp_path: Path) -> None:
+    trainer = _trainer(pool, tmp_path)
+    model = trainer.module.get_submodule("model")
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for _ in range(4):
+        trainer.train_step()
+    moved = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    assert moved
+    assert all(is_geometric(name) for name in moved)
+    unmoved = {n for n in before if is_geometric(n)} - moved
+    assert unmoved <= {"dino.mask_token"}, unmoved
+
+
+def test_semantic_stage_learns_and_leaves_the_geometry_alone(
+    pool: ClipPool, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(CONFIG, stage="semantic", steps=30, lr=5e-3)
+    model = tiny_model()
+    apply_freezing(model, "semantic")
+    stage = SemanticStage(model, nano_tokenizer(700), questions=4)
+    batch = draw_batch(pool, 2, 2, torch.Generator().manual_seed(0), None)
+    trainer = Trainer(
+        stage, config, tmp_path, lambda step, generator: stage(batch, np.random.default_rng(0))
+    )
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    pixels = torch.randn(1, 2, 3, 42, 56, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        hidden = model.geometry_pass(model.encode_geometry(pixels), (3, 4)).hidden_BNPD
+    losses = [trainer.train_step()["loss"] for _ in range(30)]
+    assert losses[-1] < 0.5 * losses[0], losses
+    for name, parameter in model.named_parameters():
+        if is_geometric(name):
+            assert torch.equal(parameter, before[name]), name
+    with torch.no_grad():
+        again = model.geometry_pass(model.encode_geometry(pixels), (3, 4)).hidden_BNPD
+    assert torch.equal(hidden, again)
+
+
+def test_checkpoints_are_whole_and_few(pool: ClipPool, tmp_path: Path) -> None:
+    trainer = _trainer(pool, tmp_path)
+    trainer.run()
+    assert sorted(path.name for path in tmp_path.glob("*.safetensors")) == [
+        "step-0000003.safetensors",
+        "step-0000006.safetensors",
+    ]
+    assert not list(tmp_path.glob(".*partial"))
+    newest = latest_checkpoint(tmp_path)
+    assert newest is not None
+    meta = load_state(newest).meta
+    assert meta["step"] == 6
+    assert meta["frames_seen"] == 6 * 2 * 3
+    assert meta["config"]["seed"] == 5
+    newest.write_bytes(newest.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_state(newest)
+
+
+def test_checkpoint_of_another_model_is_refused(pool: ClipPool, tmp_path: Path) -> None:
+    _trainer(pool, tmp_path).run(until=3)
+    model = tiny_model(match_width=0)
+    stage = GeometryStage(model, CONFIG)
+    other = Trainer(stage, CONFIG, tmp_path, lambda step, generator: pytest.fail("not run"))
+    with pytest.raises(ValueError, match="does not fit"):
+        other.resume()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(pool: ClipPool, tmp_path: Path) -> None:
+    trainer = _trainer(pool, tmp_path)
+    trainer.loss_of_step = lambda step, generator: StageLoss(torch.tensor(float("nan")), 1, {})
+    with pytest.raises(FloatingPointError, match="step 0"):
+        trainer.train_step()
+
+
+def test_learning_rate_warms_up_and_falls() -> None:
+    config = TrainConfig(steps=100, warmup=10, lr=1.0)
+    rates = [learning_rate(config, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 0.03
+
+
+def test_freezing_table_counts_every_parameter() -> None:
+    model = tiny_model()
+    apply_freezing(model, "semantic")
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    last = freezing_table(model).splitlines()[-1].replace(",", "").split()
+    assert last == [
+        "total",
+        str(trained),
+        str(sum(p.numel() for p in model.parameters()) - trained),
+    ]
+
+
+def test_damaged_and_missing_shards_are_named(pool: ClipPool, tmp_path: Path) -> None:
+    path = tmp_path / "train-00000.safetensors"
+    path.write_bytes(pool.paths[0].read_bytes()[:5000])
+    with pytest.raises(ValueError, match="train-00000"):
+        read_shard(path)
+    with pytest.raises(FileNotFoundError, match="no val shards"):
+        shard_paths(tmp_path, "val")
+    with pytest.raises(ValueError, match="windows of 9 frames"):
+        draw_batch(pool, 1, 9, torch.Generator(), None)
+
+
+def test_shipped_configs_are_read_and_unknown_keys_refused(tmp_path: Path) -> None:
+    assert load_config("nano").stage == "geometry"
+    assert load_config("nano_semantic").stage == "semantic"
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("stage: geometry\nlearning_rate: 1\n")
+    with pytest.raises(ValueError, match="learning_rate"):
+        load_config(str(wrong))
+    wrong.write_text("loss: {alpha: 3}\n")
+    with pytest.raises(ValueError, match="alpha"):
+        load_config(str(wrong))
+    with pytest.raises(FileNotFoundError, match="nano"):
+        load_config("giant")
