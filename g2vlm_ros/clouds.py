@@ -103,9 +103,9 @@ def depth_image(
 ) -> NDArray[np.float32]:
     """(H, W) float32 z-depth of one frame in segment units; NaN where there is none (REP 118)."""
     keep = geometry.valid[frame] & (geometry.confidence[frame] >= min_confidence)
-    depth = geometry.local_points[frame, ..., 2] * np.float32(scale)
-    keep &= np.isfinite(depth)
-    return np.where(keep, depth, np.float32(np.nan)).astype(np.float32, copy=False)
+    depth: NDArray[np.float32] = geometry.local_points[frame, ..., 2] * np.float32(scale)
+    depth[~(keep & np.isfinite(depth))] = np.nan
+    return depth
 
 
 def _pack_rgb(colors: NDArray[np.uint8]) -> NDArray[np.float32]:

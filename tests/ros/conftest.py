@@ -18,7 +18,7 @@ def ros() -> Iterator[None]:
         pytest.skip("g2vlm_interfaces is not built: run `make setup`")
     rclpy.init()
     yield
-    rclpy.try_shutdown()
+    rclpy.shutdown()
 
 
 @pytest.fixture

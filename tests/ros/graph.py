@@ -6,6 +6,7 @@ Everything goes over topics and services, as it does on a robot.
 from __future__ import annotations
 
 import array
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -129,6 +130,10 @@ class Graph:
         self._thread.join()
         self.node.close()
         self.client.destroy_node()
+        # rclpy frees a lifecycle node's own services with the object only; until then they
+        # answer no one, but a client in the next test believes that the node is up.
+        del self.node, self._executor, self._client_executor
+        gc.collect()
         assert not self._crash, self._crash
 
     @property
