@@ -11,8 +11,8 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup ## Replay the shipped bag through the real node; writes out/demo/report.html
-	@$(IN_VENV) g2vlm replay demo/room.mcap --questions demo/questions.json --out $(DEMO_OUT)
-	@echo "Look at $(DEMO_OUT)/report.html (pictures, clouds, trajectory, answers, numbers)."
+	@$(IN_VENV) g2vlm replay demo/room.mcap --questions demo/questions.json --rate 0 \
+	  --title "A robot's camera in a synthetic room" --out $(DEMO_OUT)
 
 test: setup-dev ## Run the tests (PYTEST_ARGS="-m 'not slow'" leaves out the long ones)
 	@$(IN_VENV) python -m pytest $(PYTEST_ARGS)

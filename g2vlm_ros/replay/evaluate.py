@@ -193,6 +193,7 @@ def _fill_poses(
         identity = _finite(getattr(report.identity, name))
         if identity is not None:
             baselines[name] = {"identity": identity}
+    baselines["ate_m"]["line"] = report.line_ate_m
 
 
 def _fill_run(

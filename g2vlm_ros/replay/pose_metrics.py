@@ -8,7 +8,9 @@ not. So every segment is aligned to the ground truth on its own, by Umeyama's si
 of an up-to-scale trajectory is thereby taken from the ground truth; the errors are in metres.
 
 The baseline "identity" says of each segment that the camera did not move. Its best alignment
-puts that one point into the middle of the true positions.
+puts that one point into the middle of the true positions. An alignment with a scale flatters
+whatever moves at all, so the ATE also stands beside "line": the straight line at constant speed
+that fits the true positions best.
 """
 
 from __future__ import annotations
@@ -82,10 +84,11 @@ class AlignedSegment:
 
 @dataclass(frozen=True)
 class PoseReport:
-    """A run's trajectory score, the identity's on the same poses, and what was left out."""
+    """A run's trajectory score, the baselines' on the same poses, and what was left out."""
 
     predicted: PoseScore
     identity: PoseScore
+    line_ate_m: float
     segments: tuple[AlignedSegment, ...]
     poses: int
     segments_too_short: int
@@ -124,6 +127,7 @@ def score_poses(
     return PoseReport(
         predicted=_score(aligned),
         identity=_score(identity),
+        line_ate_m=_rms([_line_errors(segment) for segment in aligned]),
         segments=tuple(aligned),
         poses=sum(len(segment.stamps_ns) for segment in aligned),
         segments_too_short=short,
@@ -195,6 +199,15 @@ def _identity_segment(
         still_M44[:, :3, :3] = rotations_M33
     still_M44[:, :3, 3] = truth_M44[:, :3, 3].mean(0)
     return AlignedSegment(segment.number, segment.stamps_ns, still_M44, truth_M44, 0.0)
+
+
+def _line_errors(segment: AlignedSegment) -> NDArray[np.float64]:
+    """Distances (M,) of the true positions from their best uniform straight motion, metres."""
+    seconds = (np.array(segment.stamps_ns) - segment.stamps_ns[0]) / 1e9
+    design = np.stack([np.ones_like(seconds), seconds], axis=1)
+    positions = segment.truth_T_world_cam_M44[:, :3, 3]
+    fitted = design @ np.linalg.lstsq(design, positions, rcond=None)[0]
+    return np.asarray(np.linalg.norm(positions - fitted, axis=1))
 
 
 def _score(segments: list[AlignedSegment]) -> PoseScore:

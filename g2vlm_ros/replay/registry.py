@@ -90,9 +90,9 @@ METRICS: dict[str, Metric] = {
 }
 
 BASELINES: dict[str, dict[str, str]] = {
-    "abs_rel": {"mean_picture": "mean depth picture", "constant": "one constant depth"},
-    "delta_125": {"mean_picture": "mean depth picture", "constant": "one constant depth"},
-    "ate_m": {"identity": "camera that never moves"},
+    "abs_rel": {"mean_picture": "mean depth picture", "constant": "constant depth"},
+    "delta_125": {"mean_picture": "mean depth picture", "constant": "constant depth"},
+    "ate_m": {"identity": "camera that never moves", "line": "best straight line"},
     "rpe_trans_m": {"identity": "camera that never moves"},
     "rpe_rot_deg": {"identity": "camera that never moves"},
     "rot_median_deg": {"identity": "camera that never moves"},

@@ -163,10 +163,10 @@ def _verdict(better: str, value: float | None, baselines: list[float]) -> tuple[
     best = min(baselines) if lower else max(baselines)
     gain = best - value if lower else value - best
     if gain > MARGIN * abs(best):
-        return "better than every baseline", "good"
+        return "beats the baselines", "good"
     if gain < -MARGIN * abs(best):
-        return "worse than a baseline", "bad"
-    return "like the best baseline", ""
+        return "below a baseline", "bad"
+    return "like a baseline", ""
 
 
 def _answer_row(item: Judged, index: dict[int, int], start_ns: int) -> dict[str, str]:

@@ -44,6 +44,7 @@ def test_depth_error_by_hand() -> None:
     assert error.abs_rel == pytest.approx(0.04)  # 4 pixels with |4 - 2| / 2 = 1
     assert error.delta_125 == pytest.approx(0.96)
     assert error.pixels == 100
+    assert error.coverage == 1.0
 
 
 def test_depth_error_counts_only_what_both_read() -> None:
@@ -57,6 +58,7 @@ def test_depth_error_counts_only_what_both_read() -> None:
     assert error is not None
     assert error.pixels == 100 - 10 - 5 - 2
     assert error.abs_rel == 0.0
+    assert error.coverage == pytest.approx(83 / 90)  # of what the truth reads
 
 
 def test_depth_error_needs_fifty_pixels_and_one_size() -> None:
@@ -135,7 +137,17 @@ def test_identity_baseline_by_hand() -> None:
     assert identity.rpe_rot_deg == pytest.approx(5.0)
     assert identity.rot_median_deg == pytest.approx(5.0)
     assert identity.direction_30 == 0.0
+    assert report.line_ate_m == pytest.approx(0.0, abs=1e-12)  # the true path is a straight line
     assert report.predicted == identity  # an estimate that does not move is the identity
+
+
+def test_line_baseline_by_hand() -> None:
+    truth = np.tile(np.eye(4), (3, 1, 1))
+    truth[:, 1, 3] = [0.0, 0.3, 0.0]  # a peak: the best line is flat at 0.1
+    segment = PoseSegment(0, tuple(stamps(3)), truth)
+    report = score_poses([segment], stamps(3), truth, 10 * MS)
+    assert report is not None
+    assert report.line_ate_m == pytest.approx(np.sqrt((0.1**2 + 0.2**2 + 0.1**2) / 3))
 
 
 def test_a_still_estimate_keeps_its_rotations() -> None:

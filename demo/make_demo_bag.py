@@ -1,0 +1,250 @@
+"""Makes the demo: a wheeled robot's camera in a synthetic room, as a bag with ground truth.
+
+    python demo/make_demo_bag.py [--out demo]
+
+writes `room.mcap` (JPEG pictures, CameraInfo, depth in millimetres, TF with the camera's true
+poses) and `questions.json` (questions with exact answers read off the scene). The room's seed
+lies in the test range: no training data comes from there. The same arguments make the same
+scene and the same questions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from g2vlm_training.synthetic import (
+    RenderedFrames,
+    Room,
+    SceneObject,
+    camera_path,
+    intrinsics,
+    make_room,
+    render,
+    scene_seed,
+)
+from g2vlm_training.synthetic.room import COLOURS
+from numpy.typing import NDArray
+
+from g2vlm_model.interface import Frame
+from g2vlm_ros.param_table import SPECS
+from g2vlm_ros.replay.bag import rosbags_typestore
+from g2vlm_ros.replay.bag_writer import BagWriter
+from g2vlm_ros.replay.folder import camera_info_cdr
+from g2vlm_ros.replay.pictures import decode_rgb
+from g2vlm_ros.replay.source import CAMERA_INFO, COMPRESSED, NS
+from g2vlm_ros.replay.transforms import quaternion_xyzw
+from g2vlm_ros.window import KeyframeRules, Moment, WindowBuilder, WindowRules
+
+ROOM_INDEX = 0
+FRAMES = 60
+SIZE_HW = (240, 320)
+FOV_DEG = 65.0
+RATE_HZ = 5.0
+FIRST_STAMP_NS = 1_000 * NS
+JPEG_QUALITY = 92
+MAX_BYTES = 6_000_000
+FRAME_ID = "camera_optical_frame"
+TOPIC = "/camera/image_raw/compressed"
+ASKED_AT_SHARE = (0.2, 0.4, 0.6, 0.8, 0.97)  # of the keyframes
+MAX_TOKENS = 12
+MIN_OBJECT_PIXELS = 250
+ORDER_MARGIN = 1.25  # an order is only asked where it is clear
+
+
+def main() -> int:
+    """Render, write the bag and the questions."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--room", type=int, default=ROOM_INDEX, help="index in the test range")
+    parser.add_argument("--frames", type=int, default=FRAMES)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)  # the same sums on every machine
+    seed = scene_seed("test", arguments.room)
+    room = make_room(seed)
+    T_world_cam = camera_path(room, seed, num_frames=arguments.frames, style="robot")
+    scene = render(room, T_world_cam, intrinsics(FOV_DEG, SIZE_HW), SIZE_HW, supersample=2)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    bag = write_bag(arguments.out / "room.mcap", scene)
+    questions = make_questions(room, scene)
+    text = json.dumps(questions, indent=1) + "\n"
+    (arguments.out / "questions.json").write_text(text)
+    print(f"{bag}: {bag.stat().st_size / 1e6:.2f} MB, {len(questions)} questions")
+    return 0
+
+
+def write_bag(path: Path, scene: RenderedFrames) -> Path:
+    """Write the recording as one MCAP file.
+
+    Raises:
+        RuntimeError: It is larger than what the repository may carry.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        with BagWriter(Path(folder) / "bag") as writer:
+            types = writer.types()
+            for index in range(len(scene.rgb)):
+                _write_frame(writer, types, scene, index)
+        (file,) = (Path(folder) / "bag").glob("*.mcap")
+        content = file.read_bytes()
+    if len(content) > MAX_BYTES:
+        raise RuntimeError(f"the bag has {len(content)} bytes, expected at most {MAX_BYTES}")
+    path.write_bytes(content)
+    return path
+
+
+def _write_frame(
+    writer: BagWriter, types: dict[str, Any], scene: RenderedFrames, index: int
+) -> None:
+    stamp_ns = _stamp_ns(index)
+    stamp = types["builtin_interfaces/msg/Time"](sec=stamp_ns // NS, nanosec=stamp_ns % NS)
+
+    def header(frame_id: str) -> Any:
+        return types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame_id)
+
+    transform = _transform(types, scene.T_world_cam[index])
+    stamped = types["geometry_msgs/msg/TransformStamped"](
+        header=header("world"), child_frame_id=FRAME_ID, transform=transform
+    )
+    tf = types["tf2_msgs/msg/TFMessage"](transforms=[stamped])
+    writer.write_message("/tf", "tf2_msgs/msg/TFMessage", stamp_ns, tf)
+    info = camera_info_cdr(rosbags_typestore(), header(FRAME_ID), scene.K, SIZE_HW)
+    writer.write("/camera/camera_info", CAMERA_INFO, stamp_ns, info)
+    depth_mm = np.rint(scene.depth[index] * 1000).clip(0, 65534).astype(np.uint16)
+    depth = cv2.imencode(".png", depth_mm, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
+    for topic, form, payload in (
+        (TOPIC, "jpeg", _jpeg(scene.rgb[index])),
+        ("/camera/depth/image/compressed", "16UC1; png", depth),
+    ):
+        data = np.frombuffer(payload, np.uint8)
+        message = types[COMPRESSED](header=header(FRAME_ID), format=form, data=data)
+        writer.write_message(topic, COMPRESSED, stamp_ns, message)
+
+
+def _stamp_ns(index: int) -> int:
+    return FIRST_STAMP_NS + round(index / RATE_HZ * NS)
+
+
+def _jpeg(rgb_HW3: NDArray[np.uint8]) -> bytes:
+    bgr = np.ascontiguousarray(rgb_HW3[..., ::-1])
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+
+
+def _transform(types: dict[str, Any], T: NDArray[np.float64]) -> Any:
+    x, y, z = (float(value) for value in T[:3, 3])
+    qx, qy, qz, qw = (float(value) for value in quaternion_xyzw(T[:3, :3]))
+    return types["geometry_msgs/msg/Transform"](
+        translation=types["geometry_msgs/msg/Vector3"](x=x, y=y, z=z),
+        rotation=types["geometry_msgs/msg/Quaternion"](x=qx, y=qy, z=qz, w=qw),
+    )
+
+
+def make_questions(room: Room, scene: RenderedFrames) -> list[dict[str, Any]]:
+    """Questions with exact answers, a handful at each of some pictures."""
+    questions = []
+    used = keyframes(scene)
+    for share in ASKED_AT_SHARE:
+        questions += _questions_at(room, scene, used[int(share * (len(used) - 1))])
+    return questions
+
+
+def keyframes(scene: RenderedFrames) -> list[int]:
+    """Pictures that the node uses with its default parameters: questions are about these."""
+    values = {spec.name: spec.default for spec in SPECS}
+    rules = KeyframeRules(
+        **{
+            field.name: float(str(values[f"keyframe.{field.name}"]))
+            for field in dataclasses.fields(KeyframeRules)
+        }
+    )
+    builder = WindowBuilder(WindowRules(size=8, min_moments=2, overlap=2), rules, _ignore)
+    builder.reset("reset")
+    found = []
+    for index, rgb in enumerate(scene.rgb):
+        picture = decode_rgb(_jpeg(rgb), "picture")
+        frame = Frame(picture, _stamp_ns(index), FRAME_ID, "camera", str(index))
+        if builder.offer(Moment((frame,), 0)):
+            found.append(index)
+    return found
+
+
+def _ignore(reason: str, frames: int) -> None:
+    """Dropped pictures are none of the questions' business."""
+
+
+def _questions_at(room: Room, scene: RenderedFrames, index: int) -> list[dict[str, Any]]:
+    """Two distances, an order, a name and a colour at one picture, as far as it shows enough."""
+    counts = np.bincount(scene.object_id[index].ravel(), minlength=256)
+    seen = [thing for thing in room.objects if counts[thing.object_id] >= MIN_OBJECT_PIXELS]
+    seen.sort(key=lambda thing: -int(counts[thing.object_id]))
+    marks = [_mark_on(scene, index, thing) for thing in seen[:3]]
+    points = [_point(scene, index, u, v) for u, v in marks]
+    at = {"frame": index}
+    made: list[dict[str, Any]] = []
+
+    def add(kind: str, text: str, expected: dict[str, Any], used: dict[str, int]) -> None:
+        places = [{"label": k, "u": marks[i][0], "v": marks[i][1]} for k, i in used.items()]
+        entry: dict[str, Any] = {"kind": kind, "question": text, "at": at, "expected": expected}
+        entry["max_tokens"] = MAX_TOKENS
+        made.append({**entry, "marks": places} if places else entry)
+
+    if seen:
+        add("what", "What is at A?", {"text": seen[0].name}, {"A": 0})
+        metres = round(float(np.linalg.norm(points[0])), 3)
+        add("depth", "How far is A from the camera?", {"value": metres, "unit": "m"}, {"A": 0})
+    if len(seen) > 1:
+        ranges = [float(np.linalg.norm(point)) for point in points]
+        if max(ranges[:2]) > ORDER_MARGIN * min(ranges[:2]):
+            near = "A" if ranges[0] < ranges[1] else "B"
+            text = "Which is nearer to the camera, A or B?"
+            add("nearer", text, {"text": near}, {"A": 0, "B": 1})
+        gap = round(float(np.linalg.norm(points[0] - points[1])), 3)
+        add("distance", "How far is A from B?", {"value": gap, "unit": "m"}, {"A": 0, "B": 1})
+    names = Counter(thing.name for thing in room.objects)
+    single = [
+        thing
+        for thing in seen
+        if names[thing.name] == 1 and thing.colour and _looks(scene, index, thing) == thing.colour
+    ]
+    if single:
+        question = f"What colour is the {single[0].name}?"
+        add("colour", question, {"text": single[0].colour}, {})
+    return made
+
+
+def _looks(scene: RenderedFrames, index: int, thing: SceneObject) -> str:
+    """The colour name that most of a thing's pixels show, whatever its light is."""
+    rgb = scene.rgb[index][scene.object_id[index] == thing.object_id] / 255.0
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    tints = np.array(list(COLOURS.values()))
+    hue = linear / np.linalg.norm(linear, axis=1, keepdims=True).clip(1e-6)
+    near = np.argmax(hue @ (tints / np.linalg.norm(tints, axis=1, keepdims=True)).T, axis=1)
+    return list(COLOURS)[int(np.bincount(near).argmax())]
+
+
+def _mark_on(scene: RenderedFrames, index: int, thing: SceneObject) -> tuple[int, int]:
+    """(u, v) of the pixel of a thing that lies deepest inside its outline."""
+    inside = (scene.object_id[index] == thing.object_id).astype(np.uint8)
+    padded = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
+    v, u = np.unravel_index(int(np.argmax(distance)), distance.shape)
+    return int(u), int(v)
+
+
+def _point(scene: RenderedFrames, index: int, u: int, v: int) -> NDArray[np.float64]:
+    """(3,) point of a pixel in camera axes, metres."""
+    z = float(scene.depth[index, v, u])
+    x = (u - scene.K[0, 2]) / scene.K[0, 0] * z
+    y = (v - scene.K[1, 2]) / scene.K[1, 1] * z
+    return np.array([x, y, z])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

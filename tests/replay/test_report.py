@@ -1,0 +1,281 @@
+"""The report: one file without a network, all sections, honest where something is missing."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from g2vlm_ros.replay.asking import Answer
+from g2vlm_ros.replay.bag import BagSource
+from g2vlm_ros.replay.bag_writer import BagWriter
+from g2vlm_ros.replay.charts import cloud_chart, latency_chart, timeline_chart
+from g2vlm_ros.replay.evaluate import evaluate
+from g2vlm_ros.replay.files import PLY_DTYPE, merge_clouds, write_ply, write_tum
+from g2vlm_ros.replay.panels import colour_depth
+from g2vlm_ros.replay.player import PlayResult
+from g2vlm_ros.replay.pose_metrics import PoseSegment
+from g2vlm_ros.replay.questions import Expected, Mark, Question
+from g2vlm_ros.replay.recorder import StatusSample, Timeline
+from g2vlm_ros.replay.recording import Cloud, Recording
+from g2vlm_ros.replay.registry import METRICS
+from g2vlm_ros.replay.report import ReportInput, write_report
+from g2vlm_ros.replay.report_rows import GROUPS, show
+from g2vlm_ros.replay.source import ReplaySource
+from g2vlm_ros.replay.system import describe_system
+from tests.replay.bags import NS, OPTICAL, Scribe, translation, write_plain_bag
+
+SECTIONS = ("summary", "scenes", "cloud", "trajectory", "questions")
+SECTIONS += ("latency", "metrics", "node", "setting")
+
+
+def write_outputs(path: Path, stamps: tuple[int, ...]) -> None:
+    """What a node would publish: depth, cloud, pose and path at each stamp, two segments."""
+    with BagWriter(path) as writer:
+        scribe = Scribe(writer)
+        path_type = scribe.types["nav_msgs/msg/Path"]
+        for i, ns in enumerate(stamps):
+            depth = np.full((12, 16), 0.5, np.float32)
+            depth[:, 8:] = np.nan
+            scribe.image("/g2vlm/depth/image", ns, depth, "32FC1")
+            write_cloud(scribe, ns)
+            scribe.pose("/g2vlm/pose", ns, translation(0.05 * i, 0.01 * i * i))
+            if i in (0, 4):
+                pose = scribe.types["geometry_msgs/msg/PoseStamped"](
+                    header=scribe.header(ns, "map"), pose=scribe._pose(np.eye(4))
+                )
+                message = path_type(header=scribe.header(ns, "map"), poses=[pose])
+                writer.write_message("/g2vlm/path", "nav_msgs/msg/Path", ns, message)
+
+
+def write_cloud(scribe: Scribe, ns: int) -> None:
+    points = np.zeros((40, 5), np.float32)
+    points[:, 0] = np.linspace(-1, 1, 40)
+    points[:, 2] = 2.0
+    points[:, 3] = np.full(40, 0x00FF8000, np.uint32).view(np.float32)
+    points[:, 4] = np.linspace(0, 1, 40)
+    field = scribe.types["sensor_msgs/msg/PointField"]
+    names = ("x", "y", "z", "rgb", "confidence")
+    message = scribe.types["sensor_msgs/msg/PointCloud2"](
+        header=scribe.header(ns),
+        height=1,
+        width=40,
+        fields=[field(name=n, offset=4 * i, datatype=7, count=1) for i, n in enumerate(names)],
+        is_bigendian=False,
+        point_step=20,
+        row_step=800,
+        data=np.frombuffer(points.tobytes(), np.uint8),
+        is_dense=True,
+    )
+    scribe.writer.write_message("/g2vlm/points", "sensor_msgs/msg/PointCloud2", ns, message)
+
+
+def sample(wall_s: float, scenes: int) -> StatusSample:
+    return StatusSample(wall_s, 0, scenes + 1, scenes, 1, scenes, 2, 1, ("SCALE_UNKNOWN",))
+
+
+def full_run(tmp_path: Path) -> tuple[ReportInput, Path]:
+    write_plain_bag(tmp_path / "in", mcap=True, count=8)
+    source: ReplaySource = BagSource(tmp_path / "in")
+    stamps = source.info.stamps_ns
+    write_outputs(tmp_path / "recorded", stamps)
+    timeline = Timeline(
+        sent_s={stamp: 0.1 * i for i, stamp in enumerate(stamps)},
+        scene_s={stamp: 0.1 * i + 0.04 for i, stamp in enumerate(stamps)},
+        statuses=[sample(0.0, 0), sample(1.0, 8)],
+        latencies_ms=[(i, 40.0, 30.0, 2.0) for i in range(1, 9)],
+        last_status=SimpleNamespace(
+            model_id="test-1", backend="torch", device="cpu", precision="fp32",
+            scale_source="none", is_metric=False, frames_received=9, frames_used=8,
+            frames_dropped=1, drop_reasons=["not_keyframe"], drop_counts=[1],
+        ),
+        reason_texts={"SCALE_UNKNOWN": "no scale <source>"},
+    )  # fmt: skip
+    asked = Question("How far is <A>?", 2, (Mark("A", 3, 4),), Expected(1.0, "m"))
+    answers = [
+        Answer(asked, stamps[2], "OK", text="0.5", value=0.5, unit="scene_unit", total_ms=12.0),
+        Answer(Question("Never?"), 0, "NOT_ASKED", "no scene"),
+    ]
+    played = PlayResult(1.0, 8, 0, (), 100.0, 0.5)
+    recording = Recording(tmp_path / "recorded")
+    evaluation = evaluate(source, recording, timeline, played, answers)
+    segment = evaluation.segments[0]
+    report = ReportInput(
+        title="A <run>",
+        created="now",
+        source=source,
+        recording=recording,
+        evaluation=evaluation,
+        timeline=timeline,
+        played=played,
+        cloud=merge_clouds(recording.clouds(), segment, 0.3),
+        cloud_confidence=0.3,
+        rate=0.0,
+        conditions=("abs_rel>0.3",),
+        failed=("FAILED abs_rel>0.3: abs_rel is 0.4",),
+        system=describe_system(),
+    )
+    return report, tmp_path / "report.html"
+
+
+class Page(HTMLParser):
+    """Collects ids, sources and targets, and checks that every tag is closed."""
+
+    VOID = frozenset({"meta", "img", "br", "link", "input", "hr"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+        self.tags: set[str] = set()
+        self.open: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.add(value or "")
+            if name in {"src", "href", "srcset", "data", "action", "poster"}:
+                self.links.append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_report_is_self_contained_and_whole(tmp_path: Path) -> None:
+    report, path = full_run(tmp_path)
+    write_report(path, report)
+    text = path.read_text()
+    page = Page(text)
+    assert set(SECTIONS) <= page.ids
+    assert page.links
+    for link in page.links:
+        assert link.startswith(("data:image/", "#")), link[:60]
+        if link.startswith("#"):
+            assert link[1:] in page.ids
+    assert not {"script", "iframe", "link", "object"} & page.tags
+    assert "@import" not in text
+    assert not re.search(r"url\(", text)
+    assert "A &lt;run&gt;" in text  # what comes from outside is escaped
+    assert "How far is &lt;A&gt;?" in text
+    assert "FAILED abs_rel&gt;0.3" in text
+    assert "up to scale" in text
+    assert "no scale &lt;source&gt;" in text
+    for _, names in GROUPS:
+        for name in names:
+            assert f"<code>{name}</code>" in text
+
+
+def test_evaluation_of_the_run(tmp_path: Path) -> None:
+    evaluation = full_run(tmp_path)[0].evaluation
+    values = evaluation.values
+    assert set(values) == set(METRICS)
+    # Depth: flat in truth and prediction, half of the pixels, one row without truth.
+    assert values["abs_rel"] == pytest.approx(0.0, abs=1e-6)
+    assert values["depth_coverage"] == pytest.approx(0.5)
+    assert values["segments"] == 2.0
+    assert values["poses"] == 8.0
+    assert evaluation.poses is not None
+    assert [len(segment.stamps_ns) for segment in evaluation.segments] == [4, 4]
+    assert values["latency_p50_ms"] == pytest.approx(40.0)
+    assert values["frames_refused"] == 0.0
+    # 0.5 units are 1.02 m where the picture's truth is 1.02 m at a prediction of 0.5.
+    assert [item.correct for item in evaluation.answers] == [True, None]
+    assert values["answer_accuracy"] == 1.0
+    assert evaluation.baselines["ate_m"].keys() == {"identity", "line"}
+
+
+def test_report_without_truth_scenes_or_status(tmp_path: Path) -> None:
+    report, path = full_run(tmp_path)
+    with BagWriter(tmp_path / "nothing"):
+        pass
+    recording = Recording(tmp_path / "nothing")
+    timeline = Timeline()
+    played = PlayResult(0.0, 0, 0, (), 0.0, 0.0)
+    evaluation = evaluate(report.source, recording, timeline, played, [])
+    empty = ReportInput(
+        title="empty", created="now", source=report.source, recording=recording,
+        evaluation=evaluation, timeline=timeline, played=played, cloud=None,
+        cloud_confidence=0.3, rate=1.0, conditions=(), failed=(), system={},
+    )  # fmt: skip
+    write_report(path, empty)
+    page = Page(path.read_text())
+    assert set(SECTIONS) <= page.ids
+    assert evaluation.values["abs_rel"] is None
+    assert evaluation.values["scenes"] == 0.0
+
+
+def test_charts_bear_degenerate_data() -> None:
+    wall = np.zeros((50, 3), np.float32)
+    wall[:, 0] = np.linspace(-1, 1, 50)
+    assert cloud_chart(wall, np.zeros((50, 3), np.uint8), "units").startswith(b"\x89PNG")
+    one = np.ones((20, 3), np.float32)
+    assert cloud_chart(one, np.zeros((20, 3), np.uint8), "units").startswith(b"\x89PNG")
+    for chart in (
+        latency_chart([], []),
+        latency_chart([5.0], [5.0]),
+        timeline_chart([sample(0, 0)]),
+    ):
+        assert ET.fromstring(chart).tag.endswith("svg")
+
+
+def test_depth_colours() -> None:
+    depth = np.array([[1.0, 2.0, 4.0, 0.0, np.nan, -1.0]], np.float32)
+    colours = colour_depth(depth, 1.0, 4.0)[0].astype(int)
+    assert colours[0][0] > colours[0][2]  # near is red
+    assert colours[2][2] > colours[2][0]  # far is blue
+    assert (colours[3] == colours[4]).all()
+    assert (colours[3] == colours[5]).all()
+    assert np.ptp(colours[3]) < 10  # none is grey
+
+
+def test_cloud_file(tmp_path: Path) -> None:
+    points = np.array([[0, 0, 1], [0, 0, 1.0000001], [1, 0, 1], [5, 5, 5]], np.float32)
+    colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [9, 9, 9]], np.uint8)
+    cloud = Cloud(7, points, colours, np.array([0.5, 0.9, 0.6, 0.1], np.float32))
+    other = Cloud(8, points, colours, np.ones(4, np.float32))
+    segment = PoseSegment(1, (7,), translation(10.0)[None])
+    merged = merge_clouds([cloud, other], segment, 0.3)
+    assert len(merged) == 2  # one voxel keeps its best point, the weak one is left out
+    best = merged[np.argmin(merged["xyz"][:, 0])]
+    np.testing.assert_allclose(best["xyz"], [10, 0, 1], atol=1e-5)
+    assert best["rgb"].tolist() == [0, 255, 0]
+    write_ply(tmp_path / "c.ply", merged, "up to scale")
+    data = (tmp_path / "c.ply").read_bytes()
+    header, body = data.split(b"end_header\n")
+    assert b"format binary_little_endian 1.0" in header
+    assert b"element vertex 2" in header
+    np.testing.assert_array_equal(np.frombuffer(body, PLY_DTYPE), merged)
+
+
+def test_trajectory_file(tmp_path: Path) -> None:
+    T = translation(1.5, -2.0, 0.25)
+    write_tum(tmp_path / "t.tum", [PoseSegment(3, (12 * NS + 5,), T[None])])
+    from evo.tools.file_interface import read_tum_trajectory_file
+
+    trajectory = read_tum_trajectory_file(tmp_path / "t.tum")
+    np.testing.assert_allclose(trajectory.positions_xyz, [[1.5, -2.0, 0.25]])
+    assert "segment 3" in (tmp_path / "t.tum").read_text()
+    assert "12.000000005" in (tmp_path / "t.tum").read_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (float("nan"), "–"), (3.0, "3"), (0.12345, "0.123"), (1234.5, "1,234"), (0, "0")],
+)
+def test_numbers_are_short(value: float | None, text: str) -> None:
+    assert show(value) == text
+
+
+def test_optical_frame_is_the_source_frame(tmp_path: Path) -> None:
+    write_plain_bag(tmp_path / "in", mcap=False)
+    assert BagSource(tmp_path / "in").info.frame_id == OPTICAL
