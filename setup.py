@@ -70,6 +70,7 @@ setup(
             "replay = g2vlm_ros.replay:main",
             "train = g2vlm_training.cli:main",
             "dataset = g2vlm_training.dataset_cli:main",
+            "evaluate = g2vlm_training.evaluate_cli:main",
         ],
     },
 )

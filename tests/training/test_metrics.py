@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-
 from g2vlm_training.evaluate.depth import depth_score, median_scale
 from g2vlm_training.evaluate.geometry import bootstrap_interval
 from g2vlm_training.evaluate.pose import pair_errors, pose_score

@@ -6,7 +6,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-
 from g2vlm_training.synthetic import camera_path, intrinsics, make_room, render, scene_seed
 from g2vlm_training.synthetic.questions import TASKS, Question, View, ask, corpus
 

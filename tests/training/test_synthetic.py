@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
-
 from g2vlm_training.synthetic import (
     RenderedFrames,
     Room,
@@ -38,7 +39,8 @@ def _points(frames: RenderedFrames, index: int) -> np.ndarray:
     K = frames.K
     local = np.stack([(u - K[0, 2]) / K[0, 0] * z, (v - K[1, 2]) / K[1, 1] * z, z], axis=-1)
     T = frames.T_world_cam[index]
-    return local @ T[:3, :3].T + T[:3, 3]
+    world: np.ndarray = local @ T[:3, :3].T + T[:3, 3]
+    return world
 
 
 def test_points_project_onto_the_same_surface_in_the_other_views(
@@ -124,7 +126,7 @@ def test_splits_never_share_a_seed() -> None:
     }
     train = (scene_seed("train", 0), scene_seed("train", 99_999_999))
     spans = sorted([train, *ends.values()])
-    assert all(a[1] < b[0] for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a[1] < b[0] for a, b in itertools.pairwise(spans))
     with pytest.raises(ValueError, match="index is 10000000"):
         scene_seed("val", 10_000_000)
     with pytest.raises(ValueError, match="split is 'dev'"):

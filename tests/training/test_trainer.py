@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from g2vlm_training.batch import ClipPool, draw_batch
 from g2vlm_training.checkpoints import latest_checkpoint, load_state
 from g2vlm_training.config import TrainConfig, load_config
@@ -19,6 +18,7 @@ from g2vlm_training.losses import LossOptions
 from g2vlm_training.semantic_stage import SemanticStage
 from g2vlm_training.tokens import nano_tokenizer
 from g2vlm_training.trainer import Trainer, learning_rate
+
 from tests.training.tiny import tiny_model, write_tiny_shards
 
 CONFIG = TrainConfig(

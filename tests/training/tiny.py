@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from g2vlm_training.datasets.shards import ShardPlan, write_shards
+from g2vlm_training.initialise import initialise
 
 from g2vlm_model.config import (
     DinoConfig,
@@ -15,8 +17,6 @@ from g2vlm_model.config import (
     VitConfig,
 )
 from g2vlm_model.model import G2VLM
-from g2vlm_training.datasets.shards import ShardPlan, write_shards
-from g2vlm_training.initialise import initialise
 
 SPECIAL = SpecialIds(1, 2, 3, 4, 5)
 PLAN = ShardPlan(rooms=3, clips=1, frames=3, width=56, heights=(42,), smooth=0.0)

@@ -1,4 +1,4 @@
-"""Geometry of a model on windows with known truth, beside the mean-depth and identity rows."""
+"""Geometry of a model on windows with known truth, beside the rows of its baselines."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class GeometryReport:
     """The model's row and the baselines' rows, with what separates them.
 
     Args:
-        rows: Model, mean-depth map, identity motion; unused columns are NaN.
+        rows: Model, mean-depth map, identity motion, and the one of the six camera axes that
+            suits these windows best as a constant direction; unused columns are NaN.
         windows, pairs, baseline_pairs: How much was scored.
         abs_rel_gain: 95 % interval over windows of AbsRel minus the mean map's.
         rotation_gain_deg: The same of the mean rotation error minus identity's.
@@ -126,6 +127,7 @@ def evaluate_geometry(
     """
     depth: dict[str, list[tuple[float, float]]] = {"model": [], "mean": []}
     pose: dict[str, list[PairErrors]] = {"model": [], "identity": []}
+    pose |= {f"{axis}{sign:+d}": [] for axis in "xyz" for sign in (1, -1)}
     near: list[Tensor] = []
     still: list[Tensor] = []
     for window in windows:
@@ -145,11 +147,21 @@ def evaluate_geometry(
         T_true = window.T_world_cam_BN44[0]
         pose["model"].append(pair_errors(geometry.T_world_cam_BN44[0], T_true))
         pose["identity"].append(pair_errors(torch.eye(4).expand(len(T_true), 4, 4), T_true))
+        for key in pose.keys() - {"model", "identity"}:
+            moved = _axis_poses(len(T_true), "xyz".index(key[0]), float(key[1:]))
+            pose[key].append(pair_errors(moved, T_true))
         if model.match is not None:
             errors = _match_errors(model, tokens, window, grid)
             near.append(errors[0])
             still.append(errors[1])
     return _report(depth, pose, min_baseline, near, still)
+
+
+def _axis_poses(frames: int, axis: int, sign: float) -> Tensor:
+    """Poses that move along one camera axis from frame to frame and never turn."""
+    poses = torch.eye(4).repeat(frames, 1, 1)
+    poses[:, axis, 3] = sign * torch.arange(frames)
+    return poses
 
 
 def _match_errors(
@@ -178,6 +190,8 @@ def _report(
     mine, mean = np.array(depth["model"]), np.array(depth["mean"])
     model_pose = pose_score(pose["model"], min_baseline)
     no_motion = pose_score(pose["identity"], min_baseline)
+    axes = [pose_score(pose[k], min_baseline) for k in sorted(pose.keys() - {"model", "identity"})]
+    axis = max(axes, key=lambda score: score.rta30)
     rows = (
         GeometryRow(
             "model", float(mine[:, 0].mean()), float(mine[:, 1].mean()),
@@ -191,6 +205,10 @@ def _report(
         GeometryRow(
             "identity motion", nan, nan, no_motion.rotation_median_deg, no_motion.rra5,
             no_motion.rta30, no_motion.auc30, no_motion.direction_median_deg,
+        ),
+        GeometryRow(
+            "best constant axis", nan, nan, axis.rotation_median_deg, axis.rra5,
+            axis.rta30, axis.auc30, axis.direction_median_deg,
         ),
     )  # fmt: skip
     rotation = [

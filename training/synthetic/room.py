@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .builder import COLOURS, WOODS, RoomBuilder, SceneObject, pick_colour
 from .furniture import AGAINST_WALL, CLUTTER, FLOOR_PIECES, Part, Piece, Shape, build_piece
-from .textures import make_texture
 
 __all__ = ["COLOURS", "Room", "SceneObject", "Split", "make_room", "scene_seed"]
 
 Split = Literal["train", "val", "test"]
 _SPLIT_START: dict[str, int] = {"train": 0, "val": 100_000_000, "test": 110_000_000}
 _SPLIT_SIZE: dict[str, int] = {"train": 100_000_000, "val": 10_000_000, "test": 10_000_000}
-
-# Linear-light tints of the colour names; each piece varies its tint a little.
-COLOURS: dict[str, tuple[float, float, float]] = {
-    "red": (0.58, 0.04, 0.04), "orange": (0.80, 0.26, 0.03), "yellow": (0.80, 0.60, 0.06),
-    "green": (0.06, 0.34, 0.08), "blue": (0.04, 0.12, 0.50), "purple": (0.24, 0.06, 0.36),
-    "pink": (0.78, 0.28, 0.40), "brown": (0.22, 0.10, 0.045), "black": (0.018, 0.018, 0.02),
-    "gray": (0.20, 0.20, 0.21), "white": (0.78, 0.77, 0.74),
-}  # fmt: skip
-_WOODS = ((0.30, 0.16, 0.07), (0.42, 0.26, 0.13), (0.16, 0.08, 0.04), (0.55, 0.40, 0.24))
 
 
 def scene_seed(split: Split, index: int) -> int:
@@ -39,28 +29,6 @@ def scene_seed(split: Split, index: int) -> int:
     if not 0 <= index < _SPLIT_SIZE[split]:
         raise ValueError(f"{split} index is {index}, expected 0..{_SPLIT_SIZE[split] - 1}")
     return _SPLIT_START[split] + index
-
-
-@dataclass(frozen=True)
-class SceneObject:
-    """A thing with a name.
-
-    Args:
-        object_id: Its number in `RenderedFrames.object_id`; from 1, 0 is the room's shell.
-        name: Noun, e.g. "chair".
-        colour: Name of the colour of its main surface (a key of `COLOURS`), or "" where no
-            single colour names it (pictures, windows).
-        centre: Middle of its box, world axes, metres.
-        size: Full extents of its box (width, depth, height), metres.
-        yaw: Turn of the box about z, radians.
-    """
-
-    object_id: int
-    name: str
-    colour: str
-    centre: tuple[float, float, float]
-    size: tuple[float, float, float]
-    yaw: float
 
 
 @dataclass(frozen=True)
@@ -102,89 +70,6 @@ class Room:
     objects: tuple[SceneObject, ...]
 
 
-@dataclass
-class _Builder:
-    """Collects primitives and materials while a room is furnished."""
-
-    rng: np.random.Generator
-    size: tuple[float, float, float]
-    shape: list[int] = field(default_factory=list)
-    centre: list[Sequence[float]] = field(default_factory=list)
-    half: list[Sequence[float]] = field(default_factory=list)
-    yaw: list[float] = field(default_factory=list)
-    owner: list[int] = field(default_factory=list)
-    faces: list[list[int]] = field(default_factory=list)
-    texture: list[int] = field(default_factory=list)
-    tint: list[Sequence[float]] = field(default_factory=list)
-    tile: list[float] = field(default_factory=list)
-    textures: list[NDArray[np.float32]] = field(default_factory=list)
-    by_kind: dict[str, list[int]] = field(default_factory=dict)
-    objects: list[SceneObject] = field(default_factory=list)
-    floor_taken: list[tuple[float, float, float, float]] = field(default_factory=list)
-    wall_taken: list[tuple[int, float, float]] = field(default_factory=list)
-
-    def material(self, kind: str, tint: Sequence[float], tile: float) -> int:
-        """Add a material; up to two textures of a kind are drawn per room."""
-        known = self.by_kind.setdefault(kind, [])
-        if len(known) < 2 and (not known or self.rng.random() < 0.4):
-            known.append(len(self.textures))
-            self.textures.append(make_texture(kind, self.rng))
-        self.texture.append(int(self.rng.choice(known)))
-        self.tint.append(tint)
-        self.tile.append(tile)
-        return len(self.tint) - 1
-
-    def primitive(
-        self, part: Part, origin: Sequence[float], yaw: float, owner: int, faces: list[int]
-    ) -> None:
-        c, s = np.cos(yaw), np.sin(yaw)
-        x, y, z = part.centre
-        self.shape.append(part.shape)
-        self.centre.append((origin[0] + c * x - s * y, origin[1] + s * x + c * y, origin[2] + z))
-        self.half.append(part.half)
-        self.yaw.append(yaw)
-        self.owner.append(owner)
-        self.faces.append(faces)
-
-    def place(self, piece: Piece, origin: Sequence[float], yaw: float) -> SceneObject:
-        """Add a piece with its own materials and colour."""
-        rng = self.rng
-        owner = len(self.objects) + 1
-        kind = str(rng.choice(piece.materials))
-        colour, tint = _pick_colour(rng, kind)
-        tile = float(rng.uniform(0.3, 0.9))
-        surfaces = {
-            "main": self.material(kind, tint, tile),
-            "second": self.material("plain", _pick_colour(rng, "plain")[1], tile),
-        }
-        for part in piece.parts:
-            if part.surface not in surfaces:
-                surfaces[part.surface] = self._special(part.surface)
-            faces = [surfaces[part.surface]] * 6
-            if part.front:
-                faces = [*faces]
-                faces[3] = self._special(part.front)
-            self.primitive(part, origin, yaw, owner, faces)
-        w, d, h = piece.size
-        centre = (float(origin[0]), float(origin[1]), float(origin[2] + h / 2))
-        shown = "" if piece.name in ("picture", "window") else colour
-        thing = SceneObject(owner, piece.name, shown, centre, (w, d, h), float(yaw))
-        self.objects.append(thing)
-        return thing
-
-    def _special(self, kind: str) -> int:
-        rng = self.rng
-        if kind == "leaf":
-            return self.material("plaster", (0.05, rng.uniform(0.16, 0.35), 0.05), 0.15)
-        if kind == "wood":
-            return self.material("wood", _WOODS[int(rng.integers(len(_WOODS)))], 0.6)
-        if kind == "plain":
-            return self.material("plain", (0.3, 0.3, 0.3), 0.5)
-        if kind == "door":
-            return self.material("door", _WOODS[int(rng.integers(len(_WOODS)))], 0.0)
-        return self.material(kind, (0.9, 0.9, 0.9), 0.0)
-
-
 def make_room(seed: int) -> Room:
     """Make the room of a seed: the same seed is the same room, everywhere.
 
@@ -197,7 +82,7 @@ def make_room(seed: int) -> Room:
         float(rng.uniform(3.0, 6.5)),
         float(rng.uniform(2.3, 3.1)),
     )
-    build = _Builder(rng, size)
+    build = RoomBuilder(rng, size)
     _add_shell(build)
     if size[0] * size[1] > 20 and rng.random() < 0.35:
         _add_corner_block(build)
@@ -224,32 +109,22 @@ def make_room(seed: int) -> Room:
     )
 
 
-def _pick_colour(rng: np.random.Generator, kind: str) -> tuple[str, tuple[float, ...]]:
-    """A colour name and a tint that varies around it; wooden things are mostly brown."""
-    if kind == "wood" and rng.random() < 0.75:
-        tint = np.array(_WOODS[int(rng.integers(3))]) * rng.uniform(0.85, 1.15)
-        return "brown", tuple(float(v) for v in tint)
-    name = str(rng.choice(list(COLOURS)))
-    tint = np.array(COLOURS[name]) * rng.uniform(0.8, 1.2) + rng.uniform(0, 0.015, 3)
-    return name, tuple(float(v) for v in np.clip(tint, 0.01, 0.95))
-
-
 def _pale(rng: np.random.Generator) -> tuple[float, ...]:
     value = rng.uniform(0.4, 0.85)
     tint = value * (1 + rng.uniform(-0.18, 0.18, 3))
     return tuple(float(v) for v in np.clip(tint, 0.05, 0.92))
 
 
-def _add_shell(build: _Builder) -> None:
+def _add_shell(build: RoomBuilder) -> None:
     rng, (sx, sy, sz) = build.rng, build.size
     wall_kind = str(rng.choice(["plain", "plaster", "plain", "stripes", "brick"]))
     wall = build.material(wall_kind, _pale(rng), float(rng.uniform(0.8, 1.6)))
     walls = [wall] * 4
     if rng.random() < 0.4:
         accent = str(rng.choice(["brick", "plain", "wood", "stripes", "tile"]))
-        walls[int(rng.integers(4))] = build.material(accent, _pick_colour(rng, accent)[1], 1.2)
+        walls[int(rng.integers(4))] = build.material(accent, pick_colour(rng, accent)[1], 1.2)
     floor_kind = str(rng.choice(["wood", "tile", "carpet", "checker", "plaster"]))
-    floor_tint = _WOODS[int(rng.integers(4))] if floor_kind == "wood" else _pale(rng)
+    floor_tint = WOODS[int(rng.integers(4))] if floor_kind == "wood" else _pale(rng)
     floor = build.material(floor_kind, floor_tint, float(rng.uniform(0.6, 1.4)))
     ceiling = build.material("plain", (0.75, 0.75, 0.73), 1.5)
     part = Part(Shape.BOX, (0, 0, sz / 2), (sx / 2, sy / 2, sz / 2))
@@ -265,7 +140,7 @@ def _add_shell(build: _Builder) -> None:
         build.primitive(part, (0, 0, 0), 0.0, 0, [skirting] * 6)
 
 
-def _add_corner_block(build: _Builder) -> None:
+def _add_corner_block(build: RoomBuilder) -> None:
     """Fill one corner up to the ceiling, which makes the room L-shaped."""
     rng, (sx, sy, sz) = build.rng, build.size
     lx, ly = float(rng.uniform(0.8, 0.4 * sx)), float(rng.uniform(0.8, 0.4 * sy))
@@ -280,14 +155,14 @@ def _add_corner_block(build: _Builder) -> None:
 _WALLS = ((0, 1, np.pi / 2), (0, -1, -np.pi / 2), (1, 1, np.pi), (1, -1, 0.0))
 
 
-def _wall_origin(build: _Builder, wall: int, along: float, gap: float) -> tuple[float, float]:
+def _wall_origin(build: RoomBuilder, wall: int, along: float, gap: float) -> tuple[float, float]:
     axis, side, _ = _WALLS[wall]
     flat = [along, along]
     flat[axis] = side * (build.size[axis] / 2 - gap)
     return flat[0], flat[1]
 
 
-def _add_wall_pieces(build: _Builder) -> None:
+def _add_wall_pieces(build: RoomBuilder) -> None:
     rng = build.rng
     names = ["door"] + ["window"] * int(rng.integers(0, 3)) + ["picture"] * int(rng.integers(1, 5))
     for name in names:
@@ -322,7 +197,7 @@ def _footprint(
     return float(x - hx), float(y - hy), float(x + hx), float(y + hy)
 
 
-def _is_free(build: _Builder, box: tuple[float, float, float, float], margin: float) -> bool:
+def _is_free(build: RoomBuilder, box: tuple[float, float, float, float], margin: float) -> bool:
     sx, sy = build.size[0] / 2, build.size[1] / 2
     if box[0] < -sx or box[1] < -sy or box[2] > sx or box[3] > sy:
         return False
@@ -332,7 +207,7 @@ def _is_free(build: _Builder, box: tuple[float, float, float, float], margin: fl
     )
 
 
-def _add_furniture(build: _Builder) -> None:
+def _add_furniture(build: RoomBuilder) -> None:
     rng = build.rng
     area = build.size[0] * build.size[1]
     target = int(rng.integers(4, 8) + area / 8)
@@ -353,7 +228,7 @@ def _add_furniture(build: _Builder) -> None:
 
 
 def _find_spot(
-    build: _Builder, piece: Piece, against_wall: bool
+    build: RoomBuilder, piece: Piece, against_wall: bool
 ) -> tuple[float, float, float] | None:
     rng = build.rng
     width, depth, _ = piece.size
@@ -375,7 +250,7 @@ def _find_spot(
     return None
 
 
-def _add_clutter(build: _Builder, carrier: SceneObject, top: float) -> None:
+def _add_clutter(build: RoomBuilder, carrier: SceneObject, top: float) -> None:
     """Small things on a surface, side by side along its width."""
     rng = build.rng
     slots = int(carrier.size[0] / 0.35)

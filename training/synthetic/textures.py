@@ -84,7 +84,8 @@ def _wood(rng: np.random.Generator) -> Tile:
     seam = np.minimum(np.mod(rows * planks, 1.0), 1 - np.mod(rows * planks, 1.0)) < 0.05
     joints = np.abs(np.mod(columns + shift, 1.0) - 0.5) < 0.012
     values = tone * (0.9 + 0.08 * waves) * np.where(seam | joints, 0.45, 1.0)
-    tinted: Tile = (_grey(values) * np.array([1.0, 0.93, 0.85])).astype(np.float32)
+    tint = np.array([1.0, 0.93, 0.85])
+    tinted: Tile = (_grey(values) * tint).astype(np.float32)
     return tinted
 
 
@@ -142,7 +143,8 @@ def _carpet(rng: np.random.Generator) -> Tile:
 
 
 def _poster(rng: np.random.Generator) -> Tile:
-    image = np.ones((TILE_SIZE, TILE_SIZE, 3), np.float32) * rng.uniform(0.2, 1.0, 3)
+    image = np.empty((TILE_SIZE, TILE_SIZE, 3), np.float32)
+    image[:] = rng.uniform(0.2, 1.0, 3)
     rows, columns = _axes()
     for _ in range(int(rng.integers(4, 10))):
         colour = rng.uniform(0.02, 1.0, 3)

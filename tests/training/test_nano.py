@@ -1,0 +1,122 @@
+"""The embedded model: its size, where it comes from, and that it sees what it is shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from g2vlm_training.batch import ClipPool
+from g2vlm_training.datasets.shards import ShardPlan, write_shards
+from g2vlm_training.evaluate.geometry import evaluate_geometry, mean_log_depth, windows_of
+from g2vlm_training.export import export_model, fresh_model
+from g2vlm_training.semantic_stage import SemanticStage, questions_of, text_batch, view_of
+from g2vlm_training.tokens import SPECIAL_TOKENS, nano_tokenizer
+from safetensors import safe_open
+
+from g2vlm_model.checkpoint import EMBEDDED_MODELS, load_model
+from g2vlm_model.config import ModelConfig
+from g2vlm_model.model import G2VLM
+from g2vlm_model.tokenizer import Tokenizer
+
+FOLDER = EMBEDDED_MODELS["nano"]
+WEIGHTS = FOLDER / "model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def nano() -> tuple[G2VLM, Tokenizer]:
+    return load_model("nano")
+
+
+@pytest.fixture(scope="module")
+def test_pool(tmp_path_factory: pytest.TempPathFactory) -> ClipPool:
+    """Unseen rooms, and a few training rooms for the mean-depth map."""
+    folder = tmp_path_factory.mktemp("rooms")
+    for split, first in (("test", 50), ("train", 900)):
+        plan = ShardPlan(split=split, rooms=6, clips=1, frames=4, heights=(84,), smooth=0.0)  # type: ignore[arg-type]
+        for _ in write_shards(folder, plan, first, 1):
+            pass
+    return ClipPool(folder, "test")
+
+
+def test_size_limits(nano: tuple[G2VLM, Tokenizer]) -> None:
+    parameters = sum(p.numel() for p in nano[0].parameters())
+    assert parameters <= 16_000_000
+    assert WEIGHTS.stat().st_size <= 32 * 1024**2
+    with safe_open(WEIGHTS, framework="pt") as file:
+        kinds = {file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
+    assert kinds == {torch.float16}
+
+
+def test_folder_is_the_preset_and_has_its_own_tokenizer(nano: tuple[G2VLM, Tokenizer]) -> None:
+    assert ModelConfig.from_folder(FOLDER) == ModelConfig.nano()
+    tokenizer = nano[1]
+    for index, name in enumerate(SPECIAL_TOKENS):
+        assert tokenizer.id_of(name) == index
+    text = "A frame 1 x 34 y 57\nHow far is A from the größte Tür? 2.4 m"
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    fresh = nano_tokenizer(ModelConfig.nano().text.vocab_size)
+    assert fresh.encode(text) == tokenizer.encode(text)
+
+
+def test_weights_say_where_they_come_from() -> None:
+    with safe_open(WEIGHTS, framework="pt") as file:
+        metadata = file.metadata()
+    assert metadata["git"]
+    assert "train 0" in metadata["seed_splits"]
+    geometry = json.loads(metadata["geometry"])
+    assert geometry["steps"] > 0
+    assert geometry["frames"] > 0
+    assert isinstance(geometry["seed"], int)
+    assert geometry["git"]
+
+
+def test_training_heads_are_not_in_the_weights() -> None:
+    with safe_open(WEIGHTS, framework="pt") as file:
+        names = list(file.keys())
+    assert not [name for name in names if "coarse" in name]
+    assert [name for name in names if name.startswith("match.")]
+
+
+def test_better_than_its_baselines_on_unseen_rooms(
+    nano: tuple[G2VLM, Tokenizer], test_pool: ClipPool
+) -> None:
+    """A coarse floor under the model card's numbers, on 24 windows of 6 rooms."""
+    mean_map = mean_log_depth(ClipPool(test_pool.folder, "train"), 1, (84, 112))
+    report = evaluate_geometry(nano[0], windows_of(test_pool, 24, 4, seed=3), mean_map)
+    model, mean, identity, axis = report.rows
+    assert model.abs_rel < mean.abs_rel, report.table()
+    assert model.rotation_median_deg < 0.6 * identity.rotation_median_deg, report.table()
+    assert model.rta30 > axis.rta30, report.table()
+
+
+def test_export_gives_back_the_same_model(tmp_path: Path) -> None:
+    model, tokenizer = fresh_model("nano", seed=1)
+    meta = {"step": 3, "frames_seen": 12, "config": {"seed": 1}, "git": "abc", "shards": ["a"]}
+    export_model(tmp_path, model, tokenizer, {"geometry": meta})
+    loaded, _ = load_model(tmp_path)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(loaded.get_parameter(name), parameter.half().float()), name
+    with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
+        assert json.loads(file.metadata()["geometry"])["frames"] == 12
+
+
+def test_teacher_forcing_is_what_decoding_does(
+    nano: tuple[G2VLM, Tokenizer], test_pool: ClipPool
+) -> None:
+    """The training loss's logits predict the tokens that greedy decoding says."""
+    model, tokenizer = nano
+    stage = SemanticStage(model, tokenizer, questions=1)
+    window = next(iter(windows_of(test_pool, 1, 2, seed=5)))
+    question = questions_of(view_of(window, 0), 1, np.random.default_rng(0))[0]
+    with torch.no_grad():
+        cache = stage.prefix(window)
+        said = stage.answer(cache, question.text)
+        told = type(question)(question.task, question.text, said)
+        text = text_batch([told], tokenizer, stage.prompts)
+        logits = model.semantic_logits(text.input_MT, cache.copy())
+    counted = text.target_MT[0] != -100
+    answer = tokenizer.encode(said)
+    assert logits[0, counted].argmax(-1).tolist()[: len(answer)] == answer
