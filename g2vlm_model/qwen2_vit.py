@@ -86,7 +86,7 @@ class RowEmbedding(nn.Module):
         super().__init__()
         kernel = (vit.temporal_patch_size, vit.patch_size, vit.patch_size)
         self.weight = nn.Parameter(torch.empty(vit.embed_dim, vit.in_channels, *kernel))
-        nn.init.trunc_normal_(self.weight, std=vit.row_width**-0.5)
+        nn.init.normal_(self.weight, std=vit.row_width**-0.5)
 
     def forward(self, rows_MRC: Tensor) -> Tensor:
         """Map (M, R, C) to (M, R, D)."""

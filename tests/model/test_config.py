@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from g2vlm_model.checkpoint import model_on_meta, published_names
+from g2vlm_model.checkpoint import model_on_meta
+from g2vlm_model.checkpoint_keys import published_names
 from g2vlm_model.config import DinoConfig, ModelConfig, TextConfig, TokenNames
 
 from .tiny import tiny_config
