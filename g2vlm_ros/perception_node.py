@@ -12,6 +12,7 @@ thread each (`worker.py`, `queries.py`), and the worker publishes.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -30,7 +31,7 @@ from g2vlm_ros.params import NodeParams
 from g2vlm_ros.queries import QueryReply
 from g2vlm_ros.ros_params import ParameterDesk
 from g2vlm_ros.session import Session
-from g2vlm_ros.status import StatusBoard
+from g2vlm_ros.status import Reason, StatusBoard
 from g2vlm_ros.subscriptions import CameraSubscriptions
 
 __all__ = ["PerceptionNode"]
@@ -41,7 +42,7 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 
 
 class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are not followed
-    """Cameras in; clouds, depth, poses and answers out. Topics: docs/topics.md."""
+    """Cameras in; clouds, depth, poses and answers out. Topics: docs/node.md."""
 
     def __init__(self, name: str = "g2vlm", **options: Any) -> None:
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **options)
@@ -95,7 +96,9 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         info = self._runtime.info
         self._board.condition("SCALE_UNKNOWN", True, "no scale source: lengths are up to scale")
         self._board.condition("RUNTIME_FALLBACK", bool(info.fallback_reason), info.fallback_reason)
-        self._session = Session(self._params, self._runtime, self._board, self._outputs)
+        self._session = Session(
+            self._params, self._runtime, self._board, self._outputs, self._publish_scene_status
+        )
         self._session.start()
         self._cameras = CameraSubscriptions(self, self._params, self._board, self._session)
         self._expire_timer = self.create_timer(
@@ -133,36 +136,41 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         self.destroy_node()
 
     def publish_status(self) -> None:
-        """Publish `~/status` and `/diagnostics`; log reasons that are new or over."""
-        if self._params is None or self._runtime is None:
+        """Publish `~/status`, `/diagnostics` and the path; log reasons that are new or over."""
+        if self._runtime is None:
             return
         now = time.monotonic()
         if self._cameras is not None:
             self._cameras.check(time.monotonic_ns())
         reasons = self._board.reasons(now)
-        active = self._session is not None
-        degraded = active and self._board.degraded(reasons)
         for line in self._board.messages(reasons, now):
             self.get_logger().warning(line)
-        if self._outputs is not None and active:
+        if self._outputs is not None and self._session is not None:
             self._outputs.publish_path()
+        status = self._status(self._session, reasons)
+        self._status_publisher.publish(status)
+        name, hardware = self.get_fully_qualified_name(), messages.hardware_id(self._runtime.info)
+        self._diagnostics_publisher.publish(
+            messages.diagnostics_message(status, name, hardware, reasons)
+        )
+
+    def _publish_scene_status(self) -> None:
+        """Publish `~/status` after a scene; in the worker's thread."""
+        session = self._session
+        if session is not None:
+            reasons = self._board.reasons(time.monotonic())
+            self._status_publisher.publish(self._status(session, reasons))
+
+    def _status(self, session: Session | None, reasons: Sequence[Reason]) -> Any:
+        assert self._runtime is not None
         status = messages.status_message(self._board, self._runtime.info, reasons)
         status.header.stamp = self.get_clock().now().to_msg()
-        if self._session is not None:
-            self._session.fill(status)
+        if session is not None:
+            session.fill(status)
             status.state = SceneStatus.STATE_RUNNING if status.scenes else SceneStatus.STATE_WAITING
-            if degraded:
+            if self._board.degraded(reasons):
                 status.state = SceneStatus.STATE_DEGRADED
-        self._status_publisher.publish(status)
-        self._diagnostics_publisher.publish(
-            messages.diagnostics_message(
-                status,
-                self.get_fully_qualified_name(),
-                messages.hardware_id(self._runtime.info),
-                reasons,
-                degraded,
-            )
-        )
+        return status
 
     # What the transitions are made of.
 

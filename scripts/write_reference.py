@@ -1,4 +1,4 @@
-"""Write launch/g2vlm.yaml and the tables of docs/topics.md from the node's own tables.
+"""Write launch/g2vlm.yaml and the parameter table of docs/node.md from the node's own table.
 
 Usage: python scripts/write_reference.py [--check]
 With --check nothing is written; the exit code is 1 where a file is out of date.
@@ -17,10 +17,10 @@ sys.path.insert(0, str(REPO))
 
 from g2vlm_ros.param_spec import Spec  # noqa: E402
 from g2vlm_ros.params import CAMERA_SPECS, SPECS, camera_specs  # noqa: E402
-from g2vlm_ros.status import DROP_CODES, REASON_CODES  # noqa: E402
 
 YAML_FILE = REPO / "launch" / "g2vlm.yaml"
-TABLE_FILE = REPO / "docs" / "topics.md"
+TABLE_FILE = REPO / "docs" / "node.md"
+BEGIN, END = "<!-- parameters: begin -->", "<!-- parameters: end -->"
 YAML_HEAD = """\
 # Parameters of the perception node, at their defaults. Written by scripts/write_reference.py
 # from g2vlm_ros/param_table.py; copy it, keep what you change, and pass it with
@@ -74,34 +74,16 @@ def table_text() -> str:
     return "\n".join(rows)
 
 
-def reasons_text() -> str:
-    """The Markdown table of the reason codes."""
-    rows = [f"| `{code}` | {text} |" for code, text in REASON_CODES.items()]
-    return "\n".join(["| code | meaning |", "|---|---|", *rows])
-
-
-def drops_text() -> str:
-    """The Markdown table of the reasons for which a picture is dropped."""
-    rows = [
-        f"| `{name}` | {f'`{code}`' if code else 'policy'} |" for name, code in DROP_CODES.items()
-    ]
-    return "\n".join(["| `drop_reasons` | reason code |", "|---|---|", *rows])
-
-
 def page_text(page: str) -> str:
-    """The documentation page with its tables replaced.
+    """The documentation page with its table replaced.
 
     Raises:
-        ValueError: A table's marks are missing.
+        ValueError: The table's marks are missing.
     """
-    tables = {"parameters": table_text(), "reasons": reasons_text(), "drops": drops_text()}
-    for name, table in tables.items():
-        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        if begin not in page or end not in page:
-            raise ValueError(f"{TABLE_FILE.name} lacks the marks {begin} and {end}")
-        before, _, rest = page.partition(begin)
-        page = f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
-    return page
+    if BEGIN not in page or END not in page:
+        raise ValueError(f"{TABLE_FILE.name} lacks the marks {BEGIN} and {END}")
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n{table_text()}\n{END}{rest.partition(END)[2]}"
 
 
 def main(argv: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ import pytest
 
 from g2vlm_model import cli
 
-EXPECTED = {"replay", "train", "dataset"}
+EXPECTED = {"replay", "train", "dataset", "evaluate"}
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ import yaml
 
 from g2vlm_ros import launch_arguments as arguments
 from g2vlm_ros.params import SPECS, camera_specs, parse
+from g2vlm_ros.status import DROP_CODES, REASON_CODES
 from tests.helpers import REPO, wait_for
 
 LAUNCH = REPO / "launch"
@@ -40,10 +41,16 @@ def yaml_parameters() -> dict[str, Any]:
     return parameters
 
 
-def test_the_parameter_file_and_the_tables_are_up_to_date() -> None:
+def test_the_parameter_file_and_the_parameter_table_are_up_to_date() -> None:
     command = [sys.executable, "scripts/write_reference.py", "--check"]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_reason_is_documented() -> None:
+    page = (REPO / "docs" / "node.md").read_text(encoding="utf-8")
+    missing = {code for code in (*REASON_CODES, *DROP_CODES) if f"`{code}`" not in page}
+    assert not missing
 
 
 def test_the_parameter_file_holds_every_parameter_and_no_other() -> None:
