@@ -91,6 +91,22 @@ def test_traces_of_another_environment_are_removed() -> None:
     assert setup_host.clean_environment(own) == own
 
 
+@pytest.mark.parametrize("guard", [True, False])
+def test_the_file_to_source_leaves_the_users_own_library_path(tmp_path: Path, guard: bool) -> None:
+    host = setup_host.Host(sys.executable, "3.11", "", True)
+    setup_venv._write_env_file(setup_venv.Setup(host, tmp_path))
+    inherited = {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": "/some/lib"}
+    inherited |= {setup_host.GUARD: "1"} if guard else {}
+    command = ["sh", "-c", f". {tmp_path}/env.sh && env"]
+    done = subprocess.run(command, env=inherited, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert result.get("LD_LIBRARY_PATH") == (None if guard else "/some/lib")
+    assert setup_host.GUARD not in result
+    assert result["PATH"].startswith(f"{tmp_path}/bin:")
+    assert result["AMENT_PREFIX_PATH"] == str(tmp_path)
+
+
 def test_only_a_real_installation_counts_as_sourced(tmp_path: Path) -> None:
     prefix, venv = tmp_path / "ros", tmp_path / "venv"
     for folder in (prefix, venv):
