@@ -33,5 +33,5 @@ types: setup-dev ## Check types, strictly
 	@$(IN_VENV) scripts/types.sh
 
 clean: ## Remove .venv and everything that was built
-	rm -rf .venv build install log out .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv.lock build install log out .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

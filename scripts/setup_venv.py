@@ -11,6 +11,7 @@ Usage: python3 scripts/setup_venv.py [--dev]
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import os
 import re
@@ -109,7 +110,6 @@ def make_venv(setup: Setup) -> None:
     flags = ["--system-site-packages"] if setup.host.sourced else []
     if not setup.python.exists() or not _is_usable(setup):
         flags.append("--clear")
-    setup.venv.mkdir(exist_ok=True)
     setup.run("venv", [setup.host.python, "-m", "venv", *flags, setup.venv])
     _write_env_file(setup)
 
@@ -246,15 +246,16 @@ def digest(previous: str, inputs: Iterable[str | Path]) -> str:
     return summary.hexdigest()
 
 
-def main(argv: list[str]) -> int:
-    """Bring the environment up to date; 0 where it is."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--dev", action="store_true", help="with pytest, ruff and mypy")
-    options = parser.parse_args(argv)
-    try:
-        host = find_host(os.environ, needs_build=True)
-        setup = Setup(host, REPO / ".venv")
-        done, todo = "", steps(host, options.dev)
+def bring_up_to_date(setup: Setup, todo: list[Step]) -> None:
+    """Do the steps whose inputs have changed; a second set-up at the same time waits.
+
+    Raises:
+        SetupError: A step failed.
+    """
+    setup.venv.mkdir(exist_ok=True)
+    with (setup.venv.parent / f"{setup.venv.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = ""
         for number, step in enumerate(todo, 1):
             done = digest(done, step.inputs)
             stamp = setup.venv / ".setup" / step.name
@@ -264,9 +265,22 @@ def main(argv: list[str]) -> int:
             step.action(setup)
             stamp.parent.mkdir(exist_ok=True)
             stamp.write_text(done)
+
+
+def main(argv: list[str]) -> int:
+    """Bring the environment up to date; 0 where it is."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--dev", action="store_true", help="with pytest, ruff and mypy")
+    options = parser.parse_args(argv)
+    try:
+        host = find_host(os.environ, needs_build=True)
+        bring_up_to_date(Setup(host, REPO / ".venv"), steps(host, options.dev))
     except SetupError as error:
         print(f"set-up: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nset-up: interrupted; the next run goes on from here", file=sys.stderr)
+        return 130
     return 0
 
 

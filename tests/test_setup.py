@@ -132,6 +132,30 @@ def test_a_step_depends_on_contents_on_names_and_on_the_steps_before(tmp_path: P
     assert len(others) == 4
 
 
+def test_only_what_changed_is_done_again(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def step(name: str, *inputs: str | Path) -> setup_venv.Step:
+        return setup_venv.Step(name, name, inputs, lambda setup: calls.append(name))
+
+    def fail(setup: setup_venv.Setup) -> None:
+        raise setup_host.SetupError("no network")
+
+    setup = setup_venv.Setup(setup_host.Host(sys.executable, "3.11", "", True), tmp_path / "venv")
+    for todo, expected in [
+        ([step("one", "a"), step("two", "b")], ["one", "two"]),
+        ([step("one", "a"), step("two", "b")], []),
+        ([step("one", "a"), step("two", "c")], ["two"]),
+        ([step("one", "d"), step("two", "c")], ["one", "two"]),
+    ]:
+        calls.clear()
+        setup_venv.bring_up_to_date(setup, todo)
+        assert calls == expected
+    with pytest.raises(setup_host.SetupError):
+        setup_venv.bring_up_to_date(setup, [setup_venv.Step("three", "three", (), fail)])
+    assert not (setup.venv / ".setup" / "three").exists()
+
+
 def test_a_failing_command_shows_the_end_of_its_output(tmp_path: Path) -> None:
     code = "print('one'); print('the reason'); raise SystemExit(3)"
     log = tmp_path / "log" / "step.log"
