@@ -108,7 +108,8 @@ class DinoV2(nn.Module):
     def _patch_positions(self, rows: int, columns: int) -> Tensor:
         """Return position embeddings (1, P, D), resized to the grid."""
         stored = self.position_embeddings
-        if torch.is_grad_enabled() and stored.requires_grad:
+        learns = torch.is_grad_enabled() and stored.requires_grad
+        if learns or torch.compiler.is_compiling():
             return resize_positions(stored, self.stored_grid, rows, columns)
         version = 0 if stored.is_inference() else stored._version
         key = (rows, columns, stored.device, stored.dtype, stored.data_ptr(), version)

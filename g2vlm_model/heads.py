@@ -69,43 +69,28 @@ class GeometryHeads(nn.Module):
             with_global: Run the global decoder too.
             chunk_frames: Frames at a time; 0 is all at once.
         """
-        batch, frames = hidden_BNPD.shape[:2]
         device = hidden_BNPD.device
         rotation = self._rotations.get((grid_hw, device), lambda: self._rotation(grid_hw, device))
-        first_BPD = hidden_BNPD[:, 0]
-        size = chunk_frames or frames
-        parts = []
-        for begin in range(0, frames, size):
-            chunk_BNPD = hidden_BNPD[:, begin : begin + size]
-            context_MPD = first_BPD.repeat_interleave(chunk_BNPD.shape[1], 0)
-            parts.append(
-                self._chunk(
-                    chunk_BNPD.flatten(0, 1),
-                    context_MPD if with_global else None,
-                    grid_hw,
-                    rotation,
-                )
-            )
-        joined = [
-            None
-            if pieces[0] is None
-            else torch.cat([piece.unflatten(0, (batch, -1)) for piece in pieces], dim=1)
-            for pieces in zip(*parts, strict=True)
-        ]
-        local, rotation9, translation, confidence, global_points = joined
-        assert local is not None
-        assert rotation9 is not None
-        assert translation is not None
-        return HeadOutputs(local, rotation9, translation, confidence, global_points)
+        first_BPD = hidden_BNPD[:, 0] if with_global else None
+        if not chunk_frames:
+            return self._decode(hidden_BNPD, first_BPD, grid_hw, rotation)
+        return _join(
+            [
+                self._decode(chunk_BNPD, first_BPD, grid_hw, rotation)
+                for chunk_BNPD in hidden_BNPD.split(chunk_frames, dim=1)
+            ]
+        )
 
-    def _chunk(
+    def _decode(
         self,
-        hidden_MPD: Tensor,
-        context_MPD: Tensor | None,
+        hidden_BNPD: Tensor,
+        first_BPD: Tensor | None,
         grid_hw: tuple[int, int],
         rotation: Rotation,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-        """Return points, rotation, translation, confidence, global points of M frames."""
+    ) -> HeadOutputs:
+        """Decode some frames; `first_BPD` is the first frame's hidden state, for global points."""
+        by_frame = hidden_BNPD.shape[:2]
+        hidden_MPD = hidden_BNPD.flatten(0, 1)
         points_MPE = self.point_decoder(hidden_MPD, rotation)
         local_MHW3 = self._local_points(self._to_map(self.point_head, points_MPE, grid_hw))
         camera_MPE = self.camera_decoder(hidden_MPD, rotation)
@@ -113,12 +98,21 @@ class GeometryHeads(nn.Module):
         confidence = None
         if self.confidence_decoder is not None and self.confidence_head is not None:
             confidence_MPE = self.confidence_decoder(hidden_MPD, rotation)
-            confidence = self._to_map(self.confidence_head, confidence_MPE, grid_hw)
+            confidence_MHW1 = self._to_map(self.confidence_head, confidence_MPE, grid_hw)
+            confidence = confidence_MHW1.unflatten(0, by_frame)
         global_points = None
-        if context_MPD is not None:
+        if first_BPD is not None:
+            context_MPD = first_BPD[:, None].expand_as(hidden_BNPD).flatten(0, 1)
             global_MPE = self.global_decoder(hidden_MPD, rotation, context_MPD)
-            global_points = self._to_map(self.global_head, global_MPE, grid_hw)
-        return local_MHW3, rotation9_M9, translation_M3, confidence, global_points
+            global_MHW3 = self._to_map(self.global_head, global_MPE, grid_hw)
+            global_points = global_MHW3.unflatten(0, by_frame)
+        return HeadOutputs(
+            local_points=local_MHW3.unflatten(0, by_frame),
+            rotation9=rotation9_M9.unflatten(0, by_frame),
+            translation=translation_M3.unflatten(0, by_frame),
+            confidence_logits=confidence,
+            global_points=global_points,
+        )
 
     def _to_map(self, head: nn.Linear, x_MPE: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         """Map patches to pixels: channel k * patch^2 + dy * patch + dx is number k at (dy, dx)."""
@@ -146,6 +140,15 @@ class GeometryHeads(nn.Module):
         frequencies = inverse_frequencies(self.head_dim // 2, self.rope_base, device)
         angles_P2C = grid_RC2.flatten(0, 1).float()[..., None] * frequencies
         return Rotation.of(angles_P2C[:, None])
+
+
+def _join(parts: list[HeadOutputs]) -> HeadOutputs:
+    """Put chunks of frames together again."""
+    joined: dict[str, Tensor | None] = {}
+    for name in vars(parts[0]):
+        pieces = [vars(part)[name] for part in parts]
+        joined[name] = None if pieces[0] is None else torch.cat(pieces, dim=1)
+    return HeadOutputs(**joined)  # type: ignore[arg-type]
 
 
 def linear_float32(linear: nn.Linear, x: Tensor) -> Tensor:
