@@ -58,7 +58,10 @@ setup(
     zip_safe=False,
     install_requires=["numpy>=1.24", "safetensors>=0.4.5", "tokenizers>=0.20", "torch>=2.10"],
     extras_require={
-        "ros": ["opencv-python-headless>=4.6,<5", "rosbags>=0.11", "evo>=1.31", "tqdm", "pyyaml"],
+        "ros": [
+            *("opencv-python-headless>=4.6,<5", "rosbags>=0.11", "evo>=1.31", "tqdm", "pyyaml"),
+            *("jinja2>=3", "matplotlib>=3.6", "psutil", "scipy"),
+        ],
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"],
         "train": ["pyyaml", "scipy", "tqdm", "pillow"],
         "test": ["pytest"],

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 import rclpy
@@ -18,7 +19,7 @@ from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.serialization import deserialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 from rosgraph_msgs.msg import Clock
 
 from g2vlm_interfaces.msg import SceneStatus
@@ -37,10 +38,34 @@ from .recorder import Recorder
 from .source import CAMERA_INFO, PlayMessage, SourceInfo, split_stamp
 
 SPIN_SECONDS = 0.05
+# The two ends of a connection learn of it one after the other.
+MATCH_SECONDS = 0.3
+OUTPUT_TOPICS = (
+    *(f"/{NODE_NAME}/{name}" for name in ("points", "depth/image", "depth/camera_info", "path")),
+    SCENE_TOPIC,
+    STATUS_TOPIC,
+)
 # Topics of every node, which say nothing about this one.
 NOT_RECORDED = ("/rosout", "/parameter_events", f"/{NODE_NAME}/transition_event")
 ANSWER_TOPIC = f"/{NODE_NAME}/answers"
 ANSWER_TYPE = "g2vlm_interfaces/msg/SpatialAnswer"
+
+
+@contextmanager
+def _environment(domain_id: int) -> Iterator[None]:
+    """The middleware's settings, for the time in which it reads them."""
+    wanted = node_environment(domain_id)
+    names = [name for name in wanted if name.startswith(("ROS_", "FASTDDS_"))]
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update({name: wanted[name] for name in names})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class NodeLink:
@@ -53,14 +78,11 @@ class NodeLink:
     """
 
     def __init__(self, info: SourceInfo, domain_id: int, recorder: Recorder) -> None:
-        # The middleware reads its settings from the environment when the context starts.
-        os.environ.update(
-            {k: v for k, v in node_environment(domain_id).items() if k.startswith(("ROS", "FAST"))}
-        )
         self._recorder = recorder
         self._context = rclpy.Context()
-        rclpy.init(context=self._context, domain_id=domain_id)
-        self._node = rclpy.create_node("g2vlm_replay", context=self._context)
+        with _environment(domain_id):
+            rclpy.init(context=self._context, domain_id=domain_id)
+            self._node = rclpy.create_node("g2vlm_replay", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
@@ -112,6 +134,7 @@ class NodeLink:
                 if reply is not None and reply.current_state.id == State.PRIMARY_STATE_ACTIVE:
                     self._subscribe()
                     if self._connected():
+                        time.sleep(MATCH_SECONDS)
                         return
                     state = "active, connecting"
             time.sleep(0.1)
@@ -147,13 +170,17 @@ class NodeLink:
         return result
 
     def _record_answer(self, answer: Any) -> None:
-        from rclpy.serialization import serialize_message
-
         self._recorder.define(ANSWER_TYPE)
         self._recorder.record(ANSWER_TOPIC, ANSWER_TYPE, bytes(serialize_message(answer)))
 
     def _subscribe(self) -> None:
-        """Listen to everything that the node publishes, with the publisher's own QoS."""
+        """Listen to everything that the node publishes, with the publisher's own QoS.
+
+        Services may answer before the graph knows the node's name and all of its topics, so
+        this is called until everything expected is there.
+        """
+        if NODE_NAME not in self._node.get_node_names():
+            return
         offered = self._node.get_publisher_names_and_types_by_node(NODE_NAME, "/")
         for topic, kinds in offered:
             if topic in NOT_RECORDED or topic in self._subscriptions:
@@ -186,8 +213,12 @@ class NodeLink:
     def _connected(self) -> bool:
         """Whether the node hears every topic of ours, and we hear its scenes and status."""
         heard = all(item.get_subscription_count() for item in self._publishers.values())
-        needed = {SCENE_TOPIC, STATUS_TOPIC} <= set(self._subscriptions)
-        return heard and needed and self._query.service_is_ready()
+        hears = set(OUTPUT_TOPICS) <= {
+            topic
+            for topic, subscription in self._subscriptions.items()
+            if subscription is not None and subscription.get_publisher_count()
+        }
+        return heard and hears and self._query.service_is_ready()
 
     def _call(self, client: Any, request: Any, timeout_s: float) -> Any:
         future = client.call_async(request)

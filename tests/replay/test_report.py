@@ -30,8 +30,8 @@ from g2vlm_ros.replay.source import ReplaySource
 from g2vlm_ros.replay.system import describe_system
 from tests.replay.bags import NS, OPTICAL, Scribe, translation, write_plain_bag
 
-SECTIONS = ("summary", "scenes", "cloud", "trajectory", "questions")
-SECTIONS += ("latency", "metrics", "node", "setting")
+_UPPER = ("summary", "scenes", "cloud", "trajectory", "questions")
+SECTIONS = (*_UPPER, "latency", "metrics", "node", "setting")
 
 
 def write_outputs(path: Path, stamps: tuple[int, ...]) -> None:

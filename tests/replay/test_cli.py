@@ -1,0 +1,185 @@
+"""The command: exit codes and words for everything that can be wrong with its input."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from g2vlm_ros.replay import main
+from g2vlm_ros.replay.errors import NodeFailedError, ReplayInputError
+from g2vlm_ros.replay.node_process import (
+    NodeOptions,
+    NodeProcess,
+    node_command,
+    node_environment,
+    parse_parameter,
+    random_domain,
+    shared_memory_profile,
+)
+from g2vlm_ros.replay.source import COMPRESSED, SourceInfo
+from tests.helpers import wait_for
+from tests.replay.bags import jpeg, picture, write_plain_bag
+
+INFO = SourceInfo(
+    Path("x"), "bag", "/cam/image", COMPRESSED, "/cam/info", "optical", (1, 2), (1, 2), (48, 64)
+)
+
+
+@pytest.fixture
+def bag(tmp_path: Path) -> Path:
+    write_plain_bag(tmp_path / "bag", mcap=True)
+    return tmp_path / "bag"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--fail-if", "absrel>1"], "did you mean abs_rel"),
+        (["--fail-if", "abs_rel"], "is no condition"),
+        (["--rate", "-1"], "--rate is -1"),
+        (["--rate", "nan"], "--rate is nan"),
+        (["--limit", "-1"], "--limit is -1"),
+        (["--cloud-confidence", "2"], "--cloud-confidence is 2"),
+        (["--param", "novalue"], "expected NAME=VALUE"),
+        (["--params", "missing.yaml"], "is no file"),
+        (["--questions", "missing.json"], "No such file"),
+        (["--image-topic", "/nope"], "no picture topic"),
+        (["--truth-pose-topic", "/nope"], "carries no poses"),
+    ],
+)
+def test_wrong_arguments(
+    bag: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([str(bag), "--out", str(tmp_path / "out"), "--quiet", *arguments]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_wrong_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "a.bag").write_text("ROS 1")
+    for name, says in (
+        ("missing", "does not exist"),
+        ("empty", "holds no picture"),
+        ("a.txt", "is no bag"),
+        ("a.bag", "ROS 1 bag"),
+    ):
+        assert main([str(tmp_path / name), "--out", str(tmp_path / "out")]) == 2
+        assert says in capsys.readouterr().err
+
+
+def test_out_that_cannot_be_written(
+    bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("here already")
+    assert main([str(bag), "--out", str(tmp_path / "file"), "--quiet"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_usage_error_is_two(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main([])
+    assert exit_info.value.code == 2
+    assert "--out" in capsys.readouterr().err
+
+
+def test_a_node_that_dies_shows_its_words(
+    bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    code = main([str(bag), "--out", str(out), "--quiet", "--model", str(tmp_path / "no_model")])
+    said = capsys.readouterr().err
+    assert code == 3
+    assert "the node ended (status 1)" in said
+    assert "no_model" in said
+    assert not (out / "report.html").exists()
+
+
+def test_a_node_that_never_becomes_active(
+    bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--param", "autostart=false", "--start-timeout", "6"]
+    code = main([str(bag), "--out", str(tmp_path / "out"), "--quiet", *arguments])
+    said = capsys.readouterr().err
+    assert code == 3
+    assert "was not ready after 6 s; its state: unconfigured" in said
+
+
+def test_parameters_of_the_node() -> None:
+    options = NodeOptions(
+        model="nano", params_file=Path("p.yaml"), parameters={"window.size": 6}, lockstep=True
+    )
+    command = node_command(options, INFO)
+    words = " ".join(command)
+    assert "-m g2vlm_ros.node --ros-args" in words
+    assert "--params-file p.yaml" in words
+    for expected in (
+        "use_sim_time:=true",
+        "autostart:=true",
+        "camera.image_topic:='/cam/image'",
+        "camera.camera_info_topic:='/cam/info'",
+        "camera.transport:='compressed'",
+        "model:='nano'",
+        "window.size:=6",
+        "status.period_s:=0.1",
+    ):
+        assert expected in command
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("a=1", 1), ("a.b=0.5", 0.5), ("a=true", True), ("a=text", "text"), ("a='1'", "1")],
+)
+def test_parameter_values(text: str, value: object) -> None:
+    name, parsed = parse_parameter(text)
+    assert parsed == value
+    assert type(parsed) is type(value)
+    assert name in {"a", "a.b"}
+
+
+@pytest.mark.parametrize("text", ["", "a", "=1", "a=[1", "a={}", "a=[1]"])
+def test_bad_parameters(text: str) -> None:
+    with pytest.raises(ReplayInputError, match="NAME=VALUE"):
+        parse_parameter(text)
+
+
+def test_environment_of_the_node() -> None:
+    environment = node_environment(42)
+    assert environment["ROS_DOMAIN_ID"] == "42"
+    assert environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+    assert environment["MALLOC_MMAP_THRESHOLD_"] == "1073741824"
+    profile = shared_memory_profile()
+    assert profile is not None
+    assert environment["FASTDDS_DEFAULT_PROFILES_FILE"] == str(profile)
+    own = os.environ.get("ROS_DOMAIN_ID", "0")
+    domains = {random_domain() for _ in range(200)}
+    assert own not in map(str, domains)
+    assert domains <= set(range(1, 101))
+
+
+def test_a_killed_process_is_reported_and_stop_is_final(tmp_path: Path) -> None:
+    options = NodeOptions(backend="tests.ros.scripted_runtime:create")
+    with NodeProcess(options, INFO, random_domain(), tmp_path / "log") as process:
+        process.check_alive()
+        os.kill(process.pid, 9)
+        wait_for(lambda: not Path(f"/proc/{process.pid}/exe").exists(), 10.0, what="its end")
+        with pytest.raises(NodeFailedError, match="by signal SIGKILL"):
+            wait_for(lambda: process.check_alive(), 5.0)
+    process.stop()
+
+
+def test_folder_with_an_odd_file_and_bag_limit(bag: Path, tmp_path: Path) -> None:
+    from g2vlm_ros.replay.run import open_source
+
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "1.jpg").write_bytes(jpeg(picture(1)))
+    assert open_source(tmp_path / "pictures", {}).info.kind == "folder of pictures"
+    limited = open_source(bag, {}, limit=2)
+    assert len(limited.info.stamps_ns) == 2
+    assert [m.picture for m in limited.messages() if m.picture >= 0] == [0, 1]

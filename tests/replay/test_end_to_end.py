@@ -1,0 +1,199 @@
+"""The real node with the real embedded model on real messages, start to end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rosbags.highlevel import AnyReader
+
+from g2vlm_ros.replay import main
+from g2vlm_ros.replay.bag import BagSource
+from g2vlm_ros.replay.folder import FolderSource
+from g2vlm_ros.replay.questions import load_questions
+from g2vlm_ros.replay.registry import METRICS
+from tests.helpers import REPO
+from tests.replay.bags import NS, Scribe
+from tests.replay.test_report import SECTIONS, Page
+
+DEMO = REPO / "demo" / "room.mcap"
+QUESTIONS = REPO / "demo" / "questions.json"
+
+
+def replay(source: Path, out: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Run the command in lock-step; its exit code and metrics.json."""
+    code = main([str(source), "--out", str(out), "--rate", "0", "--quiet", *arguments])
+    metrics = out / "metrics.json"
+    return code, json.loads(metrics.read_text()) if metrics.exists() else {}
+
+
+def test_demo_bag_is_small_and_whole() -> None:
+    assert DEMO.stat().st_size <= 6_000_000
+    source = BagSource(DEMO)
+    info = source.info
+    assert len(info.stamps_ns) == 60
+    assert info.size == (240, 320)
+    assert info.K is not None
+    truth = source.truth_poses()
+    assert truth is not None
+    assert len(truth.stamps_ns) == 60
+    travelled = np.linalg.norm(np.diff(truth.T_world_cam_M44[:, :3, 3], axis=0), axis=1).sum()
+    assert travelled > 1.0
+    (depth,) = (depth for _, depth in source.truth_depths(info.stamps_ns[30:31]))
+    assert (depth > 0).all()
+    questions = load_questions(QUESTIONS, info.stamps_ns)
+    assert {question.kind for question in questions} >= {"what", "depth", "distance", "colour"}
+    for question in questions:
+        assert question.expected is not None
+        for mark in question.marks:
+            assert 0 <= mark.u < 320
+            assert 0 <= mark.v < 240
+
+
+def test_demo_distances_are_exact() -> None:
+    """Expected lengths against the depth pictures of the bag."""
+    source = BagSource(DEMO)
+    info = source.info
+    assert info.K is not None
+    checked = 0
+    for question in load_questions(QUESTIONS, info.stamps_ns):
+        if question.kind not in {"depth", "distance"}:
+            continue
+        assert question.picture is not None
+        ((_, depth),) = source.truth_depths([info.stamps_ns[question.picture]])
+        points = []
+        for mark in question.marks:
+            z = float(depth[int(mark.v), int(mark.u)])
+            ray = np.linalg.inv(info.K) @ [mark.u, mark.v, 1.0]
+            points.append(z * ray)
+        length = np.linalg.norm(points[0] - (points[1] if len(points) > 1 else 0.0))
+        assert question.expected is not None
+        assert question.expected.value == pytest.approx(float(length), abs=0.004)  # mm depth
+        checked += 1
+    assert checked >= 5
+
+
+def test_the_demo_through_the_real_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    questions = [
+        {"question": "How far is A from the camera?", "at": {"frame": 11}, "max_tokens": 4,
+         "marks": [{"label": "A", "u": 76, "v": 76}], "expected": {"value": 1.824, "unit": "m"}},
+        {"question": "How many chairs are visible?", "max_tokens": 4},
+    ]  # fmt: skip
+    (tmp_path / "q.json").write_text(json.dumps(questions))
+    out = tmp_path / "out"
+    code, document = replay(
+        DEMO, out, "--limit", "14", "--questions", str(tmp_path / "q.json"),
+        "--fail-if", "scenes<1", "--fail-if", "pictures>13",
+    )  # fmt: skip
+    said = capsys.readouterr()
+    assert code == 1
+    assert said.err == "FAILED pictures>13: pictures is 14\n"
+    assert str(out / "report.html") in said.out
+
+    metrics = document["metrics"]
+    assert set(metrics) == set(METRICS)
+    assert metrics["pictures"] == metrics["frames_received"] == 14
+    assert metrics["scenes"] >= 4
+    assert metrics["frames_used"] + metrics["frames_dropped"] == 14
+    assert document["drops"].get("superseded", 0) == 0  # lock-step: nothing is overtaken
+    assert document["replay"]["stalled_pictures"] == 0
+    assert document["node"]["model_id"].startswith("nano-")
+    assert document["node"]["is_metric"] is False
+    for name in ("abs_rel", "ate_m", "rpe_rot_deg", "latency_p50_ms", "answer_p50_ms"):
+        assert metrics[name] > 0
+    for name in ("abs_rel", "delta_125", "ate_m", "rpe_rot_deg"):
+        assert document["baselines"][name]
+    asked = document["answers"]
+    assert [answer["status"] for answer in asked] == [asked[0]["status"]] * 2
+    assert asked[0]["status"] in {"OK", "TRUNCATED"}
+    assert asked[0]["scene_stamp_ns"] == BagSource(DEMO).info.stamps_ns[11]
+
+    page = Page((out / "report.html").read_text())
+    assert set(SECTIONS) <= page.ids
+    with AnyReader([out / "recorded"]) as reader:
+        counts = {item.topic: item.msgcount for item in reader.connections}
+        (status,) = (item for item in reader.connections if item.topic == "/g2vlm/status")
+        _, _, raw = next(reader.messages(connections=[status]))
+        decoded: Any = reader.deserialize(raw, status.msgtype)
+        assert decoded.backend == "torch"
+    for topic in ("points", "depth/image", "depth/camera_info", "pose"):
+        assert counts[f"/g2vlm/{topic}"] == metrics["scenes"]
+    assert counts["/g2vlm/answers"] == 2
+    lines = (out / "trajectory.tum").read_text().splitlines()
+    assert len([line for line in lines if not line.startswith("#")]) == metrics["scenes"]
+    assert (out / "cloud.ply").read_bytes().startswith(b"ply\n")
+
+
+def test_real_time_replay(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code = main([str(DEMO), "--out", str(out), "--limit", "10", "--rate", "2", "--quiet",
+                 "--backend", "tests.ros.scripted_runtime:create"])  # fmt: skip
+    assert code == 0
+    document = json.loads((out / "metrics.json").read_text())
+    metrics = document["metrics"]
+    assert metrics["frames_received"] == 10
+    # Nine gaps of 0.2 s at double speed, and the wait until the node is done.
+    assert 0.9 <= metrics["wall_s"] < 30
+    assert metrics["scenes"] >= 1
+
+
+def write_bag_of(source: FolderSource, path: Path, count: int) -> None:
+    """Real pictures, K, poses and depth of a 7-Scenes folder as a bag."""
+    from g2vlm_ros.replay.bag_writer import BagWriter
+
+    truth = source.truth_poses()
+    assert truth is not None
+    poses = dict(zip(truth.stamps_ns.tolist(), truth.T_world_cam_M44, strict=True))
+    depths = dict(source.truth_depths(source.info.stamps_ns[:count]))
+    with BagWriter(path, mcap=False) as writer:
+        scribe = Scribe(writer)
+        for message in source.messages():
+            if message.picture >= count:
+                break
+            topic = message.topic + ("/compressed" if message.picture >= 0 else "")
+            writer.write(topic, message.msgtype, message.time_ns, message.data)
+            if message.picture >= 0:
+                stamp = message.stamp_ns
+                scribe.pose("/ground_truth/pose", stamp, poses[stamp])
+                scribe.image("/camera/depth/image", stamp, depths[stamp], "32FC1")
+
+
+def test_7scenes_as_a_bag(tmp_path: Path, data_folder: Path) -> None:
+    folder = data_folder / "7scenes_redkitchen"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is missing")
+    count = 24
+    source = FolderSource(folder, limit=count)
+    write_bag_of(source, tmp_path / "bag", count)
+    code, document = replay(tmp_path / "bag", tmp_path / "out")
+    assert code == 0
+    metrics = document["metrics"]
+    assert document["input"]["kind"] == "sqlite3 bag"
+    assert metrics["frames_received"] == count
+    assert metrics["frames_refused"] == 0
+    assert metrics["scenes"] >= 5
+    assert 0 < metrics["abs_rel"] < 2
+    assert any("/ground_truth/pose" in note for note in document["notes"])
+    # A baseline that does not depend on the model: the camera really moves.
+    assert 0.01 < document["baselines"]["ate_m"]["identity"] < 1.0
+    first_s = (source.info.stamps_ns[0]) / NS
+    assert document["segments"][0]["first_stamp_ns"] / NS >= first_s
+
+
+def test_arkitscenes_as_a_folder(tmp_path: Path, data_folder: Path) -> None:
+    folder = data_folder / "arkitscenes"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is missing")
+    code, document = replay(folder, tmp_path / "out", "--limit", "10", "--fail-if", "abs_rel>9")
+    assert code == 1  # no depth to compare with: the guard must not pass
+    metrics = document["metrics"]
+    assert metrics["frames_received"] == 10
+    assert metrics["scenes"] >= 3
+    assert metrics["abs_rel"] is None
+    assert "no CameraInfo" in " ".join(document["input"]["notes"]) or any(
+        "K is unknown" in note for note in document["input"]["notes"]
+    )
+    assert set(SECTIONS) <= Page((tmp_path / "out" / "report.html").read_text()).ids
