@@ -272,17 +272,23 @@ class Scene(Protocol):
     """One encoded window. It keeps what questions need until it is closed or collected."""
 
     @property
-    def window(self) -> FrameWindow: ...
+    def window(self) -> FrameWindow:
+        """The frames that were encoded."""
+        ...
 
     @property
-    def geometry(self) -> GeometryPrediction: ...
+    def geometry(self) -> GeometryPrediction:
+        """What the geometric expert says of them."""
+        ...
 
     @property
     def latency_ms(self) -> dict[str, float]:
         """Time of each step of the pass: "preprocess", "encode", "expert", "heads", "total"."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free what questions need; the geometry stays readable."""
+        ...
 
 
 @runtime_checkable
@@ -290,7 +296,9 @@ class SpatialRuntime(Protocol):
     """A loaded model. Thread-safe: `observe` waits for at most one decode step of an `ask`."""
 
     @property
-    def info(self) -> RuntimeInfo: ...
+    def info(self) -> RuntimeInfo:
+        """What really runs."""
+        ...
 
     def observe(self, window: FrameWindow) -> Scene:
         """Encode a window once.
@@ -320,4 +328,6 @@ class SpatialRuntime(Protocol):
         """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free the model; its scenes can no longer be asked about."""
+        ...

@@ -3,7 +3,7 @@
 Each step remembers a digest of its inputs, and the next steps hang on it: what has not changed
 is not done again. Where a ROS 2 distribution is sourced, that one is used and nothing that it
 brings is replaced; elsewhere ROS 2 Kilted comes from the package index. Writes nothing outside
-the virtual environment. Standard library only: it runs before anything is installed.
+the virtual environment but its lock. Standard library only: it runs before anything is installed.
 
 Usage: python3 scripts/setup_venv.py [--dev]
 """
