@@ -256,7 +256,7 @@ class G2VLM(nn.Module):
 
     def _image_marks(self, batch: int, frames: int) -> Tensor:
         """Return the embeddings of start and end of image, (B, N, 2, D)."""
-        special = self.special_ids
-        ids_2 = torch.tensor([special.start_of_image, special.end_of_image], device=self.device)
-        marks_2D: Tensor = self.trunk.embed_tokens(ids_2)
+        special, table_VD = self.special_ids, self.trunk.embed_tokens.weight
+        # Rows by number: ids in a tensor would have to travel to the device on every pass.
+        marks_2D = torch.stack((table_VD[special.start_of_image], table_VD[special.end_of_image]))
         return marks_2D.expand(batch, frames, -1, -1)

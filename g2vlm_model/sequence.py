@@ -19,6 +19,8 @@ from .layers import Rotation, TableCache, inverse_frequencies
 
 __all__ = ["FrameBlocks", "FrameRotations", "MRope", "interleave", "text_positions"]
 
+MIN_TEXT_ROWS = 1024
+
 
 def text_positions(start: int, count: int, device: torch.device | None = None) -> Tensor:
     """Return (3, L) int64 positions of text from `start` on."""
@@ -135,11 +137,12 @@ class MRope:
         return Rotation.of(angles_LC[:, None])
 
     def text(self, start: int, count: int, device: torch.device) -> Rotation:
-        """Return tables (L, 1, C / 2) of text."""
-        return self._text.get(
-            (start, count, device),
-            lambda: self.rotation(text_positions(start, count, device)),
+        """Return tables (L, 1, C / 2) of text: rows of one long table, so a step costs a view."""
+        rows = max(MIN_TEXT_ROWS, 1 << (start + count - 1).bit_length())
+        table = self._text.get(
+            (rows, device), lambda: self.rotation(text_positions(0, rows, device))
         )
+        return Rotation(table.cos[start : start + count], table.sin[start : start + count])
 
     def frames(self, start: int, blocks: FrameBlocks, device: torch.device) -> FrameRotations:
         """Return tables of the marks and patches of frames."""

@@ -22,7 +22,7 @@ from g2vlm_model.checkpoint import load_weights, model_on_meta
 from g2vlm_model.config import ModelConfig, SpecialIds
 from g2vlm_model.generate import DecodeStep, Sampler, decode
 from g2vlm_model.model import G2VLM
-from g2vlm_model.sequence import FrameBlocks, interleave
+from g2vlm_model.sequence import FrameBlocks, interleave, text_positions
 
 OWN_CASES = Path(__file__).resolve().parents[1] / "data" / "goldens"
 Record = dict[str, Tensor]
@@ -139,6 +139,7 @@ class Recorder:
             return lambda args, out: record.__setitem__(name, out.reshape(out.shape[-rank:]))
 
         wrap(model.rope, "rotation", lambda args, out: self._positions.append(args[0]))
+        wrap(model.rope, "text", lambda args, out: self._positions.append(text_positions(*args)))
         for kind in ("forward", "forward_frames"):
             wrap(layers[0], kind, keep(f"first.{kind}"))
             wrap(layers[-1], kind, keep(f"last.{kind}"))
