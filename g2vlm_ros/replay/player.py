@@ -26,6 +26,7 @@ SETTLE_TIMEOUT_S = 300.0
 # At the end in real time: the node is done when nothing came for this long.
 DRAIN_IDLE_S = 2.0
 QUESTION_TIMEOUT_S = 120.0
+LAST_STATUS_S = 3.0  # the status comes once a second by default
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Player:
         while self._asker.ask_due(at_end=True, at_most=1):
             self._asker.wait(self._check, QUESTION_TIMEOUT_S)
         self._asker.wait(self._check, QUESTION_TIMEOUT_S)
-        self._check()
+        self._await_last_status()
         return PlayResult(
             time.monotonic() - started,
             self._published,
@@ -180,6 +181,15 @@ class Player:
                 return
             self._asker.ask_due()
             self._check()
+            time.sleep(CLOCK_PERIOD_S)
+
+    def _await_last_status(self) -> None:
+        """Wait for a status that counts everything: one that is newer than the last scene."""
+        started = time.monotonic()
+        while time.monotonic() - started < LAST_STATUS_S:
+            self._check()
+            if self._timeline.statuses and self._timeline.statuses[-1].wall_s > started:
+                return
             time.sleep(CLOCK_PERIOD_S)
 
     def _check(self) -> None:

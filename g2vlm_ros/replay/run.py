@@ -168,8 +168,12 @@ def _play(
         try:
             with _bar(len(info.stamps_ns), options.progress) as bar:
 
+                shown = [""]
+
                 def starting(state: str) -> None:
-                    bar.set_description_str(f"node: {state}")
+                    if shown[-1] != state:
+                        shown.append(state)
+                        bar.set_description_str(f"node: {state}")
 
                 def played_one() -> None:
                     bar.update()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rosbags.highlevel import AnyReader
 
 from g2vlm_ros.replay import main
 from g2vlm_ros.replay.errors import NodeFailedError, ReplayInputError
@@ -129,7 +131,7 @@ def test_parameters_of_the_node() -> None:
         "window.size:=6",
         "status.period_s:=0.1",
     ):
-        assert expected in command
+        assert f"g2vlm:{expected}" in command
 
 
 @pytest.mark.parametrize(
@@ -161,6 +163,34 @@ def test_environment_of_the_node() -> None:
     domains = {random_domain() for _ in range(200)}
     assert own not in map(str, domains)
     assert domains <= set(range(1, 101))
+
+
+def test_param_wins_over_the_file(bag: Path, tmp_path: Path) -> None:
+    """A section with the node's own name is the most specific that a file can have."""
+    file = tmp_path / "p.yaml"
+    file.write_text(
+        "g2vlm:\n  ros__parameters:\n    autostart: false\n    window.size: 3\n"
+        "    points.decimation: 3\n"
+    )
+    arguments = ["--params", str(file), "--param", "window.size=4", "--rate", "0", "--quiet"]
+    arguments += ["--backend", "tests.replay.test_cli:scripted"]
+    assert main([str(bag), "--out", str(tmp_path / "out"), *arguments]) == 0
+    with AnyReader([tmp_path / "out" / "recorded"]) as reader:
+        largest = 0
+        for connection, _, raw in reader.messages():
+            message: Any = reader.deserialize(raw, connection.msgtype)
+            if connection.topic == "/g2vlm/status":
+                largest = max(largest, message.keyframes)
+            if connection.topic == "/g2vlm/points":
+                assert message.width < 24 * 32 / 4  # decimation by 3 from the file
+    assert largest == 4
+
+
+def scripted(**asked: str) -> Any:
+    """A third-party runtime, loaded by name in the node."""
+    from tests.ros.scripted_runtime import create
+
+    return create(**asked)
 
 
 def test_a_killed_process_is_reported_and_stop_is_final(tmp_path: Path) -> None:
