@@ -1,4 +1,4 @@
-"""Geometry to the bytes of clouds and depth pictures: NumPy only, one pass, no loops.
+"""Geometry to the bytes of clouds and depth pictures: one pass, no loop over pixels.
 
 A cloud's record is x y z rgb confidence, five float32 of 20 bytes; `rgb` holds the colour's
 three bytes as 0x00RRGGBB in a float, as RViz and the point cloud library read it.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,37 +66,40 @@ def cloud(
     local = geometry.local_points[every]
     confidence = geometry.confidence[every]
     keep = geometry.valid[every] & (confidence >= rules.min_confidence)
-    keep &= np.isfinite(local).all(-1)
     if rules.min_range > 0 or rules.max_range > 0:
-        with np.errstate(invalid="ignore", over="ignore"):
-            distance = np.sqrt(np.einsum("...i,...i->...", local, local)) * scale
-            keep &= distance >= rules.min_range
-            if rules.max_range > 0:
-                keep &= distance <= rules.max_range
+        keep &= _in_range(local, scale, rules)
+    records: NDArray[np.void] = np.empty(keep.shape, POINT_DTYPE)
+    # Channel by channel: NumPy's inner loops then run over the picture and not over 3 numbers.
     if T_out_world is None:
-        points = local
+        for axis, name in enumerate("xyz"):
+            np.multiply(local[..., axis], np.float32(scale), out=records[name])
     else:
-        R = np.asarray(T_out_world[:3, :3], np.float32)
-        t = np.asarray(T_out_world[:3, 3], np.float32)
-        points = geometry.world_points[every]
-        if not rules.organized:
-            points = points[keep]
-        points = points @ R.T + t
-    colors = geometry.colors[every]
+        world = geometry.world_points[every]
+        T = (np.asarray(T_out_world) * scale).astype(np.float32)
+        for row, name in enumerate("xyz"):
+            out = np.multiply(world[..., 0], T[row, 0], out=records[name])
+            out += world[..., 1] * T[row, 1]
+            out += world[..., 2] * T[row, 2]
+            out += T[row, 3]
+    records["rgb"] = _pack_rgb(geometry.colors[every])
+    records["confidence"] = confidence
     if rules.organized:
-        records: NDArray[np.void] = np.empty(local.shape[1:3], POINT_DTYPE)
-        points, colors, confidence, keep = points[0], colors[0], confidence[0], keep[0]
-    else:
-        points = points[keep] if T_out_world is None else points
-        colors, confidence = colors[keep], confidence[keep]
-        records = np.empty(len(points), POINT_DTYPE)
-    packed = records.view("<f4").reshape(*records.shape, 5)
-    np.multiply(points, np.float32(scale), out=packed[..., :3])
-    packed[..., 3] = _pack_rgb(colors)
-    packed[..., 4] = confidence
-    if rules.organized:
-        packed[~keep] = np.nan
-    return records
+        records.view(np.float32).reshape(*keep.shape, 5)[~keep] = np.nan
+        return records.reshape(keep.shape[1:])
+    flat, kept = records.reshape(-1), keep.reshape(-1)
+    return flat if kept.all() else flat.take(np.flatnonzero(kept))
+
+
+def _in_range(local: NDArray[np.float32], scale: float, rules: CloudRules) -> NDArray[np.bool_]:
+    """Where a point's distance from its camera lies within the range."""
+    nearest = rules.min_range / scale
+    furthest = rules.max_range / scale if rules.max_range > 0 else np.inf
+    with np.errstate(invalid="ignore", over="ignore"):
+        squared = local[..., 0] ** 2
+        squared += local[..., 1] ** 2
+        squared += local[..., 2] ** 2
+        inside: NDArray[np.bool_] = (squared >= nearest**2) & (squared <= furthest**2)
+    return inside
 
 
 def depth_image(
@@ -109,7 +113,13 @@ def depth_image(
 
 
 def _pack_rgb(colors: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(..., 3) uint8 to float32 whose bits are 0x00RRGGBB."""
-    bytes_bgr0 = np.zeros((*colors.shape[:-1], 4), np.uint8)
-    bytes_bgr0[..., :3] = colors[..., ::-1]
-    return bytes_bgr0.view(np.float32)[..., 0]
+    """(N, H, W, 3) uint8 to (N, H, W) float32 whose bits are 0x00RRGGBB.
+
+    The upper byte is 0: with an opaque alpha there, half of the colours would be NaN, and
+    readers that skip NaN would lose their points.
+    """
+    frames, height, width, _ = colors.shape
+    rows = np.ascontiguousarray(colors).reshape(frames * height, width, 3)
+    packed = cv2.cvtColor(rows, cv2.COLOR_RGB2BGRA).view(np.uint32)
+    packed &= np.uint32(0x00FFFFFF)
+    return packed.view(np.float32).reshape(frames, height, width)

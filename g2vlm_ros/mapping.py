@@ -6,7 +6,7 @@ those of the segment's first window:
 
     p_map = s * R_map_scene @ p_scene + t_map_scene
 
-s from the ratio of the two windows' depths of the shared frames (thousands of points, no
+s from the ratio of the two windows' depths of the shared frames (hundreds of points a frame, no
 baseline needed), R from their orientations, t from their positions. Where the windows share
 nothing, or what they share contradicts itself, the join is refused: a path never jumps
 silently. Joining segments, loop closure and refinement are not done here.
@@ -26,8 +26,8 @@ from g2vlm_model.interface import GeometryPrediction
 
 __all__ = ["JoinError", "SegmentMap", "Similarity", "quaternion_xyzw"]
 
-_DEPTH_STRIDE = 4  # every 4th row and column of a shared frame's depth fixes the scale
-_MIN_SHARED_POINTS = 32
+_DEPTH_STRIDE = 8  # every 8th row and column of a shared frame's depth fixes the scale
+_MIN_SHARED_POINTS = 8
 _MAX_SCALE_STEP = 4.0  # two windows of one place differ less than this in scale
 _MAX_DEPTH_SPREAD = 0.5  # interquartile range of the log depth ratio
 _MAX_TURN_RAD = 0.35  # disagreement of the shared frames' orientations
@@ -168,7 +168,7 @@ def quaternion_xyzw(R: NDArray[np.floating]) -> tuple[float, float, float, float
 
 
 def _sparse_depth(geometry: GeometryPrediction) -> NDArray[np.float32]:
-    """(N, h, w) depth of every 4th pixel, NaN where invalid or not in front of the camera."""
+    """(N, h, w) depth of every 8th row and column, NaN where invalid or behind the camera."""
     window = (slice(None), slice(None, None, _DEPTH_STRIDE), slice(None, None, _DEPTH_STRIDE))
     depth = geometry.local_points[window][..., 2]
     with np.errstate(invalid="ignore"):

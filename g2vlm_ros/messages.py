@@ -167,7 +167,7 @@ def status_message(board: StatusBoard, info: RuntimeInfo, reasons: Sequence[Reas
 
 
 def diagnostics_message(
-    status: Any, node_name: str, hardware_id: str, reasons: Sequence[Reason], degraded: bool
+    status: Any, node_name: str, hardware_id: str, reasons: Sequence[Reason]
 ) -> Any:
     """diagnostic_msgs/DiagnosticArray that says the same as a SceneStatus."""
     words = {
@@ -177,7 +177,7 @@ def diagnostics_message(
         SceneStatus.STATE_DEGRADED: "degraded",
     }
     level = DiagnosticStatus.OK
-    if degraded:
+    if status.state == SceneStatus.STATE_DEGRADED:
         level = DiagnosticStatus.WARN
     if any(reason.code in ("RUNTIME_FAILED", "NO_IMAGES") for reason in reasons):
         level = DiagnosticStatus.ERROR

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 __all__ = ["Motion", "Reference", "small_gray"]
 
 GRAY_WIDTH = 160
-_MAX_FEATURES = 120
+_MAX_FEATURES = 80
 _MIN_FEATURES = 12
 _ROUND_TRIP_PX = 0.7
 _MIN_TRACKED = 0.25  # below this share the view has changed altogether
@@ -86,7 +86,7 @@ class Reference:
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Where the points are in the new picture, and whether they were found."""
         moved, status, _ = cv2.calcOpticalFlowPyrLK(
-            old, new, points_M12, points_M12.copy(), winSize=(15, 15), maxLevel=3
+            old, new, points_M12, points_M12.copy(), winSize=(13, 13), maxLevel=2
         )
         return np.asarray(moved, np.float32), np.asarray(status).reshape(-1) == 1
 

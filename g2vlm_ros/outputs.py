@@ -125,12 +125,12 @@ class Outputs:
                 because the reference camera is missing in this moment.
         """
         geometry = record.scene.geometry
-        if self._points.get_subscription_count():
-            self._publish_points(geometry, record, moment)
+        if T_map_cam is not None:  # first: small, and controllers wait for it
+            self._publish_pose(record, T_map_cam)
         if self._depth.get_subscription_count() or self._depth_info.get_subscription_count():
             self._publish_depth(geometry, record)
-        if T_map_cam is not None:
-            self._publish_pose(record, T_map_cam)
+        if self._points.get_subscription_count():
+            self._publish_points(geometry, record, moment)
 
     def _publish_points(
         self, geometry: GeometryPrediction, record: SceneRecord, moment: list[int]

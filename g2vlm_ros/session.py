@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -75,14 +76,21 @@ class Session:
         runtime: The loaded model; not closed here.
         board: Counters and reasons.
         outputs: Called in the worker's thread with every scene.
+        on_published: Called in the worker's thread after every scene.
     """
 
     def __init__(
-        self, params: NodeParams, runtime: SpatialRuntime, board: StatusBoard, outputs: Publisher
+        self,
+        params: NodeParams,
+        runtime: SpatialRuntime,
+        board: StatusBoard,
+        outputs: Publisher,
+        on_published: Callable[[], None] = lambda: None,
     ) -> None:
         self._params = params
         self._board = board
         self._outputs = outputs
+        self._on_published = on_published
         names = [camera.name for camera in params.cameras]
         size = params.count("window.size")
         # Alive at once at most: the kept scenes, the one in work, the keyframes that wait.
@@ -253,6 +261,7 @@ class Session:
             observe_ms,
             (time.perf_counter() - started) * 1e3,
         )
+        self._on_published()
 
     def _join(self, job: WindowJob, scene: Scene) -> Similarity:
         keys = [frame.key for frame in job.window.frames]
