@@ -15,7 +15,7 @@ from .config import TrainConfig
 from .correspondence import CorrespondenceHead, cell_tracks, correspondence_loss
 from .losses import HeadOutput, geometry_loss, prepare_truth
 
-__all__ = ["GeometryStage", "StageLoss"]
+__all__ = ["GeometryStage", "StageLoss", "picked_pixels"]
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,7 @@ class GeometryStage(nn.Module):
         hidden = model.geometry_pass(tokens, grid, collect_layers=self.layers)
         with_global = extra.global_every > 0 and step % extra.global_every == 0
         geometry = model.decode_geometry(hidden.hidden_BNPD, grid, with_global=with_global)
-        stride = extra.pixel_stride
-        offset = step % stride
-        picked = (
-            slice(None),
-            slice(None),
-            slice(offset, None, stride),
-            slice(offset, None, stride),
-        )
+        picked = picked_pixels(extra.pixel_stride, step)
         points = world_points(batch.depth_BNHW, batch.T_world_cam_BN44, batch.K_B33)[picked]
         valid = (batch.depth_BNHW > 0)[picked]
         truth = prepare_truth(points, valid, batch.T_world_cam_BN44)
@@ -111,3 +104,10 @@ class GeometryStage(nn.Module):
         cells = (grid[0] * CELLS_PER_SIDE, grid[1] * CELLS_PER_SIDE)
         fine_tracks = cell_tracks(*truth, patch // CELLS_PER_SIDE)
         return coarse, correspondence_loss(match.descriptors(tokens, grid), fine_tracks, cells)
+
+
+def picked_pixels(stride: int, step: int) -> tuple[slice, slice, slice, slice]:
+    """Index of the pixels that a step looks at; stride^2 steps in a row look at all of them."""
+    row, column = step % stride, step // stride % stride
+    every = slice(None)
+    return every, every, slice(row, None, stride), slice(column, None, stride)

@@ -13,7 +13,7 @@ from g2vlm_training.checkpoints import latest_checkpoint, load_state
 from g2vlm_training.config import TrainConfig, load_config
 from g2vlm_training.datasets.shards import read_shard, shard_paths
 from g2vlm_training.freeze import apply_freezing, freezing_table, is_geometric
-from g2vlm_training.geometry_stage import GeometryStage, StageLoss
+from g2vlm_training.geometry_stage import GeometryStage, StageLoss, picked_pixels
 from g2vlm_training.losses import LossOptions
 from g2vlm_training.semantic_stage import SemanticStage
 from g2vlm_training.tokens import nano_tokenizer
@@ -197,3 +197,11 @@ def test_shipped_configs_are_read_and_unknown_keys_refused(tmp_path: Path) -> No
         load_config(str(wrong))
     with pytest.raises(FileNotFoundError, match="nano"):
         load_config("giant")
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_every_pixel_is_looked_at_in_turn(stride: int) -> None:
+    seen = torch.zeros(1, 1, 12, 12, dtype=torch.int64)
+    for step in range(stride**2):
+        seen[picked_pixels(stride, step)] += 1
+    assert bool((seen == 1).all())
