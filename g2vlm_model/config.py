@@ -307,7 +307,7 @@ class ModelConfig:
 
     @classmethod
     def nano(cls) -> ModelConfig:
-        """The embedded model: about 3 M parameters, 112 px wide pictures.
+        """The embedded model: 4.7 M parameters, 112 px wide pictures.
 
         Its options that the published architecture lacks are what training from scratch on a
         small budget needs (docs/training.md).
