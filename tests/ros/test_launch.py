@@ -251,7 +251,11 @@ def test_the_launch_file_brings_the_node_up(observer: Any, namespace: str) -> No
     )
     words = [f"backend:={INSTANT}", f"namespace:={namespace}", "image_topic:=/cam/image"]
     command = [sys.executable, "-c", runner, str(LAUNCH / "g2vlm.launch.py"), *words]
-    environment = {**os.environ, "PYTHONPATH": f"{REPO}:{os.environ.get('PYTHONPATH', '')}"}
+    environment = {
+        "AMENT_PREFIX_PATH": sys.prefix,
+        **os.environ,
+        "PYTHONPATH": f"{REPO}:{os.environ.get('PYTHONPATH', '')}",
+    }
     process = subprocess.Popen(command, cwd=REPO, env=environment)
     prefix = f"/{namespace}" if namespace else ""
     client = observer.create_client(GetState, f"{prefix}/g2vlm/get_state")
