@@ -14,6 +14,8 @@ Without a head, the confidence of a pixel is the product of
   plane, so a slanted floor has no jump, and neither has the crease between floor and wall.
 - *incidence*: falls where the surface is seen at a grazing angle.
 
+Agreement and incidence are computed on a coarse grid and interpolated, edges at every pixel.
+
 The fraction is the posterior mean of a coin with one prior toss: an unseen point keeps
 PRIOR = 0.5, every frame that confirms it raises it. A window of one frame therefore has
 0.5 x edge x incidence: nothing has confirmed it. With a confidence head the confidence is the
@@ -25,6 +27,7 @@ computed, Q pairs of frames, S samples (h * w).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -46,7 +49,8 @@ class ConfidenceConfig:
         edge_tolerance: Relative jump of inverse depth that makes an edge.
         grazing_deg: Angle between ray and surface below which incidence lowers confidence.
         max_partners: A frame is compared with at most this many others, spread over the window.
-        coarse_side: Agreement is computed on a grid of about this many pixels a side.
+        coarse_side: Agreement is computed on a grid of about this many pixels a side;
+            the predicted surface is no finer than a patch anyway.
     """
 
     depth_tolerance: float = 0.05
@@ -54,7 +58,7 @@ class ConfidenceConfig:
     edge_tolerance: float = 0.05
     grazing_deg: float = 10.0
     max_partners: int = 6
-    coarse_side: int = 56
+    coarse_side: int = 32
 
 
 def valid_points(local_points_NHW3: Tensor, edges_NHW: Tensor, edge_tolerance: float) -> Tensor:
@@ -118,23 +122,52 @@ def confidence_from_consistency(
     points = local_points_NHW3.float()
     usable = torch.isfinite(points).all(-1) & (points[..., 2] > 0)
     edge = 1.0 / (1.0 + (edges_NHW / config.edge_tolerance) ** 2)
-    confirmed = _confirmed(points, usable, T_world_cam_N44.float(), K_N33.float(), config)
-    quality = edge * _incidence(points, config.grazing_deg)
-    confidence: Tensor = torch.where(usable, quality * confirmed, 0.0).nan_to_num(0.0)
+    clean = torch.where(usable[..., None], points, 0.0)
+    coarse = _coarse(clean, T_world_cam_N44.float(), K_N33.float(), config)
+    confidence: Tensor = torch.where(usable, edge * coarse, 0.0).nan_to_num(0.0)
     return confidence
 
 
-def _incidence(points_NHW3: Tensor, grazing_deg: float) -> Tensor:
-    """(N, H, W) in [0, 1]: sine of the angle between ray and surface over that of grazing."""
-    right = points_NHW3[:, :, 1:] - points_NHW3[:, :, :-1]
-    down = points_NHW3[:, 1:] - points_NHW3[:, :-1]
-    right = torch.cat([right, right[:, :, -1:]], dim=2)
-    down = torch.cat([down, down[:, -1:]], dim=1)
+def _coarse(
+    points_NHW3: Tensor, T_world_cam_N44: Tensor, K_N33: Tensor, config: ConfidenceConfig
+) -> Tensor:
+    """(N, H, W): incidence x agreement, computed on a coarse grid and interpolated."""
+    height, width = points_NHW3.shape[1:3]
+    step_v, step_u = (max(1, round(side / config.coarse_side)) for side in (height, width))
+    rows = torch.arange(step_v // 2, height, step_v, device=points_NHW3.device)
+    columns = torch.arange(step_u // 2, width, step_u, device=points_NHW3.device)
+    samples_Nhw3 = points_NHW3[:, rows][:, :, columns]
+    quality_Nhw = _incidence(points_NHW3, samples_Nhw3, rows, columns, config.grazing_deg)
+    if len(points_NHW3) == 1:
+        quality_Nhw = PRIOR * quality_Nhw
+    else:
+        agreed_NS = _agreed(samples_Nhw3.flatten(1, 2), points_NHW3, T_world_cam_N44, K_N33, config)
+        quality_Nhw = quality_Nhw * agreed_NS.view_as(quality_Nhw)
+    # Samples sit at the centres of their blocks, which is what align_corners=False means.
+    full = F.interpolate(
+        quality_Nhw[:, None],
+        size=(len(rows) * step_v, len(columns) * step_u),
+        mode="bilinear",
+        align_corners=False,
+    )
+    padding = (0, max(0, width - full.shape[-1]), 0, max(0, height - full.shape[-2]))
+    return F.pad(full, padding, mode="replicate")[:, 0, :height, :width]
+
+
+def _incidence(
+    points_NHW3: Tensor, samples_Nhw3: Tensor, rows: Tensor, columns: Tensor, grazing_deg: float
+) -> Tensor:
+    """(N, h, w) in [0, 1]: sine of the angle between ray and surface over that of grazing."""
+    height, width = points_NHW3.shape[1:3]
+    # The last row and column have their neighbour on the other side; the sign does not matter.
+    below = torch.where(rows + 1 < height, rows + 1, rows - 1)
+    beside = torch.where(columns + 1 < width, columns + 1, columns - 1)
+    down = points_NHW3[:, below][:, :, columns] - samples_Nhw3
+    right = points_NHW3[:, rows][:, :, beside] - samples_Nhw3
     normal = torch.linalg.cross(right, down)
-    lengths = normal.norm(dim=-1) * points_NHW3.norm(dim=-1)
-    sine = (normal * points_NHW3).sum(-1).abs() / lengths.clamp_min(1e-20)
-    limit = torch.sin(torch.deg2rad(torch.tensor(grazing_deg, device=sine.device)))
-    share: Tensor = (sine / limit).clamp(0.0, 1.0)
+    lengths = normal.norm(dim=-1) * samples_Nhw3.norm(dim=-1)
+    sine = (normal * samples_Nhw3).sum(-1).abs() / lengths.clamp_min(1e-20)
+    share: Tensor = (sine / math.sin(math.radians(grazing_deg))).clamp(0.0, 1.0)
     return share
 
 
@@ -150,39 +183,22 @@ def _pairs(count: int, max_partners: int) -> list[tuple[int, int]]:
     return pairs
 
 
-def _confirmed(
+def _agreed(
+    samples_NS3: Tensor,
     points_NHW3: Tensor,
-    usable_NHW: Tensor,
     T_world_cam_N44: Tensor,
     K_N33: Tensor,
     config: ConfidenceConfig,
 ) -> Tensor:
-    """(N, H, W): posterior mean of "another frame agrees", on a coarse grid, interpolated."""
-    count, height, width = usable_NHW.shape
-    if count == 1:
-        return torch.full_like(points_NHW3[..., 0], PRIOR)
-    step_v, step_u = (max(1, round(side / config.coarse_side)) for side in (height, width))
-    blocks = slice(None), slice(step_v // 2, None, step_v), slice(step_u // 2, None, step_u)
-    coarse = torch.where(usable_NHW[..., None], points_NHW3, 0.0)[blocks]
-    samples_NS3 = coarse.flatten(1, 2)
-    pairs = _pairs(count, config.max_partners)
+    """(N, S): posterior mean of "another frame agrees" of each sample."""
+    pairs = _pairs(len(points_NHW3), config.max_partners)
     frame_Q, other_Q = torch.tensor(pairs, device=points_NHW3.device).T
     seen_QS, score_QS = _agreement(
         samples_NS3, points_NHW3[..., 2], frame_Q, other_Q, T_world_cam_N44, K_N33, config
     )
     seen_NS = torch.zeros_like(samples_NS3[..., 0]).index_add(0, frame_Q, seen_QS)
     score_NS = torch.zeros_like(seen_NS).index_add(0, frame_Q, score_QS)
-    mean_NS = (PRIOR + score_NS) / (1.0 + seen_NS)
-    rows, columns = coarse.shape[1:3]
-    # Samples sit at the centres of their blocks, which is what align_corners=False means.
-    full = F.interpolate(
-        mean_NS.view(count, 1, rows, columns),
-        size=(rows * step_v, columns * step_u),
-        mode="bilinear",
-        align_corners=False,
-    )
-    padding = (0, max(0, width - full.shape[-1]), 0, max(0, height - full.shape[-2]))
-    return F.pad(full, padding, mode="replicate")[:, 0, :height, :width]
+    return (PRIOR + score_NS) / (1.0 + seen_NS)
 
 
 def _agreement(

@@ -37,8 +37,8 @@ class IntrinsicsConfig:
     """
 
     free_principal_point: bool = False
-    samples_per_frame: int = 4096
-    iterations: int = 4
+    samples_per_frame: int = 1024
+    iterations: int = 3
     huber: float = 1.5
     fov_limits_deg: tuple[float, float] = (5.0, 170.0)
 
