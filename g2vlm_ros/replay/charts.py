@@ -20,6 +20,7 @@ from .recorder import StatusSample
 from .source import NS
 
 INK, MUTED, GRID = "#1c2430", "#667085", "#e4e7ec"
+WIDE = 10.4  # inches; the report's column
 MAX_DRAWN = 120_000
 AXES = ("x, right", "y, down", "z, forward")
 BLUE, ORANGE, GREY, GREEN = "#2563eb", "#ea580c", "#98a2b3", "#059669"
@@ -39,7 +40,10 @@ STYLE = {
     "grid.linewidth": 0.8,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
-    "legend.frameon": False,
+    "legend.frameon": True,
+    "legend.framealpha": 0.85,
+    "legend.edgecolor": "none",
+    "legend.fancybox": False,
     "legend.fontsize": 9,
     "svg.fonttype": "path",
 }
@@ -62,7 +66,7 @@ def in_style(draw: Callable[P, bytes]) -> Callable[P, bytes]:
 @in_style
 def trajectory_chart(segments: Sequence[AlignedSegment]) -> bytes:
     """Path seen along the direction in which it varies least, and errors over time; SVG."""
-    figure, (plan, error) = _figure(10.4, 4.3, [1.15, 1.0])
+    figure, (plan, error) = _figure(WIDE, 4.3, [1.15, 1.0])
     truth_M3 = np.concatenate([s.truth_T_world_cam_M44[:, :3, 3] for s in segments])
     centre = truth_M3.mean(0)
     _, _, axes = np.linalg.svd(truth_M3 - centre, full_matrices=False)
@@ -128,7 +132,7 @@ def trajectory_chart(segments: Sequence[AlignedSegment]) -> bytes:
 @in_style
 def latency_chart(latencies_ms: Sequence[float], observe_ms: Sequence[float]) -> bytes:
     """Histograms of the end-to-end latency and of the model pass; SVG."""
-    figure, (ours, model) = _figure(10.4, 2.9, [1.0, 1.0])
+    figure, (ours, model) = _figure(WIDE, 2.9, [1.0, 1.0])
     for axes, values, title, colour in (
         (ours, latencies_ms, "Picture published to scene received", BLUE),
         (model, observe_ms, "Model pass inside the node", GREEN),
@@ -151,7 +155,7 @@ def latency_chart(latencies_ms: Sequence[float], observe_ms: Sequence[float]) ->
 def timeline_chart(statuses: Sequence[StatusSample]) -> bytes:
     """The node's counters over the run and the reason codes in force; SVG."""
     codes = sorted({code for status in statuses for code in status.reasons})
-    figure = Figure(figsize=(10.4, 2.7 + 0.24 * len(codes)), layout="constrained")
+    figure = Figure(figsize=(WIDE, 2.7 + 0.24 * len(codes)), layout="constrained")
     grid = figure.add_gridspec(2, 1, height_ratios=[2.4, 0.3 + 0.24 * len(codes)])
     counts, reasons = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
     start = statuses[0].wall_s
@@ -195,7 +199,7 @@ def depth_chart(
     seconds: Sequence[float], abs_rel: Sequence[float], baselines: dict[str, float]
 ) -> bytes:
     """AbsRel of each scene over time and the baselines' means; SVG."""
-    figure, (axes,) = _figure(10.4, 2.4, [1.0])
+    figure, (axes,) = _figure(WIDE, 2.4, [1.0])
     axes.plot(seconds, abs_rel, color=BLUE, lw=1.6, marker="o", ms=2.6, label="node, each scene")
     for (name, value), style in zip(baselines.items(), ("--", ":"), strict=False):
         axes.axhline(value, color=ORANGE, ls=style, lw=1.5, label=f"{name}, mean")
@@ -232,8 +236,9 @@ def cloud_chart(xyz_M3: NDArray[np.float32], rgb_M3: NDArray[np.uint8], unit: st
     )
     extent = high - low
     ratios = [float(np.clip(extent[v[1]] / extent[v[2]], 0.4, 2.5)) for v in views]
-    figure, panels = _figure(13.2, 4.4, ratios)
-    size = float(np.clip(60_000 / max(len(xyz_M3), 1), 1.2, 9.0))
+    height = float(np.clip((WIDE - 2.0) / sum(ratios) + 0.8, 2.4, 5.0))
+    figure, panels = _figure(WIDE, height, ratios)
+    size = float(np.clip(40_000 / max(len(xyz_M3), 1), 0.8, 6.0))
     for axes, (title, across, up, depth, sign) in zip(panels, views, strict=True):
         order = np.argsort(sign * xyz_M3[:, depth], kind="stable")
         x, y = xyz_M3[order, across], xyz_M3[order, up]
@@ -247,7 +252,7 @@ def cloud_chart(xyz_M3: NDArray[np.float32], rgb_M3: NDArray[np.uint8], unit: st
             ylim=(bottom, top),
         )
         axes.set_aspect("equal", adjustable="box")
-    return _png(figure, 120)
+    return _png(figure, 150)
 
 
 def _relative(R_M33: NDArray[np.float64]) -> NDArray[np.float64]:

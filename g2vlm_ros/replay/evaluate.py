@@ -190,10 +190,11 @@ def _fill_poses(
     values["poses"] = float(report.poses)
     for name in ("ate_m", "rpe_trans_m", "rpe_rot_deg", "rot_median_deg", "direction_30"):
         values[name] = _finite(getattr(report.predicted, name))
-        identity = _finite(getattr(report.identity, name))
-        if identity is not None:
-            baselines[name] = {"identity": identity}
+        if name != "direction_30":  # what does not move has no direction
+            baselines[name] = {"identity": getattr(report.identity, name)}
     baselines["ate_m"]["line"] = report.line_ate_m
+    if (constant := _finite(report.constant_direction_30)) is not None:
+        baselines["direction_30"] = {"constant": constant}
 
 
 def _fill_run(

@@ -10,7 +10,8 @@ of an up-to-scale trajectory is thereby taken from the ground truth; the errors 
 The baseline "identity" says of each segment that the camera did not move. Its best alignment
 puts that one point into the middle of the true positions. An alignment with a scale flatters
 whatever moves at all, so the ATE also stands beside "line": the straight line at constant speed
-that fits the true positions best.
+that fits the true positions best, and the translation direction beside the one direction, in
+camera axes, that fits all pairs best: a camera that always moves sideways needs no model.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ class PoseReport:
     predicted: PoseScore
     identity: PoseScore
     line_ate_m: float
+    constant_direction_30: float
     segments: tuple[AlignedSegment, ...]
     poses: int
     segments_too_short: int
@@ -128,6 +130,7 @@ def score_poses(
         predicted=_score(aligned),
         identity=_score(identity),
         line_ate_m=_rms([_line_errors(segment) for segment in aligned]),
+        constant_direction_30=_constant_direction(aligned),
         segments=tuple(aligned),
         poses=sum(len(segment.stamps_ns) for segment in aligned),
         segments_too_short=short,
@@ -210,6 +213,28 @@ def _line_errors(segment: AlignedSegment) -> NDArray[np.float64]:
     return np.asarray(np.linalg.norm(positions - fitted, axis=1))
 
 
+def _constant_direction(segments: list[AlignedSegment]) -> float:
+    """Share of pairs within 30 degrees of the mean true direction; NaN without such pairs."""
+    parts = []
+    for segment in segments:
+        truth = _pairwise(segment.truth_T_world_cam_M44)[:, :3, 3]
+        length = np.linalg.norm(truth, axis=1)
+        moved = length > MIN_BASELINE_M
+        parts.append(truth[moved] / length[moved, None])
+    units = np.concatenate(parts)
+    mean = units.sum(0)
+    if not len(units) or np.linalg.norm(mean) < 1e-9:
+        return float("nan") if not len(units) else 0.0
+    cosine = units @ (mean / np.linalg.norm(mean))
+    return float(np.mean(cosine > np.cos(np.radians(DIRECTION_LIMIT_DEG))))
+
+
+def _pairwise(T_M44: NDArray[np.float64]) -> NDArray[np.float64]:
+    """T_i_j (P, 4, 4) of all pairs i < j: camera j in the axes of camera i."""
+    first, second = np.triu_indices(len(T_M44), k=1)
+    return np.asarray(np.linalg.inv(T_M44[first]) @ T_M44[second])
+
+
 def _score(segments: list[AlignedSegment]) -> PoseScore:
     ate: list[NDArray[np.float64]] = []
     rpe_trans: list[NDArray[np.float64]] = []
@@ -256,10 +281,8 @@ def _pair_errors(segment: AlignedSegment) -> tuple[NDArray[np.float64], NDArray[
 
     A pair whose estimate does not move has no direction and counts as 90 degrees off.
     """
-    first, second = np.triu_indices(len(segment.stamps_ns), k=1)
-    estimate = np.linalg.inv(segment.T_world_cam_M44[first]) @ segment.T_world_cam_M44[second]
-    truth_M44 = segment.truth_T_world_cam_M44
-    truth = np.linalg.inv(truth_M44[first]) @ truth_M44[second]
+    estimate = _pairwise(segment.T_world_cam_M44)
+    truth = _pairwise(segment.truth_T_world_cam_M44)
     rotation_deg = rotation_angle_deg(np.swapaxes(truth[:, :3, :3], -1, -2) @ estimate[:, :3, :3])
     moved = np.linalg.norm(truth[:, :3, 3], axis=-1) > MIN_BASELINE_M
     a, b = estimate[moved, :3, 3], truth[moved, :3, 3]

@@ -96,5 +96,5 @@ BASELINES: dict[str, dict[str, str]] = {
     "rpe_trans_m": {"identity": "camera that never moves"},
     "rpe_rot_deg": {"identity": "camera that never moves"},
     "rot_median_deg": {"identity": "camera that never moves"},
-    "direction_30": {"identity": "camera that never moves"},
+    "direction_30": {"constant": "best constant direction"},
 }

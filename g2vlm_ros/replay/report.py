@@ -181,10 +181,10 @@ def _trajectory_hint(evaluation: Evaluation) -> str:
         return "No true poses to compare with; the poses are in trajectory.tum, up to scale."
     scales = ", ".join(f"{segment.scale:.3g}" for segment in evaluation.poses.segments[:6])
     return (
-        f"{evaluation.poses.poses} poses in {len(evaluation.poses.segments)} segments. Each "
-        "segment is laid onto the ground truth by one Sim(3); the scale that this chose, in "
-        f"metres per segment unit: {scales}. A scale near zero means that the positions carry "
-        "nothing."
+        f"{evaluation.poses.poses} poses; segments with three poses or more: "
+        f"{len(evaluation.poses.segments)}. Each segment is laid onto the ground truth by one "
+        f"Sim(3); the scale that this chose, in metres per segment unit: {scales}. A scale near "
+        "zero means that the positions carry nothing."
     )
 
 

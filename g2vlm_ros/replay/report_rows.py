@@ -119,11 +119,12 @@ def cards(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def metric_groups(evaluation: Evaluation) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Rows of the metrics table by group; groups without any number are left out."""
+    """Rows of the metrics table by group, of what was measured."""
     groups = []
     for title, names in GROUPS:
-        if any(evaluation.values[name] is not None for name in names):
-            groups.append((title, [_metric_row(evaluation, name) for name in names]))
+        measured = [name for name in names if evaluation.values[name] is not None]
+        if measured and not (title == "Answers" and not evaluation.answers):
+            groups.append((title, [_metric_row(evaluation, name) for name in measured]))
     return groups
 
 

@@ -167,7 +167,6 @@ def _play(
         link = NodeLink(info, domain, recorder)
         try:
             with _bar(len(info.stamps_ns), options.progress) as bar:
-
                 shown = [""]
 
                 def starting(state: str) -> None:

@@ -138,6 +138,7 @@ def test_identity_baseline_by_hand() -> None:
     assert identity.rot_median_deg == pytest.approx(5.0)
     assert identity.direction_30 == 0.0
     assert report.line_ate_m == pytest.approx(0.0, abs=1e-12)  # the true path is a straight line
+    assert report.constant_direction_30 == 1.0  # it always moves along x of its first camera
     assert report.predicted == identity  # an estimate that does not move is the identity
 
 
@@ -148,6 +149,19 @@ def test_line_baseline_by_hand() -> None:
     report = score_poses([segment], stamps(3), truth, 10 * MS)
     assert report is not None
     assert report.line_ate_m == pytest.approx(np.sqrt((0.1**2 + 0.2**2 + 0.1**2) / 3))
+
+
+def test_constant_direction_by_hand() -> None:
+    truth = np.tile(np.eye(4), (3, 1, 1))
+    truth[1, :3, 3], truth[2, :3, 3] = [1, 0, 0], [1, 0, 1]
+    # Pairs move along x, along x + z and along z: only x + z is near the mean direction.
+    report = score_poses([PoseSegment(0, tuple(stamps(3)), truth)], stamps(3), truth, MS)
+    assert report is not None
+    assert report.constant_direction_30 == pytest.approx(1 / 3)
+    still = np.tile(np.eye(4), (3, 1, 1))
+    report = score_poses([PoseSegment(0, tuple(stamps(3)), truth)], stamps(3), still, MS)
+    assert report is not None
+    assert np.isnan(report.constant_direction_30)
 
 
 def test_a_still_estimate_keeps_its_rotations() -> None:
