@@ -45,11 +45,24 @@ def attend_full(
         k_BGKC, v_BGKC: Keys (rotated) and values.
         mask_LK: bool, True where a query sees a key.
     """
-    grouped = q_BLAC.shape[2] != k_BGKC.shape[1]
+    repeats = q_BLAC.shape[2] // k_BGKC.shape[1]
+    grouped = repeats > 1
+    if grouped and not _kernel_groups_heads(q_BLAC):
+        k_BGKC = k_BGKC.repeat_interleave(repeats, dim=1)
+        v_BGKC = v_BGKC.repeat_interleave(repeats, dim=1)
+        grouped = False
     out_BALC = F.scaled_dot_product_attention(
         q_BLAC.transpose(1, 2), k_BGKC, v_BGKC, attn_mask=mask_LK, enable_gqa=grouped
     )
     return out_BALC.transpose(1, 2).flatten(2)
+
+
+def _kernel_groups_heads(q: Tensor) -> bool:
+    """Whether a fused kernel shares key heads: on CUDA the float32 one does not.
+
+    There the fallback would hold all scores in memory, so repeating the key heads is cheaper.
+    """
+    return q.device.type != "cuda" or q.dtype in (torch.float16, torch.bfloat16)
 
 
 def attend_causal(q_BLAC: Tensor, k_BGKC: Tensor, v_BGKC: Tensor) -> Tensor:

@@ -28,9 +28,9 @@ _LIBRARY_FIELDS = frozenset(
     early_stopping encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty
     finetuning_task forced_bos_token_id forced_eos_token_id id2label initializer_range
     is_decoder is_encoder_decoder label2id length_penalty max_length min_length model_type
-    no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_attentions
-    output_hidden_states output_scores pad_token_id prefix problem_type pruned_heads
-    remove_invalid_values repetition_penalty return_dict return_dict_in_generate
+    no_repeat_ngram_size num_beam_groups num_beams num_labels num_return_sequences
+    output_attentions output_hidden_states output_scores pad_token_id prefix problem_type
+    pruned_heads remove_invalid_values repetition_penalty return_dict return_dict_in_generate
     sep_token_id suppress_tokens task_specific_params temperature tf_legacy_loss
     tie_encoder_decoder tie_word_embeddings tokenizer_class top_k top_p torch_dtype
     torchscript transformers_version typical_p use_bfloat16
@@ -49,7 +49,7 @@ _DINO_FIELDS = frozenset(
     """
     apply_layernorm attention_probs_dropout_prob drop_path_rate hidden_dropout_prob
     interpolate_antialias interpolate_offset layerscale_value out_features out_indices
-    reshape_hidden_states stage_names
+    reshape_hidden_states stage_names use_mask_token
     """.split()  # noqa: SIM905
 )
 _IGNORED = {"text": _TEXT_FIELDS, "vit": _VIT_FIELDS, "dino": _DINO_FIELDS}

@@ -66,7 +66,7 @@ class Case:
             "heads": self.raw["heads"],
             "dino_width": self.raw["dino_width"],
             "vit_size": self.raw["vit_size"],
-            "confidence_head": self.raw["train_conf"],
+            "confidence_head": self.raw.get("train_conf", False),
         }
         (scratch / "g2vlm_config.json").write_text(json.dumps(extra))
         return ModelConfig.from_folder(scratch)

@@ -63,6 +63,14 @@ def test_frame_patterns(kind: str, prefix: int) -> None:
     assert error.max() < 1e-5, f"max {error.max():.2e}, mean {error.mean():.2e}"
 
 
+def test_repeated_key_heads_are_shared_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs where the kernel cannot share key heads gives the same."""
+    q, k, v = operands(5, 9)
+    want = attention.attend_full(q, k, v)
+    monkeypatch.setattr(attention, "_kernel_groups_heads", lambda q: False)
+    torch.testing.assert_close(attention.attend_full(q, k, v), want, atol=1e-6, rtol=1e-5)
+
+
 def test_mixed_alternates() -> None:
     patterns = attention.frame_patterns("mixed", 4)
     assert patterns == [attention.attend_frame, attention.attend_global] * 2

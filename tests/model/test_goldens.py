@@ -76,7 +76,7 @@ def test_square_reconstruction(folder: Path, segment: str, tmp_path: Path) -> No
 def test_chat(folder: Path, segment: str, tmp_path: Path) -> None:
     case = Case(folder, tmp_path)
     recorder = Recorder(case.model(segment), case)
-    record = recorder.chat(case.window(), case.raw["chat_max_length"])
+    record = recorder.chat(case.window(), case.raw.get("chat_max_length", 9))
     compare(record, expected(folder, f"chat.{segment}.safetensors"))
 
 
