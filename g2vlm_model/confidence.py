@@ -11,7 +11,8 @@ Without a head, the confidence of a pixel is the product of
   hidden there and says nothing; a point clearly in front of it contradicts that frame's free
   space and scores 0.
 - *edge*: falls where the inverse depth jumps. Inverse depth is linear in the pixel on every
-  plane, so a slanted floor has no jump, and neither has the crease between floor and wall.
+  plane, so a slanted floor has no jump, and neither has the crease between floor and wall. A
+  frame whose depth is rough as a whole has a larger tolerance.
 - *incidence*: falls where the surface is seen at a grazing angle.
 
 Agreement and incidence are computed on a coarse grid and interpolated, edges at every pixel.
@@ -34,7 +35,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["ConfidenceConfig", "confidence_from_consistency", "depth_edges", "valid_points"]
+__all__ = [
+    "ConfidenceConfig",
+    "confidence_from_consistency",
+    "depth_edges",
+    "depth_jumps",
+    "edge_tolerance",
+    "valid_points",
+]
 
 PRIOR = 0.5
 
@@ -46,7 +54,9 @@ class ConfidenceConfig:
     Args:
         depth_tolerance: Relative depth difference between frames that counts as one sigma.
         hidden_beyond: A point deeper than the other surface by this many tolerances is hidden.
-        edge_tolerance: Relative jump of inverse depth that makes an edge.
+        edge_tolerance: Relative jump of inverse depth that makes an edge, at least.
+        max_edge_tolerance: The same, at most.
+        edge_over_roughness: Between the two, so many times the frame's median jump.
         grazing_deg: Angle between ray and surface below which incidence lowers confidence.
         max_partners: A frame is compared with at most this many others, spread over the window.
         coarse_side: Agreement is computed on a grid of about this many pixels a side;
@@ -56,19 +66,50 @@ class ConfidenceConfig:
     depth_tolerance: float = 0.05
     hidden_beyond: float = 3.0
     edge_tolerance: float = 0.05
+    max_edge_tolerance: float = 0.25
+    edge_over_roughness: float = 3.0
     grazing_deg: float = 10.0
     max_partners: int = 6
     coarse_side: int = 32
 
 
-def valid_points(local_points_NHW3: Tensor, edges_NHW: Tensor, edge_tolerance: float) -> Tensor:
-    """(N, H, W) bool: finite, in front of the camera, not on a depth edge."""
+def valid_points(local_points_NHW3: Tensor, edges_NHW: Tensor) -> Tensor:
+    """(N, H, W) bool: finite, in front of the camera, not on a depth edge.
+
+    Args:
+        local_points_NHW3: Points in camera axes.
+        edges_NHW: From `depth_edges`, over `edge_tolerance`: an edge is 1 or more.
+    """
     finite = torch.isfinite(local_points_NHW3).all(-1)
-    valid: Tensor = finite & (local_points_NHW3[..., 2] > 0) & (edges_NHW < edge_tolerance)
+    valid: Tensor = finite & (local_points_NHW3[..., 2] > 0) & (edges_NHW < 1.0)
     return valid
 
 
-def depth_edges(depth_NHW: Tensor) -> Tensor:
+def edge_tolerance(jumps_NHW: Tensor, config: ConfidenceConfig) -> Tensor:
+    """(N, 1, 1) relative jump that makes an edge in each frame.
+
+    At least `config.edge_tolerance`; more where the frame's depth is rough as a whole, so that
+    the noise of a small model is not taken for edges everywhere.
+
+    Args:
+        jumps_NHW: From `depth_jumps`.
+        config: Tolerances.
+    """
+    step = max(1, min(jumps_NHW.shape[1:]) // config.coarse_side)
+    roughness_N = jumps_NHW[:, ::step, ::step].flatten(1).median(dim=1).values
+    tolerance_N = (config.edge_over_roughness * roughness_N).clamp(
+        config.edge_tolerance, config.max_edge_tolerance
+    )
+    return tolerance_N[:, None, None]
+
+
+def depth_edges(depth_NHW: Tensor, config: ConfidenceConfig | None = None) -> Tensor:
+    """(N, H, W) jumps of inverse depth over each frame's tolerance; 1 and more is an edge."""
+    jumps_NHW = depth_jumps(depth_NHW)
+    return jumps_NHW / edge_tolerance(jumps_NHW, config or ConfidenceConfig())
+
+
+def depth_jumps(depth_NHW: Tensor) -> Tensor:
     """Relative jump of inverse depth at each pixel; 0 on planes and on creases between them.
 
     The step of 1/z between two neighbours jumps by as much as it leaves the range of the steps
@@ -121,7 +162,7 @@ def confidence_from_consistency(
     config = config or ConfidenceConfig()
     points = local_points_NHW3.float()
     usable = torch.isfinite(points).all(-1) & (points[..., 2] > 0)
-    edge = 1.0 / (1.0 + (edges_NHW / config.edge_tolerance) ** 2)
+    edge = 1.0 / (1.0 + edges_NHW**2)
     clean = torch.where(usable[..., None], points, 0.0)
     coarse = _coarse(clean, T_world_cam_N44.float(), K_N33.float(), config)
     confidence: Tensor = torch.where(usable, edge * coarse, 0.0).nan_to_num(0.0)

@@ -7,14 +7,13 @@ import torch
 from torch import Tensor
 
 from g2vlm_model.confidence import (
-    ConfidenceConfig,
     confidence_from_consistency,
     depth_edges,
+    depth_jumps,
     valid_points,
 )
 
 HEIGHT, WIDTH, F = 60, 80, 70.0
-TOLERANCE = ConfidenceConfig().edge_tolerance
 
 
 def rays() -> Tensor:
@@ -56,14 +55,26 @@ def confidence(points: Tensor, T_N44: Tensor) -> Tensor:
 
 def test_a_slanted_floor_is_no_edge_and_a_box_is() -> None:
     plain = wall_and_floor(torch.eye(4))[None]
-    assert depth_edges(plain[..., 2]).max() < TOLERANCE / 2
+    assert depth_edges(plain[..., 2]).max() < 0.5
     depth = wall_and_floor(torch.eye(4), box=True)[None, ..., 2]
     edges = depth_edges(depth)
     jump = (depth.diff(dim=2).abs() / depth[:, :, 1:]) > 0.4
     assert jump.sum() > 20
-    assert (edges[:, :, 1:][jump] > TOLERANCE).all()
-    assert (edges[:, :, :-1][jump] > TOLERANCE).all()
-    assert (edges > TOLERANCE).float().mean() < 0.06
+    assert (edges[:, :, 1:][jump] > 1.0).all()
+    assert (edges[:, :, :-1][jump] > 1.0).all()
+    assert (edges > 1.0).float().mean() < 0.06
+
+
+def test_the_roughness_of_a_frame_is_no_edge_but_its_jumps_are() -> None:
+    depth = wall_and_floor(torch.eye(4), box=True)[None, ..., 2]
+    noise = 0.04 * torch.randn(depth.shape, generator=torch.Generator().manual_seed(0))
+    rough = depth * (1.0 + noise)
+    edges = depth_edges(torch.cat([depth, rough]))
+    jump = ((depth.diff(dim=2).abs() / depth[:, :, 1:]) > 0.45)[0]
+    assert (edges[1, :, 1:][jump] > 1.0).float().mean() > 0.9
+    assert (edges[1] > 1.0).float().mean() < 0.15
+    fixed = depth_jumps(rough) / 0.05  # without the roughness half of the frame would go
+    assert (fixed > 1.0).float().mean() > 0.3
 
 
 def test_validity_counts_each_reason() -> None:
@@ -71,10 +82,10 @@ def test_validity_counts_each_reason() -> None:
     points[0, 5, 5] = torch.nan
     points[0, 6, 6, 2] = -1.0
     edges = depth_edges(points[..., 2])
-    valid = valid_points(points, edges, TOLERANCE)
+    valid = valid_points(points, edges)
     assert not valid[0, 5, 5]
     assert not valid[0, 6, 6]
-    assert not valid[edges >= TOLERANCE].any()
+    assert not valid[edges > 1.0].any()
     assert valid.float().mean() > 0.9
 
 

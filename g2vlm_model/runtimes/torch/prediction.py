@@ -51,8 +51,8 @@ def predict_geometry(
     local_NHW3 = tensors.local_points_BNHW3[0]
     T_world_cam_N44 = _first_camera_axes(tensors.T_world_cam_BN44[0])
     world_NHW3 = _moved(local_NHW3, T_world_cam_N44)
-    edges_NHW = depth_edges(local_NHW3[..., 2])
-    valid_NHW = valid_points(local_NHW3, edges_NHW, config.edge_tolerance)
+    edges_NHW = depth_edges(local_NHW3[..., 2], config)
+    valid_NHW = valid_points(local_NHW3, edges_NHW)
     K_N33 = estimate_intrinsics(local_NHW3, _camera_numbers(frames), valid_NHW)
     logits = tensors.confidence_logits_BNHW1
     if logits is None:
