@@ -123,7 +123,7 @@ def _semantic(config: TrainConfig, args: argparse.Namespace) -> Trainer:
     model, tokenizer = fresh_model(config.preset, config.seed)
     _LOG.info("geometry of %s", _frozen_geometry(model, args.geometry))
     apply_freezing(model, config.stage)
-    stage = SemanticStage(model, tokenizer, config.questions, args.blind)
+    stage = SemanticStage(model, tokenizer, config.questions, args.blind, config.grounding)
     pool, validation = ClipPool(args.data, "train"), ClipPool(args.data, "val")
     _LOG.info("%s\n%d shards", freezing_table(model), len(pool.paths))
     batch_of_step = _batcher(config, pool)

@@ -52,6 +52,7 @@ class TrainConfig:
         log_steps, save_steps, eval_steps: Periods.
         eval_windows: Validation windows per evaluation, 4 frames each.
         questions: Questions per window of the semantic stage.
+        grounding: Weight of its grounding loss.
         loss, extra, augment: Options of the parts.
 
     Raises:
@@ -75,6 +76,7 @@ class TrainConfig:
     eval_steps: int = 1000
     eval_windows: int = 60
     questions: int = 8
+    grounding: float = 0.2
     loss: LossOptions = field(default_factory=LossOptions)
     extra: GeometryWeights = field(default_factory=GeometryWeights)
     augment: AugmentOptions = field(default_factory=AugmentOptions)

@@ -24,6 +24,13 @@ from g2vlm_model.tokenizer import PromptIds, Tokenizer, prompt_ids
 
 from .batch import WindowBatch, pixels_of
 from .geometry_stage import StageLoss
+from .grounding import (
+    GroundingRecorder,
+    KeyLayout,
+    PatchMasks,
+    grounding_loss,
+    patch_masks,
+)
 from .synthetic import make_room
 from .synthetic.questions import TASKS, Question, View, ask
 
@@ -104,10 +111,16 @@ class SemanticStage(nn.Module):
         tokenizer: The model's.
         questions: Q.
         blind: Leave out geometry and images (the question-only baseline).
+        grounding: Weight of the grounding loss; 0 learns from answers alone.
     """
 
     def __init__(
-        self, model: G2VLM, tokenizer: Tokenizer, questions: int, blind: bool = False
+        self,
+        model: G2VLM,
+        tokenizer: Tokenizer,
+        questions: int,
+        blind: bool = False,
+        grounding: float = 0.0,
     ) -> None:
         super().__init__()
         self.model = model
@@ -115,17 +128,20 @@ class SemanticStage(nn.Module):
         self.prompts = prompt_ids(tokenizer, model.config.tokens)
         self.questions = questions
         self.blind = blind
+        self.grounding = 0.0 if blind else grounding
 
     def forward(self, batch: WindowBatch, rng: np.random.Generator) -> StageLoss:
         """Ask Q questions about each window and return the mean cross-entropy."""
+        views = [view_of(batch, index) for index in range(len(batch.room_seed_B))]
         asked = [
-            question
-            for index in range(len(batch.room_seed_B))
-            for question in questions_of(view_of(batch, index), self.questions, rng)
+            (view, question)
+            for view in views
+            for question in questions_of(view, self.questions, rng)
         ]
-        text = text_batch(asked, self.tokenizer, self.prompts)
+        text = text_batch([question for _, question in asked], self.tokenizer, self.prompts)
         cache = self.prefix(batch).repeat(self.questions)
-        logits_MTV = self.model.semantic_logits(text.input_MT, cache)
+        recorder, masks = self._recorder(asked, batch)
+        logits_MTV = self._logits(text.input_MT, cache, recorder)
         loss = F.cross_entropy(
             logits_MTV.flatten(0, 1), text.target_MT.flatten(), ignore_index=_IGNORED
         )
@@ -133,7 +149,43 @@ class SemanticStage(nn.Module):
         right = ((logits_MTV.argmax(-1) == text.target_MT) | ~counted).all(dim=1)
         frames = batch.depth_BNHW.shape[0] * batch.depth_BNHW.shape[1]
         report = {"loss": float(loss.detach()), "right": float(right.float().mean())}
+        if self.grounding > 0 and masks:
+            ground = grounding_loss(recorder, masks, self._layout(batch))
+            report["ground"] = float(ground.detach())
+            loss = loss + self.grounding * ground
         return StageLoss(loss, frames, report)
+
+    def _logits(self, ids_MT: Tensor, cache: GrowingCache, recorder: GroundingRecorder) -> Tensor:
+        """`G2VLM.semantic_logits` with an attention that is watched."""
+        model = self.model
+        x_MTD = model.trunk.embed_tokens(ids_MT)
+        rope = model.rope.text(cache.position, ids_MT.shape[1], x_MTD.device)
+        return model.logits(model.trunk.semantic_pass(x_MTD, rope, cache, recorder))
+
+    def _layout(self, batch: WindowBatch) -> KeyLayout:
+        config = self.model.config
+        grid = (batch.grid[0] // config.patch_size, batch.grid[1] // config.patch_size)
+        side = config.vit_size // config.vit.patch_size // config.vit.spatial_merge_size
+        frames = batch.depth_BNHW.shape[1]
+        start = len(self.prompts.system)
+        images = start + frames * (grid[0] * grid[1] + 2)
+        return KeyLayout(start, grid, images, (side, side), frames)
+
+    def _recorder(
+        self, asked: Sequence[tuple[View, Question]], batch: WindowBatch
+    ) -> tuple[GroundingRecorder, list[PatchMasks]]:
+        """Which tokens of which questions are supervised, and with what."""
+        rows, tokens, masks = [], [], []
+        if self.grounding > 0:
+            layout = self._layout(batch)
+            for row, (view, question) in enumerate(asked):
+                begins = _token_begins(self.tokenizer, question.text)
+                for ground in question.grounds:
+                    rows.append(row)
+                    tokens.append(sum(begin < ground.end for begin in begins) - 1)
+                    masks.append(patch_masks(view, ground, layout))
+        index = torch.tensor(rows, dtype=torch.int64), torch.tensor(tokens, dtype=torch.int64)
+        return GroundingRecorder(*index, first_layer=1), masks
 
     def prefix(self, batch: WindowBatch) -> GrowingCache:
         """Everything ahead of the question: system text, geometry, semantic images."""
@@ -171,3 +223,9 @@ class SemanticStage(nn.Module):
                 break
             said.append(token)
         return self.tokenizer.decode(said)
+
+
+def _token_begins(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Index of the first character of every token of a text."""
+    offsets = tokenizer.backend.encode(text, add_special_tokens=False).offsets
+    return [int(begin) for begin, _ in offsets]

@@ -7,7 +7,7 @@ name alone is not unique in the picture. Frames count from 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +16,30 @@ from numpy.typing import NDArray
 from g2vlm_model.interface import PixelMark
 from g2vlm_model.marks import question_with_marks
 
-from .furniture import CLUTTER, FLOOR_PIECES, WALL_PIECES
-from .room import COLOURS, Room, SceneObject
+from .question_words import TEMPLATES, corpus, plural
+from .room import Room, SceneObject
 
-__all__ = ["TASKS", "Question", "View", "ask", "corpus"]
+__all__ = ["TASKS", "Ground", "Question", "View", "ask", "corpus"]
 
 _MIN_PIXELS = 30
 _MARGIN = 0.12  # order relations are only asked where the truth leads by this much, relatively
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What some words of a question are about.
+
+    Args:
+        end: Index in the text behind the last of these words.
+        frame: Index of the frame, -1 for all frames.
+        objects: Object ids that are meant, or empty.
+        pixel: (row, column) that is meant, or None. Without objects and pixel: the whole frame.
+    """
+
+    end: int
+    frame: int
+    objects: tuple[int, ...] = ()
+    pixel: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -34,12 +51,14 @@ class Question:
         text: Marks and question.
         answer: The words to say.
         value: The number in the answer, None where it is a choice.
+        grounds: Where the words of the text point to.
     """
 
     task: str
     text: str
     answer: str
     value: float | None = None
+    grounds: tuple[Ground, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,6 +123,31 @@ def _random_mark(
     return PixelMark(frame, u, v, label), view.point(frame, v, u)
 
 
+def _marked(
+    view: View, question: str, marks: Sequence[PixelMark]
+) -> tuple[str, tuple[Ground, ...]]:
+    """Text with the lines of the marks, each line grounded in its pixel."""
+    text = question_with_marks(question, marks, view.sizes)
+    grounds, end = [], -1
+    for mark, line in zip(marks, text.splitlines(), strict=False):
+        end += len(line) + 1
+        grounds.append(Ground(end, mark.frame_index, pixel=(int(mark.v), int(mark.u))))
+    return text, tuple(grounds)
+
+
+def _grounded(text: str, words: Sequence[tuple[str, int, tuple[int, ...]]]) -> tuple[Ground, ...]:
+    """Grounds of words that stand in a text: (words, frame, object ids)."""
+    found = [(text.find(piece), piece, frame, ids) for piece, frame, ids in words]
+    return tuple(
+        Ground(start + len(piece), frame, ids) for start, piece, frame, ids in found if start >= 0
+    )
+
+
+def _pair_grounds(text: str, i: int, j: int) -> tuple[Ground, ...]:
+    """Both frames of a question about the camera."""
+    return _grounded(text, [(f"frame {i + 1}", i, ()), (f"frame {j + 1}", j, ())])
+
+
 def _world(view: View, frame: int, point: NDArray[np.float64]) -> NDArray[np.float64]:
     T = view.T_world_cam_N44[frame]
     moved: NDArray[np.float64] = T[:3, :3] @ point + T[:3, 3]
@@ -117,8 +161,8 @@ def _metres(value: float) -> str:
 def _depth(view: View, rng: np.random.Generator) -> Question | None:
     mark, point = _random_mark(view, rng, "A")
     value = float(np.linalg.norm(point))
-    text = question_with_marks(_pick(rng, _DEPTH), [mark], view.sizes)
-    return Question("depth", text, _metres(value), value)
+    text, grounds = _marked(view, _pick(rng, TEMPLATES["depth"]), [mark])
+    return Question("depth", text, _metres(value), value, grounds)
 
 
 def _distance(view: View, rng: np.random.Generator) -> Question | None:
@@ -126,8 +170,8 @@ def _distance(view: View, rng: np.random.Generator) -> Question | None:
     b, point_b = _random_mark(view, rng, "B")
     gap = _world(view, a.frame_index, point_a) - _world(view, b.frame_index, point_b)
     value = float(np.linalg.norm(gap))
-    text = question_with_marks(_pick(rng, _DISTANCE), [a, b], view.sizes)
-    return Question("distance", text, _metres(value), value)
+    text, grounds = _marked(view, _pick(rng, TEMPLATES["distance"]), [a, b])
+    return Question("distance", text, _metres(value), value, grounds)
 
 
 def _nearer(view: View, rng: np.random.Generator) -> Question | None:
@@ -143,8 +187,9 @@ def _nearer(view: View, rng: np.random.Generator) -> Question | None:
         return None
     a_is_near = np.linalg.norm(point_a) < np.linalg.norm(point_b)
     wants_far = bool(rng.random() < 0.3)
-    text = question_with_marks(_pick(rng, _FARTHER if wants_far else _NEARER), [a, b], view.sizes)
-    return Question("nearer", text, "A" if a_is_near != wants_far else "B")
+    words = TEMPLATES["farther" if wants_far else "nearer"]
+    text, grounds = _marked(view, _pick(rng, words), [a, b])
+    return Question("nearer", text, "A" if a_is_near != wants_far else "B", None, grounds)
 
 
 def _call(view: View, frame: int, thing: SceneObject) -> str | None:
@@ -178,8 +223,11 @@ def _side(view: View, rng: np.random.Generator) -> Question | None:
     )
     if abs(lead) < _MARGIN * view.sizes[frame][1]:
         return None
-    text = _pick(rng, _SIDE).format(a=first[1], b=second[1], frame=frame + 1)
-    return Question("side", text, "left" if lead < 0 else "right")
+    text = _pick(rng, TEMPLATES["side"]).format(a=first[1], b=second[1], frame=frame + 1)
+    grounds = _grounded(
+        text, [(f"the {name}", frame, (thing.object_id,)) for thing, name in (first, second)]
+    )
+    return Question("side", text, "left" if lead < 0 else "right", None, grounds)
 
 
 def _count(view: View, rng: np.random.Generator) -> Question | None:
@@ -193,8 +241,10 @@ def _count(view: View, rng: np.random.Generator) -> Question | None:
     # A number is drawn first and a kind with that count second, so that 1 is not always right.
     number = int(rng.choice(sorted(set(tally.values()))))
     name = str(rng.choice(sorted(n for n, count in tally.items() if count == number)))
-    text = _pick(rng, _COUNT).format(things=_plural(name), frame=frame + 1)
-    return Question("count", text, str(number), float(number))
+    text = _pick(rng, TEMPLATES["count"]).format(things=plural(name), frame=frame + 1)
+    ids = tuple(thing.object_id for thing in visible if thing.name == name)
+    grounds = _grounded(text, [(plural(name), frame, ids)])
+    return Question("count", text, str(number), float(number), grounds)
 
 
 def _nearest(view: View, rng: np.random.Generator) -> Question | None:
@@ -211,8 +261,11 @@ def _nearest(view: View, rng: np.random.Generator) -> Question | None:
     if ranges[order[1]] < ranges[order[0]] * (1 + _MARGIN):
         return None
     names = [name for _, name in three]
-    text = _pick(rng, _NEAREST).format(a=names[0], b=names[1], c=names[2], frame=frame + 1)
-    return Question("nearest", text, names[int(order[0])])
+    text = _pick(rng, TEMPLATES["nearest"]).format(
+        a=names[0], b=names[1], c=names[2], frame=frame + 1
+    )
+    grounds = _grounded(text, [(f"the {name}", frame, (thing.object_id,)) for thing, name in three])
+    return Question("nearest", text, names[int(order[0])], None, grounds)
 
 
 def _relative(view: View, rng: np.random.Generator) -> tuple[int, int, NDArray[np.float64]] | None:
@@ -231,8 +284,9 @@ def _turn(view: View, rng: np.random.Generator) -> Question | None:
     yaw = float(np.degrees(np.arctan2(T_i_j[0, 2], T_i_j[2, 2])))
     if abs(yaw) < 2.0:
         return None
-    text = _pick(rng, _TURN).format(i=i + 1, j=j + 1)
-    return Question("turn", text, "right" if yaw > 0 else "left")
+    text = _pick(rng, TEMPLATES["turn"]).format(i=i + 1, j=j + 1)
+    answer = "right" if yaw > 0 else "left"
+    return Question("turn", text, answer, None, _pair_grounds(text, i, j))
 
 
 def _angle(view: View, rng: np.random.Generator) -> Question | None:
@@ -242,8 +296,8 @@ def _angle(view: View, rng: np.random.Generator) -> Question | None:
     i, j, T_i_j = pair
     cosine = np.clip((np.trace(T_i_j[:3, :3]) - 1) / 2, -1, 1)
     value = float(np.degrees(np.arccos(cosine)))
-    text = _pick(rng, _ANGLE).format(i=i + 1, j=j + 1)
-    return Question("angle", text, f"{round(value)} degrees", value)
+    text = _pick(rng, TEMPLATES["angle"]).format(i=i + 1, j=j + 1)
+    return Question("angle", text, f"{round(value)} degrees", value, _pair_grounds(text, i, j))
 
 
 def _motion(view: View, rng: np.random.Generator) -> Question | None:
@@ -259,7 +313,8 @@ def _motion(view: View, rng: np.random.Generator) -> Question | None:
         answer = "right" if right > 0 else "left"
     else:
         answer = "forward" if forward > 0 else "backward"
-    return Question("motion", _pick(rng, _MOTION).format(i=i + 1, j=j + 1), answer)
+    text = _pick(rng, TEMPLATES["motion"]).format(i=i + 1, j=j + 1)
+    return Question("motion", text, answer, None, _pair_grounds(text, i, j))
 
 
 def _colour(view: View, rng: np.random.Generator) -> Question | None:
@@ -269,8 +324,9 @@ def _colour(view: View, rng: np.random.Generator) -> Question | None:
     if not unique:
         return None
     thing = unique[int(rng.integers(len(unique)))]
-    text = _pick(rng, _COLOUR).format(thing=thing.name, frame=frame + 1)
-    return Question("colour", text, thing.colour)
+    text = _pick(rng, TEMPLATES["colour"]).format(thing=thing.name, frame=frame + 1)
+    grounds = _grounded(text, [(f"the {thing.name}", frame, (thing.object_id,))])
+    return Question("colour", text, thing.colour, None, grounds)
 
 
 def _what(view: View, rng: np.random.Generator) -> Question | None:
@@ -282,46 +338,13 @@ def _what(view: View, rng: np.random.Generator) -> Question | None:
     pixels = _pixels(view, frame, thing)
     v, u = pixels[int(rng.integers(len(pixels)))]
     mark = PixelMark(frame, int(u), int(v), "A")
-    return Question("what", question_with_marks(_pick(rng, _WHAT), [mark], view.sizes), thing.name)
+    text, grounds = _marked(view, _pick(rng, TEMPLATES["what"]), [mark])
+    return Question("what", text, thing.name, None, grounds)
 
 
 def _pick(rng: np.random.Generator, templates: tuple[str, ...]) -> str:
     return templates[int(rng.integers(len(templates)))]
 
-
-def _plural(name: str) -> str:
-    if name.endswith("f"):
-        return name[:-1] + "ves"
-    return name + ("es" if name.endswith(("x", "ch", "s")) else "s")
-
-
-_DEPTH = ("How far is A from the camera?", "What is the distance between A and the camera?")
-_DISTANCE = ("How far is A from B?", "What is the distance between A and B?")
-_NEARER = ("Which is nearer to the camera, A or B?", "Which is closer to the camera, A or B?")
-_FARTHER = ("Which is farther from the camera, A or B?",)
-_SIDE = (
-    "In frame {frame}, is the {a} to the left or to the right of the {b}?",
-    "Is the {a} left or right of the {b} in frame {frame}?",
-)
-_COUNT = ("How many {things} are visible in frame {frame}?", "Count the {things} in frame {frame}.")
-_NEAREST = (
-    "In frame {frame}, which is nearest to the camera: the {a}, the {b} or the {c}?",
-    "Which is closest to the camera in frame {frame}, the {a}, the {b} or the {c}?",
-)
-_TURN = (
-    "Did the camera turn left or right from frame {i} to frame {j}?",
-    "Which way did the camera turn from frame {i} to frame {j}, left or right?",
-)
-_ANGLE = (
-    "By how many degrees did the camera turn from frame {i} to frame {j}?",
-    "How many degrees did the camera rotate between frame {i} and frame {j}?",
-)
-_MOTION = (
-    "Did the camera move forward, backward, left or right from frame {i} to frame {j}?",
-    "Which way did the camera move from frame {i} to frame {j}?",
-)
-_COLOUR = ("What colour is the {thing}?", "What color is the {thing} in frame {frame}?")
-_WHAT = ("What is at A?", "Which object is at A?")
 
 _MAKERS: dict[str, Callable[[View, np.random.Generator], Question | None]] = {
     "depth": _depth, "distance": _distance, "nearer": _nearer, "side": _side,
@@ -329,39 +352,3 @@ _MAKERS: dict[str, Callable[[View, np.random.Generator], Question | None]] = {
     "motion": _motion, "colour": _colour, "what": _what,
 }  # fmt: skip
 TASKS = tuple(_MAKERS)
-
-_GENERAL = (
-    "Reconstruct the 3D scene.", "system\nYou are a helpful assistant.", "user\n", "assistant\n",
-    "Is there a chair in the picture? Yes, there is one. No, there is none.",
-    "How tall is the table? How wide is the door? How long is the room? How high is the shelf?",
-    "What is behind the sofa? The lamp is above the desk and below the window, beside the bed.",
-    "Which object is in front of the robot, near the wall, on the floor, between A and B?",
-    "Can I drive through the door? Where should I go? Describe the scene. The room is small.",
-    "It is about 2.5 meters away, 30 centimeters wide, 12 degrees to the left, to the right.",
-    "The camera moved forward, backward, up, down, and turned around. Point C, point D.",
-)  # fmt: skip
-
-
-def corpus() -> Iterator[str]:
-    """Texts that the embedded model's tokenizer is trained on: every template with every word."""
-    names = sorted({*FLOOR_PIECES, *WALL_PIECES, *CLUTTER})
-    templates = (
-        *_DEPTH, *_DISTANCE, *_NEARER, *_FARTHER, *_SIDE, *_COUNT, *_NEAREST, *_TURN, *_ANGLE,
-        *_MOTION, *_COLOUR, *_WHAT,
-    )  # fmt: skip
-    for repeat, name in enumerate(names):
-        for template in templates:
-            other, third = names[(repeat + 5) % len(names)], names[(repeat + 9) % len(names)]
-            yield template.format(
-                a=name, b=other, c=third, thing=name, things=_plural(name),
-                frame=1 + repeat % 6, i=1 + repeat % 6, j=1 + (repeat + 1) % 6,
-            )  # fmt: skip
-        for colour in COLOURS:
-            yield f"the {colour} {name} is {colour}"
-        yield name
-        yield f"A frame 1 x {repeat} y {99 - repeat}\nB frame 2 x 41 y 63\n"
-    for value in range(100):
-        yield f"{value / 10:.1f} m"
-        yield f"{value} degrees"
-    for text in _GENERAL:
-        yield from [text] * 5
