@@ -216,7 +216,9 @@ class SpatialAnswer:
         status, message: How it ended, and why in words where it is not OK.
         text: The model's words.
         value, unit: The number in the text and its unit ("" for a count, "deg",
-            "scene_unit", "m"); None where the text holds none.
+            "scene_unit", "m"); None where the text holds none, and for a length said in
+            metres while nothing fixes the scene's scale: that is the model's guess, it stays
+            in `text` and `message` says so.
         is_metric: True only where a scale source fixed the scene's scale.
         sigma: Standard deviation of `value` in `unit`; None where unknown.
         points: (M, 3) float32 places the answer is about, axes of the window's first
@@ -283,7 +285,11 @@ class Scene(Protocol):
 
     @property
     def latency_ms(self) -> dict[str, float]:
-        """Time of each step of the pass: "preprocess", "encode", "expert", "heads", "total"."""
+        """Time of each step of the pass, and "total".
+
+        The torch runtime's steps: "preprocess", "wait" (for the device), "encode", "expert",
+        "heads", "confidence" (with intrinsics and validity).
+        """
         ...
 
     def close(self) -> None:
