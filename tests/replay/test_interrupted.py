@@ -1,0 +1,65 @@
+"""A replay that is broken off: the node is killed, or the user interrupts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.helpers import REPO, wait_for
+from tests.replay.bags import write_plain_bag
+
+COMMAND = "import sys; from g2vlm_ros.replay import main; sys.exit(main(sys.argv[1:]))"
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
+    """A replay in the middle of a long recording, and its node."""
+    write_plain_bag(tmp_path / "bag", mcap=True, count=600)
+    arguments = [str(tmp_path / "bag"), "--out", str(tmp_path / "out"), "--quiet"]
+    arguments += ["--backend", "tests.ros.scripted_runtime:create", "--rate", "4"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *arguments],
+        cwd=REPO,
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        (recorded,) = wait_for(
+            lambda: list((tmp_path / "out").glob("recorded/*.mcap")), 60.0, what="the recording"
+        )
+        wait_for(lambda: recorded.stat().st_size > 8_000, 60.0, what="the first scenes")
+        (node,) = psutil.Process(process.pid).children()
+        yield process, node
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def test_a_node_that_is_killed_ends_the_replay(
+    running: tuple[subprocess.Popen[str], psutil.Process],
+) -> None:
+    process, node = running
+    node.kill()
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert "the node ended (by signal SIGKILL)" in said
+
+
+def test_an_interrupted_replay_ends_its_node(
+    running: tuple[subprocess.Popen[str], psutil.Process],
+) -> None:
+    process, node = running
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in said
+    assert not node.is_running() or node.status() == psutil.STATUS_ZOMBIE
