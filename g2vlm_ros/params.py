@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 _CAMERA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_TOPIC_NAME = re.compile(r"(~/|/)?[A-Za-z_{][A-Za-z0-9_{}]*(/[A-Za-z_{][A-Za-z0-9_{}]*)*")
 _FRAME_NAME = re.compile(r"[^\s/][^\s]*")
 _MAX_CAMERAS = 16
 _RESERVED = frozenset(spec.name.split(".")[0] for spec in SPECS)
@@ -137,8 +138,9 @@ def parse(values: Mapping[str, Any], unknown: Sequence[str] = ()) -> NodeParams:
         if len(fields) == len(group):
             short = {key.removeprefix(f"{name}."): str(value) for key, value in fields.items()}
             cameras.append(CameraParams(name=name, **short))
-            if not short["image_topic"]:
-                problems.append(f"{name}.image_topic is empty, expected a topic name")
+            for key, optional in (("image_topic", False), ("camera_info_topic", True)):
+                if not (_TOPIC_NAME.fullmatch(short[key]) or (optional and not short[key])):
+                    problems.append(f"{name}.{key} is {short[key]!r:.80}, expected a topic name")
     for name in sorted({*unknown, *values} - known):
         problems.append(f"{name} is no parameter of this node; remove it or correct its spelling")
     if not problems:

@@ -87,24 +87,16 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
 
     def on_activate(self, state: Any) -> TransitionCallbackReturn:
         """Start the threads and subscribe."""
-        assert self._params is not None and self._runtime is not None  # noqa: PT018
-        assert self._outputs is not None
         result = super().on_activate(state)  # the publishers first: the worker uses them
         if result != SUCCESS:
             return result
-        self._board.clear_counts()
-        info = self._runtime.info
-        self._board.condition("SCALE_UNKNOWN", True, "no scale source: lengths are up to scale")
-        self._board.condition("RUNTIME_FALLBACK", bool(info.fallback_reason), info.fallback_reason)
-        self._session = Session(
-            self._params, self._runtime, self._board, self._outputs, self._publish_scene_status
-        )
-        self._session.start()
-        self._cameras = CameraSubscriptions(self, self._params, self._board, self._session)
-        self._expire_timer = self.create_timer(
-            _EXPIRE_PERIOD_S, self._session.desk.expire, clock=self._steady
-        )
-        self.get_logger().info(f"active: {', '.join(self._cameras.topics)}")
+        try:
+            self._activate()
+        except Exception as error:  # e.g. a topic of another type in this process: stay inactive
+            self.get_logger().error(f"cannot activate: {_one_line(error)}")
+            self._end_session("the node could not be activated")
+            super().on_deactivate(state)
+            return FAILURE
         return SUCCESS
 
     def on_deactivate(self, state: Any) -> TransitionCallbackReturn:
@@ -200,6 +192,23 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         self._node_services = [query, self.create_service(Trigger, "~/reset", self._on_reset)]
         period_s = params.number("status.period_s")
         self._status_timer = self.create_timer(period_s, self.publish_status, clock=self._steady)
+
+    def _activate(self) -> None:
+        assert self._params is not None and self._runtime is not None  # noqa: PT018
+        assert self._outputs is not None
+        self._board.clear_counts()
+        info = self._runtime.info
+        self._board.condition("SCALE_UNKNOWN", True, "no scale source: lengths are up to scale")
+        self._board.condition("RUNTIME_FALLBACK", bool(info.fallback_reason), info.fallback_reason)
+        self._session = Session(
+            self._params, self._runtime, self._board, self._outputs, self._publish_scene_status
+        )
+        self._session.start()
+        self._cameras = CameraSubscriptions(self, self._params, self._board, self._session)
+        self._expire_timer = self.create_timer(
+            _EXPIRE_PERIOD_S, self._session.desk.expire, clock=self._steady
+        )
+        self.get_logger().info(f"active: {', '.join(self._cameras.topics)}")
 
     def _end_session(self, why: str) -> None:
         if self._expire_timer is not None:

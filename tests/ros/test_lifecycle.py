@@ -64,6 +64,8 @@ def test_wrong_transition_is_refused(make_graph: Make) -> None:
         ({"tf__odom_frame": "odom"}, "tf.odom_frame is 'odom'"),
         ({"tf__map_frame": ""}, "tf.map_frame is ''"),
         ({"images__reliability": "sometimes"}, "images.reliability is 'sometimes'"),
+        ({"camera__image_topic": "no topic"}, "'no topic'"),
+        ({"camera__camera_info_topic": "9"}, "'9'"),
         ({"backend": "nowhere"}, "nowhere"),
         ({"backend": "tests.ros.nowhere:create"}, "nowhere"),
     ],
