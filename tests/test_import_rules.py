@@ -27,6 +27,7 @@ ALLOWED = {
     "g2vlm_model": (),
     "g2vlm_ros": (
         "g2vlm_interfaces",
+        "g2vlm_model.answers",
         "g2vlm_model.interface",
         "g2vlm_model.measure",
         "g2vlm_model.runtimes",

@@ -25,6 +25,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+from g2vlm_model.answers import QuantityKind, parse_quantity
 from g2vlm_model.interface import SpatialQuery
 
 from .errors import ReplayInputError
@@ -126,6 +127,12 @@ def compare(
     """
     if expected.value is None:
         return _plain(text) in {_plain(option) for option in expected.texts}
+    if value is None and expected.unit == "m":
+        # A length in metres of a scene without a scale has no value: it is the model's guess.
+        # Against the truth a guess can be judged.
+        quantity = parse_quantity(text)
+        if quantity is not None and quantity.kind is QuantityKind.METRIC_LENGTH:
+            value, unit = quantity.value, "m"
     if value is None or not math.isfinite(value):
         return False
     if expected.unit == "m" and unit == "scene_unit":
