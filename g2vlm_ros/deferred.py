@@ -1,10 +1,10 @@
 """A service whose answers come later, from any thread.
 
-rclpy offers coroutines for this, but its executors run a waiting coroutine again and again:
-one open question costs a whole core (measured: 100 % for the time of the wait, against 2 %
-this way). Here the callback returns at once without a response; the executor's call of
-`send_response` only notes the request's header, and the real response is sent when it is
-there.
+rclpy offers coroutines for this, but its executor looks at a waiting coroutine only when it
+wakes up for something else: with `spin_once(timeout_sec=0.2)` an answer left 101 ms after it
+was ready (median), against 0.6 ms this way. Here the callback returns at once without a
+response; the executor's call of `send_response` only notes the request's header, and the
+real response is sent, by the thread that has it, when it is there.
 """
 
 from __future__ import annotations
