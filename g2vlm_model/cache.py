@@ -102,8 +102,14 @@ class KeyValueCache:
             Keys and values (B, G, length + L, C), views into the cache.
 
         Raises:
-            RuntimeError: The capacity is too small; `reserve` before the pass.
+            RuntimeError: The capacity is too small (`reserve` before the pass), or a gradient
+                is wanted (`GrowingCache` lets it through).
         """
+        if k_BGLC.requires_grad:
+            raise RuntimeError(
+                "KeyValueCache is written in place and carries no gradient; use GrowingCache to "
+                "train, or run under torch.inference_mode()"
+            )
         end = self.length + k_BGLC.shape[2]
         if end > self.capacity:
             raise RuntimeError(

@@ -134,8 +134,9 @@ class G2VLM(nn.Module):
         """
         cache = GrowingCache() if cache is None else cache
         start = cache.position if start_position is None else start_position
-        batch, frames = tokens_BNPD.shape[:2]
+        batch, frames, patches = tokens_BNPD.shape[:3]
         blocks = FrameBlocks(frames, *grid_hw)
+        assert torch.compiler.is_compiling() or patches == blocks.patches, (patches, grid_hw)
         rope = self.rope.frames(start, blocks, tokens_BNPD.device)
         messages = None if self.match is None else self.match(tokens_BNPD, grid_hw)
         if messages is not None:

@@ -135,7 +135,10 @@ def test_scratch_is_forgotten_after_an_error(model: G2VLM) -> None:
 def test_capacity_is_checked_and_can_grow(model: G2VLM) -> None:
     cache = scene(model)
     tight = scene(model, capacity=cache.length)
-    with pytest.raises(RuntimeError, match=r"1 more do not fit; call reserve"):
+    with (
+        torch.inference_mode(),
+        pytest.raises(RuntimeError, match=r"1 more do not fit; call reserve"),
+    ):
         model.decode_step(torch.tensor([[7]]), tight)
     tight.reserve(20)
     assert tight.capacity == cache.length + 20
@@ -144,6 +147,16 @@ def test_capacity_is_checked_and_can_grow(model: G2VLM) -> None:
     tight.reserve(20)
     assert tight.keys.data_ptr() == before
     assert tight.nbytes == 2 * tight.keys.numel() * 4
+
+
+def test_memory_that_is_written_in_place_refuses_gradients(model: G2VLM) -> None:
+    with pytest.raises(RuntimeError, match="use GrowingCache to train"):
+        prefill_ids(model, QUESTION, KeyValueCache(model.config, 64))
+
+
+def test_grid_must_be_that_of_the_tokens(model: G2VLM) -> None:
+    with torch.inference_mode(), pytest.raises(AssertionError, match=r"6, \(2, 4\)"):
+        model.geometry_pass(random_pixels(1, 2, 6, 32), (2, 4))
 
 
 def test_truncate(model: G2VLM) -> None:
