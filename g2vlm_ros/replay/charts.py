@@ -230,16 +230,19 @@ def cloud_chart(xyz_M3: NDArray[np.float32], rgb_M3: NDArray[np.uint8], unit: st
     # Far points first, near ones over them: seen from behind the camera and from above the
     # small value is near, seen from the right the large one.
     views = (
-        ("From behind the first camera", 0, 1, 2, -1.0),
         ("From above", 0, 2, 1, -1.0),
+        ("From behind the first camera", 0, 1, 2, -1.0),
         ("From the right", 2, 1, 0, 1.0),
     )
-    extent = high - low
-    ratios = [float(np.clip(extent[v[1]] / extent[v[2]], 0.4, 2.5)) for v in views]
-    height = float(np.clip((WIDE - 2.0) / sum(ratios) + 0.8, 2.4, 5.0))
-    figure, panels = _figure(WIDE, height, ratios)
-    size = float(np.clip(40_000 / max(len(xyz_M3), 1), 0.8, 6.0))
-    for axes, (title, across, up, depth, sign) in zip(panels, views, strict=True):
+    wide = [float((high - low)[across] / (high - low)[up]) for _, across, up, _, _ in views]
+    # The plan stands on the left over the whole height, the side views one above the other.
+    share = float(np.clip(wide[0] * 2 / max(wide[1:]), 0.6, 1.6))
+    figure = Figure(figsize=(WIDE, 5.4), layout="constrained")
+    grid = figure.add_gridspec(2, 2, width_ratios=[share, 1.0])
+    places = (grid[:, 0], grid[0, 1], grid[1, 1])
+    size = float(np.clip(60_000 / max(len(xyz_M3), 1), 0.8, 6.0))
+    for place, (title, across, up, depth, sign) in zip(places, views, strict=True):
+        axes = figure.add_subplot(place)
         order = np.argsort(sign * xyz_M3[:, depth], kind="stable")
         x, y = xyz_M3[order, across], xyz_M3[order, up]
         axes.scatter(x, y, c=colours_M3[order], s=size, marker="s", linewidths=0)
@@ -247,7 +250,7 @@ def cloud_chart(xyz_M3: NDArray[np.float32], rgb_M3: NDArray[np.uint8], unit: st
         axes.set(
             title=title,
             xlabel=f"{AXES[across]} [{unit}]",
-            ylabel=f"{AXES[up]} [{unit}]",
+            ylabel=AXES[up],
             xlim=(low[across], high[across]),
             ylim=(bottom, top),
         )

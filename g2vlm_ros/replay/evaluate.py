@@ -12,7 +12,7 @@ from .asking import Answer
 from .depth_metrics import DepthReport, resample_truth, score_depths
 from .player import PlayResult
 from .pose_metrics import PoseReport, PoseSegment, score_poses
-from .questions import compare
+from .questions import Expected, compare
 from .recorder import Timeline
 from .recording import Recording
 from .registry import METRICS
@@ -96,7 +96,7 @@ def evaluate(
     _fill_poses(values, baselines, poses)
     _fill_run(values, source, timeline, played, drops, latencies)
     values["segments"] = float(len(segments))
-    _fill_answers(values, judged)
+    _fill_answers(values, baselines, judged)
     return Evaluation(
         values=values,
         baselines=baselines,
@@ -223,7 +223,11 @@ def _fill_run(
     values["node_cpu_cores"] = played.cpu_s / played.wall_s if played.wall_s > 0 else None
 
 
-def _fill_answers(values: dict[str, float | None], judged: Sequence[Judged]) -> None:
+def _fill_answers(
+    values: dict[str, float | None],
+    baselines: dict[str, dict[str, float]],
+    judged: Sequence[Judged],
+) -> None:
     values["questions"] = float(len(judged))
     if not judged:
         return
@@ -232,12 +236,34 @@ def _fill_answers(values: dict[str, float | None], judged: Sequence[Judged]) -> 
     values["answers_judged"] = float(len(rated))
     values["answers_correct"] = float(sum(rated))
     values["answer_accuracy"] = sum(rated) / len(rated) if rated else None
+    if rated:
+        baselines["answer_accuracy"] = {"constant": constant_answer_accuracy(judged)}
     values["crosscheck_disagrees"] = float(
         sum(item.answer.cross_check == "DISAGREES" for item in judged)
     )
     values["answer_p50_ms"] = _percentile(
         [item.answer.total_ms for item in judged if item.answer.total_ms > 0], 50
     )
+
+
+def constant_answer_accuracy(judged: Sequence[Judged]) -> float:
+    """Accuracy of saying, for each kind of question, always what is right most often."""
+    kinds: dict[str, list[Expected]] = {}
+    for item in judged:
+        truth = item.answer.question.expected
+        if item.correct is not None and truth is not None:
+            kinds.setdefault(item.answer.question.kind, []).append(truth)
+    right = sum(
+        max(
+            sum(
+                bool(compare(wanted, " ".join(said.texts[:1]), said.value, said.unit, None))
+                for wanted in expected
+            )
+            for said in expected
+        )
+        for expected in kinds.values()
+    )
+    return right / sum(len(expected) for expected in kinds.values())
 
 
 def _percentile(values: Sequence[float], percent: float) -> float | None:

@@ -97,4 +97,5 @@ BASELINES: dict[str, dict[str, str]] = {
     "rpe_rot_deg": {"identity": "camera that never moves"},
     "rot_median_deg": {"identity": "camera that never moves"},
     "direction_30": {"constant": "best constant direction"},
+    "answer_accuracy": {"constant": "best constant answer per kind"},
 }

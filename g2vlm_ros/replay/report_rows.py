@@ -98,13 +98,16 @@ def cards(evaluation: Evaluation) -> list[dict[str, Any]]:
                     "beside": beside,
                 }
             )
-    if values["answers_judged"]:
+    if rated := values["answers_judged"]:
         made.append(
             {
                 "name": "Answers right",
                 "value": f"{show(values['answers_correct'])} / {show(values['answers_judged'])}",
                 "unit": "",
-                "beside": [f"of {show(values['questions'])} questions"],
+                "beside": [
+                    f"{evaluation.baselines['answer_accuracy']['constant'] * rated:.0f} by the "
+                    "best constant answer per kind"
+                ],
             }
         )
     made.append(

@@ -110,10 +110,11 @@ def summary_lines(out: Path, evaluation: Evaluation) -> str:
             for key, number in evaluation.baselines[name].items()
         )
         lines.append(f"  {metric.title} {_number(value)}{_unit(metric.unit)}  ({others})")
-    if values["answers_judged"]:
+    if judged := values["answers_judged"]:
+        constant = evaluation.baselines["answer_accuracy"]["constant"] * judged
         lines.append(
-            f"  Answers: {_count(values['answers_correct'])} of "
-            f"{_count(values['answers_judged'])} judged are right"
+            f"  Answers {_count(values['answers_correct'])} right of {judged:.0f}  "
+            f"({BASELINES['answer_accuracy']['constant']} {constant:.0f})"
         )
     lines += [
         "",

@@ -15,7 +15,7 @@ from g2vlm_ros.replay.asking import Answer
 from g2vlm_ros.replay.bag import BagSource
 from g2vlm_ros.replay.bag_writer import BagWriter
 from g2vlm_ros.replay.charts import cloud_chart, latency_chart, timeline_chart
-from g2vlm_ros.replay.evaluate import evaluate
+from g2vlm_ros.replay.evaluate import Judged, constant_answer_accuracy, evaluate
 from g2vlm_ros.replay.files import PLY_DTYPE, merge_clouds, write_ply, write_tum
 from g2vlm_ros.replay.panels import colour_depth
 from g2vlm_ros.replay.player import PlayResult
@@ -193,6 +193,23 @@ def test_evaluation_of_the_run(tmp_path: Path) -> None:
     assert [item.correct for item in evaluation.answers] == [True, None]
     assert values["answer_accuracy"] == 1.0
     assert evaluation.baselines["ate_m"].keys() == {"identity", "line"}
+
+
+def test_constant_answers_by_hand() -> None:
+    def judged(kind: str, expected: Expected, correct: bool | None = True) -> Judged:
+        return Judged(Answer(Question("q", expected=expected, kind=kind), 1, "OK"), correct)
+
+    answers = [
+        judged("depth", Expected(1.0, "m")),
+        judged("depth", Expected(1.2, "m")),  # within 25 % of 1.0 and of 1.5
+        judged("depth", Expected(1.5, "m")),
+        judged("what", Expected(texts=("chair",))),
+        judged("what", Expected(texts=("Table",))),
+        judged("what", Expected(texts=("table",))),
+        judged("count", Expected(2.0)),
+        judged("count", Expected(9.0), None),  # not judged, so not counted
+    ]
+    assert constant_answer_accuracy(answers) == pytest.approx((3 + 2 + 1) / 7)
 
 
 def test_report_without_truth_scenes_or_status(tmp_path: Path) -> None:
