@@ -93,7 +93,7 @@ scene = runtime.observe(window(1, 2))
 before = runtime.ask(scene, SpatialQuery("Which is closer?", max_tokens=3)).text
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-resource.setrlimit(resource.RLIMIT_AS, (used + (40 << 20), hard))
+resource.setrlimit(resource.RLIMIT_AS, (used + (16 << 20), hard))
 try:
     runtime.observe(window(*range(10, 34), height=316, width=80))
     error = "none"
@@ -106,7 +106,7 @@ print(json.dumps({"error": error, "same": before == after, "again": again}))
 
 
 def test_memory_that_runs_out_is_an_error_and_the_runtime_goes_on(model_folder: Path) -> None:
-    """For real: a child process whose address space ends 40 MB above what it uses."""
+    """For real: a child process whose address space ends 16 MB above what it uses."""
     done = subprocess.run(
         [sys.executable, "-c", EXHAUST, str(model_folder)],
         cwd=REPO,
