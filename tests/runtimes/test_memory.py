@@ -22,11 +22,14 @@ QUERY = SpatialQuery("Which is closer, A or B?", max_tokens=3)
 
 
 def tensor_bytes() -> int:
-    """Bytes of all tensor memory that Python can still reach."""
+    """Bytes of all tensor memory that Python can still reach.
+
+    Only of plain tensors: those that stand for others while a graph is traced hold none.
+    """
     gc.collect()
     storages = {}
     for thing in gc.get_objects():
-        if issubclass(type(thing), torch.Tensor):
+        if type(thing) in (torch.Tensor, torch.nn.Parameter):
             storage = thing.untyped_storage()
             storages[storage.data_ptr()] = storage.nbytes()
     return sum(storages.values())
