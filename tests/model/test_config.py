@@ -165,3 +165,42 @@ def test_absent_fields_take_the_published_classes_values(tmp_path: Path) -> None
     assert got.dino.num_register_tokens == 4
     assert TextConfig().rms_norm_eps == 1e-6
     assert DinoConfig().stored_grid == 37
+
+
+# Fields as the publishing library writes them around the sizes.
+TEXT_2B = """
+{"architectures": ["Qwen2VLForConditionalGeneration"], "attention_dropout": 0.0,
+ "bos_token_id": 151643, "eos_token_id": 151645, "vision_start_token_id": 151652,
+ "vision_end_token_id": 151653, "vision_token_id": 151654, "image_token_id": 151655,
+ "video_token_id": 151656, "hidden_act": "silu", "hidden_size": 1536,
+ "initializer_range": 0.02, "intermediate_size": 8960, "max_position_embeddings": 32768,
+ "max_window_layers": 28, "model_type": "qwen2_vl", "num_attention_heads": 12,
+ "num_hidden_layers": 28, "num_key_value_heads": 2, "rms_norm_eps": 1e-06,
+ "rope_theta": 1000000.0, "sliding_window": 32768, "tie_word_embeddings": true,
+ "torch_dtype": "bfloat16", "transformers_version": "4.41.2", "use_cache": true,
+ "use_sliding_window": false, "vision_config": {"depth": 32},
+ "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}, "vocab_size": 151936}
+"""
+VIT_2B = """
+{"depth": 32, "embed_dim": 1280, "mlp_ratio": 4, "num_heads": 16, "in_chans": 3,
+ "hidden_size": 1536, "patch_size": 14, "spatial_merge_size": 2, "spatial_patch_size": 14,
+ "temporal_patch_size": 2, "hidden_act": "quick_gelu", "model_type": "qwen2_vl"}
+"""
+DINO_2B = """
+{"apply_layernorm": true, "architectures": ["Dinov2WithRegistersModel"],
+ "attention_probs_dropout_prob": 0.0, "drop_path_rate": 0.0, "hidden_act": "gelu",
+ "hidden_dropout_prob": 0.0, "hidden_size": 1024, "image_size": 518,
+ "initializer_range": 0.02, "interpolate_antialias": true, "interpolate_offset": 0.0,
+ "layer_norm_eps": 1e-06, "layerscale_value": 1.0, "mlp_ratio": 4,
+ "model_type": "dinov2_with_registers", "num_attention_heads": 16, "num_channels": 3,
+ "num_hidden_layers": 24, "num_register_tokens": 4, "out_features": ["stage24"],
+ "out_indices": [24], "patch_size": 14, "qkv_bias": true, "reshape_hidden_states": true,
+ "stage_names": ["stem", "stage1"], "torch_dtype": "float32",
+ "transformers_version": "4.48.0.dev0", "use_swiglu_ffn": false}
+"""
+
+
+def test_2b_files_with_all_their_library_fields(tmp_path: Path) -> None:
+    for name, content in (("text", TEXT_2B), ("vit", VIT_2B), ("dino", DINO_2B)):
+        (tmp_path / f"{name}_config.json").write_text(content)
+    assert ModelConfig.from_folder(tmp_path) == ModelConfig.g2vlm_2b()
