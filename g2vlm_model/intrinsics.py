@@ -21,6 +21,7 @@ from torch import Tensor
 __all__ = ["IntrinsicsConfig", "estimate_intrinsics"]
 
 FALLBACK_FOV_DEG = 60.0
+MIN_PIXELS = 16
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,15 @@ def estimate_intrinsics(
 
     Returns:
         (N, 3, 3) float32, pixels of this picture (pixel centres at integers). A camera with
-        fewer than 16 usable pixels, or whose points are mirrored, gets a horizontal field of
-        view of `FALLBACK_FOV_DEG`.
+        fewer than `MIN_PIXELS` usable pixels, or whose points are mirrored, gets a horizontal
+        field of view of `FALLBACK_FOV_DEG`.
     """
     config = config or IntrinsicsConfig()
     count, height, width = local_points_NHW3.shape[:3]
     device = local_points_NHW3.device
-    groups = range(count) if groups is None else groups
-    group_N = torch.as_tensor(list(groups), device=device)
+    numbers = list(range(count) if groups is None else groups)
+    members_NG = torch.nn.functional.one_hot(torch.tensor(numbers), max(numbers) + 1)
+    members_NG = members_NG.to(device, torch.float32)
     step = max(1, int((height * width / config.samples_per_frame) ** 0.5))
     points = local_points_NHW3[:, step // 2 :: step, step // 2 :: step].float()
     rows = torch.arange(step // 2, height, step, device=device, dtype=torch.float32)
@@ -80,24 +82,28 @@ def estimate_intrinsics(
     u_S = (columns - (width - 1) / 2)[None, :].expand(len(rows), -1).reshape(-1)
     v_S = (rows - (height - 1) / 2)[:, None].expand(-1, len(columns)).reshape(-1)
     usable_NS = usable.flatten(1)
-    horizontal = _fit(u_S, ratios[..., 0].flatten(1), usable_NS, group_N, config)
-    vertical = _fit(v_S, ratios[..., 1].flatten(1), usable_NS, group_N, config)
-    return _matrices(horizontal, vertical, usable_NS, group_N, (height, width), config)
+    horizontal = _fit(u_S, ratios[..., 0].flatten(1), usable_NS, members_NG, config)
+    vertical = _fit(v_S, ratios[..., 1].flatten(1), usable_NS, members_NG, config)
+    enough_G = members_NG.T @ usable_NS.sum(1).float() >= MIN_PIXELS
+    K_G33 = _matrices(horizontal, vertical, enough_G, (height, width), config)
+    return K_G33[torch.tensor(numbers, device=device)]
 
 
 def _fit(
-    pixel_S: Tensor, ratio_NS: Tensor, usable_NS: Tensor, group_N: Tensor, config: IntrinsicsConfig
+    pixel_S: Tensor,
+    ratio_NS: Tensor,
+    usable_NS: Tensor,
+    members_NG: Tensor,
+    config: IntrinsicsConfig,
 ) -> tuple[Tensor, Tensor]:
     """Slope and offset per group of ratio = slope * pixel + offset; (G,) each."""
-    total = int(group_N.max()) + 1
     pixel_NS = pixel_S.expand_as(ratio_NS)
     weight_NS = usable_NS.float()
-    slope_G = offset_G = torch.zeros(total, device=ratio_NS.device)
-    members = torch.nn.functional.one_hot(group_N, total).float()  # (N, G)
+    slope_G = offset_G = torch.zeros_like(members_NG[0])
     for _ in range(config.iterations):
 
         def total_of(values_NS: Tensor) -> Tensor:
-            return members.T @ (weight_NS * values_NS).sum(1)  # noqa: B023 - used at once
+            return members_NG.T @ (weight_NS * values_NS).sum(1)  # noqa: B023 - used at once
 
         s1, su, suu = (total_of(pixel_NS**power) for power in (0, 1, 2))
         sr, sur = total_of(ratio_NS), total_of(pixel_NS * ratio_NS)
@@ -108,7 +114,7 @@ def _fit(
         else:
             slope_G = sur / suu.clamp_min(1e-12)
         residual_NS = (
-            ratio_NS - slope_G[group_N][:, None] * pixel_NS - offset_G[group_N][:, None]
+            ratio_NS - (members_NG @ slope_G)[:, None] * pixel_NS - (members_NG @ offset_G)[:, None]
         ).abs()
         hidden = residual_NS.masked_fill(~usable_NS, float("nan"))
         sigma_N1 = 1.4826 * hidden.nanmedian(dim=1, keepdim=True).values.nan_to_num(0.0)
@@ -120,20 +126,17 @@ def _fit(
 def _matrices(
     horizontal: tuple[Tensor, Tensor],
     vertical: tuple[Tensor, Tensor],
-    usable_NS: Tensor,
-    group_N: Tensor,
+    enough_G: Tensor,
     size: tuple[int, int],
     config: IntrinsicsConfig,
 ) -> Tensor:
-    """Camera matrices of all frames from the slopes (1/f) and offsets (-c/f) of the groups."""
+    """Camera matrices (G, 3, 3) from the slopes (1/f) and offsets (-c/f) of the groups."""
     height, width = size
-    enough_G = torch.zeros(len(horizontal[0]), device=group_N.device)
-    enough_G = enough_G.index_add(0, group_N, usable_NS.sum(1).float()) >= 16
     longest, shortest = (
         0.5 * width / math.tan(math.radians(fov_deg / 2)) for fov_deg in config.fov_limits_deg
     )
     fallback = 0.5 * width / math.tan(math.radians(FALLBACK_FOV_DEG / 2))
-    K_G33 = torch.zeros(len(enough_G), 3, 3, device=group_N.device)
+    K_G33 = torch.zeros(len(enough_G), 3, 3, device=enough_G.device)
     for axis, ((slope, offset), side) in enumerate(((horizontal, width), (vertical, height))):
         trusted = enough_G & (slope > 0)
         focal = (1.0 / slope.clamp_min(1e-12)).clamp(shortest, longest)
@@ -141,4 +144,4 @@ def _matrices(
         shift = torch.where(trusted, offset * focal, 0.0).clamp(-side / 2, side / 2)
         K_G33[:, axis, 2] = (side - 1) / 2 - shift
     K_G33[:, 2, 2] = 1.0
-    return K_G33[group_N]
+    return K_G33

@@ -15,7 +15,7 @@ from g2vlm_model.generate import reconstruct
 from g2vlm_model.interface import Frame, FrameWindow, SpatialQuery, SpatialRuntime
 from g2vlm_model.preprocess import geometric_pixels, resize_geometric
 from g2vlm_model.runtimes import load_runtime
-from g2vlm_model.runtimes.torch.placement import choose_placement
+from g2vlm_model.runtimes.torch.placement import Placement, choose_placement
 from g2vlm_model.runtimes.torch.runtime import TorchRuntime
 from g2vlm_model.tokenizer import prompt_ids
 
@@ -175,6 +175,28 @@ def test_numbers_that_overflow_are_an_error_and_not_a_cloud(runtime: SpatialRunt
         runtime.observe(window(1, 2))
     model.heads.point_head.bias.copy_(kept)
     assert runtime.observe(window(1, 2)).geometry.valid.any()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float16, 3e-3), (torch.bfloat16, 3e-2)], ids=["fp16", "bf16"]
+)
+def test_half_precision_says_nearly_the_same(
+    model_folder: Path, runtime: SpatialRuntime, dtype: torch.dtype, tolerance: float
+) -> None:
+    """What a GPU runs by default, emulated here; the tolerance is relative to the depth."""
+    placement = Placement(torch.device("cpu"), dtype, "half", "cpu")
+    half = TorchRuntime(model_folder, placement)
+    assert model_of(half).dtype == dtype
+    scene, reference = half.observe(window(1, 2)), runtime.observe(window(1, 2))
+    gap = np.linalg.norm(scene.geometry.local_points - reference.geometry.local_points, axis=-1)
+    assert np.median(gap / reference.geometry.local_points[..., 2]) < tolerance
+    np.testing.assert_allclose(
+        scene.geometry.T_world_cam, reference.geometry.T_world_cam, atol=3 * tolerance
+    )
+    answer = half.ask(scene, SpatialQuery("Which is closer?", max_tokens=4))
+    assert answer.tokens == 4
+    assert 0.0 < answer.confidence < 1.0
+    half.close()
 
 
 def test_a_closed_runtime_says_so(model_folder: Path) -> None:

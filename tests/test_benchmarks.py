@@ -1,0 +1,57 @@
+"""Each benchmark runs, on the smallest case, and writes a report that says where and how."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .helpers import REPO
+
+
+def run(name: str, out: Path, *arguments: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--threads", "1", "--out", str(out)]
+    done = subprocess.run(
+        [*command, *arguments], cwd=REPO, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    assert report["benchmark"] == name
+    assert report["machine"]["torch_threads"] == 1
+    assert f"-m benchmarks.{name}" in report["command"]
+    results: dict[str, Any] = report["results"]
+    return results
+
+
+def test_forward(tmp_path: Path) -> None:
+    arguments = ("--shape", "nano", "--rounds", "2", "--matmul-side", "256")
+    results = run("forward", tmp_path / "report.json", *arguments)
+    assert results["published work"]["gflop"] > results["runtime"]["gflop"] > 0
+    assert 0 < results["runtime"]["share_of_matmul_by_cpu_time"] < 1.5
+
+
+def test_ask(tmp_path: Path) -> None:
+    results = run("ask", tmp_path / "report.json", "--models", "nano", "--rounds", "2")["nano"]
+    assert results["cold_ms"] > results["observe_ms"] > 0
+    assert results["cold_over_warm"] > 3  # measured above 20; this machine may be busy
+
+
+def test_prompt_mode(tmp_path: Path) -> None:
+    results = run("prompt_mode", tmp_path / "report.json", "--windows", "1", "--frames", "2")
+    assert results["isolate_geometry"] is True
+    assert results["worst"]["points, relative, max"] < 1e-4
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux only")
+def test_load(tmp_path: Path) -> None:
+    arguments = ("--gigabytes", "0.25", "--rounds", "1")
+    results = run("load", tmp_path / "report.json", *arguments)
+    kinds = [name for name in results if " to " in name]
+    assert len(kinds) == 4
+    for kind in kinds:
+        # Importing costs some 40 MB whatever is loaded; at 1 GB the ratio is below 1.15.
+        assert results[kind]["peak_bytes"] - results[kind]["loaded_bytes"] < 80e6
