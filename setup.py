@@ -1,4 +1,4 @@
-"""Installs the node and its packages; `training/` and `export/` under unmistakable names.
+"""Installs the node and its packages; `training/` under an unmistakable name.
 
 colcon's ament_python build reads this file and setup.cfg; pyproject.toml holds the settings of
 the tools only.
@@ -10,13 +10,11 @@ from setuptools import find_packages, setup
 
 NAME = "g2vlm_ros"
 HERE = Path(__file__).parent
-RENAMED = {"g2vlm_training": "training", "g2vlm_export": "export"}
+RENAMED = {"g2vlm_training": "training"}
 
 
 def renamed_packages(package: str, folder: str) -> list[str]:
-    """Names of a renamed package and of the packages inside it; none where it is absent."""
-    if not (HERE / folder / "__init__.py").is_file():
-        return []
+    """Names of a renamed package and of the packages inside it."""
     return [package] + [f"{package}.{inner}" for inner in find_packages(str(HERE / folder))]
 
 
@@ -48,7 +46,6 @@ setup(
         "g2vlm_model": ["py.typed", "weights/*/*"],
         "g2vlm_ros": ["py.typed", "templates/*"],
         "g2vlm_training": ["py.typed", "configs/*"],
-        "g2vlm_export": ["py.typed"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),

@@ -20,7 +20,6 @@ PACKAGES = {
     "g2vlm_model": "g2vlm_model",
     "g2vlm_ros": "g2vlm_ros",
     "training": "g2vlm_training",
-    "export": "g2vlm_export",
 }
 # Which project modules a package may import: itself, and these (with what lies below them).
 ALLOWED = {
@@ -33,14 +32,12 @@ ALLOWED = {
         "g2vlm_model.runtimes",
     ),
     "g2vlm_training": ("g2vlm_model",),
-    "g2vlm_export": ("g2vlm_model",),
 }
 # Libraries that a package must not import anywhere, not even inside a function.
 FORBIDDEN = {
     "g2vlm_model": {"rclpy", "cv2", "sensor_msgs"},
     "g2vlm_ros": {"torch", "torchvision", "safetensors", "tokenizers"},
     "g2vlm_training": {"rclpy"},
-    "g2vlm_export": {"rclpy"},
 }
 # ROS packages, and others that no requirement file names because they come with ROS.
 FROM_ROS = re.compile(

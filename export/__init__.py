@@ -1,1 +1,0 @@
-"""Exporter of the model to other runtimes; installed as `g2vlm_export`."""
