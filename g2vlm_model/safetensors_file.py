@@ -7,6 +7,7 @@ reading takes no memory beside the tensors themselves, also where the type is co
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import warnings
 from dataclasses import dataclass
@@ -150,22 +151,22 @@ class SafetensorsFile:
             content = json.loads(self.header)
             metadata = content.pop("__metadata__", {})
             entries = {name: self._entry(name, raw) for name, raw in content.items()}
-        except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, KeyError, TypeError):
+        except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, TypeError):
             raise self._error("has a damaged header") from None
         return metadata, entries
 
     def _entry(self, name: str, raw: dict[str, Any]) -> TensorEntry:
-        if raw["dtype"] not in DTYPES:
-            raise self._error(
-                f"holds {name} as {raw['dtype']}, weights must be one of {', '.join(DTYPES)}"
-            )
-        dtype = DTYPES[raw["dtype"]]
-        shape = tuple(int(side) for side in raw["shape"])
         start = LENGTH_BYTES + len(self.header)
-        begin, end = (start + int(offset) for offset in raw["data_offsets"])
-        numel = 1
-        for side in shape:
-            numel *= side
+        try:
+            kind = str(raw["dtype"])
+            shape = tuple(int(side) for side in raw["shape"])
+            begin, end = (start + int(offset) for offset in raw["data_offsets"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise self._error(f"has a damaged header at {name!r}") from None
+        if kind not in DTYPES:
+            raise self._error(f"holds {name} as {kind}, weights must be one of {', '.join(DTYPES)}")
+        dtype = DTYPES[kind]
+        numel = math.prod(shape)
         if not start <= begin or end - begin != numel * dtype.itemsize:
             raise self._error(f"has a damaged header: {name} {list(shape)} in {end - begin} bytes")
         if end > self.size:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import SpecialIds, TokenNames
+from .config_fields import read_json
 
 __all__ = ["QWEN2_SPLIT", "PromptIds", "Tokenizer", "prompt_ids"]
 
@@ -160,7 +161,7 @@ def _special_tokens(folder: Path, first_free: int) -> Iterable[tuple[str, int | 
     """Return special tokens and ids: from the folder's files, or else Qwen2's own."""
     config = folder / "tokenizer_config.json"
     if config.is_file():
-        decoder = json.loads(config.read_text(encoding="utf-8")).get("added_tokens_decoder", {})
+        decoder = read_json(config).get("added_tokens_decoder", {})
         if decoder:
             return sorted(
                 ((entry["content"], int(number)) for number, entry in decoder.items()),
@@ -168,7 +169,7 @@ def _special_tokens(folder: Path, first_free: int) -> Iterable[tuple[str, int | 
             )
     added = folder / "added_tokens.json"
     if added.is_file():
-        entries = json.loads(added.read_text(encoding="utf-8"))
+        entries = read_json(added)
         return sorted(entries.items(), key=lambda pair: int(pair[1]))
     return [(name, first_free + offset) for offset, name in enumerate(QWEN2_SPECIAL)]
 

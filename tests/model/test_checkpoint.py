@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -168,6 +169,33 @@ def test_damaged_header(copy: Path) -> None:
     (copy / WEIGHTS).write_bytes(content)
     with pytest.raises(ValueError, match="has a damaged header"):
         checkpoint.load_model(copy)
+
+
+def test_any_damage_to_the_header_is_a_value_error(copy: Path) -> None:
+    """300 random changes of up to four header bytes, the length included."""
+    good = (copy / WEIGHTS).read_bytes()
+    end = 8 + int.from_bytes(good[:8], "little")
+    random = np.random.default_rng(7)
+    messages: list[str] = []
+    for _ in range(300):
+        content = bytearray(good)
+        for place in random.integers(0, end, random.integers(1, 5)):
+            content[place] = random.integers(0, 256)
+        (copy / WEIGHTS).write_bytes(content)
+        try:
+            with SafetensorsFile(copy / WEIGHTS) as reader:
+                assert reader.entries
+        except ValueError as error:
+            messages.append(str(error))
+    assert len(messages) > 100
+    assert all(WEIGHTS in message for message in messages)
+
+
+@pytest.mark.parametrize("header", [b"[]", b"3", b"null", b'{"a": 1}', b'{"a": {"dtype": "F32"}}'])
+def test_header_of_another_kind(tmp_path: Path, header: bytes) -> None:
+    (tmp_path / WEIGHTS).write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ValueError, match="has a damaged header"):
+        SafetensorsFile(tmp_path / WEIGHTS)
 
 
 def test_integer_weights(copy: Path) -> None:
