@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from g2vlm_model import cli
+from g2vlm_model.interface import Frame
 from g2vlm_ros.launch_arguments import NODE_ARGUMENTS, REPLAY_ARGUMENTS
 from g2vlm_ros.params import CAMERA_SPECS, SPECS, camera_specs
 from tests.helpers import REPO
@@ -166,16 +167,23 @@ def test_the_robot_install_finds_both_packages_and_installs_the_node(tmp_path: P
     assert (site / "g2vlm_training" / "configs").is_dir()
 
 
-def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "```python" in page.read_text("utf-8")], ids=lambda p: p.name
+)
+def test_the_python_examples_run(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder with pictures, for README.md; pages for those who know may use `frames`."""
     monkeypatch.chdir(tmp_path)
-    frames = tmp_path / "frames"
-    frames.mkdir()
+    (tmp_path / "frames").mkdir()
     noise = np.random.default_rng(0)
     wall = cv2.resize(noise.integers(0, 255, (60, 90, 3), np.uint8), (960, 640))
+    frames = []
     for number in range(4):
-        picture = wall[80:560, 100 + 20 * number : 740 + 20 * number]
-        assert cv2.imwrite(str(frames / f"{number}.jpg"), picture)
-    examples = blocks("python")
-    assert examples
-    for code in examples:
-        exec(compile(code, "README.md", "exec"), {"__name__": "example"})
+        picture = np.ascontiguousarray(wall[80:560, 100 + 20 * number : 740 + 20 * number])
+        assert cv2.imwrite(f"frames/{number}.jpg", picture)
+        frames.append(Frame(picture, number * 10**8, "camera", "camera", str(number)))
+    names = {"__name__": "example", "frames": tuple(frames)}
+    for language, code in FENCE.findall(page.read_text(encoding="utf-8")):
+        if language == "python":
+            exec(compile(code, page.name, "exec"), names)
