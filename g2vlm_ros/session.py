@@ -248,8 +248,8 @@ class Session:
             reference = next(iter(self.cameras))
             leads = record.frames[newest].camera == reference
             T_map_cam = placed.pose(scene.geometry.T_world_cam[newest]) if leads else None
+            self._scenes.add(record)  # first: who has heard of a scene may ask about it
             self._outputs.publish(record, moment, T_map_cam)
-            self._scenes.add(record)
         finished_ns = time.monotonic_ns()
         self._count_used(job)
         self._board.count_scene()

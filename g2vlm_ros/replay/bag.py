@@ -136,7 +136,7 @@ class BagSource:
     def _index(self, reader: Reader, kind: str) -> tuple[SourceInfo, TruthTopic | None]:
         stamps: list[int] = []
         times: list[int] = []
-        first: Any = None
+        first: tuple[str, tuple[int, int]] | None = None  # frame and size of the first good picture
         K: NDArray[np.float64] | None = None
         for connection, time_ns, data in _of_topics(reader, {self._image.topic, self._info_topic}):
             if connection.topic == self._image.topic:
@@ -145,13 +145,16 @@ class BagSource:
                 stamps.append(header_stamp_ns(data))
                 times.append(time_ns)
                 if first is None:
-                    first = self._deserialize(data, connection.msgtype)
+                    first = self._frame_and_size(data, connection.msgtype)
             elif K is None:
                 matrix = np.asarray(self._deserialize(data, CAMERA_INFO).k, np.float64)
                 K = matrix.reshape(3, 3)
         if first is None:
-            raise ReplayInputError(f"{self._path}: topic {self._image.topic} holds no message")
-        frame_id = str(first.header.frame_id).lstrip("/")
+            raise ReplayInputError(
+                f"{self._path}: none of {len(stamps)} pictures of {self._image.topic} can be "
+                "decoded"
+            )
+        frame_id, size = first
         truth, notes = find_pose_truth(reader, self._choice.truth_pose, frame_id, self._deserialize)
         if not self._info_topic:
             notes.append("The bag has no CameraInfo for this camera.")
@@ -164,11 +167,19 @@ class BagSource:
             frame_id=frame_id,
             stamps_ns=tuple(stamps),
             times_ns=tuple(times),
-            size=message_rgb(first, "the first picture").shape[:2],
+            size=size,
             K=K,
             notes=tuple(notes),
         )
         return info, truth
+
+    def _frame_and_size(self, data: bytes, msgtype: str) -> tuple[str, tuple[int, int]] | None:
+        message = self._deserialize(data, msgtype)
+        try:
+            height, width = message_rgb(message, "picture").shape[:2]
+        except ReplayInputError:
+            return None  # the node will refuse and count it
+        return str(message.header.frame_id).lstrip("/"), (height, width)
 
     def _deserialize(self, data: bytes, msgtype: str) -> Any:
         return self._typestore.deserialize_cdr(data, msgtype)

@@ -16,6 +16,11 @@ from .fail_if import parse_condition
 from .registry import METRICS
 
 LOGGER = logging.getLogger(__name__)
+# What an installation without ROS or without the optional packages lacks.
+FROM_OUTSIDE = {
+    *("rclpy", "g2vlm_interfaces", "lifecycle_msgs", "rosgraph_msgs", "sensor_msgs"),
+    *("rosbags", "evo", "jinja2", "matplotlib", "psutil", "scipy", "tqdm"),
+}
 OK, FAILED, BAD_INPUT, NODE_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -123,6 +128,15 @@ def main(argv: list[str] | None = None) -> int:
     except NodeFailedError as error:
         print(f"g2vlm replay: {error}", file=sys.stderr)
         return NODE_FAILED
+    except ImportError as error:
+        if (error.name or "").split(".")[0] not in FROM_OUTSIDE:
+            raise
+        print(
+            f"g2vlm replay: {error}. Source the workspace in which g2vlm_interfaces is built, or "
+            "use the .venv that `make setup` makes",
+            file=sys.stderr,
+        )
+        return BAD_INPUT
     except KeyboardInterrupt:
         print("g2vlm replay: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -139,6 +139,21 @@ def test_topics_that_cannot_be_told_apart(tmp_path: Path) -> None:
         BagSource(tmp_path / "bag", TopicChoice(image="/right/image", truth_depth="/x"))
 
 
+def test_a_broken_first_picture_is_left_to_the_node(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        scribe = Scribe(writer)
+        scribe.compressed("/image", NS, b"broken")
+        scribe.compressed("/image", 2 * NS, jpeg(picture(1)))
+    source = BagSource(tmp_path / "bag")
+    assert source.info.size == (48, 64)
+    assert [message.picture for message in source.messages()] == [0, 1]
+    assert list(source.pictures([0, 1])) == [1]
+    with BagWriter(tmp_path / "broken") as writer:
+        Scribe(writer).compressed("/image", NS, b"broken")
+    with pytest.raises(ReplayInputError, match="none of 1 pictures of /image can be decoded"):
+        BagSource(tmp_path / "broken")
+
+
 def test_no_colour_picture(tmp_path: Path) -> None:
     with BagWriter(tmp_path / "bag") as writer:
         scribe = Scribe(writer)

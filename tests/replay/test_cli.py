@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,19 @@ def test_out_that_cannot_be_written(
     (tmp_path / "file").write_text("here already")
     assert main([str(bag), "--out", str(tmp_path / "file"), "--quiet"]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_missing_interfaces_are_named(
+    bag: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("link", "asking"):
+        monkeypatch.delitem(sys.modules, f"g2vlm_ros.replay.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "g2vlm_interfaces.msg", None)
+    assert main([str(bag), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert "Source the workspace in which g2vlm_interfaces is built" in capsys.readouterr().err
 
 
 def test_usage_error_is_two(capsys: pytest.CaptureFixture[str]) -> None:
