@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 import shutil
@@ -100,6 +101,16 @@ def test_launch_arguments_and_parameters_exist() -> None:
     assert named <= {item.name for item in NODE_ARGUMENTS + REPLAY_ARGUMENTS}
 
 
+def test_modules_and_scripts_exist() -> None:
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    modules = set(re.findall(r"python -m ([\w.]+)", pages))
+    assert {"benchmarks.forward", "benchmarks.ask", "benchmarks.node"} <= modules
+    missing = {name for name in modules - {"colcon"} if importlib.util.find_spec(name) is None}
+    assert not missing
+    scripts = set(re.findall(r"python ((?:\w+/)+\w+\.py)", pages))
+    assert all((REPO / name).is_file() for name in scripts), scripts
+
+
 def test_the_readmes_parameters_have_these_defaults() -> None:
     known = {spec.name: spec for spec in SPECS}
     known |= {f"CAMERA.{spec.name}": spec for spec in CAMERA_SPECS}
@@ -177,7 +188,8 @@ def test_the_python_examples_run(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "frames").mkdir()
     noise = np.random.default_rng(0)
-    wall = cv2.resize(noise.integers(0, 255, (60, 90, 3), np.uint8), (960, 640))
+    noisy = noise.integers(0, 255, (60, 90, 3), np.uint8)
+    wall = cv2.resize(noisy, (960, 640)).astype(np.uint8)
     frames = []
     for number in range(4):
         picture = np.ascontiguousarray(wall[80:560, 100 + 20 * number : 740 + 20 * number])
