@@ -104,7 +104,7 @@ def test_launch_arguments_and_parameters_exist() -> None:
 def test_modules_and_scripts_exist() -> None:
     pages = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     modules = set(re.findall(r"python -m ([\w.]+)", pages))
-    assert {"benchmarks.forward", "benchmarks.ask", "benchmarks.node"} <= modules
+    assert {"benchmarks.forward", "benchmarks.ask"} <= modules
     missing = {name for name in modules - {"colcon"} if importlib.util.find_spec(name) is None}
     assert not missing
     scripts = set(re.findall(r"python ((?:\w+/)+\w+\.py)", pages))
