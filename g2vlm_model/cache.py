@@ -130,11 +130,12 @@ class KeyValueCache:
         needed = self.length + tokens
         if needed <= self.capacity:
             return
-        for name in ("keys", "values"):
-            old = getattr(self, name)
+        moved = []
+        for old in (self.keys, self.values):
             new = old.new_empty((*old.shape[:3], needed, old.shape[4]))
             new[:, :, :, : self.length] = old[:, :, :, : self.length]
-            setattr(self, name, new)
+            moved.append(new)
+        self.keys, self.values = moved  # both or, where memory runs out, neither
 
     def mark(self) -> CacheMark:
         """Return the present state, for `truncate`."""

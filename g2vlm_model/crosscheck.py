@@ -112,7 +112,7 @@ def read_answer(
     if evidence is not None and evidence.kind in ("label", "side"):
         labels = labels_in(question, marked.labels)
         said = chosen_label(text, labels) if evidence.kind == "label" else side_in(text)
-        return AnswerReading(cross_check=_same(said, evidence.choice))
+        return replace(_value(quantity, None, scale), cross_check=_same(said, evidence.choice))
     reading = _value(quantity, evidence, scale)
     if quantity is None or evidence is None or evidence.value is None:
         return reading

@@ -170,6 +170,13 @@ def test_a_count_has_no_unit_and_is_not_checked() -> None:
     assert (reading.value, reading.unit, reading.cross_check) == (3.0, "", UNCHECKED)
 
 
+def test_a_number_beside_a_choice_is_given_too() -> None:
+    geometry, marked = two_marks()
+    question = "Which is closer to the camera, A or B?"
+    reading = read_answer(question, "A, by 2.0 units", geometry, marked)
+    assert (reading.value, reading.unit, reading.cross_check) == (2.0, "scene_unit", AGREES)
+
+
 def test_geometry_that_does_not_trust_itself_checks_nothing() -> None:
     geometry, marked = two_marks()
     question = "Which is closer to the camera, A or B?"

@@ -146,7 +146,8 @@ class AnswerWriter:
         Raises:
             Stopped: Cancelled, or out of time.
         """
-        cache.reserve(len(question_ids) + query.max_tokens + 1)
+        with self._gate.step():
+            cache.reserve(len(question_ids) + query.max_tokens + 1)
         self._read(question_ids, cache, stopwatch)
         draft.read_s = stopwatch.seconds
         steps = decode(self._model, cache, Sampler(query.temperature, query.seed))

@@ -113,8 +113,10 @@ class SceneQuestions:
         self, scene: TorchScene, cache: KeyValueCache, stopwatch: Stopwatch
     ) -> None:
         """Append the frames that no earlier question has appended."""
-        frames = scene.window.frames
-        for index in range(len(scene.semantic_ends), len(frames)):
+        end = scene.semantic_ends[-1] if scene.semantic_ends else scene.geometric_end
+        assert end is not None, "a cache without geometric frames"
+        cache.truncate(end.length, end.position)  # whatever an interrupt left behind
+        for index in range(len(scene.semantic_ends), len(scene.window)):
             tokens_SD = self._semantic_tokens(scene, index, (), stopwatch)
             self._prefill(tokens_SD, cache, stopwatch)
             scene.semantic_ends.append(cache.mark())

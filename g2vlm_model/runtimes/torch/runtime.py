@@ -172,7 +172,7 @@ class TorchRuntime:
         return self._answer(own, query, draft, status, stopwatch.seconds)
 
     def close(self) -> None:
-        """Give the model's memory back; a running call ends first, scenes keep their geometry."""
+        """Give the model's memory back; a running question ends first, scenes keep geometry."""
         with self._gate.observation():
             engine, self._engine = self._engine, None
         if engine is not None:
