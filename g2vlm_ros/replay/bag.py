@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -60,7 +61,7 @@ class BagSource:
         self._path = path
         self._limit = limit
         self._choice = choice or TopicChoice()
-        self._typestore = get_typestore(Stores.ROS2_KILTED)
+        self._typestore = rosbags_typestore()
         with self._open() as reader:
             self._image = _pick_image(reader.connections, self._choice.image)
             self._info_topic = _pick_info(
@@ -208,8 +209,9 @@ def is_bag(path: Path) -> bool:
     return path.suffix in {".mcap", ".db3", ".bag"}
 
 
+@functools.cache
 def rosbags_typestore() -> Typestore:
-    """The message definitions that recordings are read and written with."""
+    """The message definitions of the ROS distribution; shared, so nobody may add to them."""
     return get_typestore(Stores.ROS2_KILTED)
 
 

@@ -21,9 +21,9 @@ COMMAND = "import sys; from g2vlm_ros.replay import main; sys.exit(main(sys.argv
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
     """A replay in the middle of a long recording, and its node."""
-    write_plain_bag(tmp_path / "bag", mcap=True, count=600)
+    write_plain_bag(tmp_path / "bag", mcap=True, count=300)
     arguments = [str(tmp_path / "bag"), "--out", str(tmp_path / "out"), "--quiet"]
-    arguments += ["--backend", "tests.ros.scripted_runtime:create", "--rate", "4"]
+    arguments += ["--backend", "tests.ros.scripted_runtime:create", "--rate", "2"]
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, *arguments],
         cwd=REPO,
