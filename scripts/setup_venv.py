@@ -107,10 +107,9 @@ class Setup:
 
 def make_venv(setup: Setup) -> None:
     """Create the environment, anew where it belongs to another interpreter or place."""
-    flags = ["--system-site-packages"] if setup.host.sourced else []
-    if not setup.python.exists() or not _is_usable(setup):
-        flags.append("--clear")
-    setup.run("venv", [setup.host.python, "-m", "venv", *flags, setup.venv])
+    if not (setup.python.exists() and _is_usable(setup)):
+        flags = ["--clear", *(["--system-site-packages"] if setup.host.sourced else [])]
+        setup.run("venv", [setup.host.python, "-m", "venv", *flags, setup.venv])
     _write_env_file(setup)
 
 
