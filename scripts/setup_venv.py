@@ -34,12 +34,20 @@ COLCON = "import sys; from colcon_core.command import main; sys.exit(main())"
 
 @dataclass(frozen=True)
 class Step:
-    """One part of the set-up: what to print, what it depends on, what to do."""
+    """One part of the set-up.
+
+    Args:
+        name, title: For its stamp, and for the terminal.
+        inputs: What it depends on, besides the steps before: files, or facts in words.
+        action: What it does.
+        aside: No later step hangs on it.
+    """
 
     name: str
     title: str
     inputs: tuple[str | Path, ...]
     action: Callable[[Setup], None]
+    aside: bool = False
 
 
 class Setup:
@@ -206,7 +214,7 @@ def tree(*folders: Path) -> tuple[Path, ...]:
     return tuple(path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-def steps(host: Host, dev: bool) -> list[Step]:
+def steps(host: Host, with_dev: bool) -> list[Step]:
     """What there is to do, in order."""
     source = f"ROS 2 {host.distro} of this shell" if host.sourced else "ROS 2 from the index"
     packages = ["runtime.txt", "build.txt"]
@@ -214,6 +222,7 @@ def steps(host: Host, dev: bool) -> list[Step]:
     inside = [path.relative_to(REPO).as_posix() for path in tree(REPO / "launch")]
     inside += [path.relative_to(REPO).as_posix() for path in sorted(REPO.glob("*/__init__.py"))]
     static = tuple(REPO / name for name in ("setup.py", "setup.cfg", "package.xml"))
+    dev = Step("dev", "pytest, ruff, mypy", (REQUIREMENTS / "dev.txt",), install_dev, aside=True)
     todo = [
         Step("venv", "virtual environment", (str(host), Path(__file__)), make_venv),
         Step(
@@ -222,6 +231,7 @@ def steps(host: Host, dev: bool) -> list[Step]:
             tuple(REQUIREMENTS / name for name in packages),
             install_packages,
         ),
+        *([dev] if with_dev else []),
         Step(
             "interfaces",
             "messages and services (half a minute the first time)",
@@ -230,8 +240,6 @@ def steps(host: Host, dev: bool) -> list[Step]:
         ),
         Step("project", "the node", (*static, *inside), install_project),
     ]
-    if dev:
-        todo.append(Step("dev", "pytest, ruff, mypy", (REQUIREMENTS / "dev.txt",), install_dev))
     return todo
 
 
@@ -256,14 +264,15 @@ def bring_up_to_date(setup: Setup, todo: list[Step]) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = ""
         for number, step in enumerate(todo, 1):
-            done = digest(done, step.inputs)
+            wanted = digest(done, step.inputs)
+            done = done if step.aside else wanted
             stamp = setup.venv / ".setup" / step.name
-            if stamp.is_file() and stamp.read_text() == done:
+            if stamp.is_file() and stamp.read_text() == wanted:
                 continue
             print(f"[{number}/{len(todo)}] {step.title}", flush=True)
             step.action(setup)
             stamp.parent.mkdir(exist_ok=True)
-            stamp.write_text(done)
+            stamp.write_text(wanted)
 
 
 def main(argv: list[str]) -> int:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,12 +142,14 @@ def test_only_what_changed_is_done_again(tmp_path: Path) -> None:
     def fail(setup: setup_venv.Setup) -> None:
         raise setup_host.SetupError("no network")
 
+    aside = replace(step("aside", "e"), aside=True)
     setup = setup_venv.Setup(setup_host.Host(sys.executable, "3.11", "", True), tmp_path / "venv")
     for todo, expected in [
         ([step("one", "a"), step("two", "b")], ["one", "two"]),
         ([step("one", "a"), step("two", "b")], []),
         ([step("one", "a"), step("two", "c")], ["two"]),
         ([step("one", "d"), step("two", "c")], ["one", "two"]),
+        ([step("one", "d"), aside, step("two", "c")], ["aside"]),
     ]:
         calls.clear()
         setup_venv.bring_up_to_date(setup, todo)
