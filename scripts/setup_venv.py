@@ -223,7 +223,7 @@ def steps(host: Host, with_dev: bool) -> list[Step]:
     inside += [path.relative_to(REPO).as_posix() for path in sorted(REPO.glob("*/__init__.py"))]
     static = tuple(REPO / name for name in ("setup.py", "setup.cfg", "package.xml"))
     dev = Step("dev", "pytest, ruff, mypy", (REQUIREMENTS / "dev.txt",), install_dev, aside=True)
-    todo = [
+    return [
         Step("venv", "virtual environment", (str(host), Path(__file__)), make_venv),
         Step(
             "packages",
@@ -240,7 +240,6 @@ def steps(host: Host, with_dev: bool) -> list[Step]:
         ),
         Step("project", "the node", (*static, *inside), install_project),
     ]
-    return todo
 
 
 def digest(previous: str, inputs: Iterable[str | Path]) -> str:
