@@ -111,6 +111,8 @@ def replay(source: ReplaySource, options: RunOptions) -> RunResult:
             played, answers = _play(source, options, questions, writer, timeline)
     except WriterError as error:
         raise ReplayInputError(f"cannot write {out / 'recorded'}: {error}") from error
+    if options.progress:
+        print("measuring, drawing the report ...", file=sys.stderr)
     recording = Recording(out / "recorded")
     evaluation = evaluate(source, recording, timeline, played, answers)
     write_tum(out / "trajectory.tum", evaluation.segments)

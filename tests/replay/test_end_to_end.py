@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
@@ -16,7 +17,7 @@ from g2vlm_ros.replay.folder import FolderSource
 from g2vlm_ros.replay.questions import load_questions
 from g2vlm_ros.replay.registry import METRICS
 from tests.helpers import REPO
-from tests.replay.bags import NS, Scribe
+from tests.replay.bags import NS, Scribe, picture
 from tests.replay.test_report import SECTIONS, Page
 
 DEMO = REPO / "demo" / "room.mcap"
@@ -197,3 +198,21 @@ def test_arkitscenes_as_a_folder(tmp_path: Path, data_folder: Path) -> None:
         "K is unknown" in note for note in document["input"]["notes"]
     )
     assert set(SECTIONS) <= Page((tmp_path / "out" / "report.html").read_text()).ids
+
+
+def test_large_raw_pictures_arrive(tmp_path: Path) -> None:
+    """rgb8 Image messages of 2.8 MB, which the default transport loses between processes."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(6):
+        pixels = picture(index, (720, 1280))
+        cv2.imwrite(str(folder / f"{index}.bmp"), pixels)
+    code, document = replay(
+        folder, tmp_path / "out", "--backend", "tests.ros.scripted_runtime:create",
+        "--param", "keyframe.min_motion=0.0", "--fps", "5",
+    )  # fmt: skip
+    assert code == 0
+    assert document["input"]["image_type"] == "sensor_msgs/msg/Image"
+    assert document["metrics"]["frames_received"] == 6
+    assert document["metrics"]["frames_used"] == 6
+    assert document["metrics"]["scenes"] == 5  # the first one needs two pictures
