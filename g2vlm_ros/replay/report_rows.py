@@ -192,9 +192,10 @@ def _answer_row(item: Judged, index: dict[int, int], start_ns: int) -> dict[str,
             None: ("not judged", ""),
         }[item.correct]
     unit = UNITS_SHOWN.get(answer.unit, answer.unit)
-    check = ""
+    check = answer.cross_check.lower() if answer.cross_check != "NOT_CHECKABLE" else ""
     if answer.measured_value is not None:
-        check = f"{show(answer.measured_value)} {unit} ({answer.cross_check.lower()})"
+        measured = f"{show(answer.measured_value)} {unit}".strip()
+        check = f"{measured} ({check})" if check else measured
     said = "" if answer.status == "OK" else answer.status.lower().replace("_", " ")
     return {
         "question": answer.question.text,

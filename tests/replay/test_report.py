@@ -98,9 +98,12 @@ def full_run(tmp_path: Path) -> tuple[ReportInput, Path]:
     )  # fmt: skip
     asked = Question("How far is <A>?", 2, (Mark("A", 3, 4),), Expected(1.0, "m"))
     answers = [
-        Answer(asked, stamps[2], "OK", text="0.5", value=0.5, unit="scene_unit", total_ms=12.0),
+        Answer(
+            asked, stamps[2], "OK", text="0.5", value=0.5, unit="scene_unit", total_ms=12.0,
+            cross_check="AGREES", measured_value=0.48,
+        ),
         Answer(Question("Never?"), 0, "NOT_ASKED", "no scene"),
-    ]
+    ]  # fmt: skip
     played = PlayResult(1.0, 8, 0, (), 100.0, 0.5)
     recording = Recording(tmp_path / "recorded")
     evaluation = evaluate(source, recording, timeline, played, answers)
@@ -170,6 +173,7 @@ def test_report_is_self_contained_and_whole(tmp_path: Path) -> None:
     assert "FAILED abs_rel&gt;0.3" in text
     assert "up to scale" in text
     assert "no scale &lt;source&gt;" in text
+    assert "0.48 units (agrees)" in text
     for _, names in GROUPS:
         for name in names:
             measured = report.evaluation.values[name] is not None
