@@ -122,10 +122,20 @@ def _cache_with_prefix(model: G2VLM, shape: Shape) -> KeyValueCache:
 
 def count_gflop(job: Callable[[], object]) -> float:
     """Floating-point operations of matrix products, convolutions and attention."""
-    counter = FlopCounterMode(display=False)
+    # torch knows the attention kernels of GPUs; the one of CPUs has to be told.
+    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    counter = FlopCounterMode(display=False, custom_mapping={attention: attention_flops})
     with counter:
         job()
     return counter.get_total_flops() / 1e9
+
+
+def attention_flops(
+    query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...], *_: object, **__: object
+) -> int:
+    """Operations of both matrix products of attention; shapes (batch, heads, tokens, width)."""
+    batch, heads, queries, width = query
+    return 2 * batch * heads * queries * key[2] * (width + value[3])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch.nn import functional as F
+
+from benchmarks.forward import count_gflop
 
 from .helpers import REPO
 
@@ -32,6 +36,14 @@ def test_forward(tmp_path: Path) -> None:
     results = run("forward", tmp_path / "report.json", *arguments)
     assert results["published work"]["gflop"] > results["runtime"]["gflop"] > 0
     assert 0 < results["runtime"]["share_of_matmul_by_cpu_time"] < 1.5
+
+
+def test_attention_is_counted() -> None:
+    q, k = torch.randn(1, 6, 100, 64), torch.randn(1, 2, 150, 64)
+    gflop = count_gflop(lambda: F.scaled_dot_product_attention(q, k, k, enable_gqa=True))
+    assert gflop * 1e9 == 2 * (2 * 6 * 100 * 150 * 64)
+    linear = count_gflop(lambda: F.linear(torch.randn(10, 20), torch.randn(30, 20)))
+    assert linear * 1e9 == 2 * 10 * 20 * 30
 
 
 def test_ask(tmp_path: Path) -> None:
