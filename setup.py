@@ -53,14 +53,16 @@ setup(
         (f"share/{NAME}/launch", files_in("launch")),
     ],
     zip_safe=False,
-    install_requires=["numpy>=1.24", "safetensors>=0.4.5", "tokenizers>=0.20", "torch>=2.10"],
+    install_requires=[
+        *("numpy>=1.24", "pillow>=10.1", "safetensors>=0.4.5", "tokenizers>=0.20", "torch>=2.10"),
+    ],
     extras_require={
         "ros": [
             *("opencv-python-headless>=4.6,<5", "rosbags>=0.11", "evo>=1.31", "tqdm", "pyyaml"),
             *("jinja2>=3", "matplotlib>=3.6", "psutil", "scipy"),
         ],
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"],
-        "train": ["pyyaml", "scipy", "tqdm", "pillow"],
+        "train": ["pyyaml", "scipy", "tqdm"],
         "test": ["pytest"],
         "dev": ["pytest", "ruff", "mypy"],
     },
