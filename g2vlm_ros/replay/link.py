@@ -94,7 +94,6 @@ class NodeLink:
             topic: self._node.create_publisher(message_class(kind), topic, qos)
             for topic, kind in topics.items()
         }
-        self._image_topic = info.image_topic
         self._get_state = self._node.create_client(GetState, f"/{NODE_NAME}/get_state")
         self._query = self._node.create_client(SpatialQuery, f"/{NODE_NAME}/query")
         self._subscriptions: dict[str, Any] = {}

@@ -9,8 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from g2vlm_ros.replay.bag import rosbags_typestore
 from g2vlm_ros.replay.bag_writer import BagWriter
 from g2vlm_ros.replay.folder import camera_info_cdr
+from g2vlm_ros.replay.transforms import quaternion_xyzw
 
 NS = 1_000_000_000
 K = np.array([[100.0, 0, 31.5], [0, 100.0, 23.5], [0, 0, 1]])
@@ -53,8 +55,6 @@ class Scribe:
         self.writer.write_message(topic, name, ns, message)
 
     def info(self, topic: str, ns: int, size: tuple[int, int], matrix: np.ndarray = K) -> None:
-        from g2vlm_ros.replay.bag import rosbags_typestore
-
         data = camera_info_cdr(rosbags_typestore(), self.header(ns), matrix, size)
         self.writer.write(topic, "sensor_msgs/msg/CameraInfo", ns, data)
 
@@ -87,8 +87,6 @@ class Scribe:
         self.writer.write_message(topic, name, ns, message)
 
     def _quaternion(self, T: np.ndarray) -> Any:
-        from g2vlm_ros.replay.transforms import quaternion_xyzw
-
         x, y, z, w = (float(v) for v in quaternion_xyzw(T[:3, :3]))
         return self.types["geometry_msgs/msg/Quaternion"](x=x, y=y, z=z, w=w)
 

@@ -21,6 +21,7 @@ from g2vlm_ros.replay.node_process import (
     random_domain,
     shared_memory_profile,
 )
+from g2vlm_ros.replay.run import open_source
 from g2vlm_ros.replay.source import COMPRESSED, SourceInfo
 from tests.helpers import wait_for
 from tests.replay.bags import jpeg, picture, write_plain_bag
@@ -219,8 +220,6 @@ def test_a_killed_process_is_reported_and_stop_is_final(tmp_path: Path) -> None:
 
 
 def test_folder_with_an_odd_file_and_bag_limit(bag: Path, tmp_path: Path) -> None:
-    from g2vlm_ros.replay.run import open_source
-
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "1.jpg").write_bytes(jpeg(picture(1)))
     assert open_source(tmp_path / "pictures", {}).info.kind == "folder of pictures"

@@ -13,6 +13,7 @@ from rosbags.highlevel import AnyReader
 
 from g2vlm_ros.replay import main
 from g2vlm_ros.replay.bag import BagSource
+from g2vlm_ros.replay.bag_writer import BagWriter
 from g2vlm_ros.replay.folder import FolderSource
 from g2vlm_ros.replay.questions import load_questions
 from g2vlm_ros.replay.registry import METRICS
@@ -143,8 +144,6 @@ def test_real_time_replay(tmp_path: Path) -> None:
 
 def write_bag_of(source: FolderSource, path: Path, count: int) -> None:
     """Real pictures, K, poses and depth of a 7-Scenes folder as a bag."""
-    from g2vlm_ros.replay.bag_writer import BagWriter
-
     truth = source.truth_poses()
     assert truth is not None
     poses = dict(zip(truth.stamps_ns.tolist(), truth.T_world_cam_M44, strict=True))

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from evo.tools.file_interface import read_tum_trajectory_file
 
 from g2vlm_ros.replay.asking import Answer
 from g2vlm_ros.replay.bag import BagSource
@@ -282,8 +283,6 @@ def test_cloud_file(tmp_path: Path) -> None:
 def test_trajectory_file(tmp_path: Path) -> None:
     T = translation(1.5, -2.0, 0.25)
     write_tum(tmp_path / "t.tum", [PoseSegment(3, (12 * NS + 5,), T[None])])
-    from evo.tools.file_interface import read_tum_trajectory_file
-
     trajectory = read_tum_trajectory_file(tmp_path / "t.tum")
     np.testing.assert_allclose(trajectory.positions_xyz, [[1.5, -2.0, 0.25]])
     assert "segment 3" in (tmp_path / "t.tum").read_text()
