@@ -176,7 +176,7 @@ def timeline_chart(statuses: Sequence[StatusSample]) -> bytes:
             label=name if name == "scenes" else f"pictures {name}",
         )
     counts.set(title="Counters of the status", ylabel="count", xlim=(0, max(seconds[-1], 0.1)))
-    counts.legend(loc="upper left", ncols=4)
+    counts.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1, ncols=4)
     ends = np.append(seconds[1:], seconds[-1])
     for row, code in enumerate(codes):
         spans = [
@@ -205,7 +205,7 @@ def depth_chart(
         axes.axhline(value, color=ORANGE, ls=style, lw=1.5, label=f"{name}, mean")
     axes.set(title="Depth error of each scene", xlabel="time [s]", ylabel="AbsRel")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="best", ncols=3)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1, ncols=3)
     return _svg(figure)
 
 
