@@ -97,7 +97,7 @@ def test_an_observation_waits_for_one_frame_of_the_first_question_only(
     around(model, "geometry_pass", lambda: events.append("observe"))
     assert runtime.ask(scene, QUERY).tokens == 12
     observer.join()
-    assert events[:2] == ["frame", "observe"]
+    assert events[:3] == ["frame", "prefill", "observe"]
     assert events.count("frame") == events.count("prefill") == 3
 
 

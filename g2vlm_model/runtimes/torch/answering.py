@@ -146,9 +146,7 @@ class AnswerWriter:
         Raises:
             Stopped: Cancelled, or out of time.
         """
-        with self._gate.step():
-            cache.reserve(len(question_ids) + query.max_tokens + 1)
-        self._read(question_ids, cache, stopwatch)
+        self._read(question_ids, query.max_tokens + 1, cache, stopwatch)
         draft.read_s = stopwatch.seconds
         steps = decode(self._model, cache, Sampler(query.temperature, query.seed))
         # One step more than tokens are allowed: only it can tell a whole answer of that length.
@@ -173,9 +171,12 @@ class AnswerWriter:
             if on_text is not None:
                 on_text(draft.text)
 
-    def _read(self, ids: Sequence[int], cache: KeyValueCache, stopwatch: Stopwatch) -> None:
-        """Append the question to the cache."""
+    def _read(
+        self, ids: Sequence[int], answer_tokens: int, cache: KeyValueCache, stopwatch: Stopwatch
+    ) -> None:
+        """Append the question to the cache, which gets room for it and for the answer."""
         for first in range(0, len(ids), PREFILL_TOKENS):
             stopwatch.check()
             with self._gate.step():
+                cache.reserve(len(ids) - first + answer_tokens)
                 prefill_ids(self._model, ids[first : first + PREFILL_TOKENS], cache)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...interface import Frame, FrameWindow
 from ...model import G2VLM
-from ...preprocess import normalise, resize_geometric, semantic_rows, smart_size
+from ...preprocess import SemanticRows, normalise, resize_geometric, smart_size
 
 __all__ = ["FrameFeatures", "FrameStore"]
 
@@ -56,7 +56,6 @@ class FrameStore:
         vit = config.vit
         block = vit.patch_size * vit.spatial_merge_size
         height, width = smart_size(config.vit_size, config.vit_size, block)
-        self.semantic_grid_hw = (height // vit.patch_size, width // vit.patch_size)
         self.semantic_merged_hw = (height // block, width // block)
         self._lock = threading.Lock()
         self._known: weakref.WeakValueDictionary[object, FrameFeatures] = (
@@ -91,16 +90,10 @@ class FrameStore:
         tokens = [one.geometric_PD for one in features]
         return torch.stack([token for token in tokens if token is not None])[None]
 
-    def semantic_tokens(self, picture: NDArray[np.uint8]) -> Tensor:
-        """(S, D) tokens of one original picture. Uses the device."""
-        rows = semantic_rows(self._model.config, [picture])
+    def semantic_tokens(self, rows: SemanticRows) -> Tensor:
+        """(S, D) tokens of one picture. Uses the device."""
         rows_1RC = rows.rows_NRC.to(self._model.device)
         return self._model.encode_semantic(rows_1RC[None], rows.grid_hw)[0, 0]
-
-    def clear(self) -> None:
-        """Forget the newest window."""
-        with self._lock:
-            self._newest = ()
 
     def _of_frame(self, frame: Frame, size_hw: tuple[int, int]) -> FrameFeatures:
         # Stamp and size stand beside the key, so that a key used twice is no wrong picture.

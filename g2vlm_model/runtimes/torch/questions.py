@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from torch import Tensor
-
 from ...cache import KeyValueCache
 from ...interface import PixelMark, SpatialQuery
 from ...marks import draw_marks, question_with_marks
 from ...model import G2VLM
+from ...preprocess import semantic_rows
 from .answering import Stopwatch
 from .caches import forked_cache
 from .frames import FrameStore
@@ -117,8 +116,7 @@ class SceneQuestions:
         assert end is not None, "a cache without geometric frames"
         cache.truncate(end.length, end.position)  # whatever an interrupt left behind
         for index in range(len(scene.semantic_ends), len(scene.window)):
-            tokens_SD = self._semantic_tokens(scene, index, (), stopwatch)
-            self._prefill(tokens_SD, cache, stopwatch)
+            self._append_frame(scene, index, (), cache, stopwatch)
             scene.semantic_ends.append(cache.mark())
 
     def _with_drawn_marks(
@@ -130,37 +128,41 @@ class SceneQuestions:
     ) -> KeyValueCache:
         """A fork in which the marked frames, and all behind them, are appended anew."""
         first = min(mark.frame_index for mark in marks)
-        frames = len(scene.window)
         start = scene.semantic_ends[first - 1] if first else scene.geometric_end
         assert start is not None, "a cache without geometric frames"
         stopwatch.check()
         with self._gate.step():
             fork = forked_cache(self._model, cache, start, cache.length + QUESTION_TOKENS)
-        for index in range(first, frames):
+        for index in range(first, len(scene.window)):
             own = [mark for mark in marks if mark.frame_index == index]
-            self._prefill(self._semantic_tokens(scene, index, own, stopwatch), fork, stopwatch)
+            self._append_frame(scene, index, own, fork, stopwatch)
         return fork
 
-    def _semantic_tokens(
-        self, scene: TorchScene, index: int, marks: Sequence[PixelMark], stopwatch: Stopwatch
-    ) -> Tensor:
-        """(S, D) tokens of a frame; kept where nothing is drawn into it."""
-        features = scene.features[index] if scene.features else None
-        if features is not None and features.semantic_SD is not None and not marks:
-            return features.semantic_SD
-        image = scene.window.frames[index].image
-        picture = draw_marks(image, marks) if marks else image
-        stopwatch.check()
-        with self._gate.step():
-            tokens_SD = self._frames.semantic_tokens(picture)
-        if features is not None and not marks:
-            features.semantic_SD = tokens_SD
-        return tokens_SD
+    def _append_frame(
+        self,
+        scene: TorchScene,
+        index: int,
+        marks: Sequence[PixelMark],
+        cache: KeyValueCache,
+        stopwatch: Stopwatch,
+    ) -> None:
+        """Append one frame's semantic tokens, in one step of the device.
 
-    def _prefill(self, tokens_SD: Tensor, cache: KeyValueCache, stopwatch: Stopwatch) -> None:
-        """Append one frame's semantic tokens."""
+        Tokens of a frame that nothing is drawn into are kept with its features.
+        """
         stopwatch.check()
+        features = scene.features[index] if scene.features and not marks else None
+        tokens_SD = None if features is None else features.semantic_SD
+        rows = None
+        if tokens_SD is None:
+            image = scene.window.frames[index].image
+            rows = semantic_rows(self._model.config, [draw_marks(image, marks) if marks else image])
         with self._gate.step():
+            if rows is not None:
+                tokens_SD = self._frames.semantic_tokens(rows)
+            assert tokens_SD is not None
             cache.reserve(len(tokens_SD) + 2)
             merged_hw = self._frames.semantic_merged_hw
             self._model.prefill_images(tokens_SD[None, None], merged_hw, cache)
+        if features is not None:
+            features.semantic_SD = tokens_SD
