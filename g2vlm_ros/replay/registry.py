@@ -73,8 +73,12 @@ METRICS: dict[str, Metric] = {
     ),
     "latency_p90_ms": Metric("Latency, 90 %", "ms", "lower", "The same."),
     "latency_p99_ms": Metric("Latency, 99 %", "ms", "lower", "The same."),
-    "observe_p50_ms": Metric("Model pass, median", "ms", "lower", "The node's own `observe_ms`."),
-    "publish_p50_ms": Metric("Publishing, median", "ms", "lower", "The node's own `publish_ms`."),
+    "observe_p50_ms": Metric(
+        "Model pass, median", "ms", "lower", "What the node reports as observe_ms."
+    ),
+    "publish_p50_ms": Metric(
+        "Publishing, median", "ms", "lower", "What the node reports as publish_ms."
+    ),
     "questions": Metric("Questions", "", "", "In the questions file."),
     "answers_ok": Metric("Answers", "", "higher", "Questions that ended with status OK."),
     "answers_judged": Metric("Answers judged", "", "", "With an expectation that could be judged."),
