@@ -1,14 +1,16 @@
 """A runtime that returns at once: what the node itself costs, without a model.
 
-Backend "benchmarks.instant_runtime:create". The geometry is a wall at a depth of 2 scene units
-in front of a camera that moves sideways by 0.1 scene units per second of stamp. Everything is
-computed once per window length, so `observe` takes microseconds; colours are not taken from
-the pictures.
+Backend "benchmarks.instant_runtime:create"; `model` may name the size of the model's picture,
+e.g. "518x294" (the default; what the full model makes of 16:9) or "112x56". The geometry is
+a wall at a depth of 2 scene units in front of a camera that moves sideways by 0.1 scene units
+per second of stamp. Everything is computed once per window length, so `observe` takes
+microseconds; colours are not taken from the pictures.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,10 +52,15 @@ class InstantRuntime:
 
     info = RuntimeInfo("instant", "cpu", "fp32", "instant-0", 0)
 
+    def __init__(self, height: int = HEIGHT, width: int = WIDTH) -> None:
+        self._size = (height, width)
+
     def observe(self, window: FrameWindow) -> InstantScene:
         """The wall, seen from where the stamps say the camera is."""
         seconds = [(f.stamp_ns - window.frames[0].stamp_ns) * 1e-9 for f in window.frames]
-        return InstantScene(window, wall(tuple(SPEED * s for s in seconds)), {"total": 0.0})
+        return InstantScene(
+            window, wall(tuple(SPEED * s for s in seconds), *self._size), {"total": 0.0}
+        )
 
     def ask(
         self,
@@ -82,8 +89,9 @@ class InstantRuntime:
 def create(
     model: str | Path = "", device: str = "", precision: str = "", prompt_mode: str = ""
 ) -> InstantRuntime:
-    """The factory that `backend` names; the arguments do not matter."""
-    return InstantRuntime()
+    """The factory that `backend` names; `model` is "WIDTHxHEIGHT" or anything else."""
+    size = re.fullmatch(r"(\d+)x(\d+)", str(model))
+    return InstantRuntime(int(size[2]), int(size[1])) if size else InstantRuntime()
 
 
 def wall(

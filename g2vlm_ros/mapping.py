@@ -27,6 +27,7 @@ from g2vlm_model.interface import GeometryPrediction
 __all__ = ["JoinError", "SegmentMap", "Similarity", "quaternion_xyzw"]
 
 _DEPTH_STRIDE = 8  # every 8th row and column of a shared frame's depth fixes the scale
+_SCALE_FRAMES = 4  # so many of the shared frames say enough
 _MIN_SHARED_POINTS = 8
 _MAX_SCALE_STEP = 4.0  # two windows of one place differ less than this in scale
 _MAX_DEPTH_SPREAD = 0.5  # interquartile range of the log depth ratio
@@ -107,7 +108,8 @@ class SegmentMap:
         shared = [(i, self._anchors[key]) for i, key in enumerate(keys) if key in self._anchors]
         if not shared:
             raise JoinError("the windows share no frame")
-        scale = _scale_from_depth([(depth_Nhw[i], anchor.depth) for i, anchor in shared])
+        newest = shared[-_SCALE_FRAMES:]
+        scale = _scale_from_depth([(depth_Nhw[i], anchor.depth) for i, anchor in newest])
         T_scene = np.stack([geometry.T_world_cam[i] for i, _ in shared]).astype(np.float64)
         T_map = np.stack([anchor.T_map_cam for _, anchor in shared])
         R = _mean_rotation(T_map[:, :3, :3] @ T_scene[:, :3, :3].transpose(0, 2, 1))
@@ -130,7 +132,7 @@ class SegmentMap:
         turn = float(np.arccos(np.clip(cosine, -1.0, 1.0)).max())
         if turn > _MAX_TURN_RAD:
             raise JoinError(f"shared frames disagree by {np.degrees(turn):.1f} deg in orientation")
-        median = float(np.nanmedian(np.concatenate([a.depth.ravel() for _, a in shared])))
+        median = float(np.nanmedian(shared[-1][1].depth))
         shift = float(np.linalg.norm(residual_N3, axis=1).max()) / median
         if shift > _MAX_SHIFT:
             raise JoinError(f"shared frames disagree by {shift:.2f} median depths in position")

@@ -84,6 +84,9 @@ class Outputs:
         self._poses: deque[Any] = deque()
         self._path_seen = (0, 0)  # (version, subscribers) of the last published path
         self._path_version = 0
+        self._points_message = PointCloud2(
+            fields=messages.POINT_FIELDS, is_bigendian=False, point_step=POINT_DTYPE.itemsize
+        )
         self._depth_message = Image(encoding="32FC1")
         self._depth_view: NDArray[np.float32] = np.zeros((0, 0), np.float32)
 
@@ -146,21 +149,19 @@ class Outputs:
             T_out_world = np.linalg.inv(geometry.T_world_cam[record.newest].astype(np.float64))
         points = cloud(geometry, frames, T_out_world, record.scale, rules.cloud)
         height, width = points.shape if rules.cloud.organized else (1, len(points))
-        data = array.array("B")
-        data.frombytes(points.reshape(-1).view(np.uint8).data)
-        self._points.publish(
-            PointCloud2(
-                header=messages.header(record.stamp_ns, record.frame_id),
-                height=height,
-                width=width,
-                fields=messages.POINT_FIELDS,
-                is_bigendian=False,
-                point_step=POINT_DTYPE.itemsize,
-                row_step=POINT_DTYPE.itemsize * width,
-                data=data,
-                is_dense=not rules.cloud.organized,
-            )
-        )
+        message = self._points_message
+        message.header = messages.header(record.stamp_ns, record.frame_id)
+        message.height, message.width = height, width
+        message.row_step = POINT_DTYPE.itemsize * width
+        message.is_dense = not rules.cloud.organized
+        flat = points.reshape(-1).view(np.uint8)
+        if 0 < len(message.data) == flat.nbytes:  # straight into the message's own memory
+            np.copyto(np.frombuffer(message.data, np.uint8), flat)
+        else:
+            data = array.array("B")
+            data.frombytes(flat.data)
+            message.data = data
+        self._points.publish(message)
 
     def _publish_depth(self, geometry: GeometryPrediction, record: SceneRecord) -> None:
         depth = depth_image(geometry, record.newest, record.scale, self.rules.depth_min_confidence)

@@ -32,6 +32,7 @@ class ScriptedRuntime(InstantRuntime):
     """The instant runtime with knobs."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.info = RuntimeInfo("scripted", "cpu", "fp32", "scripted-0", 1)
         self.windows: list[FrameWindow] = []
         self.scenes: list[InstantScene] = []

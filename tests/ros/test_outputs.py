@@ -89,6 +89,23 @@ def test_organised_cloud_keeps_rows(make_graph: Make) -> None:
     assert np.nanmax(distance) <= 2.1 + 1e-5
 
 
+def test_a_cloud_may_be_empty_and_full_again(make_graph: Make) -> None:
+    from rclpy.parameter import Parameter
+
+    graph = make_graph()
+    graph.listen("points", "status")
+    graph.start()
+    graph.publisher("/camera/image_raw")
+    sizes = []
+    for limit in (0.0, 1.0, 1.0, 0.0, 0.0):  # the wall's confidence is 1, its depth 2
+        graph.node.set_parameters([Parameter("points.max_range", value=limit)])
+        graph.received["points"].clear()
+        graph.scene()
+        sizes.append(cloud_of(last(graph, "points")).size)
+    full = HEIGHT * WIDTH
+    assert sizes == [full, 0, 0, full, full]
+
+
 def test_whole_window_is_one_cloud_in_the_newest_camera(make_graph: Make) -> None:
     graph = make_graph(points__source="window")
     graph.listen("points", "status")
