@@ -116,7 +116,9 @@ class Session:
         self.desk = QueryDesk(
             runtime, self._scenes, names, _query_limits(params), self._count_answer
         )
-        self._worker = SceneWorker(runtime, self._builder, self._on_scene, self._on_failure)
+        self._worker = SceneWorker(
+            runtime, self._builder, self._count_used, self._on_scene, self._on_failure
+        )
         self._publishing = threading.Lock()
         self._latency = Latency()
         self._started_ns = time.monotonic_ns()
@@ -228,7 +230,6 @@ class Session:
         self._board.condition("BAD_CAMERA_INFO", bool(problem), problem, camera)
 
     def _on_failure(self, job: WindowJob, text: str) -> None:
-        self._count_used(job)
         self._board.condition("RUNTIME_FAILED", True, text)
 
     def _on_scene(self, job: WindowJob, scene: Scene, observe_ms: float) -> None:
@@ -251,7 +252,6 @@ class Session:
             self._scenes.add(record)  # first: who has heard of a scene may ask about it
             self._outputs.publish(record, moment, T_map_cam)
         finished_ns = time.monotonic_ns()
-        self._count_used(job)
         self._board.count_scene()
         self._board.condition("RUNTIME_FAILED", False)
         self._note_parallax(job)

@@ -14,6 +14,7 @@ from g2vlm_ros.window import WindowBuilder, WindowJob
 
 __all__ = ["SceneWorker", "check_geometry"]
 
+OnTaken = Callable[[WindowJob], None]
 OnScene = Callable[[WindowJob, Scene, float], None]
 OnFailure = Callable[[WindowJob, str], None]
 
@@ -26,6 +27,7 @@ class SceneWorker:
     Args:
         runtime: The loaded model.
         builder: Where the windows come from.
+        on_taken: Called in the worker's thread with every job, whatever becomes of it.
         on_scene: Called in the worker's thread with the job, its scene (ownership passes) and
             the milliseconds of `observe`. Not called for a window of an older segment.
         on_failure: Called in the worker's thread with what went wrong; the next window is
@@ -36,11 +38,13 @@ class SceneWorker:
         self,
         runtime: SpatialRuntime,
         builder: WindowBuilder,
+        on_taken: OnTaken,
         on_scene: OnScene,
         on_failure: OnFailure,
     ) -> None:
         self._runtime = runtime
         self._builder = builder
+        self._on_taken = on_taken
         self._on_scene = on_scene
         self._on_failure = on_failure
         self._stopping = threading.Event()
@@ -61,6 +65,7 @@ class SceneWorker:
         while not self._stopping.is_set():
             job = self._builder.take(_POLL_S)
             if job is not None:
+                self._on_taken(job)
                 self._reconstruct(job)
 
     def _reconstruct(self, job: WindowJob) -> None:
@@ -73,7 +78,8 @@ class SceneWorker:
             if self._stopping.is_set() or job.segment != self._builder.segment:
                 scene.close()
                 return
-            self._on_scene(job, scene, observe_ms)
+            passed, scene = scene, None  # from here on it is the receiver's to close
+            self._on_scene(job, passed, observe_ms)
         except Exception as error:  # a foreign runtime's: one window must not end the node
             if scene is not None:
                 scene.close()

@@ -173,3 +173,37 @@ def test_reset(graph: Any) -> None:
     }
     assert graph.deactivate()
     assert not graph.reset().success
+
+
+def test_a_scene_of_before_the_reset_is_not_published(graph: Any) -> None:
+    graph.scene()
+    graph.runtime.observe_gate.clear()
+    graph.good_image()
+    graph.wait(lambda: len(graph.runtime.windows) == 2, "a window in work")
+    assert graph.reset().success
+    graph.runtime.observe_gate.set()
+    graph.wait(lambda: len(graph.runtime.scenes) == 2, "its scene")
+    graph.wait(lambda: graph.runtime.scenes[-1].closed, "its end")
+    assert graph.board.scenes == 1
+    assert graph.ask().status == 2  # NO_SCENE
+    board = graph.board
+    assert board.received == board.used + sum(board.drops.values())
+    graph.scene()
+    assert graph.status().segment == 2
+
+
+def test_a_failing_publication_costs_one_scene(graph: Any, monkeypatch: Any) -> None:
+    graph.scene()
+    outputs = graph.node._outputs
+    publish = outputs.publish
+
+    def fails(*arguments: Any) -> None:
+        raise MemoryError("no room for the cloud")
+
+    monkeypatch.setattr(outputs, "publish", fails)
+    graph.good_image()
+    status = graph.codes("RUNTIME_FAILED")
+    assert any("no room for the cloud" in text for text in status.reason_texts)
+    monkeypatch.setattr(outputs, "publish", publish)
+    graph.scene()
+    assert graph.ask().status == 0  # OK
