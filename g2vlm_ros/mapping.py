@@ -132,7 +132,9 @@ class SegmentMap:
         turn = float(np.arccos(np.clip(cosine, -1.0, 1.0)).max())
         if turn > _MAX_TURN_RAD:
             raise JoinError(f"shared frames disagree by {np.degrees(turn):.1f} deg in orientation")
-        median = float(np.nanmedian(shared[-1][1].depth))
+        # Of the frames that gave the scale: a single one may have no usable depth.
+        depths = [anchor.depth.ravel() for _, anchor in shared[-_SCALE_FRAMES:]]
+        median = float(np.nanmedian(np.concatenate(depths)))
         shift = float(np.linalg.norm(residual_N3, axis=1).max()) / median
         if shift > _MAX_SHIFT:
             raise JoinError(f"shared frames disagree by {shift:.2f} median depths in position")

@@ -99,6 +99,20 @@ def test_contradictions_are_refused() -> None:
     refuses(dataclasses.replace(good, T_world_cam=broken), "not finite")
 
 
+def test_contradictions_are_refused_where_the_newest_shared_frame_has_no_depth() -> None:
+    poses = trajectory(8)
+    first, second = window(poses, 0, 4, 1.0), window(poses, 1, 4, 1.0)
+    first.valid[3] = False
+    moved = second.T_world_cam.copy()
+    moved[0, :3, 3] += 3.0
+    segment = SegmentMap()
+    segment.join(keys(0, 4), first)
+    with pytest.raises(JoinError, match="median depths in position"):
+        segment.join(keys(1, 4), dataclasses.replace(second, T_world_cam=moved))
+    placed = segment.join(keys(1, 4), second)
+    np.testing.assert_allclose(placed.pose(second.T_world_cam[3]), poses[4], atol=2e-4)
+
+
 def test_quaternions() -> None:
     for rotation in [*Rotation.random(50, random_state=3), Rotation.from_euler("y", np.pi)]:
         expected = rotation.as_quat()
