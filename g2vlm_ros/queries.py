@@ -8,11 +8,13 @@ two tokens of an answer. No rclpy.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from g2vlm_model.interface import (
@@ -25,6 +27,8 @@ from g2vlm_model.interface import (
 from g2vlm_ros.scenes import SceneRecord, SceneStore, SceneUnknownError
 
 __all__ = ["MarkRequest", "QueryDesk", "QueryLimits", "QueryReply", "QueryRequest"]
+
+_LOG = logging.getLogger(__name__)
 
 MAX_MARKS = 16
 MAX_LABEL_CHARS = 32
@@ -289,4 +293,12 @@ class QueryDesk:
         queue_ms: float,
     ) -> None:
         self._on_status(answer.status, answer.message)
-        respond(QueryReply(answer, record, queue_ms))
+        try:
+            respond(QueryReply(answer, record, queue_ms))
+        except Exception as error:  # a foreign runtime's answer, or nobody to send it to any more
+            # Whoever asked gets a word where that is possible; the desk goes on either way.
+            text = f"the answer cannot be sent: {type(error).__name__}: {error}"
+            _LOG.error("%s", text)
+            with suppress(Exception):
+                failed = SpatialAnswer(AnswerStatus.FAILED, text)
+                respond(QueryReply(failed, record, queue_ms))

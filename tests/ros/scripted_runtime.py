@@ -39,6 +39,7 @@ class ScriptedRuntime(InstantRuntime):
         self.observe_error: Exception | None = None
         self.ask_error: Exception | None = None
         self.break_geometry: Callable[[GeometryPrediction], GeometryPrediction] | None = None
+        self.break_answer: Callable[[SpatialAnswer], SpatialAnswer] | None = None
         self.scales: list[float] = []  # scene unit of the next windows, in turn
         self.ask_gate = threading.Event()
         self.ask_gate.set()
@@ -91,7 +92,8 @@ class ScriptedRuntime(InstantRuntime):
             time.sleep(0.005)
         if self.ask_error is not None:
             raise self.ask_error
-        return super().ask(scene, query, on_text=on_text, cancelled=cancelled)
+        answer = super().ask(scene, query, on_text=on_text, cancelled=cancelled)
+        return answer if self.break_answer is None else self.break_answer(answer)
 
     def close(self) -> None:
         self.closed = True

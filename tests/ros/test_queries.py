@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from builtin_interfaces.msg import Time
 from g2vlm_interfaces.msg import PixelMark
 from g2vlm_interfaces.msg import SpatialAnswer as Answer
 from g2vlm_interfaces.srv import SpatialQuery
+from g2vlm_ros.queries import QueryReply, QueryRequest
 
 Make = Callable[..., Any]
 NS = 1_000_000_000
@@ -120,6 +122,30 @@ def test_a_failing_runtime_does_not_end_the_node(graph: Any) -> None:
     assert "the device is gone" in answer.message
     graph.codes("RUNTIME_FAILED")
     graph.runtime.ask_error = None
+    assert graph.ask().status == Answer.OK
+
+
+def test_an_answer_that_fits_no_message_is_a_failure(graph: Any) -> None:
+    graph.scene()
+    graph.runtime.break_answer = lambda answer: dataclasses.replace(answer, text=None)
+    answer = graph.ask()
+    assert answer.status == Answer.FAILED
+    assert "cannot be sent" in answer.message
+    graph.runtime.break_answer = None
+    assert graph.ask().status == Answer.OK
+
+
+def test_an_answer_that_nobody_takes_does_not_end_the_desk(graph: Any) -> None:
+    graph.scene()
+    tries: list[QueryReply] = []
+
+    def gone(reply: QueryReply) -> None:
+        tries.append(reply)
+        raise RuntimeError("the client is gone")
+
+    graph.node._session.desk.submit(QueryRequest("How far is it?"), gone)
+    graph.wait(lambda: len(tries) == 2, "the answer and the word that it failed")
+    assert tries[1].answer.status == Answer.FAILED
     assert graph.ask().status == Answer.OK
 
 
