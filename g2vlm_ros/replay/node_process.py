@@ -15,20 +15,16 @@ from types import TracebackType
 
 import yaml
 
+from ..launch_arguments import PROFILE_VARIABLE, malloc_environment
 from .errors import NodeFailedError, ReplayInputError
 from .source import COMPRESSED, SourceInfo
 
 NODE_NAME = "g2vlm"
-SCENE_TOPIC = f"/{NODE_NAME}/pose"  # published last of a scene's outputs
+SCENE_TOPIC = f"/{NODE_NAME}/pose"  # one per scene, the first of its outputs
 STATUS_TOPIC = f"/{NODE_NAME}/status"
 LOG_TAIL_LINES = 25
 STOP_SECONDS = 15.0
 PROFILE_FILE = "fastdds_shm.xml"
-# Freed megabyte blocks stay in the process: pictures would else be mapped and faulted anew.
-MALLOC_SETTINGS = {
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1),
-}
 # Where the pictures come as fast as the node takes them, the wall clock says nothing about
 # them, and a status soon after each picture tells when the next one may go.
 LOCKSTEP_PARAMETERS = {
@@ -95,14 +91,14 @@ def node_environment(domain_id: int) -> dict[str, str]:
     """Environment of the node and of the replay: a private domain, large messages."""
     environment = {
         **os.environ,
-        **MALLOC_SETTINGS,
+        **malloc_environment(os.environ),
         "ROS_DOMAIN_ID": str(domain_id),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "PYTHONUNBUFFERED": "1",
     }
     profile = shared_memory_profile()
     if profile is not None:
-        environment["FASTDDS_DEFAULT_PROFILES_FILE"] = str(profile)
+        environment[PROFILE_VARIABLE] = str(profile)
     # The sources are importable in the child wherever it is started from.
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *environment.get("PYTHONPATH", "").split(os.pathsep)]

@@ -43,7 +43,7 @@ class Timeline:
 
     Args:
         sent_s: monotonic seconds at which each picture was published, by stamp.
-        scene_s: monotonic seconds at which the scene of a stamp was complete here.
+        scene_s: monotonic seconds at which the pose of the scene of a stamp was received.
         statuses: all status messages in order.
         latencies_ms: (scenes so far, latency_ms, observe_ms, publish_ms), once per scene.
         last_status: the newest status message as the node sent it.
@@ -67,7 +67,7 @@ class Recorder:
 
     Args:
         writer: open for writing.
-        scene_topic: the topic whose message completes a scene.
+        scene_topic: the topic with one message per scene.
         status_topic: the node's status.
         timeline: filled here.
     """
@@ -94,7 +94,7 @@ class Recorder:
             self._writer.define(definitions(msgtype))
 
     def record(self, topic: str, msgtype: str, data: bytes) -> None:
-        """Append a message and note when a scene is complete."""
+        """Append a message and note when a scene has come."""
         now_s = time.monotonic()
         with self._lock:
             self._writer.write(topic, msgtype, self.time_ns, data)
