@@ -121,19 +121,7 @@ def measure(seconds: float, rate: float, picture: str) -> dict[str, Any]:
     try:
         spin_until(executor, lambda: bool(statuses), 60.0)
         camera = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "benchmarks.node",
-                "--as-camera",
-                "--seconds",
-                str(seconds),
-                "--rate",
-                str(rate),
-            ],
-            cwd=REPO,
-            text=True,
-            stdout=subprocess.PIPE,
+            camera_command(seconds, rate), cwd=REPO, text=True, stdout=subprocess.PIPE
         )
         spin_until(executor, lambda: statuses[-1].scenes > 0, 60.0)
         process = psutil.Process(node.pid)
