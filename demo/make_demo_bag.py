@@ -35,13 +35,13 @@ from g2vlm_training.synthetic.room import COLOURS
 from numpy.typing import NDArray
 
 from g2vlm_model.interface import Frame
+from g2vlm_ros.mapping import quaternion_xyzw
 from g2vlm_ros.param_table import SPECS
 from g2vlm_ros.replay.bag import rosbags_typestore
 from g2vlm_ros.replay.bag_writer import BagWriter
 from g2vlm_ros.replay.folder import camera_info_cdr
 from g2vlm_ros.replay.pictures import decode_rgb
 from g2vlm_ros.replay.source import CAMERA_INFO, COMPRESSED, NS
-from g2vlm_ros.replay.transforms import quaternion_xyzw
 from g2vlm_ros.window import KeyframeRules, Moment, WindowBuilder, WindowRules
 
 ROOM_INDEX = 0
@@ -139,7 +139,7 @@ def _jpeg(rgb_HW3: NDArray[np.uint8]) -> bytes:
 
 def _transform(types: dict[str, Any], T: NDArray[np.float64]) -> Any:
     x, y, z = (float(value) for value in T[:3, 3])
-    qx, qy, qz, qw = (float(value) for value in quaternion_xyzw(T[:3, :3]))
+    qx, qy, qz, qw = quaternion_xyzw(T[:3, :3])
     return types["geometry_msgs/msg/Transform"](
         translation=types["geometry_msgs/msg/Vector3"](x=x, y=y, z=z),
         rotation=types["geometry_msgs/msg/Quaternion"](x=qx, y=qy, z=qz, w=qw),

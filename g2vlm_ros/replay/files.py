@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..mapping import quaternion_xyzw
 from .pose_metrics import PoseSegment
 from .recording import Cloud
 from .source import NS
-from .transforms import quaternion_xyzw
 
 PLY_DTYPE = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3), ("confidence", "<f4")])
 MAX_POINTS = 1_500_000

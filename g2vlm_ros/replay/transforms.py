@@ -36,12 +36,6 @@ def transform_from(translation: Any, rotation: Any) -> NDArray[np.float64]:
     return T
 
 
-def quaternion_xyzw(R: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(4,) quaternion x y z w of a rotation (3, 3), w >= 0."""
-    quaternion = np.asarray(Rotation.from_matrix(R).as_quat(), np.float64)
-    return quaternion if quaternion[3] >= 0 else -quaternion
-
-
 def rigid(T_M44: NDArray[np.float64]) -> NDArray[np.float64]:
     """Transforms (M, 4, 4) whose rotations are the nearest exact ones.
 

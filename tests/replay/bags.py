@@ -9,10 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from g2vlm_ros.mapping import quaternion_xyzw
 from g2vlm_ros.replay.bag import rosbags_typestore
 from g2vlm_ros.replay.bag_writer import BagWriter
 from g2vlm_ros.replay.folder import camera_info_cdr
-from g2vlm_ros.replay.transforms import quaternion_xyzw
 
 NS = 1_000_000_000
 K = np.array([[100.0, 0, 31.5], [0, 100.0, 23.5], [0, 0, 1]])
@@ -87,7 +87,7 @@ class Scribe:
         self.writer.write_message(topic, name, ns, message)
 
     def _quaternion(self, T: np.ndarray) -> Any:
-        x, y, z, w = (float(v) for v in quaternion_xyzw(T[:3, :3]))
+        x, y, z, w = quaternion_xyzw(T[:3, :3])
         return self.types["geometry_msgs/msg/Quaternion"](x=x, y=y, z=z, w=w)
 
     def _transform(self, T: np.ndarray) -> Any:
