@@ -75,7 +75,7 @@ def evaluate(
         answers: to the questions.
     """
     notes: list[str] = []
-    segments = recording.segments()
+    segments = recording.segments(timeline.statuses)
     poses = _poses(source, segments, notes)
     depth = _depths(source, recording, notes)
     judged = tuple(_judge(answer, depth) for answer in answers)
@@ -131,10 +131,16 @@ def _poses(
 
 def _depths(source: ReplaySource, recording: Recording, notes: list[str]) -> DepthReport | None:
     predicted = dict(_thinned(recording, notes))
+    unreadable: list[str] = []
     pairs = [
         (stamp, predicted[stamp], resample_truth(truth, predicted[stamp].shape))
-        for stamp, truth in source.truth_depths(predicted)
+        for stamp, truth in source.truth_depths(predicted, unreadable)
     ]
+    if unreadable:
+        notes.append(
+            f"{len(unreadable)} true depth pictures cannot be read and are not scored; the first: "
+            f"{unreadable[0]}."
+        )
     report = score_depths(sorted(pairs, key=lambda pair: pair[0]))
     if report is None:
         notes.append("No depth ground truth at a scene: AbsRel and δ are not measured.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from rosbags.highlevel import AnyReader
 
 from .node_process import NODE_NAME, SCENE_TOPIC
 from .pose_metrics import PoseSegment
-from .source import NS, header_stamp_ns
+from .recorder import StatusSample
+from .source import header_stamp_ns
 from .transforms import transform_from
 
-PATH_TOPIC = f"/{NODE_NAME}/path"
 DEPTH_TOPIC = f"/{NODE_NAME}/depth/image"
 CLOUD_TOPIC = f"/{NODE_NAME}/points"
 CLOUD_FIELDS = ("x", "y", "z", "rgb", "confidence")
@@ -49,29 +49,32 @@ class Recording:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def segments(self) -> list[PoseSegment]:
+    def segments(self, statuses: Sequence[StatusSample]) -> list[PoseSegment]:
         """Poses by segment, each pose once.
 
-        The node clears its path when a segment begins, and publishes it with the first pose:
-        a path of one pose marks a beginning.
+        The node publishes one pose per scene, and behind each scene a status that counts it and
+        names its segment: the k-th pose is of the segment that the first status with k scenes
+        says.
+
+        Args:
+            statuses: all of the run, in order.
         """
-        poses: dict[int, NDArray[np.float64]] = {}
-        starts: set[int] = set()
-        for topic, stamp_ns, message in self._read(SCENE_TOPIC, PATH_TOPIC):
-            if topic == SCENE_TOPIC:
-                pose = message.pose
-                poses[stamp_ns] = transform_from(pose.position, pose.orientation)
-            elif len(message.poses) == 1:
-                first = message.poses[0].header.stamp
-                starts.add(first.sec * NS + first.nanosec)
-        groups: list[list[int]] = []
-        for stamp in sorted(poses):
-            if not groups or stamp in starts:
-                groups.append([])
-            groups[-1].append(stamp)
+        numbers: dict[int, int] = {}
+        for status in statuses:
+            numbers.setdefault(status.scenes, status.segment)
+        counts = np.array(sorted(numbers) or [0])
+        placed: dict[int, tuple[int, NDArray[np.float64]]] = {}
+        for count, (_, stamp_ns, message) in enumerate(self._read(SCENE_TOPIC), start=1):
+            # Where a status is missing, the next one speaks, or else the last.
+            known = int(counts[min(np.searchsorted(counts, count), len(counts) - 1)])
+            pose = transform_from(message.pose.position, message.pose.orientation)
+            placed[stamp_ns] = (numbers.get(known, 1), pose)
+        groups: dict[int, list[int]] = {}
+        for stamp in sorted(placed):
+            groups.setdefault(placed[stamp][0], []).append(stamp)
         return [
-            PoseSegment(number, tuple(group), np.stack([poses[stamp] for stamp in group]))
-            for number, group in enumerate(groups, start=1)
+            PoseSegment(number, tuple(group), np.stack([placed[stamp][1] for stamp in group]))
+            for number, group in sorted(groups.items())
         ]
 
     def depths(self) -> Iterator[tuple[int, NDArray[np.float32]]]:

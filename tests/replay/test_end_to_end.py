@@ -18,8 +18,9 @@ from g2vlm_ros.replay.folder import FolderSource
 from g2vlm_ros.replay.questions import load_questions
 from g2vlm_ros.replay.registry import METRICS
 from tests.helpers import REPO
-from tests.replay.bags import NS, Scribe, picture
+from tests.replay.bags import NS, Scribe, picture, png, write_plain_bag
 from tests.replay.test_report import SECTIONS, Page
+from tests.ros.scripted_runtime import ScriptedRuntime, create
 
 DEMO = REPO / "demo" / "room.mcap"
 QUESTIONS = REPO / "demo" / "questions.json"
@@ -140,6 +141,80 @@ def test_real_time_replay(tmp_path: Path) -> None:
     # Nine gaps of 0.2 s at double speed, and the wait until the node is done.
     assert 0.9 <= metrics["wall_s"] < 30
     assert metrics["scenes"] >= 1
+
+
+def restless(**asked: str) -> ScriptedRuntime:
+    """A runtime whose every third window contradicts the one before it."""
+    runtime = create(**asked)
+    runtime.scales = [1.0, 1.0, 9.0, 9.0, 9.0, 1.0] * 20
+    return runtime
+
+
+def test_short_segments_are_told_apart(tmp_path: Path) -> None:
+    """Several segments within one period of the path and the status."""
+    out = tmp_path / "out"
+    code = main([str(DEMO), "--out", str(out), "--limit", "20", "--rate", "4", "--quiet",
+                 "--param", "keyframe.min_motion=0.0", "--param", "status.period_s=5.0",
+                 "--backend", "tests.replay.test_end_to_end:restless"])  # fmt: skip
+    assert code == 0
+    document = json.loads((out / "metrics.json").read_text())
+    scenes = document["metrics"]["scenes"]
+    lengths = [segment["poses"] for segment in document["segments"]]
+    assert scenes > 12
+    assert sum(lengths) == scenes
+    assert lengths[0] == 2
+    assert set(lengths[1:-1]) == {3}, lengths
+
+
+def test_a_stamp_that_comes_twice(tmp_path: Path) -> None:
+    """The scene belongs to the first picture of a stamp, so does its latency."""
+    with BagWriter(tmp_path / "bag") as writer:
+        scribe = Scribe(writer)
+        for i in range(8):
+            scribe.image("/camera/image", (10 + i // 2) * NS, picture(i), "rgb8")
+    code, document = replay(
+        tmp_path / "bag", tmp_path / "out", "--backend", "tests.ros.scripted_runtime:create"
+    )
+    assert code == 0
+    assert document["drops"]["out_of_order"] == 4
+    assert document["metrics"]["scenes"] >= 1
+    assert document["metrics"]["latency_p50_ms"] > 0
+
+
+def test_a_replay_without_scenes_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        scribe = Scribe(writer)
+        for i in range(3):
+            scribe.image("/camera/image", (10 + i) * NS, picture(0), "rgb8")
+    code, document = replay(
+        tmp_path / "bag", tmp_path / "out", "--backend", "tests.ros.scripted_runtime:create"
+    )
+    said = capsys.readouterr().out
+    assert (code, document["metrics"]["scenes"]) == (0, 0)
+    assert "Nothing came out: dropped 2 not_keyframe" in said
+    assert not (tmp_path / "out" / "cloud.ply").exists()
+    assert "cloud.ply" not in said
+
+
+def test_a_corrupt_true_depth_costs_only_itself(tmp_path: Path) -> None:
+    write_plain_bag(tmp_path / "bag", mcap=True, count=6)
+    with BagWriter(tmp_path / "cut") as writer:
+        scribe = Scribe(writer)
+        for message in BagSource(tmp_path / "bag").messages():
+            writer.write(message.topic, message.msgtype, message.time_ns, message.data)
+            if message.picture >= 0:
+                depth = png(np.full((48, 64), 1000 + message.picture, np.uint16))
+                cut = depth[:40] if message.picture % 2 else depth
+                scribe.compressed("/depth/compressed", message.stamp_ns, cut, "16UC1; png")
+    code, document = replay(
+        tmp_path / "cut", tmp_path / "out", "--backend", "tests.ros.scripted_runtime:create"
+    )
+    assert code == 0
+    assert document["metrics"]["depth_frames"] >= 1
+    assert document["metrics"]["depth_frames"] < document["metrics"]["scenes"]
+    assert any("true depth pictures cannot be read" in note for note in document["notes"])
 
 
 def write_bag_of(source: FolderSource, path: Path, count: int) -> None:

@@ -36,22 +36,15 @@ SECTIONS = (*_UPPER, "latency", "metrics", "node", "setting")
 
 
 def write_outputs(path: Path, stamps: tuple[int, ...]) -> None:
-    """What a node would publish: depth, cloud, pose and path at each stamp, two segments."""
+    """What a node would publish: depth, cloud and pose at each stamp."""
     with BagWriter(path) as writer:
         scribe = Scribe(writer)
-        path_type = scribe.types["nav_msgs/msg/Path"]
         for i, ns in enumerate(stamps):
             depth = np.full((12, 16), 0.5, np.float32)
             depth[:, 8:] = np.nan
             scribe.image("/g2vlm/depth/image", ns, depth, "32FC1")
             write_cloud(scribe, ns)
             scribe.pose("/g2vlm/pose", ns, translation(0.05 * i, 0.01 * i * i))
-            if i in (0, 4):
-                pose = scribe.types["geometry_msgs/msg/PoseStamped"](
-                    header=scribe.header(ns, "map"), pose=scribe._pose(np.eye(4))
-                )
-                message = path_type(header=scribe.header(ns, "map"), poses=[pose])
-                writer.write_message("/g2vlm/path", "nav_msgs/msg/Path", ns, message)
 
 
 def write_cloud(scribe: Scribe, ns: int) -> None:
@@ -76,8 +69,9 @@ def write_cloud(scribe: Scribe, ns: int) -> None:
     scribe.writer.write_message("/g2vlm/points", "sensor_msgs/msg/PointCloud2", ns, message)
 
 
-def sample(wall_s: float, scenes: int) -> StatusSample:
-    return StatusSample(wall_s, 0, scenes + 1, scenes, 1, scenes, 2, 1, ("SCALE_UNKNOWN",))
+def sample(wall_s: float, scenes: int, segment: int = 1) -> StatusSample:
+    reasons = ("SCALE_UNKNOWN",)
+    return StatusSample(wall_s, 0, scenes + 1, scenes, 1, scenes, 2, segment, reasons)
 
 
 def full_run(tmp_path: Path) -> tuple[ReportInput, Path]:
@@ -88,7 +82,8 @@ def full_run(tmp_path: Path) -> tuple[ReportInput, Path]:
     timeline = Timeline(
         sent_s={stamp: 0.1 * i for i, stamp in enumerate(stamps)},
         scene_s={stamp: 0.1 * i + 0.04 for i, stamp in enumerate(stamps)},
-        statuses=[sample(0.0, 0), sample(1.0, 8)],
+        # Two segments of four scenes; the node renumbers ahead of the scene that begins the next.
+        statuses=[sample(0.1 * i, i, 1 + (i > 4)) for i in range(9)] + [sample(1.0, 8, 3)],
         latencies_ms=[(i, 40.0, 30.0, 2.0) for i in range(1, 9)],
         last_status=SimpleNamespace(
             model_id="test-1", backend="torch", device="cpu", precision="fp32",
@@ -300,3 +295,17 @@ def test_numbers_are_short(value: float | None, text: str) -> None:
 def test_optical_frame_is_the_source_frame(tmp_path: Path) -> None:
     write_plain_bag(tmp_path / "in", mcap=False)
     assert BagSource(tmp_path / "in").info.frame_id == OPTICAL
+
+
+def test_poses_belong_to_the_segment_that_the_status_says(tmp_path: Path) -> None:
+    """Also where segments are shorter than a status period, and where a status is missing."""
+    stamps = tuple(10 * NS + i * NS // 10 for i in range(6))
+    write_outputs(tmp_path / "recorded", stamps)
+    recording = Recording(tmp_path / "recorded")
+    told = {1: 1, 2: 2, 3: 3, 5: 4}  # scenes -> segment; nothing about the 4th and the 6th
+    statuses = [sample(0.0, 0)]
+    for scenes, segment in told.items():
+        statuses += [sample(0.1 * scenes, scenes, segment), sample(0.1 * scenes, scenes, 9)]
+    found = {part.number: part.stamps_ns for part in recording.segments(statuses)}
+    assert found == {1: stamps[:1], 2: stamps[1:2], 3: stamps[2:3], 4: stamps[3:]}
+    assert [part.stamps_ns for part in recording.segments([])] == [stamps]
