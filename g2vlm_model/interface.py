@@ -331,6 +331,7 @@ class SpatialRuntime(Protocol):
 
         Raises:
             ValueError: A mark outside its picture or window, or a scene of another runtime.
+            RuntimeError: The device failed; the runtime stays usable.
         """
         ...
 
