@@ -118,7 +118,9 @@ class BagSource:
         with self._open() as reader:
             return read_pose_truth(reader, self._truth, self._info.frame_id, self._deserialize)
 
-    def truth_depths(self, stamps_ns: Iterable[int]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def truth_depths(
+        self, stamps_ns: Iterable[int], unreadable: list[str] | None = None
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Depth pictures nearest to stamps (within 25 ms), metres."""
         if not self._depth_topic:
             return
@@ -132,7 +134,13 @@ class BagSource:
                 if abs(nearest - stamp) <= DEPTH_TOLERANCE_NS:
                     wanted = wanted[wanted != nearest]
                     message = self._deserialize(data, connection.msgtype)
-                    yield nearest, message_depth(message, f"{self._depth_topic} at {stamp} ns")
+                    try:
+                        depth = message_depth(message, f"{self._depth_topic} at {stamp} ns")
+                    except ReplayInputError as error:
+                        if unreadable is not None:
+                            unreadable.append(str(error))
+                        continue
+                    yield nearest, depth
 
     def _index(self, reader: Reader, kind: str) -> tuple[SourceInfo, TruthTopic | None]:
         stamps: list[int] = []

@@ -142,16 +142,22 @@ class FolderSource:
         T_world_cam_M44 = rigid(np.stack(poses))
         return PoseTruth(np.array(stamps, np.int64), T_world_cam_M44, "*.pose.txt", 1_000_000)
 
-    def truth_depths(self, stamps_ns: Iterable[int]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def truth_depths(
+        self, stamps_ns: Iterable[int], unreadable: list[str] | None = None
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Depth pictures of the 7-Scenes layout, metres."""
         wanted = set(stamps_ns)
         for file, stamp in zip(self._files, self._info.stamps_ns, strict=True):
             if not self._seven_scenes or stamp not in wanted:
                 continue
             depth_file = _beside(file, ".depth.png")
-            raw = cv2.imread(str(depth_file), cv2.IMREAD_UNCHANGED) if depth_file.exists() else None
+            if not depth_file.exists():
+                continue
+            raw = cv2.imread(str(depth_file), cv2.IMREAD_UNCHANGED)
             if raw is not None and raw.ndim == 2:
                 yield stamp, depth_metres(raw)
+            elif unreadable is not None:
+                unreadable.append(f"{depth_file.name} is no depth picture, expected (H, W)")
 
     def _header(self, stamp_ns: int) -> Any:
         types = self._typestore.types

@@ -118,8 +118,13 @@ class ReplaySource(Protocol):
         """The camera's true poses, None where the recording holds none."""
         ...
 
-    def truth_depths(self, stamps_ns: Iterable[int]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """(stamp_ns, (H, W) metres, 0 = no reading) for those stamps that have a depth."""
+    def truth_depths(
+        self, stamps_ns: Iterable[int], unreadable: list[str] | None = None
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """(stamp_ns, (H, W) metres, 0 = no reading) for those stamps that have a depth.
+
+        A corrupt one is left out, and `unreadable` told which it is and why.
+        """
         ...
 
 

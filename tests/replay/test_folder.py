@@ -73,6 +73,10 @@ def test_seven_scenes_layout(tmp_path: Path) -> None:
     assert stamp == source.info.stamps_ns[1]
     assert depth[0, 0] == depth[0, 1] == 0.0
     assert depth[9, 9] == 2.0
+    (tmp_path / "frame-000004.depth.png").write_bytes(b"cut off")
+    unreadable: list[str] = []
+    assert list(source.truth_depths([stamp], unreadable)) == []
+    assert unreadable == ["frame-000004.depth.png is no depth picture, expected (H, W)"]
 
 
 def test_other_formats_travel_as_rgb8(tmp_path: Path) -> None:
