@@ -214,7 +214,8 @@ def node_command(options: NodeOptions, source: SourceInfo) -> list[str]:
         command += ["--params-file", str(options.params_file)]
     for name, value in parameters.items():
         # JSON-like text is read as YAML: texts are quoted so that "1" or "" stay texts.
-        shown = f"'{value}'" if isinstance(value, str) else str(value).lower()
+        quoted = "'" + str(value).replace("'", "''") + "'"
+        shown = quoted if isinstance(value, str) else str(value).lower()
         # With the node's name: a section of that name in the file would else win over this.
         command += ["-p", f"{NODE_NAME}:{name}:={shown}"]
     return command

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,6 +39,7 @@ from .summary import metrics_document, summary_lines
 from .system import describe_system
 
 OUTPUTS = ("report.html", "metrics.json", "cloud.ply", "trajectory.tum", "node.log", "recorded")
+RECORDING_FILES = {"metadata.yaml", "recorded.mcap"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def replay(source: ReplaySource, options: RunOptions) -> RunResult:
     questions = (
         load_questions(options.questions, source.info.stamps_ns) if options.questions else []
     )
-    out = _clean(options.out)
+    out = _clean(options.out, source.info.path)
     timeline = Timeline()
     try:
         with BagWriter(out / "recorded") as writer:
@@ -202,16 +205,30 @@ def _bar(total: int, show: bool) -> Any:
     )
 
 
-def _clean(out: Path) -> Path:
+def _clean(out: Path, source: Path) -> Path:
     """Make the folder; an earlier replay's files in it go, nothing else does."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name in OUTPUTS:
             old = out / name
-            if old.is_dir():
-                shutil.rmtree(old)
-            else:
-                old.unlink(missing_ok=True)
+            if not os.path.lexists(old):
+                continue
+            if source.resolve().is_relative_to(old.resolve()):
+                raise ReplayInputError(
+                    f"--out {out} would delete {source}, which is to be replayed; choose another "
+                    "folder"
+                )
+            if old.is_symlink() or not old.is_dir():
+                old.unlink()
+                continue
+            if foreign := {item.name for item in old.iterdir()} - RECORDING_FILES:
+                raise ReplayInputError(
+                    f"{old} holds {min(foreign)}, which no replay wrote; move it away or choose "
+                    "another --out"
+                )
+            shutil.rmtree(old)
+        with tempfile.TemporaryFile(dir=out):
+            pass  # permission bits do not tell of read-only mounts, nor of root's own limits
     except OSError as error:
         raise ReplayInputError(f"--out {out} cannot be written: {error.strerror}") from error
     return out

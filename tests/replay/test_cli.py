@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rclpy
 from rosbags.highlevel import AnyReader
 
 from g2vlm_ros.replay import main
@@ -86,6 +87,35 @@ def test_out_that_cannot_be_written(
     assert "cannot be written" in capsys.readouterr().err
 
 
+def test_out_that_takes_no_file(bag: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A place that forbids new files even to root, as a read-only mount does."""
+    assert main([str(bag), "--out", "/proc/self", "--quiet"]) == 2
+    assert "--out /proc/self cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["", "recorded.mcap"])
+def test_a_recording_is_not_replayed_onto_itself(
+    part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = tmp_path / "recorded"
+    write_plain_bag(recorded, mcap=True)
+    before = {file.name: file.read_bytes() for file in recorded.iterdir()}
+    assert main([str(recorded / part), "--out", str(tmp_path), "--quiet"]) == 2
+    assert "would delete" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in recorded.iterdir()} == before
+
+
+def test_files_of_others_in_out_stay(
+    bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "out" / "recorded" / "ride_0.mcap"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"not a replay's")
+    assert main([str(bag), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert "ride_0.mcap, which no replay wrote" in capsys.readouterr().err
+    assert mine.read_bytes() == b"not a replay's"
+
+
 def test_missing_interfaces_are_named(
     bag: Path,
     tmp_path: Path,
@@ -126,6 +156,24 @@ def test_a_node_that_never_becomes_active(
     said = capsys.readouterr().err
     assert code == 3
     assert "was not ready after 6 s; its state: unconfigured" in said
+
+
+def test_texts_reach_the_node_as_they_are() -> None:
+    """Read back by rcl's own parser: quotes and backslashes in a folder's name are ordinary."""
+    text = r"/data/it's \ new: #1"
+    (shown,) = (
+        word.split(":model:=", 1)[1]
+        for word in node_command(NodeOptions(model=text), INFO)
+        if ":model:=" in word
+    )
+    context = rclpy.Context()
+    rclpy.init(context=context, args=["--ros-args", "-p", f"model:={shown}"])
+    node = rclpy.create_node("reader", context=context)
+    try:
+        assert node.declare_parameter("model", "").value == text
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)
 
 
 def test_parameters_of_the_node() -> None:
