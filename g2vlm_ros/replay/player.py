@@ -140,7 +140,8 @@ class Player:
 
     def _publish(self, message: PlayMessage) -> None:
         if message.picture >= 0:
-            self._timeline.sent_s[message.stamp_ns] = time.monotonic()
+            # A stamp may come twice: the node takes the first picture of it.
+            self._timeline.sent_s.setdefault(message.stamp_ns, time.monotonic())
             self._published += 1
         self._link.publish(message)
         if message.picture >= 0:

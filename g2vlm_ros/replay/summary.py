@@ -100,6 +100,9 @@ def summary_lines(out: Path, evaluation: Evaluation) -> str:
         f"  {_count(values['scenes'])} scenes from {_count(values['pictures'])} pictures, "
         f"latency {_number(values['latency_p50_ms'])} ms (median)",
     ]
+    if not values["scenes"]:
+        dropped = ", ".join(f"{count} {reason}" for reason, count in evaluation.drops.items())
+        lines.append(f"  Nothing came out: dropped {dropped or 'none'}; see {out / 'node.log'}")
     for name in ("abs_rel", "rpe_rot_deg", "ate_m"):
         value = values[name]
         if value is None:
@@ -120,7 +123,7 @@ def summary_lines(out: Path, evaluation: Evaluation) -> str:
         "",
         f"  Report:  {out / 'report.html'}",
         f"  Numbers: {out / 'metrics.json'}",
-        f"  Cloud:   {out / 'cloud.ply'} (up to scale)",
+        *([f"  Cloud:   {out / 'cloud.ply'} (up to scale)"] if evaluation.segments else []),
         f"  Topics:  {out / 'recorded'} (MCAP: opens in Foxglove, ros2 bag play)",
         "",
     ]

@@ -187,7 +187,7 @@ def test_a_replay_without_scenes_says_why(
     with BagWriter(tmp_path / "bag") as writer:
         scribe = Scribe(writer)
         for i in range(3):
-            scribe.image("/camera/image", (10 + i) * NS, picture(0), "rgb8")
+            scribe.image("/camera/image", 10 * NS + i * NS // 20, picture(0), "rgb8")
     code, document = replay(
         tmp_path / "bag", tmp_path / "out", "--backend", "tests.ros.scripted_runtime:create"
     )
