@@ -16,7 +16,7 @@ from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import Tokenizer
 
 from .checkpoints import RunState, git_hash, load_state, unflat
-from .initialise import initialise
+from .initialise import initialise, initialise_places
 from .tokens import nano_tokenizer
 
 __all__ = ["MODEL_PREFIX", "export_model", "fresh_model", "load_averaged"]
@@ -37,6 +37,7 @@ def fresh_model(preset: str, seed: int) -> tuple[G2VLM, Tokenizer]:
     tokenizer = nano_tokenizer(config.text.vocab_size)
     model = G2VLM(config, tokenizer.special_ids(config.tokens))
     initialise(model, seed)
+    initialise_places(model, tokenizer, seed)
     return model, tokenizer
 
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from g2vlm_model.model import G2VLM
+from g2vlm_model.tokenizer import Tokenizer
 
-__all__ = ["initialise", "sincos_positions"]
+__all__ = ["initialise", "initialise_places", "sincos_positions"]
 
 LAYER_SCALE = 0.5
 POSITION_AMPLITUDE = 0.7
@@ -46,6 +47,28 @@ def initialise(model: G2VLM, seed: int) -> None:
             parameter.fill_(LAYER_SCALE)
     _initialise_geometric_encoder(model, generator)
     _initialise_heads(model, generator)
+
+
+@torch.no_grad()
+def initialise_places(model: G2VLM, tokenizer: Tokenizer, seed: int) -> None:
+    """Start the tokens of places (" x 0" to " y 99") so that neighbours resemble each other.
+
+    Each axis gets sines and cosines of the place under a random map of its own. Places that the
+    tokenizer spells with several tokens are left alone.
+    """
+    generator = torch.Generator().manual_seed(seed + 1)
+    table = model.trunk.embed_tokens.weight
+    width, pairs, places = table.shape[1], 16, torch.arange(100) / 100
+    frequencies = math.pi * torch.logspace(-1, 4, pairs, base=2.0)
+    angles = places[:, None] * frequencies
+    waves = torch.cat((angles.sin(), angles.cos()), dim=1)
+    for axis in ("x", "y"):
+        projection = torch.randn(2 * pairs, width, generator=generator) / math.sqrt(pairs)
+        rows = 0.5 * waves @ projection
+        for place in range(len(places)):
+            ids = tokenizer.encode(f" {axis} {place}")
+            if len(ids) == 1:
+                table[ids[0]] = rows[place]
 
 
 def _initialise_geometric_encoder(model: G2VLM, generator: torch.Generator) -> None:

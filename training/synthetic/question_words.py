@@ -93,5 +93,6 @@ def corpus() -> Iterator[str]:
     for value in range(100):
         yield f"{value / 10:.1f} m"
         yield f"{value} degrees"
+        yield from [f"A frame {value % 24 + 1} x {value} y {value}"] * 20
     for text in _GENERAL:
         yield from [text] * 5
