@@ -1,6 +1,7 @@
 """Decodes picture and depth messages of a recording, for the ground truth and the report.
 
-The node under test decodes its own input; nothing here runs between the bag and the node.
+The node under test decodes its own input; nothing here runs between the bag and the node. Raw
+pictures go through the same conversion as in the node, so that what it takes can be replayed.
 Messages may come from rosbags or rclpy: only their fields are used.
 """
 
@@ -13,28 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..convert import MAX_SIDE, BadInputError, check_raw, raw_to_rgb
 from .errors import ReplayInputError
 
 PNG_SIGNATURE = b"\x89PNG"
 COMPRESSED_DEPTH_HEADER_BYTES = 12
 NO_READING_MM = 65535
 DEPTH_ENCODINGS = {"16UC1": "<u2", "mono16": "<u2", "32FC1": "<f4"}
-CV_CODES = {
-    "rgb8": None,
-    "bgr8": cv2.COLOR_BGR2RGB,
-    "rgba8": cv2.COLOR_RGBA2RGB,
-    "bgra8": cv2.COLOR_BGRA2RGB,
-    "mono8": cv2.COLOR_GRAY2RGB,
-    "bayer_rggb8": cv2.COLOR_BayerBG2RGB,
-    "bayer_bggr8": cv2.COLOR_BayerRG2RGB,
-    "bayer_gbrg8": cv2.COLOR_BayerGR2RGB,
-    "bayer_grbg8": cv2.COLOR_BayerGB2RGB,
-    "yuv422": cv2.COLOR_YUV2RGB_UYVY,
-    "uyvy": cv2.COLOR_YUV2RGB_UYVY,
-    "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2,
-    "yuyv": cv2.COLOR_YUV2RGB_YUY2,
-}
-CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}
 
 
 def decode_rgb(payload: bytes | NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
@@ -54,20 +40,17 @@ def message_rgb(message: Any, name: str) -> NDArray[np.uint8]:
     """Decode a sensor_msgs Image or CompressedImage to (H, W, 3) uint8 RGB.
 
     Raises:
-        ReplayInputError: Unknown encoding, or too little data for its size.
+        ReplayInputError: Unknown encoding, or sizes that do not multiply out.
     """
     if hasattr(message, "format"):
         return decode_rgb(bytes(message.data), name)
-    if message.encoding not in CV_CODES:
-        raise ReplayInputError(
-            f"{name}: encoding {message.encoding!r} cannot be shown, known are {sorted(CV_CODES)}"
-        )
-    yuv = "yu" in message.encoding or message.encoding == "uyvy"
-    channels = 2 if yuv else CHANNELS.get(message.encoding, 1)
-    rows = _rows(message, channels, name)
-    picture = rows.reshape(message.height, message.width, channels)
-    code = CV_CODES[message.encoding]
-    return np.asarray(picture if code is None else cv2.cvtColor(picture, code), np.uint8)
+    try:
+        layout = check_raw(message, MAX_SIDE**2)
+        rgb_HW3 = np.empty((layout.height, layout.width, 3), np.uint8)
+        raw_to_rgb(message, layout, rgb_HW3)
+    except BadInputError as error:
+        raise ReplayInputError(f"{name}: {error}") from error
+    return rgb_HW3
 
 
 def message_depth(message: Any, name: str) -> NDArray[np.float32]:

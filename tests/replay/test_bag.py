@@ -232,6 +232,7 @@ def test_colour_encodings() -> None:
         "bgr8": rgb[..., ::-1],
         "rgba8": np.dstack([rgb, rgb[..., :1]]),
         "mono8": rgb[..., 0],
+        "mono16": rgb[..., 0].astype(np.uint16) * 256 + 77,  # the upper byte counts
     }
     for encoding, pixels in cases.items():
         height, width = pixels.shape[:2]
@@ -239,9 +240,11 @@ def test_colour_encodings() -> None:
         message = fake(
             encoding=encoding, height=height, width=width, step=step, data=pixels.tobytes()
         )
-        want = rgb if encoding != "mono8" else np.dstack([rgb[..., 0]] * 3)
+        want = np.dstack([rgb[..., 0]] * 3) if encoding.startswith("mono") else rgb
         np.testing.assert_array_equal(message_rgb(message, "p"), want)
     with pytest.raises(ReplayInputError, match="encoding 'mono12'"):
-        message_rgb(fake(encoding="mono12", height=1, width=1, step=1, data=b"1"), "p")
+        message_rgb(fake(encoding="mono12", height=2, width=2, step=3, data=b"123456"), "p")
+    with pytest.raises(ReplayInputError, match="data has 5 bytes"):
+        message_rgb(fake(encoding="mono8", height=2, width=3, step=3, data=b"12345"), "p")
     with pytest.raises(ReplayInputError, match="no picture"):
         message_rgb(SimpleNamespace(format="jpeg", data=b"junk"), "p")
