@@ -74,6 +74,7 @@ def main() -> None:
 def measure(runtime: SpatialRuntime, frames: int, rounds: int) -> dict[str, Any]:
     """Medians over rounds; one round more, ahead of them, is not counted."""
     all_ms: dict[str, list[float]] = {name: [] for name in ("observe", "first", "warm", "token")}
+    stages_ms: dict[str, list[float]] = {}
     for number in range(rounds + 1):
         pictures = [random_picture(100 * number + index) for index in range(frames)]
         window = window_of(pictures, f"round-{number}")
@@ -84,6 +85,8 @@ def measure(runtime: SpatialRuntime, frames: int, rounds: int) -> dict[str, Any]
         warm_ms, token_ms = first_token(runtime, scene, WARM_QUESTION)
         scene.close()
         if number:
+            for name, value in scene.latency_ms.items():
+                stages_ms.setdefault(name, []).append(value)
             values = (observe_ms, first_ms, warm_ms, token_ms)
             for name, value in zip(all_ms, values, strict=True):
                 all_ms[name].append(value)
@@ -97,6 +100,7 @@ def measure(runtime: SpatialRuntime, frames: int, rounds: int) -> dict[str, Any]
         "parameters": runtime.info.parameters,
         "frames": frames,
         "observe_ms": median["observe"],
+        "observe_stages_ms": {name: statistics.median(ms) for name, ms in stages_ms.items()},
         "first_question_ms": median["first"],
         "cold_ms": cold_ms,
         "warm_ms": median["warm"],

@@ -49,6 +49,10 @@ def test_attention_is_counted() -> None:
 def test_ask(tmp_path: Path) -> None:
     results = run("ask", tmp_path / "report.json", "--models", "nano", "--rounds", "2")["nano"]
     assert results["cold_ms"] > results["observe_ms"] > 0
+    stages = dict(results["observe_stages_ms"])
+    total = stages.pop("total")
+    assert {"encode", "expert", "heads", "confidence"} <= set(stages)
+    assert 0.5 * total < sum(stages.values()) < 1.5 * total  # medians do not quite add up
     assert results["cold_over_warm"] > 3  # measured above 20; this machine may be busy
 
 
