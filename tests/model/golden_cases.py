@@ -28,21 +28,46 @@ OWN_CASES = Path(__file__).resolve().parents[1] / "data" / "goldens"
 Record = dict[str, Tensor]
 
 
+KINDS = ("recon", "recon_square", "chat")
+SEGMENTS = ("per_image", "compat")
+
+
 def golden_folders() -> list[Path]:
-    """Folders that may hold cases: our own, and those named in G2VLM_GOLDENS."""
+    """Folders that hold cases: our own, and those named in G2VLM_GOLDENS.
+
+    Raises:
+        FileNotFoundError: A named folder does not exist, or holds nothing to compare with.
+    """
     named = [Path(text) for text in os.environ.get("G2VLM_GOLDENS", "").split(os.pathsep) if text]
     for folder in named:
         if not folder.is_dir():
             raise FileNotFoundError(f"G2VLM_GOLDENS names {folder}, which is no folder")
+        if not any(_is_case(candidate) for candidate in _candidates(folder)):
+            raise FileNotFoundError(
+                f"G2VLM_GOLDENS names {folder}, which holds no case: expected config.json with "
+                "recon.*.safetensors, recon_square.* or chat.*, or preprocess.safetensors, there "
+                "or one folder below"
+            )
     return [OWN_CASES, *named]
+
+
+def _candidates(folder: Path) -> list[Path]:
+    return [folder, *(item for item in sorted(folder.iterdir()) if item.is_dir())]
+
+
+def _is_case(folder: Path) -> bool:
+    """Whether there is anything to compare with."""
+    files = [f"{kind}.{segment}.safetensors" for kind in KINDS for segment in SEGMENTS]
+    whole = (folder / "config.json").is_file() and any((folder / file).is_file() for file in files)
+    return whole or (folder / "preprocess.safetensors").is_file()
 
 
 def folders_with(name: str) -> list[Path]:
     """Every case folder that holds a file of this name, once."""
     found: dict[Path, None] = {}
     for folder in golden_folders():
-        for candidate in (folder, *sorted(folder.iterdir())):
-            if candidate.is_dir() and (candidate / name).is_file():
+        for candidate in _candidates(folder):
+            if (candidate / name).is_file():
                 found[candidate.resolve()] = None
     return list(found)
 

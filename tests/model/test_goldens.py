@@ -6,26 +6,29 @@ Our own cases run always; G2VLM_GOLDENS (folders, separated as in PATH) adds oth
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from .golden_cases import Case, Record, Recorder, expected, folders_with
+from .golden_cases import SEGMENTS, Case, Record, Recorder, expected, folders_with
 
 ATOL = 1e-4
 RTOL = 1e-4
-SEGMENTS = ("per_image", "compat")
 
 
-def cases(kind: str) -> list[object]:
-    """One parameter per case and DINO attention mode that has a file of this kind."""
-    found: list[object] = []
+def cases(kind: str) -> list[Any]:
+    """One parameter per case and DINO attention mode; skipped, and said so, without a file."""
+    found: list[Any] = []
     for segment in SEGMENTS:
         file = f"{kind}.{segment}.safetensors"
         for folder in folders_with("config.json"):
-            if (folder / file).is_file():
-                found.append(pytest.param(folder, segment, id=f"{folder.name}-{segment}"))
+            lacks = pytest.mark.skipif(
+                not (folder / file).is_file(), reason=f"{folder.name} holds no {file}"
+            )
+            name = f"{folder.name}-{segment}"
+            found.append(pytest.param(folder, segment, id=name, marks=lacks))
     return found
 
 
@@ -96,3 +99,39 @@ def test_comparison_notices_small_errors() -> None:
         compare({"x": torch.tensor([1.0, 2.001])}, want)
     with pytest.raises(AssertionError, match="not computed"):
         compare({}, want)
+
+
+@pytest.mark.parametrize("content", [None, "", "config.json", "recon.compat.safetensors"])
+def test_named_folders_without_a_case_are_refused(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = tmp_path / "named"
+    if content is not None:
+        named.mkdir()
+    if content:
+        (named / content).touch()
+    monkeypatch.setenv("G2VLM_GOLDENS", str(named))
+    with pytest.raises(FileNotFoundError, match=r"named, which (is no folder|holds no case)"):
+        folders_with("config.json")
+
+
+def test_a_case_that_lacks_a_file_is_skipped_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = tmp_path / "several" / "C_part"
+    case.mkdir(parents=True)
+    for file in ("config.json", "recon.compat.safetensors"):
+        (case / file).touch()
+    monkeypatch.setenv("G2VLM_GOLDENS", str(tmp_path / "several"))
+    marks = {
+        (kind, param.id): param.marks[0].args[0]
+        for kind in ("recon", "chat")
+        for param in cases(kind)
+        if param.id.startswith("C_part")
+    }
+    assert marks == {
+        ("recon", "C_part-per_image"): True,
+        ("recon", "C_part-compat"): False,
+        ("chat", "C_part-per_image"): True,
+        ("chat", "C_part-compat"): True,
+    }
