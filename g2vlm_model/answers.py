@@ -61,7 +61,7 @@ _WORDS = (
 )
 _NUMBER = re.compile(
     r"(?<![\w.,])(?P<sign>[-+−]?)"
-    r"(?:(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:[.,]\d+)?|\.\d+)"
+    r"(?:(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:[.,]\d+)?|\.\d+)(?![.,]?\d)"
     rf"|(?P<word>{'|'.join(_WORDS)})\b)"
     r"[ \u00a0]*-?(?:(?P<unit>"
     + "|".join(f"(?:{pattern})" for pattern, _, _ in _UNITS)
@@ -80,7 +80,8 @@ def parse_quantity(text: str) -> Quantity | None:
     """The number in an answer, in the base unit of its kind.
 
     Where the text holds several numbers, the first one with a unit counts, else the first.
-    A comma before exactly three digits separates thousands, any other comma is decimal.
+    A comma before exactly three digits separates thousands, any other comma is decimal. Chains
+    such as "1.9.1.9" are no number.
 
     Args:
         text: The model's words.

@@ -43,7 +43,10 @@ def test_numbers_and_units(text: str, value: float, kind: QuantityKind) -> None:
     assert quantity.kind is kind
 
 
-@pytest.mark.parametrize("text", ["", "no", "A1 is near B2", "someone", "the tent"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "no", "A1 is near B2", "someone", "the tent", "1.9.1.9.9", "1.9.1.9 m", "192.168.0.1"],
+)
 def test_texts_without_a_number(text: str) -> None:
     assert parse_quantity(text) is None
 
