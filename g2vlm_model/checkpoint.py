@@ -50,8 +50,12 @@ def resolve_folder(model: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: No such folder.
-        ValueError: The path is a file.
+        ValueError: The path is a file, or empty.
     """
+    if not str(model).strip():
+        raise ValueError(
+            f"model is {str(model)!r}, expected {', '.join(EMBEDDED_MODELS)} or a folder"
+        )
     folder = EMBEDDED_MODELS.get(str(model), Path(model))
     if folder.is_file():
         _refuse_pickle(folder)

@@ -61,6 +61,11 @@ class Frame:
     K: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.image, np.ndarray):
+            raise ValueError(
+                f"frame {self.key!r}: image is a {type(self.image).__name__}, expected a numpy "
+                "array, uint8 (H, W, 3) RGB"
+            )
         shape = self.image.shape
         if self.image.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or min(shape[:2]) < 2:
             raise ValueError(

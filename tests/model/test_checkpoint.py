@@ -220,6 +220,9 @@ def test_pickles_are_refused(copy: Path, suffix: str) -> None:
 def test_missing_things(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no model folder .*embedded models: nano"):
         checkpoint.load_model(tmp_path / "nowhere")
+    for nothing in ("", "  "):  # not the current folder, which an empty path would be
+        with pytest.raises(ValueError, match=r"model is '\s*', expected nano or a folder"):
+            checkpoint.load_model(nothing)
     with pytest.raises(ValueError, match="is a file; give the folder"):
         checkpoint.load_model(copy / WEIGHTS)
     (copy / "tokenizer.json").rename(copy / "tokenizer.txt")

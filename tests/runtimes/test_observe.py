@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -152,6 +153,22 @@ def test_cameras_have_intrinsics_of_their_own(runtime: SpatialRuntime) -> None:
     K = runtime.observe(rig).geometry.K
     np.testing.assert_array_equal(K[0], K[2])
     assert not np.array_equal(K[0], K[1])
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (np.zeros((8, 8), np.uint8), r"uint8 \(8, 8\)"),
+        (np.zeros((8, 8, 1), np.uint8), r"uint8 \(8, 8, 1\)"),
+        (np.zeros((8, 8, 4), np.uint8), r"uint8 \(8, 8, 4\)"),
+        (np.zeros((0, 8, 3), np.uint8), r"uint8 \(0, 8, 3\)"),
+        (np.zeros((8, 8, 3), np.float32), r"float32 \(8, 8, 3\)"),
+        ([[[0, 0, 0]] * 8] * 8, "a list, expected a numpy array"),
+    ],
+)
+def test_what_is_no_colour_picture_is_refused(image: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=f"frame '7': image is {says}"):
+        Frame(image, stamp_ns=1, frame_id="optical", camera="camera", key="7")
 
 
 def test_windows_that_the_model_does_not_take_are_refused(
