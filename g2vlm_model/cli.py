@@ -27,13 +27,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Words after `g2vlm`; None takes those of the process.
 
     Returns:
-        The sub-command's exit code; 2 where there is no such sub-command.
+        The sub-command's exit code; 2 where there is no such sub-command, or where it refuses
+        its input.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     commands = _commands()
     if not words:
         print(_overview(commands), file=sys.stderr)
         return 2
+    if words[0] == "help" and len(words) > 1:
+        words = [words[1], "--help"]
     if words[0] in ("-h", "--help", "help"):
         print(_overview(commands))
         return 0
@@ -48,7 +51,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise  # a part of this project is broken, not absent
         print(f"g2vlm {name} needs the Python package {error.name!r}: {error}", file=sys.stderr)
         return 2
-    return int(command(rest) or 0)
+    try:
+        return int(command(rest) or 0)
+    except (ValueError, OSError) as error:
+        if not _is_for_the_user(error):
+            raise
+        print(f"g2vlm {name}: {error}", file=sys.stderr)
+        return 2
+
+
+def _is_for_the_user(error: ValueError | OSError) -> bool:
+    """Whether the message says it all: files, and what our own code refuses in words.
+
+    A ValueError out of another package is more likely a fault here and keeps its traceback.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = str(trace.tb_frame.f_globals.get("__name__", "")) if trace is not None else ""
+    return isinstance(error, OSError) or module.startswith("g2vlm_")
 
 
 def _commands() -> dict[str, EntryPoint]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -54,6 +55,38 @@ def test_an_unknown_command_is_named_and_exits_with_2(
     text = capsys.readouterr().err
     assert "unknown command 'wrods'" in text
     assert "did you mean 'words'?" in text
+
+
+def test_help_of_a_command_is_its_own(extra_command: str) -> None:
+    assert cli.main(["help", extra_command]) == 1  # called with the one word --help
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["dataset", "synthetic", "--out", "OUT", "--frames", "-3"], "frames is -3, expected"),
+        (["dataset", "synthetic", "--out", "/proc/self/x", "--shards", "1"], "/proc/self/x"),
+        (["evaluate", "questions", "--root", "OUT"], "no test shards in"),
+        (["train", "--config", "nope", "--data", "OUT", "--out", "OUT"], "no config 'nope'"),
+    ],
+)
+def test_refused_input_is_one_line(
+    words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = [str(tmp_path / "out") if word == "OUT" else word for word in words]
+    assert cli.main(places) == 2
+    text = capsys.readouterr().err
+    assert text.startswith(f"g2vlm {words[0]}: ")
+    assert says in text
+    assert "Traceback" not in text
+
+
+def test_faults_keep_their_traceback(extra_command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ValueError that our own code did not put into words."""
+    third_party = importlib.import_module("third_party")
+    monkeypatch.setattr(third_party, "main", lambda argv: int("x"))
+    with pytest.raises(ValueError, match="invalid literal"):
+        cli.main([extra_command])
 
 
 def test_no_command_prints_the_overview_and_exits_with_2(
