@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -38,6 +41,7 @@ from .source import ReplaySource
 from .summary import metrics_document, summary_lines
 from .system import describe_system
 
+LOGGER = logging.getLogger(__name__)
 OUTPUTS = ("report.html", "metrics.json", "cloud.ply", "trajectory.tum", "node.log", "recorded")
 RECORDING_FILES = {"metadata.yaml", "recorded.mcap"}
 
@@ -107,7 +111,13 @@ def replay(source: ReplaySource, options: RunOptions) -> RunResult:
     questions = (
         load_questions(options.questions, source.info.stamps_ns) if options.questions else []
     )
-    out = _clean(options.out, source.info.path)
+    with _reserved(options.out):
+        return _replay(source, options, questions, _clean(options.out, source.info.path))
+
+
+def _replay(
+    source: ReplaySource, options: RunOptions, questions: list[Question], out: Path
+) -> RunResult:
     timeline = Timeline()
     try:
         with BagWriter(out / "recorded") as writer:
@@ -205,10 +215,32 @@ def _bar(total: int, show: bool) -> Any:
     )
 
 
-def _clean(out: Path, source: Path) -> Path:
-    """Make the folder; an earlier replay's files in it go, nothing else does."""
+@contextmanager
+def _reserved(out: Path) -> Iterator[None]:
+    """Make the folder and keep other replays out of it."""
     try:
         out.mkdir(parents=True, exist_ok=True)
+        folder = os.open(out, os.O_RDONLY)
+    except OSError as error:
+        raise ReplayInputError(f"--out {out} cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(folder)
+        raise ReplayInputError(
+            f"--out {out}: another replay writes there; wait for it or choose another folder"
+        ) from None
+    except OSError:
+        LOGGER.debug("%s: this file system knows no locks", out)
+    try:
+        yield
+    finally:
+        os.close(folder)  # the lock ends with it
+
+
+def _clean(out: Path, source: Path) -> Path:
+    """Empty the folder: an earlier replay's files in it go, nothing else does."""
+    try:
         for name in OUTPUTS:
             old = out / name
             if not os.path.lexists(old):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from pathlib import Path
@@ -114,6 +115,21 @@ def test_files_of_others_in_out_stay(
     assert main([str(bag), "--out", str(tmp_path / "out"), "--quiet"]) == 2
     assert "ride_0.mcap, which no replay wrote" in capsys.readouterr().err
     assert mine.read_bytes() == b"not a replay's"
+
+
+def test_two_replays_do_not_share_a_folder(
+    bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(bag), "--out", str(tmp_path), "--quiet", "--params", "missing.yaml"]
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)  # as another replay holds it
+    (tmp_path / "metrics.json").write_text("the other's")
+    assert main(arguments) == 2
+    assert "another replay writes there" in capsys.readouterr().err
+    assert (tmp_path / "metrics.json").read_text() == "the other's"
+    os.close(folder)
+    assert main(arguments) == 2
+    assert "missing.yaml is no file" in capsys.readouterr().err
 
 
 def test_missing_interfaces_are_named(
