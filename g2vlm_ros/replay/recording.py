@@ -62,11 +62,11 @@ class Recording:
         numbers: dict[int, int] = {}
         for status in statuses:
             numbers.setdefault(status.scenes, status.segment)
-        counts = np.array(sorted(numbers) or [0])
+        counts = sorted(numbers) or [0]
         placed: dict[int, tuple[int, NDArray[np.float64]]] = {}
         for count, (_, stamp_ns, message) in enumerate(self._read(SCENE_TOPIC), start=1):
             # Where a status is missing, the next one speaks, or else the last.
-            known = int(counts[min(np.searchsorted(counts, count), len(counts) - 1)])
+            known = int(counts[min(int(np.searchsorted(counts, count)), len(counts) - 1)])
             pose = transform_from(message.pose.position, message.pose.orientation)
             placed[stamp_ns] = (numbers.get(known, 1), pose)
         groups: dict[int, list[int]] = {}
