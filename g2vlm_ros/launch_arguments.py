@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 __all__ = [
     "MALLOC",
@@ -18,6 +19,7 @@ __all__ = [
     "flag",
     "malloc_environment",
     "node_parameters",
+    "parameter_file",
     "play_command",
     "wants_profile",
 ]
@@ -105,6 +107,19 @@ def node_parameters(values: Mapping[str, str]) -> dict[str, str | bool]:
         transport = "compressed" if flag(values, "compressed") else "raw"
         result[f"{values['camera']}.transport"] = transport
     return result
+
+
+def parameter_file(values: Mapping[str, str], default: Path) -> str:
+    """Path of the node's parameter file.
+
+    Raises:
+        FileNotFoundError: The file that was asked for is not there. ROS's launch would only
+            warn, and start the node without any of its parameters.
+    """
+    given = values["params_file"]
+    if given and not Path(given).is_file():
+        raise FileNotFoundError(f"params_file:={given!r} is not a file; give its absolute path")
+    return given or str(default)
 
 
 def wants_profile(values: Mapping[str, str], environ: Mapping[str, str]) -> bool:

@@ -19,8 +19,10 @@ from launch.actions import (
     RegisterEventHandler,
     SetEnvironmentVariable,
     Shutdown,
+    TimerAction,
 )
-from launch.event_handlers import OnProcessStart
+from launch.event_handlers import OnProcessExit, OnProcessStart
+from launch.events.process import ProcessExited, ProcessStarted
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
@@ -34,11 +36,15 @@ from g2vlm_ros.launch_arguments import (
     flag,
     malloc_environment,
     node_parameters,
+    parameter_file,
     wants_profile,
 )
 
 HERE = Path(__file__).resolve().parent
 NODE_NAME = "g2vlm"
+# A process that crashed is discovered until its lease ends (Fast DDS 20 s, others less). A
+# request in that time may go to the dead one alone, and launch would wait for its answer.
+LEASE_S = 20.0
 SHOWN_TOPICS = ("points", "depth/image", "depth/camera_info", "pose", "path")
 
 
@@ -60,7 +66,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         executable="node",
         name=NODE_NAME,
         namespace=values["namespace"],
-        parameters=[values["params_file"] or str(HERE / "g2vlm.yaml"), node_parameters(values)],
+        parameters=[parameter_file(values, HERE / "g2vlm.yaml"), node_parameters(values)],
         ros_arguments=["--log-level", values["log_level"]],
         additional_env=malloc_environment(os.environ),
         output="screen",
@@ -94,10 +100,25 @@ def autostart(node: LifecycleNode) -> list[LaunchDescriptionEntity]:
         )
         return EmitEvent(event=event)
 
+    crashed = False
+    waiting: list[TimerAction] = []
+
+    def on_exit(event: ProcessExited, _context: LaunchContext) -> None:
+        nonlocal crashed
+        crashed = event.returncode != 0
+        while waiting:
+            waiting.pop().cancel()
+
+    def on_start(_event: ProcessStarted, _context: LaunchContext) -> list[LaunchDescriptionEntity]:
+        configure = change(Transition.TRANSITION_CONFIGURE)
+        if not crashed:
+            return [configure]
+        waiting.append(TimerAction(period=LEASE_S, actions=[configure]))
+        return [LogInfo(msg=f"{NODE_NAME} crashed; configuring it in {LEASE_S:g} s"), waiting[-1]]
+
     return [
-        RegisterEventHandler(
-            OnProcessStart(target_action=node, on_start=[change(Transition.TRANSITION_CONFIGURE)])
-        ),
+        RegisterEventHandler(OnProcessExit(target_action=node, on_exit=on_exit)),
+        RegisterEventHandler(OnProcessStart(target_action=node, on_start=on_start)),
         RegisterEventHandler(
             OnStateTransition(
                 target_lifecycle_node=node,

@@ -15,9 +15,11 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -83,6 +85,16 @@ def test_arguments_become_parameters_that_the_node_knows(
     assert set(result) <= known
     own = {name: value for name, value in result.items() if name != "use_sim_time"}
     parse({**yaml_parameters(), **own})
+
+
+def test_a_parameter_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    default = LAUNCH / "g2vlm.yaml"
+    assert arguments.parameter_file(defaults(), default) == str(default)
+    own = tmp_path / "own.yaml"
+    with pytest.raises(FileNotFoundError, match=r"own\.yaml' is not a file; give its absolute"):
+        arguments.parameter_file(defaults(params_file=str(own)), default)
+    own.touch()
+    assert arguments.parameter_file(defaults(params_file=str(own)), default) == str(own)
 
 
 def test_a_flag_that_is_none_is_an_error() -> None:
@@ -230,47 +242,87 @@ def test_the_node_runs_with_the_shipped_files_as_the_launch_file_expects(
         print(output)
 
 
-@pytest.mark.skipif(
+needs_launch = pytest.mark.skipif(
     importlib.util.find_spec("launch_ros") is None, reason="ROS's launch is not installed"
 )
-@pytest.mark.parametrize("namespace", ["", "robot1"])
-def test_the_launch_file_brings_the_node_up(observer: Any, namespace: str) -> None:
-    import rclpy
-    from lifecycle_msgs.srv import GetState
+RUNNER = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+pairs = [tuple(word.split(":=", 1)) for word in sys.argv[2:]]
+source = PythonLaunchDescriptionSource(sys.argv[1])
+include = IncludeLaunchDescription(source, launch_arguments=pairs)
+service = LaunchService(noninteractive=True)
+service.include_launch_description(LaunchDescription([include]))
+sys.exit(service.run())
+"""
 
-    runner = (
-        "import sys; from launch import LaunchDescription, LaunchService\n"
-        "from launch.actions import IncludeLaunchDescription\n"
-        "from launch.launch_description_sources import PythonLaunchDescriptionSource\n"
-        "pairs = [tuple(word.split(':=', 1)) for word in sys.argv[2:]]\n"
-        "source = PythonLaunchDescriptionSource(sys.argv[1])\n"
-        "include = IncludeLaunchDescription(source, launch_arguments=pairs)\n"
-        "service = LaunchService(noninteractive=True)\n"
-        "service.include_launch_description(LaunchDescription([include]))\n"
-        "sys.exit(service.run())\n"
-    )
-    words = [f"backend:={INSTANT}", f"namespace:={namespace}", "image_topic:=/cam/image"]
-    command = [sys.executable, "-c", runner, str(LAUNCH / "g2vlm.launch.py"), *words]
+
+@contextmanager
+def launched(**given: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The launch file in a process of its own, ended by SIGINT as by Ctrl-C."""
+    words = [f"{name}:={value}" for name, value in ({"backend": INSTANT} | given).items()]
+    command = [sys.executable, "-c", RUNNER, str(LAUNCH / "g2vlm.launch.py"), *words]
     environment = {
         "AMENT_PREFIX_PATH": sys.prefix,
         **os.environ,
         "PYTHONPATH": f"{REPO}:{os.environ.get('PYTHONPATH', '')}",
     }
     process = subprocess.Popen(command, cwd=REPO, env=environment)
-    prefix = f"/{namespace}" if namespace else ""
-    client = observer.create_client(GetState, f"{prefix}/g2vlm/get_state")
     try:
-        assert client.wait_for_service(timeout_sec=60.0), "the node did not come up in 60 s"
-
-        def active() -> bool:
-            future = client.call_async(GetState.Request())
-            rclpy.spin_until_future_complete(observer, future, timeout_sec=2.0)
-            return bool(future.done() and future.result().current_state.label == "active")
-
-        wait_for(active, 60.0, what="state active")
+        yield process
         process.send_signal(signal.SIGINT)
         process.wait(30.0)
-        wait_for(lambda: not client.service_is_ready(), 10.0, what="the node's end")
     finally:
         process.kill()
         process.wait()
+
+
+def wait_for_state(observer: Any, process: subprocess.Popen[bytes], name: str, label: str) -> None:
+    """Wait until the node says that it is in this state; an end of the launch is a failure."""
+    import rclpy
+    from lifecycle_msgs.srv import GetState
+
+    client = observer.create_client(GetState, f"{name}/get_state")
+
+    def reached() -> bool:
+        assert process.poll() is None, f"launch ended with {process.returncode}"
+        if not client.wait_for_service(timeout_sec=0.5):
+            return False
+        future = client.call_async(GetState.Request())
+        rclpy.spin_until_future_complete(observer, future, timeout_sec=2.0)
+        return bool(future.done() and future.result().current_state.label == label)
+
+    wait_for(reached, 60.0, what=f"state {label} of {name}")
+    observer.destroy_client(client)
+
+
+@needs_launch
+@pytest.mark.parametrize("namespace", ["", "robot1"])
+def test_the_launch_file_brings_the_node_up_and_down(observer: Any, namespace: str) -> None:
+    name = f"/{namespace}/g2vlm" if namespace else "/g2vlm"
+    with launched(namespace=namespace, image_topic="/cam/image") as process:
+        wait_for_state(observer, process, name, "active")
+        assert observer.count_subscribers("/cam/image") == 1
+    wait_for(lambda: not observer.count_publishers(f"{name}/points"), 10.0, what="the node's end")
+
+
+@needs_launch
+def test_without_autostart_the_node_waits_for_its_manager(observer: Any) -> None:
+    with launched(autostart="false") as process:
+        wait_for_state(observer, process, "/g2vlm", "unconfigured")
+        assert change(observer, 1)  # configure
+        wait_for_state(observer, process, "/g2vlm", "inactive")
+
+
+@needs_launch
+def test_a_node_that_was_killed_comes_back_active(observer: Any) -> None:
+    with launched(respawn="true") as process:
+        wait_for_state(observer, process, "/g2vlm", "active")
+        (node,) = psutil.Process(process.pid).children()
+        node.kill()
+        wait_for(lambda: not node.is_running(), 10.0, what="the node's death")
+        wait_for_state(observer, process, "/g2vlm", "active")
+        (again,) = psutil.Process(process.pid).children()
+        assert again.pid != node.pid
