@@ -177,6 +177,8 @@ def _scenes_hint(evaluation: Evaluation) -> str:
 
 
 def _trajectory_hint(evaluation: Evaluation) -> str:
+    if not evaluation.segments:
+        return "The node published no pose."
     if evaluation.poses is None:
         return "No true poses to compare with; the poses are in trajectory.tum, up to scale."
     scales = ", ".join(f"{segment.scale:.3g}" for segment in evaluation.poses.segments[:6])

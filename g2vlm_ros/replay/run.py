@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import logging
 import os
 import shutil
@@ -37,12 +38,13 @@ from .questions import Question, load_questions
 from .recorder import Recorder, Timeline
 from .recording import Recording
 from .report import ReportInput, write_report
-from .source import ReplaySource
+from .source import NS, ReplaySource
 from .summary import metrics_document, summary_lines
 from .system import describe_system
 
 LOGGER = logging.getLogger(__name__)
 OUTPUTS = ("report.html", "metrics.json", "cloud.ply", "trajectory.tum", "node.log", "recorded")
+LONG_PAUSE_S = 30.0
 RECORDING_FILES = {"metadata.yaml", "recorded.mcap"}
 
 
@@ -193,6 +195,8 @@ def _play(
                     bar.update()
                     bar.set_postfix_str(f"{len(timeline.scene_s)} scenes", refresh=False)
 
+                if pause := long_pause(info.times_ns, options.rate):
+                    LOGGER.warning("%s", pause)
                 link.wait_until_active(process, options.start_timeout_s, starting)
                 bar.set_description_str("playing")
                 bar.unpause()
@@ -202,6 +206,18 @@ def _play(
             return played, asker.answers()
         finally:
             link.close()
+
+
+def long_pause(times_ns: tuple[int, ...], rate: float) -> str:
+    """Words on the longest pause of a recording where playing it would look like a hang."""
+    gaps_s = [(later - earlier) / NS for earlier, later in itertools.pairwise(times_ns)]
+    if rate <= 0 or not gaps_s or max(gaps_s) / rate <= LONG_PAUSE_S:
+        return ""
+    after = gaps_s.index(max(gaps_s))
+    return (
+        f"the recording pauses for {max(gaps_s):.0f} s after picture {after}, and so will the "
+        "replay; --rate 0 does not wait"
+    )
 
 
 def _bar(total: int, show: bool) -> Any:

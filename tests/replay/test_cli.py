@@ -23,10 +23,10 @@ from g2vlm_ros.replay.node_process import (
     random_domain,
     shared_memory_profile,
 )
-from g2vlm_ros.replay.run import open_source
+from g2vlm_ros.replay.run import long_pause, open_source
 from g2vlm_ros.replay.source import COMPRESSED, SourceInfo
 from tests.helpers import wait_for
-from tests.replay.bags import jpeg, picture, write_plain_bag
+from tests.replay.bags import NS, jpeg, picture, write_plain_bag
 
 INFO = SourceInfo(
     Path("x"), "bag", "/cam/image", COMPRESSED, "/cam/info", "optical", (1, 2), (1, 2), (48, 64)
@@ -115,6 +115,12 @@ def test_files_of_others_in_out_stay(
     assert main([str(bag), "--out", str(tmp_path / "out"), "--quiet"]) == 2
     assert "ride_0.mcap, which no replay wrote" in capsys.readouterr().err
     assert mine.read_bytes() == b"not a replay's"
+
+
+def test_a_long_pause_is_announced() -> None:
+    times_ns = (0, NS, 3601 * NS, 3602 * NS)
+    assert "pauses for 3600 s after picture 1," in long_pause(times_ns, 1.0)
+    assert long_pause(times_ns, 0.0) == long_pause(times_ns, 200.0) == long_pause((5,), 1.0) == ""
 
 
 def test_two_replays_do_not_share_a_folder(

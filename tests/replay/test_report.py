@@ -230,6 +230,7 @@ def test_report_without_truth_scenes_or_status(tmp_path: Path) -> None:
     assert set(SECTIONS) <= page.ids
     assert evaluation.values["abs_rel"] is None
     assert evaluation.values["scenes"] == 0.0
+    assert "The node published no pose." in path.read_text()
 
 
 def test_charts_bear_degenerate_data() -> None:
