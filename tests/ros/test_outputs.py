@@ -89,6 +89,28 @@ def test_organised_cloud_keeps_rows(make_graph: Make) -> None:
     assert np.nanmax(distance) <= 2.1 + 1e-5
 
 
+@pytest.mark.parametrize("organized", [False, True])
+def test_the_cloud_reader_of_ros_finds_the_same_points(make_graph: Make, organized: bool) -> None:
+    reader = pytest.importorskip(
+        "sensor_msgs_py.point_cloud2", reason="ROS's sensor_msgs_py is not installed"
+    )
+    graph = make_graph(points__organized=organized, points__max_range=2.1)
+    graph.listen("points", "status")
+    graph.start()
+    graph.publisher("/camera/image_raw")
+    graph.scene()
+    message = last(graph, "points")
+    own = cloud_of(message)
+    own = own[~np.isnan(own["x"])]  # no colour may be NaN: its point would be skipped
+    assert 0 < own.size < HEIGHT * WIDTH
+    xyz = ["x", "y", "z"]
+    rows = reader.read_points_numpy(message, xyz, skip_nans=True)
+    np.testing.assert_array_equal(rows, np.stack([own[name] for name in xyz], axis=-1))
+    assert reader.read_points(message, skip_nans=True).size == own.size
+    grid = reader.read_points(message, xyz, reshape_organized_cloud=True)
+    assert grid.shape == ((HEIGHT, WIDTH) if organized else (own.size,))
+
+
 def test_a_cloud_may_be_empty_and_full_again(make_graph: Make) -> None:
     from rclpy.parameter import Parameter
 
