@@ -156,7 +156,7 @@ def test_camera_matrix() -> None:
 
 @pytest.mark.parametrize(
     ("index", "value"),
-    [(0, 0.0), (0, -1.0), (4, float("nan")), (2, float("inf")), (2, 900.0), (8, 0.0)],
+    [(0, 0.0), (0, -1.0), (4, float("nan")), (2, float("inf")), (2, 900.0), (8, 0.0), (0, 1e308)],
 )
 def test_bad_camera_matrix(index: int, value: float) -> None:
     k = list(info().k)
@@ -164,6 +164,14 @@ def test_bad_camera_matrix(index: int, value: float) -> None:
     with pytest.raises(BadInputError) as caught:
         camera_matrix(info(k=k))
     assert caught.value.reason == "bad_camera_info"
+
+
+def test_camera_matrix_of_an_unknown_size() -> None:
+    k = list(info().k)
+    assert camera_matrix(info(width=0, height=0)).shape == (3, 3)
+    k[5] = 1e6
+    with pytest.raises(BadInputError, match="lies outside"):
+        camera_matrix(info(width=0, height=0, k=k))
 
 
 def test_random_fields_never_crash() -> None:
