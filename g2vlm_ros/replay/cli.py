@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
 from pathlib import Path
 
@@ -148,8 +149,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
     conditions = [parse_condition(text, METRICS) for text in arguments.fail_if]
     parameters = dict(parse_parameter(text) for text in arguments.param)
-    if not arguments.rate >= 0:
-        raise ReplayInputError(f"--rate is {arguments.rate}, expected 0 or more")
+    for name in ("rate", "question_timeout", "start_timeout"):
+        if not 0 <= (value := getattr(arguments, name)) < math.inf:
+            option = name.replace("_", "-")
+            raise ReplayInputError(f"--{option} is {value}, expected a finite number, 0 or more")
     if arguments.limit < 0:
         raise ReplayInputError(f"--limit is {arguments.limit}, expected 0 or more")
     if not 0 <= arguments.cloud_confidence <= 1:

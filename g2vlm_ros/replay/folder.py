@@ -50,6 +50,7 @@ FRAME_ID = "camera_optical_frame"
 INTRINSICS_FILE = "camera-intrinsics.txt"
 FIRST_STAMP_NS = NS  # counted stamps begin at 1 s: a stamp of zero means "not set" in ROS
 SEVEN_SCENES_HZ = 30.0
+MAX_FPS = 1e6  # stamps stay apart
 DEFAULT_HZ = 10.0
 
 
@@ -67,8 +68,8 @@ class FolderSource:
     """
 
     def __init__(self, path: Path, fps: float | None = None, limit: int = 0) -> None:
-        if fps is not None and not fps > 0:
-            raise ReplayInputError(f"--fps is {fps}, expected a number above 0")
+        if fps is not None and not 0 < fps <= MAX_FPS:
+            raise ReplayInputError(f"--fps is {fps:g}, expected above 0 and at most {MAX_FPS:g}")
         files = sorted(_pictures_in(path), key=lambda file: natural_key(file.name))
         if not files:
             raise ReplayInputError(

@@ -105,8 +105,9 @@ def test_bad_folders(tmp_path: Path) -> None:
     with pytest.raises(ReplayInputError, match="is no folder"):
         FolderSource(tmp_path / "missing")
     (tmp_path / "a.jpg").write_bytes(jpeg(picture(0)))
-    with pytest.raises(ReplayInputError, match="--fps is 0"):
-        FolderSource(tmp_path, fps=0)
+    for fps in (0.0, -3.0, float("nan"), float("inf")):
+        with pytest.raises(ReplayInputError, match=f"--fps is {fps:g}, expected above 0"):
+            FolderSource(tmp_path, fps=fps)
 
 
 @pytest.mark.parametrize("text", ["1 2\n3 4", "a b c", "0 0 0\n0 0 0\n0 0 1", "nan 0 0\n" * 3])
