@@ -58,7 +58,7 @@ NODE_ARGUMENTS: tuple[Argument, ...] = (
         "parameter file; false where another node gives the camera's frame a parent",
     ),
     Argument("autostart", "true", "Configure and activate the node; false: a manager does"),
-    Argument("respawn", "false", "Start and configure the node again where it dies"),
+    Argument("respawn", "false", "Start and activate the node again where it dies"),
     Argument("use_sim_time", "false", "Take the time from /clock"),
     Argument("shm", "true", "Shared-memory profile for large messages, unless one is set"),
     Argument("rviz", "false", "Start RViz with the project's configuration"),
@@ -89,10 +89,16 @@ def flag(values: Mapping[str, str], name: str) -> bool:
 def node_parameters(values: Mapping[str, str]) -> dict[str, str | bool]:
     """Parameters that the arguments set on top of the parameter file.
 
+    A node that is started again activates itself: ROS's launch would ask it to, but a process
+    that crashed stays discovered for up to 20 s, and a request in that time is lost to it.
+
     Raises:
         ValueError: A true/false argument is neither.
     """
-    result: dict[str, str | bool] = {"use_sim_time": flag(values, "use_sim_time")}
+    result: dict[str, str | bool] = {
+        "use_sim_time": flag(values, "use_sim_time"),
+        "autostart": flag(values, "autostart") and flag(values, "respawn"),
+    }
     for name in ("model", "backend", "device"):
         if values[name]:
             result[name] = values[name]

@@ -19,10 +19,8 @@ from launch.actions import (
     RegisterEventHandler,
     SetEnvironmentVariable,
     Shutdown,
-    TimerAction,
 )
-from launch.event_handlers import OnProcessExit, OnProcessStart
-from launch.events.process import ProcessExited, ProcessStarted
+from launch.event_handlers import OnProcessStart
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
@@ -42,9 +40,6 @@ from g2vlm_ros.launch_arguments import (
 
 HERE = Path(__file__).resolve().parent
 NODE_NAME = "g2vlm"
-# A process that crashed is discovered until its lease ends (Fast DDS 20 s, others less). A
-# request in that time may go to the dead one alone, and launch would wait for its answer.
-LEASE_S = 20.0
 SHOWN_TOPICS = ("points", "depth/image", "depth/camera_info", "pose", "path")
 
 
@@ -78,7 +73,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     actions: list[LaunchDescriptionEntity] = []
     if wants_profile(values, os.environ):
         actions.append(SetEnvironmentVariable(PROFILE_VARIABLE, str(HERE / "fastdds_shm.xml")))
-    if flag(values, "autostart"):
+    if flag(values, "autostart") and not respawn:  # else the node does it by itself
         actions += autostart(node)
     actions.append(node)
     if flag(values, "rviz"):
@@ -89,7 +84,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def autostart(node: LifecycleNode) -> list[LaunchDescriptionEntity]:
-    """Configure the node whenever its process starts, and activate it once it is configured.
+    """Configure the node when its process starts, and activate it once it is configured.
 
     Events rather than LifecycleNode(autostart=True), which Jazzy does not have.
     """
@@ -100,25 +95,10 @@ def autostart(node: LifecycleNode) -> list[LaunchDescriptionEntity]:
         )
         return EmitEvent(event=event)
 
-    crashed = False
-    waiting: list[TimerAction] = []
-
-    def on_exit(event: ProcessExited, _context: LaunchContext) -> None:
-        nonlocal crashed
-        crashed = event.returncode != 0
-        while waiting:
-            waiting.pop().cancel()
-
-    def on_start(_event: ProcessStarted, _context: LaunchContext) -> list[LaunchDescriptionEntity]:
-        configure = change(Transition.TRANSITION_CONFIGURE)
-        if not crashed:
-            return [configure]
-        waiting.append(TimerAction(period=LEASE_S, actions=[configure]))
-        return [LogInfo(msg=f"{NODE_NAME} crashed; configuring it in {LEASE_S:g} s"), waiting[-1]]
-
     return [
-        RegisterEventHandler(OnProcessExit(target_action=node, on_exit=on_exit)),
-        RegisterEventHandler(OnProcessStart(target_action=node, on_start=on_start)),
+        RegisterEventHandler(
+            OnProcessStart(target_action=node, on_start=[change(Transition.TRANSITION_CONFIGURE)])
+        ),
         RegisterEventHandler(
             OnStateTransition(
                 target_lifecycle_node=node,

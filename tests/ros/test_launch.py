@@ -74,13 +74,15 @@ def test_the_parameter_file_holds_every_parameter_and_no_other() -> None:
         ({"rviz": "true"}, {"tf.publish": True}),
         ({"foxglove": "1", "publish_tf": "no"}, {"tf.publish": False}),
         ({"use_sim_time": "on"}, {"use_sim_time": True}),
+        ({"respawn": "true"}, {"autostart": True}),
+        ({"respawn": "true", "autostart": "false"}, {}),
     ],
 )  # fmt: skip
 def test_arguments_become_parameters_that_the_node_knows(
     given: dict[str, str], expected: dict[str, str | bool]
 ) -> None:
     result = arguments.node_parameters(defaults(**given))
-    assert {"use_sim_time": False, **expected} == result
+    assert {"use_sim_time": False, "autostart": False, **expected} == result
     known = {spec.name for spec in (*SPECS, *camera_specs("camera"))} | {"use_sim_time"}
     assert set(result) <= known
     own = {name: value for name, value in result.items() if name != "use_sim_time"}
@@ -326,3 +328,7 @@ def test_a_node_that_was_killed_comes_back_active(observer: Any) -> None:
         wait_for_state(observer, process, "/g2vlm", "active")
         (again,) = psutil.Process(process.pid).children()
         assert again.pid != node.pid
+        node = again
+        node.send_signal(signal.SIGTERM)  # a clean end counts too
+        wait_for(lambda: not node.is_running(), 10.0, what="the node's end")
+        wait_for_state(observer, process, "/g2vlm", "active")
