@@ -70,11 +70,13 @@ def _run(argv: list[str], stop: _Stop) -> int:
     node: PerceptionNode | None = None
     try:
         node = PerceptionNode()
-        if node.wants_autostart and not node.start():
+        # From here on only a configure is long; nothing else, such as the executor's own
+        # constructor, is left half done.
+        stop.may_break_off = lambda: node is not None and node.configuring
+        if not stop.asked and node.wants_autostart and not node.start():
             return 1
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        stop.may_break_off = lambda: node is not None and node.configuring
         while not stop.asked:
             executor.spin_once(timeout_sec=_SPIN_S)
         return 0

@@ -328,7 +328,6 @@ def test_memory_is_flat_under_bad_input(busy: Graph) -> None:
 NANO = REPO / "g2vlm_model" / "weights" / "nano"
 
 
-@pytest.mark.skipif(not (NANO / "model.safetensors").is_file(), reason="nano is not there yet")
 @pytest.mark.parametrize(
     ("damage", "said"),
     [

@@ -104,7 +104,6 @@ def test_autostart_that_fails_says_so(ros: None) -> None:
     assert "Traceback" not in log
 
 
-@pytest.mark.skipif(not NANO.is_file(), reason="the embedded model's weights are missing")
 def test_embedded_model_from_end_to_end(make_graph: Make) -> None:
     """Pictures in; cloud, depth, pose and an answer out; two cameras of different sizes."""
     from g2vlm_interfaces.msg import SpatialAnswer
