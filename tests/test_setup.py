@@ -86,8 +86,8 @@ def test_this_machine_has_what_it_needs() -> None:
 
 
 def test_traces_of_another_environment_are_removed() -> None:
-    inherited = {setup_host.GUARD: "1", "LD_LIBRARY_PATH": "/other/lib", "HOME": "/home/me"}
-    assert setup_host.clean_environment(inherited) == {"HOME": "/home/me"}
+    inherited = {setup_host.GUARD: "1", "LD_LIBRARY_PATH": "/other/lib", "HOME": "/elsewhere"}
+    assert setup_host.clean_environment(inherited) == {"HOME": "/elsewhere"}
     own = {"LD_LIBRARY_PATH": "/usr/local/cuda/lib64"}
     assert setup_host.clean_environment(own) == own
 
