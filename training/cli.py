@@ -82,7 +82,7 @@ def _resume(trainer: Trainer, pool: ClipPool, config: TrainConfig) -> None:
 
 
 def _geometry(config: TrainConfig, args: argparse.Namespace) -> Trainer:
-    model, _ = fresh_model(config.preset, config.seed)
+    model, _ = fresh_model(config.model, config.seed)
     apply_freezing(model, config.stage)
     stage = GeometryStage(model, config)
     pool, validation = ClipPool(args.data, "train"), ClipPool(args.data, "val")
@@ -101,7 +101,7 @@ def _geometry(config: TrainConfig, args: argparse.Namespace) -> Trainer:
 
     def on_step(step: int, report: dict[str, float]) -> None:
         if step % config.eval_steps == 0 or step == config.steps:
-            averaged, _ = fresh_model(config.preset, config.seed)
+            averaged, _ = fresh_model(config.model, config.seed)
             put_averaged(averaged, trainer.average, "the running average")
             windows = windows_of(validation, config.eval_windows, 4, _EVAL_SEED)
             report_now = evaluate_geometry(averaged.eval(), windows, mean_map)
@@ -120,7 +120,7 @@ def _frozen_geometry(model: G2VLM, run: Path) -> Path:
 
 
 def _semantic(config: TrainConfig, args: argparse.Namespace) -> Trainer:
-    model, tokenizer = fresh_model(config.preset, config.seed)
+    model, tokenizer = fresh_model(config.model, config.seed)
     _LOG.info("geometry of %s", _frozen_geometry(model, args.geometry))
     apply_freezing(model, config.stage)
     stage = SemanticStage(model, tokenizer, config.questions, args.blind, config.grounding)
@@ -140,7 +140,7 @@ def _semantic(config: TrainConfig, args: argparse.Namespace) -> Trainer:
 
     def on_step(step: int, report: dict[str, float]) -> None:
         if step % config.eval_steps == 0 or step == config.steps:
-            averaged, _ = fresh_model(config.preset, config.seed)
+            averaged, _ = fresh_model(config.model, config.seed)
             _frozen_geometry(averaged, args.geometry)
             put_averaged(averaged, trainer.average, "the running average")
             examinee = SemanticStage(averaged.eval(), tokenizer, config.questions, args.blind)
@@ -153,7 +153,7 @@ def _semantic(config: TrainConfig, args: argparse.Namespace) -> Trainer:
 
 def _export(config: TrainConfig, args: argparse.Namespace, trainer: Trainer) -> None:
     """Write the model folder: this run's averages, and the frozen half's."""
-    model, tokenizer = fresh_model(config.preset, config.seed)
+    model, tokenizer = fresh_model(config.model, config.seed)
     runs = {}
     if args.geometry is not None:
         newest = _frozen_geometry(model, args.geometry)

@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from g2vlm_model.config import ModelConfig
+
 from .augment import AugmentOptions
 from .freeze import STAGES, Stage
 from .losses import LossOptions
 
-__all__ = ["CONFIG_FOLDER", "GeometryWeights", "TrainConfig", "load_config"]
+__all__ = ["CONFIG_FOLDER", "PRESETS", "GeometryWeights", "TrainConfig", "load_config"]
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
+PRESETS = {"nano": ModelConfig.nano, "g2vlm_2b": ModelConfig.g2vlm_2b}
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class TrainConfig:
     """One stage of training.
 
     Args:
-        preset: Name of a `ModelConfig` preset.
+        model: What is trained. A file names a preset (`preset: nano`) and the fields that
+            differ from it (`model: {conv_stem: 0, text: {num_hidden_layers: 2}}`).
         stage: What is trained.
         steps: Length of the cosine.
         windows: (clips, frames) of a step; each step draws one of them.
@@ -59,7 +63,7 @@ class TrainConfig:
         ValueError: A number out of range or an unknown choice.
     """
 
-    preset: str = "nano"
+    model: ModelConfig = field(default_factory=ModelConfig.nano)
     stage: Stage = "geometry"
     steps: int = 10000
     windows: tuple[tuple[int, int], ...] = ((8, 2), (5, 3), (4, 4), (3, 6))
@@ -110,23 +114,28 @@ def load_config(name: str) -> TrainConfig:
         known = sorted(item.stem for item in CONFIG_FOLDER.glob("*.yaml"))
         raise FileNotFoundError(f"no config {name!r}; shipped ones are {known}, or give a file")
     content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return typing.cast(TrainConfig, _fill(TrainConfig, content, str(path)))
+    preset = content.pop("preset", "nano") if isinstance(content, dict) else "nano"
+    if preset not in PRESETS:
+        raise ValueError(f"{path}: preset is {preset!r}, expected one of {sorted(PRESETS)}")
+    base = TrainConfig(model=PRESETS[preset]())
+    return typing.cast(TrainConfig, _fill(base, content, str(path)))
 
 
-def _fill(kind: type, content: Any, where: str) -> Any:
+def _fill(base: Any, content: Any, where: str) -> Any:
+    """Replace fields of a frozen dataclass, and of those inside it, by what a file says."""
     if not isinstance(content, dict):
         raise ValueError(f"{where}: expected keys and values, got {type(content).__name__}")
-    types = typing.get_type_hints(kind)
+    types = typing.get_type_hints(type(base))
     unknown = sorted(set(content) - set(types))
     if unknown:
         raise ValueError(f"{where}: unknown keys {unknown}, expected some of {sorted(types)}")
     values = {}
     for key, value in content.items():
         if dataclasses.is_dataclass(types[key]):
-            values[key] = _fill(typing.cast(type, types[key]), value, f"{where}: {key}")
+            values[key] = _fill(getattr(base, key), value, f"{where}: {key}")
         else:
             values[key] = _value(value, types[key], f"{where}: {key}")
-    return kind(**values)
+    return dataclasses.replace(base, **values)
 
 
 def _value(value: Any, kind: Any, where: str) -> Any:

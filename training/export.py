@@ -22,18 +22,10 @@ from .tokens import nano_tokenizer
 __all__ = ["MODEL_PREFIX", "export_model", "fresh_model", "load_averaged"]
 
 MODEL_PREFIX = "model."
-PRESETS = {"nano": ModelConfig.nano}
 
 
-def fresh_model(preset: str, seed: int) -> tuple[G2VLM, Tokenizer]:
-    """A model of a preset with drawn weights, and its own tokenizer.
-
-    Raises:
-        ValueError: Unknown preset.
-    """
-    if preset not in PRESETS:
-        raise ValueError(f"preset is {preset!r}, expected one of {sorted(PRESETS)}")
-    config = PRESETS[preset]()
+def fresh_model(config: ModelConfig, seed: int) -> tuple[G2VLM, Tokenizer]:
+    """A model with drawn weights, and the tokenizer of the embedded model."""
     tokenizer = nano_tokenizer(config.text.vocab_size)
     model = G2VLM(config, tokenizer.special_ids(config.tokens))
     initialise(model, seed)

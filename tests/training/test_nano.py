@@ -93,7 +93,7 @@ def test_better_than_its_baselines_on_unseen_rooms(
 
 
 def test_export_gives_back_the_same_model(tmp_path: Path) -> None:
-    model, tokenizer = fresh_model("nano", seed=1)
+    model, tokenizer = fresh_model(ModelConfig.nano(), seed=1)
     meta = {"step": 3, "frames_seen": 12, "config": {"seed": 1}, "git": "abc", "shards": ["a"]}
     export_model(tmp_path, model, tokenizer, {"geometry": meta})
     loaded, _ = load_model(tmp_path)

@@ -205,3 +205,21 @@ def test_every_pixel_is_looked_at_in_turn(stride: int) -> None:
     for step in range(stride**2):
         seen[picked_pixels(stride, step)] += 1
     assert bool((seen == 1).all())
+
+
+def test_a_config_file_changes_fields_of_the_preset(tmp_path: Path) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_text("model: {conv_stem: 0, text: {num_hidden_layers: 2, mrope_section: [2, 7, 7]}}")
+    model = load_config(str(file)).model
+    assert (model.conv_stem, model.text.num_hidden_layers) == (0, 2)
+    assert model.text.mrope_section == (2, 7, 7)
+    assert model.match_width == load_config("nano").model.match_width > 0
+    file.write_text("preset: giant")
+    with pytest.raises(ValueError, match=r"giant.*g2vlm_2b.*nano"):
+        load_config(str(file))
+    file.write_text("model: {text: {hidden: 3}}")
+    with pytest.raises(ValueError, match=r"model: text: unknown keys \['hidden'\]"):
+        load_config(str(file))
+    file.write_text("model: {match_width: -1}")
+    with pytest.raises(ValueError, match="match_width is -1"):
+        load_config(str(file))
