@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .distribution import shared_mean
+
 __all__ = [
     "GeometryTruth",
     "HeadOutput",
@@ -48,6 +50,11 @@ class LossOptions:
         safe_angle: Rotation angle by atan2, which has a gradient everywhere; False is the
             published clamped acos.
         bf16_norm: Round the truth's norm factor to bfloat16 as the published code does.
+        clip: A geometry step whose whole loss is above it changes nothing and is counted; inf
+            never does.
+
+    Raises:
+        ValueError: `clip` is not above 0.
     """
 
     camera_weight: float = 0.2
@@ -58,6 +65,11 @@ class LossOptions:
     scale_samples: int = 4096
     safe_angle: bool = True
     bf16_norm: bool = False
+    clip: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.clip > 0:
+            raise ValueError(f"clip is {self.clip}, expected more than 0 (.inf never clips)")
 
 
 @dataclass(frozen=True)
@@ -239,8 +251,7 @@ def _depth_weights(truth: GeometryTruth) -> Tensor:
 
 def _weighted_l1(predicted: Tensor, truth: Tensor, weight: Tensor, valid: Tensor) -> Tensor:
     error = (predicted - truth).abs() * weight[..., None]
-    count = valid.sum().clamp(min=1) * 3
-    return torch.where(valid[..., None], error, 0.0).sum() / count
+    return shared_mean(torch.where(valid[..., None], error, 0.0).sum(), valid.sum() * 3)
 
 
 def _transform(T_BN44: Tensor, points_BNHW3: Tensor) -> Tensor:
@@ -264,10 +275,11 @@ def _camera_loss(
         truth.T_world_cam_BN44[..., :3, :3], truth.T_world_cam_BN44[..., :3, 3]
     )
     pairs = ~torch.eye(frames, dtype=torch.bool, device=R.device)
-    translation = F.huber_loss(t[:, pairs], t_true[:, pairs], delta=options.huber_delta)
+    offset, offset_true = t[:, pairs], t_true[:, pairs]
+    huber = F.huber_loss(offset, offset_true, reduction="sum", delta=options.huber_delta)
     residual = R[:, pairs].mT @ R_true[:, pairs]
     angle = rotation_angle(residual) if options.safe_angle else _clamped_angle(residual)
-    return translation, angle.mean()
+    return shared_mean(huber, offset.numel()), shared_mean(angle.sum(), angle.numel())
 
 
 def _relative(R_BN33: Tensor, t_BN3: Tensor) -> tuple[Tensor, Tensor]:
@@ -302,8 +314,6 @@ def _normal_loss(points: Tensor, truth: GeometryTruth, normals_B: Tensor | None)
     """Equation 4: angle between the normals at the four corners of each 2x2 block."""
     keep = truth.valid_BNHW & ~depth_edges(truth.local_BNHW3[..., 2])
     if normals_B is not None:
-        if not bool(normals_B.any()):
-            return points.sum() * 0.0
         points, keep = points[normals_B], keep[normals_B]
         target = truth.local_BNHW3[normals_B]
     else:
@@ -319,8 +329,9 @@ def _normal_loss(points: Tensor, truth: GeometryTruth, normals_B: Tensor | None)
         sine = (cross.square().sum(-1) + 1e-24).sqrt()
         angle = torch.atan2(sine, (mine * theirs).sum(-1)).clamp(low, high)
         smooth = torch.where(angle < beta, 0.5 * angle.square() / beta, angle - 0.5 * beta)
-        total = total + torch.where(mask, smooth, 0.0).mean()
-    return total / (4.0 * max(height, width))
+        total = total + torch.where(mask, smooth, 0.0).sum()
+    mean = shared_mean(total, len(keep) * keep.shape[1] * (height - 1) * (width - 1))
+    return mean / (4.0 * max(height, width))
 
 
 def _corner_normals(points: Tensor) -> list[Tensor]:

@@ -1,0 +1,155 @@
+"""Several processes, one run: who this process is, which windows are its own, and shared means.
+
+`torchrun` starts the processes, one per device. A step's batch is the same whatever their
+number: process r of w takes the windows r, r + w, r + 2w, ... of it. Every loss is a mean over
+pixels, pairs or tokens, of which the shares hold unequal numbers; `shared_mean` divides by the
+number in all of them, so that the mean over the processes, which is what the gradients of DDP
+and FSDP are averaged to, is exactly the mean over the whole batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+__all__ = ["Processes", "joined_processes", "mean_over_processes", "shared_mean", "total_of"]
+
+_TIMEOUT = timedelta(minutes=30)  # rank 0 evaluates while the others wait
+Batch = TypeVar("Batch")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run as one of them sees them.
+
+    Args:
+        rank: Of this process, from 0.
+        world: How many there are.
+        device: Of this process.
+    """
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes logs and evaluates."""
+        return self.rank == 0
+
+    def windows(self, count: int) -> range:
+        """This process's share of a step's windows.
+
+        Raises:
+            ValueError: Fewer windows than processes.
+        """
+        if count < self.world:
+            raise ValueError(
+                f"a step has {count} windows for {self.world} processes; raise the clips in "
+                "`windows` of the config, or start fewer processes"
+            )
+        return range(self.rank, count, self.world)
+
+    def share(self, batch: Batch) -> Batch:
+        """This process's windows of a batch, on its device.
+
+        Args:
+            batch: A dataclass whose tensors and tuples all count windows first.
+        """
+        fields = vars(batch)
+        count = next(len(value) for value in fields.values() if isinstance(value, Tensor))
+        mine = list(self.windows(count))
+        whole = self.world == 1
+
+        def part(value: object) -> object:
+            if isinstance(value, Tensor):
+                return (value if whole else value[mine]).to(self.device, non_blocking=True)
+            if isinstance(value, tuple):
+                return tuple(value[index] for index in mine)
+            return value
+
+        changed = {name: part(value) for name, value in fields.items()}
+        return dataclasses.replace(batch, **changed)  # type: ignore[type-var]
+
+
+@contextmanager
+def joined_processes(device: str | None = None) -> Iterator[Processes]:
+    """Join the processes that `torchrun` started; without it there is this one only.
+
+    Args:
+        device: "cpu" or "cuda"; None takes CUDA where there is some.
+
+    Raises:
+        RuntimeError: More processes on this machine than it has GPUs.
+    """
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if kind == "cuda":
+        if local >= torch.cuda.device_count():
+            raise RuntimeError(
+                f"process {local} of this machine has no GPU: there are "
+                f"{torch.cuda.device_count()}; start torchrun with --nproc-per-node of that number"
+            )
+        torch.cuda.set_device(local)
+    place = torch.device(kind, local) if kind == "cuda" else torch.device(kind)
+    if "WORLD_SIZE" not in os.environ:
+        yield Processes(device=place)
+        return
+    backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=_TIMEOUT)
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size(), place)
+    finally:
+        dist.destroy_process_group()
+
+
+def shared_mean(total: Tensor, count: Tensor | int) -> Tensor:
+    """This process's part of a mean over all processes.
+
+    All processes have to call it equally often, also with nothing to count.
+
+    Args:
+        total: Sum over the items of this process.
+        count: How many items that are.
+
+    Returns:
+        A number whose mean over the processes is the mean over all items; 0 where there are none.
+        In a single process simply total / count.
+    """
+    items = torch.as_tensor(count, dtype=torch.float64, device=total.device)
+    if not _several():
+        return total / items.clamp(min=1).to(total.dtype)
+    items = items.clone()
+    dist.all_reduce(items)
+    return total * (dist.get_world_size() / items.clamp(min=1)).to(total.dtype)
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """Mean of a tensor over the processes, without a gradient."""
+    value = value.detach().clone()
+    if _several():
+        dist.all_reduce(value)
+        value = value / dist.get_world_size()
+    return value
+
+
+def total_of(count: int, device: torch.device) -> int:
+    """Sum of a number over the processes."""
+    if not _several():
+        return count
+    total = torch.tensor(count, device=device)
+    dist.all_reduce(total)
+    return int(total)
+
+
+def _several() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
