@@ -93,7 +93,7 @@ def runtime_pass(model: G2VLM, shape: Shape) -> Callable[[], object]:
         cache.truncate(prefix.length, prefix.position)
         tokens = model.encode_geometry(pixels)
         hidden = model.geometry_pass(tokens, shape.grid_hw, cache=cache)
-        return model.decode_geometry(hidden.hidden_BNPD, shape.grid_hw)
+        return model.decode_geometry(hidden.hidden_BNPD, shape.grid_hw, pixels_BN3HW=pixels)
 
     return job
 
@@ -106,7 +106,9 @@ def published_pass(model: G2VLM, shape: Shape) -> Callable[[], object]:
         cache = _cache_with_prefix(model, shape)
         tokens = model.encode_geometry(pixels)
         hidden = model.geometry_pass(tokens, shape.grid_hw, cache=cache)
-        return model.decode_geometry(hidden.hidden_BNPD, shape.grid_hw, with_global=True)
+        return model.decode_geometry(
+            hidden.hidden_BNPD, shape.grid_hw, pixels_BN3HW=pixels, with_global=True
+        )
 
     return job
 

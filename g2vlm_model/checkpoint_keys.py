@@ -115,6 +115,15 @@ KEY_TABLE: tuple[tuple[str, str], ...] = (
     ("match.read.{p}", "match.read.{p}"),
     ("match.early.{p}", "match.early.{p}"),
     ("match.late.{p}", "match.late.{p}"),
+    *(
+        (f"fusion.{part}.{layer}.{{p}}", f"fusion.{part}.{layer}.{{p}}")
+        for part in ("image", "camera", "place")
+        for layer in ("fc1", "fc2")
+    ),
+    ("heads.point_refine.detail.{p}", "point_refine.detail.{p}"),
+    ("heads.point_refine.enter.{p}", "point_refine.enter.{p}"),
+    ("heads.point_refine.widen.{p}", "point_refine.widen.{p}"),
+    ("heads.point_refine.leave.{p}", "point_refine.leave.{p}"),
     ("heads.point_head.{p}", "point_head.proj.{p}"),
     ("heads.global_head.{p}", "global_point_head.proj.{p}"),
     ("heads.confidence_head.{p}", "conf_head.proj.{p}"),

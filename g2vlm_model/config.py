@@ -15,6 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from .config_fields import from_published, from_strict, read_json
+from .config_parts import (
+    DinoConfig,
+    HeadsConfig,
+    SpecialIds,
+    TextConfig,
+    TokenNames,
+    VitConfig,
+    check,
+    check_positive,
+)
 
 __all__ = [
     "DinoConfig",
@@ -30,192 +40,6 @@ EXTRA_FILE = "g2vlm_config.json"
 DINO_ATTENTION = ("per_image", "compat")
 GEOMETRY_ATTENTION = ("global", "frame", "mixed", "frame_causal")
 MARK_STYLES = ("drawn", "text")
-
-
-def _check(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
-
-
-def _check_positive(config: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        _check(
-            isinstance(value, int) and not isinstance(value, bool) and value > 0,
-            f"{type(config).__name__}.{name} is {value!r}, expected a positive integer",
-        )
-
-
-@dataclass(frozen=True)
-class TextConfig:
-    """Mixture of transformers (`text_config.json`); defaults are the 2B model's.
-
-    Raises:
-        ValueError: Sizes that do not divide, or rotary sections that do not fill a head.
-    """
-
-    vocab_size: int = 151936
-    hidden_size: int = 1536
-    intermediate_size: int = 8960
-    num_hidden_layers: int = 28
-    num_attention_heads: int = 12
-    num_key_value_heads: int = 2
-    rms_norm_eps: float = 1e-6
-    rope_theta: float = 1e6
-    mrope_section: tuple[int, int, int] = (16, 24, 24)
-
-    def __post_init__(self) -> None:
-        _check_positive(
-            self,
-            "vocab_size",
-            "hidden_size",
-            "intermediate_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "num_key_value_heads",
-        )
-        _check(
-            self.hidden_size % self.num_attention_heads == 0,
-            f"hidden_size {self.hidden_size} is no multiple of num_attention_heads "
-            f"{self.num_attention_heads}",
-        )
-        _check(
-            self.num_attention_heads % self.num_key_value_heads == 0,
-            f"num_attention_heads {self.num_attention_heads} is no multiple of "
-            f"num_key_value_heads {self.num_key_value_heads}",
-        )
-        _check(
-            len(self.mrope_section) == 3 and 2 * sum(self.mrope_section) == self.head_dim,
-            f"mrope_section {list(self.mrope_section)} must hold three numbers that sum to half "
-            f"the head width {self.head_dim}",
-        )
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one attention head."""
-        return self.hidden_size // self.num_attention_heads
-
-
-@dataclass(frozen=True)
-class VitConfig:
-    """Semantic encoder, the vision tower of Qwen2-VL (`vit_config.json`).
-
-    `hidden_size` is the width that it hands to the language model.
-    """
-
-    depth: int = 32
-    embed_dim: int = 1280
-    hidden_size: int = 1536
-    num_heads: int = 16
-    mlp_ratio: float = 4
-    in_channels: int = 3
-    patch_size: int = 14
-    spatial_merge_size: int = 2
-    temporal_patch_size: int = 2
-
-    def __post_init__(self) -> None:
-        _check_positive(
-            self,
-            "depth",
-            "embed_dim",
-            "hidden_size",
-            "num_heads",
-            "in_channels",
-            "patch_size",
-            "spatial_merge_size",
-            "temporal_patch_size",
-        )
-        _check(
-            self.embed_dim % self.num_heads == 0 and self.embed_dim // self.num_heads % 4 == 0,
-            f"embed_dim {self.embed_dim} over num_heads {self.num_heads} must give a head width "
-            "that is a multiple of 4",
-        )
-
-    @property
-    def row_width(self) -> int:
-        """Numbers of one input row: channels x temporal x patch x patch."""
-        return self.in_channels * self.temporal_patch_size * self.patch_size**2
-
-
-@dataclass(frozen=True)
-class DinoConfig:
-    """Geometric encoder, DINOv2 with registers (`dino_config.json`)."""
-
-    hidden_size: int = 1024
-    num_hidden_layers: int = 24
-    num_attention_heads: int = 16
-    mlp_ratio: float = 4
-    image_size: int = 518
-    patch_size: int = 14
-    num_channels: int = 3
-    num_register_tokens: int = 4
-    layer_norm_eps: float = 1e-6
-    qkv_bias: bool = True
-
-    def __post_init__(self) -> None:
-        _check_positive(
-            self,
-            "hidden_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "image_size",
-            "patch_size",
-            "num_channels",
-        )
-        _check(
-            self.hidden_size % self.num_attention_heads == 0,
-            f"hidden_size {self.hidden_size} is no multiple of num_attention_heads "
-            f"{self.num_attention_heads}",
-        )
-        _check(
-            self.num_register_tokens >= 0,
-            f"num_register_tokens is {self.num_register_tokens}, expected 0 or more",
-        )
-
-    @property
-    def stored_grid(self) -> int:
-        """Side of the stored position-embedding grid, in patches."""
-        return self.image_size // self.patch_size
-
-
-@dataclass(frozen=True)
-class HeadsConfig:
-    """Geometry heads; the published code has these numbers in its constructor."""
-
-    depth: int = 5
-    num_heads: int = 16
-    point_dim: int = 1024
-    camera_dim: int = 512
-    mlp_ratio: float = 4
-    rope_base: float = 100.0
-
-    def __post_init__(self) -> None:
-        _check_positive(self, "depth", "num_heads", "point_dim", "camera_dim")
-
-
-@dataclass(frozen=True)
-class TokenNames:
-    """Names of the special tokens, looked up in the folder's tokenizer."""
-
-    bos: str = "<|im_start|>"
-    eos: str = "<|im_end|>"
-    start_of_image: str = "<|vision_start|>"
-    end_of_image: str = "<|vision_end|>"
-    start_of_answer: str = "\n"
-
-
-@dataclass(frozen=True)
-class SpecialIds:
-    """Ids of the special tokens; the defaults are those of the published vocabulary.
-
-    `start_of_answer` is the first input of decoding (the newline after "assistant").
-    """
-
-    bos: int = 151644
-    eos: int = 151645
-    start_of_image: int = 151652
-    end_of_image: int = 151653
-    start_of_answer: int = 198
 
 
 @dataclass(frozen=True)
@@ -241,8 +65,15 @@ class ModelConfig:
             point head's x/z and y/z; 0 is none (published).
         match_width: Numbers of one fine descriptor of the match injection (`match.py`); 0 is
             none (published).
+        point_refine: Channels of the convolutions that let the point map follow the picture
+            (`point_refine.py`); 0 is none (published).
         isolate_geometry: Patches of the geometric pass see no text and no marks, only patches,
             so that the semantic expert cannot change the geometry; False is published.
+        geometry_feedback: Hidden states, points and poses of the geometric pass are added to
+            the semantic image tokens and to each frame's start mark (`fusion.py`); False is
+            published.
+        reference_features: Words of a question that name a mark or a frame carry the features
+            of that place or camera (`references.py`); False is published.
 
     Raises:
         ValueError: Unknown choice, or parts whose sizes do not fit each other.
@@ -262,35 +93,44 @@ class ModelConfig:
     conv_stem: int = 0
     ray_prior_fov_deg: float = 0.0
     match_width: int = 0
+    point_refine: int = 0
     isolate_geometry: bool = False
+    geometry_feedback: bool = False
+    reference_features: bool = False
 
     def __post_init__(self) -> None:
-        _check_positive(self, "dino_width", "vit_size")
+        check_positive(self, "dino_width", "vit_size")
         for name, choices in (
             ("dino_attention", DINO_ATTENTION),
             ("geometry_attention", GEOMETRY_ATTENTION),
             ("mark_style", MARK_STYLES),
         ):
             value = getattr(self, name)
-            _check(value in choices, f"{name} is {value!r}, expected one of {list(choices)}")
-        _check(
+            check(value in choices, f"{name} is {value!r}, expected one of {list(choices)}")
+        check(
             self.dino_width % self.dino.patch_size == 0,
             f"dino_width {self.dino_width} is no multiple of the patch {self.dino.patch_size}",
         )
-        _check(
+        check(
             self.vit.hidden_size == self.text.hidden_size,
             f"vit hidden_size {self.vit.hidden_size} differs from text hidden_size "
             f"{self.text.hidden_size}",
         )
         width, heads = self.text.hidden_size, self.heads.num_heads
-        _check(
+        check(
             width % heads == 0 and width // heads % 4 == 0,
             f"text hidden_size {width} over heads.num_heads {heads} must give a head width "
             "that is a multiple of 4",
         )
-        _check(self.conv_stem >= 0, f"conv_stem is {self.conv_stem}, expected 0 or more")
-        _check(self.match_width >= 0, f"match_width is {self.match_width}, expected 0 or more")
-        _check(
+        check(self.conv_stem >= 0, f"conv_stem is {self.conv_stem}, expected 0 or more")
+        check(self.match_width >= 0, f"match_width is {self.match_width}, expected 0 or more")
+        check(self.point_refine >= 0, f"point_refine is {self.point_refine}, expected 0 or more")
+        check(
+            not self.reference_features or (self.geometry_feedback and self.mark_style == "text"),
+            f"reference_features needs geometry_feedback and mark_style 'text', got "
+            f"{self.geometry_feedback} and {self.mark_style!r}",
+        )
+        check(
             0.0 <= self.ray_prior_fov_deg < 180.0,
             f"ray_prior_fov_deg is {self.ray_prior_fov_deg}, expected 0 (none) up to 180",
         )

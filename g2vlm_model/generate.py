@@ -151,7 +151,9 @@ def reconstruct(
     cache = KeyValueCache(model.config, capacity, device=model.device, dtype=model.dtype)
     prefill_ids(model, prompts.reconstruct, cache)
     hidden, grid_hw = prefill_frames(model, pixels_BN3HW, cache)
-    return model.decode_geometry(hidden.hidden_BNPD, grid_hw, with_global=with_global)
+    return model.decode_geometry(
+        hidden.hidden_BNPD, grid_hw, pixels_BN3HW=pixels_BN3HW, with_global=with_global
+    )
 
 
 def decode(

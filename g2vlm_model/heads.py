@@ -25,6 +25,7 @@ from .layers import (
     inverse_frequencies,
     rotate,
 )
+from .point_refine import PointRefine
 
 __all__ = ["GeometryHeads"]
 
@@ -52,6 +53,9 @@ class GeometryHeads(nn.Module):
         if config.confidence_head:
             self.confidence_decoder = FrameDecoder(config, heads.point_dim, cross=False)
             self.confidence_head = nn.Linear(heads.point_dim, patch**2)
+        self.point_refine: PointRefine | None = None
+        if config.point_refine:
+            self.point_refine = PointRefine(config.point_refine, heads.point_dim, patch)
         self._rotations: TableCache[Rotation] = TableCache()
 
     def forward(
@@ -60,6 +64,7 @@ class GeometryHeads(nn.Module):
         grid_hw: tuple[int, int],
         with_global: bool = False,
         chunk_frames: int = 0,
+        pixels_BN3HW: Tensor | None = None,
     ) -> HeadOutputs:
         """Decode final-normed patch tokens.
 
@@ -68,22 +73,31 @@ class GeometryHeads(nn.Module):
             grid_hw: Rows and columns of patches.
             with_global: Run the global decoder too.
             chunk_frames: Frames at a time; 0 is all at once.
+            pixels_BN3HW: What the encoder saw; needed by `point_refine` alone.
+
+        Raises:
+            ValueError: `point_refine` without pictures.
         """
+        if self.point_refine is not None and pixels_BN3HW is None:
+            raise ValueError(
+                "point_refine is on and needs pixels_BN3HW, the pictures that the tokens came from"
+            )
         device = hidden_BNPD.device
         rotation = self._rotations.get((grid_hw, device), lambda: self._rotation(grid_hw, device))
         first_BPD = hidden_BNPD[:, 0] if with_global else None
         if not chunk_frames:
-            return self._decode(hidden_BNPD, first_BPD, grid_hw, rotation)
-        return _join(
-            [
-                self._decode(chunk_BNPD, first_BPD, grid_hw, rotation)
-                for chunk_BNPD in hidden_BNPD.split(chunk_frames, dim=1)
-            ]
-        )
+            return self._decode(hidden_BNPD, pixels_BN3HW, first_BPD, grid_hw, rotation)
+        parts = []
+        for first in range(0, hidden_BNPD.shape[1], chunk_frames):
+            chunk = slice(first, first + chunk_frames)
+            pixels = None if pixels_BN3HW is None else pixels_BN3HW[:, chunk]
+            parts.append(self._decode(hidden_BNPD[:, chunk], pixels, first_BPD, grid_hw, rotation))
+        return _join(parts)
 
     def _decode(
         self,
         hidden_BNPD: Tensor,
+        pixels_BN3HW: Tensor | None,
         first_BPD: Tensor | None,
         grid_hw: tuple[int, int],
         rotation: Rotation,
@@ -92,7 +106,10 @@ class GeometryHeads(nn.Module):
         by_frame = hidden_BNPD.shape[:2]
         hidden_MPD = hidden_BNPD.flatten(0, 1)
         points_MPE = self.point_decoder(hidden_MPD, rotation)
-        local_MHW3 = self._local_points(self._to_map(self.point_head, points_MPE, grid_hw))
+        map_MHW3 = self._to_map(self.point_head, points_MPE, grid_hw)
+        if self.point_refine is not None and pixels_BN3HW is not None:
+            map_MHW3 = self.point_refine(map_MHW3, points_MPE, pixels_BN3HW.flatten(0, 1), grid_hw)
+        local_MHW3 = self._local_points(map_MHW3)
         camera_MPE = self.camera_decoder(hidden_MPD, rotation)
         rotation9_M9, translation_M3 = self.camera_head(camera_MPE)
         confidence = None

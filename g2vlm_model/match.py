@@ -74,12 +74,15 @@ class MatchInjection(nn.Module):
         ordered = cells.permute(0, 1, 2, 4, 3, 5, 6)  # B N row cell-row column cell-column E
         return F.normalize(ordered.flatten(2, 5), dim=-1)
 
-    def forward(self, tokens_BNPD: Tensor, grid_hw: tuple[int, int]) -> MatchMessages:
+    def forward(
+        self, tokens_BNPD: Tensor, grid_hw: tuple[int, int], causal: bool = False
+    ) -> MatchMessages:
         """Turn the matches between the frames into messages.
 
         Args:
             tokens_BNPD: Tokens of the geometric encoder.
             grid_hw: Rows and columns of patches.
+            causal: A frame hears of earlier frames only, and the first one nothing.
         """
         frames = tokens_BNPD.shape[1]
         if frames == 1:
@@ -89,25 +92,37 @@ class MatchInjection(nn.Module):
             cues_BNNPC = self._cues(self.descriptors(tokens_BNPD, grid_hw), grid_hw)
         read_BNNPD = F.gelu(self.read(cues_BNNPC.to(self.read.weight.dtype)))
         other_NN = 1.0 - torch.eye(frames, device=cues_BNNPC.device, dtype=read_BNNPD.dtype)
-        mean_BNPD = torch.einsum("bijpd,ij->bipd", read_BNNPD, other_NN) / (frames - 1)
-        return MatchMessages(self.early(mean_BNPD), self.late(mean_BNPD))
+        if not causal:
+            mean_BNPD = torch.einsum("bijpd,ij->bipd", read_BNNPD, other_NN) / (frames - 1)
+            return MatchMessages(self.early(mean_BNPD), self.late(mean_BNPD))
+        earlier_NN = other_NN.tril()
+        share_NN = earlier_NN / earlier_NN.sum(dim=1, keepdim=True).clamp(min=1)
+        mean_BNPD = torch.einsum("bijpd,ij->bipd", read_BNNPD, share_NN)
+        heard_N11 = earlier_NN[:, :1, None]
+        return MatchMessages(self.early(mean_BNPD) * heard_N11, self.late(mean_BNPD) * heard_N11)
 
     def _cues(self, descriptors_BNQE: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         """(B, N, N, P, 4 cells + 2): what token p of frame i knows of frame j."""
         centres_Q2 = cell_centres(grid_hw, descriptors_BNQE.device).to(descriptors_BNQE.dtype)
         apart_QQ = (centres_Q2[:, None] - centres_Q2).abs().amax(dim=-1)
         near_QQ = apart_QQ < 1.5 / CELLS_PER_SIDE
-        rows = [
-            self._frame_cues(descriptors_BNQE[:, index], descriptors_BNQE, centres_Q2, near_QQ)
-            for index in range(descriptors_BNQE.shape[1])
-        ]
-        cues_BNNQC = torch.stack(rows, dim=1)
+        batch, frames = descriptors_BNQE.shape[:2]
+        if torch.compiler.is_compiling():
+            # One graph for any number of frames; the loop below needs a frame's share of memory.
+            targets = descriptors_BNQE[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1)
+            cues = self._frame_cues(descriptors_BNQE.flatten(0, 1), targets, centres_Q2, near_QQ)
+            cues_BNNQC = cues.unflatten(0, (batch, frames))
+        else:
+            rows = [
+                self._frame_cues(source_BQE, descriptors_BNQE, centres_Q2, near_QQ)
+                for source_BQE in descriptors_BNQE.unbind(1)
+            ]
+            cues_BNNQC = torch.stack(rows, dim=1)
         per_patch = _group_cells(cues_BNNQC, grid_hw)
         x = torch.arange(grid_hw[1], device=centres_Q2.device).repeat(grid_hw[0])
         y = torch.arange(grid_hw[0], device=centres_Q2.device).repeat_interleave(grid_hw[1])
-        middle = torch.stack(((x + 0.5), (y + 0.5)), dim=-1).to(per_patch.dtype)
-        size = per_patch.new_tensor((grid_hw[1], grid_hw[0]))
-        place_P2 = (2.0 * middle - size) / grid_hw[1]
+        from_middle = (2.0 * (x + 0.5) - grid_hw[1], 2.0 * (y + 0.5) - grid_hw[0])
+        place_P2 = torch.stack(from_middle, dim=-1).to(per_patch.dtype) / grid_hw[1]
         return torch.cat((per_patch, place_P2.expand(*per_patch.shape[:-1], 2)), dim=-1)
 
     def _frame_cues(

@@ -29,6 +29,7 @@ from .attention import attend_causal, attend_frame_causal
 from .cache import AttentionCache, GrowingCache
 from .config import ModelConfig, SpecialIds
 from .dinov2 import DinoV2
+from .fusion import FusedImages, GeometryFusion, GeometryReading
 from .geometry import GeometryTensors, assemble_geometry
 from .heads import GeometryHeads
 from .match import MatchInjection
@@ -83,6 +84,7 @@ class G2VLM(nn.Module):
             if config.match_width
             else None
         )
+        self.fusion = GeometryFusion(config) if config.geometry_feedback else None
         self.rope = MRope(config.text)
 
     @property
@@ -118,6 +120,7 @@ class G2VLM(nn.Module):
         start_position: int | None = None,
         cache: AttentionCache | None = None,
         collect_layers: Sequence[int] = (),
+        frame_causal: bool | None = None,
     ) -> GeometryHidden:
         """Run all frames through both experts in one pass (paper section 3.1).
 
@@ -131,6 +134,9 @@ class G2VLM(nn.Module):
             start_position: Rotary position of the first mark; the cache's where None.
             cache: Holds the prefix (may be empty) and takes this pass's keys and values.
             collect_layers: Indices of layers whose patch tokens are wanted.
+            frame_causal: Let each frame see itself and earlier frames only, also in the match
+                injection, so that later frames change nothing of it; None is what the config
+                says. A model can be trained for both.
         """
         cache = GrowingCache() if cache is None else cache
         start = cache.position if start_position is None else start_position
@@ -138,11 +144,14 @@ class G2VLM(nn.Module):
         blocks = FrameBlocks(frames, *grid_hw)
         assert torch.compiler.is_compiling() or patches == blocks.patches, (patches, grid_hw)
         rope = self.rope.frames(start, blocks, tokens_BNPD.device)
-        messages = None if self.match is None else self.match(tokens_BNPD, grid_hw)
+        causal = self.config.geometry_attention == "frame_causal"
+        causal = causal if frame_causal is None else frame_causal
+        messages = None if self.match is None else self.match(tokens_BNPD, grid_hw, causal)
+        pattern = attend_frame_causal if causal else None
         if messages is not None:
             tokens_BNPD = tokens_BNPD + messages.early_BNPD
         hidden_BNPD, layers = self.trunk.geometric_pass(
-            self._image_marks(batch, frames), tokens_BNPD, rope, cache, collect_layers
+            self._image_marks(batch, frames), tokens_BNPD, rope, cache, collect_layers, pattern
         )
         if messages is not None:
             hidden_BNPD = hidden_BNPD + messages.late_BNPD
@@ -154,6 +163,7 @@ class G2VLM(nn.Module):
         hidden_BNPD: Tensor,
         grid_hw: tuple[int, int],
         *,
+        pixels_BN3HW: Tensor | None = None,
         with_global: bool = False,
         chunk_frames: int = 0,
     ) -> GeometryTensors:
@@ -162,13 +172,15 @@ class G2VLM(nn.Module):
         Args:
             hidden_BNPD: Final-normed patch tokens.
             grid_hw: Rows and columns of patches.
+            pixels_BN3HW: What `encode_geometry` was given; needed by `point_refine` alone.
             with_global: Also run the global-point decoder (inference has no use for it).
             chunk_frames: Decode so many frames at a time to bound memory; 0 is all at once.
 
         Returns:
             float32 tensors, see `GeometryTensors`.
         """
-        return assemble_geometry(self.heads(hidden_BNPD, grid_hw, with_global, chunk_frames))
+        outputs = self.heads(hidden_BNPD, grid_hw, with_global, chunk_frames, pixels_BN3HW)
+        return assemble_geometry(outputs)
 
     def encode_semantic(self, rows_BNRC: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         """Turn pictures into semantic tokens.
@@ -185,26 +197,43 @@ class G2VLM(nn.Module):
         tokens_BNSD: Tensor = tokens_MSD.unflatten(0, (batch, frames))
         return tokens_BNSD
 
+    def fuse_images(
+        self, tokens_BNSD: Tensor, merged_hw: tuple[int, int], reading: GeometryReading
+    ) -> FusedImages:
+        """Add geometry to semantic images, see `GeometryFusion.forward`.
+
+        Raises:
+            ValueError: The model was built without `geometry_feedback`.
+        """
+        if self.fusion is None:
+            raise ValueError("the model has no geometry_feedback; prefill its images as they are")
+        fused: FusedImages = self.fusion(tokens_BNSD, merged_hw, reading)
+        return fused
+
     def prefill_images(
         self,
         tokens_BNSD: Tensor,
         merged_hw: tuple[int, int],
         cache: AttentionCache,
+        cameras_BND: Tensor | None = None,
     ) -> Tensor:
         """Append semantic images; each sees the cache, itself and the images before it.
 
         Args:
-            tokens_BNSD: From `encode_semantic`.
+            tokens_BNSD: From `encode_semantic`, or fused (`GeometryFusion`).
             merged_hw: Rows and columns after merging, S = rows x columns.
             cache: Holds the prefix and takes the new keys and values.
+            cameras_BND: Added to the start marks; None where nothing was fused.
 
         Returns:
             (B, N * (S + 2), D) final-normed hidden states, marks included.
         """
         batch, frames = tokens_BNSD.shape[:2]
         blocks = FrameBlocks(frames, *merged_hw)
-        marks_BN2D = self._image_marks(batch, frames)
-        x_BND = torch.cat((marks_BN2D[:, :, :1], tokens_BNSD, marks_BN2D[:, :, 1:]), dim=2)
+        start_BN1D, end_BN1D = self._image_marks(batch, frames).split(1, dim=2)
+        if cameras_BND is not None:
+            start_BN1D = start_BN1D + cameras_BND[:, :, None]
+        x_BND = torch.cat((start_BN1D, tokens_BNSD, end_BN1D), dim=2)
         start = cache.position
         rope = self.rope.frames(start, blocks, tokens_BNSD.device).interleaved()
 
@@ -215,7 +244,9 @@ class G2VLM(nn.Module):
         cache.advance(blocks.tokens, start + blocks.advance)
         return hidden_BLD
 
-    def prefill_text(self, ids_BT: Tensor, cache: AttentionCache) -> Tensor:
+    def prefill_text(
+        self, ids_BT: Tensor, cache: AttentionCache, added_BTD: Tensor | None = None
+    ) -> Tensor:
         """Append text; each token sees the cache and the text up to itself.
 
         Shorter sequences of a batch are padded at their end: no real token sees the padding,
@@ -224,11 +255,14 @@ class G2VLM(nn.Module):
         Args:
             ids_BT: int64 token ids.
             cache: Holds the prefix and takes the new keys and values.
+            added_BTD: Added to the embeddings (`reference_features`); None adds nothing.
 
         Returns:
             (B, T, D) final-normed hidden states.
         """
         x_BTD = self.trunk.embed_tokens(ids_BT)
+        if added_BTD is not None:
+            x_BTD = x_BTD + added_BTD
         start, count = cache.position, ids_BT.shape[1]
         rope = self.rope.text(start, count, x_BTD.device)
         hidden_BTD = self.trunk.semantic_pass(x_BTD, rope, cache, attend_causal)
@@ -239,17 +273,20 @@ class G2VLM(nn.Module):
         """Return (B, T, V) next-token logits of final-normed hidden states."""
         return self.trunk.lm_head(hidden_BTD)  # type: ignore[no-any-return]
 
-    def semantic_logits(self, ids_BT: Tensor, cache: AttentionCache) -> Tensor:
+    def semantic_logits(
+        self, ids_BT: Tensor, cache: AttentionCache, added_BTD: Tensor | None = None
+    ) -> Tensor:
         """Teacher-forced logits: `prefill_text` and `logits` of every position.
 
         Args:
             ids_BT: Question and answer, padded at the end.
             cache: Everything before them (text prefix, geometry, semantic images).
+            added_BTD: As in `prefill_text`.
 
         Returns:
             (B, T, V); position t predicts token t + 1.
         """
-        return self.logits(self.prefill_text(ids_BT, cache))
+        return self.logits(self.prefill_text(ids_BT, cache, added_BTD))
 
     def decode_step(self, ids_B1: Tensor, cache: AttentionCache) -> Tensor:
         """Append one token per sequence; return (B, V) logits of the next."""

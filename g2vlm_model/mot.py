@@ -110,9 +110,11 @@ class MixtureLayer(nn.Module):
         patches_BLD: Tensor,
         rotations: FrameRotations,
         cache: AttentionCache,
+        pattern: FramePattern | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Run frames: marks (B, 2N, D) semantic, patches (B, N * P, D) geometric."""
         frames = rotations.frames
+        attend = pattern or self.attend_frames
         q_marks, k_marks, v_marks = self.semantic.project(marks_BLD, rotations.marks)
         q_patches, k_patches, v_patches = self.geometric.project(patches_BLD, rotations.patches)
         by_frame = (frames, -1)
@@ -120,12 +122,12 @@ class MixtureLayer(nn.Module):
         v_BGLC = interleave(v_marks.unflatten(2, by_frame), v_patches.unflatten(2, by_frame), 3)
         k_all, v_all = cache.append(self.index, k_BGLC, v_BGLC)
         block = k_BGLC.shape[2] // frames
-        marks_out = self.attend_frames(q_marks, k_all, v_all, frames, block)
+        marks_out = attend(q_marks, k_all, v_all, frames, block)
         if self.isolate:
             patches = k_patches.shape[2] // frames
-            patches_out = self.attend_frames(q_patches, k_patches, v_patches, frames, patches)
+            patches_out = attend(q_patches, k_patches, v_patches, frames, patches)
         else:
-            patches_out = self.attend_frames(q_patches, k_all, v_all, frames, block)
+            patches_out = attend(q_patches, k_all, v_all, frames, block)
         return (
             self.semantic.finish(marks_BLD, marks_out),
             self.geometric.finish(patches_BLD, patches_out),
@@ -178,6 +180,7 @@ class MixtureOfTransformers(nn.Module):
         rotations: FrameRotations,
         cache: AttentionCache,
         collect_layers: Sequence[int] = (),
+        pattern: FramePattern | None = None,
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """Run frames through both experts.
 
@@ -187,6 +190,7 @@ class MixtureOfTransformers(nn.Module):
             rotations: Tables of both.
             cache: Holds the prefix; takes keys and values in the order of the sequence.
             collect_layers: Layers whose patch tokens are returned.
+            pattern: Which frames see each other, in all layers; None is each layer's own.
 
         Returns:
             (B, N, P, D) final-normed patches, and patches after each asked layer.
@@ -204,7 +208,9 @@ class MixtureOfTransformers(nn.Module):
         collected: dict[int, Tensor] = {}
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, MixtureLayer)
-            marks_BLD, patches_BLD = layer.forward_frames(marks_BLD, patches_BLD, rotations, cache)
+            marks_BLD, patches_BLD = layer.forward_frames(
+                marks_BLD, patches_BLD, rotations, cache, pattern
+            )
             if index in collect_layers:
                 collected[index] = patches_BLD.unflatten(1, by_frame)
         return self.geometric_norm(patches_BLD).unflatten(1, by_frame), collected

@@ -24,14 +24,21 @@ class GeometricForward(nn.Module):
         grid = (pixels_BN3HW.shape[-2] // patch, pixels_BN3HW.shape[-1] // patch)
         tokens = self.model.encode_geometry(pixels_BN3HW)
         hidden = self.model.geometry_pass(tokens, grid, start_position=3).hidden_BNPD
-        out = self.model.heads(hidden, grid)
+        out = self.model.heads(hidden, grid, pixels_BN3HW=pixels_BN3HW)
         return out.local_points, out.rotation9, out.translation, out.confidence_logits
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["global", "mixed"])
-def test_one_graph_serves_all_sizes(kind: str) -> None:
-    forward = GeometricForward(tiny_model(tiny_config(geometry_attention=kind))).eval()
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"geometry_attention": "global"},
+        {"geometry_attention": "mixed"},
+        {"conv_stem": 8, "match_width": 8, "point_refine": 8, "ray_prior_fov_deg": 65.0},
+    ],
+)
+def test_one_graph_serves_all_sizes(options: dict[str, object]) -> None:
+    forward = GeometricForward(tiny_model(tiny_config(**options))).eval()
     rows, columns = Dim("rows", min=1, max=64), Dim("columns", min=1, max=64)
     sizes = {1: Dim("frames", min=2, max=32), 3: 14 * rows, 4: 14 * columns}
     with torch.no_grad():

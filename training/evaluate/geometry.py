@@ -89,8 +89,8 @@ class GeometryReport:
 def mean_log_depth(pool: ClipPool, shards: int, size: tuple[int, int]) -> Tensor:
     """(H, W) exp of the mean log-depth of a pool: the map that ignores the picture."""
     total, count = torch.zeros(size), 0
-    for index in range(min(shards, len(pool.paths))):
-        depth = pool.shard(index).depth.float().flatten(0, 1)
+    for clip in (clip for shard in pool.shards[:shards] for clip in shard.clips):
+        depth = torch.from_numpy(clip.read(range(len(clip))).depth)
         scale = depth.flatten(1).mean(1)
         log = (depth / scale[:, None, None]).clamp(min=1e-3).log()
         resized = torch.nn.functional.interpolate(
@@ -116,6 +116,7 @@ def evaluate_geometry(
     windows: Iterable[WindowBatch],
     mean_map_HW: Tensor,
     min_baseline: float = 0.05,
+    frame_causal: bool | None = None,
 ) -> GeometryReport:
     """Run a model on windows and score it beside its baselines.
 
@@ -124,6 +125,7 @@ def evaluate_geometry(
         windows: One clip each, pictures in the model's size.
         mean_map_HW: From `mean_log_depth`; resized to each window.
         min_baseline: See `pose_score`.
+        frame_causal: See `G2VLM.geometry_pass`.
     """
     depth: dict[str, list[tuple[float, float]]] = {"model": [], "mean": []}
     pose: dict[str, list[PairErrors]] = {"model": [], "identity": []}
@@ -133,9 +135,10 @@ def evaluate_geometry(
     for window in windows:
         patch = model.config.patch_size
         grid = (window.grid[0] // patch, window.grid[1] // patch)
-        tokens = model.encode_geometry(pixels_of(window.rgb_BN3HW))
-        hidden = model.geometry_pass(tokens, grid)
-        geometry = model.decode_geometry(hidden.hidden_BNPD, grid)
+        pixels = pixels_of(window.rgb_BN3HW)
+        tokens = model.encode_geometry(pixels)
+        hidden = model.geometry_pass(tokens, grid, frame_causal=frame_causal)
+        geometry = model.decode_geometry(hidden.hidden_BNPD, grid, pixels_BN3HW=pixels)
         truth = window.depth_BNHW[0]
         valid = truth > 0
         mean = torch.nn.functional.interpolate(
@@ -171,7 +174,7 @@ def _match_errors(
     assert model.match is not None
     cell = model.config.patch_size // CELLS_PER_SIDE
     cells = (grid[0] * CELLS_PER_SIDE, grid[1] * CELLS_PER_SIDE)
-    tracks = cell_tracks(window.depth_BNHW, window.T_world_cam_BN44, window.K_B33, cell)
+    tracks = cell_tracks(window.depth_BNHW, window.T_world_cam_BN44, window.K_BN33, cell)
     mine = match_error(model.match.descriptors(tokens, grid), tracks, cells) / CELLS_PER_SIDE
     y, x = torch.meshgrid(torch.arange(cells[0]), torch.arange(cells[1]), indexing="ij")
     here = torch.stack((x, y), dim=-1).flatten(0, 1) + 0.5

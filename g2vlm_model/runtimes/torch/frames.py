@@ -79,9 +79,7 @@ class FrameStore:
         """(1, N, P, D) tokens; only frames without tokens are encoded. Uses the device."""
         missing = [one for one in features if one.geometric_PD is None]
         if missing:
-            pictures = torch.from_numpy(np.stack([one.picture for one in missing]))
-            pixels_N3HW = normalise(pictures.to(self._model.device))
-            tokens_NPD = self._model.encode_geometry(pixels_N3HW[None])[0]
+            tokens_NPD = self._model.encode_geometry(self._pixels(missing))[0]
             if self._coupled:
                 return tokens_NPD[None]
             for one, tokens_PD in zip(missing, tokens_NPD, strict=True):
@@ -89,6 +87,14 @@ class FrameStore:
                 one.geometric_PD = tokens_PD.clone() if len(missing) > 1 else tokens_PD
         tokens = [one.geometric_PD for one in features]
         return torch.stack([token for token in tokens if token is not None])[None]
+
+    def head_pixels(self, features: Sequence[FrameFeatures]) -> Tensor | None:
+        """(1, N, 3, H, W) pictures where the model's heads look at them, else None."""
+        return self._pixels(features) if self._model.config.point_refine else None
+
+    def _pixels(self, features: Sequence[FrameFeatures]) -> Tensor:
+        pictures = torch.from_numpy(np.stack([one.picture for one in features]))
+        return normalise(pictures.to(self._model.device))[None]
 
     def semantic_tokens(self, rows: SemanticRows) -> Tensor:
         """(S, D) tokens of one picture. Uses the device."""

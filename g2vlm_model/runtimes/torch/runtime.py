@@ -213,7 +213,10 @@ class TorchRuntime:
             hidden = model.geometry_pass(tokens_1NPD, grid_hw, cache=cache)
             clock.lap("expert")
             tensors = model.decode_geometry(
-                hidden.hidden_BNPD, grid_hw, chunk_frames=HEAD_CHUNK_FRAMES
+                hidden.hidden_BNPD,
+                grid_hw,
+                pixels_BN3HW=engine.frames.head_pixels(features),
+                chunk_frames=HEAD_CHUNK_FRAMES,
             )
             clock.lap("heads")
             colors_NHW3 = np.stack([one.picture for one in features])
