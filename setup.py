@@ -62,7 +62,7 @@ setup(
             *("jinja2>=3", "matplotlib>=3.6", "psutil", "scipy"),
         ],
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"],
-        "train": ["pyyaml", "scipy", "tqdm"],
+        "train": ["pyyaml", "scipy", "tqdm", "webdataset>=1.0"],
         "test": ["pytest"],
         "dev": ["pytest", "ruff", "mypy"],
     },

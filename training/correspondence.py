@@ -50,14 +50,14 @@ class CorrespondenceHead(nn.Module):
 
 @torch.no_grad()
 def cell_tracks(
-    depth_BNHW: Tensor, T_world_cam_BN44: Tensor, K_B33: Tensor, cell: int
+    depth_BNHW: Tensor, T_world_cam_BN44: Tensor, K_BN33: Tensor, cell: int
 ) -> CellTracks:
     """Follow the middle pixel of every cell into the other frames.
 
     Args:
         depth_BNHW: True z-depth, 0 where unknown.
         T_world_cam_BN44: True poses.
-        K_B33: Intrinsics in pixels, one per clip.
+        K_BN33: Intrinsics in pixels.
         cell: Cell side in pixels.
     """
     batch, frames, height, width = depth_BNHW.shape
@@ -66,13 +66,13 @@ def cell_tracks(
     z = depth_BNHW[:, :, v][..., u].flatten(2)
     grid_v, grid_u = torch.meshgrid(v.float(), u.float(), indexing="ij")
     pixel = torch.stack((grid_u, grid_v, torch.ones_like(grid_u)), dim=-1).flatten(0, 1)
-    rays = pixel @ torch.linalg.inv(K_B33).mT
-    local = rays[:, None] * z[..., None]
+    rays = pixel @ torch.linalg.inv(K_BN33).mT
+    local = rays * z[..., None]
     R, t = T_world_cam_BN44[..., :3, :3], T_world_cam_BN44[..., :3, 3]
     world = local @ R.mT + t[:, :, None]
     seen = (world[:, :, None] - t[:, None, :, None]) @ R[:, None]
     ahead = seen[..., 2]
-    projected = seen @ K_B33.mT[:, None, None]
+    projected = seen @ K_BN33.mT[:, None]
     uv = projected[..., :2] / ahead[..., None].clamp(min=1e-3)
     inside = (ahead > 0.05) & (uv > -0.5).all(-1)
     inside &= (uv[..., 0] < width - 0.5) & (uv[..., 1] < height - 0.5)

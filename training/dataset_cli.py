@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from .datasets.shards import ShardPlan, write_shards
+from .datasets.synthetic import ShardPlan, write_shards
 
 __all__ = ["main"]
 
@@ -29,6 +29,9 @@ def main(argv: list[str]) -> int:
     synthetic.add_argument("--frames", type=int, default=plan.frames, help="frames per clip")
     synthetic.add_argument("--width", type=int, default=plan.width, help="pixels")
     synthetic.add_argument("--heights", type=int, nargs="+", default=list(plan.heights))
+    synthetic.add_argument(
+        "--fov", type=float, nargs=2, default=list(plan.fov_deg), help="degrees, from and to"
+    )
     synthetic.add_argument("--threads", type=int, default=1, help="torch threads")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
@@ -40,6 +43,7 @@ def main(argv: list[str]) -> int:
         frames=args.frames,
         width=args.width,
         heights=tuple(args.heights),
+        fov_deg=tuple(args.fov),
     )
     started = time.monotonic()
     per_shard = plan.rooms * plan.clips * plan.frames

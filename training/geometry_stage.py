@@ -54,7 +54,7 @@ class GeometryStage(nn.Module):
         with_global = extra.global_every > 0 and step % extra.global_every == 0
         geometry = model.decode_geometry(hidden.hidden_BNPD, grid, with_global=with_global)
         picked = picked_pixels(extra.pixel_stride, step)
-        points = world_points(batch.depth_BNHW, batch.T_world_cam_BN44, batch.K_B33)[picked]
+        points = world_points(batch.depth_BNHW, batch.T_world_cam_BN44, batch.K_BN33)[picked]
         valid = (batch.depth_BNHW > 0)[picked]
         truth = prepare_truth(points, valid, batch.T_world_cam_BN44)
         world = geometry.global_points_BNHW3
@@ -89,7 +89,7 @@ class GeometryStage(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Mean coarse loss over the encoder and two layers, and the fine loss."""
         patch = self.model.config.patch_size
-        truth = (batch.depth_BNHW, batch.T_world_cam_BN44, batch.K_B33)
+        truth = (batch.depth_BNHW, batch.T_world_cam_BN44, batch.K_BN33)
         tracks = cell_tracks(*truth, patch)
         sources = (tokens, *(layers[index] for index in self.layers))
         coarse = torch.stack(

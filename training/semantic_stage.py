@@ -54,13 +54,20 @@ class TextBatch:
 
 
 def view_of(batch: WindowBatch, index: int) -> View:
-    """The truth of one window of a batch as the question maker wants it."""
+    """The truth of one window of a batch as the question maker wants it.
+
+    Raises:
+        ValueError: Nothing is known about the scene of the window.
+    """
+    scene = batch.scenes[index]
+    if scene is None or scene.seed is None:
+        raise ValueError(f"window {index} of the batch has no scene to ask questions about")
     return View(
-        room=make_room(int(batch.room_seed_B[index])),
+        room=make_room(scene.seed),
         depth_NHW=batch.depth_BNHW[index].numpy(),
         object_id_NHW=batch.object_id_BNHW[index].numpy(),
         T_world_cam_N44=batch.T_world_cam_BN44[index].double().numpy(),
-        K_33=batch.K_B33[index].double().numpy(),
+        K_33=batch.K_BN33[index, 0].double().numpy(),
     )
 
 
@@ -132,7 +139,7 @@ class SemanticStage(nn.Module):
 
     def forward(self, batch: WindowBatch, rng: np.random.Generator) -> StageLoss:
         """Ask Q questions about each window and return the mean cross-entropy."""
-        views = [view_of(batch, index) for index in range(len(batch.room_seed_B))]
+        views = [view_of(batch, index) for index in range(len(batch.scenes))]
         asked = [
             (view, question)
             for view in views
@@ -190,7 +197,7 @@ class SemanticStage(nn.Module):
     def prefix(self, batch: WindowBatch) -> GrowingCache:
         """Everything ahead of the question: system text, geometry, semantic images."""
         model = self.model
-        windows = len(batch.room_seed_B)
+        windows = len(batch.scenes)
         cache = GrowingCache()
         with torch.no_grad():
             system = torch.tensor([self.prompts.system]).expand(windows, -1)

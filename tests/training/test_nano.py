@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from g2vlm_training.batch import ClipPool
-from g2vlm_training.datasets.shards import ShardPlan, write_shards
+from g2vlm_training.datasets.synthetic import ShardPlan, write_shards
 from g2vlm_training.evaluate.geometry import evaluate_geometry, mean_log_depth, windows_of
 from g2vlm_training.export import export_model, fresh_model
 from g2vlm_training.semantic_stage import SemanticStage, questions_of, text_batch, view_of
@@ -35,7 +35,15 @@ def test_pool(tmp_path_factory: pytest.TempPathFactory) -> ClipPool:
     """Unseen rooms, and a few training rooms for the mean-depth map."""
     folder = tmp_path_factory.mktemp("rooms")
     for split, first in (("test", 50), ("train", 900)):
-        plan = ShardPlan(split=split, rooms=6, clips=1, frames=4, heights=(84,), smooth=0.0)  # type: ignore[arg-type]
+        plan = ShardPlan(
+            split=split,  # type: ignore[arg-type]
+            rooms=6,
+            clips=1,
+            frames=4,
+            heights=(84,),
+            smooth=0.0,
+            fov_deg=(50.0, 85.0),  # what the weights were trained with
+        )
         for _ in write_shards(folder, plan, first, 1):
             pass
     return ClipPool(folder, "test")

@@ -11,7 +11,7 @@ import torch
 from g2vlm_training.batch import ClipPool, draw_batch
 from g2vlm_training.checkpoints import latest_checkpoint, load_state
 from g2vlm_training.config import TrainConfig, load_config
-from g2vlm_training.datasets.shards import read_shard, shard_paths
+from g2vlm_training.datasets.shards import Shard, shard_paths
 from g2vlm_training.freeze import apply_freezing, freezing_table, is_geometric
 from g2vlm_training.geometry_stage import GeometryStage, StageLoss, picked_pixels
 from g2vlm_training.losses import LossOptions
@@ -175,10 +175,10 @@ def test_freezing_table_counts_every_parameter() -> None:
 
 
 def test_damaged_and_missing_shards_are_named(pool: ClipPool, tmp_path: Path) -> None:
-    path = tmp_path / "train-00000.safetensors"
+    path = tmp_path / "train-00000.tar"
     path.write_bytes(pool.paths[0].read_bytes()[:5000])
     with pytest.raises(ValueError, match="train-00000"):
-        read_shard(path)
+        Shard(path)
     with pytest.raises(FileNotFoundError, match="no val shards"):
         shard_paths(tmp_path, "val")
     with pytest.raises(ValueError, match="windows of 9 frames"):

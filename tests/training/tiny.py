@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from g2vlm_training.datasets.shards import ShardPlan, write_shards
+from g2vlm_training.datasets.synthetic import ShardPlan, write_shards
 from g2vlm_training.initialise import initialise
 
 from g2vlm_model.config import (

@@ -64,8 +64,8 @@ class SevenScenes:
             depth_BNHW=torch.stack([self._depth(name, size) for name in names])[None],
             object_id_BNHW=torch.zeros(1, len(names), *size, dtype=torch.uint8),
             T_world_cam_BN44=torch.stack([self._pose(name) for name in names])[None],
-            K_B33=torch.from_numpy(K).float()[None],
-            room_seed_B=torch.tensor([-1]),
+            K_BN33=torch.from_numpy(K).float().expand(1, len(names), 3, 3),
+            scenes=(None,),
         )
 
     def _colour(self, name: str) -> Path:

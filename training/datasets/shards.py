@@ -1,104 +1,134 @@
-"""Pre-rendered clips of synthetic rooms, one safetensors file per shard.
+"""Clips in WebDataset shards, mapped into memory.
 
-A shard holds clips of equal size: `rgb` (C, N, H, W, 3) uint8, `depth` (C, N, H, W) float16
-metres, `object_id` (C, N, H, W) uint8, `T_world_cam` (C, N, 4, 4) float32, `K` (C, 3, 3)
-float32 and `room_seed` (C,) int64, from which `make_room` gives the objects back. A shard is
-made by its number alone, so a folder can be continued, and written under a temporary name, so
-a shard that exists is whole.
+A shard is a plain tar file that any WebDataset reader streams. Here it is mapped, so that a
+frame of any clip is one look-up and no decoding.
+
+A clip `KEY` is the members `KEY.rgb.npy` (N, H, W, 3) uint8, `KEY.depth.npy` (N, H, W) uint16
+codes of `encode_depth`, `KEY.object_id.npy` (N, H, W) uint8 and `KEY.normals.npy` (N, H, W, 3)
+int8 of 1/127 where the source has them, and `KEY.meta.json` with poses, intrinsics, scene, seed
+and split. Arrays are raw, not PNG: a frame of 112x84 takes 57 KB instead of 13, and one core
+draws 8,000 frames/s in batches where PNG alone decodes at 2,300.
+
+A shard is written under another name and renamed, so one that has its name is whole.
 """
 
 from __future__ import annotations
 
-import logging
+import functools
+import json
+import mmap
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import tarfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from numpy.typing import NDArray
 
-from ..synthetic import (
-    RenderedFrames,
-    Split,
-    camera_path,
-    intrinsics,
-    make_room,
-    render,
-    scene_seed,
-)
+from ..synthetic import Split
+from .base import Clip, DataError, SceneInfo, known_depth
 
-__all__ = ["Clips", "ShardPlan", "read_shard", "shard_paths", "write_shards"]
+__all__ = [
+    "MAX_DEPTH",
+    "MIN_DEPTH",
+    "Shard",
+    "ShardClip",
+    "decode_depth",
+    "encode_depth",
+    "shard_paths",
+    "write_shard",
+]
 
-_LOG = logging.getLogger(__name__)
-_KEYS = ("rgb", "depth", "object_id", "T_world_cam", "K", "room_seed")
+MIN_DEPTH, MAX_DEPTH = 0.02, 200.0
+_CODES = 65535
+_STEP = np.log(MAX_DEPTH / MIN_DEPTH) / (_CODES - 1)
+_BLOCK = 512  # bytes of a tar header; two empty ones end the file
+_REQUIRED = ("rgb.npy", "depth.npy", "meta.json")
+_FORMAT = 1
 
 
-@dataclass(frozen=True)
-class ShardPlan:
-    """What `write_shards` renders.
+def encode_depth(depth: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Depth as logarithmic 16-bit codes: within 0.007 % from 0.02 to 200 m.
+
+    That is a twentieth of float16's error and an eighth of a millimetre at 2 m, so normals can
+    be taken from neighbouring pixels. 0 stays unknown; what lies beyond the range becomes it.
+    """
+    known = known_depth(depth, MAX_DEPTH)
+    code = np.rint(np.log(np.maximum(known, MIN_DEPTH) / MIN_DEPTH) / _STEP) + 1
+    return np.where(known >= MIN_DEPTH, code, 0).astype(np.uint16)
+
+
+def decode_depth(code: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """What `encode_depth` was given, up to its error."""
+    depth: NDArray[np.float32] = _metres()[code]
+    return depth
+
+
+@functools.cache
+def _metres() -> NDArray[np.float32]:
+    table = MIN_DEPTH * np.exp(np.arange(-1, _CODES) * _STEP)
+    table[0] = 0.0
+    return table.astype(np.float32)
+
+
+def write_shard(path: Path, clips: Iterable[Clip]) -> None:
+    """Write clips as one shard that is there whole or not at all.
+
+    The same clips make the same bytes. Several processes may write different shards of a
+    folder side by side.
 
     Args:
-        split: Whose seeds.
-        rooms: Rooms per shard.
-        clips: Clips per room.
-        frames: Frames per clip.
-        width: Picture width in pixels.
-        heights: Picture heights; shard i takes `heights[i % len(heights)]`.
-        smooth: Share of clips with 2 x 2 colour rays per pixel.
-        fov_deg: Range of the horizontal field of view.
+        path: Ends in .tar; replaced where it exists.
+        clips: Their scene, with seed and split, goes with them.
+
+    Raises:
+        OSError: The disk is full or not writable; nothing is left behind.
     """
+    from webdataset.writer import TarWriter  # loads slowly, and only writing needs it
 
-    split: Split = "train"
-    rooms: int = 40
-    clips: int = 3
-    frames: int = 6
-    width: int = 112
-    heights: tuple[int, ...] = (84, 84, 84, 70, 84, 84, 84, 56, 84, 84, 98)
-    smooth: float = 0.5
-    fov_deg: tuple[float, float] = (50.0, 85.0)
-
-    def __post_init__(self) -> None:
-        for name in ("rooms", "clips", "frames", "width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if not self.heights:
-            raise ValueError("heights is empty, expected at least one picture height")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            with TarWriter(file, mtime=0.0, compress=False) as tar:
+                for number, clip in enumerate(clips):
+                    tar.write({"__key__": f"{number:06d}", **_members(clip)})
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True)
-class Clips:
-    """One shard in memory; see the module's docstring for the tensors."""
+def _members(clip: Clip) -> dict[str, Any]:
+    meta = {
+        "format": _FORMAT,
+        "name": clip.name,
+        "metric": clip.metric,
+        "T_world_cam": clip.T_world_cam.tolist(),
+        "K": clip.K.tolist(),
+        "scene": None if clip.scene is None else clip.scene.to_json(),
+    }
+    members: dict[str, Any] = {
+        "rgb.npy": clip.rgb,
+        "depth.npy": encode_depth(clip.depth),
+        "meta.json": json.dumps(meta, default=_plain).encode(),
+    }
+    if clip.object_id is not None:
+        members["object_id.npy"] = clip.object_id
+    if clip.normals is not None:
+        members["normals.npy"] = np.rint(clip.normals * 127).astype(np.int8)
+    return members
 
-    rgb: Tensor
-    depth: Tensor
-    object_id: Tensor
-    T_world_cam: Tensor
-    K: Tensor
-    room_seed: Tensor
 
-    def __len__(self) -> int:
-        return int(self.rgb.shape[0])
-
-
-def write_shards(folder: Path, plan: ShardPlan, first: int, count: int) -> Iterator[Path]:
-    """Render shards `first` to `first + count - 1`; those that exist are left alone.
-
-    Yields:
-        The path of each shard when it is there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for index in range(first, first + count):
-        path = folder / f"{plan.split}-{index:05d}.safetensors"
-        if not path.is_file():
-            tensors = _render_shard(plan, index)
-            partial = path.with_suffix(f".{os.getpid()}.partial")
-            save_file(tensors, partial)
-            os.replace(partial, path)
-        yield path
+def _plain(value: Any) -> Any:
+    """Numpy's numbers as Python's."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no place in a shard's description")
 
 
 def shard_paths(folder: Path, split: Split) -> list[Path]:
@@ -107,7 +137,7 @@ def shard_paths(folder: Path, split: Split) -> list[Path]:
     Raises:
         FileNotFoundError: There is none.
     """
-    paths = sorted(folder.glob(f"{split}-*.safetensors"))
+    paths = sorted(folder.glob(f"{split}-*.tar"))
     if not paths:
         raise FileNotFoundError(
             f"no {split} shards in {folder}; make some with "
@@ -116,62 +146,150 @@ def shard_paths(folder: Path, split: Split) -> list[Path]:
     return paths
 
 
-def read_shard(path: Path) -> Clips:
-    """Read one shard.
+class Shard:
+    """One shard; its pages are read when they are used, once for all processes of a machine.
+
+    Args:
+        path: The file.
 
     Raises:
-        ValueError: The file is cut off or lacks a tensor.
+        DataError: It is cut off, no tar file, or a clip in it lacks a part.
     """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with path.open("rb") as file:
+                self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                members = _index(file)
+        except (OSError, ValueError, tarfile.TarError) as error:
+            raise DataError(
+                f"shard {path} cannot be read ({error}); delete it and render it again"
+            ) from error
+        clips: dict[str, dict[str, slice]] = {}
+        for name, place in members.items():
+            key, _, part = name.partition(".")
+            clips.setdefault(key, {})[part] = place
+        for key, parts in clips.items():
+            missing = [part for part in _REQUIRED if part not in parts]
+            if missing:
+                raise DataError(f"shard {path}: clip {key} lacks {missing}")
+        self.clips = tuple(self._clip(key, clips[key]) for key in sorted(clips))
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def _clip(self, key: str, parts: dict[str, slice]) -> ShardClip:
+        name = f"{self.path}: clip {key}"
+        arrays = {
+            part.removesuffix(".npy"): _array(self._bytes, place, name)
+            for part, place in parts.items()
+            if part.endswith(".npy")
+        }
+        try:
+            meta = json.loads(self._bytes[parts["meta.json"]])
+            if meta["format"] != _FORMAT:
+                raise DataError(f"{name}: format is {meta['format']}, expected {_FORMAT}")
+            scene = None if meta["scene"] is None else SceneInfo.from_json(meta["scene"])
+            poses = np.array(meta["T_world_cam"], np.float64)
+            K = np.array(meta["K"], np.float64)
+            metric = bool(meta["metric"])
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise DataError(f"{name}: meta.json cannot be read ({error!r})") from error
+        frames = {key: len(array) for key, array in arrays.items()}
+        frames |= {"T_world_cam": len(poses), "K": len(K)}
+        if len(set(frames.values())) != 1:
+            raise DataError(f"{name}: parts have unequal numbers of frames: {frames}")
+        return ShardClip(name, arrays, poses, K, scene, metric)
+
+
+@dataclass(frozen=True)
+class ShardClip:
+    """One clip of a shard; a `FrameSequence`.
+
+    Args:
+        name: For messages.
+        arrays: Views of the mapped file, as they are stored.
+        T_world_cam, K, scene, metric: See `Clip`.
+    """
+
+    name: str
+    arrays: dict[str, NDArray[Any]] = field(repr=False)
+    T_world_cam: NDArray[np.float64]
+    K: NDArray[np.float64]
+    scene: SceneInfo | None
+    metric: bool
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the pictures."""
+        return int(self.arrays["rgb"].shape[1]), int(self.arrays["rgb"].shape[2])
+
+    def __len__(self) -> int:
+        return len(self.T_world_cam)
+
+    def read(self, frames: Sequence[int]) -> Clip:
+        """These frames, in this order; see `FrameSequence`."""
+        rows = np.asarray(frames, np.intp)
+        normals = self.arrays.get("normals")
+        object_id = self.arrays.get("object_id")
+        return Clip(
+            rgb=self.arrays["rgb"][rows],
+            depth=decode_depth(self.arrays["depth"][rows]),
+            T_world_cam=self.T_world_cam[rows],
+            K=self.K[rows],
+            object_id=None if object_id is None else object_id[rows],
+            normals=None if normals is None else _unit(normals[rows]),
+            scene=self.scene,
+            name=self.name,
+            metric=self.metric,
+        )
+
+
+def _unit(code_NHW3: NDArray[np.int8]) -> NDArray[np.float32]:
+    normals = code_NHW3.astype(np.float32)
+    length = np.linalg.norm(normals, axis=-1, keepdims=True)
+    unit: NDArray[np.float32] = normals / np.maximum(length, 1e-9)
+    return unit
+
+
+def _index(file: Any) -> dict[str, slice]:
+    """Where the members of an open tar file lie.
+
+    Raises:
+        ValueError: The file ends before its end mark.
+    """
+    places: dict[str, slice] = {}
+    end = 0
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        for member in tar:
+            places[member.name] = slice(member.offset_data, member.offset_data + member.size)
+            end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
+    size = file.seek(0, os.SEEK_END)
+    file.seek(min(end, size))
+    rest = file.read()
+    if len(rest) < 2 * _BLOCK or any(rest):
+        raise ValueError(f"it is cut off: {size} bytes hold {len(places)} members and no end")
+    return places
+
+
+def _array(content: mmap.mmap, place: slice, name: str) -> NDArray[Any]:
+    """A view of an .npy member."""
+    head = BytesIO(content[place.start : min(place.start + 4096, place.stop)])
     try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"shard {path} cannot be read ({error}); delete it and render it again"
-        ) from error
-    missing = [key for key in _KEYS if key not in tensors]
-    if missing:
-        raise ValueError(f"shard {path} lacks {missing}, expected the tensors {list(_KEYS)}")
-    return Clips(**{key: tensors[key] for key in _KEYS})
-
-
-def _render_shard(plan: ShardPlan, index: int) -> dict[str, Tensor]:
-    size = (plan.heights[index % len(plan.heights)], plan.width)
-    clips: list[RenderedFrames] = []
-    seeds: list[int] = []
-    for number in range(index * plan.rooms, (index + 1) * plan.rooms):
-        seed = scene_seed(plan.split, number)
-        for clip in range(plan.clips):
-            clips.append(_render_clip(plan, seed, clip, size))
-            seeds.append(seed)
-    _LOG.info("rendered shard %d: %d clips of %s", index, len(clips), size)
-    return {
-        "rgb": torch.from_numpy(np.stack([clip.rgb for clip in clips])),
-        "depth": torch.from_numpy(np.stack([clip.depth for clip in clips])).half(),
-        "object_id": torch.from_numpy(np.stack([clip.object_id for clip in clips])),
-        "T_world_cam": torch.from_numpy(np.stack([clip.T_world_cam for clip in clips])).float(),
-        "K": torch.from_numpy(np.stack([clip.K for clip in clips])).float(),
-        "room_seed": torch.tensor(seeds),
-    }
-
-
-def _render_clip(plan: ShardPlan, seed: int, clip: int, size: tuple[int, int]) -> RenderedFrames:
-    rng = np.random.default_rng([seed, clip, 31])
-    room = make_room(seed)
-    K = intrinsics(float(rng.uniform(*plan.fov_deg)), size)
-    robot = bool(rng.random() < 0.35)
-    T_world_cam = camera_path(
-        room,
-        clip,
-        plan.frames,
-        "robot" if robot else "hand",
-        step=float(rng.uniform(0.05, 0.16)),
-        turn_deg=float(rng.uniform(1.5, 6.0)),
-    )
-    return render(
-        room,
-        T_world_cam,
-        K,
-        size,
-        supersample=2 if rng.random() < plan.smooth else 1,
-        exposure=float(np.exp(rng.normal(0, 0.2))),
-    )
+        version = np.lib.format.read_magic(head)
+        read = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran, kind = read(head)
+        if fortran or kind.hasobject:
+            raise ValueError("it is no plain C-ordered array")
+        count = int(np.prod(shape))
+        array = np.frombuffer(content, kind, count, place.start + head.tell())
+        if place.start + head.tell() + array.nbytes > place.stop:
+            raise ValueError("it is shorter than its header says")
+    except ValueError as error:
+        raise DataError(f"{name}: array cannot be read ({error})") from error
+    return array.reshape(shape)
