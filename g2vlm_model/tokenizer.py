@@ -84,6 +84,11 @@ class Tokenizer:
         ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
         return ids
 
+    def begins(self, text: str) -> list[int]:
+        """Return the index of the first character of each token of `encode(text)`."""
+        offsets = self.backend.encode(text, add_special_tokens=False).offsets
+        return [int(begin) for begin, _ in offsets]
+
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """Return the text of ids; incomplete characters become U+FFFD."""
         text: str = self.backend.decode(list(ids), skip_special_tokens=skip_special)
