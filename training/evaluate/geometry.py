@@ -116,6 +116,7 @@ def evaluate_geometry(
     windows: Iterable[WindowBatch],
     mean_map_HW: Tensor,
     min_baseline: float = 0.05,
+    frame_causal: bool | None = None,
 ) -> GeometryReport:
     """Run a model on windows and score it beside its baselines.
 
@@ -124,6 +125,7 @@ def evaluate_geometry(
         windows: One clip each, pictures in the model's size.
         mean_map_HW: From `mean_log_depth`; resized to each window.
         min_baseline: See `pose_score`.
+        frame_causal: See `G2VLM.geometry_pass`.
     """
     depth: dict[str, list[tuple[float, float]]] = {"model": [], "mean": []}
     pose: dict[str, list[PairErrors]] = {"model": [], "identity": []}
@@ -133,9 +135,10 @@ def evaluate_geometry(
     for window in windows:
         patch = model.config.patch_size
         grid = (window.grid[0] // patch, window.grid[1] // patch)
-        tokens = model.encode_geometry(pixels_of(window.rgb_BN3HW))
-        hidden = model.geometry_pass(tokens, grid)
-        geometry = model.decode_geometry(hidden.hidden_BNPD, grid)
+        pixels = pixels_of(window.rgb_BN3HW)
+        tokens = model.encode_geometry(pixels)
+        hidden = model.geometry_pass(tokens, grid, frame_causal=frame_causal)
+        geometry = model.decode_geometry(hidden.hidden_BNPD, grid, pixels_BN3HW=pixels)
         truth = window.depth_BNHW[0]
         valid = truth > 0
         mean = torch.nn.functional.interpolate(
