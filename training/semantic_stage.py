@@ -23,6 +23,7 @@ from g2vlm_model.preprocess import semantic_rows
 from g2vlm_model.tokenizer import PromptIds, Tokenizer, prompt_ids
 
 from .batch import WindowBatch, pixels_of
+from .distribution import shared_mean
 from .geometry_stage import StageLoss
 from .grounding import (
     GroundingRecorder,
@@ -31,7 +32,6 @@ from .grounding import (
     grounding_loss,
     patch_masks,
 )
-from .synthetic import make_room
 from .synthetic.questions import TASKS, Question, View, ask
 
 __all__ = ["SemanticStage", "TextBatch", "questions_of", "text_batch"]
@@ -60,14 +60,15 @@ def view_of(batch: WindowBatch, index: int) -> View:
         ValueError: Nothing is known about the scene of the window.
     """
     scene = batch.scenes[index]
-    if scene is None or scene.seed is None:
+    if scene is None:
         raise ValueError(f"window {index} of the batch has no scene to ask questions about")
     return View(
-        room=make_room(scene.seed),
+        objects=scene.objects,
         depth_NHW=batch.depth_BNHW[index].numpy(),
         object_id_NHW=batch.object_id_BNHW[index].numpy(),
         T_world_cam_N44=batch.T_world_cam_BN44[index].double().numpy(),
-        K_33=batch.K_BN33[index, 0].double().numpy(),
+        K_N33=batch.K_BN33[index].double().numpy(),
+        room_size=scene.room_size,
     )
 
 
@@ -137,26 +138,35 @@ class SemanticStage(nn.Module):
         self.blind = blind
         self.grounding = 0.0 if blind else grounding
 
-    def forward(self, batch: WindowBatch, rng: np.random.Generator) -> StageLoss:
-        """Ask Q questions about each window and return the mean cross-entropy."""
+    def forward(self, batch: WindowBatch, rngs: Sequence[np.random.Generator]) -> StageLoss:
+        """Ask Q questions about each window and return the mean cross-entropy.
+
+        Args:
+            batch: B windows.
+            rngs: One per window, so that a window's questions do not hang on the others.
+        """
         views = [view_of(batch, index) for index in range(len(batch.scenes))]
         asked = [
             (view, question)
-            for view in views
+            for view, rng in zip(views, rngs, strict=True)
             for question in questions_of(view, self.questions, rng)
         ]
         text = text_batch([question for _, question in asked], self.tokenizer, self.prompts)
         cache = self.prefix(batch).repeat(self.questions)
         recorder, masks = self._recorder(asked, batch)
         logits_MTV = self._logits(text.input_MT, cache, recorder)
-        loss = F.cross_entropy(
-            logits_MTV.flatten(0, 1), text.target_MT.flatten(), ignore_index=_IGNORED
-        )
         counted = text.target_MT != _IGNORED
+        surprise = F.cross_entropy(
+            logits_MTV.flatten(0, 1).float(),
+            text.target_MT.flatten(),
+            ignore_index=_IGNORED,
+            reduction="sum",
+        )
+        loss = shared_mean(surprise, counted.sum())
         right = ((logits_MTV.argmax(-1) == text.target_MT) | ~counted).all(dim=1)
         frames = batch.depth_BNHW.shape[0] * batch.depth_BNHW.shape[1]
         report = {"loss": float(loss.detach()), "right": float(right.float().mean())}
-        if self.grounding > 0 and masks:
+        if self.grounding > 0:
             ground = grounding_loss(recorder, masks, self._layout(batch))
             report["ground"] = float(ground.detach())
             loss = loss + self.grounding * ground

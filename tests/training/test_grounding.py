@@ -39,19 +39,20 @@ def test_words_end_where_their_ground_says(batch: WindowBatch) -> None:
             question = ask(view, task, rng)
             if question is None:
                 continue
-            assert question.grounds, question
+            assert question.grounds or task in {"room_size", "object_count"}, question
             for ground in question.grounds:
                 head = question.text[: ground.end]
                 if ground.pixel is not None:
-                    line = head.splitlines()[-1].split()
-                    assert line[:3] == [line[0], "frame", str(ground.frame + 1)]
+                    label, line = head[-1], head.splitlines()[-1].split()
+                    marked = line[:3] == [line[0], "frame", str(ground.frame + 1)]
+                    assert marked or label in {mark.label for mark in question.marks}
                 elif not ground.objects:
                     assert head.endswith(f"frame {ground.frame + 1}")
                 else:
-                    names = {o.name for o in view.room.objects if o.object_id in ground.objects}
+                    names = {o.name for o in view.objects if o.object_id in ground.objects}
                     assert any(head.endswith((name, f"{name}s", "ves", "es")) for name in names)
             seen.add(task)
-    assert len(seen) >= 8
+    assert len(seen) >= 20
 
 
 def test_masks_hold_the_marked_patch_and_the_things_pixels(batch: WindowBatch) -> None:
@@ -60,7 +61,7 @@ def test_masks_hold_the_marked_patch_and_the_things_pixels(batch: WindowBatch) -
     geometric, semantic = patch_masks(view, Ground(5, 1, pixel=(41, 0)), layout).by_head
     assert geometric.nonzero().tolist() == [[1, 2, 0]]
     assert semantic.nonzero().tolist() == [[1, 1, 0]]
-    thing = view.visible(0)[0]
+    thing = view.seen[0][0].thing
     mask = patch_masks(view, Ground(5, 0, (thing.object_id,)), layout).by_head[0]
     assert not bool(mask[1:].any())
     inside = view.object_id_NHW[0] == thing.object_id
@@ -108,11 +109,11 @@ def test_grounding_loss_falls(batch: WindowBatch, tmp_path: Path) -> None:
     optimiser = torch.optim.AdamW(trained, lr=5e-3)
     grounds = []
     for _ in range(25):
-        loss = stage(batch, np.random.default_rng(0))
+        loss = stage(batch, [np.random.default_rng(row) for row in range(len(batch.scenes))])
         optimiser.zero_grad()
         loss.total.backward()
         optimiser.step()
         grounds.append(loss.report["ground"])
     assert grounds[-1] < 0.8 * grounds[0], grounds
-    plain = dataclasses.replace(_stage(0.0)(batch, np.random.default_rng(0)))
+    plain = dataclasses.replace(_stage(0.0)(batch, [np.random.default_rng(row) for row in range(len(batch.scenes))]))
     assert "ground" not in plain.report
