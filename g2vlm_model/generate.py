@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .cache import AttentionCache, KeyValueCache
+from .fusion import FusedImages, GeometryReading, read_geometry
 from .geometry import GeometryTensors
 from .model import G2VLM, GeometryHidden
 from .preprocess import SemanticRows
@@ -28,6 +29,7 @@ __all__ = [
     "prefill_frames",
     "prefill_ids",
     "prefill_semantic",
+    "read_frames",
     "reconstruct",
 ]
 
@@ -99,9 +101,11 @@ class Sampler:
         return drawn_1[0].to(logits_V.device)
 
 
-def prefill_ids(model: G2VLM, ids: Sequence[int], cache: AttentionCache) -> None:
-    """Append one sequence of text."""
-    model.prefill_text(torch.tensor([list(ids)], device=model.device), cache)
+def prefill_ids(
+    model: G2VLM, ids: Sequence[int], cache: AttentionCache, added_BTD: Tensor | None = None
+) -> None:
+    """Append one sequence of text, with what its references add to the embeddings."""
+    model.prefill_text(torch.tensor([list(ids)], device=model.device), cache, added_BTD)
 
 
 def prefill_frames(
@@ -123,10 +127,51 @@ def prefill_frames(
     return model.geometry_pass(tokens_BNPD, grid_hw, cache=cache), grid_hw
 
 
-def prefill_semantic(model: G2VLM, rows: SemanticRows, cache: AttentionCache) -> None:
-    """Encode pictures for the semantic expert and append them."""
+def read_frames(
+    model: G2VLM,
+    hidden: GeometryHidden,
+    grid_hw: tuple[int, int],
+    pixels_BN3HW: Tensor | None = None,
+) -> GeometryReading | None:
+    """What the semantic expert is told of a geometric pass; None without `geometry_feedback`.
+
+    Args:
+        model: The model.
+        hidden: Of the pass.
+        grid_hw: Rows and columns of patches.
+        pixels_BN3HW: As in `G2VLM.decode_geometry`.
+    """
+    if model.fusion is None:
+        return None
+    geometry = model.decode_geometry(hidden.hidden_BNPD, grid_hw, pixels_BN3HW=pixels_BN3HW)
+    return read_geometry(hidden.hidden_BNPD, grid_hw, geometry)
+
+
+def prefill_semantic(
+    model: G2VLM,
+    rows: SemanticRows,
+    cache: AttentionCache,
+    reading: GeometryReading | None = None,
+) -> FusedImages | None:
+    """Encode pictures for the semantic expert and append them.
+
+    Args:
+        model: The model.
+        rows: Of one window's pictures.
+        cache: Holds the geometric frames.
+        reading: From `read_frames`.
+
+    Returns:
+        The images with geometry in them, for `reference_features`; None without a reading.
+    """
     rows_BNRC = rows.rows_NRC[None].to(model.device)
-    model.prefill_images(model.encode_semantic(rows_BNRC, rows.grid_hw), rows.merged_hw, cache)
+    tokens_BNSD = model.encode_semantic(rows_BNRC, rows.grid_hw)
+    if reading is None:
+        model.prefill_images(tokens_BNSD, rows.merged_hw, cache)
+        return None
+    images = model.fuse_images(tokens_BNSD, rows.merged_hw, reading)
+    model.prefill_images(images.tokens_BNSD, rows.merged_hw, cache, images.cameras_BND)
+    return images
 
 
 def reconstruct(

@@ -230,6 +230,7 @@ class G2VLM(nn.Module):
         """
         batch, frames = tokens_BNSD.shape[:2]
         blocks = FrameBlocks(frames, *merged_hw)
+        assert (cameras_BND is None) == (self.fusion is None), "fuse_images goes ahead"
         start_BN1D, end_BN1D = self._image_marks(batch, frames).split(1, dim=2)
         if cameras_BND is not None:
             start_BN1D = start_BN1D + cameras_BND[:, :, None]

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from ...cache import KeyValueCache
 from ...generate import Sampler, decode, prefill_ids
 from ...interface import AnswerStatus, SpatialQuery
@@ -19,7 +21,7 @@ from ...model import G2VLM
 from ...tokenizer import PromptIds, Tokenizer
 from .gate import DeviceGate
 
-__all__ = ["AnswerWriter", "Draft", "Stopped", "Stopwatch"]
+__all__ = ["AnswerWriter", "Draft", "Stopped", "Stopwatch", "Words"]
 
 PREFILL_TOKENS = 128
 
@@ -60,6 +62,19 @@ class Stopwatch:
             raise Stopped(AnswerStatus.CANCELLED)
         if self._limit_s is not None and self.seconds > self._limit_s:
             raise Stopped(AnswerStatus.TIMEOUT)
+
+
+@dataclass(frozen=True)
+class Words:
+    """A question as the model reads it.
+
+    Args:
+        ids: From `AnswerWriter.question_ids`.
+        added_1TD: What its references add to the embeddings; None adds nothing.
+    """
+
+    ids: Sequence[int]
+    added_1TD: Tensor | None = None
 
 
 @dataclass
@@ -127,7 +142,7 @@ class AnswerWriter:
     def write(
         self,
         draft: Draft,
-        question_ids: Sequence[int],
+        words: Words,
         cache: KeyValueCache,
         query: SpatialQuery,
         stopwatch: Stopwatch,
@@ -137,7 +152,7 @@ class AnswerWriter:
 
         Args:
             draft: Filled token by token, so that it holds what was ready when it stops.
-            question_ids: From `question_ids`.
+            words: The question.
             cache: Of the scene; longer afterwards, the caller truncates it.
             query: Token limit and sampling.
             stopwatch: Asked before each step.
@@ -146,7 +161,7 @@ class AnswerWriter:
         Raises:
             Stopped: Cancelled, or out of time.
         """
-        self._read(question_ids, query.max_tokens + 1, cache, stopwatch)
+        self._read(words, query.max_tokens + 1, cache, stopwatch)
         draft.read_s = stopwatch.seconds
         steps = decode(self._model, cache, Sampler(query.temperature, query.seed))
         # One step more than tokens are allowed: only it can tell a whole answer of that length.
@@ -172,11 +187,14 @@ class AnswerWriter:
                 on_text(draft.text)
 
     def _read(
-        self, ids: Sequence[int], answer_tokens: int, cache: KeyValueCache, stopwatch: Stopwatch
+        self, words: Words, answer_tokens: int, cache: KeyValueCache, stopwatch: Stopwatch
     ) -> None:
         """Append the question to the cache, which gets room for it and for the answer."""
+        ids, added = words.ids, words.added_1TD
         for first in range(0, len(ids), PREFILL_TOKENS):
             stopwatch.check()
+            piece = slice(first, first + PREFILL_TOKENS)
             with self._gate.step():
                 cache.reserve(len(ids) - first + answer_tokens)
-                prefill_ids(self._model, ids[first : first + PREFILL_TOKENS], cache)
+                own = None if added is None else added[:, piece]
+                prefill_ids(self._model, ids[piece], cache, own)

@@ -20,6 +20,7 @@ import torch
 from ...cache import KeyValueCache
 from ...checkpoint import load_model, model_id
 from ...crosscheck import read_answer
+from ...fusion import read_geometry
 from ...interface import (
     AnswerStatus,
     FrameWindow,
@@ -32,7 +33,7 @@ from ...measure import check_marks, points_at
 from ...model import G2VLM
 from ...preprocess import geometric_size
 from ...tokenizer import prompt_ids
-from .answering import AnswerWriter, Draft, Stopped, Stopwatch
+from .answering import AnswerWriter, Draft, Stopped, Stopwatch, Words
 from .caches import forked_cache, prefix_cache
 from .clock import StageClock
 from .frames import FrameStore
@@ -40,7 +41,7 @@ from .gate import DeviceGate
 from .placement import Placement
 from .prediction import predict_geometry
 from .questions import SceneQuestions
-from .scene import TorchScene
+from .scene import EncodedFrames, TorchScene
 
 __all__ = ["MAX_FRAMES", "TorchRuntime"]
 
@@ -144,24 +145,34 @@ class TorchRuntime:
             cancelled: Asked before each step; True ends with status CANCELLED.
 
         Raises:
+            TypeError: The query is no `SpatialQuery`.
             ValueError: A mark outside its picture or window, a scene of another runtime or a
                 closed one, a question that spells a special token.
             RuntimeError: Out of memory, numbers that are not finite, or the runtime is closed.
         """
+        if not isinstance(query, SpatialQuery):
+            raise TypeError(
+                f"query is a {type(query).__name__}, expected a SpatialQuery: "
+                'ask(scene, SpatialQuery("How many chairs are there?"))'
+            )
         engine = self._open_engine()
         stopwatch = Stopwatch(query, cancelled)
         own = self._own(scene)
         check_marks(own.window, query.marks)
-        question_ids = engine.writer.question_ids(engine.questions.text(own, query))
+        text = engine.questions.text(own, query)
+        question_ids = engine.writer.question_ids(text)
+        references = engine.questions.references(own, query, text)
         draft, status = Draft(), AnswerStatus.TRUNCATED
 
         def work() -> None:
             with (
                 torch.inference_mode(),
                 _turn(own, stopwatch),
-                engine.questions.cache(own, query.marks, stopwatch) as cache,
+                engine.questions.prepared(own, query.marks, stopwatch) as encoded,
             ):
-                engine.writer.write(draft, question_ids, cache, query, stopwatch, on_text)
+                added = engine.questions.added(encoded, references, len(question_ids))
+                words = Words(question_ids, added)
+                engine.writer.write(draft, words, encoded.cache, query, stopwatch, on_text)
 
         try:
             self._guarded("answering a question", work)
@@ -193,7 +204,7 @@ class TorchRuntime:
         return _Engine(
             model=network,
             frames=frames,
-            questions=SceneQuestions(network, frames, self._gate, chat),
+            questions=SceneQuestions(network, tokenizer, frames, self._gate, chat),
             writer=AnswerWriter(network, tokenizer, prompts, self._gate),
             reconstruct_prefix=reconstruct,
         )
@@ -221,10 +232,13 @@ class TorchRuntime:
             clock.lap("heads")
             colors_NHW3 = np.stack([one.picture for one in features])
             geometry = predict_geometry(tensors, colors_NHW3, window.frames)
+            reading = None
+            if model.fusion is not None and engine.reconstruct_prefix is None:
+                reading = read_geometry(hidden.hidden_BNPD, grid_hw, tensors)
             clock.lap("confidence")
         scene = TorchScene(self._owner, window, geometry, features, clock.read())
         if engine.reconstruct_prefix is None:
-            scene.keep(cache)
+            scene.keep(EncodedFrames(cache, reading))
         return scene
 
     def _geometry_cache(

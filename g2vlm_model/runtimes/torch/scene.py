@@ -9,12 +9,36 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ...cache import CacheMark, KeyValueCache
+from ...fusion import FusedImages, GeometryReading
 from ...interface import FrameWindow, GeometryPrediction
 from .frames import FrameFeatures
 
-__all__ = ["TorchScene"]
+__all__ = ["EncodedFrames", "TorchScene"]
+
+
+@dataclass(frozen=True)
+class EncodedFrames:
+    """What questions about a scene stand behind.
+
+    Args:
+        cache: Keys and values of prefix, geometric frames and semantic frames.
+        reading: What the semantic expert is told of the geometry; None for models without
+            `geometry_feedback`.
+        fused: The semantic frames that the cache holds, with geometry in them; grows with it.
+    """
+
+    cache: KeyValueCache
+    reading: GeometryReading | None = None
+    fused: list[FusedImages] = field(default_factory=list)
+
+    def images(self) -> FusedImages | None:
+        """All semantic frames with geometry in them; None where there is no such thing."""
+        if self.reading is None or not self.fused:
+            return None
+        return FusedImages.joined(self.fused, self.reading)
 
 
 class TorchScene:
@@ -44,7 +68,7 @@ class TorchScene:
         self._window = window
         self._geometry = geometry
         self._latency_ms = dict(latency_ms)
-        self._cache: KeyValueCache | None = None
+        self._encoded: EncodedFrames | None = None
         self._closed = False
 
     @property
@@ -68,18 +92,24 @@ class TorchScene:
         return self._closed
 
     @property
-    def cache(self) -> KeyValueCache | None:
-        """Keys and values; None where closed, or where no question has needed them yet."""
-        return self._cache
+    def encoded(self) -> EncodedFrames | None:
+        """What questions need; None where closed, or where no question has needed it yet."""
+        return self._encoded
 
-    def keep(self, cache: KeyValueCache) -> None:
-        """Take a cache that ends behind the geometric frames; a closed scene takes none."""
-        self.geometric_end = cache.mark()
+    @property
+    def cache(self) -> KeyValueCache | None:
+        """Keys and values of `encoded`."""
+        encoded = self._encoded
+        return None if encoded is None else encoded.cache
+
+    def keep(self, encoded: EncodedFrames) -> None:
+        """Take what ends behind the geometric frames; a closed scene takes nothing."""
+        self.geometric_end = encoded.cache.mark()
         if not self._closed:
-            self._cache = cache
+            self._encoded = encoded
 
     def close(self) -> None:
         """Give the cache's memory back; a running question still ends properly."""
         self._closed = True
-        self._cache = None
+        self._encoded = None
         self.features = ()
