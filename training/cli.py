@@ -129,8 +129,9 @@ def _semantic(config: TrainConfig, args: argparse.Namespace) -> Trainer:
     batch_of_step = _batcher(config, pool)
 
     def loss_of_step(step: int, generator: torch.Generator) -> StageLoss:
-        rng = np.random.default_rng([config.seed, step, 41])
-        loss: StageLoss = stage(batch_of_step(step, generator), rng)
+        batch = batch_of_step(step, generator)
+        rngs = [np.random.default_rng([config.seed, step, row]) for row in range(len(batch.scenes))]
+        loss: StageLoss = stage(batch, rngs)
         return loss
 
     trainer = Trainer(

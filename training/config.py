@@ -6,7 +6,7 @@ import dataclasses
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from g2vlm_model.config import ModelConfig
 
@@ -17,6 +17,8 @@ from .losses import LossOptions
 __all__ = ["CONFIG_FOLDER", "PRESETS", "GeometryWeights", "TrainConfig", "load_config"]
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
+PRECISIONS = ("auto", "bf16", "fp32")
+PARALLELS = ("ddp", "fsdp")
 PRESETS = {"nano": ModelConfig.nano, "g2vlm_2b": ModelConfig.g2vlm_2b}
 
 
@@ -30,6 +32,11 @@ class GeometryWeights:
         correspondence_steps: See above.
         global_every: The global decoder runs in every so-manyth step.
         pixel_stride: The point losses look at every so-manyth pixel of row and column.
+        frame_causal: Share of the steps whose geometric pass is frame-causal, so that the same
+            weights serve both.
+
+    Raises:
+        ValueError: A share outside 0 to 1.
     """
 
     correspondence: float = 0.6
@@ -37,6 +44,11 @@ class GeometryWeights:
     correspondence_steps: int = 1500
     global_every: int = 4
     pixel_stride: int = 2
+    frame_causal: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.frame_causal <= 1:
+            raise ValueError(f"frame_causal is {self.frame_causal}, expected 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,14 @@ class TrainConfig:
         steps: Length of the cosine.
         windows: (clips, frames) of a step; each step draws one of them.
         lr, warmup, weight_decay, betas, clip_norm: Of AdamW.
+        bad_steps: So many steps in a row without a usable loss end the run.
         ema: Decay of the averaged weights, which are what is saved.
+        precision: "fp32", "bf16" (autocast; losses stay in fp32), or "auto": bf16 on GPUs that
+            have it, else fp32.
+        recompute: Gradient checkpointing: layers are computed again in the backward pass
+            instead of being kept.
+        parallel: How several processes share the model: "ddp" (each has all of it) or "fsdp"
+            (each keeps a part).
         seed: Of the start values and of every draw.
         refresh_steps: Look for new shards every so many steps.
         log_steps, save_steps, eval_steps: Periods.
@@ -72,7 +91,11 @@ class TrainConfig:
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
     clip_norm: float = 1.0
+    bad_steps: int = 20
     ema: float = 0.999
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    recompute: bool = False
+    parallel: Literal["ddp", "fsdp"] = "ddp"
     seed: int = 0
     refresh_steps: int = 100
     log_steps: int = 50
@@ -88,8 +111,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
             raise ValueError(f"stage is {self.stage!r}, expected one of {STAGES}")
+        for name, choices in (("precision", PRECISIONS), ("parallel", PARALLELS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {choices}")
         positive = ("steps", "lr", "clip_norm", "refresh_steps", "log_steps", "save_steps")
-        for name in (*positive, "eval_steps", "eval_windows", "questions"):
+        for name in (*positive, "bad_steps", "eval_steps", "eval_windows", "questions"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
         if not 0 <= self.ema < 1:

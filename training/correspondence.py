@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .distribution import shared_mean
+
 __all__ = ["CellTracks", "CorrespondenceHead", "cell_tracks", "correspondence_loss", "match_error"]
 
 TEMPERATURE = 0.07
@@ -91,8 +93,6 @@ def correspondence_loss(
 ) -> Tensor:
     """Mean cross-entropy between the similarities and the bilinear place of each cell."""
     visible = tracks.visible_BNNQ
-    if not bool(visible.any()):
-        return descriptors_BNQE.sum() * 0.0
     similar = torch.einsum("biqe,bjke->bijqk", descriptors_BNQE, descriptors_BNQE) / TEMPERATURE
     log_chance = similar[visible].log_softmax(dim=-1)
     rows, columns = cells_hw
@@ -108,7 +108,7 @@ def correspondence_loss(
             y = (low[:, 1].long() + dy).clamp(0, rows - 1)
             index = (y * columns + x)[:, None]
             loss = loss - weight_x * weight_y * log_chance.gather(1, index)[:, 0]
-    return loss.mean()
+    return shared_mean(loss.sum(), len(loss))
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,12 @@ from .config import TrainConfig
 from .correspondence import CorrespondenceHead, cell_tracks, correspondence_loss
 from .losses import HeadOutput, geometry_loss, prepare_truth
 
-__all__ = ["GeometryStage", "StageLoss", "picked_pixels"]
+__all__ = ["GeometryStage", "StageLoss", "is_causal", "picked_pixels"]
+
+_GOLDEN_RATIO = 0.6180339887
 
 
-@dataclass(frozen=True)
-class StageLoss:
+class StageLoss(NamedTuple):
     """A scalar to minimise, how many frames it saw, and named numbers for the log."""
 
     total: Tensor
@@ -45,14 +46,20 @@ class GeometryStage(nn.Module):
         self.coarse = nn.ModuleList(CorrespondenceHead(width) for _ in range(1 + len(self.layers)))
 
     def forward(self, batch: WindowBatch, step: int) -> StageLoss:
-        """Losses of a batch at a step (the step decides weights and the global decoder)."""
+        """Losses of a batch at a step (which decides weights, global decoder and attention)."""
         model, extra = self.model, self.config.extra
         patch = model.config.patch_size
         grid = (batch.grid[0] // patch, batch.grid[1] // patch)
-        tokens = model.encode_geometry(pixels_of(batch.rgb_BN3HW))
-        hidden = model.geometry_pass(tokens, grid, collect_layers=self.layers)
+        pixels = pixels_of(batch.rgb_BN3HW)
+        tokens = model.encode_geometry(pixels)
+        causal = is_causal(extra.frame_causal, step)
+        hidden = model.geometry_pass(
+            tokens, grid, collect_layers=self.layers, frame_causal=causal or None
+        )
         with_global = extra.global_every > 0 and step % extra.global_every == 0
-        geometry = model.decode_geometry(hidden.hidden_BNPD, grid, with_global=with_global)
+        geometry = model.decode_geometry(
+            hidden.hidden_BNPD, grid, pixels_BN3HW=pixels, with_global=with_global
+        )
         picked = picked_pixels(extra.pixel_stride, step)
         points = world_points(batch.depth_BNHW, batch.T_world_cam_BN44, batch.K_BN33)[picked]
         valid = (batch.depth_BNHW > 0)[picked]
@@ -68,11 +75,12 @@ class GeometryStage(nn.Module):
         early = step < extra.correspondence_steps
         weight = 0.5 * (extra.correspondence if early else extra.correspondence_later)
         total = parts.total + weight * (coarse + fine)
+        mode = "causal_" if causal else ""
         report = {
             "loss": float(total.detach()),
-            "points": float(parts.local.detach()),
-            "rotation": float(parts.rotation.detach()),
-            "translation": float(parts.translation.detach()),
+            f"{mode}points": float(parts.local.detach()),
+            f"{mode}rotation": float(parts.rotation.detach()),
+            f"{mode}translation": float(parts.translation.detach()),
             "coarse": float(coarse.detach()),
             "fine": float(fine.detach()),
         }
@@ -104,6 +112,11 @@ class GeometryStage(nn.Module):
         cells = (grid[0] * CELLS_PER_SIDE, grid[1] * CELLS_PER_SIDE)
         fine_tracks = cell_tracks(*truth, patch // CELLS_PER_SIDE)
         return coarse, correspondence_loss(match.descriptors(tokens, grid), fine_tracks, cells)
+
+
+def is_causal(share: float, step: int) -> bool:
+    """Whether a step is one of the frame-causal ones, which are spread evenly over the run."""
+    return step * _GOLDEN_RATIO % 1.0 < share
 
 
 def picked_pixels(stride: int, step: int) -> tuple[slice, slice, slice, slice]:

@@ -1,41 +1,47 @@
 """The training loop: AdamW, warm-up and cosine, clipping, averaged weights, resume.
 
 A step draws its batch from the seed and its own number, so a resumed run continues with the
-loss that the uninterrupted one would have had.
+loss that the uninterrupted one would have had, and any number of processes with the same one.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from .checkpoints import (
     RunState,
+    checkpoint_path,
     flat,
     git_hash,
     latest_checkpoint,
-    load_state,
-    optimiser_tensors,
-    restore_optimiser,
+    load_into,
+    prune,
     save_state,
+    stored_meta,
+    stored_shapes,
     unflat,
 )
 from .config import TrainConfig
+from .distribution import Processes, mean_over_processes, total_of
 from .geometry_stage import StageLoss
+from .runlog import RunLog
 
 __all__ = ["LossOfStep", "Trainer", "learning_rate"]
 
 _LOG = logging.getLogger(__name__)
 _KEPT = 2
+_WEIGHTS, _AVERAGE, _OPTIMISER = "weights", "average", "optimiser"
 
 
 class LossOfStep(Protocol):
@@ -58,11 +64,13 @@ class Trainer:
     """Trains the parameters of a module that require a gradient.
 
     Args:
-        module: Holds the model and the heads that only training needs.
+        module: Holds the model and the heads that only training needs; sharded or not.
         config: Of the run.
-        folder: Checkpoints and `log.jsonl` go here.
-        loss_of_step: See `LossOfStep`.
+        folder: Checkpoints and logs go here.
+        loss_of_step: See `LossOfStep`; with several processes the loss of this one's share,
+            made of `shared_mean`s.
         extra_state: Named JSON values that go into checkpoints, e.g. the shards in use.
+        processes: Of the run.
     """
 
     def __init__(
@@ -72,12 +80,16 @@ class Trainer:
         folder: Path,
         loss_of_step: LossOfStep,
         extra_state: Callable[[], dict[str, object]] | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self.module, self.config, self.folder = module, config, folder
         self.loss_of_step = loss_of_step
         self.extra_state = extra_state or dict
+        self.processes = processes or Processes()
         self.step = 0
         self.frames_seen = 0
+        self.skipped = 0
+        self._skipped_in_a_row = 0
         self.trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
         if not self.trained:
             raise ValueError("no parameter requires a gradient; apply a stage's freezing first")
@@ -90,47 +102,44 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
         self.average = {name: p.detach().clone() for name, p in self.trained.items()}
 
-    def resume(self) -> dict[str, object]:
+    def resume(self) -> dict[str, Any]:
         """Continue from the newest checkpoint of the folder, where there is one.
 
         Returns:
             The checkpoint's metadata, empty where the run is new.
 
         Raises:
-            ValueError: The checkpoint is of a model of another shape.
+            ValueError: The checkpoint is of a model of another shape, or damaged.
         """
         path = latest_checkpoint(self.folder)
         if path is None:
             return {}
-        state = load_state(path)
-        weights, average = unflat("weights", state.tensors), unflat("average", state.tensors)
-        wrong = sorted(set(weights) ^ set(self.trained))
-        if wrong:
-            raise ValueError(f"checkpoint {path} does not fit this run, e.g. {wrong[:3]}")
-        with torch.no_grad():
-            for name, parameter in self.trained.items():
-                if parameter.shape != weights[name].shape:
-                    raise ValueError(
-                        f"checkpoint {path}: {name} is {tuple(weights[name].shape)}, "
-                        f"expected {tuple(parameter.shape)}"
-                    )
-                parameter.copy_(weights[name])
-                self.average[name].copy_(average[name])
-        restore_optimiser(self.optimiser, unflat("optimiser", state.tensors))
-        self.step = int(state.meta["step"])
-        self.frames_seen = int(state.meta["frames_seen"])
+        meta = stored_meta(path)
+        load_into(path, self._targets(path))
+        self.step = int(meta["step"])
+        self.frames_seen = int(meta["frames_seen"])
+        self.skipped = int(meta.get("skipped", 0))
         _LOG.info("resumed %s at step %d", path, self.step)
-        return dict(state.meta)
+        return meta
 
     def run(
         self,
         on_step: Callable[[int, dict[str, float]], None] | None = None,
         until: int | None = None,
     ) -> None:
-        """Train up to the last step (or `until`), saving as configured."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Train up to the last step (or `until`), saving as configured.
+
+        Args:
+            on_step: Called after each step in every process.
+            until: Step to stop at.
+
+        Raises:
+            FloatingPointError: `TrainConfig.bad_steps` steps in a row were left out.
+            OSError: The last checkpoint could not be written.
+        """
         config = self.config
         end = config.steps if until is None else min(until, config.steps)
+        log = RunLog(self.folder, self.step) if self.processes.first else None
         recent: dict[str, list[float]] = {}
         started, frames_before, step_before = time.monotonic(), self.frames_seen, self.step
         while self.step < end:
@@ -140,64 +149,160 @@ class Trainer:
             if self.step % config.log_steps == 0 or self.step == end:
                 seconds = time.monotonic() - started
                 rate = (self.frames_seen - frames_before) / seconds
-                left = (config.steps - self.step) * seconds / (self.step - step_before)
-                self._log(recent, rate, left)
+                left_s = (config.steps - self.step) * seconds / (self.step - step_before)
+                self._report(log, recent, rate, left_s)
                 recent = {}
             if on_step is not None:
                 on_step(self.step, report)
             if self.step % config.save_steps == 0 or self.step == end:
-                self.save()
+                self._save_or_go_on(last=self.step == end)
+        if log is not None:
+            log.close()
 
     def train_step(self) -> dict[str, float]:
-        """One update; returns the stage's report and the gradient's norm."""
+        """One update; returns the stage's report and the gradient's norm.
+
+        A step whose loss or gradient is no number, or whose geometric loss is above
+        `LossOptions.clip`, changes no weight and is counted in `skipped`.
+        """
         config = self.config
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
         loss = self.loss_of_step(self.step, generator)
-        if not bool(torch.isfinite(loss.total)):
-            raise FloatingPointError(f"loss is {float(loss.total)} at step {self.step}")
+        total = float(mean_over_processes(loss.total))
         self.optimiser.zero_grad(set_to_none=True)
-        loss.total.backward()
-        norm = nn.utils.clip_grad_norm_(self.trained.values(), config.clip_norm)
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(config, self.step)
-        self.optimiser.step()
-        decay = min(config.ema, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for name, parameter in self.trained.items():
-                self.average[name].lerp_(parameter, 1 - decay)
+        norm = math.nan
+        limit = config.loss.clip if config.stage == "geometry" else math.inf
+        if math.isfinite(total) and total <= limit:
+            loss.total.backward()
+            norm = self._clip_gradient()
+        if math.isfinite(norm):
+            self._update()
+            self._skipped_in_a_row = 0
+        else:
+            self._skip(total, norm, loss)
         self.step += 1
-        self.frames_seen += loss.frames
-        return {**loss.report, "gradient": float(norm)}
-
-    def averaged(self) -> dict[str, Tensor]:
-        """Averaged weights of the trained parameters, by name in the module."""
-        return self.average
+        self.frames_seen += total_of(loss.frames, self.processes.device)
+        return {**loss.report, "gradient": norm} if math.isfinite(norm) else {}
 
     def save(self) -> Path:
-        """Write a checkpoint; the newest two are kept."""
+        """Write a checkpoint; the newest two are kept.
+
+        Raises:
+            OSError: It could not be written; the one before is untouched.
+        """
         meta: dict[str, object] = {
             "step": self.step,
             "frames_seen": self.frames_seen,
+            "skipped": self.skipped,
             "git": git_hash(),
             "config": dataclasses.asdict(self.config),
             **self.extra_state(),
         }
-        weights = {name: parameter.detach() for name, parameter in self.trained.items()}
-        tensors = flat("weights", weights) | flat("average", self.average)
-        tensors |= flat("optimiser", optimiser_tensors(self.optimiser))
-        path = self.folder / f"step-{self.step:07d}.safetensors"
+        tensors = flat(_WEIGHTS, self.trained) | flat(_AVERAGE, self.average)
+        for index, parameter in self._numbered().items():
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"{_OPTIMISER}/{index}.{key}"] = value
+        path = checkpoint_path(self.folder, self.step)
         save_state(path, RunState(tensors, meta))
-        for old in sorted(self.folder.glob("step-*.safetensors"))[:-_KEPT]:
-            old.unlink()
+        if self.processes.first:
+            prune(self.folder, _KEPT)
         return path
 
-    def _log(self, recent: dict[str, list[float]], rate: float, left_s: float) -> None:
+    def whole_average(self) -> dict[str, Tensor]:
+        """Averaged weights by name, put together where they are sharded (all processes call)."""
+        return {
+            name: value.full_tensor() if isinstance(value, DTensor) else value
+            for name, value in self.average.items()
+        }
+
+    def _numbered(self) -> dict[int, nn.Parameter]:
+        """Parameters by their number in the optimiser, the names of its state on disk."""
+        groups = self.optimiser.param_groups
+        return dict(enumerate(parameter for group in groups for parameter in group["params"]))
+
+    def _targets(self, path: Path) -> dict[str, Tensor]:
+        """The tensors of this run under the names of a checkpoint, checked against it."""
+        stored = stored_shapes(path)
+        wrong = sorted(set(unflat(_WEIGHTS, stored)) ^ set(self.trained))
+        if wrong:
+            raise ValueError(
+                f"checkpoint {path} does not fit this run, e.g. {wrong[:3]}; give the config and "
+                "stage that it was made with, or another --out"
+            )
+        targets = flat(_WEIGHTS, self.trained) | flat(_AVERAGE, self.average)
+        numbered = self._numbered()
+        for name, shape in unflat(_OPTIMISER, stored).items():
+            index, key = name.split(".", 1)
+            parameter = numbered[int(index)]
+            value = torch.zeros_like(parameter) if shape else torch.zeros(())
+            self.optimiser.state[parameter][key] = targets[f"{_OPTIMISER}/{name}"] = value
+        for name, target in targets.items():
+            if tuple(target.shape) != stored[name]:
+                raise ValueError(
+                    f"checkpoint {path}: {name} is {stored[name]}, expected {tuple(target.shape)}"
+                )
+        return targets
+
+    def _clip_gradient(self) -> float:
+        norm = nn.utils.clip_grad_norm_(self.trained.values(), self.config.clip_norm)
+        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+
+    def _update(self) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.config, self.step)
+        self.optimiser.step()
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, parameter in self.trained.items():
+                self.average[name].lerp_(parameter, 1 - decay)
+
+    def _skip(self, total: float, norm: float, loss: StageLoss) -> None:
+        """Count a step that must not change the weights; end a run that only has such steps."""
+        self.skipped += 1
+        self._skipped_in_a_row += 1
+        what = f"step {self.step}: loss {total:g}, gradient {norm:g}, parts {loss.report}"
+        _LOG.warning("left out %s (%d so far)", what, self.skipped)
+        if self._skipped_in_a_row >= self.config.bad_steps:
+            raise FloatingPointError(
+                f"{self._skipped_in_a_row} steps in a row had no finite loss up to "
+                f"{self.config.loss.clip}, the last was {what}; its batch follows from seed "
+                f"{self.config.seed} and the step. Look at the data, lower lr or raise loss.clip"
+            )
+
+    def _save_or_go_on(self, last: bool) -> None:
+        try:
+            self.save()
+        except OSError as error:
+            newest = latest_checkpoint(self.folder)
+            if last:
+                raise OSError(
+                    f"{error}; free some space and give the same command again, it goes on from "
+                    f"{newest or 'the start'}"
+                ) from error
+            _LOG.error("%s; training goes on, the newest checkpoint is %s", error, newest)
+
+    def _report(
+        self, log: RunLog | None, recent: Mapping[str, list[float]], rate: float, left_s: float
+    ) -> None:
+        """Means since the last report over all processes, to the terminal and the logs."""
         means = {key: sum(values) / len(values) for key, values in recent.items()}
-        shown = "  ".join(f"{key} {value:.4f}" for key, value in means.items())
+        if self.processes.world > 1:
+            everyone: list[Any] = [None] * self.processes.world
+            dist.all_gather_object(everyone, means)
+            keys = {key for one in everyone for key in one}
+            means = {key: _mean([one[key] for one in everyone if key in one]) for key in keys}
+        if log is None:
+            return
+        shown = "  ".join(f"{key} {value:.4f}" for key, value in sorted(means.items()))
+        skipped = f"  {self.skipped} left out" if self.skipped else ""
         _LOG.info(
-            "step %d/%d  %s  %.1f frames/s  %.0f min left",
-            self.step, self.config.steps, shown, rate, left_s / 60,
+            "step %d/%d  %s%s  %.1f frames/s  %.0f min left",
+            self.step, self.config.steps, shown, skipped, rate, left_s / 60,
         )  # fmt: skip
-        entry = {"step": self.step, "frames": self.frames_seen, "rate": rate, **means}
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        rates = {"lr": learning_rate(self.config, self.step - 1), "rate": rate}
+        counts = {"frames": float(self.frames_seen), "skipped": float(self.skipped)}
+        log.write(self.step, {**counts, **rates, **means})
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

@@ -102,7 +102,10 @@ def test_semantic_stage_learns_and_leaves_the_geometry_alone(
     stage = SemanticStage(model, nano_tokenizer(700), questions=4)
     batch = draw_batch(pool, 2, 2, torch.Generator().manual_seed(0), None)
     trainer = Trainer(
-        stage, config, tmp_path, lambda step, generator: stage(batch, np.random.default_rng(0))
+        stage,
+        config,
+        tmp_path,
+        lambda step, generator: stage(batch, [np.random.default_rng(row) for row in (0, 1)]),
     )
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     pixels = torch.randn(1, 2, 3, 42, 56, generator=torch.Generator().manual_seed(1))
@@ -146,11 +149,27 @@ def test_checkpoint_of_another_model_is_refused(pool: ClipPool, tmp_path: Path) 
         other.resume()
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(pool: ClipPool, tmp_path: Path) -> None:
-    trainer = _trainer(pool, tmp_path)
-    trainer.loss_of_step = lambda step, generator: StageLoss(torch.tensor(float("nan")), 1, {})
-    with pytest.raises(FloatingPointError, match="step 0"):
-        trainer.train_step()
+@pytest.mark.parametrize("value", [float("nan"), 10.5])
+def test_bad_losses_change_nothing_are_counted_and_end_the_run(
+    pool: ClipPool, tmp_path: Path, value: float
+) -> None:
+    trainer = _trainer(pool, tmp_path, dataclasses.replace(CONFIG, bad_steps=3))
+    usual = trainer.loss_of_step
+    trainer.train_step()
+    before = {name: p.detach().clone() for name, p in trainer.trained.items()}
+    trainer.loss_of_step = lambda step, generator: StageLoss(
+        0.0 * next(iter(trainer.trained.values())).sum() + value, 1, {"points": value}
+    )
+    assert trainer.train_step() == trainer.train_step() == {}
+    for name, parameter in trainer.trained.items():
+        assert torch.equal(parameter, before[name]), name
+    trainer.loss_of_step = usual
+    assert trainer.train_step()["loss"] > 0
+    assert trainer.skipped == 2
+    trainer.loss_of_step = lambda step, generator: StageLoss(torch.tensor(value), 1, {})
+    with pytest.raises(FloatingPointError, match=r"3 steps in a row.* step 6: loss"):
+        for _ in range(3):
+            trainer.train_step()
 
 
 def test_learning_rate_warms_up_and_falls() -> None:
