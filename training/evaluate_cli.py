@@ -1,4 +1,4 @@
-"""`g2vlm evaluate geometry|questions --model DIR ...`: metrics beside their baselines."""
+"""`g2vlm evaluate geometry|questions|qa --model DIR ...`: metrics beside their baselines."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from g2vlm_model.model import G2VLM
 
 from .batch import ClipPool, WindowBatch
 from .datasets.seven_scenes import SevenScenes
+from .evaluate.benchmarks import cli as benchmark_files
 from .evaluate.geometry import evaluate_geometry, mean_log_depth, windows_of
 from .evaluate.spatial_qa import evaluate_questions
 from .semantic_stage import SemanticStage
@@ -31,6 +32,8 @@ def main(argv: list[str]) -> int:
     """Run `g2vlm evaluate`; returns the exit code."""
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if args.what == "qa":
+        return benchmark_files.run(args)
     torch.set_num_threads(args.threads)
     model, tokenizer = load_model(args.model)
     if args.what == "geometry":
@@ -51,6 +54,7 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="g2vlm evaluate", description=__doc__)
     kinds = parser.add_subparsers(dest="what", required=True)
+    benchmark_files.add_arguments(kinds.add_parser("qa", help="published benchmark files"))
     for name in ("geometry", "questions"):
         kind = kinds.add_parser(name)
         kind.add_argument("--model", default="nano", help="model folder, or nano")
