@@ -9,8 +9,9 @@ from .synthetic.questions import corpus
 __all__ = ["SPECIAL_TOKENS", "nano_tokenizer"]
 
 # The places of marks and the numbers of frames are one token each: a small model finds a patch
-# by one embedding more easily than by digits.
-_SPLIT = r" (?:frame|x|y) \p{N}{1,2}(?!\p{N})|" + QWEN2_SPLIT
+# by one embedding more easily than by digits. All other numbers are digits, the first one with
+# the space ahead of it.
+_SPLIT = r" (?:frame|x|y) \p{N}{1,2}(?!\p{N})| ?\p{N}|" + QWEN2_SPLIT
 
 SPECIAL_TOKENS = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",

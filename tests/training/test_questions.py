@@ -37,7 +37,7 @@ def _view(index: int, frames: int = 3) -> View:
 
 @pytest.fixture(scope="module")
 def views() -> list[View]:
-    return [_view(index) for index in range(10)]
+    return [_view(index) for index in range(7)]
 
 
 @pytest.fixture(scope="module")

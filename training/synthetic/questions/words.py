@@ -196,6 +196,7 @@ def corpus() -> Iterator[str]:
         for label in (*LETTERS, *"PQRS"):
             yield from [f"{label} frame {value % 24 + 1} x {value} y {value}"] * 3
     for text in (*_SPOKEN, *PALETTE, *_GENERAL):
-        yield from [text] * 10
+        yield from [f"{text} {text}"] * 10
+    yield from ["You stand at P and face Q. Where is R from S? P, Q, R, S."] * 20
     for letter in LETTERS:
         yield from [f" {letter}. left {letter}. right {letter}. in front"] * 10
