@@ -27,7 +27,7 @@ def initialise(model: G2VLM, seed: int) -> None:
 
     Matrices get a deviation of 1 / sqrt(fan in); geometric layer scales 0.5; the geometric
     encoder's positions a 2D sine table; the camera head starts at the identity, the point head
-    at the nominal rays with depth 1.
+    at the nominal rays with depth 1, its refinement at nothing.
 
     Args:
         model: Changed in place.
@@ -85,6 +85,8 @@ def _initialise_heads(model: G2VLM, generator: torch.Generator) -> None:
     for head in (heads.point_head, heads.global_head, heads.confidence_head):
         if head is not None:
             head.weight.normal_(0.0, HEAD_STD / math.sqrt(head.in_features), generator=generator)
+    if heads.point_refine is not None:
+        heads.point_refine.leave.weight.zero_()
     camera = heads.camera_head
     for head in (camera.rotation, camera.translation):
         head.weight.normal_(0.0, 0.1 / math.sqrt(head.in_features), generator=generator)

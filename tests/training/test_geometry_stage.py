@@ -1,0 +1,71 @@
+"""The geometry stage's choices per step, and what it trains."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from g2vlm_training.batch import ClipPool, WindowBatch, draw_batch
+from g2vlm_training.config import GeometryWeights, TrainConfig
+from g2vlm_training.freeze import apply_freezing
+from g2vlm_training.geometry_stage import GeometryStage, is_causal
+
+from tests.training.tiny import tiny_model, write_tiny_shards
+
+CONFIG = TrainConfig(extra=GeometryWeights(frame_causal=0.5))
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory: pytest.TempPathFactory) -> WindowBatch:
+    pool = ClipPool(write_tiny_shards(tmp_path_factory.mktemp("shards")), "train")
+    return draw_batch(pool, 2, 3, torch.Generator().manual_seed(0), None)
+
+
+def stage_of(config: TrainConfig = CONFIG) -> GeometryStage:
+    model = tiny_model(point_refine=8)
+    apply_freezing(model, "geometry")
+    torch.manual_seed(0)
+    return GeometryStage(model, config)
+
+
+def test_causal_steps_are_spread_and_have_their_share() -> None:
+    for share in (0.0, 0.25, 0.5, 1.0):
+        chosen = [is_causal(share, step) for step in range(1000)]
+        assert abs(sum(chosen) / 1000 - share) < 0.01
+        for first in range(0, 1000, 40):
+            assert abs(sum(chosen[first : first + 40]) / 40 - share) <= 0.05
+    with pytest.raises(ValueError, match=r"frame_causal is 1\.5, expected 0 to 1"):
+        GeometryWeights(frame_causal=1.5)
+
+
+def test_causal_steps_report_and_learn_for_themselves(batch: WindowBatch) -> None:
+    causal, free = (
+        next(step for step in range(9) if is_causal(0.5, step) == kind and step % 4)
+        for kind in (True, False)
+    )
+    stage = stage_of()
+    with torch.no_grad():
+        reports = {step: stage(batch, step).report for step in (causal, free)}
+    assert {"causal_points", "causal_rotation"} <= reports[causal].keys()
+    assert {"points", "rotation"} <= reports[free].keys()
+    always = stage_of(dataclasses.replace(CONFIG, extra=GeometryWeights(frame_causal=1.0)))
+    never = stage_of(dataclasses.replace(CONFIG, extra=GeometryWeights(frame_causal=0.0)))
+    with torch.no_grad():
+        assert always(batch, 1).report["causal_rotation"] != never(batch, 1).report["rotation"]
+
+
+def test_refinement_starts_at_nothing_and_learns(batch: WindowBatch) -> None:
+    # Every pixel: at stride 2 a step would see one of the four pixels that share a channel group.
+    extra = GeometryWeights(pixel_stride=1)
+    stage = stage_of(dataclasses.replace(CONFIG, extra=extra))
+    refine = stage.model.heads.point_refine
+    assert refine is not None
+    assert float(refine.leave.weight.detach().abs().max()) == 0.0
+    optimiser = torch.optim.SGD(refine.parameters(), lr=0.1)
+    for step in (1, 2):
+        optimiser.zero_grad()
+        stage(batch, step).total.backward()
+        optimiser.step()
+    assert all(float(p.grad.abs().max()) > 0 for p in refine.parameters() if p.grad is not None)
+    assert sum(p.grad is not None for p in refine.parameters()) == 8
