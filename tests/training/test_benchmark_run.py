@@ -13,6 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from g2vlm_training.evaluate.benchmarks import BENCHMARKS, cli
+from g2vlm_training.evaluate.benchmarks.runner import AskOptions, ask_items
+from g2vlm_training.evaluate.benchmarks.store import AnswerStore
 
 from g2vlm_model.interface import SpatialAnswer, SpatialQuery
 from tests.helpers import REPO, wait_for
@@ -24,9 +27,6 @@ from tests.training.benchmark_folders import (
     write_mindcube,
     write_spar,
 )
-from training.evaluate.benchmarks import BENCHMARKS, cli
-from training.evaluate.benchmarks.runner import AskOptions, ask_items
-from training.evaluate.benchmarks.store import AnswerStore
 
 TALKER = "tests.training.benchmark_folders:create"
 
@@ -71,7 +71,7 @@ def test_the_command_prints_and_writes_the_table(
 
 
 def test_evaluate_offers_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from training.evaluate_cli import main
+    from g2vlm_training.evaluate_cli import main
 
     write_mindcube(tmp_path / "data")
     command = ["qa", "--benchmark", "mindcube", "--data", str(tmp_path / "data"), "--model", "B"]
@@ -143,9 +143,9 @@ def test_kill_9_while_asking(tmp_path: Path) -> None:
 import time
 from pathlib import Path
 from tests.training.benchmark_folders import TalkingRuntime
-from training.evaluate.benchmarks import BENCHMARKS, cli
-from training.evaluate.benchmarks.runner import AskOptions, ask_items
-from training.evaluate.benchmarks.store import AnswerStore
+from g2vlm_training.evaluate.benchmarks import BENCHMARKS, cli
+from g2vlm_training.evaluate.benchmarks.runner import AskOptions, ask_items
+from g2vlm_training.evaluate.benchmarks.store import AnswerStore
 class Slow(TalkingRuntime):
     def ask(self, *args, **options):
         if len(self.questions) == 2:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-
-from training.evaluate.benchmarks.base import (
+from g2vlm_training.evaluate.benchmarks.base import (
     AnswerKind,
     BenchmarkItem,
     Mean,
@@ -14,17 +13,17 @@ from training.evaluate.benchmarks.base import (
     column_value,
     tasks_of,
 )
-from training.evaluate.benchmarks.baselines import best_constant, chance
-from training.evaluate.benchmarks.files import options_in
-from training.evaluate.benchmarks.pictures import even_indices
-from training.evaluate.benchmarks.scoring import (
+from g2vlm_training.evaluate.benchmarks.baselines import best_constant, chance
+from g2vlm_training.evaluate.benchmarks.files import options_in
+from g2vlm_training.evaluate.benchmarks.pictures import even_indices
+from g2vlm_training.evaluate.benchmarks.scoring import (
     read_choice,
     read_motion,
     read_number,
     relative_accuracy,
     score_item,
 )
-from training.evaluate.benchmarks.spar import SPAR
+from g2vlm_training.evaluate.benchmarks.spar import SPAR
 
 
 def item(
