@@ -15,7 +15,8 @@ from g2vlm_training.synthetic import (
     render,
     scene_seed,
 )
-from g2vlm_training.synthetic.furniture import FLOOR_PIECES, WALL_PIECES, build_piece
+from g2vlm_training.synthetic.parts import rotation
+from g2vlm_training.synthetic.pieces import OBJECT_NAMES, build_piece
 from g2vlm_training.synthetic.textures import TEXTURE_KINDS, TILE_SIZE, make_texture
 
 SIZE = (60, 80)
@@ -23,7 +24,7 @@ SIZE = (60, 80)
 
 @pytest.fixture(scope="module")
 def room() -> Room:
-    return make_room(scene_seed("test", 4))
+    return make_room(scene_seed("test", 4), "indoor")
 
 
 @pytest.fixture(scope="module")
@@ -64,18 +65,17 @@ def test_points_project_onto_the_same_surface_in_the_other_views(
         assert np.median(close) < 0.01
 
 
-def test_every_point_lies_in_the_room_and_walls_are_where_they_should_be(
-    room: Room, frames: RenderedFrames
-) -> None:
+def test_points_of_the_building_lie_on_its_walls(room: Room, frames: RenderedFrames) -> None:
     half = np.array(room.size) / 2
-    centre = np.array([0, 0, half[2]])
-    shell = np.array(room.half_M3[0], np.float64)
+    own = np.flatnonzero(room.object_M == 0)
     for index in range(len(frames.depth)):
-        offset = np.abs(_points(frames, index) - centre)
-        assert np.all(offset < half + 1e-3)
-        # Pixels of the bare shell (primitive 0 or skirting) lie on one of its planes.
-        on_plane = (np.abs(offset - shell) < 0.03).any(axis=-1)
-        assert on_plane[frames.object_id[index] == 0].mean() > 0.9
+        points = _points(frames, index)
+        assert np.all(np.abs(points - (0, 0, half[2])) < half + 1e-3)
+        bare = points[frames.object_id[index] == 0]
+        offset = bare[:, None] - room.centre_M3[own]
+        local = np.einsum("mij,pmi->pmj", room.turn_M33[own], offset)
+        gap = np.abs(np.max(np.abs(local) - room.half_M3[own], axis=2)).min(axis=1)
+        assert np.quantile(gap, 0.9) < 1e-3
 
 
 def test_objects_lie_in_their_boxes(room: Room, frames: RenderedFrames) -> None:
@@ -106,7 +106,7 @@ def test_depth_does_not_depend_on_supersampling(room: Room, frames: RenderedFram
 
 
 def test_same_seed_same_room_and_picture(room: Room, frames: RenderedFrames) -> None:
-    again = make_room(room.seed)
+    again = make_room(room.seed, "indoor")
     assert again.objects == room.objects
     second = render(again, frames.T_world_cam[:1], frames.K, SIZE)
     first = render(room, frames.T_world_cam[:1], frames.K, SIZE)
@@ -136,7 +136,7 @@ def test_splits_never_share_a_seed() -> None:
 @pytest.mark.parametrize("style", ["robot", "hand"])
 def test_paths_keep_their_height_and_their_distance(style: str) -> None:
     for index in range(6):
-        room = make_room(scene_seed("test", index))
+        room = make_room(scene_seed("test", index), "indoor")
         path = camera_path(room, 0, 12, style)  # type: ignore[arg-type]
         assert path.shape == (12, 4, 4)
         rotations = path[:, :3, :3]
@@ -183,12 +183,15 @@ def test_textures_are_tiles_in_range(kind: str) -> None:
     assert tile.std() > 0
 
 
-@pytest.mark.parametrize("name", sorted({*FLOOR_PIECES, *WALL_PIECES}))
+@pytest.mark.parametrize("name", OBJECT_NAMES)
 def test_pieces_stay_in_their_size(name: str) -> None:
     piece = build_piece(name, np.random.default_rng(1))
+    size = np.array(piece.size)
+    tight = np.zeros((2, 3))
     for part in piece.parts:
-        for axis in range(2):
-            reach = abs(part.centre[axis]) + part.half[axis]
-            assert reach <= piece.size[axis] / 2 + 0.06, part
-        assert part.centre[2] - part.half[2] >= -1e-6
-        assert part.centre[2] + part.half[2] <= piece.size[2] + 0.06, part
+        reach = np.abs(rotation(part.turn)) @ np.array(part.half)
+        low, high = np.array(part.centre) - reach, np.array(part.centre) + reach
+        assert np.all(low >= (-size[0] / 2 - 1e-6, -size[1] / 2 - 1e-6, -1e-6)), part
+        assert np.all(high <= (size[0] / 2 + 1e-6, size[1] / 2 + 1e-6, size[2] + 1e-6)), part
+        tight = np.stack([np.minimum(tight[0], low), np.maximum(tight[1], high)])
+    np.testing.assert_allclose(tight[1] - tight[0], size, atol=1e-6)

@@ -9,18 +9,22 @@ Cameras use OpenCV optical axes.
 """
 
 from .paths import PATH_STYLES, camera_path, intrinsics
-from .render import RenderedFrames, render
+from .pieces import OBJECT_NAMES
+from .render import RenderedFrames, Shot, render, render_shots
 from .room import Room, SceneObject, Split, make_room, scene_seed
 
 __all__ = [
+    "OBJECT_NAMES",
     "PATH_STYLES",
     "RenderedFrames",
     "Room",
     "SceneObject",
+    "Shot",
     "Split",
     "camera_path",
     "intrinsics",
     "make_room",
     "render",
+    "render_shots",
     "scene_seed",
 ]

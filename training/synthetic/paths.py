@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .furniture import Shape
+from .parts import Shape
 from .room import Room
 
 __all__ = ["PATH_STYLES", "PathStyle", "camera_path", "intrinsics", "look_rotation"]
@@ -121,7 +121,7 @@ def _attempt(
     """One random walk; stops early where it would touch something."""
     robot = style == "robot"
     height = rng.uniform(0.25, 0.7) if robot else rng.uniform(0.95, min(1.8, room.size[2] - 0.3))
-    reach = np.array(room.size) / 2 - 0.4
+    reach = np.array([room.roam[2], room.roam[3], 0.0]) - 0.4
     position = np.array([*(rng.uniform(-1, 1, 2) * reach[:2]), height])
     target = np.array([*(rng.uniform(-1, 1, 2) * reach[:2]), rng.uniform(0.2, 1.2)])
     fixates = (not robot) and rng.random() < 0.5
@@ -156,17 +156,17 @@ def _attempt(
 
 def _is_free(room: Room, position: NDArray[np.float64]) -> bool:
     """Whether a ball of the clearance around a position touches nothing."""
-    if np.any(np.abs(position[:2]) > np.array(room.size[:2]) / 2 - _CLEARANCE):
+    x0, y0, x1, y1 = room.roam
+    edge = _CLEARANCE
+    if not (x0 + edge < position[0] < x1 - edge and y0 + edge < position[1] < y1 - edge):
         return False
     if not 0.15 < position[2] < room.size[2] - 0.15:
         return False
     offset = position - room.centre_M3[1:]
-    c, s = np.cos(room.yaw_M[1:]), np.sin(room.yaw_M[1:])
-    local = np.stack(
-        [c * offset[:, 0] + s * offset[:, 1], -s * offset[:, 0] + c * offset[:, 1], offset[:, 2]], 1
-    )
+    local = np.einsum("mij,mi->mj", room.turn_M33[1:], offset)
     outside = np.maximum(np.abs(local) - room.half_M3[1:], 0.0)
     distance = np.linalg.norm(outside, axis=1)
     round_parts = room.shape_M[1:] == Shape.SPHERE
-    distance = np.where(round_parts, np.linalg.norm(local, axis=1) - room.half_M3[1:, 0], distance)
-    return bool(np.all(distance > _CLEARANCE))
+    smallest = room.half_M3[1:].min(axis=1)
+    ball = (np.linalg.norm(local / room.half_M3[1:], axis=1) - 1) * smallest
+    return bool(np.all(np.where(round_parts, np.maximum(ball, distance), distance) > _CLEARANCE))

@@ -1,202 +1,440 @@
-"""Rays against boxes, upright cylinders and spheres, in torch.
+"""Rays against boxes, cones and balls, in torch.
 
-Ray directions have z = 1 in camera axes, so the ray parameter t is the z-depth.
-Letters: R rays, M primitives, F images, H W pixels.
+Pictures are cut into tiles of 8 x 8 rays. A tile is paired with the primitives that its
+frustum can meet, and all pairs of all tiles, frames and rooms are tested in one go; so the
+cost follows what is in view, and nothing loops over primitives.
+
+Camera rays have z = 1 in camera axes, so the ray parameter t is the z-depth.
+Letters: F frames, G tiles of all frames, S tile side, T = S * S rays of a tile, M primitives,
+P pairs of a tile and a primitive.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .furniture import Shape
-from .room import Room
+from .geometry import Geometry
+from .parts import Shape
 
-__all__ = ["Caster", "Hits"]
+__all__ = ["SIDE", "Cameras", "Hits", "TileGrid", "blocked", "camera_hits"]
 
+SIDE = 8
 _FAR = 1e6
 _EPS = 1e-4
+_TINY = 1e-12  # keeps reciprocals of rays along a face finite
+_CHUNK = {"cpu": 1_024, "cuda": 400_000}  # pairs in flight: what fits the cache, the memory
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """How pictures of H x W rays are cut: the last row and column of tiles may stick out."""
+
+    frames: int
+    height: int
+    width: int
+
+    @property
+    def rows(self) -> int:
+        """Tiles from top to bottom."""
+        return -(-self.height // SIDE)
+
+    @property
+    def columns(self) -> int:
+        """Tiles from left to right."""
+        return -(-self.width // SIDE)
+
+    @property
+    def per_frame(self) -> int:
+        """Tiles of one picture."""
+        return self.rows * self.columns
+
+    def to_pictures(self, values_GT: Tensor) -> Tensor:
+        """(G, T, ...) values of tiles to (F, H, W, ...)."""
+        rest = values_GT.shape[2:]
+        split = values_GT.view(self.frames, self.rows, self.columns, SIDE, SIDE, *rest)
+        whole = split.transpose(2, 3).reshape(
+            self.frames, self.rows * SIDE, self.columns * SIDE, *rest
+        )
+        return whole[:, : self.height, : self.width]
+
+    def to_tiles(self, values_FHW: Tensor) -> Tensor:
+        """(F, H, W, ...) values to (G, T, ...); what sticks out repeats the border."""
+        rows = torch.arange(self.rows * SIDE, device=values_FHW.device).clamp(max=self.height - 1)
+        columns = torch.arange(self.columns * SIDE, device=values_FHW.device)
+        whole = values_FHW[:, rows][:, :, columns.clamp(max=self.width - 1)]
+        rest = values_FHW.shape[3:]
+        split = whole.view(self.frames, self.rows, SIDE, self.columns, SIDE, *rest)
+        return split.transpose(2, 3).reshape(-1, SIDE * SIDE, *rest)
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """Where pictures are taken from.
+
+    Args:
+        room_F: Index of the room of each frame; frames of a room stand together.
+        centre_F3: (F, 3) float32 world, metres.
+        R_world_cam_F33: (F, 3, 3) float32.
+        x_FW, y_FH: (F, W), (F, H) float32 coordinates of the rays at depth 1.
+    """
+
+    room_F: tuple[int, ...]
+    centre_F3: Tensor
+    R_world_cam_F33: Tensor
+    x_FW: Tensor
+    y_FH: Tensor
+
+    @property
+    def grid(self) -> TileGrid:
+        """How its rays are cut into tiles."""
+        return TileGrid(len(self.room_F), self.y_FH.shape[1], self.x_FW.shape[1])
+
+    def by_room(self) -> Iterator[tuple[int, slice]]:
+        """Each room with its frames."""
+        start = 0
+        for index in range(1, len(self.room_F) + 1):
+            if index == len(self.room_F) or self.room_F[index] != self.room_F[start]:
+                yield self.room_F[start], slice(start, index)
+                start = index
 
 
 @dataclass(frozen=True)
 class Hits:
-    """Nearest surfaces.
+    """Nearest surfaces of camera rays.
 
     Args:
-        t: (H, W) ray parameter of the hit (z-depth for camera rays), metres.
-        primitive: (H, W) int64 index of the primitive that was hit.
+        t_GT: (G, T) z-depth, metres.
+        primitive_GT: (G, T) int64 index into the `Geometry`.
+        direction_3GT: (3, G, T) world directions of the rays, z = 1 in camera axes.
     """
 
-    t: Tensor
-    primitive: Tensor
+    t_GT: Tensor
+    primitive_GT: Tensor
+    direction_3GT: Tensor
 
 
-class Caster:
-    """Casts rays into one room.
+def camera_hits(geometry: Geometry, cameras: Cameras) -> Hits:
+    """What the rays of cameras meet first; the room's shell where nothing else is.
 
     Args:
-        room: What to cast into.
-        device: Where the rays live.
+        geometry: The rooms.
+        cameras: Inside of the rooms.
+    """
+    grid = cameras.grid
+    x_FXS = _padded(cameras.x_FW, grid.columns)
+    y_FYS = _padded(cameras.y_FH, grid.rows)
+    group, row, primitive, origins, axes = _camera_pairs(geometry, cameras, x_FXS, y_FYS)
+    tile = torch.arange(grid.frames * grid.per_frame, device=x_FXS.device)
+    frame = tile // grid.per_frame
+    x_GS = x_FXS[frame, tile % grid.columns]
+    y_GS = y_FYS[frame, tile % grid.per_frame // grid.columns]
+    R_G33 = cameras.R_world_cam_F33[frame]
+    direction = torch.stack([_mixed(R_G33[:, axis], x_GS, y_GS) for axis in range(3)])
+    nearest, winner = _shell_exit(geometry, cameras, direction, frame)
+
+    def test(pairs: Tensor, cast: Callable[..., Tensor]) -> Tensor:
+        rays, rows = group[pairs], row[pairs]
+        x, y = x_GS[rays], y_GS[rays]
+        toward = [_mixed(axes[rows, axis], x, y) for axis in range(3)]
+        start = [origins[rows, axis, None] for axis in range(3)]
+        return cast(start, toward, geometry.slope_M[primitive[pairs], None])
+
+    for ranked in _ranked_chunks(group, len(tile)):
+        t = _test_shapes(ranked.pairs, geometry.shape_M[primitive[ranked.pairs]], test)
+        near, seen = nearest[ranked.groups], winner[ranked.groups]
+        which = primitive[ranked.pairs]
+        for start, count in ranked.steps:
+            closer = t[start : start + count] < near[:count]
+            index = which[start : start + count, None]
+            near[:count] = torch.where(closer, t[start : start + count], near[:count])
+            seen[:count] = torch.where(closer, index, seen[:count])
+        nearest[ranked.groups], winner[ranked.groups] = near, seen
+    return Hits(nearest, winner, direction)
+
+
+def blocked(
+    geometry: Geometry,
+    room_G: Tensor,
+    origin_G3: Tensor,
+    points_G3T: Tensor,
+    *,
+    margin: float = 1e-3,
+    shadows: bool = False,
+) -> Tensor:
+    """Whether something stands between an origin and points.
+
+    Args:
+        geometry: The rooms.
+        room_G: (G,) int64 room of each group of points; the groups of a room stand together.
+        origin_G3: (G, 3) where the rays of a group start.
+        points_G3T: (G, 3, T) where they end; near points belong into one group.
+        margin: The last share of each ray that is left out.
+        shadows: Leave out what throws no shadow.
+
+    Returns:
+        (G, T) bool.
+    """
+    toward_G3T = points_G3T - origin_G3[:, :, None]
+    low, high = points_G3T.amin(dim=2), points_G3T.amax(dim=2)
+    middle, radius = (low + high) / 2 - origin_G3, (high - low).norm(dim=1) / 2
+    groups, primitives = [], []
+    rooms, sizes = torch.unique_consecutive(room_G, return_counts=True)
+    start = 0
+    for room, size in zip(rooms.tolist(), sizes.tolist(), strict=True):
+        members, those = geometry.members(room), slice(start, start + size)
+        mask = _on_the_way(geometry, members, origin_G3[those], middle[those], radius[those])
+        if shadows:
+            mask &= geometry.shades_M[members]
+        pair = mask.nonzero()
+        groups.append(pair[:, 0] + start)
+        primitives.append(pair[:, 1] + members.start)
+        start += size
+    group, primitive = torch.cat(groups), torch.cat(primitives)
+    dark = torch.zeros(len(room_G), points_G3T.shape[2], dtype=torch.bool, device=group.device)
+
+    def test(pairs: Tensor, cast: Callable[..., Tensor]) -> Tensor:
+        rays, which = group[pairs], primitive[pairs]
+        unit = geometry.unit_M33[which]
+        offset = (origin_G3[rays] - geometry.centre_M3[which])[:, :, None]
+        start = torch.bmm(unit, offset).unbind(dim=1)
+        return cast(
+            start, torch.bmm(unit, toward_G3T[rays]).unbind(dim=1), geometry.slope_M[which, None]
+        )
+
+    for ranked in _ranked_chunks(group, len(room_G)):
+        t = _test_shapes(ranked.pairs, geometry.shape_M[primitive[ranked.pairs]], test)
+        hidden = t < 1.0 - margin
+        some = dark[ranked.groups]
+        for first, count in ranked.steps:
+            some[:count] |= hidden[first : first + count]
+        dark[ranked.groups] = some
+    return dark
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """Pairs of some groups, ordered so that the k-th pairs of groups stand together.
+
+    Args:
+        pairs: Indices of the pairs in that order.
+        groups: The groups, those with most pairs first.
+        steps: For each k, where its pairs start and how many groups have a k-th pair.
     """
 
-    def __init__(self, room: Room, device: torch.device) -> None:
-        self.room = room
-        self.device = device
-        self._corners = _box_corners(room)
-        self._radius = torch.from_numpy(room.half_M3).norm(dim=1).tolist()
+    pairs: Tensor
+    groups: Tensor
+    steps: list[tuple[int, int]]
 
-    def camera_hits(
-        self, origin: Tensor, directions: Tensor, R_world_cam: Tensor, K: Tensor
-    ) -> Hits:
-        """First hits of one picture's rays.
 
-        Every primitive is tested only inside the rectangle of pixels that its box covers.
+def _ranked_chunks(group_P: Tensor, groups: int) -> Iterator[_Ranked]:
+    """Cut pairs, sorted by group, into chunks of whole groups that fit the cache."""
+    counts = torch.bincount(group_P, minlength=groups)
+    ends = counts.cumsum(0)
+    device = group_P.device
+    limit = _CHUNK.get(device.type, _CHUNK["cuda"])
+    ends_list = ends.tolist()
+    total = ends_list[-1] if ends_list else 0
+    first = 0
+    while first < groups and total:
+        begun = ends_list[first - 1] if first else 0
+        last = int(torch.searchsorted(ends, begun + limit, right=True)) if total > limit else groups
+        last = max(last, first + 1)
+        size = counts[first:last]
+        order = torch.argsort(size, descending=True, stable=True)
+        place = torch.empty_like(order)
+        place[order] = torch.arange(len(order), device=device)
+        pairs = torch.arange(begun, ends_list[last - 1], device=device)
+        rank = pairs - (ends - counts)[group_P[pairs]]
+        by_rank = torch.argsort(rank * len(order) + place[group_P[pairs] - first])
+        lengths = torch.bincount(rank).tolist()
+        steps, start = [], 0
+        for length in lengths:
+            steps.append((start, length))
+            start += length
+        if lengths:
+            yield _Ranked(pairs[by_rank], order + first, steps)
+        first = last
 
-        Args:
-            origin: (3,) camera centre.
-            directions: (3, H, W) world directions with z = 1 in camera axes.
-            R_world_cam: (3, 3).
-            K: (3, 3).
-        """
-        _, height, width = directions.shape
-        nearest = self._shell_exit(origin, directions)
-        winner = torch.zeros(height, width, dtype=torch.int64, device=self.device)
-        rectangles = self._rectangles(origin, R_world_cam, K, height, width)
-        for index in range(1, len(self.room.shape_M)):
-            top, bottom, left, right = rectangles[index]
-            if top >= bottom or left >= right:
-                continue
-            window = (slice(top, bottom), slice(left, right))
-            t = self._hit(index, origin, directions[:, window[0], window[1]])
-            closer = t < nearest[window]
-            nearest[window] = torch.where(closer, t, nearest[window])
-            winner[window] = torch.where(closer, index, winner[window])
-        return Hits(nearest, winner)
 
-    def blocked(self, origins: Tensor, directions: Tensor, skip_below: float) -> Tensor:
-        """Whether something lies on each segment from an origin to origin + direction.
+def _test_shapes(
+    pairs: Tensor, shape_P: Tensor, test: Callable[[Tensor, Callable[..., Tensor]], Tensor]
+) -> Tensor:
+    """(P, T) ray parameters of the pairs' hits, `_FAR` where a ray misses."""
+    t = torch.empty(len(pairs), SIDE * SIDE, device=pairs.device)
+    for number, cast in _CASTS:
+        where = (shape_P == number).nonzero()[:, 0]
+        if len(where):
+            t[where] = test(pairs[where], cast).flatten(1)
+    return t
 
-        Args:
-            origins: (3, R).
-            directions: (3, R), length 1 in ray parameter.
-            skip_below: Primitives with a smaller bounding radius (metres) throw no shadow.
 
-        Returns:
-            (R,) bool.
-        """
-        dark = torch.zeros(origins.shape[1], dtype=torch.bool, device=self.device)
-        for index in range(1, len(self.room.shape_M)):
-            if self._radius[index] < skip_below:
-                continue
-            t = self._hit(index, origins, directions)
-            dark |= t < 1.0 - 1e-3
-        return dark
+def _padded(values_FN: Tensor, tiles: int) -> Tensor:
+    """(F, N) evenly spaced coordinates to (F, tiles, S), going on beyond the last one."""
+    step = values_FN[:, 1:2] - values_FN[:, :1] if values_FN.shape[1] > 1 else 1e-3
+    extra = torch.arange(1, tiles * SIDE - values_FN.shape[1] + 1, device=values_FN.device)
+    return torch.cat([values_FN, values_FN[:, -1:] + step * extra], 1).unflatten(1, (tiles, SIDE))
 
-    def _shell_exit(self, origin: Tensor, directions: Tensor) -> Tensor:
-        centre, half = self.room.centre_M3[0].tolist(), self.room.half_M3[0].tolist()
-        exit_t = torch.full(directions.shape[1:], _FAR, device=self.device)
-        for axis in range(3):
-            inverse = 1.0 / _nonzero(directions[axis])
-            plane = (centre[axis] - origin[axis]) * inverse + half[axis] * inverse.abs()
-            exit_t = torch.minimum(exit_t, plane)
-        return exit_t
 
-    def _hit(self, index: int, origin: Tensor, directions: Tensor) -> Tensor:
-        """(..) t of the first hit of one primitive, `_FAR` where there is none."""
-        shape = int(self.room.shape_M[index])
-        centre = self.room.centre_M3[index].tolist()
-        half = self.room.half_M3[index].tolist()
-        offset = [origin[axis] - centre[axis] for axis in range(3)]
-        if shape == Shape.BOX:
-            yaw = float(self.room.yaw_M[index])
-            return _box_hit(offset, directions, half, math.cos(yaw), math.sin(yaw))
-        if shape == Shape.SPHERE:
-            return _sphere_hit(offset, directions, half[0])
-        return _cylinder_hit(offset, directions, half[0], half[2])
+def _mixed(weights_P3: Tensor, x_PS: Tensor, y_PS: Tensor) -> Tensor:
+    """(P, T): weights . (x, y, 1) of every ray of a tile."""
+    across = weights_P3[:, :1] * x_PS
+    down = weights_P3[:, 1:2] * y_PS + weights_P3[:, 2:]
+    return (across[:, None, :] + down[:, :, None]).flatten(1)
 
-    def _rectangles(
-        self, origin: Tensor, R_world_cam: Tensor, K: Tensor, height: int, width: int
-    ) -> list[list[int]]:
-        """Pixel rectangle (top, bottom, left, right) of each primitive's box; empty if unseen."""
-        local = (self._corners - origin.cpu()) @ R_world_cam.cpu()
-        z = local[..., 2]
-        behind = (z <= 0.02).all(dim=1)
-        crosses = (z <= 0.02).any(dim=1)
-        uv = local[..., :2] / z[..., None].clamp(min=0.02)
-        focal, middle = K.cpu().diagonal()[:2], K.cpu()[:2, 2]
-        pixels = uv * focal + middle
-        low = torch.floor(pixels.amin(dim=1)).clamp(-1e6, 1e6)
-        high = torch.ceil(pixels.amax(dim=1)).clamp(-1e6, 1e6) + 1
-        low[crosses], high[crosses] = 0.0, float(max(height, width))
-        high[behind] = 0.0
-        rectangle = torch.stack(
-            [
-                low[:, 1].clamp(0, height), high[:, 1].clamp(0, height),
-                low[:, 0].clamp(0, width), high[:, 0].clamp(0, width),
-            ], dim=1
-        )  # fmt: skip
-        rows: list[list[int]] = rectangle.long().tolist()
-        return rows
+
+def _shell_exit(
+    geometry: Geometry, cameras: Cameras, direction_3GT: Tensor, frame_G: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Where the rays leave the room's shell, and its index."""
+    shells = torch.tensor(
+        [geometry.first_R[room] for room in cameras.room_F], device=direction_3GT.device
+    )
+    offset = cameras.centre_F3 - geometry.centre_M3[shells]
+    half = geometry.half_M3[shells]
+    leave = torch.full_like(direction_3GT[0], _FAR)
+    for axis in range(3):
+        inverse = 1.0 / _nonzero(direction_3GT[axis])
+        plane = half[frame_G, axis, None] * inverse.abs() - offset[frame_G, axis, None] * inverse
+        leave = torch.minimum(leave, plane)
+    return leave, shells[frame_G, None].expand_as(leave).clone()
+
+
+def _camera_pairs(
+    geometry: Geometry, cameras: Cameras, x_FXS: Tensor, y_FYS: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Pairs of tiles and the primitives that their frustums meet.
+
+    Returns:
+        (P,) tile, (P,) row of the tables, (P,) primitive; tables of the camera in the axes of
+        unit shapes: (rows, 3) origin and (rows, 3, 3) directions.
+    """
+    grid = cameras.grid
+    groups, rows, primitives, origins, axes = [], [], [], [], []
+    table = 0
+    for room, frames in cameras.by_room():
+        members = geometry.members(room)
+        unit, centre = geometry.unit_M33[members], geometry.centre_M3[members]
+        R_F33 = cameras.R_world_cam_F33[frames]
+        offset = cameras.centre_F3[frames, None] - centre
+        origins.append((unit @ offset[..., None])[..., 0].flatten(0, 1))
+        axes.append((unit @ R_F33[:, None]).flatten(0, 1))
+        spread = geometry.axes_M33[members] * geometry.half_M3[members, None, :]
+        middle_FM3 = -(offset @ R_F33)
+        spread_FM33 = R_F33.transpose(1, 2)[:, None] @ spread
+        across = _in_fan(middle_FM3, spread_FM33, x_FXS[frames], 0)
+        down = _in_fan(middle_FM3, spread_FM33, y_FYS[frames], 1)
+        ahead = middle_FM3[..., 2] + spread_FM33[..., 2, :].abs().sum(-1) > _EPS
+        down &= ahead[:, None]
+        mask = (down[:, :, None] & across[:, None]).flatten(1, 2)  # (F, tiles, M)
+        pair = mask.nonzero()
+        groups.append((pair[:, 0] + frames.start) * grid.per_frame + pair[:, 1])
+        rows.append(table + pair[:, 0] * len(unit) + pair[:, 2])
+        primitives.append(pair[:, 2] + members.start)
+        table += mask.shape[0] * len(unit)
+    return (
+        torch.cat(groups), torch.cat(rows), torch.cat(primitives),
+        torch.cat(origins), torch.cat(axes),
+    )  # fmt: skip
+
+
+def _in_fan(middle_FM3: Tensor, spread_FM33: Tensor, steps_FNS: Tensor, axis: int) -> Tensor:
+    """(F, N, M): boxes that reach between the two planes that bound a row or column of tiles."""
+    low, high = steps_FNS[:, :, :1], steps_FNS[:, :, -1:]
+
+    def side(edge: Tensor) -> tuple[Tensor, Tensor]:
+        value = middle_FM3[:, None, :, axis] - edge * middle_FM3[:, None, :, 2]
+        reach = sum(
+            (spread_FM33[:, None, :, axis, k] - edge * spread_FM33[:, None, :, 2, k]).abs()
+            for k in range(3)
+        )
+        return value, torch.as_tensor(reach)
+
+    (value_low, reach_low), (value_high, reach_high) = side(low), side(high)
+    return (value_low + reach_low > -_EPS) & (value_high - reach_high < _EPS)
+
+
+def _on_the_way(
+    geometry: Geometry, members: slice, origin_G3: Tensor, middle_G3: Tensor, radius_G: Tensor
+) -> Tensor:
+    """(G, M) whether a segment as thick as its group of points meets a primitive's box."""
+    unit, centre = geometry.unit_M33[members], geometry.centre_M3[members]
+    half = geometry.half_M3[members]
+    enter = torch.zeros(len(origin_G3), len(half), device=half.device)
+    leave = torch.ones_like(enter)
+    for axis in range(3):
+        rows = unit[:, axis]
+        start = origin_G3 @ rows.T - (rows * centre).sum(1)
+        inverse = 1.0 / _nonzero(middle_G3 @ rows.T)
+        reach = inverse.abs() * (1.001 + radius_G[:, None] / half[:, axis])
+        passed = -start * inverse
+        enter = torch.maximum(enter, passed - reach)
+        leave = torch.minimum(leave, passed + reach)
+    return enter <= leave
 
 
 def _nonzero(values: Tensor) -> Tensor:
     return torch.where(values.abs() < 1e-9, 1e-9, values)
 
 
-def _box_hit(
-    offset: list[Tensor], directions: Tensor, half: list[float], c: float, s: float
-) -> Tensor:
-    """Slab test of a box turned by yaw; a start inside the box is no hit."""
-    x0, y0 = c * offset[0] + s * offset[1], c * offset[1] - s * offset[0]
-    inverse_x = 1.0 / _nonzero(c * directions[0] + s * directions[1])
-    inverse_y = 1.0 / _nonzero(c * directions[1] - s * directions[0])
-    inverse_z = 1.0 / _nonzero(directions[2])
-    mid_x, wide_x = -x0 * inverse_x, half[0] * inverse_x.abs()
-    mid_y, wide_y = -y0 * inverse_y, half[1] * inverse_y.abs()
-    mid_z, wide_z = -offset[2] * inverse_z, half[2] * inverse_z.abs()
-    enter = torch.maximum(torch.maximum(mid_x - wide_x, mid_y - wide_y), mid_z - wide_z)
-    leave = torch.minimum(torch.minimum(mid_x + wide_x, mid_y + wide_y), mid_z + wide_z)
-    return torch.where((enter < leave) & (enter > _EPS), enter, _FAR)
+def _cast_box(start: list[Tensor], toward: list[Tensor], slope: Tensor) -> Tensor:
+    """Slab test of the cube; a start inside of it is no hit."""
+    enter = leave = None
+    for o, d in zip(start, toward, strict=True):
+        inverse = (d + _TINY).reciprocal_()
+        passed = inverse * o
+        reach = inverse.abs_()
+        low, high = -reach - passed, reach.sub_(passed)
+        enter = low if enter is None else torch.maximum(enter, low, out=enter)
+        leave = high if leave is None else torch.minimum(leave, high, out=leave)
+    assert enter is not None
+    assert leave is not None
+    miss = (enter >= leave).logical_or_(enter <= _EPS)
+    return enter.masked_fill_(miss, _FAR)
 
 
-def _sphere_hit(offset: list[Tensor], directions: Tensor, radius: float) -> Tensor:
-    a = (directions * directions).sum(dim=0)
-    b = sum(offset[axis] * directions[axis] for axis in range(3))
-    c = sum(offset[axis] * offset[axis] for axis in range(3)) - radius * radius
-    inside = torch.as_tensor(b * b - a * c)
+def _cast_ball(start: list[Tensor], toward: list[Tensor], slope: Tensor) -> Tensor:
+    """The nearer root of the unit ball; a start inside of it is no hit."""
+    (ox, oy, oz), (dx, dy, dz) = start, toward
+    a = dx * dx + dy * dy + dz * dz
+    b = ox * dx + oy * dy + oz * dz
+    c = ox * ox + oy * oy + oz * oz - 1.0
+    inside = b * b - a * c
     t = (-b - inside.clamp(min=0).sqrt()) / a
     return torch.where((inside > 0) & (t > _EPS), t, _FAR)
 
 
-def _cylinder_hit(
-    offset: list[Tensor], directions: Tensor, radius: float, half_height: float
-) -> Tensor:
-    """Upright capped cylinder: the disc's chord cut by the slab of its caps."""
-    dx, dy = directions[0], directions[1]
-    a = (dx * dx + dy * dy).clamp(min=1e-12)
-    b = offset[0] * dx + offset[1] * dy
-    c = offset[0] * offset[0] + offset[1] * offset[1] - radius * radius
-    inside = b * b - a * c
-    root = inside.clamp(min=0).sqrt()
-    inverse_z = 1.0 / _nonzero(directions[2])
-    mid_z, wide_z = -offset[2] * inverse_z, half_height * inverse_z.abs()
-    enter = torch.maximum((-b - root) / a, mid_z - wide_z)
-    leave = torch.minimum((-b + root) / a, mid_z + wide_z)
-    return torch.where((inside > 0) & (enter < leave) & (enter > _EPS), enter, _FAR)
+def _cast_cone(start: list[Tensor], toward: list[Tensor], slope: Tensor) -> Tensor:
+    """Capped cone of radius 1 - |slope| + slope z: the nearest valid root or cap."""
+    (ox, oy, oz), (dx, dy, dz) = start, toward
+    base = 1.0 - slope.abs()
+    radius, growth = base + slope * oz, slope * dz
+    a = dx * dx + dy * dy - growth * growth
+    b = ox * dx + oy * dy - growth * radius
+    c = ox * ox + oy * oy - radius * radius
+    root = (b * b - a * c).clamp(min=0).sqrt()
+    real = b * b - a * c > 0
+    inverse = 1.0 / _nonzero(a)
+    best = torch.full_like(a, _FAR)
+    for sign in (-1.0, 1.0):
+        t = (sign * root - b) * inverse
+        z = oz + t * dz
+        valid = real & (z.abs() <= 1.0) & (t > _EPS) & (base + slope * z >= 0)
+        best = torch.where(valid & (t < best), t, best)
+    inverse = 1.0 / _nonzero(dz)
+    for end in (-1.0, 1.0):
+        t = (end - oz) * inverse
+        x, y = ox + t * dx, oy + t * dy
+        valid = (x * x + y * y <= (base + end * slope).square()) & (t > _EPS)
+        best = torch.where(valid & (t < best), t, best)
+    return best
 
 
-def _box_corners(room: Room) -> Tensor:
-    """(M, 8, 3) world corners of every primitive's box."""
-    signs = torch.tensor(
-        [[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=torch.float32
-    )
-    local = signs[None] * torch.from_numpy(room.half_M3)[:, None]
-    yaw = torch.from_numpy(room.yaw_M)[:, None]
-    c, s = yaw.cos(), yaw.sin()
-    x = c * local[..., 0] - s * local[..., 1]
-    y = s * local[..., 0] + c * local[..., 1]
-    turned = torch.stack([x, y, local[..., 2]], dim=-1)
-    return turned + torch.from_numpy(room.centre_M3)[:, None]
+_CASTS: tuple[tuple[int, Callable[..., Tensor]], ...] = (
+    (Shape.BOX, _cast_box),
+    (Shape.CONE, _cast_cone),
+    (Shape.SPHERE, _cast_ball),
+)

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..builder import COLOURS
-from ..furniture import CLUTTER, FLOOR_PIECES, WALL_PIECES
+from ..pieces import OBJECT_NAMES
 
 __all__ = ["LETTERS", "NAMES", "PALETTE", "TEMPLATES", "corpus", "plural", "template"]
 
 LETTERS = ("A", "B", "C", "D")
-NAMES = tuple(sorted({*FLOOR_PIECES, *WALL_PIECES, *CLUTTER}))
+NAMES = OBJECT_NAMES
 PALETTE = tuple(sorted(COLOURS))
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
