@@ -100,9 +100,10 @@ def _add_shell(build: RoomBuilder) -> tuple[Rgb, Rgb]:
     if rng.random() < 0.85:
         skirting = build.material("plain", _pale(rng, 0.2, 0.85), 1.0)
         height, depth = float(rng.uniform(0.05, 0.14)), 0.02
-    X
-            centre[axis], size[axis] = side * (build.size[axis] / 2 - depth / 2), depth
-            build.solid((centre[0], centre[1], centre[2]), (size[0], size[1], size[2]), skirting)
+    for axis, side in ((0, -1), (0, 1), (1, -1), (1, 1)):
+        centre, size = [0.0, 0.0, height / 2], [sx, sy, height]
+        centre[axis], size[axis] = side * (build.size[axis] / 2 - depth / 2), depth
+        build.solid((centre[0], centre[1], centre[2]), (size[0], size[1], size[2]), skirting)
     if rng.random() < 0.2:
         cornice = build.material("plain", _pale(rng, 0.6, 0.85), 1.0)
         for axis, side in ((0, -1), (0, 1), (1, -1), (1, 1)):
@@ -161,9 +162,10 @@ def _partition(build: RoomBuilder) -> float:
         )
     across = ((-length / 2, length / 2, 0.1), (middle - gap / 2, middle + gap / 2, 0.9))
     for low, high, beside in across:  # the wall, and the way through it
-        build.floor_taken.append(
-            (at - beside, low, at + beside, high) if axis == 0 else (low, at - beside, high, at + beside)
-        )
+        if axis == 0:
+            build.floor_taken.append((at - beside, low, at + beside, high))
+        else:
+            build.floor_taken.append((low, at - beside, high, at + beside))
     return thick * length
 
 
