@@ -99,18 +99,19 @@ def _add_shell(build: RoomBuilder) -> tuple[Rgb, Rgb]:
     build.primitive(part, (0, 0, 0), 0.0, 0, [*walls, floor, ceiling])
     if rng.random() < 0.85:
         skirting = build.material("plain", _pale(rng, 0.2, 0.85), 1.0)
-        height, depth = float(rng.uniform(0.05, 0.14)), 0.02
-    for axis, side in ((0, -1), (0, 1), (1, -1), (1, 1)):
-        centre, size = [0.0, 0.0, height / 2], [sx, sy, height]
-        centre[axis], size[axis] = side * (build.size[axis] / 2 - depth / 2), depth
-        build.solid((centre[0], centre[1], centre[2]), (size[0], size[1], size[2]), skirting)
+        height = float(rng.uniform(0.05, 0.14))
+        _add_rim(build, skirting, height / 2, height, 0.02)
     if rng.random() < 0.2:
-        cornice = build.material("plain", _pale(rng, 0.6, 0.85), 1.0)
-        for axis, side in ((0, -1), (0, 1), (1, -1), (1, 1)):
-            centre, size = [0.0, 0.0, sz - 0.04], [sx, sy, 0.08]
-            centre[axis], size[axis] = side * (build.size[axis] / 2 - 0.03), 0.06
-            build.solid((centre[0], centre[1], centre[2]), (size[0], size[1], size[2]), cornice)
+        _add_rim(build, build.material("plain", _pale(rng, 0.6, 0.85), 1.0), sz - 0.04, 0.08, 0.06)
     return wall_tint, floor_tint
+
+
+def _add_rim(build: RoomBuilder, material: int, z: float, height: float, depth: float) -> None:
+    """A strip along all four walls."""
+    sx, sy, _ = build.size
+    for side in (-1, 1):
+        build.solid((side * (sx - depth) / 2, 0.0, z), (depth, sy, height), material)
+        build.solid((0.0, side * (sy - depth) / 2, z), (sx, depth, height), material)
 
 
 def _add_plan(build: RoomBuilder, plan: str) -> float:
