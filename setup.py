@@ -62,7 +62,10 @@ setup(
             *("jinja2>=3", "matplotlib>=3.6", "psutil", "scipy"),
         ],
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"],
-        "train": ["pyyaml", "scipy", "tqdm", "webdataset>=1.0", "tensorboard>=2.16"],
+        "train": [
+            *("pyyaml", "scipy", "tqdm", "webdataset>=1.0", "h5py>=3.8", "tensorboard>=2.16"),
+            "opencv-python-headless>=4.6,<5",
+        ],
         "benchmarks": ["opencv-python-headless>=4.6,<5", "pyarrow>=15"],  # g2vlm evaluate qa
         "test": ["pytest"],
         "dev": ["pytest", "ruff", "mypy"],

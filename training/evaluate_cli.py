@@ -15,8 +15,9 @@ import torch
 from g2vlm_model.checkpoint import load_model, model_id
 from g2vlm_model.model import G2VLM
 
-from .batch import ClipPool, WindowBatch
-from .datasets.seven_scenes import SevenScenes
+from .batch import ClipPool, WindowBatch, batch_of
+from .datasets.layouts import LAYOUTS, open_dataset
+from .datasets.views import model_clip
 from .evaluate.benchmarks import cli as benchmark_files
 from .evaluate.geometry import evaluate_geometry, mean_log_depth, windows_of
 from .evaluate.spatial_qa import evaluate_questions
@@ -65,9 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         kind.add_argument("--json", type=Path, help="also write the numbers here")
         kind.add_argument("--threads", type=int, default=1, help="torch threads")
         if name == "geometry":
-            kind.add_argument("--dataset", choices=("synthetic", "7scenes"), default="synthetic")
-            kind.add_argument("--stride", type=int, default=1, help="7scenes: files per step")
-            kind.add_argument("--step", type=int, default=3, help="7scenes: between windows")
+            kind.add_argument("--dataset", choices=("synthetic", *LAYOUTS), default="synthetic")
+            kind.add_argument("--stride", type=int, default=1, help="folders: frames per step")
+            kind.add_argument("--step", type=int, default=3, help="folders: frames between windows")
             kind.add_argument(
                 "--mean-map", type=Path, help="training shards of the mean-depth baseline"
             )
@@ -78,17 +79,17 @@ def _windows(args: argparse.Namespace, model: G2VLM) -> Iterator[WindowBatch]:
     if args.dataset == "synthetic":
         yield from windows_of(ClipPool(args.root, args.split), args.windows, args.frames, _SEED)
         return
-    sequence = SevenScenes(args.root)
-    names = sequence.names
     span = args.stride * (args.frames - 1)
-    if span >= len(names):
+    sequences = [item for item in open_dataset(args.dataset, args.root) if len(item) > span]
+    if not sequences:
         raise SystemExit(
-            f"a window of {args.frames} frames at stride {args.stride} spans {span + 1} files, "
-            f"{args.root} has {len(names)}"
+            f"a window of {args.frames} frames at stride {args.stride} spans {span + 1} frames, "
+            f"no sequence of {args.root} has as many"
         )
-    for first in range(0, len(names) - span, args.step):
-        chosen = names[first : first + span + 1 : args.stride]
-        yield sequence.window(chosen, model.config)
+    for sequence in sequences:
+        for first in range(0, len(sequence) - span, args.step):
+            clip = sequence.read(range(first, first + span + 1, args.stride))
+            yield batch_of([model_clip(clip, model.config)])
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -78,6 +78,7 @@ def test_a_shard_gives_back_its_clips(folder: Path) -> None:
         assert clip.scene == SCENE
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the library's own reader
 def test_other_readers_of_webdataset_understand_a_shard(folder: Path) -> None:
     reader = webdataset.WebDataset(str(folder / "train-00000.tar"), shardshuffle=False).decode()
     samples = list(reader)
@@ -188,7 +189,7 @@ def _changed(name: str, value: object) -> dict[str, object]:
 
 
 def _poses(value: float) -> np.ndarray:
-    poses = make_clip().T_world_cam.copy()
+    poses: np.ndarray = make_clip().T_world_cam.copy()
     poses[1, 0, 3] = value
     return poses
 

@@ -58,7 +58,8 @@ def encode_depth(depth: NDArray[np.float32]) -> NDArray[np.uint16]:
     """
     known = known_depth(depth, MAX_DEPTH)
     code = np.rint(np.log(np.maximum(known, MIN_DEPTH) / MIN_DEPTH) / _STEP) + 1
-    return np.where(known >= MIN_DEPTH, code, 0).astype(np.uint16)
+    codes: NDArray[np.uint16] = np.where(known >= MIN_DEPTH, code, 0).astype(np.uint16)
+    return codes
 
 
 def decode_depth(code: NDArray[np.uint16]) -> NDArray[np.float32]:

@@ -1,0 +1,271 @@
+"""Each layout's reader, on a folder written in that layout: conventions, not only loading."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from g2vlm_training.datasets.base import Clip, DataError
+from g2vlm_training.datasets.layouts import LAYOUTS, open_dataset
+
+from tests.training.layout_folders import (
+    WRITERS,
+    Truth,
+    save,
+    save_depth,
+    save_hdf5,
+    write_co3d,
+    write_hypersim,
+)
+
+
+@pytest.fixture(scope="module", params=sorted(LAYOUTS))
+def written(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path, Truth]:
+    root = tmp_path_factory.mktemp(request.param)
+    return request.param, root, WRITERS[request.param](root)
+
+
+def _reprojected(clip: Clip, i: int, j: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Known pixels of frame i that fall into frame j: their depth there, their row and column."""
+    v, u = np.nonzero(clip.depth[i])
+    pixel = np.stack([u, v, np.ones_like(u)], -1)
+    local = pixel @ np.linalg.inv(clip.K[i]).T * clip.depth[i][v, u, None]
+    world = local @ clip.T_world_cam[i, :3, :3].T + clip.T_world_cam[i, :3, 3]
+    T_cam_world = np.linalg.inv(clip.T_world_cam[j])
+    seen = world @ T_cam_world[:3, :3].T + T_cam_world[:3, 3]
+    uv = seen @ clip.K[j].T
+    column, row = np.rint(uv[:, :2] / uv[:, 2:]).astype(int).T
+    height, width = clip.size_hw
+    inside = (seen[:, 2] > 0) & (column >= 0) & (row >= 0) & (column < width) & (row < height)
+    known = inside.copy()
+    known[inside] = clip.depth[j][row[inside], column[inside]] > 0
+    colour = clip.rgb[i][v, u][known].astype(float)
+    return seen[known, 2], np.stack([row[known], column[known]]), colour
+
+
+def test_points_and_colours_of_two_frames_agree(written: tuple[str, Path, Truth]) -> None:
+    layout, root, truth = written
+    (sequence,) = open_dataset(layout, root)
+    clip = sequence.read([2, 0, 1])
+    assert clip.size_hw == sequence.size_hw == truth.rgb.shape[1:3]
+    for i, j in ((0, 1), (1, 2), (2, 0)):
+        depth, (row, column), colour = _reprojected(clip, i, j)
+        assert len(depth) > 0.3 * clip.depth[i].size, f"{layout}: {len(depth)} points in common"
+        there = clip.depth[j][row, column]
+        error = np.abs(there / depth - 1)
+        assert np.median(error) < 0.006, f"{layout}: depth differs by {np.median(error):.4f}"
+        assert np.quantile(error, 0.99) < 0.08
+        difference = np.abs(clip.rgb[j][row, column] - colour).mean()
+        assert difference < 4, f"{layout}: colours differ by {difference:.1f} of 255"
+
+
+def test_depth_lens_and_motion_are_the_true_ones(written: tuple[str, Path, Truth]) -> None:
+    layout, root, truth = written
+    (sequence,) = open_dataset(layout, root)
+    clip = sequence.read(range(3))
+    np.testing.assert_allclose(clip.K, np.broadcast_to(truth.K, (3, 3, 3)), atol=1e-6)
+    both = (clip.depth > 0) & (truth.depth > 0)
+    assert ((clip.depth > 0) == (truth.depth > 0)).mean() > 0.9
+    error = np.abs(clip.depth[both] / truth.depth[both] - 1)
+    # ScanNet's depth is looked up on a coarser grid.
+    assert np.median(error) < (0.01 if layout == "scannet" else 0.001)
+    for j in (1, 2):
+        mine = np.linalg.inv(clip.T_world_cam[0]) @ clip.T_world_cam[j]
+        wanted = np.linalg.inv(truth.T_world_cam[0]) @ truth.T_world_cam[j]
+        np.testing.assert_allclose(mine, wanted, atol=2e-4)
+    assert clip.metric == (layout not in ("co3d", "dl3dv"))
+
+
+def test_a_wrong_root_says_what_was_expected(written: tuple[str, Path, Truth]) -> None:
+    layout = written[0]
+    with pytest.raises(FileNotFoundError, match="is no folder"):
+        open_dataset(layout, written[1] / "missing")
+
+
+def test_an_empty_folder_and_an_unknown_layout_are_refused(tmp_path: Path) -> None:
+    for layout in LAYOUTS:
+        with pytest.raises(FileNotFoundError, match=r"holds no .* layout\?"):
+            open_dataset(layout, tmp_path)
+    with pytest.raises(ValueError, match="layout is 'kitti', expected one of"):
+        open_dataset("kitti", tmp_path)
+
+
+def _remove(pattern: str) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        paths = list(root.rglob(pattern))
+        assert paths, pattern
+        for path in paths:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return change
+
+
+def _text(pattern: str, text: str) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        (path,) = root.rglob(pattern)
+        path.write_text(text)
+
+    return change
+
+
+def _lost(root: Path) -> None:
+    for path in root.rglob("pose/*.txt"):
+        np.savetxt(path, np.full((4, 4), -np.inf))
+
+
+def _fisheye(root: Path) -> None:
+    (path,) = root.rglob("transforms.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "camera_model": "OPENCV_FISHEYE"}))
+
+
+def _nan_orientation(root: Path) -> None:
+    (path,) = root.rglob("camera_keyframe_orientations.hdf5")
+    save_hdf5(path, np.full((3, 3, 3), np.nan))
+
+
+@pytest.mark.parametrize(
+    ("layout", "damage", "message"),
+    [
+        ("7scenes", _remove("*.pose.txt"), "none of 3 frames has all its parts and a pose"),
+        ("7scenes", _text("frame-000001.pose.txt", "1 0 0"), r"shape \(1, 3\), expected 4 columns"),
+        ("tum", _remove("depth.txt"), "depth.txt is no list"),
+        ("tum", _text("depth.txt", "# none\n"), "depth.txt lists no file"),
+        ("tum", _text("depth.txt", "5.0 depth/5.png\n"), "none of 3 frames has all its parts"),
+        ("tum", _text("groundtruth.txt", "0 0 0 0 2 0 0 0\n"), "not of length 1"),
+        ("scannet", _lost, "none of 4 frames has all its parts and a pose"),
+        ("scannet", _remove("intrinsic"), "intrinsic_color.txt cannot be read"),
+        ("scannet", _remove("depth"), "none of 4 frames has all its parts"),
+        ("co3d", _text("frame_annotations.jgz", "no gzip"), "frame_annotations.jgz cannot be read"),
+        ("arkitscenes", _remove("*.pincam"), "0 files in lowres_wide_intrinsics"),
+        ("arkitscenes", _text("lowres_wide.traj", ""), "expected 7 columns"),
+        ("arkitscenes", _text("lowres_wide.traj", "0 0 0 0 0 0 0\n"), "none of 3 frames"),
+        ("dl3dv", _fisheye, "camera_model is OPENCV_FISHEYE"),
+        ("dl3dv", _remove("images_4"), "none of 3 frames has all its parts"),
+        ("dl3dv", _text("transforms.json", "{"), "transforms.json cannot be read"),
+        ("tartanair", _remove("000001_left.png"), "2 pictures in image_left, but 3 poses"),
+        ("hypersim", _remove("metadata_scene.csv"), "says no meters_per_asset_unit"),
+        ("hypersim", _remove("camera_keyframe_positions.hdf5"), "positions.hdf5 cannot be read"),
+        ("hypersim", _nan_orientation, "none of 3 frames has all its parts"),
+    ],
+)
+def test_what_is_missing_is_said_when_a_set_is_opened(
+    layout: str, damage: Callable[[Path], None], message: str, tmp_path: Path
+) -> None:
+    WRITERS[layout](tmp_path)
+    damage(tmp_path)
+    with pytest.raises(DataError, match=message):
+        open_dataset(layout, tmp_path)
+
+
+def _other_size(pattern: str) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        path = sorted(root.rglob(pattern))[1]
+        save(path, np.zeros((20, 30, 3), np.uint8))
+
+    return change
+
+
+def _nan_depth(root: Path) -> None:
+    for path in root.rglob("*_depth.npy"):
+        np.save(path, np.full((48, 64), np.nan, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("layout", "damage", "message"),
+    [
+        ("7scenes", _remove("*.depth.png"), r"depth map .*frame-000000.depth.png cannot be read"),
+        ("7scenes", _other_size("*.color.png"), "unequal sizes"),
+        ("7scenes", _text("frame-000001.color.png", "no picture"), "000001.color.png cannot be"),
+        ("co3d", _other_size("images/*.jpg"), "unequal sizes"),
+        ("arkitscenes", _other_size("lowres_wide/*.png"), "is for 64x48 pixels"),
+        ("dl3dv", _remove("*.npy"), "depth map .* cannot be read"),
+        ("tartanair", _remove("*.npy"), "depth map .* cannot be read"),
+        ("hypersim", _other_size("*.tonemap.jpg"), "its picture"),
+    ],
+)
+def test_what_is_missing_is_said_when_a_frame_is_read(
+    layout: str, damage: Callable[[Path], None], message: str, tmp_path: Path
+) -> None:
+    WRITERS[layout](tmp_path)
+    damage(tmp_path)
+    (sequence,) = open_dataset(layout, tmp_path)
+    with pytest.raises(DataError, match=message):
+        sequence.read([0, 1])
+
+
+def test_depth_that_is_no_number_is_unknown(tmp_path: Path) -> None:
+    WRITERS["tartanair"](tmp_path)
+    _nan_depth(tmp_path)
+    (sequence,) = open_dataset("tartanair", tmp_path)
+    assert not sequence.read([0, 2]).depth.any()
+
+
+def test_depth_of_another_size_is_refused(tmp_path: Path) -> None:
+    WRITERS["7scenes"](tmp_path)
+    for path in tmp_path.rglob("*.depth.png"):
+        save_depth(path, np.ones((24, 32)), 1000)
+    (sequence,) = open_dataset("7scenes", tmp_path)
+    with pytest.raises(DataError, match=r"picture of \(48, 64\) and a depth map of \(24, 32\)"):
+        sequence.read([0])
+
+
+def test_frames_without_a_pose_are_left_out_and_counted(tmp_path: Path) -> None:
+    WRITERS["scannet"](tmp_path)
+    (sequence,) = open_dataset("scannet", tmp_path)
+    assert len(sequence) == 3
+    assert sequence.dropped == 1
+    assert sequence.names == ("0", "2", "3")
+
+
+def test_both_intrinsics_formats_of_co3d(tmp_path: Path) -> None:
+    truth = write_co3d(tmp_path, "ndc_norm_image_bounds")
+    (sequence,) = open_dataset("co3d", tmp_path)
+    np.testing.assert_allclose(sequence.read([0]).K[0], truth.K, atol=1e-6)
+
+
+def test_distorted_pictures_of_dl3dv_are_straightened(tmp_path: Path) -> None:
+    import cv2
+
+    truth = WRITERS["dl3dv"](tmp_path)
+    (path,) = tmp_path.rglob("transforms.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "k1": -0.35, "k2": 0.05}))
+    lens = np.array([-0.35, 0.05, 0, 0])
+    v, u = np.mgrid[:48, :64].astype(np.float32)
+    grid = np.stack([u, v], -1).reshape(-1, 1, 2)
+    straight = np.asarray(cv2.undistortPoints(grid, truth.K, lens, P=truth.K), np.float32)
+    bend_x, bend_y = straight.reshape(48, 64, 2).transpose(2, 0, 1).copy()
+    for i, file in enumerate(sorted(tmp_path.rglob("images_4/*.png"))):
+        save(file, np.asarray(cv2.remap(truth.rgb[i], bend_x, bend_y, cv2.INTER_CUBIC)))
+    (sequence,) = open_dataset("dl3dv", tmp_path)
+    middle = np.s_[0, 6:-6, 6:-6]
+    bent = np.asarray(cv2.remap(truth.rgb[0], bend_x, bend_y, cv2.INTER_CUBIC))[None]
+    before = np.abs(bent[middle].astype(float) - truth.rgb[middle]).mean()
+    after = np.abs(sequence.read([0]).rgb[middle].astype(float) - truth.rgb[middle]).mean()
+    assert after < 0.2 * before, f"mean difference {before:.2f} before, {after:.2f} after"
+
+
+def test_lenses_of_hypersim_come_from_its_table(tmp_path: Path) -> None:
+    write_hypersim(tmp_path, "0.8,0,0,0,0.6,0,0,0,-1")
+    (sequence,) = open_dataset("hypersim", tmp_path)
+    K = sequence.read([0]).K[0]
+    np.testing.assert_allclose((K[0, 0], K[1, 1]), (32 / 0.8, 24 / 0.6))
+    write_hypersim(tmp_path, "0.8,0,0,0,0.6,0.1,0,0,-1")
+    with pytest.raises(DataError, match="tilted lens"):
+        open_dataset("hypersim", tmp_path)
+
+
+def test_the_real_kitchen(data_folder: Path) -> None:
+    """Depth of neighbouring real frames agrees after reading, up to the sensor's errors."""
+    (sequence,) = open_dataset("7scenes", data_folder / "7scenes_redkitchen")
+    assert len(sequence) == 100
+    clip = sequence.read([0, 5])
+    depth, (row, column), _ = _reprojected(clip, 0, 1)
+    error = np.abs(clip.depth[1][row, column] / depth - 1)
+    assert len(depth) > 0.5 * clip.depth[0].size
+    assert np.median(error) < 0.02

@@ -1,0 +1,309 @@
+"""What the readers of posed RGB-D folders share: lazy sequences, files, time, axes."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from scipy.spatial.transform import Rotation, Slerp
+
+from .base import Clip, DataError, known_depth
+
+__all__ = [
+    "OPENGL_TO_OPENCV",
+    "FolderSequence",
+    "Frame",
+    "depth_on_picture",
+    "folders_with",
+    "interpolated_poses",
+    "pinhole",
+    "pose_of",
+    "read_depth_png",
+    "read_numbers",
+    "read_picture",
+    "sequence_of",
+]
+
+_LOG = logging.getLogger(__name__)
+_DEEPEST = 4
+# Camera axes x right, y up, z backward to x right, y down, z forward, and back.
+OPENGL_TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        depth: (H, W) z-depth on the same grid; None where there is no map.
+        K: (3, 3) pixels.
+    """
+
+    rgb: NDArray[np.uint8]
+    depth: NDArray[np.float32] | None
+    K: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FolderSequence:
+    """Frames of a folder, read when they are asked for; a `FrameSequence`.
+
+    Args:
+        name: For messages.
+        T_world_cam: (N, 4, 4) camera-to-world, OpenCV camera axes.
+        load: Reads the i-th frame.
+        names: Names of the N frames, e.g. stamps.
+        metric: Whether lengths are metres.
+        dropped: Frames without a usable pose, picture or depth map, which are left out.
+    """
+
+    name: str
+    T_world_cam: NDArray[np.float64] = field(repr=False)
+    load: Callable[[int], Frame] = field(repr=False)
+    names: tuple[str, ...] = field(repr=False)
+    metric: bool = True
+    dropped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.T_world_cam)
+
+    @functools.cached_property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the first picture."""
+        height, width = self.load(0).rgb.shape[:2]
+        return height, width
+
+    def read(self, frames: Sequence[int]) -> Clip:
+        """These frames, in this order; depth is 0 where a frame has no map."""
+        loaded = [self.load(index) for index in frames]
+        sizes = {frame.rgb.shape[:2] for frame in loaded}
+        if len(sizes) > 1:
+            names = [self.names[index] for index in frames]
+            raise DataError(f"{self.name}: frames {names} have unequal sizes {sorted(sizes)}")
+        depth = [
+            np.zeros(frame.rgb.shape[:2], np.float32) if frame.depth is None else frame.depth
+            for frame in loaded
+        ]
+        for index, frame, map_HW in zip(frames, loaded, depth, strict=True):
+            if map_HW.shape != frame.rgb.shape[:2]:
+                raise DataError(
+                    f"{self.name}: frame {self.names[index]} has a picture of "
+                    f"{frame.rgb.shape[:2]} and a depth map of {map_HW.shape}"
+                )
+        return Clip(
+            rgb=np.stack([frame.rgb for frame in loaded]),
+            depth=np.stack(depth),
+            T_world_cam=self.T_world_cam[list(frames)],
+            K=np.stack([frame.K for frame in loaded]),
+            name=f"{self.name}[{', '.join(self.names[index] for index in frames)}]",
+            metric=self.metric,
+        )
+
+
+def sequence_of(
+    name: str,
+    frames: Iterable[tuple[str, NDArray[np.float64] | None, Callable[[], Frame]]],
+    *,
+    metric: bool = True,
+) -> FolderSequence:
+    """Make a sequence of named frames with pose and reader; those without a pose are dropped.
+
+    Trackers write -inf or NaN where they were lost, and readers None where a part of the frame
+    is missing; both count as no pose. Poses are made exactly orthonormal, because files round.
+
+    Raises:
+        DataError: No frame is left.
+    """
+    content = list(frames)
+    good = [
+        (label, pose, load)
+        for label, pose, load in content
+        if pose is not None and np.isfinite(pose).all()
+    ]
+    dropped = len(content) - len(good)
+    if not good:
+        raise DataError(f"{name}: none of {len(content)} frames has all its parts and a pose")
+    if dropped:
+        _LOG.warning("%s: left out %d of %d frames: no pose", name, dropped, len(content))
+    loaders = [load for _, _, load in good]
+    return FolderSequence(
+        name=name,
+        T_world_cam=np.stack([_orthonormal(pose, f"{name}: {label}") for label, pose, _ in good]),
+        load=lambda index: loaders[index](),
+        names=tuple(label for label, _, _ in good),
+        metric=metric,
+        dropped=dropped,
+    )
+
+
+def _orthonormal(pose: NDArray[np.float64], where: str) -> NDArray[np.float64]:
+    """The nearest rigid motion; what is no rigid motion but for rounding stays for the check."""
+    if pose.shape != (4, 4):
+        raise DataError(f"{where}: pose has shape {pose.shape}, expected (4, 4)")
+    left, scale, right = np.linalg.svd(pose[:3, :3])
+    out = pose.astype(np.float64)
+    if np.abs(scale - 1).max() < 0.02:
+        out[:3, :3] = left @ right
+        out[3] = (0, 0, 0, 1)
+    return out
+
+
+def folders_with(root: Path, marker: str, layout: str) -> list[Path]:
+    """The root, or the folders below it, that hold a file or folder matching a pattern.
+
+    Raises:
+        FileNotFoundError: The root is missing or nothing in it matches.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is no folder; give the root of a {layout} data set")
+    if next(root.glob(marker), None) is not None:
+        return [root]
+    for depth in range(1, _DEEPEST + 1):
+        below = "/".join(["*"] * depth)
+        found = {folder for folder in root.glob(below) if folder.is_dir()}
+        found = {folder for folder in found if next(folder.glob(marker), None) is not None}
+        if found:
+            return sorted(found)
+    raise FileNotFoundError(
+        f"{root} holds no {marker}, nor do {_DEEPEST} levels of folders below it; "
+        f"is it a data set in the {layout} layout?"
+    )
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8.
+
+    Raises:
+        DataError: Missing or damaged.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("RGB"))
+    except (OSError, UnidentifiedImageError) as error:
+        raise DataError(f"picture {path} cannot be read: {error}") from error
+
+
+def read_depth_png(
+    path: Path, per_unit: float, no_reading: int | None = None, far: float = np.inf
+) -> NDArray[np.float32]:
+    """(H, W) depth of a 16-bit PNG.
+
+    Args:
+        path: The file.
+        per_unit: Numbers per unit of length, e.g. 1000 for millimetres.
+        no_reading: A number beside 0 that says that there is none.
+        far: Depth beyond which the sensor is not believed.
+
+    Raises:
+        DataError: Missing, damaged, or not of one channel of 16 bits.
+    """
+    try:
+        with Image.open(path) as image:
+            raw = np.array(image)
+    except (OSError, UnidentifiedImageError) as error:
+        raise DataError(f"depth map {path} cannot be read: {error}") from error
+    if raw.ndim != 2 or raw.dtype == np.uint8:
+        raise DataError(f"depth map {path} is {raw.dtype} {raw.shape}, expected 16 bits (H, W)")
+    depth = raw.astype(np.float64) / per_unit
+    if no_reading is not None:
+        depth[raw == no_reading] = 0
+    return known_depth(depth, far)
+
+
+def read_numbers(path: Path, columns: int | None = None) -> NDArray[np.float64]:
+    """(R, C) numbers of a text file; lines that begin with # are comments.
+
+    Raises:
+        DataError: Missing, empty, not numbers, or another number of columns.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = [line.replace(",", " ").split() for line in lines if not line.startswith("#")]
+        table = np.array([[float(word) for word in row] for row in rows if row])
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    if table.ndim != 2 or (columns is not None and table.shape[1] != columns):
+        wanted = "a table" if columns is None else f"{columns} columns"
+        raise DataError(f"{path} has shape {table.shape}, expected {wanted} of numbers")
+    return table
+
+
+def pose_of(
+    rotation: Rotation | NDArray[np.float64], position: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(4, 4) of a rotation and a position."""
+    T = np.eye(4)
+    T[:3, :3] = rotation.as_matrix() if isinstance(rotation, Rotation) else rotation
+    T[:3, 3] = position
+    return T
+
+
+def pinhole(fx: float, fy: float, cx: float, cy: float) -> NDArray[np.float64]:
+    """(3, 3) intrinsics."""
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float64)
+
+
+def interpolated_poses(
+    stamps: NDArray[np.float64],
+    T_world_cam: NDArray[np.float64],
+    wanted: NDArray[np.float64],
+    max_gap: float,
+) -> list[NDArray[np.float64] | None]:
+    """Poses at other times, between the two neighbours in time.
+
+    Args:
+        stamps: (N,) seconds of the poses, any order.
+        T_world_cam: (N, 4, 4).
+        wanted: (M,) seconds.
+        max_gap: None where the two neighbours are farther apart, or there is but one that is
+            not nearer than a hundredth of this.
+    """
+    stamps, first = np.unique(stamps, return_index=True)
+    T_world_cam = T_world_cam[first]
+    out: list[NDArray[np.float64] | None] = []
+    for time in wanted:
+        nearest = int(np.abs(stamps - time).argmin())
+        if abs(stamps[nearest] - time) <= 0.01 * max_gap:
+            out.append(T_world_cam[nearest])
+            continue
+        after = int(np.searchsorted(stamps, time))
+        if not 0 < after < len(stamps) or stamps[after] - stamps[after - 1] > max_gap:
+            out.append(None)
+            continue
+        pair = slice(after - 1, after + 1)
+        between = Slerp(stamps[pair], Rotation.from_matrix(T_world_cam[pair, :3, :3]))
+        share = (time - stamps[after - 1]) / (stamps[after] - stamps[after - 1])
+        start, end = T_world_cam[pair, :3, 3]
+        out.append(pose_of(between(time), start + share * (end - start)))
+    return out
+
+
+def depth_on_picture(
+    depth: NDArray[np.float32], K_depth: NDArray[Any], size_hw: tuple[int, int], K: NDArray[Any]
+) -> NDArray[np.float32]:
+    """Depth of one camera centre resampled to the pixels of a picture, by the nearest reading.
+
+    Args:
+        depth: (h, w).
+        K_depth: Its intrinsics.
+        size_hw: Of the picture.
+        K: Intrinsics of the picture; the two cameras have the same place and axes.
+    """
+    height, width = size_hw
+    u = (np.arange(width) - K[0, 2]) / K[0, 0] * K_depth[0, 0] + K_depth[0, 2]
+    v = (np.arange(height) - K[1, 2]) / K[1, 1] * K_depth[1, 1] + K_depth[1, 2]
+    column, row = np.rint(u).astype(int), np.rint(v).astype(int)
+    inside = ((row >= 0) & (row < depth.shape[0]))[:, None] & (
+        (column >= 0) & (column < depth.shape[1])
+    )
+    rows = row.clip(0, depth.shape[0] - 1)
+    columns = column.clip(0, depth.shape[1] - 1)
+    return np.where(inside, depth[rows][:, columns], 0).astype(np.float32)

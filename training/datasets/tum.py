@@ -1,0 +1,90 @@
+"""TUM RGB-D: `rgb.txt`, `depth.txt`, `groundtruth.txt` and the files that they list.
+
+Depth is 16-bit with 5000 per metre, registered to the colour camera. Pictures, depth maps and
+the 100 Hz poses of the motion capture (camera-to-world, quaternion x y z w) have own stamps: a
+picture takes the nearest depth map within 20 ms, and the pose between the two neighbouring ones.
+Intrinsics are the published ones of freiburg1 to 3 by the folder's name, else the nominal ones;
+pictures are used as they are, with the lens distortion of freiburg1 and 2.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from .base import DataError
+from .folder import (
+    FolderSequence,
+    Frame,
+    folders_with,
+    interpolated_poses,
+    pinhole,
+    pose_of,
+    read_depth_png,
+    read_numbers,
+    read_picture,
+    sequence_of,
+)
+
+__all__ = ["open_tum"]
+
+_INTRINSICS = {
+    "1": pinhole(517.3, 516.5, 318.6, 255.3),
+    "2": pinhole(520.9, 521.0, 325.1, 249.7),
+    "3": pinhole(535.4, 539.2, 320.1, 247.6),
+}
+_NOMINAL = pinhole(525.0, 525.0, 319.5, 239.5)
+_NEAR_S = 0.02
+_POSE_GAP_S = 0.1
+
+
+def open_tum(root: Path) -> list[FolderSequence]:
+    """Open one sequence or a folder of sequences.
+
+    Raises:
+        FileNotFoundError: No groundtruth.txt.
+        DataError: A list is missing or damaged, or no picture has depth and pose.
+    """
+    return [_open(folder) for folder in folders_with(root, "groundtruth.txt", "TUM RGB-D")]
+
+
+def _open(folder: Path) -> FolderSequence:
+    colour_s, colours = _listed(folder / "rgb.txt")
+    depth_s, depths = _listed(folder / "depth.txt")
+    track = read_numbers(folder / "groundtruth.txt", 8)
+    if (np.abs(np.linalg.norm(track[:, 4:], axis=1) - 1) > 0.01).any():
+        raise DataError(f"{folder / 'groundtruth.txt'} has quaternions that are not of length 1")
+    rotations = Rotation.from_quat(track[:, 4:])
+    poses = np.stack([pose_of(r, t) for r, t in zip(rotations, track[:, 1:4], strict=True)])
+    wanted = interpolated_poses(track[:, 0], poses, colour_s, _POSE_GAP_S)
+    series = re.search(r"freiburg(\d)", folder.name)
+    K = _INTRINSICS.get(series.group(1), _NOMINAL) if series else _NOMINAL
+    frames = []
+    for time, colour, pose in zip(colour_s, colours, wanted, strict=True):
+        nearest = int(np.abs(depth_s - time).argmin())
+        near = abs(depth_s[nearest] - time) <= _NEAR_S
+        load = functools.partial(_load, colour, depths[nearest], K)
+        frames.append((colour.stem, pose if near else None, load))
+    return sequence_of(str(folder), frames)
+
+
+def _listed(path: Path) -> tuple[NDArray[np.float64], list[Path]]:
+    """Stamps in seconds and files of a list, in order of time."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
+        entries = sorted((float(row[0]), path.parent / row[1]) for row in rows)
+    except (OSError, ValueError, IndexError) as error:
+        raise DataError(f"{path} is no list of stamps and files: {error}") from error
+    if not entries:
+        raise DataError(f"{path} lists no file")
+    return np.array([stamp for stamp, _ in entries]), [file for _, file in entries]
+
+
+def _load(colour: Path, depth: Path, K: NDArray[np.float64]) -> Frame:
+    return Frame(read_picture(colour), read_depth_png(depth, 5000.0), K)
