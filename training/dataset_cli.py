@@ -32,6 +32,7 @@ def main(argv: list[str]) -> int:
     synthetic.add_argument(
         "--fov", type=float, nargs=2, default=list(plan.fov_deg), help="degrees, from and to"
     )
+    synthetic.add_argument("--device", default="cpu", help="torch device of the rays")
     synthetic.add_argument("--threads", type=int, default=1, help="torch threads")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
@@ -47,7 +48,8 @@ def main(argv: list[str]) -> int:
     )
     started = time.monotonic()
     per_shard = plan.rooms * plan.clips * plan.frames
-    for done, path in enumerate(write_shards(args.out, plan, args.first, args.shards), start=1):
+    paths = write_shards(args.out, plan, args.first, args.shards, args.device)
+    for done, path in enumerate(paths, start=1):
         seconds = time.monotonic() - started
         rate = done * per_shard / max(seconds, 1e-9)
         left = (args.shards - done) * seconds / done

@@ -24,9 +24,10 @@ from g2vlm_training.synthetic import SceneObject
 FRAMES, SIZE = 4, (28, 42)
 SCENE = SceneInfo(
     (SceneObject(3, "chair", "red", (1.0, -0.5, 0.4), (0.5, 0.5, 0.8), 0.3),),
-    (4.0, 3.5, 2.5),
-    110_000_007,
-    "test",
+    room_size=(4.0, 3.5, 2.5),
+    floor_area=14.0,
+    seed=110_000_007,
+    split="test",
 )
 
 

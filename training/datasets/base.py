@@ -36,12 +36,14 @@ class SceneInfo:
         objects: The named things, in the world axes of the clip.
         room_size: Length along x, width along y, height along z in metres; None outdoors or
             unknown.
+        floor_area: Square metres inside of the walls; None outdoors or unknown.
         seed: What the scene was made with; None for real scenes.
         split: "train", "val" or "test"; "" unknown.
     """
 
     objects: tuple[SceneObject, ...] = ()
     room_size: tuple[float, float, float] | None = None
+    floor_area: float | None = None
     seed: int | None = None
     split: str = ""
 

@@ -10,12 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from ..synthetic import PATH_STYLES, Split, camera_path, intrinsics, make_room, render, scene_seed
+from ..synthetic import (
+    PATH_STYLES,
+    Shot,
+    Split,
+    camera_path,
+    intrinsics,
+    make_room,
+    render_shots,
+    scene_seed,
+)
 from ..synthetic.paths import PathStyle
 from .base import Clip, SceneInfo, known_depth
 from .shards import write_shard
 
-__all__ = ["ShardPlan", "render_clip", "write_shards"]
+__all__ = ["ShardPlan", "render_room", "write_shards"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,7 +40,7 @@ class ShardPlan:
         frames: Frames per clip.
         width: Picture width in pixels.
         heights: Picture heights; shard i takes `heights[i % len(heights)]`.
-        smooth: Share of clips with 2 x 2 colour rays per pixel.
+        smooth: Share of rooms with 2 x 2 colour rays per pixel.
         fov_deg: Range of the horizontal field of view.
 
     Raises:
@@ -58,11 +67,19 @@ class ShardPlan:
             raise ValueError(f"fov_deg is {self.fov_deg}, expected two numbers in 1..170, ordered")
 
 
-def write_shards(folder: Path, plan: ShardPlan, first: int, count: int) -> Iterator[Path]:
+def write_shards(
+    folder: Path, plan: ShardPlan, first: int, count: int, device: str = "cpu"
+) -> Iterator[Path]:
     """Render shards `first` to `first + count - 1`; those that exist are left alone.
 
     A shard is made by its number alone, so a folder can be continued, by several processes
     with different numbers.
+
+    Args:
+        folder: Where to.
+        plan: What to.
+        first, count: Numbers of the shards.
+        device: Torch device of the rays.
 
     Yields:
         The path of each shard when it is there.
@@ -70,54 +87,67 @@ def write_shards(folder: Path, plan: ShardPlan, first: int, count: int) -> Itera
     for index in range(first, first + count):
         path = folder / f"{plan.split}-{index:05d}.tar"
         if not path.is_file():
-            write_shard(path, _clips(plan, index))
+            write_shard(path, _clips(plan, index, device))
             _LOG.info("rendered %s", path)
         yield path
 
 
-def _clips(plan: ShardPlan, index: int) -> Iterator[Clip]:
+def _clips(plan: ShardPlan, index: int, device: str) -> Iterator[Clip]:
     size = (plan.heights[index % len(plan.heights)], plan.width)
     for number in range(index * plan.rooms, (index + 1) * plan.rooms):
-        for clip in range(plan.clips):
-            yield render_clip(plan, scene_seed(plan.split, number), clip, size)
+        yield from render_room(plan, scene_seed(plan.split, number), size, device)
 
 
-def render_clip(plan: ShardPlan, seed: int, clip: int, size: tuple[int, int]) -> Clip:
-    """One camera path through the room of a seed.
+def render_room(
+    plan: ShardPlan, seed: int, size_hw: tuple[int, int], device: str = "cpu"
+) -> list[Clip]:
+    """The clips of one room, along different camera paths.
 
     Args:
-        plan: Frames, field of view and smoothness.
+        plan: Clips, frames, field of view and smoothness.
         seed: From `scene_seed` of the plan's split.
-        clip: Number of the path.
-        size: (H, W) of the pictures.
+        size_hw: Of the pictures.
+        device: Torch device of the rays.
     """
-    rng = np.random.default_rng([seed, clip, 31])
+    rng = np.random.default_rng([seed, 31])
     room = make_room(seed)
-    K = intrinsics(float(rng.uniform(*plan.fov_deg)), size)
-    style = PATH_STYLES[int(rng.integers(len(PATH_STYLES)))]
-    T_world_cam = camera_path(
-        room,
-        clip,
-        plan.frames,
-        typing.cast(PathStyle, style),
-        step=float(rng.uniform(0.05, 0.16)),
-        turn_deg=float(rng.uniform(1.5, 6.0)),
-    )
-    frames = render(
-        room,
-        T_world_cam,
-        K,
-        size,
+    shots = []
+    for clip in range(plan.clips):
+        style = PATH_STYLES[int(rng.integers(len(PATH_STYLES)))]
+        T_world_cam = camera_path(
+            room,
+            clip,
+            plan.frames,
+            typing.cast(PathStyle, style),
+            step=float(rng.uniform(0.05, 0.16)),
+            turn_deg=float(rng.uniform(1.5, 6.0)),
+        )
+        K = intrinsics(float(rng.uniform(*plan.fov_deg)), size_hw)
+        shots.append(Shot(room, T_world_cam, K))
+    rendered = render_shots(
+        shots,
+        size_hw,
         supersample=2 if rng.random() < plan.smooth else 1,
-        exposure=float(np.exp(rng.normal(0, 0.2))),
+        exposures=np.exp(rng.normal(0, 0.2, len(shots))).tolist(),
+        device=device,
     )
-    return Clip(
-        rgb=frames.rgb,
-        depth=known_depth(frames.depth),
-        T_world_cam=frames.T_world_cam,
-        K=np.broadcast_to(frames.K, (plan.frames, 3, 3)).copy(),
-        object_id=frames.object_id,
-        normals=getattr(frames, "normals", None),
-        scene=SceneInfo(room.objects, room.size, seed, plan.split),
-        name=f"{plan.split} room {seed} path {clip}",
+    scene = SceneInfo(
+        objects=room.objects,
+        room_size=room.size if room.kind == "indoor" else None,
+        floor_area=room.floor_area if room.kind == "indoor" else None,
+        seed=seed,
+        split=plan.split,
     )
+    return [
+        Clip(
+            rgb=frames.rgb,
+            depth=known_depth(frames.depth),
+            T_world_cam=frames.T_world_cam,
+            K=np.tile(frames.K, (plan.frames, 1, 1)),
+            object_id=frames.object_id,
+            normals=frames.normals,
+            scene=scene,
+            name=f"{plan.split} room {seed} path {clip}",
+        )
+        for clip, frames in enumerate(rendered)
+    ]
