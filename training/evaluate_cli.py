@@ -18,10 +18,9 @@ from g2vlm_model.model import G2VLM
 from .batch import ClipPool, WindowBatch, batch_of
 from .datasets.layouts import LAYOUTS, open_dataset
 from .datasets.views import model_clip
+from .evaluate import questions_cli
 from .evaluate.benchmarks import cli as benchmark_files
 from .evaluate.geometry import evaluate_geometry, mean_log_depth, windows_of
-from .evaluate.spatial_qa import evaluate_questions
-from .semantic_stage import SemanticStage
 
 __all__ = ["main"]
 
@@ -35,17 +34,13 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if args.what == "qa":
         return benchmark_files.run(args)
+    if args.what == "questions":
+        return questions_cli.run(args)
     torch.set_num_threads(args.threads)
-    model, tokenizer = load_model(args.model)
-    if args.what == "geometry":
-        mean_map = mean_log_depth(ClipPool(args.mean_map or args.root, "train"), 8, _EVAL_SIZE)
-        report = evaluate_geometry(model, _windows(args, model), mean_map)
-        table, content = report.table(), dataclasses.asdict(report)
-    else:
-        stage = SemanticStage(model, tokenizer, questions=8)
-        pool = ClipPool(args.root, args.split)
-        answers = evaluate_questions(stage, pool, args.windows, args.frames, _SEED)
-        table, content = answers.table(), dataclasses.asdict(answers)
+    model, _ = load_model(args.model)
+    mean_map = mean_log_depth(ClipPool(args.mean_map or args.root, "train"), 8, _EVAL_SIZE)
+    report = evaluate_geometry(model, _windows(args, model), mean_map)
+    table, content = report.table(), dataclasses.asdict(report)
     print(f"{model_id(args.model)}  {vars(args)}\n{table}")
     if args.json:
         _write_json(args.json, {"model": model_id(args.model), "command": argv, **content})
@@ -56,22 +51,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="g2vlm evaluate", description=__doc__)
     kinds = parser.add_subparsers(dest="what", required=True)
     benchmark_files.add_arguments(kinds.add_parser("qa", help="published benchmark files"))
-    for name in ("geometry", "questions"):
-        kind = kinds.add_parser(name)
-        kind.add_argument("--model", default="nano", help="model folder, or nano")
-        kind.add_argument("--root", type=Path, required=True, help="folder of the data")
-        kind.add_argument("--split", choices=("train", "val", "test"), default="test")
-        kind.add_argument("--windows", type=int, default=200, help="synthetic: how many")
-        kind.add_argument("--frames", type=int, default=4, help="frames per window")
-        kind.add_argument("--json", type=Path, help="also write the numbers here")
-        kind.add_argument("--threads", type=int, default=1, help="torch threads")
-        if name == "geometry":
-            kind.add_argument("--dataset", choices=("synthetic", *LAYOUTS), default="synthetic")
-            kind.add_argument("--stride", type=int, default=1, help="folders: frames per step")
-            kind.add_argument("--step", type=int, default=3, help="folders: frames between windows")
-            kind.add_argument(
-                "--mean-map", type=Path, help="training shards of the mean-depth baseline"
-            )
+    questions_cli.add_arguments(kinds.add_parser("questions", help="questions on held-out rooms"))
+    kind = kinds.add_parser("geometry")
+    kind.add_argument("--model", default="nano", help="model folder, or nano")
+    kind.add_argument("--root", type=Path, required=True, help="folder of the data")
+    kind.add_argument("--split", choices=("train", "val", "test"), default="test")
+    kind.add_argument("--windows", type=int, default=200, help="synthetic: how many")
+    kind.add_argument("--frames", type=int, default=4, help="frames per window")
+    kind.add_argument("--json", type=Path, help="also write the numbers here")
+    kind.add_argument("--threads", type=int, default=1, help="torch threads")
+    kind.add_argument("--dataset", choices=("synthetic", *LAYOUTS), default="synthetic")
+    kind.add_argument("--stride", type=int, default=1, help="folders: frames per step")
+    kind.add_argument("--step", type=int, default=3, help="folders: frames between windows")
+    kind.add_argument("--mean-map", type=Path, help="training shards of the mean-depth baseline")
     return parser
 
 

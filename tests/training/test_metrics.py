@@ -10,8 +10,6 @@ import torch
 from g2vlm_training.evaluate.depth import depth_score, median_scale
 from g2vlm_training.evaluate.geometry import bootstrap_interval
 from g2vlm_training.evaluate.pose import pair_errors, pose_score
-from g2vlm_training.evaluate.spatial_qa import best_constant, relative_accuracy, score_answer
-from g2vlm_training.synthetic.questions import Question
 
 
 def _turned(degrees: float, translation: tuple[float, float, float]) -> torch.Tensor:
@@ -78,25 +76,3 @@ def test_pose_score_counts_only_long_baselines_for_direction() -> None:
 def test_bootstrap_interval_holds_the_mean() -> None:
     low, high = bootstrap_interval(np.array([1.0, 2.0, 3.0, 4.0] * 10))
     assert 2.0 < low < 2.5 < high < 3.0
-
-
-@pytest.mark.parametrize(
-    ("said", "score"), [("2.0 m", 1.0), ("2.3 m", 0.7), ("4.1 m", 0.0), ("far", 0.0)]
-)
-def test_numbers_score_relative_accuracy(said: str, score: float) -> None:
-    question = Question("depth", "How far is A?", "2.0 m", 2.0)
-    assert score_answer(question, said) == pytest.approx(score)
-    assert relative_accuracy(1.0, 2.0) == 0.0
-
-
-def test_choices_score_by_the_word() -> None:
-    question = Question("side", "left or right?", "left")
-    assert score_answer(question, " left") == 1.0
-    assert score_answer(question, "right") == 0.0
-
-
-def test_best_constant_is_the_majority() -> None:
-    answers = [Question("turn", "", answer) for answer in ("left", "left", "right")]
-    assert best_constant(answers) == pytest.approx(2 / 3)
-    lengths = [Question("depth", "", "", value) for value in (1.0, 1.0, 1.02, 9.0)]
-    assert best_constant(lengths) > 0.7

@@ -31,9 +31,13 @@ def _view(index: int) -> View:
     rng = np.random.default_rng(index)
     room = make_room(scene_seed("test", 100 + index))
     K = intrinsics(float(rng.uniform(55, 95)), SIZE)
-    style = "robot" if index % 4 < 2 else "hand"
     path = camera_path(
-        room, index, 3, style, step=float(rng.uniform(0.1, 0.4)), turn_deg=float(rng.uniform(4, 14))
+        room,
+        index,
+        3,
+        "robot" if index % 4 < 2 else "hand",
+        step=float(rng.uniform(0.1, 0.4)),
+        turn_deg=float(rng.uniform(4, 14)),
     )
     order = rng.permutation(3)
     shot = render(room, path[order], K, SIZE)

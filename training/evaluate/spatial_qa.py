@@ -1,104 +1,112 @@
-"""Answers to synthetic questions against the truth and against the most frequent answer.
+"""Questions about windows that were never trained on: scores per task, level and in total.
 
-A choice is right when the words are the same. A number scores the mean relative accuracy of
-VSI-Bench: the share of the thresholds .5, .55 ... .95 with relative error below 1 - threshold.
+Beside the model stand a question-only baseline (a model trained and asked without pictures), the
+best constant answers and chance. Means over a level are means over its tasks, as in SPAR-Bench.
+Intervals are bootstraps over windows, because the questions of a window hang together.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from g2vlm_model.answers import parse_quantity
+import torch
+from numpy.typing import NDArray
 
 from ..batch import ClipPool, draw_batch
-from ..semantic_stage import SemanticStage, questions_of, view_of
-from ..synthetic.questions import TASKS, Question
+from ..semantic_stage import SemanticStage, view_of
+from ..synthetic.questions import LEVELS, SPAR_TASKS, TASKS, Question, View, ask
+from .answering import greedy_answers
+from .question_scores import best_constant, chance, score_answer
 
-__all__ = ["QuestionReport", "TaskScore", "evaluate_questions", "score_answer"]
+__all__ = ["QuestionReport", "ScoreRow", "evaluate_questions", "questions_in_turn"]
 
-_THRESHOLDS = np.arange(0.5, 0.96, 0.05)
+ROWS = ("model", "question only", "best constant", "chance")
+_TRIES = 12
+_RESAMPLES = 1000
+_EXAMPLES = 24
 
 
 @dataclass(frozen=True)
-class TaskScore:
-    """Score of one task type: the model's and that of its best constant answer."""
+class ScoreRow:
+    """Scores of one task, or means over the tasks of a level.
 
-    task: str
+    Args:
+        name: Task or level.
+        count: Questions.
+        scores: Mean by row of the table, in [0, 1].
+        interval: 95 % interval of the model's.
+        gain: 95 % interval of the model's lead over the question-only baseline, None without one.
+    """
+
+    name: str
     count: int
-    score: float
-    majority: float
+    scores: Mapping[str, float]
+    interval: tuple[float, float]
+    gain: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
 class QuestionReport:
-    """Scores by task, and some answers to look at."""
+    """Scores of one number of frames per window.
 
-    tasks: tuple[TaskScore, ...]
+    Args:
+        frames: Per window.
+        windows: How many.
+        tasks: One row per task.
+        levels: Means over the tasks of each level, of SPAR-Bench's 20 ("spar"), and of all.
+        examples: Some (question, truth, answer).
+    """
+
+    frames: int
+    windows: int
+    tasks: tuple[ScoreRow, ...]
+    levels: tuple[ScoreRow, ...]
     examples: tuple[tuple[str, str, str], ...]
 
-    @property
-    def mean(self) -> tuple[float, float]:
-        """Mean over the task types: model, constant answers."""
-        return (
-            float(np.mean([row.score for row in self.tasks])),
-            float(np.mean([row.majority for row in self.tasks])),
-        )
-
     def table(self) -> str:
-        """The scores as text."""
-        lines = [f"{'task':<12}{'n':>6}{'model':>8}{'constant':>10}"]
-        for row in self.tasks:
-            lines.append(f"{row.task:<12}{row.count:>6}{row.score:>8.3f}{row.majority:>10.3f}")
-        model, constant = self.mean
-        count = sum(row.count for row in self.tasks)
-        lines.append(f"{'mean':<12}{count:>6}{model:>8.3f}{constant:>10.3f}")
+        """The scores in percent, as text."""
+        rows = [row for row in ROWS if row in self.levels[-1].scores]
+        head = f"{'task':<28}{'n':>6}" + "".join(f"{row:>15}" for row in rows)
+        lines = [f"{self.windows} windows of {self.frames} frames", head + f"{'95 %':>14}"]
+        for row in (*self.tasks, *self.levels):
+            cells = "".join(f"{100 * row.scores[name]:>15.1f}" for name in rows)
+            low, high = row.interval
+            lines.append(f"{row.name:<28}{row.count:>6}{cells}{100 * low:>8.1f}-{100 * high:.1f}")
         return "\n".join(lines)
 
 
-def score_answer(question: Question, said: str) -> float:
-    """Score in [0, 1] of an answer's words."""
-    if question.value is None:
-        return float(said.strip() == question.answer)
-    quantity = parse_quantity(said)
-    if quantity is None:
-        return 0.0
-    return relative_accuracy(quantity.value, question.value)
+def questions_in_turn(
+    view: View, count: int, start: int, rng: np.random.Generator, tasks: Sequence[str] = TASKS
+) -> list[Question]:
+    """Up to `count` questions of the tasks in their order from `start` on, so all come up alike.
+
+    A task that the window does not allow is passed over.
+    """
+    found: list[Question] = []
+    for step in range(len(tasks)):
+        task = tasks[(start + step) % len(tasks)]
+        made = (ask(view, task, rng) for _ in range(_TRIES))
+        question = next((question for question in made if question is not None), None)
+        if question is not None:
+            found.append(question)
+        if len(found) == count:
+            break
+    return found
 
 
-def relative_accuracy(said: float, truth: float) -> float:
-    """Mean relative accuracy of a number."""
-    error = abs(said - truth) / max(abs(truth), 1e-6)
-    return float((error < 1 - _THRESHOLDS).mean())
-
-
-def best_constant(questions: Sequence[Question]) -> float:
-    """Mean score of the one answer that suits a set of questions of one task best."""
-    if questions[0].value is None:
-        tally = Counter(question.answer for question in questions)
-        return tally.most_common(1)[0][1] / len(questions)
-    truths = [float(question.value or 0.0) for question in questions]
-    candidates = np.quantile(truths, np.linspace(0.05, 0.95, 31))
-    return max(
-        float(np.mean([relative_accuracy(float(c), truth) for truth in truths])) for c in candidates
-    )
-
-
+@torch.no_grad()
 def evaluate_questions(
     stage: SemanticStage,
     pool: ClipPool,
     windows: int,
     frames: int,
     seed: int,
-    per_window: int = 8,
+    per_window: int = 16,
+    question_only: SemanticStage | None = None,
 ) -> QuestionReport:
     """Ask a model about windows of a pool.
-
-    The constant answers are chosen with the knowledge of the answers of this very set, so they
-    are an upper bound of what ignoring the pictures and the question's words can reach.
 
     Args:
         stage: Model in evaluation mode.
@@ -106,28 +114,101 @@ def evaluate_questions(
         windows: How many.
         frames: Per window.
         seed: Of the windows and the questions.
-        per_window: Questions per window.
-    """
-    import torch
+        per_window: Questions per window, at most.
+        question_only: A blind model to ask the same questions.
 
+    Raises:
+        ValueError: A question-only model that sees, or no window allows a question.
+    """
+    if question_only is not None and not question_only.blind:
+        raise ValueError("the question-only model must be blind: SemanticStage(..., blind=True)")
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng([seed, 43])
-    asked: dict[str, list[Question]] = {task: [] for task in TASKS}
-    scores: dict[str, list[float]] = {task: [] for task in TASKS}
-    examples = []
-    for _ in range(windows):
+    asked: list[Question] = []
+    owner: list[int] = []
+    said: dict[str, list[str]] = {row: [] for row in ROWS[: 2 if question_only else 1]}
+    start = 0
+    for window in range(windows):
         batch = draw_batch(pool, 1, frames, generator, None)
-        questions = questions_of(view_of(batch, 0), per_window, rng)
-        with torch.no_grad():
-            cache = stage.prefix(batch)
-        for question in questions:
-            said = stage.answer(cache, question.text)
-            asked[question.task].append(question)
-            scores[question.task].append(score_answer(question, said))
-            examples.append((question.text, question.answer, said))
-    rows = tuple(
-        TaskScore(task, len(asked[task]), float(np.mean(scores[task])), best_constant(asked[task]))
-        for task in TASKS
-        if asked[task]
+        questions = questions_in_turn(view_of(batch, 0), per_window, start, rng)
+        start += per_window
+        for row, examinee in zip(said, (stage, question_only), strict=False):
+            if examinee is not None and questions:
+                prefix = examinee.prefix(batch)
+                said[row] += greedy_answers(examinee, prefix, questions, batch.grid)
+        asked += questions
+        owner += [window] * len(questions)
+    if not asked:
+        raise ValueError(f"none of {windows} windows of {pool.folder} allows a question")
+    return _report(asked, np.array(owner), said, frames, windows)
+
+
+def _report(
+    asked: Sequence[Question],
+    owner: NDArray[np.int64],
+    said: Mapping[str, Sequence[str]],
+    frames: int,
+    windows: int,
+) -> QuestionReport:
+    task_of = np.array([question.task for question in asked])
+    scores = {
+        row: np.array([score_answer(*pair) for pair in zip(asked, words, strict=True)])
+        for row, words in said.items()
+    }
+    scores |= {row: np.zeros(len(asked)) for row in ROWS[2:]}
+    present = [task for task in TASKS if (task_of == task).any()]
+    for task in present:
+        members = np.flatnonzero(task_of == task)
+        questions = [asked[int(index)] for index in members]
+        scores["best constant"][members] = best_constant(questions)
+        scores["chance"][members] = chance(questions)
+    picks = np.random.default_rng(0).integers(0, windows, (_RESAMPLES, windows))
+    weight_RW = np.stack([np.bincount(pick, minlength=windows) for pick in picks])
+
+    def row_of(name: str, tasks: Sequence[str]) -> ScoreRow:
+        members = [np.flatnonzero(task_of == task) for task in tasks]
+        means = {row: float(np.mean([v[m].mean() for m in members])) for row, v in scores.items()}
+        model = _resampled(scores["model"], members, owner, weight_RW)
+        gain = None
+        if "question only" in scores:
+            blind = _resampled(scores["question only"], members, owner, weight_RW)
+            gain = _interval(model - blind)
+        return ScoreRow(name, sum(map(len, members)), means, _interval(model), gain)
+
+    levels = [*LEVELS.items(), ("spar", SPAR_TASKS), ("all", TASKS)]
+    grouped = [(name, [task for task in tasks if task in present]) for name, tasks in levels]
+    words = list(zip(asked, said["model"], strict=True))[:: max(1, len(asked) // _EXAMPLES)]
+    return QuestionReport(
+        frames=frames,
+        windows=windows,
+        tasks=tuple(row_of(task, [task]) for task in present),
+        levels=tuple(row_of(name, tasks) for name, tasks in grouped if tasks),
+        examples=tuple((question.text, question.answer, answer) for question, answer in words),
     )
-    return QuestionReport(rows, tuple(examples[:: max(1, len(examples) // 12)]))
+
+
+def _resampled(
+    scores: NDArray[np.float64],
+    members: Sequence[NDArray[np.int64]],
+    owner: NDArray[np.int64],
+    weight_RW: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Mean over tasks of the tasks' means, for every resampling of the windows."""
+    windows = weight_RW.shape[1]
+    means = []
+    for indices in members:
+        total = np.bincount(owner[indices], scores[indices], windows)
+        count = np.bincount(owner[indices], minlength=windows)
+        with np.errstate(invalid="ignore"):
+            means.append((weight_RW @ total) / (weight_RW @ count))
+    table_TR = np.stack(means)  # a task that no drawn window asks is left out of that mean
+    with np.errstate(invalid="ignore"):
+        result: NDArray[np.float64] = np.nansum(table_TR, axis=0) / np.isfinite(table_TR).sum(
+            axis=0
+        )
+    return result
+
+
+def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return float(low), float(high)

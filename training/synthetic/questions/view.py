@@ -80,7 +80,7 @@ class View:
     @cached_property
     def T_cam_world_N44(self) -> NDArray[np.float64]:
         """World-to-camera."""
-        inverse: NDArray[np.float64] = np.linalg.inv(self.T_world_cam_N44)
+        inverse: NDArray[np.float64] = np.linalg.inv(self.T_world_cam_N44).astype(np.float64)
         return inverse
 
     @cached_property
@@ -188,5 +188,5 @@ class View:
         edge = np.array([height, width]) * margin
         with np.errstate(invalid="ignore"):
             good = (pixel_M2 > edge) & (pixel_M2 < np.array([height, width]) - 1 - edge)
-        result: NDArray[np.bool_] = good.all(axis=-1)
+        result: NDArray[np.bool_] = np.all(good, axis=-1)
         return result

@@ -1,0 +1,66 @@
+"""`g2vlm evaluate questions`: a model and its baselines on questions about held-out rooms."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+import torch
+
+from g2vlm_model.checkpoint import load_model, model_id
+
+from ..batch import ClipPool
+from ..semantic_stage import SemanticStage
+from .spatial_qa import QuestionReport, evaluate_questions
+
+__all__ = ["add_arguments", "run"]
+
+_SEED = 7
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `g2vlm evaluate questions`."""
+    parser.add_argument("--model", default="nano", help="model folder, or nano")
+    parser.add_argument("--question-only", help="folder of a model that was trained with --blind")
+    parser.add_argument("--root", type=Path, required=True, help="folder of shards")
+    parser.add_argument("--split", choices=("train", "val", "test"), default="test")
+    parser.add_argument("--windows", type=int, default=200, help="per number of frames")
+    parser.add_argument("--frames", type=int, nargs="+", default=[2, 3, 4], help="per window")
+    parser.add_argument("--per-window", type=int, default=16, help="questions, at most")
+    parser.add_argument("--json", type=Path, help="also write the numbers here")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask, print the tables, write the JSON; returns the exit code."""
+    torch.set_num_threads(args.threads)
+    stage = _stage(args.model, blind=False)
+    question_only = _stage(args.question_only, blind=True) if args.question_only else None
+    pool = ClipPool(args.root, args.split)
+    reports: list[QuestionReport] = []
+    for frames in args.frames:
+        reports.append(
+            evaluate_questions(
+                stage, pool, args.windows, frames, _SEED, args.per_window, question_only
+            )
+        )
+        print(f"{model_id(args.model)}, {args.split} of {args.root}\n{reports[-1].table()}\n")
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        content = {
+            "model": model_id(args.model),
+            "question_only": model_id(args.question_only) if args.question_only else None,
+            "arguments": {key: str(value) for key, value in sorted(vars(args).items())},
+            "reports": [dataclasses.asdict(report) for report in reports],
+        }
+        args.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def _stage(model: str, blind: bool) -> SemanticStage:
+    loaded, tokenizer = load_model(model)
+    stage = SemanticStage(loaded, tokenizer, questions=1, blind=blind)
+    stage.eval()
+    return stage
