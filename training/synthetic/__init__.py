@@ -10,8 +10,9 @@ Cameras use OpenCV optical axes.
 
 from .paths import PATH_STYLES, camera_path, intrinsics
 from .pieces import OBJECT_NAMES
-from .render import RenderedFrames, Shot, render, render_shots
+from .render import RenderedFrames, render, render_shots
 from .room import Room, SceneObject, Split, make_room, scene_seed
+from .studio import Shot
 
 __all__ = [
     "OBJECT_NAMES",

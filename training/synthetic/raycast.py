@@ -61,6 +61,11 @@ class TileGrid:
         )
         return whole[:, : self.height, : self.width]
 
+    def ray_index(self, frame: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        """Where pixels are among the G * T rays of the tiles."""
+        tile = frame * self.per_frame + row // SIDE * self.columns + column // SIDE
+        return tile * (SIDE * SIDE) + row % SIDE * SIDE + column % SIDE
+
     def to_tiles(self, values_FHW: Tensor) -> Tensor:
         """(F, H, W, ...) values to (G, T, ...); what sticks out repeats the border."""
         rows = torch.arange(self.rows * SIDE, device=values_FHW.device).clamp(max=self.height - 1)

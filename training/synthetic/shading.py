@@ -73,7 +73,7 @@ class Shader:
         t_R: Tensor,
         room_G: Tensor,
         sky_R: Tensor,
-        pixel_angle_G: Tensor,
+        pixel_angle_R: Tensor,
     ) -> Tensor:
         """Linear light that comes back along rays of G tiles.
 
@@ -84,7 +84,7 @@ class Shader:
             t_R: (R,) z-depth of the hits.
             room_G: (G,) int64 room of each tile.
             sky_R: (R,) bool, where the ray left an open scene.
-            pixel_angle_G: (G,) size of a pixel at depth 1, metres.
+            pixel_angle_R: (R,) size of a pixel at depth 1, metres.
 
         Returns:
             (3, R) float32, not yet exposed.
@@ -95,7 +95,7 @@ class Shader:
         view = -direction_3R / speed
         nx, ny, nz = surface.normal
         facing = (nx * view[0] + ny * view[1] + nz * view[2]).abs()
-        footprint = pixel_angle_G.repeat_interleave(rays) * t_R / facing.clamp(min=0.25)
+        footprint = pixel_angle_R * t_R / facing.clamp(min=0.25)
         material = self._material_M6[primitive_R, surface.face]
         columns = self._table[material].T.contiguous()
         albedo = self._texture(surface, columns, footprint) * columns[:3]

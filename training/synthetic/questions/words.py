@@ -189,14 +189,15 @@ def corpus() -> Iterator[str]:
             )  # fmt: skip
         for colour in PALETTE:
             yield f"the {colour} {name} is {colour}"
-        yield from [name, f"the {name}", f"How many {plural(name)}"] * 10
+        yield from [name, f"the {name}"] * 10 + [f"How many {plural(name)}"] * 60
     for value in range(100):
         yield f"{value / 10:.1f} m"
         yield f"{value} degrees"
         for label in (*LETTERS, *"PQRS"):
             yield from [f"{label} frame {value % 24 + 1} x {value} y {value}"] * 3
-    for text in (*_SPOKEN, *PALETTE, *_GENERAL):
-        yield from [f"{text} {text}"] * 10
+    for text in (*_SPOKEN, *PALETTE):
+        yield from [f"{text} {text}"] * 20
+    yield from _GENERAL * 4
     yield from ["You stand at P and face Q. Where is R from S? P, Q, R, S."] * 20
     for letter in LETTERS:
         yield from [f" {letter}. left {letter}. right {letter}. in front"] * 10
