@@ -27,6 +27,9 @@ from .shards import write_shard
 __all__ = ["ShardPlan", "render_room", "write_shards"]
 
 _LOG = logging.getLogger(__name__)
+# Between neighbouring frames: from a stream at full rate to keyframes far apart.
+_STEP_M = (0.03, 0.35)
+_TURN_DEG = (1.0, 12.0)
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,8 @@ def render_room(
             clip,
             plan.frames,
             typing.cast(PathStyle, style),
-            step=float(rng.uniform(0.05, 0.16)),
-            turn_deg=float(rng.uniform(1.5, 6.0)),
+            step=float(np.exp(rng.uniform(*np.log(_STEP_M)))),
+            turn_deg=float(np.exp(rng.uniform(*np.log(_TURN_DEG)))),
         )
         K = intrinsics(float(rng.uniform(*plan.fov_deg)), size_hw)
         shots.append(Shot(room, T_world_cam, K))
