@@ -4,7 +4,7 @@ A window is encoded once and asked several questions. The sequence is the one of
 inference: system text, geometric tokens of all frames, semantic images, question, answer; the
 loss is the cross-entropy of the answer's tokens and its end.
 
-Shape letters: B windows, N frames, Q questions per window, T text tokens.
+Shape letters: B windows, N frames, M questions (the same number per window), T text tokens.
 """
 
 from __future__ import annotations
@@ -18,39 +18,65 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from g2vlm_model.cache import GrowingCache
+from g2vlm_model.fusion import FusedImages
+from g2vlm_model.generate import read_frames
+from g2vlm_model.layers import Rotation
 from g2vlm_model.model import G2VLM
 from g2vlm_model.preprocess import semantic_rows
+from g2vlm_model.references import find_references, reference_features
 from g2vlm_model.tokenizer import PromptIds, Tokenizer, prompt_ids
 
 from .batch import WindowBatch, pixels_of
 from .distribution import shared_mean
 from .geometry_stage import StageLoss
-from .grounding import (
-    GroundingRecorder,
-    KeyLayout,
-    PatchMasks,
-    grounding_loss,
-    patch_masks,
-)
+from .grounding import KeyLayout, QuestionAttention, Watched, grounding_loss, token_masks
 from .synthetic.questions import TASKS, Question, View, ask
+from .synthetic.questions.words import NAMES
+from .token_probe import TokenProbe
 
-__all__ = ["SemanticStage", "TextBatch", "questions_of", "text_batch"]
+__all__ = ["SemanticStage", "TextBatch", "WindowPrefix", "questions_of", "text_batch"]
 
 _TRIES = 40
 _IGNORED = -100
+GEOMETRIC_HEAD, SEMANTIC_HEAD = 0, 1
 
 
 @dataclass(frozen=True)
 class TextBatch:
-    """Questions and answers of B windows, Q each, padded at the end.
+    """M questions and answers, padded at the end.
 
     Args:
-        input_MT: (B * Q, T) int64 ids that are fed.
-        target_MT: (B * Q, T) int64 ids to predict, -100 where nothing is asked.
+        input_MT: int64 ids that are fed.
+        target_MT: int64 ids to predict, -100 where nothing is asked.
+        real_L: int64 places of the tokens that are no padding in the flattened batch, in order.
     """
 
     input_MT: Tensor
     target_MT: Tensor
+    real_L: Tensor
+
+    def to(self, device: torch.device) -> TextBatch:
+        """The same on a device."""
+        return TextBatch(
+            self.input_MT.to(device), self.target_MT.to(device), self.real_L.to(device)
+        )
+
+
+@dataclass(frozen=True)
+class WindowPrefix:
+    """Everything ahead of the questions of B windows.
+
+    Args:
+        cache: System text, geometry, semantic images.
+        images: With geometry in them; None where the model has no `geometry_feedback`.
+        tokens_BNSD: Image tokens as they went in; None of a blind model.
+        merged_hw: Their rows and columns.
+    """
+
+    cache: GrowingCache
+    images: FusedImages | None = None
+    tokens_BNSD: Tensor | None = None
+    merged_hw: tuple[int, int] = (0, 0)
 
 
 def view_of(batch: WindowBatch, index: int) -> View:
@@ -64,11 +90,12 @@ def view_of(batch: WindowBatch, index: int) -> View:
         raise ValueError(f"window {index} of the batch has no scene to ask questions about")
     return View(
         objects=scene.objects,
-        depth_NHW=batch.depth_BNHW[index].numpy(),
-        object_id_NHW=batch.object_id_BNHW[index].numpy(),
-        T_world_cam_N44=batch.T_world_cam_BN44[index].double().numpy(),
-        K_N33=batch.K_BN33[index].double().numpy(),
+        depth_NHW=batch.depth_BNHW[index].cpu().numpy(),
+        object_id_NHW=batch.object_id_BNHW[index].cpu().numpy(),
+        T_world_cam_N44=batch.T_world_cam_BN44[index].double().cpu().numpy(),
+        K_N33=batch.K_BN33[index].double().cpu().numpy(),
         room_size=scene.room_size,
+        floor_area=scene.floor_area,
     )
 
 
@@ -108,7 +135,9 @@ def text_batch(
         ids = torch.tensor(row)
         inputs[index, : len(row) - 1] = ids[:-1]
         targets[index, start : len(row) - 1] = ids[start + 1 :]
-    return TextBatch(inputs, targets)
+    lengths = torch.tensor([len(row) - 1 for row in rows])
+    real = torch.arange(longest) < lengths[:, None]
+    return TextBatch(inputs, targets, real.flatten().nonzero()[:, 0])
 
 
 class SemanticStage(nn.Module):
@@ -117,9 +146,11 @@ class SemanticStage(nn.Module):
     Args:
         model: Geometric half frozen.
         tokenizer: The model's.
-        questions: Q.
+        questions: Per window.
         blind: Leave out geometry and images (the question-only baseline).
         grounding: Weight of the grounding loss; 0 learns from answers alone.
+        probing: Weight of the image tokens' auxiliary loss.
+        geometry_gradients: Let the answers teach the geometric half (CE + CE, VG + CE).
     """
 
     def __init__(
@@ -129,6 +160,8 @@ class SemanticStage(nn.Module):
         questions: int,
         blind: bool = False,
         grounding: float = 0.0,
+        probing: float = 0.0,
+        geometry_gradients: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -137,9 +170,13 @@ class SemanticStage(nn.Module):
         self.questions = questions
         self.blind = blind
         self.grounding = 0.0 if blind else grounding
+        self.probing = 0.0 if blind else probing
+        self.geometry_gradients = geometry_gradients
+        width = model.config.text.hidden_size
+        self.probe = TokenProbe(width, NAMES) if self.probing > 0 else None
 
     def forward(self, batch: WindowBatch, rngs: Sequence[np.random.Generator]) -> StageLoss:
-        """Ask Q questions about each window and return the mean cross-entropy.
+        """Ask questions about each window and return the mean cross-entropy.
 
         Args:
             batch: B windows.
@@ -152,97 +189,192 @@ class SemanticStage(nn.Module):
             for question in questions_of(view, self.questions, rng)
         ]
         text = text_batch([question for _, question in asked], self.tokenizer, self.prompts)
-        cache = self.prefix(batch).repeat(self.questions)
-        recorder, masks = self._recorder(asked, batch)
-        logits_MTV = self._logits(text.input_MT, cache, recorder)
-        counted = text.target_MT != _IGNORED
-        surprise = F.cross_entropy(
-            logits_MTV.flatten(0, 1).float(),
-            text.target_MT.flatten(),
-            ignore_index=_IGNORED,
-            reduction="sum",
-        )
-        loss = shared_mean(surprise, counted.sum())
-        right = ((logits_MTV.argmax(-1) == text.target_MT) | ~counted).all(dim=1)
-        frames = batch.depth_BNHW.shape[0] * batch.depth_BNHW.shape[1]
-        report = {"loss": float(loss.detach()), "right": float(right.float().mean())}
-        if self.grounding > 0:
-            ground = grounding_loss(recorder, masks, self._layout(batch))
+        text = text.to(batch.rgb_BN3HW.device)
+        prefix = self.prefix(batch)
+        layouts = self.layouts(batch, prefix)
+        watched, masks = self._watched(asked, layouts, text)
+        attention = QuestionAttention(prefix.cache, watched)
+        hidden_LD = self._hidden(text, attention, self._added(asked, prefix, text))
+        counted_MT = text.target_MT != _IGNORED
+        logits_CV = self.model.logits(hidden_LD[counted_MT.flatten()[text.real_L]]).float()
+        target_C = text.target_MT[counted_MT]
+        surprise = F.cross_entropy(logits_CV, target_C, reduction="sum")
+        loss = shared_mean(surprise, len(target_C))
+        right_MT = torch.ones_like(counted_MT)
+        right_MT[counted_MT] = logits_CV.argmax(-1) == target_C
+        report = {
+            "loss": float(loss.detach()),
+            "right": float(right_MT.all(dim=1).float().mean()),
+        }
+        if watched is not None:
+            ground = grounding_loss(attention.weights, layouts, masks)
             report["ground"] = float(ground.detach())
             loss = loss + self.grounding * ground
+        if self.probe is not None and prefix.tokens_BNSD is not None:
+            truth = (batch.object_id_BNHW, batch.depth_BNHW, [view.objects for view in views])
+            probe, named = self.probe(prefix.tokens_BNSD, prefix.merged_hw, *truth)
+            report |= {"probe": float(probe.detach()), "named": named}
+            loss = loss + self.probing * probe
+        frames = batch.depth_BNHW.shape[0] * batch.depth_BNHW.shape[1]
         return StageLoss(loss, frames, report)
 
-    def _logits(self, ids_MT: Tensor, cache: GrowingCache, recorder: GroundingRecorder) -> Tensor:
-        """`G2VLM.semantic_logits` with an attention that is watched."""
-        model = self.model
-        x_MTD = model.trunk.embed_tokens(ids_MT)
-        rope = model.rope.text(cache.position, ids_MT.shape[1], x_MTD.device)
-        return model.logits(model.trunk.semantic_pass(x_MTD, rope, cache, recorder))
+    def _hidden(
+        self, text: TextBatch, attention: QuestionAttention, added: Tensor | None
+    ) -> Tensor:
+        """`G2VLM.prefill_text` behind shared windows; (L, D) of the real tokens only.
 
-    def _layout(self, batch: WindowBatch) -> KeyLayout:
-        config = self.model.config
-        grid = (batch.grid[0] // config.patch_size, batch.grid[1] // config.patch_size)
-        side = config.vit_size // config.vit.patch_size // config.vit.spatial_merge_size
+        Layers see the real tokens of all questions in one row; the padding exists in attention
+        alone.
+        """
+        trunk = self.model.trunk
+        ids_MT, real_L = text.input_MT, text.real_L
+        x_LD = trunk.embed_tokens(ids_MT.flatten()[real_L])
+        if added is not None:
+            x_LD = x_LD + added.flatten(0, 1)[real_L]
+        table = self.model.rope.text(attention.position, ids_MT.shape[1], x_LD.device)
+        place_L = real_L % ids_MT.shape[1]
+        rope = Rotation(table.cos[place_L], table.sin[place_L])
+
+        def padded(x_LHC: Tensor) -> Tensor:
+            flat = x_LHC.new_zeros(ids_MT.numel(), *x_LHC.shape[1:])
+            return flat.index_copy(0, real_L, x_LHC).unflatten(0, tuple(ids_MT.shape))
+
+        def attend(q_1LAC: Tensor, k_1GLC: Tensor, v_1GLC: Tensor) -> Tensor:
+            k_MTGC, v_MTGC = (padded(x[0].transpose(0, 1)) for x in (k_1GLC, v_1GLC))
+            out_MTE = attention.attend(
+                padded(q_1LAC[0]), k_MTGC.transpose(1, 2), v_MTGC.transpose(1, 2)
+            )
+            return out_MTE.flatten(0, 1)[real_L][None]
+
+        hidden_1LD = trunk.semantic_pass(x_LD[None], rope, attention, attend)
+        return hidden_1LD[0]
+
+    def _added(
+        self, asked: Sequence[tuple[View, Question]], prefix: WindowPrefix, text: TextBatch
+    ) -> Tensor | None:
+        """What the questions' references add to their embeddings."""
+        sizes = [view.sizes for view, _ in asked]
+        questions = [question for _, question in asked]
+        return self.added(questions, sizes, prefix, text.input_MT.shape[1])
+
+    def added(
+        self,
+        questions: Sequence[Question],
+        sizes_hw: Sequence[Sequence[tuple[int, int]]],
+        prefix: WindowPrefix,
+        tokens: int,
+    ) -> Tensor | None:
+        """What references add to the embeddings of M questions, (M, tokens, D).
+
+        Args:
+            questions: Window after window, equally many each.
+            sizes_hw: Of the frames of each question's window.
+            prefix: Of the windows.
+            tokens: T.
+        """
+        fusion, images = self.model.fusion, prefix.images
+        if fusion is None or images is None or not self.model.config.reference_features:
+            return None
+        references = [
+            find_references(self.tokenizer, question.text, question.marks, sizes)
+            for question, sizes in zip(questions, sizes_hw, strict=True)
+        ]
+        return reference_features(fusion, images, references, tokens)
+
+    def layouts(self, batch: WindowBatch, prefix: WindowPrefix) -> tuple[KeyLayout, ...]:
+        """Keys of the supervised heads: semantic images, and geometry where it stands alone."""
         frames = batch.depth_BNHW.shape[1]
+        patch = self.model.config.patch_size
+        grid = (batch.grid[0] // patch, batch.grid[1] // patch)
         start = len(self.prompts.system)
         images = start + frames * (grid[0] * grid[1] + 2)
-        return KeyLayout(start, grid, images, (side, side), frames)
+        semantic = KeyLayout(images, prefix.merged_hw, frames, SEMANTIC_HEAD)
+        if prefix.images is not None:
+            return (semantic,)
+        return KeyLayout(start, grid, frames, GEOMETRIC_HEAD), semantic
 
-    def _recorder(
-        self, asked: Sequence[tuple[View, Question]], batch: WindowBatch
-    ) -> tuple[GroundingRecorder, list[PatchMasks]]:
-        """Which tokens of which questions are supervised, and with what."""
-        rows, tokens, masks = [], [], []
-        if self.grounding > 0:
-            layout = self._layout(batch)
-            for row, (view, question) in enumerate(asked):
-                begins = _token_begins(self.tokenizer, question.text)
-                for ground in question.grounds:
-                    rows.append(row)
-                    tokens.append(sum(begin < ground.end for begin in begins) - 1)
-                    masks.append(patch_masks(view, ground, layout))
-        index = torch.tensor(rows, dtype=torch.int64), torch.tensor(tokens, dtype=torch.int64)
-        return GroundingRecorder(*index, first_layer=1), masks
+    def _watched(
+        self,
+        asked: Sequence[tuple[View, Question]],
+        layouts: Sequence[KeyLayout],
+        text: TextBatch,
+    ) -> tuple[Watched | None, list[Tensor]]:
+        """Which tokens of which questions are supervised, and with what; None where none is."""
+        if self.grounding <= 0:
+            return None, []
+        device = text.input_MT.device
+        rows: list[int] = []
+        tokens: list[int] = []
+        masks = [[torch.zeros(0, layout.frames, *layout.grid_hw).bool()] for layout in layouts]
+        for row, (view, question) in enumerate(asked):
+            begins = self.tokenizer.begins(question.text)
+            for ground in question.grounds:
+                if self.model.config.reference_features and not ground.objects:
+                    continue  # marks and frames carry what they name
+                rows.append(row)
+                tokens.append(sum(begin < ground.end for begin in begins) - 1)
+                for kept, layout in zip(masks, layouts, strict=True):
+                    kept.append(token_masks(view, ground, layout.grid_hw)[None])
+        rows_S, tokens_S = (
+            torch.tensor(numbers, dtype=torch.int64, device=device) for numbers in (rows, tokens)
+        )
+        watched = Watched(rows_S, tokens_S, tuple(layout.head for layout in layouts))
+        return watched, [torch.cat(kept).to(device) for kept in masks]
 
-    def prefix(self, batch: WindowBatch) -> GrowingCache:
+    def prefix(self, batch: WindowBatch) -> WindowPrefix:
         """Everything ahead of the question: system text, geometry, semantic images."""
         model = self.model
-        windows = len(batch.scenes)
+        device = batch.rgb_BN3HW.device
         cache = GrowingCache()
-        with torch.no_grad():
-            system = torch.tensor([self.prompts.system]).expand(windows, -1)
-            model.prefill_text(system, cache)
+        with torch.set_grad_enabled(self.geometry_gradients and torch.is_grad_enabled()):
+            system = torch.tensor([self.prompts.system], device=device)
+            model.prefill_text(system.expand(len(batch.scenes), -1), cache)
             if self.blind:
-                return cache
+                return WindowPrefix(cache)
             patch = model.config.patch_size
             grid = (batch.grid[0] // patch, batch.grid[1] // patch)
-            tokens = model.encode_geometry(pixels_of(batch.rgb_BN3HW))
-            model.geometry_pass(tokens, grid, cache=cache)
+            pixels = pixels_of(batch.rgb_BN3HW)
+            hidden = model.geometry_pass(model.encode_geometry(pixels), grid, cache=cache)
+            reading = read_frames(model, hidden, grid, pixels)
         pictures = (batch.rgb_BN3HW * 255).round().byte().flatten(0, 1).permute(0, 2, 3, 1)
-        rows = semantic_rows(model.config, list(pictures.numpy()))
-        rows_BNRC = rows.rows_NRC.unflatten(0, batch.depth_BNHW.shape[:2])
+        rows = semantic_rows(model.config, list(pictures.cpu().numpy()))
+        rows_BNRC = rows.rows_NRC.unflatten(0, batch.depth_BNHW.shape[:2]).to(device)
         tokens_BNSD = model.encode_semantic(rows_BNRC, rows.grid_hw)
-        model.prefill_images(tokens_BNSD, rows.merged_hw, cache)
-        return cache
+        images, cameras_BND = None, None
+        if reading is not None:
+            images = model.fuse_images(tokens_BNSD, rows.merged_hw, reading)
+            tokens_BNSD, cameras_BND = images.tokens_BNSD, images.cameras_BND
+        model.prefill_images(tokens_BNSD, rows.merged_hw, cache, cameras_BND)
+        return WindowPrefix(cache, images, tokens_BNSD, rows.merged_hw)
 
     @torch.no_grad()
-    def answer(self, cache: GrowingCache, question: str, max_tokens: int = 12) -> str:
-        """Greedy answer to a question about one window."""
+    def answer(
+        self,
+        prefix: WindowPrefix,
+        question: Question,
+        size_hw: tuple[int, int],
+        max_tokens: int = 24,
+    ) -> str:
+        """Greedy answer to a question about one window.
+
+        Args:
+            prefix: Of the window.
+            question: With its marks.
+            size_hw: Of the pictures that the marks count in.
+            max_tokens: Of the answer, at most.
+        """
         special = self.prompts.special
-        own = cache.copy()
-        asked = self.prompts.question(self.tokenizer.encode(question))
-        self.model.prefill_text(torch.tensor([asked]), own)
+        own = prefix.cache.copy()
+        ids = self.prompts.question(self.tokenizer.encode(question.text))
+        frames = 0 if prefix.images is None else prefix.images.cameras_BND.shape[1]
+        added = self.added([question], [[size_hw] * frames], prefix, len(ids))
+        device = self.model.device
+        self.model.prefill_text(torch.tensor([ids], device=device), own, added)
         token, said = special.start_of_answer, []
         for _ in range(max_tokens):
-            logits_1V = self.model.decode_step(torch.tensor([[token]]), own)
+            logits_1V = self.model.decode_step(torch.tensor([[token]], device=device), own)
             token = int(logits_1V.argmax())
             if token == special.eos:
                 break
             said.append(token)
         return self.tokenizer.decode(said)
-
-
-def _token_begins(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Index of the first character of every token of a text."""
-    offsets = tokenizer.backend.encode(text, add_special_tokens=False).offsets
-    return [int(begin) for begin, _ in offsets]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,9 @@ import pytest
 import torch
 from g2vlm_training.batch import ClipPool, WindowBatch, draw_batch
 from g2vlm_training.freeze import apply_freezing
-from g2vlm_training.grounding import KeyLayout, patch_masks
+from g2vlm_training.grounding import QuestionAttention, token_masks
 from g2vlm_training.semantic_stage import SemanticStage, questions_of, text_batch, view_of
-from g2vlm_training.synthetic.questions import TASKS, Ground, ask
+from g2vlm_training.synthetic.questions import TASKS, Ground, Question, View, ask
 from g2vlm_training.tokens import nano_tokenizer
 
 from tests.training.tiny import tiny_model, write_tiny_shards
@@ -24,8 +23,8 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> WindowBatch:
     return draw_batch(pool, 2, 3, torch.Generator().manual_seed(0), None)
 
 
-def _stage(grounding: float) -> SemanticStage:
-    model = tiny_model()
+def _stage(grounding: float, **options: object) -> SemanticStage:
+    model = tiny_model(**options)
     apply_freezing(model, "semantic")
     return SemanticStage(model, nano_tokenizer(700), questions=6, grounding=grounding)
 
@@ -57,50 +56,65 @@ def test_words_end_where_their_ground_says(batch: WindowBatch) -> None:
 
 def test_masks_hold_the_marked_patch_and_the_things_pixels(batch: WindowBatch) -> None:
     view = view_of(batch, 0)
-    layout = KeyLayout(10, (3, 4), 60, (2, 2), 3)
-    geometric, semantic = patch_masks(view, Ground(5, 1, pixel=(41, 0)), layout).by_head
-    assert geometric.nonzero().tolist() == [[1, 2, 0]]
-    assert semantic.nonzero().tolist() == [[1, 1, 0]]
+    for grid, row in (((3, 4), 2), ((2, 2), 1)):
+        place = token_masks(view, Ground(5, 1, pixel=(41, 0)), grid)
+        assert place.nonzero().tolist() == [[1, row, 0]]
     thing = view.seen[0][0].thing
-    mask = patch_masks(view, Ground(5, 0, (thing.object_id,)), layout).by_head[0]
+    mask = token_masks(view, Ground(5, 0, (thing.object_id,)), (3, 4))
     assert not bool(mask[1:].any())
     inside = view.object_id_NHW[0] == thing.object_id
     cover = inside.reshape(3, 14, 4, 14).mean(axis=(1, 3))
     assert bool(mask[0].numpy()[cover >= 0.15].all())
     assert not bool(mask[0].numpy()[cover == 0].any())
-    frame = patch_masks(view, Ground(5, 2), layout).by_head[0]
+    frame = token_masks(view, Ground(5, 2), (3, 4))
     assert bool(frame[2].all())
     assert not bool(frame[:2].any())
 
 
-def test_watched_attention_gives_the_models_own_logits(batch: WindowBatch) -> None:
-    stage = _stage(grounding=0.3)
+def _asked(batch: WindowBatch, each: int) -> list[tuple[View, Question]]:
     rng = np.random.default_rng(1)
-    asked = [
-        (view, question)
-        for view in (view_of(batch, 0), view_of(batch, 1))
-        for question in questions_of(view, 6, rng)
-    ]
+    views = [view_of(batch, index) for index in range(len(batch.scenes))]
+    return [(view, question) for view in views for question in questions_of(view, each, rng)]
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_shared_windows_give_the_models_own_logits(batch: WindowBatch, fused: bool) -> None:
+    """Packed questions behind shared keys are `semantic_logits` behind copied ones."""
+    stage = _stage(grounding=0.3, geometry_feedback=fused, reference_features=fused)
+    asked = _asked(batch, 6)
     text = text_batch([question for _, question in asked], stage.tokenizer, stage.prompts)
-    cache = stage.prefix(batch).repeat(6)
-    recorder, masks = stage._recorder(asked, batch)
-    watched = stage._logits(text.input_MT, cache.copy(), recorder)
-    plain = stage.model.semantic_logits(text.input_MT, cache.copy())
-    assert torch.allclose(watched, plain, atol=1e-5)
-    assert len(recorder.logits) == stage.model.config.text.num_hidden_layers - 1
-    assert len(masks) == len(recorder.rows) > 0
+    prefix = stage.prefix(batch)
+    layouts = stage.layouts(batch, prefix)
+    watched, masks = stage._watched(asked, layouts, text)
+    attention = QuestionAttention(prefix.cache, watched)
+    added = stage._added(asked, prefix, text)
+    assert (added is not None and bool((added != 0).any())) == fused
+    packed = stage.model.logits(stage._hidden(text, attention, added))
+    copied = prefix.cache.repeat(6)
+    plain = stage.model.semantic_logits(text.input_MT, copied, added)
+    want = plain.flatten(0, 1)[text.real_L]
+    assert torch.allclose(packed, want, atol=1e-5), (packed - want).abs().max()
+    assert len(attention.weights) == stage.model.config.text.num_hidden_layers - 1
+    assert watched is not None
+    assert len(layouts) == (1 if fused else 2)
+    for mask, layout in zip(masks, layouts, strict=True):
+        assert mask.shape == (len(watched.rows_S), 3, *layout.grid_hw)
 
 
-def test_recorded_logits_are_those_of_the_named_keys(batch: WindowBatch) -> None:
-    """The layout's first keys are those right behind the system text and the geometry."""
+def test_kept_attention_is_that_of_the_named_keys(batch: WindowBatch) -> None:
+    """The layouts' first keys are those right behind the system text and the geometry."""
     stage = _stage(grounding=0.3)
-    layout = stage._layout(batch)
-    cache = stage.prefix(batch)
-    patches = layout.geometric_hw[0] * layout.geometric_hw[1]
-    tokens = layout.semantic_hw[0] * layout.semantic_hw[1]
-    assert layout.geometric_start == len(stage.prompts.system)
-    assert layout.semantic_start == layout.geometric_start + 3 * (patches + 2)
-    assert cache.length == layout.semantic_start + 3 * (tokens + 2)
+    prefix = stage.prefix(batch)
+    geometric, semantic = stage.layouts(batch, prefix)
+    patches = geometric.grid_hw[0] * geometric.grid_hw[1]
+    tokens = semantic.grid_hw[0] * semantic.grid_hw[1]
+    assert geometric.start == len(stage.prompts.system)
+    assert semantic.start == geometric.start + 3 * (patches + 2)
+    assert prefix.cache.length == semantic.start + 3 * (tokens + 2)
+    weight_SK = torch.arange(2.0 * prefix.cache.length).view(2, -1)
+    seen = semantic.tokens(weight_SK)
+    assert seen.shape == (2, 3, *semantic.grid_hw)
+    assert seen[0, 1, 0, 0] == semantic.start + (tokens + 2) + 1
 
 
 def test_grounding_loss_falls(batch: WindowBatch, tmp_path: Path) -> None:
@@ -115,5 +129,5 @@ def test_grounding_loss_falls(batch: WindowBatch, tmp_path: Path) -> None:
         optimiser.step()
         grounds.append(loss.report["ground"])
     assert grounds[-1] < 0.8 * grounds[0], grounds
-    plain = dataclasses.replace(_stage(0.0)(batch, [np.random.default_rng(row) for row in range(len(batch.scenes))]))
+    plain = _stage(0.0)(batch, [np.random.default_rng(row) for row in range(len(batch.scenes))])
     assert "ground" not in plain.report

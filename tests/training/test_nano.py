@@ -120,11 +120,11 @@ def test_teacher_forcing_is_what_decoding_does(
     window = next(iter(windows_of(test_pool, 1, 2, seed=5)))
     question = questions_of(view_of(window, 0), 1, np.random.default_rng(0))[0]
     with torch.no_grad():
-        cache = stage.prefix(window)
-        said = stage.answer(cache, question.text)
+        prefix = stage.prefix(window)
+        said = stage.answer(prefix, question, window.grid)
         told = type(question)(question.task, question.text, said)
         text = text_batch([told], tokenizer, stage.prompts)
-        logits = model.semantic_logits(text.input_MT, cache.copy())
+        logits = model.semantic_logits(text.input_MT, prefix.cache.copy())
     counted = text.target_MT[0] != -100
     answer = tokenizer.encode(said)
     assert logits[0, counted].argmax(-1).tolist()[: len(answer)] == answer
