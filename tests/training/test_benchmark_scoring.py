@@ -126,6 +126,8 @@ def test_motion_scores_each_axis() -> None:
     assert score_item(truth, said).value == pytest.approx((1 + 1 + 0.1 + 0 + 1) / 5)
     # A backward move is a negative forward one.
     assert score_item(truth, "move_left:-0.4,move_backward:-2,rotate_left:20").value == 1.0
+    assert score_item(truth, "right 0.4 forward 2.0 turn left 20").value == 1.0
+    assert score_item(truth, "left 0.4 forward 2 turn right 20").value == pytest.approx(3 / 5)
     nothing = score_item(truth, "I cannot tell")
     assert (nothing.value, nothing.readable) == (0.0, False)
     assert read_motion("stay") is None

@@ -17,6 +17,7 @@ from .runner import AskOptions
 __all__ = ["CHANCE", "FREQUENCY", "QaReport", "make_report"]
 
 CHANCE, FREQUENCY = "chance", "frequency"
+_NAMED = 6  # so many missing tasks are named, more are only counted
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,16 @@ class QaReport:
         lines = [f"{self.benchmark}, percent, {self.info.device}, {self.info.precision}"]
         for title, columns in self.tables:
             head = "".join(f"{name:>{width}}" for name in self.methods)
-            lines += ["", f"{title:<28.28}{'n':>7}{head}"]
+            lines += ["", title, f"{'':<28}{'n':>7}{head}"]
             for name, count, values in columns:
                 lines.append(
                     f"{name:<28}{count:>7}" + "".join(f"{_cell(v):>{width}}" for v in values)
                 )
         remarks = [
-            *(f"{name}: {count} answers say no answer" for name, count in self.unreadable.items()),
+            *(
+                f"{name}: {count} answers could not be read and count as wrong"
+                for name, count in self.unreadable.items()
+            ),
             *self.refusals,
             *self.notes,
         ]
@@ -185,9 +189,10 @@ def _own_notes(
     }
     missing = sorted(everything - {item.task for item in scored})
     if missing:
+        names = f"; without {', '.join(missing)}" if len(missing) <= _NAMED else ""
         notes.append(
             f"averages are over the {len(everything) - len(missing)} of {len(everything)} tasks "
-            f"that have an item; without: {', '.join(missing)}"
+            f"that have an item{names}"
         )
     if len(scored) < wanted:
         notes.append(f"{len(scored)} of {wanted} questions are scored")

@@ -28,10 +28,9 @@ _ANSWER_PART = re.compile(
 )
 _LEADING_LETTER = re.compile(r"[\s\"'*]*(?:option\s+)?\(?([A-H])\)?[\"'*]*\s*(?:[.):,]|$)")
 _LONE_LETTER = re.compile(r"(?<!\w)([A-H])(?!\w)(?! [a-z])")
-_MOTION = re.compile(
-    r"\b(move|rotate)[_ ](right|left|up|down|forward|backward)\s*[:=]?\s*([-+]?\d+(?:\.\d+)?)",
-    re.IGNORECASE,
-)
+_AMOUNT = r"[_ ]?(right|left|up|down|forward|backward)\s*[:=]?\s*([-+]?\d+(?:\.\d+)?)"
+_ACTION = re.compile(r"\b(move|rotate)" + _AMOUNT, re.IGNORECASE)
+_DIRECTION = re.compile(r"\b()" + _AMOUNT, re.IGNORECASE)
 _AXES = (
     ("move_right", "move_left"),
     ("move_up", "move_down"),
@@ -110,9 +109,17 @@ def read_choice(text: str, options: Sequence[str]) -> str | None:
 
 
 def read_motion(text: str) -> dict[str, float] | None:
-    """Amounts by action ("move_right" in metres, "rotate_up" in degrees); None where none."""
-    found = {f"{verb}_{way}".lower(): float(amount) for verb, way, amount in _MOTION.findall(text)}
-    return found or None
+    """Amounts by action ("move_right" in metres, "rotate_up" in degrees); None where none.
+
+    Reads SPAR-Bench's `move_right:0.4,rotate_left:15`, and `right 0.4 turn left 15`, the words
+    that the embedded model learns.
+    """
+    named = _ACTION.findall(text)
+    if not named:
+        moved, _, turned = text.lower().partition("turn")
+        named = [("move", way, amount) for _, way, amount in _DIRECTION.findall(moved)]
+        named += [("rotate", way, amount) for _, way, amount in _DIRECTION.findall(turned)]
+    return {f"{verb}_{way}".lower(): float(amount) for verb, way, amount in named} or None
 
 
 def _motion_accuracy(said: dict[str, float], truth: dict[str, float]) -> float:
