@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from .layers import full_precision
+
 __all__ = [
     "GeometryTensors",
     "HeadOutputs",
@@ -119,6 +121,11 @@ def assemble_geometry(heads: HeadOutputs) -> GeometryTensors:
     Args:
         heads: Outputs of the geometry heads.
     """
+    with full_precision(heads.rotation9):
+        return _assemble(heads)
+
+
+def _assemble(heads: HeadOutputs) -> GeometryTensors:
     rotation_BN33 = nearest_rotation(heads.rotation9)
     top_BN34 = torch.cat((rotation_BN33, heads.translation[..., None]), dim=-1)
     bottom_4 = top_BN34.new_tensor([0.0, 0.0, 0.0, 1.0])

@@ -22,6 +22,7 @@ from .layers import (
     Rotation,
     TableCache,
     as_residual,
+    full_precision,
     inverse_frequencies,
     rotate,
 )
@@ -170,10 +171,11 @@ def _join(parts: list[HeadOutputs]) -> HeadOutputs:
 
 def linear_float32(linear: nn.Linear, x: Tensor) -> Tensor:
     """Apply a linear map in float32 (or better), whatever the weight's type."""
-    if linear.weight.dtype in (torch.float32, torch.float64):
-        out: Tensor = linear(x.to(linear.weight.dtype))
-        return out
-    return F.linear(x.float(), linear.weight.float(), linear.bias.float())
+    with full_precision(x):
+        if linear.weight.dtype in (torch.float32, torch.float64):
+            out: Tensor = linear(x.to(linear.weight.dtype))
+            return out
+        return F.linear(x.float(), linear.weight.float(), linear.bias.float())
 
 
 def rotate_halves(x_MPAC: Tensor, rotation: Rotation) -> Tensor:

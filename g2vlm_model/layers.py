@@ -10,6 +10,7 @@ Shape letters: B batch, L tokens, A heads, C head width, D width.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
@@ -23,6 +24,7 @@ __all__ = [
     "Rotation",
     "TableCache",
     "as_residual",
+    "full_precision",
     "inverse_frequencies",
     "quick_gelu",
     "rotate",
@@ -127,6 +129,13 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
 def as_residual(x: Tensor) -> Tensor:
     """Return a residual stream's start: float32 where the weights are in half precision."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """Leave the mixed precision (autocast) that a training step may have entered."""
+    if torch.is_autocast_enabled(x.device.type):
+        return torch.autocast(x.device.type, enabled=False)
+    return nullcontext()
 
 
 def scaled_residual(x: Tensor, branch: Tensor, scale: Tensor) -> Tensor:

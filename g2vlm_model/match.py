@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .layers import full_precision
+
 __all__ = ["MatchInjection", "MatchMessages", "cell_centres"]
 
 CELLS_PER_SIDE = 2
@@ -88,8 +90,9 @@ class MatchInjection(nn.Module):
         if frames == 1:
             silent = torch.zeros_like(tokens_BNPD)
             return MatchMessages(silent, silent)
-        with torch.no_grad():
-            cues_BNNPC = self._cues(self.descriptors(tokens_BNPD, grid_hw), grid_hw)
+        with torch.no_grad(), full_precision(tokens_BNPD):
+            precise_BNPD = tokens_BNPD.to(self.norm.weight.dtype)
+            cues_BNNPC = self._cues(self.descriptors(precise_BNPD, grid_hw), grid_hw)
         read_BNNPD = F.gelu(self.read(cues_BNNPC.to(self.read.weight.dtype)))
         other_NN = 1.0 - torch.eye(frames, device=cues_BNNPC.device, dtype=read_BNNPD.dtype)
         if not causal:

@@ -11,10 +11,13 @@ from typing import Any, Literal
 from g2vlm_model.config import ModelConfig
 
 from .augment import AugmentOptions
+from .datasets.mixture import SourceOptions
+from .datasets.views import ViewOptions
 from .freeze import STAGES, Stage
+from .initialise import LAYER_SCALE
 from .losses import LossOptions
 
-__all__ = ["CONFIG_FOLDER", "PRESETS", "GeometryWeights", "TrainConfig", "load_config"]
+__all__ = ["CONFIG_FOLDER", "PRESETS", "GeometryWeights", "TrainConfig", "config_of", "load_config"]
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -70,13 +73,16 @@ class TrainConfig:
             instead of being kept.
         parallel: How several processes share the model: "ddp" (each has all of it) or "fsdp"
             (each keeps a part).
+        layer_scale: Start of the geometric expert's layer scales; 0.01 is published.
         seed: Of the start values and of every draw.
         refresh_steps: Look for new shards every so many steps.
         log_steps, save_steps, eval_steps: Periods.
         eval_windows: Validation windows per evaluation, 4 frames each.
         questions: Questions per window of the semantic stage.
         grounding: Weight of its grounding loss.
-        loss, extra, augment: Options of the parts.
+        probing: Weight of its image tokens' auxiliary loss.
+        sources: Data sets that the windows come from; roots start at --data.
+        loss, extra, views, augment: Options of the parts.
 
     Raises:
         ValueError: A number out of range or an unknown choice.
@@ -96,6 +102,7 @@ class TrainConfig:
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     recompute: bool = False
     parallel: Literal["ddp", "fsdp"] = "ddp"
+    layer_scale: float = LAYER_SCALE
     seed: int = 0
     refresh_steps: int = 100
     log_steps: int = 50
@@ -104,8 +111,11 @@ class TrainConfig:
     eval_windows: int = 60
     questions: int = 8
     grounding: float = 0.2
+    probing: float = 0.0
     loss: LossOptions = field(default_factory=LossOptions)
     extra: GeometryWeights = field(default_factory=GeometryWeights)
+    sources: tuple[SourceOptions, ...] = (SourceOptions(),)
+    views: ViewOptions = field(default_factory=ViewOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
 
     def __post_init__(self) -> None:
@@ -139,12 +149,25 @@ def load_config(name: str) -> TrainConfig:
     if not path.is_file():
         known = sorted(item.stem for item in CONFIG_FOLDER.glob("*.yaml"))
         raise FileNotFoundError(f"no config {name!r}; shipped ones are {known}, or give a file")
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return config_of(yaml.safe_load(path.read_text(encoding="utf-8")) or {}, str(path))
+
+
+def config_of(content: Any, where: str) -> TrainConfig:
+    """Build a config from the content of a file.
+
+    Args:
+        content: Keys and values; `preset` names what `model` starts from.
+        where: Named in errors.
+
+    Raises:
+        ValueError: Unknown key, or a value of the wrong type or out of range.
+    """
+    content = dict(content) if isinstance(content, dict) else content
     preset = content.pop("preset", "nano") if isinstance(content, dict) else "nano"
     if preset not in PRESETS:
-        raise ValueError(f"{path}: preset is {preset!r}, expected one of {sorted(PRESETS)}")
+        raise ValueError(f"{where}: preset is {preset!r}, expected one of {sorted(PRESETS)}")
     base = TrainConfig(model=PRESETS[preset]())
-    return typing.cast(TrainConfig, _fill(base, content, str(path)))
+    return typing.cast(TrainConfig, _fill(base, content, where))
 
 
 def _fill(base: Any, content: Any, where: str) -> Any:
@@ -165,6 +188,10 @@ def _fill(base: Any, content: Any, where: str) -> Any:
 
 
 def _value(value: Any, kind: Any, where: str) -> Any:
+    item_kind = (*typing.get_args(kind), None)[0]
+    if isinstance(value, list) and dataclasses.is_dataclass(item_kind):
+        make = typing.cast(type, item_kind)
+        return tuple(_fill(make(), item, f"{where} {i}") for i, item in enumerate(value))
     if isinstance(value, list):
         return tuple(
             _value(item, None, where) if isinstance(item, list) else item for item in value

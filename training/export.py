@@ -15,36 +15,17 @@ from g2vlm_model.config import ModelConfig
 from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import Tokenizer
 
-from .checkpoints import RunState, git_hash, load_state, unflat
-from .initialise import initialise, initialise_places
-from .tokens import nano_tokenizer
+from .checkpoints import git_hash
+from .start import Start, start_model
 
-__all__ = ["MODEL_PREFIX", "export_model", "fresh_model", "load_averaged"]
+__all__ = ["MODEL_PREFIX", "export_model", "fresh_model", "put_averaged"]
 
 MODEL_PREFIX = "model."
 
 
 def fresh_model(config: ModelConfig, seed: int) -> tuple[G2VLM, Tokenizer]:
     """A model with drawn weights, and the tokenizer of the embedded model."""
-    tokenizer = nano_tokenizer(config.text.vocab_size)
-    model = G2VLM(config, tokenizer.special_ids(config.tokens))
-    initialise(model, seed)
-    initialise_places(model, tokenizer, seed)
-    return model, tokenizer
-
-
-def load_averaged(model: G2VLM, checkpoint: Path) -> dict[str, Any]:
-    """Put the averaged weights of a checkpoint into a model; heads for training only stay out.
-
-    Returns:
-        The checkpoint's metadata.
-
-    Raises:
-        ValueError: The checkpoint does not fit the model.
-    """
-    state: RunState = load_state(checkpoint)
-    put_averaged(model, unflat("average", state.tensors), str(checkpoint))
-    return state.meta
+    return start_model(config, Start(seed))
 
 
 def put_averaged(model: G2VLM, average: Mapping[str, Tensor], source: str) -> None:

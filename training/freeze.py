@@ -8,13 +8,14 @@ from torch import nn
 
 from g2vlm_model.model import G2VLM
 
-__all__ = ["STAGES", "Stage", "apply_freezing", "freezing_table"]
+__all__ = ["STAGES", "Stage", "apply_freezing", "freezing_table", "is_geometric"]
 
-Stage = Literal["geometry", "semantic"]
+Stage = Literal["geometry", "semantic", "spatial", "joint"]
 STAGES: tuple[str, ...] = get_args(Stage)
 
 _GEOMETRIC = ("dino.", "dino_projection.", "match.", "heads.", "trunk.geometric_norm.")
 _GEOMETRIC_EXPERT = ".geometric."
+_BEHIND_THE_EXPERT = ("heads.", "trunk.geometric_norm.")  # an answer's loss never gets there
 
 
 def is_geometric(name: str) -> bool:
@@ -23,11 +24,12 @@ def is_geometric(name: str) -> bool:
 
 
 def apply_freezing(model: G2VLM, stage: Stage) -> None:
-    """Leave exactly a stage's weights trainable.
+    """Leave exactly a stage's weights trainable; the confidence head learns in none.
 
-    "geometry" trains the geometric encoder, expert, match injection and heads; "semantic"
-    (the paper's CE-only variant) trains the semantic encoder and expert, the embedding and
-    the language head. The confidence head learns in neither.
+    "geometry" (1a and 1b) trains the geometric encoder, expert, match injection and heads. Stage 2
+    always trains the semantic encoder and expert, the embedding and the language head: alone in
+    "semantic" (CE only); with the geometric encoder and expert, which the answers teach, in
+    "spatial" (CE + CE, the paper's SR); with all of the geometric half in "joint" (VG + CE).
 
     Raises:
         ValueError: Unknown stage.
@@ -35,7 +37,12 @@ def apply_freezing(model: G2VLM, stage: Stage) -> None:
     if stage not in STAGES:
         raise ValueError(f"stage is {stage!r}, expected one of {STAGES}")
     for name, parameter in model.named_parameters():
-        trains = is_geometric(name) == (stage == "geometry")
+        trains = {
+            "geometry": is_geometric(name),
+            "semantic": not is_geometric(name),
+            "spatial": not name.startswith(_BEHIND_THE_EXPERT),
+            "joint": True,
+        }[stage]
         parameter.requires_grad_(trains and "confidence" not in name)
 
 
@@ -50,8 +57,8 @@ def freezing_table(model: nn.Module) -> str:
             part = "heads, " + name.split(".")[1].split("_")[0]
         counts = rows.setdefault(part, [0, 0])
         counts[0 if parameter.requires_grad else 1] += parameter.numel()
-    lines = [f"{'part':<26}{'trained':>12}{'frozen':>12}"]
-    lines += [f"{part:<26}{trained:>12,}{frozen:>12,}" for part, (trained, frozen) in rows.items()]
+    lines = [f"{'part':<26}{'trained':>14}{'frozen':>14}"]
+    lines += [f"{part:<26}{trained:>14,}{frozen:>14,}" for part, (trained, frozen) in rows.items()]
     totals = [sum(column) for column in zip(*rows.values(), strict=True)]
-    lines.append(f"{'total':<26}{totals[0]:>12,}{totals[1]:>12,}")
+    lines.append(f"{'total':<26}{totals[0]:>14,}{totals[1]:>14,}")
     return "\n".join(lines)

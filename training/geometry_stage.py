@@ -14,6 +14,7 @@ from .batch import WindowBatch, pixels_of, world_points
 from .config import TrainConfig
 from .correspondence import CorrespondenceHead, cell_tracks, correspondence_loss
 from .losses import HeadOutput, geometry_loss, prepare_truth
+from .precision import mixed_precision
 
 __all__ = ["GeometryStage", "StageLoss", "is_causal", "picked_pixels"]
 
@@ -41,9 +42,11 @@ class GeometryStage(nn.Module):
         self.model = model
         self.config = config
         depth = model.config.text.num_hidden_layers
-        self.layers = tuple(sorted({depth // 2, depth - 1}))
-        width = model.config.text.hidden_size
-        self.coarse = nn.ModuleList(CorrespondenceHead(width) for _ in range(1 + len(self.layers)))
+        extra, width = config.extra, model.config.text.hidden_size
+        self.matches = max(extra.correspondence, extra.correspondence_later) > 0
+        self.layers = tuple(sorted({depth // 2, depth - 1})) if self.matches else ()
+        heads = 1 + len(self.layers) if self.matches else 0
+        self.coarse = nn.ModuleList(CorrespondenceHead(width) for _ in range(heads))
 
     def forward(self, batch: WindowBatch, step: int) -> StageLoss:
         """Losses of a batch at a step (which decides weights, global decoder and attention)."""
@@ -51,15 +54,16 @@ class GeometryStage(nn.Module):
         patch = model.config.patch_size
         grid = (batch.grid[0] // patch, batch.grid[1] // patch)
         pixels = pixels_of(batch.rgb_BN3HW)
-        tokens = model.encode_geometry(pixels)
         causal = is_causal(extra.frame_causal, step)
-        hidden = model.geometry_pass(
-            tokens, grid, collect_layers=self.layers, frame_causal=causal or None
-        )
         with_global = extra.global_every > 0 and step % extra.global_every == 0
-        geometry = model.decode_geometry(
-            hidden.hidden_BNPD, grid, pixels_BN3HW=pixels, with_global=with_global
-        )
+        with mixed_precision(self.config.precision, pixels.device):
+            tokens = model.encode_geometry(pixels)
+            hidden = model.geometry_pass(
+                tokens, grid, collect_layers=self.layers, frame_causal=causal or None
+            )
+            geometry = model.decode_geometry(
+                hidden.hidden_BNPD, grid, pixels_BN3HW=pixels, with_global=with_global
+            )
         picked = picked_pixels(extra.pixel_stride, step)
         points = world_points(batch.depth_BNHW, batch.T_world_cam_BN44, batch.K_BN33)[picked]
         valid = (batch.depth_BNHW > 0)[picked]
@@ -71,21 +75,22 @@ class GeometryStage(nn.Module):
             None if world is None else world[picked],
         )
         parts = geometry_loss(output, truth, self.config.loss)
-        coarse, fine = self._correspondence(batch, tokens, hidden.layers, grid)
-        early = step < extra.correspondence_steps
-        weight = 0.5 * (extra.correspondence if early else extra.correspondence_later)
-        total = parts.total + weight * (coarse + fine)
+        total = parts.total
         mode = "causal_" if causal else ""
         report = {
-            "loss": float(total.detach()),
             f"{mode}points": float(parts.local.detach()),
             f"{mode}rotation": float(parts.rotation.detach()),
             f"{mode}translation": float(parts.translation.detach()),
-            "coarse": float(coarse.detach()),
-            "fine": float(fine.detach()),
         }
         if with_global:
             report["global"] = float(parts.world.detach())
+        if self.matches:
+            coarse, fine = self._correspondence(batch, tokens, hidden.layers, grid)
+            early = step < extra.correspondence_steps
+            weight = 0.5 * (extra.correspondence if early else extra.correspondence_later)
+            total = total + weight * (coarse + fine)
+            report |= {"coarse": float(coarse.detach()), "fine": float(fine.detach())}
+        report = {"loss": float(total.detach()), **report}
         return StageLoss(total, batch.depth_BNHW.shape[0] * batch.depth_BNHW.shape[1], report)
 
     def _correspondence(
@@ -99,7 +104,8 @@ class GeometryStage(nn.Module):
         patch = self.model.config.patch_size
         truth = (batch.depth_BNHW, batch.T_world_cam_BN44, batch.K_BN33)
         tracks = cell_tracks(*truth, patch)
-        sources = (tokens, *(layers[index] for index in self.layers))
+        tokens = tokens.float()  # mixed precision ends with the forward pass
+        sources = (tokens, *(layers[index].float() for index in self.layers))
         coarse = torch.stack(
             [
                 correspondence_loss(head(source), tracks, grid)

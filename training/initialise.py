@@ -22,16 +22,17 @@ HEAD_STD = 0.02
 
 
 @torch.no_grad()
-def initialise(model: G2VLM, seed: int) -> None:
+def initialise(model: G2VLM, seed: int, layer_scale: float = LAYER_SCALE) -> None:
     """Draw every weight of a model anew.
 
-    Matrices get a deviation of 1 / sqrt(fan in); geometric layer scales 0.5; the geometric
-    encoder's positions a 2D sine table; the camera head starts at the identity, the point head
-    at the nominal rays with depth 1, its refinement at nothing.
+    Matrices get a deviation of 1 / sqrt(fan in); the geometric encoder's positions a 2D sine
+    table; the camera head starts at the identity, the point head at the nominal rays with depth 1,
+    its refinement at nothing.
 
     Args:
         model: Changed in place.
         seed: Of the generator.
+        layer_scale: Of the geometric encoder and expert; 0.01 is published.
     """
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
@@ -44,7 +45,7 @@ def initialise(model: G2VLM, seed: int) -> None:
             module.weight.normal_(0.0, 0.5, generator=generator)
     for name, parameter in model.named_parameters():
         if name.endswith(("attention_scale", "mlp_scale", "scale1", "scale2")):
-            parameter.fill_(LAYER_SCALE)
+            parameter.fill_(layer_scale)
     _initialise_geometric_encoder(model, generator)
     _initialise_heads(model, generator)
 

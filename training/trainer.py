@@ -37,7 +37,7 @@ from .distribution import Processes, mean_over_processes, total_of
 from .geometry_stage import StageLoss
 from .runlog import RunLog
 
-__all__ = ["LossOfStep", "Trainer", "learning_rate"]
+__all__ = ["LossOfStep", "Trainer", "learning_rate", "step_generator"]
 
 _LOG = logging.getLogger(__name__)
 _KEPT = 2
@@ -58,6 +58,11 @@ def learning_rate(config: TrainConfig, step: int) -> float:
         return config.lr * (step + 1) / config.warmup
     progress = (step - config.warmup) / max(1, config.steps - config.warmup)
     return config.lr * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+def step_generator(config: TrainConfig, step: int) -> torch.Generator:
+    """The source of every random choice of a step."""
+    return torch.Generator().manual_seed(config.seed * 1_000_003 + step)
 
 
 class Trainer:
@@ -166,8 +171,7 @@ class Trainer:
         `LossOptions.clip`, changes no weight and is counted in `skipped`.
         """
         config = self.config
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
-        loss = self.loss_of_step(self.step, generator)
+        loss = self.loss_of_step(self.step, step_generator(config, self.step))
         total = float(mean_over_processes(loss.total))
         self.optimiser.zero_grad(set_to_none=True)
         norm = math.nan
@@ -209,11 +213,16 @@ class Trainer:
         return path
 
     def whole_average(self) -> dict[str, Tensor]:
-        """Averaged weights by name, put together where they are sharded (all processes call)."""
-        return {
-            name: value.full_tensor() if isinstance(value, DTensor) else value
-            for name, value in self.average.items()
-        }
+        """Averaged weights by name on the CPU, all of them in the first process.
+
+        Sharded ones are put together one at a time; all processes call this.
+        """
+        whole = {}
+        for name, value in self.average.items():
+            tensor = value.full_tensor() if isinstance(value, DTensor) else value
+            if self.processes.first:
+                whole[name] = tensor.cpu()
+        return whole
 
     def _numbered(self) -> dict[int, nn.Parameter]:
         """Parameters by their number in the optimiser, the names of its state on disk."""

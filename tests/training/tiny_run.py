@@ -1,27 +1,28 @@
 """Started by `torchrun` in tests: trains the tiny model in each way and writes the losses.
 
-    torchrun --nproc-per-node 2 -m tests.training.tiny_run SHARDS OUT WAY:STAGE[:recompute] ...
+    torchrun --nproc-per-node 2 -m tests.training.tiny_run SHARDS OUT WAY:STAGE ...
 
 For each way it makes three steps, saves, makes two more, then starts anew, resumes, and makes
-the same two steps again. OUT/WAY-STAGE.json holds both, OUT/WAY-STAGE the checkpoint.
+the same two steps again. OUT/2-WAY-STAGE.json holds both, OUT/2-WAY-STAGE the checkpoint.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from g2vlm_training.batch import ClipPool, draw_batch
 from g2vlm_training.config import TrainConfig
 from g2vlm_training.distribution import Processes, joined_processes
-from g2vlm_training.freeze import apply_freezing
-from g2vlm_training.geometry_stage import GeometryStage, StageLoss
+from g2vlm_training.geometry_stage import StageLoss
 from g2vlm_training.losses import LossOptions
 from g2vlm_training.parallel import parallel_stage
-from g2vlm_training.semantic_stage import SemanticStage
+from g2vlm_training.run import build_stage
 from g2vlm_training.tokens import nano_tokenizer
 from g2vlm_training.trainer import Trainer
 
@@ -35,6 +36,7 @@ CONFIG = TrainConfig(
     log_steps=2,
     save_steps=3,
     seed=5,
+    questions=2,
     loss=LossOptions(camera_weight=1.0, translation_weight=20.0, normal_weight=0.1),
 )
 BEFORE, AFTER = 3, 2
@@ -43,28 +45,27 @@ BEFORE, AFTER = 3, 2
 def tiny_trainer(
     pool: ClipPool, folder: Path, processes: Processes, way: str = "ddp", kind: str = "geometry"
 ) -> Trainer:
-    """A trainer of the tiny model, three windows a step."""
-    model = tiny_model(seed=CONFIG.seed)
-    apply_freezing(model, kind)  # type: ignore[arg-type]
-    torch.manual_seed(0)
-    if kind == "geometry":
-        stage: torch.nn.Module = GeometryStage(model, CONFIG)
-    else:
-        stage = SemanticStage(model, nano_tokenizer(700), questions=2)
-    called = parallel_stage(stage, processes, way)
+    """A trainer of the tiny model, three windows a step; only the first process has weights."""
+    config = dataclasses.replace(CONFIG, stage=kind, parallel=way)  # type: ignore[arg-type]
+    model = tiny_model(seed=config.seed)
+    if not processes.first:
+        model.to("meta")
+    stage = build_stage(config, model, nano_tokenizer(700))
+    called = parallel_stage(stage, processes, config.parallel)
 
     def loss_of_step(step: int, generator: torch.Generator) -> StageLoss:
-        batch = processes.share(draw_batch(pool, 3, 3, generator, CONFIG.augment))
+        batch = processes.share(draw_batch(pool, 3, 3, generator, config.augment))
         rngs = [np.random.default_rng([step, window]) for window in processes.windows(3)]
-        loss: StageLoss = called(batch, step if kind == "geometry" else rngs)
+        inputs: dict[str, tuple[Any, ...]] = {"geometry": (step,), "joint": (step, rngs)}
+        loss: StageLoss = called(batch, *inputs.get(kind, (rngs,)))
         return loss
 
-    return Trainer(stage, CONFIG, folder, loss_of_step, processes=processes)
+    return Trainer(stage, config, folder, loss_of_step, processes=processes)
 
 
 def losses_of(pool: ClipPool, out: Path, processes: Processes, way: str, kind: str) -> None:
     """Train, resume, and write what came out."""
-    folder = out / f"{way}-{kind}"
+    folder = out / f"{processes.world}-{way}-{kind}"
     first = tiny_trainer(pool, folder, processes, way, kind)
     before = [first.train_step() for _ in range(BEFORE)]
     first.save()

@@ -1,0 +1,52 @@
+"""VG + CE, the joint stage: geometry and questions from the same windows, one model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import nn
+
+from .batch import WindowBatch
+from .geometry_stage import GeometryStage, StageLoss
+from .semantic_stage import SemanticStage
+
+__all__ = ["JointStage"]
+
+
+class JointStage(nn.Module):
+    """The sum of both stages' losses (paper section 3.3, "VG + CE").
+
+    The geometric pass runs once for each: reconstruction has no text ahead of it, a chat has.
+
+    Args:
+        geometry, semantic: Stages around the same model.
+
+    Raises:
+        ValueError: Their models differ.
+    """
+
+    def __init__(self, geometry: GeometryStage, semantic: SemanticStage) -> None:
+        super().__init__()
+        if geometry.model is not semantic.model:
+            raise ValueError("the two stages hold different models, expected the same one")
+        # Registered part by part: each weight has one name, the one that it has in either stage.
+        for stage in (geometry, semantic):
+            for name, part in stage.named_children():
+                self.add_module(name, part)
+        self._stages = (geometry, semantic)
+
+    def forward(
+        self, batch: WindowBatch, step: int, rngs: Sequence[np.random.Generator]
+    ) -> StageLoss:
+        """Losses of both; see there."""
+        geometry, semantic = self._stages
+        seen, said = geometry(batch, step), semantic(batch, rngs)
+        report = {
+            **{name: value for name, value in seen.report.items() if name != "loss"},
+            **{name: value for name, value in said.report.items() if name != "loss"},
+            "geometry": seen.report["loss"],
+            "answers": said.report["loss"],
+            "loss": seen.report["loss"] + float((said.total).detach()),
+        }
+        return StageLoss(seen.total + said.total, seen.frames, report)
