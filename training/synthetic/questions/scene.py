@@ -56,10 +56,13 @@ def _count(view: View, rng: np.random.Generator) -> Question | None:
 
 
 def _room_size(view: View, rng: np.random.Generator) -> Question | None:
-    """Length times width of the room."""
-    if view.room_size is None:
+    """Floor area of the room; length times width where nothing else is known of it."""
+    if view.floor_area is not None:
+        value = float(view.floor_area)
+    elif view.room_size is not None:
+        value = float(view.room_size[0] * view.room_size[1])
+    else:
         return None
-    value = float(view.room_size[0] * view.room_size[1])
     task = "room_size"
     answer = f"{round(value)} square meters"
     return write(view, task, template(rng, task), {}, answer, value=value)

@@ -53,6 +53,7 @@ class View:
         T_world_cam_N44: Camera-to-world; world z points up.
         K_N33: Pixels.
         room_size: Length, width and height in metres, or None.
+        floor_area: Square metres inside of the walls, or None.
     """
 
     objects: tuple[SceneObject, ...]
@@ -61,6 +62,7 @@ class View:
     T_world_cam_N44: NDArray[np.float64]
     K_N33: NDArray[np.float64]
     room_size: tuple[float, float, float] | None = None
+    floor_area: float | None = None
 
     @property
     def frames(self) -> int:

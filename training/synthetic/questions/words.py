@@ -105,8 +105,8 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "Count the {things} in all frames.",
     ),
     "room_size": (
-        "What is the area of the room, length times width?",
-        "How many square meters is the room, length times width?",
+        "What is the floor area of the room?",
+        "How many square meters is the floor of the room?",
     ),
     "turn": (
         "Did the camera turn left or right from {i} to {j}?",
