@@ -61,6 +61,7 @@ setup(
             *("opencv-python-headless>=4.6,<5", "rosbags>=0.11", "evo>=1.31", "tqdm", "pyyaml"),
             *("jinja2>=3", "matplotlib>=3.6", "psutil", "scipy"),
         ],
+        "refine": ["opencv-python-headless>=4.6,<5"],
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"],
         "train": [
             *("pyyaml", "scipy", "tqdm", "webdataset>=1.0", "h5py>=3.8", "tensorboard>=2.16"),
