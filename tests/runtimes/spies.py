@@ -35,3 +35,14 @@ class CallSpy:
             return method(first, *args, **keywords)
 
         setattr(owner, name, spied)
+
+
+def around(owner: Any, name: str, before: Callable[[], None]) -> None:
+    """Call something ahead of each call of a method."""
+    method = getattr(owner, name)
+
+    def wrapped(*args: Any, **keywords: Any) -> Any:
+        before()
+        return method(*args, **keywords)
+
+    setattr(owner, name, wrapped)

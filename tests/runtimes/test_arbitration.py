@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from g2vlm_model.runtimes.torch.gate import DeviceGate
 
 from ..helpers import wait_for
 from .model_folders import window
-from .spies import model_of
+from .spies import around, model_of
 
 TIMEOUT_S = 30.0
 QUERY = SpatialQuery("Which is closer, A or B?", max_tokens=12)
@@ -45,17 +44,6 @@ class Observer:
         self.thread.join(TIMEOUT_S)
         assert self.scene is not None
         return self.scene
-
-
-def around(owner: Any, name: str, before: Callable[[], None]) -> None:
-    """Call something ahead of each call of a method."""
-    method = getattr(owner, name)
-
-    def wrapped(*args: Any, **keywords: Any) -> Any:
-        before()
-        return method(*args, **keywords)
-
-    setattr(owner, name, wrapped)
 
 
 def test_an_observation_waits_for_one_decode_step_only(runtime: SpatialRuntime) -> None:
