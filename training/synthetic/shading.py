@@ -168,7 +168,7 @@ class Shader:
             mirrored = (2 * cosine * (normal * view_3R).sum(0) - (ray * view_3R).sum(0)).clamp(
                 min=0
             )
-            glint = mirrored.pow(24) / (0.5 + square)
+            glint = _power_24(mirrored) / (0.5 + square)
             shine = shine + torch.where(dark | (cosine <= 0), 0.0, glint) * power
         return total, shine + 0.25 * total
 
@@ -214,6 +214,11 @@ class Shader:
         pale = grey * 1.5
         blue = torch.lerp(pale, top * 1.1, lift)
         return torch.lerp(blue, 1.7 * grey.expand_as(blue), 0.6 * cover)
+
+
+def _power_24(values: Tensor) -> Tensor:
+    eighth = values.square().square_().square_()
+    return eighth.square() * eighth
 
 
 def _joined(arrays: Sequence[np.ndarray], device: torch.device) -> Tensor:
