@@ -6,6 +6,7 @@ Shape letters: B clips, N frames, H W pixels.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .augment import AugmentOptions, augment
-from .datasets.base import Clip, DataError, FrameSequence, SceneInfo
+from .datasets.base import Clip, DataError, FrameSequence, Refusals, SceneInfo
 from .datasets.shards import Shard, ShardClip, shard_paths
+from .datasets.views import ViewOptions, draw_boxes, draw_frames, draw_size, mirror, resample
 from .synthetic import Split
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
 _LOG = logging.getLogger(__name__)
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,18 @@ class WindowBatch:
 
 
 class ClipSource(Protocol):
-    """Where windows are drawn from."""
+    """Where windows are drawn from; counts the windows that were refused."""
 
-    def draw(self, clips: int, generator: torch.Generator) -> Sequence[FrameSequence]:
-        """Draw up to so many sequences of equal picture size and length."""
+    @property
+    def refusals(self) -> Refusals:
+        """Windows that could not be read, or had too little known depth."""
+
+    def draw(self, clips: int, frames: int, generator: torch.Generator) -> Sequence[FrameSequence]:
+        """Draw up to so many sequences that have that many frames.
+
+        Raises:
+            ValueError: No sequence has as many.
+        """
 
 
 class ClipPool:
@@ -90,6 +101,7 @@ class ClipPool:
     def __init__(self, folder: Path, split: Split) -> None:
         self.folder, self.split = folder, split
         self.refused: dict[Path, str] = {}
+        self.refusals = Refusals(f"windows of {folder}")
         self._shards: dict[Path, Shard] = {}
         self._groups: list[list[ShardClip]] = []
         self.refresh()
@@ -144,10 +156,16 @@ class ClipPool:
             groups.setdefault((*clip.size_hw, len(clip)), []).append(clip)
         self._groups = [groups[key] for key in sorted(groups)]
 
-    def draw(self, clips: int, generator: torch.Generator) -> list[ShardClip]:
+    def draw(self, clips: int, frames: int, generator: torch.Generator) -> list[ShardClip]:
         """Clips of one size and length, without repetition; see `ClipSource`."""
-        sizes = torch.tensor([len(group) for group in self._groups], dtype=torch.float64)
-        group = self._groups[int(torch.multinomial(sizes, 1, generator=generator))]
+        groups = [group for group in self._groups if len(group[0]) >= frames]
+        if not groups:
+            longest = max(len(group[0]) for group in self._groups)
+            raise ValueError(
+                f"windows of {frames} frames, but the clips of {self.folder} have {longest}"
+            )
+        sizes = torch.tensor([len(group) for group in groups], dtype=torch.float64)
+        group = groups[int(torch.multinomial(sizes, 1, generator=generator))]
         chosen = torch.randperm(len(group), generator=generator)[:clips]
         return [group[index] for index in chosen.tolist()]
 
@@ -158,32 +176,77 @@ def draw_batch(
     frames: int,
     generator: torch.Generator,
     augmentation: AugmentOptions | None,
+    views: ViewOptions | None = None,
 ) -> WindowBatch:
     """Draw windows; the same data and state of the generator give the same batch.
+
+    A window that cannot be read or knows too little depth is drawn again with other frames of
+    its sequence, and replaced by another window of the batch's sequences after some tries; each
+    refusal is counted in `source.refusals`.
 
     Args:
         source: Where from.
         clips: B; fewer where the source has fewer of one size.
-        frames: N, at most the frames of a clip; their order is random.
+        frames: N, at most the frames of a sequence; their order is random.
         generator: Source of every random choice.
         augmentation: None leaves the pictures as they are.
+        views: Which frames, at what size; by default pictures keep their size.
 
     Raises:
-        ValueError: More frames than the clips have.
+        ValueError: More frames than the sequences have.
+        DataError: No window can be read.
     """
-    chosen = []
-    for sequence in source.draw(clips, generator):
-        if frames > len(sequence):
-            raise ValueError(
-                f"windows of {frames} frames, but {sequence.name} has {len(sequence)} frames"
-            )
-        order = torch.randperm(len(sequence), generator=generator)[:frames]
-        chosen.append(sequence.read(order.tolist()))
+    views = ViewOptions() if views is None else views
+    size = draw_size(views, generator)
+    chosen: list[Clip] = []
+    good: list[FrameSequence] = []
+    for _ in range(_TRIES):
+        drawn = source.draw(clips, frames, generator)
+        for sequence in drawn:
+            window = _window(sequence, frames, size, views, generator, source.refusals)
+            if window is not None:
+                chosen.append(window)
+                good.append(sequence)
+        if chosen:
+            break
+    else:
+        raise DataError(f"{source.refusals.count} {source.refusals.what} were refused, none read")
+    for sequence in itertools.islice(itertools.cycle(good), len(drawn) - len(good)):
+        window = _window(sequence, frames, size, views, generator, source.refusals)
+        if window is not None:
+            chosen.append(window)
     batch = batch_of(chosen)
     if augmentation is None:
         return batch
     rgb = augment(batch.rgb_BN3HW, augmentation, generator)
     return dataclasses.replace(batch, rgb_BN3HW=rgb)
+
+
+def _window(
+    sequence: FrameSequence,
+    frames: int,
+    size_hw: tuple[int, int] | None,
+    views: ViewOptions,
+    generator: torch.Generator,
+    refusals: Refusals,
+) -> Clip | None:
+    """One window of a sequence, or None after some tries."""
+    for _ in range(_TRIES):
+        order = draw_frames(len(sequence), frames, views, generator)
+        try:
+            clip = sequence.read(order)
+        except DataError as error:
+            refusals.add(error)
+            continue
+        known = float((clip.depth > 0).mean(axis=(1, 2)).min())
+        if known < views.min_known:
+            refusals.add(f"{clip.name}: {known:.1%} of a frame's depth is known")
+            continue
+        if size_hw is not None:
+            clip = resample(clip, draw_boxes(clip, size_hw, views.zoom, generator), size_hw)
+        flip = views.flip > 0 and float(torch.rand((), generator=generator)) < views.flip
+        return mirror(clip) if flip else clip
+    return None
 
 
 def batch_of(clips: Sequence[Clip]) -> WindowBatch:

@@ -10,6 +10,7 @@ Shape letters: N frames, H W pixels.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,8 +20,9 @@ from numpy.typing import NDArray
 
 from ..synthetic.room import SceneObject
 
-__all__ = ["Clip", "DataError", "FrameSequence", "SceneInfo", "known_depth"]
+__all__ = ["Clip", "DataError", "FrameSequence", "Refusals", "SceneInfo", "known_depth"]
 
+_LOG = logging.getLogger(__name__)
 _ORTHONORMAL = 1e-3
 
 
@@ -162,6 +164,24 @@ def _check_poses(T_world_cam_N44: NDArray[np.float64], name: str) -> None:
             f"{name}: pose of frame {frame} is no rigid camera-to-world motion: "
             f"{T_world_cam_N44[frame].tolist()}"
         )
+
+
+class Refusals:
+    """Counts what was left out, and says so at the first, second, fourth, eighth time.
+
+    Args:
+        what: Plural noun for the log, e.g. "windows".
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.count = 0
+
+    def add(self, reason: object) -> None:
+        """Count one."""
+        self.count += 1
+        if self.count & (self.count - 1) == 0:
+            _LOG.warning("refused %d %s so far; the last: %s", self.count, self.what, reason)
 
 
 class FrameSequence(Protocol):

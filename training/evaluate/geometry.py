@@ -16,6 +16,7 @@ from g2vlm_model.model import G2VLM
 
 from ..batch import ClipPool, WindowBatch, draw_batch, pixels_of
 from ..correspondence import cell_tracks, match_error
+from ..datasets.mixture import Mixture
 from .depth import depth_score
 from .pose import PairErrors, pair_errors, pose_score
 
@@ -86,7 +87,7 @@ class GeometryReport:
         return "\n".join(lines)
 
 
-def mean_log_depth(pool: ClipPool, shards: int, size: tuple[int, int]) -> Tensor:
+def mean_log_depth(pool: ClipPool | Mixture, shards: int, size: tuple[int, int]) -> Tensor:
     """(H, W) exp of the mean log-depth of a pool: the map that ignores the picture."""
     total, count = torch.zeros(size), 0
     for clip in (clip for shard in pool.shards[:shards] for clip in shard.clips):

@@ -1,0 +1,137 @@
+"""Several data sets as one source of windows, each with its weight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..batch import ClipPool
+from ..synthetic import Split
+from .base import FrameSequence, Refusals
+from .layouts import LAYOUTS, open_dataset
+from .shards import Shard
+
+__all__ = ["SYNTHETIC", "FolderPool", "Mixture", "SourceOptions"]
+
+SYNTHETIC = "synthetic"
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """One data set of a mixture.
+
+    Args:
+        layout: "synthetic" for shards, or a name of `LAYOUTS`.
+        root: Its folder; relative paths start at the folder of the run's data.
+        split: Of synthetic shards.
+        weight: Share of the windows, relative to the other sources.
+
+    Raises:
+        ValueError: Unknown layout or split, or a weight that is not above 0.
+    """
+
+    layout: str = SYNTHETIC
+    root: str = "."
+    split: Split = "train"
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.layout != SYNTHETIC and self.layout not in LAYOUTS:
+            raise ValueError(
+                f"layout is {self.layout!r}, expected one of {[SYNTHETIC, *sorted(LAYOUTS)]}"
+            )
+        if self.split not in ("train", "val", "test"):
+            raise ValueError(f"split is {self.split!r}, expected train, val or test")
+        if not self.weight > 0:
+            raise ValueError(f"weight is {self.weight}, expected more than 0")
+
+
+class FolderPool:
+    """The sequences of one posed RGB-D data set; long ones are drawn more often.
+
+    Args:
+        layout: A name of `LAYOUTS`.
+        root: The folder.
+
+    Raises:
+        FileNotFoundError: The folder holds nothing in that layout.
+        DataError: What it holds cannot be used.
+    """
+
+    def __init__(self, layout: str, root: Path) -> None:
+        self.name = f"{layout} {root}"
+        self.refusals = Refusals(f"windows of {self.name}")
+        self.sequences = open_dataset(layout, root)
+
+    def draw(self, clips: int, frames: int, generator: torch.Generator) -> list[FrameSequence]:
+        """Sequences with at least so many frames, with repetition; see `ClipSource`."""
+        long = [sequence for sequence in self.sequences if len(sequence) >= frames]
+        if not long:
+            most = max(len(sequence) for sequence in self.sequences)
+            raise ValueError(f"windows of {frames} frames, but {self.name} has at most {most}")
+        weights = torch.tensor([len(sequence) for sequence in long], dtype=torch.float64)
+        drawn = torch.multinomial(weights, clips, replacement=True, generator=generator)
+        return [long[index] for index in drawn.tolist()]
+
+
+class Mixture:
+    """Draws each window's source by its weight.
+
+    Args:
+        options: What to open, at least one.
+        folder: Where relative roots start.
+
+    Raises:
+        ValueError: No source.
+        FileNotFoundError: One of them is not there.
+        DataError: One of them cannot be used.
+    """
+
+    def __init__(self, options: Sequence[SourceOptions], folder: Path) -> None:
+        if not options:
+            raise ValueError("sources is empty, expected at least one data set")
+        self.refusals = Refusals("windows of the mixture")
+        self.weights = torch.tensor([item.weight for item in options], dtype=torch.float64)
+        self.sources: list[ClipPool | FolderPool] = []
+        self.pools: dict[str, ClipPool] = {}
+        for item in options:
+            if item.layout == SYNTHETIC:
+                key = f"{item.root}/{item.split}"
+                if key in self.pools:
+                    raise ValueError(f"sources has {item.root!r} {item.split} twice")
+                self.pools[key] = ClipPool(folder / item.root, item.split)
+                self.sources.append(self.pools[key])
+            else:
+                self.sources.append(FolderPool(item.layout, folder / item.root))
+
+    @property
+    def shards(self) -> list[Shard]:
+        """The synthetic shards in use."""
+        return [shard for pool in self.pools.values() for shard in pool.shards]
+
+    @property
+    def names(self) -> list[str]:
+        """What `pin` takes: the synthetic shards in use by root, split and file name."""
+        return [f"{key}/{path.name}" for key, pool in self.pools.items() for path in pool.paths]
+
+    def refresh(self) -> int:
+        """Look for new shards; return how many are in use."""
+        return sum(pool.refresh() for pool in self.pools.values())
+
+    def pin(self, names: Sequence[str]) -> None:
+        """Keep to these shards, e.g. those of a run that is resumed; see `ClipPool.pin`."""
+        for key, pool in self.pools.items():
+            mine = [name.rsplit("/", 1)[1] for name in names if name.rsplit("/", 1)[0] == key]
+            pool.pin(mine)
+
+    def draw(self, clips: int, frames: int, generator: torch.Generator) -> list[FrameSequence]:
+        """Sequences of several sources; see `ClipSource`."""
+        drawn = torch.multinomial(self.weights, clips, replacement=True, generator=generator)
+        out: list[FrameSequence] = []
+        for index, count in enumerate(torch.bincount(drawn, minlength=len(self.sources)).tolist()):
+            if count:
+                out += self.sources[index].draw(count, frames, generator)
+        return out
