@@ -19,6 +19,7 @@ from g2vlm_model.tokenizer import Tokenizer
 from .batch import ClipPool, WindowBatch, draw_batch
 from .checkpoints import stored_meta
 from .config import TrainConfig
+from .datasets.mixture import Mixture
 from .distribution import Processes
 from .evaluate.geometry import evaluate_geometry, mean_log_depth, windows_of
 from .evaluate.spatial_qa import evaluate_questions
@@ -88,7 +89,7 @@ def semantic_stage(
 class Batches:
     """This process's share of the batch of each step; on a GPU the next one is drawn meanwhile."""
 
-    def __init__(self, config: TrainConfig, pool: ClipPool, processes: Processes) -> None:
+    def __init__(self, config: TrainConfig, pool: Mixture, processes: Processes) -> None:
         self.config, self.pool, self.processes = config, pool, processes
         self._next: tuple[int, Future[WindowBatch]] | None = None
         ahead = processes.device.type == "cuda"
@@ -112,7 +113,7 @@ class Batches:
         clips, frames = config.windows[
             int(torch.randint(len(config.windows), (), generator=generator))
         ]
-        return draw_batch(self.pool, clips, frames, generator, config.augment)
+        return draw_batch(self.pool, clips, frames, generator, config.augment, config.views)
 
 
 def train(config: TrainConfig, options: RunOptions, processes: Processes) -> None:
@@ -125,14 +126,14 @@ def train(config: TrainConfig, options: RunOptions, processes: Processes) -> Non
     """
     model, tokenizer = start_model(config.model, options.start, on_meta=not processes.first)
     stage = build_stage(config, model, tokenizer, options.blind)
-    pool = ClipPool(options.data, "train")
+    pool = Mixture(config.sources, options.data)
     if processes.first:
-        _LOG.info("%s\n%d shards", freezing_table(model), len(pool.paths))
+        _LOG.info("%s\n%d shards", freezing_table(model), len(pool.shards))
     if config.recompute:
         recompute_layers(stage)
     trainer = Trainer(
         stage, config, options.out, _losses(config, stage, Batches(config, pool, processes)),
-        lambda: {"shards": [path.name for path in pool.paths], **_origin(options.start)},
+        lambda: {"shards": pool.names, **_origin(options.start)},
         processes,
     )  # fmt: skip
     _resume(trainer, pool, options.start)
@@ -160,7 +161,7 @@ def _origin(start: Start) -> dict[str, object]:
     return {} if start.checkpoint is None else {"geometry_from": start.checkpoint.name}
 
 
-def _resume(trainer: Trainer, pool: ClipPool, start: Start) -> None:
+def _resume(trainer: Trainer, pool: Mixture, start: Start) -> None:
     meta = trainer.resume()
     began, now = meta.get("geometry_from"), _origin(start).get("geometry_from")
     if began is not None and now is not None and began != now:
@@ -184,7 +185,7 @@ def _averaged(trainer: Trainer, options: RunOptions) -> tuple[G2VLM, Tokenizer] 
 
 
 def _examiner(
-    trainer: Trainer, pool: ClipPool, options: RunOptions
+    trainer: Trainer, pool: Mixture, options: RunOptions
 ) -> Callable[[int, dict[str, float]], None]:
     """Evaluates the averaged weights on validation windows every so often."""
     config = trainer.config

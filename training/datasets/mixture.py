@@ -124,8 +124,7 @@ class Mixture:
     def pin(self, names: Sequence[str]) -> None:
         """Keep to these shards, e.g. those of a run that is resumed; see `ClipPool.pin`."""
         for key, pool in self.pools.items():
-            mine = [name.rsplit("/", 1)[1] for name in names if name.rsplit("/", 1)[0] == key]
-            pool.pin(mine)
+            pool.pin([name[len(key) + 1 :] for name in names if name.startswith(f"{key}/")])
 
     def draw(self, clips: int, frames: int, generator: torch.Generator) -> list[FrameSequence]:
         """Sequences of several sources; see `ClipSource`."""
