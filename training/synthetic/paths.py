@@ -1,7 +1,8 @@
-"""Camera paths of wheeled robots and of cameras held in a hand, at their heights and speeds."""
+"""Camera paths of wheeled robots, robot arms and hands, at their heights and speeds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import numpy as np
@@ -12,11 +13,13 @@ from .room import Room
 
 __all__ = ["PATH_STYLES", "PathStyle", "camera_path", "intrinsics", "look_rotation"]
 
-PathStyle = Literal["robot", "hand"]
+PathStyle = Literal["robot", "arm", "hand"]
 PATH_STYLES: tuple[str, ...] = get_args(PathStyle)
 
-_CLEARANCE = 0.22  # metres between the lens and any surface
+_CLEARANCE = {"robot": 0.22, "arm": 0.12, "hand": 0.22}  # metres between lens and surfaces
 _TRIES = 60
+_SIGHT = (0.4, 0.8)  # metres ahead of the first frame that are free, or it sees one wall only
+_PITCH = np.radians((-65.0, 25.0))  # no device looks further down or up
 
 
 def intrinsics(fov_deg: float, size_hw: tuple[int, int]) -> NDArray[np.float64]:
@@ -62,14 +65,15 @@ def camera_path(
 ) -> NDArray[np.float64]:
     """Drive or carry a camera through the free space of a room.
 
-    A robot keeps its height and looks where it goes; a hand drifts sideways and up and down,
-    and often keeps looking at one thing.
+    A robot keeps its height and looks where it goes; an arm swings about the top of a piece of
+    furniture and looks down on it, half as fast; a hand drifts sideways and up and down, and
+    often keeps looking at one thing.
 
     Args:
         room: Where.
         seed: Of the path; one room has many.
         num_frames: N, at least 1.
-        style: "robot" (0.25 to 0.7 m above the floor) or "hand" (0.95 to 1.8 m).
+        style: "robot" (0.2 to 0.7 m above the floor), "arm" (0.4 to 1.2 m), "hand" (1 to 1.8 m).
         step: Typical metres between neighbouring frames.
         turn_deg: Typical turn between neighbouring frames, degrees.
 
@@ -78,95 +82,172 @@ def camera_path(
 
     Raises:
         ValueError: Unknown style or a length below 1.
+        RuntimeError: The room has no free place.
     """
     if style not in PATH_STYLES:
         raise ValueError(f"style is {style!r}, expected one of {PATH_STYLES}")
     if num_frames < 1:
         raise ValueError(f"num_frames is {num_frames}, expected at least 1")
     rng = np.random.default_rng([room.seed, seed, 23])
+    turn = np.radians(turn_deg)
     best: list[NDArray[np.float64]] = []
-    for _ in range(_TRIES):
-        poses = _attempt(room, rng, num_frames, style, step, np.radians(turn_deg))
-        if len(poses) > len(best):
-            best = poses
-        if len(best) == num_frames:
+    for attempt in range(_TRIES):
+        poses = _WALKS[style](room, rng, num_frames, step, turn)
+        free = _free(room, poses[:, :3, 3], _CLEARANCE[style])
+        ahead = poses[:1, :3, 3] + np.outer(_SIGHT, poses[0, :3, 2])
+        if style != "arm" and attempt < _TRIES // 2 and not _free(room, ahead, 0.05).all():
+            continue
+        length = num_frames if free.all() else int(np.argmin(free))
+        if length > len(best):
+            best = list(poses[:length])
+        if length == num_frames:
             break
+    if not best:
+        best = [_anywhere(room, rng)]
     while len(best) < num_frames:  # boxed in: turn round on the spot from the last free place
-        last = best[-1] if best else _pose(np.array([0, 0, 0.9 * room.size[2]]), 0.0, -0.4, 0.0)
-        turned = last.copy()
-        spin = np.radians(turn_deg)
-        c, s = np.cos(spin), np.sin(spin)
-        turned[:3, :3] = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]]) @ last[:3, :3]
+        turned = best[-1].copy()
+        turned[:3, :3] = _about_z(turn) @ turned[:3, :3]
         best.append(turned)
     return np.stack(best)
+
+
+def _about_z(angle: float) -> NDArray[np.float64]:
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
 def _pose(
     position: NDArray[np.float64], yaw: float, pitch: float, roll: float
 ) -> NDArray[np.float64]:
     T_world_cam = np.eye(4)
-    T_world_cam[:3, :3] = look_rotation(yaw, pitch, roll)
+    T_world_cam[:3, :3] = look_rotation(yaw, float(np.clip(pitch, *_PITCH)), roll)
     T_world_cam[:3, 3] = position
     return T_world_cam
 
 
-def _attempt(
-    room: Room,
-    rng: np.random.Generator,
-    num_frames: int,
-    style: str,
-    step: float,
-    turn: float,
-) -> list[NDArray[np.float64]]:
-    """One random walk; stops early where it would touch something."""
-    robot = style == "robot"
-    height = rng.uniform(0.25, 0.7) if robot else rng.uniform(0.95, min(1.8, room.size[2] - 0.3))
-    reach = np.array([room.roam[2], room.roam[3], 0.0]) - 0.4
-    position = np.array([*(rng.uniform(-1, 1, 2) * reach[:2]), height])
-    target = np.array([*(rng.uniform(-1, 1, 2) * reach[:2]), rng.uniform(0.2, 1.2)])
-    fixates = (not robot) and rng.random() < 0.5
-    heading = np.arctan2(*(-position[1::-1])) + rng.normal(0, 0.7)
-    pitch_mean = rng.normal(-0.05, 0.06) if robot else rng.uniform(-0.5, 0.1)
-    speed = step * rng.uniform(0.3, 1.7)
-    drift = rng.normal(0, 1.0, 3) * np.array([1.0, 1.0, 0.25])
+def _somewhere(room: Room, rng: np.random.Generator, height: float) -> NDArray[np.float64]:
+    x0, y0, x1, y1 = room.roam
+    return np.array([rng.uniform(x0 + 0.3, x1 - 0.3), rng.uniform(y0 + 0.3, y1 - 0.3), height])
+
+
+def _anywhere(room: Room, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A pose in some free place, however narrow.
+
+    Raises:
+        RuntimeError: There is none.
+    """
+    for clearance in (0.2, 0.12, 0.06):
+        heights = rng.uniform(0.3, min(2.2, room.size[2] - 0.2), 400)
+        places = np.stack([_somewhere(room, rng, height) for height in heights])
+        free = np.flatnonzero(_free(room, places, clearance))
+        if len(free):
+            return _pose(places[free[0]], float(rng.uniform(-np.pi, np.pi)), -0.2, 0.0)
+    raise RuntimeError(f"room {room.seed} has no free place for a camera; take another seed")
+
+
+def _drive(
+    room: Room, rng: np.random.Generator, frames: int, step: float, turn: float
+) -> NDArray[np.float64]:
+    """A wheeled robot: constant height, forward or now and then backward, or turning in place."""
+    position = _somewhere(room, rng, rng.uniform(0.2, 0.7))
+    heading = np.arctan2(*(-position[1::-1])) + rng.normal(0, 0.8)
+    pitch = rng.normal(-0.04, 0.07)
+    speed = step * rng.uniform(0.3, 1.7) * (-1.0 if rng.random() < 0.1 else 1.0)
+    if rng.random() < 0.12:
+        speed *= 0.05
     rate = rng.normal(0, turn)
-    pitch, roll = pitch_mean, 0.0
-    poses: list[NDArray[np.float64]] = []
-    for _ in range(num_frames):
-        if not _is_free(room, position):
-            break
+    poses = []
+    for _ in range(frames):
+        poses.append(_pose(position, heading, pitch + rng.normal(0, 0.006), rng.normal(0, 0.004)))
+        rate = 0.8 * rate + 0.6 * rng.normal(0, turn)
+        heading += rate
+        position = position + speed * np.array([np.cos(heading), np.sin(heading), 0.0])
+    return np.stack(poses)
+
+
+def _swing(
+    room: Room, rng: np.random.Generator, frames: int, step: float, turn: float
+) -> NDArray[np.float64]:
+    """A camera on an arm: on an arc about the top of something between knee and chest."""
+    tops = [
+        thing
+        for thing in room.objects
+        if 0.3 < thing.centre[2] + thing.size[2] / 2 < 1.0 and min(thing.size[:2]) > 0.25
+    ]
+    if tops:
+        thing = tops[int(rng.integers(len(tops)))]
+        goal = np.array([*thing.centre[:2], thing.centre[2] + thing.size[2] / 2])
+        goal[:2] += rng.uniform(-0.3, 0.3, 2) * thing.size[:2]
+        reach = 0.25 * max(thing.size[:2]) + rng.uniform(0.25, 0.7)
+    else:
+        goal, reach = _somewhere(room, rng, rng.uniform(0.05, 0.4)), rng.uniform(0.35, 0.9)
+    height = float(np.clip(goal[2] + rng.uniform(0.12, 0.55), 0.4, 1.2))
+    angle = rng.uniform(-np.pi, np.pi)
+    slow = 0.5 * step * rng.uniform(0.4, 1.6)
+    spin = np.clip(rng.choice([-1, 1]) * slow / reach, -1.5 * turn, 1.5 * turn)
+    rise, aside, roll = rng.normal(0, 0.3 * slow), rng.normal(0, 0.15), rng.normal(0, 0.05)
+    poses = []
+    for _ in range(frames):
+        place = goal + reach * np.array([np.cos(angle), np.sin(angle), 0.0])
+        place[2] = height
+        toward = goal - place
+        yaw = np.arctan2(toward[1], toward[0]) + aside
+        pitch = np.arctan2(toward[2], reach)
+        poses.append(_pose(place, yaw, pitch, roll))
+        angle += spin * rng.uniform(0.6, 1.4)
+        reach = max(0.2, reach + rng.normal(0, 0.3 * slow))
+        height = float(np.clip(height + rise + rng.normal(0, 0.1 * slow), 0.4, 1.2))
+        aside = 0.9 * aside + rng.normal(0, 0.2 * turn)
+        roll = 0.9 * roll + rng.normal(0, 0.01)
+    return np.stack(poses)
+
+
+def _carry(
+    room: Room, rng: np.random.Generator, frames: int, step: float, turn: float
+) -> NDArray[np.float64]:
+    """A camera in a hand: drifts, sways, looks at one thing or about."""
+    position = _somewhere(room, rng, rng.uniform(1.0, min(1.8, room.size[2] - 0.3)))
+    target = _somewhere(room, rng, rng.uniform(0.2, 1.2))
+    fixates = rng.random() < 0.5
+    heading = np.arctan2(*(-position[1::-1])) + rng.normal(0, 0.7)
+    pitch_mean = np.radians(rng.uniform(-35, 10))
+    speed = step * rng.uniform(0.3, 1.7)
+    drift = rng.normal(0, 1.0, 3) * (1.0, 1.0, 0.25)
+    rate = rng.normal(0, turn)
+    pitch, roll = pitch_mean, rng.normal(0, 0.04)
+    poses = []
+    for _ in range(frames):
         if fixates:
             to = target - position
             heading = np.arctan2(to[1], to[0]) + rng.normal(0, 0.015)
             pitch = np.arctan2(to[2], np.hypot(to[0], to[1])) + rng.normal(0, 0.015)
-        poses.append(_pose(position, heading, float(np.clip(pitch, -1.1, 0.7)), roll))
+        poses.append(_pose(position, heading, pitch, roll))
         rate = 0.8 * rate + 0.6 * rng.normal(0, turn)
-        if robot:
-            heading += rate
-            pitch = pitch_mean + rng.normal(0, 0.006)
-            position = position + speed * np.array([np.cos(heading), np.sin(heading), 0.0])
-        else:
-            heading += rate
-            pitch = 0.9 * pitch + 0.1 * pitch_mean + rng.normal(0, 0.3 * turn)
-            roll = 0.8 * roll + rng.normal(0, 0.012)
-            drift = 0.85 * drift + 0.4 * rng.normal(0, 1.0, 3) * np.array([1.0, 1.0, 0.25])
-            position = position + speed * drift / max(1.0, float(np.linalg.norm(drift)))
-    return poses
+        heading += rate
+        pitch = 0.9 * pitch + 0.1 * pitch_mean + rng.normal(0, 0.3 * turn)
+        roll = 0.8 * roll + rng.normal(0, 0.015)
+        drift = 0.85 * drift + 0.4 * rng.normal(0, 1.0, 3) * (1.0, 1.0, 0.25)
+        position = position + speed * drift / max(1.0, float(np.linalg.norm(drift)))
+        position[2] = np.clip(position[2], 0.9, min(1.85, room.size[2] - 0.2))
+    return np.stack(poses)
 
 
-def _is_free(room: Room, position: NDArray[np.float64]) -> bool:
-    """Whether a ball of the clearance around a position touches nothing."""
+_Walk = Callable[[Room, np.random.Generator, int, float, float], NDArray[np.float64]]
+_WALKS: dict[str, _Walk] = {"robot": _drive, "arm": _swing, "hand": _carry}
+
+
+def _free(room: Room, places_K3: NDArray[np.float64], clearance: float) -> NDArray[np.bool_]:
+    """(K,) whether a ball of the clearance around each place touches nothing."""
     x0, y0, x1, y1 = room.roam
-    edge = _CLEARANCE
-    if not (x0 + edge < position[0] < x1 - edge and y0 + edge < position[1] < y1 - edge):
-        return False
-    if not 0.15 < position[2] < room.size[2] - 0.15:
-        return False
-    offset = position - room.centre_M3[1:]
-    local = np.einsum("mij,mi->mj", room.turn_M33[1:], offset)
-    outside = np.maximum(np.abs(local) - room.half_M3[1:], 0.0)
-    distance = np.linalg.norm(outside, axis=1)
-    round_parts = room.shape_M[1:] == Shape.SPHERE
-    smallest = room.half_M3[1:].min(axis=1)
-    ball = (np.linalg.norm(local / room.half_M3[1:], axis=1) - 1) * smallest
-    return bool(np.all(np.where(round_parts, np.maximum(ball, distance), distance) > _CLEARANCE))
+    x, y, z = places_K3.T
+    free: NDArray[np.bool_] = (x > x0 + clearance) & (x < x1 - clearance)
+    free &= (y > y0 + clearance) & (y < y1 - clearance)
+    free &= (z > min(0.15, clearance)) & (z < room.size[2] - 0.15)
+    offset = places_K3[:, None] - room.centre_M3[1:]
+    local = np.einsum("mij,kmi->kmj", room.turn_M33[1:], offset)
+    half = room.half_M3[1:]
+    gap = np.linalg.norm(np.maximum(np.abs(local) - half, 0.0), axis=2)
+    ball = (np.linalg.norm(local / half, axis=2) - 1) * half.min(axis=1)
+    gap = np.where(room.shape_M[1:] == Shape.SPHERE, np.maximum(ball, gap), gap)
+    free &= (gap > clearance).all(axis=1)
+    return free

@@ -109,11 +109,9 @@ def _named_pool(
     view: View, rng: np.random.Generator, frames: Sequence[int], several: bool
 ) -> Pool | None:
     """Each uniquely named thing once, in a random one of the frames that show its middle."""
-    seen = view.seen_anywhere if several else view.seen[frames[0]]
     shown: dict[int, list[Seen]] = {}
-    for one in seen:
-        if one.name and view.inside(view.project(one.frame, np.array([one.thing.centre])))[0]:
-            shown.setdefault(one.thing.object_id, []).append(one)
+    for one in view.named_anywhere if several else view.named[frames[0]]:
+        shown.setdefault(one.thing.object_id, []).append(one)
     if not shown:
         return None
     chosen = tuple(options[int(rng.integers(len(options)))] for options in shown.values())

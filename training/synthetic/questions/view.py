@@ -115,6 +115,26 @@ class View:
         union = frozenset().union(*self.traces)
         return tuple(seen for frame in range(self.frames) for seen in self._seen(frame, union))
 
+    @cached_property
+    def named(self) -> tuple[tuple[Seen, ...], ...]:
+        """Of `seen`, those with a name whose middle lies in the picture."""
+        return tuple(self._centred(seen) for seen in self.seen)
+
+    @cached_property
+    def named_anywhere(self) -> tuple[Seen, ...]:
+        """Of `seen_anywhere`, those with a name whose middle lies in the picture."""
+        return self._centred(self.seen_anywhere)
+
+    def _centred(self, seen: tuple[Seen, ...]) -> tuple[Seen, ...]:
+        found = []
+        for frame in range(self.frames):
+            ours = [one for one in seen if one.frame == frame and one.name]
+            if ours:
+                centres = np.array([one.thing.centre for one in ours], np.float64)
+                good = self.inside(self.project(frame, centres))
+                found += [one for one, inside in zip(ours, good, strict=True) if inside]
+        return tuple(found)
+
     def _seen(self, frame: int, rivals: frozenset[int]) -> tuple[Seen, ...]:
         ids = self.object_id_NHW[frame]
         height, width = ids.shape
