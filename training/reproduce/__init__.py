@@ -1,0 +1,1 @@
+"""The paper in small: its ablations with models that train in minutes (`g2vlm reproduce`)."""

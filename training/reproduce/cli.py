@@ -1,0 +1,122 @@
+"""`g2vlm reproduce --data DIR --out DIR`: the paper's comparisons with small models."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..batch import ClipPool
+from ..checkpoints import git_hash
+from .clips import SmallClips
+from .runs import Data, run_variant
+from .study import Study, Variant, load_study, study_names
+from .table import study_table
+
+__all__ = ["main"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def main(argv: list[str]) -> int:
+    """Run `g2vlm reproduce`; returns the exit code."""
+    args = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.set_num_threads(args.threads)
+    studies = [load_study(name) for name in args.studies]
+    size = (args.height, args.width)
+    data = Data(
+        SmallClips(ClipPool(args.data, "train"), size, args.clips),
+        SmallClips(ClipPool(args.data, "val"), size, args.windows),
+        args.windows,
+    )
+    for seed in args.seeds:
+        for study in studies:
+            for variant in study.variants:
+                if not args.variants or variant.name in args.variants:
+                    _run(study, _shortened(variant, args.scale), seed, data, args.out)
+    text = "\n".join(study_table(study, _finished(study, args.out)) for study in studies)
+    (args.out / "tables.md").write_text(text, encoding="utf-8")
+    print(text)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="g2vlm reproduce", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of shards, train and val")
+    parser.add_argument("--out", type=Path, required=True, help="results; what is there is kept")
+    parser.add_argument(
+        "--studies", nargs="+", default=list(study_names()), help="names, or YAML files"
+    )
+    parser.add_argument("--variants", nargs="+", help="only lines of these names")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--scale", type=float, default=1.0, help="times the steps of each phase")
+    parser.add_argument("--windows", type=int, default=100, help="validation windows")
+    parser.add_argument("--clips", type=int, default=1000, help="training clips, kept in memory")
+    parser.add_argument("--width", type=int, default=64, help="of the pictures, in pixels")
+    parser.add_argument("--height", type=int, default=48, help="of the pictures, in pixels")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    return parser
+
+
+def _shortened(variant: Variant, scale: float) -> Variant:
+    phases = tuple(
+        (name, dataclasses.replace(config, steps=max(1, round(scale * config.steps))))
+        for name, config in variant.phases
+    )
+    return dataclasses.replace(variant, phases=phases)
+
+
+def _result_file(study: Study, variant: str, seed: int, out: Path) -> Path:
+    return out / study.name / f"{variant.replace(' ', '-')}-{seed}.json"
+
+
+def _run(study: Study, variant: Variant, seed: int, data: Data, out: Path) -> None:
+    """Train and measure one line, unless its result is there."""
+    path = _result_file(study, variant.name, seed, out)
+    steps = {name: config.steps for name, config in variant.phases}
+    if path.is_file():
+        _LOG.info("%s is there", path)
+        return
+    _LOG.info("%s: %s, seed %d, steps %s", study.name, variant.name, seed, steps)
+    measured = run_variant(variant, seed, data, out / "runs")
+    result: dict[str, Any] = {
+        "study": study.name,
+        "variant": variant.name,
+        "seed": seed,
+        "steps": steps,
+        "git": git_hash(),
+        "clips": len(data.train.clips),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} thread(s)",
+        "measured": measured,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+    _LOG.info("%s", {name: round(value, 4) for name, value in measured.items()})
+
+
+def _finished(study: Study, out: Path) -> dict[str, list[dict[str, float]]]:
+    """Measured numbers of every line that has a result, by name, one entry per seed."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for variant in study.variants:
+        pattern = _result_file(study, variant.name, 0, out).name.replace("-0.json", "-*.json")
+        for path in sorted((out / study.name).glob(pattern)):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["variant"] == variant.name:
+                found.setdefault(variant.name, []).append(content["measured"])
+    return found
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,79 @@
+"""Clips at the size of the small models, resized once and kept in memory.
+
+Shape letters: N frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..batch import ClipPool
+from ..datasets.base import Clip, FrameSequence, Refusals
+from ..datasets.views import draw_boxes, resample
+
+__all__ = ["SmallClips"]
+
+
+class SmallClips:
+    """A source of windows (`batch.ClipSource`) with pictures of one small size.
+
+    Args:
+        pool: Where the clips come from; evenly spread over it.
+        size_hw: (H, W) of the pictures.
+        most: Clips that are kept.
+    """
+
+    def __init__(self, pool: ClipPool, size_hw: tuple[int, int], most: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        known = pool.clips
+        chosen = [known[index] for index in range(0, len(known), max(1, len(known) // most))]
+        self.refusals = Refusals("small clips")
+        self.clips = []
+        for sequence in chosen[:most]:
+            clip = sequence.read(range(len(sequence)))
+            box_N4 = draw_boxes(clip, size_hw, 0.0, generator)
+            self.clips.append(_KeptClip(resample(clip, box_N4, size_hw)))
+
+    def draw(self, clips: int, frames: int, generator: torch.Generator) -> list[FrameSequence]:
+        """Clips that are long enough, without repetition; see `ClipSource`."""
+        long: list[FrameSequence] = [clip for clip in self.clips if len(clip) >= frames]
+        if not long:
+            raise ValueError(f"windows of {frames} frames, but no clip has as many")
+        order = torch.randperm(len(long), generator=generator)[:clips]
+        return [long[index] for index in order.tolist()]
+
+    def mean_depth_map(self) -> Tensor:
+        """(H, W): exp of the mean log-depth over frames of mean depth 1, known pixels only."""
+        maps = []
+        for kept in self.clips:
+            depth = torch.from_numpy(kept.clip.depth)
+            known = depth > 0
+            counts = known.sum((1, 2)).clamp(min=1)
+            mean_N11 = ((depth * known).sum((1, 2)) / counts)[:, None, None]
+            maps.append(torch.where(known, depth / mean_N11.clamp(min=1e-6), torch.nan).log())
+        return torch.cat(maps).nanmean(0).nan_to_num(0.0).exp()
+
+
+class _KeptClip:
+    """A clip that gives its frames one by one (`FrameSequence`)."""
+
+    def __init__(self, clip: Clip) -> None:
+        self.clip = clip
+        self.name, self.size_hw = clip.name, clip.size_hw
+
+    def __len__(self) -> int:
+        return len(self.clip)
+
+    def read(self, frames: Sequence[int]) -> Clip:
+        """These frames, in this order."""
+        index = np.asarray(list(frames))
+        fields = ("rgb", "depth", "T_world_cam", "K", "object_id", "normals")
+        values = {name: getattr(self.clip, name) for name in fields}
+        return dataclasses.replace(
+            self.clip, **{k: v[index] for k, v in values.items() if v is not None}
+        )

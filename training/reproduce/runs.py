@@ -1,0 +1,203 @@
+"""One line of a comparison with one seed: train its phases, then measure."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from g2vlm_model.model import G2VLM
+from g2vlm_model.tokenizer import Tokenizer
+
+from ..batch import WindowBatch, draw_batch
+from ..checkpoints import latest_checkpoint
+from ..config import TrainConfig
+from ..evaluate.geometry import evaluate_geometry
+from ..freeze import apply_freezing
+from ..geometry_stage import GeometryStage, StageLoss
+from ..joint_stage import JointStage
+from ..semantic_stage import SemanticStage
+from ..start import Start, load_averaged, start_model
+from ..trainer import Trainer
+from .clips import SmallClips
+from .single_encoder import share_encoder
+from .study import Variant
+
+__all__ = ["Data", "run_variant"]
+
+_LOG = logging.getLogger(__name__)
+_EVAL_SEED = 7
+_LAST = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Clips of a comparison.
+
+    Args:
+        train, val: Clips of different rooms.
+        windows: Validation windows of each measurement.
+        frames: Of a validation window.
+    """
+
+    train: SmallClips
+    val: SmallClips
+    windows: int = 100
+    frames: int = 3
+
+    def batches(self, config: TrainConfig, step: int, generator: torch.Generator) -> WindowBatch:
+        """The batch of a step, which hangs on the seed and the step alone."""
+        index = int(torch.randint(len(config.windows), (), generator=generator))
+        clips, frames = config.windows[index]
+        return draw_batch(self.train, clips, frames, generator, config.augment)
+
+    def held_out(self) -> Iterator[WindowBatch]:
+        """Windows of one clip each, the same ones for every line."""
+        generator = torch.Generator().manual_seed(_EVAL_SEED)
+        for _ in range(self.windows):
+            yield draw_batch(self.val, 1, self.frames, generator, None)
+
+
+def run_variant(variant: Variant, seed: int, data: Data, folder: Path) -> dict[str, float]:
+    """Train and measure; a run that was broken off goes on from its newest checkpoint.
+
+    Args:
+        variant: The line.
+        seed: Of start values and batches.
+        data: Of the comparison.
+        folder: Checkpoints and logs. A phase that another line has had too, with the same
+            seed behind the same phases, is not trained again.
+
+    Returns:
+        Numbers by name: the end of each training (`phase.train_...`), geometry and questions
+        on validation windows, frames and seconds of training.
+    """
+    measured: dict[str, float] = {}
+    previous: Path | None = None
+    done = ""
+    started = time.monotonic()
+    for phase, template in variant.phases:
+        config = dataclasses.replace(template, seed=seed)
+        model, tokenizer = _model(config, variant)
+        if previous is not None:
+            load_averaged(model, previous)
+        done = f"{done} {phase} {variant.shared_encoder} {dataclasses.asdict(config)}"
+        run = folder / f"{phase}-{hashlib.sha256(done.encode()).hexdigest()[:12]}"
+        trainer = _trainer(model, tokenizer, config, data, run, variant)
+        trainer.resume()
+        trainer.run()
+        measured |= {f"{phase}.train_{name}": end for name, end in _last_reports(run).items()}
+        previous = latest_checkpoint(run)
+        assert previous is not None, run
+    final, tokenizer = _model(config, variant)
+    load_averaged(final, previous)
+    seconds = time.monotonic() - started
+    measured |= _geometry(final.eval(), data)
+    if config.stage != "geometry":
+        measured |= _questions(final, tokenizer, config, data)
+    return measured | {"seconds": seconds, "parameters": float(_count(final))}
+
+
+def _model(config: TrainConfig, variant: Variant) -> tuple[G2VLM, Tokenizer]:
+    model, tokenizer = start_model(config.model, Start(seed=config.seed))
+    if variant.shared_encoder:
+        share_encoder(model)
+    return model, tokenizer
+
+
+def _trainer(
+    model: G2VLM,
+    tokenizer: Tokenizer,
+    config: TrainConfig,
+    data: Data,
+    folder: Path,
+    variant: Variant,
+) -> Trainer:
+    apply_freezing(model, config.stage)
+    if variant.shared_encoder and config.stage != "geometry":
+        # Its blocks belong to the geometry; what joins their patches for words does not.
+        model.vit.merger.requires_grad_(True)
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        stage = _stage(model, tokenizer, config)
+
+    def loss_of_step(step: int, generator: torch.Generator) -> StageLoss:
+        batch = data.batches(config, step, generator)
+        if isinstance(stage, GeometryStage):
+            return stage(batch, step)  # type: ignore[no-any-return]
+        rngs = [np.random.default_rng([config.seed, step, row]) for row in range(len(batch.scenes))]
+        if isinstance(stage, JointStage):
+            return stage(batch, step, rngs)  # type: ignore[no-any-return]
+        return stage(batch, rngs)  # type: ignore[no-any-return]
+
+    return Trainer(stage, config, folder, loss_of_step)
+
+
+def _stage(model: G2VLM, tokenizer: Tokenizer, config: TrainConfig) -> nn.Module:
+    if config.stage == "geometry":
+        return GeometryStage(model, config)
+    semantic = SemanticStage(
+        model,
+        tokenizer,
+        config.questions,
+        grounding=config.grounding,
+        geometry_gradients=config.stage != "semantic",
+    )
+    if config.stage != "joint":
+        return semantic
+    return JointStage(GeometryStage(model, config), semantic)
+
+
+def _last_reports(run: Path) -> dict[str, float]:
+    """Means over the last log entries of a run: the last tenth, at least one."""
+    lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    last = [json.loads(line) for line in lines[-max(1, round(_LAST * len(lines))) :]]
+    names = set.intersection(*(set(entry) for entry in last))
+    return {name: float(np.mean([entry[name] for entry in last])) for name in sorted(names)}
+
+
+def _geometry(model: G2VLM, data: Data) -> dict[str, float]:
+    report = evaluate_geometry(model, data.held_out(), data.train.mean_depth_map())
+    rows = {row.name: row for row in report.rows}
+    own, mean_map, still = rows["model"], rows["mean-depth map"], rows["identity motion"]
+    return {
+        "abs_rel": own.abs_rel,
+        "abs_rel_mean_map": mean_map.abs_rel,
+        "delta_125": own.delta_125,
+        "rotation_deg": own.rotation_median_deg,
+        "rotation_deg_identity": still.rotation_median_deg,
+        "rra5": own.rra5,
+        "rra5_identity": still.rra5,
+        "rta30": own.rta30,
+        "auc30": own.auc30,
+        "matched": report.match_half,
+        "matched_standing_still": report.match_identity,
+    }
+
+
+@torch.no_grad()
+def _questions(
+    model: G2VLM, tokenizer: Tokenizer, config: TrainConfig, data: Data
+) -> dict[str, float]:
+    """Cross-entropy and share of right answers, teacher-forced, on the same questions for all."""
+    stage = SemanticStage(model, tokenizer, config.questions)
+    reports = [
+        stage(batch, [np.random.default_rng([_EVAL_SEED, index])]).report
+        for index, batch in enumerate(data.held_out())
+    ]
+    return {
+        "answer_loss": float(np.mean([report["loss"] for report in reports])),
+        "answers_right": float(np.mean([report["right"] for report in reports])),
+    }
+
+
+def _count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
