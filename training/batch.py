@@ -141,9 +141,11 @@ class ClipPool:
         """Keep to the shards with these names, e.g. those of a run that is resumed.
 
         Raises:
-            ValueError: One of them is not there.
+            ValueError: None is named, or one of them is not there.
         """
         wanted = set(names)
+        if not wanted:
+            raise ValueError(f"no shard of {self.folder} is named, expected at least one")
         missing = sorted(wanted - {path.name for path in self._shards})
         if missing:
             raise ValueError(f"{self.folder} lacks the shards {missing[:3]} of the resumed run")

@@ -264,3 +264,7 @@ def test_a_pinned_mixture_keeps_its_shards(roots: Path, tmp_path: Path) -> None:
     assert mixture.refresh() == len(mixture.shards) == 5
     mixture.pin(before)
     assert mixture.names == before
+    mixture.pin(["train-00001.tar"])
+    assert mixture.names == ["one/train/train-00001.tar", "two/train/train-00001.tar"]
+    with pytest.raises(ValueError, match=r"no shard of .*two is named"):
+        mixture.pin(["one/train/train-00001.tar"])

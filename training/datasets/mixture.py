@@ -122,9 +122,13 @@ class Mixture:
         return sum(pool.refresh() for pool in self.pools.values())
 
     def pin(self, names: Sequence[str]) -> None:
-        """Keep to these shards, e.g. those of a run that is resumed; see `ClipPool.pin`."""
+        """Keep to these shards, e.g. those of a run that is resumed; see `ClipPool.pin`.
+
+        A bare file name, as of runs from before there were mixtures, counts for every source.
+        """
         for key, pool in self.pools.items():
-            pool.pin([name[len(key) + 1 :] for name in names if name.startswith(f"{key}/")])
+            parts = [name.rpartition("/") for name in names]
+            pool.pin([file for source, _, file in parts if source in ("", key)])
 
     def draw(self, clips: int, frames: int, generator: torch.Generator) -> list[FrameSequence]:
         """Sequences of several sources; see `ClipSource`."""
