@@ -35,6 +35,10 @@ def main(argv: list[str]) -> int:
     synthetic.add_argument("--device", default="cpu", help="torch device of the rays")
     synthetic.add_argument("--threads", type=int, default=1, help="torch threads")
     args = parser.parse_args(argv)
+    if args.shards < 1 or args.first < 0:
+        raise ValueError(
+            f"--shards is {args.shards} and --first {args.first}, expected at least 1 and 0"
+        )
     torch.set_num_threads(args.threads)
     plan = replace(
         plan,

@@ -1,0 +1,15 @@
+"""What `g2vlm dataset` refuses before it does anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from g2vlm_training.dataset_cli import main as dataset
+
+
+@pytest.mark.parametrize("wrong", [("--shards", "0"), ("--shards", "-1"), ("--first", "-2")])
+def test_no_shard_is_not_taken_for_done(wrong: tuple[str, str], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected at least 1 and 0"):
+        dataset(["synthetic", "--out", str(tmp_path / "shards"), *wrong])
+    assert not (tmp_path / "shards").exists()
