@@ -15,8 +15,10 @@ from ..synthetic import (
     Shot,
     Split,
     camera_path,
+    draw_camera,
     intrinsics,
     make_room,
+    photograph,
     render_shots,
     scene_seed,
 )
@@ -43,7 +45,8 @@ class ShardPlan:
         frames: Frames per clip.
         width: Picture width in pixels.
         heights: Picture heights; shard i takes `heights[i % len(heights)]`.
-        smooth: Share of rooms with 2 x 2 colour rays per pixel.
+        smooth: Share of rooms with 2 x 2 colour rays per pixel of an edge.
+        camera: Share of clips taken by a drawn camera: blur, noise, colour, JPEG.
         fov_deg: Range of the horizontal field of view.
 
     Raises:
@@ -57,6 +60,7 @@ class ShardPlan:
     width: int = 112
     heights: tuple[int, ...] = (84, 84, 84, 70, 84, 84, 84, 56, 84, 84, 98)
     smooth: float = 0.5
+    camera: float = 0.7
     fov_deg: tuple[float, float] = (45.0, 100.0)
 
     def __post_init__(self) -> None:
@@ -131,7 +135,6 @@ def render_room(
         shots,
         size_hw,
         supersample=2 if rng.random() < plan.smooth else 1,
-        exposures=np.exp(rng.normal(0, 0.2, len(shots))).tolist(),
         device=device,
     )
     scene = SceneInfo(
@@ -141,6 +144,10 @@ def render_room(
         seed=seed,
         split=plan.split,
     )
+    taken = [
+        photograph(frames, draw_camera(rng), rng) if rng.random() < plan.camera else frames
+        for frames in rendered
+    ]
     return [
         Clip(
             rgb=frames.rgb,
@@ -152,5 +159,5 @@ def render_room(
             scene=scene,
             name=f"{plan.split} room {seed} path {clip}",
         )
-        for clip, frames in enumerate(rendered)
+        for clip, frames in enumerate(taken)
     ]

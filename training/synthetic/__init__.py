@@ -8,6 +8,8 @@ World axes: x forward, y left, z up, metres, floor at z = 0, room centred on the
 Cameras use OpenCV optical axes.
 """
 
+from .camera import CameraModel, draw_camera, photograph
+from .correspond import Correspondences, correspondences
 from .paths import PATH_STYLES, camera_path, intrinsics
 from .pieces import OBJECT_NAMES
 from .render import RenderedFrames, render, render_shots
@@ -17,14 +19,19 @@ from .studio import Shot
 __all__ = [
     "OBJECT_NAMES",
     "PATH_STYLES",
+    "CameraModel",
+    "Correspondences",
     "RenderedFrames",
     "Room",
     "SceneObject",
     "Shot",
     "Split",
     "camera_path",
+    "correspondences",
+    "draw_camera",
     "intrinsics",
     "make_room",
+    "photograph",
     "render",
     "render_shots",
     "scene_seed",
