@@ -1,66 +1,226 @@
-"""What cameras do to a picture: exposure, colour, blur, noise. One draw per clip and frame."""
+"""What lenses, sensors and files do to a picture, so that rendered ones teach about real ones.
+
+Geometry stays as it is; `datasets.views` crops and mirrors. A draw holds for all frames of a clip
+with chance `shared` (one camera, one setting), else each frame has its own.
+
+Shape letters: B clips, N frames, H W pixels.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = ["AugmentOptions", "augment"]
 
+_FLICKER = 1 / 3  # exposure of neighbouring frames varies by this share of that of clips
+_REACH = 3  # pixels to each side of the blur kernels
+_JPEG_QUALITY = (35, 95)
+
 
 @dataclass(frozen=True)
 class AugmentOptions:
     """Strengths; all 0 leaves the pictures as they are.
 
+    The defaults keep the colours nameable, which questions about colours need; `nano.yaml` shows
+    what geometry is trained with.
+
     Args:
-        exposure: Deviation of log brightness per clip; a third of it again per frame.
-        white_balance: Deviation of the log gains of red and blue per clip.
-        gamma: Deviation of log gamma per clip.
-        saturation: Largest relative change of saturation per clip.
-        noise: Largest deviation of the sensor's noise, of full scale.
-        blur: Chance that a clip is softened.
+        shared: Chance that the frames of a clip share their draws.
+        exposure: Deviation of log brightness; a third of it again per frame, as of automatic
+            exposure.
+        white_balance: Deviation of the log gains of red and blue.
+        gamma: Deviation of log gamma.
+        contrast: Largest relative change of the contrast about the mean.
+        saturation: Largest relative change of saturation.
+        hue_deg: Largest turn of the hues, degrees.
+        grey: Chance of a picture without colour.
+        remix: Chance that red, green and blue are mixed by a random matrix.
         vignette: Largest loss of light in the corners.
+        blur: Chance of a lens out of focus (Gaussian, up to 1.2 pixels).
+        motion: Chance of a smear along a line of up to 7 pixels.
+        sharpen: Chance of the halos of a camera's own sharpening.
+        noise: Largest deviation of the sensor's noise, of full scale; half of it is grainy.
+        jpeg: Chance of compression, quality 35 to 95.
+
+    Raises:
+        ValueError: A number below 0, or a chance above 1.
     """
 
+    shared: float = 0.7
     exposure: float = 0.25
     white_balance: float = 0.08
     gamma: float = 0.12
+    contrast: float = 0.2
     saturation: float = 0.4
-    noise: float = 0.03
-    blur: float = 0.35
+    hue_deg: float = 0.0
+    grey: float = 0.0
+    remix: float = 0.0
     vignette: float = 0.35
+    blur: float = 0.35
+    motion: float = 0.1
+    sharpen: float = 0.2
+    noise: float = 0.03
+    jpeg: float = 0.1
+
+    def __post_init__(self) -> None:
+        chances = ("shared", "grey", "remix", "blur", "motion", "sharpen", "jpeg")
+        for name, value in vars(self).items():
+            if not 0 <= value < math.inf or (name in chances and value > 1):
+                top = " to 1" if name in chances else " or more"
+                raise ValueError(f"augment: {name} is {value}, expected 0{top}")
+
+
+class _Draws:
+    """Random numbers of shape (B, N, ...), the same for all frames of the clips that share."""
+
+    def __init__(self, batch: int, frames: int, shared: float, generator: torch.Generator) -> None:
+        self.batch, self.frames, self.generator = batch, frames, generator
+        self.shares_B = torch.rand(batch, generator=generator) < shared
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers."""
+        return self._shared(torch.randn(self.batch, self.frames, *shape, generator=self.generator))
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform numbers in 0..1."""
+        return self._shared(torch.rand(self.batch, self.frames, *shape, generator=self.generator))
+
+    def chosen(self, chance: float) -> Tensor:
+        """(B, N, 1, 1, 1) bool, true with a chance."""
+        return self.uniform(1, 1, 1) < chance
+
+    def _shared(self, own: Tensor) -> Tensor:
+        keep = self.shares_B.view(-1, *[1] * (own.dim() - 1))
+        return torch.where(keep, own[:, :1], own)
 
 
 def augment(rgb_BN3HW: Tensor, options: AugmentOptions, generator: torch.Generator) -> Tensor:
     """Return pictures as a worse camera would have taken them.
 
     Args:
-        rgb_BN3HW: float in [0, 1].
+        rgb_BN3HW: float in [0, 1], on the CPU.
         options: Strengths.
         generator: Source of every random choice.
     """
-    batch, frames, _, height, width = rgb_BN3HW.shape
+    batch, frames = rgb_BN3HW.shape[:2]
+    draws = _Draws(batch, frames, options.shared, generator)
+    out = _focus(rgb_BN3HW, options, draws)
+    out = _light(out, options, draws)
+    out = _colour(out, options, draws)
+    out = _sharpen(out, options, draws)
+    out = _noise(out.clamp(0, 1), options, draws).clamp(0, 1)
+    return _compress(out, options, draws)
 
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator)
 
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator)
+def _focus(rgb: Tensor, options: AugmentOptions, draws: _Draws) -> Tensor:
+    """Out of focus and moved during the exposure; one kernel per picture."""
+    sigma = 0.3 + 0.9 * draws.uniform(1, 1, 1)
+    length, angle = 6 * draws.uniform(1, 1, 1), math.pi * draws.uniform(1, 1, 1)
+    soft, smeared = draws.chosen(options.blur), draws.chosen(options.motion)
+    changed = (soft | smeared).flatten()
+    if not bool(changed.any()):
+        return rgb
+    y, x = torch.meshgrid(*[torch.arange(-_REACH, _REACH + 1.0)] * 2, indexing="ij")
+    disc = (-(x.square() + y.square()) / (2 * sigma.square())).exp()
+    along = x * angle.cos() + y * angle.sin()
+    across = y * angle.cos() - x * angle.sin()
+    line = (1 - across.abs()).clamp(min=0) * (length / 2 + 0.5 - along.abs()).clamp(0, 1)
+    kernels = torch.where(smeared, line, disc).flatten(0, 2)[changed][:, None]
+    kernels = kernels / kernels.sum((-1, -2), keepdim=True)
+    out = rgb.flatten(0, 1).clone()
+    padded = F.pad(out[changed], [_REACH] * 4, mode="replicate").transpose(0, 1)
+    out[changed] = F.conv2d(padded, kernels, groups=len(kernels)).transpose(0, 1)
+    return out.view_as(rgb)
 
-    gain = options.exposure * (normal(batch, 1, 1, 1, 1) + normal(batch, frames, 1, 1, 1) / 3)
-    balance = options.white_balance * normal(batch, 1, 3, 1, 1)
+
+def _light(rgb: Tensor, options: AugmentOptions, draws: _Draws) -> Tensor:
+    """Vignette, exposure, white balance, gamma, contrast."""
+    height, width = rgb.shape[-2:]
+    rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
+    radius = (columns.square() + rows.square()[:, None]) / 2
+    out = rgb * (1 - options.vignette * draws.uniform(1, 1, 1) * radius)
+    flicker = torch.randn(*rgb.shape[:2], 1, 1, 1, generator=draws.generator) * _FLICKER
+    gain = options.exposure * (draws.normal(1, 1, 1) + flicker)
+    balance = options.white_balance * draws.normal(3, 1, 1)
     balance[:, :, 1] = 0.0
-    gamma = (options.gamma * normal(batch, 1, 1, 1, 1)).exp()
-    out = (rgb_BN3HW.clamp(min=1e-4).pow(gamma) * (gain + balance).exp()).clamp(0, 1)
-    grey = out.mean(dim=2, keepdim=True)
-    out = grey + (out - grey) * (1 + options.saturation * (2 * uniform(batch, 1, 1, 1, 1) - 1))
-    radius = torch.linspace(-1, 1, width).square() + torch.linspace(-1, 1, height)[:, None].square()
-    out = out * (1 - options.vignette * uniform(batch, 1, 1, 1, 1) * radius / 2)
-    soft = F.avg_pool2d(F.pad(out.flatten(0, 1), (1, 1, 1, 1), mode="replicate"), 3, 1)
-    chosen = (uniform(batch, 1, 1, 1, 1) < options.blur).float() * uniform(batch, 1, 1, 1, 1)
-    out = out + chosen * (soft.view_as(out) - out)
-    out = out + options.noise * uniform(batch, 1, 1, 1, 1) * normal(*out.shape)
-    return out.clamp(0, 1)
+    gamma = (options.gamma * draws.normal(1, 1, 1)).exp()
+    contrast = 1 + options.contrast * (2 * draws.uniform(1, 1, 1) - 1)
+    if options.gamma > 0:
+        out = out.clamp(min=1e-4).pow(gamma)
+    out = out * (gain + balance).exp()
+    if options.contrast == 0:
+        return out
+    mean = out.mean((-1, -2, -3), keepdim=True)
+    return mean + (out - mean) * contrast
+
+
+def _colour(rgb: Tensor, options: AugmentOptions, draws: _Draws) -> Tensor:
+    """Saturation, hue, mixed channels, no colour: one 3x3 matrix per picture."""
+    saturation = 1 + options.saturation * (2 * draws.uniform(1, 1) - 1)
+    angle = math.radians(options.hue_deg) * (2 * draws.uniform(1, 1) - 1)
+    mixed = draws.uniform(3, 3)
+    remixed, grey = draws.chosen(options.remix)[..., 0], draws.chosen(options.grey)[..., 0]
+    one, mean = torch.eye(3), torch.full((3, 3), 1 / 3)
+    axis = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    # A turn about the grey axis; what is grey stays grey.
+    matrix = mean + (one - mean) * angle.cos() + axis * angle.sin()
+    matrix = torch.where(angle == 0, one, matrix)
+    matrix = mean + (matrix - mean) * saturation
+    matrix = torch.where(remixed, mixed / mixed.sum(-1, keepdim=True), matrix)
+    luma = torch.tensor([0.299, 0.587, 0.114]).expand(3, 3)
+    matrix = torch.where(grey, luma, matrix)
+    if bool((matrix == one).all()):
+        return rgb
+    return torch.einsum("bnij,bnjhw->bnihw", matrix, rgb)
+
+
+def _sharpen(rgb: Tensor, options: AugmentOptions, draws: _Draws) -> Tensor:
+    """Add what a 3x3 mean takes away."""
+    strength = (1.5 * draws.uniform(1, 1, 1)).flatten(0, 1)
+    changed = draws.chosen(options.sharpen).flatten()
+    if not bool(changed.any()):
+        return rgb
+    out = rgb.flatten(0, 1).clone()
+    sharp = out[changed]
+    soft = F.avg_pool2d(F.pad(sharp, [1] * 4, mode="replicate"), 3, 1)
+    out[changed] = sharp + strength[changed] * (sharp - soft)
+    return out.view_as(rgb)
+
+
+def _noise(rgb: Tensor, options: AugmentOptions, draws: _Draws) -> Tensor:
+    """Stronger in the light than in the dark; grainy (over 2x2 pixels) or not, coloured or not."""
+    if options.noise == 0:
+        return rgb
+    strength = options.noise * draws.uniform(1, 1, 1)
+    grainy, coloured = draws.chosen(0.5), draws.chosen(0.5)
+    fine = torch.randn(*rgb.shape, generator=draws.generator)
+    coarse = F.avg_pool2d(F.pad(fine.flatten(0, 1), [0, 1, 0, 1], mode="replicate"), 2, 1)
+    noise = torch.where(grainy, 2 * coarse.view_as(fine), fine)
+    noise = torch.where(coloured, noise, noise[:, :, :1])
+    return rgb + strength * (0.4 + 0.6 * rgb.sqrt()) * noise
+
+
+def _compress(rgb: Tensor, options: AugmentOptions, draws: _Draws) -> Tensor:
+    """JPEG there and back."""
+    low, high = _JPEG_QUALITY
+    quality = (low + (high - low) * draws.uniform()).round().int()
+    chosen = draws.chosen(options.jpeg).flatten(1)
+    if not bool(chosen.any()):
+        return rgb
+    out = rgb.clone()
+    for clip, frame in chosen.nonzero().tolist():
+        bytes_HW3 = (rgb[clip, frame].permute(1, 2, 0) * 255).round().byte().numpy()
+        bgr = np.ascontiguousarray(bytes_HW3[..., ::-1])
+        how = [cv2.IMWRITE_JPEG_QUALITY, int(quality[clip, frame])]
+        back = cv2.imdecode(cv2.imencode(".jpg", bgr, how)[1], cv2.IMREAD_COLOR)
+        assert back is not None
+        read = np.ascontiguousarray(np.asarray(back)[..., ::-1])
+        out[clip, frame] = torch.from_numpy(read).permute(2, 0, 1) / 255
+    return out
