@@ -30,6 +30,11 @@ def main(argv: list[str]) -> int:
     config = load_config(args.config)
     if args.steps:
         config = dataclasses.replace(config, steps=args.steps)
+    if args.dry_run:
+        from .dry_run import dry_run
+
+        print(dry_run(config, args.processes, args.tflops))
+        return 0
     options = _options(config, args)
     with joined_processes(args.device) as processes:
         if not processes.first:
@@ -39,6 +44,8 @@ def main(argv: list[str]) -> int:
 
 
 def _options(config: TrainConfig, args: argparse.Namespace) -> RunOptions:
+    if args.data is None or args.out is None:
+        raise SystemExit("give --data, the folder of shards, and --out, the folder of the run")
     if config.stage != "geometry" and args.geometry is None and not args.init:
         raise SystemExit(
             f"the {config.stage} stage builds on a trained geometric half: give --geometry RUN, "
@@ -52,8 +59,8 @@ def _options(config: TrainConfig, args: argparse.Namespace) -> RunOptions:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="g2vlm train", description=__doc__)
     parser.add_argument("--config", default="nano", help="name of a shipped config, or a file")
-    parser.add_argument("--data", type=Path, required=True, help="folder of shards")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; continued")
+    parser.add_argument("--data", type=Path, help="folder of shards")
+    parser.add_argument("--out", type=Path, help="folder of the run; continued")
     parser.add_argument(
         "--init", nargs="+", default=[], metavar="FOLDER",
         help="model folders to start from: a whole model, an encoder or a language model alone",
@@ -71,6 +78,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--blind", action="store_true", help="questions without pictures")
     parser.add_argument("--threads", type=int, default=1, help="torch threads per process")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="CUDA where there is some")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what the run would take, and do not run"
+    )
+    parser.add_argument("--processes", type=int, default=1, help="dry run: devices")
+    parser.add_argument(
+        "--tflops", type=float, default=150.0,
+        help="dry run: what a device sustains, 1e12 operations per second",
+    )  # fmt: skip
     return parser
 
 

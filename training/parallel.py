@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 
+from g2vlm_model.cache import GrowingCache
 from g2vlm_model.mot import MixtureLayer
 
 from .distribution import Processes
@@ -56,11 +60,40 @@ def _shard(stage: nn.Module, processes: Processes) -> None:
     stage.to("meta")
     mesh = init_device_mesh(processes.device.type, (processes.world,))
     for module in stage.modules():
+        if isinstance(module, MixtureLayer):
+            _gather_for_keys(module)
         if isinstance(module, BLOCKS):
             fully_shard(module, mesh=mesh)
-            if isinstance(module, MixtureLayer):
-                register_fsdp_forward_method(module, "forward_frames")
+        if isinstance(module, MixtureLayer):
+            register_fsdp_forward_method(module, "forward_frames")
     fully_shard(stage, mesh=mesh)
     stage.to_empty(device=processes.device)
     options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
     set_model_state_dict(stage, weights, options=options)
+
+
+def _gather_for_keys(layer: MixtureLayer) -> None:
+    """Have a layer's weights whole when gradients of its keys and values arrive.
+
+    They leave the layer through the cache, where FSDP's hooks, which watch what a forward method
+    returns, do not see them.
+    """
+
+    def gather(gradient: Tensor) -> None:
+        assert isinstance(layer, FSDPModule)
+        layer.unshard()
+
+    def watched(forward: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            out = forward(*args)
+            for cache in args:
+                if isinstance(cache, GrowingCache):
+                    for kept in cache.layers[layer.index]:
+                        if kept.requires_grad:
+                            kept.register_hook(gather)
+            return out
+
+        return run
+
+    for name in ("forward", "forward_frames"):
+        setattr(layer, name, watched(getattr(layer, name)))

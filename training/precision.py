@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from g2vlm_model.cache import AttentionCache, GrowingCache
+from g2vlm_model.cache import GrowingCache
 from g2vlm_model.dinov2 import DinoBlock
 from g2vlm_model.heads import DecoderBlock
 from g2vlm_model.mot import MixtureLayer
@@ -78,9 +78,8 @@ def _recomputed_pass(index: int, forward: Callable[..., Any]) -> Callable[..., A
         before = cache.copy()
 
         def once(*inputs: Any) -> tuple[Any, tuple[Tensor, Tensor]]:
-            own: AttentionCache = before.copy()
+            own = before.copy()
             out = forward(*inputs[:place], own, *inputs[place:])
-            assert isinstance(own, GrowingCache)
             return out, own.layers[index]
 
         inputs = (*args[:place], *args[place + 1 :])

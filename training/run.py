@@ -82,7 +82,7 @@ def semantic_stage(
     """The semantic half of a stage's loss."""
     return SemanticStage(
         model, tokenizer, config.questions, blind, config.grounding, config.probing,
-        geometry_gradients=config.stage == "joint",
+        geometry_gradients=config.stage != "semantic", precision=config.precision,
     )  # fmt: skip
 
 

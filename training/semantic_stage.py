@@ -30,6 +30,7 @@ from .batch import WindowBatch, pixels_of
 from .distribution import shared_mean
 from .geometry_stage import StageLoss
 from .grounding import KeyLayout, QuestionAttention, Watched, grounding_loss, token_masks
+from .precision import mixed_precision
 from .synthetic.questions import TASKS, Question, View, ask
 from .synthetic.questions.words import NAMES
 from .token_probe import TokenProbe
@@ -151,6 +152,7 @@ class SemanticStage(nn.Module):
         grounding: Weight of the grounding loss; 0 learns from answers alone.
         probing: Weight of the image tokens' auxiliary loss.
         geometry_gradients: Let the answers teach the geometric half (CE + CE, VG + CE).
+        precision: Of the forward pass, see `mixed_precision`.
     """
 
     def __init__(
@@ -162,6 +164,7 @@ class SemanticStage(nn.Module):
         grounding: float = 0.0,
         probing: float = 0.0,
         geometry_gradients: bool = False,
+        precision: str = "fp32",
     ) -> None:
         super().__init__()
         self.model = model
@@ -172,6 +175,7 @@ class SemanticStage(nn.Module):
         self.grounding = 0.0 if blind else grounding
         self.probing = 0.0 if blind else probing
         self.geometry_gradients = geometry_gradients
+        self.precision = precision
         width = model.config.text.hidden_size
         self.probe = TokenProbe(width, NAMES) if self.probing > 0 else None
 
@@ -190,13 +194,14 @@ class SemanticStage(nn.Module):
         ]
         text = text_batch([question for _, question in asked], self.tokenizer, self.prompts)
         text = text.to(batch.rgb_BN3HW.device)
-        prefix = self.prefix(batch)
-        layouts = self.layouts(batch, prefix)
-        watched, masks = self._watched(asked, layouts, text)
-        attention = QuestionAttention(prefix.cache, watched)
-        hidden_LD = self._hidden(text, attention, self._added(asked, prefix, text))
         counted_MT = text.target_MT != _IGNORED
-        logits_CV = self.model.logits(hidden_LD[counted_MT.flatten()[text.real_L]]).float()
+        with mixed_precision(self.precision, batch.rgb_BN3HW.device):
+            prefix = self.prefix(batch)
+            layouts = self.layouts(batch, prefix)
+            watched, masks = self._watched(asked, layouts, text)
+            attention = QuestionAttention(prefix.cache, watched)
+            hidden_LD = self._hidden(text, attention, self._added(asked, prefix, text))
+            logits_CV = self.model.logits(hidden_LD[counted_MT.flatten()[text.real_L]]).float()
         target_C = text.target_MT[counted_MT]
         surprise = F.cross_entropy(logits_CV, target_C, reduction="sum")
         loss = shared_mean(surprise, len(target_C))
@@ -279,7 +284,11 @@ class SemanticStage(nn.Module):
             find_references(self.tokenizer, question.text, question.marks, sizes)
             for question, sizes in zip(questions, sizes_hw, strict=True)
         ]
-        return reference_features(fusion, images, references, tokens)
+        starts = [
+            len(self.prompts.question(self.tokenizer.encode(question.text)))
+            for question in questions
+        ]
+        return reference_features(fusion, images, references, starts, tokens)
 
     def layouts(self, batch: WindowBatch, prefix: WindowPrefix) -> tuple[KeyLayout, ...]:
         """Keys of the supervised heads: semantic images, and geometry where it stands alone."""
@@ -367,12 +376,14 @@ class SemanticStage(nn.Module):
         own = prefix.cache.copy()
         ids = self.prompts.question(self.tokenizer.encode(question.text))
         frames = 0 if prefix.images is None else prefix.images.cameras_BND.shape[1]
-        added = self.added([question], [[size_hw] * frames], prefix, len(ids))
+        added = self.added([question], [[size_hw] * frames], prefix, len(ids) + 1)
         device = self.model.device
-        self.model.prefill_text(torch.tensor([ids], device=device), own, added)
+        words, first = (None, None) if added is None else (added[:, :-1], added[:, -1:])
+        self.model.prefill_text(torch.tensor([ids], device=device), own, words)
         token, said = special.start_of_answer, []
         for _ in range(max_tokens):
-            logits_1V = self.model.decode_step(torch.tensor([[token]], device=device), own)
+            logits_1V = self.model.decode_step(torch.tensor([[token]], device=device), own, first)
+            first = None
             token = int(logits_1V.argmax())
             if token == special.eos:
                 break

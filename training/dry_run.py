@@ -1,0 +1,301 @@
+"""What a run will take, before it runs: sizes, memory per device, tokens, operations, time.
+
+A step's forward and backward pass is traced with tensors that have shapes and types but no
+memory, so that the 2B model needs none either. Every storage that the step creates is followed
+from birth to death; the largest sum alive is what the activations take. Operations are those of
+the matrix products and of attention, recomputation included.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+from torch.utils.flop_counter import FlopCounterMode
+
+from g2vlm_model.cache import GrowingCache
+from g2vlm_model.checkpoint import model_on_meta
+from g2vlm_model.config import SpecialIds
+from g2vlm_model.match import CELLS_PER_SIDE
+from g2vlm_model.model import G2VLM
+
+from .config import TrainConfig
+from .freeze import apply_freezing, freezing_table
+from .losses import HeadOutput, geometry_loss, prepare_truth
+from .precision import BLOCKS, mixed_precision, recompute_layers
+
+__all__ = ["LiveBytes", "StepCost", "dry_run", "step_cost"]
+
+_FLOAT = 4
+_MOMENTS = 2
+_SYSTEM_TOKENS, _QUESTION_TOKENS = 14, 64  # of a chat; the pictures outnumber them by far
+_LOSS_SIDE = 56
+_GATHERED = 2  # blocks whose weights FSDP holds at once: the one at work and the next
+_GIB = 1024**3
+_ANY_IDS = SpecialIds(0, 1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """One step on one device.
+
+    Args:
+        activation_bytes: Largest sum of what forward and backward pass keep, without gradients.
+        flops: Of forward and backward pass.
+        tokens: That enter the transformer.
+    """
+
+    activation_bytes: int
+    flops: int
+    tokens: int
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of tensors that were made inside of it and are still alive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0
+        self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation and follow the storages of its results."""
+        out = func(*args, **(kwargs or {}))
+        tree_map_only(Tensor, self._follow, out)
+        return out
+
+    def _follow(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key not in self._known:
+            size = storage.nbytes()
+            self._known.add(key)
+            self.now += size
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._forget, key, size)
+        return tensor
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Stands in for a fused attention kernel, which keeps no scores; counts its operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Replace attention alone."""
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        q, k, v = args[:3]
+        if torch.is_autocast_enabled(q.device.type):
+            q, k, v = (x.to(torch.bfloat16) for x in (q, k, v))
+        out: Tensor = _Fused.apply(q, k, v, self)  # type: ignore[no-untyped-call]
+        return out
+
+    def count(self, q: Tensor, k: Tensor, products: int) -> None:
+        """Add so many products of queries and keys."""
+        self.flops += 2 * products * q.numel() * k.shape[-2]
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mode: _FusedAttention) -> Tensor:
+        out = torch.empty_like(q)
+        log_sum = q.new_empty(q.shape[:-1], dtype=torch.float32)
+        ctx.save_for_backward(q, k, v, out, log_sum)
+        ctx.mode = mode
+        mode.count(q, k, products=2)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        q, k, v, *_ = ctx.saved_tensors
+        ctx.mode.count(q, k, products=5)  # scores again, then four products
+        return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v), None
+
+
+def step_cost(config: TrainConfig, clips: int, frames: int) -> StepCost:
+    """Trace one step of `clips` windows of `frames` frames on one device.
+
+    The pictures are `views.width` wide, else as wide as the model's, and as high as the middle of
+    `views.aspect`, or 3 : 4.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model = G2VLM(config.model, _ANY_IDS)
+        apply_freezing(model, config.stage)
+        if config.recompute:
+            recompute_layers(model)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.register_post_accumulate_grad_hook(_drop_gradient)
+        products, attention, live = FlopCounterMode(display=False), _FusedAttention(), LiveBytes()
+        with products, attention, live:
+            tokens, pixels = _forward_and_backward(model, config, clips, frames)
+    peak = live.peak
+    if config.stage in ("geometry", "joint"):
+        peak += _loss_bytes_per_pixel(config) * pixels // config.extra.pixel_stride**2
+        peak += _match_bytes(config, clips, frames)
+    return StepCost(peak, products.get_total_flops() + attention.flops, tokens)
+
+
+def _drop_gradient(parameter: Tensor) -> None:
+    parameter.grad = None
+
+
+def _forward_and_backward(
+    model: G2VLM, config: TrainConfig, clips: int, frames: int
+) -> tuple[int, int]:
+    """Passes of a stage, in the order of training; returns tokens and pixels."""
+    height, width = picture_size(config)
+    grid = (height // model.config.patch_size, width // model.config.patch_size)
+    pixels = torch.empty(clips, frames, 3, height, width)
+    with mixed_precision(_precision(config), pixels.device):
+        outputs: list[Tensor] = []
+        tokens = 0
+        if config.stage in ("geometry", "joint"):
+            encoded = model.encode_geometry(pixels)
+            hidden = model.geometry_pass(encoded, grid).hidden_BNPD
+            geometry = model.decode_geometry(
+                hidden, grid, pixels_BN3HW=pixels, with_global=config.extra.global_every > 0
+            )
+            outputs += [geometry.local_points_BNHW3, geometry.T_world_cam_BN44]
+            outputs += [x for x in (geometry.global_points_BNHW3,) if x is not None]
+            tokens += clips * frames * (grid[0] * grid[1] + 2)
+        if config.stage != "geometry":
+            logits, more = _answers(model, config, pixels, grid)
+            outputs.append(logits)
+            tokens += more
+        total = torch.stack([x.float().sum() for x in outputs]).sum()
+    total.backward()  # type: ignore[no-untyped-call]
+    return tokens, clips * frames * height * width
+
+
+def _answers(
+    model: G2VLM, config: TrainConfig, pixels: Tensor, grid: tuple[int, int]
+) -> tuple[Tensor, int]:
+    """Logits of all questions about the windows, and the tokens that went in."""
+    clips, frames = pixels.shape[:2]
+    vit = model.config.vit
+    side = model.config.vit_size // (vit.patch_size * vit.spatial_merge_size)
+    cache = GrowingCache()
+    model.prefill_text(torch.zeros(clips, _SYSTEM_TOKENS, dtype=torch.int64), cache)
+    with torch.set_grad_enabled(config.stage != "semantic"):
+        model.geometry_pass(model.encode_geometry(pixels), grid, cache=cache)
+    rows = torch.empty(clips, frames, (side * vit.spatial_merge_size) ** 2, vit.row_width)
+    full = side * vit.spatial_merge_size
+    model.prefill_images(model.encode_semantic(rows, (full, full)), (side, side), cache)
+    ids = torch.zeros(clips * config.questions, _QUESTION_TOKENS, dtype=torch.int64)
+    logits = model.semantic_logits(ids, cache.repeat(config.questions))
+    window = _SYSTEM_TOKENS + frames * (grid[0] * grid[1] + side**2 + 4)
+    return logits, clips * (window + config.questions * _QUESTION_TOKENS)
+
+
+def picture_size(config: TrainConfig) -> tuple[int, int]:
+    """Height and width of the pictures that a step is measured with."""
+    patch = config.model.patch_size
+    width = config.views.width or config.model.dino_width
+    ratio = sum(config.views.aspect) / 2 if config.views.width else 0.75
+    return max(patch, round(width * ratio / patch) * patch), width
+
+
+def _precision(config: TrainConfig) -> str:
+    """Precision of a run on GPUs."""
+    return "bf16" if config.precision == "auto" else config.precision
+
+
+def _loss_bytes_per_pixel(config: TrainConfig) -> int:
+    """Measured on a small real batch: the losses look at values, which traced tensors lack."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (1, 2, _LOSS_SIDE, _LOSS_SIDE)
+    points = torch.rand(*shape, 3, generator=generator) + 0.5
+    poses = torch.eye(4).expand(1, 2, 4, 4)
+    predicted = points.clone().requires_grad_()
+    with LiveBytes() as live:
+        truth = prepare_truth(points, torch.ones(shape, dtype=torch.bool), poses)
+        loss = geometry_loss(HeadOutput(predicted, poses, predicted + 0.1), truth, config.loss)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+    return live.peak // predicted[..., 0].numel()
+
+
+def _match_bytes(config: TrainConfig, clips: int, frames: int) -> int:
+    """Similarities of all fine cells of all pairs of frames, and their logarithms."""
+    if config.model.match_width == 0 or config.extra.correspondence <= 0:
+        return 0
+    height, width = picture_size(config)
+    cells = height * width * CELLS_PER_SIDE**2 // config.model.patch_size**2
+    return 2 * _FLOAT * clips * frames**2 * cells**2
+
+
+def dry_run(config: TrainConfig, processes: int, tflops: float) -> str:
+    """A table of what a run takes.
+
+    Args:
+        config: Of the run.
+        processes: Devices that it will run on.
+        tflops: What one device sustains, 1e12 operations per second.
+
+    Raises:
+        ValueError: A step has fewer windows than there are processes.
+    """
+    model = model_on_meta(config.model, _ANY_IDS)
+    apply_freezing(model, config.stage)
+    few = min(clips for clips, _ in config.windows)
+    if few < processes:
+        raise ValueError(f"a step of {few} windows cannot be shared by {processes} processes")
+    shares = {(-(-clips // processes), frames) for clips, frames in config.windows}
+    worst = max(shares, key=lambda share: (share[0] * share[1], share[1]))
+    ends = {worst, min(shares, key=lambda share: (share[0] * share[1], share[1]))}
+    costs = {share: step_cost(config, *share) for share in ends}
+    flops = sum(cost.flops for cost in costs.values()) / len(costs)
+    memory = _state_bytes(model, config, processes)
+    memory["activations"] = costs[worst].activation_bytes
+    height, width = picture_size(config)
+    seconds = flops / (tflops * 1e12)
+    lines = [
+        freezing_table(model),
+        "",
+        f"{processes} device(s), {config.parallel}, {_precision(config)}, "
+        f"recompute {'on' if config.recompute else 'off'}; largest share {worst[0]} windows x "
+        f"{worst[1]} frames of {height} x {width}",
+        *(f"{name:<26}{size / _GIB:>10.2f} GiB" for name, size in memory.items()),
+        f"{'memory per device':<26}{sum(memory.values()) / _GIB:>10.2f} GiB",
+        f"{'tokens per step':<26}{costs[worst].tokens * processes:>10,}",
+        f"{'operations per step':<26}{flops * processes / 1e12:>10.2f} TFLOP",
+        f"{'a step at ' + f'{tflops:g} TFLOP/s':<26}{seconds:>10.3f} s",
+        f"{f'{config.steps:,} steps':<26}{seconds * config.steps / 3600:>10.1f} h",
+    ]
+    return "\n".join(lines)
+
+
+def _state_bytes(model: nn.Module, config: TrainConfig, processes: int) -> dict[str, int]:
+    """Bytes per device of everything that lives from step to step, and of gathered blocks."""
+    count: Callable[[nn.Module], int] = lambda part: sum(p.numel() for p in part.parameters())  # noqa: E731
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    parts = processes if config.parallel == "fsdp" else 1
+    sizes = {
+        "weights": count(model),
+        "gradients": trained,
+        "AdamW moments": _MOMENTS * trained,
+        "averaged weights": trained,
+    }
+    memory = {name: _FLOAT * size // parts for name, size in sizes.items()}
+    if parts > 1:
+        blocks = [count(part) for part in model.modules() if isinstance(part, BLOCKS)]
+        outside = count(model) - sum(blocks)
+        memory["gathered weights"] = _FLOAT * (outside + _GATHERED * max(blocks))
+    return memory
