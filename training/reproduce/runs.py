@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -81,24 +81,22 @@ def run_variant(variant: Variant, seed: int, data: Data, folder: Path) -> dict[s
         on validation windows, frames and seconds of training.
     """
     measured: dict[str, float] = {}
-    previous: Path | None = None
+    checkpoints: list[Path] = []
     done = ""
     started = time.monotonic()
     for phase, template in variant.phases:
         config = dataclasses.replace(template, seed=seed)
-        model, tokenizer = _model(config, variant)
-        if previous is not None:
-            load_averaged(model, previous)
+        model, tokenizer = _model(config, variant, checkpoints)
         done = f"{done} {phase} {variant.shared_encoder} {dataclasses.asdict(config)}"
         run = folder / f"{phase}-{hashlib.sha256(done.encode()).hexdigest()[:12]}"
         trainer = _trainer(model, tokenizer, config, data, run, variant)
         trainer.resume()
         trainer.run()
         measured |= {f"{phase}.train_{name}": end for name, end in _last_reports(run).items()}
-        previous = latest_checkpoint(run)
-        assert previous is not None, run
-    final, tokenizer = _model(config, variant)
-    load_averaged(final, previous)
+        newest = latest_checkpoint(run)
+        assert newest is not None, run
+        checkpoints.append(newest)
+    final, tokenizer = _model(config, variant, checkpoints)
     seconds = time.monotonic() - started
     measured |= _geometry(final.eval(), data)
     if config.stage != "geometry":
@@ -106,10 +104,15 @@ def run_variant(variant: Variant, seed: int, data: Data, folder: Path) -> dict[s
     return measured | {"seconds": seconds, "parameters": float(_count(final))}
 
 
-def _model(config: TrainConfig, variant: Variant) -> tuple[G2VLM, Tokenizer]:
+def _model(
+    config: TrainConfig, variant: Variant, checkpoints: Sequence[Path]
+) -> tuple[G2VLM, Tokenizer]:
+    """A fresh model with what each phase has trained so far, in their order."""
     model, tokenizer = start_model(config.model, Start(seed=config.seed))
     if variant.shared_encoder:
         share_encoder(model)
+    for checkpoint in checkpoints:
+        load_averaged(model, checkpoint)
     return model, tokenizer
 
 

@@ -80,7 +80,7 @@ def load_study(name: str) -> Study:
 
     Raises:
         FileNotFoundError: There is none.
-        ValueError: An unknown key, a config that does not fit, fewer than two variants.
+        ValueError: An unknown key, a config that does not fit, fewer than two variants, no metric.
     """
     import yaml
 
@@ -99,6 +99,8 @@ def load_study(name: str) -> Study:
     )
     if len(variants) < 2:
         raise ValueError(f"{path}: {len(variants)} variant, a comparison needs at least 2")
+    if not content["metrics"]:
+        raise ValueError(f"{path}: no metrics, a comparison needs at least one")
     metrics = tuple(Metric(key, **value) for key, value in content["metrics"].items())
     return Study(path.stem, content["asks"], content["paper"], variants, metrics)
 

@@ -1,0 +1,137 @@
+"""The harness of the paper's comparisons: studies, runs that are kept, verdicts, one encoder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from g2vlm_training.batch import DEVIATION, MEAN
+from g2vlm_training.reproduce.cli import main
+from g2vlm_training.reproduce.single_encoder import SharedEncoder, share_encoder
+from g2vlm_training.reproduce.study import Metric, load_study, study_names
+from g2vlm_training.reproduce.table import verdict
+
+from g2vlm_model.preprocess import semantic_rows
+from tests.training.tiny import tiny_model, write_tiny_shards
+
+STUDY = """
+asks: Which is it?
+paper: the first one.
+base:
+  windows: [[2, 2]]
+  log_steps: 1
+  model:
+    {text: {num_hidden_layers: 2}, vit: {depth: 1}, dino: {num_hidden_layers: 1}}
+phases:
+  geometry: {steps: 2}
+  answers: {stage: semantic, steps: 1, questions: 4}
+variants:
+  one: {}
+  other: {phases: [geometry]}
+metrics:
+  abs_rel: {lower: true}
+"""
+
+
+def test_shipped_studies_are_read_and_differ_where_they_say() -> None:
+    assert {"attention", "encoders", "objectives", "options", "pretraining"} <= set(study_names())
+    for name in study_names():
+        study = load_study(name)
+        assert len({str(variant) for variant in study.variants}) == len(study.variants) >= 2
+    options = load_study("options")
+    (_, config), *_ = options.variants[0].phases
+    assert config.model.match_width > 0
+    off = {variant.name: variant.phases[0][1] for variant in options.variants}
+    assert off["no match injection"].model.match_width == 0
+    assert off["no correspondence"].extra.correspondence == 0.0
+
+
+def test_lines_are_trained_once_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_tiny_shards(tmp_path / "data")
+    (data / "val-00000.tar").write_bytes((data / "train-00000.tar").read_bytes())
+    file = tmp_path / "which.yaml"
+    file.write_text(STUDY)
+    command = [
+        *("--data", str(data), "--out", str(tmp_path / "out"), "--studies", str(file)),
+        *("--seeds", "4", "--windows", "2", "--clips", "3"),
+    ]  # fmt: skip
+    assert main(command) == 0
+    results = {path.name: path for path in (tmp_path / "out" / "which").glob("*.json")}
+    assert set(results) == {"one-4.json", "other-4.json"}
+    one = json.loads(results["one-4.json"].read_text())["measured"]
+    other = json.loads(results["other-4.json"].read_text())["measured"]
+    assert one["abs_rel"] == other["abs_rel"] > 0, "the phase that both have is the same run"
+    assert one["answer_loss"] > 0
+    assert "answer_loss" not in other
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 2
+    changed = {path: path.stat().st_mtime_ns for path in results.values()}
+    assert main(command) == 0
+    assert changed == {path: path.stat().st_mtime_ns for path in results.values()}
+    assert "| one | 1 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("asks: Which is it?", r"expected the keys .*'asks'"),
+        ("abs_rel: {lower: true}", "no metrics, a comparison needs"),
+        ("phases: [geometry]", "no phase 'geometric'"),
+        ("other:", "1 variant, a comparison needs at least 2"),
+    ],
+)
+def test_wrong_studies_are_refused(tmp_path: Path, change: str, says: str) -> None:
+    replaced = {
+        "asks: Which is it?": "",
+        "abs_rel: {lower: true}": "",
+        "phases: [geometry]": "phases: [geometric]",
+        "other:": "one:",
+    }[change]
+    file = tmp_path / "wrong.yaml"
+    file.write_text(STUDY.replace(change, replaced))
+    with pytest.raises(ValueError, match=says):
+        load_study(str(file))
+    with pytest.raises(FileNotFoundError, match="attention"):
+        load_study("gravity")
+
+
+def test_a_verdict_needs_every_seed() -> None:
+    error, score = Metric("error", lower=True), Metric("score", lower=False)
+    assert verdict(error, [1.0, 1.2], [1.3, 1.4]) == "yes"
+    assert verdict(error, [1.0, 1.35], [1.3, 1.4]) == "not shown"
+    assert verdict(score, [1.0, 1.2], [1.3, 1.4]) == "no"
+
+
+def test_one_encoder_sees_what_the_semantic_one_sees() -> None:
+    """Rows of a picture through either door give the same patches, in their own order."""
+    model = tiny_model()
+    shared = SharedEncoder(model.vit)
+    picture = np.random.default_rng(0).integers(0, 255, (56, 56, 3), np.uint8)
+    pixels = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
+    pixels = (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(DEVIATION)[:, None, None]
+    seen: list[torch.Tensor] = []
+    model.vit.patch_embed.register_forward_hook(lambda module, args, out: seen.append(out))
+    rows = semantic_rows(model.config, [picture])
+    with torch.no_grad():
+        tokens = shared(pixels[None, None])
+        model.vit(rows.rows_NRC, rows.grid_hw)
+    torch.testing.assert_close(seen[0], seen[1], atol=1e-4, rtol=1e-4)
+    assert tokens.shape == (1, 1, 16, 32)
+    changed = pixels.clone()
+    changed[:, 30:40, 5:10] += 1.0
+    shared.vit.blocks = torch.nn.ModuleList()
+    with torch.no_grad():
+        moved = (shared(changed[None, None]) - shared(pixels[None, None])).abs().amax(-1)[0, 0]
+    assert moved.nonzero().flatten().tolist() == [8]
+
+
+def test_one_encoder_has_one_set_of_weights() -> None:
+    model = tiny_model()
+    share_encoder(model)
+    names = [name for name, _ in model.named_parameters()]
+    assert any(name.startswith("dino.vit.") for name in names)
+    assert not any(name.startswith("vit.") for name in names)
