@@ -38,6 +38,7 @@ from .token_probe import TokenProbe
 __all__ = ["SemanticStage", "TextBatch", "WindowPrefix", "questions_of", "text_batch"]
 
 _TRIES = 40
+_TRIES_OF_ONE = 4
 _IGNORED = -100
 GEOMETRIC_HEAD, SEMANTIC_HEAD = 0, 1
 
@@ -110,7 +111,9 @@ def questions_of(
     """
     found: list[Question] = []
     for _ in range(_TRIES * count):
-        question = ask(view, tasks[int(rng.integers(len(tasks)))], rng)
+        task = tasks[int(rng.integers(len(tasks)))]
+        tries = (ask(view, task, rng) for _ in range(_TRIES_OF_ONE))  # types come up alike
+        question = next((question for question in tries if question is not None), None)
         if question is not None:
             found.append(question)
         if len(found) == count:
