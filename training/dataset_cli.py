@@ -1,14 +1,19 @@
-"""`g2vlm dataset synthetic --out DIR`: render shards of synthetic rooms."""
+"""`g2vlm dataset synthetic|check`: render shards of synthetic rooms, or look at a data set."""
 
 from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from .batch import ClipPool
+from .datasets.base import FrameSequence
+from .datasets.check import GOOD_AGREEMENT, check_sequence, check_table
+from .datasets.layouts import LAYOUTS, open_dataset
+from .datasets.mixture import SYNTHETIC
 from .datasets.synthetic import ShardPlan, write_shards
 
 __all__ = ["main"]
@@ -18,7 +23,17 @@ def main(argv: list[str]) -> int:
     """Run `g2vlm dataset`; returns the exit code."""
     parser = argparse.ArgumentParser(prog="g2vlm dataset", description=__doc__)
     kinds = parser.add_subparsers(dest="kind", required=True)
-    synthetic = kinds.add_parser("synthetic", help="render procedural rooms")
+    _add_synthetic(kinds.add_parser("synthetic", help="render procedural rooms"))
+    check = kinds.add_parser("check", help="do depth, poses and intrinsics belong together?")
+    check.add_argument("--dataset", choices=(SYNTHETIC, *LAYOUTS), default=SYNTHETIC)
+    check.add_argument("--root", type=Path, required=True, help="folder of the data")
+    check.add_argument("--split", choices=("train", "val", "test"), default="train")
+    check.add_argument("--sequences", type=int, default=20, help="look at so many at most")
+    args = parser.parse_args(argv)
+    return _synthetic(args) if args.kind == "synthetic" else _check(args)
+
+
+def _add_synthetic(synthetic: argparse.ArgumentParser) -> None:
     plan = ShardPlan()
     synthetic.add_argument("--out", type=Path, required=True, help="folder of the shards")
     synthetic.add_argument("--split", choices=("train", "val", "test"), default=plan.split)
@@ -34,14 +49,15 @@ def main(argv: list[str]) -> int:
     )
     synthetic.add_argument("--device", default="cpu", help="torch device of the rays")
     synthetic.add_argument("--threads", type=int, default=1, help="torch threads")
-    args = parser.parse_args(argv)
+
+
+def _synthetic(args: argparse.Namespace) -> int:
     if args.shards < 1 or args.first < 0:
         raise ValueError(
             f"--shards is {args.shards} and --first {args.first}, expected at least 1 and 0"
         )
     torch.set_num_threads(args.threads)
-    plan = replace(
-        plan,
+    plan = ShardPlan(
         split=args.split,
         rooms=args.rooms,
         clips=args.clips,
@@ -59,6 +75,27 @@ def main(argv: list[str]) -> int:
         left = (args.shards - done) * seconds / done
         print(f"{path}  {done}/{args.shards}  {rate:.0f} frames/s  {left:.0f} s left", flush=True)
     return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    sequences: Sequence[FrameSequence]
+    if args.dataset == SYNTHETIC:
+        pool = ClipPool(args.root, args.split)
+        sequences = pool.clips
+        for path, reason in pool.refused.items():
+            print(f"{path} is left out: {reason}")
+    else:
+        sequences = open_dataset(args.dataset, args.root)
+    spread = -(-len(sequences) // max(1, args.sequences))
+    checks = [check_sequence(sequence) for sequence in sequences[::spread]]
+    print(check_table(checks))
+    bad = sum(not check.good for check in checks)
+    frames = sum(len(sequence) for sequence in sequences)
+    print(
+        f"{len(sequences)} sequences, {frames} frames; {len(checks)} looked at, {bad} whose "
+        f"depth agrees for less than {GOOD_AGREEMENT:.0%} of the points"
+    )
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from g2vlm_training.dataset_cli import main
 from g2vlm_training.datasets.base import Clip, DataError
+from g2vlm_training.datasets.check import check_sequence
 from g2vlm_training.datasets.layouts import LAYOUTS, open_dataset
 
 from tests.training.layout_folders import (
@@ -20,6 +22,7 @@ from tests.training.layout_folders import (
     save_hdf5,
     write_co3d,
     write_hypersim,
+    write_scannet,
 )
 
 
@@ -260,12 +263,24 @@ def test_lenses_of_hypersim_come_from_its_table(tmp_path: Path) -> None:
         open_dataset("hypersim", tmp_path)
 
 
+def test_the_check_tells_what_belongs_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_scannet(tmp_path / "scans")
+    command = ["check", "--dataset", "scannet", "--root", str(tmp_path / "scans")]
+    assert main(command) == 0
+    assert "1 sequences, 3 frames; 1 looked at, 0 whose" in capsys.readouterr().out
+    for path in (tmp_path / "scans").rglob("pose/*.txt"):  # the other way round
+        pose = np.loadtxt(path)
+        np.savetxt(path, np.linalg.inv(pose) if np.isfinite(pose).all() else pose)
+    assert main(command) == 1
+    assert "does not belong together" in capsys.readouterr().out
+
+
 def test_the_real_kitchen(data_folder: Path) -> None:
     """Depth of neighbouring real frames agrees after reading, up to the sensor's errors."""
     (sequence,) = open_dataset("7scenes", data_folder / "7scenes_redkitchen")
-    assert len(sequence) == 100
-    clip = sequence.read([0, 5])
-    depth, (row, column), _ = _reprojected(clip, 0, 1)
-    error = np.abs(clip.depth[1][row, column] / depth - 1)
-    assert len(depth) > 0.5 * clip.depth[0].size
-    assert np.median(error) < 0.02
+    check = check_sequence(sequence, pairs=3)
+    assert check.frames == 100
+    assert check.pairs == 6
+    assert check.agreement > 0.8, check
