@@ -117,7 +117,7 @@ KEY_TABLE: tuple[tuple[str, str], ...] = (
     ("match.late.{p}", "match.late.{p}"),
     *(
         (f"fusion.{part}.{layer}.{{p}}", f"fusion.{part}.{layer}.{{p}}")
-        for part in ("image", "camera", "place")
+        for part in ("image", "camera", "place", "summary")
         for layer in ("fc1", "fc2")
     ),
     ("heads.point_refine.detail.{p}", "point_refine.detail.{p}"),

@@ -27,14 +27,27 @@ from torch.nn import functional as F
 from .config import ModelConfig
 from .geometry import GeometryTensors
 
-__all__ = ["FusedImages", "GeometryFusion", "GeometryReading", "Places", "read_geometry"]
+__all__ = [
+    "FRAME_SLOTS",
+    "PLACE_SLOTS",
+    "FusedImages",
+    "GeometryFusion",
+    "GeometryReading",
+    "Places",
+    "read_geometry",
+]
 
-_OCTAVES = 4
+_OCTAVES, _SUMMARY_OCTAVES = 4, 2
 _PLACE_WIDTH = 6 * (1 + 2 * _OCTAVES)
-_CAMERA_WIDTH = 9 * (1 + 2 * _OCTAVES) + 8
-_ANGLE_GAIN = 4.0  # turns between frames are fractions of a radian
+_CAMERA_WIDTH = 9 * (1 + 2 * _OCTAVES) + 5
+_ANGLE_GAIN = 8.0  # turns between frames are fractions of a radian
 _STEP_GAIN = 16.0  # steps between frames are a small share of the depth
 _SMALL = 1e-3
+_CONTENT = 0.2  # weight of features that are no numbers ahead of a projection
+PLACE_SLOTS, FRAME_SLOTS = 4, 2
+_SLOTS = PLACE_SLOTS + FRAME_SLOTS
+_PAIRS = PLACE_SLOTS * (PLACE_SLOTS - 1) // 2
+_SUMMARY_NUMBERS = 4 * PLACE_SLOTS + 7 * _PAIRS + 13
 
 
 @dataclass(frozen=True)
@@ -119,6 +132,33 @@ class Places:
         row_M = (y_M * rows).long().clamp(0, rows - 1)
         return row_M, (x_M * columns).long().clamp(0, columns - 1)
 
+    def points(self, reading: GeometryReading) -> tuple[Tensor, Tensor]:
+        """(M, 3) points there, in the axes of their own camera and of the first one."""
+        height, width = reading.local_BNHW3.shape[2:4]
+        row_M, column_M = self.cells((height, width))
+        local_M3 = reading.local_BNHW3[self.window_M, self.frame_M, row_M, column_M]
+        T_M44 = reading.T_first_cam_BN44[self.window_M, self.frame_M]
+        return local_M3, _in_first(local_M3, T_M44)
+
+
+@dataclass(frozen=True)
+class ReferenceSlots:
+    """What questions name, in a fixed number of slots: places, then frames.
+
+    Args:
+        window_M: int64 index of each question's window.
+        first_MP3: Points of the places in the first camera's axes; 0 in empty slots.
+        frame_MF: int64 indices of the named frames; empty slots hold the first place's frame.
+        features_MSD: Features of places and cameras; any where empty.
+        filled_MS: 1.0 where a slot is used, 0.0 where not.
+    """
+
+    window_M: Tensor
+    first_MP3: Tensor
+    frame_MF: Tensor
+    features_MSD: Tensor
+    filled_MS: Tensor
+
 
 def read_geometry(
     hidden_BNPD: Tensor, grid_hw: tuple[int, int], geometry: GeometryTensors
@@ -147,9 +187,9 @@ def read_geometry(
     )
 
 
-def _waves(x: Tensor) -> Tensor:
-    """(..., C) numbers beside their sines and cosines in a few octaves, all octaves of one last."""
-    octaves = 0.5 * math.pi * 2.0 ** torch.arange(_OCTAVES, device=x.device, dtype=x.dtype)
+def _waves(x: Tensor, count: int = _OCTAVES) -> Tensor:
+    """(..., C) numbers beside their sines and cosines in a few octaves."""
+    octaves = 0.5 * math.pi * 2.0 ** torch.arange(count, device=x.device, dtype=x.dtype)
     angles = (x[..., None] * octaves).flatten(-2)
     return torch.cat((x, angles.sin(), angles.cos()), dim=-1)
 
@@ -174,6 +214,19 @@ def _in_first(points: Tensor, T_first_cam: Tensor) -> Tensor:
     """Points (..., 3) moved by transforms (..., 4, 4) of the same leading axes."""
     turned: Tensor = (T_first_cam[..., :3, :3] @ points[..., None])[..., 0]
     return turned + T_first_cam[..., :3, 3]
+
+
+def _motion_numbers(T_a_b: Tensor) -> Tensor:
+    """(..., 13) of transforms (..., 4, 4): turn, step seen from both ends, direction, length."""
+    R, there = T_a_b[..., :3, :3], T_a_b[..., :3, 3]
+    back = -(R.mT @ there[..., None])[..., 0]
+    yaw = torch.atan2(R[..., 0, 2], R[..., 2, 2])
+    pitch = torch.atan2(-R[..., 1, 2], (R[..., 0, 2] ** 2 + R[..., 2, 2] ** 2 + 1e-12).sqrt())
+    roll = torch.atan2(R[..., 1, 0], R[..., 1, 1])
+    angles = _ANGLE_GAIN * torch.stack((yaw, pitch, roll), dim=-1)
+    steps = _compressed(torch.cat((there, back), dim=-1), _STEP_GAIN)
+    length = _length(there)
+    return torch.cat((angles, steps, there / length, length.log()), dim=-1)
 
 
 class _Projection(nn.Module):
@@ -202,9 +255,12 @@ class GeometryFusion(nn.Module):
         width = config.text.hidden_size
         self.image = _Projection(width + _PLACE_WIDTH, width)
         self.camera = _Projection(width + _CAMERA_WIDTH, width)
-        self.place = (
-            _Projection(2 * width + _PLACE_WIDTH, width) if config.reference_features else None
-        )
+        self.place: _Projection | None = None
+        self.summary: _Projection | None = None
+        if config.reference_features:
+            self.place = _Projection(2 * width + _PLACE_WIDTH, width)
+            numbers = _SUMMARY_NUMBERS * (1 + 2 * _SUMMARY_OCTAVES)
+            self.summary = _Projection(numbers + _SLOTS * (width + 1), width)
 
     def forward(
         self, tokens_BNSD: Tensor, merged_hw: tuple[int, int], reading: GeometryReading
@@ -243,34 +299,63 @@ class GeometryFusion(nn.Module):
         """
         assert self.place is not None, "reference_features is off"
         reading = images.reading
-        rows, columns = places.cells(images.merged_hw)
+        row_M, column_M = places.cells(images.merged_hw)
         token_MD = images.tokens_BNSD[
-            places.window_M, places.frame_M, rows * images.merged_hw[1] + columns
+            places.window_M, places.frame_M, row_M * images.merged_hw[1] + column_M
         ]
-        rows, columns = places.cells(reading.grid_hw)
+        row_M, column_M = places.cells(reading.grid_hw)
         hidden_MD = reading.hidden_BNPD[
-            places.window_M, places.frame_M, rows * reading.grid_hw[1] + columns
+            places.window_M, places.frame_M, row_M * reading.grid_hw[1] + column_M
         ]
-        height, width = reading.local_BNHW3.shape[2:4]
-        rows, columns = places.cells((height, width))
-        local_M3 = reading.local_BNHW3[places.window_M, places.frame_M, rows, columns]
-        T_M44 = reading.T_first_cam_BN44[places.window_M, places.frame_M]
-        numbers_MC = _place_numbers(local_M3, _in_first(local_M3, T_M44))
-        return self.place(token_MD, hidden_MD, _waves(numbers_MC))  # type: ignore[no-any-return]
+        local_M3, first_M3 = places.points(reading)
+        numbers_MC = _waves(_place_numbers(local_M3, first_M3))
+        content = (_CONTENT * token_MD, _CONTENT * hidden_MD)
+        return self.place(*content, numbers_MC)  # type: ignore[no-any-return]
+
+    def summaries(self, reading: GeometryReading, slots: ReferenceSlots) -> Tensor:
+        """(M, D): how what a question names lies to each other, and what it is.
+
+        Places are seen from the first named camera, or from that of the first place.
+
+        Args:
+            reading: Of the windows.
+            slots: What each question names.
+        """
+        assert self.summary is not None, "reference_features is off"
+        T_MF44 = reading.T_first_cam_BN44[slots.window_M[:, None], slots.frame_MF]
+        T_viewer_first_M44 = torch.linalg.inv(T_MF44[:, 0])
+        seen_MP3 = _in_first(slots.first_MP3, T_viewer_first_M44[:, None])
+        filled_MP = slots.filled_MS[:, :PLACE_SLOTS]
+        i, j = torch.triu_indices(PLACE_SLOTS, PLACE_SLOTS, 1, device=seen_MP3.device)
+        apart_MR3 = seen_MP3[:, j] - seen_MP3[:, i]
+        far_MR1 = _length(apart_MR3)
+        range_MP1 = _length(seen_MP3)
+        places_MPC = torch.cat((_compressed(seen_MP3, 1.0), range_MP1.log()), dim=-1)
+        pairs_MRC = torch.cat(
+            (_compressed(apart_MR3, 4.0), apart_MR3 / far_MR1, far_MR1.log()), dim=-1
+        )
+        both_MR1 = (filled_MP[:, i] * filled_MP[:, j])[..., None]
+        T_i_j_M44 = T_viewer_first_M44 @ T_MF44[:, 1]
+        motion_MC = _motion_numbers(T_i_j_M44) * slots.filled_MS[:, -1:]
+        numbers_MC = torch.cat(
+            (
+                (places_MPC * filled_MP[..., None]).flatten(1),
+                (pairs_MRC * both_MR1).flatten(1),
+                motion_MC,
+            ),
+            dim=-1,
+        )
+        features_MC = (_CONTENT * slots.features_MSD * slots.filled_MS[..., None]).flatten(1)
+        return self.summary(  # type: ignore[no-any-return]
+            _waves(numbers_MC, _SUMMARY_OCTAVES), features_MC, slots.filled_MS
+        )
 
     def _cameras(self, reading: GeometryReading) -> Tensor:
         """(B, N, D) features of each frame's camera, as seen from the first camera and back."""
-        R = reading.T_first_cam_BN44[..., :3, :3]
-        there_BN3 = reading.T_first_cam_BN44[..., :3, 3]
-        back_BN3 = -(R.mT @ there_BN3[..., None])[..., 0]
-        yaw = torch.atan2(R[..., 0, 2], R[..., 2, 2])
-        pitch = torch.atan2(-R[..., 1, 2], (R[..., 0, 2] ** 2 + R[..., 2, 2] ** 2 + 1e-12).sqrt())
-        roll = torch.atan2(R[..., 1, 0], R[..., 1, 1])
-        angles_BN3 = _ANGLE_GAIN * torch.stack((yaw, pitch, roll), dim=-1)
-        steps_BN6 = 0.5 * _compressed(torch.cat((there_BN3, back_BN3), dim=-1), _STEP_GAIN)
-        length_BN1 = _length(there_BN3)
-        scale_BN1 = reading.log_scale_B[:, None, None].expand_as(length_BN1)
-        plain = (there_BN3 / length_BN1, back_BN3 / length_BN1, length_BN1.log(), scale_BN1)
-        waves_BNC = _waves(torch.cat((angles_BN3, steps_BN6), dim=-1))
-        mean_BND = reading.hidden_BNPD.mean(dim=2)
-        return self.camera(mean_BND, waves_BNC, *plain)  # type: ignore[no-any-return]
+        numbers_BNC = _motion_numbers(reading.T_first_cam_BN44)
+        waves_BNC = _waves(numbers_BNC[..., :9])
+        scale_BN1 = reading.log_scale_B[:, None, None].expand_as(numbers_BNC[..., :1])
+        mean_BND = _CONTENT * reading.hidden_BNPD.mean(dim=2)
+        return self.camera(  # type: ignore[no-any-return]
+            mean_BND, waves_BNC, numbers_BNC[..., 9:], scale_BN1
+        )

@@ -202,7 +202,11 @@ def reconstruct(
 
 
 def decode(
-    model: G2VLM, cache: AttentionCache, sampler: Sampler, first_id: int | None = None
+    model: G2VLM,
+    cache: AttentionCache,
+    sampler: Sampler,
+    first_id: int | None = None,
+    added_11D: Tensor | None = None,
 ) -> Iterator[DecodeStep]:
     """Decode token after token, without end; the caller stops asking.
 
@@ -213,11 +217,14 @@ def decode(
         cache: Everything up to the answer.
         sampler: Chooses the tokens.
         first_id: First input; the special start of an answer where None.
+        added_11D: Added to the first input's embedding (`reference_features`).
     """
     start = model.special_ids.start_of_answer if first_id is None else first_id
     token = torch.tensor(start, device=model.device)
     while True:
-        logits_V = model.decode_step(token.view(1, 1), cache)[0]
+        more = () if added_11D is None else (added_11D,)
+        logits_V = model.decode_step(token.view(1, 1), cache, *more)[0]
+        added_11D = None
         token = sampler(logits_V)
         log_probability = logits_V.float().log_softmax(-1)[token]
         # One transfer for both numbers: a float64 holds any id exactly.

@@ -289,9 +289,11 @@ class G2VLM(nn.Module):
         """
         return self.logits(self.prefill_text(ids_BT, cache, added_BTD))
 
-    def decode_step(self, ids_B1: Tensor, cache: AttentionCache) -> Tensor:
+    def decode_step(
+        self, ids_B1: Tensor, cache: AttentionCache, added_B1D: Tensor | None = None
+    ) -> Tensor:
         """Append one token per sequence; return (B, V) logits of the next."""
-        return self.semantic_logits(ids_B1, cache)[:, -1]
+        return self.semantic_logits(ids_B1, cache, added_B1D)[:, -1]
 
     def _image_marks(self, batch: int, frames: int) -> Tensor:
         """Return the embeddings of start and end of image, (B, N, 2, D)."""

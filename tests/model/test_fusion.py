@@ -13,7 +13,7 @@ from g2vlm_model.fusion import FusedImages, Places, read_geometry
 from g2vlm_model.geometry import GeometryTensors, HeadOutputs, assemble_geometry
 from g2vlm_model.interface import PixelMark
 from g2vlm_model.model import G2VLM
-from g2vlm_model.references import find_references, reference_features
+from g2vlm_model.references import Reference, find_references, reference_features
 from g2vlm_model.tokenizer import Tokenizer
 
 from .tiny import tiny_config, tiny_model
@@ -99,6 +99,7 @@ def test_words_that_name_marks_and_frames_are_found() -> None:
     found = find_references(tokenizer, text, marks, [(8, 16), (8, 20)])
     ids = tokenizer.encode(text)
     begins = [*tokenizer.begins(text), len(text)]
+    assert [one.slot for one in found] == [0, 0, 1, 1, -1, -1, 4]
     ends = [(begins[one.token + 1], one.frame, one.share) for one in found]
 
     def behind(words: str, nth: int = 0) -> int:
@@ -131,15 +132,38 @@ def test_references_carry_the_features_of_their_own_window() -> None:
     mark = (PixelMark(1, 10, 20, "A"),)
     references = find_references(tokenizer, text, mark, [(28, 42)] * 3)
     count = len(tokenizer.encode(text))
-    added = reference_features(model.fusion, images, [references] * 4, count)
+    added = reference_features(model.fusion, images, [references] * 4, [count - 2] * 4, count)
     assert added.shape == (4, count, 32)
     assert torch.equal(added[0], added[1])
     assert torch.equal(added[2], added[3])
     assert not torch.allclose(added[0], added[2])
-    named = {one.token for one in references}
+    named = {one.token for one in references} | {count - 2}
     assert {int(t) for t in added[0].abs().sum(-1).nonzero()} == named
     frame = next(one for one in references if one.share is None)
     assert torch.equal(added[2, frame.token], images.cameras_BND[1, 1])
+
+
+def test_a_summary_tells_apart_what_is_compared() -> None:
+    """Two marks in the other order are another question, and so are two frames."""
+    model = tiny_model(tiny_config(**OPTIONS))
+    assert model.fusion is not None
+    images = _images(model, _geometry())
+    here, there = ((0.2, 0.3), (0.8, 0.7))
+
+    def summary(*references: Reference) -> torch.Tensor:
+        assert model.fusion is not None
+        pairs = [references] * 2
+        return reference_features(model.fusion, images, pairs, [7, 7], 8)[:, 7]
+
+    ab = summary(Reference(0, 0, here, 0), Reference(1, 1, there, 1))
+    ba = summary(Reference(0, 1, there, 0), Reference(1, 0, here, 1))
+    assert not torch.allclose(ab, ba)
+    ij = summary(Reference(0, 0, slot=4), Reference(1, 1, slot=5))
+    ji = summary(Reference(0, 1, slot=4), Reference(1, 0, slot=5))
+    assert not torch.allclose(ij, ji)
+    again = summary(Reference(0, 0, slot=4), Reference(1, 1, slot=5), Reference(3, 2, slot=-1))
+    assert torch.equal(ij, again)  # what has no slot is only in its own word
+    assert not torch.allclose(ij[0], ij[1])
 
 
 def test_start_marks_carry_their_camera() -> None:

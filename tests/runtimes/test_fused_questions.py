@@ -70,10 +70,11 @@ def whole_sequence(folder: Path, frames: FrameWindow, tokens: int) -> tuple[str,
     assert fused is not None
     assert model.fusion is not None
     references = find_references(tokenizer, text, MARKS, SIZES)
-    added = reference_features(model.fusion, fused, [references], len(ids))
-    assert int((added[0] != 0).any(dim=-1).sum()) == len({one.token for one in references}) >= 6
-    prefill_ids(model, ids, cache, added)
-    steps = decode(model, cache, Sampler())
+    added = reference_features(model.fusion, fused, [references], [len(ids)], len(ids) + 1)
+    named = {one.token for one in references}
+    assert int((added[0] != 0).any(dim=-1).sum()) == len(named) + 1 >= 7  # and the start
+    prefill_ids(model, ids, cache, added[:, :-1])
+    steps = decode(model, cache, Sampler(), added_11D=added[:, -1:])
     chosen = [next(steps) for _ in range(tokens)]
     mean = float(np.mean([step.log_probability for step in chosen]))
     return tokenizer.decode([step.token for step in chosen]), mean

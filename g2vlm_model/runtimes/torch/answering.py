@@ -70,7 +70,8 @@ class Words:
 
     Args:
         ids: From `AnswerWriter.question_ids`.
-        added_1TD: What its references add to the embeddings; None adds nothing.
+        added_1TD: What its references add to the embeddings of these ids and of the answer's
+            first input, T = 1 + number of ids; None adds nothing.
     """
 
     ids: Sequence[int]
@@ -163,7 +164,9 @@ class AnswerWriter:
         """
         self._read(words, query.max_tokens + 1, cache, stopwatch)
         draft.read_s = stopwatch.seconds
-        steps = decode(self._model, cache, Sampler(query.temperature, query.seed))
+        first_11D = None if words.added_1TD is None else words.added_1TD[:, -1:]
+        sampler = Sampler(query.temperature, query.seed)
+        steps = decode(self._model, cache, sampler, added_11D=first_11D)
         # One step more than tokens are allowed: only it can tell a whole answer of that length.
         for _ in range(query.max_tokens + 1):
             stopwatch.check()
@@ -196,5 +199,5 @@ class AnswerWriter:
             piece = slice(first, first + PREFILL_TOKENS)
             with self._gate.step():
                 cache.reserve(len(ids) - first + answer_tokens)
-                own = None if added is None else added[:, piece]
+                own = None if added is None else added[:, :-1][:, piece]
                 prefill_ids(self._model, ids[piece], cache, own)

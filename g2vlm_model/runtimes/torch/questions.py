@@ -82,19 +82,23 @@ class SceneQuestions:
     def added(
         self, encoded: EncodedFrames, references: Sequence[Reference], tokens: int
     ) -> Tensor | None:
-        """What references add to a question's embeddings, (1, tokens, D); None is nothing.
+        """What references add to a question and its answer's start; None is nothing.
 
         Args:
             encoded: From `prepared`.
             references: From `references`.
             tokens: Of the question.
+
+        Returns:
+            (1, tokens + 1, D).
         """
-        if not references or self._model.fusion is None:
+        if not self._model.config.reference_features:
             return None
         with self._gate.step():
-            images = encoded.images()
+            fusion, images = self._model.fusion, encoded.images()
+            assert fusion is not None
             assert images is not None, "references of a scene without images"
-            return reference_features(self._model.fusion, images, [references], tokens)
+            return reference_features(fusion, images, [references], [tokens], tokens + 1)
 
     def chat_cache(self, frames: int, grid_hw: tuple[int, int]) -> KeyValueCache:
         """A cache that holds the chat prefix and has room for a scene and its questions."""
