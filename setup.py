@@ -45,7 +45,7 @@ setup(
     package_data={
         "g2vlm_model": ["py.typed", "weights/*/*"],
         "g2vlm_ros": ["py.typed", "templates/*"],
-        "g2vlm_training": ["py.typed", "configs/*"],
+        "g2vlm_training": ["py.typed", "configs/*", "evaluate/templates/*", "evaluate/*.json"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),

@@ -109,7 +109,7 @@ def align_poses(
         options: None is the default.
     """
     options = options or AlignOptions()
-    poses = T_world_cam_N44.copy()
+    poses: Floats = T_world_cam_N44.copy()
     if not links:
         return poses
     unknowns = 6 * len(poses)
@@ -187,7 +187,8 @@ def _best_depth(
     options: AlignOptions,
 ) -> Floats:
     """(M,) log z that balances the prior against the place in camera b, for given poses."""
-    pixel, log_z = options.pixel_sigma * px, prior_M.copy()
+    pixel = options.pixel_sigma * px
+    log_z: Floats = prior_M.copy()
     for _ in range(_DEPTH_STEPS):
         z = np.exp(log_z)[:, None]
         point = turned_M3 * z + moved_3
@@ -227,11 +228,12 @@ def _cross(v_M3: Floats) -> Floats:
     """(M, 3, 3) matrices of the cross product with v."""
     matrix = np.zeros((len(v_M3), 3, 3))
     matrix[:, 0, 1], matrix[:, 0, 2], matrix[:, 1, 2] = -v_M3[:, 2], v_M3[:, 1], -v_M3[:, 0]
-    return matrix - matrix.transpose(0, 2, 1)
+    skew: Floats = matrix - matrix.transpose(0, 2, 1)
+    return skew
 
 
 def _moved(poses: Floats, step_N6: Floats) -> Floats:
-    moved = poses.copy()
+    moved: Floats = poses.copy()
     for index, step in enumerate(step_N6):
         moved[index, :3, :3] = poses[index, :3, :3] @ _exp(step[:3])
         moved[index, :3, 3] += step[3:]

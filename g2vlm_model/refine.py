@@ -79,6 +79,7 @@ class PairOutcome:
         source: What the pair rests on.
         inliers: Matches that agree with one essential matrix.
         parallax_deg: Their median parallax.
+        geometry: What the matches alone say of the pair; None where they say nothing.
     """
 
     i: int
@@ -86,6 +87,7 @@ class PairOutcome:
     source: PairSource
     inliers: int
     parallax_deg: float
+    geometry: PairGeometry | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def _outcome(i: int, j: int, found: PairGeometry | None, options: RefineOptions)
         source = PairSource.HEAD
     elif parallax < options.min_parallax_deg:
         source = PairSource.ROTATION
-    return PairOutcome(i, j, source, count, parallax)
+    return PairOutcome(i, j, source, count, parallax, found)
 
 
 def _link(

@@ -161,7 +161,7 @@ def two_view(
     if E is None or E.shape != (3, 3) or int(mask.sum()) < _MIN_MATCHES:
         return None
     kept = mask[:, 0] > 0
-    return _taken_apart(E, ray_i[kept], ray_j[kept], pairs[kept])
+    return _taken_apart(np.asarray(E, np.float64), ray_i[kept], ray_j[kept], pairs[kept])
 
 
 def _taken_apart(
@@ -202,8 +202,8 @@ def _median_angle_deg(a_M3: Floats, b_M3: Floats) -> float:
 
 def _detector(options: FeatureOptions) -> cv2.Feature2D:
     if options.detector == "orb":
-        return cv2.ORB_create(nfeatures=options.count)
-    return cv2.SIFT_create(nfeatures=options.count, contrastThreshold=options.contrast)
+        return cv2.ORB.create(nfeatures=options.count)
+    return cv2.SIFT.create(nfeatures=options.count, contrastThreshold=options.contrast)
 
 
 def _unit(raw: NDArray[np.generic]) -> NDArray[np.float32]:
@@ -213,6 +213,7 @@ def _unit(raw: NDArray[np.generic]) -> NDArray[np.float32]:
     """
     if raw.dtype == np.uint8:
         bits = np.unpackbits(np.asarray(raw, np.uint8), axis=1).astype(np.float32)
-        return (bits * 2 - 1) / np.float32(bits.shape[1] ** 0.5)
+        return np.asarray((bits * 2 - 1) / bits.shape[1] ** 0.5, np.float32)
     values = np.sqrt(np.maximum(np.asarray(raw, np.float32), 0.0))
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    length = np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    return np.asarray(values / length, np.float32)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["PairErrors", "PoseScore", "pair_errors", "pose_score"]
+__all__ = ["PairErrors", "PoseScore", "pair_errors", "pose_score", "relative_errors"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,12 @@ def pair_errors(predicted_N44: Tensor, truth_N44: Tensor) -> PairErrors:
     count = len(predicted_N44)
     first, second = torch.triu_indices(count, count, 1)
     mine = _relative(predicted_N44.double(), first, second)
-    theirs = _relative(truth_N44.double(), first, second)
+    return relative_errors(mine, _relative(truth_N44.double(), first, second))
+
+
+def relative_errors(mine: Tensor, theirs: Tensor) -> PairErrors:
+    """Compare relative poses (K, 4, 4) of pairs with the true ones; scale does not count."""
+    mine, theirs = mine.double(), theirs.double()
     residual = mine[:, :3, :3].mT @ theirs[:, :3, :3]
     t_mine, t_theirs = mine[:, :3, 3], theirs[:, :3, 3]
     lengths = t_mine.norm(dim=-1) * t_theirs.norm(dim=-1)

@@ -1,0 +1,253 @@
+"""Everything that is measured on one window: the model's rows and those of its baselines.
+
+A row's samples are arrays, one number per window, pair, point or match; `summary` pools them
+over windows. Rows: the head; the refined poses (classic matches and the head's depth: not a
+learned result); the mean-depth maps of training rooms and of the scored frames; no motion; a
+constant direction along each camera axis; and two-view geometry without any network, at the
+model's and at the original size.
+
+Shape letters: N frames, H W pixels, K pairs.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from g2vlm_model.match import CELLS_PER_SIDE
+from g2vlm_model.model import G2VLM
+from g2vlm_model.refine import PairOutcome, RefinedPoses, RefineOptions, refine_poses
+from g2vlm_model.two_view import Features, find_features, two_view
+
+from ..batch import world_points
+from ..correspondence import cell_tracks, match_error
+from ..datasets.base import Clip
+from .depth import depth_score
+from .points import normal_angles_deg, point_score
+from .pose import PairErrors, pair_errors, relative_errors
+from .windows import EvalWindow, Prediction, WindowPlan
+
+__all__ = ["AXES", "Examiner", "Samples"]
+
+Floats = NDArray[np.float64]
+Samples = Mapping[str, Floats]
+
+AXES = ("+x", "-x", "+y", "-y", "+z", "-z")
+_ALL_PAIRS = 100_000
+_KEPT_PICTURES = 256
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Scores windows with one model.
+
+    Args:
+        model: In evaluation; fp32.
+        mean_map_HW: Mean depth of training rooms, up to scale.
+        own_map_HW: Mean depth of the very frames that are scored, from their truth: the best
+            that a map which looks at no picture could say. From `mean_depth_of`.
+        min_baseline: Pairs with a shorter true baseline count for rotation only, metres.
+        refine: Options of the refined poses.
+    """
+
+    model: G2VLM
+    mean_map_HW: Tensor
+    own_map_HW: Tensor
+    min_baseline: float = 0.05
+    refine: RefineOptions = field(default_factory=lambda: RefineOptions(max_pairs=_ALL_PAIRS))
+    _features: OrderedDict[tuple[str, int, str], Features] = field(
+        default_factory=OrderedDict, init=False, repr=False
+    )
+
+    def learned(self, window: EvalWindow, said: Prediction) -> dict[str, Samples]:
+        """Rows of the head and of what looks at no picture."""
+        truth, T_true = window.batch.depth_BNHW[0], window.batch.T_world_cam_BN44[0]
+        mean, own = (_resized(map_HW, truth) for map_HW in (self.mean_map_HW, self.own_map_HW))
+        flat = torch.linalg.inv(window.batch.K_BN33[0])
+        still = torch.eye(4).expand(len(T_true), 4, 4)
+        rows: dict[str, Samples] = {
+            "head": {
+                **self._depth(said.points_NHW3[..., 2], truth),
+                **_points(window, said.points_NHW3, said.T_world_cam_N44),
+                **_normals(window, said.points_NHW3),
+                **self._poses(pair_errors(said.T_world_cam_N44, T_true)),
+                **_matches(self.model, window, said),
+            },
+            "mean-depth map": {
+                **self._depth(mean, truth),
+                **_points(window, _lifted(mean, flat), still),
+                **_normals(window, _lifted(mean, flat)),
+            },
+            "mean-depth map of these frames": {
+                **self._depth(own, truth),
+                **_points(window, _lifted(own, flat), still),
+            },
+            "identity motion": self._poses(pair_errors(still, T_true)),
+        }
+        for axis in AXES:
+            moved = still.clone()
+            moved[:, "xyz".index(axis[1]), 3] = float(axis[0] + "1") * torch.arange(len(T_true))
+            rows[f"constant {axis}"] = self._poses(pair_errors(moved, T_true))
+        return rows
+
+    def refined(
+        self, plan: WindowPlan, window: EvalWindow, said: Prediction
+    ) -> tuple[dict[str, Samples], RefinedPoses]:
+        """Rows of the refined poses and of two-view geometry alone."""
+        T_true = window.batch.T_world_cam_BN44[0]
+        features = [self._found(plan, window.original, k, "own") for k in range(len(T_true))]
+        result = refine_poses(
+            features, window.original.K, said.T_world_cam_N44.double().numpy(),
+            said.points_NHW3[..., 2].numpy(), self.refine,
+        )  # fmt: skip
+        poses = torch.from_numpy(result.T_world_cam_N44)
+        size = f"{window.original.size_hw[1]} px"
+        small = [self._found(plan, window.model, k, "small") for k in range(len(T_true))]
+        rows: dict[str, Samples] = {
+            "refined": {
+                **self._poses(pair_errors(poses, T_true)),
+                **_points(window, said.points_NHW3, poses.float()),
+            },
+            f"two-view, {size}": self._poses(_classic(result.pairs, T_true)),
+        }
+        if window.model.size_hw != window.original.size_hw:
+            size = f"{window.model.size_hw[1]} px"
+            rows[f"two-view, {size}"] = self._poses(
+                _two_view_errors(small, window.model.K, self.refine, T_true)
+            )
+        return rows, result
+
+    def _found(self, plan: WindowPlan, clip: Clip, index: int, kind: str) -> Features:
+        """Features of a frame; windows share frames, so the newest are kept."""
+        kept = self._features
+        key = (plan.sequence.name, plan.frames[index], kind)
+        if key not in kept:
+            kept[key] = find_features(clip.rgb[index], self.refine.features)
+            if len(kept) > _KEPT_PICTURES:
+                kept.popitem(last=False)
+        return kept[key]
+
+    def _depth(self, predicted_NHW: Tensor, truth_NHW: Tensor) -> dict[str, Floats]:
+        score = depth_score(predicted_NHW, truth_NHW, truth_NHW > 0)
+        return {"abs_rel": np.array([score.abs_rel]), "delta_125": np.array([score.delta_125])}
+
+    def _poses(self, errors: PairErrors) -> dict[str, Floats]:
+        """Errors of all pairs, of the long ones, and of neighbours in time."""
+        if not len(errors.rotation_K):
+            return {}
+        rotation, direction = errors.rotation_K.numpy(), errors.direction_K.numpy()
+        long = errors.baseline_K.numpy() > self.min_baseline
+        frames = round((1 + (1 + 8 * len(rotation)) ** 0.5) / 2)
+        first, second = np.triu_indices(frames, 1)
+        near = second == first + 1
+        worst = np.maximum(rotation, direction)
+        return {
+            "rotation_deg": rotation,
+            "direction_deg": direction[long],
+            "worst_deg": worst[long],
+            "near_rotation_deg": rotation[near],
+            "near_worst_deg": worst[long & near],
+        }
+
+
+def _classic(pairs: tuple[PairOutcome, ...], T_true: Tensor) -> PairErrors:
+    """Errors of the essential matrices that a refinement found; none counts as no motion."""
+    found = {(pair.i, pair.j): pair.geometry for pair in pairs}
+    return _of_pairs(
+        {
+            key: None if item is None else (item.R_i_j, item.direction_3)
+            for key, item in found.items()
+        },
+        T_true,
+    )
+
+
+def _two_view_errors(
+    features: list[Features], K_N33: Floats, options: RefineOptions, T_true: Tensor
+) -> PairErrors:
+    found: dict[tuple[int, int], tuple[Floats, Floats] | None] = {}
+    for i in range(len(features)):
+        for j in range(i + 1, len(features)):
+            pair = two_view(features[i], features[j], K_N33[i], K_N33[j], options.features)
+            found[i, j] = None if pair is None else (pair.R_i_j, pair.direction_3)
+    return _of_pairs(found, T_true)
+
+
+def _of_pairs(
+    found: Mapping[tuple[int, int], tuple[Floats, Floats] | None], T_true: Tensor
+) -> PairErrors:
+    count = len(T_true)
+    first, second = np.triu_indices(count, 1)
+    mine = torch.eye(4, dtype=torch.float64).repeat(len(first), 1, 1)
+    for k, key in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+        item = found.get(key)
+        if item is not None:
+            mine[k, :3, :3], mine[k, :3, 3] = (torch.from_numpy(part) for part in item)
+    T = T_true.double()
+    return relative_errors(mine, torch.linalg.inv(T[first]) @ T[second])
+
+
+def _resized(map_HW: Tensor, like_NHW: Tensor) -> Tensor:
+    resized = torch.nn.functional.interpolate(
+        map_HW[None, None], like_NHW.shape[-2:], mode="bilinear", align_corners=False
+    )
+    return resized[0].expand_as(like_NHW)
+
+
+def _lifted(depth_NHW: Tensor, K_inverse_N33: Tensor) -> Tensor:
+    """(N, H, W, 3) points of depth maps in camera axes."""
+    height, width = depth_NHW.shape[-2:]
+    v, u = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    pixel = torch.stack((u, v, torch.ones_like(u)), dim=-1).to(depth_NHW)
+    return (pixel[None] @ K_inverse_N33.mT[:, None]) * depth_NHW[..., None]
+
+
+def _points(window: EvalWindow, points_NHW3: Tensor, T_world_cam_N44: Tensor) -> dict[str, Floats]:
+    batch = window.batch
+    truth = world_points(batch.depth_BNHW, batch.T_world_cam_BN44, batch.K_BN33)[0]
+    R, t = T_world_cam_N44[:, :3, :3], T_world_cam_N44[:, :3, 3]
+    world = points_NHW3 @ R.mT[:, None] + t[:, None, None]
+    known = batch.depth_BNHW[0] > 0
+    score = point_score(world[known].double().numpy(), truth[known].double().numpy())
+    return {name: np.array([value]) for name, value in vars(score).items()}
+
+
+def _normals(window: EvalWindow, points_NHW3: Tensor) -> dict[str, Floats]:
+    """Mean and median angle of a window; none where no block lies on one surface."""
+    clip = window.model
+    truth = _lifted(window.batch.depth_BNHW[0], torch.linalg.inv(window.batch.K_BN33[0])).numpy()
+    angles = normal_angles_deg(points_NHW3.numpy(), truth, clip.depth > 0, clip.normals)
+    if not len(angles):
+        return {}
+    return {
+        "normal_mean_deg": np.array([angles.mean()]),
+        "normal_median_deg": np.array([np.median(angles)]),
+    }
+
+
+def _matches(model: G2VLM, window: EvalWindow, said: Prediction) -> dict[str, Floats]:
+    """Distance in patches of the fine matches, and of standing still, over visible cells."""
+    if model.match is None or len(said.points_NHW3) < 2:
+        return {}
+    batch = window.batch
+    cell = model.config.patch_size // CELLS_PER_SIDE
+    cells = (said.grid[0] * CELLS_PER_SIDE, said.grid[1] * CELLS_PER_SIDE)
+    tracks = cell_tracks(batch.depth_BNHW, batch.T_world_cam_BN44, batch.K_BN33, cell)
+    with torch.no_grad():
+        descriptors = model.match.descriptors(said.tokens_BNPD, said.grid)
+    mine = match_error(descriptors, tracks, cells) / CELLS_PER_SIDE
+    y, x = torch.meshgrid(torch.arange(cells[0]), torch.arange(cells[1]), indexing="ij")
+    here = torch.stack((x, y), dim=-1).flatten(0, 1) + 0.5
+    moved = (tracks.place_BNNQ2 - here).norm(dim=-1)[tracks.visible_BNNQ] / CELLS_PER_SIDE
+    if not len(mine):
+        return {}
+    return {
+        "matched": (mine < 0.5).double().mean()[None].numpy(),
+        "matched_still": (moved < 0.5).double().mean()[None].numpy(),
+    }

@@ -1,0 +1,179 @@
+"""`g2vlm evaluate geometry`: every geometry metric of a model, beside its baselines."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from torch import Tensor
+
+from g2vlm_model.checkpoint import load_model, model_id
+
+from ..batch import ClipPool
+from ..datasets.base import FrameSequence
+from ..datasets.layouts import LAYOUTS, open_dataset
+from .examine import Examiner
+from .geometry import mean_log_depth
+from .geometry_run import GeometryOptions, GeometryTable, run_geometry
+from .geometry_tables import text_table
+from .summary import METRICS, value_of
+from .windows import mean_depth_of
+
+__all__ = ["add_arguments", "run"]
+
+_LOG = logging.getLogger(__name__)
+_MEAN_SHARDS = 8
+_MEAN_SIZE = (84, 112)
+_STORED_MAP = Path(__file__).with_name("mean_depth.json")
+
+
+@dataclass(frozen=True)
+class _MeanMap:
+    depth_HW: Tensor
+    source: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add = parser.add_argument
+    add("--model", default="nano", help="model folder, or nano")
+    add("--dataset", default="synthetic", help=f"synthetic, or {', '.join(LAYOUTS)}")
+    add("--root", type=Path, required=True, help="folder of the data in that layout")
+    add("--split", choices=("train", "val", "test"), default="test", help="synthetic: whose rooms")
+    add("--frames", type=_numbers, default=(4,), help="frames per window, e.g. 2,4,8,16")
+    add("--stride", type=int, default=1, help="step between the frames of a window")
+    add("--windows", type=int, default=200, help="at most so many of each length")
+    add("--refine-windows", type=int, default=100, help="refined and two-view rows: on so many")
+    add("--min-baseline", type=float, default=0.05, help="for directions and AUC, metres")
+    add("--mean-map", type=Path, help="training shards of the mean-depth row; default: stored")
+    add("--causal", action="store_true", help="frames see earlier frames only")
+    add("--seed", type=int, default=7, help="choice of the windows")
+    add("--out", type=Path, help="folder for windows.csv, geometry.json and report.html")
+    add("--json", action="store_true", help="print the numbers as JSON, not as a table")
+    add("--threads", type=int, default=1, help="torch threads")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit code.
+
+    Raises:
+        ValueError: Unknown layout, numbers out of range, no window long enough.
+        FileNotFoundError: The root holds nothing in that layout.
+        OSError: `--out` cannot be written.
+    """
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(args.threads)
+    if args.out is not None:
+        _check_writable(args.out)
+    sequences = _sequences(args)
+    model, _ = load_model(args.model)
+    mean = _mean_map(args.mean_map)
+    options = GeometryOptions(
+        frames=args.frames, stride=args.stride, windows=args.windows,
+        refined=args.refine_windows, seed=args.seed, causal=True if args.causal else None,
+    )  # fmt: skip
+    own = mean_depth_of(sequences, model.config, args.seed)
+    examiner = Examiner(model.eval(), mean.depth_HW, own, args.min_baseline)
+    tables = run_geometry(examiner, sequences, options)
+    content = {
+        "model": model_id(args.model),
+        "command": {key: value for key, value in vars(args).items() if key not in ("what", "json")},
+        "mean_map": mean.source,
+        "tables": [
+            {
+                "frames": table.frames,
+                "seconds": round(table.seconds, 1),
+                "refused": table.refused,
+                "gains": {title: vars(gain) for title, gain in table.gains().items()},
+                "rows": table.summary(),
+            }
+            for table in tables
+        ],
+    }
+    print(json.dumps(content, indent=2, default=str) if args.json else _text(content))
+    if args.out is not None:
+        _write(args.out, content, tables)
+    return 0
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers such as 2,4,8") from None
+    if min(numbers) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers of frames from 1")
+    return numbers
+
+
+def _check_writable(folder: Path) -> None:
+    """Fail before the work and not after it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / ".writable"
+    probe.touch()
+    probe.unlink()
+
+
+def _sequences(args: argparse.Namespace) -> Sequence[FrameSequence]:
+    if args.dataset == "synthetic":
+        return ClipPool(args.root, args.split).clips
+    if args.dataset not in LAYOUTS:
+        raise ValueError(
+            f"--dataset is {args.dataset!r}, expected synthetic or one of {sorted(LAYOUTS)}"
+        )
+    return open_dataset(args.dataset, args.root)
+
+
+def _mean_map(folder: Path | None) -> _MeanMap:
+    """The mean-depth baseline: of a folder of training shards, or the one that is stored."""
+    if folder is not None:
+        pool = ClipPool(folder, "train")
+        shards = min(_MEAN_SHARDS, len(pool.paths))
+        return _MeanMap(mean_log_depth(pool, _MEAN_SHARDS, _MEAN_SIZE), f"{shards} training shards")
+    stored = json.loads(_STORED_MAP.read_text(encoding="utf-8"))
+    return _MeanMap(torch.tensor(stored["depth"], dtype=torch.float32), stored["source"])
+
+
+def _text(content: dict[str, Any]) -> str:
+    parts = [f"{content['model']}  {content['command']}"]
+    for table in content["tables"]:
+        head = table["rows"][0]
+        parts.append(
+            f"\n{table['frames']} frames: {head['windows']} windows of {head['sequences']} "
+            f"sequences, {head['pairs']} pairs, {head['baseline_pairs']} over the least baseline, "
+            f"{len(table['refused'])} windows left out, {table['seconds']:.0f} s"
+        )
+        parts.append(text_table(table["rows"]))
+        for title, gain in table["gains"].items():
+            parts.append(
+                f"{title}: {gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
+            )
+    parts.append("refined and two-view rows are classic matching, not a learned result")
+    return "\n".join(parts)
+
+
+def _write(folder: Path, content: dict[str, Any], tables: Sequence[GeometryTable]) -> None:
+    from .geometry_report import write_report  # matplotlib takes a second to load
+
+    text = json.dumps(content, indent=2, default=str) + "\n"
+    (folder / "geometry.json").write_text(text, encoding="utf-8")
+    with (folder / "windows.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["frames", "sequence", "first", "row", *(m.key for m in METRICS)])
+        for table in tables:
+            for item in table.scored:
+                for name, samples in item.rows.items():
+                    values = [value_of(metric, samples) for metric in METRICS]
+                    cells = ["" if value is None else f"{value:.6g}" for value in values]
+                    place = [table.frames, item.plan.sequence.name, item.plan.frames[0]]
+                    writer.writerow([*place, name, *cells])
+    write_report(folder / "report.html", content, tables)
+    _LOG.info("wrote geometry.json, windows.csv and report.html to %s", folder)

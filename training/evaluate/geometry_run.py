@@ -1,0 +1,195 @@
+"""The geometry of a model on many windows: run, pool, and say what was left out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..datasets.base import DataError, FrameSequence
+from .examine import AXES, Examiner, Samples
+from .summary import METRICS, Estimate, difference, estimate, groups_of
+from .windows import EvalWindow, Prediction, WindowPlan, plan_windows, predict, read_window
+
+__all__ = ["GeometryOptions", "GeometryTable", "Scored", "run_geometry"]
+
+_LOG = logging.getLogger(__name__)
+_EVERY_S = 30.0
+_BEST_AXIS = "best constant axis"
+
+
+@dataclass(frozen=True)
+class GeometryOptions:
+    """What is run.
+
+    Args:
+        frames: Frames per window, one table each.
+        stride: Step between the frames of a window.
+        windows: At most so many windows of each number of frames.
+        refined: On so many of them, the first, poses are refined and two-view geometry runs.
+        seed: Of the choice of windows.
+        causal: Earlier frames only; None is the model's own way.
+        shown: So many windows are kept for the report.
+    """
+
+    frames: tuple[int, ...] = (2, 4, 8)
+    stride: int = 1
+    windows: int = 200
+    refined: int = 100
+    seed: int = 7
+    causal: bool | None = None
+    shown: int = 2
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A window with its prediction and every row's samples."""
+
+    plan: WindowPlan
+    rows: dict[str, Samples]
+    window: EvalWindow | None = field(default=None, repr=False)
+    said: Prediction | None = field(default=None, repr=False)
+    refined_T_N44: NDArray[np.float64] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class GeometryTable:
+    """All windows of one number of frames.
+
+    Args:
+        frames: Per window.
+        scored: The windows, in the order in which they were drawn.
+        refused: Windows that could not be read, and why.
+        seconds: Wall time.
+    """
+
+    frames: int
+    scored: tuple[Scored, ...]
+    refused: dict[str, str]
+    seconds: float
+
+    def names(self) -> list[str]:
+        """Rows, with the best constant axis in place of the six."""
+        names = list(dict.fromkeys(name for item in self.scored for name in item.rows))
+        axes = [f"constant {axis}" for axis in AXES]
+        at = [_BEST_AXIS] if set(axes) & set(names) and self.frames > 1 else []
+        rest = [name for name in names if name not in axes]
+        return [name for name in rest if name != "identity motion" or self.frames > 1] + at
+
+    def samples(self, name: str) -> tuple[list[Samples], list[str]]:
+        """Samples of a row and the sequence of each window that has it."""
+        key = self._best_axis() if name == _BEST_AXIS else name
+        with_row = [item for item in self.scored if key in item.rows]
+        return [item.rows[key] for item in with_row], [item.plan.sequence.name for item in with_row]
+
+    def _best_axis(self) -> str:
+        """The axis that suits these very windows best by AUC@30."""
+        auc = next(metric for metric in METRICS if metric.key == "auc30")
+
+        def score(axis: str) -> float:
+            windows = [item.rows[f"constant {axis}"] for item in self.scored]
+            found = estimate(auc, windows, np.arange(len(windows)))
+            return -1.0 if found is None else found.value
+
+        return f"constant {max(AXES, key=score)}"
+
+    def summary(self) -> list[dict[str, Any]]:
+        """One dict per row: how much was scored, and every metric with its interval."""
+        rows = []
+        for name in self.names():
+            samples, sequences = self.samples(name)
+            groups, kind = groups_of(sequences)
+            found = {metric.key: estimate(metric, samples, groups) for metric in METRICS}
+            pairs = sum(len(item.get("rotation_deg", ())) for item in samples)
+            long = sum(len(item.get("direction_deg", ())) for item in samples)
+            rows.append(
+                {
+                    "row": name, "frames": self.frames, "windows": len(samples),
+                    "sequences": len(set(sequences)), "pairs": pairs, "baseline_pairs": long,
+                    "resampled": kind,
+                    "metrics": {key: vars(e) for key, e in found.items() if e is not None},
+                }
+            )  # fmt: skip
+        return rows
+
+    def gains(self) -> dict[str, Estimate]:
+        """What separates the head from its baselines, window by window."""
+        found: dict[str, Estimate | None] = {}
+        for title, mine, theirs, key in (
+            ("AbsRel: head - mean-depth map", "head", "mean-depth map", "abs_rel"),
+            ("rotation, mean deg: head - identity", "head", "identity motion", "rotation_deg"),
+            ("rotation, mean deg: refined - head", "refined", "head", "rotation_deg"),
+        ):
+            both = [item for item in self.scored if mine in item.rows and theirs in item.rows]
+            groups, _ = groups_of([item.plan.sequence.name for item in both])
+            found[title] = difference(
+                key, [item.rows[mine] for item in both], [item.rows[theirs] for item in both],
+                groups,
+            )  # fmt: skip
+        return {title: e for title, e in found.items() if e is not None}
+
+
+def run_geometry(
+    examiner: Examiner, sequences: Sequence[FrameSequence], options: GeometryOptions
+) -> list[GeometryTable]:
+    """Score windows of every asked length.
+
+    Args:
+        examiner: Model and baselines.
+        sequences: Where windows come from.
+        options: Which windows.
+
+    Raises:
+        ValueError: No window of a length exists, or none could be read.
+    """
+    return [_table(examiner, sequences, options, frames) for frames in options.frames]
+
+
+def _table(
+    examiner: Examiner, sequences: Sequence[FrameSequence], options: GeometryOptions, frames: int
+) -> GeometryTable:
+    plans = plan_windows(
+        sequences, frames, options.stride, options.windows, options.seed, max(options.frames)
+    )
+    started = told = time.monotonic()
+    scored: list[Scored] = []
+    refused: dict[str, str] = {}
+    for number, plan in enumerate(plans):
+        try:
+            window = read_window(plan, examiner.model.config)
+        except DataError as error:
+            refused[plan.name] = str(error)
+            _LOG.warning("left out window %d: %s", len(refused), error)
+            continue
+        refines = frames > 1 and len(scored) < options.refined
+        scored.append(_score(examiner, plan, window, options, refines, len(scored)))
+        if time.monotonic() - told > _EVERY_S:
+            told = time.monotonic()
+            _LOG.info("%d frames: %d of %d windows", frames, number + 1, len(plans))
+    if not scored:
+        raise ValueError(f"none of {len(plans)} windows could be read, e.g. {refused}"[:500])
+    return GeometryTable(frames, tuple(scored), refused, time.monotonic() - started)
+
+
+def _score(
+    examiner: Examiner,
+    plan: WindowPlan,
+    window: EvalWindow,
+    options: GeometryOptions,
+    refines: bool,
+    number: int,
+) -> Scored:
+    said = predict(examiner.model, window.batch, options.causal)
+    rows = examiner.learned(window, said)
+    poses = None
+    if refines:
+        more, result = examiner.refined(plan, window, said)
+        rows, poses = rows | more, result.T_world_cam_N44
+    if number >= options.shown:
+        return Scored(plan, rows)
+    return Scored(plan, rows, window, said, poses)

@@ -1,0 +1,168 @@
+"""Samples of many windows to numbers with 95 % intervals, and to tables.
+
+An interval resamples sequences (rooms) where there are ten or more, else windows: windows of one
+sequence overlap and are no independent evidence.
+
+Shape letters: S samples, G groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["METRICS", "Estimate", "Metric", "difference", "estimate", "groups_of", "value_of"]
+
+Floats = NDArray[np.float64]
+Samples = Mapping[str, Floats]
+
+_RESAMPLES = 1000
+_MEDIAN_RESAMPLES = 200
+_MANY_SEQUENCES = 10
+_THRESHOLDS_DEG = np.arange(1, 31)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One column.
+
+    Args:
+        key: Name in files.
+        title: Name in tables.
+        samples: Key of the samples that it pools.
+        kind: "mean", "median", "below" (share below `limit`), or "auc" (mean over the
+            thresholds 1..30 degrees of the share below).
+        limit: For "below".
+        digits: After the point.
+        lower_is_better: Direction.
+    """
+
+    key: str
+    title: str
+    samples: str
+    kind: str = "mean"
+    limit: float = 0.0
+    digits: int = 3
+    lower_is_better: bool = True
+
+    def transformed(self, values: Floats) -> Floats:
+        """Numbers whose mean is the metric (for "median": the numbers themselves)."""
+        if self.kind == "below":
+            return (values < self.limit).astype(np.float64)
+        if self.kind == "auc":
+            return np.asarray((values[:, None] < _THRESHOLDS_DEG).mean(axis=1), np.float64)
+        return values
+
+
+def _share(key: str, title: str, samples: str, limit: float) -> Metric:
+    return Metric(key, title, samples, "below", limit, lower_is_better=False)
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("abs_rel", "AbsRel", "abs_rel"),
+    Metric("delta_125", "d<1.25", "delta_125", lower_is_better=False),
+    Metric("accuracy_mean", "acc. mean", "accuracy_mean"),
+    Metric("accuracy_median", "acc. med.", "accuracy_median"),
+    Metric("completeness_mean", "comp. mean", "completeness_mean"),
+    Metric("completeness_median", "comp. med.", "completeness_median"),
+    Metric("normal_mean_deg", "normals mean", "normal_mean_deg", digits=1),
+    Metric("normal_median_deg", "normals med.", "normal_median_deg", digits=1),
+    Metric("rotation_median_deg", "rot. med.", "rotation_deg", "median", digits=2),
+    _share("rra5", "RRA5", "rotation_deg", 5),
+    _share("rra15", "RRA15", "rotation_deg", 15),
+    _share("rra30", "RRA30", "rotation_deg", 30),
+    _share("rta5", "RTA5", "direction_deg", 5),
+    _share("rta15", "RTA15", "direction_deg", 15),
+    _share("rta30", "RTA30", "direction_deg", 30),
+    Metric("auc30", "AUC30", "worst_deg", "auc", lower_is_better=False),
+    Metric("near_rotation_median_deg", "near rot. med.", "near_rotation_deg", "median", digits=2),
+    Metric("near_auc30", "near AUC30", "near_worst_deg", "auc", lower_is_better=False),
+    Metric("matched", "matched", "matched", lower_is_better=False),
+    Metric("matched_still", "matched, still", "matched_still", lower_is_better=False),
+)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def groups_of(sequences: Sequence[str]) -> tuple[NDArray[np.int64], str]:
+    """Group number of each window, and what the groups are: "sequences" or "windows"."""
+    names, index = np.unique(np.asarray(sequences), return_inverse=True)
+    if len(names) >= _MANY_SEQUENCES:
+        return index.astype(np.int64), "sequences"
+    return np.arange(len(sequences)), "windows"
+
+
+def value_of(metric: Metric, samples: Samples) -> float | None:
+    """The metric of one window; None where the window has no sample of it."""
+    values = samples.get(metric.samples)
+    if values is None or not len(values):
+        return None
+    changed = metric.transformed(values)
+    return float(np.median(changed) if metric.kind == "median" else changed.mean())
+
+
+def estimate(
+    metric: Metric, windows: Sequence[Samples], groups: NDArray[np.int64], seed: int = 0
+) -> Estimate | None:
+    """Pool a metric over windows; None where no window has a sample of it.
+
+    Args:
+        metric: Which.
+        windows: Samples of each window.
+        groups: Group number of each window, from `groups_of`.
+        seed: Of the resampling.
+    """
+    parts = [(group, w[metric.samples]) for group, w in zip(groups, windows, strict=True)
+             if len(w.get(metric.samples, ()))]  # fmt: skip
+    if not parts:
+        return None
+    names, index = np.unique([group for group, _ in parts], return_inverse=True)
+    per_group: list[list[Floats]] = [[] for _ in names]
+    for group, (_, values) in zip(index, parts, strict=True):
+        per_group[group].append(metric.transformed(values))
+    pooled = [np.concatenate(items) for items in per_group]
+    rng = np.random.default_rng(seed)
+    if metric.kind == "median":
+        value = float(np.median(np.concatenate(pooled)))
+        picks = rng.integers(0, len(pooled), (_MEDIAN_RESAMPLES, len(pooled)))
+        spread = np.array([np.median(np.concatenate([pooled[k] for k in pick])) for pick in picks])
+    else:
+        sums = np.array([items.sum() for items in pooled])
+        counts = np.array([len(items) for items in pooled])
+        value = float(sums.sum() / counts.sum())
+        picks = rng.integers(0, len(pooled), (_RESAMPLES, len(pooled)))
+        spread = sums[picks].sum(axis=1) / counts[picks].sum(axis=1)
+    low, high = np.percentile(spread, [2.5, 97.5])
+    return Estimate(value, float(low), float(high))
+
+
+def difference(
+    key: str,
+    mine: Sequence[Samples],
+    theirs: Sequence[Samples],
+    groups: NDArray[np.int64],
+    seed: int = 0,
+) -> Estimate | None:
+    """Mean of one kind of samples minus that of another row on the same windows.
+
+    Args:
+        key: Of the samples.
+        mine, theirs: Samples of the same windows.
+        groups: See `estimate`.
+        seed: Of the resampling.
+    """
+    both = [
+        {"d": np.atleast_1d(a[key].mean() - b[key].mean())} if len(a.get(key, ())) else {}
+        for a, b in zip(mine, theirs, strict=True)
+    ]
+    return estimate(Metric("d", "d", "d"), both, groups, seed)

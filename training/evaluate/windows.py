@@ -1,0 +1,197 @@
+"""Windows of an evaluation: which frames of which sequence, read and checked one by one.
+
+Windows of 2, 4, 8, ... frames at the same places start at the same frame, so that tables side
+by side look at the same pictures; frames are in the order of the camera's path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from g2vlm_model.config import ModelConfig
+from g2vlm_model.model import G2VLM
+
+from ..batch import WindowBatch, batch_of, pixels_of
+from ..datasets.base import Clip, DataError, FrameSequence
+from ..datasets.views import model_clip
+
+__all__ = [
+    "EvalWindow",
+    "Prediction",
+    "WindowPlan",
+    "mean_depth_of",
+    "plan_windows",
+    "predict",
+    "read_window",
+]
+
+_MIN_KNOWN = 0.01
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """Frames of one window.
+
+    Args:
+        sequence: Where they are read.
+        frames: Their numbers.
+    """
+
+    sequence: FrameSequence = field(repr=False)
+    frames: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Sequence and first frame."""
+        return f"{self.sequence.name} from {self.frames[0]}"
+
+
+@dataclass(frozen=True)
+class EvalWindow:
+    """A window as the camera saw it, and at the size at which the model sees it."""
+
+    original: Clip
+    model: Clip
+    batch: WindowBatch
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the geometric half of a model says of a window.
+
+    Args:
+        points_NHW3: float32, camera axes.
+        T_world_cam_N44: float32.
+        tokens_BNPD: Tokens of the geometric encoder, for the matches.
+        grid: Rows and columns of patches.
+    """
+
+    points_NHW3: Tensor
+    T_world_cam_N44: Tensor
+    tokens_BNPD: Tensor
+    grid: tuple[int, int]
+
+
+def plan_windows(
+    sequences: Sequence[FrameSequence],
+    frames: int,
+    stride: int,
+    count: int,
+    seed: int,
+    longest: int | None = None,
+) -> list[WindowPlan]:
+    """Choose windows, spread at random over all places of all sequences.
+
+    Args:
+        sequences: Where from.
+        frames: Per window.
+        stride: Step between the frames of a window.
+        count: How many at most; all places where there are fewer.
+        seed: Of the choice; the same for every number of frames.
+        longest: Frames of the longest window that shall start at the same places.
+
+    Raises:
+        ValueError: A number below 1, or no sequence long enough.
+    """
+    if min(frames, stride, count) < 1:
+        raise ValueError(
+            f"frames {frames}, stride {stride} and windows {count}: expected at least 1 each"
+        )
+    span = stride * (frames - 1)
+    reach = max(span, stride * ((longest or frames) - 1))
+    if all(len(sequence) <= reach for sequence in sequences):
+        reach = span
+    places = [
+        (sequence, first)
+        for sequence in sequences
+        for first in range(max(0, len(sequence) - reach))
+    ]
+    if not places:
+        most = max((len(sequence) for sequence in sequences), default=0)
+        raise ValueError(
+            f"a window of {frames} frames at stride {stride} spans {span + 1} frames, but the "
+            f"longest of {len(sequences)} sequences has {most}; lower --frames or --stride"
+        )
+    order = np.random.default_rng(seed).permutation(len(places))[:count]
+    return [
+        WindowPlan(places[k][0], tuple(range(places[k][1], places[k][1] + span + 1, stride)))
+        for k in order
+    ]
+
+
+def read_window(plan: WindowPlan, config: ModelConfig) -> EvalWindow:
+    """Read a window's frames.
+
+    Raises:
+        DataError: A file is damaged, or the depth is unknown nearly everywhere.
+    """
+    original = plan.sequence.read(list(plan.frames))
+    clip = model_clip(original, config)
+    known = float((clip.depth > 0).mean())
+    if known < _MIN_KNOWN:
+        raise DataError(
+            f"{plan.name}: depth is known for {known:.1%} of the pixels, needs {_MIN_KNOWN:.0%}"
+        )
+    return EvalWindow(original, clip, batch_of([clip]))
+
+
+def mean_depth_of(
+    sequences: Sequence[FrameSequence], config: ModelConfig, seed: int, frames: int = 128
+) -> Tensor:
+    """(H, W) exp of the mean log-depth of random frames, each divided by its median.
+
+    Frames of other sizes are stretched to the first one's; unknown depth is left out.
+
+    Raises:
+        ValueError: No frame, or depth is known nowhere.
+    """
+    places = [(s, k) for s in sequences for k in range(len(s))]
+    order = np.random.default_rng(seed).permutation(len(places))[:frames]
+    total, count = torch.zeros(0), torch.zeros(0)
+    for index in order:
+        sequence, frame = places[index]
+        try:
+            depth = torch.from_numpy(model_clip(sequence.read([frame]), config).depth[0])
+        except DataError:
+            continue  # the window that holds it says so
+        if not bool((depth > 0).any()):
+            continue
+        if not total.numel():
+            total, count = torch.zeros_like(depth), torch.zeros_like(depth)
+        depth = torch.nn.functional.interpolate(depth[None, None], total.shape)[0, 0]
+        known = depth > 0
+        total += torch.where(known, depth / depth[known].median(), 1.0).log()
+        count += known
+    if not bool((count > 0).any()):
+        raise ValueError(f"depth is known in none of {len(order)} frames that were looked at")
+    log_mean = total / count.clamp(min=1)
+    return torch.where(count > 0, log_mean, log_mean[count > 0].mean()).exp()
+
+
+@torch.no_grad()
+def predict(model: G2VLM, batch: WindowBatch, causal: bool | None = None) -> Prediction:
+    """Run the geometric half on a window of one clip.
+
+    Args:
+        model: In evaluation; fp32.
+        batch: Pictures in the model's size.
+        causal: See `G2VLM.geometry_pass`.
+
+    Raises:
+        RuntimeError: The model says something that is not finite.
+    """
+    patch = model.config.patch_size
+    grid = (batch.grid[0] // patch, batch.grid[1] // patch)
+    pixels = pixels_of(batch.rgb_BN3HW)
+    tokens = model.encode_geometry(pixels)
+    hidden = model.geometry_pass(tokens, grid, frame_causal=causal)
+    geometry = model.decode_geometry(hidden.hidden_BNPD, grid, pixels_BN3HW=pixels)
+    points, poses = geometry.local_points_BNHW3[0], geometry.T_world_cam_BN44[0]
+    if not bool(torch.isfinite(points).all()) or not bool(torch.isfinite(poses).all()):
+        raise RuntimeError("the model's points or poses hold numbers that are not finite")
+    return Prediction(points, poses, tokens, grid)
