@@ -60,8 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scale", type=float, default=1.0, help="times the steps of each phase")
     parser.add_argument("--windows", type=int, default=100, help="validation windows")
     parser.add_argument("--clips", type=int, default=1000, help="training clips, kept in memory")
-    parser.add_argument("--width", type=int, default=64, help="of the pictures, in pixels")
-    parser.add_argument("--height", type=int, default=48, help="of the pictures, in pixels")
+    parser.add_argument("--width", type=int, default=48, help="of the pictures, in pixels")
+    parser.add_argument("--height", type=int, default=32, help="of the pictures, in pixels")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     return parser
 

@@ -87,8 +87,8 @@ def run_variant(variant: Variant, seed: int, data: Data, folder: Path) -> dict[s
     for phase, template in variant.phases:
         config = dataclasses.replace(template, seed=seed)
         model, tokenizer = _model(config, variant, checkpoints)
-        done = f"{done} {phase} {variant.shared_encoder} {dataclasses.asdict(config)}"
-        run = folder / f"{phase}-{hashlib.sha256(done.encode()).hexdigest()[:12]}"
+        done = f"{done} {variant.shared_encoder} {dataclasses.asdict(config)}"
+        run = folder / hashlib.sha256(done.encode()).hexdigest()[:12]
         trainer = _trainer(model, tokenizer, config, data, run, variant)
         trainer.resume()
         trainer.run()
