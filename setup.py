@@ -45,7 +45,10 @@ setup(
     package_data={
         "g2vlm_model": ["py.typed", "weights/*/*"],
         "g2vlm_ros": ["py.typed", "templates/*"],
-        "g2vlm_training": ["py.typed", "configs/*", "evaluate/templates/*", "evaluate/*.json"],
+        "g2vlm_training": [
+            *("py.typed", "configs/*", "evaluate/templates/*", "evaluate/*.json"),
+            "reproduce/studies/*",
+        ],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
@@ -78,6 +81,7 @@ setup(
             "train = g2vlm_training.cli:main",
             "dataset = g2vlm_training.dataset_cli:main",
             "evaluate = g2vlm_training.evaluate_cli:main",
+            "reproduce = g2vlm_training.reproduce.cli:main",
         ],
     },
 )

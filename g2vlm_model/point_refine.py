@@ -48,6 +48,7 @@ class PointRefine(nn.Module):
         self.widen = nn.Conv2d(channels, channels, 3, padding=2, dilation=2)
         self.leave = nn.Conv2d(channels, folded, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
+        assert self.leave.bias is not None
         nn.init.zeros_(self.leave.bias)
 
     def forward(
@@ -75,7 +76,8 @@ class PointRefine(nn.Module):
         raw = self.detail(points_MPE.to(self.detail.weight.dtype))
         frames, cells = raw.shape[0], self.cells
         blocks = raw.reshape(frames, *grid_hw, -1, cells, cells).permute(0, 3, 1, 4, 2, 5)
-        return blocks.flatten(4, 5).flatten(2, 3)
+        detail: Tensor = blocks.flatten(4, 5).flatten(2, 3)
+        return detail
 
 
 def _conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -85,6 +87,6 @@ def _conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
         x,
         conv.weight.to(x.dtype),
         conv.bias.to(x.dtype),
-        padding=conv.padding,  # type: ignore[arg-type]
+        padding=conv.padding,
         dilation=conv.dilation,
     )

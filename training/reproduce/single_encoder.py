@@ -52,7 +52,8 @@ class SharedEncoder(nn.Module):
         for block in self.vit.blocks:
             x_MRD = block(x_MRD, rotation)
         by_block = x_MRD.unflatten(1, (blocks[0], blocks[2], merge, merge)).transpose(2, 3)
-        return by_block.flatten(1, 4).unflatten(0, (batch, frames))
+        patches_BNPD: Tensor = by_block.flatten(1, 4).unflatten(0, (batch, frames))
+        return patches_BNPD
 
 
 def share_encoder(model: G2VLM) -> None:
