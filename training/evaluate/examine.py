@@ -84,10 +84,7 @@ class Examiner:
                 **_points(window, _lifted(mean, flat), still),
                 **_normals(window, _lifted(mean, flat)),
             },
-            "mean-depth map of these frames": {
-                **self._depth(own, truth),
-                **_points(window, _lifted(own, flat), still),
-            },
+            "mean-depth map of these frames": self._depth(own, truth),
             "identity motion": self._poses(pair_errors(still, T_true)),
         }
         for axis in AXES:
