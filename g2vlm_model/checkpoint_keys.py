@@ -124,6 +124,8 @@ KEY_TABLE: tuple[tuple[str, str], ...] = (
     ("heads.point_refine.enter.{p}", "point_refine.enter.{p}"),
     ("heads.point_refine.widen.{p}", "point_refine.widen.{p}"),
     ("heads.point_refine.leave.{p}", "point_refine.leave.{p}"),
+    ("fusion.seek_words.{p}", "fusion.seek_words.{p}"),
+    ("fusion.seek_tokens.{p}", "fusion.seek_tokens.{p}"),
     ("heads.point_head.{p}", "point_head.proj.{p}"),
     ("heads.global_head.{p}", "global_point_head.proj.{p}"),
     ("heads.confidence_head.{p}", "conf_head.proj.{p}"),

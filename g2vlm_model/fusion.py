@@ -7,16 +7,12 @@ added to the semantic image tokens and to each frame's start mark, so that they 
 values of the semantic expert itself. With `ModelConfig.reference_features` the words of a
 question that name a mark or a frame carry the features of that place or camera.
 
-Lengths are divided by the window's median depth: ratios, sides and angles are exact, and metres
-have to be guessed from the hidden states.
-
 Shape letters: B windows, N frames, P patches per frame, S merged semantic patches, D width, H W
 pixels, M places, C numbers of a feature.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,58 +21,35 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .config import ModelConfig
-from .geometry import GeometryTensors
+from .reading import (
+    OCTAVES,
+    GeometryReading,
+    compressed,
+    in_first,
+    length_of,
+    motion_numbers,
+    place_numbers,
+    waves,
+)
 
 __all__ = [
     "FRAME_SLOTS",
     "PLACE_SLOTS",
     "FusedImages",
     "GeometryFusion",
-    "GeometryReading",
     "Places",
-    "read_geometry",
+    "ReferenceSlots",
 ]
 
-_OCTAVES, _SUMMARY_OCTAVES = 4, 2
-_PLACE_WIDTH = 6 * (1 + 2 * _OCTAVES)
-_CAMERA_WIDTH = 9 * (1 + 2 * _OCTAVES) + 5
-_ANGLE_GAIN = 8.0  # turns between frames are fractions of a radian
-_STEP_GAIN = 16.0  # steps between frames are a small share of the depth
-_SMALL = 1e-3
+_SUMMARY_OCTAVES = 2
+_PLACE_WIDTH = 6 * (1 + 2 * OCTAVES)
+_CAMERA_WIDTH = 9 * (1 + 2 * OCTAVES) + 5
 _CONTENT = 0.2  # weight of features that are no numbers ahead of a projection
 PLACE_SLOTS, FRAME_SLOTS = 4, 2
+_SEEK_WIDTH = 64
 _SLOTS = PLACE_SLOTS + FRAME_SLOTS
 _PAIRS = PLACE_SLOTS * (PLACE_SLOTS - 1) // 2
-_SUMMARY_NUMBERS = 4 * PLACE_SLOTS + 7 * _PAIRS + 13
-
-
-@dataclass(frozen=True)
-class GeometryReading:
-    """What the geometric pass says of windows, free of scale.
-
-    Args:
-        hidden_BNPD: Final-normed patch tokens.
-        grid_hw: Rows and columns of patches.
-        local_BNHW3: float32 points in the axes of their camera, median depth 1 per window.
-        T_first_cam_BN44: float32 camera to first camera, lengths in the same unit.
-        log_scale_B: float32 logarithm of the median depth in the model's unit.
-    """
-
-    hidden_BNPD: Tensor
-    grid_hw: tuple[int, int]
-    local_BNHW3: Tensor
-    T_first_cam_BN44: Tensor
-    log_scale_B: Tensor
-
-    def frame(self, index: int) -> GeometryReading:
-        """The reading of one frame of every window (views)."""
-        return GeometryReading(
-            hidden_BNPD=self.hidden_BNPD[:, index : index + 1],
-            grid_hw=self.grid_hw,
-            local_BNHW3=self.local_BNHW3[:, index : index + 1],
-            T_first_cam_BN44=self.T_first_cam_BN44[:, index : index + 1],
-            log_scale_B=self.log_scale_B,
-        )
+_SUMMARY_NUMBERS = 6 * PLACE_SLOTS + 7 * _PAIRS + 13
 
 
 @dataclass(frozen=True)
@@ -86,12 +59,16 @@ class FusedImages:
     Args:
         tokens_BNSD: Image tokens.
         cameras_BND: Added to each frame's start mark.
+        hidden_BNSD: Hidden states pooled to the image tokens.
+        centres_BNS3: Mean points of the image tokens in the first camera's axes.
         merged_hw: Rows and columns of the image tokens.
         reading: What was added.
     """
 
     tokens_BNSD: Tensor
     cameras_BND: Tensor
+    hidden_BNSD: Tensor
+    centres_BNS3: Tensor
     merged_hw: tuple[int, int]
     reading: GeometryReading
 
@@ -103,12 +80,11 @@ class FusedImages:
             frames: One frame each, in order.
             reading: Of all frames.
         """
-        return cls(
-            tokens_BNSD=torch.cat([one.tokens_BNSD for one in frames], dim=1),
-            cameras_BND=torch.cat([one.cameras_BND for one in frames], dim=1),
-            merged_hw=frames[0].merged_hw,
-            reading=reading,
-        )
+        parts = {
+            name: torch.cat([getattr(one, name) for one in frames], dim=1)
+            for name in ("tokens_BNSD", "cameras_BND", "hidden_BNSD", "centres_BNS3")
+        }
+        return cls(**parts, merged_hw=frames[0].merged_hw, reading=reading)
 
 
 @dataclass(frozen=True)
@@ -138,7 +114,7 @@ class Places:
         row_M, column_M = self.cells((height, width))
         local_M3 = reading.local_BNHW3[self.window_M, self.frame_M, row_M, column_M]
         T_M44 = reading.T_first_cam_BN44[self.window_M, self.frame_M]
-        return local_M3, _in_first(local_M3, T_M44)
+        return local_M3, in_first(local_M3, T_M44)
 
 
 @dataclass(frozen=True)
@@ -158,75 +134,6 @@ class ReferenceSlots:
     frame_MF: Tensor
     features_MSD: Tensor
     filled_MS: Tensor
-
-
-def read_geometry(
-    hidden_BNPD: Tensor, grid_hw: tuple[int, int], geometry: GeometryTensors
-) -> GeometryReading:
-    """Bring a pass's geometry into the first camera's axes and divide it by its median depth.
-
-    Args:
-        hidden_BNPD: What the heads read.
-        grid_hw: Rows and columns of patches.
-        geometry: What the heads said.
-    """
-    local_BNHW3 = geometry.local_points_BNHW3
-    scale_B = local_BNHW3[..., 2].flatten(1).nanmedian(dim=1).values.clamp(min=_SMALL)
-    T_BN44 = geometry.T_world_cam_BN44
-    rotation_B33, centre_B3 = T_BN44[:, 0, :3, :3], T_BN44[:, 0, :3, 3]
-    turned_BN33 = rotation_B33.mT[:, None] @ T_BN44[..., :3, :3]
-    moved_BN3 = (T_BN44[..., :3, 3] - centre_B3[:, None]) @ rotation_B33
-    moved_BN3 = moved_BN3 / scale_B[:, None, None]
-    T_first_BN34 = torch.cat((turned_BN33, moved_BN3[..., None]), dim=-1)
-    return GeometryReading(
-        hidden_BNPD=hidden_BNPD,
-        grid_hw=grid_hw,
-        local_BNHW3=local_BNHW3 / scale_B[:, None, None, None, None],
-        T_first_cam_BN44=torch.cat((T_first_BN34, T_BN44[..., 3:, :]), dim=-2),
-        log_scale_B=scale_B.log(),
-    )
-
-
-def _waves(x: Tensor, count: int = _OCTAVES) -> Tensor:
-    """(..., C) numbers beside their sines and cosines in a few octaves."""
-    octaves = 0.5 * math.pi * 2.0 ** torch.arange(count, device=x.device, dtype=x.dtype)
-    angles = (x[..., None] * octaves).flatten(-2)
-    return torch.cat((x, angles.sin(), angles.cos()), dim=-1)
-
-
-def _compressed(x: Tensor, gain: float) -> Tensor:
-    """Odd logarithm: fine near 0, bounded growth far away."""
-    return x.sign() * (x.abs() * gain).log1p()
-
-
-def _length(x: Tensor) -> Tensor:
-    return (x.square().sum(dim=-1, keepdim=True) + _SMALL**2).sqrt()
-
-
-def _place_numbers(local: Tensor, first: Tensor) -> Tensor:
-    """(..., 6) of points in their camera's axes and in the first camera's."""
-    z = local[..., 2:].clamp(min=_SMALL)
-    rays = (local[..., :2] / z).clamp(-4.0, 4.0)
-    return torch.cat((rays, z.log(), _compressed(first, 1.0)), dim=-1)
-
-
-def _in_first(points: Tensor, T_first_cam: Tensor) -> Tensor:
-    """Points (..., 3) moved by transforms (..., 4, 4) of the same leading axes."""
-    turned: Tensor = (T_first_cam[..., :3, :3] @ points[..., None])[..., 0]
-    return turned + T_first_cam[..., :3, 3]
-
-
-def _motion_numbers(T_a_b: Tensor) -> Tensor:
-    """(..., 13) of transforms (..., 4, 4): turn, step seen from both ends, direction, length."""
-    R, there = T_a_b[..., :3, :3], T_a_b[..., :3, 3]
-    back = -(R.mT @ there[..., None])[..., 0]
-    yaw = torch.atan2(R[..., 0, 2], R[..., 2, 2])
-    pitch = torch.atan2(-R[..., 1, 2], (R[..., 0, 2] ** 2 + R[..., 2, 2] ** 2 + 1e-12).sqrt())
-    roll = torch.atan2(R[..., 1, 0], R[..., 1, 1])
-    angles = _ANGLE_GAIN * torch.stack((yaw, pitch, roll), dim=-1)
-    steps = _compressed(torch.cat((there, back), dim=-1), _STEP_GAIN)
-    length = _length(there)
-    return torch.cat((angles, steps, there / length, length.log()), dim=-1)
 
 
 class _Projection(nn.Module):
@@ -261,6 +168,11 @@ class GeometryFusion(nn.Module):
             self.place = _Projection(2 * width + _PLACE_WIDTH, width)
             numbers = _SUMMARY_NUMBERS * (1 + 2 * _SUMMARY_OCTAVES)
             self.summary = _Projection(numbers + _SLOTS * (width + 1), width)
+        self.seek_words: nn.Linear | None = None
+        self.seek_tokens: nn.Linear | None = None
+        if config.reference_features:
+            self.seek_words = nn.Linear(width, _SEEK_WIDTH)
+            self.seek_tokens = nn.Linear(width, _SEEK_WIDTH)
 
     def forward(
         self, tokens_BNSD: Tensor, merged_hw: tuple[int, int], reading: GeometryReading
@@ -277,15 +189,18 @@ class GeometryFusion(nn.Module):
         hidden_MDRC = hidden_BNPD.flatten(0, 1).mT.unflatten(-1, reading.grid_hw)
         pooled_MSD = F.adaptive_avg_pool2d(hidden_MDRC, merged_hw).flatten(2).mT
         T_BN1144 = reading.T_first_cam_BN44[:, :, None, None]
-        numbers_BNHWC = _place_numbers(
-            reading.local_BNHW3, _in_first(reading.local_BNHW3, T_BN1144)
-        )
+        first_BNHW3 = in_first(reading.local_BNHW3, T_BN1144)
+        centres_M3HW = first_BNHW3.flatten(0, 1).permute(0, 3, 1, 2)
+        centres_MS3 = F.adaptive_avg_pool2d(centres_M3HW, merged_hw).flatten(2).mT
+        numbers_BNHWC = place_numbers(reading.local_BNHW3, first_BNHW3)
         maps_MCHW = numbers_BNHWC.flatten(0, 1).permute(0, 3, 1, 2)
         numbers_MSC = F.adaptive_avg_pool2d(maps_MCHW, merged_hw).flatten(2).mT
-        added_MSD = self.image(pooled_MSD, _waves(numbers_MSC))
+        added_MSD = self.image(pooled_MSD, waves(numbers_MSC))
         return FusedImages(
             tokens_BNSD=tokens_BNSD + added_MSD.unflatten(0, (batch, frames)),
             cameras_BND=self._cameras(reading),
+            hidden_BNSD=pooled_MSD.unflatten(0, (batch, frames)),
+            centres_BNS3=centres_MS3.unflatten(0, (batch, frames)),
             merged_hw=merged_hw,
             reading=reading,
         )
@@ -308,9 +223,44 @@ class GeometryFusion(nn.Module):
             places.window_M, places.frame_M, row_M * reading.grid_hw[1] + column_M
         ]
         local_M3, first_M3 = places.points(reading)
-        numbers_MC = _waves(_place_numbers(local_M3, first_M3))
+        numbers_MC = waves(place_numbers(local_M3, first_M3))
         content = (_CONTENT * token_MD, _CONTENT * hidden_MD)
         return self.place(*content, numbers_MC)  # type: ignore[no-any-return]
+
+    def things(
+        self, images: FusedImages, words_RD: Tensor, window_R: Tensor, frame_R: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Look for things by their names.
+
+        Args:
+            images: The windows, as they are in the cache.
+            words_RD: Mean embedding of each name's tokens.
+            window_R, frame_R: int64 indices; frame -1 looks into all frames.
+
+        Returns:
+            (R, D) features as those of a place, (R, 3) centre in the first camera's axes, and
+            (R, N, S) how much each image token counts.
+        """
+        assert self.place is not None, "reference_features is off"
+        assert self.seek_words is not None
+        assert self.seek_tokens is not None
+        keys_BNSE = self.seek_tokens(images.tokens_BNSD)
+        query_RE = self.seek_words(words_RD) * _SEEK_WIDTH**-0.5
+        logits_RNS = torch.einsum("re,rnse->rns", query_RE, keys_BNSE[window_R]).float()
+        frames = torch.arange(logits_RNS.shape[1], device=frame_R.device)
+        elsewhere_RN = (frame_R[:, None] >= 0) & (frame_R[:, None] != frames)
+        logits_RNS = logits_RNS.masked_fill(elsewhere_RN[..., None], float("-inf"))
+        weight_RNS = logits_RNS.flatten(1).softmax(dim=-1).view_as(logits_RNS)
+        token_RD, hidden_RD, first_R3 = (
+            torch.einsum("rns,rnsc->rc", weight_RNS.to(part.dtype), part[window_R])
+            for part in (images.tokens_BNSD, images.hidden_BNSD, images.centres_BNS3)
+        )
+        seen_R = torch.where(frame_R >= 0, frame_R, weight_RNS.sum(dim=-1).argmax(dim=-1))
+        T_R44 = images.reading.T_first_cam_BN44[window_R, seen_R]
+        local_R3 = in_first(first_R3, torch.linalg.inv(T_R44))
+        numbers_RC = waves(place_numbers(local_R3, first_R3))
+        features_RD = self.place(_CONTENT * token_RD, _CONTENT * hidden_RD, numbers_RC)
+        return features_RD, first_R3, weight_RNS
 
     def summaries(self, reading: GeometryReading, slots: ReferenceSlots) -> Tensor:
         """(M, D): how what a question names lies to each other, and what it is.
@@ -324,19 +274,20 @@ class GeometryFusion(nn.Module):
         assert self.summary is not None, "reference_features is off"
         T_MF44 = reading.T_first_cam_BN44[slots.window_M[:, None], slots.frame_MF]
         T_viewer_first_M44 = torch.linalg.inv(T_MF44[:, 0])
-        seen_MP3 = _in_first(slots.first_MP3, T_viewer_first_M44[:, None])
+        seen_MP3 = in_first(slots.first_MP3, T_viewer_first_M44[:, None])
         filled_MP = slots.filled_MS[:, :PLACE_SLOTS]
         i, j = torch.triu_indices(PLACE_SLOTS, PLACE_SLOTS, 1, device=seen_MP3.device)
         apart_MR3 = seen_MP3[:, j] - seen_MP3[:, i]
-        far_MR1 = _length(apart_MR3)
-        range_MP1 = _length(seen_MP3)
-        places_MPC = torch.cat((_compressed(seen_MP3, 1.0), range_MP1.log()), dim=-1)
+        far_MR1 = length_of(apart_MR3)
+        range_MP1 = length_of(seen_MP3)
+        rays_MP2 = (seen_MP3[..., :2] / seen_MP3[..., 2:].clamp(min=0.1)).clamp(-4.0, 4.0)
+        places_MPC = torch.cat((compressed(seen_MP3, 1.0), rays_MP2, range_MP1.log()), dim=-1)
         pairs_MRC = torch.cat(
-            (_compressed(apart_MR3, 4.0), apart_MR3 / far_MR1, far_MR1.log()), dim=-1
+            (compressed(apart_MR3, 4.0), apart_MR3 / far_MR1, far_MR1.log()), dim=-1
         )
         both_MR1 = (filled_MP[:, i] * filled_MP[:, j])[..., None]
         T_i_j_M44 = T_viewer_first_M44 @ T_MF44[:, 1]
-        motion_MC = _motion_numbers(T_i_j_M44) * slots.filled_MS[:, -1:]
+        motion_MC = motion_numbers(T_i_j_M44) * slots.filled_MS[:, -1:]
         numbers_MC = torch.cat(
             (
                 (places_MPC * filled_MP[..., None]).flatten(1),
@@ -347,13 +298,13 @@ class GeometryFusion(nn.Module):
         )
         features_MC = (_CONTENT * slots.features_MSD * slots.filled_MS[..., None]).flatten(1)
         return self.summary(  # type: ignore[no-any-return]
-            _waves(numbers_MC, _SUMMARY_OCTAVES), features_MC, slots.filled_MS
+            waves(numbers_MC, _SUMMARY_OCTAVES), features_MC, slots.filled_MS
         )
 
     def _cameras(self, reading: GeometryReading) -> Tensor:
         """(B, N, D) features of each frame's camera, as seen from the first camera and back."""
-        numbers_BNC = _motion_numbers(reading.T_first_cam_BN44)
-        waves_BNC = _waves(numbers_BNC[..., :9])
+        numbers_BNC = motion_numbers(reading.T_first_cam_BN44)
+        waves_BNC = waves(numbers_BNC[..., :9])
         scale_BN1 = reading.log_scale_B[:, None, None].expand_as(numbers_BNC[..., :1])
         mean_BND = _CONTENT * reading.hidden_BNPD.mean(dim=2)
         return self.camera(  # type: ignore[no-any-return]

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from .cache import AttentionCache, KeyValueCache
-from .fusion import FusedImages, GeometryReading, read_geometry
+from .fusion import FusedImages
 from .geometry import GeometryTensors
 from .model import G2VLM, GeometryHidden
 from .preprocess import SemanticRows
+from .reading import GeometryReading, read_geometry
 from .tokenizer import PromptIds
 
 __all__ = [

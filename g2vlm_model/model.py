@@ -29,12 +29,13 @@ from .attention import attend_causal, attend_frame_causal
 from .cache import AttentionCache, GrowingCache
 from .config import ModelConfig, SpecialIds
 from .dinov2 import DinoV2
-from .fusion import FusedImages, GeometryFusion, GeometryReading
+from .fusion import FusedImages, GeometryFusion
 from .geometry import GeometryTensors, assemble_geometry
 from .heads import GeometryHeads
 from .match import MatchInjection
 from .mot import MixtureOfTransformers
 from .qwen2_vit import Qwen2Vit
+from .reading import GeometryReading
 from .sequence import FrameBlocks, MRope
 
 __all__ = ["G2VLM", "GeometryHidden"]

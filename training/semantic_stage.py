@@ -23,45 +23,29 @@ from g2vlm_model.generate import read_frames
 from g2vlm_model.layers import Rotation
 from g2vlm_model.model import G2VLM
 from g2vlm_model.preprocess import semantic_rows
-from g2vlm_model.references import find_references, reference_features
-from g2vlm_model.tokenizer import PromptIds, Tokenizer, prompt_ids
+from g2vlm_model.references import NamedFeatures, find_references, reference_features
+from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 
 from .batch import WindowBatch, pixels_of
 from .distribution import shared_mean
 from .geometry_stage import StageLoss
 from .grounding import KeyLayout, QuestionAttention, Watched, grounding_loss, token_masks
 from .precision import mixed_precision
-from .synthetic.questions import TASKS, Question, View, ask
+from .question_batch import IGNORED, TextBatch, questions_of, text_batch, view_of
+from .synthetic.questions import Ground, Question, View
 from .synthetic.questions.words import NAMES
 from .token_probe import TokenProbe
 
-__all__ = ["SemanticStage", "TextBatch", "WindowPrefix", "questions_of", "text_batch"]
+__all__ = [
+    "SemanticStage",
+    "TextBatch",
+    "WindowPrefix",
+    "questions_of",
+    "text_batch",
+    "view_of",
+]
 
-_TRIES = 40
-_TRIES_OF_ONE = 4
-_IGNORED = -100
 GEOMETRIC_HEAD, SEMANTIC_HEAD = 0, 1
-
-
-@dataclass(frozen=True)
-class TextBatch:
-    """M questions and answers, padded at the end.
-
-    Args:
-        input_MT: int64 ids that are fed.
-        target_MT: int64 ids to predict, -100 where nothing is asked.
-        real_L: int64 places of the tokens that are no padding in the flattened batch, in order.
-    """
-
-    input_MT: Tensor
-    target_MT: Tensor
-    real_L: Tensor
-
-    def to(self, device: torch.device) -> TextBatch:
-        """The same on a device."""
-        return TextBatch(
-            self.input_MT.to(device), self.target_MT.to(device), self.real_L.to(device)
-        )
 
 
 @dataclass(frozen=True)
@@ -79,69 +63,6 @@ class WindowPrefix:
     images: FusedImages | None = None
     tokens_BNSD: Tensor | None = None
     merged_hw: tuple[int, int] = (0, 0)
-
-
-def view_of(batch: WindowBatch, index: int) -> View:
-    """The truth of one window of a batch as the question maker wants it.
-
-    Raises:
-        ValueError: Nothing is known about the scene of the window.
-    """
-    scene = batch.scenes[index]
-    if scene is None:
-        raise ValueError(f"window {index} of the batch has no scene to ask questions about")
-    return View(
-        objects=scene.objects,
-        depth_NHW=batch.depth_BNHW[index].cpu().numpy(),
-        object_id_NHW=batch.object_id_BNHW[index].cpu().numpy(),
-        T_world_cam_N44=batch.T_world_cam_BN44[index].double().cpu().numpy(),
-        K_N33=batch.K_BN33[index].double().cpu().numpy(),
-        room_size=scene.room_size,
-        floor_area=scene.floor_area,
-    )
-
-
-def questions_of(
-    view: View, count: int, rng: np.random.Generator, tasks: Sequence[str] = TASKS
-) -> list[Question]:
-    """Exactly `count` questions of random types about a window.
-
-    Raises:
-        RuntimeError: The window allows none of the types.
-    """
-    found: list[Question] = []
-    for _ in range(_TRIES * count):
-        task = tasks[int(rng.integers(len(tasks)))]
-        tries = (ask(view, task, rng) for _ in range(_TRIES_OF_ONE))  # types come up alike
-        question = next((question for question in tries if question is not None), None)
-        if question is not None:
-            found.append(question)
-        if len(found) == count:
-            return found
-    raise RuntimeError(f"found {len(found)} of {count} questions of {list(tasks)}")
-
-
-def text_batch(
-    questions: Sequence[Question], tokenizer: Tokenizer, prompts: PromptIds
-) -> TextBatch:
-    """Ids of questions with their answers; targets cover the answer and its end only."""
-    rows, starts = [], []
-    special = prompts.special
-    for question in questions:
-        asked = prompts.question(tokenizer.encode(question.text))
-        answer = tokenizer.encode(question.answer)
-        rows.append([*asked, special.start_of_answer, *answer, special.eos])
-        starts.append(len(asked))
-    longest = max(len(row) for row in rows) - 1
-    inputs = torch.full((len(rows), longest), special.eos)
-    targets = torch.full((len(rows), longest), _IGNORED)
-    for index, (row, start) in enumerate(zip(rows, starts, strict=True)):
-        ids = torch.tensor(row)
-        inputs[index, : len(row) - 1] = ids[:-1]
-        targets[index, start : len(row) - 1] = ids[start + 1 :]
-    lengths = torch.tensor([len(row) - 1 for row in rows])
-    real = torch.arange(longest) < lengths[:, None]
-    return TextBatch(inputs, targets, real.flatten().nonzero()[:, 0])
 
 
 class SemanticStage(nn.Module):
@@ -197,17 +118,20 @@ class SemanticStage(nn.Module):
         ]
         text = text_batch([question for _, question in asked], self.tokenizer, self.prompts)
         text = text.to(batch.rgb_BN3HW.device)
-        counted_MT = text.target_MT != _IGNORED
+        counted_MT = text.target_MT != IGNORED
         with mixed_precision(self.precision, batch.rgb_BN3HW.device):
             prefix = self.prefix(batch)
             layouts = self.layouts(batch, prefix)
             watched, masks = self._watched(asked, layouts, text)
             attention = QuestionAttention(prefix.cache, watched)
-            hidden_LD = self._hidden(text, attention, self._added(asked, prefix, text))
-            logits_CV = self.model.logits(hidden_LD[counted_MT.flatten()[text.real_L]]).float()
+            named = self._named(asked, prefix, text)
+        added_MTD = None if named is None else named.added_MTD
+        hidden_LD = self._hidden(text, attention, added_MTD)
+        logits_CV = self.model.logits(hidden_LD[counted_MT.flatten()[text.real_L]]).float()
         target_C = text.target_MT[counted_MT]
-        surprise = F.cross_entropy(logits_CV, target_C, reduction="sum")
-        loss = shared_mean(surprise, len(target_C))
+        surprise_C = F.cross_entropy(logits_CV, target_C, reduction="none")
+        each_C = counted_MT.sum(dim=1, keepdim=True).expand_as(counted_MT)[counted_MT]
+        loss = shared_mean((surprise_C / each_C).sum(), len(asked))
         right_MT = torch.ones_like(counted_MT)
         right_MT[counted_MT] = logits_CV.argmax(-1) == target_C
         report = {
@@ -218,6 +142,10 @@ class SemanticStage(nn.Module):
             ground = grounding_loss(attention.weights, layouts, masks)
             report["ground"] = float(ground.detach())
             loss = loss + self.grounding * ground
+        if self.grounding > 0 and named is not None:
+            sought = self._sought(asked, named, prefix)
+            report["sought"] = float(sought.detach())
+            loss = loss + self.grounding * sought
         if self.probe is not None and prefix.tokens_BNSD is not None:
             truth = (batch.object_id_BNHW, batch.depth_BNHW, [view.objects for view in views])
             probe, named = self.probe(prefix.tokens_BNSD, prefix.merged_hw, *truth)
@@ -257,22 +185,22 @@ class SemanticStage(nn.Module):
         hidden_1LD = trunk.semantic_pass(x_LD[None], rope, attention, attend)
         return hidden_1LD[0]
 
-    def _added(
+    def _named(
         self, asked: Sequence[tuple[View, Question]], prefix: WindowPrefix, text: TextBatch
-    ) -> Tensor | None:
+    ) -> NamedFeatures | None:
         """What the questions' references add to their embeddings."""
         sizes = [view.sizes for view, _ in asked]
         questions = [question for _, question in asked]
-        return self.added(questions, sizes, prefix, text.input_MT.shape[1])
+        return self.named(questions, sizes, prefix, text.input_MT.shape[1])
 
-    def added(
+    def named(
         self,
         questions: Sequence[Question],
         sizes_hw: Sequence[Sequence[tuple[int, int]]],
         prefix: WindowPrefix,
         tokens: int,
-    ) -> Tensor | None:
-        """What references add to the embeddings of M questions, (M, tokens, D).
+    ) -> NamedFeatures | None:
+        """What references add to the embeddings of M questions; None where they add nothing.
 
         Args:
             questions: Window after window, equally many each.
@@ -280,8 +208,8 @@ class SemanticStage(nn.Module):
             prefix: Of the windows.
             tokens: T.
         """
-        fusion, images = self.model.fusion, prefix.images
-        if fusion is None or images is None or not self.model.config.reference_features:
+        images = prefix.images
+        if images is None or not self.model.config.reference_features:
             return None
         references = [
             find_references(self.tokenizer, question.text, question.marks, sizes)
@@ -291,7 +219,40 @@ class SemanticStage(nn.Module):
             len(self.prompts.question(self.tokenizer.encode(question.text)))
             for question in questions
         ]
-        return reference_features(fusion, images, references, starts, tokens)
+        return reference_features(self.model, images, references, starts, tokens)
+
+    def added(
+        self,
+        questions: Sequence[Question],
+        sizes_hw: Sequence[Sequence[tuple[int, int]]],
+        prefix: WindowPrefix,
+        tokens: int,
+    ) -> Tensor | None:
+        """`named`, (M, tokens, D) only."""
+        named = self.named(questions, sizes_hw, prefix, tokens)
+        return None if named is None else named.added_MTD
+
+    def _sought(
+        self, asked: Sequence[tuple[View, Question]], named: NamedFeatures, prefix: WindowPrefix
+    ) -> Tensor:
+        """Mean of -log of the weight that lies on the thing that a name means."""
+        total, count = named.added_MTD.new_zeros(()), 0
+        if named.weight_RNS is None:
+            return shared_mean(total, count)
+        for (row, reference), weight_NS in zip(named.things, named.weight_RNS, strict=True):
+            view, question = asked[row]
+            for ground in question.grounds:
+                if not ground.objects or self._token(question, ground) != reference.token:
+                    continue
+                mask = token_masks(view, ground, prefix.merged_hw).to(weight_NS.device)
+                if bool(mask.any()):
+                    total = total - (weight_NS * mask.flatten(1)).sum().clamp(min=1e-6).log()
+                    count += 1
+        return shared_mean(total, count)
+
+    def _token(self, question: Question, ground: Ground) -> int:
+        """Index of the last token of words that mean something."""
+        return sum(begin < ground.end for begin in self.tokenizer.begins(question.text)) - 1
 
     def layouts(self, batch: WindowBatch, prefix: WindowPrefix) -> tuple[KeyLayout, ...]:
         """Keys of the supervised heads: semantic images, and geometry where it stands alone."""
@@ -319,12 +280,11 @@ class SemanticStage(nn.Module):
         tokens: list[int] = []
         masks = [[torch.zeros(0, layout.frames, *layout.grid_hw).bool()] for layout in layouts]
         for row, (view, question) in enumerate(asked):
-            begins = self.tokenizer.begins(question.text)
             for ground in question.grounds:
                 if self.model.config.reference_features and not ground.objects:
                     continue  # marks and frames carry what they name
                 rows.append(row)
-                tokens.append(sum(begin < ground.end for begin in begins) - 1)
+                tokens.append(self._token(question, ground))
                 for kept, layout in zip(masks, layouts, strict=True):
                     kept.append(token_masks(view, ground, layout.grid_hw)[None])
         rows_S, tokens_S = (

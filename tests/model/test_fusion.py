@@ -9,10 +9,11 @@ import torch
 
 from g2vlm_model.cache import GrowingCache
 from g2vlm_model.config import ModelConfig
-from g2vlm_model.fusion import FusedImages, Places, read_geometry
+from g2vlm_model.fusion import FusedImages, Places
 from g2vlm_model.geometry import GeometryTensors, HeadOutputs, assemble_geometry
 from g2vlm_model.interface import PixelMark
 from g2vlm_model.model import G2VLM
+from g2vlm_model.reading import read_geometry
 from g2vlm_model.references import Reference, find_references, reference_features
 from g2vlm_model.tokenizer import Tokenizer
 
@@ -132,7 +133,8 @@ def test_references_carry_the_features_of_their_own_window() -> None:
     mark = (PixelMark(1, 10, 20, "A"),)
     references = find_references(tokenizer, text, mark, [(28, 42)] * 3)
     count = len(tokenizer.encode(text))
-    added = reference_features(model.fusion, images, [references] * 4, [count - 2] * 4, count)
+    starts = [count - 2] * 4
+    added = reference_features(model, images, [references] * 4, starts, count).added_MTD
     assert added.shape == (4, count, 32)
     assert torch.equal(added[0], added[1])
     assert torch.equal(added[2], added[3])
@@ -151,12 +153,11 @@ def test_a_summary_tells_apart_what_is_compared() -> None:
     here, there = ((0.2, 0.3), (0.8, 0.7))
 
     def summary(*references: Reference) -> torch.Tensor:
-        assert model.fusion is not None
         pairs = [references] * 2
-        return reference_features(model.fusion, images, pairs, [7, 7], 8)[:, 7]
+        return reference_features(model, images, pairs, [7, 7], 8).added_MTD[:, 7]
 
-    ab = summary(Reference(0, 0, here, 0), Reference(1, 1, there, 1))
-    ba = summary(Reference(0, 1, there, 0), Reference(1, 0, here, 1))
+    ab = summary(Reference(0, 0, here, slot=0), Reference(1, 1, there, slot=1))
+    ba = summary(Reference(0, 1, there, slot=0), Reference(1, 0, here, slot=1))
     assert not torch.allclose(ab, ba)
     ij = summary(Reference(0, 0, slot=4), Reference(1, 1, slot=5))
     ji = summary(Reference(0, 1, slot=4), Reference(1, 0, slot=5))

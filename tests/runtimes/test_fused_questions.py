@@ -68,9 +68,8 @@ def whole_sequence(folder: Path, frames: FrameWindow, tokens: int) -> tuple[str,
     reading = read_frames(model, hidden, grid)
     fused = prefill_semantic(model, semantic_rows(model.config, images), cache, reading)
     assert fused is not None
-    assert model.fusion is not None
     references = find_references(tokenizer, text, MARKS, SIZES)
-    added = reference_features(model.fusion, fused, [references], [len(ids)], len(ids) + 1)
+    added = reference_features(model, fused, [references], [len(ids)], len(ids) + 1).added_MTD
     named = {one.token for one in references}
     assert int((added[0] != 0).any(dim=-1).sum()) == len(named) + 1 >= 7  # and the start
     prefill_ids(model, ids, cache, added[:, :-1])

@@ -87,7 +87,8 @@ def test_shared_windows_give_the_models_own_logits(batch: WindowBatch, fused: bo
     layouts = stage.layouts(batch, prefix)
     watched, masks = stage._watched(asked, layouts, text)
     attention = QuestionAttention(prefix.cache, watched)
-    added = stage._added(asked, prefix, text)
+    named = stage._named(asked, prefix, text)
+    added = None if named is None else named.added_MTD
     assert (added is not None and bool((added != 0).any())) == fused
     packed = stage.model.logits(stage._hidden(text, attention, added))
     copied = prefix.cache.repeat(6)

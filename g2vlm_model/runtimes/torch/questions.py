@@ -95,10 +95,10 @@ class SceneQuestions:
         if not self._model.config.reference_features:
             return None
         with self._gate.step():
-            fusion, images = self._model.fusion, encoded.images()
-            assert fusion is not None
+            images = encoded.images()
             assert images is not None, "references of a scene without images"
-            return reference_features(fusion, images, [references], [tokens], tokens + 1)
+            named = reference_features(self._model, images, [references], [tokens], tokens + 1)
+            return named.added_MTD
 
     def chat_cache(self, frames: int, grid_hw: tuple[int, int]) -> KeyValueCache:
         """A cache that holds the chat prefix and has room for a scene and its questions."""

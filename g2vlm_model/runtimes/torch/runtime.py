@@ -20,7 +20,6 @@ import torch
 from ...cache import KeyValueCache
 from ...checkpoint import load_model, model_id
 from ...crosscheck import read_answer
-from ...fusion import read_geometry
 from ...interface import (
     AnswerStatus,
     FrameWindow,
@@ -32,6 +31,7 @@ from ...interface import (
 from ...measure import check_marks, points_at
 from ...model import G2VLM
 from ...preprocess import geometric_size
+from ...reading import read_geometry
 from ...tokenizer import prompt_ids
 from .answering import AnswerWriter, Draft, Stopped, Stopwatch, Words
 from .caches import forked_cache, prefix_cache

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...cache import CacheMark, KeyValueCache
-from ...fusion import FusedImages, GeometryReading
+from ...fusion import FusedImages
 from ...interface import FrameWindow, GeometryPrediction
+from ...reading import GeometryReading
 from .frames import FrameFeatures
 
 __all__ = ["EncodedFrames", "TorchScene"]
