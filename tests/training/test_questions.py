@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -195,6 +196,54 @@ def test_motion_has_the_signs_of_its_words(views: list[View]) -> None:
     assert said["view_change_infer", True] == "right 0.05 up 0.10 forward 0.40 turn right 17 up 0"
     assert said["motion", True] == "forward"
     assert said["motion", False] == "backward"
+
+
+def _in_words(question: Question) -> str:
+    """The answer, looked up where it is the letter of an option."""
+    offered = dict(re.findall(r"([A-D])\. ([a-z ]+?)(?= [A-D]\.|$)", question.bare))
+    return offered.get(question.answer, question.answer)
+
+
+def _camera(view: View, frame: int, point: NDArray[np.float64]) -> NDArray[np.float64]:
+    T = view.T_world_cam_N44[frame]
+    local: NDArray[np.float64] = T[:3, :3].T @ (point - T[:3, 3])
+    return local
+
+
+def test_marked_relations_follow_from_the_points(
+    asked: dict[str, list[tuple[View, Question]]],
+) -> None:
+    checked = dict.fromkeys(LEVELS["high"], 0)
+    for task in checked:
+        for view, question in asked[task]:
+            if question.by_name:
+                continue
+            points = {mark.label: _pixel(view, question, mark.label)[1] for mark in question.marks}
+            named = re.search(r"frame (\d+)", question.bare)
+            frame = int(named[1]) - 1 if named else question.marks[0].frame_index
+            said = _in_words(question)
+            if task.startswith("distance_infer"):
+                far = {k: float(np.linalg.norm(points[k] - points["P"])) for k in "AB"}
+                nearest = min(far, key=lambda k: far[k])
+                assert (said == nearest) == ("nearer" in question.bare)
+            elif task == "obj_spatial_relation_oc_mv":
+                x, y, z = _camera(view, frame, points["P"])
+                truth = {"left": x < 0, "right": x > 0, "above": y < 0, "below": y > 0,
+                         "in": z > 0, "front": z > 0, "behind": z < 0}  # fmt: skip
+                assert all(truth[word] for word in said.split()), (said, x, y, z)
+            elif task.startswith("obj_spatial_relation_oo"):
+                gap = _camera(view, frame, points["P"])[2] - _camera(view, frame, points["Q"])[2]
+                assert said == ("in front" if gap < 0 else "behind")
+            else:
+                ahead = (points["Q"] - points["P"])[:2]
+                target = points["R"] - points["S" if "S" in points else "P"]
+                to_left = float(ahead[0] * target[1] - ahead[1] * target[0])
+                # In front of a thing is the observer's side of it, of the observer the far side.
+                onward = float(ahead @ target[:2]) * (-1 if "S" in points else 1)
+                side = "left" if to_left > 0 else "right"
+                assert said == f"{side} {'in front' if onward > 0 else 'behind'}"
+            checked[task] += 1
+    assert min(checked.values()) >= 3, checked
 
 
 def test_imagined_standpoint_by_hand() -> None:
