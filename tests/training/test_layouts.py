@@ -253,6 +253,20 @@ def test_distorted_pictures_of_dl3dv_are_straightened(tmp_path: Path) -> None:
     assert after < 0.2 * before, f"mean difference {before:.2f} before, {after:.2f} after"
 
 
+def test_distortion_of_tum_is_known_by_the_folder(tmp_path: Path) -> None:
+    WRITERS["tum"](tmp_path)
+    (folder,) = tmp_path.iterdir()
+    first = open_dataset("tum", tmp_path)[0].read([0])
+    folder.rename(tmp_path / "rgbd_dataset_freiburg1_room")
+    second = open_dataset("tum", tmp_path)[0].read([0])
+    assert second.K[0, 0, 0] == 517.3
+    assert not np.array_equal(first.rgb, second.rgb)
+    # freiburg1's lens moves what is far from the middle and leaves the middle where it is.
+    middle = np.s_[0, 230:280, 300:340]
+    difference = np.abs(first.depth - second.depth)
+    assert np.median(difference[middle]) < 0.01 < np.median(difference[0, :, :40])
+
+
 def test_lenses_of_hypersim_come_from_its_table(tmp_path: Path) -> None:
     write_hypersim(tmp_path, "0.8,0,0,0,0.6,0,0,0,-1")
     (sequence,) = open_dataset("hypersim", tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from g2vlm_training.batch import ClipPool, batch_of, draw_batch, world_points
 from g2vlm_training.datasets.base import Clip, DataError, SceneInfo, known_depth
 from g2vlm_training.datasets.shards import (
     Shard,
+    _mapped,
     decode_depth,
     encode_depth,
     shard_paths,
@@ -145,6 +147,35 @@ def test_a_shard_cut_off_between_two_members_is_refused(
         Shard(cut)
     with pytest.raises(DataError, match="none of 1 shards"):
         ClipPool(tmp_path, "train")
+
+
+def test_a_description_that_does_not_fit_is_refused(folder: Path, tmp_path: Path) -> None:
+    whole = (folder / "train-00000.tar").read_bytes()
+    for old, new, message in (
+        (b'"format": 1', b'"format": 7', "format is 7, expected 1"),
+        (b'"T_world_cam": [[[', b'"T_world_cat": [[[', r"meta.json cannot be read .*T_world_cam"),
+        (b'"colour"', b'"kolour"', "scene description cannot be read"),
+    ):
+        path = tmp_path / f"train-{len(message):05d}.tar"
+        path.write_bytes(whole.replace(old, new, 1))
+        with pytest.raises(DataError, match=message):
+            Shard(path).clips[0].read([0])
+
+
+def test_many_shards_need_few_open_files_and_changed_ones_are_refused(
+    folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "train-00000.tar"
+    shutil.copy(folder / "train-00000.tar", path)
+    clip = Shard(path).clips[0]
+    _mapped.cache_clear()
+    np.testing.assert_array_equal(clip.read([1]).rgb[0], make_clip(0).rgb[1])
+    again = pickle.loads(pickle.dumps(clip))  # as worker processes get it
+    np.testing.assert_array_equal(again.read([3]).depth, clip.read([3]).depth)
+    _mapped.cache_clear()
+    write_shard(path, [make_clip(5)])
+    with pytest.raises(DataError, match="has changed since it was opened"):
+        clip.read([1])
 
 
 def test_a_batch_is_a_function_of_the_seed_and_spans_shards(folder: Path) -> None:

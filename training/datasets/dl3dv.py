@@ -15,7 +15,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,6 +29,7 @@ from .folder import (
     read_picture,
     sequence_of,
 )
+from .lens import straightened
 
 __all__ = ["open_dl3dv"]
 
@@ -87,13 +87,7 @@ def _load(folder: Path, picture: Path, about: dict[str, Any]) -> Frame:
     K = pinhole(*focal, *centre)
     name = about.get("depth_file_path")
     depth = None if name is None else _depth(folder / str(name), (rgb.shape[0], rgb.shape[1]))
-    if lens.any():
-        size_wh = (rgb.shape[1], rgb.shape[0])
-        maps = cv2.initUndistortRectifyMap(K, lens, np.eye(3), K, size_wh, cv2.CV_32FC1)
-        rgb = np.asarray(cv2.remap(rgb, *maps, cv2.INTER_LINEAR), np.uint8)
-        if depth is not None:
-            depth = np.asarray(cv2.remap(depth, *maps, cv2.INTER_NEAREST), np.float32)
-    return Frame(rgb, depth, K)
+    return Frame(*straightened(rgb, depth, K, lens), K)
 
 
 def _depth(path: Path, size_hw: tuple[int, int]) -> NDArray[np.float32]:

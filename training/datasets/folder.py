@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,6 @@ __all__ = [
     "OPENGL_TO_OPENCV",
     "FolderSequence",
     "Frame",
-    "depth_on_picture",
     "folders_with",
     "interpolated_poses",
     "pinhole",
@@ -284,26 +282,3 @@ def interpolated_poses(
         start, end = T_world_cam[pair, :3, 3]
         out.append(pose_of(between(time), start + share * (end - start)))
     return out
-
-
-def depth_on_picture(
-    depth: NDArray[np.float32], K_depth: NDArray[Any], size_hw: tuple[int, int], K: NDArray[Any]
-) -> NDArray[np.float32]:
-    """Depth of one camera centre resampled to the pixels of a picture, by the nearest reading.
-
-    Args:
-        depth: (h, w).
-        K_depth: Its intrinsics.
-        size_hw: Of the picture.
-        K: Intrinsics of the picture; the two cameras have the same place and axes.
-    """
-    height, width = size_hw
-    u = (np.arange(width) - K[0, 2]) / K[0, 0] * K_depth[0, 0] + K_depth[0, 2]
-    v = (np.arange(height) - K[1, 2]) / K[1, 1] * K_depth[1, 1] + K_depth[1, 2]
-    column, row = np.rint(u).astype(int), np.rint(v).astype(int)
-    inside = ((row >= 0) & (row < depth.shape[0]))[:, None] & (
-        (column >= 0) & (column < depth.shape[1])
-    )
-    rows = row.clip(0, depth.shape[0] - 1)
-    columns = column.clip(0, depth.shape[1] - 1)
-    return np.where(inside, depth[rows][:, columns], 0).astype(np.float32)

@@ -18,13 +18,13 @@ from .base import DataError
 from .folder import (
     FolderSequence,
     Frame,
-    depth_on_picture,
     folders_with,
     read_depth_png,
     read_numbers,
     read_picture,
     sequence_of,
 )
+from .lens import depth_on_picture
 
 __all__ = ["open_scannet"]
 

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,7 @@ _STEP = np.log(MAX_DEPTH / MIN_DEPTH) / (_CODES - 1)
 _BLOCK = 512  # bytes of a tar header; two empty ones end the file
 _REQUIRED = ("rgb.npy", "depth.npy", "meta.json")
 _FORMAT = 1
+_OPEN_FILES = 256
 
 
 def encode_depth(depth: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -149,6 +150,41 @@ def shard_paths(folder: Path, split: Split) -> list[Path]:
     return paths
 
 
+class _File(NamedTuple):
+    """A file as it was when it was indexed."""
+
+    path: Path
+    size: int
+    modified_ns: int
+
+
+class _Place(NamedTuple):
+    """An array inside of a file."""
+
+    start: int
+    shape: tuple[int, ...]
+    kind: np.dtype[Any]
+
+    def view(self, content: mmap.mmap) -> NDArray[Any]:
+        """The array; nothing is read before its elements are used."""
+        array: NDArray[Any] = np.ndarray(self.shape, self.kind, content, self.start)
+        return array
+
+
+@functools.lru_cache(maxsize=_OPEN_FILES)
+def _mapped(file: _File) -> mmap.mmap:
+    """The content of a file; mapped files are few, because each holds a file descriptor."""
+    with file.path.open("rb") as opened:
+        now = _identity(os.fstat(opened.fileno()))
+        if now != (file.size, file.modified_ns):
+            raise DataError(f"shard {file.path} has changed since it was opened; start again")
+        return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _identity(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_size, stat.st_mtime_ns
+
+
 class Shard:
     """One shard; its pages are read when they are used, once for all processes of a machine.
 
@@ -162,9 +198,10 @@ class Shard:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            self._file = _File(path, *_identity(path.stat()))
             with path.open("rb") as file:
-                self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
                 members = _index(file)
+            content = _mapped(self._file)
         except (OSError, ValueError, tarfile.TarError) as error:
             raise DataError(
                 f"shard {path} cannot be read ({error}); delete it and render it again"
@@ -177,33 +214,32 @@ class Shard:
             missing = [part for part in _REQUIRED if part not in parts]
             if missing:
                 raise DataError(f"shard {path}: clip {key} lacks {missing}")
-        self.clips = tuple(self._clip(key, clips[key]) for key in sorted(clips))
+        self.clips = tuple(self._clip(content, key, clips[key]) for key in sorted(clips))
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def _clip(self, key: str, parts: dict[str, slice]) -> ShardClip:
+    def _clip(self, content: mmap.mmap, key: str, parts: dict[str, slice]) -> ShardClip:
         name = f"{self.path}: clip {key}"
         arrays = {
-            part.removesuffix(".npy"): _array(self._bytes, place, name)
+            part.removesuffix(".npy"): _place(content, place, name)
             for part, place in parts.items()
             if part.endswith(".npy")
         }
-        try:
-            meta = json.loads(self._bytes[parts["meta.json"]])
-            if meta["format"] != _FORMAT:
-                raise DataError(f"{name}: format is {meta['format']}, expected {_FORMAT}")
-            scene = None if meta["scene"] is None else SceneInfo.from_json(meta["scene"])
-            poses = np.array(meta["T_world_cam"], np.float64)
-            K = np.array(meta["K"], np.float64)
-            metric = bool(meta["metric"])
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise DataError(f"{name}: meta.json cannot be read ({error!r})") from error
-        frames = {key: len(array) for key, array in arrays.items()}
-        frames |= {"T_world_cam": len(poses), "K": len(K)}
+        frames = {key: array.shape[0] for key, array in arrays.items()}
         if len(set(frames.values())) != 1:
             raise DataError(f"{name}: parts have unequal numbers of frames: {frames}")
-        return ShardClip(name, arrays, poses, K, scene, metric)
+        return ShardClip(name, self._file, arrays, parts["meta.json"])
+
+
+@dataclass(frozen=True)
+class _Meta:
+    """Content of a clip's meta.json."""
+
+    T_world_cam: NDArray[np.float64]
+    K: NDArray[np.float64]
+    scene: SceneInfo | None
+    metric: bool
 
 
 @dataclass(frozen=True)
@@ -212,41 +248,59 @@ class ShardClip:
 
     Args:
         name: For messages.
-        arrays: Views of the mapped file, as they are stored.
-        T_world_cam, K, scene, metric: See `Clip`.
+        file: The shard.
+        arrays: Where the parts lie in it.
+        meta_place: Where meta.json lies; it is parsed when the clip is first read.
     """
 
     name: str
-    arrays: dict[str, NDArray[Any]] = field(repr=False)
-    T_world_cam: NDArray[np.float64]
-    K: NDArray[np.float64]
-    scene: SceneInfo | None
-    metric: bool
+    file: _File = field(repr=False)
+    arrays: dict[str, _Place] = field(repr=False)
+    meta_place: slice = field(repr=False)
 
     @property
     def size_hw(self) -> tuple[int, int]:
         """Height and width of the pictures."""
-        return int(self.arrays["rgb"].shape[1]), int(self.arrays["rgb"].shape[2])
+        _, height, width, _ = self.arrays["rgb"].shape
+        return height, width
 
     def __len__(self) -> int:
-        return len(self.T_world_cam)
+        return self.arrays["rgb"].shape[0]
 
     def read(self, frames: Sequence[int]) -> Clip:
         """These frames, in this order; see `FrameSequence`."""
-        rows = np.asarray(frames, np.intp)
-        normals = self.arrays.get("normals")
-        object_id = self.arrays.get("object_id")
+        rows, meta = np.asarray(frames, np.intp), self._meta
+        content = _mapped(self.file)
+        part = {name: place.view(content)[rows] for name, place in self.arrays.items()}
+        normals = part.get("normals")
         return Clip(
-            rgb=self.arrays["rgb"][rows],
-            depth=decode_depth(self.arrays["depth"][rows]),
-            T_world_cam=self.T_world_cam[rows],
-            K=self.K[rows],
-            object_id=None if object_id is None else object_id[rows],
-            normals=None if normals is None else normals[rows] * np.float32(1 / 127),
-            scene=self.scene,
+            rgb=part["rgb"],
+            depth=decode_depth(part["depth"]),
+            T_world_cam=meta.T_world_cam[rows],
+            K=meta.K[rows],
+            object_id=part.get("object_id"),
+            normals=None if normals is None else normals * np.float32(1 / 127),
+            scene=meta.scene,
             name=self.name,
-            metric=self.metric,
+            metric=meta.metric,
         )
+
+    @functools.cached_property
+    def _meta(self) -> _Meta:
+        try:
+            content = json.loads(_mapped(self.file)[self.meta_place])
+            if content["format"] != _FORMAT:
+                raise DataError(f"{self.name}: format is {content['format']}, expected {_FORMAT}")
+            poses = np.array(content["T_world_cam"], np.float64)
+            K = np.array(content["K"], np.float64)
+            scene, metric = content["scene"], bool(content["metric"])
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise DataError(f"{self.name}: meta.json cannot be read ({error!r})") from error
+        if not len(poses) == len(K) == len(self):
+            raise DataError(
+                f"{self.name} has {len(self)} pictures, {len(poses)} poses and {len(K)} intrinsics"
+            )
+        return _Meta(poses, K, None if scene is None else SceneInfo.from_json(scene), metric)
 
 
 def _index(file: Any) -> dict[str, slice]:
@@ -269,8 +323,8 @@ def _index(file: Any) -> dict[str, slice]:
     return places
 
 
-def _array(content: mmap.mmap, place: slice, name: str) -> NDArray[Any]:
-    """A view of an .npy member."""
+def _place(content: mmap.mmap, place: slice, name: str) -> _Place:
+    """Where the numbers of an .npy member lie."""
     head = BytesIO(content[place.start : min(place.start + 4096, place.stop)])
     try:
         version = np.lib.format.read_magic(head)
@@ -282,10 +336,9 @@ def _array(content: mmap.mmap, place: slice, name: str) -> NDArray[Any]:
         shape, fortran, kind = read(head)
         if fortran or kind.hasobject:
             raise ValueError("it is no plain C-ordered array")
-        count = int(np.prod(shape))
-        array = np.frombuffer(content, kind, count, place.start + head.tell())
-        if place.start + head.tell() + array.nbytes > place.stop:
+        start = place.start + head.tell()
+        if start + int(np.prod(shape)) * kind.itemsize > place.stop:
             raise ValueError("it is shorter than its header says")
     except ValueError as error:
         raise DataError(f"{name}: array cannot be read ({error})") from error
-    return array.reshape(shape)
+    return _Place(start, tuple(shape), kind)

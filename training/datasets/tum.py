@@ -4,7 +4,7 @@ Depth is 16-bit with 5000 per metre, registered to the colour camera. Pictures, 
 the 100 Hz poses of the motion capture (camera-to-world, quaternion x y z w) have own stamps: a
 picture takes the nearest depth map within 20 ms, and the pose between the two neighbouring ones.
 Intrinsics are the published ones of freiburg1 to 3 by the folder's name, else the nominal ones;
-pictures are used as they are, with the lens distortion of freiburg1 and 2.
+the lens distortion of freiburg1 and 2 is taken out.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from .folder import (
     read_picture,
     sequence_of,
 )
+from .lens import straightened
 
 __all__ = ["open_tum"]
 
@@ -37,6 +38,10 @@ _INTRINSICS = {
     "1": pinhole(517.3, 516.5, 318.6, 255.3),
     "2": pinhole(520.9, 521.0, 325.1, 249.7),
     "3": pinhole(535.4, 539.2, 320.1, 247.6),
+}
+_LENSES = {
+    "1": np.array([0.2624, -0.9531, -0.0054, 0.0026, 1.1633]),
+    "2": np.array([0.2312, -0.7849, -0.0033, -0.0001, 0.9172]),
 }
 _NOMINAL = pinhole(525.0, 525.0, 319.5, 239.5)
 _NEAR_S = 0.02
@@ -63,12 +68,13 @@ def _open(folder: Path) -> FolderSequence:
     poses = np.stack([pose_of(r, t) for r, t in zip(rotations, track[:, 1:4], strict=True)])
     wanted = interpolated_poses(track[:, 0], poses, colour_s, _POSE_GAP_S)
     series = re.search(r"freiburg(\d)", folder.name)
-    K = _INTRINSICS.get(series.group(1), _NOMINAL) if series else _NOMINAL
+    which = series.group(1) if series else ""
+    K, lens = _INTRINSICS.get(which, _NOMINAL), _LENSES.get(which, np.zeros(5))
     frames = []
     for time, colour, pose in zip(colour_s, colours, wanted, strict=True):
         nearest = int(np.abs(depth_s - time).argmin())
         near = abs(depth_s[nearest] - time) <= _NEAR_S
-        load = functools.partial(_load, colour, depths[nearest], K)
+        load = functools.partial(_load, colour, depths[nearest], K, lens)
         frames.append((colour.stem, pose if near else None, load))
     return sequence_of(str(folder), frames)
 
@@ -86,5 +92,8 @@ def _listed(path: Path) -> tuple[NDArray[np.float64], list[Path]]:
     return np.array([stamp for stamp, _ in entries]), [file for _, file in entries]
 
 
-def _load(colour: Path, depth: Path, K: NDArray[np.float64]) -> Frame:
-    return Frame(read_picture(colour), read_depth_png(depth, 5000.0), K)
+def _load(colour: Path, depth: Path, K: NDArray[np.float64], lens: NDArray[np.float64]) -> Frame:
+    rgb, map_HW = read_picture(colour), read_depth_png(depth, 5000.0)
+    if map_HW.shape != rgb.shape[:2]:
+        raise DataError(f"{depth} has shape {map_HW.shape}, its picture {rgb.shape[:2]}")
+    return Frame(*straightened(rgb, map_HW, K, lens), K)
