@@ -34,7 +34,7 @@ class GeometryOptions:
         refined: On so many of them, the first, poses are refined and two-view geometry runs.
         seed: Of the choice of windows.
         causal: Earlier frames only; None is the model's own way.
-        shown: So many windows are kept for the report.
+        shown: So many windows of each length are kept for the report.
     """
 
     frames: tuple[int, ...] = (2, 4, 8)
@@ -43,7 +43,7 @@ class GeometryOptions:
     refined: int = 100
     seed: int = 7
     causal: bool | None = None
-    shown: int = 2
+    shown: int = 1
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,186 @@
+"""`g2vlm evaluate geometry`: from data to files, and every way in which it can be refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from g2vlm_training.datasets.base import Clip, DataError
+from g2vlm_training.evaluate.examine import Examiner
+from g2vlm_training.evaluate.geometry_run import GeometryOptions, run_geometry
+from g2vlm_training.evaluate.windows import mean_depth_of, plan_windows
+from g2vlm_training.evaluate_cli import main
+from PIL import Image
+
+from tests.training.layout_folders import WRITERS
+from tests.training.tiny import tiny_model
+
+SIZE = (60, 80)
+K = np.array([[70.0, 0, 39.5], [0, 70.0, 29.5], [0, 0, 1]])
+
+
+class Wall:
+    """A sequence in memory: a camera slides past a printed wall 2 m ahead."""
+
+    def __init__(
+        self, name: str = "wall", frames: int = 6, *, broken: int = -1, empty: bool = False
+    ) -> None:
+        self.name, self.frames, self.broken, self.empty = name, frames, broken, empty
+        rng = np.random.default_rng(0)
+        blocks = rng.integers(0, 255, (40, 80, 3), np.uint8)
+        self.wall = np.asarray(Image.fromarray(blocks).resize((400, 200), Image.Resampling.BICUBIC))
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        return SIZE
+
+    def __len__(self) -> int:
+        return self.frames
+
+    def read(self, frames: Sequence[int]) -> Clip:
+        if self.broken in frames:
+            raise DataError(f"{self.name}: frame {self.broken} is damaged")
+        count = len(frames)
+        poses = np.tile(np.eye(4), (count, 1, 1))
+        poses[:, 0, 3] = [0.2 * k for k in frames]  # 7 pixels a frame at 2 m
+        depth = np.full((count, *SIZE), 0.0 if self.empty else 2.0, np.float32)
+        rgb = np.stack([self.wall[70:130, 50 + 7 * k : 130 + 7 * k] for k in frames])
+        return Clip(rgb, depth, poses, np.tile(K, (count, 1, 1)), name=self.name)
+
+
+@pytest.fixture(scope="module")
+def examiner() -> Examiner:
+    flat = torch.ones(6, 8)
+    return Examiner(tiny_model(conv_stem=0).eval(), flat, flat)
+
+
+def test_rows_and_numbers_of_a_known_scene(examiner: Examiner) -> None:
+    options = GeometryOptions(frames=(1, 2, 3), windows=3, refined=2)
+    tables = {table.frames: table for table in run_geometry(examiner, [Wall()], options)}
+    rows = {row["row"]: row for row in tables[3].summary()}
+    assert rows["head"]["windows"] == 3
+    assert rows["head"]["pairs"] == 9
+    assert rows["refined"]["windows"] == 2
+    assert rows["mean-depth map"]["metrics"]["abs_rel"]["value"] < 1e-5
+    assert rows["mean-depth map"]["metrics"]["normal_mean_deg"]["value"] < 1e-2
+    assert rows["identity motion"]["metrics"]["rotation_median_deg"]["value"] < 0.1
+    assert rows["identity motion"]["metrics"]["auc30"]["value"] == 0.0
+    assert rows["best constant axis"]["metrics"]["rta5"]["value"] == 1.0
+    assert set(rows) >= {"two-view, 80 px", "two-view, 56 px", "mean-depth map of these frames"}
+    assert "head - mean-depth map" in " ".join(tables[3].gains())
+    single = {row["row"] for row in tables[1].summary()}
+    assert single == {"head", "mean-depth map", "mean-depth map of these frames"}
+
+
+def test_refined_poses_hold_where_there_is_texture(examiner: Examiner) -> None:
+    (table,) = run_geometry(examiner, [Wall()], GeometryOptions(frames=(2,), windows=2, refined=2))
+    rows = {row["row"]: row for row in table.summary()}
+    assert rows["refined"]["metrics"]["rotation_median_deg"]["value"] < 3.0
+    assert (
+        rows["refined"]["metrics"]["rotation_median_deg"]["value"]
+        < (rows["head"]["metrics"]["rotation_median_deg"]["value"])
+    )
+
+
+def test_windows_that_cannot_be_read_are_counted(examiner: Examiner) -> None:
+    options = GeometryOptions(frames=(2,), windows=10, refined=0)
+    mixed = [Wall("good"), Wall("damaged", broken=1), Wall("dark", empty=True)]
+    (table,) = run_geometry(examiner, mixed, options)
+    assert len(table.scored) + len(table.refused) == 10
+    reasons = " ".join(table.refused.values())
+    assert "frame 1 is damaged" in reasons
+    assert "depth is known for 0.0%" in reasons
+    with pytest.raises(ValueError, match="none of 5 windows could be read"):
+        run_geometry(examiner, [Wall(empty=True)], options)
+
+
+def test_longer_windows_start_at_the_same_places() -> None:
+    places = [
+        [(plan.sequence.name, plan.frames[0]) for plan in plan_windows(walls, n, 2, 5, 7, 3)]
+        for walls in [[Wall("a", 9), Wall("b", 9)]]
+        for n in (2, 3)
+    ]
+    assert places[0] == places[1]
+    assert plan_windows([Wall(frames=9)], 3, 2, 1, 7)[0].frames[1:] != ()
+
+
+@pytest.mark.parametrize(
+    ("frames", "stride", "words"),
+    [(7, 1, "longest of 1 sequences has 6"), (3, 3, "spans 7 frames"), (0, 1, "at least 1")],
+)
+def test_windows_that_do_not_fit_are_refused(frames: int, stride: int, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        plan_windows([Wall()], frames, stride, 1, 0)
+
+
+def test_mean_depth_of_frames_leaves_out_what_is_unknown(examiner: Examiner) -> None:
+    config = examiner.model.config
+    own = mean_depth_of([Wall(), Wall("damaged", broken=1)], config, seed=0)
+    torch.testing.assert_close(own, torch.ones_like(own))
+    with pytest.raises(ValueError, match="depth is known in none"):
+        mean_depth_of([Wall(empty=True)], config, seed=0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("tum")
+    WRITERS["tum"](root)
+    return root
+
+
+def test_command_writes_numbers_windows_and_report(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / "out"
+    words = ["geometry", "--dataset", "tum", "--root", str(folder), "--frames", "1,2"]
+    assert main([*words, "--windows", "2", "--refine-windows", "1", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "2 frames: 2 windows of 1 sequences" in said
+    assert "not a learned result" in said
+    content = json.loads((out / "geometry.json").read_text())
+    head = content["tables"][1]["rows"][0]
+    assert head["row"] == "head"
+    value = head["metrics"]["abs_rel"]
+    assert value["low"] <= value["value"] <= value["high"]
+    with (out / "windows.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    mine = [
+        float(line["abs_rel"]) for line in lines if (line["frames"], line["row"]) == ("2", "head")
+    ]
+    assert np.mean(mine) == pytest.approx(value["value"], rel=1e-4)
+    report = (out / "report.html").read_text()
+    assert report.count("data:image/png;base64,") >= 3
+    assert not re.search(r"(src|href)=\"http", report)
+    assert f"{value['value']:.3f}" in report
+
+
+def test_command_prints_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["geometry", "--dataset", "tum", "--root", str(folder), "--frames", "2"]
+    assert main([*words, "--windows", "1", "--refine-windows", "0", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["model"].startswith("nano-")
+    assert [table["frames"] for table in content["tables"]] == [2]
+
+
+def test_command_refuses_bad_input(folder: Path, tmp_path: Path) -> None:
+    words = ["geometry", "--root", str(folder), "--windows", "1"]
+    with pytest.raises(ValueError, match="--dataset is 'kitti', expected synthetic or one of"):
+        main([*words, "--dataset", "kitti"])
+    with pytest.raises(ValueError, match="lower --frames or --stride"):
+        main([*words, "--dataset", "tum", "--frames", "50"])
+    with pytest.raises((FileNotFoundError, DataError)):
+        main([*words, "--dataset", "scannet"])
+    with pytest.raises(FileNotFoundError):
+        main(["geometry", "--root", str(tmp_path / "missing")])
+    with pytest.raises(SystemExit):
+        main([*words, "--dataset", "tum", "--frames", "2,many"])
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    with pytest.raises(OSError, match="file"):
+        main([*words, "--dataset", "tum", "--out", str(blocked / "out")])
