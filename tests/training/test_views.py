@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from g2vlm_training.batch import ClipPool, draw_batch
+from g2vlm_training.config import load_config
 from g2vlm_training.datasets.base import Clip, DataError
 from g2vlm_training.datasets.mixture import FolderPool, Mixture, SourceOptions
 from g2vlm_training.datasets.shards import write_shard
@@ -24,6 +25,7 @@ from g2vlm_training.datasets.views import (
     resample,
 )
 
+from tests.helpers import REPO
 from tests.training.layout_folders import make_truth, pinhole, write_7scenes, write_scannet
 from tests.training.test_shards import SCENE, make_clip
 
@@ -268,3 +270,21 @@ def test_a_pinned_mixture_keeps_its_shards(roots: Path, tmp_path: Path) -> None:
     assert mixture.names == ["one/train/train-00001.tar", "two/train/train-00001.tar"]
     with pytest.raises(ValueError, match=r"no shard of .*two is named"):
         mixture.pin(["one/train/train-00001.tar"])
+
+
+def test_the_documented_config_names_its_sources(tmp_path: Path) -> None:
+    text = (REPO / "docs" / "training.md").read_text(encoding="utf-8")
+    block = text[text.index("sources:\n") :].split("```")[0]
+    path = tmp_path / "run.yaml"
+    path.write_text("preset: nano\n" + block)
+    config = load_config(str(path))
+    assert [source.layout for source in config.sources] == ["synthetic", "scannet", "dl3dv"]
+    assert [source.weight for source in config.sources] == [3.0, 2.0, 1.0]
+    assert config.views.width == 224
+    assert load_config("nano").sources == (SourceOptions(),)
+    path.write_text("sources: [{root: rooms, wait: 3}]")
+    with pytest.raises(ValueError, match=r"sources 0: unknown keys \['wait'\]"):
+        load_config(str(path))
+    path.write_text("sources: [{layout: kitti}]")
+    with pytest.raises(ValueError, match="layout is 'kitti'"):
+        load_config(str(path))
