@@ -46,6 +46,13 @@ def test_attention_is_counted() -> None:
     assert linear * 1e9 == 2 * 10 * 20 * 30
 
 
+def test_render(tmp_path: Path) -> None:
+    small = ("--rooms", "1", "--frames", "1", "--rounds", "1", "--widths", "112")
+    results = run("render", tmp_path / "report.json", *small)
+    assert results["112x84, 4 ray"]["cpu_median_s"] > results["112x84, 1 ray"]["cpu_median_s"] > 0
+    assert results["make scene"]["median_s"] > 0
+
+
 def test_ask(tmp_path: Path) -> None:
     results = run("ask", tmp_path / "report.json", "--models", "nano", "--rounds", "2")["nano"]
     assert results["cold_ms"] > results["observe_ms"] > 0

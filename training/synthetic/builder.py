@@ -201,6 +201,8 @@ class RoomBuilder:
             return self.material("door", WOODS[int(rng.integers(len(WOODS)))], 0.0)
         if kind == "shade":
             return self.material("fabric", (0.85, 0.78, 0.62), 0.3, 0.0, 1.2)
+        if kind == "second" and rng.random() < 0.75:
+            return self.material("plain", _neutral(rng), 0.5)
         if kind in ("second", "third", "cover", "fruit"):
             return self.material("plain", pick_colour(rng, "plain")[1], 0.5)
         raise ValueError(f"material is {kind!r}, expected one of {sorted(SPECIAL)} or a slot")
@@ -224,6 +226,13 @@ def footprint(
     c, s = abs(float(np.cos(yaw))), abs(float(np.sin(yaw)))
     hx, hy = (c * width + s * depth) / 2, (s * width + c * depth) / 2
     return x - hx, y - hy, x + hx, y + hy
+
+
+def _neutral(rng: np.random.Generator) -> tuple[float, ...]:
+    """White to black with a breath of colour: fronts, frames and legs."""
+    value = float(np.exp(rng.uniform(np.log(0.02), np.log(0.75))))
+    tinted = value * (1.0 + rng.uniform(-0.12, 0.12) * np.array([1.0, 0.1, -1.0]))
+    return tuple(np.clip(tinted, 0.01, 0.9).tolist())
 
 
 def pick_colour(rng: np.random.Generator, kind: str) -> tuple[str, tuple[float, ...]]:

@@ -201,6 +201,8 @@ def _add_clutter(
     """Small things on a surface, none inside of another."""
     rng = build.rng
     taken: list[tuple[float, float, float]] = []
+    ground = carrier.centre[2] - carrier.size[2] / 2 + top.height
+    headroom = min(top.headroom, build.size[2] - ground - 0.02)
     wanted = int(rng.poisson(min(8.0, 7.0 * top.width * max(top.depth, 0.25))))
     c, s = float(np.cos(carrier.yaw)), float(np.sin(carrier.yaw))
     for _ in range(wanted):
@@ -210,7 +212,7 @@ def _add_clutter(
         piece = build_piece(name, rng, CLUTTER)
         width, depth, height = piece.size
         reach = float(np.hypot(width, depth)) / 2
-        if height > top.headroom or width > top.width - 0.02 or depth > top.depth - 0.01:
+        if height > headroom or width > top.width - 0.02 or depth > top.depth - 0.01:
             continue
         faces_front = name in ("monitor", "laptop", "keyboard")
         turn = float(rng.normal(0, 0.12)) if faces_front else float(rng.uniform(-np.pi, np.pi))
@@ -224,6 +226,6 @@ def _add_clutter(
         origin = (
             carrier.centre[0] + c * x - s * y,
             carrier.centre[1] + s * x + c * y,
-            carrier.centre[2] - carrier.size[2] / 2 + top.height,
+            ground,
         )
         build.place(piece, origin, carrier.yaw + turn)

@@ -69,7 +69,7 @@ def _add_shell(build: RoomBuilder) -> tuple[Rgb, Rgb]:
     """Walls, floor, ceiling and skirting; returns the tints of walls and floor."""
     rng, (sx, sy, sz) = build.rng, build.size
     kinds = ["plain", "plaster", "plain", "plaster", "stripes", "brick", "tile", "wallpaper"]
-    wall_kind = kinds[int(rng.choice(8, p=[0.3, 0.25, 0.1, 0.1, 0.05, 0.06, 0.04, 0.1]))]
+    wall_kind = kinds[int(rng.choice(8, p=[0.34, 0.29, 0.1, 0.1, 0.02, 0.04, 0.03, 0.08]))]
     wall_tint = _pale(rng)
     wall = build.material(wall_kind, wall_tint, float(rng.uniform(0.8, 1.6)))
     walls = [wall] * 4

@@ -18,7 +18,7 @@ PATH_STYLES: tuple[str, ...] = get_args(PathStyle)
 
 _CLEARANCE = {"robot": 0.22, "arm": 0.12, "hand": 0.22}  # metres between lens and surfaces
 _TRIES = 60
-_SIGHT = (0.4, 0.8)  # metres ahead of the first frame that are free, or it sees one wall only
+_SIGHT = (0.4, 0.8, 1.2)  # metres ahead of the first frame that are free, or it sees one wall only
 _PITCH = np.radians((-65.0, 25.0))  # no device looks further down or up
 
 

@@ -17,16 +17,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .casts import CASTS, EPS, TINY, Cast
 from .geometry import Geometry
-from .parts import Shape
 
-__all__ = ["SIDE", "Cameras", "Hits", "TileGrid", "blocked", "camera_hits"]
+__all__ = ["SIDE", "Cameras", "Hits", "TileGrid", "blocked", "camera_hits", "turned"]
 
 SIDE = 8
 _FAR = 1e6
-_EPS = 1e-4
-_TINY = 1e-12  # keeps reciprocals of rays along a face finite
-_STEEP = 1e18  # metres per unit by which a test of a hit fails
 _CHUNK = {"cpu": 1_024, "cuda": 400_000}  # pairs in flight: what fits the cache, the memory
 
 
@@ -142,7 +139,7 @@ def camera_hits(geometry: Geometry, cameras: Cameras) -> Hits:
     direction = torch.stack([_mixed(R_G33[:, axis], x_GS, y_GS) for axis in range(3)])
     nearest, winner = _shell_exit(geometry, cameras, direction, frame)
 
-    def test(pairs: Tensor, cast: Callable[..., Tensor]) -> Tensor:
+    def test(pairs: Tensor, cast: Cast) -> Tensor:
         rays, rows = group[pairs], row[pairs]
         x, y = x_GS[rays], y_GS[rays]
         toward = [_mixed(axes[rows, axis], x, y) for axis in range(3)]
@@ -202,14 +199,12 @@ def blocked(
     group, primitive = torch.cat(groups), torch.cat(primitives)
     nearest = torch.full((len(room_G), points_G3T.shape[2]), _FAR, device=group.device)
 
-    def test(pairs: Tensor, cast: Callable[..., Tensor]) -> Tensor:
+    def test(pairs: Tensor, cast: Cast) -> Tensor:
         rays, which = group[pairs], primitive[pairs]
         unit = geometry.unit_M33[which]
-        offset = (origin_G3[rays] - geometry.centre_M3[which])[:, :, None]
-        start = torch.bmm(unit, offset).unbind(dim=1)
-        return cast(
-            start, torch.bmm(unit, toward_G3T[rays]).unbind(dim=1), geometry.slope_M[which, None]
-        )
+        start = turned(unit, (origin_G3[rays] - geometry.centre_M3[which])[:, :, None])
+        toward = turned(unit, toward_G3T[rays])
+        return cast(start, toward, geometry.slope_M[which, None])
 
     for ranked in _ranked_chunks(group, len(room_G)):
         t = _test_shapes(ranked.pairs, geometry.shape_M[primitive[ranked.pairs]], test)
@@ -266,23 +261,45 @@ def _ranked_chunks(group_P: Tensor, groups: int) -> Iterator[_Ranked]:
         first = last
 
 
-def _test_shapes(
-    pairs: Tensor, shape_P: Tensor, test: Callable[[Tensor, Callable[..., Tensor]], Tensor]
-) -> Tensor:
+def _test_shapes(pairs: Tensor, shape_P: Tensor, test: Callable[[Tensor, Cast], Tensor]) -> Tensor:
     """(P, T) ray parameters of the pairs' hits, very large where a ray misses."""
     t = torch.empty(len(pairs), SIDE * SIDE, device=pairs.device)
-    for number, cast in _CASTS:
+    for number, cast in CASTS:
         where = (shape_P == number).nonzero()[:, 0]
         if len(where):
             t[where] = test(pairs[where], cast).flatten(1)
     return t
 
 
+# Products are spelt out: matmul may run in TF32 or bfloat16 where a trainer has asked for it.
+
+
+def turned(matrix_P33: Tensor, vectors_P3T: Tensor) -> list[Tensor]:
+    """x, y and z, (P, T) each, of matrices times vectors."""
+    x, y, z = vectors_P3T.unbind(dim=1)
+    columns = matrix_P33.unsqueeze(-1)
+    return [
+        (columns[:, row, 0] * x).addcmul_(columns[:, row, 1], y).addcmul_(columns[:, row, 2], z)
+        for row in range(3)
+    ]
+
+
+def _product(first: Tensor, second: Tensor) -> Tensor:
+    return (first[..., :, :, None] * second[..., None, :, :]).sum(dim=-2)
+
+
+def _dots(points_G3: Tensor, rows_M3: Tensor) -> Tensor:
+    """(G, M) scalar products."""
+    x, y, z = points_G3.unsqueeze(-1).unbind(dim=1)
+    return (x * rows_M3[:, 0]).addcmul_(y, rows_M3[:, 1]).addcmul_(z, rows_M3[:, 2])
+
+
 def _padded(values_FN: Tensor, tiles: int) -> Tensor:
     """(F, N) evenly spaced coordinates to (F, tiles, S), going on beyond the last one."""
     step = values_FN[:, 1:2] - values_FN[:, :1] if values_FN.shape[1] > 1 else 1e-3
     extra = torch.arange(1, tiles * SIDE - values_FN.shape[1] + 1, device=values_FN.device)
-    return torch.cat([values_FN, values_FN[:, -1:] + step * extra], 1).unflatten(1, (tiles, SIDE))
+    longer = torch.cat([values_FN, values_FN[:, -1:] + step * extra], dim=1)
+    return longer.view(-1, tiles, SIDE)
 
 
 def _mixed(weights_P3: Tensor, x_PS: Tensor, y_PS: Tensor) -> Tensor:
@@ -303,7 +320,7 @@ def _shell_exit(
     half = geometry.half_M3[shells]
     leave = torch.full_like(direction_3GT[0], _FAR)
     for axis in range(3):
-        inverse = 1.0 / (direction_3GT[axis] + _TINY)
+        inverse = 1.0 / (direction_3GT[axis] + TINY)
         plane = half[frame_G, axis, None] * inverse.abs() - offset[frame_G, axis, None] * inverse
         leave = torch.minimum(leave, plane)
     return leave, shells[frame_G, None].float().expand_as(leave).clone()
@@ -326,14 +343,14 @@ def _camera_pairs(
         unit, centre = geometry.unit_M33[members], geometry.centre_M3[members]
         R_F33 = cameras.R_world_cam_F33[frames]
         offset = cameras.centre_F3[frames, None] - centre
-        origins.append((unit @ offset[..., None])[..., 0].flatten(0, 1))
-        axes.append((unit @ R_F33[:, None]).flatten(0, 1))
+        origins.append((unit * offset[..., None, :]).sum(-1).flatten(0, 1))
+        axes.append(_product(unit, R_F33[:, None]).flatten(0, 1))
         spread = geometry.axes_M33[members] * geometry.half_M3[members, None, :]
-        middle_FM3 = -(offset @ R_F33)
-        spread_FM33 = R_F33.transpose(1, 2)[:, None] @ spread
+        middle_FM3 = -(offset[..., None] * R_F33[:, None]).sum(-2)
+        spread_FM33 = _product(R_F33.transpose(1, 2)[:, None], spread)
         across = _in_fan(middle_FM3, spread_FM33, x_FXS[frames], 0)
         down = _in_fan(middle_FM3, spread_FM33, y_FYS[frames], 1)
-        ahead = middle_FM3[..., 2] + spread_FM33[..., 2, :].abs().sum(-1) > _EPS
+        ahead = middle_FM3[..., 2] + spread_FM33[..., 2, :].abs().sum(-1) > EPS
         down &= ahead[:, None]
         mask = (down[:, :, None] & across[:, None]).flatten(1, 2)  # (F, tiles, M)
         pair = mask.nonzero()
@@ -360,7 +377,7 @@ def _in_fan(middle_FM3: Tensor, spread_FM33: Tensor, steps_FNS: Tensor, axis: in
         return value, torch.as_tensor(reach)
 
     (value_low, reach_low), (value_high, reach_high) = side(low), side(high)
-    return (value_low + reach_low > -_EPS) & (value_high - reach_high < _EPS)
+    return (value_low + reach_low > -EPS) & (value_high - reach_high < EPS)
 
 
 def _on_the_way(
@@ -373,78 +390,10 @@ def _on_the_way(
     leave = torch.ones_like(enter)
     for axis in range(3):
         rows = unit[:, axis]
-        start = origin_G3 @ rows.T - (rows * centre).sum(1)
-        inverse = 1.0 / (middle_G3 @ rows.T + _TINY)
+        start = _dots(origin_G3, rows) - (rows * centre).sum(1)
+        inverse = 1.0 / (_dots(middle_G3, rows) + TINY)
         reach = inverse.abs() * (1.001 + radius_G[:, None] / half[:, axis])
         passed = -start * inverse
         enter = torch.maximum(enter, passed - reach)
         leave = torch.minimum(leave, passed + reach)
     return enter <= leave
-
-
-# The casts have no selections: `torch.where` takes thirty times as long as a product on a CPU.
-# A condition that fails adds its excess times `_STEEP`, which puts the hit out of sight.
-
-
-def _cast_box(start: list[Tensor], toward: list[Tensor], slope: Tensor) -> Tensor:
-    """Slab test of the cube; a start inside of it is no hit."""
-    enter = leave = None
-    for o, d in zip(start, toward, strict=True):
-        inverse = (d + _TINY).reciprocal_()
-        passed = inverse * o
-        reach = inverse.abs_()
-        low, high = -reach - passed, reach.sub_(passed)
-        enter = low if enter is None else torch.maximum(enter, low, out=enter)
-        leave = high if leave is None else torch.minimum(leave, high, out=leave)
-    assert enter is not None
-    assert leave is not None
-    excess = (enter - leave).clamp_(min=0).add_((_EPS - enter).clamp_(min=0))
-    return enter.add_(excess, alpha=_STEEP)
-
-
-def _cast_ball(start: list[Tensor], toward: list[Tensor], slope: Tensor) -> Tensor:
-    """The nearer root of the unit ball; a start inside of it is no hit."""
-    (ox, oy, oz), (dx, dy, dz) = start, toward
-    a = (dx * dx).addcmul_(dy, dy).addcmul_(dz, dz)
-    b = (ox * dx).addcmul_(oy, dy).addcmul_(oz, dz)
-    c = ox * ox + oy * oy + oz * oz - 1.0
-    inside = (b * b).sub_(a * c)
-    t = (-b - inside.clamp(min=0).sqrt_()).div_(a)
-    excess = inside.neg_().clamp_(min=0).add_((_EPS - t).clamp_(min=0))
-    return t.add_(excess, alpha=_STEEP)
-
-
-def _cast_cone(start: list[Tensor], toward: list[Tensor], slope: Tensor) -> Tensor:
-    """Capped cone of radius 1 - |slope| + slope z: the nearest valid root or cap."""
-    (ox, oy, oz), (dx, dy, dz) = start, toward
-    base = 1.0 - slope.abs()
-    radius, growth = base + slope * oz, slope * dz
-    a = (dx * dx).addcmul_(dy, dy).addcmul_(growth, growth, value=-1.0)
-    b = (ox * dx).addcmul_(oy, dy).addcmul_(growth, radius, value=-1.0)
-    c = ox * ox + oy * oy - radius * radius
-    inside = (b * b).sub_(a * c)
-    root = inside.clamp(min=0).sqrt_()
-    unreal = inside.neg_().clamp_(min=0)
-    inverse = (a + _TINY).reciprocal_()
-    found = []
-    for sign in (-1.0, 1.0):
-        t = (sign * root - b) * inverse
-        z = torch.addcmul(oz, t, dz)
-        excess = (_EPS - t).clamp_(min=0).add_(unreal)
-        excess.add_((-base - slope * z).clamp_(min=0))
-        found.append(t.add_(excess.add_(z.abs_().sub_(1.0).clamp_(min=0)), alpha=_STEEP))
-    inverse = (dz + _TINY).reciprocal_()
-    for end in (-1.0, 1.0):
-        t = (end - oz) * inverse
-        x, y = torch.addcmul(ox, t, dx), torch.addcmul(oy, t, dy)
-        beyond = (x * x).addcmul_(y, y).sub_((base + end * slope).square())
-        excess = beyond.clamp_(min=0).add_((_EPS - t).clamp_(min=0))
-        found.append(t.add_(excess, alpha=_STEEP))
-    return torch.minimum(torch.minimum(found[0], found[1]), torch.minimum(found[2], found[3]))
-
-
-_CASTS: tuple[tuple[int, Callable[..., Tensor]], ...] = (
-    (Shape.BOX, _cast_box),
-    (Shape.CONE, _cast_cone),
-    (Shape.SPHERE, _cast_ball),
-)

@@ -67,8 +67,9 @@ def render(
         ValueError: Wrong shapes, no frame, or a camera outside of the room.
     """
     shot = Shot(room, np.asarray(T_world_cam_N44, np.float64), np.asarray(K_33, np.float64))
-    options = {"supersample": supersample, "device": device}
-    return render_shots([shot], size_hw, exposures=[exposure], **options)[0]  # type: ignore[arg-type]
+    return render_shots(
+        [shot], size_hw, supersample=supersample, exposures=[exposure], device=device
+    )[0]
 
 
 def render_shots(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .geometry import pack_geometry
-from .raycast import SIDE, Cameras, Hits, camera_hits
+from .raycast import SIDE, Cameras, Hits, camera_hits, turned
 from .room import Room
 from .shading import Shader
 from .surface import Surfaces
@@ -23,7 +23,7 @@ __all__ = ["Edges", "Shot", "Studio", "View", "expose"]
 
 _CHUNK = {"cpu": 256, "cuda": 16_384}  # tiles that are shaded at a time
 _BEND = 0.95  # cosine between the normals of neighbours that make an edge
-_CONTRAST = 1.6  # ratio between the light of neighbours that makes an edge
+_CONTRAST = 2.0  # ratio between the light of neighbours that makes an edge
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,9 @@ class Studio:
                 hits.primitive_GT[part].flatten(),
             )
             R = cameras.R_world_cam_F33[frame_G[part]]
-            local = R.transpose(1, 2) @ normal.view(3, len(R), -1).transpose(0, 1)
-            normals.append(local.transpose(1, 2).masked_fill(sky.view(len(R), -1, 1), 0.0))
+            world = normal.view(3, len(R), -1).transpose(0, 1)
+            local = torch.stack(turned(R.transpose(1, 2), world), dim=-1)
+            normals.append(local.masked_fill(sky.view(len(R), -1, 1), 0.0))
             lights.append(light.T.view(len(R), -1, 3))
             skies.append(sky.view(len(R), -1))
         depth = hits.t_GT.masked_fill(torch.cat(skies), 0.0)
@@ -174,10 +175,10 @@ class Studio:
         fine = self.cameras((grid.height, grid.width), factor)
         fine_hits = camera_hits(self.geometry, fine)
         seen = fine.grid.to_pictures(fine_hits.primitive_GT)
-        inner = seen.view(grid.frames, grid.height, factor, grid.width, factor)
-        mask = (inner != view.primitive_FHW[:, :, None, :, None]).any(dim=4).any(dim=2)
-        mask |= _borders(view)
-        tile, place = grid.to_tiles(mask).nonzero().unbind(1)
+        inner = seen.view(grid.frames, grid.height, factor, grid.width, factor).transpose(2, 3)
+        other = (inner != view.primitive_FHW[..., None, None]).flatten(3)
+        other |= _borders(view)[..., None]
+        tile, place = grid.to_tiles(other.any(dim=3)).nonzero().unbind(1)
         row = tile % grid.per_frame // grid.columns * SIDE + place // SIDE
         column = tile % grid.columns * SIDE + place % SIDE
         inside = (row < grid.height) & (column < grid.width)
@@ -185,25 +186,32 @@ class Studio:
         offset = torch.arange(factor, device=self.device)
         rows = (row[:, None, None] * factor + offset[:, None]).expand(-1, -1, factor).flatten(1)
         columns = (column[:, None, None] * factor + offset).expand(-1, factor, -1).flatten(1)
-        ray_EN = fine.grid.ray_index(frame[:, None], rows, columns)
-        light = self._look_again(fine, fine_hits, frame, ray_EN)
+        light = view.light_FHW3[frame, row, column][:, None].repeat(1, factor * factor, 1)
+        anew = other[frame, row, column]  # the other rays see what the one in the middle sees
+        ray = fine.grid.ray_index(frame[:, None], rows, columns)[anew]
+        which = frame[:, None].expand_as(anew)[anew]
+        light[anew] = self._look_again(fine, fine_hits, which, ray)
         return Edges(frame, row, column, light)
 
-    def _look_again(self, fine: Cameras, hits: Hits, frame_E: Tensor, ray_EN: Tensor) -> Tensor:
-        """(E, N, 3) light of chosen rays, put together to groups as large as tiles."""
-        rays, per_pixel = ray_EN.flatten(), ray_EN.shape[1]
-        frame_R = frame_E.repeat_interleave(per_pixel)
-        room_R = self._room_F[frame_R]
-        light = torch.empty(len(rays), 3, device=self.device)
+    def _look_again(self, fine: Cameras, hits: Hits, frame_R: Tensor, ray_R: Tensor) -> Tensor:
+        """(R, 3) light of chosen rays, put together to groups as large as tiles.
+
+        Rays of a frame that hit the same thing stand together, so that few primitives can
+        stand between a group and a lamp.
+        """
+        things = len(self.geometry.shape_M)
+        order = torch.argsort(frame_R * things + hits.primitive_GT.flatten()[ray_R], stable=True)
+        light = torch.empty(len(ray_R), 3, device=self.device)
         group, size = SIDE * SIDE, _CHUNK.get(self.device.type, _CHUNK["cuda"]) * SIDE * SIDE
-        _, counts = torch.unique_consecutive(room_R, return_counts=True)
-        starts, begin = [], 0
+        _, counts = torch.unique_consecutive(self._room_F[frame_R], return_counts=True)
+        chosen, begin = [], 0
         for count in counts.tolist():  # groups must not mix rooms: fill up each room's last one
-            chosen = torch.arange(begin, begin + count, device=self.device)
-            starts.append(torch.cat([chosen, chosen[-1:].expand(-count % group)]))
+            own = torch.arange(begin, begin + count, device=self.device)
+            chosen.append(torch.cat([own, own[-1:].expand(-count % group)]))
             begin += count
-        for part in torch.cat(starts).split(size) if starts else ():
-            ray = rays[part]
+        for group_part in torch.cat(chosen).split(size) if chosen else ():
+            part = order[group_part]
+            ray = ray_R[part]
             light[part] = self._shade(
                 fine,
                 frame_R[part],
@@ -211,7 +219,7 @@ class Studio:
                 hits.t_GT.flatten()[ray],
                 hits.primitive_GT.flatten()[ray],
             )[0].T
-        return light.view(-1, per_pixel, 3)
+        return light
 
     def _shade(
         self,

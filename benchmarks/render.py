@@ -1,0 +1,117 @@
+"""Speed of the scenes: frames per second by picture size and smoothness, and what comes before.
+
+    python -m benchmarks.render --threads 1
+    python -m benchmarks.render --device cuda --rooms 64 --together 64
+
+Making a scene and a camera path is Python on one core and is shown apart from the pictures. On
+a CPU rooms are rendered one by one, as the shard writer does; a GPU is given several at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from g2vlm_training.synthetic import (
+    CameraModel,
+    Room,
+    Shot,
+    camera_path,
+    draw_camera,
+    intrinsics,
+    make_room,
+    photograph,
+    render_shots,
+    scene_seed,
+)
+from numpy.random import default_rng
+
+from .common import (
+    Timing,
+    add_common_arguments,
+    interleaved,
+    print_table,
+    set_threads,
+    write_report,
+)
+
+SIZES = ((84, 112), (126, 168), (168, 224), (240, 320))
+FOV_DEG = 70.0
+
+
+def main() -> int:
+    """Time making, rendering and photographing; print a table, write JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_common_arguments(parser, "render")
+    parser.add_argument("--rooms", type=int, default=12, help="different scenes")
+    parser.add_argument("--frames", type=int, default=8, help="per scene")
+    parser.add_argument("--together", type=int, default=1, help="scenes in one call")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--widths", type=int, nargs="*", help="of these sizes only")
+    arguments = parser.parse_args()
+    device = set_threads(arguments)
+    sizes = [size for size in SIZES if not arguments.widths or size[1] in arguments.widths]
+    if not sizes:
+        raise SystemExit(f"--widths are {arguments.widths}, expected some of {SIZES}")
+    seeds = [scene_seed("test", index) for index in range(arguments.rooms)]
+    rooms = [make_room(seed) for seed in seeds]
+    paths = [camera_path(room, 0, arguments.frames, "hand") for room in rooms]
+
+    def shoot(size: tuple[int, int], rays: int) -> Callable[[], object]:
+        K = intrinsics(FOV_DEG, size)
+        shots = [Shot(room, path, K) for room, path in zip(rooms, paths, strict=True)]
+        groups = [
+            shots[start : start + arguments.together]
+            for start in range(0, len(shots), arguments.together)
+        ]
+        return lambda: [
+            render_shots(group, size, supersample=rays, device=arguments.device) for group in groups
+        ]
+
+    taken = render_shots([Shot(rooms[0], paths[0], intrinsics(FOV_DEG, sizes[0]))], sizes[0])[0]
+    camera: CameraModel = draw_camera(default_rng(0))
+    jobs: dict[str, Callable[[], object]] = {
+        "make scene": lambda: [make_room(seed) for seed in seeds],
+        "make path": lambda: [camera_path(room, 1, arguments.frames, "hand") for room in rooms],
+        "photograph": lambda: [photograph(taken, camera, default_rng(0)) for _ in rooms],
+    }
+    for size in sizes:
+        for rays in (1, 2):
+            jobs[f"{size[1]}x{size[0]}, {rays * rays} ray"] = shoot(size, rays)
+    timings = interleaved(jobs, arguments.rounds, device)
+    report(timings, rooms, arguments, device)
+    return 0
+
+
+def report(
+    timings: dict[str, Timing],
+    rooms: list[Room],
+    arguments: argparse.Namespace,
+    device: torch.device,
+) -> None:
+    """Print the table and write the JSON file."""
+    frames = arguments.rooms * arguments.frames
+    rows = [["what", "ms per scene", "frames/s", "frames/s of CPU time"]]
+    results = {}
+    for name, timing in timings.items():
+        rows.append(
+            [
+                name,
+                f"{1e3 * timing.median / arguments.rooms:.1f}",
+                f"{frames / timing.median:.1f}",
+                f"{frames / timing.cpu_median:.1f}",
+            ]
+        )
+        results[name] = {**timing.as_json(), "frames": frames}
+    primitives = [len(room.shape_M) for room in rooms]
+    print(f"{arguments.rooms} scenes of {min(primitives)} to {max(primitives)} primitives")
+    print_table(rows)
+    results["scenes"] = {"primitives": primitives, "frames_each": arguments.frames}
+    write_report(arguments.out, "render", device, results)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
