@@ -125,9 +125,9 @@ class SemanticStage(nn.Module):
             watched, masks = self._watched(asked, layouts, text)
             attention = QuestionAttention(prefix.cache, watched)
             named = self._named(asked, prefix, text)
-        added_MTD = None if named is None else named.added_MTD
-        hidden_LD = self._hidden(text, attention, added_MTD)
-        logits_CV = self.model.logits(hidden_LD[counted_MT.flatten()[text.real_L]]).float()
+            added_MTD = None if named is None else named.added_MTD
+            hidden_LD = self._hidden(text, attention, added_MTD)
+            logits_CV = self.model.logits(hidden_LD[counted_MT.flatten()[text.real_L]]).float()
         target_C = text.target_MT[counted_MT]
         surprise_C = F.cross_entropy(logits_CV, target_C, reduction="none")
         each_C = counted_MT.sum(dim=1, keepdim=True).expand_as(counted_MT)[counted_MT]
@@ -273,16 +273,14 @@ class SemanticStage(nn.Module):
         text: TextBatch,
     ) -> tuple[Watched | None, list[Tensor]]:
         """Which tokens of which questions are supervised, and with what; None where none is."""
-        if self.grounding <= 0:
-            return None, []
+        if self.grounding <= 0 or self.model.config.reference_features:
+            return None, []  # names, marks and frames carry what they name
         device = text.input_MT.device
         rows: list[int] = []
         tokens: list[int] = []
         masks = [[torch.zeros(0, layout.frames, *layout.grid_hw).bool()] for layout in layouts]
         for row, (view, question) in enumerate(asked):
             for ground in question.grounds:
-                if self.model.config.reference_features and not ground.objects:
-                    continue  # marks and frames carry what they name
                 rows.append(row)
                 tokens.append(self._token(question, ground))
                 for kept, layout in zip(masks, layouts, strict=True):

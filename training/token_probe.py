@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from .distribution import shared_mean
 from .synthetic.builder import COLOURS, SceneObject
 
-__all__ = ["TokenProbe"]
+__all__ = ["TokenProbe", "main_ids"]
 
 _IGNORED = -100
 _MIN_COVER = 0.3
@@ -85,7 +85,7 @@ class TokenProbe(nn.Module):
         """(B * N, S) int64 classes of names and colours, -100 where there is none to say."""
         names, colours = [], []
         for ids_NHW, things in zip(object_id_BNHW, objects, strict=True):
-            main_NS, cover_NS = _main_ids(ids_NHW, grid_hw)
+            main_NS, cover_NS = main_ids(ids_NHW, grid_hw)
             name_I = torch.full((_IDS,), _IGNORED)
             name_I[0] = 0
             colour_I = torch.full((_IDS,), _IGNORED)
@@ -114,7 +114,7 @@ def _surprise(logits_MSC: Tensor, label_MS: Tensor) -> Tensor:
     return shared_mean(total, (label_MS != _IGNORED).sum())
 
 
-def _main_ids(ids_NHW: Tensor, grid_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def main_ids(ids_NHW: Tensor, grid_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """(N, S) id that covers most of each cell of a grid, and its share of the cell."""
     size = (4 * grid_hw[0], 4 * grid_hw[1])  # 16 samples per cell
     sampled = F.interpolate(ids_NHW[:, None].float(), size, mode="nearest-exact")[:, 0].long()

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from g2vlm_training.batch import ClipPool, WindowBatch, draw_batch
-from g2vlm_training.freeze import apply_freezing
+from g2vlm_training.freeze import apply_freezing, is_geometric
 from g2vlm_training.grounding import QuestionAttention, token_masks
 from g2vlm_training.semantic_stage import SemanticStage, questions_of, text_batch, view_of
 from g2vlm_training.synthetic.questions import TASKS, Ground, Question, View, ask
+from g2vlm_training.token_probe import main_ids
 from g2vlm_training.tokens import nano_tokenizer
 
 from tests.training.tiny import tiny_model, write_tiny_shards
@@ -95,9 +96,13 @@ def test_shared_windows_give_the_models_own_logits(batch: WindowBatch, fused: bo
     plain = stage.model.semantic_logits(text.input_MT, copied, added)
     want = plain.flatten(0, 1)[text.real_L]
     assert torch.allclose(packed, want, atol=1e-5), (packed - want).abs().max()
-    assert len(attention.weights) == stage.model.config.text.num_hidden_layers - 1
+    if fused:  # names carry what they mean: no attention is told where to look
+        assert watched is None
+        assert not attention.weights
+        return
     assert watched is not None
-    assert len(layouts) == (1 if fused else 2)
+    assert len(attention.weights) == stage.model.config.text.num_hidden_layers - 1
+    assert len(layouts) == 2
     for mask, layout in zip(masks, layouts, strict=True):
         assert mask.shape == (len(watched.rows_S), 3, *layout.grid_hw)
 
@@ -132,3 +137,56 @@ def test_grounding_loss_falls(batch: WindowBatch, tmp_path: Path) -> None:
     assert grounds[-1] < 0.8 * grounds[0], grounds
     plain = _stage(0.0)(batch, [np.random.default_rng(row) for row in range(len(batch.scenes))])
     assert "ground" not in plain.report
+
+
+def test_names_are_learned_and_the_geometry_stays(batch: WindowBatch) -> None:
+    """Search and probe learn, the fusion with them; not one bit of the geometric half changes."""
+    options = {"geometry_feedback": True, "reference_features": True}
+    model = tiny_model(**options)
+    apply_freezing(model, "semantic")
+    stage = SemanticStage(model, nano_tokenizer(700), 6, grounding=1.0, probing=1.0)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    pixels = torch.randn(1, 2, 3, 42, 56, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        hidden = model.geometry_pass(model.encode_geometry(pixels), (3, 4)).hidden_BNPD
+    trained = [p for p in stage.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=5e-3)
+    reports = []
+    for _ in range(25):
+        loss = stage(batch, [np.random.default_rng(row) for row in range(len(batch.scenes))])
+        optimiser.zero_grad()
+        loss.total.backward()
+        optimiser.step()
+        reports.append(loss.report)
+    for name in ("sought", "probe", "loss"):
+        assert reports[-1][name] < 0.8 * reports[0][name], [one[name] for one in reports]
+    for name, parameter in model.named_parameters():
+        if is_geometric(name):
+            assert torch.equal(parameter, before[name]), name
+        elif name.startswith("fusion."):
+            assert not torch.equal(parameter, before[name]), name
+    with torch.no_grad():
+        again = model.geometry_pass(model.encode_geometry(pixels), (3, 4)).hidden_BNPD
+    assert torch.equal(hidden, again)
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_answers_reach_the_geometric_half_where_asked(batch: WindowBatch, wanted: bool) -> None:
+    model = tiny_model(geometry_feedback=True, reference_features=True)
+    stage = SemanticStage(model, nano_tokenizer(700), 2, geometry_gradients=wanted)
+    rngs = [np.random.default_rng(row) for row in range(len(batch.scenes))]
+    stage(batch, rngs).total.backward()
+    weight = model.get_parameter("trunk.layers.0.geometric.v_proj.weight")
+    assert (weight.grad is not None and bool((weight.grad != 0).any())) == wanted
+
+
+def test_a_token_is_named_after_what_covers_most_of_it() -> None:
+    ids = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    ids[0, :4, :4] = 7
+    ids[0, :4, 4:7] = 9
+    ids[0, 4:, :2] = 8
+    main, cover = main_ids(ids, (2, 2))
+    assert main.tolist() == [[7, 9, 8, 0]] or main.tolist() == [[7, 9, 0, 0]]
+    assert cover[0, 0] == 1.0
+    assert cover[0, 1] == 0.75
+    assert cover[0, 2] == 0.5
