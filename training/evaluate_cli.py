@@ -1,11 +1,11 @@
-"""`g2vlm evaluate geometry|questions|qa --model DIR ...`: metrics beside their baselines."""
+"""`g2vlm evaluate geometry|questions|qa|tables ...`: metrics beside their baselines."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 
-from .evaluate import geometry_cli, questions_cli
+from .evaluate import geometry_cli, questions_cli, tables_cli
 from .evaluate.benchmarks import cli as benchmark_files
 
 __all__ = ["main"]
@@ -14,6 +14,7 @@ _KINDS = {
     "geometry": (geometry_cli, "depth, points, normals and poses on any posed RGB-D data"),
     "questions": (questions_cli, "questions on held-out rooms"),
     "qa": (benchmark_files, "published benchmark files"),
+    "tables": (tables_cli, "geometry.json files as Markdown"),
 }
 
 

@@ -158,6 +158,10 @@ def test_command_writes_numbers_windows_and_report(
     assert report.count("data:image/png;base64,") >= 3
     assert not re.search(r"(src|href)=\"http", report)
     assert f"{value['value']:.3f}" in report
+    assert main(["tables", str(out / "geometry.json"), "--metrics", "abs_rel", "--interval"]) == 0
+    said = capsys.readouterr().out
+    assert f"| head | 2 | {value['value']:.3f} ({value['low']:.3f} to" in said
+    assert "| head | 1 frames | 2 frames |" in said
 
 
 def test_command_prints_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,6 +170,13 @@ def test_command_prints_json(folder: Path, capsys: pytest.CaptureFixture[str]) -
     content = json.loads(capsys.readouterr().out)
     assert content["model"].startswith("nano-")
     assert [table["frames"] for table in content["tables"]] == [2]
+
+
+def test_tables_refuse_other_files(tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    other.write_text("[1, 2]")
+    with pytest.raises(ValueError, match=r"is no geometry\.json"):
+        main(["tables", str(other)])
 
 
 def test_command_refuses_bad_input(folder: Path, tmp_path: Path) -> None:
