@@ -61,7 +61,7 @@ class World:
 
     @property
     def K_N33(self) -> Floats:
-        return np.broadcast_to(K, (len(self.poses), 3, 3)).copy()
+        return np.array([K] * len(self.poses))
 
 
 def errors_deg(found: Floats, truth: Floats) -> tuple[float, float]:
