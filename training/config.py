@@ -16,6 +16,7 @@ from .datasets.views import ViewOptions
 from .freeze import STAGES, Stage
 from .initialise import LAYER_SCALE
 from .losses import LossOptions
+from .synthetic.questions import TASKS
 
 __all__ = ["CONFIG_FOLDER", "PRESETS", "GeometryWeights", "TrainConfig", "config_of", "load_config"]
 
@@ -81,6 +82,7 @@ class TrainConfig:
         questions: Questions per window of the semantic stage.
         grounding: Weight of its grounding loss.
         probing: Weight of its image tokens' auxiliary loss.
+        tasks: Types of its questions; none is all.
         sources: Data sets that the windows come from; roots start at --data.
         loss, extra, views, augment: Options of the parts.
 
@@ -112,6 +114,7 @@ class TrainConfig:
     questions: int = 8
     grounding: float = 0.2
     probing: float = 0.0
+    tasks: tuple[str, ...] = ()
     loss: LossOptions = field(default_factory=LossOptions)
     extra: GeometryWeights = field(default_factory=GeometryWeights)
     sources: tuple[SourceOptions, ...] = (SourceOptions(),)
@@ -130,6 +133,9 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}, expected 0 up to 1")
+        unknown = sorted(set(self.tasks) - set(TASKS))
+        if unknown:
+            raise ValueError(f"tasks has {unknown}, expected some of {sorted(TASKS)}")
         if not self.windows or any(clips < 1 or frames < 1 for clips, frames in self.windows):
             raise ValueError(f"windows is {self.windows}, expected (clips, frames) pairs")
 

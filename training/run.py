@@ -31,6 +31,7 @@ from .parallel import parallel_stage
 from .precision import recompute_layers
 from .semantic_stage import SemanticStage
 from .start import Start, start_model
+from .synthetic.questions import TASKS
 from .trainer import Trainer, step_generator
 
 __all__ = ["RunOptions", "build_stage", "train"]
@@ -83,6 +84,7 @@ def semantic_stage(
     return SemanticStage(
         model, tokenizer, config.questions, blind, config.grounding, config.probing,
         geometry_gradients=config.stage != "semantic", precision=config.precision,
+        tasks=config.tasks or TASKS,
     )  # fmt: skip
 
 

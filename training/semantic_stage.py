@@ -32,7 +32,7 @@ from .geometry_stage import StageLoss
 from .grounding import KeyLayout, QuestionAttention, Watched, grounding_loss, token_masks
 from .precision import mixed_precision
 from .question_batch import IGNORED, TextBatch, questions_of, text_batch, view_of
-from .synthetic.questions import Ground, Question, View
+from .synthetic.questions import TASKS, Ground, Question, View
 from .synthetic.questions.words import NAMES
 from .token_probe import TokenProbe
 
@@ -77,6 +77,7 @@ class SemanticStage(nn.Module):
         probing: Weight of the image tokens' auxiliary loss.
         geometry_gradients: Let the answers teach the geometric half (CE + CE, VG + CE).
         precision: Of the forward pass, see `mixed_precision`.
+        tasks: Types of the questions that are asked.
     """
 
     def __init__(
@@ -89,12 +90,14 @@ class SemanticStage(nn.Module):
         probing: float = 0.0,
         geometry_gradients: bool = False,
         precision: str = "fp32",
+        tasks: Sequence[str] = TASKS,
     ) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
         self.prompts = prompt_ids(tokenizer, model.config.tokens)
         self.questions = questions
+        self.tasks = tuple(tasks)
         self.blind = blind
         self.grounding = 0.0 if blind else grounding
         self.probing = 0.0 if blind else probing
@@ -114,7 +117,7 @@ class SemanticStage(nn.Module):
         asked = [
             (view, question)
             for view, rng in zip(views, rngs, strict=True)
-            for question in questions_of(view, self.questions, rng)
+            for question in questions_of(view, self.questions, rng, self.tasks)
         ]
         text = text_batch([question for _, question in asked], self.tokenizer, self.prompts)
         text = text.to(batch.rgb_BN3HW.device)
