@@ -51,8 +51,6 @@ class WindowBatch:
         T_world_cam_BN44: float32 camera-to-world.
         K_BN33: float32 intrinsics in pixels.
         scenes: What is known about each place; None where nothing is.
-        normals_BN3HW: float32 unit normals in camera axes, 0 where unknown; None where a clip
-            has none.
     """
 
     rgb_BN3HW: Tensor
@@ -61,7 +59,6 @@ class WindowBatch:
     T_world_cam_BN44: Tensor
     K_BN33: Tensor
     scenes: tuple[SceneInfo | None, ...]
-    normals_BN3HW: Tensor | None = None
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -260,7 +257,6 @@ def batch_of(clips: Sequence[Clip]) -> WindowBatch:
     shapes = {clip.rgb.shape[:3] for clip in clips}
     if len(shapes) != 1:
         raise DataError(f"clips of a batch have unequal (frames, height, width): {sorted(shapes)}")
-    normals = [clip.normals for clip in clips if clip.normals is not None]
     rgb = torch.from_numpy(np.stack([clip.rgb for clip in clips]))
     return WindowBatch(
         rgb_BN3HW=rgb.permute(0, 1, 4, 2, 3).float() / 255,
@@ -269,11 +265,6 @@ def batch_of(clips: Sequence[Clip]) -> WindowBatch:
         T_world_cam_BN44=torch.from_numpy(np.stack([clip.T_world_cam for clip in clips])).float(),
         K_BN33=torch.from_numpy(np.stack([clip.K for clip in clips])).float(),
         scenes=tuple(clip.scene for clip in clips),
-        normals_BN3HW=(
-            torch.from_numpy(np.stack(normals)).permute(0, 1, 4, 2, 3).contiguous()
-            if len(normals) == len(clips)
-            else None
-        ),
     )
 
 

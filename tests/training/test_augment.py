@@ -19,9 +19,8 @@ def pictures(seed: int = 0) -> torch.Tensor:
     return torch.nn.functional.interpolate(coarse, size=(42, 56)).view(3, 4, 3, 42, 56)
 
 
-def _augmented(rgb: torch.Tensor, seed: int = 0, **options: float) -> torch.Tensor:
-    chosen = dataclasses.replace(OFF, **options)
-    return augment(rgb, chosen, torch.Generator().manual_seed(seed))
+def _augmented(rgb: torch.Tensor, **options: float) -> torch.Tensor:
+    return augment(rgb, dataclasses.replace(OFF, **options), torch.Generator().manual_seed(0))
 
 
 def test_strength_zero_changes_nothing() -> None:

@@ -193,7 +193,6 @@ def test_a_mixture_draws_by_weight_and_repeats_exactly(roots: Path) -> None:
             assert torch.equal(first, again), field.name
         else:
             assert first == again
-    assert batches[0].normals_BN3HW is None  # the folders have none
 
 
 def test_mirrored_windows_ask_no_questions(roots: Path) -> None:

@@ -85,8 +85,8 @@ class Clip:
         T_world_cam: (N, 4, 4) float64 camera-to-world.
         K: (N, 3, 3) float64 intrinsics in pixels.
         object_id: (N, H, W) uint8, 0 no named thing, else `SceneObject.object_id`.
-        normals: (N, H, W, 3) float32 unit normals in camera axes, towards the camera; 0 where
-            unknown.
+        normals: (N, H, W, 3) float32 unit normals (shards round their length by up to 1 %) in
+            camera axes, towards the camera; 0 where unknown.
         scene: What is known about the place.
         name: Where the frames come from, for messages.
         metric: Whether lengths are metres, not up to a scale.
