@@ -52,7 +52,8 @@ class KeyLayout:
         block = self.grid_hw[0] * self.grid_hw[1] + 2
         span = weight_SK[:, self.start : self.start + self.frames * block]
         patches = span.unflatten(1, (self.frames, block))[:, :, 1:-1]
-        return patches.unflatten(2, self.grid_hw)
+        tokens_SNRC: Tensor = patches.unflatten(2, self.grid_hw)
+        return tokens_SNRC
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ class QuestionAttention:
         each, repeats = questions // batch, heads // groups
 
         def of_window(x: Tensor) -> Tensor:  # (M, G, ...) -> (B, G, M / B, ...)
-            return x.unflatten(0, (batch, each)).transpose(1, 2)
+            split: Tensor = x.unflatten(0, (batch, each))
+            return split.transpose(1, 2)
 
         q_MGLC = q_MTAC.unflatten(2, (groups, repeats)).transpose(1, 2).flatten(2, 3)
         q_BGELC = of_window(q_MGLC) * width**-0.5
@@ -120,7 +122,8 @@ class QuestionAttention:
         out = own @ of_window(v_MGTC)
         out = out + (shared.flatten(2, 3) @ v_BGKC).unflatten(2, (each, -1))
         out_MGLC = out.transpose(1, 2).flatten(0, 1)
-        return out_MGLC.unflatten(2, (tokens, repeats)).transpose(1, 2).flatten(2)
+        out_MGTRC: Tensor = out_MGLC.unflatten(2, (tokens, repeats))
+        return out_MGTRC.transpose(1, 2).flatten(2)
 
     def _keep(self, weight_BGELK: Tensor, repeats: int) -> None:
         watched = self._watched

@@ -176,7 +176,8 @@ class SemanticStage(nn.Module):
 
         def padded(x_LHC: Tensor) -> Tensor:
             flat = x_LHC.new_zeros(ids_MT.numel(), *x_LHC.shape[1:])
-            return flat.index_copy(0, real_L, x_LHC).unflatten(0, tuple(ids_MT.shape))
+            whole: Tensor = flat.index_copy(0, real_L, x_LHC).unflatten(0, tuple(ids_MT.shape))
+            return whole
 
         def attend(q_1LAC: Tensor, k_1GLC: Tensor, v_1GLC: Tensor) -> Tensor:
             k_MTGC, v_MTGC = (padded(x[0].transpose(0, 1)) for x in (k_1GLC, v_1GLC))

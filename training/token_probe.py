@@ -83,7 +83,8 @@ class TokenProbe(nn.Module):
         objects: Sequence[Sequence[SceneObject]],
     ) -> tuple[Tensor, Tensor]:
         """(B * N, S) int64 classes of names and colours, -100 where there is none to say."""
-        names, colours = [], []
+        names: list[Tensor] = []
+        colours: list[Tensor] = []
         for ids_NHW, things in zip(object_id_BNHW, objects, strict=True):
             main_NS, cover_NS = main_ids(ids_NHW, grid_hw)
             name_I = torch.full((_IDS,), _IGNORED)
