@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> WindowBatch:
     return draw_batch(pool, 2, 3, torch.Generator().manual_seed(0), None)
 
 
-def _stage(grounding: float, **options: object) -> SemanticStage:
+def _stage(grounding: float, **options: Any) -> SemanticStage:
     model = tiny_model(**options)
     apply_freezing(model, "semantic")
     return SemanticStage(model, nano_tokenizer(700), questions=6, grounding=grounding)
