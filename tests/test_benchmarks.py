@@ -63,6 +63,13 @@ def test_ask(tmp_path: Path) -> None:
     assert results["cold_over_warm"] > 3  # measured above 20; this machine may be busy
 
 
+def test_refine(tmp_path: Path) -> None:
+    results = run("refine", tmp_path / "report.json", "--frames", "2", "--rounds", "1")
+    for detector in ("sift", "orb"):
+        assert results[detector]["features"] > 100
+        assert results[detector]["window_cpu_ms"] > 0
+
+
 def test_prompt_mode(tmp_path: Path) -> None:
     results = run("prompt_mode", tmp_path / "report.json", "--windows", "1", "--frames", "2")
     assert results["isolate_geometry"] is True
