@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
@@ -90,18 +89,24 @@ class LiveBytes(TorchDispatchMode):
         self.now -= size
 
 
-class _FusedAttention(TorchFunctionMode):
-    """Stands in for a fused attention kernel, which keeps no scores; counts its operations."""
+class _FusedAttention:
+    """Takes the place of torch's attention while a step is traced, as a fused kernel would.
+
+    Such a kernel keeps no scores and shares key heads; which one runs depends on a device that a
+    trace does not have. Counts its operations.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
         self.flops = 0
+        self._usual = F.scaled_dot_product_attention
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Replace attention alone."""
-        if func is not F.scaled_dot_product_attention:
-            return func(*args, **(kwargs or {}))
-        q, k, v = args[:3]
+    def __enter__(self) -> None:
+        F.scaled_dot_product_attention = self._attend
+
+    def __exit__(self, *error: object) -> None:
+        F.scaled_dot_product_attention = self._usual
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, **options: object) -> Tensor:
         if torch.is_autocast_enabled(q.device.type):
             q, k, v = (x.to(torch.bfloat16) for x in (q, k, v))
         out: Tensor = _Fused.apply(q, k, v, self)  # type: ignore[no-untyped-call]
@@ -117,14 +122,14 @@ class _Fused(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mode: _FusedAttention) -> Tensor:
         out = torch.empty_like(q)
         log_sum = q.new_empty(q.shape[:-1], dtype=torch.float32)
-        ctx.save_for_backward(q, k, v, out, log_sum)
+        ctx.save_for_backward(q, k, v, log_sum)  # `out` is kept by the map behind it
         ctx.mode = mode
         mode.count(q, k, products=2)
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        q, k, v, *_ = ctx.saved_tensors
+        q, k, v, _ = ctx.saved_tensors
         ctx.mode.count(q, k, products=5)  # scores again, then four products
         return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v), None
 
@@ -199,8 +204,9 @@ def _answers(
     rows = torch.empty(clips, frames, (side * vit.spatial_merge_size) ** 2, vit.row_width)
     full = side * vit.spatial_merge_size
     model.prefill_images(model.encode_semantic(rows, (full, full)), (side, side), cache)
-    ids = torch.zeros(clips * config.questions, _QUESTION_TOKENS, dtype=torch.int64)
-    logits = model.semantic_logits(ids, cache.repeat(config.questions))
+    # The questions of a window share its keys and values, as one long one does.
+    ids = torch.zeros(clips, config.questions * _QUESTION_TOKENS, dtype=torch.int64)
+    logits = model.semantic_logits(ids, cache)
     window = _SYSTEM_TOKENS + frames * (grid[0] * grid[1] + side**2 + 4)
     return logits, clips * (window + config.questions * _QUESTION_TOKENS)
 

@@ -48,6 +48,8 @@ def initialise(model: G2VLM, seed: int, layer_scale: float = LAYER_SCALE) -> Non
             parameter.fill_(layer_scale)
     _initialise_geometric_encoder(model, generator)
     _initialise_heads(model, generator)
+    rows = model.vit.patch_embed.weight
+    rows.normal_(0.0, 1.0 / math.sqrt(rows[0].numel()), generator=generator)
 
 
 @torch.no_grad()

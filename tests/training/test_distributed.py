@@ -1,0 +1,109 @@
+"""Two gloo processes against one: the same losses, and checkpoints that either can read."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from g2vlm_training.batch import ClipPool
+from g2vlm_training.checkpoints import latest_checkpoint, load_state
+from g2vlm_training.distribution import Processes, shared_mean
+
+from tests.helpers import REPO
+from tests.training.tiny import write_tiny_shards
+from tests.training.tiny_run import AFTER, BEFORE, losses_of, tiny_trainer
+
+TOLERANCE = 1e-5
+WAYS = (("ddp", "geometry"), ("fsdp", "joint"))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with what one process and what two processes wrote."""
+    shards = write_tiny_shards(tmp_path_factory.mktemp("shards"))
+    out = tmp_path_factory.mktemp("runs")
+    words = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
+    words += ["--nproc-per-node", "2", "-m", "tests.training.tiny_run", str(shards), str(out)]
+    words += [f"{way}:{stage}" for way, stage in WAYS]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    two = subprocess.Popen(
+        words, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    pool = ClipPool(shards, "train")
+    for _, stage in WAYS:
+        losses_of(pool, out, Processes(), "ddp", stage)
+    said, _ = two.communicate(timeout=300)
+    assert two.returncode == 0, said.decode(errors="replace")[-4000:]
+    return out
+
+
+def _read(runs: Path, name: str) -> Any:
+    return json.loads((runs / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("way", "stage"), WAYS)
+def test_two_processes_have_the_losses_of_one(runs: Path, way: str, stage: str) -> None:
+    one = _read(runs, f"1-ddp-{stage}")[0]
+    first, second = _read(runs, f"2-{way}-{stage}")
+    assert first["frames"] == second["frames"] == one["frames"]
+    for step, (a, b, whole) in enumerate(
+        zip(first["losses"], second["losses"], one["losses"], strict=True)
+    ):
+        assert a["loss"] != b["loss"], "both processes saw the same windows"
+        mean = (a["loss"] + b["loss"]) / 2
+        assert mean == pytest.approx(whole["loss"], abs=TOLERANCE), step
+        assert a["gradient"] == b["gradient"]
+        assert a["gradient"] == pytest.approx(whole["gradient"], rel=1e-4), step
+
+
+@pytest.mark.parametrize(("way", "stage"), WAYS)
+def test_two_processes_resume_with_the_same_next_losses(runs: Path, way: str, stage: str) -> None:
+    for process in _read(runs, f"2-{way}-{stage}"):
+        assert process["resumed"] == process["losses"][BEFORE:]
+        assert len(process["resumed"]) == AFTER
+
+
+@pytest.mark.parametrize(("way", "stage"), WAYS)
+def test_one_process_goes_on_with_the_checkpoint_of_two(runs: Path, way: str, stage: str) -> None:
+    folder = runs / f"2-{way}-{stage}"
+    newest = latest_checkpoint(folder)
+    assert newest is not None
+    assert newest.is_dir()
+    alone = load_state(runs / f"1-ddp-{stage}" / f"{newest.name}.safetensors")
+    together = load_state(newest)
+    assert together.meta["step"] == alone.meta["step"] == BEFORE
+    assert set(together.tensors) == set(alone.tensors)
+    for name, tensor in alone.tensors.items():
+        other = together.tensors[name]
+        assert other.shape == tensor.shape, name
+        if not name.endswith("key.bias"):  # no loss hangs on it: AdamW walks on rounding errors
+            apart = float((other - tensor).norm())
+            assert apart <= 0.02 * float(tensor.norm()) + 1e-4, (name, apart)
+    trainer = tiny_trainer(
+        ClipPool(next(iter(_shards(runs))), "train"), folder, Processes(), stage=stage
+    )
+    trainer.resume()
+    one = _read(runs, f"1-ddp-{stage}")[0]["losses"][BEFORE]
+    assert trainer.train_step()["loss"] == pytest.approx(one["loss"], abs=TOLERANCE)
+
+
+def _shards(runs: Path) -> list[Path]:
+    return sorted(runs.parent.glob("shards*"))[-1:]
+
+
+def test_a_mean_in_one_process_is_a_mean() -> None:
+    values = torch.tensor([1.0, 2.0, 6.0])
+    assert float(shared_mean(values.sum(), 3)) == 3.0
+    assert float(shared_mean(values[:0].sum(), 0)) == 0.0
+
+
+def test_too_few_windows_for_the_processes_are_refused() -> None:
+    assert list(Processes(1, 3).windows(8)) == [1, 4, 7]
+    with pytest.raises(ValueError, match="2 windows for 3 processes"):
+        Processes(0, 3).windows(2)

@@ -1,0 +1,200 @@
+"""What a run starts from, what each stage trains, and that saving memory changes no gradient."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from g2vlm_training.batch import ClipPool, WindowBatch, draw_batch
+from g2vlm_training.config import CONFIG_FOLDER, TrainConfig, load_config
+from g2vlm_training.dry_run import LiveBytes, dry_run, step_cost
+from g2vlm_training.freeze import apply_freezing, is_geometric
+from g2vlm_training.geometry_stage import StageLoss
+from g2vlm_training.joint_stage import JointStage
+from g2vlm_training.precision import recompute_layers
+from g2vlm_training.run import build_stage
+from g2vlm_training.start import Start, load_parts, start_model
+from g2vlm_training.tokens import nano_tokenizer
+from safetensors.torch import save_file
+
+from g2vlm_model.checkpoint import save_model
+from g2vlm_model.checkpoint_keys import published_names
+from g2vlm_model.config import ModelConfig
+from tests.training.tiny import tiny_config, tiny_model, write_tiny_shards
+from tests.training.tiny_run import CONFIG
+
+JOINT = dataclasses.replace(CONFIG, stage="joint", questions=2, grounding=0.0)
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory: pytest.TempPathFactory) -> WindowBatch:
+    pool = ClipPool(write_tiny_shards(tmp_path_factory.mktemp("shards")), "train")
+    return draw_batch(pool, 2, 3, torch.Generator().manual_seed(1), None)
+
+
+def _loss(config: TrainConfig, batch: WindowBatch) -> tuple[StageLoss, JointStage]:
+    stage = build_stage(config, tiny_model(seed=3), nano_tokenizer(700))
+    assert isinstance(stage, JointStage)
+    if config.recompute:
+        assert recompute_layers(stage) == 2 + 1 + 1 + 3  # layers, encoders, decoders of heads
+    loss: StageLoss = stage(batch, 0, [np.random.default_rng(window) for window in range(2)])
+    loss.total.backward()
+    return loss, stage
+
+
+def test_recomputed_layers_give_the_same_loss_and_gradients_in_less_memory(
+    batch: WindowBatch,
+) -> None:
+    with LiveBytes() as kept_bytes:
+        kept, kept_stage = _loss(JOINT, batch)
+    with LiveBytes() as fewer_bytes:
+        again, stage = _loss(dataclasses.replace(JOINT, recompute=True), batch)
+    assert float(again.total) == float(kept.total)
+    gradients = dict(stage.named_parameters())
+    compared = 0
+    for name, parameter in kept_stage.named_parameters():
+        if parameter.grad is None:
+            assert gradients[name].grad is None, name
+            continue
+        compared += 1
+        torch.testing.assert_close(gradients[name].grad, parameter.grad, msg=name)
+    assert compared > 100
+    assert fewer_bytes.peak < kept_bytes.peak
+
+
+def test_bfloat16_passes_stay_near_and_leave_losses_in_float32(batch: WindowBatch) -> None:
+    exact, _ = _loss(JOINT, batch)
+    half, stage = _loss(dataclasses.replace(JOINT, precision="bf16"), batch)
+    assert half.total.dtype == torch.float32
+    assert float(half.total) != float(exact.total)
+    assert float(half.total) == pytest.approx(float(exact.total), rel=0.02)
+    for name, parameter in stage.named_parameters():
+        if parameter.grad is not None:
+            assert parameter.grad.dtype == torch.float32, name
+            assert bool(parameter.grad.isfinite().all()), name
+
+
+@pytest.mark.parametrize("stage", ["geometry", "semantic", "spatial", "joint"])
+def test_answers_and_geometry_teach_what_the_stage_says(batch: WindowBatch, stage: str) -> None:
+    """Gradients reach every trained weight that the losses hang on, and nothing frozen."""
+    config = dataclasses.replace(JOINT, stage=stage)  # type: ignore[arg-type]
+    module = build_stage(config, tiny_model(seed=3), nano_tokenizer(700))
+    rngs = [np.random.default_rng(window) for window in range(2)]
+    inputs = {"geometry": (0,), "joint": (0, rngs)}.get(stage, (rngs,))
+    module(batch, *inputs).total.backward()
+    taught = {name for name, p in module.named_parameters() if p.grad is not None}
+    trained = {name for name, p in module.named_parameters() if p.requires_grad}
+    assert taught <= trained
+    geometric = {name for name in taught if is_geometric(name.removeprefix("model."))}
+    assert bool(geometric) == (stage != "semantic")
+    assert bool(taught - geometric - {n for n in taught if n.startswith("coarse")}) == (
+        stage != "geometry"
+    )
+    assert any("heads." in name for name in taught) == (stage in ("geometry", "joint"))
+    if stage != "geometry":
+        assert any(".semantic.q_proj" in name for name in taught)
+    if stage != "semantic":
+        assert "model.trunk.layers.0.geometric.k_proj.weight" in taught
+
+
+def test_parts_alone_give_their_weights(tmp_path: Path) -> None:
+    """Files of an encoder and of a tied language model, under the names that they have alone."""
+    source = tiny_model(seed=8)
+    parameters = dict(source.named_parameters())
+    encoder, language = {}, {}
+    for published, ours in published_names(parameters).items():
+        tensor = parameters[ours].detach().clone()
+        if published.startswith("dino_model."):
+            encoder[published.removeprefix("dino_model.")] = tensor
+        elif published.startswith("vit_model."):
+            language[published.replace("vit_model.", "visual.")] = tensor
+        elif published.startswith("language_model.model.") and not is_geometric(ours):
+            language[published.removeprefix("language_model.")] = tensor
+    for name, tensors in (("encoder", encoder), ("language", language)):
+        (tmp_path / name).mkdir()
+        save_file(tensors, tmp_path / name / "model.safetensors")
+    folders = (tmp_path / "encoder", tmp_path / "language")
+    start = Start(seed=1, folders=folders, layer_scale=0.01, copy_expert=True)
+    config = tiny_config()
+    model, _ = start_model(config, start)
+    trunk, old = model.trunk, source.trunk
+    assert torch.equal(model.dino.cls_token, source.dino.cls_token)
+    assert torch.equal(model.vit.merger.fc1.weight, source.vit.merger.fc1.weight)
+    assert torch.equal(trunk.lm_head.weight, old.embed_tokens.weight)
+    layer, like = trunk.layers[1], old.layers[1]
+    assert torch.equal(layer.semantic.up_proj.weight, like.semantic.up_proj.weight)
+    assert torch.equal(layer.geometric.up_proj.weight, like.semantic.up_proj.weight)
+    assert layer.geometric.mlp_scale.unique().tolist() == [pytest.approx(0.01)]
+    other = tiny_config(conv_stem=0)
+    with pytest.raises(ValueError, match="holds no tensor of this model"):
+        (tmp_path / "odd").mkdir()
+        save_file({"some.weight": torch.zeros(2)}, tmp_path / "odd" / "model.safetensors")
+        load_parts(tiny_model(), tmp_path / "odd")
+    with pytest.raises(ValueError, match="the config says"):
+        load_parts(start_model(other, Start())[0], tmp_path / "encoder")
+
+
+def test_a_whole_model_is_a_start(tmp_path: Path) -> None:
+    source, tokenizer = tiny_model(seed=8), nano_tokenizer(700)
+    save_model(tmp_path, source, tokenizer)
+    model, read = start_model(tiny_config(), Start(seed=1, folders=(tmp_path,)))
+    assert read.size == tokenizer.size
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, source.get_parameter(name)), name
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        start_model(tiny_config(), Start(geometry=tmp_path))
+
+
+def test_shipped_configs_are_those_of_the_paper() -> None:
+    names = {path.stem for path in CONFIG_FOLDER.glob("*.yaml")}
+    configs = {name: load_config(name) for name in sorted(names)}
+    assert {config.stage for config in configs.values()} == {
+        "geometry", "semantic", "spatial", "joint",
+    }  # fmt: skip
+    first, second = configs["g2vlm_2b_1a"], configs["g2vlm_2b_1b"]
+    assert (first.steps, first.lr, first.views.width) == (100_000, 2e-4, 224)
+    assert (second.steps, second.lr, second.views.aspect) == (20_000, 5e-4, (0.5, 1.0))
+    for name in ("semantic", "spatial", "joint"):
+        config = configs[f"g2vlm_2b_{name}"]
+        assert (config.stage, config.steps, config.lr) == (name, 16_000, 2e-5)
+    for name in ("g2vlm_2b_1a", "g2vlm_2b_1b"):
+        config = configs[name]
+        assert config.model == ModelConfig.g2vlm_2b()
+        assert [frames for _, frames in config.windows] == list(range(2, 25))
+        assert (config.loss.translation_weight, config.loss.clip, config.clip_norm) == (100, 10, 1)
+
+
+@pytest.mark.parametrize(("stage", "tolerance"), [("geometry", 0.35), ("joint", 0.5)])
+def test_dry_run_estimates_what_a_step_keeps(
+    batch: WindowBatch, stage: str, tolerance: float
+) -> None:
+    changes: dict[str, Any] = {"stage": stage, "model": tiny_config(), "precision": "fp32"}
+    config = dataclasses.replace(JOINT, windows=((2, 3),), **changes)
+    cost = step_cost(config, 2, 3)
+    module = build_stage(config, tiny_model(seed=3), nano_tokenizer(700))
+    rngs = [np.random.default_rng(window) for window in range(2)]
+    inputs = (0,) if stage == "geometry" else (0, rngs)
+    with LiveBytes() as live:
+        module(batch, *inputs).total.backward()
+    gradients = 4 * sum(p.numel() for p in module.parameters() if p.grad is not None)
+    assert cost.activation_bytes + gradients == pytest.approx(live.peak, rel=tolerance)
+
+
+def test_dry_run_prints_what_a_run_takes() -> None:
+    config = dataclasses.replace(CONFIG, model=tiny_config(), windows=((2, 2),))
+    whole, half = (dry_run(config, processes, 1.0).splitlines() for processes in (1, 2))
+    for word in ("weights", "gradients", "activations", "memory per device", "tokens per step"):
+        assert any(line.startswith(word) for line in whole), word
+    tokens = [line for line in whole if line.startswith("tokens")]
+    assert tokens == [line for line in half if line.startswith("tokens")]
+    with pytest.raises(ValueError, match="2 windows cannot be shared by 3"):
+        dry_run(config, 3, 1.0)
+
+
+def test_unknown_stage_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected one of"):
+        apply_freezing(tiny_model(), "both")  # type: ignore[arg-type]
