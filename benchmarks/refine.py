@@ -3,12 +3,13 @@
     python -m benchmarks.refine                              # smooth random pictures, shifted
     python -m benchmarks.refine --pictures FOLDER --frames 8
 
-`alignment` is the whole of `refine_poses` on ready features less its pairs.
+`window` is `refine_poses` on ready features, with every pair and the joint alignment.
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -53,16 +54,16 @@ def main() -> None:
         K = np.array([[FOCAL_PX, 0, width / 2], [0, FOCAL_PX, height / 2], [0, 0, 1.0]])
         K_N33, head = np.stack([K] * count), np.stack([np.eye(4)] * count)
         depth = np.full((count, 84, 112), 2.0)
+        aligned, chained = (
+            partial(refine_poses, found, K_N33, head, depth, RefineOptions(options, align))
+            for align in (AlignOptions(), AlignOptions(iterations=0))
+        )
         times = interleaved(
             {
-                "picture": lambda o=options: find_features(pictures[0], o),
-                "pair": lambda o=options, f=found, K=K: two_view(f[0], f[1], K, K, o),
-                "window": lambda o=options, f=found, K=K_N33, T=head, d=depth: refine_poses(
-                    f, K, T, d, RefineOptions(features=o)
-                ),
-                "chained": lambda o=options, f=found, K=K_N33, T=head, d=depth: refine_poses(
-                    f, K, T, d, RefineOptions(features=o, align=AlignOptions(iterations=0))
-                ),
+                "picture": partial(find_features, pictures[0], options),
+                "pair": partial(two_view, found[0], found[1], K, K, options),
+                "window": aligned,
+                "chained": chained,
             },
             arguments.rounds,
             device,
