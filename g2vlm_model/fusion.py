@@ -167,7 +167,7 @@ class GeometryFusion(nn.Module):
         if config.reference_features:
             self.place = _Projection(2 * width + _PLACE_WIDTH, width)
             numbers = _SUMMARY_NUMBERS * (1 + 2 * _SUMMARY_OCTAVES)
-            self.summary = _Projection(numbers + _SLOTS * (width + 1), width)
+            self.summary = _Projection(numbers + _SLOTS * (width + 1) + width + 1, width)
         self.seek_words: nn.Linear | None = None
         self.seek_tokens: nn.Linear | None = None
         if config.reference_features:
@@ -296,9 +296,13 @@ class GeometryFusion(nn.Module):
             ),
             dim=-1,
         )
+        # Metres are guessed from the model's own unit and from what the whole window looks like.
+        mean_BD = reading.hidden_BNPD.mean(dim=(1, 2))
+        context_BC = torch.cat((_CONTENT * mean_BD, reading.log_scale_B[:, None]), dim=-1)
+        context_MC = context_BC[slots.window_M]
         features_MC = (_CONTENT * slots.features_MSD * slots.filled_MS[..., None]).flatten(1)
         return self.summary(  # type: ignore[no-any-return]
-            waves(numbers_MC, _SUMMARY_OCTAVES), features_MC, slots.filled_MS
+            waves(numbers_MC, _SUMMARY_OCTAVES), features_MC, slots.filled_MS, context_MC
         )
 
     def _cameras(self, reading: GeometryReading) -> Tensor:
