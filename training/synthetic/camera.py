@@ -70,7 +70,7 @@ def draw_camera(rng: np.random.Generator) -> CameraModel:
         exposure=float(np.exp(rng.normal(0, 0.22))),
         flicker=float(rng.uniform(0, 0.05)),
         white_balance=(float(np.exp(warm)), float(np.exp(tint)), float(np.exp(-warm))),
-        gain=float(np.exp(rng.normal(0.0, 1.0))) if rng.random() < 0.8 else 0.0,
+        gain=float(np.exp(rng.uniform(-2.0, 1.5))) if rng.random() < 0.8 else 0.0,
         saturation=float(rng.uniform(0.55, 1.15)),
         contrast=float(np.exp(rng.normal(0, 0.12))),
         sharpness=float(rng.uniform(0, 0.6)) if rng.random() < 0.4 else 0.0,

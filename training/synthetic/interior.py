@@ -88,7 +88,8 @@ def _add_shell(build: RoomBuilder) -> tuple[Rgb, Rgb]:
         if floor_kind == "wood"
         else _pale(rng, 0.15, 0.7)
     )
-    floor = build.material(floor_kind, floor_tint, float(rng.uniform(0.6, 1.4)))
+    fine = 0.4 if floor_kind in ("speckle", "carpet") else 1.0
+    floor = build.material(floor_kind, floor_tint, fine * float(rng.uniform(0.6, 1.4)))
     ceiling_kind, tile = ("grid", 0.6) if rng.random() < 0.2 else ("plain", 1.5)
     ceiling = (
         build.special("grid")

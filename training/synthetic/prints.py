@@ -48,10 +48,12 @@ def _window(rng: np.random.Generator) -> Tile:
     sky = np.stack([0.65 + 0.3 * rows, 0.8 + 0.15 * rows, 0.98 + 0 * rows], axis=2)
     horizon = rng.uniform(0.55, 0.85)
     ridge = rows + 0.15 * (value_noise(rng, 3)[0][None, :] - 0.5) > horizon
-    sky[ridge] = rng.uniform(0.1, 0.6, 3)
+    sky[ridge] = rng.uniform(0.1, 0.5) * (1 + rng.uniform(-0.25, 0.25, 3))
     for _ in range(int(rng.integers(0, 4))):  # houses or trees across the street
         left, wide, top = rng.random(), rng.uniform(0.08, 0.3), rng.uniform(0.3, 0.8)
-        sky[(np.abs(columns - left) < wide) & (rows > top)] = rng.uniform(0.1, 0.6, 3)
+        sky[(np.abs(columns - left) < wide) & (rows > top)] = rng.uniform(0.1, 0.6) * (
+            1 + rng.uniform(-0.25, 0.25, 3)
+        )
     return sky.astype(np.float32)
 
 
