@@ -200,7 +200,7 @@ def test_motion_has_the_signs_of_its_words(views: list[View]) -> None:
 
 def _in_words(question: Question) -> str:
     """The answer, looked up where it is the letter of an option."""
-    offered = dict(re.findall(r"([A-D])\. ([a-z ]+?)(?= [A-D]\.|$)", question.bare))
+    offered: dict[str, str] = dict(re.findall(r"([A-D])\. ([a-z ]+?)(?= [A-D]\.|$)", question.bare))
     return offered.get(question.answer, question.answer)
 
 

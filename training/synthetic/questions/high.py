@@ -1,7 +1,8 @@
 """Relations of things and imagined standpoints (SPAR-Bench's level "high").
 
 Left, right, in front and behind are meant along the axes of a camera, or, after an imagined move
-to a place facing another, in the horizontal plane. In front of a place is the camera's side.
+to a place facing another, in the horizontal plane. In front of a place is the side of whoever
+looks, in front of whoever looks is what lies ahead.
 """
 
 from __future__ import annotations
@@ -42,15 +43,6 @@ def _alike(pool: Pool) -> NDArray[np.bool_]:
         kinds.append(2 if flat else int(low > 0.1))
     kind = np.array(kinds)
     result: NDArray[np.bool_] = kind[:, None] == kind
-    return result
-
-
-def _context(pool: Pool, view: View, axis: int) -> NDArray[np.float64]:
-    """(M, M) difference of the marks' rows (0) or columns (1), 0 for names."""
-    if pool.by_name:
-        return np.zeros((len(pool), len(pool)))
-    x = pool.pixel_M2[:, axis] / view.size_hw[axis]
-    result: NDArray[np.float64] = x[:, None] - x
     return result
 
 
@@ -141,7 +133,8 @@ def _relation_oo(view: View, rng: np.random.Generator, mv: bool) -> Question | N
     else:
         options = ("in front", "behind")
         answer = np.where(good, behind, -1)
-        found = balanced(rng, answer, _context(pool, view, 0), _CLOSE, 2)
+        row = pool.pixel_M2[:, 0] / view.size_hw[0]  # what is lower in a picture is mostly nearer
+        found = balanced(rng, answer, row[:, None] - row, _CLOSE, 2)
     if found is None:
         return None
     a, b = found
@@ -157,7 +150,7 @@ def _imagination(
 ) -> Question | None:
     """Where a place is, from the observer or from another place, after an imagined move.
 
-    The observer stands at P and faces Q. For the same P both kinds of answer must exist.
+    The observer stands at P and faces Q. What is asked from P must have every answer for some Q.
     """
     pool = draw_pool(view, rng, mv, 4 if between_things else 3)
     if pool is None or (mv and len(set(pool.frame_M.tolist())) < 2):
