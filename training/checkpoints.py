@@ -18,11 +18,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -117,7 +118,7 @@ def _save_folder(path: Path, partial: Path, state: RunState) -> None:
     tensors = {name: tensor.detach() for name, tensor in state.tensors.items()}
     trouble: list[str | None] = [None]
     try:
-        dcp.save(tensors, storage_writer=dcp.FileSystemWriter(partial))
+        state_dict_saver.save(tensors, storage_writer=FileSystemWriter(partial))
     except CheckpointException as error:
         trouble = [str(next(iter(error.failures.values()))[0])]
     if first:
@@ -180,7 +181,7 @@ def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """
     stored_meta(path)
     if path.is_dir():
-        stored = dcp.FileSystemReader(path).read_metadata().state_dict_metadata
+        stored = FileSystemReader(path).read_metadata().state_dict_metadata
         return {
             name: tuple(entry.size)
             for name, entry in stored.items()
@@ -200,8 +201,11 @@ def load_into(path: Path, targets: Mapping[str, Tensor]) -> None:
     try:
         with torch.no_grad():
             if path.is_dir():
-                reader = dcp.FileSystemReader(path)
-                dcp.load(dict(targets), storage_reader=reader, no_dist=not dist.is_initialized())
+                state_dict_loader.load(
+                    dict(targets),
+                    storage_reader=FileSystemReader(path),
+                    no_dist=not dist.is_initialized(),
+                )
                 return
             with safe_open(path, framework="pt") as file:
                 for name, target in targets.items():

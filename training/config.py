@@ -78,7 +78,8 @@ class TrainConfig:
         seed: Of the start values and of every draw.
         refresh_steps: Look for new shards every so many steps.
         log_steps, save_steps, eval_steps: Periods.
-        eval_windows: Validation windows per evaluation, 4 frames each.
+        eval_windows: Validation windows per evaluation, 4 frames each, on the CPU; 0 leaves all
+            evaluation to `g2vlm evaluate`.
         questions: Questions per window of the semantic stage.
         grounding: Weight of its grounding loss.
         probing: Weight of its image tokens' auxiliary loss.
@@ -128,9 +129,11 @@ class TrainConfig:
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {choices}")
         positive = ("steps", "lr", "clip_norm", "refresh_steps", "log_steps", "save_steps")
-        for name in (*positive, "bad_steps", "eval_steps", "eval_windows", "questions"):
+        for name in (*positive, "bad_steps", "eval_steps", "questions"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
+        if self.eval_windows < 0:
+            raise ValueError(f"eval_windows is {self.eval_windows}, expected 0 or more")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}, expected 0 up to 1")
         unknown = sorted(set(self.tasks) - set(TASKS))

@@ -62,7 +62,7 @@ class LiveBytes(TorchDispatchMode):
     """Counts the bytes of tensors that were made inside of it and are still alive."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = 0
         self.peak = 0
         self._known: set[int] = set()
@@ -101,7 +101,7 @@ class _FusedAttention:
         self._usual = F.scaled_dot_product_attention
 
     def __enter__(self) -> None:
-        F.scaled_dot_product_attention = self._attend
+        F.scaled_dot_product_attention = self._attend  # type: ignore[assignment]
 
     def __exit__(self, *error: object) -> None:
         F.scaled_dot_product_attention = self._usual
@@ -186,7 +186,7 @@ def _forward_and_backward(
             outputs.append(logits)
             tokens += more
         total = torch.stack([x.float().sum() for x in outputs]).sum()
-    total.backward()  # type: ignore[no-untyped-call]
+    total.backward()
     return tokens, clips * frames * height * width
 
 
@@ -234,8 +234,9 @@ def _loss_bytes_per_pixel(config: TrainConfig) -> int:
     with LiveBytes() as live:
         truth = prepare_truth(points, torch.ones(shape, dtype=torch.bool), poses)
         loss = geometry_loss(HeadOutput(predicted, poses, predicted + 0.1), truth, config.loss)
-        loss.total.backward()  # type: ignore[no-untyped-call]
-    return live.peak // predicted[..., 0].numel()
+        loss.total.backward()
+    pixels: int = predicted[..., 0].numel()
+    return live.peak // pixels
 
 
 def _match_bytes(config: TrainConfig, clips: int, frames: int) -> int:

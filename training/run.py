@@ -32,7 +32,7 @@ from .precision import recompute_layers
 from .semantic_stage import SemanticStage
 from .start import Start, start_model
 from .synthetic.questions import TASKS
-from .trainer import Trainer, step_generator
+from .trainer import LossOfStep, Trainer, step_generator
 
 __all__ = ["RunOptions", "build_stage", "train"]
 
@@ -144,9 +144,7 @@ def train(config: TrainConfig, options: RunOptions, processes: Processes) -> Non
         _export(trainer, options)
 
 
-def _losses(
-    config: TrainConfig, stage: nn.Module, batches: Batches
-) -> Callable[[int, torch.Generator], StageLoss]:
+def _losses(config: TrainConfig, stage: nn.Module, batches: Batches) -> LossOfStep:
     called = parallel_stage(stage, batches.processes, config.parallel)
 
     def loss_of_step(step: int, generator: torch.Generator) -> StageLoss:
@@ -188,9 +186,11 @@ def _averaged(trainer: Trainer, options: RunOptions) -> tuple[G2VLM, Tokenizer] 
 
 def _examiner(
     trainer: Trainer, pool: Mixture, options: RunOptions
-) -> Callable[[int, dict[str, float]], None]:
-    """Evaluates the averaged weights on validation windows every so often."""
+) -> Callable[[int, dict[str, float]], None] | None:
+    """Evaluates the averaged weights on validation windows every so often; None never does."""
     config = trainer.config
+    if config.eval_windows == 0:
+        return None
     if trainer.processes.first:
         validation = ClipPool(options.data, "val")
         mean_map = mean_log_depth(pool, _MEAN_SHARDS, _EVAL_SIZE)
@@ -220,7 +220,7 @@ def _export(trainer: Trainer, options: RunOptions) -> None:
     newest = trainer.save()
     if averaged is None:
         return
-    runs = {trainer.config.stage: stored_meta(newest)}
+    runs: dict[str, dict[str, Any]] = {trainer.config.stage: stored_meta(newest)}
     if options.start.checkpoint is not None:
         runs["geometry"] = stored_meta(options.start.checkpoint)
     export_model(options.export, *averaged, runs)

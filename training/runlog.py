@@ -32,7 +32,7 @@ class RunLog:
         self.path = folder / LOG_FILE
         self.lost = 0
         self._forget_after(step)
-        self._board: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)  # type: ignore[no-untyped-call]
+        self._board: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Add the numbers of a step to both logs."""

@@ -79,14 +79,16 @@ def test_one_process_goes_on_with_the_checkpoint_of_two(runs: Path, way: str, st
     together = load_state(newest)
     assert together.meta["step"] == alone.meta["step"] == BEFORE
     assert set(together.tensors) == set(alone.tensors)
+    apart = size = 0.0
     for name, tensor in alone.tensors.items():
-        other = together.tensors[name]
-        assert other.shape == tensor.shape, name
-        if not name.endswith("key.bias"):  # no loss hangs on it: AdamW walks on rounding errors
-            apart = float((other - tensor).norm())
-            assert apart <= 0.02 * float(tensor.norm()) + 1e-4, (name, apart)
+        assert together.tensors[name].shape == tensor.shape, name
+        if not name.startswith("optimiser"):
+            apart += float((together.tensors[name] - tensor).square().sum())
+            size += float(tensor.square().sum())
+    # Not bit by bit: AdamW makes whole steps of the rounding of weights that no loss hangs on.
+    assert apart**0.5 < 1e-3 * size**0.5
     trainer = tiny_trainer(
-        ClipPool(next(iter(_shards(runs))), "train"), folder, Processes(), stage=stage
+        ClipPool(next(iter(_shards(runs))), "train"), folder, Processes(), kind=stage
     )
     trainer.resume()
     one = _read(runs, f"1-ddp-{stage}")[0]["losses"][BEFORE]

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from g2vlm_model.checkpoint import save_model
 from g2vlm_model.checkpoint_keys import published_names
 from g2vlm_model.config import ModelConfig
+from g2vlm_model.mot import MixtureLayer
 from tests.training.tiny import tiny_config, tiny_model, write_tiny_shards
 from tests.training.tiny_run import CONFIG
 
@@ -126,8 +127,11 @@ def test_parts_alone_give_their_weights(tmp_path: Path) -> None:
     assert torch.equal(model.vit.merger.fc1.weight, source.vit.merger.fc1.weight)
     assert torch.equal(trunk.lm_head.weight, old.embed_tokens.weight)
     layer, like = trunk.layers[1], old.layers[1]
+    assert isinstance(layer, MixtureLayer)
+    assert isinstance(like, MixtureLayer)
     assert torch.equal(layer.semantic.up_proj.weight, like.semantic.up_proj.weight)
     assert torch.equal(layer.geometric.up_proj.weight, like.semantic.up_proj.weight)
+    assert layer.geometric.mlp_scale is not None
     assert layer.geometric.mlp_scale.unique().tolist() == [pytest.approx(0.01)]
     other = tiny_config(conv_stem=0)
     with pytest.raises(ValueError, match="holds no tensor of this model"):
