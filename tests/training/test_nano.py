@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,9 +123,10 @@ def test_teacher_forcing_is_what_decoding_does(
     with torch.no_grad():
         prefix = stage.prefix(window)
         said = stage.answer(prefix, question, window.grid)
-        told = type(question)(question.task, question.text, said)
+        told = replace(question, answer=said)
         text = text_batch([told], tokenizer, stage.prompts)
-        logits = model.semantic_logits(text.input_MT, prefix.cache.copy())
+        added = stage.added([told], [[window.grid] * 2], prefix, text.input_MT.shape[1])
+        logits = model.semantic_logits(text.input_MT, prefix.cache.copy(), added)
     counted = text.target_MT[0] != -100
     answer = tokenizer.encode(said)
     assert logits[0, counted].argmax(-1).tolist()[: len(answer)] == answer
