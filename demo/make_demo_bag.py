@@ -31,6 +31,7 @@ from g2vlm_training.synthetic import (
     render,
     scene_seed,
 )
+from g2vlm_training.synthetic.questions import Question, View, ask
 from g2vlm_training.synthetic.room import COLOURS
 from numpy.typing import NDArray
 
@@ -44,20 +45,27 @@ from g2vlm_ros.replay.pictures import decode_rgb
 from g2vlm_ros.replay.source import CAMERA_INFO, COMPRESSED, NS
 from g2vlm_ros.window import KeyframeRules, Moment, WindowBuilder, WindowRules
 
-ROOM_INDEX = 0
+ROOM_INDEX = 25
+PATH = 1
 FRAMES = 60
+STEP, TURN_DEG = 0.06, 5.0  # between neighbouring pictures: metres, degrees
 SIZE_HW = (240, 320)
 FOV_DEG = 65.0
 RATE_HZ = 5.0
 FIRST_STAMP_NS = 1_000 * NS
 JPEG_QUALITY = 92
-MAX_BYTES = 6_000_000
+MAX_BYTES = 2_500_000
 FRAME_ID = "camera_optical_frame"
 TOPIC = "/camera/image_raw/compressed"
 ASKED_AT_SHARE = (0.2, 0.4, 0.6, 0.8, 0.97)  # of the keyframes
 MAX_TOKENS = 12
 MIN_OBJECT_PIXELS = 250
-ORDER_MARGIN = 1.25  # an order is only asked where it is clear
+TRIES = 40
+# Types that one picture can answer; marks name the places.
+ASKED = (
+    "what", "distance_prediction_oc", "distance_prediction_oo", "nearer", "depth_prediction_oc",
+    "depth_prediction_oo", "distance_infer_center_oo", "obj_spatial_relation_oo",
+)  # fmt: skip
 
 
 def main() -> int:
@@ -65,12 +73,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--room", type=int, default=ROOM_INDEX, help="index in the test range")
+    parser.add_argument("--path", type=int, default=PATH, help="number of the way through it")
     parser.add_argument("--frames", type=int, default=FRAMES)
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # the same sums on every machine
     seed = scene_seed("test", arguments.room)
     room = make_room(seed)
-    T_world_cam = camera_path(room, seed, num_frames=arguments.frames, style="robot")
+    T_world_cam = camera_path(
+        room, arguments.path, arguments.frames, "robot", step=STEP, turn_deg=TURN_DEG
+    )
     scene = render(room, T_world_cam, intrinsics(FOV_DEG, SIZE_HW), SIZE_HW, supersample=2)
     arguments.out.mkdir(parents=True, exist_ok=True)
     bag = write_bag(arguments.out / "room.mcap", scene)
@@ -180,43 +191,52 @@ def _ignore(reason: str, frames: int) -> None:
 
 
 def _questions_at(room: Room, scene: RenderedFrames, index: int) -> list[dict[str, Any]]:
-    """Two distances, an order, a name and a colour at one picture, as far as it shows enough."""
+    """One question of each type and a colour at one picture, as far as it shows enough."""
+    view = View(
+        room.objects,
+        scene.depth[index : index + 1],
+        scene.object_id[index : index + 1],
+        scene.T_world_cam[index : index + 1],
+        np.asarray(scene.K, np.float64)[None],
+    )
+    rng = np.random.default_rng([room.seed, index])
+    made = []
+    for task in ASKED:
+        tries = (ask(view, task, rng) for _ in range(TRIES))
+        question = next((q for q in tries if q is not None and not q.by_name), None)
+        if question is not None:
+            made.append(_entry(question, index))
+    colour = _colour_of_one(room, scene, index)
+    return made if colour is None else [*made, colour]
+
+
+def _entry(question: Question, index: int) -> dict[str, Any]:
+    """A question as the replay reads it; lengths are metres."""
+    expected: dict[str, Any] = {"text": question.answer}
+    if question.value is not None:
+        expected = {"value": round(question.value, 3), "unit": "m"}
+    places = [{"label": mark.label, "u": mark.u, "v": mark.v} for mark in question.marks]
+    return {
+        "kind": question.task, "question": question.bare, "at": {"frame": index},
+        "expected": expected, "max_tokens": MAX_TOKENS, "marks": places,
+    }  # fmt: skip
+
+
+def _colour_of_one(room: Room, scene: RenderedFrames, index: int) -> dict[str, Any] | None:
+    """The colour of the only thing of its name so far that looks like its colour."""
     counts = np.bincount(scene.object_id[index].ravel(), minlength=256)
-    seen = [thing for thing in room.objects if counts[thing.object_id] >= MIN_OBJECT_PIXELS]
-    seen.sort(key=lambda thing: -int(counts[thing.object_id]))
-    marks = [_mark_on(scene, index, thing) for thing in seen[:3]]
-    points = [_point(scene, index, u, v) for u, v in marks]
-    at = {"frame": index}
-    made: list[dict[str, Any]] = []
-
-    def add(kind: str, text: str, expected: dict[str, Any], used: dict[str, int]) -> None:
-        places = [{"label": k, "u": marks[i][0], "v": marks[i][1]} for k, i in used.items()]
-        entry: dict[str, Any] = {"kind": kind, "question": text, "at": at, "expected": expected}
-        entry["max_tokens"] = MAX_TOKENS
-        made.append({**entry, "marks": places} if places else entry)
-
-    if seen:
-        add("what", "What is at A?", {"text": seen[0].name}, {"A": 0})
-        metres = round(float(np.linalg.norm(points[0])), 3)
-        add("depth", "How far is A from the camera?", {"value": metres, "unit": "m"}, {"A": 0})
-    if len(seen) > 1:
-        ranges = [float(np.linalg.norm(point)) for point in points]
-        if max(ranges[:2]) > ORDER_MARGIN * min(ranges[:2]):
-            near = "A" if ranges[0] < ranges[1] else "B"
-            text = "Which is nearer to the camera, A or B?"
-            add("nearer", text, {"text": near}, {"A": 0, "B": 1})
-        gap = round(float(np.linalg.norm(points[0] - points[1])), 3)
-        add("distance", "How far is A from B?", {"value": gap, "unit": "m"}, {"A": 0, "B": 1})
-    names = Counter(thing.name for thing in room.objects)
-    single = [
-        thing
-        for thing in seen
-        if names[thing.name] == 1 and thing.colour and _looks(scene, index, thing) == thing.colour
-    ]
-    if single:
-        question = f"What colour is the {single[0].name}?"
-        add("colour", question, {"text": single[0].colour}, {})
-    return made
+    so_far = set(np.unique(scene.object_id[: index + 1]).tolist())
+    names = Counter(thing.name for thing in room.objects if thing.object_id in so_far)
+    for thing in sorted(room.objects, key=lambda thing: -int(counts[thing.object_id])):
+        if counts[thing.object_id] < MIN_OBJECT_PIXELS or names[thing.name] > 1:
+            continue
+        if thing.colour and _looks(scene, index, thing) == thing.colour:
+            return {
+                "kind": "colour", "question": f"What colour is the {thing.name}?",
+                "at": {"frame": index}, "expected": {"text": thing.colour},
+                "max_tokens": MAX_TOKENS,
+            }  # fmt: skip
+    return None
 
 
 def _looks(scene: RenderedFrames, index: int, thing: SceneObject) -> str:
@@ -227,23 +247,6 @@ def _looks(scene: RenderedFrames, index: int, thing: SceneObject) -> str:
     hue = linear / np.linalg.norm(linear, axis=1, keepdims=True).clip(1e-6)
     near = np.argmax(hue @ (tints / np.linalg.norm(tints, axis=1, keepdims=True)).T, axis=1)
     return list(COLOURS)[int(np.bincount(near).argmax())]
-
-
-def _mark_on(scene: RenderedFrames, index: int, thing: SceneObject) -> tuple[int, int]:
-    """(u, v) of the pixel of a thing that lies deepest inside its outline."""
-    inside = (scene.object_id[index] == thing.object_id).astype(np.uint8)
-    padded = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
-    v, u = np.unravel_index(int(np.argmax(distance)), distance.shape)
-    return int(u), int(v)
-
-
-def _point(scene: RenderedFrames, index: int, u: int, v: int) -> NDArray[np.float64]:
-    """(3,) point of a pixel in camera axes, metres."""
-    z = float(scene.depth[index, v, u])
-    x = (u - scene.K[0, 2]) / scene.K[0, 0] * z
-    y = (v - scene.K[1, 2]) / scene.K[1, 1] * z
-    return np.array([x, y, z])
 
 
 if __name__ == "__main__":
