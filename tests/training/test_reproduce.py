@@ -31,6 +31,7 @@ phases:
 variants:
   one: {}
   other: {phases: [geometry]}
+  shared: {shared_encoder: true}
 metrics:
   abs_rel: {lower: true}
 """
@@ -62,13 +63,16 @@ def test_lines_are_trained_once_and_kept(
     ]  # fmt: skip
     assert main(command) == 0
     results = {path.name: path for path in (tmp_path / "out" / "which").glob("*.json")}
-    assert set(results) == {"one-4.json", "other-4.json"}
+    assert set(results) == {"one-4.json", "other-4.json", "shared-4.json"}
     one = json.loads(results["one-4.json"].read_text())["measured"]
     other = json.loads(results["other-4.json"].read_text())["measured"]
     assert one["abs_rel"] == other["abs_rel"] > 0, "the phase that both have is the same run"
     assert one["answer_loss"] > 0
     assert "answer_loss" not in other
-    assert len(list((tmp_path / "out" / "runs").iterdir())) == 2
+    shared = json.loads(results["shared-4.json"].read_text())["measured"]
+    assert shared["parameters"] < one["parameters"]
+    assert shared["answer_loss"] > 0
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 4
     changed = {path: path.stat().st_mtime_ns for path in results.values()}
     assert main(command) == 0
     assert changed == {path: path.stat().st_mtime_ns for path in results.values()}
@@ -81,7 +85,10 @@ def test_lines_are_trained_once_and_kept(
         ("asks: Which is it?", r"expected the keys .*'asks'"),
         ("abs_rel: {lower: true}", "no metrics, a comparison needs"),
         ("phases: [geometry]", "no phase 'geometric'"),
-        ("other:", "1 variant, a comparison needs at least 2"),
+        (
+            "  other: {phases: [geometry]}\n  shared: {shared_encoder: true}",
+            "1 variant, a comparison",
+        ),
     ],
 )
 def test_wrong_studies_are_refused(tmp_path: Path, change: str, says: str) -> None:
@@ -89,8 +96,7 @@ def test_wrong_studies_are_refused(tmp_path: Path, change: str, says: str) -> No
         "asks: Which is it?": "",
         "abs_rel: {lower: true}": "",
         "phases: [geometry]": "phases: [geometric]",
-        "other:": "one:",
-    }[change]
+    }.get(change, "")
     file = tmp_path / "wrong.yaml"
     file.write_text(STUDY.replace(change, replaced))
     with pytest.raises(ValueError, match=says):
