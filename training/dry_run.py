@@ -236,7 +236,8 @@ def _loss_bytes_per_pixel(config: TrainConfig) -> int:
         loss = geometry_loss(HeadOutput(predicted, poses, predicted + 0.1), truth, config.loss)
         loss.total.backward()
     pixels: int = predicted[..., 0].numel()
-    return live.peak // pixels
+    per_pixel: int = live.peak // pixels
+    return per_pixel
 
 
 def _match_bytes(config: TrainConfig, clips: int, frames: int) -> int:
