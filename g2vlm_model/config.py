@@ -147,7 +147,7 @@ class ModelConfig:
 
     @classmethod
     def nano(cls) -> ModelConfig:
-        """The embedded model: 4.7 M parameters, 112 px wide pictures.
+        """The embedded model: 5.3 M parameters, 112 px wide pictures.
 
         Its options that the published architecture lacks are what training from scratch on a
         small budget needs (docs/training.md).
@@ -164,7 +164,9 @@ class ModelConfig:
                 rope_theta=100.0,
                 mrope_section=(4, 6, 6),
             ),
-            vit=VitConfig(depth=2, embed_dim=128, hidden_size=width, num_heads=4),
+            vit=VitConfig(
+                depth=2, embed_dim=128, hidden_size=width, num_heads=4, spatial_merge_size=1
+            ),
             dino=DinoConfig(
                 hidden_size=width, num_hidden_layers=2, num_attention_heads=4, image_size=112
             ),
@@ -175,7 +177,10 @@ class ModelConfig:
             conv_stem=64,
             ray_prior_fov_deg=65.0,
             match_width=32,
+            point_refine=16,
             isolate_geometry=True,
+            geometry_feedback=True,
+            reference_features=True,
         )
 
     @classmethod
