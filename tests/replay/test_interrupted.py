@@ -30,6 +30,8 @@ def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], psutil.Proc
         env={**os.environ, "PYTHONPATH": str(REPO)},
         stderr=subprocess.PIPE,
         text=True,
+        # What runs in the background of a shell ignores the signal, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         (recorded,) = wait_for(

@@ -38,7 +38,7 @@ def _view(index: int, frames: int = 3) -> View:
 
 @pytest.fixture(scope="module")
 def views() -> list[View]:
-    return [_view(index) for index in range(7)]
+    return [_view(index) for index in range(10)]
 
 
 @pytest.fixture(scope="module")
