@@ -45,9 +45,9 @@ def main(argv: list[str]) -> int:
 
 def _options(config: TrainConfig, args: argparse.Namespace) -> RunOptions:
     if args.data is None or args.out is None:
-        raise SystemExit("give --data, the folder of shards, and --out, the folder of the run")
+        raise ValueError("give --data, the folder of shards, and --out, the folder of the run")
     if config.stage != "geometry" and args.geometry is None and not args.init:
-        raise SystemExit(
+        raise ValueError(
             f"the {config.stage} stage builds on a trained geometric half: give --geometry RUN, "
             "the folder of a geometry run, or --init FOLDER, a model folder"
         )
