@@ -104,7 +104,7 @@ def _motion(view: View, rng: np.random.Generator) -> Question | None:
     clear = (big > 0.05) & (big > 1.5 * small)
     sideways = clear & (np.abs(right) > np.abs(forward))
     along = clear & ~sideways
-    if not sideways.any() and rng.random() < 0.6:  # most robots drive ahead
+    if not sideways.any() and rng.random() < 0.85:  # most robots drive ahead
         return None
     found = pick(rng, sideways if sideways.any() and rng.random() < 0.6 else along)
     if found is None:
