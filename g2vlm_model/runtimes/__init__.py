@@ -13,7 +13,10 @@ from ..interface import SpatialRuntime
 
 __all__ = ["BACKENDS", "PROMPT_MODES", "load_runtime"]
 
-BACKENDS = {"torch": "g2vlm_model.runtimes.torch:create_runtime"}
+BACKENDS = {
+    name: f"g2vlm_model.runtimes.{name}:create_runtime"
+    for name in ("torch", "onnx", "tensorrt", "auto")
+}
 PROMPT_MODES = ("shared", "published")
 
 
@@ -23,19 +26,24 @@ def load_runtime(
     device: str = "auto",
     precision: str = "auto",
     prompt_mode: str = "shared",
+    engines: str | Path = "",
 ) -> SpatialRuntime:
     """Load a model and what executes it.
 
     Args:
         backend: A key of `BACKENDS`, or "package.module:function" of a runtime of your own;
-            the function is called with `model`, `device`, `precision` and `prompt_mode`.
+            the function is called with `model`, `device`, `precision` and `prompt_mode`, and
+            with `engines` where it is given.
         model: "nano" (the embedded model) or a model folder in the published layout.
-        device: "auto" (the first CUDA device, else the CPU), "cpu", "cuda" or "cuda:N".
+        device: "auto" (the first CUDA device, else the CPU), "cpu", "cuda" or "cuda:N"; what
+            else the backend "onnx" takes stands in `runtimes/onnx/providers.py`.
         precision: "auto", "fp32", "fp16" or "bf16". What a device can do stands in one table,
             `runtimes/torch/placement.py`.
         prompt_mode: "shared": one geometric pass after the chat prefix serves the geometry and
             the questions. "published": the geometry comes from the published reconstruct
             prefix, and the first question of a scene runs a second pass after the chat prefix.
+        engines: Folder that `g2vlm export onnx` made, for the backends that run exported
+            models; "" is the cache of exports and engines, which is filled where needed.
 
     Returns:
         A runtime whose `info` says what really runs. Where the machine lacks what was asked
@@ -50,7 +58,10 @@ def load_runtime(
     if prompt_mode not in PROMPT_MODES:
         raise ValueError(f"prompt_mode is {prompt_mode!r}, expected one of {list(PROMPT_MODES)}")
     factory = _factory(backend)
-    runtime = factory(model=model, device=device, precision=precision, prompt_mode=prompt_mode)
+    given: dict[str, object] = {"engines": engines} if str(engines) else {}
+    runtime = factory(
+        model=model, device=device, precision=precision, prompt_mode=prompt_mode, **given
+    )
     if not isinstance(runtime, SpatialRuntime):
         raise TypeError(
             f"backend {backend!r} returned {type(runtime).__name__}, which is no SpatialRuntime "

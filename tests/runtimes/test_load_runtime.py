@@ -69,11 +69,18 @@ def test_a_function_of_a_third_party_is_called_with_the_keywords() -> None:
     }
 
 
+def test_engines_reach_only_who_is_given_some() -> None:
+    runtime = load_runtime(f"{__name__}:make_own", engines="folder")
+    assert isinstance(runtime, OwnRuntime)
+    assert runtime.keywords["engines"] == "folder"
+    with pytest.raises(ValueError, match="engines is 'folder', but the backend 'torch'"):
+        load_runtime("torch", engines="folder")
+
+
 @pytest.mark.parametrize(
     ("backend", "error", "words"),
     [
-        ("onnx", ValueError, "'onnx' does not exist here; there is torch"),
-        ("tensorrt", ValueError, "'tensorrt' does not exist here; there is torch"),
+        ("jax", ValueError, "'jax' does not exist here; there is auto, onnx, tensorrt, torch"),
         ("no.such.module:make", ValueError, "cannot import no.such.module"),
         (f"{__name__}:nothing", ValueError, "has no function 'nothing'"),
         (":make", ValueError, "does not exist here"),

@@ -14,8 +14,18 @@ def create_runtime(
     device: str = "auto",
     precision: str = "auto",
     prompt_mode: str = "shared",
+    engines: str | Path = "",
 ) -> SpatialRuntime:
-    """Load a model folder; see `g2vlm_model.runtimes.load_runtime`."""
+    """Load a model folder; see `g2vlm_model.runtimes.load_runtime`.
+
+    Raises:
+        ValueError: `engines` is given, which this backend has no use for.
+    """
+    if str(engines):
+        raise ValueError(
+            f"engines is {str(engines)!r}, but the backend 'torch' runs the model's own weights; "
+            "leave it empty, or use the backend 'onnx' or 'tensorrt'"
+        )
     from .placement import choose_placement
     from .runtime import TorchRuntime
 

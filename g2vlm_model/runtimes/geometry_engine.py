@@ -1,0 +1,107 @@
+"""What computes the geometry of a window for a runtime: an exported graph, a compiled engine.
+
+A runtime that has a `GeometryEngine` hands it uint8 pictures and gets points, poses, and the
+keys and values that questions stand behind. Preprocessing, world axes, confidence and answers
+are the runtime's, whichever engine it has. numpy only.
+
+Shape letters: N frames, H W pixels, P patches per frame, D width, E layers, G key/value heads,
+L tokens of the frames with their marks, C head width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Array", "EngineFacts", "GeometryArrays", "GeometryEngine", "StreamingEngine"]
+
+# A numpy array, or an array on a device with `__dlpack__` (`__cuda_array_interface__` likewise).
+Array = Any
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What really runs; a runtime reports it in its `RuntimeInfo`.
+
+    Args:
+        backend: "onnx", "tensorrt".
+        device: Device and what executes there, e.g. "cpu (CPUExecutionProvider)".
+        precision: Of the graph: "fp32", "fp16", "int8".
+        fallback_reason: Why this is not what was asked for; "" where it is.
+    """
+
+    backend: str
+    device: str
+    precision: str
+    fallback_reason: str = ""
+
+
+@dataclass(frozen=True)
+class GeometryArrays:
+    """What an engine says of one window. The arrays are the caller's: no later run writes them.
+
+    Args:
+        local_points: (N, H, W, 3) float32, camera axes.
+        rotation9: (N, 9) float32 raw row-major matrix, not orthogonal.
+        translation: (N, 3) float32 camera centre in the axes of the poses.
+        confidence_logits: (N, H, W) float32; None without the head.
+        hidden: (N, P, D) what the heads read, in the graph's precision; None where the model
+            has no use for it (`geometry_feedback`) or the export left it out.
+        keys, values: (E, G, L, C) behind the chat prefix (which is not in them), in the order
+            of the sequence: L = N * (P + 2). None without the part "kv".
+    """
+
+    local_points: Array
+    rotation9: Array
+    translation: Array
+    confidence_logits: Array | None = None
+    hidden: Array | None = None
+    keys: Array | None = None
+    values: Array | None = None
+
+
+@runtime_checkable
+class GeometryEngine(Protocol):
+    """Runs the geometric path of one model. Used by one thread at a time."""
+
+    @property
+    def facts(self) -> EngineFacts:
+        """What really runs."""
+        ...
+
+    def run(self, pictures_NHW3: NDArray[np.uint8]) -> GeometryArrays:
+        """Compute a window.
+
+        Args:
+            pictures_NHW3: uint8 RGB of the model's size, C-contiguous.
+
+        Raises:
+            ValueError: A number of frames or a size that the engine was not built for.
+            RuntimeError: The device failed; the engine stays usable.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give its memory back; a second call does nothing."""
+        ...
+
+
+@runtime_checkable
+class StreamingEngine(GeometryEngine, Protocol):
+    """An engine in two parts, with which overlapping windows encode only their new frames."""
+
+    def encode(self, pictures_NHW3: NDArray[np.uint8]) -> Array:
+        """(N, P, D) tokens of pictures; those of one picture do not depend on the others."""
+        ...
+
+    def run_tokens(self, tokens_NPD: Array, pictures_NHW3: NDArray[np.uint8]) -> GeometryArrays:
+        """As `run`, of pictures that are encoded.
+
+        Args:
+            tokens_NPD: From `encode`.
+            pictures_NHW3: The same frames' pictures.
+        """
+        ...
