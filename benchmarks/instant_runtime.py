@@ -1,6 +1,6 @@
 """A runtime that returns at once: what the node itself costs, without a model.
 
-Backend "benchmarks.instant_runtime:create"; `model` may name the size of the model's picture,
+Runtime "benchmarks.instant_runtime:create"; `model` may name the size of the model's picture,
 e.g. "518x294" (the default; what the full model makes of 16:9) or "112x56". The geometry is
 a wall at a depth of 2 scene units in front of a camera that moves sideways by 0.1 scene units
 per second of stamp. Everything is computed once per window length, so `observe` takes
@@ -89,7 +89,7 @@ class InstantRuntime:
 def create(
     model: str | Path = "", device: str = "", precision: str = "", prompt_mode: str = ""
 ) -> InstantRuntime:
-    """The factory that `backend` names; `model` is "WIDTHxHEIGHT" or anything else."""
+    """What the name stands for; `model` is "WIDTHxHEIGHT" or anything else."""
     size = re.fullmatch(r"(\d+)x(\d+)", str(model))
     return InstantRuntime(int(size[2]), int(size[1])) if size else InstantRuntime()
 

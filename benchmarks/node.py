@@ -228,7 +228,7 @@ def node_command(picture: str) -> list[str]:
     """The node with the instant runtime; every picture is a keyframe."""
     values = {
         "autostart": "true",
-        "backend": "benchmarks.instant_runtime:create",
+        "runtime": "benchmarks.instant_runtime:create",
         "model": picture,
         "keyframe.min_motion": "0.0",
         "keyframe.min_interval_s": "0.0",

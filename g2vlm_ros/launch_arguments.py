@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from g2vlm_ros.param_table import RENAMED
+
 __all__ = [
     "MALLOC",
     "NODE_ARGUMENTS",
@@ -21,6 +23,7 @@ __all__ = [
     "node_parameters",
     "parameter_file",
     "play_command",
+    "renamed",
     "wants_profile",
 ]
 
@@ -48,7 +51,12 @@ NODE_ARGUMENTS: tuple[Argument, ...] = (
     Argument("camera_info_topic", "", "CameraInfo of the camera"),
     Argument("camera", "camera", "Name, in parameter cameras, of the camera of these topics"),
     Argument("model", "", "Embedded model name (nano) or folder of a model"),
-    Argument("backend", "", "Runtime of the model: torch, or package.module:function"),
+    Argument(
+        "runtime",
+        "",
+        "What executes the model: auto, torch, onnx, tensorrt, or package.module:function",
+    ),
+    Argument("engines", "", "Export folder for onnx and tensorrt; empty: the cache"),
     Argument("device", "", "Device of the runtime: auto, cpu, cuda, cuda:0"),
     Argument("namespace", "", "Namespace of the node and its topics"),
     Argument(
@@ -72,6 +80,22 @@ REPLAY_ARGUMENTS: tuple[Argument, ...] = (
     Argument("loop", "false", "true: start again at the end"),
     Argument("end_with_bag", "false", "true: end everything when the bag ends"),
 )
+
+
+def renamed(given: Mapping[str, str]) -> list[str]:
+    """What to say of arguments under a name of an earlier version: ROS's launch ignores them.
+
+    No error: a launch file that includes ours may have an argument of that name for itself.
+
+    Args:
+        given: All launch configurations, ours and others.
+    """
+    return [
+        f"{old}:={given[old]} is ignored: this argument is called {new} now; "
+        f"give {new}:={given[old]}"
+        for old, new in RENAMED.items()
+        if given.get(old)
+    ]
 
 
 def flag(values: Mapping[str, str], name: str) -> bool:
@@ -99,7 +123,7 @@ def node_parameters(values: Mapping[str, str]) -> dict[str, str | bool]:
         "use_sim_time": flag(values, "use_sim_time"),
         "autostart": flag(values, "autostart") and flag(values, "respawn"),
     }
-    for name in ("model", "backend", "device"):
+    for name in ("model", "runtime", "engines", "device"):
         if values[name]:
             result[name] = values[name]
     if values["publish_tf"]:

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from g2vlm_ros.param_spec import Spec
 
-__all__ = ["CAMERA_SPECS", "SPECS"]
+__all__ = ["CAMERA_SPECS", "RENAMED", "SPECS"]
+
+# Names of earlier versions, and what they are called now.
+RENAMED = {"backend": "runtime"}
 
 SPECS: tuple[Spec, ...] = (
     Spec("autostart", False, "Configure and activate by itself, without a lifecycle manager"),
     # What runs.
     Spec("model", "nano", "Embedded model name or folder of a model"),
-    Spec("backend", "torch", "Runtime, or 'package.module:function' of another one"),
+    Spec(
+        "runtime",
+        "torch",
+        "What executes the model: auto, torch, onnx, tensorrt, or 'package.module:function'",
+    ),
+    Spec(
+        "engines",
+        "",
+        "Folder of `g2vlm export` that onnx and tensorrt take; empty: the cache, filled by itself",
+    ),
     Spec("device", "auto", "Device of the runtime: auto, cpu, cuda, cuda:0"),
     Spec("precision", "auto", "Number format of the weights: auto, fp32, bf16, fp16"),
     Spec(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from g2vlm_ros.param_spec import Spec, Value
-from g2vlm_ros.param_table import CAMERA_SPECS, SPECS
+from g2vlm_ros.param_table import CAMERA_SPECS, RENAMED, SPECS
 
 __all__ = [
     "CAMERA_SPECS",
@@ -142,7 +142,12 @@ def parse(values: Mapping[str, Any], unknown: Sequence[str] = ()) -> NodeParams:
                 if not (_TOPIC_NAME.fullmatch(short[key]) or (optional and not short[key])):
                     problems.append(f"{name}.{key} is {short[key]!r:.80}, expected a topic name")
     for name in sorted({*unknown, *values} - known):
-        problems.append(f"{name} is no parameter of this node; remove it or correct its spelling")
+        if name in RENAMED:
+            problems.append(f"{name} is called {RENAMED[name]} now; rename it, its value stays")
+        else:
+            problems.append(
+                f"{name} is no parameter of this node; remove it or correct its spelling"
+            )
     if not problems:
         problems += _check_together(checked)
     if problems:

@@ -169,12 +169,13 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
     def _configure(self) -> None:
         params = self._desk.load()
         started = time.monotonic()
-        self.get_logger().info(f"loading {params.text('model')} ({params.text('backend')})")
+        self.get_logger().info(f"loading {params.text('model')} ({params.text('runtime')})")
         self._runtime = load_runtime(
+            params.text("runtime"),
             **{
                 name: params.text(name)
-                for name in ("backend", "model", "device", "precision", "prompt_mode")
-            }
+                for name in ("model", "device", "precision", "prompt_mode", "engines")
+            },
         )
         info = self._runtime.info
         self.get_logger().info(

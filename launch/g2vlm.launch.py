@@ -35,6 +35,7 @@ from g2vlm_ros.launch_arguments import (
     malloc_environment,
     node_parameters,
     parameter_file,
+    renamed,
     wants_profile,
 )
 
@@ -70,7 +71,9 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         respawn_delay=2.0,
         on_exit=None if respawn else [Shutdown(reason="the node ended")],
     )
-    actions: list[LaunchDescriptionEntity] = []
+    actions: list[LaunchDescriptionEntity] = [
+        LogInfo(msg=line) for line in renamed(context.launch_configurations)
+    ]
     if wants_profile(values, os.environ):
         actions.append(SetEnvironmentVariable(PROFILE_VARIABLE, str(HERE / "fastdds_shm.xml")))
     if flag(values, "autostart") and not respawn:  # else the node does it by itself

@@ -58,7 +58,13 @@ def parser() -> argparse.ArgumentParser:
     )
     node = made.add_argument_group("the node")
     node.add_argument("--model", default="", help="embedded model or model folder")
-    node.add_argument("--backend", default="", help="runtime, e.g. torch")
+    node.add_argument(
+        "--runtime", default="", help="auto, torch, onnx, tensorrt or package.module:function"
+    )
+    node.add_argument(
+        "--engines", default="", metavar="DIR", help="export folder of onnx, tensorrt"
+    )
+    node.add_argument("--backend", help=argparse.SUPPRESS)  # its name in earlier versions
     node.add_argument("--device", default="", help="auto, cpu, cuda ...")
     node.add_argument("--params", type=Path, metavar="FILE", help="ROS parameter file")
     node.add_argument(
@@ -147,6 +153,10 @@ def _run(arguments: argparse.Namespace) -> int:
     from .node_process import NodeOptions, parse_parameter
     from .run import RunOptions, open_source, replay
 
+    if arguments.backend is not None:
+        raise ReplayInputError(
+            f"--backend is called --runtime now; give --runtime {arguments.backend}"
+        )
     conditions = [parse_condition(text, METRICS) for text in arguments.fail_if]
     parameters = dict(parse_parameter(text) for text in arguments.param)
     for name in ("rate", "question_timeout", "start_timeout"):
@@ -174,7 +184,8 @@ def _run(arguments: argparse.Namespace) -> int:
             out=arguments.out,
             node=NodeOptions(
                 model=arguments.model,
-                backend=arguments.backend,
+                runtime=arguments.runtime,
+                engines=arguments.engines,
                 device=arguments.device,
                 params_file=arguments.params,
                 parameters=parameters,

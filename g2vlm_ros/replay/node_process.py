@@ -41,14 +41,15 @@ class NodeOptions:
     """How the node is started.
 
     Args:
-        model, backend, device: the node's parameters of these names; "" leaves the default.
+        model, runtime, engines, device: parameters of these names; "" leaves the default.
         params_file: a ROS parameter file, applied first.
         parameters: single values on top of all others.
         lockstep: the pictures come as fast as the node takes them.
     """
 
     model: str = ""
-    backend: str = ""
+    runtime: str = ""
+    engines: str = ""
     device: str = ""
     params_file: Path | None = None
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
@@ -116,7 +117,7 @@ class NodeProcess:
     """Runs `python -m g2vlm_ros.node`; a context manager that always ends it.
 
     Args:
-        options: model, backend and parameters.
+        options: model, runtime and parameters.
         source: topics and types of the pictures.
         domain_id: ROS domain.
         log_file: where the node's words go.
@@ -203,7 +204,7 @@ def node_command(options: NodeOptions, source: SourceInfo) -> list[str]:
     compressed = source.image_type == COMPRESSED
     parameters["camera.transport"] = "compressed" if compressed else "raw"
     parameters["images.reliability"] = "reliable"
-    for name in ("model", "backend", "device"):
+    for name in ("model", "runtime", "engines", "device"):
         if value := getattr(options, name):
             parameters[name] = value
     if options.lockstep:

@@ -253,6 +253,14 @@ def test_environment_of_the_node() -> None:
     assert domains <= set(range(1, 101))
 
 
+def test_the_runtimes_name_of_an_earlier_version_is_refused(
+    bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(bag), "--out", str(tmp_path / "out"), "--backend", "torch"]) == 2
+    assert "--backend is called --runtime now; give --runtime torch" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_param_wins_over_the_file(bag: Path, tmp_path: Path) -> None:
     """A section with the node's own name is the most specific that a file can have."""
     file = tmp_path / "p.yaml"
@@ -261,7 +269,7 @@ def test_param_wins_over_the_file(bag: Path, tmp_path: Path) -> None:
         "    points.decimation: 3\n"
     )
     arguments = ["--params", str(file), "--param", "window.size=4", "--rate", "0", "--quiet"]
-    arguments += ["--backend", "tests.replay.test_cli:scripted"]
+    arguments += ["--runtime", "tests.replay.test_cli:scripted"]
     assert main([str(bag), "--out", str(tmp_path / "out"), *arguments]) == 0
     with AnyReader([tmp_path / "out" / "recorded"]) as reader:
         largest = 0
@@ -282,7 +290,7 @@ def scripted(**asked: str) -> Any:
 
 
 def test_a_killed_process_is_reported_and_stop_is_final(tmp_path: Path) -> None:
-    options = NodeOptions(backend="tests.ros.scripted_runtime:create")
+    options = NodeOptions(runtime="tests.ros.scripted_runtime:create")
     with NodeProcess(options, INFO, random_domain(), tmp_path / "log") as process:
         process.check_alive()
         os.kill(process.pid, 9)

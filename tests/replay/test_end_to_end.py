@@ -136,7 +136,7 @@ def test_the_demo_through_the_real_node(tmp_path: Path, capsys: pytest.CaptureFi
 def test_real_time_replay(tmp_path: Path) -> None:
     out = tmp_path / "out"
     code = main([str(DEMO), "--out", str(out), "--limit", "10", "--rate", "2", "--quiet",
-                 "--backend", "tests.ros.scripted_runtime:create"])  # fmt: skip
+                 "--runtime", "tests.ros.scripted_runtime:create"])  # fmt: skip
     assert code == 0
     document = json.loads((out / "metrics.json").read_text())
     metrics = document["metrics"]
@@ -158,7 +158,7 @@ def test_short_segments_are_told_apart(tmp_path: Path) -> None:
     out = tmp_path / "out"
     code = main([str(DEMO), "--out", str(out), "--limit", "20", "--rate", "4", "--quiet",
                  "--param", "keyframe.min_motion=0.0", "--param", "status.period_s=5.0",
-                 "--backend", "tests.replay.test_end_to_end:restless"])  # fmt: skip
+                 "--runtime", "tests.replay.test_end_to_end:restless"])  # fmt: skip
     assert code == 0
     document = json.loads((out / "metrics.json").read_text())
     scenes = document["metrics"]["scenes"]
@@ -176,7 +176,7 @@ def test_a_stamp_that_comes_twice(tmp_path: Path) -> None:
         for i in range(8):
             scribe.image("/camera/image", (10 + i // 2) * NS, picture(i), "rgb8")
     code, document = replay(
-        tmp_path / "bag", tmp_path / "out", "--backend", "tests.ros.scripted_runtime:create"
+        tmp_path / "bag", tmp_path / "out", "--runtime", "tests.ros.scripted_runtime:create"
     )
     assert code == 0
     assert document["drops"]["out_of_order"] == 4
@@ -192,7 +192,7 @@ def test_a_replay_without_scenes_says_why(
         for i in range(3):
             scribe.image("/camera/image", 10 * NS + i * NS // 20, picture(0), "rgb8")
     code, document = replay(
-        tmp_path / "bag", tmp_path / "out", "--backend", "tests.ros.scripted_runtime:create"
+        tmp_path / "bag", tmp_path / "out", "--runtime", "tests.ros.scripted_runtime:create"
     )
     said = capsys.readouterr().out
     assert (code, document["metrics"]["scenes"]) == (0, 0)
@@ -212,7 +212,7 @@ def test_a_corrupt_true_depth_costs_only_itself(tmp_path: Path) -> None:
                 cut = depth[:40] if message.picture % 2 else depth
                 scribe.compressed("/depth/compressed", message.stamp_ns, cut, "16UC1; png")
     code, document = replay(
-        tmp_path / "cut", tmp_path / "out", "--backend", "tests.ros.scripted_runtime:create"
+        tmp_path / "cut", tmp_path / "out", "--runtime", "tests.ros.scripted_runtime:create"
     )
     assert code == 0
     assert document["metrics"]["depth_frames"] >= 1
@@ -285,7 +285,7 @@ def test_large_raw_pictures_arrive(tmp_path: Path) -> None:
         pixels = picture(index, (720, 1280))
         cv2.imwrite(str(folder / f"{index}.bmp"), pixels)
     code, document = replay(
-        folder, tmp_path / "out", "--backend", "tests.ros.scripted_runtime:create",
+        folder, tmp_path / "out", "--runtime", "tests.ros.scripted_runtime:create",
         "--param", "keyframe.min_motion=0.0", "--fps", "5",
     )  # fmt: skip
     assert code == 0

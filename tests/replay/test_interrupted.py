@@ -23,7 +23,7 @@ def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], psutil.Proc
     """A replay in the middle of a long recording, and its node."""
     write_plain_bag(tmp_path / "bag", mcap=True, count=300)
     arguments = [str(tmp_path / "bag"), "--out", str(tmp_path / "out"), "--quiet"]
-    arguments += ["--backend", "tests.ros.scripted_runtime:create", "--rate", "2"]
+    arguments += ["--runtime", "tests.ros.scripted_runtime:create", "--rate", "2"]
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, *arguments],
         cwd=REPO,

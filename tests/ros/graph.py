@@ -87,7 +87,7 @@ class Graph:
 
     def __init__(self, parameters: dict[str, Any] | None = None, namespace: str = "") -> None:
         defaults = {
-            "backend": SCRIPTED,
+            "runtime": SCRIPTED,
             "status.period_s": 0.1,
             "status.hold_s": 1.0,
             "keyframe.min_interval_s": 0.0,

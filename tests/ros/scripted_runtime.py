@@ -1,6 +1,6 @@
 """A runtime whose behaviour a test dictates: slow, failing, rescaled. Small pictures.
 
-Backend "tests.ros.scripted_runtime:create". The geometry is the wall of the benchmark's
+Runtime "tests.ros.scripted_runtime:create". The geometry is the wall of the benchmark's
 runtime, so poses and depths have known values.
 """
 

@@ -363,7 +363,7 @@ def test_damaged_model_folder(
         path.write_text(json.dumps({**config, "flux_capacitor": 1.21}))
     else:
         folder = tmp_path / "nowhere"
-    graph = make_graph(backend="torch", model=os.fspath(folder), device="cpu")
+    graph = make_graph(runtime="torch", model=os.fspath(folder), device="cpu")
     assert not graph.configure()
     assert graph.state == "unconfigured"
     log = capfd.readouterr().err

@@ -65,8 +65,10 @@ def test_the_parameter_file_holds_every_parameter_and_no_other() -> None:
     ("given", "expected"),
     [
         ({}, {"use_sim_time": False}),
-        ({"model": "/models/g2vlm", "device": "cuda:0", "backend": "torch"},
-         {"model": "/models/g2vlm", "device": "cuda:0", "backend": "torch"}),
+        ({"model": "/models/g2vlm", "device": "cuda:0", "runtime": "torch"},
+         {"model": "/models/g2vlm", "device": "cuda:0", "runtime": "torch"}),
+        ({"runtime": "onnx", "engines": "/exports/nano"},
+         {"runtime": "onnx", "engines": "/exports/nano"}),
         ({"image_topic": "/a/b", "camera_info_topic": "/a/c", "compressed": "true"},
          {"camera.image_topic": "/a/b", "camera.camera_info_topic": "/a/c",
           "camera.transport": "compressed"}),
@@ -87,6 +89,15 @@ def test_arguments_become_parameters_that_the_node_knows(
     assert set(result) <= known
     own = {name: value for name, value in result.items() if name != "use_sim_time"}
     parse({**yaml_parameters(), **own})
+
+
+def test_an_argument_of_an_earlier_version_is_not_ignored_silently() -> None:
+    assert arguments.renamed(defaults(runtime="onnx")) == []
+    (line,) = arguments.renamed(defaults(backend="onnx"))
+    assert (
+        line == "backend:=onnx is ignored: this argument is called runtime now; give runtime:=onnx"
+    )
+    assert not {"backend"} & {item.name for item in arguments.NODE_ARGUMENTS}
 
 
 def test_a_parameter_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
@@ -166,7 +177,7 @@ def observer(ros: None) -> Iterator[Any]:
 def node_process(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
     """The node as the launch file starts it: parameter file, overrides, profile, allocator."""
     override = tmp_path / "overrides.yaml"
-    values = arguments.node_parameters(defaults(backend=INSTANT, image_topic="/cam/image"))
+    values = arguments.node_parameters(defaults(runtime=INSTANT, image_topic="/cam/image"))
     override.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
     environment = {
         **os.environ,
@@ -264,7 +275,7 @@ sys.exit(service.run())
 @contextmanager
 def launched(**given: str) -> Iterator[subprocess.Popen[bytes]]:
     """The launch file in a process of its own, ended by SIGINT as by Ctrl-C."""
-    words = [f"{name}:={value}" for name, value in ({"backend": INSTANT} | given).items()]
+    words = [f"{name}:={value}" for name, value in ({"runtime": INSTANT} | given).items()]
     command = [sys.executable, "-c", RUNNER, str(LAUNCH / "g2vlm.launch.py"), *words]
     environment = {
         "AMENT_PREFIX_PATH": sys.prefix,

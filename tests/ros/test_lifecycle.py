@@ -66,8 +66,10 @@ def test_wrong_transition_is_refused(make_graph: Make) -> None:
         ({"images__reliability": "sometimes"}, "images.reliability is 'sometimes'"),
         ({"camera__image_topic": "no topic"}, "'no topic'"),
         ({"camera__camera_info_topic": "9"}, "'9'"),
-        ({"backend": "nowhere"}, "nowhere"),
-        ({"backend": "tests.ros.nowhere:create"}, "nowhere"),
+        ({"runtime": "nowhere"}, "nowhere"),
+        ({"runtime": "torch", "engines": "exports/nano"}, "engines is 'exports/nano'"),
+        ({"backend": "torch"}, "backend is called runtime now; rename it"),
+        ({"runtime": "tests.ros.nowhere:create"}, "nowhere"),
     ],
 )
 def test_configure_says_what_is_wrong(

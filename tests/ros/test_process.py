@@ -16,7 +16,7 @@ import pytest
 from tests.helpers import REPO, wait_for
 
 Make = Callable[..., Any]
-INSTANT = "backend:=benchmarks.instant_runtime:create"
+INSTANT = "runtime:=benchmarks.instant_runtime:create"
 NANO = REPO / "g2vlm_model" / "weights" / "nano" / "model.safetensors"
 
 
@@ -82,7 +82,7 @@ def test_signals_during_start_up(ros: None, after_s: float) -> None:
 
 
 def test_a_signal_breaks_off_a_long_configure(ros: None) -> None:
-    process = start("autostart:=true", "backend:=tests.ros.test_process:slow_runtime")
+    process = start("autostart:=true", "runtime:=tests.ros.test_process:slow_runtime")
     read_until(process, "loading")
     started = time.monotonic()
     code, log = end(process, signal.SIGTERM)
@@ -110,7 +110,7 @@ def test_embedded_model_from_end_to_end(make_graph: Make) -> None:
     from tests.ros.graph import NS, image_message, picture
 
     graph = make_graph(
-        backend="torch", device="cpu", window__size=3, cameras=["left", "right"],
+        runtime="torch", device="cpu", window__size=3, cameras=["left", "right"],
         images__timeout_s=20.0, points__min_confidence=0.0,
     )  # fmt: skip
     graph.listen()
