@@ -1,0 +1,271 @@
+"""What was built once and is used again: engines and exports, vouched for by their manifest.
+
+    cache = EngineCache.open()
+    entry = cache.lookup(key)
+    if entry is None:
+        with cache.building(key) as building:
+            if building.entry is None:  # else another process has just finished it
+                compile_into(building.folder)
+                building.commit({"rung": "fp16"})
+            entry = building.entry
+
+Only what a manifest vouches for is loaded: the key, the size and the SHA-256 of every file. An
+entry appears by renaming a complete folder, so a build that is killed leaves none; its remains
+are removed by the next build of the key. Between processes a file lock per key serves, which
+the kernel drops with the process that holds it: there are no stale locks. Standard library only.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .cache_entry import (
+    CacheEntry,
+    EntryDamagedError,
+    fsync,
+    require_own,
+    verified_entry,
+    write_manifest,
+)
+from .cache_key import CacheKey, EngineKey, ExportKey
+
+__all__ = [
+    "Building",
+    "CacheEntry",
+    "EngineCache",
+    "EngineKey",
+    "EntryDamagedError",
+    "ExportKey",
+    "cache_root",
+]
+
+_LOG = logging.getLogger(__name__)
+
+ENTRIES, BUILDING, LOCKS, DAMAGED = "entries", "building", "locks", "damaged"
+KEPT_DAMAGED = 2  # folders set aside, to look at; older ones go
+LOCK_POLL_S = 0.1
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass
+class Building:
+    """A build under way.
+
+    Args:
+        key: What is built.
+        folder: Temporary, empty; write the files here.
+        entry: What was committed; set from the start where another process was faster.
+    """
+
+    key: CacheKey
+    folder: Path
+    entry: CacheEntry | None
+    _target: Path
+
+    def commit(self, facts: Mapping[str, Any]) -> CacheEntry:
+        """Write the manifest and make the folder an entry, in one step for all readers.
+
+        Args:
+            facts: Noted in the manifest; JSON values.
+        """
+        assert self.entry is None, f"{self.entry} was committed already"
+        written = write_manifest(self.folder, self.key.as_json(), facts)
+        fsync(*self.folder.rglob("*"), self.folder)
+        self.folder.rename(self._target)
+        fsync(self._target.parent)
+        self.entry = replace(written, folder=self._target)
+        return self.entry
+
+
+def cache_root() -> Path:
+    """Folder of the cache: $G2VLM_CACHE, else g2vlm in $XDG_CACHE_HOME or ~/.cache."""
+    chosen = os.environ.get("G2VLM_CACHE", "")
+    if chosen:
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base else Path.home() / ".cache") / "g2vlm"
+
+
+class EngineCache:
+    """The entries under one folder, shared by all processes of a user.
+
+    Args:
+        root: Exists, belongs to this user and nobody else may write there (see `open`).
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.damaged = 0  # entries set aside by this object
+
+    @classmethod
+    def open(cls, root: Path | None = None) -> EngineCache:
+        """Make the folder where it is missing, for this user only.
+
+        Args:
+            root: Default: `cache_root()`.
+
+        Raises:
+            PermissionError: The folder belongs to somebody else, or others may write there:
+                an engine is code, and theirs is not run.
+            OSError: The folder cannot be made.
+        """
+        root = cache_root() if root is None else root
+        for folder in (root, *(root / name for name in (ENTRIES, BUILDING, LOCKS, DAMAGED))):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            require_own(folder)
+        return cls(root)
+
+    def lookup(self, key: CacheKey) -> CacheEntry | None:
+        """The entry of a key; None where there is none that may be used.
+
+        A damaged one is set aside, counted and logged.
+        """
+        folder = self._folder(key)
+        try:
+            return verified_entry(folder, key)
+        except FileNotFoundError:
+            return None
+        except EntryDamagedError as error:
+            _LOG.warning("the entry is not used: %s", error)
+        with self._try_lock(key) as locked:
+            if locked:  # else somebody builds it anew already
+                self._set_aside_if_damaged(key)
+        return None
+
+    @contextmanager
+    def building(
+        self, key: CacheKey, *, needed_bytes: int = 0, wait_s: float | None = None
+    ) -> Iterator[Building]:
+        """Build an entry alone: another process that wants the same key waits.
+
+        Leaving the block without a commit removes the temporary folder.
+
+        Args:
+            key: What is to be built.
+            needed_bytes: Refused before the build where the disk has less left.
+            wait_s: How long to wait for another process; None: as long as it builds.
+
+        Raises:
+            OSError: No space is left on the disk; the text says where and what to do.
+            TimeoutError: Another process still builds after `wait_s`.
+        """
+        with self._lock(key, wait_s):
+            self._remove_remains(key)
+            self._set_aside_if_damaged(key)
+            prefix = f"{key.digest}."
+            target = self._folder(key)
+            entry = verified_entry(target, key) if target.exists() else None
+            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self.root / BUILDING))
+            try:
+                if entry is None:
+                    self._require_space(needed_bytes)
+                yield Building(key, folder, entry, target)
+            except OSError as error:
+                if error.errno not in NO_SPACE:
+                    raise
+                raise self._no_space(error.errno or errno.ENOSPC, needed_bytes) from error
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def note(self, key: CacheKey, facts: Mapping[str, Any]) -> CacheEntry:
+        """Add facts to an entry's manifest, such as a golden check done at first use.
+
+        Raises:
+            FileNotFoundError, EntryDamagedError: There is no entry that may be used.
+        """
+        with self._lock(key, None):
+            entry = verified_entry(self._folder(key), key)
+            return write_manifest(
+                entry.folder, entry.key, {**entry.facts, **facts}, files=entry.files
+            )
+
+    def set_aside(self, key: CacheKey, reason: str) -> None:
+        """Take an entry out of use, such as one that fails its golden check."""
+        with self._lock(key, None):
+            if self._folder(key).exists():
+                self._move_aside(key, reason)
+
+    def _folder(self, key: CacheKey) -> Path:
+        return self.root / ENTRIES / key.digest
+
+    def _set_aside_if_damaged(self, key: CacheKey) -> None:
+        """Under the lock: another process may have replaced the entry meanwhile."""
+        try:
+            verified_entry(self._folder(key), key)
+        except FileNotFoundError:
+            return
+        except EntryDamagedError as error:
+            self._move_aside(key, str(error))
+
+    def _move_aside(self, key: CacheKey, reason: str) -> None:
+        place = self.root / DAMAGED / f"{key.digest}.{time.time_ns()}"
+        self._folder(key).rename(place)
+        self.damaged += 1
+        _LOG.warning("set aside %s: %s", place, reason)
+        old = sorted(place.parent.iterdir(), key=lambda path: path.name.rpartition(".")[2])
+        for path in old[:-KEPT_DAMAGED]:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _remove_remains(self, key: CacheKey) -> None:
+        """Under the lock: a temporary folder of the key belongs to a process that is dead."""
+        for path in (self.root / BUILDING).glob(f"{key.digest}.*"):
+            _LOG.warning("a build of %s was interrupted; its remains are removed", key.digest)
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _require_space(self, needed_bytes: int) -> None:
+        if shutil.disk_usage(self.root).free < needed_bytes:
+            raise OSError(errno.ENOSPC, "less is free than the build needs")
+
+    def _no_space(self, number: int, needed_bytes: int) -> OSError:
+        free_mb = shutil.disk_usage(self.root).free / 1e6
+        wanted = f", the build needs about {needed_bytes / 1e6:.0f} MB" if needed_bytes else ""
+        return OSError(
+            number,
+            f"no space left for the build ({os.strerror(number)}): {free_mb:.0f} MB free{wanted}; free "
+            "some (old entries may be deleted) or set G2VLM_CACHE to a folder on a larger disk",
+            str(self.root),
+        )
+
+    @contextmanager
+    def _try_lock(self, key: CacheKey) -> Iterator[bool]:
+        """Hold the key's lock if nobody does; the file stays, the lock goes with the process."""
+        with (self.root / LOCKS / key.digest).open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield True
+
+    @contextmanager
+    def _lock(self, key: CacheKey, wait_s: float | None) -> Iterator[None]:
+        start, told = time.monotonic(), False
+        while True:
+            with self._try_lock(key) as locked:
+                if locked:
+                    yield
+                    return
+            holder = (self.root / LOCKS / key.digest).read_text(encoding="utf-8") or "unknown"
+            if wait_s is not None and time.monotonic() - start >= wait_s:
+                raise TimeoutError(
+                    f"process {holder} has been building {key.digest} for more than {wait_s:.0f} s;"
+                    " wait for it, or end it and try again"
+                )
+            if not told:
+                _LOG.info("process %s builds %s already; waiting for it", holder, key.digest)
+                told = True
+            time.sleep(LOCK_POLL_S)
