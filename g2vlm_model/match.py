@@ -122,8 +122,10 @@ class MatchInjection(nn.Module):
             ]
             cues_BNNQC = torch.stack(rows, dim=1)
         per_patch = _group_cells(cues_BNNQC, grid_hw)
-        x = torch.arange(grid_hw[1], device=centres_Q2.device).repeat(grid_hw[0])
-        y = torch.arange(grid_hw[0], device=centres_Q2.device).repeat_interleave(grid_hw[1])
+        rows, columns = (torch.arange(size, device=centres_Q2.device) for size in grid_hw)
+        # Not repeat_interleave: its export repeats by a number that is not in the graph's shapes.
+        x = columns.expand(*grid_hw).flatten()
+        y = rows[:, None].expand(*grid_hw).flatten()
         from_middle = (2.0 * (x + 0.5) - grid_hw[1], 2.0 * (y + 0.5) - grid_hw[0])
         place_P2 = torch.stack(from_middle, dim=-1).to(per_patch.dtype) / grid_hw[1]
         return torch.cat((per_patch, place_P2.expand(*per_patch.shape[:-1], 2)), dim=-1)
