@@ -1,4 +1,4 @@
-"""Installs the node and its packages; `training/` under an unmistakable name.
+"""Installs the node and its packages; `training/` and `export/` under unmistakable names.
 
 colcon's ament_python build reads this file and setup.cfg; pyproject.toml holds the settings of
 the tools only.
@@ -10,7 +10,7 @@ from setuptools import find_packages, setup
 
 NAME = "g2vlm_ros"
 HERE = Path(__file__).parent
-RENAMED = {"g2vlm_training": "training"}
+RENAMED = {"g2vlm_training": "training", "g2vlm_export": "export"}
 
 
 def renamed_packages(package: str, folder: str) -> list[str]:
@@ -49,6 +49,7 @@ setup(
             *("py.typed", "configs/*", "evaluate/templates/*", "evaluate/*.json"),
             "reproduce/studies/*",
         ],
+        "g2vlm_export": ["py.typed"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
@@ -82,6 +83,7 @@ setup(
             "dataset = g2vlm_training.dataset_cli:main",
             "evaluate = g2vlm_training.evaluate_cli:main",
             "reproduce = g2vlm_training.reproduce.cli:main",
+            "export = g2vlm_export.cli:main",
         ],
     },
 )

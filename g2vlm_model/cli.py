@@ -10,14 +10,13 @@ import ast
 import difflib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-__all__ = ["GROUP", "main"]
+__all__ = ["GROUP", "dispatch", "main"]
 
 GROUP = "g2vlm.commands"
-USAGE = "usage: g2vlm COMMAND [ARGUMENTS ...]"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,33 +29,46 @@ def main(argv: Sequence[str] | None = None) -> int:
         The sub-command's exit code; 2 where there is no such sub-command, or where it refuses
         its input.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    commands = _commands()
+    return dispatch(sys.argv[1:] if argv is None else argv, _commands(), "g2vlm")
+
+
+def dispatch(argv: Sequence[str], commands: Mapping[str, EntryPoint], program: str) -> int:
+    """Run one of several commands; a command may itself be made of commands.
+
+    Args:
+        argv: Words after the program's name: a command's name and its arguments.
+        commands: By name.
+        program: The words ahead of `argv`, for messages.
+
+    Returns:
+        As `main`.
+    """
+    words = list(argv)
     if not words:
-        print(_overview(commands), file=sys.stderr)
+        print(_overview(commands, program), file=sys.stderr)
         return 2
     if words[0] == "help" and len(words) > 1:
         words = [words[1], "--help"]
     if words[0] in ("-h", "--help", "help"):
-        print(_overview(commands))
+        print(_overview(commands, program))
         return 0
     name, rest = words[0], words[1:]
     if name not in commands:
-        print(_unknown(name, commands), file=sys.stderr)
+        print(_unknown(name, commands, program), file=sys.stderr)
         return 2
     try:
         command = commands[name].load()
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0].startswith("g2vlm_"):
             raise  # a part of this project is broken, not absent
-        print(f"g2vlm {name} needs the Python package {error.name!r}: {error}", file=sys.stderr)
+        print(f"{program} {name} needs the Python package {error.name!r}: {error}", file=sys.stderr)
         return 2
     try:
         return int(command(rest) or 0)
     except (ValueError, OSError) as error:
         if not _is_for_the_user(error):
             raise
-        print(f"g2vlm {name}: {error}", file=sys.stderr)
+        print(f"{program} {name}: {error}", file=sys.stderr)
         return 2
 
 
@@ -78,13 +90,14 @@ def _commands() -> dict[str, EntryPoint]:
     return dict(sorted(found.items()))
 
 
-def _overview(commands: dict[str, EntryPoint]) -> str:
+def _overview(commands: Mapping[str, EntryPoint], program: str) -> str:
+    usage = f"usage: {program} COMMAND [ARGUMENTS ...]"
     if not commands:
-        return f"{USAGE}\n\nno sub-command is installed; run `make setup` or `pip install .`"
+        return f"{usage}\n\nno sub-command is installed; run `make setup` or `pip install .`"
     width = max(map(len, commands))
     lines = [f"  {name:<{width}}  {_summary(entry)}" for name, entry in commands.items()]
-    more = "`g2vlm COMMAND --help` explains a command."
-    return "\n".join([USAGE, "", "commands:", *lines, "", more])
+    more = f"`{program} COMMAND --help` explains a command."
+    return "\n".join([usage, "", "commands:", *lines, "", more])
 
 
 def _summary(entry: EntryPoint) -> str:
@@ -99,11 +112,11 @@ def _summary(entry: EntryPoint) -> str:
     return (ast.get_docstring(tree) or "").partition("\n")[0]
 
 
-def _unknown(name: str, commands: dict[str, EntryPoint]) -> str:
+def _unknown(name: str, commands: Mapping[str, EntryPoint], program: str) -> str:
     near = difflib.get_close_matches(name, commands, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     known = ", ".join(commands) or "none installed"
-    return f"g2vlm: unknown command {name!r}{hint} (commands: {known})"
+    return f"{program}: unknown command {name!r}{hint} (commands: {known})"
 
 
 if __name__ == "__main__":

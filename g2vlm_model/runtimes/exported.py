@@ -1,0 +1,355 @@
+"""Export folders: graphs of a model, what they were made from, and golden outputs to check them.
+
+`g2vlm export onnx` writes such a folder; runtimes and engine builders read it here. Everything
+that is read is vouched for by the hashes in `manifest.json`. numpy, JSON and safetensors only:
+a robot without torch and without the checkpoint can use it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config_fields import from_strict
+from .golden_check import Tolerances
+
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "PARTS",
+    "ExportFolder",
+    "FileRecord",
+    "Golden",
+    "GraphRecord",
+    "Largest",
+    "Manifest",
+    "TensorRecord",
+    "file_sha256",
+    "golden_key",
+]
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+PARTS = ("geometry", "kv", "streaming", "semantic")
+PRECISIONS = ("fp32", "fp16")
+AGAIN = "export the model again with `g2vlm export onnx`"
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_CHUNK_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class TensorRecord:
+    """An input or output of a graph.
+
+    Args:
+        name: In the graph.
+        dtype: numpy's name of the type.
+        shape: Sizes; a string is a symbol, or a product such as "14*rows", that is free.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class GraphRecord:
+    """One graph.
+
+    Args:
+        file: Of the folder.
+        data: File of the folder with its weights where they do not stand in `file`, else "".
+        inputs, outputs: In the graph's order.
+    """
+
+    file: str
+    data: str
+    inputs: tuple[TensorRecord, ...]
+    outputs: tuple[TensorRecord, ...]
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What a file of the folder has to be."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Largest:
+    """The largest absolute number that a layer of torch's float32 pass gave on the goldens.
+
+    Args:
+        layer: Name of the module.
+        value: The number; half precision ends at 65504.
+    """
+
+    layer: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an export folder holds.
+
+    Args:
+        model_id: Of the model folder, as `checkpoint.model_id` names it.
+        model_sha256: Over the model folder's configs, tokenizer and weight files.
+        precision: "fp32" or "fp16": of weights, keys and values, and the layers between the
+            residual streams.
+        opset: Of every graph.
+        parts: Of `PARTS`.
+        in_graph_rotation: The output is `rotation` (N, 3, 3) in place of `rotation9`.
+        static_nhw: The one size that the graphs serve; None where N, H and W are free.
+        patch: Side of a patch in pixels: H and W are multiples of it.
+        prefix_tokens, prefix_position: Length of the chat prefix whose keys and values stand in
+            the graphs, and rotary position of the token behind it.
+        versions: Package -> version of what made the folder.
+        tolerances: What the graphs may differ from torch in float32.
+        largest: Layers with the largest numbers, the largest first.
+        files: Name -> hash and size of every file but the manifest.
+        graphs: Name -> graph.
+        goldens: File of golden inputs and outputs.
+    """
+
+    model_id: str
+    model_sha256: str
+    precision: str
+    opset: int
+    parts: tuple[str, ...]
+    in_graph_rotation: bool
+    static_nhw: tuple[int, ...] | None
+    patch: int
+    prefix_tokens: int
+    prefix_position: int
+    tolerances: Tolerances
+    files: Mapping[str, FileRecord]
+    graphs: Mapping[str, GraphRecord]
+    goldens: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    largest: tuple[Largest, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is {self.precision!r}, expected one of {PRECISIONS}")
+        unknown = sorted(set(self.parts) - set(PARTS))
+        if unknown or "geometry" not in self.parts:
+            raise ValueError(f"parts are {list(self.parts)}, expected geometry and some of {PARTS}")
+        names = [self.goldens, *(graph.file for graph in self.graphs.values())]
+        names += [graph.data for graph in self.graphs.values() if graph.data]
+        for name in (*self.files, *names):
+            if not _PLAIN_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no plain file name")
+        unvouched = sorted(set(names) - set(self.files))
+        if unvouched:
+            raise ValueError(f"no hash for {', '.join(unvouched)}")
+
+    def to_json(self) -> str:
+        """Return the text of `manifest.json`."""
+        tree = {"format": FORMAT, **dataclasses.asdict(self)}
+        return json.dumps(tree, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, path: Path) -> Manifest:
+        """Parse `manifest.json`.
+
+        Args:
+            text: Its content.
+            path: Named in errors.
+
+        Raises:
+            ValueError: Not JSON, another format, a missing or unknown key, or a wrong value.
+        """
+        try:
+            tree = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is not valid JSON: {error}; {AGAIN}") from None
+        found = tree.pop("format", None) if isinstance(tree, dict) else None
+        if found != FORMAT:
+            raise ValueError(f"{path} has format {found!r}, this version reads {FORMAT}; {AGAIN}")
+        try:
+            given = {
+                "tolerances": from_strict(Tolerances, tree.pop("tolerances"), path),
+                "files": {
+                    name: from_strict(FileRecord, record, path, prefix=f"files.{name}.")
+                    for name, record in tree.pop("files").items()
+                },
+                "graphs": {
+                    name: _graph(record, path, f"graphs.{name}.")
+                    for name, record in tree.pop("graphs").items()
+                },
+                "versions": {str(k): str(v) for k, v in tree.pop("versions").items()},
+                "largest": tuple(
+                    from_strict(Largest, record, path) for record in tree.pop("largest")
+                ),
+            }
+            return from_strict(cls, tree, path, given=given)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is incomplete: {error}; {AGAIN}") from None
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Inputs of a graph and what torch made of them in float32.
+
+    Args:
+        graph: Which graph of the folder.
+        case: Its size in words, e.g. "2x84x112".
+        inputs, outputs: Name -> array.
+    """
+
+    graph: str
+    case: str
+    inputs: Mapping[str, NDArray[Any]]
+    outputs: Mapping[str, NDArray[Any]]
+
+
+class ExportFolder:
+    """A folder that `g2vlm export onnx` wrote, checked when it was opened.
+
+    Attributes:
+        path: The folder.
+        manifest: What it holds.
+        digest: sha256 of the manifest, and so of everything.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, digest: str) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.digest = digest
+
+    @classmethod
+    def open(cls, path: str | Path) -> ExportFolder:
+        """Read the manifest and check the hash of every file.
+
+        Hashes of files that have not changed since (size and time) are remembered for the life
+        of the process.
+
+        Raises:
+            FileNotFoundError: No such folder, no manifest, or a file of it is missing.
+            ValueError: A manifest that does not fit, or a file that is not what it says.
+        """
+        root = Path(path)
+        if not root.is_dir():
+            raise FileNotFoundError(f"no export folder {root}; {AGAIN} --out {root}")
+        source = root / MANIFEST
+        if not source.is_file():
+            raise FileNotFoundError(
+                f"{root} is no export folder: it has no {MANIFEST}; give the folder that "
+                "`g2vlm export onnx --out` wrote"
+            )
+        content = source.read_bytes()
+        manifest = Manifest.from_json(content.decode("utf-8", errors="replace"), source)
+        for name, record in manifest.files.items():
+            _check_file(root / name, record)
+        return cls(root, manifest, hashlib.sha256(content).hexdigest())
+
+    def graph(self, name: str) -> Path:
+        """Return the ONNX file of a graph.
+
+        Raises:
+            ValueError: The folder has no such graph.
+        """
+        if name not in self.manifest.graphs:
+            raise ValueError(
+                f"{self.path} has no graph {name!r}, it has {', '.join(self.manifest.graphs)}; "
+                f"{AGAIN} with the part that holds it (--parts {','.join(PARTS)})"
+            )
+        return self.path / self.manifest.graphs[name].file
+
+    def goldens(self, graph: str | None = None) -> tuple[Golden, ...]:
+        """Return the golden inputs and outputs, those of one graph where it is named.
+
+        Raises:
+            ValueError: The file cannot be read, or holds none.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        source = self.path / self.manifest.goldens
+        try:
+            tensors = load_file(source)
+        except SafetensorError as error:
+            raise ValueError(f"{source} is no safetensors file: {error}; {AGAIN}") from None
+        cases: dict[tuple[str, str], dict[str, dict[str, NDArray[Any]]]] = {}
+        for key, array in tensors.items():
+            owner, case, side, name = (*key.split("/", 3), "", "", "")[:4]
+            if side not in ("inputs", "outputs") or not name:
+                raise ValueError(
+                    f"{source} holds {key!r}, expected graph/case/inputs/name; {AGAIN}"
+                )
+            sides = cases.setdefault((owner, case), {"inputs": {}, "outputs": {}})
+            sides[side][name] = array
+        found = tuple(
+            Golden(owner, case, **sides)
+            for (owner, case), sides in sorted(cases.items())
+            if graph in (None, owner)
+        )
+        if not found:
+            raise ValueError(f"{source} holds no golden for {graph or 'any graph'}; {AGAIN}")
+        return found
+
+
+def golden_key(golden: Golden, side: str, name: str) -> str:
+    """Return the name of an array in the file of goldens; `side` is "inputs" or "outputs"."""
+    return f"{golden.graph}/{golden.case}/{side}/{name}"
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hash of a file's content, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+_KNOWN_HASHES: dict[tuple[str, int, int, int], str] = {}
+"""(path, inode, size, time of the last change) -> hash."""
+
+
+def _check_file(path: Path, record: FileRecord) -> None:
+    """Refuse a file that is not the one in the manifest."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing, {MANIFEST} names it; {AGAIN}")
+    state = path.stat()
+    if state.st_size != record.bytes:
+        raise ValueError(
+            f"{path} has {state.st_size} bytes, {MANIFEST} says {record.bytes}: it was cut off or "
+            f"changed; {AGAIN}"
+        )
+    key = (str(path.resolve()), state.st_ino, state.st_size, state.st_mtime_ns)
+    found = _KNOWN_HASHES.get(key)
+    if found is None:
+        found = _KNOWN_HASHES.setdefault(key, file_sha256(path))
+    if found != record.sha256:
+        raise ValueError(
+            f"{path} has the hash {found[:12]}, {MANIFEST} says {record.sha256[:12]}: it was "
+            f"changed after the export; {AGAIN}"
+        )
+
+
+def _graph(tree: Any, path: Path, prefix: str) -> GraphRecord:
+    """Parse one graph's record."""
+    given = {side: tuple(_tensor(one) for one in tree.pop(side)) for side in ("inputs", "outputs")}
+    return from_strict(GraphRecord, tree, path, prefix=prefix, given=given)
+
+
+def _tensor(tree: Any) -> TensorRecord:
+    """Parse one input or output; sizes are numbers or words."""
+    shape = tuple(tree["shape"])
+    if not all(isinstance(size, str) or (isinstance(size, int) and size >= 0) for size in shape):
+        raise TypeError(f"shape of {tree['name']} is {list(shape)}")
+    if str(np.dtype(tree["dtype"])) != tree["dtype"]:
+        raise TypeError(f"dtype of {tree['name']} is {tree['dtype']!r}")
+    return TensorRecord(str(tree["name"]), tree["dtype"], shape)
