@@ -6,8 +6,8 @@ best match, how sure it is and whether it is mutual become a message to the toke
 mixture of transformers and again behind it. One frame alone gets no message. The search itself
 carries no gradient; descriptors learn from the correspondence loss of the training package.
 
-Shape letters: B batch, N frames, P patches per frame, Q fine cells per frame, D width,
-E descriptor width, S cells per patch side.
+Shape letters: B batch, N frames, P patches per frame, Q fine cells per frame, K the 9 cells
+around one, D width, E descriptor width, S cells per patch side.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ __all__ = ["MatchInjection", "MatchMessages", "cell_centres"]
 CELLS_PER_SIDE = 2
 _TEMPERATURE = 0.07
 _CUES_PER_CELL = 4
+_NEAR = 1.5 / CELLS_PER_SIDE  # in patches: the cell itself and the eight around it
 
 
 @dataclass(frozen=True)
@@ -106,19 +107,20 @@ class MatchInjection(nn.Module):
 
     def _cues(self, descriptors_BNQE: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         """(B, N, N, P, 4 cells + 2): what token p of frame i knows of frame j."""
-        centres_Q2 = cell_centres(grid_hw, descriptors_BNQE.device).to(descriptors_BNQE.dtype)
-        apart_QQ = (centres_Q2[:, None] - centres_Q2).abs().amax(dim=-1)
-        near_QQ = apart_QQ < 1.5 / CELLS_PER_SIDE
+        device = descriptors_BNQE.device
+        centres_Q2 = cell_centres(grid_hw, device).to(descriptors_BNQE.dtype)
+        around_QK, inside_QK = _cells_around(grid_hw, device)
         batch, frames = descriptors_BNQE.shape[:2]
         if torch.compiler.is_compiling():
             # One graph for any number of frames; the loop below needs a frame's share of memory.
             targets = descriptors_BNQE[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1)
-            cues = self._frame_cues(descriptors_BNQE.flatten(0, 1), targets, centres_Q2, near_QQ)
+            sources = descriptors_BNQE.flatten(0, 1)
+            cues = self._frame_cues(sources, targets, centres_Q2, around_QK, inside_QK)
             cues_BNNQC = cues.unflatten(0, (batch, frames))
         else:
             rows = [
-                self._frame_cues(source_BQE, descriptors_BNQE, centres_Q2, near_QQ)
-                for source_BQE in descriptors_BNQE.unbind(1)
+                self._frame_cues(source, descriptors_BNQE, centres_Q2, around_QK, inside_QK)
+                for source in descriptors_BNQE.unbind(1)
             ]
             cues_BNNQC = torch.stack(rows, dim=1)
         per_patch = _group_cells(cues_BNNQC, grid_hw)
@@ -131,20 +133,48 @@ class MatchInjection(nn.Module):
         return torch.cat((per_patch, place_P2.expand(*per_patch.shape[:-1], 2)), dim=-1)
 
     def _frame_cues(
-        self, source_BQE: Tensor, target_BNQE: Tensor, centres_Q2: Tensor, near_QQ: Tensor
+        self,
+        source_BQE: Tensor,
+        target_BNQE: Tensor,
+        centres_Q2: Tensor,
+        around_QK: Tensor,
+        inside_QK: Tensor,
     ) -> Tensor:
-        """(B, N, Q, 4): displacement in patches (x, y), probability, mutual flag."""
-        similar_BNQQ = torch.einsum("bqe,bnke->bnqk", source_BQE, target_BNQE) / _TEMPERATURE
-        best_BNQ = similar_BNQQ.argmax(dim=-1)
+        """(B, N, Q, 4): displacement in patches (x, y), probability, mutual flag.
+
+        The displacement is that of the cells around the best one, weighted by their softmax.
+        """
+        similar_BNQQ = torch.einsum("bqe,bnke->bnqk", source_BQE / _TEMPERATURE, target_BNQE)
+        top_BNQ: Tensor
+        best_BNQ: Tensor
+        top_BNQ, best_BNQ = similar_BNQQ.max(dim=-1)
         back_BNQ = similar_BNQQ.argmax(dim=-2)
         returned_BNQ = torch.gather(back_BNQ, -1, best_BNQ)
-        index_Q = torch.arange(near_QQ.shape[0], device=near_QQ.device)
-        mutual_BNQ = near_QQ[returned_BNQ, index_Q]
-        chance_BNQ = (similar_BNQQ.amax(dim=-1) - similar_BNQQ.logsumexp(dim=-1)).exp()
-        local_BNQQ = similar_BNQQ.masked_fill(~near_QQ[best_BNQ], float("-inf")).softmax(dim=-1)
-        displacement_BNQ2 = local_BNQQ @ centres_Q2 - centres_Q2
-        cues = (displacement_BNQ2, chance_BNQ[..., None], mutual_BNQ[..., None].to(chance_BNQ))
-        return torch.cat(cues, dim=-1)
+        apart_BNQ = (centres_Q2[returned_BNQ] - centres_Q2).abs().amax(dim=-1)
+        mutual_BNQ = apart_BNQ < _NEAR
+        chance_BNQ = (similar_BNQQ - top_BNQ[..., None]).exp().sum(dim=-1).reciprocal()
+        around_BNQK = around_QK[best_BNQ]
+        local_BNQK = torch.gather(similar_BNQQ, -1, around_BNQK)
+        local_BNQK = local_BNQK.masked_fill(~inside_QK[best_BNQ], float("-inf")).softmax(dim=-1)
+        place_BNQ2 = (local_BNQK[..., None] * centres_Q2[around_BNQK]).sum(dim=-2)
+        cues = (place_BNQ2 - centres_Q2, chance_BNQ[..., None], mutual_BNQ[..., None])
+        return torch.cat([cue.to(chance_BNQ) for cue in cues], dim=-1)
+
+
+def _cells_around(grid_hw: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Each cell's 3 x 3 neighbourhood: indices (Q, 9) int64, and which of them exist.
+
+    Where there is no cell the index is that of some other one.
+    """
+    rows, columns = (size * CELLS_PER_SIDE for size in grid_hw)
+    step_3 = torch.arange(-1, 2, device=device)
+    y_R3 = torch.arange(rows, device=device)[:, None] + step_3
+    x_S3 = torch.arange(columns, device=device)[:, None] + step_3
+    inside_R3, inside_S3 = (y_R3 >= 0) & (y_R3 < rows), (x_S3 >= 0) & (x_S3 < columns)
+    y_R3, x_S3 = y_R3.clamp(0, rows - 1), x_S3.clamp(0, columns - 1)
+    cells = y_R3[:, None, :, None] * columns + x_S3[None, :, None, :]  # R S 3 3
+    inside = inside_R3[:, None, :, None] & inside_S3[None, :, None, :]
+    return cells.flatten(2).flatten(0, 1), inside.flatten(2).flatten(0, 1)
 
 
 def _group_cells(cells: Tensor, grid_hw: tuple[int, int]) -> Tensor:

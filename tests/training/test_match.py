@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from g2vlm_training.correspondence import cell_tracks, correspondence_loss, match_error
 
@@ -42,6 +43,28 @@ def test_messages_follow_the_frames() -> None:
     forward = model.match(tokens, GRID).early_BNPD
     shuffled = model.match(tokens[:, order], GRID).early_BNPD
     assert torch.allclose(forward[:, order], shuffled, atol=1e-5)
+
+
+@pytest.mark.parametrize("grid", [GRID, (1, 1), (2, 7)])
+def test_cues_are_those_of_a_search_over_all_cells(grid: tuple[int, int]) -> None:
+    """The 3 x 3 neighbourhood is a softmax over all cells with the others masked out."""
+    inject = MatchInjection(32, 16)
+    count = grid[0] * grid[1] * CELLS_PER_SIDE**2
+    random = torch.Generator().manual_seed(1)
+    both = torch.randn(1, 2, count, 8, dtype=torch.float64, generator=random)
+    both = torch.nn.functional.normalize(both, dim=-1)
+    centres = cell_centres(grid).double()
+    near = (centres[:, None] - centres).abs().amax(dim=-1) < 1.5 / CELLS_PER_SIDE
+    similar = both[0, 0] @ both[0, 1].T / 0.07
+    best = similar.argmax(dim=1)
+    place = similar.masked_fill(~near[best], float("-inf")).softmax(dim=1) @ centres
+    mutual = near[similar.argmax(dim=0)[best], torch.arange(count)].double()
+    chance = similar.softmax(dim=1).amax(dim=1)
+    expected = torch.cat((place - centres, chance[:, None], mutual[:, None]), dim=1)
+    rows = inject._cues(both, grid)[0, 0, 1, :, : 4 * CELLS_PER_SIDE**2]
+    side = CELLS_PER_SIDE
+    by_row = rows.unflatten(0, grid).unflatten(-1, (side, side, 4)).transpose(1, 2)
+    torch.testing.assert_close(by_row.flatten(0, 3), expected, rtol=0, atol=1e-12)
 
 
 def test_descriptor_layout_matches_cell_centres() -> None:
