@@ -88,7 +88,7 @@ class MatchInjection(nn.Module):
             causal: A frame hears of earlier frames only, and the first one nothing.
         """
         frames = tokens_BNPD.shape[1]
-        if frames == 1:
+        if frames == 1 and not torch.compiler.is_compiling():  # a graph serves any number
             silent = torch.zeros_like(tokens_BNPD)
             return MatchMessages(silent, silent)
         with torch.no_grad(), full_precision(tokens_BNPD):
@@ -96,14 +96,11 @@ class MatchInjection(nn.Module):
             cues_BNNPC = self._cues(self.descriptors(precise_BNPD, grid_hw), grid_hw)
         read_BNNPD = F.gelu(self.read(cues_BNNPC.to(self.read.weight.dtype)))
         other_NN = 1.0 - torch.eye(frames, device=cues_BNNPC.device, dtype=read_BNNPD.dtype)
-        if not causal:
-            mean_BNPD = torch.einsum("bijpd,ij->bipd", read_BNNPD, other_NN) / (frames - 1)
-            return MatchMessages(self.early(mean_BNPD), self.late(mean_BNPD))
-        earlier_NN = other_NN.tril()
-        share_NN = earlier_NN / earlier_NN.sum(dim=1, keepdim=True).clamp(min=1)
-        mean_BNPD = torch.einsum("bijpd,ij->bipd", read_BNNPD, share_NN)
-        heard_N11 = earlier_NN[:, :1, None]
-        return MatchMessages(self.early(mean_BNPD) * heard_N11, self.late(mean_BNPD) * heard_N11)
+        heard_NN = other_NN.tril() if causal else other_NN
+        count_N11 = heard_NN.sum(dim=1).clamp(min=1)[:, None, None]
+        mean_BNPD = torch.einsum("bijpd,ij->bipd", read_BNNPD, heard_NN) / count_N11
+        any_N11 = heard_NN.amax(dim=1)[:, None, None]
+        return MatchMessages(self.early(mean_BNPD) * any_N11, self.late(mean_BNPD) * any_N11)
 
     def _cues(self, descriptors_BNQE: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         """(B, N, N, P, 4 cells + 2): what token p of frame i knows of frame j."""
@@ -145,14 +142,12 @@ class MatchInjection(nn.Module):
         The displacement is that of the cells around the best one, weighted by their softmax.
         """
         similar_BNQQ = torch.einsum("bqe,bnke->bnqk", source_BQE / _TEMPERATURE, target_BNQE)
-        top_BNQ: Tensor
-        best_BNQ: Tensor
-        top_BNQ, best_BNQ = similar_BNQQ.max(dim=-1)
-        back_BNQ = similar_BNQQ.argmax(dim=-2)
+        best_BNQ, back_BNQ = similar_BNQQ.argmax(dim=-1), similar_BNQQ.argmax(dim=-2)
+        top_BNQ1 = similar_BNQQ.gather(-1, best_BNQ[..., None])
         returned_BNQ = torch.gather(back_BNQ, -1, best_BNQ)
         apart_BNQ = (centres_Q2[returned_BNQ] - centres_Q2).abs().amax(dim=-1)
         mutual_BNQ = apart_BNQ < _NEAR
-        chance_BNQ = (similar_BNQQ - top_BNQ[..., None]).exp().sum(dim=-1).reciprocal()
+        chance_BNQ = (similar_BNQQ - top_BNQ1).exp().sum(dim=-1).reciprocal()
         around_BNQK = around_QK[best_BNQ]
         local_BNQK = torch.gather(similar_BNQQ, -1, around_BNQK)
         local_BNQK = local_BNQK.masked_fill(~inside_QK[best_BNQ], float("-inf")).softmax(dim=-1)
