@@ -232,8 +232,8 @@ class EngineCache:
         wanted = f", the build needs about {needed_bytes / 1e6:.0f} MB" if needed_bytes else ""
         return OSError(
             number,
-            f"no space left for the build ({os.strerror(number)}): {free_mb:.0f} MB free{wanted}; free "
-            "some (old entries may be deleted) or set G2VLM_CACHE to a folder on a larger disk",
+            f"no space left for the build ({os.strerror(number)}): {free_mb:.0f} MB free{wanted}; "
+            "free some (old entries can go), or set G2VLM_CACHE to a folder on a larger disk",
             str(self.root),
         )
 
