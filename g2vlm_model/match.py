@@ -115,11 +115,11 @@ class MatchInjection(nn.Module):
             cues = self._frame_cues(sources, targets, centres_Q2, around_QK, inside_QK)
             cues_BNNQC = cues.unflatten(0, (batch, frames))
         else:
-            rows = [
+            parts = [
                 self._frame_cues(source, descriptors_BNQE, centres_Q2, around_QK, inside_QK)
                 for source in descriptors_BNQE.unbind(1)
             ]
-            cues_BNNQC = torch.stack(rows, dim=1)
+            cues_BNNQC = torch.stack(parts, dim=1)
         per_patch = _group_cells(cues_BNNQC, grid_hw)
         rows, columns = (torch.arange(size, device=centres_Q2.device) for size in grid_hw)
         # Not repeat_interleave: its export repeats by a number that is not in the graph's shapes.
