@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "AnswerStatus",
+    "BuildProgress",
     "CrossCheck",
     "Frame",
     "FrameWindow",
@@ -254,6 +255,27 @@ class SpatialAnswer:
 
 
 @dataclass(frozen=True)
+class BuildProgress:
+    """How far a build is that runs while another runtime serves.
+
+    Args:
+        what: What is being built, e.g. "nano for onnx".
+        stage: What it is at now, e.g. "exporting geometry".
+        fraction: [0, 1] of that stage.
+        seconds_left: Of that stage; None where nobody knows.
+    """
+
+    what: str
+    stage: str
+    fraction: float
+    seconds_left: float | None = None
+
+    def __str__(self) -> str:
+        left = "" if self.seconds_left is None else f", {self.seconds_left:.0f} s left"
+        return f"building {self.what}: {self.stage}, {100 * self.fraction:.0f} %{left}"
+
+
+@dataclass(frozen=True)
 class RuntimeInfo:
     """What really runs: reported in the status, in reports and in every answer.
 
@@ -264,6 +286,7 @@ class RuntimeInfo:
         model_id: Name and short hash of the weights, e.g. "nano-1a2b3c4d".
         parameters: Number of weights that are loaded.
         fallback_reason: Why this is not what was asked for; "" where it is.
+        building: Of what will take over when it is built; None where nothing is.
     """
 
     backend: str
@@ -272,6 +295,7 @@ class RuntimeInfo:
     model_id: str
     parameters: int
     fallback_reason: str = ""
+    building: BuildProgress | None = None
 
 
 @runtime_checkable

@@ -1,0 +1,390 @@
+"""Serving while something better is built: the change-over, and every way a build can end.
+
+The commands are real child processes that the `g2vlm` command finds by entry point.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from g2vlm_model.interface import Frame, FrameWindow, RuntimeInfo, SpatialQuery, SpatialRuntime
+from g2vlm_model.runtimes.build_command import BuildFailedError, BuildStopped, run_command
+from g2vlm_model.runtimes.building import Build, BuildContext, BuildingRuntime
+from g2vlm_model.runtimes.cache_key import ExportKey
+from g2vlm_model.runtimes.engine_cache import EngineCache
+from tests.helpers import REPO, wait_for
+from tests.ros.scripted_runtime import ScriptedRuntime
+
+COMMAND = '''
+"""A build that does what the test says."""
+import json, os, pathlib, subprocess, sys, time
+
+def say(stage, fraction, left=None):
+    print(json.dumps({"stage": stage, "fraction": fraction, "seconds_left": left}), flush=True)
+
+def main(argv):
+    what, place = argv[0], pathlib.Path(argv[1])
+    assert argv[2:] == ["--progress", "json"], argv
+    print("a line that is no progress", flush=True)
+    say("compiling", 0.25, 3.0)
+    if what == "facts":
+        adjusted = pathlib.Path("/proc/self/oom_score_adj").read_text().strip()
+        place.write_text(f"{os.nice(0)} {adjusted} {os.environ['OMP_NUM_THREADS']}")
+    elif what == "build":
+        (place / "engine").write_bytes(b"weights")
+    elif what == "fail":
+        raise OSError(28, "No space left on device", str(place))
+    elif what == "hang":
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+        place.write_text(f"{os.getpid()} {child.pid}")
+        time.sleep(1000)
+    return 0
+'''
+
+
+@pytest.fixture(autouse=True)
+def build_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command `g2vlm build-for-test` that child processes find."""
+    place = tmp_path / "installed"
+    facts = place / "build_for_test-1.dist-info"
+    facts.mkdir(parents=True)
+    (place / "build_for_test.py").write_text(COMMAND)
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: build-for-test\nVersion: 1\n")
+    (facts / "entry_points.txt").write_text(
+        "[g2vlm.commands]\nbuild-for-test = build_for_test:main"
+    )
+    known = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(place), known))))
+
+
+def words(what: str, place: Path) -> tuple[str, ...]:
+    return ("build-for-test", what, str(place))
+
+
+def runtime_named(name: str) -> ScriptedRuntime:
+    runtime = ScriptedRuntime()
+    runtime.info = RuntimeInfo(name, "cpu", "fp32", "wall-0", 1)
+    return runtime
+
+
+def window(number: int = 0) -> FrameWindow:
+    image = np.zeros((24, 32, 3), np.uint8)
+    return FrameWindow((Frame(image, 10**8 * number, "camera", "camera", str(number)),))
+
+
+def ask(runtime: SpatialRuntime, scene: object) -> str:
+    return runtime.ask(scene, SpatialQuery("How far?")).text  # type: ignore[arg-type]
+
+
+def pids(place: Path) -> list[int]:
+    wait_for(lambda: place.exists() and len(place.read_text().split()) == 2, 20.0, what="its pids")
+    return [int(word) for word in place.read_text().split()]
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+class Held:
+    """A build that waits until the test lets it go on, and returns what the test says."""
+
+    def __init__(self, made: SpatialRuntime | None) -> None:
+        self.made = made
+        self.go = threading.Event()
+
+    def __call__(self, context: BuildContext) -> SpatialRuntime | None:
+        context.stage("compiling", 0.5, 7.0)
+        while not self.go.wait(0.01):
+            context.stage("compiling", 0.5, 7.0)
+        return self.made
+
+
+# One command.
+
+
+def test_a_command_gives_way_to_everything_else(tmp_path: Path) -> None:
+    seen: list[tuple[str, float, float | None]] = []
+    place = tmp_path / "facts"
+    run_command(words("facts", place), lambda *stage: seen.append(stage), threading.Event())
+    assert seen == [("compiling", 0.25, 3.0)]
+    nice, oom_score, threads = place.read_text().split()
+    assert (nice, oom_score) == ("19", "1000")
+    assert int(threads) >= 1
+
+
+def test_a_command_that_fails_is_quoted(tmp_path: Path) -> None:
+    with pytest.raises(BuildFailedError) as caught:
+        run_command(words("fail", tmp_path / "x"), lambda *_: None, threading.Event())
+    text = str(caught.value)
+    assert text.startswith("`g2vlm build-for-test fail ")
+    assert "ended with code 2: g2vlm build-for-test: [Errno 28] No space left on device" in text
+
+
+def test_stopping_ends_the_command_and_its_children(tmp_path: Path) -> None:
+    stopping, ended = threading.Event(), threading.Event()
+
+    def run() -> None:
+        with pytest.raises(BuildStopped):
+            run_command(words("hang", tmp_path / "pids"), lambda *_: None, stopping)
+        ended.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    started = pids(tmp_path / "pids")
+    stopping.set()
+    assert ended.wait(15.0)
+    thread.join()
+    wait_for(lambda: all(map(gone, started)), 5.0, what="the end of both processes")
+
+
+def test_a_command_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys, threading; from g2vlm_model.runtimes.build_command import run_command;"
+        "run_command(sys.argv[1:], print, threading.Event())"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, *words("hang", tmp_path / "pids")],
+        cwd=REPO, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    command, child = pids(tmp_path / "pids")
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: gone(command), 5.0, what="the end of the command")
+    os.kill(child, signal.SIGKILL)  # nothing can end what a killed command had started
+
+
+# Serving meanwhile.
+
+
+def test_the_new_runtime_takes_over_and_old_scenes_stay_askable() -> None:
+    old, new = runtime_named("torch"), runtime_named("onnx")
+    held = Held(new)
+    runtime = BuildingRuntime(old, "wall for onnx", held)
+    assert isinstance(runtime, SpatialRuntime)
+    first, second = runtime.observe(window(1)), runtime.observe(window(2))
+    wait_for(lambda: runtime.info.building and runtime.info.building.fraction, 5.0)
+    info = runtime.info
+    assert (info.backend, info.fallback_reason) == ("torch", "")
+    assert str(info.building) == "building wall for onnx: compiling, 50 %, 7 s left"
+    held.go.set()
+    assert runtime.wait(5.0)
+    assert (runtime.info.backend, runtime.info.building) == ("onnx", None)
+    third = runtime.observe(window(3))
+    assert (len(old.windows), len(new.windows)) == (2, 1)
+    for scene in (first, second, third):
+        assert ask(runtime, scene) == "2.0"
+    assert (len(old.queries), len(new.queries)) == (2, 1)
+    first.close()
+    with pytest.raises(ValueError, match="the scene is closed"):
+        ask(runtime, first)
+    assert not old.closed
+    del second, scene  # dropped, not closed: as good
+    third = runtime.observe(window(4))
+    assert old.closed
+    assert not new.closed
+    assert ask(runtime, third) == "2.0"
+    runtime.close()
+    assert new.closed
+
+
+def test_a_question_in_work_keeps_its_runtime() -> None:
+    old, new = runtime_named("torch"), runtime_named("onnx")
+    held = Held(new)
+    runtime = BuildingRuntime(old, "wall", held)
+    scene = runtime.observe(window())
+    old.ask_gate.clear()
+    answers: list[str] = []
+    asking = threading.Thread(target=lambda: answers.append(ask(runtime, scene)))
+    asking.start()
+    wait_for(lambda: old.queries, 5.0, what="the question")
+    held.go.set()
+    assert runtime.wait(5.0)
+    scene.close()
+    assert not old.closed
+    old.ask_gate.set()
+    asking.join(5.0)
+    assert answers == ["2.0"]
+    assert old.closed
+    runtime.close()
+
+
+def test_scenes_of_others_are_refused() -> None:
+    runtime, other = (BuildingRuntime(runtime_named("torch"), "wall", lambda c: None) for _ in "ab")
+    for scene in (other.observe(window()), ScriptedRuntime().observe(window())):
+        with pytest.raises(ValueError, match="made by another runtime"):
+            ask(runtime, scene)
+    runtime.close()
+    other.close()
+
+
+def test_a_build_may_find_that_nothing_is_better() -> None:
+    old = runtime_named("torch")
+    runtime = BuildingRuntime(old, "wall", lambda context: None)
+    assert runtime.wait(5.0)
+    info = runtime.info
+    assert (info.backend, info.building, info.fallback_reason) == ("torch", None, "")
+    runtime.observe(window())
+    assert len(old.windows) == 1
+    runtime.close()
+    assert old.closed
+
+
+def test_a_build_that_fails_leaves_the_serving_runtime_in_place(tmp_path: Path) -> None:
+    def build(context: BuildContext) -> SpatialRuntime | None:
+        context.run(*words("fail", tmp_path / "x"))
+        raise AssertionError("not reached")
+
+    check_that_it_serves_on(build, "No space left on device")
+
+
+def test_a_build_that_is_killed_leaves_the_serving_runtime_in_place(tmp_path: Path) -> None:
+    def build(context: BuildContext) -> SpatialRuntime | None:
+        def kill() -> None:
+            command, child = pids(tmp_path / "pids")
+            os.kill(command, signal.SIGKILL)
+            wait_for(lambda: gone(child), 10.0, what="the end of the command's child")
+            children_gone.set()
+
+        children_gone = threading.Event()
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            context.run(*words("hang", tmp_path / "pids"))
+        finally:
+            killer.join()
+            assert children_gone.is_set()
+        raise AssertionError("not reached")
+
+    check_that_it_serves_on(build, "was ended by SIGKILL; memory ran out, or somebody ended it")
+
+
+def check_that_it_serves_on(build: Build, reason: str) -> None:
+    old = runtime_named("torch")
+    runtime = BuildingRuntime(old, "wall for onnx", build)
+    scene = runtime.observe(window())
+    assert runtime.wait(30.0)
+    info = runtime.info
+    assert (info.backend, info.building) == ("torch", None)
+    assert info.fallback_reason.startswith("wall for onnx could not be built, torch on cpu serves")
+    assert reason in info.fallback_reason
+    assert ask(runtime, scene) == "2.0"
+    runtime.close()
+    assert old.closed
+
+
+def test_close_ends_a_build_in_work(tmp_path: Path) -> None:
+    def build(context: BuildContext) -> SpatialRuntime | None:
+        context.run(*words("hang", tmp_path / "pids"))
+        raise AssertionError("not reached")
+
+    old = runtime_named("torch")
+    runtime = BuildingRuntime(old, "wall", build)
+    started = pids(tmp_path / "pids")
+    runtime.close()
+    wait_for(lambda: all(map(gone, started)), 5.0, what="the end of both processes")
+    assert old.closed
+    runtime.close()
+
+
+def test_what_is_ready_after_close_is_closed_too() -> None:
+    new = runtime_named("onnx")
+    closing = threading.Event()
+
+    def build(context: BuildContext) -> SpatialRuntime:
+        assert closing.wait(5.0)
+        wait_for(lambda: runtime._stopping.is_set(), 5.0)
+        return new
+
+    runtime = BuildingRuntime(runtime_named("torch"), "wall", build)
+    closing.set()
+    runtime.close()
+    assert new.closed
+
+
+# One build for all processes of a machine.
+
+
+KEY = ExportKey("wall", "1", "fp32", "23", ("geometry",))
+
+
+def build_entry(cache: EngineCache, made: SpatialRuntime, log: list[Path]) -> Build:
+    def command(folder: Path) -> tuple[str, ...]:
+        log.append(folder)
+        return words("build", folder)
+
+    def build(context: BuildContext) -> SpatialRuntime:
+        entry = context.entry(cache, KEY, command)
+        assert entry.path("engine").read_bytes() == b"weights"
+        return made
+
+    return build
+
+
+def test_two_runtimes_share_one_build(tmp_path: Path) -> None:
+    caches = [EngineCache.open(tmp_path / "cache") for _ in "ab"]
+    log: list[Path] = []
+    runtimes = [
+        BuildingRuntime(
+            runtime_named("torch"), "wall", build_entry(cache, runtime_named("onnx"), log)
+        )
+        for cache in caches
+    ]
+    for runtime in runtimes:
+        assert runtime.wait(30.0)
+        assert (runtime.info.backend, runtime.info.fallback_reason) == ("onnx", "")
+        runtime.close()
+    assert len(log) == 1
+
+
+def test_a_build_waits_for_another_process_and_says_so(tmp_path: Path) -> None:
+    cache = EngineCache.open(tmp_path / "cache")
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from tests.runtimes.test_building import KEY\n"
+        "from g2vlm_model.runtimes.engine_cache import EngineCache\n"
+        "with EngineCache.open(Path(sys.argv[1])).building(KEY):\n"
+        "    print('locked', flush=True); time.sleep(1000)\n"
+    )
+    command = [sys.executable, "-c", code, str(cache.root)]
+    other = subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE)
+    assert other.stdout is not None
+    log: list[Path] = []
+    try:
+        assert other.stdout.readline() == b"locked\n"
+        runtimes = [
+            BuildingRuntime(
+                runtime_named("torch"), "wall", build_entry(cache, runtime_named("onnx"), log)
+            )
+            for _ in "ab"
+        ]
+        for runtime in runtimes:
+            wait_for(lambda r=runtime: "another process" in str(r.info.building), 10.0)  # type: ignore[misc]
+        runtimes[0].close()  # also ends while it waits
+        assert not log
+    finally:
+        other.kill()
+        other.wait()
+        other.stdout.close()
+    assert runtimes[1].wait(30.0)
+    assert runtimes[1].info.backend == "onnx"
+    assert len(log) == 1
+    runtimes[1].close()
+
+
+def test_a_disk_that_is_too_small_is_found_before_the_build(tmp_path: Path) -> None:
+    cache = EngineCache.open(tmp_path / "cache")
+
+    def build(context: BuildContext) -> SpatialRuntime | None:
+        context.entry(cache, KEY, lambda folder: words("build", folder), needed_bytes=10**18)
+        raise AssertionError("not reached")
+
+    check_that_it_serves_on(build, "set G2VLM_CACHE to a folder on a larger disk")
