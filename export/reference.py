@@ -1,0 +1,84 @@
+"""What torch computes in float32 for given pictures: the truth that every exported form is
+compared with.
+
+It runs the model as the torch runtime does, with its cache and its fast paths, and not the
+modules that are traced: what an exporter got wrong shows up.
+
+Shape letters: N frames, H W pixels, P patches per frame, D width, E layers, G key/value heads,
+L tokens, C head width.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from g2vlm_model.checkpoint import load_model
+from g2vlm_model.model import G2VLM
+from g2vlm_model.preprocess import normalise
+from g2vlm_model.runtimes.torch.caches import prefix_cache, scene_cache
+from g2vlm_model.tokenizer import Tokenizer, prompt_ids
+
+__all__ = ["TorchReference"]
+
+
+class TorchReference:
+    """A model in float32 on the CPU, behind its chat prefix.
+
+    Args:
+        model: In evaluation mode.
+        tokenizer: Of its folder.
+    """
+
+    def __init__(self, model: G2VLM, tokenizer: Tokenizer) -> None:
+        self.model = model
+        with torch.inference_mode():
+            prompts = prompt_ids(tokenizer, model.config.tokens)
+            self._prefix = prefix_cache(model, prompts.system)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> TorchReference:
+        """Load a model folder or an embedded model."""
+        return cls(*load_model(folder))
+
+    def geometry(self, pictures_NHW3: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Compute a window.
+
+        Args:
+            pictures_NHW3: uint8 RGB; H and W multiples of the patch.
+
+        Returns:
+            What a graph `geometry` gives with every part: `local_points` (N, H, W, 3),
+            `rotation9` (N, 9), `rotation` (N, 3, 3), `translation` (N, 3),
+            `confidence_logits` (N, H, W) where the model has the head, `keys` and `values`
+            (E, G, L, C) without the prefix's, `hidden` (N, P, D), and `tokens` (N, P, D) of
+            the encoder; all float32.
+        """
+        model = self.model
+        frames, height, width = pictures_NHW3.shape[:3]
+        grid_hw = (height // model.config.patch_size, width // model.config.patch_size)
+        with torch.inference_mode():
+            pixels_1N3HW = normalise(torch.from_numpy(pictures_NHW3))[None]
+            cache = scene_cache(model, self._prefix, frames, grid_hw)
+            tokens_1NPD = model.encode_geometry(pixels_1N3HW)
+            hidden = model.geometry_pass(tokens_1NPD, grid_hw, cache=cache)
+            said = model.decode_geometry(hidden.hidden_BNPD, grid_hw, pixels_BN3HW=pixels_1N3HW)
+            own = slice(self._prefix.length, cache.length)
+            tensors: dict[str, Tensor] = {
+                "local_points": said.local_points_BNHW3[0],
+                "rotation9": said.rotation9_BN9[0],
+                "rotation": said.T_world_cam_BN44[0, :, :3, :3],
+                "translation": said.translation_BN3[0],
+                "keys": cache.keys[:, 0, :, own],
+                "values": cache.values[:, 0, :, own],
+                "hidden": hidden.hidden_BNPD[0],
+                "tokens": tokens_1NPD[0],
+            }
+            if said.confidence_logits_BNHW1 is not None:
+                tensors["confidence_logits"] = said.confidence_logits_BNHW1[0, ..., 0]
+        return {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in tensors.items()}
