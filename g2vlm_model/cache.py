@@ -11,23 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from .config import ModelConfig
+from .positions import CacheMark
 
 __all__ = ["AttentionCache", "CacheMark", "GrowingCache", "KeyValueCache"]
-
-
-@dataclass(frozen=True)
-class CacheMark:
-    """A state of a cache to return to: tokens held, and rotary position of the next one."""
-
-    length: int
-    position: int
 
 
 class AttentionCache(Protocol):

@@ -44,6 +44,9 @@ FLOAT32_PREFIXES = (
     "heads.camera_head.",
 )
 
+# What an engine of the geometry does in the place of the model.
+GEOMETRIC_MODULES = ("dino", "dino_projection", "heads", "match")
+
 
 def resolve_folder(model: str | Path) -> Path:
     """Return the folder of an embedded model's name or of a path.
@@ -92,6 +95,8 @@ def load_model(
     folder: str | Path,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    *,
+    geometric: bool = True,
 ) -> tuple[G2VLM, Tokenizer]:
     """Load a model folder.
 
@@ -101,6 +106,8 @@ def load_model(
     Args:
         folder: Folder, or the name of an embedded model.
         device, dtype: Where the weights go, and as what.
+        geometric: Load the encoder, experts and heads of the geometry too; without them the
+            model answers on top of the keys and values that an engine computed.
 
     Returns:
         The model in evaluation mode, and its tokenizer.
@@ -119,7 +126,13 @@ def load_model(
             f"{config.text.vocab_size}; the files are of two different models"
         )
     model = model_on_meta(config, tokenizer.special_ids(config.tokens))
-    load_weights(model, files, device, dtype)
+    load_weights(model, files, device, dtype, geometric=geometric)
+    if not geometric:
+        for name in GEOMETRIC_MODULES:
+            setattr(model, name, None)
+        for layer in (*model.trunk.layers, model.trunk):
+            for name in ("geometric", "geometric_norm"):
+                layer._modules.pop(name, None)
     return model.eval(), tokenizer
 
 
@@ -128,6 +141,8 @@ def load_weights(
     files: Iterable[Path],
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    *,
+    geometric: bool = True,
 ) -> None:
     """Fill a model from safetensors files that together hold exactly its tensors.
 
@@ -135,6 +150,7 @@ def load_weights(
         model: On any device, the meta device too; its parameters are replaced.
         files: The weight files.
         device, dtype: Where the weights go, and as what.
+        geometric: False leaves the geometric parameters as they are.
 
     Raises:
         ValueError: Missing, unexpected, repeated or wrongly shaped tensors, each named.
@@ -162,6 +178,8 @@ def load_weights(
         for reader in readers:
             for name in reader.entries:
                 ours = ours_of[name]
+                if not geometric and _is_geometric(ours):
+                    continue
                 keep = dtype.itemsize < 4 and ours.startswith(FLOAT32_PREFIXES)
                 target = torch.empty(
                     parameters[ours].shape, device=device, dtype=torch.float32 if keep else dtype
@@ -250,6 +268,11 @@ def save_model(
     save_file(tensors, str(root / WEIGHTS_FILE), metadata={"format": "pt", **(metadata or {})})
     if tokenizer is not None:
         tokenizer.save(root)
+
+
+def _is_geometric(name: str) -> bool:
+    parts = name.split(".")
+    return parts[0] in GEOMETRIC_MODULES or bool({"geometric", "geometric_norm"} & {*parts[1:]})
 
 
 def _assign(model: nn.Module, name: str, tensor: Tensor) -> None:

@@ -31,10 +31,9 @@ from .reading import (
     place_numbers,
     waves,
 )
+from .references import FRAME_SLOTS, PLACE_SLOTS
 
 __all__ = [
-    "FRAME_SLOTS",
-    "PLACE_SLOTS",
     "FusedImages",
     "GeometryFusion",
     "Places",
@@ -45,7 +44,6 @@ _SUMMARY_OCTAVES = 2
 _PLACE_WIDTH = 6 * (1 + 2 * OCTAVES)
 _CAMERA_WIDTH = 9 * (1 + 2 * OCTAVES) + 5
 _CONTENT = 0.2  # weight of features that are no numbers ahead of a projection
-PLACE_SLOTS, FRAME_SLOTS = 4, 2
 _SEEK_WIDTH = 64
 _SLOTS = PLACE_SLOTS + FRAME_SLOTS
 _PAIRS = PLACE_SLOTS * (PLACE_SLOTS - 1) // 2

@@ -150,7 +150,7 @@ def read_frames(
 
 def prefill_semantic(
     model: G2VLM,
-    rows: SemanticRows,
+    rows: SemanticRows[Tensor],
     cache: AttentionCache,
     reading: GeometryReading | None = None,
 ) -> FusedImages | None:

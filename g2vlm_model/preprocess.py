@@ -1,5 +1,7 @@
 """uint8 pictures to the inputs of both encoders, with the published resizing.
 
+numpy; what hands out tensors imports torch when it is called.
+
 Geometric encoder: the first picture of a window fixes the size (`dino_width` wide, height
 rounded to patches); every picture is squeezed to it with PIL's LANCZOS filter, nothing is cut
 off. Semantic encoder: a bicubic squash to a square, a second one to a multiple of the merge
@@ -11,14 +13,17 @@ Shape letters: N frames, H W pixels, R rows, C numbers of a row.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from .config import ModelConfig, VitConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 __all__ = [
     "SemanticRows",
@@ -27,6 +32,8 @@ __all__ = [
     "normalise",
     "resize_geometric",
     "scaled_intrinsics",
+    "semantic_merged_hw",
+    "semantic_patches",
     "semantic_rows",
     "smart_size",
 ]
@@ -40,6 +47,7 @@ MIN_SEMANTIC_PIXELS = 56 * 56
 MAX_SEMANTIC_PIXELS = 14 * 14 * 4 * 1280
 
 Picture = NDArray[np.uint8]
+Rows = TypeVar("Rows")
 
 
 def geometric_size(config: ModelConfig, height: int, width: int) -> tuple[int, int]:
@@ -66,8 +74,16 @@ def resize_geometric(picture: Picture, size_hw: tuple[int, int]) -> Picture:
     return np.asarray(image.resize((size_hw[1], size_hw[0]), Image.Resampling.LANCZOS))
 
 
-def normalise(pictures_NHW3: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return (N, 3, H, W) ImageNet-normalised pixels of uint8 (N, H, W, 3), on its device."""
+def normalise(pictures_NHW3: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Return (N, 3, H, W) ImageNet-normalised pixels of uint8 (N, H, W, 3), on its device.
+
+    Args:
+        pictures_NHW3: uint8.
+        dtype: Of the result; None is float32.
+    """
+    import torch
+
+    dtype = dtype or torch.float32
     pixels_N3HW = pictures_NHW3.permute(0, 3, 1, 2).to(dtype) / 255
     mean, std = (
         torch.tensor(values, dtype=dtype, device=pictures_NHW3.device)[:, None, None]
@@ -89,6 +105,8 @@ def geometric_pixels(config: ModelConfig, pictures: Sequence[Picture]) -> Tensor
     Raises:
         ValueError: No picture, a wrong type or shape, or an extreme shape.
     """
+    import torch
+
     if not pictures:
         raise ValueError("got 0 pictures, expected at least 1")
     size = geometric_size(config, *_checked(pictures[0]).shape[:2])
@@ -133,22 +151,42 @@ def smart_size(height: int, width: int, factor: int) -> tuple[int, int]:
     return rounded[0], rounded[1]
 
 
-class SemanticRows:
+def semantic_merged_hw(config: ModelConfig) -> tuple[int, int]:
+    """Return rows and columns of the semantic encoder's tokens of a picture."""
+    vit = config.vit
+    block = vit.patch_size * vit.spatial_merge_size
+    height, width = smart_size(config.vit_size, config.vit_size, block)
+    return height // block, width // block
+
+
+class SemanticRows(Generic[Rows]):
     """Input of the semantic encoder for pictures of one size.
 
     Args:
-        rows_NRC: float32, CLIP-normalised patches in the order of merge blocks.
+        rows_NRC: float32, CLIP-normalised patches in the order of merge blocks; a numpy array
+            or a tensor.
         grid_hw: Rows and columns of patches.
         merged_hw: Rows and columns of tokens.
     """
 
-    def __init__(self, rows_NRC: Tensor, grid_hw: tuple[int, int], merge: int) -> None:
+    def __init__(self, rows_NRC: Rows, grid_hw: tuple[int, int], merge: int) -> None:
         self.rows_NRC = rows_NRC
         self.grid_hw = grid_hw
         self.merged_hw = (grid_hw[0] // merge, grid_hw[1] // merge)
 
 
-def semantic_rows(config: ModelConfig, pictures: Sequence[Picture]) -> SemanticRows:
+def semantic_rows(config: ModelConfig, pictures: Sequence[Picture]) -> SemanticRows[Tensor]:
+    """Return the semantic encoder's input of a window, see `semantic_patches`."""
+    import torch
+
+    found = semantic_patches(config, pictures)
+    merge = config.vit.spatial_merge_size
+    return SemanticRows(torch.from_numpy(found.rows_NRC), found.grid_hw, merge)
+
+
+def semantic_patches(
+    config: ModelConfig, pictures: Sequence[Picture]
+) -> SemanticRows[NDArray[np.float32]]:
     """Return the semantic encoder's input of a window.
 
     Args:
@@ -169,32 +207,25 @@ def semantic_rows(config: ModelConfig, pictures: Sequence[Picture]) -> SemanticR
         .resize((width, height), bicubic)
         for picture in pictures
     ]
-    pixels_NHW3 = torch.from_numpy(np.stack([np.asarray(image) for image in resized]))
-    pixels_N3HW = pixels_NHW3.permute(0, 3, 1, 2).float() / 255
-    mean, std = (torch.tensor(values)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
+    pixels_NHW3 = np.stack([np.asarray(image) for image in resized]).astype(
+        np.float32
+    ) / np.float32(255)
+    mean, std = (np.array(values, np.float32) for values in (CLIP_MEAN, CLIP_STD))
     grid = (height // vit.patch_size, width // vit.patch_size)
-    rows_NRC = _to_rows((pixels_N3HW - mean) / std, vit)
+    rows_NRC = _to_rows((pixels_NHW3 - mean) / std, vit)
     return SemanticRows(rows_NRC, grid, vit.spatial_merge_size)
 
 
-def _to_rows(pixels_N3HW: Tensor, vit: VitConfig) -> Tensor:
+def _to_rows(pixels_NHW3: NDArray[np.float32], vit: VitConfig) -> NDArray[np.float32]:
     """Cut pictures into patches, merge block after merge block; (channel, time, y, x) inside."""
     patch, merge = vit.patch_size, vit.spatial_merge_size
-    frames, channels, height, width = pixels_N3HW.shape
-    blocks = pixels_N3HW.reshape(
-        frames,
-        channels,
-        height // (patch * merge),
-        merge,
-        patch,
-        width // (patch * merge),
-        merge,
-        patch,
-    )
+    frames, height, width, channels = pixels_NHW3.shape
+    rows, columns = height // (patch * merge), width // (patch * merge)
+    blocks = pixels_NHW3.reshape(frames, rows, merge, patch, columns, merge, patch, channels)
     # N, block row, block column, row in block, column in block, channel, y, x
-    ordered = blocks.permute(0, 2, 5, 3, 6, 1, 4, 7)
-    both_times = ordered.unsqueeze(6).expand(*(-1,) * 6, vit.temporal_patch_size, -1, -1)
-    return both_times.flatten(5).flatten(1, 4)
+    ordered = blocks.transpose(0, 1, 4, 2, 5, 7, 3, 6)
+    both_times = np.repeat(ordered[:, :, :, :, :, :, None], vit.temporal_patch_size, axis=6)
+    return both_times.reshape(frames, rows * columns * merge * merge, -1)
 
 
 def _checked(picture: Picture) -> Picture:

@@ -22,8 +22,9 @@ from g2vlm_model.fusion import FusedImages
 from g2vlm_model.generate import read_frames
 from g2vlm_model.layers import Rotation
 from g2vlm_model.model import G2VLM
+from g2vlm_model.named_features import NamedFeatures, reference_features
 from g2vlm_model.preprocess import semantic_rows
-from g2vlm_model.references import NamedFeatures, find_references, reference_features
+from g2vlm_model.references import find_references
 from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 
 from .batch import WindowBatch, pixels_of

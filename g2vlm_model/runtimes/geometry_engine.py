@@ -30,12 +30,14 @@ class EngineFacts:
         backend: "onnx", "tensorrt".
         device: Device and what executes there, e.g. "cpu (CPUExecutionProvider)".
         precision: Of the graph: "fp32", "fp16", "int8".
+        parameters: Number of weights in it.
         fallback_reason: Why this is not what was asked for; "" where it is.
     """
 
     backend: str
     device: str
     precision: str
+    parameters: int
     fallback_reason: str = ""
 
 

@@ -7,14 +7,15 @@ from typing import Any
 
 from g2vlm_model.interface import SpatialRuntime
 from g2vlm_model.model import G2VLM
+from g2vlm_model.runtimes.torch.executor import TorchExecutor
 from g2vlm_model.runtimes.torch.runtime import TorchRuntime
 
 
 def model_of(runtime: SpatialRuntime) -> G2VLM:
     assert isinstance(runtime, TorchRuntime)
-    engine = runtime._engine
-    assert engine is not None
-    return engine.model
+    executor = runtime._executor
+    assert isinstance(executor, TorchExecutor)
+    return executor.model
 
 
 class CallSpy:

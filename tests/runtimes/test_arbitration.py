@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from g2vlm_model.interface import AnswerStatus, Scene, SpatialQuery, SpatialRuntime
-from g2vlm_model.runtimes.torch.gate import DeviceGate
+from g2vlm_model.runtimes.gate import DeviceGate
 
 from ..helpers import wait_for
 from .model_folders import window

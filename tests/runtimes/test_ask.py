@@ -31,8 +31,9 @@ from g2vlm_model.interface import (
 from g2vlm_model.marks import draw_marks, question_with_marks
 from g2vlm_model.preprocess import geometric_pixels, semantic_rows
 from g2vlm_model.runtimes import load_runtime
-from g2vlm_model.runtimes.torch.scene import TorchScene
-from g2vlm_model.tokenizer import prompt_ids
+from g2vlm_model.runtimes.scene import EncodedScene
+from g2vlm_model.runtimes.torch.context import TorchContext
+from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 
 from .model_folders import small_config, window, write_model
 from .spies import CallSpy, model_of
@@ -42,9 +43,9 @@ MARKS = (PixelMark(0, 20, 20, "A"), PixelMark(1, 60, 40, "B"))
 
 
 def cache_of(scene: Scene) -> KeyValueCache:
-    assert isinstance(scene, TorchScene)
-    assert scene.cache is not None
-    return scene.cache
+    assert isinstance(scene, EncodedScene)
+    assert isinstance(scene.context, TorchContext)
+    return scene.context.cache
 
 
 def held(scene: Scene) -> tuple[Tensor, Tensor]:
@@ -147,11 +148,10 @@ def test_a_question_longer_than_the_reserve_fits(
 
 
 @pytest.fixture
-def scripted(runtime: SpatialRuntime) -> Callable[[str], SpatialRuntime]:
+def scripted(runtime: SpatialRuntime, model_folder: Path) -> Callable[[str], SpatialRuntime]:
     """The runtime, with a language head that says a given text and then ends."""
     model = model_of(runtime)
-    assert runtime._engine is not None  # type: ignore[attr-defined]
-    tokenizer = runtime._engine.writer._tokenizer  # type: ignore[attr-defined]
+    tokenizer = Tokenizer.from_folder(model_folder)
     step = model.decode_step
 
     def script(text: str) -> SpatialRuntime:

@@ -27,10 +27,12 @@ from g2vlm_model.interface import (
     SpatialRuntime,
 )
 from g2vlm_model.marks import question_with_marks
+from g2vlm_model.named_features import reference_features
 from g2vlm_model.preprocess import geometric_pixels, semantic_rows
-from g2vlm_model.references import find_references, reference_features
+from g2vlm_model.references import find_references
 from g2vlm_model.runtimes import load_runtime
-from g2vlm_model.runtimes.torch.scene import TorchScene
+from g2vlm_model.runtimes.scene import EncodedScene
+from g2vlm_model.runtimes.torch.context import TorchContext
 from g2vlm_model.tokenizer import prompt_ids
 
 from .model_folders import small_config, window, write_model
@@ -110,11 +112,11 @@ def test_questions_leave_the_scene_and_stop_between_frames(runtime: SpatialRunti
     query = SpatialQuery(QUESTION, MARKS, max_tokens=4)
     want = runtime.ask(runtime.observe(window(1, 2)), query)
     scene = runtime.observe(window(1, 2))
-    assert isinstance(scene, TorchScene)
+    assert isinstance(scene, EncodedScene)
     stopped = runtime.ask(scene, query, cancelled=lambda: len(scene.semantic_ends) == 1)
     assert stopped.status is AnswerStatus.CANCELLED
-    assert scene.encoded is not None
-    assert len(scene.encoded.fused) == 1
+    assert isinstance(scene.context, TorchContext)
+    assert len(scene.context.fused) == 1
     again = runtime.ask(scene, query)
     assert (again.text, again.confidence) == (want.text, want.confidence)
 
@@ -125,8 +127,8 @@ def test_a_scene_closed_meanwhile_still_ends_its_question(runtime: SpatialRuntim
     around(model_of(runtime), "prefill_images", scene.close)
     answer = runtime.ask(scene, SpatialQuery(QUESTION, MARKS, max_tokens=4))
     assert (answer.text, answer.confidence) == (want.text, want.confidence)
-    assert isinstance(scene, TorchScene)
-    assert scene.encoded is None
+    assert isinstance(scene, EncodedScene)
+    assert scene.context is None
 
 
 def test_words_alone_are_no_query(runtime: SpatialRuntime) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from g2vlm_model.runtimes.torch.gate import DeviceGate
+from g2vlm_model.runtimes.gate import DeviceGate
 
 from ..helpers import wait_for
 

@@ -12,13 +12,20 @@ from pathlib import Path
 import pytest
 import torch
 
+from g2vlm_model.cache import KeyValueCache
 from g2vlm_model.interface import SpatialQuery, SpatialRuntime
-from g2vlm_model.runtimes.torch.scene import TorchScene
+from g2vlm_model.runtimes.scene import EncodedScene
+from g2vlm_model.runtimes.torch.context import TorchContext
 
 from ..helpers import REPO
 from .model_folders import window
 
 QUERY = SpatialQuery("Which is closer, A or B?", max_tokens=3)
+
+
+def cache_of(scene: EncodedScene) -> KeyValueCache:
+    assert isinstance(scene.context, TorchContext)
+    return scene.context.cache
 
 
 def tensor_bytes() -> int:
@@ -38,8 +45,8 @@ def tensor_bytes() -> int:
 def test_scenes_that_are_dropped_give_everything_back(runtime: SpatialRuntime) -> None:
     scene = runtime.observe(window(1, 2))
     runtime.ask(scene, QUERY)
-    assert isinstance(scene, TorchScene)
-    cache, features = weakref.ref(scene.cache), weakref.ref(scene.features[0])
+    assert isinstance(scene, EncodedScene)
+    cache, features = weakref.ref(cache_of(scene)), weakref.ref(scene.features[0])
     runtime.observe(window(3))
     assert cache() is not None
     assert features() is not None  # the scene still holds its frame
@@ -51,8 +58,8 @@ def test_scenes_that_are_dropped_give_everything_back(runtime: SpatialRuntime) -
 
 def test_closing_gives_the_cache_back_at_once(runtime: SpatialRuntime) -> None:
     scene = runtime.observe(window(1, 2))
-    assert isinstance(scene, TorchScene)
-    cache = weakref.ref(scene.cache)
+    assert isinstance(scene, EncodedScene)
+    cache = weakref.ref(cache_of(scene))
     scene.close()
     scene.close()
     assert cache() is None

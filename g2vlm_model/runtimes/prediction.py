@@ -14,15 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...confidence import (
+from ..confidence import (
     ConfidenceConfig,
     confidence_from_consistency,
     depth_edges,
     valid_points,
 )
-from ...geometry import GeometryTensors
-from ...interface import Frame, GeometryPrediction
-from ...intrinsics import estimate_intrinsics
+from ..geometry import GeometryTensors
+from ..interface import Frame, GeometryPrediction
+from ..intrinsics import estimate_intrinsics
 
 __all__ = ["predict_geometry"]
 

@@ -1,29 +1,25 @@
-"""A question's words in, one token of the answer after the other out.
+"""An answer as it grows, when it has to end, and the loop that writes it; no framework.
 
-Every use of the device is one `DeviceGate.step` of bounded size: `PREFILL_TOKENS` tokens of
-the question, or one token of the answer. Between two steps an observation can run, the
-question can be cancelled, and its time can run out.
+What computes the tokens is an iterator of steps. Every use of the device is one
+`DeviceGate.step`: between two steps an observation can run, the question can be cancelled, and
+its time can run out.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from torch import Tensor
-
-from ...cache import KeyValueCache
-from ...generate import Sampler, decode, prefill_ids
-from ...interface import AnswerStatus, SpatialQuery
-from ...model import G2VLM
-from ...tokenizer import PromptIds, Tokenizer
+from ..interface import AnswerStatus, SpatialQuery
+from ..tokenizer import PromptIds, Tokenizer
 from .gate import DeviceGate
 
-__all__ = ["AnswerWriter", "Draft", "Stopped", "Stopwatch", "Words"]
+__all__ = ["PREFILL_TOKENS", "AnswerWriter", "Draft", "Step", "Stopped", "Stopwatch"]
 
-PREFILL_TOKENS = 128
+PREFILL_TOKENS = 128  # of a question, in one step of the device
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the question was ended
@@ -64,20 +60,6 @@ class Stopwatch:
             raise Stopped(AnswerStatus.TIMEOUT)
 
 
-@dataclass(frozen=True)
-class Words:
-    """A question as the model reads it.
-
-    Args:
-        ids: From `AnswerWriter.question_ids`.
-        added_1TD: What its references add to the embeddings of these ids and of the answer's
-            first input, T = 1 + number of ids; None adds nothing.
-    """
-
-    ids: Sequence[int]
-    added_1TD: Tensor | None = None
-
-
 @dataclass
 class Draft:
     """An answer as it grows.
@@ -104,20 +86,30 @@ class Draft:
         return math.exp(self.log_probability / self.choices) if self.choices else 0.0
 
 
+class Step(Protocol):
+    """One decoded token."""
+
+    @property
+    def token(self) -> int:
+        """Its id."""
+        ...
+
+    @property
+    def log_probability(self) -> float:
+        """Natural logarithm of its probability at temperature 1."""
+        ...
+
+
 class AnswerWriter:
-    """Writes answers with one model.
+    """Writes answers from the tokens that a model computes.
 
     Args:
-        model: In evaluation mode.
         tokenizer: Of its folder.
         prompts: The fixed texts.
         gate: Turns on the device.
     """
 
-    def __init__(
-        self, model: G2VLM, tokenizer: Tokenizer, prompts: PromptIds, gate: DeviceGate
-    ) -> None:
-        self._model = model
+    def __init__(self, tokenizer: Tokenizer, prompts: PromptIds, gate: DeviceGate) -> None:
         self._tokenizer = tokenizer
         self._prompts = prompts
         self._gate = gate
@@ -143,30 +135,25 @@ class AnswerWriter:
     def write(
         self,
         draft: Draft,
-        words: Words,
-        cache: KeyValueCache,
+        steps: Iterator[Step],
         query: SpatialQuery,
         stopwatch: Stopwatch,
         on_text: Callable[[str], None] | None = None,
     ) -> None:
-        """Read the question and write the answer.
+        """Write the answer to a question that has been read.
 
         Args:
             draft: Filled token by token, so that it holds what was ready when it stops.
-            words: The question.
-            cache: Of the scene; longer afterwards, the caller truncates it.
-            query: Token limit and sampling.
+            steps: Computes a token of the answer each time it is asked, without end.
+            query: Token limit.
             stopwatch: Asked before each step.
             on_text: Called with the text so far after each token.
 
         Raises:
             Stopped: Cancelled, or out of time.
+            RuntimeError: Numbers that are not finite.
         """
-        self._read(words, query.max_tokens + 1, cache, stopwatch)
         draft.read_s = stopwatch.seconds
-        first_11D = None if words.added_1TD is None else words.added_1TD[:, -1:]
-        sampler = Sampler(query.temperature, query.seed)
-        steps = decode(self._model, cache, sampler, added_11D=first_11D)
         # One step more than tokens are allowed: only it can tell a whole answer of that length.
         for _ in range(query.max_tokens + 1):
             stopwatch.check()
@@ -177,7 +164,7 @@ class AnswerWriter:
                     "the language head returned numbers that are not finite: they overflow in "
                     "this precision; load the runtime with precision 'bf16' or 'fp32'"
                 )
-            draft.ended = step.token == self._model.special_ids.eos
+            draft.ended = step.token == self._prompts.special.eos
             if not draft.ended and len(draft.ids) == query.max_tokens:
                 return
             draft.log_probability += step.log_probability
@@ -188,16 +175,3 @@ class AnswerWriter:
             draft.text = self._tokenizer.decode(draft.ids)
             if on_text is not None:
                 on_text(draft.text)
-
-    def _read(
-        self, words: Words, answer_tokens: int, cache: KeyValueCache, stopwatch: Stopwatch
-    ) -> None:
-        """Append the question to the cache, which gets room for it and for the answer."""
-        ids, added = words.ids, words.added_1TD
-        for first in range(0, len(ids), PREFILL_TOKENS):
-            stopwatch.check()
-            piece = slice(first, first + PREFILL_TOKENS)
-            with self._gate.step():
-                cache.reserve(len(ids) - first + answer_tokens)
-                own = None if added is None else added[:, :-1][:, piece]
-                prefill_ids(self._model, ids[piece], cache, own)

@@ -1,0 +1,190 @@
+"""The geometric pass of a window: by the model's own weights, or by an engine.
+
+Both append the frames' keys and values to the scene's cache and return what the heads say, so
+nothing behind them knows which one ran.
+
+Shape letters: N frames, P patches per frame, D width, E layers, G key/value heads, L tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...cache import KeyValueCache
+from ...geometry import GeometryTensors, HeadOutputs, assemble_geometry
+from ...model import G2VLM
+from ...sequence import FrameBlocks
+from ..frames import FrameFeatures, pictures_of
+from ..geometry_engine import Array, GeometryArrays, GeometryEngine, StreamingEngine
+from .clock import StageClock
+from .frames import TorchFrames
+
+__all__ = ["EngineGeometry", "Geometry", "GeometrySaid", "WeightsGeometry"]
+
+HEAD_CHUNK_FRAMES = 8  # bounds the heads' memory for long windows
+
+
+@dataclass(frozen=True)
+class GeometrySaid:
+    """What a pass says of one window.
+
+    Args:
+        tensors: Points and poses, batch 1.
+        hidden_1NPD: What the heads read; empty where nothing reads it (`geometry_feedback` off)
+            and an engine keeps it to itself.
+    """
+
+    tensors: GeometryTensors
+    hidden_1NPD: Tensor
+
+
+class Geometry(Protocol):
+    """Computes a window's geometry."""
+
+    def run(
+        self,
+        features: Sequence[FrameFeatures],
+        grid_hw: tuple[int, int],
+        cache: KeyValueCache,
+        clock: StageClock,
+    ) -> GeometrySaid:
+        """Run one pass; uses the device.
+
+        Args:
+            features: Of the window's frames.
+            grid_hw: Rows and columns of patches.
+            cache: Holds the prefix and has room; takes the frames' keys and values.
+            clock: Gets a lap for each stage.
+        """
+        ...
+
+
+class WeightsGeometry:
+    """The model's encoder, experts and heads.
+
+    Args:
+        model: In evaluation mode.
+        frames: Its frames.
+    """
+
+    def __init__(self, model: G2VLM, frames: TorchFrames) -> None:
+        self._model = model
+        self._frames = frames
+
+    def run(
+        self,
+        features: Sequence[FrameFeatures],
+        grid_hw: tuple[int, int],
+        cache: KeyValueCache,
+        clock: StageClock,
+    ) -> GeometrySaid:
+        """See `Geometry.run`."""
+        tokens_1NPD = self._frames.geometric_tokens(features)
+        clock.lap("encode")
+        hidden = self._model.geometry_pass(tokens_1NPD, grid_hw, cache=cache)
+        clock.lap("expert")
+        tensors = self._model.decode_geometry(
+            hidden.hidden_BNPD,
+            grid_hw,
+            pixels_BN3HW=self._frames.head_pixels(features),
+            chunk_frames=HEAD_CHUNK_FRAMES,
+        )
+        clock.lap("heads")
+        return GeometrySaid(tensors, hidden.hidden_BNPD)
+
+
+class EngineGeometry:
+    """A `GeometryEngine` in the place of the model's geometric weights.
+
+    Args:
+        engine: Its keys and values stand behind the same chat prefix as the cache's.
+        frames: Keep the tokens of a streaming engine.
+        model: Of which the semantic part is there, on the device of the cache; arrays come
+            there, without a copy where they are there.
+    """
+
+    def __init__(self, engine: GeometryEngine, frames: TorchFrames, model: G2VLM) -> None:
+        self._engine = engine
+        self._frames = frames
+        self._device = model.device
+        self._feedback = model.fusion is not None
+
+    def run(
+        self,
+        features: Sequence[FrameFeatures],
+        grid_hw: tuple[int, int],
+        cache: KeyValueCache,
+        clock: StageClock,
+    ) -> GeometrySaid:
+        """See `Geometry.run`."""
+        arrays = self._computed(features, clock)
+        hidden = arrays.hidden
+        if arrays.keys is None or arrays.values is None or (self._feedback and hidden is None):
+            raise RuntimeError(
+                "the engine returned no keys and values, or no hidden states, which questions "
+                "stand behind; export it with the part 'kv'"
+            )
+        self._append(arrays.keys, arrays.values, FrameBlocks(len(features), *grid_hw), cache)
+        logits = arrays.confidence_logits
+        heads = HeadOutputs(
+            local_points=self._tensor(arrays.local_points)[None],
+            rotation9=self._tensor(arrays.rotation9)[None],
+            translation=self._tensor(arrays.translation)[None],
+            confidence_logits=None if logits is None else self._tensor(logits)[None, ..., None],
+        )
+        nothing = torch.empty(0, device=self._device)
+        hidden_1NPD = nothing if hidden is None else self._tensor(hidden)[None]
+        said = GeometrySaid(assemble_geometry(heads), hidden_1NPD)
+        clock.lap("engine")
+        return said
+
+    def _computed(self, features: Sequence[FrameFeatures], clock: StageClock) -> GeometryArrays:
+        pictures_NHW3 = pictures_of(features)
+        engine = self._engine
+        if not isinstance(engine, StreamingEngine):
+            return engine.run(pictures_NHW3)
+        tokens = self._frames.known.encode(features, lambda new: split(engine.encode(new)))
+        clock.lap("encode")
+        return engine.run_tokens(joined(tokens), pictures_NHW3)
+
+    def _append(
+        self, keys: Array, values: Array, blocks: FrameBlocks, cache: KeyValueCache
+    ) -> None:
+        keys_EGLC, values_EGLC = self._tensor(keys), self._tensor(values)
+        expected = (*cache.keys.shape[:1], cache.keys.shape[2], blocks.tokens, cache.keys.shape[4])
+        if tuple(keys_EGLC.shape) != expected or values_EGLC.shape != keys_EGLC.shape:
+            raise RuntimeError(
+                f"the engine returned keys {list(keys_EGLC.shape)} and values "
+                f"{list(values_EGLC.shape)}, expected {list(expected)}: layers, heads, tokens, "
+                "head width; it is of another model, export this one again"
+            )
+        for layer in range(expected[0]):
+            cache.append(layer, keys_EGLC[layer][None], values_EGLC[layer][None])
+        cache.advance(blocks.tokens, cache.position + blocks.advance)
+
+    def _tensor(self, array: Array) -> Tensor:
+        """On the device; shares memory where the array is there."""
+        if isinstance(array, np.ndarray):
+            return torch.from_numpy(array).to(self._device)
+        if isinstance(array, Tensor) or not hasattr(array, "__dlpack__"):
+            return torch.as_tensor(array, device=self._device)
+        return torch.utils.dlpack.from_dlpack(array).to(self._device)
+
+
+def split(tokens_NPD: Array) -> list[Array]:
+    """Tokens of each frame, each owning its memory."""
+    copies = [tokens_NPD[index] for index in range(len(tokens_NPD))]
+    if len(copies) == 1:
+        return copies
+    return [one.copy() if isinstance(one, np.ndarray) else one.clone() for one in copies]
+
+
+def joined(tokens: Sequence[Array]) -> Array:
+    """(N, P, D) of the tokens of N frames."""
+    return np.stack(tokens) if isinstance(tokens[0], np.ndarray) else torch.stack(list(tokens))
