@@ -1,5 +1,4 @@
-"""What torch computes in float32 for given pictures: the truth that every exported form is
-compared with.
+"""What torch computes in float32: the truth that every exported form is compared with.
 
 It runs the model as the torch runtime does, with its cache and its fast paths, and not the
 modules that are traced: what an exporter got wrong shows up.
