@@ -8,22 +8,18 @@ the matrix products and of attention, recomputation included.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
 from g2vlm_model.cache import GrowingCache
 from g2vlm_model.checkpoint import model_on_meta
 from g2vlm_model.config import SpecialIds
+from g2vlm_model.live_bytes import LiveBytes, TracedAttention
 from g2vlm_model.match import CELLS_PER_SIDE
 from g2vlm_model.model import G2VLM
 
@@ -32,7 +28,7 @@ from .freeze import apply_freezing, freezing_table
 from .losses import HeadOutput, geometry_loss, prepare_truth
 from .precision import BLOCKS, mixed_precision, recompute_layers
 
-__all__ = ["LiveBytes", "StepCost", "dry_run", "step_cost"]
+__all__ = ["StepCost", "dry_run", "step_cost"]
 
 _FLOAT = 4
 _MOMENTS = 2
@@ -58,82 +54,6 @@ class StepCost:
     tokens: int
 
 
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of tensors that were made inside of it and are still alive."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.now = 0
-        self.peak = 0
-        self._known: set[int] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and follow the storages of its results."""
-        out = func(*args, **(kwargs or {}))
-        tree_map_only(Tensor, self._follow, out)
-        return out
-
-    def _follow(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key not in self._known:
-            size = storage.nbytes()
-            self._known.add(key)
-            self.now += size
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._forget, key, size)
-        return tensor
-
-    def _forget(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self.now -= size
-
-
-class _FusedAttention:
-    """Takes the place of torch's attention while a step is traced, as a fused kernel would.
-
-    Such a kernel keeps no scores and shares key heads; which one runs depends on a device that a
-    trace does not have. Counts its operations.
-    """
-
-    def __init__(self) -> None:
-        self.flops = 0
-        self._usual = F.scaled_dot_product_attention
-
-    def __enter__(self) -> None:
-        F.scaled_dot_product_attention = self._attend  # type: ignore[assignment]
-
-    def __exit__(self, *error: object) -> None:
-        F.scaled_dot_product_attention = self._usual
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, **options: object) -> Tensor:
-        if torch.is_autocast_enabled(q.device.type):
-            q, k, v = (x.to(torch.bfloat16) for x in (q, k, v))
-        out: Tensor = _Fused.apply(q, k, v, self)  # type: ignore[no-untyped-call]
-        return out
-
-    def count(self, q: Tensor, k: Tensor, products: int) -> None:
-        """Add so many products of queries and keys."""
-        self.flops += 2 * products * q.numel() * k.shape[-2]
-
-
-class _Fused(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mode: _FusedAttention) -> Tensor:
-        out = torch.empty_like(q)
-        log_sum = q.new_empty(q.shape[:-1], dtype=torch.float32)
-        ctx.save_for_backward(q, k, v, log_sum)  # `out` is kept by the map behind it
-        ctx.mode = mode
-        mode.count(q, k, products=2)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        q, k, v, _ = ctx.saved_tensors
-        ctx.mode.count(q, k, products=5)  # scores again, then four products
-        return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v), None
-
-
 def step_cost(config: TrainConfig, clips: int, frames: int) -> StepCost:
     """Trace one step of `clips` windows of `frames` frames on one device.
 
@@ -148,7 +68,7 @@ def step_cost(config: TrainConfig, clips: int, frames: int) -> StepCost:
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.register_post_accumulate_grad_hook(_drop_gradient)
-        products, attention, live = FlopCounterMode(display=False), _FusedAttention(), LiveBytes()
+        products, attention, live = FlopCounterMode(display=False), TracedAttention(), LiveBytes()
         with products, attention, live:
             tokens, pixels = _forward_and_backward(model, config, clips, frames)
     peak = live.peak

@@ -11,7 +11,7 @@ import pytest
 import torch
 from g2vlm_training.batch import ClipPool, WindowBatch, draw_batch
 from g2vlm_training.config import CONFIG_FOLDER, TrainConfig, load_config
-from g2vlm_training.dry_run import LiveBytes, dry_run, step_cost
+from g2vlm_training.dry_run import dry_run, step_cost
 from g2vlm_training.freeze import apply_freezing, is_geometric
 from g2vlm_training.geometry_stage import StageLoss
 from g2vlm_training.joint_stage import JointStage
@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from g2vlm_model.checkpoint import save_model
 from g2vlm_model.checkpoint_keys import published_names
 from g2vlm_model.config import ModelConfig
+from g2vlm_model.live_bytes import LiveBytes
 from g2vlm_model.mot import MixtureLayer
 from tests.training.tiny import tiny_config, tiny_model, write_tiny_shards
 from tests.training.tiny_run import CONFIG
