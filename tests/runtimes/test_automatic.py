@@ -1,0 +1,51 @@
+"""Exports that runtimes make by themselves: what they are kept under, and how they come about."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from g2vlm_model.runtimes import automatic
+from g2vlm_model.runtimes.automatic import export_key, missing_libraries
+
+NANO = Path(automatic.__file__).parents[1] / "weights" / "nano"
+PARTS = ("geometry", "kv")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A copy of the embedded model."""
+    return Path(shutil.copytree(NANO, tmp_path / "model"))
+
+
+def test_another_export_has_another_key(model: Path) -> None:
+    key = export_key(model, "fp32", 23, PARTS)
+    assert key == export_key(NANO, "fp32", 23, tuple(reversed(PARTS)))
+    others = [
+        export_key(model, "fp16", 23, PARTS),
+        export_key(model, "fp32", 18, PARTS),
+        export_key(model, "fp32", 23, ("geometry",)),
+        export_key(model, "fp32", 23, PARTS, ("--in-graph-rotation",)),
+    ]
+    assert len({key.digest, *(other.digest for other in others)}) == 5
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "dino_config.json"])
+def test_one_changed_byte_of_the_model_is_another_key(model: Path, name: str) -> None:
+    before = export_key(model, "fp32", 23, PARTS)
+    content = bytearray((model / name).read_bytes())
+    content[-2] ^= 1
+    (model / name).write_bytes(content)
+    assert export_key(model, "fp32", 23, PARTS) != before
+
+
+def test_libraries_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert missing_libraries() == ""
+    assert missing_libraries("no_such_library") == (
+        "no_such_library not installed; pip install no_such_library"
+    )
+    monkeypatch.setattr(automatic, "LIBRARIES", ("torch", "no_such_onnx"))
+    with pytest.raises(RuntimeError, match=r"cannot be exported: no_such_onnx not installed; pip"):
+        export_key(NANO, "fp32", 23, PARTS)
