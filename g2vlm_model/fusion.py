@@ -26,9 +26,11 @@ from .reading import (
     GeometryReading,
     compressed,
     in_first,
+    inverse,
     length_of,
     motion_numbers,
     place_numbers,
+    pooled,
     waves,
 )
 from .references import FRAME_SLOTS, PLACE_SLOTS
@@ -183,16 +185,13 @@ class GeometryFusion(nn.Module):
             reading: Of the same windows and frames.
         """
         batch, frames = tokens_BNSD.shape[:2]
-        hidden_BNPD = reading.hidden_BNPD
-        hidden_MDRC = hidden_BNPD.flatten(0, 1).mT.unflatten(-1, reading.grid_hw)
-        pooled_MSD = F.adaptive_avg_pool2d(hidden_MDRC, merged_hw).flatten(2).mT
+        hidden_MPD = reading.hidden_BNPD.flatten(0, 1)
+        pooled_MSD = pooled(hidden_MPD.unflatten(1, reading.grid_hw), merged_hw)
         T_BN1144 = reading.T_first_cam_BN44[:, :, None, None]
         first_BNHW3 = in_first(reading.local_BNHW3, T_BN1144)
-        centres_M3HW = first_BNHW3.flatten(0, 1).permute(0, 3, 1, 2)
-        centres_MS3 = F.adaptive_avg_pool2d(centres_M3HW, merged_hw).flatten(2).mT
+        centres_MS3 = pooled(first_BNHW3.flatten(0, 1), merged_hw)
         numbers_BNHWC = place_numbers(reading.local_BNHW3, first_BNHW3)
-        maps_MCHW = numbers_BNHWC.flatten(0, 1).permute(0, 3, 1, 2)
-        numbers_MSC = F.adaptive_avg_pool2d(maps_MCHW, merged_hw).flatten(2).mT
+        numbers_MSC = pooled(numbers_BNHWC.flatten(0, 1), merged_hw)
         added_MSD = self.image(pooled_MSD, waves(numbers_MSC))
         return FusedImages(
             tokens_BNSD=tokens_BNSD + added_MSD.unflatten(0, (batch, frames)),
@@ -255,7 +254,7 @@ class GeometryFusion(nn.Module):
         )
         seen_R = torch.where(frame_R >= 0, frame_R, weight_RNS.sum(dim=-1).argmax(dim=-1))
         T_R44 = images.reading.T_first_cam_BN44[window_R, seen_R]
-        local_R3 = in_first(first_R3, torch.linalg.inv(T_R44))
+        local_R3 = in_first(first_R3, inverse(T_R44))
         numbers_RC = waves(place_numbers(local_R3, first_R3))
         features_RD = self.place(_CONTENT * token_RD, _CONTENT * hidden_RD, numbers_RC)
         return features_RD, first_R3, weight_RNS
@@ -271,7 +270,7 @@ class GeometryFusion(nn.Module):
         """
         assert self.summary is not None, "reference_features is off"
         T_MF44 = reading.T_first_cam_BN44[slots.window_M[:, None], slots.frame_MF]
-        T_viewer_first_M44 = torch.linalg.inv(T_MF44[:, 0])
+        T_viewer_first_M44 = inverse(T_MF44[:, 0])
         seen_MP3 = in_first(slots.first_MP3, T_viewer_first_M44[:, None])
         filled_MP = slots.filled_MS[:, :PLACE_SLOTS]
         i, j = torch.triu_indices(PLACE_SLOTS, PLACE_SLOTS, 1, device=seen_MP3.device)

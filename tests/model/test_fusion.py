@@ -14,7 +14,7 @@ from g2vlm_model.geometry import GeometryTensors, HeadOutputs, assemble_geometry
 from g2vlm_model.interface import PixelMark
 from g2vlm_model.model import G2VLM
 from g2vlm_model.named_features import reference_features
-from g2vlm_model.reading import read_geometry
+from g2vlm_model.reading import _pooled_traced, inverse, pooled, read_geometry
 from g2vlm_model.references import Reference, find_references
 from g2vlm_model.tokenizer import Tokenizer
 
@@ -194,3 +194,18 @@ def test_options_are_off_where_not_asked_for(tmp_path: Path) -> None:
     config = tiny_config(**OPTIONS)
     config.to_folder(tmp_path)
     assert ModelConfig.from_folder(tmp_path) == config
+
+
+@pytest.mark.parametrize("size_hw", [(28, 42), (5, 3), (4, 8), (2, 9)])
+def test_pooling_that_can_be_traced_is_the_same(size_hw: tuple[int, int]) -> None:
+    """Also where cells share pixels, and where there are more cells than pixels."""
+    maps = torch.randn(2, *size_hw, 6, generator=torch.Generator().manual_seed(0))
+    want, got = pooled(maps, (4, 4)), _pooled_traced(maps, (4, 4))
+    assert got.shape == want.shape
+    assert (got - want).abs().max() < 1e-6
+
+
+def test_the_inverse_of_a_rigid_transform_undoes_it() -> None:
+    T_BN44 = read_geometry(_hidden(), GRID, _geometry()).T_first_cam_BN44
+    eye = (inverse(T_BN44) @ T_BN44 - torch.eye(4)).abs().max()
+    assert eye < 1e-5, f"max {eye:.1e}"
