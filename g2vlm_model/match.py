@@ -141,7 +141,7 @@ class MatchInjection(nn.Module):
 
         The displacement is that of the cells around the best one, weighted by their softmax.
         """
-        similar_BNQQ = torch.einsum("bqe,bnke->bnqk", source_BQE / _TEMPERATURE, target_BNQE)
+        similar_BNQQ = (source_BQE / _TEMPERATURE)[:, None] @ target_BNQE.mT
         best_BNQ, back_BNQ = similar_BNQQ.argmax(dim=-1), similar_BNQQ.argmax(dim=-2)
         top_BNQ1 = similar_BNQQ.gather(-1, best_BNQ[..., None])
         returned_BNQ = torch.gather(back_BNQ, -1, best_BNQ)
@@ -154,6 +154,16 @@ class MatchInjection(nn.Module):
         place_BNQ2 = (local_BNQK[..., None] * centres_Q2[around_BNQK]).sum(dim=-2)
         cues = (place_BNQ2 - centres_Q2, chance_BNQ[..., None], mutual_BNQ[..., None])
         return torch.cat([cue.to(chance_BNQ) for cue in cues], dim=-1)
+
+
+def _weighted(read_BNNPD: Tensor, weight_NN: Tensor) -> Tensor:
+    """(B, N, P, D): for each frame the weighted sum over the others.
+
+    As a product of matrices: einsum is exported as an operator that is slow everywhere.
+    """
+    patches_width = read_BNNPD.shape[3:]
+    summed_BN1F = weight_NN[:, None] @ read_BNNPD.flatten(3)
+    return summed_BN1F[:, :, 0].unflatten(-1, patches_width)
 
 
 def _cells_around(grid_hw: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
