@@ -163,7 +163,8 @@ def _weighted(read_BNNPD: Tensor, weight_NN: Tensor) -> Tensor:
     """
     patches_width = read_BNNPD.shape[3:]
     summed_BN1F = weight_NN[:, None] @ read_BNNPD.flatten(3)
-    return summed_BN1F[:, :, 0].unflatten(-1, patches_width)
+    summed_BNPD: Tensor = summed_BN1F[:, :, 0].unflatten(-1, patches_width)
+    return summed_BNPD
 
 
 def _cells_around(grid_hw: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
