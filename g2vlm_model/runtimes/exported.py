@@ -116,6 +116,7 @@ class Manifest:
             the graphs, and rotary position of the token behind it.
         versions: Package -> version of what made the folder.
         tolerances: What the graphs may differ from torch in float32.
+        parameters: Number of weights in the graphs.
         largest: Layers with the largest numbers, the largest first.
         files: Name -> hash and size of every file but the manifest.
         graphs: Name -> graph.
@@ -138,6 +139,7 @@ class Manifest:
     goldens: str
     versions: Mapping[str, str] = field(default_factory=dict)
     largest: tuple[Largest, ...] = ()
+    parameters: int = 0
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:

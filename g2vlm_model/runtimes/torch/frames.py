@@ -16,7 +16,12 @@ from ...model import G2VLM
 from ...preprocess import normalise
 from ..frames import FrameFeatures, KnownFrames, pictures_of
 
-__all__ = ["TorchFrames"]
+__all__ = ["TorchFrames", "owned"]
+
+
+def owned(tokens_NPD: Tensor) -> list[Tensor]:
+    """Tokens of each frame, each owning its memory: a view would keep that of all."""
+    return [tokens_NPD[0]] if len(tokens_NPD) == 1 else [one.clone() for one in tokens_NPD]
 
 
 class TorchFrames:
@@ -46,8 +51,7 @@ class TorchFrames:
         return self._pixels(pictures_of(features)) if self._model.config.point_refine else None
 
     def _encode(self, pictures_NHW3: NDArray[np.uint8]) -> list[Tensor]:
-        tokens_NPD = self._model.encode_geometry(self._pixels(pictures_NHW3))[0]
-        return [tokens_NPD[0]] if len(tokens_NPD) == 1 else [one.clone() for one in tokens_NPD]
+        return owned(self._model.encode_geometry(self._pixels(pictures_NHW3))[0])
 
     def _pixels(self, pictures_NHW3: NDArray[np.uint8]) -> Tensor:
         pictures = torch.from_numpy(pictures_NHW3)

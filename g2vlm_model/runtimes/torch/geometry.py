@@ -23,7 +23,7 @@ from ...sequence import FrameBlocks
 from ..frames import FrameFeatures, pictures_of
 from ..geometry_engine import Array, GeometryArrays, GeometryEngine, StreamingEngine
 from .clock import StageClock
-from .frames import TorchFrames
+from .frames import TorchFrames, owned
 
 __all__ = ["EngineGeometry", "Geometry", "GeometrySaid", "WeightsGeometry"]
 
@@ -149,9 +149,13 @@ class EngineGeometry:
         engine = self._engine
         if not isinstance(engine, StreamingEngine):
             return engine.run(pictures_NHW3)
-        tokens = self._frames.known.encode(features, lambda new: split(engine.encode(new)))
+        tokens = self._frames.known.encode(
+            features, lambda new: owned(self._tensor(engine.encode(new)))
+        )
+        tokens_NPD = torch.stack(tokens)
         clock.lap("encode")
-        return engine.run_tokens(joined(tokens), pictures_NHW3)
+        on_cpu = self._device.type == "cpu"
+        return engine.run_tokens(tokens_NPD.numpy() if on_cpu else tokens_NPD, pictures_NHW3)
 
     def _append(
         self, keys: Array, values: Array, blocks: FrameBlocks, cache: KeyValueCache
@@ -175,16 +179,3 @@ class EngineGeometry:
         if isinstance(array, Tensor) or not hasattr(array, "__dlpack__"):
             return torch.as_tensor(array, device=self._device)
         return torch.utils.dlpack.from_dlpack(array).to(self._device)
-
-
-def split(tokens_NPD: Array) -> list[Array]:
-    """Tokens of each frame, each owning its memory."""
-    copies = [tokens_NPD[index] for index in range(len(tokens_NPD))]
-    if len(copies) == 1:
-        return copies
-    return [one.copy() if isinstance(one, np.ndarray) else one.clone() for one in copies]
-
-
-def joined(tokens: Sequence[Array]) -> Array:
-    """(N, P, D) of the tokens of N frames."""
-    return np.stack(tokens) if isinstance(tokens[0], np.ndarray) else torch.stack(list(tokens))

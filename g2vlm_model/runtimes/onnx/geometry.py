@@ -1,0 +1,213 @@
+"""The geometry of an export folder, run by ONNX Runtime.
+
+Shape letters: N frames, H W pixels, P patches per frame, D width.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..exported import ExportFolder
+from ..geometry_engine import Array, EngineFacts, GeometryArrays, GeometryEngine
+from .providers import Provider, ProviderError, candidates
+from .sessions import Session, onnxruntime_module
+
+__all__ = ["OnnxGeometry", "StreamingOnnxGeometry", "open_geometry"]
+
+_LOG = logging.getLogger(__name__)
+
+WARM_UP_FRAMES = 2
+
+
+def open_geometry(
+    folder: ExportFolder, device: str = "auto", *, on_device: bool = False, threads: int = 0
+) -> tuple[GeometryEngine, Provider]:
+    """Load a folder's geometry on the provider of a device, and run it once.
+
+    Args:
+        folder: With the graphs "encoder" and "expert" where overlapping windows are to encode
+            their new frames only, else "geometry".
+        device: See `providers`.
+        on_device: Leave what the graphs compute on a CUDA device, for torch there.
+        threads: Of the CPU; 0 is `sessions.cpu_threads`.
+
+    Returns:
+        The engine, and the provider that runs it.
+
+    Raises:
+        ValueError: An unknown device.
+        ProviderError: The device was asked for by name and does not run.
+        RuntimeError: The graph cannot be run.
+    """
+    ort = onnxruntime_module()
+    tried = candidates(device, tuple(ort.get_available_providers()))
+    problem = ""
+    for provider in tried[:-1]:
+        try:
+            return _opened(folder, provider, on_device, threads, ""), provider
+        except ProviderError as error:
+            problem = str(error)
+            _LOG.warning("fallback: %s", problem)
+    return _opened(folder, tried[-1], on_device, threads, problem), tried[-1]
+
+
+def _opened(
+    folder: ExportFolder, provider: Provider, on_device: bool, threads: int, problem: str
+) -> GeometryEngine:
+    streaming = "streaming" in folder.manifest.parts
+    kind = StreamingOnnxGeometry if streaming else OnnxGeometry
+    engine = kind(folder, provider, on_device, threads, problem)
+    count, height, width = folder.manifest.static_nhw or (
+        WARM_UP_FRAMES,
+        2 * folder.manifest.patch,
+        3 * folder.manifest.patch,
+    )
+    try:
+        # Libraries that are loaded at the first run fail here and not in the first window.
+        engine.run(np.zeros((count, height, width, 3), np.uint8))
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+class _Graphs:
+    """What both kinds share.
+
+    Args:
+        folder: The export.
+        provider: Where it runs.
+        on_device: Leave outputs on a CUDA device.
+        threads: Of the CPU.
+        problem: Why this is not the provider that was wanted.
+        names: Graphs to load.
+    """
+
+    def __init__(
+        self,
+        folder: ExportFolder,
+        provider: Provider,
+        on_device: bool,
+        threads: int,
+        problem: str,
+        names: tuple[str, ...],
+    ) -> None:
+        manifest = folder.manifest
+        self._static = manifest.static_nhw
+        self._patch = manifest.patch
+        self._stay = on_device and provider.memory[0] == "cuda"
+        self._sessions: dict[str, Session] = {}
+        try:
+            for name in names:
+                self._sessions[name] = Session(folder.graph(name), provider, threads)
+        except BaseException:
+            self.close()
+            raise
+        self._facts = EngineFacts(
+            backend="onnx",
+            device=provider.device,
+            precision=manifest.precision,
+            parameters=manifest.parameters,
+            fallback_reason=problem,
+        )
+
+    @property
+    def facts(self) -> EngineFacts:
+        """What really runs."""
+        return self._facts
+
+    def close(self) -> None:
+        """Give the memory back."""
+        for session in self._sessions.values():
+            session.close()
+
+    def _run(self, name: str, feeds: Mapping[str, Any]) -> dict[str, Array]:
+        session = self._sessions[name]
+        feeds = {key: value for key, value in feeds.items() if key in session.inputs}
+        if not self._stay:
+            return dict(session.run(feeds))
+        return {key: value._ortvalue for key, value in session.run_on_device(feeds).items()}
+
+    def _checked(self, pictures_NHW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        size = pictures_NHW3.shape[:3]
+        if self._static is not None and size != self._static:
+            raise ValueError(
+                f"the window is {_spelled(size)} (frames, height, width), the export serves "
+                f"{_spelled(self._static)} only; export without --static"
+            )
+        if size[1] % self._patch or size[2] % self._patch:
+            raise ValueError(
+                f"pictures are {size[1]} high and {size[2]} wide, expected multiples of the patch "
+                f"({self._patch}); resize them with preprocess.resize_geometric"
+            )
+        return pictures_NHW3
+
+
+class OnnxGeometry(_Graphs):
+    """A `GeometryEngine`: one graph from pictures to points."""
+
+    def __init__(
+        self,
+        folder: ExportFolder,
+        provider: Provider,
+        on_device: bool = False,
+        threads: int = 0,
+        problem: str = "",
+    ) -> None:
+        super().__init__(folder, provider, on_device, threads, problem, ("geometry",))
+
+    def run(self, pictures_NHW3: NDArray[np.uint8]) -> GeometryArrays:
+        """See `GeometryEngine.run`."""
+        return _arrays(self._run("geometry", {"pictures": self._checked(pictures_NHW3)}))
+
+
+class StreamingOnnxGeometry(_Graphs):
+    """A `StreamingEngine`: encoder and expert apart."""
+
+    def __init__(
+        self,
+        folder: ExportFolder,
+        provider: Provider,
+        on_device: bool = False,
+        threads: int = 0,
+        problem: str = "",
+    ) -> None:
+        super().__init__(folder, provider, on_device, threads, problem, ("encoder", "expert"))
+
+    def run(self, pictures_NHW3: NDArray[np.uint8]) -> GeometryArrays:
+        """See `GeometryEngine.run`."""
+        return self.run_tokens(self.encode(pictures_NHW3), pictures_NHW3)
+
+    def encode(self, pictures_NHW3: NDArray[np.uint8]) -> Array:
+        """See `StreamingEngine.encode`."""
+        return self._run("encoder", {"pictures": pictures_NHW3})["tokens"]
+
+    def run_tokens(self, tokens_NPD: Array, pictures_NHW3: NDArray[np.uint8]) -> GeometryArrays:
+        """See `StreamingEngine.run_tokens`."""
+        feeds = {"tokens": tokens_NPD, "pictures": self._checked(pictures_NHW3)}
+        return _arrays(self._run("expert", feeds))
+
+
+def _arrays(outputs: Mapping[str, Array]) -> GeometryArrays:
+    """Outputs of a graph by their names; a rotation of the graph's own is a raw one too."""
+    rotation = outputs.get("rotation9")
+    if rotation is None:
+        rotation = np.asarray(outputs["rotation"]).reshape(-1, 9)
+    return GeometryArrays(
+        local_points=outputs["local_points"],
+        rotation9=rotation,
+        translation=outputs["translation"],
+        confidence_logits=outputs.get("confidence_logits"),
+        hidden=outputs.get("hidden"),
+        keys=outputs.get("keys"),
+        values=outputs.get("values"),
+    )
+
+
+def _spelled(size: tuple[int, ...]) -> str:
+    return "x".join(str(number) for number in size)

@@ -1,0 +1,155 @@
+"""One loaded ONNX graph: numpy arrays in and out, errors that say what to do.
+
+Shared by the geometry and by the answers. ONNX Runtime is imported when a session is opened.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .providers import Provider, ProviderError
+
+__all__ = ["PIP_LINE", "Session", "cpu_threads", "onnxruntime_module"]
+
+PIP_LINE = "pip install onnxruntime (for NVIDIA: pip install 'onnxruntime-gpu[cuda,cudnn]')"
+TOPOLOGY = Path("/sys/devices/system/cpu")
+
+
+def onnxruntime_module() -> ModuleType:
+    """Import ONNX Runtime.
+
+    Raises:
+        RuntimeError: It is not installed, or cannot be loaded.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise RuntimeError(f"the backend 'onnx' needs ONNX Runtime ({error}): {PIP_LINE}") from None
+    onnxruntime.set_default_logger_severity(3)  # what matters is raised, or read off the session
+    module: ModuleType = onnxruntime
+    return module
+
+
+def cpu_threads() -> int:
+    """Threads of one graph: OMP_NUM_THREADS, else the physical cores that this process may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
+    usable = (
+        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    )
+    cores = set()
+    for number in usable:
+        siblings = TOPOLOGY / f"cpu{number}" / "topology" / "thread_siblings_list"
+        try:
+            cores.add(siblings.read_text(encoding="ascii"))
+        except OSError:  # a system without this folder: every logical core counts
+            cores.add(str(number))
+    return max(1, len(cores))
+
+
+class Session:
+    """A graph on one provider, which is verified; thread-safe.
+
+    Args:
+        path: The ONNX file.
+        provider: Where it has to run.
+        threads: Of the CPU; 0 is `cpu_threads`.
+
+    Attributes:
+        inputs, outputs: Their names, in the graph's order.
+
+    Raises:
+        ProviderError: ONNX Runtime would run the graph somewhere else.
+        RuntimeError: It cannot load the graph, or is not installed.
+    """
+
+    def __init__(self, path: Path, provider: Provider, threads: int = 0) -> None:
+        self._ort = onnxruntime_module()
+        self._errors = _errors(self._ort)
+        self._path = path
+        self._provider = provider
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = threads or cpu_threads()
+        options.inter_op_num_threads = 1
+        # Threads that spin would take the cores from torch, from the node, from each other.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session: Any = provider.open(self._ort, path, options)
+        except ProviderError:
+            raise
+        except self._errors as error:
+            raise RuntimeError(
+                f"{path.name} cannot be loaded on {provider.device}: {error}"
+            ) from None
+        self.inputs = tuple(one.name for one in self._session.get_inputs())
+        self.outputs = tuple(one.name for one in self._session.get_outputs())
+
+    def run(
+        self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Compute outputs.
+
+        Args:
+            feeds: Input -> numpy array, OrtValue from `run_on_device`, or any array with
+                `__dlpack__`, which is not copied.
+            outputs: Names of what is wanted; None is everything.
+
+        Returns:
+            Output -> numpy array.
+
+        Raises:
+            RuntimeError: The device failed, or an input does not fit the graph.
+        """
+        found = self.run_on_device(feeds, outputs, stay=False)
+        return {name: value.numpy() for name, value in found.items()}
+
+    def run_on_device(
+        self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None, *, stay: bool = True
+    ) -> dict[str, Any]:
+        """Compute outputs that stay on the device, as OrtValues.
+
+        Args:
+            feeds, outputs: As in `run`.
+            stay: False brings them to the CPU.
+        """
+        session = self._session
+        if session is None:
+            raise RuntimeError(f"{self._path.name} is closed; load the runtime again")
+        names = self.outputs if outputs is None else tuple(outputs)
+        try:
+            binding = session.io_binding()
+            for name, value in feeds.items():
+                if isinstance(value, np.ndarray):
+                    binding.bind_cpu_input(name, np.ascontiguousarray(value))
+                elif isinstance(value, self._ort.OrtValue):
+                    binding.bind_ortvalue_input(name, value)
+                else:
+                    binding.bind_ortvalue_input(name, self._ort.OrtValue.from_dlpack(value))
+            where = self._provider.memory if stay else ("cpu", 0)
+            for name in names:
+                binding.bind_output(name, *where)
+            session.run_with_iobinding(binding)
+            return dict(zip(names, binding.get_outputs(), strict=True))
+        except self._errors as error:
+            raise RuntimeError(
+                f"{self._path.name} failed on {self._provider.device}: {error}"
+            ) from None
+
+    def close(self) -> None:
+        """Give the memory back; a second call does nothing."""
+        self._session = None
+
+
+def _errors(ort: ModuleType) -> tuple[type[Exception], ...]:
+    """Every exception of ONNX Runtime's own; they have no base of their own."""
+    state = ort.capi.onnxruntime_pybind11_state
+    own = [one for one in vars(state).values() if isinstance(one, type)]
+    return (*(one for one in own if issubclass(one, Exception)), RuntimeError)
