@@ -1,0 +1,245 @@
+"""Memory that a model takes by itself: weights, passes and scenes, followed through the code.
+
+The passes of an observation and of a first question run on tensors without memory
+(`g2vlm_model.live_bytes`), so the numbers follow the model's code and options, and the 2B model
+costs seconds and no memory here. `tests/export/test_plan.py` compares them with the growth of
+real processes.
+
+Shape letters as in `g2vlm_model.model`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from g2vlm_model.cache import KeyValueCache
+from g2vlm_model.checkpoint import FLOAT32_PREFIXES, model_on_meta
+from g2vlm_model.config import ModelConfig, SpecialIds
+from g2vlm_model.live_bytes import LiveBytes, TracedAttention
+from g2vlm_model.model import G2VLM
+from g2vlm_model.preprocess import smart_size
+from g2vlm_model.reading import GeometryReading, read_geometry
+
+__all__ = ["PassBytes", "Passes", "WeightBytes", "pass_bytes", "weight_bytes"]
+
+_ANY_IDS = SpecialIds(0, 1, 2, 3, 4)
+_PREFIX_TOKENS = 14  # the published system text
+_QUESTION_TOKENS = 512  # room that a scene has for a question and its answer
+_PIECE_TOKENS = 128  # of a question that are read at once
+_CHUNK_FRAMES = 8  # that the heads decode at once in the torch runtime
+_ARRAY_BYTES = 2 * 3 * 4 + 4 + 1 + 3  # two point maps, confidence, validity, colour of a pixel
+
+
+@dataclass(frozen=True)
+class WeightBytes:
+    """Bytes of weights by what uses them.
+
+    Args:
+        shared: The semantic expert's layers, which the marks around frames pass through as
+            words do: a graph of the geometry holds them, and so does what answers.
+        geometry: Else of the geometric path: encoder, geometric expert, heads.
+        answers: Else of the answers: semantic encoder, embedding, language head, fusion.
+    """
+
+    shared: int
+    geometry: int
+    answers: int
+
+    @property
+    def graph(self) -> int:
+        """Of an exported graph of the geometry, with keys and values."""
+        return self.shared + self.geometry
+
+    @property
+    def answering(self) -> int:
+        """Of what answers on top of such a graph."""
+        return self.shared + self.answers
+
+    @property
+    def whole(self) -> int:
+        """Of a runtime that does both with one copy."""
+        return self.shared + self.geometry + self.answers
+
+
+@dataclass(frozen=True)
+class PassBytes:
+    """Bytes of a window beside the weights.
+
+    Args:
+        observe: Most that encoding and reconstructing a new window keeps at once, beside the
+            keys and values of its scene.
+        ask: Most that a first question keeps at once, its scene not included.
+        scene: What a scene keeps on the device until it is closed.
+        arrays: What a scene keeps as numpy arrays.
+    """
+
+    observe: int
+    ask: int
+    scene: int
+    arrays: int
+
+
+def weight_bytes(config: ModelConfig, dtype: torch.dtype) -> WeightBytes:
+    """Bytes of weights as a runtime holds them: the global-point decoder is not loaded.
+
+    Args:
+        config: Of the model.
+        dtype: Of the weights; the last maps of the heads stay float32.
+    """
+    sizes = {"shared": 0, "geometry": 0, "answers": 0}
+    for name, weight in model_on_meta(config, _ANY_IDS).named_parameters():
+        if name.startswith("heads.global_"):
+            continue
+        sizes[_user(name)] += weight.numel() * _stored_as(name, dtype).itemsize
+    return WeightBytes(**sizes)
+
+
+def _user(name: str) -> str:
+    if ".semantic." in name:
+        return "shared"
+    geometric = ("dino.", "dino_projection.", "heads.", "match.", "trunk.geometric_norm.")
+    if name.startswith(geometric) or ".geometric." in name:
+        return "geometry"
+    return "answers"
+
+
+def _stored_as(name: str, dtype: torch.dtype) -> torch.dtype:
+    keep = dtype.itemsize < 4 and name.startswith(FLOAT32_PREFIXES)
+    return torch.float32 if keep else dtype
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How a runtime computes; decides what stands in memory at once.
+
+    Args:
+        dtype: Of weights, keys and values.
+        scores: Copies of the attention scores that stand in memory; 0 is a fused kernel.
+        engine: The geometric pass is one graph: all frames are decoded at once, and keys and
+            values leave it as arrays of their own.
+    """
+
+    dtype: torch.dtype
+    scores: int = 0
+    engine: bool = False
+
+
+def pass_bytes(
+    config: ModelConfig, windows: Sequence[int], size_hw: tuple[int, int], passes: Passes
+) -> dict[int, PassBytes]:
+    """Follow an observation of each window and the first question about it.
+
+    Args:
+        config: Of the model.
+        windows: Numbers of frames, all of them new.
+        size_hw: Of the model's picture in pixels.
+        passes: How they are computed.
+    """
+    with _without_memory(), TracedAttention(passes.scores):
+        model = _model_without_memory(config, passes.dtype)
+        return {frames: _follow(model, frames, size_hw, passes.engine) for frames in windows}
+
+
+def _follow(model: G2VLM, frames: int, size_hw: tuple[int, int], engine: bool) -> PassBytes:
+    height, width = size_hw
+    patch = model.config.patch_size
+    grid_hw = (height // patch, width // patch)
+    pixels = frames * height * width
+    with LiveBytes() as live:
+        cache = _scene_cache(model, frames, grid_hw)
+        held = live.now
+        kept = _observe(model, torch.empty(1, frames, 3, height, width), cache, engine)
+        observe, scene = live.peak - held, live.now
+        live.restart_peak()
+        semantic = _first_question(model, cache, kept)
+        ask = live.peak - scene
+    # An engine's own keys and values stand beside the scene's for a moment.
+    own = cache.nbytes * frames * (grid_hw[0] * grid_hw[1] + 2) // cache.capacity
+    return PassBytes(
+        observe=observe + (own if engine else 0),
+        ask=ask,
+        scene=scene + frames * semantic,
+        arrays=pixels * _ARRAY_BYTES,
+    )
+
+
+def _observe(
+    model: G2VLM, pixels_BN3HW: Tensor, cache: KeyValueCache, engine: bool
+) -> tuple[Tensor, GeometryReading | None]:
+    """An observation; returns what its scene keeps besides keys and values."""
+    grid_hw = tuple(side // model.config.patch_size for side in pixels_BN3HW.shape[3:])
+    tokens_BNPD = model.encode_geometry(pixels_BN3HW)
+    hidden = model.geometry_pass(tokens_BNPD, (grid_hw[0], grid_hw[1]), cache=cache)
+    tensors = model.decode_geometry(
+        hidden.hidden_BNPD,
+        (grid_hw[0], grid_hw[1]),
+        pixels_BN3HW=pixels_BN3HW,
+        chunk_frames=0 if engine else _CHUNK_FRAMES,
+    )
+    if model.fusion is None:
+        return tokens_BNPD, None
+    return tokens_BNPD, read_geometry(hidden.hidden_BNPD, (grid_hw[0], grid_hw[1]), tensors)
+
+
+@contextmanager
+def _without_memory() -> Iterator[None]:
+    """Tensors that are made inside have shapes and types only."""
+    with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        # The encoder's table of positions asks weights for their address, which these lack.
+        warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
+        yield
+
+
+def _model_without_memory(config: ModelConfig, dtype: torch.dtype) -> G2VLM:
+    """A model of tensors that a trace may compute with."""
+    model = model_on_meta(config, _ANY_IDS).eval()
+    for name, weight in list(model.named_parameters()):
+        owner = model.get_submodule(name.rpartition(".")[0])
+        fake = torch.empty(weight.shape, dtype=_stored_as(name, dtype))
+        setattr(owner, name.rpartition(".")[2], nn.Parameter(fake, requires_grad=False))
+    return model
+
+
+def _scene_cache(model: G2VLM, frames: int, grid_hw: tuple[int, int]) -> KeyValueCache:
+    """A cache with the prefix in it, as large as a scene's."""
+    merged = _semantic_grid(model.config)
+    blocks = grid_hw[0] * grid_hw[1] + 2 + merged[0] * merged[1] + 2
+    capacity = _PREFIX_TOKENS + frames * blocks + _QUESTION_TOKENS
+    cache = KeyValueCache(model.config, capacity, dtype=model.dtype)
+    cache.advance(_PREFIX_TOKENS, _PREFIX_TOKENS)
+    return cache
+
+
+def _semantic_grid(config: ModelConfig) -> tuple[int, int]:
+    """Rows and columns of a frame's semantic tokens."""
+    block = config.vit.patch_size * config.vit.spatial_merge_size
+    height, width = smart_size(config.vit_size, config.vit_size, block)
+    return height // block, width // block
+
+
+def _first_question(
+    model: G2VLM, cache: KeyValueCache, kept: tuple[Tensor, GeometryReading | None]
+) -> int:
+    """Append one frame, read a piece of a question and decode; returns bytes of its tokens."""
+    config = model.config
+    merged_hw = _semantic_grid(config)
+    merge = config.vit.spatial_merge_size
+    full_hw = (merged_hw[0] * merge, merged_hw[1] * merge)
+    rows = torch.empty(1, 1, full_hw[0] * full_hw[1], config.vit.row_width)
+    tokens: Tensor = model.encode_semantic(rows, full_hw)
+    own = tokens.numel() * tokens.element_size()
+    reading, cameras = kept[1], None
+    if reading is not None:
+        images = model.fuse_images(tokens, merged_hw, reading.frame(0))
+        tokens, cameras = images.tokens_BNSD, images.cameras_BND
+    model.prefill_images(tokens, merged_hw, cache, cameras)
+    model.prefill_text(torch.zeros(1, _PIECE_TOKENS, dtype=torch.int64), cache)
+    model.decode_step(torch.zeros(1, 1, dtype=torch.int64), cache)
+    return own

@@ -1,0 +1,128 @@
+"""`g2vlm export plan --device orin-nx-16`: what a runtime takes there, refused where it cannot fit.
+
+Nothing is built or loaded. Ends with code 1 where the window asked for does not fit, or none of
+several.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+import sys
+
+from g2vlm_model.checkpoint import resolve_folder
+from g2vlm_model.config import ModelConfig
+
+from .devices import DEVICES, find_device
+from .plan import RUNTIMES, Request, WindowPlan, gib, plan_windows, refusal
+
+__all__ = ["main"]
+
+DEFAULT_WINDOWS = (2, 4, 8, 16, 24)
+PUBLISHED = "2b"
+
+
+def main(argv: list[str]) -> int:
+    """Run `g2vlm export plan`; returns the exit code."""
+    args = _parser().parse_args(argv)
+    request = _request(args)
+    plans = plan_windows(request, args.window)
+    print(_as_json(request, plans) if args.json else _table(args.model, request, plans))
+    if any(plan.fits for plan in plans):
+        return 0
+    smallest = min(plans, key=lambda plan: plan.frames)
+    print(f"g2vlm export plan: {refusal(request, smallest)}", file=sys.stderr)
+    return 1
+
+
+def _request(args: argparse.Namespace) -> Request:
+    device = find_device(args.device)
+    on_cpu = device.kind == "cpu"
+    width, height = args.size
+    return Request(
+        config=ModelConfig.g2vlm_2b() if args.model == PUBLISHED else _config(args.model),
+        device=device,
+        runtime=args.runtime or ("onnx" if on_cpu else "tensorrt"),
+        precision=args.precision or ("fp32" if on_cpu else "fp16"),
+        camera_hw=(height, width),
+        scenes=args.scenes,
+        headless=args.headless,
+    )
+
+
+def _config(model: str) -> ModelConfig:
+    return ModelConfig.from_folder(resolve_folder(model))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="g2vlm export plan", description=__doc__)
+    add = parser.add_argument
+    add("--device", required=True, help=f"{', '.join(DEVICES)}; or here, cpu: this machine")
+    add("--model", default="nano", help=f"nano, {PUBLISHED} (the published sizes) or a folder")
+    add(
+        "--window",
+        type=_positive,
+        nargs="+",
+        default=list(DEFAULT_WINDOWS),
+        metavar="FRAMES",
+        help="frames of a window; several make a table (default %(default)s)",
+    )
+    add("--size", type=_size, default=(640, 480), metavar="WxH", help="camera's pictures in pixels")
+    add("--precision", choices=("fp16", "fp32"), help="fp16; fp32 on a cpu")
+    add("--runtime", choices=RUNTIMES, help="tensorrt; onnx on a cpu")
+    add("--scenes", type=_positive, default=4, help="scenes alive at once (default %(default)s)")
+    add("--headless", action="store_true", help="no desktop runs on the device")
+    add("--json", action="store_true", help="print numbers in bytes")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None or "0" in match.groups():
+        raise argparse.ArgumentTypeError(f"{text!r} is no size, expected e.g. 640x480")
+    return int(match.group(1)), int(match.group(2))
+
+
+def _table(model: str, request: Request, plans: tuple[WindowPlan, ...]) -> str:
+    """A table in Markdown, one row for each window."""
+    height, width = request.picture_hw
+    device = request.device
+    desktop = "no desktop" if request.headless or not device.desktop else "with a desktop"
+    lines = [
+        f"{model} on {device.name}, runtime {request.runtime}, {request.precision}, "
+        f"pictures {width}x{height}, {request.scenes} scenes",
+        f"{gib(device.memory)} GiB, of them {gib(plans[0].free)} free ({desktop}); GiB below",
+        "",
+        "| frames | engine | torch weights | passes | scenes | process | at work | build "
+        "| build while serving | |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for plan in plans:
+        parts = (plan.engine, plan.model, plan.activations, plan.scenes, plan.process, plan.run)
+        cells = [str(plan.frames), *map(gib, parts)]
+        cells += [gib(part) if part else "-" for part in (plan.build, plan.build_serving)]
+        lines.append(f"| {' | '.join(cells)} | {plan.verdict} |")
+    return "\n".join(lines)
+
+
+def _as_json(request: Request, plans: tuple[WindowPlan, ...]) -> str:
+    rows = [
+        {**dataclasses.asdict(plan), "run": plan.run, "fits": plan.fits, "verdict": plan.verdict}
+        for plan in plans
+    ]
+    height, width = request.picture_hw
+    facts = {
+        "device": request.device.name,
+        "runtime": request.runtime,
+        "precision": request.precision,
+        "picture": {"width": width, "height": height},
+    }
+    return json.dumps({**facts, "windows": rows}, indent=2)
