@@ -139,7 +139,7 @@ def answer_message(reply: QueryReply) -> Any:
 
 def status_message(board: StatusBoard, info: RuntimeInfo, reasons: Sequence[Reason]) -> Any:
     """g2vlm_interfaces/SceneStatus of the counters and the runtime; state INACTIVE."""
-    drops = board.drop_counts()
+    drops, building = board.drop_counts(), info.building
     return SceneStatus(
         state=SceneStatus.STATE_INACTIVE,
         reason_codes=[reason.code for reason in reasons],
@@ -154,6 +154,8 @@ def status_message(board: StatusBoard, info: RuntimeInfo, reasons: Sequence[Reas
         device=info.device,
         precision=info.precision,
         model_id=info.model_id,
+        build_fraction=-1.0 if building is None else building.fraction,
+        build_seconds_left=_or_negative(building and building.seconds_left),
         latency_ms=-1.0,
         observe_ms=-1.0,
         publish_ms=-1.0,
@@ -213,6 +215,10 @@ def diagnostics_message(
 def hardware_id(info: RuntimeInfo) -> str:
     """Device and model, for the diagnostics."""
     return f"{info.model_id} on {info.device} ({info.backend}, {info.precision})"
+
+
+def _or_negative(value: float | None) -> float:
+    return -1.0 if value is None else float(value)
 
 
 def _or_nan(value: float | None) -> float:

@@ -213,7 +213,7 @@ SPECS: tuple[Spec, ...] = (
     ),
     Spec(
         "status.tolerated",
-        ["SCALE_UNKNOWN"],
+        ["SCALE_UNKNOWN", "ENGINE_BUILDING"],
         "Reason codes that do not make the state DEGRADED",
         changeable=True,
     ),

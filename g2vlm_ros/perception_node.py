@@ -22,7 +22,7 @@ from std_srvs.srv import Trigger
 
 from g2vlm_interfaces.msg import SceneStatus
 from g2vlm_interfaces.srv import SpatialQuery
-from g2vlm_model.interface import AnswerStatus, SpatialAnswer, SpatialRuntime
+from g2vlm_model.interface import AnswerStatus, RuntimeInfo, SpatialAnswer, SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
 from g2vlm_ros import messages
 from g2vlm_ros.deferred import defer
@@ -50,6 +50,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         self.configuring = False
         self._params: NodeParams | None = None
         self._runtime: SpatialRuntime | None = None
+        self._running = ""  # what the runtime last said that it is
         self._outputs: Outputs | None = None
         self._session: Session | None = None
         self._cameras: CameraSubscriptions | None = None
@@ -132,6 +133,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         if self._runtime is None:
             return
         now = time.monotonic()
+        self._note_runtime(self._runtime.info)
         if self._cameras is not None:
             self._cameras.check(time.monotonic_ns())
         reasons = self._board.reasons(now)
@@ -145,6 +147,17 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         self._diagnostics_publisher.publish(
             messages.diagnostics_message(status, name, hardware, reasons)
         )
+
+    def _note_runtime(self, info: RuntimeInfo) -> None:
+        """Keep the conditions about the runtime up to date; log once that another one serves."""
+        building = info.building
+        self._board.condition("ENGINE_BUILDING", building is not None, str(building))
+        self._board.condition("RUNTIME_FALLBACK", bool(info.fallback_reason), info.fallback_reason)
+        running = messages.hardware_id(info)
+        if running != self._running:
+            if self._running:
+                self.get_logger().info(f"runs {running} from now on, it was {self._running}")
+            self._running = running
 
     def _publish_scene_status(self) -> None:
         """Publish `~/status` after a scene; in the worker's thread."""
@@ -178,6 +191,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
             },
         )
         info = self._runtime.info
+        self._running = ""
         self.get_logger().info(
             f"loaded {messages.hardware_id(info)}: {info.parameters / 1e6:.1f} M weights in "
             f"{time.monotonic() - started:.1f} s"
@@ -198,9 +212,8 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         assert self._params is not None and self._runtime is not None  # noqa: PT018
         assert self._outputs is not None
         self._board.clear_counts()
-        info = self._runtime.info
+        self._note_runtime(self._runtime.info)
         self._board.condition("SCALE_UNKNOWN", True, "no scale source: lengths are up to scale")
-        self._board.condition("RUNTIME_FALLBACK", bool(info.fallback_reason), info.fallback_reason)
         self._session = Session(
             self._params, self._runtime, self._board, self._outputs, self._publish_scene_status
         )

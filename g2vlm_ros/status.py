@@ -24,6 +24,7 @@ REASON_CODES: dict[str, str] = {
     "SCALE_UNKNOWN": "Lengths are up to scale: nothing metric fixes them.",
     "SEGMENT_BROKEN": "The last window could not be joined with the one before.",
     "RUNTIME_FALLBACK": "Another device, precision or runtime runs than was asked for.",
+    "ENGINE_BUILDING": "What was asked for is being built; another runtime serves meanwhile.",
     "RUNTIME_FAILED": "The runtime failed at the last window or at a question.",
     "OVERLOADED": "Questions were turned away or pictures dropped because all places are taken.",
     "QUERY_REJECTED": "A question was refused: see its answer's message.",

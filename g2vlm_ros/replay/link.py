@@ -97,6 +97,8 @@ class NodeLink:
         self._get_state = self._node.create_client(GetState, f"/{NODE_NAME}/get_state")
         self._query = self._node.create_client(SpatialQuery, f"/{NODE_NAME}/query")
         self._subscriptions: dict[str, Any] = {}
+        self._status: Any = None  # the newest
+        self._built = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._spin, name="replay-spin", daemon=True)
         self._thread.start()
@@ -141,6 +143,24 @@ class NodeLink:
             f"the node was not ready after {timeout_s:.0f} s; its state: {state}. "
             f"{process.log_tail()}"
         )
+
+    def wait_until_built(self, process: NodeProcess, on_wait: Callable[[str], None]) -> None:
+        """Return when nothing is being built in the node any more: one runtime serves throughout.
+
+        Args:
+            process: asked whether it still lives.
+            on_wait: told how far the build is, again and again.
+
+        Raises:
+            NodeFailedError: The node ended; with the tail of its log.
+        """
+        while not self._built:
+            process.check_alive()
+            status = self._status
+            if status is not None:
+                on_wait(f"engine {max(0.0, 100 * status.build_fraction):.0f} %")
+                self._built = status.build_fraction < 0
+            time.sleep(0.05)
 
     def publish(self, message: PlayMessage) -> None:
         """Publish a recorded message as it is."""
@@ -203,9 +223,12 @@ class NodeLink:
 
     def _on_message(self, topic: str, msgtype: str) -> Callable[[bytes], None]:
         def record(data: bytes) -> None:
-            self._recorder.record(topic, msgtype, bytes(data))
             if topic == STATUS_TOPIC:
-                self._recorder.note_status(deserialize_message(bytes(data), SceneStatus))
+                self._status = deserialize_message(bytes(data), SceneStatus)
+                if not self._built:  # nothing has been played yet
+                    return
+                self._recorder.note_status(self._status)
+            self._recorder.record(topic, msgtype, bytes(data))
 
         return record
 

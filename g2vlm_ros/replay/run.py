@@ -198,6 +198,7 @@ def _play(
                 if pause := long_pause(info.times_ns, options.rate):
                     LOGGER.warning("%s", pause)
                 link.wait_until_active(process, options.start_timeout_s, starting)
+                link.wait_until_built(process, starting)
                 bar.set_description_str("playing")
                 bar.unpause()
                 asker = Asker(questions, info.stamps_ns, link, timeline, options.question_timeout_s)
