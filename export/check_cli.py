@@ -1,0 +1,164 @@
+"""Check exports: torch against every form of them, on four sizes and on pictures of a folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from g2vlm_model.checkpoint import EMBEDDED_MODELS, model_id, resolve_folder
+from g2vlm_model.runtimes.exported import MANIFEST, ExportFolder
+
+from .forms import onnx_forms, onnx_graphs, provider_of
+from .parity import Report, Row, check_cases, check_goldens
+from .pictures import Case, Picture, load_pictures, random_cases, window_cases
+from .reference import TorchReference
+
+__all__ = ["main"]
+
+PACKAGES = ("torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "numpy")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `g2vlm export check`; returns 0 where everything is within its tolerance, else 1."""
+    arguments = _parser().parse_args(argv)
+    exports = {name: ExportFolder.open(name) for name in _found(arguments.folders)}
+    model = _model_of(exports, arguments.model)
+    pictures = _pictures(arguments)
+    reference = TorchReference.load(model)
+    rows: list[Row] = []
+    facts: dict[str, Any] = {}
+    for name, folder in exports.items():
+        print(f"checking {name} ...", file=sys.stderr)
+        for row in _check(str(name), folder, reference, pictures, arguments, facts):
+            rows.append(row)
+            if not row.error.passed:
+                print(f"{row.form}, {row.case}: {row.error}", file=sys.stderr)
+    report = Report(tuple(rows))
+    _print_table(report.table())
+    print(f"{len(rows)} outputs compared, {len(report.failures)} beyond their tolerance")
+    if arguments.json is not None:
+        _write(arguments.json, report, model, facts)
+    return 0 if report.passed else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="g2vlm export check", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "folders", nargs="+", type=Path, metavar="DIR", help="export folders, or folders of them"
+    )
+    parser.add_argument("--model", help="embedded name or model folder (default: the exports')")
+    parser.add_argument("--pictures", type=Path, help="folder with pictures in the order of names")
+    parser.add_argument("--frames", type=int, default=4, help="pictures of a window")
+    parser.add_argument("--windows", type=int, default=5, help="windows of the folder's pictures")
+    parser.add_argument("--step", type=int, default=1, help="take every step-th picture")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, tensorrt, rtx, with :N or not")
+    parser.add_argument("--json", type=Path, help="write every number to this file")
+    return parser
+
+
+def _found(folders: Sequence[Path]) -> list[Path]:
+    """The export folders among the arguments: themselves, or what lies in them."""
+    found = []
+    for folder in folders:
+        inner = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+        found += inner if inner and not (folder / MANIFEST).is_file() else [folder]
+    return found
+
+
+def _model_of(exports: dict[Path, ExportFolder], asked: str | None) -> Path:
+    """The model folder that all exports were made from.
+
+    Raises:
+        ValueError: It cannot be found, or an export is of another model.
+    """
+    identities = {folder.manifest.model_id for folder in exports.values()}
+    if asked is None:
+        embedded = {model_id(name): name for name in EMBEDDED_MODELS}
+        known = [embedded[one] for one in identities if one in embedded]
+        if len(identities) != 1 or not known:
+            raise ValueError(
+                f"the exports are of {', '.join(sorted(identities))}; say with --model which "
+                "folder to compare with"
+            )
+        asked = known[0]
+    wanted = model_id(asked)
+    for name, folder in exports.items():
+        if folder.manifest.model_id != wanted:
+            raise ValueError(
+                f"{name} is an export of {folder.manifest.model_id}, --model {asked} is {wanted}; "
+                "give the model that was exported, or export this one"
+            )
+    return resolve_folder(asked)
+
+
+def _pictures(arguments: argparse.Namespace) -> list[Picture]:
+    """Pictures of the folder, or none."""
+    for name in ("frames", "windows", "step"):
+        if getattr(arguments, name) < 1:
+            raise ValueError(f"--{name} is {getattr(arguments, name)}, expected at least 1")
+    if arguments.pictures is None:
+        return []
+    count = arguments.frames * arguments.windows
+    return load_pictures(arguments.pictures, count, arguments.step)
+
+
+def _check(
+    name: str,
+    folder: ExportFolder,
+    reference: TorchReference,
+    pictures: list[Picture],
+    arguments: argparse.Namespace,
+    facts: dict[str, Any],
+) -> Iterator[Row]:
+    """Yield the rows of one export; say in `facts` what ran."""
+    provider, static = provider_of(arguments.device), folder.manifest.static_nhw
+    config = reference.model.config
+    cases: list[Case] = random_cases(config, static)
+    cases += window_cases(config, pictures, arguments.frames, static)
+    with onnx_forms(folder, provider) as forms:
+        facts[name] = {
+            "digest": folder.digest,
+            "precision": folder.manifest.precision,
+            "opset": folder.manifest.opset,
+            "parts": folder.manifest.parts,
+            "forms": {form.name: form.facts for form in forms},
+        }
+        yield from check_cases(name, forms, reference, cases)
+    yield from check_goldens(name, folder, onnx_graphs(folder, provider))
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows as a Markdown table; the first row is the head."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for number, row in enumerate(rows):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("| " + " | ".join(cells) + " |")
+        if number == 0:
+            print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
+
+
+def _write(path: Path, report: Report, model: Path, facts: dict[str, Any]) -> None:
+    tree = {
+        "model": model_id(model),
+        "machine": {"system": platform.platform(), "processor": platform.processor()},
+        "versions": {name: _version(name) for name in PACKAGES},
+        "exports": facts,
+        **report.as_json(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

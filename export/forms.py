@@ -1,0 +1,91 @@
+"""The ways to run an export on this machine: ONNX Runtime, TensorRT.
+
+A form turns pictures into named arrays, see `parity.Form`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from g2vlm_model.runtimes.exported import ExportFolder
+from g2vlm_model.runtimes.geometry_engine import GeometryEngine, StreamingEngine
+from g2vlm_model.runtimes.onnx.geometry import OnnxGeometry, StreamingOnnxGeometry
+from g2vlm_model.runtimes.onnx.providers import Provider, candidates
+from g2vlm_model.runtimes.onnx.sessions import Session, onnxruntime_module
+
+from .parity import Arrays, Form, arrays_by_name
+
+__all__ = ["geometry_form", "onnx_forms", "onnx_graphs", "provider_of"]
+
+
+def provider_of(device: str) -> Provider:
+    """Return the execution provider of a device.
+
+    Raises:
+        ValueError: An unknown device.
+        RuntimeError: ONNX Runtime is not installed.
+    """
+    return candidates(device, tuple(onnxruntime_module().get_available_providers()))[0]
+
+
+@contextmanager
+def onnx_forms(folder: ExportFolder, provider: Provider, threads: int = 0) -> Iterator[list[Form]]:
+    """The forms that ONNX Runtime can run: in one graph, and in two where they are there."""
+    with ExitStack() as open_engines:
+        forms = []
+        engines: list[tuple[str, str, Callable[..., GeometryEngine]]] = [
+            ("onnx", "geometry", OnnxGeometry)
+        ]
+        if "streaming" in folder.manifest.parts:
+            engines.append(("onnx streaming", "expert", StreamingOnnxGeometry))
+        for name, graph, kind in engines:
+            engine = kind(folder, provider, threads=threads)
+            open_engines.callback(engine.close)
+            forms.append(geometry_form(name, graph, folder, engine))
+        yield forms
+
+
+def geometry_form(name: str, graph: str, folder: ExportFolder, engine: GeometryEngine) -> Form:
+    """The form of an engine.
+
+    Args:
+        name: In words.
+        graph: Of the folder, whose outputs the engine gives.
+        folder: What the engine was made from.
+        engine: Runs it.
+    """
+    outputs = tuple(record.name for record in folder.manifest.graphs[graph].outputs)
+    if isinstance(engine, StreamingEngine):
+        outputs = ("tokens", *outputs)
+
+    def run(pictures_NHW3: NDArray[np.uint8]) -> Arrays:
+        if not isinstance(engine, StreamingEngine):
+            return arrays_by_name(engine.run(pictures_NHW3))
+        # Frame by frame, as windows that overlap are encoded.
+        each = [engine.encode(pictures_NHW3[i : i + 1]) for i in range(len(pictures_NHW3))]
+        tokens_NPD = np.concatenate([np.asarray(one) for one in each])
+        said = arrays_by_name(engine.run_tokens(tokens_NPD, pictures_NHW3))
+        return {**said, "tokens": tokens_NPD}
+
+    facts = f"{engine.facts.backend}, {engine.facts.device}, {engine.facts.precision}"
+    return Form(name, outputs, folder.manifest.tolerances, run, facts)
+
+
+def onnx_graphs(folder: ExportFolder, provider: Provider) -> Callable[[str, Arrays], Arrays]:
+    """A function that runs a graph of the folder by its name; one graph is kept loaded."""
+    loaded: dict[str, Session] = {}
+
+    def run(name: str, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        if name not in loaded:
+            for session in loaded.values():
+                session.close()
+            loaded.clear()
+            loaded[name] = Session(folder.graph(name), provider)
+        return loaded[name].run(inputs)
+
+    return run
