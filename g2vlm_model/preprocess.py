@@ -84,7 +84,8 @@ def normalise(pictures_NHW3: Tensor, dtype: torch.dtype | None = None) -> Tensor
     import torch
 
     dtype = dtype or torch.float32
-    pixels_N3HW = pictures_NHW3.permute(0, 3, 1, 2).to(dtype) / 255
+    # The type first: TensorRT takes bytes as an input and does nothing but convert them.
+    pixels_N3HW = pictures_NHW3.to(dtype).permute(0, 3, 1, 2) / 255
     mean, std = (
         torch.tensor(values, dtype=dtype, device=pictures_NHW3.device)[:, None, None]
         for values in (IMAGENET_MEAN, IMAGENET_STD)
