@@ -1,0 +1,151 @@
+"""What NVIDIA software and hardware is here: TensorRT modules and GPUs, found without torch.
+
+Engines are bound to all of it, so the builder and the runtime ask the same functions.
+Standard library only; TensorRT itself is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+__all__ = ["FLAVOURS", "Gpu", "GpuMissingError", "TensorRT", "find_gpu", "find_tensorrt"]
+
+FLAVOURS = ("tensorrt", "tensorrt_rtx")  # in the order in which "auto" tries them
+DRIVER_FILE = Path("/proc/driver/nvidia/version")
+CUDA_LIBRARY = "libcuda.so.1"
+CC_MAJOR, CC_MINOR = 75, 76  # CUdevice_attribute
+NAME_BYTES = 256
+
+
+class GpuMissingError(RuntimeError):
+    """There is no such CUDA device; the text says why."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A CUDA device.
+
+    Args:
+        index: Of the device.
+        name: As its driver says.
+        compute_capability: "8.7".
+        driver: Version of the kernel module, or of CUDA where that is not to be had.
+    """
+
+    index: int
+    name: str
+    compute_capability: str
+    driver: str
+
+    @property
+    def target(self) -> str:
+        """The capability as compilers write it, "sm87"."""
+        return "sm" + self.compute_capability.replace(".", "")
+
+
+@dataclass(frozen=True)
+class TensorRT:
+    """An installed TensorRT.
+
+    Args:
+        api: The Python module; 10.x, 11.x and RTX differ in what it has, so callers ask with
+            `hasattr`.
+        name: Of `FLAVOURS`.
+        version: All parts.
+    """
+
+    api: Any
+    name: str
+    version: str
+
+    @property
+    def compiles_ahead(self) -> bool:
+        """Whether it compiles for named GPUs on a machine that has none (TensorRT-RTX)."""
+        return hasattr(self.api.IBuilderConfig, "set_compute_capability")
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+def find_tensorrt(flavour: str = "auto") -> TensorRT:
+    """Import a TensorRT.
+
+    Args:
+        flavour: "tensorrt", "tensorrt_rtx", or "auto" for the first of them that is installed.
+
+    Raises:
+        ValueError: No such flavour.
+        ModuleNotFoundError: None is installed, or its libraries cannot be loaded.
+    """
+    if flavour not in ("auto", *FLAVOURS):
+        raise ValueError(f"flavour is {flavour!r}, expected auto or one of {list(FLAVOURS)}")
+    problems = []
+    for name in FLAVOURS if flavour == "auto" else (flavour,):
+        try:
+            api = importlib.import_module(name)
+        except (ImportError, OSError) as error:  # OSError: a library that it loads is missing
+            problems.append(f"{name}: {error}")
+            continue
+        return TensorRT(api, name, str(api.__version__))
+    raise ModuleNotFoundError(
+        f"no TensorRT can be imported ({'; '.join(problems)}); on a Jetson it comes with JetPack "
+        "(apt install python3-libnvinfer, and a virtual environment that sees the system's "
+        "packages), elsewhere: pip install 'g2vlm_ros[tensorrt]' or 'g2vlm_ros[tensorrt-rtx]'",
+        name=FLAVOURS[0],
+    )
+
+
+@cache
+def find_gpu(index: int = 0) -> Gpu:
+    """Ask the CUDA driver for a device.
+
+    Raises:
+        GpuMissingError: No driver, no device, or not that many.
+    """
+    try:
+        cuda = ctypes.CDLL(CUDA_LIBRARY)
+    except OSError as error:
+        raise GpuMissingError(f"no CUDA driver: {error}") from error
+    _call(cuda, "cuInit", 0)
+    count = ctypes.c_int()
+    _call(cuda, "cuDeviceGetCount", ctypes.byref(count))
+    if index >= count.value:
+        raise GpuMissingError(f"CUDA device {index} is not there, the driver has {count.value}")
+    device, version = ctypes.c_int(), ctypes.c_int()
+    _call(cuda, "cuDeviceGet", ctypes.byref(device), index)
+    name = ctypes.create_string_buffer(NAME_BYTES)
+    _call(cuda, "cuDeviceGetName", name, NAME_BYTES, device)
+    capability = []
+    for attribute in (CC_MAJOR, CC_MINOR):
+        value = ctypes.c_int()
+        _call(cuda, "cuDeviceGetAttribute", ctypes.byref(value), attribute, device)
+        capability.append(str(value.value))
+    _call(cuda, "cuDriverGetVersion", ctypes.byref(version))
+    return Gpu(
+        index,
+        name.value.decode(errors="replace"),
+        ".".join(capability),
+        _kernel_module_version() or f"CUDA {version.value // 1000}.{version.value % 1000 // 10}",
+    )
+
+
+def _kernel_module_version(file: Path = DRIVER_FILE) -> str:
+    """Version of the driver's kernel module; "" where the system does not say."""
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    found = re.search(r"^NVRM version:.*?\s(\d{3,}\.\d+(?:\.\d+)*)\s", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _call(cuda: ctypes.CDLL, function: str, *arguments: Any) -> None:
+    code = getattr(cuda, function)(*arguments)
+    if code:
+        raise GpuMissingError(f"the CUDA driver says error {code} in {function}")
