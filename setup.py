@@ -73,6 +73,7 @@ setup(
             *("pyyaml", "scipy", "tqdm", "webdataset>=1.0", "h5py>=3.8", "tensorboard>=2.16"),
             "opencv-python-headless>=4.6,<5",
         ],
+        "gasp": ["peft>=0.17"],
         "benchmarks": ["opencv-python-headless>=4.6,<5", "pyarrow>=15"],  # g2vlm evaluate qa
         "test": ["pytest"],
         "dev": ["pytest", "ruff", "mypy"],

@@ -14,6 +14,7 @@ from .augment import AugmentOptions
 from .datasets.mixture import SourceOptions
 from .datasets.views import ViewOptions
 from .freeze import STAGES, Stage
+from .gasp_options import GaspOptions, LoraOptions
 from .initialise import LAYER_SCALE
 from .losses import LossOptions
 from .synthetic.questions import TASKS
@@ -85,6 +86,7 @@ class TrainConfig:
         probing: Weight of its image tokens' auxiliary loss.
         tasks: Types of its questions; none is all.
         sources: Data sets that the windows come from; roots start at --data.
+        gasp, lora: Of the stage gasp.
         loss, extra, views, augment: Options of the parts.
 
     Raises:
@@ -116,6 +118,8 @@ class TrainConfig:
     grounding: float = 0.2
     probing: float = 0.0
     tasks: tuple[str, ...] = ()
+    gasp: GaspOptions = field(default_factory=GaspOptions)
+    lora: LoraOptions = field(default_factory=LoraOptions)
     loss: LossOptions = field(default_factory=LossOptions)
     extra: GeometryWeights = field(default_factory=GeometryWeights)
     sources: tuple[SourceOptions, ...] = (SourceOptions(),)

@@ -17,7 +17,15 @@ from torch.nn import functional as F
 
 from .distribution import shared_mean
 
-__all__ = ["CellTracks", "CorrespondenceHead", "cell_tracks", "correspondence_loss", "match_error"]
+__all__ = [
+    "CellTracks",
+    "CorrespondenceHead",
+    "PixelTracks",
+    "cell_tracks",
+    "correspondence_loss",
+    "match_error",
+    "pixel_tracks",
+]
 
 TEMPERATURE = 0.07
 _DEPTH_RTOL = 0.06
@@ -33,6 +41,25 @@ class CellTracks:
     """
 
     place_BNNQ2: Tensor
+    visible_BNNQ: Tensor
+
+
+@dataclass(frozen=True)
+class PixelTracks:
+    """Where pixels of frame i lie in frame j.
+
+    Args:
+        uv_BNNQ2: Pixel coordinates (column, row) in frame j.
+        depth_BNNQ: z-depth in frame j.
+        world_BNQ3: The points themselves.
+        inside_BNNQ: Known, ahead of camera j and inside of its picture; False for i = j.
+        visible_BNNQ: Inside, and the depth map of frame j agrees: nothing stands before it.
+    """
+
+    uv_BNNQ2: Tensor
+    depth_BNNQ: Tensor
+    world_BNQ3: Tensor
+    inside_BNNQ: Tensor
     visible_BNNQ: Tensor
 
 
@@ -62,11 +89,32 @@ def cell_tracks(
         K_BN33: Intrinsics in pixels.
         cell: Cell side in pixels.
     """
-    batch, frames, height, width = depth_BNHW.shape
+    height, width = depth_BNHW.shape[-2:]
     v = torch.arange(cell // 2, height, cell, device=depth_BNHW.device)
     u = torch.arange(cell // 2, width, cell, device=depth_BNHW.device)
-    z = depth_BNHW[:, :, v][..., u].flatten(2)
-    grid_v, grid_u = torch.meshgrid(v.float(), u.float(), indexing="ij")
+    tracks = pixel_tracks(depth_BNHW, T_world_cam_BN44, K_BN33, v, u)
+    return CellTracks((tracks.uv_BNNQ2 + 0.5) / cell, tracks.visible_BNNQ)
+
+
+@torch.no_grad()
+def pixel_tracks(
+    depth_BNHW: Tensor,
+    T_world_cam_BN44: Tensor,
+    K_BN33: Tensor,
+    v_R: Tensor,
+    u_C: Tensor,
+) -> PixelTracks:
+    """Follow the pixels of a lattice into the other frames by true depth and poses.
+
+    Args:
+        depth_BNHW: True z-depth, 0 where unknown.
+        T_world_cam_BN44: True poses.
+        K_BN33: Intrinsics in pixels.
+        v_R, u_C: int64 rows and columns of the lattice.
+    """
+    batch, frames, height, width = depth_BNHW.shape
+    z = depth_BNHW[:, :, v_R][..., u_C].flatten(2)
+    grid_v, grid_u = torch.meshgrid(v_R.float(), u_C.float(), indexing="ij")
     pixel = torch.stack((grid_u, grid_v, torch.ones_like(grid_u)), dim=-1).flatten(0, 1)
     rays = pixel @ torch.linalg.inv(K_BN33).mT
     local = rays * z[..., None]
@@ -84,8 +132,8 @@ def cell_tracks(
     there = torch.gather(maps, 3, index)
     agrees = (there - ahead).abs() < _DEPTH_RTOL * ahead
     other = ~torch.eye(frames, dtype=torch.bool, device=z.device)[None, :, :, None]
-    visible = inside & agrees & other & (z > 0)[:, :, None]
-    return CellTracks((uv + 0.5) / cell, visible)
+    inside &= other & (z > 0)[:, :, None]
+    return PixelTracks(uv, ahead, world, inside, inside & agrees)
 
 
 def correspondence_loss(

@@ -10,7 +10,7 @@ from g2vlm_model.model import G2VLM
 
 __all__ = ["STAGES", "Stage", "apply_freezing", "freezing_table", "is_geometric"]
 
-Stage = Literal["geometry", "semantic", "spatial", "joint"]
+Stage = Literal["geometry", "semantic", "spatial", "joint", "gasp"]
 STAGES: tuple[str, ...] = get_args(Stage)
 
 _GEOMETRIC = ("dino.", "dino_projection.", "match.", "heads.", "trunk.geometric_norm.")
@@ -30,6 +30,7 @@ def apply_freezing(model: G2VLM, stage: Stage) -> None:
     always trains the semantic encoder and expert, the embedding and the language head: alone in
     "semantic" (CE only); with the geometric encoder and expert, which the answers teach, in
     "spatial" (CE + CE, the paper's SR); with all of the geometric half in "joint" (VG + CE).
+    "gasp" trains no weight of the model: its adapters are added afterwards.
 
     Raises:
         ValueError: Unknown stage.
@@ -42,6 +43,7 @@ def apply_freezing(model: G2VLM, stage: Stage) -> None:
             "semantic": not is_geometric(name),
             "spatial": not name.startswith(_BEHIND_THE_EXPERT),
             "joint": True,
+            "gasp": False,
         }[stage]
         parameter.requires_grad_(trains and "confidence" not in name)
 

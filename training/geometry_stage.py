@@ -16,17 +16,22 @@ from .correspondence import CorrespondenceHead, cell_tracks, correspondence_loss
 from .losses import HeadOutput, geometry_loss, prepare_truth
 from .precision import mixed_precision
 
-__all__ = ["GeometryStage", "StageLoss", "is_causal", "picked_pixels"]
+__all__ = ["GeometryStage", "StageLoss", "in_share", "picked_pixels"]
 
 _GOLDEN_RATIO = 0.6180339887
 
 
 class StageLoss(NamedTuple):
-    """A scalar to minimise, how many frames it saw, and named numbers for the log."""
+    """A scalar to minimise, how many frames it saw, and named numbers for the log.
+
+    `empty` says why no process found anything to learn from in the whole batch: such a step
+    changes nothing and is counted.
+    """
 
     total: Tensor
     frames: int
     report: dict[str, float]
+    empty: str = ""
 
 
 class GeometryStage(nn.Module):
@@ -54,7 +59,7 @@ class GeometryStage(nn.Module):
         patch = model.config.patch_size
         grid = (batch.grid[0] // patch, batch.grid[1] // patch)
         pixels = pixels_of(batch.rgb_BN3HW)
-        causal = is_causal(extra.frame_causal, step)
+        causal = in_share(extra.frame_causal, step)
         with_global = extra.global_every > 0 and step % extra.global_every == 0
         with mixed_precision(self.config.precision, pixels.device):
             tokens = model.encode_geometry(pixels)
@@ -120,8 +125,8 @@ class GeometryStage(nn.Module):
         return coarse, correspondence_loss(match.descriptors(tokens, grid), fine_tracks, cells)
 
 
-def is_causal(share: float, step: int) -> bool:
-    """Whether a step is one of the frame-causal ones, which are spread evenly over the run."""
+def in_share(share: float, step: int) -> bool:
+    """Whether a step is one of a share of them, which are spread evenly over the run."""
     return step * _GOLDEN_RATIO % 1.0 < share
 
 

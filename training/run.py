@@ -25,8 +25,10 @@ from .evaluate.geometry import evaluate_geometry, mean_log_depth, windows_of
 from .evaluate.spatial_qa import evaluate_questions
 from .export import export_model, put_averaged
 from .freeze import apply_freezing, freezing_table
+from .gasp import GaspStage, GaspSupervision
 from .geometry_stage import GeometryStage, StageLoss
 from .joint_stage import JointStage
+from .lora import adapt_stage
 from .parallel import parallel_stage
 from .precision import recompute_layers
 from .semantic_stage import SemanticStage
@@ -66,12 +68,23 @@ class RunOptions:
 def build_stage(
     config: TrainConfig, model: G2VLM, tokenizer: Tokenizer, blind: bool = False
 ) -> nn.Module:
-    """The module whose call gives the loss of a stage; freezes what the stage does not train."""
+    """The module whose call gives the loss of a stage; freezes what the stage does not train.
+
+    The stage gasp puts its adapters on the model.
+
+    Raises:
+        ValueError: Options of the stage that do not fit the model.
+    """
     apply_freezing(model, config.stage)
     torch.manual_seed(config.seed)  # of the heads that only training has
     if config.stage == "geometry":
         return GeometryStage(model, config)
     semantic = semantic_stage(config, model, tokenizer, blind)
+    if config.stage == "gasp":
+        layers = GaspStage.heads_of(model, config.gasp)
+        supervision = GaspSupervision(layers, config.gasp)
+        adapt_stage(model, config.lora, config.gasp.geometric_tokens)
+        return GaspStage(semantic, layers, supervision, config)
     if config.stage == "joint":
         return JointStage(GeometryStage(model, config), semantic)
     return semantic
@@ -83,7 +96,7 @@ def semantic_stage(
     """The semantic half of a stage's loss."""
     return SemanticStage(
         model, tokenizer, config.questions, blind, config.grounding, config.probing,
-        geometry_gradients=config.stage != "semantic", precision=config.precision,
+        geometry_gradients=config.stage in ("spatial", "joint"), precision=config.precision,
         tasks=config.tasks or TASKS,
     )  # fmt: skip
 
@@ -137,6 +150,7 @@ def train(config: TrainConfig, options: RunOptions, processes: Processes) -> Non
         stage, config, options.out, _losses(config, stage, Batches(config, pool, processes)),
         lambda: {"shards": pool.names, **_origin(options.start)},
         processes,
+        stage.rate_of if isinstance(stage, GaspStage) else None,
     )  # fmt: skip
     _resume(trainer, pool, options.start)
     trainer.run(_examiner(trainer, pool, options), options.until)
@@ -150,8 +164,9 @@ def _losses(config: TrainConfig, stage: nn.Module, batches: Batches) -> LossOfSt
     def loss_of_step(step: int, generator: torch.Generator) -> StageLoss:
         batch, windows = batches.of_step(step, generator)
         rngs = [np.random.default_rng([config.seed, step, window]) for window in windows]
-        inputs: dict[str, tuple[Any, ...]] = {"geometry": (step,), "joint": (step, rngs)}
-        loss: StageLoss = called(batch, *inputs.get(config.stage, (rngs,)))
+        inputs: dict[str, tuple[Any, ...]] = {"geometry": (step,), "semantic": (rngs,)}
+        inputs["spatial"] = inputs["semantic"]
+        loss: StageLoss = called(batch, *inputs.get(config.stage, (step, rngs)))
         return loss
 
     return loss_of_step
@@ -179,8 +194,14 @@ def _averaged(trainer: Trainer, options: RunOptions) -> tuple[G2VLM, Tokenizer] 
     average = trainer.whole_average()
     if not trainer.processes.first:
         return None
-    model, tokenizer = start_model(trainer.config.model, options.start)
+    config = trainer.config
+    model, tokenizer = start_model(config.model, options.start)
+    adapters = None
+    if config.stage == "gasp":
+        adapters = adapt_stage(model, config.lora, config.gasp.geometric_tokens)
     put_averaged(model, average, "the running average")
+    if adapters is not None:
+        adapters.merge()
     return model.eval(), tokenizer
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from .distribution import shared_mean
 from .synthetic.builder import COLOURS, SceneObject
 
-__all__ = ["TokenProbe", "main_ids"]
+__all__ = ["TokenProbe", "main_ids", "pooled_depth"]
 
 _IGNORED = -100
 _MIN_COVER = 0.3
@@ -63,8 +63,7 @@ class TokenProbe(nn.Module):
         tokens_MSD = tokens_BNSD.flatten(0, 1)
         name_MSC = self.name(tokens_MSD)
         depth_MHW = depth_BNHW.flatten(0, 1)
-        share_MS = _pooled((depth_MHW > 0).float(), grid_hw)
-        mean_MS = _pooled(depth_MHW, grid_hw) / share_MS.clamp(min=1e-3)
+        mean_MS, share_MS = pooled_depth(depth_MHW, grid_hw)
         error_MS = (self.depth(tokens_MSD)[..., 0].float() - mean_MS.clamp(min=0.05).log()).abs()
         known_MS = share_MS > 0.5
         total = (
@@ -99,9 +98,22 @@ class TokenProbe(nn.Module):
         return torch.cat(names), torch.cat(colours)
 
 
-def _pooled(map_MHW: Tensor, grid_hw: tuple[int, int]) -> Tensor:
-    """(M, S) means of a map over the cells of a grid."""
-    return F.adaptive_avg_pool2d(map_MHW[:, None], grid_hw).flatten(1)
+def pooled_depth(depth_MHW: Tensor, grid_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Mean known depth of each cell of a grid, and the share of its pixels that is known.
+
+    Args:
+        depth_MHW: z-depth, 0 where unknown.
+        grid_hw: Rows and columns.
+
+    Returns:
+        (M, S) each; the mean is 0 where nothing is known.
+    """
+
+    def pooled(map_MHW: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(map_MHW[:, None], grid_hw).flatten(1)
+
+    share_MS = pooled((depth_MHW > 0).float())
+    return pooled(depth_MHW) / share_MS.clamp(min=1e-3), share_MS
 
 
 def _surprise(logits_MSC: Tensor, label_MS: Tensor) -> Tensor:

@@ -76,6 +76,7 @@ class Trainer:
             made of `shared_mean`s.
         extra_state: Named JSON values that go into checkpoints, e.g. the shards in use.
         processes: Of the run.
+        rate_of: Learning rate of a parameter over that of the run, by name; None is 1 for all.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Trainer:
         loss_of_step: LossOfStep,
         extra_state: Callable[[], dict[str, object]] | None = None,
         processes: Processes | None = None,
+        rate_of: Callable[[str], float] | None = None,
     ) -> None:
         self.module, self.config, self.folder = module, config, folder
         self.loss_of_step = loss_of_step
@@ -98,12 +100,7 @@ class Trainer:
         self.trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
         if not self.trained:
             raise ValueError("no parameter requires a gradient; apply a stage's freezing first")
-        matrices = [p for p in self.trained.values() if p.dim() > 1]
-        others = [p for p in self.trained.values() if p.dim() <= 1]
-        groups = [
-            {"params": matrices, "weight_decay": config.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
+        groups = _groups(self.trained, config.weight_decay, rate_of)
         self.optimiser = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
         self.average = {name: p.detach().clone() for name, p in self.trained.items()}
 
@@ -167,8 +164,9 @@ class Trainer:
     def train_step(self) -> dict[str, float]:
         """One update; returns the stage's report and the gradient's norm.
 
-        A step whose loss or gradient is no number, or whose geometric loss is above
-        `LossOptions.clip`, changes no weight and is counted in `skipped`.
+        A step whose loss or gradient is no number, whose geometric loss is above
+        `LossOptions.clip`, or that had nothing to learn from, changes no weight and is counted in
+        `skipped`.
         """
         config = self.config
         loss = self.loss_of_step(self.step, step_generator(config, self.step))
@@ -176,7 +174,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         norm = math.nan
         limit = config.loss.clip if config.stage == "geometry" else math.inf
-        if math.isfinite(total) and total <= limit:
+        if not loss.empty and math.isfinite(total) and total <= limit:
             loss.total.backward()
             norm = self._clip_gradient()
         if math.isfinite(norm):
@@ -258,7 +256,7 @@ class Trainer:
 
     def _update(self) -> None:
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.config, self.step)
+            group["lr"] = learning_rate(self.config, self.step) * group["rate"]
         self.optimiser.step()
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -269,13 +267,15 @@ class Trainer:
         """Count a step that must not change the weights; end a run that only has such steps."""
         self.skipped += 1
         self._skipped_in_a_row += 1
-        what = f"step {self.step}: loss {total:g}, gradient {norm:g}, parts {loss.report}"
+        why = loss.empty or f"loss {total:g}, gradient {norm:g}, parts {loss.report}"
+        what = f"step {self.step}: {why}"
         _LOG.warning("left out %s (%d so far)", what, self.skipped)
         if self._skipped_in_a_row >= self.config.bad_steps:
             raise FloatingPointError(
-                f"{self._skipped_in_a_row} steps in a row had no finite loss up to "
-                f"{self.config.loss.clip}, the last was {what}; its batch follows from seed "
-                f"{self.config.seed} and the step. Look at the data, lower lr or raise loss.clip"
+                f"{self._skipped_in_a_row} steps in a row had nothing to learn from or no finite "
+                f"loss up to {self.config.loss.clip}, the last was {what}; its batch follows "
+                f"from seed {self.config.seed} and the step. Look at the data, lower lr or raise "
+                "loss.clip"
             )
 
     def _save_or_go_on(self, last: bool) -> None:
@@ -311,6 +311,20 @@ class Trainer:
         rates = {"lr": learning_rate(self.config, self.step - 1), "rate": rate}
         counts = {"frames": float(self.frames_seen), "skipped": float(self.skipped)}
         log.write(self.step, {**counts, **rates, **means})
+
+
+def _groups(
+    trained: Mapping[str, nn.Parameter], decay: float, rate_of: Callable[[str], float] | None
+) -> list[dict[str, Any]]:
+    """Groups of the optimiser: matrices and others, per learning rate."""
+    rates = {name: 1.0 if rate_of is None else rate_of(name) for name in trained}
+    groups: list[dict[str, Any]] = []
+    for rate in sorted({1.0, *rates.values()}):
+        mine = [parameter for name, parameter in trained.items() if rates[name] == rate]
+        matrices, others = [p for p in mine if p.dim() > 1], [p for p in mine if p.dim() <= 1]
+        groups.append({"params": matrices, "weight_decay": decay, "rate": rate})
+        groups.append({"params": others, "weight_decay": 0.0, "rate": rate})
+    return groups
 
 
 def _mean(values: list[float]) -> float:

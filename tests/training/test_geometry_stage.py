@@ -9,7 +9,7 @@ import torch
 from g2vlm_training.batch import ClipPool, WindowBatch, draw_batch
 from g2vlm_training.config import GeometryWeights, TrainConfig
 from g2vlm_training.freeze import apply_freezing
-from g2vlm_training.geometry_stage import GeometryStage, is_causal
+from g2vlm_training.geometry_stage import GeometryStage, in_share
 
 from tests.training.tiny import tiny_model, write_tiny_shards
 
@@ -31,7 +31,7 @@ def stage_of(config: TrainConfig = CONFIG) -> GeometryStage:
 
 def test_causal_steps_are_spread_and_have_their_share() -> None:
     for share in (0.0, 0.25, 0.5, 1.0):
-        chosen = [is_causal(share, step) for step in range(1000)]
+        chosen = [in_share(share, step) for step in range(1000)]
         assert abs(sum(chosen) / 1000 - share) < 0.01
         for first in range(0, 1000, 40):
             assert abs(sum(chosen[first : first + 40]) / 40 - share) <= 0.05
@@ -41,7 +41,7 @@ def test_causal_steps_are_spread_and_have_their_share() -> None:
 
 def test_causal_steps_report_and_learn_for_themselves(batch: WindowBatch) -> None:
     causal, free = (
-        next(step for step in range(9) if is_causal(0.5, step) == kind and step % 4)
+        next(step for step in range(9) if in_share(0.5, step) == kind and step % 4)
         for kind in (True, False)
     )
     stage = stage_of()

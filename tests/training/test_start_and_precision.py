@@ -158,7 +158,7 @@ def test_shipped_configs_are_those_of_the_paper() -> None:
     names = {path.stem for path in CONFIG_FOLDER.glob("*.yaml")}
     configs = {name: load_config(name) for name in sorted(names)}
     assert {config.stage for config in configs.values()} == {
-        "geometry", "semantic", "spatial", "joint",
+        "geometry", "semantic", "spatial", "joint", "gasp",
     }  # fmt: skip
     first, second = configs["g2vlm_2b_1a"], configs["g2vlm_2b_1b"]
     assert (first.steps, first.lr, first.views.width) == (100_000, 2e-4, 224)

@@ -154,6 +154,18 @@ def test_frames_are_distinct_and_near_their_reference(length: int, frames: int) 
     assert len(set(first)) > 0.5 * min(length, 60)
 
 
+def test_a_radius_bounds_the_window_and_fills_it_evenly() -> None:
+    options, source = ViewOptions(radius=48), generator()
+    windows = [draw_frames(1000, 24, options, source) for _ in range(400)]
+    spans = [max(window) - min(window) for window in windows]
+    assert max(spans) <= 96
+    assert np.mean(spans) > 80, "24 of 97 frames reach far"
+    assert all(len(set(window)) == 24 for window in windows)
+    assert len(set(draw_frames(10, 8, options, source))) == 8
+    with pytest.raises(ValueError, match="radius is -1"):
+        ViewOptions(radius=-1)
+
+
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sources")

@@ -46,6 +46,8 @@ class ViewOptions:
         multiple: Patch size of the model.
         zoom: Largest relative cut at the border of a frame beyond what the aspect asks for.
         spread: Frames to both sides of the reference per frame of the window.
+        radius: Frames to both sides of the reference whatever the length of the window, others
+            uniform among them (GASP's section 5.2, 48 there); 0 goes by `spread`.
         stratified: Chance that a window takes one frame of each stratum, not just any.
         whole: Chance that a window of more than 16 frames spans the whole sequence.
         flip: Chance that a window is mirrored left to right with its geometry. Its scene is
@@ -61,6 +63,7 @@ class ViewOptions:
     multiple: int = 14
     zoom: float = 0.1
     spread: int = 30
+    radius: int = 0
     stratified: float = 0.5
     whole: float = 0.1
     flip: float = 0.0
@@ -75,6 +78,8 @@ class ViewOptions:
         for name in ("zoom", "stratified", "whole", "flip", "min_known"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0..1")
+        if self.radius < 0:
+            raise ValueError(f"radius is {self.radius}, expected 0 or more")
         if self.spread < 1 or self.multiple < 1:
             raise ValueError(f"spread is {self.spread} and multiple {self.multiple}, expected 1..")
 
@@ -93,12 +98,12 @@ def draw_frames(
     assert frames <= length, (frames, length)
     reference = int(torch.randint(length, (), generator=generator))
     chance = torch.rand(2, generator=generator).tolist()
-    reach = options.spread * frames
-    if frames > _MANY and chance[0] < options.whole:
+    reach = options.radius or options.spread * frames
+    if not options.radius and frames > _MANY and chance[0] < options.whole:
         reach = length
     low = max(0, min(reference - reach, length - frames))
     high = min(length, max(reference + reach + 1, low + frames))
-    if chance[1] < options.stratified:
+    if not options.radius and chance[1] < options.stratified:
         edges = np.linspace(low, high, frames + 1).astype(int)
         share = torch.rand(frames, generator=generator).numpy()
         chosen = edges[:-1] + (share * np.diff(edges)).astype(int)

@@ -17,7 +17,7 @@ from .raycast import TileGrid, blocked
 from .render import RenderedFrames
 from .room import Room
 
-__all__ = ["Correspondences", "correspondences"]
+__all__ = ["Correspondences", "correspondences", "hidden_points"]
 
 _MARGIN = 3e-4  # last share of the ray that is the surface itself; 1 mm at 3 m
 
@@ -73,17 +73,27 @@ def correspondences(
     normals = frames.normals[i].astype(np.float64) @ T_world_i[:3, :3].T
     faces = ((T_world_j[:3, 3] - world) * normals).sum(axis=-1) > 0
     visible = known & inside & faces
-    visible &= ~_hidden(room, world, T_world_j[:3, 3], torch.device(device))
+    visible &= ~hidden_points(room, world, T_world_j[:3, 3], torch.device(device))
     return Correspondences(uv, depth, visible)
 
 
-def _hidden(
+def hidden_points(
     room: Room,
     world_HW3: NDArray[np.float64],
     eye_3: NDArray[np.float64],
     device: torch.device,
 ) -> NDArray[np.bool_]:
-    """(H, W) whether something stands between an eye and points."""
+    """Find the points that something stands before.
+
+    Args:
+        room: What may stand there.
+        world_HW3: Points on its surfaces, metres; neighbours share work.
+        eye_3: Where from, metres.
+        device: Torch device of the rays.
+
+    Returns:
+        (H, W) bool.
+    """
     height, width = world_HW3.shape[:2]
     grid = TileGrid(1, height, width)
     points = torch.from_numpy(world_HW3).float().to(device)

@@ -1,0 +1,213 @@
+"""GASP: geometric priors for the language model, from correspondences (arXiv 2605.30231).
+
+Heads on the visual tokens of the language model's layers have to find each point of a frame in
+the other frames, and its depth there (eqs. 4 to 9). What the run trains of the model are
+low-rank adapters; steps with questions stand between those with geometry, so that it keeps its
+words. The heads end with the run: a saved model is the model that it was, with other weights.
+
+Shape letters: B windows, N frames, S visual tokens per frame, D width, L tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from g2vlm_model.model import G2VLM
+
+from .batch import WindowBatch, pixels_of
+from .config import TrainConfig
+from .distribution import shared_mean, total_of
+from .gasp_heads import LanguageLayer, LayerTap, PointHead, chosen_layers, language_layers
+from .gasp_losses import MatchSums, match_losses, no_sums
+from .gasp_options import GaspOptions, LoraOptions
+from .gasp_tracks import anchors_of, patch_depths, point_tracks
+from .geometry_stage import StageLoss, in_share
+from .precision import mixed_precision
+from .semantic_stage import SemanticStage
+
+__all__ = [
+    "GaspOptions",
+    "GaspStage",
+    "GaspSupervision",
+    "LoraOptions",
+    "VisualTokens",
+    "image_tokens",
+]
+
+_HEADS = "heads."
+
+
+@dataclass(frozen=True)
+class VisualTokens:
+    """What layers said of the frames of B windows.
+
+    Args:
+        layers_BNSD: Tokens by number of the layer's head.
+        grid_hw: Rows and columns of the S tokens of a frame.
+    """
+
+    layers_BNSD: Mapping[int, Tensor]
+    grid_hw: tuple[int, int]
+
+
+class GaspSupervision(nn.Module):
+    """A head per layer, and the two losses on what the heads say.
+
+    Args:
+        layers: Supervised; nothing of them is kept.
+        options: Of the losses.
+    """
+
+    def __init__(self, layers: Sequence[LanguageLayer], options: GaspOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.heads = nn.ModuleList(PointHead(layer, options.descriptor_width) for layer in layers)
+
+    def forward(self, tokens: VisualTokens, batch: WindowBatch) -> StageLoss:
+        """Weighted losses, means over lattices and layers; `empty` without a pair in any window.
+
+        Args:
+            tokens: One entry per head.
+            batch: The same windows.
+        """
+        options = self.options
+        depths, knowns = patch_depths(batch.depth_BNHW, tokens.grid_hw)
+        found = []
+        for points in options.grids:
+            tracks = point_tracks(batch, points, options.visibility)
+            found.append(
+                [anchors_of(tracks, window, tokens.grid_hw) for window in range(len(depths))]
+            )
+        losses: list[tuple[Tensor, Tensor, Tensor]] = []
+        pairs = 0
+        for index, tokens_BNSD in tokens.layers_BNSD.items():
+            said_BNSE = self.heads[index](tokens_BNSD)
+            for anchors in found:
+                sums = no_sums(said_BNSE)
+                for window, depth_NP in enumerate(depths):
+                    truth = (anchors[window], depth_NP, knowns[window])
+                    sums = sums + match_losses(said_BNSE[window], *truth, options)
+                losses.append(_means(sums))
+                pairs += sums.pairs
+        frames = batch.depth_BNHW.shape[0] * batch.depth_BNHW.shape[1]
+        if total_of(pairs, batch.depth_BNHW.device) == 0:
+            zero = torch.stack([part for parts in losses for part in parts[:2]]).sum() * 0.0
+            return StageLoss(zero, frames, {}, empty="no point of any frame is seen in another")
+        match, depth, right = (torch.stack(parts).mean() for parts in zip(*losses, strict=True))
+        total = options.correspondence * match + options.depth * depth
+        report = {
+            "match": float(match.detach()),
+            "depth": float(depth.detach()),
+            "matched": float(right),
+        }
+        return StageLoss(total, frames, report)
+
+
+def _means(sums: MatchSums) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        shared_mean(sums.correspondence, sums.pairs),
+        shared_mean(sums.depth, sums.depth_pairs),
+        shared_mean(sums.right, sums.pairs),
+    )
+
+
+def image_tokens(hidden_BLD: Tensor, frames: int) -> Tensor:
+    """(B, N, S, D) tokens of the semantic images of a `prefill_images` pass, without marks."""
+    tokens_BNSD: Tensor = hidden_BLD.unflatten(1, (frames, -1))[:, :, 1:-1]
+    return tokens_BNSD
+
+
+class GaspStage(nn.Module):
+    """GASP on G2VLM: adapters are on the model already (`adapt_stage`).
+
+    Args:
+        semantic: Asks the questions, and knows the sequence ahead of them.
+        layers: Supervised layers of the semantic expert, then those of the geometric one.
+        supervision: Its heads, in the same order.
+        config: Of the run.
+    """
+
+    def __init__(
+        self,
+        semantic: SemanticStage,
+        layers: Sequence[LanguageLayer],
+        supervision: GaspSupervision,
+        config: TrainConfig,
+    ) -> None:
+        super().__init__()
+        # Registered part by part: each weight has one name, the one that it has in either stage.
+        for part in (semantic, supervision):
+            for name, module in part.named_children():
+                self.add_module(name, module)
+        self.config = config
+        self._layers = tuple(layers)
+        self._parts = (semantic, supervision)
+
+    @staticmethod
+    def heads_of(model: G2VLM, options: GaspOptions) -> list[LanguageLayer]:
+        """The layers that get a head; asked before there are adapters.
+
+        Raises:
+            ValueError: The range is not inside of the model.
+        """
+        layers = chosen_layers(language_layers(model), options.layers)
+        if options.geometric_tokens:
+            layers += chosen_layers(language_layers(model, "geometric"), options.layers)
+        return layers
+
+    def rate_of(self, name: str) -> float:
+        """Learning rate of a parameter over that of the run."""
+        return self.config.gasp.head_lr if name.startswith(_HEADS) else 1.0
+
+    def forward(
+        self, batch: WindowBatch, step: int, rngs: Sequence[np.random.Generator]
+    ) -> StageLoss:
+        """Loss of a step: of questions, or of correspondences; see `GaspOptions.language`."""
+        semantic, supervision = self._parts
+        if in_share(self.config.gasp.language, step):
+            said: StageLoss = semantic(batch, rngs)
+            report = {f"answers_{name}": value for name, value in said.report.items()}
+            return StageLoss(said.total, said.frames, report)
+        with mixed_precision(self.config.precision, batch.rgb_BN3HW.device):
+            tokens = self._tokens(batch)
+        loss = supervision(tokens[0], batch)
+        for more in tokens[1:]:
+            loss = _sum(loss, supervision(more, batch))
+        return StageLoss(*loss)
+
+    def _tokens(self, batch: WindowBatch) -> list[VisualTokens]:
+        """Of the semantic images, and of the geometric tokens where they are asked for."""
+        semantic = self._parts[0]
+        assert isinstance(semantic, SemanticStage)
+        experts = [layer.name.endswith("geometric") for layer in self._layers]
+        of_images = [layer for layer, other in zip(self._layers, experts, strict=True) if not other]
+        frames = batch.depth_BNHW.shape[1]
+        with LayerTap(of_images) as tap:
+            prefix = semantic.prefix(batch)
+        images = {
+            head: image_tokens(tap.hidden[layer.index], frames)
+            for head, layer in enumerate(of_images)
+        }
+        found = [VisualTokens(images, prefix.merged_hw)]
+        if any(experts):
+            model = semantic.model
+            patch = model.config.patch_size
+            grid = (batch.grid[0] // patch, batch.grid[1] // patch)
+            indices = [layer.index for layer in self._layers if layer.name.endswith("geometric")]
+            encoded = model.encode_geometry(pixels_of(batch.rgb_BN3HW))
+            said = model.geometry_pass(encoded, grid, collect_layers=indices).layers
+            heads = range(len(of_images), len(self._layers))
+            geometric = {head: said[index] for head, index in zip(heads, indices, strict=True)}
+            found.append(VisualTokens(geometric, grid))
+        return found
+
+
+def _sum(one: StageLoss, other: StageLoss) -> StageLoss:
+    report = {**one.report, **{f"geometric_{key}": value for key, value in other.report.items()}}
+    empty = one.empty and other.empty
+    return StageLoss(one.total + other.total, one.frames, report, empty)

@@ -1,0 +1,102 @@
+"""Options of GASP's supervision (arXiv 2605.30231) and of the low-rank adapters it trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["GaspOptions", "LoraOptions"]
+
+_NEGATIVES = ("frames", "target")
+_VISIBILITY = ("exact", "depth")
+
+
+@dataclass(frozen=True)
+class GaspOptions:
+    """What the stage `gasp` supervises, and how much.
+
+    Args:
+        correspondence: Weight of the match loss (lambda_c of eq. 9).
+        depth: Weight of the depth loss (lambda_d of eq. 9); 0 is the paper's
+            correspondence-only variant.
+        layers: First supervised layer and the one behind the last, counted from 0; none is all.
+        temperature: tau of eqs. 5 and 6.
+        grids: Points per side of each lattice of anchors.
+        negatives: "frames": every patch of every frame but the anchor's own and those that show
+            the anchor's point (section 5.1). "target": the other patches of the target frame
+            (eq. 5 as printed).
+        visibility: "exact": by rays, where the scene of a window is known; elsewhere, and with
+            "depth", where the depth maps of both frames agree.
+        descriptor_width: Of the heads' embeddings, at most the width of the queries.
+        head_lr: Learning rate of the heads over that of the adapters.
+        language: Share of the steps that ask questions instead (eq. 9's L_LM).
+        geometric_tokens: Also supervise the geometric expert's tokens. Its layers then get
+            adapters, so geometry changes.
+        chunk: Anchors whose similarities are in memory at once.
+
+    Raises:
+        ValueError: A number out of range or an unknown choice.
+    """
+
+    correspondence: float = 1.0
+    depth: float = 1.0
+    layers: tuple[int, ...] = ()
+    temperature: float = 0.07
+    grids: tuple[int, ...] = (8, 24)
+    negatives: Literal["frames", "target"] = "frames"
+    visibility: Literal["exact", "depth"] = "exact"
+    descriptor_width: int = 64
+    head_lr: float = 4.0
+    language: float = 0.5
+    geometric_tokens: bool = False
+    chunk: int = 512
+
+    def __post_init__(self) -> None:
+        for name in ("correspondence", "depth"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"gasp: {name} is {getattr(self, name)}, expected 0 or more")
+        for name in ("temperature", "head_lr", "chunk", "descriptor_width"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"gasp: {name} is {getattr(self, name)}, expected more than 0")
+        if not 0 <= self.language <= 1:
+            raise ValueError(f"gasp: language is {self.language}, expected 0 to 1")
+        if self.layers and (len(self.layers) != 2 or not 0 <= self.layers[0] < self.layers[1]):
+            raise ValueError(
+                f"gasp: layers is {self.layers}, expected the first layer from 0 and the one "
+                "behind the last, or nothing for all layers"
+            )
+        if not self.grids or min(self.grids) < 1:
+            raise ValueError(f"gasp: grids is {self.grids}, expected numbers of points per side")
+        for name, choices in (("negatives", _NEGATIVES), ("visibility", _VISIBILITY)):
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"gasp: {name} is {getattr(self, name)!r}, expected one of {choices}"
+                )
+
+
+@dataclass(frozen=True)
+class LoraOptions:
+    """Low-rank adapters on the linear maps of the language model's layers.
+
+    Args:
+        rank: Of each adapter; at most the smaller side of every map.
+        scale: Of what an adapter adds (alpha over rank).
+        dropout: Ahead of the adapters.
+        encoder: Adapt the semantic encoder too.
+
+    Raises:
+        ValueError: A number out of range.
+    """
+
+    rank: int = 32
+    scale: float = 1.0
+    dropout: float = 0.0
+    encoder: bool = True
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"lora: rank is {self.rank}, expected at least 1")
+        if not self.scale > 0:
+            raise ValueError(f"lora: scale is {self.scale}, expected more than 0")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"lora: dropout is {self.dropout}, expected 0 up to 1")

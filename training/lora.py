@@ -1,0 +1,142 @@
+"""Low-rank adapters (`peft`) on the linear maps of a model, and their way back into its weights.
+
+A run trains adapters beside frozen weights. At the end they are added to the weights and
+removed, so that what is saved has the architecture, the names and the code of the model that
+the run began with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from g2vlm_model.model import G2VLM
+
+from .gasp_heads import LanguageLayer, language_layers
+from .gasp_options import LoraOptions
+from .start import load_averaged
+
+__all__ = ["Adapters", "adapt_stage", "attach_lora", "load_adapted"]
+
+_ADAPTER = "default"
+_ENCODERS = ("vit.", "model.visual.", "visual.")
+
+
+class Adapters:
+    """The adapters of a model.
+
+    Args:
+        model: The model, whose adapted maps have been replaced in place.
+        tuner: Of `peft`.
+        names: The maps.
+    """
+
+    def __init__(self, model: nn.Module, tuner: Any, names: Sequence[str]) -> None:
+        self.model, self.names = model, tuple(names)
+        self._tuner = tuner
+
+    def merge(self) -> None:
+        """Add the adapters to the weights and put the plain maps back in their places.
+
+        Raises:
+            ValueError: An adapter holds numbers that are not finite; nothing is changed.
+        """
+        for name, parameter in self.model.named_parameters():
+            if "lora_" in name and not bool(parameter.isfinite().all()):
+                raise ValueError(f"{name} holds numbers that are not finite; train again")
+        self._tuner.merge_and_unload()
+
+
+def attach_lora(
+    model: nn.Module,
+    options: LoraOptions,
+    layers: Sequence[LanguageLayer],
+    encoders: Sequence[str] = _ENCODERS,
+) -> Adapters:
+    """Freeze a model and put adapters on the linear maps of its layers.
+
+    Args:
+        model: Changed in place; what it computes stays the same until a step is taken.
+        options: Rank and so on.
+        layers: Whose maps.
+        encoders: Names (their beginnings) of what `LoraOptions.encoder` adds.
+
+    Raises:
+        ValueError: The rank is larger than a map.
+        ModuleNotFoundError: `peft` is not installed.
+    """
+    names = [
+        f"{layer.name}.{inner}"
+        for layer in layers
+        for inner, part in layer.adapted.named_modules()
+        if isinstance(part, nn.Linear)
+    ]
+    if options.encoder:
+        names += [
+            name
+            for name, part in model.named_modules()
+            if isinstance(part, nn.Linear) and name.startswith(tuple(encoders))
+        ]
+    for name in names:
+        part = model.get_submodule(name)
+        assert isinstance(part, nn.Linear)
+        least = min(part.in_features, part.out_features)
+        if options.rank > least:
+            raise ValueError(
+                f"lora: rank is {options.rank}, but {name} maps {part.in_features} to "
+                f"{part.out_features} numbers; lower it to {least} at most"
+            )
+    peft = _peft()
+    config = peft.LoraConfig(
+        r=options.rank,
+        lora_alpha=options.scale * options.rank,
+        lora_dropout=options.dropout,
+        target_modules=names,
+    )
+    model.requires_grad_(False)
+    tuner = peft.LoraModel(model, config, _ADAPTER)
+    return Adapters(model, tuner, names)
+
+
+def adapt_stage(model: nn.Module, options: LoraOptions, geometric_tokens: bool = False) -> Adapters:
+    """The adapters of the stage `gasp`: on every layer, whichever layers have heads.
+
+    Args:
+        model: See `attach_lora`.
+        options: See there.
+        geometric_tokens: Adapt the geometric expert too.
+    """
+    layers = language_layers(model)
+    if geometric_tokens:
+        layers = [*layers, *language_layers(model, "geometric")]
+    return attach_lora(model, options, layers)
+
+
+def load_adapted(
+    model: G2VLM, checkpoint: Path, options: LoraOptions, geometric_tokens: bool = False
+) -> None:
+    """Put the averaged adapters of a run's checkpoint into the weights of the model it began with.
+
+    Raises:
+        ValueError: The checkpoint does not fit the model.
+    """
+    adapters = adapt_stage(model, options, geometric_tokens)
+    load_averaged(model, checkpoint)
+    adapters.merge()
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ModuleNotFoundError as error:
+        if error.name not in ("peft", "transformers", "accelerate"):
+            raise
+        raise ModuleNotFoundError(
+            f"the stage gasp needs the Python package {error.name!r}: "
+            "pip install 'g2vlm_ros[gasp]'",
+            name=error.name,
+        ) from error
+    return peft
