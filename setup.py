@@ -58,7 +58,8 @@ setup(
     ],
     zip_safe=False,
     install_requires=[
-        *("numpy>=1.24", "pillow>=10.1", "safetensors>=0.4.5", "tokenizers>=0.20", "torch>=2.10"),
+        *("numpy>=1.24", "array-api-compat>=1.11", "pillow>=10.1", "safetensors>=0.4.5"),
+        *("tokenizers>=0.20", "torch>=2.10"),
     ],
     extras_require={
         "ros": [

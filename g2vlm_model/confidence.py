@@ -22,6 +22,8 @@ PRIOR = 0.5, every frame that confirms it raises it. A window of one frame there
 0.5 x edge x incidence: nothing has confirmed it. With a confidence head the confidence is the
 sigmoid of its logit. `valid` does not depend on which of the two is used.
 
+Written against the array API: tensors on a device and numpy arrays take the same lines.
+
 Shape letters: N frames, H W pixels, h w pixels of the coarse grid on which agreement is
 computed, Q pairs of frames, S samples (h * w).
 """
@@ -30,12 +32,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+import numpy as np
+from array_api_compat import array_namespace, device
+from numpy.typing import NDArray
 
 __all__ = [
+    "Array",
     "ConfidenceConfig",
     "confidence_from_consistency",
     "depth_edges",
@@ -43,6 +47,8 @@ __all__ = [
     "edge_tolerance",
     "valid_points",
 ]
+
+Array = Any  # a tensor or a numpy array; what goes in comes out
 
 PRIOR = 0.5
 
@@ -73,19 +79,19 @@ class ConfidenceConfig:
     coarse_side: int = 32
 
 
-def valid_points(local_points_NHW3: Tensor, edges_NHW: Tensor) -> Tensor:
+def valid_points(local_points_NHW3: Array, edges_NHW: Array) -> Array:
     """(N, H, W) bool: finite, in front of the camera, not on a depth edge.
 
     Args:
         local_points_NHW3: Points in camera axes.
         edges_NHW: From `depth_edges`, over `edge_tolerance`: an edge is 1 or more.
     """
-    finite = torch.isfinite(local_points_NHW3).all(-1)
-    valid: Tensor = finite & (local_points_NHW3[..., 2] > 0) & (edges_NHW < 1.0)
-    return valid
+    xp = array_namespace(local_points_NHW3)
+    finite = xp.all(xp.isfinite(local_points_NHW3), axis=-1)
+    return finite & (local_points_NHW3[..., 2] > 0) & (edges_NHW < 1.0)
 
 
-def edge_tolerance(jumps_NHW: Tensor, config: ConfidenceConfig) -> Tensor:
+def edge_tolerance(jumps_NHW: Array, config: ConfidenceConfig) -> Array:
     """(N, 1, 1) relative jump that makes an edge in each frame.
 
     At least `config.edge_tolerance`; more where the frame's depth is rough as a whole, so that
@@ -95,21 +101,23 @@ def edge_tolerance(jumps_NHW: Tensor, config: ConfidenceConfig) -> Tensor:
         jumps_NHW: From `depth_jumps`.
         config: Tolerances.
     """
+    xp = array_namespace(jumps_NHW)
     step = max(1, min(jumps_NHW.shape[1:]) // config.coarse_side)
-    roughness_N = jumps_NHW[:, ::step, ::step].flatten(1).median(dim=1).values
-    tolerance_N = (config.edge_over_roughness * roughness_N).clamp(
-        config.edge_tolerance, config.max_edge_tolerance
+    sampled_NS = xp.reshape(jumps_NHW[:, ::step, ::step], (len(jumps_NHW), -1))
+    roughness_N = xp.sort(sampled_NS, axis=1)[:, (sampled_NS.shape[1] - 1) // 2]  # the median
+    tolerance_N = xp.clip(
+        config.edge_over_roughness * roughness_N, config.edge_tolerance, config.max_edge_tolerance
     )
     return tolerance_N[:, None, None]
 
 
-def depth_edges(depth_NHW: Tensor, config: ConfidenceConfig | None = None) -> Tensor:
+def depth_edges(depth_NHW: Array, config: ConfidenceConfig | None = None) -> Array:
     """(N, H, W) jumps of inverse depth over each frame's tolerance; 1 and more is an edge."""
     jumps_NHW = depth_jumps(depth_NHW)
     return jumps_NHW / edge_tolerance(jumps_NHW, config or ConfidenceConfig())
 
 
-def depth_jumps(depth_NHW: Tensor) -> Tensor:
+def depth_jumps(depth_NHW: Array) -> Array:
     """Relative jump of inverse depth at each pixel; 0 on planes and on creases between them.
 
     The step of 1/z between two neighbours jumps by as much as it leaves the range of the steps
@@ -121,32 +129,38 @@ def depth_jumps(depth_NHW: Tensor) -> Tensor:
     Returns:
         (N, H, W) float32, at least 0.
     """
-    depth = depth_NHW.float()
-    usable = torch.isfinite(depth) & (depth > 0)
-    inverse = torch.where(usable, 1.0 / torch.where(usable, depth, 1.0), 0.0)
-    edges = torch.zeros_like(inverse)
-    for dim in (1, 2):
-        if depth.shape[dim] < 3:
-            continue
-        step = inverse.diff(dim=dim)
-        count = step.shape[dim]
-        before = torch.cat([step.narrow(dim, 1, 1), step.narrow(dim, 0, count - 1)], dim)
-        after = torch.cat([step.narrow(dim, 1, count - 1), step.narrow(dim, count - 2, 1)], dim)
-        above = step - torch.maximum(before, after)
-        below = torch.minimum(before, after) - step
-        jump = torch.maximum(above, below).clamp_min(0.0)
-        for padding in ((0, 1), (1, 0)):
-            edges = torch.maximum(edges, F.pad(jump, (0, 0, *padding) if dim == 1 else padding))
-    return torch.where(usable, edges / inverse.clamp_min(1e-12), torch.inf)
+    xp = array_namespace(depth_NHW)
+    depth = xp.astype(depth_NHW, xp.float32)
+    usable = xp.isfinite(depth) & (depth > 0)
+    inverse = xp.where(usable, 1.0 / xp.where(usable, depth, 1.0), 0.0)
+    down = _jumps_between_rows(inverse)
+    across = xp.permute_dims(_jumps_between_rows(xp.permute_dims(inverse, (0, 2, 1))), (0, 2, 1))
+    edges = xp.maximum(down, across)
+    return xp.where(usable, edges / xp.clip(inverse, 1e-12, None), math.inf)
+
+
+def _jumps_between_rows(inverse_NHW: Array) -> Array:
+    """Largest jump of each pixel to the pixels above and below it."""
+    xp = array_namespace(inverse_NHW)
+    nothing = xp.zeros_like(inverse_NHW[:, :1])
+    if inverse_NHW.shape[1] < 3:
+        return xp.zeros_like(inverse_NHW)
+    step = inverse_NHW[:, 1:] - inverse_NHW[:, :-1]
+    before = xp.concat((step[:, 1:2], step[:, :-1]), axis=1)
+    after = xp.concat((step[:, 1:], step[:, -2:-1]), axis=1)
+    over = step - xp.maximum(before, after)
+    under = xp.minimum(before, after) - step
+    jump = xp.clip(xp.maximum(over, under), 0.0, None)
+    return xp.maximum(xp.concat((jump, nothing), axis=1), xp.concat((nothing, jump), axis=1))
 
 
 def confidence_from_consistency(
-    local_points_NHW3: Tensor,
-    T_world_cam_N44: Tensor,
-    K_N33: Tensor,
-    edges_NHW: Tensor,
+    local_points_NHW3: Array,
+    T_world_cam_N44: Array,
+    K_N33: Array,
+    edges_NHW: Array,
     config: ConfidenceConfig | None = None,
-) -> Tensor:
+) -> Array:
     """Confidence in [0, 1] from multi-view consistency, depth edges and incidence.
 
     Args:
@@ -159,57 +173,81 @@ def confidence_from_consistency(
     Returns:
         (N, H, W) float32; 0 where a point is not finite or behind the camera.
     """
+    xp = array_namespace(local_points_NHW3)
     config = config or ConfidenceConfig()
-    points = local_points_NHW3.float()
-    usable = torch.isfinite(points).all(-1) & (points[..., 2] > 0)
+    points, T, K = (
+        xp.astype(one, xp.float32) for one in (local_points_NHW3, T_world_cam_N44, K_N33)
+    )
+    usable = xp.all(xp.isfinite(points), axis=-1) & (points[..., 2] > 0)
     edge = 1.0 / (1.0 + edges_NHW**2)
-    clean = torch.where(usable[..., None], points, 0.0)
-    coarse = _coarse(clean, T_world_cam_N44.float(), K_N33.float(), config)
-    confidence: Tensor = torch.where(usable, edge * coarse, 0.0).nan_to_num(0.0)
-    return confidence
+    coarse = _coarse(xp.where(usable[..., None], points, 0.0), T, K, config)
+    confidence = xp.where(usable, edge * coarse, 0.0)
+    return xp.where(xp.isnan(confidence), 0.0, confidence)
 
 
 def _coarse(
-    points_NHW3: Tensor, T_world_cam_N44: Tensor, K_N33: Tensor, config: ConfidenceConfig
-) -> Tensor:
+    points_NHW3: Array, T_world_cam_N44: Array, K_N33: Array, config: ConfidenceConfig
+) -> Array:
     """(N, H, W): incidence x agreement, computed on a coarse grid and interpolated."""
-    height, width = points_NHW3.shape[1:3]
+    xp = array_namespace(points_NHW3)
+    count, height, width = points_NHW3.shape[:3]
     step_v, step_u = (max(1, round(side / config.coarse_side)) for side in (height, width))
-    rows = torch.arange(step_v // 2, height, step_v, device=points_NHW3.device)
-    columns = torch.arange(step_u // 2, width, step_u, device=points_NHW3.device)
-    samples_Nhw3 = points_NHW3[:, rows][:, :, columns]
+    rows = np.arange(step_v // 2, height, step_v)
+    columns = np.arange(step_u // 2, width, step_u)
+    samples_Nhw3 = points_NHW3[:, step_v // 2 :: step_v, step_u // 2 :: step_u]
     quality_Nhw = _incidence(points_NHW3, samples_Nhw3, rows, columns, config.grazing_deg)
-    if len(points_NHW3) == 1:
+    if count == 1:
         quality_Nhw = PRIOR * quality_Nhw
     else:
-        agreed_NS = _agreed(samples_Nhw3.flatten(1, 2), points_NHW3, T_world_cam_N44, K_N33, config)
-        quality_Nhw = quality_Nhw * agreed_NS.view_as(quality_Nhw)
-    # Samples sit at the centres of their blocks, which is what align_corners=False means.
-    full = F.interpolate(
-        quality_Nhw[:, None],
-        size=(len(rows) * step_v, len(columns) * step_u),
-        mode="bilinear",
-        align_corners=False,
+        samples_NS3 = xp.reshape(samples_Nhw3, (count, -1, 3))
+        agreed_NS = _agreed(samples_NS3, points_NHW3, T_world_cam_N44, K_N33, config)
+        quality_Nhw = quality_Nhw * xp.reshape(agreed_NS, quality_Nhw.shape)
+    down_Hh, across_Ww = (
+        xp.asarray(_interpolation(len(places), step, side), device=device(points_NHW3))
+        for places, step, side in ((rows, step_v, height), (columns, step_u, width))
     )
-    padding = (0, max(0, width - full.shape[-1]), 0, max(0, height - full.shape[-2]))
-    return F.pad(full, padding, mode="replicate")[:, 0, :height, :width]
+    return down_Hh @ quality_Nhw @ across_Ww.T
+
+
+def _interpolation(samples: int, step: int, side: int) -> NDArray[np.float32]:
+    """(side, samples) weights: linear between samples, which sit at the centres of their blocks.
+
+    Beyond the first and the last centre the sample there counts alone.
+    """
+    place = np.clip((np.arange(side) + 0.5) / step - 0.5, 0, samples - 1)
+    lower = np.minimum(place.astype(np.int64), max(0, samples - 2))
+    upper = np.minimum(lower + 1, samples - 1)
+    share = (place - lower).astype(np.float32)
+    weights = np.zeros((side, samples), np.float32)
+    weights[np.arange(side), lower] = 1.0 - share
+    weights[np.arange(side), upper] += share
+    return weights
 
 
 def _incidence(
-    points_NHW3: Tensor, samples_Nhw3: Tensor, rows: Tensor, columns: Tensor, grazing_deg: float
-) -> Tensor:
+    points_NHW3: Array,
+    samples_Nhw3: Array,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    grazing_deg: float,
+) -> Array:
     """(N, h, w) in [0, 1]: sine of the angle between ray and surface over that of grazing."""
+    xp = array_namespace(points_NHW3)
+    where = device(points_NHW3)
     height, width = points_NHW3.shape[1:3]
     # The last row and column have their neighbour on the other side; the sign does not matter.
-    below = torch.where(rows + 1 < height, rows + 1, rows - 1)
-    beside = torch.where(columns + 1 < width, columns + 1, columns - 1)
-    down = points_NHW3[:, below][:, :, columns] - samples_Nhw3
-    right = points_NHW3[:, rows][:, :, beside] - samples_Nhw3
-    normal = torch.linalg.cross(right, down)
-    lengths = normal.norm(dim=-1) * samples_Nhw3.norm(dim=-1)
-    sine = (normal * samples_Nhw3).sum(-1).abs() / lengths.clamp_min(1e-20)
-    share: Tensor = (sine / math.sin(math.radians(grazing_deg))).clamp(0.0, 1.0)
-    return share
+    below = np.where(rows + 1 < height, rows + 1, rows - 1)
+    beside = np.where(columns + 1 < width, columns + 1, columns - 1)
+
+    def at(chosen_rows: NDArray[np.int64], chosen_columns: NDArray[np.int64]) -> Array:
+        lines = xp.take(points_NHW3, xp.asarray(chosen_rows, device=where), axis=1)
+        return xp.take(lines, xp.asarray(chosen_columns, device=where), axis=2)
+
+    down, right = at(below, columns) - samples_Nhw3, at(rows, beside) - samples_Nhw3
+    normal = xp.linalg.cross(right, down, axis=-1)
+    lengths = xp.linalg.vector_norm(normal, axis=-1) * xp.linalg.vector_norm(samples_Nhw3, axis=-1)
+    sine = xp.abs(xp.sum(normal * samples_Nhw3, axis=-1)) / xp.clip(lengths, 1e-20, None)
+    return xp.clip(sine / math.sin(math.radians(grazing_deg)), 0.0, 1.0)
 
 
 def _pairs(count: int, max_partners: int) -> list[tuple[int, int]]:
@@ -225,48 +263,55 @@ def _pairs(count: int, max_partners: int) -> list[tuple[int, int]]:
 
 
 def _agreed(
-    samples_NS3: Tensor,
-    points_NHW3: Tensor,
-    T_world_cam_N44: Tensor,
-    K_N33: Tensor,
+    samples_NS3: Array,
+    points_NHW3: Array,
+    T_world_cam_N44: Array,
+    K_N33: Array,
     config: ConfidenceConfig,
-) -> Tensor:
+) -> Array:
     """(N, S): posterior mean of "another frame agrees" of each sample."""
-    pairs = _pairs(len(points_NHW3), config.max_partners)
-    frame_Q, other_Q = torch.tensor(pairs, device=points_NHW3.device).T
+    xp, where, count = array_namespace(points_NHW3), device(points_NHW3), len(points_NHW3)
+    pairs_Q2 = np.array(_pairs(count, config.max_partners))
+    frame_Q, other_Q = (xp.asarray(np.ascontiguousarray(one), device=where) for one in pairs_Q2.T)
     seen_QS, score_QS = _agreement(
         samples_NS3, points_NHW3[..., 2], frame_Q, other_Q, T_world_cam_N44, K_N33, config
     )
-    seen_NS = torch.zeros_like(samples_NS3[..., 0]).index_add(0, frame_Q, seen_QS)
-    score_NS = torch.zeros_like(seen_NS).index_add(0, frame_Q, score_QS)
-    return (PRIOR + score_NS) / (1.0 + seen_NS)
+    own_NQ = (np.arange(count)[:, None] == pairs_Q2[:, 0]).astype(np.float32)
+    own_NQ = xp.asarray(own_NQ, device=where)
+    return (PRIOR + own_NQ @ score_QS) / (1.0 + own_NQ @ seen_QS)
 
 
 def _agreement(
-    samples_NS3: Tensor,
-    depth_NHW: Tensor,
-    frame_Q: Tensor,
-    other_Q: Tensor,
-    T_world_cam_N44: Tensor,
-    K_N33: Tensor,
+    samples_NS3: Array,
+    depth_NHW: Array,
+    frame_Q: Array,
+    other_Q: Array,
+    T_world_cam_N44: Array,
+    K_N33: Array,
     config: ConfidenceConfig,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Array, Array]:
     """Per pair and sample: is it seen by the other frame (0 or 1), and its score in [0, 1]."""
+    xp = array_namespace(samples_NS3)
     height, width = depth_NHW.shape[1:]
-    T_other_frame = torch.linalg.inv(T_world_cam_N44)[other_Q] @ T_world_cam_N44[frame_Q]
-    moved = samples_NS3[frame_Q] @ T_other_frame[:, :3, :3].mT + T_other_frame[:, None, :3, 3]
+    T_other_frame = xp.linalg.inv(T_world_cam_N44)[other_Q] @ T_world_cam_N44[frame_Q]
+    turn_Q33 = xp.matrix_transpose(T_other_frame[:, :3, :3])
+    samples_QS3 = samples_NS3[frame_Q]
+    moved = samples_QS3 @ turn_Q33 + T_other_frame[:, None, :3, 3]
     z = moved[..., 2]
     K = K_N33[other_Q]
-    safe = z.clamp_min(1e-6)
+    safe = xp.clip(z, 1e-6, None)
     u = K[:, 0, 0, None] * moved[..., 0] / safe + K[:, 0, 2, None]
     v = K[:, 1, 1, None] * moved[..., 1] / safe + K[:, 1, 2, None]
     inside = (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5) & (z > 1e-6)
-    column = u.nan_to_num(0.0).clamp(0, width - 1).round().long()
-    row = v.nan_to_num(0.0).clamp(0, height - 1).round().long()
+    column, row = (
+        xp.astype(xp.round(xp.clip(xp.where(inside, place, 0.0), 0, side - 1)), xp.int64)
+        for place, side in ((u, width), (v, height))
+    )
     surface = depth_NHW[other_Q[:, None], row, column]
-    difference = (z - surface) / surface
-    known = inside & (samples_NS3[frame_Q][..., 2] > 0) & torch.isfinite(difference) & (surface > 0)
+    usable = surface > 0
+    difference = (z - surface) / xp.where(usable, surface, 1.0)
+    known = inside & (samples_QS3[..., 2] > 0) & xp.isfinite(difference) & usable
     hidden = difference > config.hidden_beyond * config.depth_tolerance
-    seen = (known & ~hidden).float()
-    score = torch.exp(-0.5 * (difference / config.depth_tolerance) ** 2)
-    return seen, torch.where(seen > 0, score, 0.0)
+    seen = known & ~hidden
+    score = xp.exp(-0.5 * (difference / config.depth_tolerance) ** 2)
+    return xp.astype(seen, xp.float32), xp.where(seen, score, 0.0)

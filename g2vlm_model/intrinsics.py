@@ -1,4 +1,6 @@
-"""Pinhole intrinsics read off predicted points: robust least squares, on the points' device.
+"""Pinhole intrinsics read off predicted points: robust least squares.
+
+Written against the array API: tensors stay on their device, numpy arrays take the same lines.
 
 A pinhole camera sees the local point (x, y, z) at u = fx x/z + cx, v = fy y/z + cy. The pixel
 is exact and the point is predicted, so the noise is in x/z; regressing u on x/z would shrink
@@ -15,8 +17,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+from array_api_compat import array_namespace, device
+
+from .confidence import Array
 
 __all__ = ["IntrinsicsConfig", "estimate_intrinsics"]
 
@@ -45,11 +49,11 @@ class IntrinsicsConfig:
 
 
 def estimate_intrinsics(
-    local_points_NHW3: Tensor,
+    local_points_NHW3: Array,
     groups: Sequence[int] | None = None,
-    valid_NHW: Tensor | None = None,
+    valid_NHW: Array | None = None,
     config: IntrinsicsConfig | None = None,
-) -> Tensor:
+) -> Array:
     """Intrinsics of each frame, shared by the frames of one camera.
 
     Args:
@@ -65,83 +69,100 @@ def estimate_intrinsics(
         field of view of `FALLBACK_FOV_DEG`.
     """
     config = config or IntrinsicsConfig()
+    xp, where = array_namespace(local_points_NHW3), device(local_points_NHW3)
     count, height, width = local_points_NHW3.shape[:3]
-    device = local_points_NHW3.device
-    numbers = list(range(count) if groups is None else groups)
-    members_NG = torch.nn.functional.one_hot(torch.tensor(numbers), max(numbers) + 1)
-    members_NG = members_NG.to(device, torch.float32)
+    numbers = np.array(range(count) if groups is None else groups)
+    members_NG = np.eye(numbers.max() + 1, dtype=np.float32)[numbers]
+    members_NG = xp.asarray(members_NG, device=where)
     step = max(1, int((height * width / config.samples_per_frame) ** 0.5))
-    points = local_points_NHW3[:, step // 2 :: step, step // 2 :: step].float()
-    rows = torch.arange(step // 2, height, step, device=device, dtype=torch.float32)
-    columns = torch.arange(step // 2, width, step, device=device, dtype=torch.float32)
-    usable = torch.isfinite(points).all(-1) & (points[..., 2] > 0)
+    sampled = (slice(None), slice(step // 2, None, step), slice(step // 2, None, step))
+    points = xp.astype(local_points_NHW3[sampled], xp.float32)
+    usable = xp.all(xp.isfinite(points), axis=-1) & (points[..., 2] > 0)
     if valid_NHW is not None:
-        usable &= valid_NHW[:, step // 2 :: step, step // 2 :: step]
-    depth = torch.where(usable, points[..., 2], 1.0)
-    ratios = torch.where(usable[..., None], points[..., :2] / depth[..., None], 0.0)
-    u_S = (columns - (width - 1) / 2)[None, :].expand(len(rows), -1).reshape(-1)
-    v_S = (rows - (height - 1) / 2)[:, None].expand(-1, len(columns)).reshape(-1)
-    usable_NS = usable.flatten(1)
-    horizontal = _fit(u_S, ratios[..., 0].flatten(1), usable_NS, members_NG, config)
-    vertical = _fit(v_S, ratios[..., 1].flatten(1), usable_NS, members_NG, config)
-    enough_G = members_NG.T @ usable_NS.sum(1).float() >= MIN_PIXELS
+        usable = usable & valid_NHW[sampled]
+    depth = xp.where(usable, points[..., 2], 1.0)
+    ratios = xp.where(usable[..., None], points[..., :2] / depth[..., None], 0.0)
+    v_hw, u_hw = np.meshgrid(
+        *(np.arange(step // 2, side, step) - (side - 1) / 2 for side in (height, width)),
+        indexing="ij",
+    )
+    usable_NS = xp.reshape(usable, (count, -1))
+    horizontal, vertical = (
+        _fit(
+            xp.asarray(pixel.reshape(-1).astype(np.float32), device=where),
+            xp.reshape(ratios[..., axis], (count, -1)),
+            usable_NS,
+            members_NG,
+            config,
+        )
+        for axis, pixel in enumerate((u_hw, v_hw))
+    )
+    pixels_N = xp.sum(xp.astype(usable_NS, xp.float32), axis=1)
+    enough_G = members_NG.T @ pixels_N >= MIN_PIXELS
     K_G33 = _matrices(horizontal, vertical, enough_G, (height, width), config)
-    return K_G33[torch.tensor(numbers, device=device)]
+    return K_G33[xp.asarray(numbers, device=where)]
 
 
 def _fit(
-    pixel_S: Tensor,
-    ratio_NS: Tensor,
-    usable_NS: Tensor,
-    members_NG: Tensor,
+    pixel_S: Array,
+    ratio_NS: Array,
+    usable_NS: Array,
+    members_NG: Array,
     config: IntrinsicsConfig,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Array, Array]:
     """Slope and offset per group of ratio = slope * pixel + offset; (G,) each."""
-    pixel_NS = pixel_S.expand_as(ratio_NS)
-    weight_NS = usable_NS.float()
-    slope_G = offset_G = torch.zeros_like(members_NG[0])
+    xp = array_namespace(ratio_NS)
+    counted_NS = xp.astype(usable_NS, xp.float32)
+    # The median residual of a frame stands in the middle of the usable ones, sorted first.
+    middle_N = xp.clip((xp.sum(xp.astype(usable_NS, xp.int64), axis=1) - 1) // 2, 0, None)
+    frames_N = xp.arange(len(ratio_NS), device=device(ratio_NS))
+    weight_NS = counted_NS
+    slope_G = offset_G = xp.zeros_like(members_NG[0])
     for _ in range(config.iterations):
 
-        def total_of(values_NS: Tensor) -> Tensor:
-            return members_NG.T @ (weight_NS * values_NS).sum(1)  # noqa: B023 - used at once
+        def total_of(values_NS: Array, weight_NS: Array = weight_NS) -> Array:
+            return members_NG.T @ xp.sum(weight_NS * values_NS, axis=1)
 
-        s1, su, suu = (total_of(pixel_NS**power) for power in (0, 1, 2))
-        sr, sur = total_of(ratio_NS), total_of(pixel_NS * ratio_NS)
+        s1, su, suu = (total_of(pixel_S**power) for power in (0, 1, 2))
+        sr, sur = total_of(ratio_NS), total_of(pixel_S * ratio_NS)
         if config.free_principal_point:
-            determinant = (s1 * suu - su * su).clamp_min(1e-12)
+            determinant = xp.clip(s1 * suu - su * su, 1e-12, None)
             slope_G = (s1 * sur - su * sr) / determinant
             offset_G = (suu * sr - su * sur) / determinant
         else:
-            slope_G = sur / suu.clamp_min(1e-12)
-        residual_NS = (
-            ratio_NS - (members_NG @ slope_G)[:, None] * pixel_NS - (members_NG @ offset_G)[:, None]
-        ).abs()
-        hidden = residual_NS.masked_fill(~usable_NS, float("nan"))
-        sigma_N1 = 1.4826 * hidden.nanmedian(dim=1, keepdim=True).values.nan_to_num(0.0)
-        bound = config.huber * sigma_N1.clamp_min(1e-7)
-        weight_NS = usable_NS * (bound / residual_NS.clamp_min(1e-12)).clamp_max(1.0)
+            slope_G = sur / xp.clip(suu, 1e-12, None)
+        fitted_NS = (members_NG @ slope_G)[:, None] * pixel_S + (members_NG @ offset_G)[:, None]
+        residual_NS = xp.abs(ratio_NS - fitted_NS)
+        ordered_NS = xp.sort(xp.where(usable_NS, residual_NS, math.inf), axis=1)
+        median_N = ordered_NS[frames_N, middle_N]
+        sigma_N = 1.4826 * xp.where(xp.isfinite(median_N), median_N, 0.0)
+        bound_N1 = config.huber * xp.clip(sigma_N, 1e-7, None)[:, None]
+        share_NS = xp.clip(bound_N1 / xp.clip(residual_NS, 1e-12, None), None, 1.0)
+        weight_NS = counted_NS * share_NS
     return slope_G, offset_G
 
 
 def _matrices(
-    horizontal: tuple[Tensor, Tensor],
-    vertical: tuple[Tensor, Tensor],
-    enough_G: Tensor,
+    horizontal: tuple[Array, Array],
+    vertical: tuple[Array, Array],
+    enough_G: Array,
     size: tuple[int, int],
     config: IntrinsicsConfig,
-) -> Tensor:
+) -> Array:
     """Camera matrices (G, 3, 3) from the slopes (1/f) and offsets (-c/f) of the groups."""
+    xp = array_namespace(enough_G)
     height, width = size
     longest, shortest = (
         0.5 * width / math.tan(math.radians(fov_deg / 2)) for fov_deg in config.fov_limits_deg
     )
     fallback = 0.5 * width / math.tan(math.radians(FALLBACK_FOV_DEG / 2))
-    K_G33 = torch.zeros(len(enough_G), 3, 3, device=enough_G.device)
+    rows = []
     for axis, ((slope, offset), side) in enumerate(((horizontal, width), (vertical, height))):
         trusted = enough_G & (slope > 0)
-        focal = (1.0 / slope.clamp_min(1e-12)).clamp(shortest, longest)
-        K_G33[:, axis, axis] = torch.where(trusted, focal, fallback)
-        shift = torch.where(trusted, offset * focal, 0.0).clamp(-side / 2, side / 2)
-        K_G33[:, axis, 2] = (side - 1) / 2 - shift
-    K_G33[:, 2, 2] = 1.0
-    return K_G33
+        focal = xp.clip(1.0 / xp.clip(slope, 1e-12, None), shortest, longest)
+        shift = xp.clip(xp.where(trusted, offset * focal, 0.0), -side / 2, side / 2)
+        row = [xp.zeros_like(slope)] * 3
+        row[axis], row[2] = xp.where(trusted, focal, fallback), (side - 1) / 2 - shift
+        rows.append(xp.stack(row, axis=-1))
+    nothing, one = xp.zeros_like(rows[0][:, 0]), xp.ones_like(rows[0][:, 0])
+    return xp.stack((*rows, xp.stack((nothing, nothing, one), axis=-1)), axis=1)

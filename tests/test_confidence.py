@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +15,7 @@ from g2vlm_model.confidence import (
     depth_jumps,
     valid_points,
 )
+from g2vlm_model.intrinsics import estimate_intrinsics
 
 HEIGHT, WIDTH, F = 60, 80, 70.0
 
@@ -50,7 +54,8 @@ def intrinsics(count: int) -> Tensor:
 
 def confidence(points: Tensor, T_N44: Tensor) -> Tensor:
     edges = depth_edges(points[..., 2])
-    return confidence_from_consistency(points, T_N44, intrinsics(len(points)), edges)
+    found: Tensor = confidence_from_consistency(points, T_N44, intrinsics(len(points)), edges)
+    return found
 
 
 def test_a_slanted_floor_is_no_edge_and_a_box_is() -> None:
@@ -157,3 +162,25 @@ def test_many_frames_are_compared_with_a_bounded_number_of_others() -> None:
     T_N44 = cameras(12)
     points = torch.stack([wall_and_floor(T) for T in T_N44])
     assert confidence(points, T_N44)[:, 10:50, 20:60].mean() > 0.85
+
+
+def test_numpy_and_torch_say_the_same() -> None:
+    """One spelling of the arithmetic, two libraries; with holes, so that masks take part."""
+    T_N44 = cameras(8)  # more frames than partners
+    points = torch.stack([wall_and_floor(T, box=index % 2 == 0) for index, T in enumerate(T_N44)])
+    points[0, 5, 5] = torch.nan
+    points[1, 6, 6, 2] = -1.0
+    numbers = [0, 0, 1, 1, 0, 0, 1, 1]
+
+    def all_of(points: Any, T_N44: Any) -> tuple[Any, ...]:
+        edges = depth_edges(points[..., 2])
+        valid = valid_points(points, edges)
+        K = estimate_intrinsics(points, numbers, valid)
+        return edges, valid, K, confidence_from_consistency(points, T_N44, K, edges)
+
+    by_torch, by_numpy = all_of(points, T_N44), all_of(points.numpy(), T_N44.numpy())
+    for tensor, array in zip(by_torch, by_numpy, strict=True):
+        assert isinstance(array, np.ndarray)
+        assert array.dtype == tensor.numpy().dtype
+        np.testing.assert_allclose(array, tensor.numpy(), rtol=1e-5, atol=1e-5)
+    assert 0.1 < by_numpy[3].mean() < 0.9

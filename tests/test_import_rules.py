@@ -48,7 +48,12 @@ EXCEPTIONS = {("g2vlm_model/two_view.py", "cv2")}
 FROM_ROS = re.compile(
     r"(\w+_msgs|\w+_srvs|rcl\w+|ros\w*2\w*|ament_\w+|tf2_\w+|launch\w*|\w+_interfaces)$"
 )
-IMPORT_NAMES = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
+IMPORT_NAMES = {
+    "array-api-compat": "array_api_compat",
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+}
 OPTIONAL = {"cv_bridge", "sensor_msgs_py", "tensorrt"}
 OURS = ("tests", "benchmarks", "setup_host", "setup_venv")  # found by path, not installed
 ROSDEP_KEYS = (

@@ -1,6 +1,7 @@
-"""Model tensors to a `GeometryPrediction`: world axes, intrinsics, confidence, validity.
+"""What the heads say to a `GeometryPrediction`: world axes, intrinsics, confidence, validity.
 
-Everything is computed on the model's device; what is published comes down at the end.
+Written against the array API. Tensors of a CUDA device stay there until what is published comes
+down; on the CPU numpy does the work, whatever the arrays come from.
 
 Shape letters: N frames, H W pixels.
 """
@@ -8,19 +9,19 @@ Shape letters: N frames, H W pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import torch
+from array_api_compat import array_namespace, device, is_torch_array, to_device
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..confidence import (
+    Array,
     ConfidenceConfig,
     confidence_from_consistency,
     depth_edges,
     valid_points,
 )
-from ..geometry import GeometryTensors
 from ..interface import Frame, GeometryPrediction
 from ..intrinsics import estimate_intrinsics
 
@@ -28,18 +29,22 @@ __all__ = ["predict_geometry"]
 
 
 def predict_geometry(
-    tensors: GeometryTensors,
+    local_points_NHW3: Array,
+    T_any_cam_N44: Array,
+    confidence_logits_NHW: Array | None,
     colors_NHW3: NDArray[np.uint8],
     frames: Sequence[Frame],
     config: ConfidenceConfig | None = None,
 ) -> GeometryPrediction:
-    """Turn what the heads say of one window (batch 1) into what the runtime returns.
+    """Turn what the heads say of one window into what the runtime returns.
 
     The model states its poses in a world of no particular view; they are moved into the axes
     of the window's first camera, with which the first pose is the identity.
 
     Args:
-        tensors: From `G2VLM.decode_geometry`.
+        local_points_NHW3: float32, camera axes.
+        T_any_cam_N44: float32 camera to the world of the poses.
+        confidence_logits_NHW: float32; None without the head.
         colors_NHW3: uint8, the model's pictures.
         frames: Of the window; frames of one `camera` share their intrinsics.
         config: Tolerances; None is the default.
@@ -48,53 +53,71 @@ def predict_geometry(
         RuntimeError: No point of the window is finite (an overflow of half precision).
     """
     config = config or ConfidenceConfig()
-    local_NHW3 = tensors.local_points_BNHW3[0]
-    T_world_cam_N44 = _first_camera_axes(tensors.T_world_cam_BN44[0])
+    given = (local_points_NHW3, T_any_cam_N44, confidence_logits_NHW)
+    local_NHW3, T_any_cam_N44, logits = (_nearer(array) for array in given)
+    xp = array_namespace(local_NHW3)
+    T_world_cam_N44 = _first_camera_axes(T_any_cam_N44)
     world_NHW3 = _moved(local_NHW3, T_world_cam_N44)
     edges_NHW = depth_edges(local_NHW3[..., 2], config)
     valid_NHW = valid_points(local_NHW3, edges_NHW)
     K_N33 = estimate_intrinsics(local_NHW3, _camera_numbers(frames), valid_NHW)
-    logits = tensors.confidence_logits_BNHW1
     if logits is None:
         confidence_NHW = confidence_from_consistency(
             local_NHW3, T_world_cam_N44, K_N33, edges_NHW, config
         )
     else:
-        confidence_NHW = logits[0, ..., 0].float().sigmoid().nan_to_num(0.0)
-    if not bool(torch.isfinite(world_NHW3).all(-1).any()):
+        share = 0.5 + 0.5 * xp.tanh(0.5 * xp.astype(logits, xp.float32))  # sigmoid, overflow-free
+        confidence_NHW = xp.where(xp.isnan(share), 0.0, share)
+    if not bool(xp.any(xp.all(xp.isfinite(world_NHW3), axis=-1))):
         raise RuntimeError(
             "the model returned no finite point: its numbers overflow in this precision; "
             "load the runtime with precision 'bf16' or 'fp32'"
         )
     return GeometryPrediction(
-        local_points=local_NHW3.cpu().numpy(),
-        world_points=world_NHW3.cpu().numpy(),
-        T_world_cam=T_world_cam_N44.cpu().numpy(),
-        confidence=confidence_NHW.cpu().numpy(),
-        valid=valid_NHW.cpu().numpy(),
-        K=K_N33.cpu().numpy(),
+        local_points=_numpy(local_NHW3),
+        world_points=_numpy(world_NHW3),
+        T_world_cam=_numpy(T_world_cam_N44),
+        confidence=_numpy(confidence_NHW),
+        valid=_numpy(valid_NHW),
+        K=_numpy(K_N33),
         colors=colors_NHW3,
         confidence_source="consistency" if logits is None else "head",
     )
 
 
-def _first_camera_axes(T_any_cam_N44: Tensor) -> Tensor:
+def _first_camera_axes(T_any_cam_N44: Array) -> Array:
     """Camera-to-world with the first camera as the world; the first is exactly the identity."""
-    rotation_33, centre_3 = T_any_cam_N44[0, :3, :3], T_any_cam_N44[0, :3, 3]
-    moved = T_any_cam_N44.clone()
-    moved[:, :3, :3] = rotation_33.mT @ T_any_cam_N44[:, :3, :3]
-    moved[:, :3, 3] = (T_any_cam_N44[:, :3, 3] - centre_3) @ rotation_33
-    moved[0] = torch.eye(4, device=moved.device, dtype=moved.dtype)
-    return moved
+    xp = array_namespace(T_any_cam_N44)
+    turn_33, centre_3 = T_any_cam_N44[0, :3, :3], T_any_cam_N44[0, :3, 3]
+    turned_N33 = turn_33.T @ T_any_cam_N44[:, :3, :3]
+    moved_N3 = (T_any_cam_N44[:, :3, 3] - centre_3) @ turn_33
+    top_N34 = xp.concat((turned_N33, moved_N3[..., None]), axis=-1)
+    moved_N44 = xp.concat((top_N34, T_any_cam_N44[:, 3:]), axis=-2)
+    identity = xp.eye(4, dtype=moved_N44.dtype, device=device(moved_N44))
+    return xp.concat((identity[None], moved_N44[1:]))
 
 
-def _moved(points_NHW3: Tensor, T_a_b_N44: Tensor) -> Tensor:
+def _moved(points_NHW3: Array, T_a_b_N44: Array) -> Array:
     """Points of each frame, moved by that frame's transform."""
-    flat_NM3 = points_NHW3.flatten(1, 2) @ T_a_b_N44[:, :3, :3].mT + T_a_b_N44[:, None, :3, 3]
-    return flat_NM3.view_as(points_NHW3)
+    xp = array_namespace(points_NHW3)
+    flat_NM3 = xp.reshape(points_NHW3, (len(points_NHW3), -1, 3))
+    turn_N33 = xp.matrix_transpose(T_a_b_N44[:, :3, :3])
+    return xp.reshape(flat_NM3 @ turn_N33 + T_a_b_N44[:, None, :3, 3], points_NHW3.shape)
 
 
 def _camera_numbers(frames: Sequence[Frame]) -> list[int]:
     """0, 1, ... per camera name, in the order of first appearance."""
     names = list(dict.fromkeys(frame.camera for frame in frames))
     return [names.index(frame.camera) for frame in frames]
+
+
+def _nearer(array: Array) -> Array:
+    """A tensor of the CPU as a numpy array of the same memory; anything else as it is."""
+    if array is not None and is_torch_array(array) and array.device.type == "cpu":
+        return np.asarray(array)
+    return array
+
+
+def _numpy(array: Array) -> NDArray[Any]:
+    """On the CPU; shares the memory where it is there."""
+    return np.asarray(to_device(array, "cpu"))

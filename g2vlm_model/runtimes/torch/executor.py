@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from ...cache import KeyValueCache
 from ...checkpoint import load_model
-from ...interface import FrameWindow, SpatialQuery
+from ...interface import FrameWindow, GeometryPrediction, SpatialQuery
 from ...model import G2VLM
 from ...preprocess import geometric_size
 from ...reading import read_geometry
@@ -96,7 +96,7 @@ class TorchExecutor:
             clock.lap("wait")
             cache = self._geometry_cache(len(window), grid_hw)
             said = self._geometry.run(features, grid_hw, cache, clock)
-            geometry = predict_geometry(said.tensors, pictures_of(features), window.frames)
+            geometry = self._predicted(said, features, window)
             context = None
             if self._reconstruct is None:
                 context = self._context(said, grid_hw, cache)
@@ -140,6 +140,19 @@ class TorchExecutor:
             return scene_cache(self.model, self._chat, frames, grid_hw)
         capacity = prefix.length + frames * (grid_hw[0] * grid_hw[1] + 2)
         return forked_cache(self.model, prefix, prefix.mark(), capacity)
+
+    def _predicted(
+        self, said: GeometrySaid, features: Sequence[FrameFeatures], window: FrameWindow
+    ) -> GeometryPrediction:
+        tensors = said.tensors
+        logits = tensors.confidence_logits_BNHW1
+        return predict_geometry(
+            tensors.local_points_BNHW3[0],
+            tensors.T_world_cam_BN44[0],
+            None if logits is None else logits[0, ..., 0],
+            pictures_of(features),
+            window.frames,
+        )
 
     def _encode_again(self, scene: EncodedScene) -> TorchContext:
         """The pass behind the chat prefix that a first question of "published" mode needs."""
