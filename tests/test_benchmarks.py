@@ -76,6 +76,16 @@ def test_prompt_mode(tmp_path: Path) -> None:
     assert results["worst"]["points, relative, max"] < 1e-4
 
 
+def test_gasp(tmp_path: Path) -> None:
+    arguments = ("--anchors", "128", "256", "1024", "--chunk", "128", "--side", "6")
+    results = run("gasp", tmp_path / "report.json", *arguments, "--rounds", "1")
+    small, middle, large = (results[name] for name in ("128", "256", "1024"))
+    # In chunks all memory is that of a chunk and of the descriptors' gradient.
+    assert small["chunked_bytes"] <= middle["chunked_bytes"] < 1.3 * small["chunked_bytes"]
+    assert large["chunked_bytes"] < 1.1 * middle["chunked_bytes"]
+    assert large["whole_bytes"] > 3.5 * middle["whole_bytes"]
+
+
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux only")
 def test_load(tmp_path: Path) -> None:
     arguments = ("--gigabytes", "0.25", "--rounds", "1")
