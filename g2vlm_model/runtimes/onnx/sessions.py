@@ -147,11 +147,6 @@ class Session:
         """An OrtValue on the session's device, for many runs; the CPU's shares the memory."""
         return self._ort.OrtValue.ortvalue_from_numpy(array, *self._provider.memory)
 
-    def upload(self, array: NDArray[Any]) -> Any:
-        """An OrtValue to feed many times; on the CPU it shares a contiguous array's memory."""
-        memory = self._provider.memory
-        return self._ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), *memory)
-
     def close(self) -> None:
         """Give the memory back; a second call does nothing."""
         self._session = None
