@@ -261,8 +261,8 @@ class BuildProgress:
     Args:
         what: What is being built, e.g. "nano for onnx".
         stage: What it is at now, e.g. "exporting geometry".
-        fraction: [0, 1] of that stage.
-        seconds_left: Of that stage; None where nobody knows.
+        fraction: [0, 1] of the step that this stage belongs to: an export, an engine.
+        seconds_left: Of that step; None where nobody knows.
     """
 
     what: str

@@ -155,7 +155,7 @@ def status_message(board: StatusBoard, info: RuntimeInfo, reasons: Sequence[Reas
         precision=info.precision,
         model_id=info.model_id,
         build_fraction=-1.0 if building is None else building.fraction,
-        build_seconds_left=_or_negative(building and building.seconds_left),
+        build_seconds_left=_or_negative(None if building is None else building.seconds_left),
         latency_ms=-1.0,
         observe_ms=-1.0,
         publish_ms=-1.0,

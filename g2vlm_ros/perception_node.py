@@ -18,6 +18,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_srvs.srv import Trigger
 
 from g2vlm_interfaces.msg import SceneStatus
@@ -37,6 +38,8 @@ from g2vlm_ros.subscriptions import CameraSubscriptions
 __all__ = ["PerceptionNode"]
 
 _EXPIRE_PERIOD_S = 0.1
+# Who subscribes with this durability too learns the state at once, not a period later.
+_STATUS_QOS = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -199,7 +202,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         self._params = params
         self._board = StatusBoard(params.number("status.hold_s"), params.words("status.tolerated"))
         self._outputs = Outputs(self, params)
-        self._status_publisher = self.create_publisher(SceneStatus, "~/status", 10)
+        self._status_publisher = self.create_publisher(SceneStatus, "~/status", _STATUS_QOS)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._node_publishers = [self._status_publisher, self._diagnostics_publisher]
         query = self.create_service(SpatialQuery, "~/query", self._on_query)
@@ -207,6 +210,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         self._node_services = [query, self.create_service(Trigger, "~/reset", self._on_reset)]
         period_s = params.number("status.period_s")
         self._status_timer = self.create_timer(period_s, self.publish_status, clock=self._steady)
+        self.publish_status()
 
     def _activate(self) -> None:
         assert self._params is not None and self._runtime is not None  # noqa: PT018
@@ -223,6 +227,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
             _EXPIRE_PERIOD_S, self._session.desk.expire, clock=self._steady
         )
         self.get_logger().info(f"active: {', '.join(self._cameras.topics)}")
+        self.publish_status()
 
     def _end_session(self, why: str) -> None:
         if self._expire_timer is not None:

@@ -52,7 +52,6 @@ def site() -> Iterator[Site]:
 def graph(make_graph: Make, site: Site) -> Any:
     made = make_graph(runtime=STOCK)
     made.listen()
-    assert made.configure()
     return made
 
 
@@ -63,6 +62,7 @@ def values_of(graph: Any) -> dict[str, str]:
 def test_the_build_is_shown_and_the_change_over_is_told_once(
     graph: Any, site: Site, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    assert graph.configure()
     status = graph.codes("ENGINE_BUILDING")  # while inactive too
     assert graph.activate()
     graph.scene()
@@ -95,7 +95,7 @@ def test_the_build_is_shown_and_the_change_over_is_told_once(
 
 
 def test_a_build_that_fails_is_a_fallback(graph: Any, site: Site) -> None:
-    assert graph.activate()
+    graph.start()
     graph.scene()
     site.error = OSError(28, "No space left on device", "/cache")
     site.may_end.set()
@@ -112,6 +112,7 @@ def test_a_build_that_fails_is_a_fallback(graph: Any, site: Site) -> None:
 
 
 def test_cleanup_ends_the_build(graph: Any, site: Site) -> None:
+    assert graph.configure()
     graph.codes("ENGINE_BUILDING")
     assert graph.cleanup()
     assert not [t for t in threading.enumerate() if t.name == "engine-build"]
