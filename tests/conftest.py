@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.exports import Exports
 from tests.helpers import REPO, shared_data
 
 # Before the first rclpy.init of the session. Two sessions on one machine must not hear each
@@ -25,3 +26,22 @@ def data_folder() -> Path:
     if folder is None:
         pytest.skip("reference data missing: no ../shared/data and G2VLM_SHARED_DATA is not set")
     return folder
+
+
+@pytest.fixture(scope="session")
+def exports(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    """Makes exports, once; nobody may write to them."""
+    root = request.config.cache.mkdir("g2vlm-exports")
+    return Exports(root, tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def nano_export(exports: Exports) -> Path:
+    """Every part of nano in fp32 at opset 23."""
+    return exports.nano()
+
+
+@pytest.fixture(scope="session")
+def tiny_export(exports: Exports) -> Path:
+    """Geometry with keys and values of a small random model, fp32 at opset 23."""
+    return exports.tiny()

@@ -19,7 +19,7 @@ from .cache_key import ExportKey
 from .engine_cache import EngineCache
 from .exported import ExportFolder, file_sha256
 
-__all__ = ["cached_export", "export_into_cache", "export_key", "missing_libraries"]
+__all__ = ["cached_export", "export_into_cache", "export_key", "missing_libraries", "model_digest"]
 
 EXPORTER = "g2vlm_export"
 LIBRARIES = ("torch", "onnx", "onnxscript")  # what the exporter itself needs
@@ -61,7 +61,7 @@ def export_key(
     if missing:
         raise RuntimeError(f"the model cannot be exported: {missing}")
     return ExportKey(
-        source=_model_digest(model),
+        source=model_digest(model),
         exporter_version=_exporter_version(),
         precision=precision,
         opset=str(opset),
@@ -104,7 +104,8 @@ def export_into_cache(
     return ExportFolder.open(entry.folder)
 
 
-def _model_digest(model: Path) -> str:
+def model_digest(model: Path) -> str:
+    """Return a hash over every byte of a model folder's files."""
     digest = hashlib.sha256()
     for path in sorted(model.iterdir()):
         if path.is_file() and path.suffix in MODEL_SUFFIXES:

@@ -1,0 +1,135 @@
+"""Golden inputs and outputs: what torch says in float32, at a few small sizes.
+
+They travel with the export, so that a device without torch can tell whether what it built is
+right. The pictures are windows of one smooth random picture, moved a little from frame to frame
+as a camera would. On the way the largest numbers of every layer are noted: half precision ends
+at 65504.
+
+Shape letters: N frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from g2vlm_model.checkpoint import FLOAT32_PREFIXES
+from g2vlm_model.config import ModelConfig
+from g2vlm_model.runtimes.exported import Golden, Largest
+
+from .pictures import random_picture, size_name
+from .reference import TorchReference
+
+__all__ = ["HALF_MAX", "geometry_goldens", "golden_pictures", "golden_sizes", "largest_numbers"]
+
+HALF_MAX = 65504.0
+WIDEST = 8  # patches of the small sizes
+STEP_HW = (2, 5)  # pixels from frame to frame
+NOTED = 8
+
+
+def golden_sizes(
+    config: ModelConfig, static_nhw: Sequence[int] | None = None
+) -> list[tuple[int, int, int]]:
+    """Return sizes (N, H, W): small ones, and the model's own with two frames."""
+    if static_nhw is not None:
+        return [(static_nhw[0], static_nhw[1], static_nhw[2])]
+    patch = config.patch_size
+    own = config.dino_width // patch
+    small = min(own, WIDEST)
+    grids = [(1, _flatter(small), small), (2, _flatter(small), small)]
+    grids += [(3, small, _flatter(small)), (2, _flatter(own), own)]
+    return [(n, rows * patch, columns * patch) for n, rows, columns in dict.fromkeys(grids)]
+
+
+def _flatter(columns: int) -> int:
+    return max(1, columns * 3 // 4)
+
+
+def golden_pictures(size_nhw: tuple[int, int, int], seed: int = 0) -> NDArray[np.uint8]:
+    """Return (N, H, W, 3) uint8 windows of one picture."""
+    frames, height, width = size_nhw
+    down, right = STEP_HW
+    whole = random_picture(seed, height + down * frames, width + right * frames)
+    return np.stack(
+        [
+            whole[down * frame : down * frame + height, right * frame : right * frame + width]
+            for frame in range(frames)
+        ]
+    )
+
+
+def geometry_goldens(
+    reference: TorchReference,
+    graphs: Mapping[str, tuple[Sequence[str], Sequence[str]]],
+    token_type: np.dtype[Any],
+    static_nhw: Sequence[int] | None = None,
+) -> list[Golden]:
+    """Return goldens of the graphs of the geometric path.
+
+    Args:
+        reference: The model in float32.
+        graphs: Name -> names of inputs and outputs.
+        token_type: Of the graphs' `tokens`, where those go in.
+        static_nhw: The one size of the graphs.
+    """
+    goldens = []
+    for index, size in enumerate(golden_sizes(reference.model.config, static_nhw)):
+        pictures_NHW3 = golden_pictures(size, seed=index)
+        said = reference.geometry(pictures_NHW3)
+        given = {"pictures": pictures_NHW3, "tokens": said["tokens"].astype(token_type)}
+        for graph, (inputs, outputs) in graphs.items():
+            goldens.append(
+                Golden(
+                    graph,
+                    size_name(size),
+                    {name: given[name] for name in inputs},
+                    {name: said[name] for name in outputs},
+                )
+            )
+    return goldens
+
+
+@contextmanager
+def largest_numbers(model: nn.Module) -> Iterator[list[Largest]]:
+    """Note the largest numbers that layers in half precision would hold.
+
+    The list that this gives is filled at the end: the layers with the largest numbers, largest
+    first. Looked at are the outputs of every layer with weights, and the inputs of its products.
+    What is computed in float32 in every precision (the last maps of the heads, and the residual
+    streams that the norms read) cannot overflow and is left out.
+    """
+    seen: dict[str, float] = {}
+    found: list[Largest] = []
+
+    def note(name: str, *tensors: Any) -> None:
+        for tensor in tensors:
+            if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.numel():
+                seen[name] = max(seen.get(name, 0.0), float(tensor.abs().amax()))
+
+    def watch(name: str, module: nn.Module) -> Any:
+        multiplies = isinstance(module, nn.Linear | nn.Conv2d)
+        return module.register_forward_hook(
+            lambda _, inputs, output: note(name, output, *(inputs if multiplies else ()))
+        )
+
+    handles = [
+        watch(name, module)
+        for name, module in model.named_modules()
+        if any(True for _ in module.parameters(recurse=False))
+        and not name.startswith(tuple(prefix.rstrip(".") for prefix in FLOAT32_PREFIXES))
+    ]
+    try:
+        with torch.inference_mode():
+            yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+    ranked = sorted(seen.items(), key=lambda item: -item[1])[:NOTED]
+    found += [Largest(name, round(value, 3)) for name, value in ranked]

@@ -1,0 +1,159 @@
+"""Writes export folders: everything into a temporary one beside it, which is then renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from g2vlm_model.checkpoint import WEIGHTS_FILE, weight_files
+from g2vlm_model.runtimes.exported import (
+    MANIFEST,
+    FileRecord,
+    Golden,
+    GraphRecord,
+    Manifest,
+    TensorRecord,
+    file_sha256,
+    golden_key,
+)
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+__all__ = [
+    "GOLDENS",
+    "copy_model_files",
+    "file_records",
+    "model_files",
+    "replaced_folder",
+    "save_goldens",
+    "save_graph",
+    "write_manifest",
+]
+
+GOLDENS = "goldens.safetensors"
+EXTERNAL_BYTES = 1_500_000_000  # a protobuf file ends at 2 GB
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
+
+
+@contextmanager
+def replaced_folder(out: Path, *, force: bool) -> Iterator[Path]:
+    """Give a temporary folder that takes the place of `out` at the end of the block.
+
+    Where the block fails nothing is left behind, and `out` is as it was.
+
+    Raises:
+        FileExistsError: `out` is an export and `force` is False, or is something else.
+        OSError: The folder cannot be written; the text says where.
+    """
+    out = Path(os.path.abspath(out))
+    _check_target(out, force)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    try:
+        yield partial
+        partial.chmod(0o777 & ~_umask())
+        old = partial.with_suffix(".old")
+        if out.exists():
+            out.rename(old)
+        partial.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_target(out: Path, force: bool) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).is_file()):
+        raise FileExistsError(
+            f"{out} exists and is no export; give a new folder, this one is not touched"
+        )
+    if any(out.iterdir()) and not force:
+        raise FileExistsError(f"{out} holds an export; give --force to replace it")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def save_graph(folder: Path, name: str, model: onnx_ir.Model) -> GraphRecord:
+    """Write a graph, its weights in a file beside it where they are many.
+
+    Args:
+        folder: Where to.
+        name: Of the file, without ".onnx".
+        model: The graph; the notes in it about the source code are removed.
+    """
+    import onnx_ir as ir
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+    ClearMetadataAndDocStringPass()(model)
+    weights = [value.const_value for value in model.graph.initializers.values()]
+    size = sum(weight.nbytes for weight in weights if weight is not None)
+    file = f"{name}.onnx"
+    data = f"{file}.data" if size > EXTERNAL_BYTES else ""
+    ir.save(model, folder / file, external_data=data or None)
+    sides = [
+        tuple(_tensor(value) for value in values)
+        for values in (model.graph.inputs, model.graph.outputs)
+    ]
+    return GraphRecord(file, data, *sides)
+
+
+def _tensor(value: onnx_ir.Value) -> TensorRecord:
+    assert value.name is not None
+    assert value.shape is not None, value
+    assert value.dtype is not None, value
+    sizes = (size if isinstance(size, int) else str(size.value) for size in value.shape)
+    return TensorRecord(value.name, str(value.dtype.numpy()), tuple(sizes))
+
+
+def save_goldens(folder: Path, goldens: Sequence[Golden]) -> None:
+    """Write the golden inputs and outputs."""
+    from safetensors.numpy import save
+
+    arrays = {
+        golden_key(golden, side, name): np.ascontiguousarray(array)
+        for golden in goldens
+        for side, arrays in (("inputs", golden.inputs), ("outputs", golden.outputs))
+        for name, array in arrays.items()
+    }
+    # Not save_file: its error at a full disk is no OSError.
+    (folder / GOLDENS).write_bytes(save(arrays))
+
+
+def model_files(model: Path) -> list[Path]:
+    """Return what a model folder is made of: configs, tokenizer, weights."""
+    words = [model / name for name in TOKENIZER_FILES if (model / name).is_file()]
+    return [*sorted(model.glob("*_config.json")), *words, *weight_files(model)]
+
+
+def copy_model_files(model: Path, folder: Path) -> None:
+    """Copy configs and tokenizer, so that no checkpoint is needed to run the graphs."""
+    for path in model_files(model):
+        if path.suffix != Path(WEIGHTS_FILE).suffix:
+            shutil.copyfile(path, folder / path.name)
+
+
+def file_records(folder: Path) -> dict[str, FileRecord]:
+    """Return hash and size of every file of a folder but the manifest."""
+    return {
+        path.name: FileRecord(file_sha256(path), path.stat().st_size)
+        for path in sorted(folder.iterdir())
+        if path.name != MANIFEST
+    }
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json`, the last file of a folder."""
+    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")

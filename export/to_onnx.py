@@ -1,0 +1,245 @@
+"""Traces the geometric path once and turns it into ONNX graphs.
+
+One trace serves every number of frames and every size of picture (or the one asked for), every
+opset, and the parts: a graph that is cut at the encoder's tokens gives the two graphs of the
+part "streaming", with the same nodes and the same weights.
+
+Names of free sizes: N frames, pictures of 14*rows x 14*columns pixels for patches of 14.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from g2vlm_model.config import ModelConfig
+from g2vlm_model.runtimes.exported import PARTS, PRECISIONS
+
+from .wrappers import GeometryGraph, said_names
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+    from .semantic_to_onnx import GraphSpec
+
+__all__ = [
+    "OPSETS",
+    "Cut",
+    "ExportOptions",
+    "cuts",
+    "geometry_graphs",
+    "spec_graph",
+    "to_onnx",
+    "trace_geometry",
+]
+
+Cut = tuple[tuple[str, ...], tuple[str, ...]]
+"""Names of a graph's inputs and outputs."""
+
+OPSETS = (18, 23)
+MAX_FRAMES = 64
+MAX_ROWS = 256
+TRACED_NHW = (3, 2, 4)  # frames, rows, columns: three sizes that nothing else has
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to export.
+
+    Args:
+        precision: "fp32" or "fp16".
+        opset: 18 (attention and norms as products and sums) or 23 (as one node each).
+        parts: Of `PARTS`; "geometry" is always among them.
+        in_graph_rotation: The graph orthogonalises the rotations.
+        static_nhw: Serve one number of frames and size of picture only; None serves all.
+
+    Raises:
+        ValueError: A value that there is no such thing for.
+    """
+
+    precision: str = "fp32"
+    opset: int = 23
+    parts: tuple[str, ...] = ("geometry", "kv")
+    in_graph_rotation: bool = False
+    static_nhw: tuple[int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is {self.precision!r}, expected one of {PRECISIONS}")
+        if self.opset not in OPSETS:
+            raise ValueError(
+                f"opset is {self.opset!r}, expected 18 (TensorRT before 10.15) or 23 (everything "
+                "newer)"
+            )
+        unknown = [part for part in self.parts if part not in PARTS]
+        if unknown or len(set(self.parts)) != len(self.parts):
+            raise ValueError(f"parts are {list(self.parts)}, expected some of {list(PARTS)}, once")
+        if "geometry" not in self.parts:
+            raise ValueError(f"parts are {list(self.parts)}; the others build on geometry: add it")
+        if "semantic" in self.parts and "kv" not in self.parts:
+            raise ValueError(
+                f"parts are {list(self.parts)}; semantic answers behind the geometry's keys and "
+                "values: add kv"
+            )
+
+    def check(self, config: ModelConfig) -> None:
+        """Refuse what a model cannot be exported as.
+
+        Raises:
+            ValueError: Such an option; the text says what to do.
+        """
+        patch = config.patch_size
+        if self.static_nhw is not None:
+            frames, height, width = self.static_nhw
+            if min(self.static_nhw) < 1 or height % patch or width % patch:
+                raise ValueError(
+                    f"static size is {frames},{height},{width}, expected at least one frame, and "
+                    f"a height and width that are multiples of the patch {patch}"
+                )
+        elif config.geometry_attention == "frame_causal":
+            raise ValueError(
+                "geometry_attention is frame_causal: one attention per frame, so the graph serves "
+                "one number of frames; give --static N,H,W"
+            )
+        if config.dino_attention == "compat" and "streaming" in self.parts:
+            raise ValueError(
+                "dino_attention is compat: a frame's tokens depend on the other frames, so "
+                "windows cannot share them; leave the part streaming out"
+            )
+
+
+def trace_geometry(graph: GeometryGraph, options: ExportOptions) -> ExportedProgram:
+    """Trace a window; the result serves every opset."""
+    patch = graph.model.config.patch_size
+    frames, rows, columns = TRACED_NHW
+    size = options.static_nhw or (frames, rows * patch, columns * patch)
+    pictures_NHW3 = torch.zeros((*size, 3), dtype=torch.uint8, device=graph.model.device)
+    dims: tuple[dict[int, Any], ...] | None = None
+    if options.static_nhw is None:
+        row_dim, column_dim = (Dim(name, min=1, max=MAX_ROWS) for name in ("rows", "columns"))
+        dims = ({0: Dim("N", min=1, max=MAX_FRAMES), 1: patch * row_dim, 2: patch * column_dim},)
+    with torch.no_grad(), quiet():
+        return torch.export.export(graph, (pictures_NHW3,), dynamic_shapes=dims, strict=False)
+
+
+def to_onnx(
+    program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], opset: int
+) -> onnx_ir.Model:
+    """Translate a traced program.
+
+    Args:
+        program: From `torch.export`.
+        inputs, outputs: Their names.
+        opset: Of `OPSETS`.
+
+    Returns:
+        A model in memory; its weights are the program's own tensors.
+    """
+    with quiet():
+        translated = torch.onnx.export(
+            program,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+        )
+    assert translated is not None
+    model = translated.model
+    assert model.opset_imports[""] == opset, (model.opset_imports, opset)
+    return model
+
+
+def cuts(config: ModelConfig, options: ExportOptions) -> dict[str, Cut]:
+    """Return names of inputs and outputs of the geometric path's graphs, by graph."""
+    said = said_names(
+        config,
+        keys_and_values="kv" in options.parts,
+        in_graph_rotation=options.in_graph_rotation,
+    )
+    graphs: dict[str, Cut] = {"geometry": (("pictures",), said)}
+    if "streaming" in options.parts:
+        graphs["encoder"] = (("pictures",), ("tokens",))
+        graphs["expert"] = (("tokens", "pictures"), said)
+    return graphs
+
+
+def geometry_graphs(
+    program: ExportedProgram, graph: GeometryGraph, options: ExportOptions
+) -> dict[str, onnx_ir.Model]:
+    """Return the graphs of the geometric path by name: geometry, and encoder and expert.
+
+    Args:
+        program: From `trace_geometry`.
+        graph: What was traced.
+        options: Opset and parts.
+    """
+    import onnx_ir as ir
+
+    config = graph.model.config
+    whole = to_onnx(program, ("pictures",), graph.outputs, options.opset)
+    if options.static_nhw is None:
+        _name_sizes(whole, config.patch_size)
+    graphs = {}
+    for name, (inputs, outputs) in cuts(config, options).items():
+        part = ir.convenience.extract(whole.graph, inputs, outputs)
+        part.name = name
+        graphs[name] = ir.Model(part, ir_version=whole.ir_version, producer_name="g2vlm")
+    return graphs
+
+
+def spec_graph(spec: GraphSpec, opset: int) -> onnx_ir.Model:
+    """Trace and translate a graph of the part "semantic"."""
+    with torch.no_grad(), quiet():
+        program = torch.export.export(
+            spec.module, spec.inputs, dynamic_shapes=dict(spec.dynamic_shapes), strict=False
+        )
+    return to_onnx(program, spec.input_names, spec.output_names, opset)
+
+
+def _name_sizes(model: onnx_ir.Model, patch: int) -> None:
+    """Call the free sizes by their names in all shapes."""
+    import onnx_ir as ir
+
+    found = {}
+    for name, size in zip(
+        ("N", "rows", "columns"), model.graph.inputs[0].shape or (), strict=False
+    ):
+        symbol = str(size.value).removeprefix(f"{patch}*")
+        found[symbol] = name
+    pattern = re.compile(r"\b(" + "|".join(map(re.escape, found)) + r")\b")
+
+    def renamed(shape: onnx_ir.Shape) -> onnx_ir.Shape:
+        sizes = [
+            size if isinstance(size, int) or size.value is None
+            else pattern.sub(lambda match: found[match[1]], str(size.value))
+            for size in shape
+        ]  # fmt: skip
+        return ir.Shape(sizes)
+
+    values = [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]
+    for value in values:
+        if value.shape is not None:
+            value.shape = renamed(value.shape)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporter's notes to its own developers from the user."""
+    log = logging.getLogger("torch.onnx")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)
