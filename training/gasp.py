@@ -25,6 +25,7 @@ from .distribution import shared_mean, total_of
 from .gasp_heads import LanguageLayer, LayerTap, PointHead, chosen_layers, language_layers
 from .gasp_losses import MatchSums, match_losses, no_sums
 from .gasp_options import GaspOptions, LoraOptions
+from .gasp_readers import image_tokens
 from .gasp_tracks import anchors_of, patch_depths, point_tracks
 from .geometry_stage import StageLoss, in_share
 from .precision import mixed_precision
@@ -36,7 +37,6 @@ __all__ = [
     "GaspSupervision",
     "LoraOptions",
     "VisualTokens",
-    "image_tokens",
 ]
 
 _HEADS = "heads."
@@ -114,12 +114,6 @@ def _means(sums: MatchSums) -> tuple[Tensor, Tensor, Tensor]:
         shared_mean(sums.depth, sums.depth_pairs),
         shared_mean(sums.right, sums.pairs),
     )
-
-
-def image_tokens(hidden_BLD: Tensor, frames: int) -> Tensor:
-    """(B, N, S, D) tokens of the semantic images of a `prefill_images` pass, without marks."""
-    tokens_BNSD: Tensor = hidden_BLD.unflatten(1, (frames, -1))[:, :, 1:-1]
-    return tokens_BNSD
 
 
 class GaspStage(nn.Module):

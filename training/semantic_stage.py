@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from g2vlm_model.cache import GrowingCache
+from g2vlm_model.config import ModelConfig
 from g2vlm_model.fusion import FusedImages
 from g2vlm_model.generate import read_frames
 from g2vlm_model.layers import Rotation
 from g2vlm_model.model import G2VLM
 from g2vlm_model.named_features import NamedFeatures, reference_features
-from g2vlm_model.preprocess import semantic_rows
+from g2vlm_model.preprocess import SemanticRows, semantic_rows
 from g2vlm_model.references import find_references
 from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 
@@ -41,6 +42,7 @@ __all__ = [
     "SemanticStage",
     "TextBatch",
     "WindowPrefix",
+    "picture_rows",
     "questions_of",
     "text_batch",
     "view_of",
@@ -64,6 +66,12 @@ class WindowPrefix:
     images: FusedImages | None = None
     tokens_BNSD: Tensor | None = None
     merged_hw: tuple[int, int] = (0, 0)
+
+
+def picture_rows(config: ModelConfig, batch: WindowBatch) -> SemanticRows[Tensor]:
+    """Rows of all frames of all windows, as the semantic encoder takes them."""
+    pictures = (batch.rgb_BN3HW * 255).round().byte().flatten(0, 1).permute(0, 2, 3, 1)
+    return semantic_rows(config, list(pictures.cpu().numpy()))
 
 
 class SemanticStage(nn.Module):
@@ -311,8 +319,7 @@ class SemanticStage(nn.Module):
             pixels = pixels_of(batch.rgb_BN3HW)
             hidden = model.geometry_pass(model.encode_geometry(pixels), grid, cache=cache)
             reading = read_frames(model, hidden, grid, pixels)
-        pictures = (batch.rgb_BN3HW * 255).round().byte().flatten(0, 1).permute(0, 2, 3, 1)
-        rows = semantic_rows(model.config, list(pictures.cpu().numpy()))
+        rows = picture_rows(model.config, batch)
         rows_BNRC = rows.rows_NRC.unflatten(0, batch.depth_BNHW.shape[:2]).to(device)
         tokens_BNSD = model.encode_semantic(rows_BNRC, rows.grid_hw)
         images, cameras_BND = None, None

@@ -1,0 +1,85 @@
+"""GASP on a plain Qwen2.5-VL: the same heads, losses, adapters and trainer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from g2vlm_training.batch import ClipPool, draw_batch
+from g2vlm_training.config import TrainConfig
+from g2vlm_training.gasp_options import GaspOptions, LoraOptions
+from g2vlm_training.gasp_qwen import QwenGaspStage
+from g2vlm_training.gasp_readers import QwenReader, open_reader
+from g2vlm_training.geometry_stage import StageLoss
+from g2vlm_training.trainer import Trainer
+
+from tests.training.tiny import write_tiny_shards
+from tests.training.tiny_qwen import tiny_qwen
+
+OPTIONS = GaspOptions(grids=(8,), descriptor_width=16, layers=(1, 3))
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> ClipPool:
+    return ClipPool(write_tiny_shards(tmp_path_factory.mktemp("shards")), "train")
+
+
+def test_it_learns_to_match_and_is_a_plain_model_afterwards(pool: ClipPool, tmp_path: Path) -> None:
+    model = tiny_qwen()
+    names, text = list(model.state_dict()), str(model)
+    config = TrainConfig(steps=20, lr=3e-3, warmup=2, log_steps=10, save_steps=20, ema=0.5)
+    stage = QwenGaspStage(model, OPTIONS, LoraOptions(rank=4), side=112)
+    batch = draw_batch(pool, 2, 3, torch.Generator().manual_seed(0), None)
+    inputs = stage.reader.inputs(batch, after=(7, 8, 9))
+    labels = torch.where(inputs["input_ids"] < 300, inputs["input_ids"], -100)
+    language = {**inputs, "labels": labels}
+
+    def loss_of_step(step: int, generator: torch.Generator) -> StageLoss:
+        said: StageLoss = stage(None, language) if step % 2 else stage(batch)
+        return said
+
+    trainer = Trainer(stage, config, tmp_path, loss_of_step, rate_of=stage.rate_of)
+    assert all("lora_" in name or "supervision." in name for name in trainer.trained)
+    assert any("model.visual" in name for name in trainer.trained)
+    reports = [trainer.train_step() for _ in range(20)]
+    assert reports[18]["match"] < 0.8 * reports[0]["match"]
+    assert reports[19]["answers_loss"] < reports[1]["answers_loss"]
+    with torch.no_grad():
+        beside = model(**language).loss
+        stage.merge()
+        within = model(**language).loss
+    assert beside.item() == pytest.approx(within.item(), rel=1e-4)
+    assert list(model.state_dict()) == names
+    assert str(model) == text
+
+
+def test_its_pictures_stand_where_the_reader_says(pool: ClipPool) -> None:
+    reader = QwenReader(tiny_qwen(), side=112)
+    batch = draw_batch(pool, 2, 3, torch.Generator().manual_seed(0), None)
+    inputs = reader.inputs(batch, after=())
+    marked = (inputs["input_ids"] == 301).long()
+    assert reader.images(marked, 3).shape == (2, 3, 16)
+    assert bool(reader.images(marked, 3).all())
+    with torch.no_grad():
+        assert reader.read(batch) == (4, 4)
+    # The rows are in the order that the model's own merger expects: a picture that is dark but
+    # for one quarter lights up the tokens of that quarter alone.
+    batch.rgb_BN3HW.zero_()
+    batch.rgb_BN3HW[..., :21, :28] = 1
+    rows = reader.inputs(batch)["pixel_values"].unflatten(0, (6, 16, 4)).mean((2, 3))
+    quarter = rows[0].view(4, 4) > rows.mean()
+    assert quarter.nonzero().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+
+
+def test_a_folder_is_opened(tmp_path: Path) -> None:
+    tiny_qwen().save_pretrained(tmp_path / "qwen")
+    assert len(open_reader(tmp_path / "qwen").layers) == 3
+    config = tmp_path / "qwen" / "config.json"
+    config.write_text(config.read_text().replace("qwen2_5_vl", "other"))
+    with pytest.raises(ValueError, match="model of type 'other'"):
+        open_reader(tmp_path / "qwen")
+    with pytest.raises(ValueError, match="expert is 'both'"):
+        open_reader("nano", "both")
+    with pytest.raises(FileNotFoundError, match="no model folder"):
+        open_reader(tmp_path / "none")

@@ -1,0 +1,81 @@
+"""GASP on a plain Qwen2.5-VL of `transformers`: the paper's own setting, by the same code.
+
+stage = QwenGaspStage(model, GaspOptions(), LoraOptions(rank=512))
+loss_of_step = lambda step, generator: stage(draw_batch(source, 1, 8, generator, None))
+Trainer(stage, config, folder, loss_of_step, rate_of=stage.rate_of).run()
+stage.merge()
+model.save_pretrained(folder)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from .batch import WindowBatch
+from .gasp import GaspSupervision, VisualTokens
+from .gasp_heads import LayerTap, chosen_layers
+from .gasp_options import GaspOptions, LoraOptions
+from .gasp_readers import QwenReader
+from .geometry_stage import StageLoss
+from .lora import attach_lora
+
+__all__ = ["QwenGaspStage"]
+
+
+class QwenGaspStage(nn.Module):
+    """The model with adapters, and heads on its layers.
+
+    Args:
+        model: `Qwen2_5_VLForConditionalGeneration`; its adapters are put on in place.
+        options: Of the supervision.
+        lora: Of the adapters.
+        side: Pixels of a side at which it sees pictures.
+
+    Raises:
+        ValueError: A layer range outside of the model, a rank above its narrowest map.
+    """
+
+    def __init__(
+        self, model: Any, options: GaspOptions, lora: LoraOptions, side: int = 448
+    ) -> None:
+        super().__init__()
+        self.options = options
+        self.reader = QwenReader(model, side)
+        self._layers = chosen_layers(self.reader.layers, options.layers)
+        self.supervision = GaspSupervision(self._layers, options)
+        self._adapters = attach_lora(model, lora, self.reader.layers)
+        self.model = model
+
+    def rate_of(self, name: str) -> float:
+        """Learning rate of a parameter over that of the run."""
+        return self.options.head_lr if name.startswith("supervision.") else 1.0
+
+    def forward(
+        self, batch: WindowBatch | None, language: Mapping[str, Tensor] | None = None
+    ) -> StageLoss:
+        """Loss of windows (L_corr and L_depth of eq. 9), or of a language batch (L_LM).
+
+        Args:
+            batch: Windows; None in a step of language.
+            language: What the model takes, with `labels`.
+        """
+        if language is not None:
+            loss = self.model(**language, use_cache=False).loss
+            return StageLoss(loss, 0, {"answers_loss": float(loss.detach())})
+        assert batch is not None, "give windows or a language batch"
+        frames = batch.depth_BNHW.shape[1]
+        with LayerTap(self._layers) as tap:
+            grid = self.reader.read(batch)
+        tokens = {
+            head: self.reader.images(tap.hidden[layer.index], frames)
+            for head, layer in enumerate(self._layers)
+        }
+        said: StageLoss = self.supervision(VisualTokens(tokens, grid), batch)
+        return said
+
+    def merge(self) -> None:
+        """Add the adapters to the weights: the model is a plain one again."""
+        self._adapters.merge()

@@ -1,0 +1,200 @@
+"""Pictures through a language model, whichever it is, with its layers listened to.
+
+A reader puts the frames of windows through a model in the order of a chat and says which tokens
+of the last pass are whose patches: G2VLM's semantic images, its geometric tokens, or the images
+of a plain Qwen2.5-VL of `transformers`.
+
+Shape letters: B windows, N frames, S visual tokens per frame, L tokens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from g2vlm_model.checkpoint import load_model, resolve_folder
+from g2vlm_model.config import ModelConfig, VitConfig
+from g2vlm_model.model import G2VLM
+
+from .batch import WindowBatch, pixels_of
+from .gasp_heads import LanguageLayer, language_layers
+from .semantic_stage import SemanticStage, picture_rows
+
+__all__ = [
+    "GeometricReader",
+    "PictureReader",
+    "QwenReader",
+    "SemanticReader",
+    "image_tokens",
+    "open_reader",
+]
+
+_QWEN = "qwen2_5_vl"
+EXPERTS = ("semantic", "geometric")
+
+
+class PictureReader(Protocol):
+    """Puts pictures through a language model."""
+
+    @property
+    def layers(self) -> Sequence[LanguageLayer]:
+        """All layers of the model."""
+        ...
+
+    def read(self, batch: WindowBatch) -> tuple[int, int]:
+        """Run the frames of windows; return rows and columns of a frame's tokens."""
+        ...
+
+    def images(self, said_BL: Tensor, frames: int) -> Tensor:
+        """(B, N, S, ...) of the patches, from what a layer said (B, L, ...) in the last pass."""
+        ...
+
+
+def image_tokens(said_BL: Tensor, frames: int) -> Tensor:
+    """(B, N, S, ...) patches of frames of (B, L, ...) that stand between two marks each."""
+    tokens_BNS: Tensor = said_BL.unflatten(1, (frames, -1))[:, :, 1:-1]
+    return tokens_BNS
+
+
+class SemanticReader:
+    """G2VLM's semantic images, behind system text and geometry.
+
+    Args:
+        semantic: Knows the sequence.
+    """
+
+    def __init__(self, semantic: SemanticStage) -> None:
+        self.layers: Sequence[LanguageLayer] = language_layers(semantic.model)
+        self._semantic = semantic
+
+    def read(self, batch: WindowBatch) -> tuple[int, int]:
+        """See `PictureReader`."""
+        return self._semantic.prefix(batch).merged_hw
+
+    def images(self, said_BL: Tensor, frames: int) -> Tensor:
+        """See `PictureReader`."""
+        return image_tokens(said_BL, frames)
+
+
+class GeometricReader:
+    """G2VLM's geometric tokens, as in a reconstruction.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: G2VLM) -> None:
+        self.layers: Sequence[LanguageLayer] = language_layers(model, "geometric")
+        self._model = model
+
+    def read(self, batch: WindowBatch) -> tuple[int, int]:
+        """See `PictureReader`."""
+        patch = self._model.config.patch_size
+        grid = (batch.grid[0] // patch, batch.grid[1] // patch)
+        tokens = self._model.encode_geometry(pixels_of(batch.rgb_BN3HW))
+        self._model.geometry_pass(tokens, grid)
+        return grid
+
+    def images(self, said_BL: Tensor, frames: int) -> Tensor:
+        """See `PictureReader`."""
+        tokens_BNS: Tensor = said_BL.unflatten(1, (frames, -1))
+        return tokens_BNS
+
+
+class QwenReader:
+    """The images of a plain Qwen2.5-VL, one after another, with nothing said about them.
+
+    Args:
+        model: `Qwen2_5_VLForConditionalGeneration`.
+        side: Pixels of a side at which it sees pictures; made a multiple of a token's.
+    """
+
+    def __init__(self, model: Any, side: int = 448) -> None:
+        self.layers: Sequence[LanguageLayer] = language_layers(model)
+        self.model = model
+        vision = model.config.vision_config
+        vit = VitConfig(
+            hidden_size=ModelConfig().text.hidden_size,
+            patch_size=vision.patch_size,
+            spatial_merge_size=vision.spatial_merge_size,
+            temporal_patch_size=vision.temporal_patch_size,
+            in_channels=vision.in_channels,
+        )
+        self._config = dataclasses.replace(ModelConfig(), vit=vit, vit_size=side)
+
+    def inputs(self, batch: WindowBatch, after: Sequence[int] = ()) -> dict[str, Tensor]:
+        """What the model takes for the frames of windows.
+
+        Args:
+            batch: B windows.
+            after: Ids of text behind the pictures, the same for all windows.
+        """
+        config, device = self.model.config, batch.rgb_BN3HW.device
+        rows = picture_rows(self._config, batch)
+        windows, frames = batch.rgb_BN3HW.shape[:2]
+        image = [
+            config.vision_start_token_id,
+            *[config.image_token_id] * (rows.merged_hw[0] * rows.merged_hw[1]),
+            config.vision_end_token_id,
+        ]
+        ids_BL = torch.tensor([image * frames + list(after)] * windows, device=device)
+        grid = torch.tensor([[1, *rows.grid_hw]] * (windows * frames), device=device)
+        return {
+            "input_ids": ids_BL,
+            "attention_mask": torch.ones_like(ids_BL),
+            "mm_token_type_ids": (ids_BL == config.image_token_id).long(),
+            "pixel_values": rows.rows_NRC.flatten(0, 1).to(device, self.model.dtype),
+            "image_grid_thw": grid,
+        }
+
+    def read(self, batch: WindowBatch) -> tuple[int, int]:
+        """See `PictureReader`."""
+        inputs = self.inputs(batch)
+        self.model(**inputs, use_cache=False)
+        _, rows, columns = inputs["image_grid_thw"][0].tolist()
+        merge = self._config.vit.spatial_merge_size
+        return rows // merge, columns // merge
+
+    def images(self, said_BL: Tensor, frames: int) -> Tensor:
+        """See `PictureReader`."""
+        return image_tokens(said_BL, frames)
+
+
+def open_reader(folder: str | Path, expert: str = "semantic") -> PictureReader:
+    """A reader of a model folder.
+
+    Args:
+        folder: Of G2VLM ("nano" is the embedded model), or of a Qwen2.5-VL of `transformers`.
+        expert: Whose tokens, of a G2VLM.
+
+    Raises:
+        FileNotFoundError: There is no model.
+        ValueError: A model of another kind, or an unknown expert.
+    """
+    if expert not in EXPERTS:
+        raise ValueError(f"expert is {expert!r}, expected one of {EXPERTS}")
+    if folder != "nano" and (Path(folder) / "config.json").is_file():
+        return QwenReader(_qwen(Path(folder)))
+    model, tokenizer = load_model(resolve_folder(folder))
+    model = model.float().eval()
+    if expert == "geometric":
+        return GeometricReader(model)
+    return SemanticReader(SemanticStage(model, tokenizer, questions=1))
+
+
+def _qwen(folder: Path) -> Any:
+    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    if kind != _QWEN:
+        raise ValueError(f"{folder} holds a model of type {kind!r}, expected G2VLM or {_QWEN!r}")
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True
+    )
+    return model.eval()
