@@ -18,6 +18,13 @@ from .checkpoint_keys import published_names
 from .config import ModelConfig, SpecialIds
 from .config_fields import read_json
 from .model import G2VLM
+from .model_folder import (
+    EMBEDDED_MODELS,
+    INDEX_FILE,
+    WEIGHTS_FILE,
+    refuse_pickle,
+    resolve_folder,
+)
 from .safetensors_file import SafetensorsFile
 from .tokenizer import Tokenizer
 
@@ -31,11 +38,6 @@ __all__ = [
     "save_model",
 ]
 
-WEIGHTS_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-EMBEDDED_MODELS = {"nano": Path(__file__).parent / "weights" / "nano"}
-
 # Computed in float32 by the published code under autocast too; 3 M weights of the 2B model.
 FLOAT32_PREFIXES = (
     "heads.point_head.",
@@ -46,27 +48,6 @@ FLOAT32_PREFIXES = (
 
 # What an engine of the geometry does in the place of the model.
 GEOMETRIC_MODULES = ("dino", "dino_projection", "heads", "match")
-
-
-def resolve_folder(model: str | Path) -> Path:
-    """Return the folder of an embedded model's name or of a path.
-
-    Raises:
-        FileNotFoundError: No such folder.
-        ValueError: The path is a file, or empty.
-    """
-    if not str(model).strip():
-        raise ValueError(
-            f"model is {str(model)!r}, expected {', '.join(EMBEDDED_MODELS)} or a folder"
-        )
-    folder = EMBEDDED_MODELS.get(str(model), Path(model))
-    if folder.is_file():
-        _refuse_pickle(folder)
-        raise ValueError(f"{folder} is a file; give the folder that holds it")
-    if not folder.is_dir():
-        known = ", ".join(EMBEDDED_MODELS)
-        raise FileNotFoundError(f"no model folder {folder} (embedded models: {known})")
-    return folder
 
 
 def model_on_meta(config: ModelConfig, special_ids: SpecialIds | None = None) -> G2VLM:
@@ -207,7 +188,7 @@ def weight_files(folder: Path) -> list[Path]:
         for path in paths:
             if path.parent.resolve() != folder.resolve():
                 raise ValueError(f"{index} names {path}, which is not in its folder")
-            _refuse_pickle(path)
+            refuse_pickle(path)
             if not path.is_file():
                 raise FileNotFoundError(f"{path} is missing ({index.name} names it)")
         return paths
@@ -215,7 +196,7 @@ def weight_files(folder: Path) -> list[Path]:
     if single.is_file():
         return [single]
     for path in sorted(folder.iterdir()):
-        _refuse_pickle(path)
+        refuse_pickle(path)
     raise FileNotFoundError(f"{folder} has neither {WEIGHTS_FILE} nor {INDEX_FILE}")
 
 
@@ -281,14 +262,6 @@ def _assign(model: nn.Module, name: str, tensor: Tensor) -> None:
     owner = model.get_submodule(owner_name)
     trained = owner.get_parameter(leaf).requires_grad
     setattr(owner, leaf, nn.Parameter(tensor, requires_grad=trained))
-
-
-def _refuse_pickle(path: Path) -> None:
-    if path.suffix in PICKLES:
-        raise ValueError(
-            f"{path} is a pickle, which can run any code when loaded; convert it to "
-            f"{WEIGHTS_FILE} where you trust it"
-        )
 
 
 def _describe(paths: list[Path], problems: list[str], shown: int = 12) -> str:

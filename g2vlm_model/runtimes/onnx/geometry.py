@@ -34,7 +34,7 @@ def open_geometry(
             their new frames only, else "geometry".
         device: See `providers`.
         on_device: Leave what the graphs compute on a CUDA device, for torch there.
-        threads: Of the CPU; 0 is `sessions.cpu_threads`.
+        threads: Of the CPU; 0 is `cpu.cpu_threads`.
 
     Returns:
         The engine, and the provider that runs it.

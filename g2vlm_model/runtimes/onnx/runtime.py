@@ -24,7 +24,7 @@ class OnnxRuntime(SceneRuntime):
         folder: With the part "semantic".
         engine: Computes the geometry; its arrays are numpy's. Closed with the runtime.
         provider: Runs the semantic graphs.
-        threads: Of the CPU; 0 is `sessions.cpu_threads`.
+        threads: Of the CPU; 0 is `cpu.cpu_threads`.
         max_frames: Longest window that is accepted.
 
     Raises:

@@ -5,7 +5,6 @@ Shared by the geometry and by the answers. ONNX Runtime is imported when a sessi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -14,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cpu import cpu_threads
 from .providers import Provider, ProviderError
 
-__all__ = ["PIP_LINE", "Session", "cpu_threads", "onnxruntime_module"]
+__all__ = ["PIP_LINE", "Session", "onnxruntime_module"]
 
 PIP_LINE = "pip install onnxruntime (for NVIDIA: pip install 'onnxruntime-gpu[cuda,cudnn]')"
-TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
 def onnxruntime_module() -> ModuleType:
@@ -37,31 +36,13 @@ def onnxruntime_module() -> ModuleType:
     return module
 
 
-def cpu_threads() -> int:
-    """Threads of one graph: OMP_NUM_THREADS, else the physical cores that this process may use."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if wanted.isdigit() and int(wanted) > 0:
-        return int(wanted)
-    usable = (
-        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    )
-    cores = set()
-    for number in usable:
-        siblings = TOPOLOGY / f"cpu{number}" / "topology" / "thread_siblings_list"
-        try:
-            cores.add(siblings.read_text(encoding="ascii"))
-        except OSError:  # a system without this folder: every logical core counts
-            cores.add(str(number))
-    return max(1, len(cores))
-
-
 class Session:
     """A graph on one provider, which is verified; thread-safe.
 
     Args:
         path: The ONNX file.
         provider: Where it has to run.
-        threads: Of the CPU; 0 is `cpu_threads`.
+        threads: Of the CPU; 0 is `cpu.cpu_threads`.
 
     Attributes:
         inputs, outputs: Their names, in the graph's order.

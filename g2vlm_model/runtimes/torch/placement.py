@@ -16,12 +16,12 @@ row that exists runs instead, and `Placement.fallback_reason` says why.
 from __future__ import annotations
 
 import logging
-import platform
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
+
+from ..cpu import cpu_facts
 
 __all__ = ["Hardware", "Placement", "choose_placement"]
 
@@ -29,7 +29,6 @@ _LOG = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # "bf16" is Arm's name
-CPUINFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,7 @@ class Hardware:
     @classmethod
     def probe(cls) -> Hardware:
         """Look at the machine."""
-        text = CPUINFO.read_text(encoding="utf-8") if CPUINFO.is_file() else ""
-        flags = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
-        name = re.search(r"^model name\s*:(.*)$", text, re.MULTILINE)
+        name, flags = cpu_facts()
         devices: list[tuple[str, tuple[int, int]]] = []
         problem = ""
         if torch.version.cuda is None:
@@ -65,8 +62,8 @@ class Hardware:
                 capability = torch.cuda.get_device_capability(index)
                 devices.append((torch.cuda.get_device_name(index), capability))
         return cls(
-            cpu_flags=frozenset(flags.group(1).split()) if flags else frozenset(),
-            cpu_name=name.group(1).strip() if name else platform.processor() or "CPU",
+            cpu_flags=flags,
+            cpu_name=name,
             cuda=tuple(devices),
             cuda_problem=problem,
         )
