@@ -13,11 +13,19 @@ from typing import Any
 
 from g2vlm_model.runtimes.nvidia import TensorRT
 
-__all__ = ["TensorRTLog", "allow_decomposed_attention", "layer_histogram", "make_log", "targets"]
+__all__ = [
+    "TensorRTLog",
+    "allow_decomposed_attention",
+    "layer_histogram",
+    "make_log",
+    "targets",
+    "targets_by_default",
+]
 
 _LOG = logging.getLogger(__name__)
 
 KEPT_ERRORS = 8
+OLDEST = 80  # Turing has no bf16 and is given up by newer versions
 
 
 class TensorRTLog:
@@ -110,3 +118,9 @@ def targets(trt: TensorRT, names: tuple[str, ...]) -> tuple[Any, ...]:
             )
         )
     return tuple(known[name] for name in names)
+
+
+def targets_by_default(trt: TensorRT) -> tuple[str, ...]:
+    """Every GPU from Ampere on that a TensorRT compiles ahead for; one engine serves all."""
+    names = [name.lower() for name in trt.api.ComputeCapability.__members__]
+    return tuple(name for name in names if name.startswith("sm") and int(name[2:]) >= OLDEST)

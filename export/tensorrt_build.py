@@ -12,6 +12,7 @@ from typing import Any
 
 from g2vlm_model.runtimes.nvidia import TensorRT
 
+from .progress import Report, silent
 from .tensorrt_api import (
     TensorRTLog,
     allow_decomposed_attention,
@@ -19,7 +20,7 @@ from .tensorrt_api import (
     make_log,
     targets,
 )
-from .tensorrt_progress import OnProgress, PhaseTree, make_monitor
+from .tensorrt_progress import PhaseTree, make_monitor
 
 __all__ = ["BuildCancelledError", "BuildReport", "GraphBuilder", "Range"]
 
@@ -29,10 +30,10 @@ Range = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 _LOG = logging.getLogger(__name__)
 
 SHOWN_ERRORS = 5
-BEAT_S = 1.0
+BEAT_S = 0.5
 
 
-class BuildCancelledError(RuntimeError):
+class BuildCancelledError(Exception):
     """Somebody ended the build; nothing was written."""
 
 
@@ -53,10 +54,6 @@ class BuildReport:
     attention_layers: int
 
 
-def _ignore(stage: str, fraction: float, seconds_left: float | None) -> None:
-    pass
-
-
 @dataclass
 class GraphBuilder:
     """Compiles graphs with one TensorRT.
@@ -65,13 +62,13 @@ class GraphBuilder:
         trt: The installed TensorRT.
         target_names: GPUs to compile for ahead of time ("sm86", ...); empty for the device that
             is here.
-        on_progress: Told how far the build of a graph is.
+        report: Told how far the build of a graph is.
         cancelled: Asked after each step of a build.
     """
 
     trt: TensorRT
     target_names: tuple[str, ...] = ()
-    on_progress: OnProgress = _ignore
+    report: Report = silent
     cancelled: Callable[[], bool] = lambda: False
     _timings: bytes = field(default=b"", init=False)
 
@@ -98,11 +95,14 @@ class GraphBuilder:
         network = self._parse(builder, onnx, log)
         attention = allow_decomposed_attention(self.trt, network)
         config = self._config(builder, network, ranges)
-        tree = PhaseTree(self.on_progress, self.cancelled)
+        tree = PhaseTree(self.cancelled)
         monitor = make_monitor(api, tree)  # TensorRT keeps no reference of its own
         if monitor is not None:
             config.progress_monitor = monitor
-        plan = _in_thread(lambda: builder.build_serialized_network(network, config), tree.beat)
+        plan = _in_thread(
+            lambda: builder.build_serialized_network(network, config),
+            lambda: self.report(*tree.state()),
+        )
         if self.cancelled():
             raise BuildCancelledError(f"the build of {onnx.name} was cancelled")
         if plan is None:
@@ -194,7 +194,7 @@ def _in_thread(build: Callable[[], Any], beat: Callable[[], None]) -> Any:
 
     Args:
         build: Returns soon after its caller's `cancelled` has become true.
-        beat: Called once a second meanwhile, as some phases of a build are silent.
+        beat: Called every `BEAT_S` meanwhile, and at the end.
     """
     result: list[Any] = []
     failure: list[BaseException] = []

@@ -13,15 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["OnProgress", "PhaseTree", "make_monitor"]
-
-OnProgress = Callable[[str, float, float | None], None]
-"""Takes what is being done, the fraction that is done, and seconds left where they are known."""
+__all__ = ["PhaseTree", "make_monitor"]
 
 # Seconds left are told of a build whose steps have come at a pace for so long. TensorRT-RTX does
 # nearly all of its work in one step without a sign of life: there they stay unknown.
 PACE_S = 3.0
-SMALLEST_GROWTH = 1e-3
 
 
 @dataclass
@@ -36,12 +32,10 @@ class PhaseTree:
     """Phases that TensorRT is in; thread-safe, as it calls from several threads.
 
     Args:
-        on_progress: Called when the fraction has grown by a thousandth, and at `beat`.
         cancelled: Asked after each step; true ends the build at that step.
     """
 
-    def __init__(self, on_progress: OnProgress, cancelled: Callable[[], bool]) -> None:
-        self._on_progress = on_progress
+    def __init__(self, cancelled: Callable[[], bool]) -> None:
         self._cancelled = cancelled
         self._lock = threading.Lock()
         self._phases: dict[str, _Phase] = {}
@@ -53,7 +47,7 @@ class PhaseTree:
         """A phase has begun."""
         with self._lock:
             self._phases[name] = _Phase(name, parent, max(1, steps))
-        self._report(name)
+            self._stage = name
 
     def step(self, name: str, index: int) -> bool:
         """A step of a phase is done; False asks TensorRT to end the build."""
@@ -61,29 +55,24 @@ class PhaseTree:
             phase = self._phases.get(name)
             if phase is not None:
                 phase.done = max(phase.done, index + 1)
-        self._report(name)
+                self._advance(self._total())
         return not self._cancelled()
 
     def finish(self, name: str) -> None:
         """A phase has ended."""
         with self._lock:
             ended = self._phases.pop(name, None)
-        if ended is not None and ended.parent is None and not self._cancelled():
-            self._report(name, at_least=1.0)
+            if ended is not None and ended.parent is None:
+                self._advance(1.0)
 
-    def beat(self) -> None:
-        """Say again how far it is: a phase may be silent for long."""
-        self._on_progress(self._stage, self._fraction, self._seconds_left())
-
-    def _report(self, name: str, *, at_least: float = 0.0) -> None:
+    def state(self) -> tuple[str, float, float | None]:
+        """What is being done, the fraction that is done, and seconds left where known."""
         with self._lock:
-            fraction = max(self._fraction, at_least, self._total())
-            grown = fraction >= self._fraction + SMALLEST_GROWTH
-            self._stage = name
-            if grown:
-                self._fraction, self._last = fraction, time.monotonic()
-        if grown:
-            self._on_progress(name, fraction, self._seconds_left())
+            return self._stage, self._fraction, self._seconds_left()
+
+    def _advance(self, fraction: float) -> None:
+        if fraction > self._fraction:
+            self._fraction, self._last = fraction, time.monotonic()
 
     def _seconds_left(self) -> float | None:
         """At the pace so far; None where that says nothing about the rest."""

@@ -10,7 +10,9 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ __all__ = [
     "CacheEntry",
     "EntryDamagedError",
     "fsync",
+    "no_space_explained",
+    "read_manifest",
     "require_own",
     "sha256_of_file",
     "verified_entry",
@@ -30,6 +34,7 @@ __all__ = [
 FORMAT = 1
 MANIFEST = "entry.json"
 HASH_CHUNK = 1 << 22
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class EntryDamagedError(ValueError):
@@ -80,7 +85,7 @@ def verified_entry(folder: Path, key: CacheKey | None = None) -> CacheEntry:
     if not folder.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such entry", str(folder))
     require_own(folder)
-    entry = _read_manifest(folder)
+    entry = read_manifest(folder)
     if key is not None and (differences := key.differences(entry.key)):
         raise EntryDamagedError(f"{folder} was built for something else: {'; '.join(differences)}")
     for name, (size, digest) in entry.files.items():
@@ -156,6 +161,35 @@ def write_manifest(
     return CacheEntry(folder, key, files, facts)
 
 
+@contextmanager
+def no_space_explained(folder: Path, needed_bytes: int, advice: str) -> Iterator[None]:
+    """Say what to do where a disk is full.
+
+    Args:
+        folder: Where it is written.
+        needed_bytes: Refused at once where the disk has less left; 0 is not known.
+        advice: What to do, in words.
+
+    Raises:
+        OSError: There is too little space; the text says how much, where, and the advice.
+    """
+    try:
+        if shutil.disk_usage(folder).free < needed_bytes:
+            raise OSError(errno.ENOSPC, "less is free than is needed")
+        yield
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        free_mb = shutil.disk_usage(folder).free / 1e6
+        wanted = f", about {needed_bytes / 1e6:.0f} MB are needed" if needed_bytes else ""
+        raise OSError(
+            error.errno,
+            f"no space left for the build ({os.strerror(error.errno)}): {free_mb:.0f} MB free"
+            f"{wanted}; {advice}",
+            str(folder),
+        ) from error
+
+
 def fsync(*paths: Path) -> None:
     """Have files and folders on the disk before anything relies on them."""
     for path in paths:
@@ -174,7 +208,12 @@ def _hash_files(folder: Path) -> dict[str, tuple[int, str]]:
     }
 
 
-def _read_manifest(folder: Path) -> CacheEntry:
+def read_manifest(folder: Path) -> CacheEntry:
+    """Read what an entry says of itself; its files are not looked at.
+
+    Raises:
+        EntryDamagedError: The manifest is missing or no manifest.
+    """
     path = folder / MANIFEST
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -17,7 +17,6 @@ the kernel drops with the process that holds it: there are no stale locks. Stand
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import logging
 import os
@@ -34,6 +33,8 @@ from .cache_entry import (
     CacheEntry,
     EntryDamagedError,
     fsync,
+    no_space_explained,
+    read_manifest,
     require_own,
     verified_entry,
     write_manifest,
@@ -55,7 +56,7 @@ _LOG = logging.getLogger(__name__)
 ENTRIES, BUILDING, LOCKS, DAMAGED = "entries", "building", "locks", "damaged"
 KEPT_DAMAGED = 2  # folders set aside, to look at; older ones go
 LOCK_POLL_S = 0.1
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_SPACE_ADVICE = "free some (old entries can go), or set G2VLM_CACHE to a folder on a larger disk"
 
 
 @dataclass
@@ -143,6 +144,23 @@ class EngineCache:
                 self._set_aside_if_damaged(key)
         return None
 
+    def find(self, kind: str, **facts: object) -> tuple[CacheEntry, ...]:
+        """Entries whose keys say all of some facts and that may be used, the newest first.
+
+        Args:
+            kind: `CacheKey.kind` of the keys.
+            facts: Of `CacheKey.as_json`.
+        """
+        found = []
+        for folder in (self.root / ENTRIES).iterdir():
+            try:
+                key = read_manifest(folder).key
+                if key.get("kind") == kind and facts.items() <= key.items():
+                    found.append((folder.stat().st_mtime_ns, verified_entry(folder)))
+            except (EntryDamagedError, FileNotFoundError) as error:
+                _LOG.warning("the entry is not used: %s", error)  # its own lookup sets it aside
+        return tuple(entry for _, entry in sorted(found, key=lambda item: -item[0]))
+
     @contextmanager
     def building(
         self, key: CacheKey, *, needed_bytes: int = 0, wait_s: float | None = None
@@ -167,14 +185,10 @@ class EngineCache:
             target = self._folder(key)
             entry = verified_entry(target, key) if target.exists() else None
             folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self.root / BUILDING))
+            needed_bytes = needed_bytes if entry is None else 0
             try:
-                if entry is None:
-                    self._require_space(needed_bytes)
-                yield Building(key, folder, entry, target)
-            except OSError as error:
-                if error.errno not in NO_SPACE:
-                    raise
-                raise self._no_space(error.errno or errno.ENOSPC, needed_bytes) from error
+                with no_space_explained(self.root, needed_bytes, NO_SPACE_ADVICE):
+                    yield Building(key, folder, entry, target)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -222,20 +236,6 @@ class EngineCache:
         for path in (self.root / BUILDING).glob(f"{key.digest}.*"):
             _LOG.warning("a build of %s was interrupted; its remains are removed", key.digest)
             shutil.rmtree(path, ignore_errors=True)
-
-    def _require_space(self, needed_bytes: int) -> None:
-        if shutil.disk_usage(self.root).free < needed_bytes:
-            raise OSError(errno.ENOSPC, "less is free than the build needs")
-
-    def _no_space(self, number: int, needed_bytes: int) -> OSError:
-        free_mb = shutil.disk_usage(self.root).free / 1e6
-        wanted = f", the build needs about {needed_bytes / 1e6:.0f} MB" if needed_bytes else ""
-        return OSError(
-            number,
-            f"no space left for the build ({os.strerror(number)}): {free_mb:.0f} MB free{wanted}; "
-            "free some (old entries can go), or set G2VLM_CACHE to a folder on a larger disk",
-            str(self.root),
-        )
 
     @contextmanager
     def _try_lock(self, key: CacheKey) -> Iterator[bool]:

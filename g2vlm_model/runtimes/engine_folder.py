@@ -14,6 +14,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..config_fields import from_strict
 from .cache_entry import require_own, sha256_of_file
@@ -41,11 +42,26 @@ class EngineRefusedError(ValueError):
 
 @dataclass(frozen=True)
 class EngineRecord:
-    """What the engine of one graph has to be."""
+    """The engine of one graph.
+
+    Args:
+        file: Of the folder.
+        sha256, bytes: What the file has to be.
+        rung: Of the ladder: which form of the graph was compiled.
+        reasons: Why the rungs before it were not taken, one text each.
+        check: Report of the golden check.
+        layers: Of the network, number by type.
+        seconds: That the build took.
+    """
 
     file: str
     sha256: str
     bytes: int
+    rung: str
+    reasons: tuple[str, ...]
+    check: str
+    layers: Mapping[str, int]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -60,11 +76,8 @@ class EngineManifest:
             they were compiled ahead.
         targets: GPUs that they were compiled ahead for ("sm86", ...); empty: for `gpu`.
         precision: Of the exported graphs, "fp32" or "fp16".
-        rung: Of the ladder, which form of the graphs passed the check.
-        reasons: Why the rungs before it were not taken, one text each.
         checked: The golden check passed on `gpu`; False: it was not done, and has to be before
             the engines are used.
-        check: Its report.
         profile: Window sizes that are served.
         engines: Graph -> its engine.
     """
@@ -78,10 +91,7 @@ class EngineManifest:
     driver: str
     targets: tuple[str, ...]
     precision: str
-    rung: str
-    reasons: tuple[str, ...]
     checked: bool
-    check: str
     profile: Profile
     engines: Mapping[str, EngineRecord]
 
@@ -200,9 +210,17 @@ class EngineFolder:
             )
         return self.path / self.manifest.engines[graph].file
 
-    def mark_checked(self, report: str) -> None:
-        """Note that the golden check passed on the device that runs the engines."""
-        self.manifest = dataclasses.replace(self.manifest, checked=True, check=report)
+    def mark_checked(self, reports: Mapping[str, str]) -> None:
+        """Note that the golden check passed on the device that runs the engines.
+
+        Args:
+            reports: Of the check, by graph.
+        """
+        engines = {
+            graph: dataclasses.replace(record, check=reports[graph])
+            for graph, record in self.manifest.engines.items()
+        }
+        self.manifest = dataclasses.replace(self.manifest, checked=True, engines=engines)
         self.manifest.write(self.path)
 
 
@@ -242,12 +260,17 @@ def _parse(path: Path) -> EngineManifest:
         found = tree.pop("format", None)
         if found != FORMAT:
             raise ValueError(f"has format {found!r}, this version reads {FORMAT}")
-        profile = Profile(*(tuple(size) for size in tree.pop("profile").values()))
+        profile = from_strict(Profile, tree.pop("profile"), path, prefix="profile.")
         engines = {
-            str(graph): from_strict(EngineRecord, record, path, prefix=f"engines.{graph}.")
+            str(graph): _record(record, path, f"engines.{graph}.")
             for graph, record in tree.pop("engines").items()
         }
         given = {"profile": profile, "engines": engines}
         return from_strict(EngineManifest, tree, path, given=given)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise EngineRefusedError(f"{path} cannot be read: {error}; {AGAIN}") from error
+
+
+def _record(tree: dict[str, Any], path: Path, prefix: str) -> EngineRecord:
+    layers = {str(kind): int(count) for kind, count in tree.pop("layers").items()}
+    return from_strict(EngineRecord, tree, path, prefix=prefix, given={"layers": layers})

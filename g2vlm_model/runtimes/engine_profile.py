@@ -5,10 +5,11 @@ A narrower range is compiled into a faster engine with less memory. Standard lib
 
 from __future__ import annotations
 
+import platform
 import re
 from dataclasses import dataclass
 
-__all__ = ["PROFILES", "Profile", "Size", "named_profile", "parse_size"]
+__all__ = ["PROFILES", "Profile", "Size", "default_profile", "named_profile", "parse_size"]
 
 Size = tuple[int, int, int]  # frames, height, width in pixels of the model's picture
 
@@ -98,6 +99,11 @@ def named_profile(name: str, width: int, patch: int) -> Profile:
     heights = [max(1, round(width * shape / patch)) * patch for shape in named.shapes]
     sizes = [(frames, height, width) for frames, height in zip(named.frames, heights, strict=True)]
     return Profile(*sizes)
+
+
+def default_profile() -> str:
+    """The profile of the machine that this runs on: a Jetson is the one with an Arm CPU."""
+    return "jetson" if platform.machine() == "aarch64" else "desktop"
 
 
 def parse_size(text: str) -> Size:

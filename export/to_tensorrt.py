@@ -1,0 +1,257 @@
+"""An export folder to a folder of TensorRT engines: ranges, ladder, golden check, manifest."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from g2vlm_model.runtimes.cache_entry import sha256_of_file
+from g2vlm_model.runtimes.engine_folder import ENGINES_FILE, EngineManifest, EngineRecord
+from g2vlm_model.runtimes.engine_profile import Profile, Size
+from g2vlm_model.runtimes.exported import ExportFolder, Golden, GraphRecord
+from g2vlm_model.runtimes.nvidia import Gpu, TensorRT
+
+from .ladder import Climbed, Rung, Verdict, climb, golden_verdict, rungs_of
+from .progress import Report, silent
+from .tensorrt_build import BuildReport, GraphBuilder, Range
+
+__all__ = ["EngineOrder", "Executor", "build_engines", "graphs_to_build", "input_ranges"]
+
+STREAMING = ("encoder", "expert")
+WHOLE = "geometry"
+SCRATCH = "forms."
+
+
+class Executor(Protocol):
+    """Runs one compiled graph on the device."""
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """Inputs by name to outputs by name."""
+        ...
+
+    def close(self) -> None:
+        """Give the device's memory back."""
+        ...
+
+
+@dataclass(frozen=True)
+class EngineOrder:
+    """What to build.
+
+    Args:
+        source: Exported graphs.
+        profile: Window sizes to serve.
+        trt: What compiles.
+        gpu: The device that runs the engines; None where they are compiled ahead.
+        targets: GPUs to compile ahead for ("sm86", ...).
+        check: Whether the golden check is done here.
+
+    Raises:
+        ValueError: The profile does not fit the graphs, or no golden window lies in it.
+    """
+
+    source: ExportFolder
+    profile: Profile
+    trt: TensorRT
+    gpu: Gpu | None
+    targets: tuple[str, ...] = ()
+    check: bool = True
+
+    def __post_init__(self) -> None:
+        assert self.gpu is not None or (self.targets and not self.check), self
+        manifest, profile = self.source.manifest, self.profile
+        own = manifest.static_nhw
+        if own is not None and not (profile.is_static and profile.minimum == tuple(own)):
+            raise ValueError(
+                f"{self.source.path} was exported for windows of {_shown(own)} only, the profile "
+                f"is {profile}; leave --profile away, or export it without --static"
+            )
+        for size in (profile.minimum, profile.optimum, profile.maximum):
+            if any(side % manifest.patch for side in size[1:]):
+                raise ValueError(
+                    f"the profile has pictures of {size[1]} x {size[2]}, expected multiples of "
+                    f"the model's patch, {manifest.patch}"
+                )
+        for graph in graphs_to_build(self.source):
+            self.goldens(graph)
+
+    def goldens(self, graph: str) -> tuple[Golden, ...]:
+        """Golden windows of a graph that the profile covers; at least one."""
+        found = self.source.goldens(graph)
+        sizes = [_window(golden) for golden in found]
+        covered = tuple(
+            golden for golden, size in zip(found, sizes, strict=True) if self.profile.covers(size)
+        )
+        if not covered:
+            raise ValueError(
+                f"the profile {self.profile} covers none of the golden windows "
+                f"{', '.join(_shown(size) for size in sizes)}, so the engine of {graph} could not "
+                "be checked: widen it (--min), or export with --static for one size only"
+            )
+        return covered
+
+
+def graphs_to_build(source: ExportFolder) -> tuple[str, ...]:
+    """Graphs of the geometry: encoder and expert where both are there, else the whole."""
+    graphs = source.manifest.graphs
+    return STREAMING if all(name in graphs for name in STREAMING) else (WHOLE,)
+
+
+def input_ranges(graph: GraphRecord, profile: Profile, patch: int) -> dict[str, Range]:
+    """The shapes of a graph's inputs over a profile.
+
+    Raises:
+        ValueError: An input that is neither pictures nor tokens.
+    """
+    sizes = (profile.minimum, profile.optimum, profile.maximum)
+    ranges: dict[str, Range] = {}
+    for tensor in graph.inputs:
+        if tensor.name == "pictures":
+            shapes = [(*size, 3) for size in sizes]
+        elif tensor.name == "tokens":
+            width = tensor.shape[-1]
+            assert isinstance(width, int), tensor
+            shapes = [(n, h // patch * (w // patch), width) for n, h, w in sizes]
+        else:
+            raise ValueError(
+                f"{graph.file} has an input {tensor.name!r}, not known to this version"
+            )
+        ranges[tensor.name] = (shapes[0], shapes[1], shapes[2])
+    return ranges
+
+
+def build_engines(
+    order: EngineOrder,
+    out: Path,
+    report: Report = silent,
+    cancelled: Callable[[], bool] = lambda: False,
+    open_engine: Callable[[Path], Executor] | None = None,
+) -> EngineManifest:
+    """Compile the geometry's graphs, check them, and write engines and manifest.
+
+    The manifest comes last: a folder without it holds no engine for any reader.
+
+    Args:
+        order: What to build.
+        out: Folder that is there.
+        report: Told how far it is.
+        cancelled: Asked during the builds.
+        open_engine: Loads an engine for the check; None: on the order's GPU.
+
+    Raises:
+        ValueError: A graph that this TensorRT cannot read.
+        LadderExhaustedError: No form of a graph passes the golden check.
+        RuntimeError: The engine could not be compiled (where no check is done).
+        BuildCancelledError: `cancelled` was true.
+        OSError: The files cannot be written.
+    """
+    open_engine = open_engine or _on_gpu(order)
+    names = graphs_to_build(order.source)
+    (out / ENGINES_FILE).unlink(missing_ok=True)
+    engines: dict[str, EngineRecord] = {}
+    builder = GraphBuilder(order.trt, order.targets, cancelled=cancelled)
+    for index, name in enumerate(names):
+        builder.report = _part_of(report, index, len(names))
+        file = out / f"{name}.engine"
+        climbed = _build_one(order, name, builder, file, open_engine)
+        engines[name] = EngineRecord(
+            file=file.name,
+            sha256=sha256_of_file(file),
+            bytes=climbed.result.bytes,
+            rung=climbed.rung.name,
+            reasons=climbed.reasons,
+            check=climbed.report,
+            layers=climbed.result.layers,
+            seconds=round(climbed.result.seconds, 1),
+        )
+    gpu = order.gpu if not order.targets else None
+    manifest = EngineManifest(
+        source=order.source.digest,
+        model_id=order.source.manifest.model_id,
+        builder=order.trt.name,
+        builder_version=order.trt.version,
+        gpu=gpu.name if gpu else "",
+        compute_capability=gpu.compute_capability if gpu else "",
+        driver=gpu.driver if gpu else "",
+        targets=order.targets,
+        precision=order.source.manifest.precision,
+        checked=order.check,
+        profile=order.profile,
+        engines=engines,
+    )
+    manifest.write(out)
+    report("done", 1.0, 0.0)
+    return manifest
+
+
+def _build_one(
+    order: EngineOrder,
+    name: str,
+    builder: GraphBuilder,
+    file: Path,
+    open_engine: Callable[[Path], Executor],
+) -> Climbed[BuildReport]:
+    graph = order.source.graph(name)
+    record, manifest = order.source.manifest.graphs[name], order.source.manifest
+    ranges = input_ranges(record, order.profile, manifest.patch)
+    rungs = rungs_of(manifest.precision)
+    said = builder.report
+
+    def compile_form(onnx: Path, rung: Rung) -> BuildReport:
+        builder.report = lambda stage, *rest: said(f"{name}, {rung.name}: {stage}", *rest)
+        return builder.build(onnx, ranges, file)
+
+    if not order.check:
+        done = compile_form(graph, rungs[0])
+        return Climbed(done, rungs[0], (), "not done yet: the device that runs it was not here")
+
+    def check(built: BuildReport) -> Verdict:
+        said(f"{name}: golden check", 1.0, None)
+        with closing(open_engine(file)) as engine:
+            return golden_verdict(engine.run, order.goldens(name), manifest.tolerances)
+
+    scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=file.parent))
+    try:
+        return climb(graph, rungs, scratch, compile_form, check)
+    except BaseException:
+        file.unlink(missing_ok=True)  # an engine that nothing vouches for
+        raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _on_gpu(order: EngineOrder) -> Callable[[Path], Executor]:
+    def open_engine(plan: Path) -> Executor:
+        # Loads CUDA's libraries: only where there is something to run.
+        from g2vlm_model.runtimes.tensorrt.graph import TensorRTGraph
+
+        assert order.gpu is not None, order
+        return TensorRTGraph(plan, order.trt, order.gpu)
+
+    return open_engine
+
+
+def _part_of(report: Report, index: int, count: int) -> Report:
+    """Progress of one of several graphs as part of the whole."""
+
+    def part(stage: str, fraction: float, seconds_left: float | None) -> None:
+        alone = seconds_left if count == 1 else None  # of the others nothing is known
+        report(stage, (index + fraction) / count, alone)
+
+    return part
+
+
+def _window(golden: Golden) -> Size:
+    frames, height, width = golden.inputs["pictures"].shape[:3]
+    return frames, height, width
+
+
+def _shown(size: Sequence[int]) -> str:
+    return "x".join(map(str, size))
