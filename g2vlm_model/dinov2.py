@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .attention import attend_full
 from .config import DinoConfig, ModelConfig
-from .layers import LayerNorm, Mlp, TableCache, as_residual, scaled_residual
+from .layers import LayerNorm, Mlp, TableCache, as_residual, full_precision, scaled_residual
 
 __all__ = ["DinoV2"]
 
@@ -121,6 +121,9 @@ class DinoV2(nn.Module):
 def resize_positions(stored_1LD: Tensor, grid: int, rows: int, columns: int) -> Tensor:
     """Resize the stored square grid of position embeddings (bicubic, antialiased, float32).
 
+    Equal to `F.interpolate(mode="bicubic", antialias=True)`, as two products with small matrices:
+    not every engine that runs an exported graph has an antialiased resize.
+
     Args:
         stored_1LD: Class token's position, then grid * grid patches'.
         grid: Side of the stored grid.
@@ -132,11 +135,35 @@ def resize_positions(stored_1LD: Tensor, grid: int, rows: int, columns: int) -> 
     patches_1PD = stored_1LD[:, 1:]
     if not torch.compiler.is_compiling() and (rows, columns) == (grid, grid):
         return patches_1PD
-    map_1DHW = patches_1PD.float().unflatten(1, (grid, grid)).permute(0, 3, 1, 2)
-    resized_1DHW = F.interpolate(
-        map_1DHW, size=(rows, columns), mode="bicubic", align_corners=False, antialias=True
-    )
-    return resized_1DHW.flatten(2).transpose(1, 2).to(stored_1LD.dtype)
+    device = stored_1LD.device
+    with full_precision(stored_1LD):
+        map_GHD = patches_1PD[0].float().unflatten(0, (grid, grid))
+        by_row_RHD = bicubic_weights(grid, rows, device) @ map_GHD.flatten(1)
+        by_column_RCD = bicubic_weights(grid, columns, device) @ by_row_RHD.unflatten(1, (grid, -1))
+        return by_column_RCD.flatten(0, 1)[None].to(stored_1LD.dtype)
+
+
+def bicubic_weights(old: int, new: int, device: torch.device | None = None) -> Tensor:
+    """Return what each old sample adds to each new one in an antialiased bicubic resize.
+
+    Keys' kernel with a = -1/2 between sample centres; where the new grid is coarser it is as
+    wide as that grid's cells. Samples outside are left out, and rows sum to 1.
+
+    Args:
+        old, new: Numbers of samples.
+        device: Of the result.
+
+    Returns:
+        (new, old) float32.
+    """
+    # In units of new samples, then of the wider of both: whole numbers as long as possible.
+    centres_N1 = (torch.arange(new, device=device) + 0.5)[:, None] * old
+    samples_O = (torch.arange(old, device=device) + 0.5) * new
+    x_NO = (samples_O - centres_N1).abs() / torch.sym_max(old, new)
+    near_NO = (1.5 * x_NO - 2.5) * x_NO.square() + 1.0
+    far_NO = ((2.5 - 0.5 * x_NO) * x_NO - 4.0) * x_NO + 2.0
+    weights_NO = torch.where(x_NO < 1.0, near_NO, torch.where(x_NO < 2.0, far_NO, 0.0))
+    return weights_NO / weights_NO.sum(dim=1, keepdim=True)
 
 
 class PatchEmbedding(nn.Module):
