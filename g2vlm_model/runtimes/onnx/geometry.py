@@ -6,28 +6,27 @@ Shape letters: N frames, H W pixels, P patches per frame, D width.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..exported import ExportFolder
+from ..exported import ExportFolder, Golden
 from ..geometry_engine import Array, EngineFacts, GeometryArrays, GeometryEngine
+from ..golden_check import compare
 from .providers import Provider, ProviderError, candidates
-from .sessions import Session, onnxruntime_module
+from .sessions import Session, onnxruntime_module, to_cpu
 
-__all__ = ["OnnxGeometry", "StreamingOnnxGeometry", "open_geometry"]
+__all__ = ["OnnxGeometry", "StreamingOnnxGeometry", "check_geometry", "open_geometry"]
 
 _LOG = logging.getLogger(__name__)
-
-WARM_UP_FRAMES = 2
 
 
 def open_geometry(
     folder: ExportFolder, device: str = "auto", *, on_device: bool = False, threads: int = 0
 ) -> tuple[GeometryEngine, Provider]:
-    """Load a folder's geometry on the provider of a device, and run it once.
+    """Load a folder's geometry on the provider of a device, and check its smallest golden there.
 
     Args:
         folder: With the graphs "encoder" and "expert" where overlapping windows are to encode
@@ -41,8 +40,8 @@ def open_geometry(
 
     Raises:
         ValueError: An unknown device.
-        ProviderError: The device was asked for by name and does not run.
-        RuntimeError: The graph cannot be run.
+        ProviderError: The device was asked for by name and does not run, or gives wrong numbers.
+        RuntimeError: A graph cannot be loaded.
     """
     ort = onnxruntime_module()
     tried = candidates(device, tuple(ort.get_available_providers()))
@@ -62,18 +61,47 @@ def _opened(
     streaming = "streaming" in folder.manifest.parts
     kind = StreamingOnnxGeometry if streaming else OnnxGeometry
     engine = kind(folder, provider, on_device, threads, problem)
-    count, height, width = folder.manifest.static_nhw or (
-        WARM_UP_FRAMES,
-        2 * folder.manifest.patch,
-        3 * folder.manifest.patch,
-    )
     try:
-        # Libraries that are loaded at the first run fail here and not in the first window.
-        engine.run(np.zeros((count, height, width, 3), np.uint8))
+        goldens = folder.goldens("geometry")
+        smallest = min(goldens, key=lambda golden: golden.inputs["pictures"].size)
+        check_geometry(engine, folder, (smallest,))
     except BaseException:
         engine.close()
         raise
     return engine
+
+
+def check_geometry(engine: GeometryEngine, folder: ExportFolder, goldens: Sequence[Golden]) -> None:
+    """Refuse an engine that does not say what torch said.
+
+    Args:
+        engine: Of the folder.
+        folder: Its tolerances count.
+        goldens: Of its graph "geometry".
+
+    Raises:
+        ProviderError: It fails on this device, or is out of tolerance.
+    """
+    for golden in goldens:
+        try:
+            arrays = engine.run(golden.inputs["pictures"])
+        except RuntimeError as error:
+            raise ProviderError(str(error)) from error
+        outputs = {name: _output(arrays, name) for name in golden.outputs}
+        comparison = compare(outputs, golden, folder.manifest.tolerances)
+        if not comparison.passed:
+            raise ProviderError(
+                f"{folder.path} gives wrong numbers on {engine.facts.device} for the golden "
+                f"{golden.case}:\n{comparison.report()}\nuse another device, or export with "
+                "--precision fp32 --opset 18"
+            )
+
+
+def _output(arrays: GeometryArrays, name: str) -> NDArray[Any]:
+    """An output by the graph's name for it, on the CPU."""
+    found = arrays.rotation9 if name == "rotation" else getattr(arrays, name)
+    array: NDArray[Any] = found if isinstance(found, np.ndarray) else to_cpu(found)
+    return array.reshape(-1, 3, 3) if name == "rotation" else array
 
 
 class _Graphs:
@@ -131,7 +159,7 @@ class _Graphs:
         feeds = {key: value for key, value in feeds.items() if key in session.inputs}
         if not self._stay:
             return dict(session.run(feeds))
-        return {key: value._ortvalue for key, value in session.run_on_device(feeds).items()}
+        return dict(session.run_on_device(feeds))
 
     def _checked(self, pictures_NHW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
         size = pictures_NHW3.shape[:3]

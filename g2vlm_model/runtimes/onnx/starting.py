@@ -1,0 +1,120 @@
+"""From the words of `load_runtime` to a runtime: a folder, an export in the cache, or a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ...interface import SpatialRuntime
+from ...model_folder import resolve_folder
+from ..automatic import cached_export, export_into_cache, export_key, missing_libraries
+from ..building import BuildContext, BuildingRuntime
+from ..engine_cache import EngineCache, ExportKey
+from ..exported import PARTS, PRECISIONS, ExportFolder
+from .geometry import check_geometry, open_geometry
+from .providers import candidates
+from .runtime import open_runtime
+from .sessions import onnxruntime_module
+
+__all__ = ["OPSET", "find_export", "own_export_key", "serve_while_exporting", "start_runtime"]
+
+OPSET = 23
+
+Finish = Callable[[BuildContext, ExportFolder], SpatialRuntime | None]
+
+
+def start_runtime(
+    model: str | Path,
+    device: str,
+    precision: str,
+    prompt_mode: str,
+    engines: str | Path,
+) -> SpatialRuntime:
+    """See `create_runtime` of this package."""
+    if prompt_mode != "shared":
+        raise ValueError(
+            f"prompt_mode is {prompt_mode!r}, but exported graphs stand behind the chat prefix; "
+            "use prompt_mode 'shared' or the backend 'torch'"
+        )
+    own = _own_precision(device, precision)
+    if str(engines):
+        folder = ExportFolder.open(engines)
+        found = folder.manifest.precision
+        if precision not in ("auto", found):
+            raise ValueError(
+                f"precision is {precision!r}, but {folder.path} was exported in {found}; leave it "
+                f"on auto, or export with --precision {own}"
+            )
+        return open_runtime(folder, model, device)
+    cache, key = EngineCache.open(), own_export_key(model, own)
+    cached = cached_export(cache, key)
+    if cached is not None:
+        return open_runtime(cached, model, device)
+
+    def finish(context: BuildContext, folder: ExportFolder) -> SpatialRuntime:
+        context.stage("checking the result")
+        engine, _ = open_geometry(folder, device)
+        try:
+            check_geometry(engine, folder, folder.goldens("geometry"))
+        finally:
+            engine.close()
+        return open_runtime(folder, model, device)
+
+    return serve_while_exporting(model, device, cache, key, finish)
+
+
+def own_export_key(model: str | Path, precision: str) -> ExportKey:
+    """What an export that this backend makes by itself is kept under.
+
+    Raises:
+        FileNotFoundError, ValueError: No such model folder.
+        RuntimeError: The exporter's libraries are not installed.
+    """
+    missing = missing_libraries()
+    if missing:
+        raise RuntimeError(
+            f"{model} cannot be exported here: {missing}. Or export it on another machine "
+            "(g2vlm export onnx --parts geometry,kv,streaming,semantic) and name the folder: "
+            "engines=FOLDER"
+        )
+    return export_key(resolve_folder(model), precision, OPSET, PARTS)
+
+
+def find_export(model: str | Path, precision: str = "fp32") -> ExportFolder | None:
+    """The export of a model in the cache; None where there is none."""
+    return cached_export(EngineCache.open(), own_export_key(model, precision))
+
+
+def serve_while_exporting(
+    model: str | Path, device: str, cache: EngineCache, key: ExportKey, finish: Finish
+) -> SpatialRuntime:
+    """Serve with torch while a model is exported.
+
+    Args:
+        model: What is exported.
+        device: Where torch serves: the CPU, unless a GPU is asked for.
+        cache, key: Where the export is kept.
+        finish: Makes the runtime that takes over; None keeps torch.
+    """
+    from ..torch import create_runtime as torch_runtime
+
+    def build(context: BuildContext) -> SpatialRuntime | None:
+        return finish(context, export_into_cache(context, cache, key, resolve_folder(model)))
+
+    kind, _, index = device.partition(":")
+    on_gpu = kind in ("cuda", "tensorrt", "rtx")
+    place = f"cuda:{index or 0}" if on_gpu else device
+    return BuildingRuntime(torch_runtime(model, place), f"{model} for onnx", build)
+
+
+def _own_precision(device: str, precision: str) -> str:
+    """Precision of an export that is made for a device."""
+    if precision not in ("auto", *PRECISIONS):
+        raise ValueError(
+            f"precision is {precision!r}, but graphs are exported in {' or '.join(PRECISIONS)}; "
+            "choose one of them, auto, or the backend 'torch'"
+        )
+    available = tuple(onnxruntime_module().get_available_providers())
+    if precision != "auto":
+        return precision
+    return "fp32" if candidates(device, available)[0].kind == "cpu" else "fp16"
