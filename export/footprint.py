@@ -22,10 +22,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from g2vlm_model.cache import KeyValueCache
 from g2vlm_model.checkpoint import FLOAT32_PREFIXES, model_on_meta
 from g2vlm_model.config import ModelConfig, SpecialIds
+from g2vlm_model.geometry import GeometryTensors, HeadOutputs, assemble_geometry
 from g2vlm_model.live_bytes import LiveBytes, TracedAttention
 from g2vlm_model.model import G2VLM
 from g2vlm_model.preprocess import smart_size
 from g2vlm_model.reading import GeometryReading, read_geometry
+
+from .wrappers import GeometryGraph, Prefix
 
 __all__ = ["PassBytes", "Passes", "WeightBytes", "pass_bytes", "weight_bytes"]
 
@@ -122,8 +125,8 @@ class Passes:
     Args:
         dtype: Of weights, keys and values.
         scores: Copies of the attention scores that stand in memory; 0 is a fused kernel.
-        engine: The geometric pass is one graph: all frames are decoded at once, and keys and
-            values leave it as arrays of their own.
+        engine: The geometric pass is the exported graph, which decodes all frames at once and
+            gives keys and values as arrays of their own.
     """
 
     dtype: torch.dtype
@@ -160,10 +163,8 @@ def _follow(model: G2VLM, frames: int, size_hw: tuple[int, int], engine: bool) -
         live.restart_peak()
         semantic = _first_question(model, cache, kept)
         ask = live.peak - scene
-    # An engine's own keys and values stand beside the scene's for a moment.
-    own = cache.nbytes * frames * (grid_hw[0] * grid_hw[1] + 2) // cache.capacity
     return PassBytes(
-        observe=observe + (own if engine else 0),
+        observe=observe,
         ask=ask,
         scene=scene + frames * semantic,
         arrays=pixels * _ARRAY_BYTES,
@@ -174,18 +175,43 @@ def _observe(
     model: G2VLM, pixels_BN3HW: Tensor, cache: KeyValueCache, engine: bool
 ) -> tuple[Tensor, GeometryReading | None]:
     """An observation; returns what its scene keeps besides keys and values."""
-    grid_hw = tuple(side // model.config.patch_size for side in pixels_BN3HW.shape[3:])
-    tokens_BNPD = model.encode_geometry(pixels_BN3HW)
-    hidden = model.geometry_pass(tokens_BNPD, (grid_hw[0], grid_hw[1]), cache=cache)
-    tensors = model.decode_geometry(
-        hidden.hidden_BNPD,
-        (grid_hw[0], grid_hw[1]),
-        pixels_BN3HW=pixels_BN3HW,
-        chunk_frames=0 if engine else _CHUNK_FRAMES,
+    patch = model.config.patch_size
+    grid_hw = (pixels_BN3HW.shape[3] // patch, pixels_BN3HW.shape[4] // patch)
+    if engine:
+        tokens_BNPD, hidden_BNPD, tensors = _run_graph(model, pixels_BN3HW, cache)
+    else:
+        tokens_BNPD = model.encode_geometry(pixels_BN3HW)
+        hidden_BNPD = model.geometry_pass(tokens_BNPD, grid_hw, cache=cache).hidden_BNPD
+        tensors = model.decode_geometry(
+            hidden_BNPD, grid_hw, pixels_BN3HW=pixels_BN3HW, chunk_frames=_CHUNK_FRAMES
+        )
+    reading = None
+    if model.fusion is not None:
+        reading = read_geometry(hidden_BNPD, grid_hw, tensors)
+    return tokens_BNPD, reading
+
+
+def _run_graph(
+    model: G2VLM, pixels_BN3HW: Tensor, cache: KeyValueCache
+) -> tuple[Tensor, Tensor, GeometryTensors]:
+    """The exported graph and what a runtime does with its outputs; tokens and hidden states."""
+    prefix = Prefix(
+        cache.keys[:, 0, :, : cache.length], cache.values[:, 0, :, : cache.length], cache.position
     )
-    if model.fusion is None:
-        return tokens_BNPD, None
-    return tokens_BNPD, read_geometry(hidden.hidden_BNPD, (grid_hw[0], grid_hw[1]), tensors)
+    graph = GeometryGraph(model, prefix, keys_and_values=True, in_graph_rotation=False)
+    pictures_NHW3 = torch.empty_like(pixels_BN3HW[0].movedim(1, -1), dtype=torch.uint8)
+    given = dict(zip(graph.outputs, graph(pictures_NHW3), strict=True))
+    for layer, (keys, values) in enumerate(zip(given["keys"], given["values"], strict=True)):
+        cache.append(layer, keys[None], values[None])
+    cache.advance(given["keys"].shape[2], cache.position)
+    tensors = assemble_geometry(
+        HeadOutputs(
+            local_points=given["local_points"][None],
+            rotation9=given["rotation9"][None],
+            translation=given["translation"][None],
+        )
+    )
+    return given["tokens"][None], given.get("hidden", given["tokens"])[None], tensors
 
 
 @contextmanager

@@ -30,8 +30,11 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 _NODE = 195 * MIB
 # Importing torch: 176 MiB more than numpy on a CPU; measured by tests/export/test_plan.py.
 _TORCH = 180 * MIB
-# ONNX Runtime's library and one session of an empty graph; measured there too.
-_ONNXRUNTIME = 60 * MIB
+# ONNX Runtime 1.31.1 on a CPU, measured on graphs of 14 and 348 MiB: a loaded session takes 1.3 to
+# 1.8 times its weights (38 MiB, 468 to 631 MiB); its arena grows by doubling, so a pass takes 1.5
+# times what is traced and some (8 frames: 53 MiB where 13 are traced, 362 where 246 are).
+_SESSION, _SESSION_FIXED = 1.8, 20 * MIB
+_ARENA, _ARENA_FIXED = 1.5, 40 * MIB
 # A CUDA context with lazily loaded kernels, 300 to 400 MB (pytorch issues 107667, 109888).
 _CUDA = 400 * MIB
 # TensorRT and what it loads: "around 600 MiB" (NVIDIA's forum, TensorRT 3; nothing newer found).
@@ -154,8 +157,8 @@ def plan_windows(request: Request, windows: Sequence[int]) -> tuple[WindowPlan, 
     torch_passes = traced(Passes(dtype)) if request.runtime != "onnx" else {}
     if request.runtime == "torch":
         return tuple(_at_work(request, "torch", weights, *item) for item in torch_passes.items())
-    # The kernels of ONNX Runtime hold the scores of a layer, TensorRT's fused ones do not.
-    scores = 1 if request.runtime == "onnx" else 0
+    # The kernels of ONNX Runtime hold a layer's scores twice, TensorRT's fused ones do not.
+    scores = 2 if request.runtime == "onnx" else 0
     plans = []
     for frames, taken in traced(Passes(dtype, scores, engine=True)).items():
         plan = _at_work(request, request.runtime, weights, frames, taken)
@@ -214,15 +217,19 @@ def _at_work(
 ) -> WindowPlan:
     """The node with a runtime, nothing being built."""
     shared = request.device.shared
-    engine = 0 if runtime == "torch" else weights.graph
-    libraries = {"torch": 0, "onnx": _ONNXRUNTIME, "tensorrt": _TENSORRT}[runtime]
+    engine, passes, libraries = 0, taken.observe, 0
+    if runtime == "tensorrt":
+        engine, libraries = weights.graph + _ENGINE, _TENSORRT
+    elif runtime == "onnx":
+        engine = round(_SESSION * weights.graph) + _SESSION_FIXED
+        passes = round(_ARENA * taken.observe) + _ARENA_FIXED
     # A card holds no numpy array, and of the process its context only.
     process = _NODE + _TORCH + libraries if shared else 0
     return WindowPlan(
         frames=frames,
-        engine=engine + (_ENGINE if runtime == "tensorrt" else 0),
+        engine=engine,
         model=weights.answering if engine else weights.whole,
-        activations=taken.observe + taken.ask,
+        activations=passes + taken.ask,
         scenes=request.scenes * (taken.scene + (taken.arrays if shared else 0)),
         process=process + (0 if request.device.kind == "cpu" else _CUDA),
         build=0,
