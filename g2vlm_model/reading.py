@@ -159,9 +159,10 @@ def _pooled_traced(maps_MHWC: Tensor, cells_hw: tuple[int, int]) -> Tensor:
     height, width = maps_MHWC.shape[1:3]
     down_RH = _cell_weights(cells_hw[0], height, maps_MHWC.device)
     across_KW = _cell_weights(cells_hw[1], width, maps_MHWC.device)
-    rows_MRWC = torch.einsum("rh,mhwc->mrwc", down_RH, maps_MHWC.float())
-    means_MRKC = torch.einsum("kw,mrwc->mrkc", across_KW, rows_MRWC)
-    return means_MRKC.flatten(1, 2).to(maps_MHWC.dtype)
+    lines_MHKC: Tensor = across_KW @ maps_MHWC.float()
+    means_MRE = down_RH @ lines_MHKC.flatten(2)
+    means_MSC: Tensor = means_MRE.unflatten(2, (cells_hw[1], -1)).flatten(1, 2)
+    return means_MSC.to(maps_MHWC.dtype)
 
 
 def _cell_weights(cells: int, size: int, device: torch.device) -> Tensor:

@@ -1,0 +1,195 @@
+"""The exported semantic expert: words and pictures in, keys, values and logits out.
+
+One session per graph of the part `semantic`. The expert's graph serves pictures, questions and
+single tokens alike; what stands before a step comes in as keys and values.
+
+Shape letters: T tokens of a step, E layers, G key/value heads, L tokens of the geometric frames,
+C head width, D width, V vocabulary, M semantic tokens of a frame, R rows of a picture, P patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...config import ModelConfig
+from ...interface import GeometryPrediction
+from ...preprocess import semantic_merged_hw
+from ...tokenizer import Tokenizer, prompt_ids
+from ..exported import AGAIN, ExportFolder
+from ..geometry_engine import GeometryArrays
+from .context import OnnxContext
+from .keys import SceneKeys
+from .reading import FusedFrame, SceneReading, read_scene
+from .sessions import Session
+
+__all__ = ["SemanticGraphs"]
+
+Floats = NDArray[np.float32]
+
+
+class SemanticGraphs:
+    """Loaded graphs of one export folder; used by one thread at a time.
+
+    Args:
+        folder: With the part "semantic".
+        config: Of its model.
+        tokenizer: Of its model.
+        open_session: Opens the graph of a name.
+
+    Raises:
+        ValueError: The folder has no such part, or its graphs do not fit each other.
+        RuntimeError: A graph cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        folder: ExportFolder,
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        open_session: Callable[[str], Session],
+    ) -> None:
+        manifest = folder.manifest
+        if "semantic" not in manifest.parts:
+            raise ValueError(
+                f"{folder.path} holds the parts {', '.join(manifest.parts)}; answers without "
+                "torch need geometry, kv and semantic: g2vlm export onnx --parts "
+                "geometry,kv,semantic"
+            )
+        self.config = config
+        self.merged_hw = semantic_merged_hw(config)
+        self._words = open_session("semantic_words")
+        self._pictures = open_session("semantic_pictures")
+        self._expert = open_session("semantic_expert")
+        self._fusion = open_session("semantic_fusion") if config.geometry_feedback else None
+        named = config.reference_features
+        self._references = open_session("semantic_references") if named else None
+        special = tokenizer.special_ids(config.tokens)
+        self.start_of_answer = special.start_of_answer
+        self.image_marks_2D = self.embed((special.start_of_image, special.end_of_image))
+        self._prefix = self._read_prefix(
+            prompt_ids(tokenizer, config.tokens).system, manifest.precision
+        )
+        if self._prefix.length != manifest.prefix_tokens:
+            raise ValueError(
+                f"{folder.path}: the chat prefix has {self._prefix.length} tokens, its graphs were "
+                f"made behind {manifest.prefix_tokens}; {AGAIN}"
+            )
+
+    def scene_context(
+        self, arrays: GeometryArrays, geometry: GeometryPrediction, grid_hw: tuple[int, int]
+    ) -> OnnxContext:
+        """What questions about a window stand behind.
+
+        Args:
+            arrays: Of the geometry's graph, with keys and values.
+            geometry: Made of them.
+            grid_hw: Rows and columns of geometric patches.
+
+        Raises:
+            ValueError: The arrays hold no keys and values, or no hidden states where the model
+                reads them.
+        """
+        if arrays.keys is None or arrays.values is None:
+            raise ValueError(
+                "the geometry's graph gives no keys and values: g2vlm export onnx --parts "
+                "geometry,kv,semantic"
+            )
+        keys_EGLC, values_EGLC = np.asarray(arrays.keys), np.asarray(arrays.values)
+        frames, prefix = len(geometry.valid), self._prefix.mark()
+        semantic_block = self.merged_hw[0] * self.merged_hw[1] + 2
+        capacity = prefix.length + keys_EGLC.shape[2] + frames * semantic_block
+        keys = self._prefix.fork(prefix, capacity)
+        position = prefix.position + frames * (max(grid_hw) + 2)
+        keys.append_to_scene(keys_EGLC, values_EGLC, position)
+        return OnnxContext(self, keys, self._reading(arrays, geometry, grid_hw))
+
+    def embed(self, ids: Sequence[int]) -> Floats:
+        """(T, D) embeddings of token ids."""
+        return self._words.run({"ids": np.array(ids, np.int64)})["embeddings"]
+
+    def encode(self, rows_RC: Floats) -> Floats:
+        """(M, D) semantic tokens of a picture."""
+        return self._pictures.run({"rows": rows_RC})["tokens"]
+
+    def step(
+        self, embeddings_TD: Floats, positions_3T: NDArray[np.int64], keys: SceneKeys, causal: bool
+    ) -> tuple[Floats, NDArray[Any], NDArray[Any]]:
+        """Run tokens behind what a scene holds.
+
+        Args:
+            embeddings_TD: Words, or a picture between its marks.
+            positions_3T: Rotary positions.
+            keys: What stands before; not changed.
+            causal: Whether a token sees only those before it.
+
+        Returns:
+            (V,) logits of the next token; keys and values (T, E, G, C) of these.
+        """
+        feeds = {
+            "embeddings": embeddings_TD,
+            "positions": positions_3T,
+            "causal": np.array(causal),
+            **keys.feeds(self._expert.upload),
+        }
+        said = self._expert.run(feeds)
+        return said["logits"], said["keys"], said["values"]
+
+    def fuse(self, tokens_MD: Floats, reading: SceneReading, index: int) -> FusedFrame:
+        """A frame's semantic tokens with geometry in them.
+
+        Args:
+            tokens_MD: From `encode`.
+            reading: Of the scene.
+            index: Of the frame.
+        """
+        assert self._fusion is not None, "geometry_feedback is off"
+        one = slice(index, index + 1)
+        said = self._fusion.run(
+            {
+                "tokens": tokens_MD[None],
+                "hidden": reading.hidden_NRCD[one],
+                "local_points": reading.local_NHW3[one],
+                "T_first_cam": reading.T_first_cam_N44[one],
+                "log_scale": reading.log_scale,
+            }
+        )
+        names = ("fused", "cameras", "pooled", "centres")
+        return FusedFrame(*(said[name][0] for name in names))
+
+    def reference_features(self, feeds: Mapping[str, Any]) -> Mapping[str, NDArray[Any]]:
+        """Run the graph of references."""
+        assert self._references is not None, "reference_features is off"
+        return self._references.run(feeds)
+
+    def close(self) -> None:
+        """Give the memory back; a second call does nothing."""
+        graphs = (self._words, self._pictures, self._expert, self._fusion, self._references)
+        for session in graphs:
+            if session is not None:
+                session.close()
+
+    def _reading(
+        self, arrays: GeometryArrays, geometry: GeometryPrediction, grid_hw: tuple[int, int]
+    ) -> SceneReading | None:
+        if not self.config.geometry_feedback:
+            return None
+        if arrays.hidden is None:
+            raise ValueError(f"the geometry's graph gives no hidden states; {AGAIN}")
+        return read_scene(np.asarray(arrays.hidden), grid_hw, geometry)
+
+    def _read_prefix(self, ids: Sequence[int], precision: str) -> SceneKeys:
+        """Keys and values of the text ahead of all frames."""
+        text = self.config.text
+        shape = (text.num_hidden_layers, text.num_key_value_heads, 0, text.head_dim)
+        nothing = np.zeros(shape, np.float16 if precision == "fp16" else np.float32)
+        before = SceneKeys(nothing, nothing, 0, len(ids))
+        positions_3T = np.tile(np.arange(len(ids)), (3, 1))
+        _, keys_TEGC, values_TEGC = self.step(self.embed(ids), positions_3T, before, causal=True)
+        before.append_to_scene(
+            keys_TEGC.transpose(1, 2, 0, 3), values_TEGC.transpose(1, 2, 0, 3), len(ids)
+        )
+        return before
