@@ -16,11 +16,11 @@ from .providers import candidates
 from .runtime import open_runtime
 from .sessions import onnxruntime_module
 
-__all__ = ["OPSET", "find_export", "own_export_key", "serve_while_exporting", "start_runtime"]
+__all__ = ["OPSET", "own_export_key", "serve_while_exporting", "start_runtime"]
 
 OPSET = 23
 
-Finish = Callable[[BuildContext, ExportFolder], SpatialRuntime | None]
+Finish = Callable[[BuildContext, ExportFolder, SpatialRuntime], SpatialRuntime | None]
 
 
 def start_runtime(
@@ -51,7 +51,9 @@ def start_runtime(
     if cached is not None:
         return open_runtime(cached, model, device)
 
-    def finish(context: BuildContext, folder: ExportFolder) -> SpatialRuntime:
+    def finish(
+        context: BuildContext, folder: ExportFolder, serving: SpatialRuntime
+    ) -> SpatialRuntime:
         context.stage("checking the result")
         engine, _ = open_geometry(folder, device)
         try:
@@ -80,11 +82,6 @@ def own_export_key(model: str | Path, precision: str) -> ExportKey:
     return export_key(resolve_folder(model), precision, OPSET, PARTS)
 
 
-def find_export(model: str | Path, precision: str = "fp32") -> ExportFolder | None:
-    """The export of a model in the cache; None where there is none."""
-    return cached_export(EngineCache.open(), own_export_key(model, precision))
-
-
 def serve_while_exporting(
     model: str | Path, device: str, cache: EngineCache, key: ExportKey, finish: Finish
 ) -> SpatialRuntime:
@@ -94,17 +91,20 @@ def serve_while_exporting(
         model: What is exported.
         device: Where torch serves: the CPU, unless a GPU is asked for.
         cache, key: Where the export is kept.
-        finish: Makes the runtime that takes over; None keeps torch.
+        finish: Makes the runtime that takes over, given the export and what serves; None keeps
+            that.
     """
     from ..torch import create_runtime as torch_runtime
 
     def build(context: BuildContext) -> SpatialRuntime | None:
-        return finish(context, export_into_cache(context, cache, key, resolve_folder(model)))
+        folder = export_into_cache(context, cache, key, resolve_folder(model))
+        return finish(context, folder, serving)
 
     kind, _, index = device.partition(":")
     on_gpu = kind in ("cuda", "tensorrt", "rtx")
     place = f"cuda:{index or 0}" if on_gpu else device
-    return BuildingRuntime(torch_runtime(model, place), f"{model} for onnx", build)
+    serving = torch_runtime(model, place)
+    return BuildingRuntime(serving, f"{model} for onnx", build)
 
 
 def _own_precision(device: str, precision: str) -> str:

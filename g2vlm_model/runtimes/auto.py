@@ -1,0 +1,239 @@
+"""`backend="auto"`: the fastest runtime that this machine has.
+
+| machine                                          | what runs                                   |
+|--------------------------------------------------|---------------------------------------------|
+| a GPU and TensorRT                               | TensorRT                                    |
+| a GPU that torch sees                            | torch                                       |
+| a CPU, with torch and ONNX Runtime               | the faster of the two, measured here once   |
+| one of the two                                   | that one                                    |
+
+The measurement needs an export. Where the cache has none, torch serves while it is made.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..config import ModelConfig
+from ..interface import SpatialRuntime
+from .automatic import cached_export, missing_libraries
+from .building import BuildContext
+from .engine_cache import EngineCache
+from .exported import ExportFolder
+from .measured import Circumstances, observe_ms, recall, remember
+from .nvidia import GpuMissingError, find_gpu, find_tensorrt
+
+__all__ = ["Machine", "create_runtime", "order"]
+
+_LOG = logging.getLogger(__name__)
+
+ASPECT = 3 / 4  # height over width of the pictures that are measured with
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What could run here; "" where it can, else why not.
+
+    Args:
+        tensorrt: TensorRT on a GPU.
+        torch_cuda: torch on a GPU.
+        torch: torch at all.
+        onnx: ONNX Runtime, with an export or with what makes one.
+    """
+
+    tensorrt: str = ""
+    torch_cuda: str = ""
+    torch: str = ""
+    onnx: str = ""
+
+    @classmethod
+    def probe(cls, device: str = "auto", engines: str | Path = "") -> Machine:
+        """Look at the machine.
+
+        Args:
+            device: As in `load_runtime`; "cpu" leaves GPUs alone.
+            engines: Of the caller; an export that is there needs no exporter.
+        """
+        torch = _missing("torch")
+        onnx = _missing("onnxruntime") or ("" if str(engines) else missing_libraries())
+        kind, _, index = device.partition(":")
+        try:
+            if kind == "cpu":
+                raise GpuMissingError("the device is 'cpu'")
+            find_gpu(int(index or 0))
+        except GpuMissingError as error:
+            return cls(str(error), str(error), torch, onnx)
+        return cls(_tensorrt_problem(), torch or _cuda_problem(), torch, onnx)
+
+
+def order(
+    machine: Machine, precision: str = "auto", prompt_mode: str = "shared"
+) -> tuple[str, ...]:
+    """Backends to use, the best first; "faster" stands for torch or ONNX Runtime, as measured.
+
+    Args:
+        machine: What could run.
+        precision, prompt_mode: As in `load_runtime`; exported graphs know neither bf16 nor the
+            published prompts.
+
+    Raises:
+        RuntimeError: Nothing can run here.
+    """
+    exported = prompt_mode == "shared" and precision in ("auto", "fp32", "fp16")
+    found = []
+    if exported and not machine.tensorrt:
+        found.append("tensorrt")
+    if not machine.torch_cuda:
+        found.append("torch")
+    elif not machine.torch:
+        # In half precision a CPU graph only emulates; torch says what it runs instead.
+        both = exported and precision != "fp16" and not machine.onnx
+        found += ["faster", "torch"] if both else ["torch"]
+    elif exported and not machine.onnx:
+        found.append("onnx")
+    if not found:
+        raise RuntimeError(
+            f"nothing can run here: torch: {machine.torch or 'needed for this precision'}; ONNX "
+            f"Runtime: {machine.onnx or 'has no such graphs'}; TensorRT: {machine.tensorrt}"
+        )
+    return tuple(found)
+
+
+def create_runtime(
+    model: str | Path = "nano",
+    device: str = "auto",
+    precision: str = "auto",
+    prompt_mode: str = "shared",
+    engines: str | Path = "",
+) -> SpatialRuntime:
+    """Load what is fastest here; see `g2vlm_model.runtimes.load_runtime`.
+
+    Where TensorRT is there and cannot run this model, the next row of the table runs, and
+    `info.fallback_reason` says why.
+    """
+    backends = order(Machine.probe(device, engines), precision, prompt_mode)
+    problem = ""
+    for backend in backends[:-1]:
+        try:
+            return _created(backend, model, device, precision, prompt_mode, engines, problem)
+        except RuntimeError as error:
+            problem = f"{backend} cannot run here: {error}"
+            _LOG.warning("fallback: %s", problem)
+    return _created(backends[-1], model, device, precision, prompt_mode, engines, problem)
+
+
+def _created(
+    backend: str,
+    model: str | Path,
+    device: str,
+    precision: str,
+    prompt_mode: str,
+    engines: str | Path,
+    problem: str,
+) -> SpatialRuntime:
+    if backend == "faster":
+        return _faster(model, engines)
+    if backend == "torch":
+        return _torch(model, device, precision, prompt_mode, problem)
+    module = importlib.import_module(f".{backend}", __package__)
+    created: SpatialRuntime = module.create_runtime(model, device, precision, prompt_mode, engines)
+    return created
+
+
+def _faster(model: str | Path, engines: str | Path) -> SpatialRuntime:
+    """Run torch or ONNX Runtime on this CPU; torch while there is no export to compare with."""
+    from .onnx.starting import own_export_key, serve_while_exporting
+
+    cache = EngineCache.open()
+    if str(engines):
+        return _measured(cache, ExportFolder.open(engines), model)
+    key = own_export_key(model, "fp32")
+    folder = cached_export(cache, key)
+    if folder is not None:
+        return _measured(cache, folder, model)
+
+    def finish(
+        context: BuildContext, folder: ExportFolder, serving: SpatialRuntime
+    ) -> SpatialRuntime | None:
+        context.stage("measuring")
+        best = _measured(cache, folder, model, serving)
+        return None if best is serving else best
+
+    return serve_while_exporting(model, "cpu", cache, key, finish)
+
+
+def _measured(
+    cache: EngineCache,
+    folder: ExportFolder,
+    model: str | Path,
+    serving: SpatialRuntime | None = None,
+) -> SpatialRuntime:
+    """The faster of both, as remembered, or measured now; the other one is closed.
+
+    Args:
+        cache: Remembers.
+        folder: The export.
+        model: Of which it is.
+        serving: torch, where it is loaded already; never closed here.
+    """
+    from .onnx.runtime import open_runtime
+
+    loaders: dict[str, Callable[[], SpatialRuntime]] = {
+        "torch": lambda: serving or _torch(model, "cpu"),
+        "onnx": lambda: open_runtime(folder, model, "cpu"),
+    }
+    circumstances = Circumstances.here(folder.digest)
+    known = recall(cache, circumstances)
+    loaded: dict[str, SpatialRuntime] = {}
+    if known is None or set(known) != set(loaders):
+        loaded = {name: load() for name, load in loaders.items()}
+        width = ModelConfig.from_folder(folder.path).dino_width
+        known = observe_ms(loaded, (round(width * ASPECT), width))
+        remember(cache, circumstances, known)
+    best = min(known, key=known.__getitem__)
+    spoken = ", ".join(f"{name} {spent:.0f} ms" for name, spent in known.items())
+    _LOG.info("an observation takes: %s; %s serves", spoken, best)
+    for name, runtime in loaded.items():
+        if name != best and runtime is not serving:
+            runtime.close()
+    return loaded.get(best) or loaders[best]()
+
+
+def _torch(
+    model: str | Path,
+    device: str,
+    precision: str = "auto",
+    prompt_mode: str = "shared",
+    problem: str = "",
+) -> SpatialRuntime:
+    """torch, with the reason why it is not something better."""
+    from .torch.placement import choose_placement
+    from .torch.runtime import TorchRuntime
+
+    placement = choose_placement(device, precision)
+    reasons = "; ".join(reason for reason in (problem, placement.fallback_reason) if reason)
+    return TorchRuntime(model, replace(placement, fallback_reason=reasons), prompt_mode)
+
+
+def _missing(module: str) -> str:
+    return "" if importlib.util.find_spec(module) else f"{module} is not installed"
+
+
+def _tensorrt_problem() -> str:
+    try:
+        find_tensorrt()
+    except ModuleNotFoundError as error:
+        return str(error)
+    return ""
+
+
+def _cuda_problem() -> str:
+    """Why torch cannot use the GPU that is there; imports torch."""
+    from .torch.placement import Hardware
+
+    return Hardware.probe().cuda_problem
