@@ -155,7 +155,7 @@ class G2VLM(nn.Module):
             self._image_marks(batch, frames), tokens_BNPD, rope, cache, collect_layers, pattern
         )
         if messages is not None:
-            hidden_BNPD = hidden_BNPD + messages.late_BNPD
+            hidden_BNPD = hidden_BNPD + messages.late_BNPD.to(hidden_BNPD.dtype)
         cache.advance(blocks.tokens, start + blocks.advance)
         return GeometryHidden(hidden_BNPD, layers)
 
