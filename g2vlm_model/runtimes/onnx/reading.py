@@ -73,7 +73,7 @@ def read_scene(
         hidden_NRCD=np.asarray(hidden_NPD, np.float32).reshape(frames, *grid_hw, width),
         local_NHW3=np.asarray(geometry.local_points, np.float32) / scale,
         T_first_cam_N44=T_N44,
-        log_scale=np.log(scale),
+        log_scale=np.array(np.log(scale)),
     )
 
 

@@ -122,7 +122,7 @@ class Session:
             binding = session.io_binding()
             for name, value in feeds.items():
                 if isinstance(value, np.ndarray):
-                    binding.bind_cpu_input(name, np.ascontiguousarray(value))
+                    binding.bind_cpu_input(name, np.asarray(value, order="C"))
                 elif isinstance(value, self._ort.OrtValue):
                     binding.bind_ortvalue_input(name, value)
                 else:
