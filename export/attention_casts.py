@@ -236,6 +236,8 @@ def _expanded(graph: _Graph, node: onnx.NodeProto, prefix: str) -> list[onnx.Nod
         key_BGLC = new.add("Unsqueeze", key_BGLC, new.ints([2]))
         value_BGLC = new.add("Unsqueeze", value_BGLC, new.ints([2]))
         if mask and len(graph.shapes.get(mask, ())) == 4:
+            if graph.shapes[mask][1] != 1:
+                raise ValueError(f"attention {node.name}: a mask per head, and shared keys")
             mask = new.add("Unsqueeze", mask, new.ints([2]))
     root = new.number(math.sqrt(scale))  # half on either side, as products stay smaller
     axes = [0, 1, 2, 4, 3] if shared else [0, 1, 3, 2]
