@@ -135,7 +135,7 @@ class GeometryGraph(nn.Module):
             "translation": said.translation[0],
             "keys": torch.stack(cache.keys_GLC),
             "values": torch.stack(cache.values_GLC),
-            "hidden": hidden_1NPD[0],
+            "hidden": hidden_1NPD[0].to(model.dtype),
         }
         if self.in_graph_rotation:
             given["rotation"] = nearest_rotation_jacobi(said.rotation9[0])
