@@ -87,6 +87,7 @@ setup(
             "dataset = g2vlm_training.dataset_cli:main",
             "evaluate = g2vlm_training.evaluate_cli:main",
             "reproduce = g2vlm_training.reproduce.cli:main",
+            "analyse = g2vlm_training.analyse_cli:main",
             "export = g2vlm_export.cli:main",
         ],
     },

@@ -23,6 +23,8 @@ from g2vlm_model.config import ModelConfig, VitConfig
 from g2vlm_model.model import G2VLM
 
 from .batch import WindowBatch, pixels_of
+from .datasets.base import Clip
+from .datasets.views import model_clip
 from .gasp_heads import LanguageLayer, language_layers
 from .semantic_stage import SemanticStage, picture_rows
 
@@ -45,6 +47,10 @@ class PictureReader(Protocol):
     @property
     def layers(self) -> Sequence[LanguageLayer]:
         """All layers of the model."""
+        ...
+
+    def sized(self, clip: Clip) -> Clip:
+        """The clip at the size at which the model takes pictures."""
         ...
 
     def read(self, batch: WindowBatch) -> tuple[int, int]:
@@ -73,6 +79,10 @@ class SemanticReader:
         self.layers: Sequence[LanguageLayer] = language_layers(semantic.model)
         self._semantic = semantic
 
+    def sized(self, clip: Clip) -> Clip:
+        """See `PictureReader`."""
+        return model_clip(clip, self._semantic.model.config)
+
     def read(self, batch: WindowBatch) -> tuple[int, int]:
         """See `PictureReader`."""
         return self._semantic.prefix(batch).merged_hw
@@ -92,6 +102,10 @@ class GeometricReader:
     def __init__(self, model: G2VLM) -> None:
         self.layers: Sequence[LanguageLayer] = language_layers(model, "geometric")
         self._model = model
+
+    def sized(self, clip: Clip) -> Clip:
+        """See `PictureReader`."""
+        return model_clip(clip, self._model.config)
 
     def read(self, batch: WindowBatch) -> tuple[int, int]:
         """See `PictureReader`."""
@@ -127,6 +141,10 @@ class QwenReader:
             in_channels=vision.in_channels,
         )
         self._config = dataclasses.replace(ModelConfig(), vit=vit, vit_size=side)
+
+    def sized(self, clip: Clip) -> Clip:
+        """See `PictureReader`; it resizes pictures itself."""
+        return clip
 
     def inputs(self, batch: WindowBatch, after: Sequence[int] = ()) -> dict[str, Tensor]:
         """What the model takes for the frames of windows.
@@ -166,12 +184,16 @@ class QwenReader:
         return image_tokens(said_BL, frames)
 
 
-def open_reader(folder: str | Path, expert: str = "semantic") -> PictureReader:
+def open_reader(
+    folder: str | Path, expert: str = "semantic", side: int | None = None
+) -> PictureReader:
     """A reader of a model folder.
 
     Args:
         folder: Of G2VLM ("nano" is the embedded model), or of a Qwen2.5-VL of `transformers`.
         expert: Whose tokens, of a G2VLM.
+        side: Pixels of a side at which the semantic encoder sees pictures; None is the model's
+            own. More give more tokens per frame.
 
     Raises:
         FileNotFoundError: There is no model.
@@ -180,9 +202,11 @@ def open_reader(folder: str | Path, expert: str = "semantic") -> PictureReader:
     if expert not in EXPERTS:
         raise ValueError(f"expert is {expert!r}, expected one of {EXPERTS}")
     if folder != "nano" and (Path(folder) / "config.json").is_file():
-        return QwenReader(_qwen(Path(folder)))
+        plain = _qwen(Path(folder))
+        return QwenReader(plain) if side is None else QwenReader(plain, side)
     model, tokenizer = load_model(resolve_folder(folder))
-    model = model.float().eval()
+    if side is not None:
+        model.config = dataclasses.replace(model.config, vit_size=side)
     if expert == "geometric":
         return GeometricReader(model)
     return SemanticReader(SemanticStage(model, tokenizer, questions=1))

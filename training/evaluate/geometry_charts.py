@@ -16,7 +16,7 @@ from ..batch import world_points
 from .geometry_run import Scored
 from .points import umeyama
 
-__all__ = ["frames_chart", "scene_chart"]
+__all__ = ["figure_url", "frames_chart", "plain_axes", "scene_chart"]
 
 Floats = NDArray[np.float64]
 
@@ -57,8 +57,8 @@ def frames_chart(tables: Sequence[dict[str, Any]]) -> str:
         ax.set_xlabel("frames", fontsize=9)
         ax.set_ylim(bottom=0)
         ax.legend(fontsize=7.5, frameon=False)
-        _plain(ax)
-    return _url(figure)
+        plain_axes(ax)
+    return figure_url(figure)
 
 
 def scene_chart(scored: Scored) -> str:
@@ -96,7 +96,7 @@ def scene_chart(scored: Scored) -> str:
             ax.set_title(title, fontsize=8)
             ax.set_axis_off()
     _top_views(figure.add_subplot(grid[:2, frames:]), figure.add_subplot(grid[2:, frames:]), scored)
-    return _url(figure)
+    return figure_url(figure)
 
 
 def _top_views(clouds: Axes, cameras: Axes, scored: Scored) -> None:
@@ -130,7 +130,7 @@ def _top_views(clouds: Axes, cameras: Axes, scored: Scored) -> None:
     cameras.legend(fontsize=8, frameon=False)
     for ax in (clouds, cameras):
         ax.set_aspect("equal", "datalim")
-        _plain(ax)
+        plain_axes(ax)
 
 
 def _centres(T_true: Floats, T_said: Floats, scale: float) -> Floats:
@@ -140,13 +140,15 @@ def _centres(T_true: Floats, T_said: Floats, scale: float) -> Floats:
     return centres
 
 
-def _plain(ax: Axes) -> None:
+def plain_axes(ax: Axes) -> None:
+    """Two spines, small numbers, a faint grid."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(labelsize=8)
     ax.grid(alpha=0.25, lw=0.5)
 
 
-def _url(figure: Figure) -> str:
+def figure_url(figure: Figure) -> str:
+    """The picture as a data URL."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

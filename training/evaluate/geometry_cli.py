@@ -18,14 +18,13 @@ from torch import Tensor
 from g2vlm_model.checkpoint import load_model, model_id
 
 from ..batch import ClipPool
-from ..datasets.base import FrameSequence
-from ..datasets.layouts import LAYOUTS, open_dataset
+from ..datasets.layouts import LAYOUTS
 from .examine import Examiner
 from .geometry import mean_log_depth
 from .geometry_run import GeometryOptions, GeometryTable, run_geometry
 from .geometry_tables import text_table
 from .summary import METRICS, value_of
-from .windows import mean_depth_of
+from .windows import mean_depth_of, open_sequences
 
 __all__ = ["add_arguments", "run"]
 
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     cv2.setNumThreads(args.threads)
     if args.out is not None:
         _check_writable(args.out)
-    sequences = _sequences(args)
+    sequences = open_sequences(args.dataset, args.root, args.split)
     model, _ = load_model(args.model)
     mean = _mean_map(args.mean_map)
     options = GeometryOptions(
@@ -120,16 +119,6 @@ def _check_writable(folder: Path) -> None:
     probe = folder / ".writable"
     probe.touch()
     probe.unlink()
-
-
-def _sequences(args: argparse.Namespace) -> Sequence[FrameSequence]:
-    if args.dataset == "synthetic":
-        return ClipPool(args.root, args.split).clips
-    if args.dataset not in LAYOUTS:
-        raise ValueError(
-            f"--dataset is {args.dataset!r}, expected synthetic or one of {sorted(LAYOUTS)}"
-        )
-    return open_dataset(args.dataset, args.root)
 
 
 def _mean_map(folder: Path | None) -> _MeanMap:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,15 +17,19 @@ from torch import Tensor
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.model import G2VLM
 
-from ..batch import WindowBatch, batch_of, pixels_of
+from ..batch import ClipPool, WindowBatch, batch_of, pixels_of
 from ..datasets.base import Clip, DataError, FrameSequence
+from ..datasets.layouts import LAYOUTS, open_dataset
+from ..datasets.mixture import SYNTHETIC
 from ..datasets.views import model_clip
+from ..synthetic import Split
 
 __all__ = [
     "EvalWindow",
     "Prediction",
     "WindowPlan",
     "mean_depth_of",
+    "open_sequences",
     "plan_windows",
     "predict",
     "read_window",
@@ -75,6 +80,27 @@ class Prediction:
     T_world_cam_N44: Tensor
     tokens_BNPD: Tensor
     grid: tuple[int, int]
+
+
+def open_sequences(dataset: str, root: Path, split: Split) -> Sequence[FrameSequence]:
+    """The sequences of an evaluation.
+
+    Args:
+        dataset: "synthetic", or a name of `LAYOUTS`.
+        root: Folder of the shards, or of the data in that layout.
+        split: Of synthetic shards.
+
+    Raises:
+        ValueError: Unknown layout.
+        FileNotFoundError: The root holds nothing in that layout.
+    """
+    if dataset == SYNTHETIC:
+        return ClipPool(root, split).clips
+    if dataset not in LAYOUTS:
+        raise ValueError(
+            f"--dataset is {dataset!r}, expected {SYNTHETIC} or one of {sorted(LAYOUTS)}"
+        )
+    return open_dataset(dataset, root)
 
 
 def plan_windows(
