@@ -68,8 +68,10 @@ setup(
         ],
         "refine": ["opencv-python-headless>=4.6,<5"],
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"],
-        "tensorrt": ["tensorrt>=10.3", "onnx>=1.18"],  # a Jetson's JetPack brings its own
-        "tensorrt-rtx": ["tensorrt-rtx>=1.7", "onnx>=1.18"],
+        "tensorrt": [  # a Jetson's JetPack brings its own; cuda-bindings: the release of its CUDA
+            *("tensorrt>=10.3", "onnx>=1.18", "cuda-bindings>=12.6"),
+        ],
+        "tensorrt-rtx": ["tensorrt-rtx>=1.7", "onnx>=1.18", "cuda-bindings>=12.6"],
         "train": [
             *("pyyaml", "scipy", "tqdm", "webdataset>=1.0", "h5py>=3.8", "tensorboard>=2.16"),
             "opencv-python-headless>=4.6,<5",

@@ -10,6 +10,7 @@ L tokens of the frames with their marks, C head width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -63,6 +64,26 @@ class GeometryArrays:
     hidden: Array | None = None
     keys: Array | None = None
     values: Array | None = None
+
+    @classmethod
+    def of(cls, outputs: Mapping[str, Array]) -> GeometryArrays:
+        """Outputs of a graph by their names; a rotation of the graph's own is a raw one too.
+
+        Args:
+            outputs: Of the graph "geometry" or "expert"; `rotation`, if there, on the host.
+        """
+        rotation = outputs.get("rotation9")
+        if rotation is None:
+            rotation = np.asarray(outputs["rotation"]).reshape(-1, 9)
+        return cls(
+            local_points=outputs["local_points"],
+            rotation9=rotation,
+            translation=outputs["translation"],
+            confidence_logits=outputs.get("confidence_logits"),
+            hidden=outputs.get("hidden"),
+            keys=outputs.get("keys"),
+            values=outputs.get("values"),
+        )
 
 
 @runtime_checkable

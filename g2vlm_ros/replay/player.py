@@ -185,11 +185,14 @@ class Player:
             time.sleep(CLOCK_PERIOD_S)
 
     def _await_last_status(self) -> None:
-        """Wait for a status that counts everything: one that is newer than the last scene."""
+        """Wait for a status that counts everything: the last scene and the last picture."""
         started = time.monotonic()
         while time.monotonic() - started < LAST_STATUS_S:
             self._check()
-            if self._timeline.statuses and self._timeline.statuses[-1].wall_s > started:
+            status = self._timeline.statuses[-1] if self._timeline.statuses else None
+            # The last picture may still be on its way: one whose stamp has a scene already.
+            counts_all = status is not None and status.received >= self._published
+            if status is not None and counts_all and status.wall_s > started:
                 return
             time.sleep(CLOCK_PERIOD_S)
 

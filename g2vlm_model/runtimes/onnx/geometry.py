@@ -191,7 +191,7 @@ class OnnxGeometry(_Graphs):
 
     def run(self, pictures_NHW3: NDArray[np.uint8]) -> GeometryArrays:
         """See `GeometryEngine.run`."""
-        return _arrays(self._run("geometry", {"pictures": self._checked(pictures_NHW3)}))
+        return GeometryArrays.of(self._run("geometry", {"pictures": self._checked(pictures_NHW3)}))
 
 
 class StreamingOnnxGeometry(_Graphs):
@@ -218,23 +218,7 @@ class StreamingOnnxGeometry(_Graphs):
     def run_tokens(self, tokens_NPD: Array, pictures_NHW3: NDArray[np.uint8]) -> GeometryArrays:
         """See `StreamingEngine.run_tokens`."""
         feeds = {"tokens": tokens_NPD, "pictures": self._checked(pictures_NHW3)}
-        return _arrays(self._run("expert", feeds))
-
-
-def _arrays(outputs: Mapping[str, Array]) -> GeometryArrays:
-    """Outputs of a graph by their names; a rotation of the graph's own is a raw one too."""
-    rotation = outputs.get("rotation9")
-    if rotation is None:
-        rotation = np.asarray(outputs["rotation"]).reshape(-1, 9)
-    return GeometryArrays(
-        local_points=outputs["local_points"],
-        rotation9=rotation,
-        translation=outputs["translation"],
-        confidence_logits=outputs.get("confidence_logits"),
-        hidden=outputs.get("hidden"),
-        keys=outputs.get("keys"),
-        values=outputs.get("values"),
-    )
+        return GeometryArrays.of(self._run("expert", feeds))
 
 
 def _spelled(size: tuple[int, ...]) -> str:

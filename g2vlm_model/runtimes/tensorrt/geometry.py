@@ -1,0 +1,235 @@
+"""The geometry of an export folder, run by engines that were compiled from it.
+
+Shape letters: N frames, H W pixels, P patches per frame, D width.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engine_folder import EngineFolder, EngineRefusedError
+from ..engine_profile import Profile
+from ..exported import ExportFolder, Golden
+from ..geometry_engine import Array, EngineFacts, GeometryArrays, GeometryEngine
+from ..golden_check import compare
+from ..nvidia import Gpu, TensorRT
+from .buffers import DeviceArray
+from .cuda import Cuda
+from .graph import TensorRTGraph
+
+__all__ = [
+    "StreamingTensorRTGeometry",
+    "TensorRTGeometry",
+    "check_graphs",
+    "goldens_within",
+    "open_geometry",
+]
+
+_LOG = logging.getLogger(__name__)
+
+WHOLE, STREAMING = ("geometry",), ("encoder", "expert")
+
+
+def open_geometry(
+    export: ExportFolder,
+    engines: EngineFolder,
+    trt: TensorRT,
+    gpu: Gpu,
+    *,
+    on_device: bool = False,
+    kernels: Path | None = None,
+) -> GeometryEngine:
+    """Load the engines of a folder, and run them once.
+
+    Engines that nobody has checked on this device yet are checked now.
+
+    Args:
+        export: That the engines were compiled from.
+        engines: Opened for this TensorRT and GPU.
+        trt: Runs them.
+        gpu: Runs them.
+        on_device: Leave on the device what the graphs compute, for torch there.
+        kernels: Folder for what TensorRT-RTX compiles at first use.
+
+    Raises:
+        EngineRefusedError: An engine is missing, or fails the golden check.
+        EngineError: TensorRT cannot load or run one.
+        CudaError: The device cannot be used, or has no room.
+    """
+    names = engines.manifest.engines.keys()
+    kind = StreamingTensorRTGeometry if names >= set(STREAMING) else TensorRTGeometry
+    engine = kind(export, engines, trt, gpu, on_device=on_device, kernels=kernels)
+    try:
+        if not engines.manifest.checked:
+            engines.mark_checked(check_graphs(engine.graphs, export, engines.manifest.profile))
+        # What is compiled or taken at the first run is there before the first window.
+        engine.run(np.zeros((*engines.manifest.profile.optimum, 3), np.uint8))
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+def goldens_within(export: ExportFolder, graph: str, profile: Profile) -> tuple[Golden, ...]:
+    """Golden windows of a graph that a profile covers; none where it covers none."""
+    found = export.goldens(graph)
+    return tuple(g for g in found if profile.covers(g.inputs["pictures"].shape[:3]))
+
+
+def check_graphs(
+    graphs: Mapping[str, TensorRTGraph], export: ExportFolder, profile: Profile
+) -> dict[str, str]:
+    """Compare every graph with what torch computed.
+
+    Returns:
+        A report for each graph.
+
+    Raises:
+        EngineRefusedError: A graph computes something else, or nothing is there to compare with.
+    """
+    reports = {}
+    for name, graph in graphs.items():
+        goldens = goldens_within(export, name, profile)
+        if not goldens:
+            raise EngineRefusedError(
+                f"the engine of {name} cannot be checked: no golden window of {export.path} lies "
+                f"in its profile, {profile}; build it with a wider one (--min)"
+            )
+        for golden in goldens:
+            comparison = compare(graph.run(golden.inputs), golden, export.manifest.tolerances)
+            if not comparison.passed:
+                raise EngineRefusedError(
+                    f"the engine of {name} gives wrong numbers on this device for the golden "
+                    f"window {golden.case}:\n{comparison.report()}\nbuild it here, where other "
+                    "forms are tried: g2vlm export tensorrt --onnx DIR --force"
+                )
+            reports[name] = f"{golden.case}: {'; '.join(comparison.report().splitlines())}"
+    return reports
+
+
+class _Engines:
+    """What both kinds share; see `open_geometry`.
+
+    Attributes:
+        graphs: By name.
+    """
+
+    names: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        export: ExportFolder,
+        engines: EngineFolder,
+        trt: TensorRT,
+        gpu: Gpu,
+        *,
+        on_device: bool = False,
+        kernels: Path | None = None,
+        cuda: Cuda | None = None,
+    ) -> None:
+        self._profile = engines.manifest.profile
+        self._stay = on_device
+        self._cuda = cuda or Cuda(gpu.index)
+        self.graphs: dict[str, TensorRTGraph] = {}
+        self._facts = EngineFacts(
+            backend="tensorrt",
+            device=f"cuda:{gpu.index} ({gpu.name}, {trt})",
+            precision=engines.manifest.precision,
+            parameters=export.manifest.parameters,
+        )
+        try:
+            for name in self.names:
+                file = None
+                if kernels is not None:
+                    file = kernels / f"{engines.manifest.engines[name].sha256[:32]}.kernels"
+                self.graphs[name] = TensorRTGraph(
+                    engines.plan(name),
+                    trt,
+                    gpu,
+                    cuda=self._cuda,
+                    static=self._profile.is_static,
+                    kernels=file,
+                )
+        except BaseException:
+            with suppress(Exception):  # the first error says why
+                self.close()
+            raise
+
+    @property
+    def facts(self) -> EngineFacts:
+        """What really runs."""
+        return self._facts
+
+    def close(self) -> None:
+        """Give the device's memory back."""
+        graphs, self.graphs = self.graphs, {}
+        for graph in graphs.values():
+            graph.close()
+        if graphs:
+            self._cuda.close()
+
+    def _run(self, name: str, feeds: Mapping[str, Any]) -> dict[str, Array]:
+        graph = self.graphs[name]
+        given = {key: feeds[key] for key in graph.inputs}
+        # An orthogonal rotation is finished on the host; it is a few numbers.
+        keep = set(graph.outputs) - {"rotation"} if self._stay else ()
+        return graph.run_keeping(given, keep)
+
+    def _checked(self, pictures_NHW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        frames, height, width = pictures_NHW3.shape[:3]
+        self._profile.require((frames, height, width))
+        return pictures_NHW3
+
+
+class TensorRTGeometry(_Engines):
+    """A `GeometryEngine`: one engine from pictures to points."""
+
+    names = WHOLE
+
+    def run(self, pictures_NHW3: NDArray[np.uint8]) -> GeometryArrays:
+        """See `GeometryEngine.run`."""
+        return GeometryArrays.of(self._run("geometry", {"pictures": self._checked(pictures_NHW3)}))
+
+
+class StreamingTensorRTGeometry(_Engines):
+    """A `StreamingEngine`: encoder and expert apart."""
+
+    names = STREAMING
+
+    def run(self, pictures_NHW3: NDArray[np.uint8]) -> GeometryArrays:
+        """See `GeometryEngine.run`."""
+        return self.run_tokens(self.encode(pictures_NHW3), pictures_NHW3)
+
+    def encode(self, pictures_NHW3: NDArray[np.uint8]) -> Array:
+        """See `StreamingEngine.encode`.
+
+        An engine for one size only encodes as many frames as it takes: what is missing is
+        filled up, and left out of the result.
+        """
+        count = len(pictures_NHW3)
+        least = self._profile.minimum[0]
+        if count < least:
+            fill = np.repeat(pictures_NHW3[-1:], least - count, axis=0)
+            pictures_NHW3 = np.concatenate([pictures_NHW3, fill])
+        tokens = self._run("encoder", {"pictures": self._checked(pictures_NHW3)})["tokens"]
+        return tokens if count == len(pictures_NHW3) else _first(tokens, count)
+
+    def run_tokens(self, tokens_NPD: Array, pictures_NHW3: NDArray[np.uint8]) -> GeometryArrays:
+        """See `StreamingEngine.run_tokens`."""
+        feeds = {"tokens": tokens_NPD, "pictures": self._checked(pictures_NHW3)}
+        return GeometryArrays.of(self._run("expert", feeds))
+
+
+def _first(tokens_NPD: Array, count: int) -> Array:
+    """The tokens of the first frames, without a copy."""
+    if isinstance(tokens_NPD, DeviceArray):
+        shape = (count, *tokens_NPD.shape[1:])
+        return DeviceArray(tokens_NPD.address, shape, tokens_NPD.dtype, tokens_NPD)
+    return tokens_NPD[:count]

@@ -1,0 +1,299 @@
+"""One compiled graph: arrays in, arrays out, by name.
+
+One upload of the inputs, one download of the outputs that the host needs; the others stay on
+the device. TensorRT 10, 11 and RTX differ in what is probed here with `hasattr`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..nvidia import Gpu, TensorRT
+from .buffers import Block, BufferPool, DeviceArray, Place, packed
+from .cuda import Cuda
+from .kernels import KernelCache
+
+__all__ = ["EngineError", "GraphTensor", "TensorRTGraph"]
+
+_LOG = logging.getLogger(__name__)
+
+KEPT_GRAPHS = 4  # captured CUDA graphs, one per set of addresses
+KEPT_ERRORS = 4
+
+
+class EngineError(RuntimeError):
+    """TensorRT refused an engine or a run; the text holds what it said."""
+
+
+@dataclass(frozen=True)
+class GraphTensor:
+    """An input or output.
+
+    Args:
+        shape: -1 where it is free.
+        dtype: numpy's.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+class TensorRTGraph:
+    """An engine on the device. Used by one thread at a time.
+
+    Args:
+        plan: File of the engine. Whoever calls has made sure that it is to be trusted.
+        trt: The TensorRT that built it.
+        gpu: The device that it was built for.
+        cuda: Its memory; None opens it. One that is given is shared and not closed here.
+        static: Every run has the same shapes: they are captured as a CUDA graph.
+        kernels: File in which TensorRT-RTX keeps the kernels that it compiles at the first run.
+
+    Attributes:
+        inputs, outputs: By name, in the engine's order.
+
+    Raises:
+        EngineError: The engine cannot be loaded.
+        CudaError: The device cannot be used, or has no room.
+        ModuleNotFoundError: The CUDA bindings are not installed.
+        OSError: The file cannot be read.
+    """
+
+    def __init__(
+        self,
+        plan: Path,
+        trt: TensorRT,
+        gpu: Gpu,
+        *,
+        cuda: Cuda | None = None,
+        static: bool = False,
+        kernels: Path | None = None,
+    ) -> None:
+        self._name = plan.name
+        self._own_cuda = cuda is None
+        self._cuda = cuda or Cuda(gpu.index)
+        self._cuda.enter()
+        self._pool = BufferPool(self._cuda)
+        self._captured: dict[tuple[object, ...], Any] = {}
+        self._known_shapes: set[tuple[tuple[int, ...], ...]] = set()
+        self._said: list[str] = []
+        self._static = static
+        self._kernels = KernelCache(trt, kernels)
+        self._logger = _logger(trt.api, self._said)
+        self._runtime = trt.api.Runtime(self._logger)
+        self._engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
+        if self._engine is None:
+            raise self._error(f"the engine {plan} cannot be loaded by {trt} on {gpu.name}")
+        config = self._kernels.configured(self._engine, static)
+        self._context = (
+            self._engine.create_execution_context()
+            if config is None
+            else self._engine.create_execution_context(config)
+        )
+        if self._context is None:
+            raise self._error(f"the engine {plan} has no room on {gpu.name}")
+        # RTX captures by itself, where it was told to.
+        self._captures = static and config is None
+        self.inputs, self.outputs = _tensors(trt.api, self._engine)
+
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        """Run with all outputs on the host; as `run_keeping`."""
+        return self.run_keeping(feeds)
+
+    def run_keeping(self, feeds: Mapping[str, Any], keep: Collection[str] = ()) -> dict[str, Any]:
+        """Run the graph and wait for it.
+
+        Args:
+            feeds: Every input: a numpy array, or an array on the device.
+            keep: Outputs that stay on the device, as `DeviceArray`s; the others come as numpy's.
+                Either are the caller's, no later run writes to them.
+
+        Raises:
+            ValueError: An input is missing, or has another type or shape.
+            EngineError: TensorRT cannot run it.
+            CudaError: The device failed or has no room.
+        """
+        if self._context is None:
+            raise EngineError(f"{self._name} is closed")
+        self._cuda.enter()
+        arrays = self._checked(feeds)
+        addresses, holding = self._place_inputs(arrays)
+        shapes = self._output_shapes(arrays)
+        kept = {name: shape for name, shape in shapes.items() if name in keep}
+        places, size = packed({name: shapes[name] for name in shapes if name not in kept})
+        block = self._pool.take(size)
+        results: dict[str, Any] = {}
+        for name, place in places.items():
+            addresses[name] = block.address + place.offset
+        for name, (shape, dtype) in kept.items():
+            own = self._pool.take(_bytes(shape, dtype))
+            addresses[name] = own.address
+            results[name] = DeviceArray(own.address, shape, dtype, own)
+        self._execute(arrays, addresses)
+        buffer = self._cuda.download(block.address, size)
+        del holding
+        self._note_shapes(arrays)
+        results.update({name: place.view(buffer) for name, place in places.items()})
+        return {name: results[name] for name in self.outputs}
+
+    def close(self) -> None:
+        """Give the device's memory back; arrays that were kept stay valid."""
+        if self._context is None:
+            return
+        self._cuda.enter()
+        self._cuda.synchronize()
+        for captured in self._captured.values():
+            self._cuda.forget(captured)
+        self._captured = {}
+        self._kernels.save()
+        self._context = self._engine = self._runtime = None  # in this order
+        self._pool.close()
+        if self._own_cuda:
+            self._cuda.close()
+
+    def _checked(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        """The inputs: numpy arrays contiguous, others as they are."""
+        missing = sorted(set(self.inputs) - set(feeds))
+        if missing:
+            raise ValueError(f"{self._name} needs the inputs {', '.join(missing)}")
+        arrays = {}
+        for name, tensor in self.inputs.items():
+            given = feeds[name]
+            array = given if _on_device(given) else np.ascontiguousarray(given)
+            shape, dtype = tuple(array.shape), _dtype_of(array)
+            fits = len(shape) == len(tensor.shape) and all(
+                wanted in (-1, size) for wanted, size in zip(tensor.shape, shape, strict=True)
+            )
+            if dtype != tensor.dtype or not fits:
+                raise ValueError(
+                    f"input {name} of {self._name} is {dtype} {list(shape)}, expected "
+                    f"{tensor.dtype} {list(tensor.shape)} (-1: any)"
+                )
+            arrays[name] = array
+        return arrays
+
+    def _place_inputs(self, arrays: Mapping[str, Any]) -> tuple[dict[str, int], list[Block]]:
+        """Addresses of the inputs; those of the host are uploaded."""
+        addresses: dict[str, int] = {}
+        host = {
+            name: (tuple(array.shape), array.dtype)
+            for name, array in arrays.items()
+            if not _on_device(array)
+        }
+        places, size = packed(host)
+        block = self._pool.take(size)
+        for name, place in places.items():
+            addresses[name] = block.address + place.offset
+            self._cuda.upload(addresses[name], arrays[name])
+        if len(host) < len(arrays):
+            self._cuda.synchronize_device()  # whoever computes the others may not be done
+        for name in arrays.keys() - host.keys():
+            described = arrays[name].__cuda_array_interface__
+            if described.get("strides") is not None:
+                raise ValueError(f"input {name} of {self._name} is not contiguous")
+            addresses[name] = int(described["data"][0])
+        return addresses, [block]
+
+    def _output_shapes(
+        self, arrays: Mapping[str, Any]
+    ) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        for name, array in arrays.items():
+            if not self._context.set_input_shape(name, tuple(array.shape)):
+                raise self._error(
+                    f"{self._name} was not built for {name} of shape {list(array.shape)}"
+                )
+        return {
+            name: (tuple(self._context.get_tensor_shape(name)), tensor.dtype)
+            for name, tensor in self.outputs.items()
+        }
+
+    def _execute(self, arrays: Mapping[str, Any], addresses: Mapping[str, int]) -> None:
+        """Put the run into the stream."""
+        for name, address in addresses.items():
+            if not self._context.set_tensor_address(name, address):
+                raise self._error(f"{self._name} refuses the memory of {name}")
+        if not self._captures:
+            self._enqueue()
+            return
+        key = (*addresses.items(), *(tuple(array.shape) for array in arrays.values()))
+        captured = self._captured.pop(key, None)
+        if captured is None:
+            self._enqueue()  # TensorRT wants one run of these shapes before it is captured
+            self._cuda.synchronize()
+            captured = self._cuda.capture(self._enqueue)
+            if len(self._captured) == KEPT_GRAPHS:
+                self._cuda.forget(self._captured.pop(next(iter(self._captured))))
+        else:
+            self._cuda.launch(captured)
+        self._captured[key] = captured  # the newest is last
+
+    def _note_shapes(self, arrays: Mapping[str, Any]) -> None:
+        """Keep what was compiled for shapes that came for the first time."""
+        shapes = tuple(tuple(array.shape) for array in arrays.values())
+        if shapes not in self._known_shapes:
+            self._known_shapes.add(shapes)
+            self._kernels.save()
+
+    def _enqueue(self) -> None:
+        if not self._context.execute_async_v3(self._cuda.stream):
+            raise self._error(f"{self._name} cannot be run")
+
+    def _error(self, what: str) -> EngineError:
+        said, self._said[:] = "; ".join(self._said[-KEPT_ERRORS:]), []
+        return EngineError(f"{what}: {said}" if said else what)
+
+
+def _logger(api: Any, said: list[str]) -> Any:
+    severity = api.ILogger.Severity
+
+    class Sink(api.ILogger):  # type: ignore[misc]
+        """Named as TensorRT calls it."""
+
+        def __init__(self) -> None:
+            api.ILogger.__init__(self)
+
+        def log(self, level: Any, text: str) -> None:
+            _LOG.debug("%s", text)
+            if level in (severity.INTERNAL_ERROR, severity.ERROR):
+                said.append(" ".join(text.split()))
+
+    return Sink()
+
+
+def _tensors(api: Any, engine: Any) -> tuple[dict[str, GraphTensor], dict[str, GraphTensor]]:
+    """Inputs and outputs of an engine."""
+    inputs: dict[str, GraphTensor] = {}
+    outputs: dict[str, GraphTensor] = {}
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        tensor = GraphTensor(
+            tuple(engine.get_tensor_shape(name)),
+            np.dtype(api.nptype(engine.get_tensor_dtype(name))),
+        )
+        is_input = engine.get_tensor_mode(name) == api.TensorIOMode.INPUT
+        (inputs if is_input else outputs)[name] = tensor
+    return inputs, outputs
+
+
+def _on_device(array: Any) -> bool:
+    return not isinstance(array, np.ndarray) and hasattr(array, "__cuda_array_interface__")
+
+
+def _dtype_of(array: Any) -> np.dtype[Any]:
+    own: np.dtype[Any] = (
+        array.dtype
+        if isinstance(array, np.ndarray)
+        else np.dtype(array.__cuda_array_interface__["typestr"])
+    )
+    return own
+
+
+def _bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    return max(1, Place(0, shape, dtype).nbytes)
