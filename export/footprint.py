@@ -10,14 +10,11 @@ Shape letters as in `g2vlm_model.model`.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import torch
-from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch import Tensor
 
 from g2vlm_model.cache import KeyValueCache
 from g2vlm_model.checkpoint import FLOAT32_PREFIXES, model_on_meta
@@ -80,12 +77,14 @@ class PassBytes:
             keys and values of its scene.
         ask: Most that a first question keeps at once, its scene not included.
         scene: What a scene keeps on the device until it is closed.
+        semantic: Of that, the semantic tokens of one frame.
         arrays: What a scene keeps as numpy arrays.
     """
 
     observe: int
     ask: int
     scene: int
+    semantic: int
     arrays: int
 
 
@@ -134,8 +133,9 @@ class Passes:
     engine: bool = False
 
 
+@cache
 def pass_bytes(
-    config: ModelConfig, windows: Sequence[int], size_hw: tuple[int, int], passes: Passes
+    config: ModelConfig, windows: tuple[int, ...], size_hw: tuple[int, int], passes: Passes
 ) -> dict[int, PassBytes]:
     """Follow an observation of each window and the first question about it.
 
@@ -145,12 +145,27 @@ def pass_bytes(
         size_hw: Of the model's picture in pixels.
         passes: How they are computed.
     """
-    with _without_memory(), TracedAttention(passes.scores):
+    with torch.device("meta"), torch.no_grad(), TracedAttention(passes.scores):
         model = _model_without_memory(config, passes.dtype)
-        return {frames: _follow(model, frames, size_hw, passes.engine) for frames in windows}
+        # The longest window's question serves the others: what grows with a window is its scene.
+        largest = max(windows)
+        last = _follow(model, largest, size_hw, passes.engine)
+        return {
+            frames: last
+            if frames == largest
+            else _follow(model, frames, size_hw, passes.engine, last)
+            for frames in windows
+        }
 
 
-def _follow(model: G2VLM, frames: int, size_hw: tuple[int, int], engine: bool) -> PassBytes:
+def _follow(
+    model: G2VLM,
+    frames: int,
+    size_hw: tuple[int, int],
+    engine: bool,
+    longer: PassBytes | None = None,
+) -> PassBytes:
+    """An observation and, where no longer window's is known, its first question."""
     height, width = size_hw
     patch = model.config.patch_size
     grid_hw = (height // patch, width // patch)
@@ -160,13 +175,16 @@ def _follow(model: G2VLM, frames: int, size_hw: tuple[int, int], engine: bool) -
         held = live.now
         kept = _observe(model, torch.empty(1, frames, 3, height, width), cache, engine)
         observe, scene = live.peak - held, live.now
-        live.restart_peak()
-        semantic = _first_question(model, cache, kept)
-        ask = live.peak - scene
+        ask, semantic = (longer.ask, longer.semantic) if longer else (0, 0)
+        if longer is None:
+            live.restart_peak()
+            semantic = _first_question(model, cache, kept)
+            ask = live.peak - scene
     return PassBytes(
         observe=observe,
         ask=ask,
         scene=scene + frames * semantic,
+        semantic=semantic,
         arrays=pixels * _ARRAY_BYTES,
     )
 
@@ -214,22 +232,11 @@ def _run_graph(
     return given["tokens"][None], given.get("hidden", given["tokens"])[None], tensors
 
 
-@contextmanager
-def _without_memory() -> Iterator[None]:
-    """Tensors that are made inside have shapes and types only."""
-    with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        # The encoder's table of positions asks weights for their address, which these lack.
-        warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
-        yield
-
-
 def _model_without_memory(config: ModelConfig, dtype: torch.dtype) -> G2VLM:
-    """A model of tensors that a trace may compute with."""
-    model = model_on_meta(config, _ANY_IDS).eval()
-    for name, weight in list(model.named_parameters()):
-        owner = model.get_submodule(name.rpartition(".")[0])
-        fake = torch.empty(weight.shape, dtype=_stored_as(name, dtype))
-        setattr(owner, name.rpartition(".")[2], nn.Parameter(fake, requires_grad=False))
+    """A model whose weights have shapes and types only."""
+    model = model_on_meta(config, _ANY_IDS).eval().requires_grad_(False)
+    for name, weight in model.named_parameters():
+        weight.data = weight.data.to(_stored_as(name, dtype))
     return model
 
 
@@ -238,7 +245,7 @@ def _scene_cache(model: G2VLM, frames: int, grid_hw: tuple[int, int]) -> KeyValu
     merged = _semantic_grid(model.config)
     blocks = grid_hw[0] * grid_hw[1] + 2 + merged[0] * merged[1] + 2
     capacity = _PREFIX_TOKENS + frames * blocks + _QUESTION_TOKENS
-    cache = KeyValueCache(model.config, capacity, dtype=model.dtype)
+    cache = KeyValueCache(model.config, capacity, device="meta", dtype=model.dtype)
     cache.advance(_PREFIX_TOKENS, _PREFIX_TOKENS)
     return cache
 
@@ -253,7 +260,7 @@ def _semantic_grid(config: ModelConfig) -> tuple[int, int]:
 def _first_question(
     model: G2VLM, cache: KeyValueCache, kept: tuple[Tensor, GeometryReading | None]
 ) -> int:
-    """Append one frame, read a piece of a question and decode; returns bytes of its tokens."""
+    """Append one frame and read a piece of a question; returns bytes of the frame's tokens."""
     config = model.config
     merged_hw = _semantic_grid(config)
     merge = config.vit.spatial_merge_size
@@ -267,5 +274,4 @@ def _first_question(
         tokens, cameras = images.tokens_BNSD, images.cameras_BND
     model.prefill_images(tokens, merged_hw, cache, cameras)
     model.prefill_text(torch.zeros(1, _PIECE_TOKENS, dtype=torch.int64), cache)
-    model.decode_step(torch.zeros(1, 1, dtype=torch.int64), cache)
     return own

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import torch
 
 from g2vlm_model.config import ModelConfig
-from g2vlm_model.preprocess import geometric_size
 
 from .devices import Device
 from .footprint import PassBytes, Passes, WeightBytes, pass_bytes, weight_bytes
@@ -37,6 +36,8 @@ _SESSION, _SESSION_FIXED = 1.8, 20 * MIB
 _ARENA, _ARENA_FIXED = 1.5, 40 * MIB
 # A CUDA context with lazily loaded kernels, 300 to 400 MB (pytorch issues 107667, 109888).
 _CUDA = 400 * MIB
+# cuBLAS, cuDNN and torch's kernels in the host's memory [estimate].
+_TORCH_CUDA = 500 * MIB
 # TensorRT and what it loads: "around 600 MiB" (NVIDIA's forum, TensorRT 3; nothing newer found).
 _TENSORRT = 600 * MIB
 # An engine beside its weights: 22 MB in fp32 and 23 MB in fp16 for a graph of 142 to 283 MB
@@ -60,7 +61,7 @@ class Request:
         device: Where it runs.
         runtime: One of `RUNTIMES`.
         precision: "fp32" or "fp16" (bf16 takes as much).
-        camera_hw: Height and width of the cameras' pictures; the model's picture follows.
+        picture_hw: Height and width of the model's picture in pixels.
         scenes: Scenes alive at once: those kept for questions, and the one being made.
         headless: No desktop runs.
 
@@ -70,9 +71,9 @@ class Request:
 
     config: ModelConfig
     device: Device
+    picture_hw: tuple[int, int]
     runtime: str = "tensorrt"
     precision: str = "fp16"
-    camera_hw: tuple[int, int] = (480, 640)
     scenes: int = 4
     headless: bool = False
 
@@ -85,11 +86,6 @@ class Request:
                 raise ValueError(f"{name} is {value!r}, expected one of {list(known)}")
         if self.runtime == "tensorrt" and self.device.kind == "cpu":
             raise ValueError("runtime 'tensorrt' needs an NVIDIA GPU; plan onnx or torch for a cpu")
-
-    @property
-    def picture_hw(self) -> tuple[int, int]:
-        """Height and width of the model's picture."""
-        return geometric_size(self.config, *self.camera_hw)
 
 
 @dataclass(frozen=True)
@@ -152,7 +148,7 @@ def plan_windows(request: Request, windows: Sequence[int]) -> tuple[WindowPlan, 
     weights = weight_bytes(request.config, dtype)
 
     def traced(passes: Passes) -> dict[int, PassBytes]:
-        return pass_bytes(request.config, windows, request.picture_hw, passes)
+        return pass_bytes(request.config, tuple(windows), request.picture_hw, passes)
 
     torch_passes = traced(Passes(dtype)) if request.runtime != "onnx" else {}
     if request.runtime == "torch":
@@ -225,6 +221,8 @@ def _at_work(
         passes = round(_ARENA * taken.observe) + _ARENA_FIXED
     # A card holds no numpy array, and of the process its context only.
     process = _NODE + _TORCH + libraries if shared else 0
+    if request.device.kind == "jetson":
+        process += _TORCH_CUDA
     return WindowPlan(
         frames=frames,
         engine=engine,

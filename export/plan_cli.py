@@ -14,14 +14,19 @@ import sys
 
 from g2vlm_model.checkpoint import resolve_folder
 from g2vlm_model.config import ModelConfig
+from g2vlm_model.preprocess import geometric_size
 
 from .devices import DEVICES, find_device
 from .plan import RUNTIMES, Request, WindowPlan, gib, plan_windows, refusal
 
-__all__ = ["main"]
+__all__ = ["HEAD", "cells", "main", "planned_config"]
 
 DEFAULT_WINDOWS = (2, 4, 8, 16, 24)
 PUBLISHED = "2b"
+HEAD = (
+    *("frames", "engine", "torch weights", "passes", "scenes", "process", "at work"),
+    *("build", "build while serving"),
+)
 
 
 def main(argv: list[str]) -> int:
@@ -40,19 +45,23 @@ def main(argv: list[str]) -> int:
 def _request(args: argparse.Namespace) -> Request:
     device = find_device(args.device)
     on_cpu = device.kind == "cpu"
+    config = planned_config(args.model)
     width, height = args.size
     return Request(
-        config=ModelConfig.g2vlm_2b() if args.model == PUBLISHED else _config(args.model),
+        config=config,
         device=device,
+        picture_hw=geometric_size(config, height, width),
         runtime=args.runtime or ("onnx" if on_cpu else "tensorrt"),
         precision=args.precision or ("fp32" if on_cpu else "fp16"),
-        camera_hw=(height, width),
         scenes=args.scenes,
         headless=args.headless,
     )
 
 
-def _config(model: str) -> ModelConfig:
+def planned_config(model: str) -> ModelConfig:
+    """Sizes of the published model, or of a folder, which may hold nothing but them."""
+    if model == PUBLISHED:
+        return ModelConfig.g2vlm_2b()
     return ModelConfig.from_folder(resolve_folder(model))
 
 
@@ -101,16 +110,18 @@ def _table(model: str, request: Request, plans: tuple[WindowPlan, ...]) -> str:
         f"pictures {width}x{height}, {request.scenes} scenes",
         f"{gib(device.memory)} GiB, of them {gib(plans[0].free)} free ({desktop}); GiB below",
         "",
-        "| frames | engine | torch weights | passes | scenes | process | at work | build "
-        "| build while serving | |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(HEAD)} | |",
+        "|---" * (len(HEAD) + 1) + "|",
     ]
-    for plan in plans:
-        parts = (plan.engine, plan.model, plan.activations, plan.scenes, plan.process, plan.run)
-        cells = [str(plan.frames), *map(gib, parts)]
-        cells += [gib(part) if part else "-" for part in (plan.build, plan.build_serving)]
-        lines.append(f"| {' | '.join(cells)} | {plan.verdict} |")
-    return "\n".join(lines)
+    rows = (f"| {' | '.join((*cells(plan), plan.verdict))} |" for plan in plans)
+    return "\n".join((*lines, *rows))
+
+
+def cells(plan: WindowPlan) -> tuple[str, ...]:
+    """Frames, and GiB of each part: the columns of `HEAD`."""
+    parts = (plan.engine, plan.model, plan.activations, plan.scenes, plan.process, plan.run)
+    builds = (gib(part) if part else "-" for part in (plan.build, plan.build_serving))
+    return (str(plan.frames), *map(gib, parts), *builds)
 
 
 def _as_json(request: Request, plans: tuple[WindowPlan, ...]) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "Rotation",
     "TableCache",
     "as_residual",
+    "autocast_on",
     "full_precision",
     "inverse_frequencies",
     "quick_gelu",
@@ -131,9 +132,14 @@ def as_residual(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+def autocast_on(x: Tensor) -> bool:
+    """Whether mixed precision is on where a tensor is; the meta device has none to ask for."""
+    return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
+
+
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
     """Leave the mixed precision (autocast) that a training step may have entered."""
-    if torch.is_autocast_enabled(x.device.type):
+    if autocast_on(x):
         return torch.autocast(x.device.type, enabled=False)
     return nullcontext()
 

@@ -1,9 +1,10 @@
 """How much memory a pass takes, found by running it on tensors without memory, or on real ones.
 
-Under `torch._subclasses.FakeTensorMode` a pass has shapes and types but takes no memory, so a
-model of any size can be followed on any machine:
+On the meta device, or under `torch._subclasses.FakeTensorMode` where gradients on the CPU are
+wanted, a pass has shapes and types but takes no memory, so a model of any size can be followed on
+any machine:
 
-    with FakeTensorMode(), TracedAttention() as attention, LiveBytes() as live:
+    with torch.device("meta"), TracedAttention() as attention, LiveBytes() as live:
         run()
     live.peak, attention.flops
 
@@ -20,6 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
+
+from .layers import autocast_on
 
 __all__ = ["LiveBytes", "TracedAttention"]
 
@@ -101,7 +104,7 @@ class TracedAttention:
         F.scaled_dot_product_attention = self._usual
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, **options: object) -> Tensor:
-        if torch.is_autocast_enabled(q.device.type):
+        if autocast_on(q):
             q, k, v = (x.to(torch.bfloat16) for x in (q, k, v))
         out: Tensor = _Attend.apply(q, k, v, self)  # type: ignore[no-untyped-call]
         return out
