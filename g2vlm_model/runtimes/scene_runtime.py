@@ -8,6 +8,7 @@ its keys and values stay in the scene, and a question prefills only its own word
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
@@ -80,7 +81,7 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None:
-        """Give memory back that is not freed by being dropped."""
+        """Give memory back that is not freed by being dropped; a question may still be running."""
         ...
 
 
@@ -109,6 +110,7 @@ class SceneRuntime:
         self._max_frames = max_frames
         self._owner = object()
         self._gate = DeviceGate()
+        self._scenes: weakref.WeakSet[EncodedScene] = weakref.WeakSet()
         executor, info = self._guarded("loading the model", lambda: load(self._gate))
         self._executor: Executor | None = executor
         self._info = info
@@ -131,7 +133,9 @@ class SceneRuntime:
                 f"window has {len(window)} frames, the model takes at most {self._max_frames}; "
                 "give fewer keyframes"
             )
-        return self._guarded("observing a window", lambda: executor.observe(window, self._owner))
+        scene = self._guarded("observing a window", lambda: executor.observe(window, self._owner))
+        self._scenes.add(scene)
+        return scene
 
     def ask(
         self,
@@ -183,13 +187,15 @@ class SceneRuntime:
         return self._answer(own, query, draft, status, stopwatch.seconds)
 
     def close(self) -> None:
-        """Give the model's memory back; a running question ends first, scenes keep geometry."""
+        """Give the model's memory back when a running question ends; scenes keep geometry."""
         with self._gate.observation():
             executor, self._executor = self._executor, None
             if executor is not None:
                 executor.close()
         if executor is not None:
             del executor
+            for scene in list(self._scenes):  # what they hold for questions holds the model
+                scene.close()
             self._release_memory()
 
     def _answer(

@@ -7,6 +7,8 @@ from typing import Any
 
 from g2vlm_model.interface import SpatialRuntime
 from g2vlm_model.model import G2VLM
+from g2vlm_model.runtimes.onnx.executor import OnnxExecutor
+from g2vlm_model.runtimes.onnx.runtime import OnnxRuntime
 from g2vlm_model.runtimes.torch.executor import TorchExecutor
 from g2vlm_model.runtimes.torch.runtime import TorchRuntime
 
@@ -36,6 +38,19 @@ class CallSpy:
             return method(first, *args, **keywords)
 
         setattr(owner, name, spied)
+
+
+def encoder_spy(runtime: SpatialRuntime) -> CallSpy:
+    """Notes (frames, height, width) of every call of the geometric encoder."""
+    if not isinstance(runtime, OnnxRuntime):
+        return CallSpy(
+            model_of(runtime),
+            "encode_geometry",
+            lambda pixels: (pixels.shape[1], *pixels.shape[-2:]),
+        )
+    executor = runtime._executor
+    assert isinstance(executor, OnnxExecutor)
+    return CallSpy(executor._engine, "encode", lambda pictures: pictures.shape[:3])
 
 
 def around(owner: Any, name: str, before: Callable[[], None]) -> None:

@@ -89,22 +89,22 @@ def test_an_observation_waits_for_one_frame_of_the_first_question_only(
     assert events.count("frame") == events.count("prefill") == 3
 
 
-def test_an_observation_from_a_callback_does_not_block(runtime: SpatialRuntime) -> None:
-    scene = runtime.observe(window(1, 2))
+def test_an_observation_from_a_callback_does_not_block(any_runtime: SpatialRuntime) -> None:
+    scene = any_runtime.observe(window(1, 2))
     scenes: list[Scene] = []
 
     def on_text(text: str) -> None:
         if not scenes:
-            scenes.append(runtime.observe(window(5)))
+            scenes.append(any_runtime.observe(window(5)))
 
-    answer = runtime.ask(scene, QUERY, on_text=on_text)
+    answer = any_runtime.ask(scene, QUERY, on_text=on_text)
     assert answer.tokens == 12
     assert scenes[0].geometry.valid.shape[0] == 1
 
 
-def test_questions_about_two_scenes_take_turns(runtime: SpatialRuntime) -> None:
-    scenes = [runtime.observe(window(1, 2)), runtime.observe(window(3, 4))]
-    alone = [runtime.ask(scene, QUERY) for scene in scenes]
+def test_questions_about_two_scenes_take_turns(any_runtime: SpatialRuntime) -> None:
+    scenes = [any_runtime.observe(window(1, 2)), any_runtime.observe(window(3, 4))]
+    alone = [any_runtime.ask(scene, QUERY) for scene in scenes]
     both_started = threading.Barrier(2, timeout=TIMEOUT_S)
     answers: dict[int, Any] = {}
 
@@ -116,7 +116,7 @@ def test_questions_about_two_scenes_take_turns(runtime: SpatialRuntime) -> None:
                 first.clear()
                 both_started.wait()  # neither can have ended: they run side by side
 
-        answers[index] = runtime.ask(scenes[index], QUERY, on_text=on_text)
+        answers[index] = any_runtime.ask(scenes[index], QUERY, on_text=on_text)
 
     threads = [threading.Thread(target=work, args=(index,), daemon=True) for index in (0, 1)]
     for thread in threads:
@@ -128,8 +128,10 @@ def test_questions_about_two_scenes_take_turns(runtime: SpatialRuntime) -> None:
 
 
 @pytest.mark.parametrize("how", ["cancelled", "timeout"])
-def test_a_question_that_waits_for_another_one_can_end(runtime: SpatialRuntime, how: str) -> None:
-    scene = runtime.observe(window(1, 2))
+def test_a_question_that_waits_for_another_one_can_end(
+    any_runtime: SpatialRuntime, how: str
+) -> None:
+    scene = any_runtime.observe(window(1, 2))
     inside, leave = threading.Event(), threading.Event()
 
     def hold(text: str) -> None:
@@ -138,15 +140,15 @@ def test_a_question_that_waits_for_another_one_can_end(runtime: SpatialRuntime, 
 
     first: list[Any] = []
     thread = threading.Thread(
-        target=lambda: first.append(runtime.ask(scene, QUERY, on_text=hold)), daemon=True
+        target=lambda: first.append(any_runtime.ask(scene, QUERY, on_text=hold)), daemon=True
     )
     thread.start()
     assert inside.wait(TIMEOUT_S)
     if how == "cancelled":
-        waiting = runtime.ask(scene, QUERY, cancelled=lambda: True)
+        waiting = any_runtime.ask(scene, QUERY, cancelled=lambda: True)
         assert waiting.status is AnswerStatus.CANCELLED
     else:
-        waiting = runtime.ask(scene, SpatialQuery("Which is closer?", max_seconds=0.05))
+        waiting = any_runtime.ask(scene, SpatialQuery("Which is closer?", max_seconds=0.05))
         assert waiting.status is AnswerStatus.TIMEOUT
     assert waiting.tokens == 0
     leave.set()
@@ -154,17 +156,17 @@ def test_a_question_that_waits_for_another_one_can_end(runtime: SpatialRuntime, 
     assert first[0].tokens == 12
 
 
-def test_a_scene_closed_under_a_question_lets_it_end(runtime: SpatialRuntime) -> None:
-    scene = runtime.observe(window(1, 2))
-    alone = runtime.ask(scene, QUERY)
-    answer = runtime.ask(scene, QUERY, on_text=lambda text: scene.close())
+def test_a_scene_closed_under_a_question_lets_it_end(any_runtime: SpatialRuntime) -> None:
+    scene = any_runtime.observe(window(1, 2))
+    alone = any_runtime.ask(scene, QUERY)
+    answer = any_runtime.ask(scene, QUERY, on_text=lambda text: scene.close())
     assert answer.text == alone.text
     with pytest.raises(ValueError, match="closed"):
-        runtime.ask(scene, QUERY)
+        any_runtime.ask(scene, QUERY)
 
 
-def test_closing_the_runtime_under_a_question_lets_it_end(runtime: SpatialRuntime) -> None:
-    scene = runtime.observe(window(1, 2))
-    alone = runtime.ask(scene, QUERY)
-    answer = runtime.ask(scene, QUERY, on_text=lambda text: runtime.close())
+def test_closing_the_runtime_under_a_question_lets_it_end(any_runtime: SpatialRuntime) -> None:
+    scene = any_runtime.observe(window(1, 2))
+    alone = any_runtime.ask(scene, QUERY)
+    answer = any_runtime.ask(scene, QUERY, on_text=lambda text: any_runtime.close())
     assert answer.text == alone.text

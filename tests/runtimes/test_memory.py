@@ -82,13 +82,13 @@ def test_memory_is_flat_over_many_scenes(runtime: SpatialRuntime) -> None:
     assert tensor_bytes() == before
 
 
-def test_several_scenes_are_alive_at_once(runtime: SpatialRuntime) -> None:
+def test_several_scenes_are_alive_at_once(any_runtime: SpatialRuntime) -> None:
     alone = []
     for seed in (1, 4, 7):
-        alone.append(runtime.ask(runtime.observe(window(seed, seed + 1)), QUERY).confidence)
-    scenes = [runtime.observe(window(seed, seed + 1)) for seed in (1, 4, 7)]
+        alone.append(any_runtime.ask(any_runtime.observe(window(seed, seed + 1)), QUERY).confidence)
+    scenes = [any_runtime.observe(window(seed, seed + 1)) for seed in (1, 4, 7)]
     scenes[1].close()
-    answers = [runtime.ask(scene, QUERY).confidence for scene in (scenes[2], scenes[0])]
+    answers = [any_runtime.ask(scene, QUERY).confidence for scene in (scenes[2], scenes[0])]
     assert answers == pytest.approx([alone[2], alone[0]], rel=1e-5)
 
 

@@ -103,9 +103,8 @@ class OnnxExecutor:
         self._answerer.write(scene, question, query, draft, stopwatch, on_text)
 
     def close(self) -> None:
-        """Give the engine's and the graphs' memory back."""
+        """Close the engine; the other graphs go with the last question that uses them."""
         self._engine.close()
-        self._semantic.close()
 
     def _computed(self, features: Sequence[FrameFeatures], clock: HostClock) -> GeometryArrays:
         pictures_NHW3, engine = pictures_of(features), self._engine
