@@ -69,6 +69,12 @@ class TensorRT:
         """Whether it compiles for named GPUs on a machine that has none (TensorRT-RTX)."""
         return hasattr(self.api.IBuilderConfig, "set_compute_capability")
 
+    @property
+    def opset(self) -> int:
+        """The opset to export for: 23 where attentions and norms are read as one node each."""
+        numbers = tuple(int(part) for part in re.findall(r"\d+", self.version)[:2])
+        return 23 if self.name == "tensorrt_rtx" or numbers >= (10, 15) else 18
+
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
 
