@@ -8,6 +8,7 @@ its keys and values stay in the scene, and a question prefills only its own word
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
@@ -110,6 +111,7 @@ class SceneRuntime:
         self._max_frames = max_frames
         self._owner = object()
         self._gate = DeviceGate()
+        self._lock = threading.Lock()
         self._scenes: weakref.WeakSet[EncodedScene] = weakref.WeakSet()
         executor, info = self._guarded("loading the model", lambda: load(self._gate))
         self._executor: Executor | None = executor
@@ -134,7 +136,11 @@ class SceneRuntime:
                 "give fewer keyframes"
             )
         scene = self._guarded("observing a window", lambda: executor.observe(window, self._owner))
-        self._scenes.add(scene)
+        with self._lock:
+            self._scenes.add(scene)
+            closed = self._executor is None
+        if closed:  # while the window was being encoded
+            scene.close()
         return scene
 
     def ask(
@@ -189,12 +195,14 @@ class SceneRuntime:
     def close(self) -> None:
         """Give the model's memory back when a running question ends; scenes keep geometry."""
         with self._gate.observation():
-            executor, self._executor = self._executor, None
+            with self._lock:
+                executor, self._executor = self._executor, None
+                scenes = list(self._scenes)
             if executor is not None:
                 executor.close()
         if executor is not None:
             del executor
-            for scene in list(self._scenes):  # what they hold for questions holds the model
+            for scene in scenes:  # what they hold for questions holds the model
                 scene.close()
             self._release_memory()
 
