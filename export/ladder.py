@@ -143,7 +143,7 @@ def climb(
                 raise  # the input is at fault, no other form of it is better
             verdict = Verdict(False, f"{type(error).__name__}: {error}")
         if verdict.passed:
-            _LOG.info("%s: rung %r passes the golden check", graph.name, rung.name)
+            _LOG.info("%s: rung %r is taken: %s", graph.name, rung.name, verdict.report)
             return Climbed(result, rung, tuple(reasons), verdict.report)
         reasons.append(f"{rung.name}: {verdict.report}")
         _LOG.warning("%s: rung %r is refused: %s", graph.name, rung.name, verdict.report)

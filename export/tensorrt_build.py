@@ -6,12 +6,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from g2vlm_model.runtimes.nvidia import TensorRT
+from g2vlm_model.runtimes.nvidia import TensorRT, find_tensorrt
 
+from .apart import CancelledError
 from .progress import Report, silent
 from .tensorrt_api import (
     TensorRTLog,
@@ -22,7 +23,7 @@ from .tensorrt_api import (
 )
 from .tensorrt_progress import PhaseTree, make_monitor
 
-__all__ = ["BuildCancelledError", "BuildReport", "GraphBuilder", "Range"]
+__all__ = ["BuildReport", "GraphBuilder", "Range", "compile_graph"]
 
 Range = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 """Smallest, tuned-for and largest shape of an input."""
@@ -31,10 +32,6 @@ _LOG = logging.getLogger(__name__)
 
 SHOWN_ERRORS = 5
 BEAT_S = 0.5
-
-
-class BuildCancelledError(Exception):
-    """Somebody ended the build; nothing was written."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,28 @@ class BuildReport:
     attention_layers: int
 
 
+def compile_graph(
+    report: Report,
+    cancelled: Callable[[], bool],
+    flavour: str,
+    target_names: tuple[str, ...],
+    timings: Path | None,
+    onnx: Path,
+    ranges: Mapping[str, Range],
+    out: Path,
+) -> BuildReport:
+    """Compile a graph and write the engine; made to be called by `run_apart`.
+
+    Args:
+        report, cancelled: As of `GraphBuilder`.
+        flavour: `TensorRT.name`.
+        target_names, timings: As of `GraphBuilder`.
+        onnx, ranges, out: As of `GraphBuilder.build`, and so are the errors.
+    """
+    builder = GraphBuilder(find_tensorrt(flavour), target_names, timings, report, cancelled)
+    return builder.build(onnx, ranges, out)
+
+
 @dataclass
 class GraphBuilder:
     """Compiles graphs with one TensorRT.
@@ -62,15 +81,16 @@ class GraphBuilder:
         trt: The installed TensorRT.
         target_names: GPUs to compile for ahead of time ("sm86", ...); empty for the device that
             is here.
+        timings: File in which times of kernels are kept for other graphs; None: they are not.
         report: Told how far the build of a graph is.
         cancelled: Asked after each step of a build.
     """
 
     trt: TensorRT
     target_names: tuple[str, ...] = ()
+    timings: Path | None = None
     report: Report = silent
     cancelled: Callable[[], bool] = lambda: False
-    _timings: bytes = field(default=b"", init=False)
 
     def build(self, onnx: Path, ranges: Mapping[str, Range], out: Path) -> BuildReport:
         """Compile a graph and write the engine.
@@ -83,7 +103,7 @@ class GraphBuilder:
         Raises:
             ValueError: The graph cannot be read by this TensorRT, the ranges do not fit its
                 inputs, or the targets do not exist; the text names nodes and what to do.
-            BuildCancelledError: `cancelled` was true.
+            CancelledError: `cancelled` was true.
             RuntimeError: TensorRT could not build; the text holds its errors.
             OSError: The file cannot be written.
         """
@@ -104,7 +124,7 @@ class GraphBuilder:
             lambda: self.report(*tree.state()),
         )
         if self.cancelled():
-            raise BuildCancelledError(f"the build of {onnx.name} was cancelled")
+            raise CancelledError(f"the build of {onnx.name} was cancelled")
         if plan is None:
             reasons = "; ".join(log.errors) or "it gave no reason"
             raise RuntimeError(f"{self.trt} could not compile {onnx}: {reasons}")
@@ -137,8 +157,9 @@ class GraphBuilder:
             config.num_compute_capabilities = len(chosen)
             for index, target in enumerate(chosen):
                 config.set_compute_capability(target, index)
-        elif not self.trt.compiles_ahead and hasattr(config, "create_timing_cache"):
-            config.set_timing_cache(config.create_timing_cache(self._timings), False)
+        elif self.timings is not None and not self.trt.compiles_ahead:
+            known = self.timings.read_bytes() if self.timings.is_file() else b""
+            config.set_timing_cache(config.create_timing_cache(known), False)
         profile = builder.create_optimization_profile()
         for index in range(network.num_inputs):
             tensor = network.get_input(index)
@@ -148,11 +169,10 @@ class GraphBuilder:
         return config
 
     def _keep_timings(self, config: Any) -> None:
-        """Measured kernels serve the other graphs and rungs of this process."""
-        if not self.trt.compiles_ahead and hasattr(config, "get_timing_cache"):
+        if self.timings is not None and not self.trt.compiles_ahead:
             timings = config.get_timing_cache()
             if timings is not None:
-                self._timings = bytes(timings.serialize())
+                self.timings.write_bytes(memoryview(timings.serialize()))
 
 
 def _set_range(profile: Any, name: str, shape: tuple[int, ...], wanted: Range | None) -> None:

@@ -38,10 +38,10 @@ from g2vlm_model.runtimes.nvidia import (
     find_tensorrt,
 )
 
+from .apart import CancelledError
 from .ladder import LadderExhaustedError
 from .progress import reporting
 from .tensorrt_api import targets, targets_by_default
-from .tensorrt_build import BuildCancelledError
 from .to_tensorrt import EngineOrder, build_engines, graphs_to_build
 
 __all__ = ["main"]
@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
     except LadderExhaustedError as error:
         print(f"g2vlm export tensorrt: {error}", file=sys.stderr)
         return 1
-    except BuildCancelledError as error:
+    except CancelledError as error:
         print(f"g2vlm export tensorrt: {error}", file=sys.stderr)
         return 130
     if args.progress != "json":

@@ -16,17 +16,27 @@ from g2vlm_model.runtimes.cache_entry import sha256_of_file
 from g2vlm_model.runtimes.engine_folder import ENGINES_FILE, EngineManifest, EngineRecord
 from g2vlm_model.runtimes.engine_profile import Profile, Size
 from g2vlm_model.runtimes.exported import ExportFolder, Golden, GraphRecord
-from g2vlm_model.runtimes.nvidia import Gpu, TensorRT
+from g2vlm_model.runtimes.golden_check import Tolerances
+from g2vlm_model.runtimes.nvidia import Gpu, TensorRT, find_gpu, find_tensorrt
 
+from .apart import run_apart
 from .ladder import Climbed, Rung, Verdict, climb, golden_verdict, rungs_of
 from .progress import Report, silent
-from .tensorrt_build import BuildReport, GraphBuilder, Range
+from .tensorrt_build import BuildReport, Range, compile_graph
 
-__all__ = ["EngineOrder", "Executor", "build_engines", "graphs_to_build", "input_ranges"]
+__all__ = [
+    "EngineOrder",
+    "Executor",
+    "build_engines",
+    "check_engine",
+    "graphs_to_build",
+    "input_ranges",
+]
 
 STREAMING = ("encoder", "expert")
 WHOLE = "geometry"
 SCRATCH = "forms."
+NOT_CHECKED = "not done: it is left to the device that runs the engine"
 
 
 class Executor(Protocol):
@@ -143,34 +153,31 @@ def build_engines(
         out: Folder that is there.
         report: Told how far it is.
         cancelled: Asked during the builds.
-        open_engine: Loads an engine for the check; None: on the order's GPU.
+        open_engine: Loads an engine for the check, in this process; None: on the order's GPU,
+            in a process of its own.
 
     Raises:
         ValueError: A graph that this TensorRT cannot read.
-        LadderExhaustedError: No form of a graph passes the golden check.
-        RuntimeError: The engine could not be compiled (where no check is done).
-        BuildCancelledError: `cancelled` was true.
+        LadderExhaustedError: No form of a graph can be compiled and passes the golden check.
+        CancelledError: `cancelled` was true.
         OSError: The files cannot be written.
     """
-    open_engine = open_engine or _on_gpu(order)
     names = graphs_to_build(order.source)
     (out / ENGINES_FILE).unlink(missing_ok=True)
     engines: dict[str, EngineRecord] = {}
-    builder = GraphBuilder(order.trt, order.targets, cancelled=cancelled)
-    for index, name in enumerate(names):
-        builder.report = _part_of(report, index, len(names))
-        file = out / f"{name}.engine"
-        climbed = _build_one(order, name, builder, file, open_engine)
-        engines[name] = EngineRecord(
-            file=file.name,
-            sha256=sha256_of_file(file),
-            bytes=climbed.result.bytes,
-            rung=climbed.rung.name,
-            reasons=climbed.reasons,
-            check=climbed.report,
-            layers=climbed.result.layers,
-            seconds=round(climbed.result.seconds, 1),
-        )
+    scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=out))
+    try:
+        for index, name in enumerate(names):
+            work = _Work(order, scratch, _part_of(report, index, len(names)), cancelled)
+            file = out / f"{name}.engine"
+            climbed = work.build(name, file, open_engine)
+            engines[name] = _record(file, climbed)
+    except BaseException:
+        for name in names:  # engines that nothing vouches for
+            (out / f"{name}.engine").unlink(missing_ok=True)
+        raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     gpu = order.gpu if not order.targets else None
     manifest = EngineManifest(
         source=order.source.digest,
@@ -191,51 +198,80 @@ def build_engines(
     return manifest
 
 
-def _build_one(
-    order: EngineOrder,
-    name: str,
-    builder: GraphBuilder,
-    file: Path,
-    open_engine: Callable[[Path], Executor],
-) -> Climbed[BuildReport]:
-    graph = order.source.graph(name)
-    record, manifest = order.source.manifest.graphs[name], order.source.manifest
-    ranges = input_ranges(record, order.profile, manifest.patch)
-    rungs = rungs_of(manifest.precision)
-    said = builder.report
+@dataclass(frozen=True)
+class _Work:
+    """The build of one graph."""
 
-    def compile_form(onnx: Path, rung: Rung) -> BuildReport:
-        builder.report = lambda stage, *rest: said(f"{name}, {rung.name}: {stage}", *rest)
-        return builder.build(onnx, ranges, file)
+    order: EngineOrder
+    scratch: Path
+    report: Report
+    cancelled: Callable[[], bool]
 
-    if not order.check:
-        done = compile_form(graph, rungs[0])
-        return Climbed(done, rungs[0], (), "not done yet: the device that runs it was not here")
+    def build(
+        self, name: str, file: Path, open_engine: Callable[[Path], Executor] | None
+    ) -> Climbed[BuildReport]:
+        """Compile a graph, in other forms where the check fails."""
+        order, manifest = self.order, self.order.source.manifest
+        graph, rungs = order.source.graph(name), rungs_of(manifest.precision)
+        ranges = input_ranges(manifest.graphs[name], order.profile, manifest.patch)
 
-    def check(built: BuildReport) -> Verdict:
-        said(f"{name}: golden check", 1.0, None)
-        with closing(open_engine(file)) as engine:
-            return golden_verdict(engine.run, order.goldens(name), manifest.tolerances)
+        def compile_form(onnx: Path, rung: Rung) -> BuildReport:
+            timings = self.scratch / "timings"
+            return run_apart(
+                f"compiling {name} ({rung.name})",
+                lambda stage, *rest: self.report(f"{name}, {rung.name}: {stage}", *rest),
+                self.cancelled,
+                compile_graph,
+                *(order.trt.name, order.targets, timings, onnx, ranges, file),
+            )
 
-    scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=file.parent))
-    try:
-        return climb(graph, rungs, scratch, compile_form, check)
-    except BaseException:
-        file.unlink(missing_ok=True)  # an engine that nothing vouches for
-        raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        def check(built: BuildReport) -> Verdict:
+            if not order.check:
+                return Verdict(True, NOT_CHECKED)
+            self.report(f"{name}: golden check", 1.0, None)
+            goldens, tolerances = order.goldens(name), manifest.tolerances
+            if open_engine is not None:
+                with closing(open_engine(file)) as engine:
+                    return golden_verdict(engine.run, goldens, tolerances)
+            assert order.gpu is not None, order
+            what = f"the golden check of {name} on {order.gpu.name}"
+            where = (order.trt.name, order.gpu.index)
+            return run_apart(
+                what, silent, self.cancelled, check_engine, file, *where, goldens, tolerances
+            )
+
+        return climb(graph, rungs, self.scratch, compile_form, check)
 
 
-def _on_gpu(order: EngineOrder) -> Callable[[Path], Executor]:
-    def open_engine(plan: Path) -> Executor:
-        # Loads CUDA's libraries: only where there is something to run.
-        from g2vlm_model.runtimes.tensorrt.graph import TensorRTGraph
+def check_engine(
+    report: Report,
+    cancelled: Callable[[], bool],
+    plan: Path,
+    flavour: str,
+    device: int,
+    goldens: Sequence[Golden],
+    tolerances: Tolerances,
+) -> Verdict:
+    """Run an engine's golden windows on a GPU; made to be called by `run_apart`."""
+    # Loads CUDA's libraries: only where there is something to run.
+    from g2vlm_model.runtimes.tensorrt.graph import TensorRTGraph
 
-        assert order.gpu is not None, order
-        return TensorRTGraph(plan, order.trt, order.gpu)
+    graph = TensorRTGraph(plan, find_tensorrt(flavour), find_gpu(device))
+    with closing(graph):
+        return golden_verdict(graph.run, goldens, tolerances)
 
-    return open_engine
+
+def _record(file: Path, climbed: Climbed[BuildReport]) -> EngineRecord:
+    return EngineRecord(
+        file=file.name,
+        sha256=sha256_of_file(file),
+        bytes=climbed.result.bytes,
+        rung=climbed.rung.name,
+        reasons=climbed.reasons,
+        check=climbed.report,
+        layers=climbed.result.layers,
+        seconds=round(climbed.result.seconds, 1),
+    )
 
 
 def _part_of(report: Report, index: int, count: int) -> Report:
