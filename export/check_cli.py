@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from g2vlm_model.checkpoint import EMBEDDED_MODELS, model_id, resolve_folder
+from g2vlm_model.config import ModelConfig
+from g2vlm_model.preprocess import geometric_size
 from g2vlm_model.runtimes.exported import MANIFEST, ExportFolder
 
+from .answers_parity import check_answers
 from .forms import onnx_forms, onnx_graphs, provider_of
 from .parity import Report, Row, check_cases, check_goldens
 from .pictures import Case, Picture, load_pictures, random_cases, window_cases
@@ -21,6 +24,7 @@ from .reference import TorchReference
 
 __all__ = ["main"]
 
+ANSWERED = 3  # windows that questions are asked about
 PACKAGES = ("torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "numpy")
 
 
@@ -35,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     facts: dict[str, Any] = {}
     for name, folder in exports.items():
         print(f"checking {name} ...", file=sys.stderr)
-        for row in _check(str(name), folder, reference, pictures, arguments, facts):
+        for row in _check(str(name), folder, model, reference, pictures, arguments, facts):
             rows.append(row)
             if not row.error.passed:
                 print(f"{row.form}, {row.case}: {row.error}", file=sys.stderr)
@@ -113,6 +117,7 @@ def _pictures(arguments: argparse.Namespace) -> list[Picture]:
 def _check(
     name: str,
     folder: ExportFolder,
+    model: Path,
     reference: TorchReference,
     pictures: list[Picture],
     arguments: argparse.Namespace,
@@ -131,8 +136,21 @@ def _check(
             "parts": folder.manifest.parts,
             "forms": {form.name: form.facts for form in forms},
         }
-        yield from check_cases(name, forms, reference, cases)
-    yield from check_goldens(name, folder, onnx_graphs(folder, provider))
+        rows = list(check_cases(name, forms, reference, cases))
+    rows += check_goldens(name, folder, onnx_graphs(folder, provider))
+    yield from rows
+    right = all(row.error.passed for row in rows)  # a runtime refuses an export that is wrong
+    if right and "kv" in folder.manifest.parts and _own_size(config, static):
+        windows = [case for case in cases if len(case.pictures_NHW3) > 1][-ANSWERED:]
+        yield from check_answers(name, folder, model, windows, arguments.device)
+
+
+def _own_size(config: ModelConfig, static_nhw: tuple[int, ...] | None) -> bool:
+    """Whether runtimes, which choose the size of the model's pictures, can run an export."""
+    if static_nhw is None:
+        return True
+    _, height, width = static_nhw
+    return geometric_size(config, height, width) == (height, width)
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
