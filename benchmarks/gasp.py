@@ -60,7 +60,9 @@ class Case:
     def run(self, options: GaspOptions) -> None:
         """One forward and backward pass."""
         self.descriptors.grad = None
-        sums = match_losses(self.descriptors, self.anchors, self.depth, self.known, options)
+        sums = match_losses(
+            self.descriptors, self.descriptors, self.anchors, self.depth, self.known, options
+        )
         torch.add(sums.correspondence, sums.depth).backward()
 
     def peak_bytes(self, options: GaspOptions) -> int:

@@ -10,12 +10,14 @@ Shape letters: B windows, N frames, S visual tokens per frame, D width, L tokens
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from g2vlm_model.model import G2VLM
 
@@ -23,10 +25,10 @@ from .batch import WindowBatch, pixels_of
 from .config import TrainConfig
 from .distribution import shared_mean, total_of
 from .gasp_heads import LanguageLayer, LayerTap, PointHead, chosen_layers, language_layers
-from .gasp_losses import MatchSums, match_losses, no_sums
+from .gasp_losses import match_losses, no_sums
 from .gasp_options import GaspOptions, LoraOptions
 from .gasp_readers import image_tokens
-from .gasp_tracks import anchors_of, patch_depths, point_tracks
+from .gasp_tracks import Anchors, anchors_of, patch_depths, point_tracks
 from .geometry_stage import StageLoss, in_share
 from .precision import mixed_precision
 from .semantic_stage import SemanticStage
@@ -49,10 +51,13 @@ class VisualTokens:
     Args:
         layers_BNSD: Tokens by number of the layer's head.
         grid_hw: Rows and columns of the S tokens of a frame.
+        projections: Queries (B, N, S, A, C) and keys (B, N, S, G, C) of the same layers; none
+            where `GaspOptions.queries` is 0.
     """
 
     layers_BNSD: Mapping[int, Tensor]
     grid_hw: tuple[int, int]
+    projections: Sequence[tuple[Tensor, Tensor]] = ()
 
 
 class GaspSupervision(nn.Module):
@@ -83,37 +88,84 @@ class GaspSupervision(nn.Module):
             found.append(
                 [anchors_of(tracks, window, tokens.grid_hw) for window in range(len(depths))]
             )
-        losses: list[tuple[Tensor, Tensor, Tensor]] = []
-        pairs = 0
-        for index, tokens_BNSD in tokens.layers_BNSD.items():
-            said_BNSE = self.heads[index](tokens_BNSD)
-            for anchors in found:
-                sums = no_sums(said_BNSE)
-                for window, depth_NP in enumerate(depths):
-                    truth = (anchors[window], depth_NP, knowns[window])
-                    sums = sums + match_losses(said_BNSE[window], *truth, options)
-                losses.append(_means(sums))
-                pairs += sums.pairs
+        truth = _Truth(found, depths, knowns)
+        said = [self.heads[index](x_BNSD) for index, x_BNSD in tokens.layers_BNSD.items()]
+        match, depth, right, pairs = truth.means([(x, x) for x in said], options)
+        total = options.correspondence * match + options.depth * depth
+        report = {"match": match, "depth": depth, "matched": right}
+        if tokens.projections:
+            units = [unit_descriptors(*layer) for layer in tokens.projections]
+            match, depth, right, _ = truth.means(units, options)
+            total = total + options.queries * (
+                options.correspondence * match + options.depth * depth
+            )
+            report |= {"query_match": match, "query_depth": depth, "query_matched": right}
         frames = batch.depth_BNHW.shape[0] * batch.depth_BNHW.shape[1]
         if total_of(pairs, batch.depth_BNHW.device) == 0:
-            zero = torch.stack([part for parts in losses for part in parts[:2]]).sum() * 0.0
-            return StageLoss(zero, frames, {}, empty="no point of any frame is seen in another")
-        match, depth, right = (torch.stack(parts).mean() for parts in zip(*losses, strict=True))
-        total = options.correspondence * match + options.depth * depth
-        report = {
-            "match": float(match.detach()),
-            "depth": float(depth.detach()),
-            "matched": float(right),
-        }
-        return StageLoss(total, frames, report)
+            return StageLoss(
+                0.0 * total, frames, {}, empty="no point of any frame is seen in another"
+            )
+        return StageLoss(total, frames, {name: float(x.detach()) for name, x in report.items()})
 
 
-def _means(sums: MatchSums) -> tuple[Tensor, Tensor, Tensor]:
-    return (
-        shared_mean(sums.correspondence, sums.pairs),
-        shared_mean(sums.depth, sums.depth_pairs),
-        shared_mean(sums.right, sums.pairs),
-    )
+def unit_descriptors(q_BNSAC: Tensor, k_BNSGC: Tensor) -> tuple[Tensor, Tensor]:
+    """Queries and keys (B, N, S, A * C) of unit length, fp32: their products are eq. 10."""
+    repeats = q_BNSAC.shape[3] // k_BNSGC.shape[3]
+    k_BNSAC = k_BNSGC.repeat_interleave(repeats, dim=3)
+    q_BNSE, k_BNSE = (x.float().flatten(3) for x in (q_BNSAC, k_BNSAC))
+    return F.normalize(q_BNSE, dim=-1), F.normalize(k_BNSE, dim=-1)
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """Anchors of each lattice and window, and depths of patches by window."""
+
+    anchors: Sequence[Sequence[Anchors]]
+    depths: Tensor
+    knowns: Tensor
+
+    def means(
+        self, descriptors: Sequence[tuple[Tensor, Tensor]], options: GaspOptions
+    ) -> tuple[Tensor, Tensor, Tensor, int]:
+        """Match loss, depth loss and share of right matches, and the number of pairs.
+
+        Args:
+            descriptors: Of the anchors' patches and of all patches, (B, N, S, E), by layer.
+            options: Of the losses.
+        """
+        means: list[tuple[Tensor, Tensor, Tensor]] = []
+        pairs = 0
+        for q_BNSE, k_BNSE in descriptors:
+            for lattice in self.anchors:
+                sums = no_sums(q_BNSE)
+                for window, anchors in enumerate(lattice):
+                    truth = (anchors, self.depths[window], self.knowns[window])
+                    sums = sums + match_losses(q_BNSE[window], k_BNSE[window], *truth, options)
+                means.append(
+                    (
+                        shared_mean(sums.correspondence, sums.pairs),
+                        shared_mean(sums.depth, sums.depth_pairs),
+                        shared_mean(sums.right, sums.pairs),
+                    )
+                )
+                pairs += sums.pairs
+        match, depth, right = (torch.stack(parts).mean() for parts in zip(*means, strict=True))
+        return match, depth, right, pairs
+
+
+def tapped_tokens(
+    tap: LayerTap, images: Callable[[Tensor], Tensor]
+) -> tuple[dict[int, Tensor], list[tuple[Tensor, Tensor]]]:
+    """Tokens by number of the head, and queries and keys where the tap kept them.
+
+    Args:
+        tap: After a pass.
+        images: (B, N, S, ...) patches of what a layer said (B, L, ...).
+    """
+    indices = [layer.index for layer in tap.layers]
+    hidden = {head: images(tap.hidden[index]) for head, index in enumerate(indices)}
+    kept = [index for index in indices if index in tap.queries]
+    return hidden, [(images(tap.queries[index]), images(tap.keys[index])) for index in kept]
 
 
 class GaspStage(nn.Module):
@@ -181,13 +233,10 @@ class GaspStage(nn.Module):
         experts = [layer.name.endswith("geometric") for layer in self._layers]
         of_images = [layer for layer, other in zip(self._layers, experts, strict=True) if not other]
         frames = batch.depth_BNHW.shape[1]
-        with LayerTap(of_images) as tap:
+        with LayerTap(of_images, projections=self.config.gasp.queries > 0) as tap:
             prefix = semantic.prefix(batch)
-        images = {
-            head: image_tokens(tap.hidden[layer.index], frames)
-            for head, layer in enumerate(of_images)
-        }
-        found = [VisualTokens(images, prefix.merged_hw)]
+        images = tapped_tokens(tap, partial(image_tokens, frames=frames))
+        found = [VisualTokens(images[0], prefix.merged_hw, images[1])]
         if any(experts):
             model = semantic.model
             patch = model.config.patch_size

@@ -61,7 +61,8 @@ def no_sums(like: Tensor) -> MatchSums:
 
 
 def match_losses(
-    descriptors_NPE: Tensor,
+    queries_NPE: Tensor,
+    keys_NPE: Tensor,
     anchors: Anchors,
     depth_NP: Tensor,
     known_NP: Tensor,
@@ -70,21 +71,22 @@ def match_losses(
     """Sums of both losses over the anchors of one window.
 
     Args:
-        descriptors_NPE: Unit length, fp32.
+        queries_NPE: Descriptors of the anchors' patches, unit length, fp32.
+        keys_NPE: Descriptors of what they are compared with; the same where a head gives them.
         anchors: Of the window.
         depth_NP: Mean depth of each patch.
         known_NP: bool, patches whose depth counts.
         options: Temperature, negatives, chunk.
     """
-    total = no_sums(descriptors_NPE)
+    total = no_sums(queries_NPE)
     usable_N = known_NP.any(dim=1)
     for start in range(0, len(anchors.own_M), options.chunk):
         part = slice(start, start + options.chunk)
         match_MN = anchors.match_MN[part]
         seen_MN = match_MN >= 0
         match, depth, right = checkpoint(
-            _chunk_sums, descriptors_NPE, anchors.own_M[part], match_MN, anchors.depth_MN[part],
-            depth_NP, known_NP, options, use_reentrant=False,
+            _chunk_sums, queries_NPE, keys_NPE, anchors.own_M[part], match_MN,
+            anchors.depth_MN[part], depth_NP, known_NP, options, use_reentrant=False,
         )  # fmt: skip
         pairs, depth_pairs = int(seen_MN.sum()), int((seen_MN & usable_N).sum())
         total = total + MatchSums(match, depth, right, pairs, depth_pairs)
@@ -92,7 +94,8 @@ def match_losses(
 
 
 def _chunk_sums(
-    descriptors_NPE: Tensor,
+    queries_NPE: Tensor,
+    keys_NPE: Tensor,
     own_M: Tensor,
     match_MN: Tensor,
     depth_MN: Tensor,
@@ -100,9 +103,9 @@ def _chunk_sums(
     known_NP: Tensor,
     options: GaspOptions,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    frames, patches = descriptors_NPE.shape[:2]
-    keys_KE = descriptors_NPE.flatten(0, 1)
-    similar_MK = keys_KE[own_M] @ keys_KE.T / options.temperature
+    frames, patches = keys_NPE.shape[:2]
+    asked_ME = queries_NPE.flatten(0, 1)[own_M]
+    similar_MK = asked_ME @ keys_NPE.flatten(0, 1).T / options.temperature
     similar_MNP = similar_MK.unflatten(1, (frames, patches))
     seen_MN = match_MN >= 0
     positive_MN = similar_MK.gather(1, match_MN.clamp(min=0))

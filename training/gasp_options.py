@@ -19,6 +19,8 @@ class GaspOptions:
         correspondence: Weight of the match loss (lambda_c of eq. 9).
         depth: Weight of the depth loss (lambda_d of eq. 9); 0 is the paper's
             correspondence-only variant.
+        queries: Weight of both losses on the similarity of the layers' own queries and keys
+            (eq. 10), where no head can take the learning upon itself; 0 is published.
         layers: First supervised layer and the one behind the last, counted from 0; none is all.
         temperature: tau of eqs. 5 and 6.
         grids: Points per side of each lattice of anchors.
@@ -40,6 +42,7 @@ class GaspOptions:
 
     correspondence: float = 1.0
     depth: float = 1.0
+    queries: float = 0.0
     layers: tuple[int, ...] = ()
     temperature: float = 0.07
     grids: tuple[int, ...] = (8, 24)
@@ -52,7 +55,7 @@ class GaspOptions:
     chunk: int = 512
 
     def __post_init__(self) -> None:
-        for name in ("correspondence", "depth"):
+        for name in ("correspondence", "depth", "queries"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"gasp: {name} is {getattr(self, name)}, expected 0 or more")
         for name in ("temperature", "head_lr", "chunk", "descriptor_width"):

@@ -10,12 +10,13 @@ model.save_pretrained(folder)
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from .batch import WindowBatch
-from .gasp import GaspSupervision, VisualTokens
+from .gasp import GaspSupervision, VisualTokens, tapped_tokens
 from .gasp_heads import LayerTap, chosen_layers
 from .gasp_options import GaspOptions, LoraOptions
 from .gasp_readers import QwenReader
@@ -67,13 +68,10 @@ class QwenGaspStage(nn.Module):
             return StageLoss(loss, 0, {"answers_loss": float(loss.detach())})
         assert batch is not None, "give windows or a language batch"
         frames = batch.depth_BNHW.shape[1]
-        with LayerTap(self._layers) as tap:
+        with LayerTap(self._layers, projections=self.options.queries > 0) as tap:
             grid = self.reader.read(batch)
-        tokens = {
-            head: self.reader.images(tap.hidden[layer.index], frames)
-            for head, layer in enumerate(self._layers)
-        }
-        said: StageLoss = self.supervision(VisualTokens(tokens, grid), batch)
+        hidden, projections = tapped_tokens(tap, partial(self.reader.images, frames=frames))
+        said: StageLoss = self.supervision(VisualTokens(hidden, grid, projections), batch)
         return said
 
     def merge(self) -> None:

@@ -25,7 +25,9 @@ class Case:
     known: Tensor
 
     def sums(self, options: GaspOptions = OPTIONS) -> MatchSums:
-        return match_losses(self.descriptors, self.anchors, self.depth, self.known, options)
+        return match_losses(
+            self.descriptors, self.descriptors, self.anchors, self.depth, self.known, options
+        )
 
 
 def case(seed: int = 0) -> Case:
@@ -104,7 +106,7 @@ def test_depth_pulls_apart_what_looks_alike_at_other_depths() -> None:
     descriptors.requires_grad_()
     anchors = Anchors(torch.tensor([0]), torch.tensor([[-1, 3]]), torch.tensor([[0.0, 1.0]]))
     depth = torch.tensor([[1.0, 1.0, 1.0], [1.0, 4.0, 1.0]])
-    sums = match_losses(descriptors, anchors, depth, torch.ones(2, 3).bool(), OPTIONS)
+    sums = match_losses(descriptors, descriptors, anchors, depth, torch.ones(2, 3).bool(), OPTIONS)
     sums.depth.backward()
     assert descriptors.grad is not None
     assert sums.depth.item() > 0.3
@@ -118,7 +120,7 @@ def test_nothing_to_compare_is_zero_and_no_nan() -> None:
                      one.anchors.depth_MN)  # fmt: skip
     for anchors, known in ((nobody, one.known), (one.anchors, torch.zeros_like(one.known))):
         leaf = one.descriptors.detach().requires_grad_()
-        sums = match_losses(leaf, anchors, one.depth, known, OPTIONS)
+        sums = match_losses(leaf, leaf, anchors, one.depth, known, OPTIONS)
         total = sums.depth if anchors is one.anchors else sums.correspondence + sums.depth
         assert float(total) == 0
         total.backward()
@@ -127,7 +129,7 @@ def test_nothing_to_compare_is_zero_and_no_nan() -> None:
     # One patch per frame, all of which show the point: no negative is left.
     single = F.normalize(torch.randn(2, 1, 4), dim=-1).requires_grad_()
     anchors = Anchors(torch.tensor([0]), torch.tensor([[-1, 1]]), torch.ones(1, 2))
-    sums = match_losses(single, anchors, torch.ones(2, 1), torch.ones(2, 1).bool(), OPTIONS)
+    sums = match_losses(single, single, anchors, torch.ones(2, 1), torch.ones(2, 1).bool(), OPTIONS)
     sums.correspondence.backward()
     assert float(sums.correspondence.detach()) == 0
     assert single.grad is not None

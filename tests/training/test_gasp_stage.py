@@ -83,6 +83,24 @@ def test_only_adapters_and_heads_learn_and_heads_faster(pool: ClipPool, tmp_path
         assert name not in frozen or torch.equal(value, frozen[name]), name
 
 
+def test_queries_and_keys_learn_to_match_where_they_are_asked_to(
+    pool: ClipPool, tmp_path: Path
+) -> None:
+    """With heads alone the layers' own queries stay behind: the reason for the option."""
+    ends = []
+    for weight in (0.0, 1.0):
+        config = dataclasses.replace(CONFIG, gasp=dataclasses.replace(CONFIG.gasp, queries=weight))
+        trainer = trainer_of(pool, tmp_path / str(weight), config, same=True)
+        reports = [trainer.train_step() for _ in range(12)]
+        assert ("query_match" in reports[0]) == (weight > 0)
+        stage = stage_of(
+            dataclasses.replace(CONFIG, gasp=dataclasses.replace(CONFIG.gasp, queries=1.0))
+        )
+        stage.load_state_dict(trainer.module.state_dict())
+        ends.append(stage(one_batch(pool), 0, []).report["query_match"])
+    assert ends[1] < 0.9 * ends[0]
+
+
 def test_steps_with_questions_stand_between(pool: ClipPool, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, gasp=dataclasses.replace(CONFIG.gasp, language=0.5))
     trainer = trainer_of(pool, tmp_path, config)
