@@ -27,25 +27,36 @@ __all__ = ["TorchReference"]
 
 
 class TorchReference:
-    """A model in float32 on the CPU, behind its chat prefix.
+    """A model behind its chat prefix; the truth is float32 on the CPU.
 
     Args:
-        model: In evaluation mode.
+        model: In evaluation mode, on any device, in any precision.
         tokenizer: Of its folder.
+
+    Attributes:
+        prefix: Keys and values of the chat prefix.
     """
 
     def __init__(self, model: G2VLM, tokenizer: Tokenizer) -> None:
         self.model = model
         with torch.inference_mode():
             prompts = prompt_ids(tokenizer, model.config.tokens)
-            self._prefix = prefix_cache(model, prompts.system)
+            self.prefix = prefix_cache(model, prompts.system)
 
     @classmethod
     def load(cls, folder: str | Path) -> TorchReference:
-        """Load a model folder or an embedded model."""
+        """Load a model folder or an embedded model in float32 on the CPU."""
         return cls(*load_model(folder))
 
     def geometry(self, pictures_NHW3: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Compute a window, see `tensors`; float32 on the host."""
+        return {
+            name: np.ascontiguousarray(tensor.float().cpu().numpy())
+            for name, tensor in self.tensors(pictures_NHW3).items()
+        }
+
+    @torch.inference_mode()
+    def tensors(self, pictures_NHW3: NDArray[np.uint8]) -> dict[str, Tensor]:
         """Compute a window.
 
         Args:
@@ -56,28 +67,27 @@ class TorchReference:
             `rotation9` (N, 9), `rotation` (N, 3, 3), `translation` (N, 3),
             `confidence_logits` (N, H, W) where the model has the head, `keys` and `values`
             (E, G, L, C) without the prefix's, `hidden` (N, P, D), and `tokens` (N, P, D) of
-            the encoder; all float32.
+            the encoder.
         """
         model = self.model
         frames, height, width = pictures_NHW3.shape[:3]
         grid_hw = (height // model.config.patch_size, width // model.config.patch_size)
-        with torch.inference_mode():
-            pixels_1N3HW = normalise(torch.from_numpy(pictures_NHW3))[None]
-            cache = scene_cache(model, self._prefix, frames, grid_hw)
-            tokens_1NPD = model.encode_geometry(pixels_1N3HW)
-            hidden = model.geometry_pass(tokens_1NPD, grid_hw, cache=cache)
-            said = model.decode_geometry(hidden.hidden_BNPD, grid_hw, pixels_BN3HW=pixels_1N3HW)
-            own = slice(self._prefix.length, cache.length)
-            tensors: dict[str, Tensor] = {
-                "local_points": said.local_points_BNHW3[0],
-                "rotation9": said.rotation9_BN9[0],
-                "rotation": said.T_world_cam_BN44[0, :, :3, :3],
-                "translation": said.translation_BN3[0],
-                "keys": cache.keys[:, 0, :, own],
-                "values": cache.values[:, 0, :, own],
-                "hidden": hidden.hidden_BNPD[0],
-                "tokens": tokens_1NPD[0],
-            }
-            if said.confidence_logits_BNHW1 is not None:
-                tensors["confidence_logits"] = said.confidence_logits_BNHW1[0, ..., 0]
-        return {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in tensors.items()}
+        pixels_1N3HW = normalise(torch.from_numpy(pictures_NHW3).to(model.device))[None]
+        cache = scene_cache(model, self.prefix, frames, grid_hw)
+        tokens_1NPD = model.encode_geometry(pixels_1N3HW)
+        hidden = model.geometry_pass(tokens_1NPD, grid_hw, cache=cache)
+        said = model.decode_geometry(hidden.hidden_BNPD, grid_hw, pixels_BN3HW=pixels_1N3HW)
+        own = slice(self.prefix.length, cache.length)
+        tensors = {
+            "local_points": said.local_points_BNHW3[0],
+            "rotation9": said.rotation9_BN9[0],
+            "rotation": said.T_world_cam_BN44[0, :, :3, :3],
+            "translation": said.translation_BN3[0],
+            "keys": cache.keys[:, 0, :, own],
+            "values": cache.values[:, 0, :, own],
+            "hidden": hidden.hidden_BNPD[0],
+            "tokens": tokens_1NPD[0],
+        }
+        if said.confidence_logits_BNHW1 is not None:
+            tensors["confidence_logits"] = said.confidence_logits_BNHW1[0, ..., 0]
+        return tensors
