@@ -15,7 +15,7 @@ SPECS: tuple[Spec, ...] = (
     Spec("model", "nano", "Embedded model name or folder of a model"),
     Spec(
         "runtime",
-        "torch",
+        "auto",
         "What executes the model: auto, torch, onnx, tensorrt, or 'package.module:function'",
     ),
     Spec(

@@ -121,8 +121,9 @@ def create_runtime(
     for backend in backends[:-1]:
         try:
             return _created(backend, model, device, precision, prompt_mode, engines, problem)
-        except RuntimeError as error:
-            problem = f"{backend} cannot run here: {error}"
+        except (RuntimeError, OSError) as error:  # OSError: the cache's folder or disk
+            name = "onnx" if backend == "faster" else backend
+            problem = f"{name} cannot run here: {error}"
             _LOG.warning("fallback: %s", problem)
     return _created(backends[-1], model, device, precision, prompt_mode, engines, problem)
 

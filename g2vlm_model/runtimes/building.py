@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -127,6 +128,7 @@ class BuildingRuntime:
         self._retired: list[_Lease] = []
         self._failure = ""
         self._progress: BuildProgress | None = BuildProgress(what, "starting", 0.0)
+        self._reported = time.monotonic()
         self._stopping = threading.Event()
         self._thread = threading.Thread(
             target=self._work, args=(build,), name="engine-build", daemon=True
@@ -138,6 +140,11 @@ class BuildingRuntime:
         """What serves now, how far the build is, and why it failed where it did."""
         with self._lock:
             info, failure, progress = self._current.runtime.info, self._failure, self._progress
+            since_s = time.monotonic() - self._reported
+        if progress is not None and progress.seconds_left is not None:
+            # A stage may take minutes without a word; the time left runs on.
+            left = max(0.0, progress.seconds_left - since_s)
+            progress = replace(progress, seconds_left=left)
         reasons = "; ".join(reason for reason in (failure, info.fallback_reason) if reason)
         return replace(info, fallback_reason=reasons, building=progress)
 
@@ -242,7 +249,9 @@ class BuildingRuntime:
             self.sweep()
 
     def _on_stage(self, name: str, fraction: float, seconds_left: float | None) -> None:
-        self._progress = BuildProgress(self._what, name, fraction, seconds_left)
+        with self._lock:
+            self._progress = BuildProgress(self._what, name, fraction, seconds_left)
+            self._reported = time.monotonic()
 
 
 @dataclass(eq=False)

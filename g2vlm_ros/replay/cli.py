@@ -59,7 +59,10 @@ def parser() -> argparse.ArgumentParser:
     node = made.add_argument_group("the node")
     node.add_argument("--model", default="", help="embedded model or model folder")
     node.add_argument(
-        "--runtime", default="", help="auto, torch, onnx, tensorrt or package.module:function"
+        "--runtime",
+        default="",
+        help="auto, torch, onnx, tensorrt or package.module:function; default: what --params says, "
+        "else torch",
     )
     node.add_argument(
         "--engines", default="", metavar="DIR", help="export folder of onnx, tensorrt"

@@ -41,7 +41,8 @@ class NodeOptions:
     """How the node is started.
 
     Args:
-        model, runtime, engines, device: parameters of these names; "" leaves the default.
+        model, runtime, engines, device: parameters of these names; "" leaves the default, for
+            `runtime` "torch" where no file says otherwise.
         params_file: a ROS parameter file, applied first.
         parameters: single values on top of all others.
         lockstep: the pictures come as fast as the node takes them.
@@ -204,6 +205,8 @@ def node_command(options: NodeOptions, source: SourceInfo) -> list[str]:
     compressed = source.image_type == COMPRESSED
     parameters["camera.transport"] = "compressed" if compressed else "raw"
     parameters["images.reliability"] = "reliable"
+    if options.params_file is None:
+        parameters["runtime"] = "torch"  # "auto" would let a measurement choose what is reported
     for name in ("model", "runtime", "engines", "device"):
         if value := getattr(options, name):
             parameters[name] = value

@@ -201,6 +201,19 @@ def test_texts_reach_the_node_as_they_are() -> None:
         rclpy.shutdown(context=context)
 
 
+def test_what_is_reported_does_not_depend_on_a_measurement() -> None:
+    def runtime(options: NodeOptions) -> list[str]:
+        words = node_command(options, INFO)
+        return [word for word in words if word.startswith("g2vlm:runtime:=")]
+
+    file = Path("p.yaml")
+    assert runtime(NodeOptions()) == ["g2vlm:runtime:='torch'"]
+    assert runtime(NodeOptions(params_file=file)) == []  # as the file says
+    assert runtime(NodeOptions(runtime="onnx")) == ["g2vlm:runtime:='onnx'"]
+    assert runtime(NodeOptions(runtime="auto", params_file=file)) == ["g2vlm:runtime:='auto'"]
+    assert runtime(NodeOptions(parameters={"runtime": "auto"})) == ["g2vlm:runtime:='auto'"]
+
+
 def test_parameters_of_the_node() -> None:
     options = NodeOptions(
         model="nano", params_file=Path("p.yaml"), parameters={"window.size": 6}, lockstep=True

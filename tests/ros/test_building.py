@@ -70,7 +70,8 @@ def test_the_build_is_shown_and_the_change_over_is_told_once(
     status = graph.status(lambda s: s.scenes == 1 and "ENGINE_BUILDING" in s.reason_codes)
     said = dict(zip(status.reason_codes, status.reason_texts, strict=True))
     assert said["ENGINE_BUILDING"] == ("building wall for engine: compiling, 42 %, 95 s left")
-    assert (status.build_fraction, status.build_seconds_left) == (0.42, 95.0)
+    assert status.build_fraction == 0.42
+    assert 90.0 < status.build_seconds_left <= 95.0
     assert (status.backend, status.device) == ("scripted", "cpu")
     graph.wait(lambda: values_of(graph).get("ENGINE_BUILDING") == said["ENGINE_BUILDING"], "words")
     site.may_end.set()

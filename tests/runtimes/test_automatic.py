@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from g2vlm_model.runtimes import automatic
+from g2vlm_model.runtimes import automatic, load_runtime
 from g2vlm_model.runtimes.automatic import export_key, missing_libraries
 
 NANO = Path(automatic.__file__).parents[1] / "weights" / "nano"
@@ -39,6 +39,17 @@ def test_one_changed_byte_of_the_model_is_another_key(model: Path, name: str) ->
     content[-2] ^= 1
     (model / name).write_bytes(content)
     assert export_key(model, "fp32", 23, PARTS) != before
+
+
+def test_auto_runs_where_there_is_no_place_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("G2VLM_CACHE", "/proc/nothing")
+    runtime = load_runtime("auto", device="cpu")
+    try:
+        assert runtime.info.backend == "torch"
+        assert "onnx cannot run here" in runtime.info.fallback_reason
+        assert "/proc/nothing" in runtime.info.fallback_reason
+    finally:
+        runtime.close()
 
 
 def test_libraries_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

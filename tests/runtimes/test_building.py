@@ -129,8 +129,9 @@ def test_a_command_that_fails_is_quoted(tmp_path: Path) -> None:
     with pytest.raises(BuildFailedError) as caught:
         run_command(words("fail", tmp_path / "x"), lambda *_: None, threading.Event())
     text = str(caught.value)
-    assert text.startswith("`g2vlm build-for-test fail ")
-    assert "ended with code 2: g2vlm build-for-test: [Errno 28] No space left on device" in text
+    assert text.startswith("g2vlm build-for-test: [Errno 28] No space left on device")
+    assert "(`g2vlm build-for-test fail " in text
+    assert text.endswith(" ended with code 2)")
 
 
 def test_stopping_ends_the_command_and_its_children(tmp_path: Path) -> None:
@@ -198,6 +199,27 @@ def test_the_new_runtime_takes_over_and_old_scenes_stay_askable() -> None:
     assert ask(runtime, third) == "2.0"
     runtime.close()
     assert is_closed(new)
+
+
+def test_the_time_left_runs_on_between_two_reports() -> None:
+    go = threading.Event()
+
+    def build(context: BuildContext) -> SpatialRuntime | None:
+        context.stage("compiling", 0.5, 7.0)
+        context.stage("tracing", 0.6, 0.3)
+        go.wait(5.0)
+        return None
+
+    runtime = BuildingRuntime(runtime_named("torch"), "wall", build)
+
+    def left() -> float | None:
+        building = runtime.info.building
+        return None if building is None else building.seconds_left
+
+    wait_for(lambda: (left() or 1.0) < 0.3, 5.0, what="less time left")
+    wait_for(lambda: left() == 0.0, 5.0, what="no time left")
+    go.set()
+    runtime.close()
 
 
 def test_a_question_in_work_keeps_its_runtime() -> None:

@@ -19,7 +19,7 @@ from ..engine_cache import EngineCache
 from ..engine_folder import ENGINES_FILE, EngineFolder, EngineRefusedError, engine_key
 from ..engine_profile import Profile, default_profile, named_profile
 from ..exported import MANIFEST, PARTS, PRECISIONS, ExportFolder
-from ..nvidia import Gpu, TensorRT, find_gpu, find_tensorrt
+from ..nvidia import Gpu, GpuMissingError, TensorRT, find_gpu, find_tensorrt
 from .cuda import cuda_runtime
 from .geometry import open_geometry
 from .graph import EngineError
@@ -28,7 +28,6 @@ __all__ = ["Place", "engines_for", "profile_words", "start_runtime"]
 
 _LOG = logging.getLogger(__name__)
 
-FIRST_WITH_OPSET_23 = (10, 15)  # Attention and RMSNormalization; before: opset 18
 KERNELS = "kernels"  # folder of the cache
 
 
@@ -58,18 +57,14 @@ class Place:
                 f"device is {device!r}, but TensorRT runs on NVIDIA GPUs: auto, cuda or cuda:N; "
                 "on others use the runtime 'onnx' or 'torch'"
             )
-        gpu = find_gpu(int(match[1] or 0))
         try:
+            gpu = find_gpu(int(match[1] or 0))
             cuda_runtime()
             return cls(find_tensorrt(), gpu)
-        except ModuleNotFoundError as error:
-            raise RuntimeError(str(error)) from error
-
-    @property
-    def opset(self) -> int:
-        """The newest of our opsets that this TensorRT reads."""
-        version = tuple(int(part) for part in re.findall(r"\d+", self.trt.version)[:2])
-        return 23 if self.trt.name == "tensorrt_rtx" or version >= FIRST_WITH_OPSET_23 else 18
+        except (GpuMissingError, ModuleNotFoundError) as error:
+            raise RuntimeError(
+                f"TensorRT cannot run here: {error}; or use the runtime 'onnx' or 'torch'"
+            ) from error
 
 
 def start_runtime(
@@ -94,12 +89,12 @@ def start_runtime(
     if missing:
         raise RuntimeError(
             f"{model} cannot be exported here: {missing}. Or export it on another machine "
-            f"(g2vlm export onnx --opset {place.opset} --precision fp16 --parts "
+            f"(g2vlm export onnx --opset {place.trt.opset} --precision fp16 --parts "
             f"{','.join(PARTS)}) and name the folder: engines=FOLDER"
         )
     folder = resolve_folder(model)
     own = "fp16" if precision == "auto" else precision
-    key = export_key(folder, own, place.opset, PARTS)
+    key = export_key(folder, own, place.trt.opset, PARTS)
     cached = cached_export(cache, key)
     if cached is not None:
         return _from_export(cached, model, place, cache)
