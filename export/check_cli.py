@@ -17,7 +17,7 @@ from g2vlm_model.preprocess import geometric_size
 from g2vlm_model.runtimes.exported import MANIFEST, ExportFolder
 
 from .answers_parity import check_answers
-from .forms import onnx_forms, onnx_graphs, provider_of
+from .forms import onnx_forms, onnx_graphs, provider_of, tensorrt_forms
 from .parity import Report, Row, check_cases, check_goldens
 from .pictures import Case, Picture, load_pictures, random_cases, window_cases
 from .reference import TorchReference
@@ -128,13 +128,15 @@ def _check(
     config = reference.model.config
     cases: list[Case] = random_cases(config, static)
     cases += window_cases(config, pictures, arguments.frames, static)
-    with onnx_forms(folder, provider) as forms:
+    with onnx_forms(folder, provider) as in_onnx, tensorrt_forms(folder) as (compiled, reason):
+        forms = [*in_onnx, *compiled]
         facts[name] = {
             "digest": folder.digest,
             "precision": folder.manifest.precision,
             "opset": folder.manifest.opset,
             "parts": folder.manifest.parts,
             "forms": {form.name: form.facts for form in forms},
+            "without_tensorrt": reason,
         }
         rows = list(check_cases(name, forms, reference, cases))
     rows += check_goldens(name, folder, onnx_graphs(folder, provider))

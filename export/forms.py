@@ -7,20 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from g2vlm_model.runtimes.engine_cache import EngineCache
 from g2vlm_model.runtimes.exported import ExportFolder
 from g2vlm_model.runtimes.geometry_engine import GeometryEngine, StreamingEngine
 from g2vlm_model.runtimes.onnx.geometry import OnnxGeometry, StreamingOnnxGeometry
 from g2vlm_model.runtimes.onnx.providers import Provider, candidates
 from g2vlm_model.runtimes.onnx.sessions import Session, onnxruntime_module
+from g2vlm_model.runtimes.tensorrt.geometry import open_geometry
+from g2vlm_model.runtimes.tensorrt.starting import Place, engines_for
 
 from .parity import Arrays, Form, arrays_by_name
 
-__all__ = ["geometry_form", "onnx_forms", "onnx_graphs", "provider_of"]
+__all__ = ["geometry_form", "onnx_forms", "onnx_graphs", "provider_of", "tensorrt_forms"]
 
 
 def provider_of(device: str) -> Provider:
@@ -48,6 +52,31 @@ def onnx_forms(folder: ExportFolder, provider: Provider, threads: int = 0) -> It
             open_engines.callback(engine.close)
             forms.append(geometry_form(name, graph, folder, engine))
         yield forms
+
+
+@contextmanager
+def tensorrt_forms(folder: ExportFolder) -> Iterator[tuple[list[Form], str]]:
+    """The newest engine of an export that this machine can run, and why there is none.
+
+    Raises:
+        EngineRefusedError: It fails the golden check.
+    """
+    try:
+        place = Place.find("auto")
+    except RuntimeError as error:
+        yield [], str(error)
+        return
+    engines = next(engines_for(folder, place, EngineCache.open()), None)
+    if engines is None:
+        yield [], f"no engine of it yet; build one with g2vlm export tensorrt --onnx {folder.path}"
+        return
+    engine = open_geometry(folder, engines, place.trt, place.gpu)
+    try:
+        graph = "expert" if isinstance(engine, StreamingEngine) else "geometry"
+        form = geometry_form("tensorrt", graph, folder, engine)
+        yield [replace(form, serves=engines.manifest.profile.covers)], ""
+    finally:
+        engine.close()
 
 
 def geometry_form(name: str, graph: str, folder: ExportFolder, engine: GeometryEngine) -> Form:

@@ -35,6 +35,12 @@ class Case:
     name: str
     pictures_NHW3: NDArray[np.uint8]
 
+    @property
+    def size_nhw(self) -> tuple[int, int, int]:
+        """Frames, height and width."""
+        frames, height, width, _ = self.pictures_NHW3.shape
+        return frames, height, width
+
 
 def random_picture(seed: int, height: int = 480, width: int = 640) -> Picture:
     """Return a smooth random picture, (H, W, 3) uint8."""
