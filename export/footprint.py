@@ -216,7 +216,7 @@ def _run_graph(
     prefix = Prefix(
         cache.keys[:, 0, :, : cache.length], cache.values[:, 0, :, : cache.length], cache.position
     )
-    graph = GeometryGraph(model, prefix, keys_and_values=True, in_graph_rotation=False)
+    graph = GeometryGraph(model, prefix, in_graph_rotation=False)
     pictures_NHW3 = torch.empty_like(pixels_BN3HW[0].movedim(1, -1), dtype=torch.uint8)
     given = dict(zip(graph.outputs, graph(pictures_NHW3), strict=True))
     for layer, (keys, values) in enumerate(zip(given["keys"], given["values"], strict=True)):

@@ -14,13 +14,13 @@ Shape letters: B batch, A heads, L queries, K keys, C head width.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 
 from .layers import autocast_on
 
@@ -45,23 +45,16 @@ class LiveBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and follow the storages of its results."""
-        tree_map_only(Tensor, self._pass_by, (args, kwargs))
+        for tensor in _tensors((args, *(kwargs or {}).values())):
+            self._know(tensor, 0)  # from outside, unless it was followed
         out = func(*args, **(kwargs or {}))
-        tree_map_only(Tensor, self._follow, out)
+        for tensor in _tensors(out):
+            self._know(tensor, tensor.untyped_storage().nbytes())
         return out
 
     def restart_peak(self) -> None:
         """Forget the peak: what comes is compared with what is alive now."""
         self.peak = self.now
-
-    def _pass_by(self, tensor: Tensor) -> Tensor:
-        """Know a storage that went in; it is from outside unless it was followed."""
-        self._know(tensor, 0)
-        return tensor
-
-    def _follow(self, tensor: Tensor) -> Tensor:
-        self._know(tensor, tensor.untyped_storage().nbytes())
-        return tensor
 
     def _know(self, tensor: Tensor, size: int) -> None:
         storage = tensor.untyped_storage()
@@ -74,6 +67,15 @@ class LiveBytes(TorchDispatchMode):
 
     def _forget(self, key: int) -> None:
         self.now -= self._known.pop(key)
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    """The tensors among an operation's arguments or results."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, tuple | list):
+        for branch in tree:
+            yield from _tensors(branch)
 
 
 class TracedAttention:

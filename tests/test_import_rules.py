@@ -55,7 +55,8 @@ IMPORT_NAMES = {
     "pyyaml": "yaml",
 }
 OPTIONAL = {"cv_bridge", "sensor_msgs_py", "tensorrt"}
-OURS = ("tests", "benchmarks", "setup_host", "setup_venv")  # found by path, not installed
+# Found by path, not installed.
+OURS = ("tests", "benchmarks", "setup_host", "setup_venv", "write_jetson_tables")
 ROSDEP_KEYS = (
     {"cv2": "python3-opencv", "rosbags": "python3-rosbags-pip"}
     | {
