@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import real_runtime as runtimes
 from tests.exports import Exports
 from tests.helpers import REPO, shared_data
 
@@ -17,6 +18,32 @@ os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 os.environ.setdefault("ROS_PYTHON_CHECK_FIELDS", "1")
 os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(REPO / "launch" / "fastdds_shm.xml"))
 os.environ.setdefault("OMP_NUM_THREADS", str(min(4, os.cpu_count() or 1)))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of this project's tests."""
+    parser.addoption(
+        "--runtime",
+        choices=runtimes.NAMES,
+        help="run the tests of the embedded model in the node with this runtime only",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give tests of the embedded model their runtimes."""
+    runtimes.choose(metafunc)
+
+
+@pytest.fixture
+def every_runtime(request: pytest.FixtureRequest) -> runtimes.RealRuntime:
+    """Each runtime that this machine can run, in turn."""
+    return runtimes.find(request)
+
+
+@pytest.fixture
+def real_runtime(request: pytest.FixtureRequest) -> runtimes.RealRuntime:
+    """One runtime: torch, or that of `--runtime`."""
+    return runtimes.find(request)
 
 
 @pytest.fixture(scope="session")

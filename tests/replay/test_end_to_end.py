@@ -18,6 +18,7 @@ from g2vlm_ros.replay.folder import FolderSource
 from g2vlm_ros.replay.questions import load_questions
 from g2vlm_ros.replay.registry import METRICS
 from tests.helpers import REPO
+from tests.real_runtime import RealRuntime
 from tests.replay.bags import NS, Scribe, picture, png, write_plain_bag
 from tests.replay.test_report import SECTIONS, Page
 from tests.ros.scripted_runtime import ScriptedRuntime, create
@@ -80,7 +81,9 @@ def test_demo_distances_are_exact() -> None:
     assert checked >= 5
 
 
-def test_the_demo_through_the_real_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_through_the_real_node(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], every_runtime: RealRuntime
+) -> None:
     shipped = json.loads(QUESTIONS.read_text())
     first = next(item for item in shipped if item["kind"] == "distance_prediction_oc")
     assert first["at"]["frame"] < 14
@@ -92,7 +95,7 @@ def test_the_demo_through_the_real_node(tmp_path: Path, capsys: pytest.CaptureFi
     out = tmp_path / "out"
     code, document = replay(
         DEMO, out, "--limit", "14", "--questions", str(tmp_path / "q.json"),
-        "--fail-if", "scenes<1", "--fail-if", "pictures>13",
+        "--fail-if", "scenes<1", "--fail-if", "pictures>13", *every_runtime.options,
     )  # fmt: skip
     said = capsys.readouterr()
     assert code == 1
@@ -124,7 +127,9 @@ def test_the_demo_through_the_real_node(tmp_path: Path, capsys: pytest.CaptureFi
         (status,) = (item for item in reader.connections if item.topic == "/g2vlm/status")
         _, _, raw = next(reader.messages(connections=[status]))
         decoded: Any = reader.deserialize(raw, status.msgtype)
-        assert decoded.backend == "torch"
+        assert decoded.backend == document["node"]["backend"]
+    if every_runtime.name != "auto":
+        assert document["node"]["backend"] == every_runtime.name
     for topic in ("points", "depth/image", "depth/camera_info", "pose"):
         assert counts[f"/g2vlm/{topic}"] == metrics["scenes"]
     assert counts["/g2vlm/answers"] == 2
@@ -239,14 +244,14 @@ def write_bag_of(source: FolderSource, path: Path, count: int) -> None:
                 scribe.image("/camera/depth/image", stamp, depths[stamp], "32FC1")
 
 
-def test_7scenes_as_a_bag(tmp_path: Path, data_folder: Path) -> None:
+def test_7scenes_as_a_bag(tmp_path: Path, data_folder: Path, real_runtime: RealRuntime) -> None:
     folder = data_folder / "7scenes_redkitchen"
     if not folder.is_dir():
         pytest.skip(f"{folder} is missing")
     count = 24
     source = FolderSource(folder, limit=count)
     write_bag_of(source, tmp_path / "bag", count)
-    code, document = replay(tmp_path / "bag", tmp_path / "out")
+    code, document = replay(tmp_path / "bag", tmp_path / "out", *real_runtime.options)
     assert code == 0
     metrics = document["metrics"]
     assert document["input"]["kind"] == "sqlite3 bag"
@@ -261,11 +266,14 @@ def test_7scenes_as_a_bag(tmp_path: Path, data_folder: Path) -> None:
     assert document["segments"][0]["first_stamp_ns"] / NS >= first_s
 
 
-def test_arkitscenes_as_a_folder(tmp_path: Path, data_folder: Path) -> None:
+def test_arkitscenes_as_a_folder(
+    tmp_path: Path, data_folder: Path, real_runtime: RealRuntime
+) -> None:
     folder = data_folder / "arkitscenes"
     if not folder.is_dir():
         pytest.skip(f"{folder} is missing")
-    code, document = replay(folder, tmp_path / "out", "--limit", "10", "--fail-if", "abs_rel>9")
+    code, document = replay(folder, tmp_path / "out", "--limit", "10", "--fail-if", "abs_rel>9",
+                            *real_runtime.options)  # fmt: skip
     assert code == 1  # no depth to compare with: the guard must not pass
     metrics = document["metrics"]
     assert metrics["frames_received"] == 10

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import REPO, wait_for
+from tests.real_runtime import RealRuntime
 
 Make = Callable[..., Any]
 INSTANT = "runtime:=benchmarks.instant_runtime:create"
@@ -104,13 +105,13 @@ def test_autostart_that_fails_says_so(ros: None) -> None:
     assert "Traceback" not in log
 
 
-def test_embedded_model_from_end_to_end(make_graph: Make) -> None:
+def test_embedded_model_from_end_to_end(make_graph: Make, every_runtime: RealRuntime) -> None:
     """Pictures in; cloud, depth, pose and an answer out; two cameras of different sizes."""
     from g2vlm_interfaces.msg import SpatialAnswer
     from tests.ros.graph import NS, image_message, picture
 
     graph = make_graph(
-        runtime="torch", device="cpu", window__size=3, cameras=["left", "right"],
+        **every_runtime.parameters, device="cpu", window__size=3, cameras=["left", "right"],
         images__timeout_s=20.0, points__min_confidence=0.0,
     )  # fmt: skip
     graph.listen()
