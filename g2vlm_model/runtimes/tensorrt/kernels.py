@@ -6,6 +6,7 @@ others. The other TensorRTs (10.x, 11.x) have no such thing: nothing is configur
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from pathlib import Path
@@ -31,7 +32,7 @@ class KernelCache:
         self._api = trt.api
         self._file = file
         self._cache: Any = None
-        self._saved = 0
+        self._saved = b""  # hash of what the file holds
 
     def configured(self, engine: Any, static: bool) -> Any:
         """A runtime configuration with the cache in it; None where there is no such thing.
@@ -56,15 +57,17 @@ class KernelCache:
         if self._cache is None or self._file is None:
             return
         content = bytes(self._cache.serialize())
-        if len(content) == self._saved:
+        digest = hashlib.sha256(content).digest()
+        if digest == self._saved:
             return
-        self._saved = len(content)
+        self._saved = digest
         new = self._file.with_name(f".{self._file.name}.{os.getpid()}")
         try:
             new.write_bytes(content)
             new.replace(self._file)
         except OSError as error:
-            _LOG.warning("the compiled kernels are not kept in %s: %s", self._file, error)
+            # As text: a log that keeps its records would keep the error's frames, and buffers.
+            _LOG.warning("the compiled kernels are not kept in %s: %s", self._file, str(error))
             new.unlink(missing_ok=True)
 
     def _load(self, file: Path) -> None:
@@ -73,6 +76,6 @@ class KernelCache:
         require_own(file.parent)
         content = file.read_bytes()
         if self._cache.deserialize(content):
-            self._saved = len(content)
+            self._saved = hashlib.sha256(content).digest()
         else:
             _LOG.info("%s is of another TensorRT, GPU or driver; kernels are compiled anew", file)
