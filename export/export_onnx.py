@@ -1,27 +1,32 @@
-"""Exports a model folder: loads it, computes goldens, traces, translates, writes the folder."""
+"""Exports a model folder: computes goldens, traces, translates, writes the folder.
+
+What was traced serves every further export in the same precision: another opset only has to be
+translated, other parts only cut.
+"""
 
 from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
+from torch.export import ExportedProgram
 
 from g2vlm_model.checkpoint import load_model, model_id, resolve_folder
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.model import G2VLM
 from g2vlm_model.runtimes.automatic import model_digest
-from g2vlm_model.runtimes.exported import GraphRecord, Largest, Manifest
+from g2vlm_model.runtimes.exported import PRECISIONS, GraphRecord, Largest, Manifest
 from g2vlm_model.runtimes.golden_check import Tolerances
 from g2vlm_model.runtimes.torch.caches import prefix_cache
 from g2vlm_model.tokenizer import prompt_ids
 
-from .goldens import HALF_MAX, geometry_goldens, largest_numbers
+from .goldens import HALF_MAX, Truth
 from .manifest import (
     GOLDENS,
     copy_model_files,
@@ -33,29 +38,40 @@ from .manifest import (
 )
 from .progress import Report, Stages, silent
 from .reference import TorchReference
-from .to_onnx import ExportOptions, cuts, geometry_graphs, spec_graph, trace_geometry
+from .semantic_to_onnx import GraphSpec, semantic_graphs
+from .to_onnx import (
+    ExportOptions,
+    cut_graph,
+    cuts,
+    geometry_graph,
+    to_onnx,
+    trace_geometry,
+    trace_spec,
+)
 from .wrappers import GeometryGraph, Prefix
 
 if TYPE_CHECKING:
     import onnx_ir
 
-__all__ = ["export_onnx"]
+__all__ = ["Exporter", "export_onnx"]
 
 _LOG = logging.getLogger(__name__)
 
-SEARCH = ("dino", "dino_projection", "match")  # modules of the model
+T = TypeVar("T")
+
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 HEADROOM = 4.0  # other pictures than the goldens may give numbers so many times larger
 LIBRARIES = ("torch", "onnx", "onnx-ir", "onnxscript")
-LOAD, TRUTH, TRACE, TRANSLATE, SEMANTIC, WRITE = (
-    "loading the model",
+SEARCH = ("dino", "dino_projection", "match")  # modules of the model
+TRUTH, LOAD, TRACE, TRANSLATE, SEMANTIC, WRITE = (
     "computing goldens",
+    "loading the model",
     "tracing",
     "translating",
     "exporting the answers",
     "writing",
 )
-SHARES = {LOAD: 1.0, TRUTH: 0.5, TRACE: 8.0, TRANSLATE: 16.0, SEMANTIC: 20.0, WRITE: 0.5}
+SHARES = {TRUTH: 1.0, LOAD: 0.5, TRACE: 8.0, TRANSLATE: 12.0, SEMANTIC: 16.0, WRITE: 0.5}
 
 
 def export_onnx(
@@ -66,105 +82,179 @@ def export_onnx(
     force: bool = False,
     report: Report = silent,
 ) -> Manifest:
-    """Write an export folder.
+    """Write one export folder; see `Exporter`."""
+    options = options or ExportOptions()
+    return Exporter(model, options.precision).write(out, options, force=force, report=report)
+
+
+class Exporter:
+    """Writes exports of one model in one precision.
 
     Args:
         model: Folder, or the name of an embedded model.
-        out: The new folder.
-        options: What to export; None is fp32 at opset 23 with keys and values.
-        force: Replace an export that is there.
-        report: Told how far it is.
-
-    Returns:
-        What was written.
+        precision: "fp32" or "fp16".
 
     Raises:
-        FileNotFoundError: No such model, or a file of it is missing.
-        FileExistsError: `out` is there already.
-        ValueError: A damaged model, or one that cannot be exported as asked.
-        OSError: The folder cannot be written; nothing of it is left behind.
+        FileNotFoundError: No such model, or a config file is missing.
+        ValueError: A damaged config, or no such precision.
     """
-    options = options or ExportOptions()
-    source = resolve_folder(model)
-    config = ModelConfig.from_folder(source)
-    options.check(config)
-    left_out = () if "semantic" in options.parts else (SEMANTIC,)
-    stages = Stages(
-        report, {stage: share for stage, share in SHARES.items() if stage not in left_out}
-    )
-    with replaced_folder(Path(out), force=force) as folder:
-        stages.begin(LOAD)
-        network, tokenizer = load_model(source)
-        network.requires_grad_(False)
-        # No graph gives the global points.
-        del network.heads.global_decoder, network.heads.global_head
-        reference = TorchReference(network, tokenizer)
-        with torch.inference_mode():
-            text = prefix_cache(network, prompt_ids(tokenizer, config.tokens).system)
-        stages.begin(TRUTH)
-        dtype = DTYPES[options.precision]
-        names = cuts(config, options)
-        with largest_numbers(network) as largest:
-            exact = dtype == torch.float32 or network.match is not None
-            token_type = np.dtype(np.float32 if exact else np.float16)
-            goldens = geometry_goldens(reference, names, token_type, options.static_nhw)
-        if options.precision == "fp16":
-            _check_range(largest)
-            del reference
-            network = _in_half(source, network)
-        prefix = Prefix(text.keys[:, 0].to(dtype), text.values[:, 0].to(dtype), text.position)
-        graphs: dict[str, GraphRecord] = {}
-        parameters = 0
-        for name, graph in _graphs(network, prefix, options, stages):
-            graphs[name] = save_graph(folder, name, graph)
-            parameters += _weights(graph) if name not in ("encoder", "expert") else 0
-        stages.begin(WRITE)
-        save_goldens(folder, goldens)
-        copy_model_files(source, folder)
-        manifest = Manifest(
-            model_id=model_id(model),
-            model_sha256=model_digest(source),
-            precision=options.precision,
-            opset=options.opset,
-            parts=options.parts,
-            in_graph_rotation=options.in_graph_rotation,
-            static_nhw=options.static_nhw,
-            patch=config.patch_size,
-            prefix_tokens=prefix.tokens,
-            prefix_position=prefix.position,
-            tolerances=Tolerances.of(options.precision),
-            files=file_records(folder),
-            graphs=graphs,
-            goldens=GOLDENS,
-            versions={name: version(name) for name in LIBRARIES},
-            largest=tuple(largest),
-            parameters=parameters,
+
+    def __init__(self, model: str | Path, precision: str = "fp32") -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision is {precision!r}, expected one of {PRECISIONS}")
+        self.source = resolve_folder(model)
+        self.config = ModelConfig.from_folder(self.source)
+        self.precision = precision
+        self._full: TorchReference | None = None
+        self._network: G2VLM | None = None
+        self._prefix: Prefix | None = None
+        # What was computed so far, by what it depends on.
+        self._truths: dict[object, Truth] = {}
+        self._geometries: dict[object, tuple[GeometryGraph, ExportedProgram]] = {}
+        self._specs: list[tuple[GraphSpec, ExportedProgram]] = []
+        self._wholes: dict[object, onnx_ir.Model] = {}
+
+    def write(
+        self,
+        out: str | Path,
+        options: ExportOptions,
+        *,
+        force: bool = False,
+        report: Report = silent,
+    ) -> Manifest:
+        """Write an export folder.
+
+        Args:
+            out: The new folder.
+            options: What to export; in this exporter's precision.
+            force: Replace an export that is there.
+            report: Told how far it is.
+
+        Returns:
+            What was written.
+
+        Raises:
+            FileNotFoundError: A file of the model is missing.
+            FileExistsError: `out` is there already.
+            ValueError: A damaged model, or one that cannot be exported as asked.
+            OSError: The folder cannot be written; nothing of it is left behind.
+        """
+        assert options.precision == self.precision, (options.precision, self.precision)
+        options.check(self.config)
+        shares = {stage: share for stage, share in SHARES.items() if stage != SEMANTIC}
+        stages = Stages(report, SHARES if "semantic" in options.parts else shares)
+        with replaced_folder(Path(out), force=force) as folder:
+            stages.begin(TRUTH)
+            truth = self._truth(options)
+            stages.begin(LOAD)
+            network, prefix = self._load()
+            graphs: dict[str, GraphRecord] = {}
+            parameters = 0
+            for name, graph in self._graphs(options, stages):
+                graphs[name] = save_graph(folder, name, graph)
+                parameters += _weights(graph) if name not in ("encoder", "expert") else 0
+            stages.begin(WRITE)
+            token_type = np.dtype(_type_of_tokens(network))
+            save_goldens(folder, truth.goldens(cuts(self.config, options), token_type))
+            copy_model_files(self.source, folder)
+            manifest = Manifest(
+                model_id=model_id(self.source),
+                model_sha256=model_digest(self.source),
+                precision=options.precision,
+                opset=options.opset,
+                parts=options.parts,
+                in_graph_rotation=options.in_graph_rotation,
+                static_nhw=options.static_nhw,
+                patch=self.config.patch_size,
+                prefix_tokens=prefix.tokens,
+                prefix_position=prefix.position,
+                tolerances=Tolerances.of(options.precision),
+                files=file_records(folder),
+                graphs=graphs,
+                goldens=GOLDENS,
+                versions={name: version(name) for name in LIBRARIES},
+                largest=truth.largest,
+                parameters=parameters,
+            )
+            write_manifest(folder, manifest)
+        stages.end()
+        return manifest
+
+    def _graphs(
+        self, options: ExportOptions, stages: Stages
+    ) -> Iterator[tuple[str, onnx_ir.Model]]:
+        """Trace and translate what is not there yet, and cut the parts out."""
+        stages.begin(TRACE)
+        traced = (options.static_nhw, options.in_graph_rotation)
+        geometry, program = _known(self._geometries, traced, lambda: self._trace(options))
+        stages.begin(TRANSLATE)
+        whole = _known(
+            self._wholes,
+            (traced, options.opset),
+            lambda: geometry_graph(program, geometry, options.opset),
         )
-        write_manifest(folder, manifest)
-    stages.end()
-    return manifest
-
-
-def _graphs(
-    network: G2VLM, prefix: Prefix, options: ExportOptions, stages: Stages
-) -> Iterator[tuple[str, onnx_ir.Model]]:
-    """Trace and translate, graph by graph; one that is saved need not stay in memory."""
-    stages.begin(TRACE)
-    geometry = GeometryGraph(
-        network,
-        prefix,
-        keys_and_values="kv" in options.parts,
-        in_graph_rotation=options.in_graph_rotation,
-    ).eval()
-    program = trace_geometry(geometry, options)
-    stages.begin(TRANSLATE)
-    yield from geometry_graphs(program, geometry, options).items()
-    if "semantic" in options.parts:
-        from .semantic_to_onnx import semantic_graphs
-
+        for name, cut in cuts(self.config, options).items():
+            yield name, cut_graph(whole, name, cut)
+        if "semantic" not in options.parts:
+            return
         stages.begin(SEMANTIC)
-        for spec in semantic_graphs(network):
-            yield spec.name, spec_graph(spec, options.opset)
+        if not self._specs:
+            specs = semantic_graphs(self._load()[0])
+            self._specs = [(spec, trace_spec(spec)) for spec in specs]
+        for spec, program in self._specs:
+            yield (
+                spec.name,
+                to_onnx(program, spec.input_names, spec.output_names, options.opset),
+            )
+
+    def _trace(self, options: ExportOptions) -> tuple[GeometryGraph, ExportedProgram]:
+        network, prefix = self._load()
+        graph = GeometryGraph(network, prefix, in_graph_rotation=options.in_graph_rotation)
+        return graph, trace_geometry(graph.eval(), options)
+
+    def _truth(self, options: ExportOptions) -> Truth:
+        """What torch says in float32; in half precision its range is checked too."""
+        truth = _known(
+            self._truths,
+            options.static_nhw,
+            lambda: Truth.of(self._reference(), options.static_nhw),
+        )
+        if self.precision == "fp16":
+            _check_range(truth.largest)
+        return truth
+
+    def _reference(self) -> TorchReference:
+        """The model in float32."""
+        if self._full is None:
+            network, tokenizer = load_model(self.source)
+            network.requires_grad_(False)
+            # No graph gives the global points.
+            del network.heads.global_decoder, network.heads.global_head
+            self._full = TorchReference(network, tokenizer)
+            with torch.inference_mode():
+                text = prefix_cache(network, prompt_ids(tokenizer, self.config.tokens).system)
+            keys, values = (
+                kept[:, 0].to(DTYPES[self.precision]).clone() for kept in (text.keys, text.values)
+            )
+            self._prefix = Prefix(keys, values, text.position)
+        return self._full
+
+    def _load(self) -> tuple[G2VLM, Prefix]:
+        """The model in this precision; in half the full one is given up for it."""
+        if self._network is None:
+            self._network = self._reference().model
+            if self.precision == "fp16":
+                self._full = None
+                self._network = _in_half(self.source, self._network)
+        assert self._prefix is not None
+        return self._network, self._prefix
+
+
+def _known(found: dict[object, T], key: object, make: Callable[[], T]) -> T:
+    """What is kept under a key, made on first use."""
+    if key not in found:
+        found[key] = make()
+    return found[key]
 
 
 def _in_half(source: Path, full: G2VLM) -> G2VLM:
@@ -184,22 +274,20 @@ def _in_half(source: Path, full: G2VLM) -> G2VLM:
     for name, module in kept.items():
         setattr(half, name, module)
     del half.heads.global_decoder, half.heads.global_head
-    if half.match is not None:
-        # The search for matches takes the best of near equals: rounding what it compares would
-        # send a token to another place, far beyond the error of its numbers.
-        for part in (half.dino, half.dino_projection, half.match):
-            part.float()
     return half.requires_grad_(False)
 
 
-def _check_range(largest: list[Largest]) -> None:
+def _type_of_tokens(network: G2VLM) -> type[np.float16] | type[np.float32]:
+    """Type of the encoder's tokens."""
+    return np.float16 if network.dino_projection.weight.dtype == torch.float16 else np.float32
+
+
+def _check_range(largest: tuple[Largest, ...]) -> None:
     """Refuse half precision where it overflows, and warn where it is near that.
 
     Raises:
         ValueError: A layer's numbers are too large.
     """
-    if not largest:
-        return
     top = largest[0]
     if not top.value <= HALF_MAX:
         raise ValueError(
@@ -217,7 +305,7 @@ def _check_range(largest: list[Largest]) -> None:
 
 
 def _weights(graph: onnx_ir.Model) -> int:
-    """Number of a graph's weights: all constants that have more than one axis or are long."""
+    """Number of a graph's floating-point constants, nearly all of them weights."""
     return sum(
         int(value.const_value.size)
         for value in graph.graph.initializers.values()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from g2vlm_model.runtimes.exported import Golden, Largest
 from .pictures import random_picture, size_name
 from .reference import TorchReference
 
-__all__ = ["HALF_MAX", "geometry_goldens", "golden_pictures", "golden_sizes", "largest_numbers"]
+__all__ = ["HALF_MAX", "Truth", "golden_pictures", "golden_sizes", "largest_numbers"]
 
 HALF_MAX = 65504.0
 WIDEST = 8  # patches of the small sizes
@@ -65,35 +66,55 @@ def golden_pictures(size_nhw: tuple[int, int, int], seed: int = 0) -> NDArray[np
     )
 
 
-def geometry_goldens(
-    reference: TorchReference,
-    graphs: Mapping[str, tuple[Sequence[str], Sequence[str]]],
-    token_type: np.dtype[Any],
-    static_nhw: Sequence[int] | None = None,
-) -> list[Golden]:
-    """Return goldens of the graphs of the geometric path.
+@dataclass(frozen=True)
+class Truth:
+    """What torch says of some windows.
 
     Args:
-        reference: The model in float32.
-        graphs: Name -> names of inputs and outputs.
-        token_type: Of the graphs' `tokens`, where those go in.
-        static_nhw: The one size of the graphs.
+        cases: Size, pictures, and what was said by name.
+        largest: Of the layers on the way, see `largest_numbers`.
     """
-    goldens = []
-    for index, size in enumerate(golden_sizes(reference.model.config, static_nhw)):
-        pictures_NHW3 = golden_pictures(size, seed=index)
-        said = reference.geometry(pictures_NHW3)
-        given = {"pictures": pictures_NHW3, "tokens": said["tokens"].astype(token_type)}
-        for graph, (inputs, outputs) in graphs.items():
-            goldens.append(
-                Golden(
-                    graph,
-                    size_name(size),
-                    {name: given[name] for name in inputs},
-                    {name: said[name] for name in outputs},
+
+    cases: tuple[tuple[str, NDArray[np.uint8], Mapping[str, NDArray[Any]]], ...]
+    largest: tuple[Largest, ...]
+
+    @classmethod
+    def of(cls, reference: TorchReference, static_nhw: Sequence[int] | None = None) -> Truth:
+        """Compute the golden sizes.
+
+        Args:
+            reference: The model in float32.
+            static_nhw: The one size of the graphs.
+        """
+        cases = []
+        with largest_numbers(reference.model) as largest:
+            for index, size in enumerate(golden_sizes(reference.model.config, static_nhw)):
+                pictures_NHW3 = golden_pictures(size, seed=index)
+                cases.append((size_name(size), pictures_NHW3, reference.geometry(pictures_NHW3)))
+        return cls(tuple(cases), tuple(largest))
+
+    def goldens(
+        self, graphs: Mapping[str, tuple[Sequence[str], Sequence[str]]], token_type: np.dtype[Any]
+    ) -> list[Golden]:
+        """Return goldens of the graphs of the geometric path.
+
+        Args:
+            graphs: Name -> names of inputs and outputs.
+            token_type: Of the graphs' `tokens`, where those go in.
+        """
+        goldens = []
+        for case, pictures_NHW3, said in self.cases:
+            given = {"pictures": pictures_NHW3, "tokens": said["tokens"].astype(token_type)}
+            for graph, (inputs, outputs) in graphs.items():
+                goldens.append(
+                    Golden(
+                        graph,
+                        case,
+                        {name: given[name] for name in inputs},
+                        {name: said[name] for name in outputs},
+                    )
                 )
-            )
-    return goldens
+        return goldens
 
 
 @contextmanager

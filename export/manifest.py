@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from g2vlm_model.checkpoint import WEIGHTS_FILE, weight_files
+from g2vlm_model.checkpoint import weight_files
+from g2vlm_model.runtimes.cache_entry import no_space_explained
 from g2vlm_model.runtimes.exported import (
     MANIFEST,
     FileRecord,
@@ -58,7 +59,8 @@ def replaced_folder(out: Path, *, force: bool) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
     try:
-        yield partial
+        with no_space_explained(out.parent, 0, "free some, or give --out on another disk"):
+            yield partial
         partial.chmod(0o777 & ~_umask())
         old = partial.with_suffix(".old")
         if out.exists():
@@ -141,7 +143,7 @@ def model_files(model: Path) -> list[Path]:
 def copy_model_files(model: Path, folder: Path) -> None:
     """Copy configs and tokenizer, so that no checkpoint is needed to run the graphs."""
     for path in model_files(model):
-        if path.suffix != Path(WEIGHTS_FILE).suffix:
+        if path.suffix != ".safetensors":
             shutil.copyfile(path, folder / path.name)
 
 

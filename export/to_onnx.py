@@ -23,7 +23,7 @@ from torch.export import Dim, ExportedProgram
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.runtimes.exported import PARTS, PRECISIONS
 
-from .wrappers import GeometryGraph, said_names
+from .wrappers import GeometryGraph, kept_names, said_names
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -34,11 +34,12 @@ __all__ = [
     "OPSETS",
     "Cut",
     "ExportOptions",
+    "cut_graph",
     "cuts",
-    "geometry_graphs",
-    "spec_graph",
+    "geometry_graph",
     "to_onnx",
     "trace_geometry",
+    "trace_spec",
 ]
 
 Cut = tuple[tuple[str, ...], tuple[str, ...]]
@@ -170,11 +171,8 @@ def to_onnx(
 
 def cuts(config: ModelConfig, options: ExportOptions) -> dict[str, Cut]:
     """Return names of inputs and outputs of the geometric path's graphs, by graph."""
-    said = said_names(
-        config,
-        keys_and_values="kv" in options.parts,
-        in_graph_rotation=options.in_graph_rotation,
-    )
+    said = said_names(config, in_graph_rotation=options.in_graph_rotation)
+    said += kept_names(config) if "kv" in options.parts else ()
     graphs: dict[str, Cut] = {"geometry": (("pictures",), said)}
     if "streaming" in options.parts:
         graphs["encoder"] = (("pictures",), ("tokens",))
@@ -182,37 +180,34 @@ def cuts(config: ModelConfig, options: ExportOptions) -> dict[str, Cut]:
     return graphs
 
 
-def geometry_graphs(
-    program: ExportedProgram, graph: GeometryGraph, options: ExportOptions
-) -> dict[str, onnx_ir.Model]:
-    """Return the graphs of the geometric path by name: geometry, and encoder and expert.
+def geometry_graph(program: ExportedProgram, graph: GeometryGraph, opset: int) -> onnx_ir.Model:
+    """Translate what was traced: a graph with all outputs, from which the parts are cut.
 
     Args:
         program: From `trace_geometry`.
         graph: What was traced.
-        options: Opset and parts.
+        opset: Of `OPSETS`.
     """
+    whole = to_onnx(program, ("pictures",), graph.outputs, opset)
+    _name_sizes(whole, graph.model.config.patch_size)
+    return whole
+
+
+def cut_graph(whole: onnx_ir.Model, name: str, cut: Cut) -> onnx_ir.Model:
+    """Return the part of a graph that leads from inputs to outputs."""
     import onnx_ir as ir
 
-    config = graph.model.config
-    whole = to_onnx(program, ("pictures",), graph.outputs, options.opset)
-    if options.static_nhw is None:
-        _name_sizes(whole, config.patch_size)
-    graphs = {}
-    for name, (inputs, outputs) in cuts(config, options).items():
-        part = ir.convenience.extract(whole.graph, inputs, outputs)
-        part.name = name
-        graphs[name] = ir.Model(part, ir_version=whole.ir_version, producer_name="g2vlm")
-    return graphs
+    part = ir.convenience.extract(whole.graph, *cut)
+    part.name = name
+    return ir.Model(part, ir_version=whole.ir_version, producer_name="g2vlm")
 
 
-def spec_graph(spec: GraphSpec, opset: int) -> onnx_ir.Model:
-    """Trace and translate a graph of the part "semantic"."""
+def trace_spec(spec: GraphSpec) -> ExportedProgram:
+    """Trace a graph of the part "semantic"."""
     with torch.no_grad(), quiet():
-        program = torch.export.export(
+        return torch.export.export(
             spec.module, spec.inputs, dynamic_shapes=dict(spec.dynamic_shapes), strict=False
         )
-    return to_onnx(program, spec.input_names, spec.output_names, opset)
 
 
 def _name_sizes(model: onnx_ir.Model, patch: int) -> None:
@@ -220,11 +215,11 @@ def _name_sizes(model: onnx_ir.Model, patch: int) -> None:
     import onnx_ir as ir
 
     found = {}
-    for name, size in zip(
-        ("N", "rows", "columns"), model.graph.inputs[0].shape or (), strict=False
-    ):
-        symbol = str(size.value).removeprefix(f"{patch}*")
-        found[symbol] = name
+    sizes = list(model.graph.inputs[0].shape or ())[:3]
+    for name, size in zip(("N", "rows", "columns"), sizes, strict=True):
+        if isinstance(size, int):
+            return  # a static graph
+        found[str(size.value).removeprefix(f"{patch}*")] = name
     pattern = re.compile(r"\b(" + "|".join(map(re.escape, found)) + r")\b")
 
     def renamed(shape: onnx_ir.Shape) -> onnx_ir.Shape:

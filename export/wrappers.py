@@ -20,7 +20,7 @@ from g2vlm_model.preprocess import normalise
 
 from .rotation import nearest_rotation_jacobi
 
-__all__ = ["GeometryGraph", "Prefix", "said_names"]
+__all__ = ["GeometryGraph", "Prefix", "kept_names", "said_names"]
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,17 @@ class Prefix:
         return self.keys_EGTC.shape[2]
 
 
-def said_names(
-    config: ModelConfig, *, keys_and_values: bool, in_graph_rotation: bool
-) -> tuple[str, ...]:
+def said_names(config: ModelConfig, *, in_graph_rotation: bool) -> tuple[str, ...]:
     """Names of what is said of a window, in the order of a graph's outputs."""
     names = ["local_points", "rotation" if in_graph_rotation else "rotation9", "translation"]
     if config.confidence_head:
         names.append("confidence_logits")
-    if keys_and_values:
-        names += ["keys", "values"]
-        names += ["hidden"] if config.geometry_feedback else []
     return tuple(names)
+
+
+def kept_names(config: ModelConfig) -> tuple[str, ...]:
+    """Names of what questions about a window need, in the order of a graph's outputs."""
+    return ("keys", "values", "hidden") if config.geometry_feedback else ("keys", "values")
 
 
 class ConstantPrefix:
@@ -86,32 +86,22 @@ class GeometryGraph(nn.Module):
     Args:
         model: In evaluation mode; its type is the graph's precision.
         prefix: Of the chat prompt.
-        keys_and_values: Give those of the frames too, and hidden states where the model's
-            semantic expert reads them (`geometry_feedback`).
         in_graph_rotation: Give the nearest rotations in place of the raw matrices.
 
     Attributes:
-        outputs: `said_names`, behind "tokens" (N, P, D) of the encoder: there the graph can be
-            cut in two.
+        outputs: "tokens" (N, P, D) of the encoder, `said_names`, `kept_names`: the graphs of all
+            parts are cut out of this one.
     """
 
-    def __init__(
-        self, model: G2VLM, prefix: Prefix, *, keys_and_values: bool, in_graph_rotation: bool
-    ) -> None:
+    def __init__(self, model: G2VLM, prefix: Prefix, *, in_graph_rotation: bool) -> None:
         super().__init__()
         self.model = model
         self.in_graph_rotation = in_graph_rotation
         self.position = prefix.position
         self.register_buffer("keys_EGTC", prefix.keys_EGTC)
         self.register_buffer("values_EGTC", prefix.values_EGTC)
-        self.outputs = (
-            "tokens",
-            *said_names(
-                model.config,
-                keys_and_values=keys_and_values,
-                in_graph_rotation=in_graph_rotation,
-            ),
-        )
+        said = said_names(model.config, in_graph_rotation=in_graph_rotation)
+        self.outputs = ("tokens", *said, *kept_names(model.config))
 
     def forward(self, pictures_NHW3: Tensor) -> tuple[Tensor, ...]:
         """Run a window.

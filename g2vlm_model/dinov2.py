@@ -140,7 +140,8 @@ def resize_positions(stored_1LD: Tensor, grid: int, rows: int, columns: int) -> 
         map_GHD = patches_1PD[0].float().unflatten(0, (grid, grid))
         by_row_RHD = bicubic_weights(grid, rows, device) @ map_GHD.flatten(1)
         by_column_RCD = bicubic_weights(grid, columns, device) @ by_row_RHD.unflatten(1, (grid, -1))
-        return by_column_RCD.flatten(0, 1)[None].to(stored_1LD.dtype)
+        resized_1PD: Tensor = by_column_RCD.flatten(0, 1)[None].to(stored_1LD.dtype)
+        return resized_1PD
 
 
 def bicubic_weights(old: int, new: int, device: torch.device | None = None) -> Tensor:

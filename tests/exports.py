@@ -7,6 +7,10 @@ model's files, the exporter's code and libraries, as the automatic exports of a 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from g2vlm_export.export_onnx import Exporter
 
 PARTS = ("geometry", "kv", "streaming", "semantic")
 
@@ -22,6 +26,7 @@ class Exports:
     def __init__(self, root: Path, models: Path) -> None:
         self._root = root
         self._models = models
+        self._exporters: dict[tuple[Path, str], Exporter] = {}
 
     def nano(self, **options: object) -> Path:
         """An export of the embedded model; `options` are those of `ExportOptions`."""
@@ -50,7 +55,7 @@ class Exports:
         return folder
 
     def _export(self, model: Path, options: dict[str, object]) -> Path:
-        from g2vlm_export.export_onnx import export_onnx
+        from g2vlm_export.export_onnx import Exporter
         from g2vlm_export.to_onnx import ExportOptions
 
         from g2vlm_model.runtimes.automatic import export_key
@@ -64,7 +69,11 @@ class Exports:
         if entry is None:
             with cache.building(key) as building:
                 if building.entry is None:
-                    export_onnx(model, building.folder, asked)
+                    # One exporter per model and precision: it traces once for all of them.
+                    exporter = self._exporters.setdefault(
+                        (model, asked.precision), Exporter(model, asked.precision)
+                    )
+                    exporter.write(building.folder, asked)
                     building.commit({})
                 assert building.entry is not None
                 return building.entry.folder
