@@ -14,6 +14,8 @@ from g2vlm_training.reproduce.single_encoder import SharedEncoder, share_encoder
 from g2vlm_training.reproduce.study import Metric, load_study, study_names
 from g2vlm_training.reproduce.table import verdict
 
+from g2vlm_model.checkpoint import resolve_folder
+from g2vlm_model.config import ModelConfig
 from g2vlm_model.preprocess import semantic_rows
 from tests.training.tiny import tiny_model, write_tiny_shards
 
@@ -48,6 +50,61 @@ def test_shipped_studies_are_read_and_differ_where_they_say() -> None:
     off = {variant.name: variant.phases[0][1] for variant in options.variants}
     assert off["no match injection"].model.match_width == 0
     assert off["no correspondence"].extra.correspondence == 0.0
+
+
+def test_gasps_studies_start_from_the_shipped_model() -> None:
+    shipped = ModelConfig.from_folder(resolve_folder("nano"))
+    for name in ("gasp", "gasp_rank", "gasp_layers"):
+        for variant in load_study(name).variants:
+            ((_, config),) = variant.phases
+            assert variant.start == "nano"
+            assert config.model == shipped
+            assert config.steps == 400
+    lines = {variant.name: variant.phases[0][1] for variant in load_study("gasp").variants}
+    assert lines["questions only"].gasp.language == 1
+    assert lines["correspondence"].gasp.depth == 0
+    ranks = {variant.phases[0][1].lora.rank for variant in load_study("gasp_rank").variants}
+    assert len(ranks) == 4
+    both = [load_study(name).variants[0].phases for name in ("gasp", "gasp_rank", "gasp_layers")]
+    assert both[0] == both[1] == both[2], "the line that all have is trained once"
+
+
+GASP_STUDY = """
+asks: Does it match?
+paper: yes.
+start: nano
+base: {windows: [[1, 3]], log_steps: 1, questions: 2, warmup: 1, precision: fp32}
+phases:
+  gasp: {stage: gasp, steps: 2, gasp: {grids: [4], queries: 1.0}, lora: {rank: 4}}
+variants:
+  matches: {}
+  questions only: {change: {gasp: {language: 1.0}}}
+metrics:
+  pck: {lower: false}
+"""
+
+
+def test_a_study_of_gasp_measures_matches_and_categories(tmp_path: Path) -> None:
+    data = write_tiny_shards(tmp_path / "data")
+    (data / "val-00000.tar").write_bytes((data / "train-00000.tar").read_bytes())
+    file = tmp_path / "matching.yaml"
+    file.write_text(GASP_STUDY)
+    command = [
+        *("--data", str(data), "--out", str(tmp_path / "out"), "--studies", str(file)),
+        *("--seeds", "1", "--windows", "1", "--clips", "3", "--width", "56", "--height", "42"),
+    ]  # fmt: skip
+    assert main(command) == 0
+    measured = {
+        path.stem: json.loads(path.read_text())["measured"]
+        for path in (tmp_path / "out" / "matching").glob("*.json")
+    }
+    one, other = measured["matches-1"], measured["questions-only-1"]
+    assert 0 < one["pck_chance"] < 1
+    assert one["left_gap"] == 2
+    assert {"pck_0", "pck_3", "correlation", "answers_all", "answers_multi_view"} <= set(one)
+    assert one["gasp.train_query_match"] > 0
+    assert "gasp.train_query_match" not in other
+    assert one["abs_rel"] == other["abs_rel"], "neither may change the geometry"
 
 
 def test_lines_are_trained_once_and_kept(

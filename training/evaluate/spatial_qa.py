@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..batch import ClipPool, draw_batch
+from ..batch import ClipSource, draw_batch
 from ..semantic_stage import SemanticStage, view_of
 from ..synthetic.questions import LEVELS, SPAR_TASKS, TASKS, Question, View, ask
 from .answering import greedy_answers
@@ -99,7 +99,7 @@ def questions_in_turn(
 @torch.no_grad()
 def evaluate_questions(
     stage: SemanticStage,
-    pool: ClipPool,
+    pool: ClipSource,
     windows: int,
     frames: int,
     seed: int,
@@ -139,7 +139,7 @@ def evaluate_questions(
         asked += questions
         owner += [window] * len(questions)
     if not asked:
-        raise ValueError(f"none of {windows} windows of {pool.folder} allows a question")
+        raise ValueError(f"none of {windows} windows allows a question")
     return _report(asked, np.array(owner), said, frames, windows)
 
 

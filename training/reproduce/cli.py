@@ -30,7 +30,9 @@ def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(args.threads)
-    studies = [load_study(name) for name in args.studies]
+    studies = [load_study(name) for name in args.studies or study_names()]
+    if not args.studies:  # others want pictures of their model's size
+        studies = [study for study in studies if not study.variants[0].start]
     size = (args.height, args.width)
     data = Data(
         SmallClips(ClipPool(args.data, "train"), size, args.clips),
@@ -53,8 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder of shards, train and val")
     parser.add_argument("--out", type=Path, required=True, help="results; what is there is kept")
     parser.add_argument(
-        "--studies", nargs="+", default=list(study_names()), help="names, or YAML files"
-    )
+        "--studies", nargs="+",
+        help=f"of {', '.join(study_names())}, or YAML files; default: those from scratch",
+    )  # fmt: skip
     parser.add_argument("--variants", nargs="+", help="only lines of these names")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--scale", type=float, default=1.0, help="times the steps of each phase")

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from g2vlm_model.checkpoint import resolve_folder
 from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import Tokenizer
 
@@ -22,12 +23,16 @@ from ..checkpoints import latest_checkpoint
 from ..config import TrainConfig
 from ..evaluate.geometry import evaluate_geometry
 from ..freeze import apply_freezing
+from ..gasp import GaspStage
 from ..geometry_stage import GeometryStage, StageLoss
 from ..joint_stage import JointStage
+from ..lora import load_adapted
+from ..run import build_stage
 from ..semantic_stage import SemanticStage
 from ..start import Start, load_averaged, start_model
 from ..trainer import Trainer
 from .clips import SmallClips
+from .matching import measured_categories, measured_matches
 from .single_encoder import share_encoder
 from .study import Variant
 
@@ -57,7 +62,7 @@ class Data:
         """The batch of a step, which hangs on the seed and the step alone."""
         index = int(torch.randint(len(config.windows), (), generator=generator))
         clips, frames = config.windows[index]
-        return draw_batch(self.train, clips, frames, generator, config.augment)
+        return draw_batch(self.train, clips, frames, generator, config.augment, config.views)
 
     def held_out(self) -> Iterator[WindowBatch]:
         """Windows of one clip each, the same ones for every line."""
@@ -81,13 +86,13 @@ def run_variant(variant: Variant, seed: int, data: Data, folder: Path) -> dict[s
         on validation windows, frames and seconds of training.
     """
     measured: dict[str, float] = {}
-    checkpoints: list[Path] = []
+    checkpoints: list[tuple[TrainConfig, Path]] = []
     done = ""
     started = time.monotonic()
     for phase, template in variant.phases:
         config = dataclasses.replace(template, seed=seed)
         model, tokenizer = _model(config, variant, checkpoints)
-        done = f"{done} {variant.shared_encoder} {dataclasses.asdict(config)}"
+        done = f"{done} {variant.shared_encoder}{variant.start} {dataclasses.asdict(config)}"
         run = folder / hashlib.sha256(done.encode()).hexdigest()[:12]
         trainer = _trainer(model, tokenizer, config, data, run, variant)
         trainer.resume()
@@ -95,24 +100,31 @@ def run_variant(variant: Variant, seed: int, data: Data, folder: Path) -> dict[s
         measured |= {f"{phase}.train_{name}": end for name, end in _last_reports(run).items()}
         newest = latest_checkpoint(run)
         assert newest is not None, run
-        checkpoints.append(newest)
+        checkpoints.append((config, newest))
     final, tokenizer = _model(config, variant, checkpoints)
     seconds = time.monotonic() - started
     measured |= _geometry(final.eval(), data)
     if config.stage != "geometry":
         measured |= _questions(final, tokenizer, config, data)
+    if config.stage == "gasp":
+        measured |= measured_matches(final, tokenizer, data.val.clips)
+        measured |= measured_categories(final, tokenizer, data.val, data.windows, data.frames)
     return measured | {"seconds": seconds, "parameters": float(_count(final))}
 
 
 def _model(
-    config: TrainConfig, variant: Variant, checkpoints: Sequence[Path]
+    config: TrainConfig, variant: Variant, checkpoints: Sequence[tuple[TrainConfig, Path]]
 ) -> tuple[G2VLM, Tokenizer]:
     """A fresh model with what each phase has trained so far, in their order."""
-    model, tokenizer = start_model(config.model, Start(seed=config.seed))
+    folders = (resolve_folder(variant.start),) if variant.start else ()
+    model, tokenizer = start_model(config.model, Start(config.seed, folders))
     if variant.shared_encoder:
         share_encoder(model)
-    for checkpoint in checkpoints:
-        load_averaged(model, checkpoint)
+    for before, checkpoint in checkpoints:
+        if before.stage == "gasp":
+            load_adapted(model, checkpoint, before.lora, before.gasp.geometric_tokens)
+        else:
+            load_averaged(model, checkpoint)
     return model, tokenizer
 
 
@@ -137,14 +149,17 @@ def _trainer(
         if isinstance(stage, GeometryStage):
             return stage(batch, step)  # type: ignore[no-any-return]
         rngs = [np.random.default_rng([config.seed, step, row]) for row in range(len(batch.scenes))]
-        if isinstance(stage, JointStage):
+        if isinstance(stage, (JointStage, GaspStage)):
             return stage(batch, step, rngs)  # type: ignore[no-any-return]
         return stage(batch, rngs)  # type: ignore[no-any-return]
 
-    return Trainer(stage, config, folder, loss_of_step)
+    rates = stage.rate_of if isinstance(stage, GaspStage) else None
+    return Trainer(stage, config, folder, loss_of_step, rate_of=rates)
 
 
 def _stage(model: G2VLM, tokenizer: Tokenizer, config: TrainConfig) -> nn.Module:
+    if config.stage == "gasp":
+        return build_stage(config, model, tokenizer)
     if config.stage == "geometry":
         return GeometryStage(model, config)
     semantic = SemanticStage(

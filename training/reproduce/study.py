@@ -2,12 +2,14 @@
 
 A file says what the paper found, what all variants share (`base`, a training config as in
 `configs/`), what each phase adds to that, and what each variant changes of it. Phases run one
-after another on the same weights; a variant may leave phases out.
+after another on the same weights; a variant may leave phases out. With `start` all begin with
+the weights of a model folder, whose preset `base` names; else with a small model from scratch.
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ __all__ = ["STUDY_FOLDER", "Metric", "Study", "Variant", "load_study", "study_na
 
 STUDY_FOLDER = Path(__file__).parent / "studies"
 _KEYS = {"asks", "paper", "base", "phases", "variants", "metrics"}
+_START = "start"
 _VARIANT_KEYS = {"change", "phases", "shared_encoder"}
 
 
@@ -44,11 +47,13 @@ class Variant:
         name: Of the line.
         phases: Its trainings in order, by name, without a seed.
         shared_encoder: The semantic encoder serves geometry too (`single_encoder.py`).
+        start: Model folder to begin with; "" draws the weights.
     """
 
     name: str
     phases: tuple[tuple[str, TrainConfig], ...]
     shared_encoder: bool = False
+    start: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,13 +93,16 @@ def load_study(name: str) -> Study:
     if not path.is_file():
         raise FileNotFoundError(f"no study {name!r}; shipped ones are {list(study_names())}")
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or set(content) != _KEYS:
+    if not isinstance(content, dict) or set(content) - {_START} != _KEYS:
         got = sorted(content) if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{path}: expected the keys {sorted(_KEYS)}, got {got}")
-    shared = yaml.safe_load((STUDY_FOLDER / "_micro.yaml").read_text(encoding="utf-8"))
-    base = _merged(shared, content["base"] or {})
+    start = content.get(_START, "")
+    micro = yaml.safe_load((STUDY_FOLDER / "_micro.yaml").read_text(encoding="utf-8"))
+    base = _merged({} if start else micro, content["base"] or {})
     variants = tuple(
-        _variant(path, variant, base, content["phases"], changes or {})
+        dataclasses.replace(
+            _variant(path, variant, base, content["phases"], changes or {}), start=start
+        )
         for variant, changes in content["variants"].items()
     )
     if len(variants) < 2:

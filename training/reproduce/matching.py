@@ -1,0 +1,81 @@
+"""What GASP is about, measured on a model: matches in queries and keys, answers by category."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from g2vlm_model.model import G2VLM
+from g2vlm_model.tokenizer import Tokenizer
+
+from ..batch import ClipSource
+from ..datasets.base import FrameSequence
+from ..evaluate.correspondence_run import GAPS, AnalysisOptions, analyse_model, planned_sequences
+from ..evaluate.spatial_qa import evaluate_questions
+from ..gasp_readers import SemanticReader
+from ..semantic_stage import SemanticStage
+from ..synthetic.questions import LEVELS, TASKS
+
+__all__ = ["CATEGORIES", "measured_categories", "measured_matches"]
+
+_SEED = 7
+_SEQUENCES = 60
+
+CATEGORIES: dict[str, tuple[str, ...]] = {
+    **{name: tuple(tasks) for name, tasks in LEVELS.items()},
+    "camera_motion": ("camera_motion_infer", "view_change_infer", "angle", "turn", "motion"),
+    "multi_view": ("position_matching", *(task for task in TASKS if task.endswith("_mv"))),
+    "all": tuple(TASKS),
+}
+"""Tasks by category: the levels, and the two that GASP is expected to help."""
+
+
+def measured_matches(
+    model: G2VLM, tokenizer: Tokenizer, clips: Sequence[FrameSequence]
+) -> dict[str, float]:
+    """PCK of the best layer and mean over layers, chance, correlation, what is left at the end.
+
+    Args:
+        model: In evaluation.
+        tokenizer: The model's.
+        clips: Validation clips, as long as the gaps shall be.
+    """
+    longest = max(len(clip) for clip in clips)
+    gaps = tuple(gap for gap in GAPS if gap < longest)
+    options = AnalysisOptions(gaps, sequences=_SEQUENCES, seed=_SEED)
+    reader = SemanticReader(SemanticStage(model, tokenizer, questions=1))
+    found = analyse_model("model", reader, planned_sequences(clips, options), options)
+    best = found.pck[found.best_layer]
+    return {
+        "pck": best.mean,
+        "pck_deviation": best.deviation,
+        "pck_mean": float(np.mean([one.mean for one in found.pck])),
+        "pck_chance": found.chance,
+        "pck_still": found.still,
+        "correlation": found.correlation[found.best_layer].mean,
+        "left": found.robustness[-1].mean,
+        "left_gap": float(gaps[-1]),
+    } | {f"pck_{layer}": one.mean for layer, one in enumerate(found.pck)}
+
+
+def measured_categories(
+    model: G2VLM, tokenizer: Tokenizer, source: ClipSource, windows: int, frames: int
+) -> dict[str, float]:
+    """Mean scores of the answers, by category (means over their tasks).
+
+    Args:
+        model: In evaluation.
+        tokenizer: The model's.
+        source: Validation clips.
+        windows: How many.
+        frames: Of a window.
+    """
+    stage = SemanticStage(model, tokenizer, questions=1)
+    report = evaluate_questions(stage, source, windows, frames, _SEED)
+    score = {row.name: row.scores["model"] for row in report.tasks}
+    return {
+        f"answers_{name}": float(np.mean([score[task] for task in tasks if task in score]))
+        for name, tasks in CATEGORIES.items()
+        if any(task in score for task in tasks)
+    }
