@@ -7,7 +7,6 @@ translated, other parts only cut.
 from __future__ import annotations
 
 import gc
-import logging
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -21,12 +20,12 @@ from g2vlm_model.checkpoint import load_model, model_id, resolve_folder
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.model import G2VLM
 from g2vlm_model.runtimes.automatic import model_digest
-from g2vlm_model.runtimes.exported import PRECISIONS, GraphRecord, Largest, Manifest
+from g2vlm_model.runtimes.exported import PRECISIONS, GraphRecord, Manifest
 from g2vlm_model.runtimes.golden_check import Tolerances
 from g2vlm_model.runtimes.torch.caches import prefix_cache
 from g2vlm_model.tokenizer import prompt_ids
 
-from .goldens import HALF_MAX, Truth
+from .goldens import Truth, require_half_range
 from .manifest import (
     GOLDENS,
     copy_model_files,
@@ -55,12 +54,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Exporter", "export_onnx"]
 
-_LOG = logging.getLogger(__name__)
-
 T = TypeVar("T")
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
-HEADROOM = 4.0  # other pictures than the goldens may give numbers so many times larger
 LIBRARIES = ("torch", "onnx", "onnx-ir", "onnxscript")
 SEARCH = ("dino", "dino_projection", "match")  # modules of the model
 TRUTH, LOAD, TRACE, TRANSLATE, SEMANTIC, WRITE = (
@@ -220,7 +216,7 @@ class Exporter:
             lambda: Truth.of(self._reference(), options.static_nhw),
         )
         if self.precision == "fp16":
-            _check_range(truth.largest)
+            require_half_range(truth.largest)
         return truth
 
     def _reference(self) -> TorchReference:
@@ -280,28 +276,6 @@ def _in_half(source: Path, full: G2VLM) -> G2VLM:
 def _type_of_tokens(network: G2VLM) -> type[np.float16] | type[np.float32]:
     """Type of the encoder's tokens."""
     return np.float16 if network.dino_projection.weight.dtype == torch.float16 else np.float32
-
-
-def _check_range(largest: tuple[Largest, ...]) -> None:
-    """Refuse half precision where it overflows, and warn where it is near that.
-
-    Raises:
-        ValueError: A layer's numbers are too large.
-    """
-    top = largest[0]
-    if not top.value <= HALF_MAX:
-        raise ValueError(
-            f"{top.layer} gives numbers up to {top.value:.3g}, half precision ends at "
-            f"{HALF_MAX:.0f}; export with --precision fp32"
-        )
-    if top.value * HEADROOM > HALF_MAX:
-        _LOG.warning(
-            "%s gives numbers up to %.0f, half precision ends at %.0f; other pictures may "
-            "overflow: compare on your own with `g2vlm export check`, or use --precision fp32",
-            top.layer,
-            top.value,
-            HALF_MAX,
-        )
 
 
 def _weights(graph: onnx_ir.Model) -> int:

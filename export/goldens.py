@@ -10,6 +10,7 @@ Shape letters: N frames, H W pixels.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,9 +28,19 @@ from g2vlm_model.runtimes.exported import Golden, Largest
 from .pictures import random_picture, size_name
 from .reference import TorchReference
 
-__all__ = ["HALF_MAX", "Truth", "golden_pictures", "golden_sizes", "largest_numbers"]
+__all__ = [
+    "HALF_MAX",
+    "Truth",
+    "golden_pictures",
+    "golden_sizes",
+    "largest_numbers",
+    "require_half_range",
+]
+
+_LOG = logging.getLogger(__name__)
 
 HALF_MAX = 65504.0
+HEADROOM = 4.0  # other pictures than the goldens may give numbers so many times larger
 WIDEST = 8  # patches of the small sizes
 STEP_HW = (2, 5)  # pixels from frame to frame
 NOTED = 8
@@ -154,3 +165,28 @@ def largest_numbers(model: nn.Module) -> Iterator[list[Largest]]:
             handle.remove()
     ranked = sorted(seen.items(), key=lambda item: -item[1])[:NOTED]
     found += [Largest(name, round(value, 3)) for name, value in ranked]
+
+
+def require_half_range(largest: Sequence[Largest]) -> None:
+    """Refuse half precision where it overflows, and warn where it is near that.
+
+    Args:
+        largest: From `largest_numbers`.
+
+    Raises:
+        ValueError: A layer's numbers are too large.
+    """
+    top = largest[0]
+    if not top.value <= HALF_MAX:
+        raise ValueError(
+            f"{top.layer} gives numbers up to {top.value:.3g}, half precision ends at "
+            f"{HALF_MAX:.0f}; export with --precision fp32"
+        )
+    if top.value * HEADROOM > HALF_MAX:
+        _LOG.warning(
+            "%s gives numbers up to %.0f, half precision ends at %.0f; other pictures may "
+            "overflow: compare on your own with `g2vlm export check`, or use --precision fp32",
+            top.layer,
+            top.value,
+            HALF_MAX,
+        )
