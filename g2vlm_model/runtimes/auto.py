@@ -97,9 +97,10 @@ def order(
     elif exported and not machine.onnx:
         found.append("onnx")
     if not found:
+        onnx = machine.onnx or "its graphs know neither bf16 nor the published prompts"
         raise RuntimeError(
-            f"nothing can run here: torch: {machine.torch or 'needed for this precision'}; ONNX "
-            f"Runtime: {machine.onnx or 'has no such graphs'}; TensorRT: {machine.tensorrt}"
+            f"nothing can run here: torch: {machine.torch}; ONNX Runtime: {onnx}; TensorRT: "
+            f"{machine.tensorrt}"
         )
     return tuple(found)
 

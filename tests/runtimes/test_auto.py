@@ -1,0 +1,241 @@
+"""What `backend="auto"` picks, and what it remembers of its measurement."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from g2vlm_model.interface import FrameWindow, RuntimeInfo, Scene, SpatialRuntime
+from g2vlm_model.runtimes import auto, load_runtime, measured
+from g2vlm_model.runtimes.auto import Machine, order
+from g2vlm_model.runtimes.building import BuildingRuntime
+from g2vlm_model.runtimes.engine_cache import EngineCache
+from g2vlm_model.runtimes.exported import ExportFolder
+from g2vlm_model.runtimes.measured import Circumstances, observe_ms, recall, remember
+
+from ..exports import Exports
+from .model_folders import window
+
+NO = "not here"
+GPU = Machine()
+GPU_WITHOUT_TENSORRT = Machine(tensorrt=NO)
+CPU = Machine(tensorrt=NO, torch_cuda=NO)
+CPU_WITHOUT_TORCH = Machine(tensorrt=NO, torch_cuda=NO, torch=NO)
+CPU_WITHOUT_ONNX = Machine(tensorrt=NO, torch_cuda=NO, onnx=NO)
+
+
+@pytest.mark.parametrize(
+    ("machine", "precision", "prompt_mode", "expected"),
+    [
+        (GPU, "auto", "shared", ("tensorrt", "torch")),
+        (GPU, "fp16", "shared", ("tensorrt", "torch")),
+        (GPU, "bf16", "shared", ("torch",)),
+        (GPU, "auto", "published", ("torch",)),
+        (replace(GPU, torch_cuda=NO), "auto", "shared", ("tensorrt", "faster", "torch")),
+        (replace(GPU, torch_cuda=NO, torch=NO, onnx=NO), "auto", "shared", ("tensorrt",)),
+        (GPU_WITHOUT_TENSORRT, "auto", "shared", ("torch",)),
+        (CPU, "auto", "shared", ("faster", "torch")),
+        (CPU, "fp32", "shared", ("faster", "torch")),
+        (CPU, "fp16", "shared", ("torch",)),
+        (CPU, "bf16", "shared", ("torch",)),
+        (CPU, "auto", "published", ("torch",)),
+        (CPU_WITHOUT_TORCH, "auto", "shared", ("onnx",)),
+        (CPU_WITHOUT_ONNX, "auto", "shared", ("torch",)),
+    ],
+)
+def test_the_table(
+    machine: Machine, precision: str, prompt_mode: str, expected: tuple[str, ...]
+) -> None:
+    assert order(machine, precision, prompt_mode) == expected
+
+
+def test_a_machine_that_can_run_nothing_says_why() -> None:
+    nothing = Machine(tensorrt="no GPU", torch_cuda=NO, torch="torch is gone", onnx="ort is gone")
+    with pytest.raises(RuntimeError, match=r"torch is gone.*ort is gone.*no GPU"):
+        order(nothing)
+    with pytest.raises(
+        RuntimeError, match="torch: not here; ONNX Runtime: its graphs know neither"
+    ):
+        order(CPU_WITHOUT_TORCH, "bf16")
+
+
+def test_a_cpu_that_is_asked_for_leaves_the_gpu_alone() -> None:
+    machine = Machine.probe("cpu", engines="folder")
+    assert machine.tensorrt == machine.torch_cuda == "the device is 'cpu'"
+    assert machine.torch == machine.onnx == ""
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineCache:
+    monkeypatch.setenv("G2VLM_CACHE", str(tmp_path / "cache"))
+    return EngineCache.open()
+
+
+class Timed:
+    """A runtime whose observations take a given time on a clock of its own."""
+
+    info = RuntimeInfo("timed", "cpu", "fp32", "timed-0", 0)
+
+    def __init__(self, clock: Clock, inner: SpatialRuntime, spans_s: Iterator[float]) -> None:
+        self.clock, self.inner, self.spans_s = clock, inner, spans_s
+        self.windows: list[tuple[str, ...]] = []
+
+    def observe(self, window: FrameWindow) -> Scene:
+        self.windows.append(tuple(frame.key for frame in window.frames))
+        self.clock.now_s += next(self.spans_s)
+        return self.inner.observe(window)
+
+
+class Clock:
+    """Stands still until somebody moves it."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now_s
+
+
+def test_medians_in_turns_without_the_first(
+    runtime: SpatialRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("time.perf_counter", clock.perf_counter)
+    slow = Timed(clock, runtime, iter([9.0, 0.2, 0.3, 5.0, 0.3, 0.2]))
+    fast = Timed(clock, runtime, iter([7.0, 0.1, 0.1, 0.1, 8.0, 0.1]))
+    found = observe_ms({"slow": slow, "fast": fast}, (42, 56))  # type: ignore[dict-item]
+    assert found == pytest.approx({"slow": 300.0, "fast": 100.0})
+    assert slow.windows == fast.windows
+    keys = [key for keys in slow.windows for key in keys]
+    assert len(set(keys)) == len(keys) == 6 * measured.FRAMES  # nothing is encoded already
+
+
+def test_a_slow_machine_measures_one_round(
+    runtime: SpatialRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("time.perf_counter", clock.perf_counter)
+    slow = Timed(clock, runtime, iter([50.0, 40.0]))
+    assert observe_ms({"slow": slow}, (42, 56)) == {"slow": 40e3}  # type: ignore[dict-item]
+
+
+def test_what_was_measured_is_remembered_for_these_circumstances_only(cache: EngineCache) -> None:
+    here = Circumstances.here("digest")
+    assert recall(cache, here) is None
+    remember(cache, here, {"torch": 3.5, "onnx": 2.5})
+    assert recall(cache, here) == {"torch": 3.5, "onnx": 2.5}
+    for other in (
+        *(replace(here, export="another"), replace(here, cpu="another")),
+        *(replace(here, threads="64"), replace(here, versions=("torch 9",))),
+    ):
+        assert recall(cache, other) is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:40],
+        lambda text: "[]",
+        lambda text: text.replace("2.5", "-1"),
+        lambda text: text.replace("2.5", "NaN"),
+        lambda text: text.replace("2.5", '"soon"'),
+        lambda text: text.replace('"threads"', '"fingers"'),
+        lambda text: json.dumps({**json.loads(text), "observe_ms": {}}),
+    ],
+)
+def test_a_damaged_memory_is_measured_again(
+    cache: EngineCache, damage: Callable[[str], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    here = Circumstances.here("digest")
+    remember(cache, here, {"onnx": 2.5})
+    (file,) = (cache.root / measured.FOLDER).iterdir()
+    file.write_text(damage(file.read_text()))
+    assert recall(cache, here) is None
+    assert "measured again" in caplog.text
+
+
+@pytest.mark.parametrize("faster", ["torch", "onnx"])
+def test_the_faster_one_serves_and_is_known_the_next_time(
+    cache: EngineCache,
+    small_export: Path,
+    model_folder: Path,
+    faster: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The measuring itself is real; which one wins is turned both ways."""
+    calls: list[dict[str, float]] = []
+
+    def turned(*arguments: object) -> dict[str, float]:
+        times = observe_ms(*arguments)  # type: ignore[arg-type]
+        assert set(times) == {"torch", "onnx"}
+        assert min(times.values()) > 0.1
+        calls.append({name: 1.0 if name == faster else 2.0 for name in times})
+        return calls[-1]
+
+    monkeypatch.setattr(auto, "observe_ms", turned)
+    caplog.set_level(logging.INFO)
+    for _ in range(2):
+        runtime = load_runtime("auto", model_folder, "cpu", engines=small_export)
+        assert runtime.info.backend == faster
+        assert runtime.observe(window(1, 2)).geometry.valid.any()
+        runtime.close()
+    assert len(calls) == 1
+    assert f"{faster} serves" in caplog.text
+    here = Circumstances.here(ExportFolder.open(small_export).digest)
+    assert recall(cache, here) == calls[0]
+
+
+def test_torch_serves_while_there_is_no_export(
+    cache: EngineCache, exports: Exports, small_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The export itself is taken from the tests' own; making one is tested with the command."""
+    monkeypatch.setattr(auto, "observe_ms", lambda *_: {"torch": 2.0, "onnx": 1.0})
+    monkeypatch.setattr(
+        "g2vlm_model.runtimes.onnx.starting.export_into_cache",
+        lambda *_: ExportFolder.open(small_export),
+    )
+    runtime = load_runtime("auto", exports.tiny_model(), "cpu")
+    assert isinstance(runtime, BuildingRuntime)
+    scene = runtime.observe(window(1, 2))
+    assert runtime.wait(60)
+    assert (runtime.info.backend, runtime.info.fallback_reason) == ("onnx", "")
+    assert runtime.observe(window(1, 2)).geometry.valid.any()
+    scene.close()
+    runtime.close()
+
+
+def test_torch_goes_on_serving_where_it_is_faster(
+    cache: EngineCache, exports: Exports, small_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto, "observe_ms", lambda *_: {"torch": 1.0, "onnx": 2.0})
+    monkeypatch.setattr(
+        "g2vlm_model.runtimes.onnx.starting.export_into_cache",
+        lambda *_: ExportFolder.open(small_export),
+    )
+    runtime = load_runtime("auto", exports.tiny_model(), "cpu")
+    assert isinstance(runtime, BuildingRuntime)
+    assert runtime.wait(60)
+    assert (runtime.info.backend, runtime.info.fallback_reason) == ("torch", "")
+    assert runtime.observe(window(1)).geometry.valid.any()
+    runtime.close()
+
+
+def test_what_cannot_run_here_is_named_as_the_reason_for_what_does(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Machine, "probe", classmethod(lambda *_: Machine()))
+
+    def broken(*_: object) -> SpatialRuntime:
+        raise RuntimeError("the driver is too old")
+
+    monkeypatch.setattr("g2vlm_model.runtimes.tensorrt.create_runtime", broken)
+    runtime = load_runtime("auto", model_folder, "cpu")
+    assert runtime.info.backend == "torch"
+    assert runtime.info.fallback_reason == "tensorrt cannot run here: the driver is too old"
+    runtime.close()
