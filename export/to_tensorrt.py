@@ -164,6 +164,8 @@ def build_engines(
     """
     names = graphs_to_build(order.source)
     (out / ENGINES_FILE).unlink(missing_ok=True)
+    for remains in out.glob(f"{SCRATCH}*"):  # of a build that was killed
+        shutil.rmtree(remains)
     engines: dict[str, EngineRecord] = {}
     scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=out))
     try:

@@ -1,0 +1,163 @@
+"""Real engines, compiled without a GPU by TensorRT-RTX, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from g2vlm_export.tensorrt_cli import main
+from g2vlm_export.to_tensorrt import EngineOrder, build_engines
+
+from g2vlm_model.runtimes.engine_folder import EngineFolder, EngineRefusedError
+from g2vlm_model.runtimes.engine_profile import Profile
+from g2vlm_model.runtimes.exported import ExportFolder
+from g2vlm_model.runtimes.nvidia import TensorRT
+
+from ..exports import Exports
+from .conftest import RTX_4090, TARGETS, words
+
+WINDOWS = Profile((1, 84, 112), (2, 84, 112), (4, 84, 112))
+
+
+def weight_bytes(path: Path) -> int:
+    """Of the matrices of a graph."""
+    weights = onnx.load(path).graph.initializer
+    return sum(len(weight.raw_data) for weight in weights if len(weight.dims) > 1)
+
+
+def test_nano_for_many_sizes_in_two_graphs(
+    rtx: TensorRT, nano_export: Path, tmp_path: Path
+) -> None:
+    """float32 at opset 23: attentions are one node each, which may be taken apart."""
+    source = ExportFolder.open(nano_export)
+    order = EngineOrder(source, WINDOWS, rtx, None, TARGETS, check=False)
+    manifest = build_engines(order, tmp_path)
+    assert list(manifest.engines) == ["encoder", "expert"]
+    assert (manifest.targets, manifest.gpu, manifest.checked) == (TARGETS, "", False)
+    for name, engine in manifest.engines.items():
+        nodes = Counter(node.op_type for node in onnx.load(source.graph(name)).graph.node)
+        assert (engine.rung, engine.reasons) == ("fp32", ())
+        assert nodes["Attention"] > 0
+        assert engine.layers["ATTENTION_INPUT"] == nodes["Attention"]
+        assert engine.layers.get("SOFTMAX", 0) == nodes["Softmax"]
+        assert engine.bytes == (tmp_path / engine.file).stat().st_size
+        assert engine.bytes > weight_bytes(source.graph(name))
+    assert EngineFolder.open(tmp_path, rtx, RTX_4090, source.digest).manifest == manifest
+
+
+@pytest.mark.parametrize(
+    ("opset", "parts", "windows"),
+    [
+        (18, ("geometry", "kv", "semantic"), WINDOWS),
+        (23, ("geometry", "kv"), Profile(*[(2, 84, 112)] * 3)),
+    ],
+    ids=["opset 18, many sizes", "opset 23, one size"],
+)
+def test_nano_in_half_precision(
+    rtx: TensorRT,
+    exports: Exports,
+    tmp_path: Path,
+    opset: int,
+    parts: tuple[str, ...],
+    windows: Profile,
+) -> None:
+    source = ExportFolder.open(exports.nano(parts=parts, precision="fp16", opset=opset))
+    order = EngineOrder(source, windows, rtx, None, TARGETS, check=False)
+    manifest = build_engines(order, tmp_path)
+    assert list(manifest.engines) == ["geometry"]
+    engine = manifest.engines["geometry"]
+    assert engine.rung == "fp16 fused"
+    nodes = Counter(node.op_type for node in onnx.load(source.graph("geometry")).graph.node)
+    attentions = nodes["Attention"] if opset == 23 else nodes["Softmax"]
+    assert attentions > 0
+    assert engine.layers["ATTENTION_INPUT" if opset == 23 else "SOFTMAX"] == attentions
+    weights = weight_bytes(source.graph("geometry"))
+    assert weights < engine.bytes < 5 * weights
+
+
+def test_the_command_writes_what_its_manifest_vouches_for(
+    static_engines: Path, static_export: Path, rtx: TensorRT
+) -> None:
+    source = ExportFolder.open(static_export)
+    folder = EngineFolder.open(static_engines, rtx, RTX_4090, source.digest)
+    assert folder.plan("geometry").parent == static_engines
+    assert folder.manifest.profile == Profile(*[(2, 42, 56)] * 3)
+    assert sorted(path.name for path in static_engines.iterdir()) == [
+        "engines.json",
+        "geometry.engine",
+    ]
+    with pytest.raises(EngineRefusedError, match="has no engine of 'encoder', it has geometry"):
+        folder.plan("encoder")
+
+
+def test_what_crashes_tensorrt_is_built_in_another_form(
+    rtx: TensorRT, tiny_export: Path, tmp_path: Path
+) -> None:
+    """Version 1.7.1 ends with SIGSEGV on grouped heads at opset 23 in float32."""
+    source = ExportFolder.open(tiny_export)
+    windows = Profile((1, 42, 56), (2, 42, 56), (4, 42, 56))
+    manifest = build_engines(
+        EngineOrder(source, windows, rtx, None, TARGETS, check=False), tmp_path
+    )
+    engine = manifest.engines["geometry"]
+    assert engine.bytes == (tmp_path / engine.file).stat().st_size > 0
+    assert all("SIGSEGV" in reason for reason in engine.reasons), engine.reasons
+    assert (engine.rung == "fp32 decomposed") == bool(engine.reasons)
+
+
+def start(source: Path, out: Path) -> subprocess.Popen[str]:
+    """Start a build in a process group of its own."""
+    command = [sys.executable, "-m", "g2vlm_model.cli", "export", "tensorrt"]
+    return subprocess.Popen(
+        [*command, *words(source, out, "--progress", "json")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def first_stage(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """The first line of progress that is about the compiler's work."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("{"):
+            stage: dict[str, Any] = json.loads(line)
+            return stage
+    raise AssertionError(f"no progress: {process.stderr and process.stderr.read()}")
+
+
+def test_a_build_killed_half_way_is_started_again(
+    rtx: TensorRT, nano_export: Path, tmp_path: Path, static_export: Path
+) -> None:
+    out = tmp_path / "engines"
+    with start(nano_export, out) as process:
+        stage = first_stage(process)
+        assert set(stage) == {"stage", "fraction", "seconds_left"}
+        assert stage["stage"].startswith("encoder, fp32: ")
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not (out / "engines.json").exists()
+    with pytest.raises(FileNotFoundError, match=r"holds no engines\.json; build it again"):
+        EngineFolder.read(out)
+    assert main(words(static_export, out)) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["engines.json", "geometry.engine"]
+
+
+def test_ctrl_c_ends_a_build_cleanly(rtx: TensorRT, nano_export: Path, tmp_path: Path) -> None:
+    out = tmp_path / "engines"
+    with start(nano_export, out) as process:
+        first_stage(process)
+        os.killpg(process.pid, signal.SIGINT)
+        asked = time.monotonic()
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert "was cancelled" in errors
+    assert "Traceback" not in errors
+    assert list(out.iterdir()) == []
+    assert time.monotonic() - asked < 15
