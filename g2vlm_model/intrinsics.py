@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from .confidence import Array
+from .confidence import Array, finite_points
 
 __all__ = ["IntrinsicsConfig", "estimate_intrinsics"]
 
@@ -77,7 +77,7 @@ def estimate_intrinsics(
     step = max(1, int((height * width / config.samples_per_frame) ** 0.5))
     sampled = (slice(None), slice(step // 2, None, step), slice(step // 2, None, step))
     points = xp.astype(local_points_NHW3[sampled], xp.float32)
-    usable = xp.all(xp.isfinite(points), axis=-1) & (points[..., 2] > 0)
+    usable = finite_points(points) & (points[..., 2] > 0)
     if valid_NHW is not None:
         usable = usable & valid_NHW[sampled]
     depth = xp.where(usable, points[..., 2], 1.0)
@@ -118,7 +118,7 @@ def _fit(
     frames_N = xp.arange(len(ratio_NS), device=device(ratio_NS))
     weight_NS = counted_NS
     slope_G = offset_G = xp.zeros_like(members_NG[0])
-    for _ in range(config.iterations):
+    for left in reversed(range(config.iterations)):
 
         def total_of(values_NS: Array, weight_NS: Array = weight_NS) -> Array:
             return members_NG.T @ xp.sum(weight_NS * values_NS, axis=1)
@@ -131,6 +131,8 @@ def _fit(
             offset_G = (suu * sr - su * sur) / determinant
         else:
             slope_G = sur / xp.clip(suu, 1e-12, None)
+        if not left:  # nothing is weighted anew
+            break
         fitted_NS = (members_NG @ slope_G)[:, None] * pixel_S + (members_NG @ offset_G)[:, None]
         residual_NS = xp.abs(ratio_NS - fitted_NS)
         ordered_NS = xp.sort(xp.where(usable_NS, residual_NS, math.inf), axis=1)

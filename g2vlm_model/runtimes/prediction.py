@@ -20,6 +20,7 @@ from ..confidence import (
     ConfidenceConfig,
     confidence_from_consistency,
     depth_edges,
+    finite_points,
     valid_points,
 )
 from ..interface import Frame, GeometryPrediction
@@ -68,7 +69,7 @@ def predict_geometry(
     else:
         share = 0.5 + 0.5 * xp.tanh(0.5 * xp.astype(logits, xp.float32))  # sigmoid, overflow-free
         confidence_NHW = xp.where(xp.isnan(share), 0.0, share)
-    if not bool(xp.any(xp.all(xp.isfinite(world_NHW3), axis=-1))):
+    if not bool(xp.any(finite_points(world_NHW3))):
         raise RuntimeError(
             "the model returned no finite point: its numbers overflow in this precision; "
             "load the runtime with precision 'bf16' or 'fp32'"
