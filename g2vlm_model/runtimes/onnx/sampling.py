@@ -1,4 +1,7 @@
-"""Chooses tokens from logits with numpy."""
+"""Chooses tokens from logits with numpy.
+
+Shape letter: V vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,12 @@ class TokenStep:
     Args:
         token: Its id.
         log_probability: Natural logarithm of its probability at temperature 1.
+        logits_V: What it was chosen from.
     """
 
     token: int
     log_probability: float
+    logits_V: NDArray[np.float32]
 
 
 class NumpySampler:
@@ -48,4 +53,4 @@ class NumpySampler:
             bounds_V = np.exp(shifted_V / self._temperature).cumsum()
             drawn = self._random.random() * bounds_V[-1]
             token = min(int(np.searchsorted(bounds_V, drawn, side="right")), len(bounds_V) - 1)
-        return TokenStep(token, float(shifted_V[token] - log_total))
+        return TokenStep(token, float(shifted_V[token] - log_total), logits_V)
