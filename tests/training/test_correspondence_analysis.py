@@ -162,6 +162,9 @@ def test_sequences_are_pooled_by_points_and_spread_over_sequences() -> None:
     assert [spread.mean for spread in found.gap_pck] == pytest.approx([5 / 6, 0.5])
     assert found.robustness[1].mean == pytest.approx(0.5 / (5 / 6))
     assert (found.points, found.sequences, found.chance) == (10, 2, 0.25)
+    assert found.moved == 3, "still is right where the match is"
+    assert found.moved_pck[0].mean == 0
+    assert found.gap_still == pytest.approx((5 / 6, 0.5))
 
 
 def test_the_command_compares_models_of_both_kinds(

@@ -73,14 +73,24 @@ class SequenceMatches:
     still_NQ: NDArray[np.bool_]
     grid_hw: tuple[int, int]
 
-    def pck_L(self, frame: int | None = None) -> Floats:
-        """Share of right points per layer, of all later frames or of one; NaN without a point."""
-        chosen = slice(None) if frame is None else slice(frame, frame + 1)
-        seen = self.visible_NQ[chosen]
-        if not seen.any():
+    @property
+    def moved_NQ(self) -> NDArray[np.bool_]:
+        """Points that count and have moved by more than two patches."""
+        return self.visible_NQ & ~self.still_NQ
+
+    def pck_L(self, counted_NQ: NDArray[np.bool_] | None = None) -> Floats:
+        """Share of right points per layer, of those that count; NaN where none does."""
+        counted = self.visible_NQ if counted_NQ is None else counted_NQ
+        if not counted.any():
             return np.full(len(self.right_LNQ), np.nan)
-        shares: Floats = self.right_LNQ[:, chosen][:, seen].mean(axis=1)
+        shares: Floats = self.right_LNQ[:, counted].mean(axis=1)
         return shares
+
+    def at_gap(self, frame: int) -> NDArray[np.bool_]:
+        """The points of one later frame that count."""
+        only = np.zeros_like(self.visible_NQ)
+        only[frame] = self.visible_NQ[frame]
+        return only
 
     def correlation_L(self) -> Floats:
         """Eq. 13 per layer; NaN where all matches are right, all wrong or alike."""
@@ -220,26 +230,31 @@ class Analysis:
         name: Of the model.
         gaps: Frames between the first frame and each later one.
         pck: Per layer.
+        moved_pck: Per layer, of the points that moved by more than two patches.
         correlation: Per layer; the mean is over sequences.
         robustness: Per gap, of the best layer: PCK over that of the smallest gap.
         gap_pck: Per gap, of the best layer.
+        gap_still: Per gap, of the same patch.
         best_layer: With the highest PCK.
         chance, still: PCK of a random patch, and of the same patch.
-        sequences, points: How many were counted.
+        sequences, points, moved: How many were counted.
         grid_hw: Rows and columns of patches.
     """
 
     name: str
     gaps: tuple[int, ...]
     pck: tuple[Spread, ...]
+    moved_pck: tuple[Spread, ...]
     correlation: tuple[Spread, ...]
     robustness: tuple[Spread, ...]
     gap_pck: tuple[Spread, ...]
+    gap_still: tuple[float, ...]
     best_layer: int
     chance: float
     still: float
     sequences: int
     points: int
+    moved: int
     grid_hw: tuple[int, int]
 
 
@@ -251,36 +266,49 @@ def summarised(name: str, gaps: Sequence[int], found: Sequence[SequenceMatches])
         gaps: Of the later frames, rising.
         found: At least one sequence.
     """
-    weight_W = np.array([one.visible_NQ.sum() for one in found], np.float64)
-    pck_WL = np.stack([one.pck_L() for one in found])
-    pck = [_spread(pck_WL[:, layer], weight_W) for layer in range(pck_WL.shape[1])]
+    pck = _pooled(found, [one.visible_NQ for one in found])
     rho_WL = np.stack([one.correlation_L() for one in found])
     best = int(np.nanargmax([one.mean for one in pck]))
-    by_gap = []
-    for frame in range(len(gaps)):
-        counts_W = np.array([one.visible_NQ[frame].sum() for one in found], np.float64)
-        shares_W = np.array([one.pck_L(frame)[best] for one in found])
-        by_gap.append(_spread(shares_W, counts_W))
+    gap_points = [[one.at_gap(frame) for one in found] for frame in range(len(gaps))]
+    by_gap = [_pooled(found, counted)[best] for counted in gap_points]
     nearest = by_gap[0].mean if by_gap[0].mean > 0 else math.nan
-    visible = [one.visible_NQ for one in found]
-    chance = np.concatenate([one.chance_NQ[seen] for one, seen in zip(found, visible, strict=True)])
-    still = np.concatenate([one.still_NQ[seen] for one, seen in zip(found, visible, strict=True)])
     return Analysis(
         name=name,
         gaps=tuple(gaps),
-        pck=tuple(pck),
+        pck=pck,
+        moved_pck=_pooled(found, [one.moved_NQ for one in found]),
         correlation=tuple(
             _spread(rho_WL[:, layer], np.ones(len(found))) for layer in range(rho_WL.shape[1])
         ),
         robustness=tuple(Spread(one.mean / nearest, one.deviation / nearest) for one in by_gap),
         gap_pck=tuple(by_gap),
+        gap_still=tuple(
+            _share([one.still_NQ[seen] for one, seen in zip(found, counted, strict=True)])
+            for counted in gap_points
+        ),
         best_layer=best,
-        chance=float(chance.mean()),
-        still=float(still.mean()),
+        chance=_share([one.chance_NQ[one.visible_NQ] for one in found]),
+        still=_share([one.still_NQ[one.visible_NQ] for one in found]),
         sequences=len(found),
-        points=int(weight_W.sum()),
+        points=sum(int(one.visible_NQ.sum()) for one in found),
+        moved=sum(int(one.moved_NQ.sum()) for one in found),
         grid_hw=found[0].grid_hw,
     )
+
+
+def _pooled(
+    found: Sequence[SequenceMatches], counted: Sequence[NDArray[np.bool_]]
+) -> tuple[Spread, ...]:
+    """PCK per layer over the points that count."""
+    weight_W = np.array([points.sum() for points in counted], np.float64)
+    pck_WL = np.stack([one.pck_L(points) for one, points in zip(found, counted, strict=True)])
+    return tuple(_spread(pck_W, weight_W) for pck_W in pck_WL.T)
+
+
+def _share(parts: Sequence[NDArray[np.generic]]) -> float:
+    """Mean over all points; NaN where there is none."""
+    values = np.concatenate(parts)
+    return float(values.astype(np.float64).mean()) if len(values) else math.nan
 
 
 def _spread(values_W: Floats, weight_W: Floats) -> Spread:

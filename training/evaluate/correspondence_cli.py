@@ -86,19 +86,26 @@ def text_table(found: Sequence[Analysis]) -> str:
     lines = []
     for one in found:
         lines.append(
-            f"{one.name}: {one.sequences} sequences, {one.points} points, "
+            f"{one.name}: {one.sequences} sequences, {one.points} points ({one.moved} moved), "
             f"{one.grid_hw[0]} x {one.grid_hw[1]} patches; PCK of a random patch "
             f"{100 * one.chance:.1f} %, of standing still {100 * one.still:.1f} %"
         )
-        lines.append(f"{'layer':>7}{'PCK@2, %':>18}{'correlation':>18}")
-        for layer, (pck, rho) in enumerate(zip(one.pck, one.correlation, strict=True)):
+        lines.append(f"{'layer':>7}{'PCK@2, %':>18}{'of moved, %':>18}{'correlation':>18}")
+        columns = zip(one.pck, one.moved_pck, one.correlation, strict=True)
+        for layer, (pck, moved, rho) in enumerate(columns):
+            cells = (_cell(pck, 100, 1), _cell(moved, 100, 1), _cell(rho, 1, 2))
             mark = " best" if layer == one.best_layer else ""
-            lines.append(f"{layer:>7}{_cell(pck, 100, 1):>18}{_cell(rho, 1, 2):>18}{mark}")
+            lines.append(f"{layer:>7}" + "".join(f"{cell:>18}" for cell in cells) + mark)
         left = "  ".join(
             f"{gap}: {_cell(share, 100, 0)}"
             for gap, share in zip(one.gaps, one.robustness, strict=True)
         )
-        lines.append(f"left of the best layer's PCK at a gap of, %: {left}\n")
+        lines.append(f"left of the best layer's PCK at a gap of, %: {left}")
+        still = "  ".join(
+            f"{gap}: {'-' if math.isnan(share) else f'{100 * share:.0f}'}"
+            for gap, share in zip(one.gaps, one.gap_still, strict=True)
+        )
+        lines.append(f"PCK of standing still at a gap of, %: {still}\n")
     return "\n".join(lines)
 
 

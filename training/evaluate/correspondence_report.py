@@ -83,6 +83,7 @@ def _line(
 
 def _row(one: Analysis) -> dict[str, str]:
     best, rho = one.pck[one.best_layer], one.correlation[one.best_layer]
+    moved = one.moved_pck[one.best_layer]
     return {
         "model": one.name,
         "sequences": str(one.sequences),
@@ -90,6 +91,7 @@ def _row(one: Analysis) -> dict[str, str]:
         "patches": f"{one.grid_hw[0]} x {one.grid_hw[1]}",
         "best layer": str(one.best_layer),
         "PCK@2, %": f"{100 * best.mean:.1f} ± {100 * best.deviation:.1f}",
+        "of moved points, %": f"{100 * moved.mean:.1f} ± {100 * moved.deviation:.1f}",
         "random patch, %": f"{100 * one.chance:.1f}",
         "standing still, %": f"{100 * one.still:.1f}",
         "correlation": f"{rho.mean:+.2f} ± {rho.deviation:.2f}",

@@ -50,6 +50,7 @@ def measured_matches(
     return {
         "pck": best.mean,
         "pck_deviation": best.deviation,
+        "pck_moved": found.moved_pck[found.best_layer].mean,
         "pck_mean": float(np.mean([one.mean for one in found.pck])),
         "pck_chance": found.chance,
         "pck_still": found.still,
