@@ -281,7 +281,8 @@ class RuntimeInfo:
 
     Args:
         backend: "torch", "onnx", "tensorrt".
-        device: e.g. "cpu", "cuda:0 (NVIDIA H200)".
+        device: Device and what runs there, e.g. "cuda:0 (NVIDIA H200)",
+            "cpu (CPUExecutionProvider)".
         precision: "fp32", "fp16", "bf16", "int8".
         model_id: Name and short hash of the weights, e.g. "nano-1a2b3c4d".
         parameters: Number of weights that are loaded.
@@ -316,8 +317,9 @@ class Scene(Protocol):
     def latency_ms(self) -> dict[str, float]:
         """Time of each step of the pass, and "total".
 
-        The torch runtime's steps: "preprocess", "wait" (for the device), "encode", "expert",
-        "heads", "confidence" (with intrinsics and validity).
+        Steps: "preprocess", "wait" (for the device), "encode", "expert", "heads", "confidence"
+        (with intrinsics and validity). An exported geometry has "engine" in the place of expert
+        and heads, and of "encode" too where it is one graph.
         """
         ...
 
