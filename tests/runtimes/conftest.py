@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from g2vlm_model.interface import SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
+from g2vlm_model.runtimes.exported import MANIFEST, ExportFolder
+from g2vlm_model.runtimes.nvidia import TensorRT
 
 from ..exports import PARTS, Exports
+from .compiled import GPU, STREAMING, WHOLE
+from .host_gpu import HostCuda
+from .host_tensorrt import HostTensorRT
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +46,37 @@ def any_runtime(request: pytest.FixtureRequest, model_folder: Path) -> Iterator[
     assert loaded.info.backend == request.param
     yield loaded
     loaded.close()
+
+
+# A machine with a GPU and TensorRT, as far as the runtime can see.
+
+
+@pytest.fixture
+def host() -> HostCuda:
+    return HostCuda()
+
+
+@pytest.fixture
+def trt(host: HostCuda, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> TensorRT:
+    """A machine with a GPU, TensorRT and an empty cache, as far as the runtime can see."""
+    found = TensorRT(HostTensorRT(host), "tensorrt", "10.15.1")
+    # Imported here: not every test of this folder has use for them.
+    from g2vlm_model.runtimes.tensorrt import cuda, starting
+
+    monkeypatch.setattr(starting, "find_gpu", lambda index: replace(GPU, index=index))
+    monkeypatch.setattr(starting, "find_tensorrt", lambda: found)
+    monkeypatch.setattr(starting, "cuda_runtime", lambda: host)
+    monkeypatch.setattr(cuda, "cuda_runtime", lambda: host)
+    monkeypatch.setenv("G2VLM_CACHE", str(tmp_path / "cache"))
+    return found
+
+
+@pytest.fixture
+def export(small_export: Path, tmp_path: Path) -> ExportFolder:
+    """The small model without the part "semantic"; a copy that a test may put engines into."""
+    folder = Path(shutil.copytree(small_export, tmp_path / "export"))
+    manifest = ExportFolder.open(folder).manifest
+    geometry = {name: manifest.graphs[name] for name in (*WHOLE, *STREAMING)}
+    parts = ("geometry", "kv", "streaming")
+    (folder / MANIFEST).write_text(replace(manifest, parts=parts, graphs=geometry).to_json())
+    return ExportFolder.open(folder)

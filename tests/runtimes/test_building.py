@@ -1,6 +1,6 @@
 """Serving while something better is built: the change-over, and every way a build can end.
 
-The commands are real child processes that the `g2vlm` command finds by entry point.
+The commands of the builds are real child processes.
 """
 
 from __future__ import annotations
@@ -13,61 +13,25 @@ import threading
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from g2vlm_model.interface import Frame, FrameWindow, RuntimeInfo, SpatialQuery, SpatialRuntime
-from g2vlm_model.runtimes.build_command import BuildFailedError, BuildStopped, run_command
 from g2vlm_model.runtimes.building import Build, BuildContext, BuildingRuntime
 from g2vlm_model.runtimes.cache_key import ExportKey
 from g2vlm_model.runtimes.engine_cache import EngineCache
 from tests.helpers import REPO, wait_for
 from tests.ros.scripted_runtime import ScriptedRuntime
 
-COMMAND = '''
-"""A build that does what the test says."""
-import json, os, pathlib, subprocess, sys, time
-
-def say(stage, fraction, left=None):
-    print(json.dumps({"stage": stage, "fraction": fraction, "seconds_left": left}), flush=True)
-
-def main(argv):
-    what, place = argv[0], pathlib.Path(argv[1])
-    assert argv[2:] == ["--progress", "json"], argv
-    print("a line that is no progress", flush=True)
-    say("compiling", 0.25, 3.0)
-    if what == "facts":
-        adjusted = pathlib.Path("/proc/self/oom_score_adj").read_text().strip()
-        place.write_text(f"{os.nice(0)} {adjusted} {os.environ['OMP_NUM_THREADS']}")
-    elif what == "build":
-        (place / "engine").write_bytes(b"weights")
-    elif what == "fail":
-        raise OSError(28, "No space left on device", str(place))
-    elif what == "hang":
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
-        place.write_text(f"{os.getpid()} {child.pid}")
-        time.sleep(1000)
-    return 0
-'''
+from .build_commands import gone, install, pids, words
 
 
 @pytest.fixture(autouse=True)
-def build_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command `g2vlm build-for-test` that child processes find."""
-    place = tmp_path / "installed"
-    facts = place / "build_for_test-1.dist-info"
-    facts.mkdir(parents=True)
-    (place / "build_for_test.py").write_text(COMMAND)
-    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: build-for-test\nVersion: 1\n")
-    (facts / "entry_points.txt").write_text(
-        "[g2vlm.commands]\nbuild-for-test = build_for_test:main"
-    )
+def build_for_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Child processes find the command."""
+    install(tmp_path / "installed")
     known = os.environ.get("PYTHONPATH", "")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(place), known))))
-
-
-def words(what: str, place: Path) -> tuple[str, ...]:
-    return ("build-for-test", what, str(place))
+    paths = filter(None, (str(tmp_path / "installed"), known))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
 
 
 def runtime_named(name: str) -> ScriptedRuntime:
@@ -89,15 +53,6 @@ def ask(runtime: SpatialRuntime, scene: object) -> str:
     return runtime.ask(scene, SpatialQuery("How far?")).text  # type: ignore[arg-type]
 
 
-def pids(place: Path) -> list[int]:
-    wait_for(lambda: place.exists() and len(place.read_text().split()) == 2, 20.0, what="its pids")
-    return [int(word) for word in place.read_text().split()]
-
-
-def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
-
 class Held:
     """A build that waits until the test lets it go on, and returns what the test says."""
 
@@ -110,64 +65,6 @@ class Held:
         while not self.go.wait(0.01):
             context.stage("compiling", 0.5, 7.0)
         return self.made
-
-
-# One command.
-
-
-def test_a_command_gives_way_to_everything_else(tmp_path: Path) -> None:
-    seen: list[tuple[str, float, float | None]] = []
-    place = tmp_path / "facts"
-    run_command(words("facts", place), lambda *stage: seen.append(stage), threading.Event())
-    assert seen == [("compiling", 0.25, 3.0)]
-    nice, oom_score, threads = place.read_text().split()
-    assert (nice, oom_score) == ("19", "1000")
-    assert int(threads) >= 1
-
-
-def test_a_command_that_fails_is_quoted(tmp_path: Path) -> None:
-    with pytest.raises(BuildFailedError) as caught:
-        run_command(words("fail", tmp_path / "x"), lambda *_: None, threading.Event())
-    text = str(caught.value)
-    assert text.startswith("g2vlm build-for-test: [Errno 28] No space left on device")
-    assert "(`g2vlm build-for-test fail " in text
-    assert text.endswith(" ended with code 2)")
-
-
-def test_stopping_ends_the_command_and_its_children(tmp_path: Path) -> None:
-    stopping, ended = threading.Event(), threading.Event()
-
-    def run() -> None:
-        with pytest.raises(BuildStopped):
-            run_command(words("hang", tmp_path / "pids"), lambda *_: None, stopping)
-        ended.set()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    started = pids(tmp_path / "pids")
-    stopping.set()
-    assert ended.wait(15.0)
-    thread.join()
-    wait_for(lambda: all(map(gone, started)), 5.0, what="the end of both processes")
-
-
-def test_a_command_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    code = (
-        "import sys, threading; from g2vlm_model.runtimes.build_command import run_command;"
-        "run_command(sys.argv[1:], print, threading.Event())"
-    )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code, *words("hang", tmp_path / "pids")],
-        cwd=REPO, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    command, child = pids(tmp_path / "pids")
-    parent.kill()
-    parent.wait()
-    wait_for(lambda: gone(command), 5.0, what="the end of the command")
-    os.kill(child, signal.SIGKILL)  # nothing can end what a killed command had started
-
-
-# Serving meanwhile.
 
 
 def test_the_new_runtime_takes_over_and_old_scenes_stay_askable() -> None:

@@ -67,8 +67,12 @@ def open_geometry(
     kind = StreamingTensorRTGeometry if names >= set(STREAMING) else TensorRTGeometry
     engine = kind(export, engines, trt, gpu, on_device=on_device, kernels=kernels)
     try:
-        if not engines.manifest.checked:
-            engines.mark_checked(check_graphs(engine.graphs, export, engines.manifest.profile))
+        manifest = engines.manifest
+        # Compiled ahead for several GPUs, they may have been checked on another one.
+        if manifest.targets or not manifest.checked:
+            reports = check_graphs(engine.graphs, export, manifest.profile)
+            with suppress(OSError):  # a folder that is read-only is checked at every start
+                engines.mark_checked(reports)
         # What is compiled or taken at the first run is there before the first window.
         engine.run(np.zeros((*engines.manifest.profile.optimum, 3), np.uint8))
     except BaseException:
