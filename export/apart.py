@@ -7,6 +7,7 @@ the GPU stays with that process. A child also can be ended at any moment.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -116,6 +117,7 @@ def _child(
     options: dict[str, object],
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides
+    os.dup2(2, 1)  # what C++ prints is no result and no progress of the command
 
     def report(stage: str, fraction: float, seconds_left: float | None) -> None:
         theirs.send(("report", (stage, fraction, seconds_left)))  # fails when the parent is gone

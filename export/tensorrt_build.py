@@ -198,8 +198,9 @@ def _parse_problem(trt: TensorRT, onnx: Path, parser: Any) -> str:
     problems = []
     for index in range(parser.num_errors):
         error = parser.get_error(index)
-        node = " ".join(part for part in (error.node_operator(), error.node_name()) if part)
-        problems.append(f"{node or 'the file'}: {' '.join(error.desc().split())}")
+        asked = (getattr(error, name, None) for name in ("node_operator", "node_name"))
+        node = " ".join(part() for part in asked if part is not None)
+        problems.append(f"{node.strip() or 'the file'}: {' '.join(error.desc().split())}")
     more = len(problems) - SHOWN_ERRORS
     return (
         f"{trt} cannot read {onnx}: {'; '.join(problems[:SHOWN_ERRORS]) or 'it gives no reason'}"

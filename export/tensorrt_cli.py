@@ -90,9 +90,7 @@ def _into_cache(
     """Build under the lock of the cache, unless it has these engines already."""
     assert order.gpu is not None, order
     manifest = order.source.manifest
-    key = engine_key(
-        order.source.digest, manifest.precision, order.trt, order.gpu, order.profile, order.targets
-    )
+    key = engine_key(order.source.digest, manifest.precision, order.trt, order.gpu, order.profile)
     cache = EngineCache.open()
     if args.force:
         cache.set_aside(key, "built again with --force")
@@ -168,10 +166,10 @@ def _device(args: argparse.Namespace, trt: TensorRT) -> tuple[Gpu | None, tuple[
     """
     names = tuple(name for name in args.targets.split(",") if name)
     targets(trt, names)
-    if args.build_only and args.out is None:
+    if (args.build_only or names) and args.out is None:
         raise ValueError(
-            "--build-only needs --out: the cache holds only engines that were checked on this "
-            "machine's GPU"
+            "--build-only and --targets need --out: the cache holds engines of this machine's GPU "
+            "that were checked on it"
         )
     if args.build_only and trt.compiles_ahead:
         return None, names or targets_by_default(trt)

@@ -131,33 +131,23 @@ def require_own(folder: Path) -> None:
         )
 
 
-def write_manifest(
-    folder: Path,
-    key: Mapping[str, object],
-    facts: Mapping[str, Any],
-    files: Mapping[str, tuple[int, str]] | None = None,
-) -> CacheEntry:
-    """Vouch for a folder's files. A reader sees the old manifest or the new one, never a part.
+def write_manifest(folder: Path, key: Mapping[str, object], facts: Mapping[str, Any]) -> CacheEntry:
+    """Vouch for the files that are in a folder now.
 
     Args:
         folder: Of the entry.
         key: `CacheKey.as_json()`.
         facts: What the builder notes; JSON values.
-        files: As in `CacheEntry`, where they have just been verified; None: looked at now.
     """
-    files = _hash_files(folder) if files is None else files
+    files = _hash_files(folder)
     content = {
         "format": FORMAT,
         "key": key,
         "files": {name: {"bytes": size, "sha256": sha} for name, (size, sha) in files.items()},
         "facts": facts,
     }
-    new = folder / f".{MANIFEST}"
-    with new.open("w", encoding="utf-8") as file:
+    with (folder / MANIFEST).open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(folder / MANIFEST)
     return CacheEntry(folder, key, files, facts)
 
 
@@ -204,7 +194,7 @@ def _hash_files(folder: Path) -> dict[str, tuple[int, str]]:
     return {
         path.relative_to(folder).as_posix(): (path.stat().st_size, sha256_of_file(path))
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in (MANIFEST, f".{MANIFEST}")
+        if path.is_file() and path.name != MANIFEST
     }
 
 

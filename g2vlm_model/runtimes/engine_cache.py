@@ -192,18 +192,6 @@ class EngineCache:
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def note(self, key: CacheKey, facts: Mapping[str, Any]) -> CacheEntry:
-        """Add facts to an entry's manifest, such as a golden check done at first use.
-
-        Raises:
-            FileNotFoundError, EntryDamagedError: There is no entry that may be used.
-        """
-        with self._lock(key, None):
-            entry = verified_entry(self._folder(key), key)
-            return write_manifest(
-                entry.folder, entry.key, {**entry.facts, **facts}, files=entry.files
-            )
-
     def set_aside(self, key: CacheKey, reason: str) -> None:
         """Take an entry out of use, such as one that fails its golden check."""
         with self._lock(key, None):

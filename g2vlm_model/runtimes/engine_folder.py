@@ -33,6 +33,7 @@ __all__ = [
 
 ENGINES_FILE = "engines.json"
 FORMAT = 1
+BUILDER_FLAGS = ("no-tf32", "strongly-typed")  # what `g2vlm export tensorrt` asks of the builder
 AGAIN = "build it again here with `g2vlm export tensorrt --onnx DIR`"
 
 
@@ -224,22 +225,14 @@ class EngineFolder:
         self.manifest.write(self.path)
 
 
-def engine_key(
-    source: str,
-    precision: str,
-    trt: TensorRT,
-    gpu: Gpu,
-    profile: Profile,
-    flags: tuple[str, ...] = (),
-) -> EngineKey:
-    """Return the key of engines for the device that is here.
+def engine_key(source: str, precision: str, trt: TensorRT, gpu: Gpu, profile: Profile) -> EngineKey:
+    """Return the key of engines that are compiled on the device that runs them.
 
     Args:
         source: `ExportFolder.digest`.
         precision: Of the exported graphs.
         trt, gpu: What compiles and what runs them.
         profile: Window sizes.
-        flags: What else was asked of the builder.
     """
     return EngineKey(
         source=source,
@@ -250,7 +243,7 @@ def engine_key(
         driver=gpu.driver,
         precision=precision,
         profile=str(profile),
-        flags=tuple(sorted(flags)),
+        flags=BUILDER_FLAGS,
     )
 
 

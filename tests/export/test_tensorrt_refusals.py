@@ -13,15 +13,16 @@ from typing import Any
 
 import onnx
 import pytest
+from g2vlm_export.ladder import LadderExhaustedError
 from g2vlm_export.tensorrt_build import GraphBuilder
 from g2vlm_export.tensorrt_cli import main
-from g2vlm_export.to_tensorrt import EngineOrder
+from g2vlm_export.to_tensorrt import EngineOrder, build_engines
 from onnx import TensorProto, helper
 
 from g2vlm_model.runtimes.engine_folder import EngineFolder, EngineRefusedError
 from g2vlm_model.runtimes.engine_profile import Profile
 from g2vlm_model.runtimes.exported import ExportFolder
-from g2vlm_model.runtimes.nvidia import Gpu, TensorRT, find_gpu
+from g2vlm_model.runtimes.nvidia import Gpu, GpuMissingError, TensorRT, find_gpu
 
 from .conftest import RTX_4090, TARGETS, words
 
@@ -172,7 +173,7 @@ def test_without_a_gpu_the_command_says_how_to_go_on(
     find_gpu.cache_clear()
     with pytest.raises(ValueError, match=r"no CUDA driver.*--build-only --out DIR"):
         main(["--onnx", str(static_export), "--flavour", "tensorrt_rtx"])
-    with pytest.raises(ValueError, match="--build-only needs --out"):
+    with pytest.raises(ValueError, match="--build-only and --targets need --out"):
         main(["--onnx", str(static_export), "--flavour", "tensorrt_rtx", "--build-only"])
     find_gpu.cache_clear()
 
@@ -213,3 +214,23 @@ def test_a_disk_that_is_too_small_is_refused_before_the_build(
     with pytest.raises(OSError, match=r"1 MB free, about \d+ MB are needed"):
         main(words(static_export, tmp_path / "engines"))
     assert time.monotonic() - started < 5
+
+
+def test_engines_that_cannot_be_checked_are_refused(
+    rtx: TensorRT, static_export: Path, tmp_path: Path
+) -> None:
+    """The device that was to run them cannot: no rung passes, and nothing is left."""
+    try:
+        find_gpu()
+    except GpuMissingError:
+        pass
+    else:
+        pytest.skip("there is a GPU, which can run the engines")
+    source = ExportFolder.open(static_export)
+    windows = Profile(*[(2, 42, 56)] * 3)
+    order = EngineOrder(source, windows, rtx, RTX_4090, ("sm89",), check=True)
+    with pytest.raises(LadderExhaustedError, match="the engine is refused: fp32: ") as raised:
+        build_engines(order, tmp_path)
+    for rung in ("fp32: ", "fp32 decomposed: "):
+        assert rung + "GpuMissingError: no CUDA driver" in str(raised.value)
+    assert list(tmp_path.iterdir()) == []

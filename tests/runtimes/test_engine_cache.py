@@ -157,15 +157,26 @@ def test_a_file_that_the_manifest_does_not_name_is_not_given_out(cache: EngineCa
         entry.path("smuggled.engine")
 
 
-def test_facts_can_be_added_after_the_build(cache: EngineCache) -> None:
+def test_an_entry_is_taken_out_of_use(cache: EngineCache, caplog: pytest.LogCaptureFixture) -> None:
     build(cache)
-    noted = cache.note(KEY, {"check": "passed"})
-    assert noted.facts == {"rung": "fp16", "check": "passed"}
-    assert cache.lookup(KEY) == noted
     cache.set_aside(KEY, "fails its golden check")
     assert cache.lookup(KEY) is None
-    with pytest.raises(FileNotFoundError):
-        cache.note(KEY, {})
+    assert "fails its golden check" in caplog.text
+    cache.set_aside(KEY, "is not there any more")
+
+
+def test_entries_are_found_by_some_facts_of_their_keys(cache: EngineCache) -> None:
+    keys = [dataclasses.replace(KEY, profile=profile) for profile in ("small", "large")]
+    for number, key in enumerate(keys):
+        os.utime(build(cache, key), ns=(number, number))
+    build(cache, dataclasses.replace(KEY, driver="other"))
+    with cache.building(ExportKey(KEY.source, "1", "fp16", "18", ())) as building:
+        building.commit({})
+    found = cache.find("engine", source=KEY.source, driver=KEY.driver)
+    assert [entry.key["profile"] for entry in found] == ["large", "small"], "the newest first"
+    (found[0].folder / "geometry.engine").write_bytes(PLAN[:-1])
+    found = cache.find("engine", source=KEY.source, driver=KEY.driver)
+    assert [entry.key["profile"] for entry in found] == ["small"]
 
 
 def test_a_build_that_fails_leaves_nothing(cache: EngineCache) -> None:
