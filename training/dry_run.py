@@ -178,8 +178,14 @@ def dry_run(config: TrainConfig, processes: int, tflops: float) -> str:
         tflops: What one device sustains, 1e12 operations per second.
 
     Raises:
-        ValueError: A step has fewer windows than there are processes.
+        ValueError: A step has fewer windows than there are processes, or the stage is gasp, whose
+            adapters cannot be traced without memory.
     """
+    if config.stage == "gasp":
+        raise ValueError(
+            "the dry run knows no adapters; a step of gasp takes at most what one of the stage "
+            "semantic takes on the same windows, and the similarities of one chunk"
+        )
     model = model_on_meta(config.model, _ANY_IDS)
     apply_freezing(model, config.stage)
     few = min(clips for clips, _ in config.windows)

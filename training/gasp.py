@@ -218,13 +218,13 @@ class GaspStage(nn.Module):
         if in_share(self.config.gasp.language, step):
             said: StageLoss = semantic(batch, rngs)
             report = {f"answers_{name}": value for name, value in said.report.items()}
-            return StageLoss(said.total, said.frames, report)
+            return _reported(StageLoss(said.total, said.frames, report))
         with mixed_precision(self.config.precision, batch.rgb_BN3HW.device):
             tokens = self._tokens(batch)
         loss = supervision(tokens[0], batch)
         for more in tokens[1:]:
             loss = _sum(loss, supervision(more, batch))
-        return StageLoss(*loss)
+        return _reported(loss)
 
     def _tokens(self, batch: WindowBatch) -> list[VisualTokens]:
         """Of the semantic images, and of the geometric tokens where they are asked for."""
@@ -248,6 +248,10 @@ class GaspStage(nn.Module):
             geometric = {head: said[index] for head, index in zip(heads, indices, strict=True)}
             found.append(VisualTokens(geometric, grid))
         return found
+
+
+def _reported(loss: StageLoss) -> StageLoss:
+    return loss._replace(report={"loss": float(loss.total.detach()), **loss.report})
 
 
 def _sum(one: StageLoss, other: StageLoss) -> StageLoss:

@@ -20,7 +20,7 @@ from tests.training.tiny import write_tiny_shards
 from tests.training.tiny_run import AFTER, BEFORE, losses_of, tiny_trainer
 
 TOLERANCE = 1e-5
-WAYS = (("ddp", "geometry"), ("fsdp", "joint"))
+WAYS = (("ddp", "geometry"), ("fsdp", "joint"), ("fsdp", "gasp"))
 
 
 @pytest.fixture(scope="module")

@@ -198,6 +198,8 @@ def test_dry_run_prints_what_a_run_takes() -> None:
     assert tokens == [line for line in half if line.startswith("tokens")]
     with pytest.raises(ValueError, match="2 windows cannot be shared by 3"):
         dry_run(config, 3, 1.0)
+    with pytest.raises(ValueError, match="the dry run knows no adapters"):
+        dry_run(dataclasses.replace(config, stage="gasp"), 1, 1.0)
 
 
 def test_unknown_stage_is_refused() -> None:

@@ -19,6 +19,7 @@ import torch
 from g2vlm_training.batch import ClipPool, draw_batch
 from g2vlm_training.config import TrainConfig
 from g2vlm_training.distribution import Processes, joined_processes
+from g2vlm_training.gasp import GaspOptions, GaspStage, LoraOptions
 from g2vlm_training.geometry_stage import StageLoss
 from g2vlm_training.losses import LossOptions
 from g2vlm_training.parallel import parallel_stage
@@ -37,6 +38,8 @@ CONFIG = TrainConfig(
     save_steps=3,
     seed=5,
     questions=2,
+    gasp=GaspOptions(descriptor_width=16, grids=(8,), language=0.4, queries=1.0),
+    lora=LoraOptions(rank=4),
     loss=LossOptions(camera_weight=1.0, translation_weight=20.0, normal_weight=0.1),
 )
 BEFORE, AFTER = 3, 2
@@ -56,11 +59,12 @@ def tiny_trainer(
     def loss_of_step(step: int, generator: torch.Generator) -> StageLoss:
         batch = processes.share(draw_batch(pool, 3, 3, generator, config.augment))
         rngs = [np.random.default_rng([step, window]) for window in processes.windows(3)]
-        inputs: dict[str, tuple[Any, ...]] = {"geometry": (step,), "joint": (step, rngs)}
-        loss: StageLoss = called(batch, *inputs.get(kind, (rngs,)))
+        inputs: dict[str, tuple[Any, ...]] = {"geometry": (step,), "semantic": (rngs,)}
+        loss: StageLoss = called(batch, *inputs.get(kind, (step, rngs)))
         return loss
 
-    return Trainer(stage, config, folder, loss_of_step, processes=processes)
+    rates = stage.rate_of if isinstance(stage, GaspStage) else None
+    return Trainer(stage, config, folder, loss_of_step, processes=processes, rate_of=rates)
 
 
 def losses_of(pool: ClipPool, out: Path, processes: Processes, way: str, kind: str) -> None:
