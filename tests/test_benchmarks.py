@@ -95,3 +95,22 @@ def test_load(tmp_path: Path) -> None:
     for kind in kinds:
         # Importing costs some 40 MB whatever is loaded; at 1 GB the ratio is below 1.15.
         assert results[kind]["peak_bytes"] - results[kind]["loaded_bytes"] < 80e6
+
+
+def test_runtimes(tmp_path: Path, nano_export: Path) -> None:
+    (tmp_path / "exports").mkdir()
+    (tmp_path / "exports" / "nano-fp32-23").symlink_to(nano_export)
+    results = run(
+        *("runtimes", tmp_path / "report.json", "--shapes", "nano", "--opsets", "23"),
+        *("--exports", str(tmp_path / "exports"), "--rounds", "1"),
+        *("--only", "onnx opset 23", "onnx opset 18", "openvino"),
+    )["nano"]
+    graph, runtime, start = results["graph"], results["runtime"], results["start"]
+    assert graph["onnx opset 23"]["points_max_of_range"] < 1e-4
+    assert graph["onnx opset 23"]["ratio_by_cpu_time"] > 0.8  # measured 1.5
+    assert graph["onnx opset 18"]["not_measured"] == "no export 18 fp32"
+    assert 0 < graph["torch eager"]["share_of_matmul"] < 1.5
+    assert runtime["onnx opset 23 fp32"]["token_ms"][0] > 0
+    assert start["torch"]["torch"]
+    assert not start["onnx opset 23 fp32"]["torch"]
+    assert start["onnx opset 23 fp32"]["peak_bytes"] < start["torch"]["peak_bytes"]
