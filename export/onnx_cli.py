@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from g2vlm_model.runtimes.automatic import missing_libraries
 from g2vlm_model.runtimes.exported import PARTS, PRECISIONS, Manifest
 
 __all__ = ["main"]
@@ -21,6 +22,9 @@ def main(argv: list[str]) -> int:
     """Run `g2vlm export onnx`; returns the exit code."""
     args = _parser().parse_args(argv)
     static = None if args.static is None else _static(args.static)
+    missing = missing_libraries()
+    if missing:
+        raise ValueError(f"an export needs more than is here: {missing}")
     # torch takes seconds to import: only once the arguments are understood.
     from .export_onnx import export_onnx
     from .progress import reporting

@@ -46,7 +46,8 @@ def reporting(kind: str) -> Iterator[Report]:
         bar.set_description_str(stage, refresh=False)
         left = "" if seconds_left is None else f"about {seconds_left:.0f} s left"
         bar.set_postfix_str(left, refresh=False)
-        bar.update(fraction - bar.n)
+        bar.n = fraction
+        bar.refresh()
 
     with bar:
         yield show
