@@ -93,7 +93,10 @@ def run_command(words: Sequence[str], on_stage: OnStage, stopping: threading.Eve
     if stopping.is_set():
         raise BuildStopped
     if code:
-        raise BuildFailedError(f"{_last_words(said)} ({shown} {_how(code)})")
+        words = _last_words(said)
+        raise BuildFailedError(
+            f"{words} ({shown} {_how(code)})" if words else f"{shown} {_how(code)}"
+        )
 
 
 def _environment() -> dict[str, str]:
@@ -153,4 +156,4 @@ def _how(code: int) -> str:
 def _last_words(said: Iterable[str]) -> str:
     """The last line that says something: the message of an error, traceback or not."""
     lines = [line.strip() for line in said if line.strip()]
-    return lines[-1] if lines else "it ended without a word"
+    return lines[-1] if lines else ""
