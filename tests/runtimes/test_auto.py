@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from g2vlm_model.runtimes.exported import ExportFolder
 from g2vlm_model.runtimes.measured import Circumstances, observe_ms, recall, remember
 
 from ..exports import Exports
+from ..helpers import REPO
 from .model_folders import window
 
 NO = "not here"
@@ -189,6 +192,21 @@ def test_the_faster_one_serves_and_is_known_the_next_time(
     assert f"{faster} serves" in caplog.text
     here = Circumstances.here(ExportFolder.open(small_export).digest)
     assert recall(cache, here) == calls[0]
+
+
+def test_a_known_choice_loads_nothing_else(
+    cache: EngineCache, small_export: Path, model_folder: Path
+) -> None:
+    here = Circumstances.here(ExportFolder.open(small_export).digest)
+    remember(cache, here, {"torch": 2.0, "onnx": 1.0})
+    code = (
+        "import sys; from g2vlm_model.runtimes import load_runtime; "
+        "runtime = load_runtime('auto', sys.argv[1], 'cpu', engines=sys.argv[2]); "
+        "print(runtime.info.backend, 'torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(model_folder), str(small_export)]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["onnx", "False"], done.stderr
 
 
 def test_torch_serves_while_there_is_no_export(
