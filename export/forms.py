@@ -39,7 +39,11 @@ def provider_of(device: str) -> Provider:
 
 @contextmanager
 def onnx_forms(folder: ExportFolder, provider: Provider, threads: int = 0) -> Iterator[list[Form]]:
-    """The forms that ONNX Runtime can run: in one graph, and in two where they are there."""
+    """The forms that ONNX Runtime can run: in one graph, and in two where they are there.
+
+    Raises:
+        ValueError: It cannot load one of them.
+    """
     with ExitStack() as open_engines:
         forms = []
         engines: list[tuple[str, str, Callable[..., GeometryEngine]]] = [
@@ -48,7 +52,10 @@ def onnx_forms(folder: ExportFolder, provider: Provider, threads: int = 0) -> It
         if "streaming" in folder.manifest.parts:
             engines.append(("onnx streaming", "expert", StreamingOnnxGeometry))
         for name, graph, kind in engines:
-            engine = kind(folder, provider, threads=threads)
+            try:
+                engine = kind(folder, provider, threads=threads)
+            except RuntimeError as error:  # the folder's fault, or the device's
+                raise ValueError(str(error)) from None
             open_engines.callback(engine.close)
             forms.append(geometry_form(name, graph, folder, engine))
         yield forms

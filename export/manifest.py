@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import tempfile
@@ -41,6 +42,7 @@ __all__ = [
 
 GOLDENS = "goldens.safetensors"
 EXTERNAL_BYTES = 1_500_000_000  # a protobuf file ends at 2 GB
+PARTIAL = ".partial"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 
 
@@ -57,7 +59,9 @@ def replaced_folder(out: Path, *, force: bool) -> Iterator[Path]:
     out = Path(os.path.abspath(out))
     _check_target(out, force)
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    _remove_abandoned(out)
+    prefix = f".{out.name}.{os.getpid()}-"
+    partial = Path(tempfile.mkdtemp(prefix=prefix, suffix=PARTIAL, dir=out.parent))
     try:
         with no_space_explained(out.parent, 0, "free some, or give --out on another disk"):
             yield partial
@@ -69,6 +73,24 @@ def replaced_folder(out: Path, *, force: bool) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_abandoned(out: Path) -> None:
+    """Remove what exports to the same place left that were killed; those at work stay."""
+    for partial in out.parent.glob(f".{glob.escape(out.name)}.*-*{PARTIAL}"):
+        process = partial.name.removeprefix(f".{out.name}.").partition("-")[0]
+        if process.isdigit() and not _runs(int(process)):
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _check_target(out: Path, force: bool) -> None:
@@ -125,7 +147,7 @@ def save_goldens(folder: Path, goldens: Sequence[Golden]) -> None:
     from safetensors.numpy import save
 
     arrays = {
-        golden_key(golden, side, name): np.ascontiguousarray(array)
+        golden_key(golden, side, name): np.asarray(array, order="C")
         for golden in goldens
         for side, arrays in (("inputs", golden.inputs), ("outputs", golden.outputs))
         for name, array in arrays.items()

@@ -198,6 +198,8 @@ class Manifest:
             return from_strict(cls, tree, path, given=given)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is incomplete: {error}; {AGAIN}") from None
+        except ValueError as error:  # already says which file
+            raise ValueError(f"{error}; {AGAIN}") from None
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,7 @@ def test_a_manifest_that_does_not_fit_is_refused(
     with pytest.raises(ValueError, match=message) as caught:
         ExportFolder.open(tmp_path / "out")
     assert MANIFEST in str(caught.value)
+    assert "export the model again" in str(caught.value)
 
 
 def test_other_folders_are_named_in_the_error(tmp_path: Path) -> None:

@@ -72,7 +72,9 @@ class Session:
             raise
         except self._errors as error:
             raise RuntimeError(
-                f"{path.name} cannot be loaded on {provider.device}: {error}"
+                f"{path} cannot be loaded on {provider.device}; export the model again with "
+                f"`g2vlm export onnx` (--opset 18 is what older versions of ONNX Runtime read, "
+                f"this is {self._ort.__version__}): {error}"
             ) from None
         self.inputs = tuple(one.name for one in self._session.get_inputs())
         self.outputs = tuple(one.name for one in self._session.get_outputs())

@@ -1,0 +1,92 @@
+"""Export folders that came to harm, in the node: refused in words, and served on where it can."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.export.damage import DAMAGES, copy_of
+from tests.exports import Exports
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def folder(tiny_export: Path, tmp_path: Path) -> Path:
+    """An export that the test may damage."""
+    return copy_of(tiny_export, tmp_path / "export")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_export_is_refused_and_a_good_one_taken(
+    damage: str, make_graph: Make, exports: Exports, tiny_export: Path, folder: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """The node stays; once the folder is whole it configures."""
+    harm, told = DAMAGES[damage]
+    harm(folder)
+    graph = make_graph(
+        runtime="onnx", model=str(exports.tiny_model()), engines=str(folder), device="cpu"
+    )
+    assert not graph.configure()
+    assert graph.state == "unconfigured"
+    log = capfd.readouterr().err
+    assert "cannot configure: " in log
+    for words in told:
+        assert words in log
+    assert "Traceback" not in log
+    shutil.rmtree(folder)
+    copy_of(tiny_export, folder)
+    assert graph.configure()
+    assert graph.state == "inactive"
+
+
+def test_a_node_serves_on_while_its_export_is_damaged(
+    make_graph: Make, exports: Exports, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    graph = make_graph(
+        runtime="onnx", model=str(exports.tiny_model()), engines=str(folder), device="cpu",
+        points__min_confidence=0.0,
+    )  # fmt: skip
+    graph.listen()
+    graph.start()
+    graph.scene()
+    DAMAGES["edited"][0](folder)
+    graph.scene()
+    assert "RUNTIME_FAILED" not in graph.status().reason_codes
+    assert graph.deactivate()
+    assert graph.activate()
+    graph.scene()
+    assert graph.deactivate()
+    assert graph.cleanup()
+    assert not graph.configure()
+    assert "it was changed after the export" in capfd.readouterr().err
+    assert graph.state == "unconfigured"
+
+
+def test_a_window_that_a_static_export_does_not_serve(
+    make_graph: Make, exports: Exports, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Pictures of 320 x 240 make 56 x 42 here; the export serves windows of two, not of three."""
+    export = exports.tiny(static_nhw=(2, 42, 56))
+    graph = make_graph(
+        runtime="onnx", model=str(exports.tiny_model()), engines=str(export), device="cpu",
+        window__size=3, window__overlap=2, points__min_confidence=0.0,
+    )  # fmt: skip
+    graph.listen()
+    graph.start()
+    graph.scene()  # of the first two pictures
+    for _ in range(2):
+        graph.good_image()
+        graph.spin_for(0.2)
+    status = graph.codes("RUNTIME_FAILED")
+    text = dict(zip(status.reason_codes, status.reason_texts, strict=True))["RUNTIME_FAILED"]
+    assert "3x42x56" in text
+    assert "serves 2x42x56 only" in text
+    assert "export" in text
+    assert graph.state == "active"
+    assert graph.board.scenes == 1
