@@ -28,7 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from g2vlm_export.export_onnx import Exporter
 from g2vlm_export.pictures import random_picture, window_cases
+from g2vlm_export.to_onnx import ExportOptions
 
 from benchmarks.ask import first_token
 from benchmarks.common import (
@@ -49,7 +51,7 @@ from g2vlm_model.config import ModelConfig
 from g2vlm_model.interface import Frame, FrameWindow, SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
 from g2vlm_model.runtimes.automatic import model_digest
-from g2vlm_model.runtimes.exported import ExportFolder, Golden
+from g2vlm_model.runtimes.exported import PARTS, ExportFolder, Golden
 from g2vlm_model.runtimes.golden_check import Tolerances, compare
 
 QUESTION = "How far is the table from the camera?"
@@ -102,30 +104,27 @@ def prepare(
     if not model.is_dir():
         write_random_folder(shape, model)
     precision = "fp32" if device.type == "cpu" else "fp16"
-    exports = {}
-    for opset in arguments.opsets:
-        folder = root / f"{name}-{precision}-{opset}"
-        exports[f"{opset} {precision}"] = exported(model, folder, opset, precision)
+    folders = {opset: root / f"{name}-{precision}-{opset}" for opset in arguments.opsets}
+    export(model, folders, precision)
+    exports = {f"{opset} {precision}": folder for opset, folder in folders.items()}
     config = ModelConfig.from_folder(model)
     camera = [random_picture(seed, 480, 640) for seed in range(shape.frames)]
     pictures = next(window_cases(config, camera, shape.frames)).pictures_NHW3
     return Setting(model, exports, pictures, device, threads, scratch)
 
 
-def exported(model: Path, folder: Path, opset: int, precision: str) -> Path:
-    """An export folder of a model; made unless it is there and of this model."""
-    try:
-        if ExportFolder.open(folder).manifest.model_sha256 == model_digest(model):
-            return folder
-    except (FileNotFoundError, ValueError):
-        pass
-    print(f"exporting {folder.name} ...", file=sys.stderr)
-    words = ["export", "onnx", "--model", str(model), "--out", str(folder), "--force"]
-    words += ["--opset", str(opset), "--precision", precision]
-    words += ["--parts", "geometry,kv,streaming,semantic"]
-    command = [sys.executable, "-m", "g2vlm_model.cli", *words]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return folder
+def export(model: Path, folders: Mapping[int, Path], precision: str) -> None:
+    """Make the export folders of a model, by opset, that are not there or of another model."""
+    exporter = Exporter(model, precision)
+    for opset, folder in folders.items():
+        try:
+            if ExportFolder.open(folder).manifest.model_sha256 == model_digest(model):
+                continue
+        except (FileNotFoundError, ValueError):
+            pass
+        print(f"exporting {folder.name} ...", file=sys.stderr)
+        options = ExportOptions(precision=precision, opset=opset, parts=PARTS)
+        exporter.write(folder, options, force=True)
 
 
 def graphs(setting: Setting, arguments: argparse.Namespace) -> dict[str, Any]:
