@@ -20,12 +20,12 @@ from g2vlm_model.checkpoint import load_model, model_id, resolve_folder
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.model import G2VLM
 from g2vlm_model.runtimes.automatic import model_digest
-from g2vlm_model.runtimes.exported import PRECISIONS, GraphRecord, Manifest
+from g2vlm_model.runtimes.exported import PRECISIONS, Golden, GraphRecord, Manifest
 from g2vlm_model.runtimes.golden_check import Tolerances
 from g2vlm_model.runtimes.torch.caches import prefix_cache
 from g2vlm_model.tokenizer import prompt_ids
 
-from .goldens import Truth, require_half_range
+from .goldens import Truth, largest_numbers, require_half_range
 from .manifest import (
     GOLDENS,
     copy_model_files,
@@ -37,6 +37,7 @@ from .manifest import (
 )
 from .progress import Report, Stages, silent
 from .reference import TorchReference
+from .semantic_goldens import semantic_goldens
 from .semantic_to_onnx import GraphSpec, semantic_graphs
 from .to_onnx import (
     ExportOptions,
@@ -108,6 +109,7 @@ class Exporter:
         self._truths: dict[object, Truth] = {}
         self._geometries: dict[object, tuple[GeometryGraph, ExportedProgram]] = {}
         self._specs: list[tuple[GraphSpec, ExportedProgram]] = []
+        self._said: list[Golden] = []
         self._wholes: dict[object, onnx_ir.Model] = {}
 
     def write(
@@ -142,6 +144,7 @@ class Exporter:
         with replaced_folder(Path(out), force=force) as folder:
             stages.begin(TRUTH)
             truth = self._truth(options)
+            answers = self._answers() if "semantic" in options.parts else ()
             stages.begin(LOAD)
             network, prefix = self._load()
             graphs: dict[str, GraphRecord] = {}
@@ -151,7 +154,8 @@ class Exporter:
                 parameters += _weights(graph) if name not in ("encoder", "expert") else 0
             stages.begin(WRITE)
             token_type = np.dtype(_type_of_tokens(network))
-            save_goldens(folder, truth.goldens(cuts(self.config, options), token_type))
+            goldens = truth.goldens(cuts(self.config, options), token_type)
+            save_goldens(folder, [*goldens, *answers])
             copy_model_files(self.source, folder)
             manifest = Manifest(
                 model_id=model_id(self.source),
@@ -218,6 +222,17 @@ class Exporter:
         if self.precision == "fp16":
             require_half_range(truth.largest)
         return truth
+
+    def _answers(self) -> list[Golden]:
+        """Goldens of the graphs that answer; in half precision the range is checked too."""
+        if not self._said:
+            key_type = np.dtype(np.float16 if self.precision == "fp16" else np.float32)
+            model = self._reference().model
+            with largest_numbers(model) as largest:
+                self._said = semantic_goldens(model, key_type)
+            if self.precision == "fp16":
+                require_half_range(largest)
+        return self._said
 
     def _reference(self) -> TorchReference:
         """The model in float32."""

@@ -21,8 +21,10 @@ from ...preprocess import semantic_merged_hw
 from ...tokenizer import Tokenizer, prompt_ids
 from ..exported import AGAIN, ExportFolder
 from ..geometry_engine import GeometryArrays
+from ..golden_check import compare
 from .context import OnnxContext
 from .keys import SceneKeys
+from .providers import ProviderError
 from .reading import FusedFrame, SceneReading, read_scene
 from .sessions import Session
 
@@ -43,6 +45,7 @@ class SemanticGraphs:
     Raises:
         ValueError: The folder has no such part, or its graphs do not fit each other.
         RuntimeError: A graph cannot be loaded.
+        ProviderError: A graph gives wrong numbers for its goldens.
     """
 
     def __init__(
@@ -61,12 +64,11 @@ class SemanticGraphs:
             )
         self.config = config
         self.merged_hw = semantic_merged_hw(config)
-        self._words = open_session("semantic_words")
-        self._pictures = open_session("semantic_pictures")
-        self._expert = open_session("semantic_expert")
-        self._fusion = open_session("semantic_fusion") if config.geometry_feedback else None
-        named = config.reference_features
-        self._references = open_session("semantic_references") if named else None
+        names = ["words", "pictures", "expert"]
+        names += ["fusion"] if config.geometry_feedback else []
+        names += ["references"] if config.reference_features else []
+        self._sessions = {name: open_session(f"semantic_{name}") for name in names}
+        self._check(folder)
         special = tokenizer.special_ids(config.tokens)
         self.start_of_answer = special.start_of_answer
         self.image_marks_2D = self.embed((special.start_of_image, special.end_of_image))
@@ -109,11 +111,11 @@ class SemanticGraphs:
 
     def embed(self, ids: Sequence[int]) -> Floats:
         """(T, D) embeddings of token ids."""
-        return self._words.run({"ids": np.array(ids, np.int64)})["embeddings"]
+        return self._sessions["words"].run({"ids": np.array(ids, np.int64)})["embeddings"]
 
     def encode(self, rows_RC: Floats) -> Floats:
         """(M, D) semantic tokens of a picture."""
-        return self._pictures.run({"rows": rows_RC})["tokens"]
+        return self._sessions["pictures"].run({"rows": rows_RC})["tokens"]
 
     def step(
         self, embeddings_TD: Floats, positions_3T: NDArray[np.int64], keys: SceneKeys, causal: bool
@@ -133,9 +135,9 @@ class SemanticGraphs:
             "embeddings": embeddings_TD,
             "positions": positions_3T,
             "causal": np.array(causal),
-            **keys.feeds(self._expert.upload),
+            **keys.feeds(self._sessions["expert"].upload),
         }
-        said = self._expert.run(feeds)
+        said = self._sessions["expert"].run(feeds)
         return said["logits"], said["keys"], said["values"]
 
     def fuse(self, tokens_MD: Floats, reading: SceneReading, index: int) -> FusedFrame:
@@ -146,9 +148,8 @@ class SemanticGraphs:
             reading: Of the scene.
             index: Of the frame.
         """
-        assert self._fusion is not None, "geometry_feedback is off"
         one = slice(index, index + 1)
-        said = self._fusion.run(
+        said = self._sessions["fusion"].run(
             {
                 "tokens": tokens_MD[None],
                 "hidden": reading.hidden_NRCD[one],
@@ -162,15 +163,12 @@ class SemanticGraphs:
 
     def reference_features(self, feeds: Mapping[str, Any]) -> Mapping[str, NDArray[Any]]:
         """Run the graph of references."""
-        assert self._references is not None, "reference_features is off"
-        return self._references.run(feeds)
+        return self._sessions["references"].run(feeds)
 
     def close(self) -> None:
         """Give the memory back; a second call does nothing."""
-        graphs = (self._words, self._pictures, self._expert, self._fusion, self._references)
-        for session in graphs:
-            if session is not None:
-                session.close()
+        for session in self._sessions.values():
+            session.close()
 
     def _reading(
         self, arrays: GeometryArrays, geometry: GeometryPrediction, grid_hw: tuple[int, int]
@@ -180,6 +178,18 @@ class SemanticGraphs:
         if arrays.hidden is None:
             raise ValueError(f"the geometry's graph gives no hidden states; {AGAIN}")
         return read_scene(np.asarray(arrays.hidden), grid_hw, geometry)
+
+    def _check(self, folder: ExportFolder) -> None:
+        """Refuse graphs that do not say what torch said."""
+        for name, session in self._sessions.items():
+            for golden in folder.goldens(f"semantic_{name}"):
+                comparison = compare(session.run(golden.inputs), golden, folder.manifest.tolerances)
+                if not comparison.passed:
+                    raise ProviderError(
+                        f"{folder.graph(golden.graph)} gives wrong numbers on this device for the "
+                        f"golden {golden.case}:\n{comparison.report()}\nuse another device, or "
+                        "export with --precision fp32 --opset 18"
+                    )
 
     def _read_prefix(self, ids: Sequence[int], precision: str) -> SceneKeys:
         """Keys and values of the text ahead of all frames."""
