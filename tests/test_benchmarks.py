@@ -86,6 +86,14 @@ def test_gasp(tmp_path: Path) -> None:
     assert large["whole_bytes"] > 3.5 * middle["whole_bytes"]
 
 
+def test_overlap(tmp_path: Path) -> None:
+    arguments = ("--frames", "2", "--rounds", "2", "--rooms", "3", "--pairs", "4")
+    results = run("overlap", tmp_path / "report.json", *arguments)
+    assert 0 < results["cost"]["2"]["keys"] < 0.3
+    assert results["synthetic"]["overlapping"] > 0
+    assert 0.5 < results["synthetic"]["matches"]["auc"] <= 1
+
+
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux only")
 def test_load(tmp_path: Path) -> None:
     arguments = ("--gigabytes", "0.25", "--rounds", "1")

@@ -1,0 +1,195 @@
+"""What the overlap of frames costs beside the geometry of a window, and how well it tells.
+
+    python -m benchmarks.overlap --threads 1
+    python -m benchmarks.overlap --threads 1 --rooms 30 --places 7scenes=KITCHEN --pairs 40
+
+Times are those of nano on windows of random pictures. Pairs of frames that share at least 30 % of
+their points stand against pairs of two places, or, where there is one place, against those that
+share at most 2 %; the areas under the curve are given, for synthetic rooms (`--rooms`) and for data
+in a layout of `g2vlm evaluate` (`--places`).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from g2vlm_training.batch import batch_of, pixels_of
+from g2vlm_training.datasets.base import Clip, FrameSequence
+from g2vlm_training.datasets.layouts import open_dataset
+from g2vlm_training.datasets.synthetic import ShardPlan, render_room
+from g2vlm_training.datasets.views import model_clip
+from g2vlm_training.gasp_tracks import point_tracks
+from g2vlm_training.synthetic import scene_seed
+from torch import Tensor
+
+from benchmarks.common import (
+    add_common_arguments,
+    interleaved,
+    print_table,
+    set_threads,
+    write_report,
+)
+from g2vlm_model.cache import KeyValueCache
+from g2vlm_model.checkpoint import load_model
+from g2vlm_model.model import G2VLM
+from g2vlm_model.overlap import key_descriptors, match_descriptors, overlap_with_newest
+from g2vlm_model.sequence import FrameBlocks
+
+LEAST_SHARED, MOST_APART = 0.3, 0.02  # of the points of two frames
+TRIES = 20
+SIZE = (84, 112)
+PLAN = ShardPlan(split="test", clips=1, frames=12, smooth=0.0)
+
+
+class Window:
+    """A window of one size through the geometric half.
+
+    Args:
+        model: In evaluation.
+        pixels_NHW: Normalised pictures (N, 3, H, W).
+    """
+
+    def __init__(self, model: G2VLM, pixels_NHW: Tensor) -> None:
+        patch = model.config.patch_size
+        self.model, self.pixels = model, pixels_NHW
+        self.grid = (pixels_NHW.shape[-2] // patch, pixels_NHW.shape[-1] // patch)
+        self.blocks = FrameBlocks(len(pixels_NHW), *self.grid)
+        self.observe()
+
+    @torch.inference_mode()
+    def observe(self) -> None:
+        """Encoder, expert and heads."""
+        self.cache = KeyValueCache(self.model.config, self.blocks.tokens)
+        tokens = self.model.encode_geometry(self.pixels[None])
+        hidden = self.model.geometry_pass(tokens, self.grid, cache=self.cache)
+        self.model.decode_geometry(hidden.hidden_BNPD, self.grid, pixels_BN3HW=self.pixels[None])
+        self.tokens = tokens[0]
+
+    def by_matches(self) -> Tensor:
+        """Overlap of each frame with the newest, by the match injection's descriptors."""
+        return overlap_with_newest(match_descriptors(self.model, self.tokens, self.grid))
+
+    def by_keys(self) -> Tensor:
+        """The same by the last layer's keys."""
+        return overlap_with_newest(key_descriptors(self.cache, self.model.rope, self.blocks, 0, 0))
+
+
+WAYS: dict[str, Callable[[Window], Tensor]] = {
+    "matches": Window.by_matches,
+    "keys": Window.by_keys,
+}
+
+
+def cost(model: G2VLM, frames: int, rounds: int, device: torch.device) -> dict[str, float]:
+    """CPU seconds of a window's geometry, and of its overlaps as shares of that."""
+    window = Window(model, torch.randn(frames, 3, *SIZE))
+    jobs: dict[str, Callable[[], object]] = {"geometry": window.observe}
+    jobs |= {way: lambda way=way: WAYS[way](window) for way in WAYS}  # type: ignore[misc]
+    timings = interleaved(jobs, rounds, device)
+    whole = timings["geometry"].cpu_median
+    return {"geometry_s": whole} | {way: timings[way].cpu_median / whole for way in WAYS}
+
+
+def areas(model: G2VLM, places: Sequence[FrameSequence], pairs: int) -> dict[str, Any]:
+    """Areas under the curve of overlapping pairs of frames against others.
+
+    Others are of two places, or, where there is one only, share next to no point.
+    """
+    rng = np.random.default_rng(0)
+    scores: dict[str, tuple[list[float], list[float]]] = {way: ([], []) for way in WAYS}
+    counts = [0, 0]
+    for _ in range(TRIES * pairs):
+        a, b = (int(k) for k in rng.integers(len(places), size=2))
+        i, j = int(rng.integers(len(places[a]))), int(rng.integers(len(places[b])))
+        shared = shared_points(places[a].read([i, j])) if a == b and i != j else float(a == b)
+        kind = 0 if LEAST_SHARED <= shared < 1 else 1
+        if counts[kind] >= pairs or MOST_APART < shared < LEAST_SHARED or shared == 1:
+            continue
+        clips = [model_clip(places[k].read([f]), model.config) for k, f in ((a, i), (b, j))]
+        window = Window(model, torch.cat([_pixels(clip) for clip in clips]))
+        for way, overlap in WAYS.items():
+            scores[way][kind].append(float(overlap(window)[0]))
+        counts[kind] += 1
+    if not all(counts):
+        raise ValueError(f"found {counts[0]} overlapping and {counts[1]} other pairs, needs both")
+    found: dict[str, Any] = {"overlapping": counts[0], "apart": counts[1]}
+    for way, (same, apart) in scores.items():
+        right = np.array(same)[:, None] > np.array(apart)
+        found[way] = {
+            "auc": float(right.mean()),
+            "overlapping_5_50_95": np.percentile(same, (5, 50, 95)).round(3).tolist(),
+            "apart_5_50_95": np.percentile(apart, (5, 50, 95)).round(3).tolist(),
+        }
+    return found
+
+
+def shared_points(clip: Clip) -> float:
+    """Share of the points of two frames that the other one sees."""
+    visible = point_tracks(batch_of([clip]), 8, "depth").visible_BNNQ[0]
+    return float(visible[[0, 1], [1, 0]].float().mean())
+
+
+def _pixels(clip: Clip) -> Tensor:
+    rgb = torch.from_numpy(clip.rgb).permute(0, 3, 1, 2).float() / 255
+    return torch.nn.functional.interpolate(pixels_of(rgb), SIZE, mode="bilinear", antialias=True)
+
+
+class _Room:
+    """One rendered clip as a sequence."""
+
+    def __init__(self, number: int) -> None:
+        self.clip = render_room(PLAN, scene_seed("test", number), SIZE)[0]
+        self.name, self.size_hw = f"room {number}", SIZE
+
+    def __len__(self) -> int:
+        return len(self.clip)
+
+    def read(self, frames: Sequence[int]) -> Clip:
+        """These frames, in this order."""
+        index = np.asarray(frames)
+        arrays = {name: getattr(self.clip, name)[index] for name in ("rgb", "depth", "K")}
+        poses = self.clip.T_world_cam[index]
+        return replace(self.clip, **arrays, T_world_cam=poses, object_id=None, normals=None)
+
+
+def main() -> None:
+    """Measure, print tables, write the JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--frames", type=int, nargs="+", default=[2, 8])
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rooms", type=int, default=0, help="synthetic rooms to tell apart")
+    parser.add_argument("--places", nargs="+", default=[], metavar="LAYOUT=ROOT")
+    parser.add_argument("--pairs", type=int, default=150, help="of each kind")
+    add_common_arguments(parser, "overlap")
+    arguments = parser.parse_args()
+    device = set_threads(arguments)
+    model, _ = load_model("nano")
+    results: dict[str, Any] = {"cost": {}}
+    rows = [["frames", "geometry", *(f"{way}, share" for way in WAYS)]]
+    for frames in arguments.frames:
+        mine = results["cost"][str(frames)] = cost(model, frames, arguments.rounds, device)
+        shares = (f"{100 * mine[way]:.2f} %" for way in WAYS)
+        rows.append([str(frames), f"{1000 * mine['geometry_s']:.1f} ms", *shares])
+    print_table(rows)
+    kinds: dict[str, list[FrameSequence]] = {}
+    if arguments.rooms:
+        kinds["synthetic"] = [_Room(900 + number) for number in range(arguments.rooms)]
+    named = [place.split("=", 1) for place in arguments.places]
+    if named:
+        kinds["real"] = [
+            sequence for layout, root in named for sequence in open_dataset(layout, Path(root))
+        ]
+    for kind, places in kinds.items():
+        results[kind] = areas(model, places, arguments.pairs)
+        print(kind, results[kind])
+    write_report(arguments.out, "overlap", device, results)
+
+
+if __name__ == "__main__":
+    main()

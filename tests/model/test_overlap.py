@@ -1,0 +1,92 @@
+"""Overlap of frames from descriptors of the pass: exact where it can be, telling where it must."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from g2vlm_training.batch import pixels_of
+from g2vlm_training.datasets.synthetic import ShardPlan, render_room
+from g2vlm_training.gasp_heads import LayerTap, language_layers
+from g2vlm_training.synthetic import scene_seed
+from torch import Tensor
+from torch.nn import functional as F
+
+from g2vlm_model.cache import KeyValueCache
+from g2vlm_model.checkpoint import load_model
+from g2vlm_model.model import G2VLM
+from g2vlm_model.overlap import key_descriptors, match_descriptors, overlap_with_newest
+from g2vlm_model.sequence import FrameBlocks
+from tests.model.tiny import random_pixels, tiny_config, tiny_model
+
+ROOMS, FRAMES = 14, 3
+PLAN = ShardPlan(split="test", clips=1, frames=FRAMES, smooth=0.0, fov_deg=(70.0, 70.0))
+
+
+def keys_of(model: G2VLM, pixels_NHW: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Keys of a window behind a few words."""
+    blocks = FrameBlocks(len(pixels_NHW), *grid)
+    cache = KeyValueCache(model.config, 8 + blocks.tokens)
+    with torch.inference_mode():
+        model.prefill_text(torch.tensor([[5, 6, 7]]), cache)
+        start, position = cache.length, cache.position
+        model.geometry_pass(model.encode_geometry(pixels_NHW[None]), grid, cache=cache)
+    return key_descriptors(cache, model.rope, blocks, start, position)
+
+
+def test_keys_are_those_ahead_of_the_rotation() -> None:
+    model = tiny_model(tiny_config(dino_width=42))
+    pixels = random_pixels(3, 3, 28, 42)
+    found = keys_of(model, pixels, (2, 3))
+    with torch.inference_mode(), LayerTap(language_layers(model, "geometric"), True) as tap:
+        cache = KeyValueCache(model.config, 64)
+        model.prefill_text(torch.tensor([[5, 6, 7]]), cache)
+        model.geometry_pass(model.encode_geometry(pixels[None]), (2, 3), cache=cache)
+    plain = F.normalize(tap.keys[2][0].flatten(1), dim=-1).unflatten(0, (3, 6))
+    torch.testing.assert_close(found, plain, atol=1e-5, rtol=1e-4)
+
+
+def test_the_newest_overlaps_itself_and_order_of_places_is_nothing() -> None:
+    places = F.normalize(torch.randn(3, 10, 8, generator=torch.Generator().manual_seed(0)), dim=-1)
+    places[0] = places[2][torch.randperm(10)]
+    overlap = overlap_with_newest(places)
+    torch.testing.assert_close(overlap[[0, 2]], torch.ones(2))
+    assert float(overlap[1]) < 0.9
+
+
+def test_a_model_without_matches_says_so() -> None:
+    with pytest.raises(ValueError, match="no match injection"):
+        match_descriptors(tiny_model(), torch.zeros(1, 6, 32), (2, 3))
+
+
+def area_under(overlapping: list[float], other: list[float]) -> float:
+    """Share of (overlapping, other) pairs in the right order."""
+    return float((np.array(overlapping)[:, None] > np.array(other)).mean())
+
+
+def test_overlapping_frames_are_told_from_others() -> None:
+    """The embedded model on rooms that it has not seen: AUC of both kinds of descriptors."""
+    model, _ = load_model("nano")
+    rooms = [render_room(PLAN, scene_seed("test", 500 + k), (84, 112))[0] for k in range(ROOMS)]
+    pixels = [
+        pixels_of(torch.from_numpy(clip.rgb).permute(0, 3, 1, 2).float() / 255) for clip in rooms
+    ]
+    same = [(room, i, room, j) for room in range(ROOMS) for i, j in combinations(range(FRAMES), 2)]
+    apart = [(a, 0, b, 1) for a, b in combinations(range(ROOMS), 2)]
+    scores: dict[str, dict[bool, list[float]]] = {
+        kind: {True: [], False: []} for kind in ("matches", "keys")
+    }
+    for overlapping, pairs in ((True, same), (False, apart)):
+        for a, i, b, j in pairs:
+            window = torch.stack((pixels[a][i], pixels[b][j]))
+            with torch.inference_mode():
+                tokens = model.encode_geometry(window[None])[0]
+            matches = overlap_with_newest(match_descriptors(model, tokens, (6, 8)))
+            keys = overlap_with_newest(keys_of(model, window, (6, 8)))
+            scores["matches"][overlapping].append(float(matches[0]))
+            scores["keys"][overlapping].append(float(keys[0]))
+    area = {kind: area_under(found[True], found[False]) for kind, found in scores.items()}
+    assert area["matches"] >= 0.95, area
+    assert area["keys"] >= 0.95, area
