@@ -87,8 +87,11 @@ def start_export(model: Path, out: Path) -> subprocess.Popen[str]:
 @pytest.mark.slow
 def test_killed_half_way_started_again_and_twice_at_once(tmp_path: Path) -> None:
     config = small_config()
-    text, dino = (replace(part, num_hidden_layers=1) for part in (config.text, config.dino))
-    config = replace(config, text=text, dino=dino)
+    config = replace(
+        config,
+        text=replace(config.text, num_hidden_layers=1),
+        dino=replace(config.dino, num_hidden_layers=1),
+    )
     model = write_model(tmp_path / "model", config)
     out = tmp_path / "exports" / "small"
     process = start_export(model, out)
