@@ -35,7 +35,7 @@ from g2vlm_model.runtimes.geometry_engine import (
 from g2vlm_model.runtimes.onnx.executor import OnnxExecutor
 from g2vlm_model.runtimes.onnx.geometry import OnnxGeometry, open_geometry
 from g2vlm_model.runtimes.onnx.providers import Provider
-from g2vlm_model.runtimes.onnx.runtime import OnnxRuntime
+from g2vlm_model.runtimes.onnx.runtime import OnnxRuntime, open_runtime
 from g2vlm_model.runtimes.torch.placement import choose_placement
 from g2vlm_model.runtimes.torch.runtime import TorchRuntime
 
@@ -163,6 +163,13 @@ def test_a_geometry_without_keys_cannot_be_asked_about(nano_export: Path) -> Non
     with pytest.raises(RuntimeError, match="export it with the part 'kv'"):
         runtime.observe(pictures(1, 2))
     runtime.close()
+
+
+def test_an_export_without_keys_is_refused_when_it_is_loaded(nano_export: Path) -> None:
+    folder = ExportFolder.open(nano_export)
+    bare = ExportFolder(folder.path, replace(folder.manifest, parts=("geometry",)), folder.digest)
+    with pytest.raises(ValueError, match=r"holds the parts geometry, .*--parts geometry,kv"):
+        open_runtime(bare, "nano", "cpu")
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,8 @@ def check_geometry(engine: GeometryEngine, folder: ExportFolder, goldens: Sequen
             arrays = engine.run(golden.inputs["pictures"])
         except RuntimeError as error:
             raise ProviderError(str(error)) from error
-        outputs = {name: _output(arrays, name) for name in golden.outputs}
+        named = {name: _output(arrays, name) for name in golden.outputs}
+        outputs = {name: array for name, array in named.items() if array is not None}
         comparison = compare(outputs, golden, folder.manifest.tolerances)
         if not comparison.passed:
             raise ProviderError(
@@ -97,9 +98,11 @@ def check_geometry(engine: GeometryEngine, folder: ExportFolder, goldens: Sequen
             )
 
 
-def _output(arrays: GeometryArrays, name: str) -> NDArray[Any]:
-    """An output by the graph's name for it, on the CPU."""
+def _output(arrays: GeometryArrays, name: str) -> NDArray[Any] | None:
+    """An output by the graph's name for it, on the CPU; None where the engine leaves it out."""
     found = arrays.rotation9 if name == "rotation" else getattr(arrays, name)
+    if found is None:
+        return None
     array: NDArray[Any] = found if isinstance(found, np.ndarray) else to_cpu(found)
     return array.reshape(-1, 3, 3) if name == "rotation" else array
 

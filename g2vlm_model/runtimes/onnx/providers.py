@@ -66,12 +66,20 @@ class Provider:
     @property
     def device(self) -> str:
         """Device and provider, for `RuntimeInfo.device`."""
-        return f"{self.memory[0]}{'' if self.kind == 'cpu' else f':{self.index}'} ({self.name})"
+        return f"{self.torch_device} ({self.name})"
+
+    @property
+    def torch_device(self) -> str:
+        """The device as torch names it."""
+        return "cpu" if self.kind == "cpu" else f"cuda:{self.index}"
 
     @property
     def memory(self) -> tuple[str, int]:
-        """Where its outputs can stay, as an IOBinding names it."""
-        return ("cpu", 0) if self.kind == "cpu" else ("cuda", self.index)
+        """Where its outputs can stay, as an IOBinding names it.
+
+        A plugin's device memory is not known to ONNX Runtime's own bindings: the CPU's.
+        """
+        return ("cuda", self.index) if self.kind in ("cuda", "tensorrt") else ("cpu", 0)
 
     def open(self, ort: ModuleType, path: Path, options: Any) -> Any:
         """Load a graph on this provider.

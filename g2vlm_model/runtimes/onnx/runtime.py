@@ -96,11 +96,15 @@ def _answered_by_torch(
     from ..torch.placement import choose_placement
     from ..torch.runtime import TorchRuntime
 
+    if "kv" not in folder.manifest.parts:
+        raise ValueError(
+            f"{folder.path} holds the parts {', '.join(folder.manifest.parts)}, but questions "
+            "stand behind keys and values; export with --parts geometry,kv"
+        )
     if model_id(model).rpartition("-")[2] != folder.manifest.model_id.rpartition("-")[2]:
         raise ValueError(
             f"{folder.path} was exported from {folder.manifest.model_id}, but the model that is to "
             f"answer is {model_id(model)}; export that one, or name the model of the folder"
         )
-    memory, index = provider.memory
-    placement = choose_placement("cpu" if memory == "cpu" else f"cuda:{index}")
+    placement = choose_placement(provider.torch_device)
     return TorchRuntime(model, placement, max_frames=max_frames, geometry=engine)

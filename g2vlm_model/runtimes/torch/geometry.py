@@ -154,8 +154,10 @@ class EngineGeometry:
         )
         tokens_NPD = torch.stack(tokens)
         clock.lap("encode")
-        on_cpu = self._device.type == "cpu"
-        return engine.run_tokens(tokens_NPD.numpy() if on_cpu else tokens_NPD, pictures_NHW3)
+        if self._device.type == "cpu":
+            return engine.run_tokens(tokens_NPD.numpy(), pictures_NHW3)
+        torch.cuda.current_stream(self._device).synchronize()  # the engine has a stream of its own
+        return engine.run_tokens(tokens_NPD, pictures_NHW3)
 
     def _append(
         self, keys: Array, values: Array, blocks: FrameBlocks, cache: KeyValueCache
