@@ -234,3 +234,10 @@ def test_engines_that_cannot_be_checked_are_refused(
     for rung in ("fp32: ", "fp32 decomposed: "):
         assert rung + "GpuMissingError: no CUDA driver" in str(raised.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_needs_no_torch() -> None:
+    """A robot that answers with exported graphs builds its engines without it."""
+    code = "import sys, g2vlm_export.tensorrt_cli; print(*({'torch', 'onnx'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
