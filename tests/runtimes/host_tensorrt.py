@@ -109,6 +109,10 @@ class HostEngine:
     def get_tensor_shape(self, name: str) -> list[int]:
         return [size if isinstance(size, int) else -1 for size in self.tensors[name].shape]
 
+    def create_runtime_config(self) -> object:
+        """There are such configurations since TensorRT 10.11, with less in them than RTX's."""
+        return object()
+
     def create_execution_context(self) -> HostContext:
         return HostContext(self)
 

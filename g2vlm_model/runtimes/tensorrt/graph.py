@@ -6,6 +6,7 @@ the device. TensorRT 10, 11 and RTX differ in what is probed here with `hasattr`
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -83,11 +84,11 @@ class TensorRTGraph:
         self._pool = BufferPool(self._cuda)
         self._captured: dict[tuple[object, ...], Any] = {}
         self._known_shapes: set[tuple[tuple[int, ...], ...]] = set()
-        self._said: list[str] = []
         self._static = static
         self._kernels = KernelCache(trt, kernels)
-        self._logger = _logger(trt.api, self._said)
-        self._runtime = trt.api.Runtime(self._logger)
+        self._log = _log(trt.api)
+        self._log.errors = []
+        self._runtime = trt.api.Runtime(self._log)
         self._engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
         if self._engine is None:
             raise self._error(f"the engine {plan} cannot be loaded by {trt} on {gpu.name}")
@@ -246,25 +247,29 @@ class TensorRTGraph:
             raise self._error(f"{self._name} cannot be run")
 
     def _error(self, what: str) -> EngineError:
-        said, self._said[:] = "; ".join(self._said[-KEPT_ERRORS:]), []
+        said, self._log.errors = "; ".join(self._log.errors[-KEPT_ERRORS:]), []
         return EngineError(f"{what}: {said}" if said else what)
 
 
-def _logger(api: Any, said: list[str]) -> Any:
+@functools.cache
+def _log(api: Any) -> Any:
+    """The log of a TensorRT, which knows only one in a process; it keeps the errors' texts."""
     severity = api.ILogger.Severity
 
-    class Sink(api.ILogger):  # type: ignore[misc]
-        """Named as TensorRT calls it."""
+    class Log(api.ILogger):  # type: ignore[misc]
+        """Messages for debugging."""
 
         def __init__(self) -> None:
             api.ILogger.__init__(self)
+            self.errors: list[str] = []
 
         def log(self, level: Any, text: str) -> None:
+            """Take a message; called by TensorRT."""
             _LOG.debug("%s", text)
             if level in (severity.INTERNAL_ERROR, severity.ERROR):
-                said.append(" ".join(text.split()))
+                self.errors.append(" ".join(text.split()))
 
-    return Sink()
+    return Log()
 
 
 def _tensors(api: Any, engine: Any) -> tuple[dict[str, GraphTensor], dict[str, GraphTensor]]:

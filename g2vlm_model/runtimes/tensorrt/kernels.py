@@ -35,18 +35,20 @@ class KernelCache:
         self._saved = b""  # hash of what the file holds
 
     def configured(self, engine: Any, static: bool) -> Any:
-        """A runtime configuration with the cache in it; None where there is no such thing.
+        """A runtime configuration with the cache in it; None where the TensorRT is not RTX.
+
+        Newer TensorRTs have configurations too, but neither a cache nor graphs in them.
 
         Args:
             engine: That it is for.
             static: Every run has the same shapes, and is captured as a CUDA graph.
         """
-        if not hasattr(engine, "create_runtime_config"):
+        if not hasattr(self._api, "CudaGraphStrategy"):
             return None
         config = engine.create_runtime_config()
-        if static and hasattr(self._api, "CudaGraphStrategy"):
+        if static:
             config.cuda_graph_strategy = self._api.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-        if self._file is not None and hasattr(config, "create_runtime_cache"):
+        if self._file is not None:
             self._cache = config.create_runtime_cache()
             self._load(self._file)
             config.set_runtime_cache(self._cache)
