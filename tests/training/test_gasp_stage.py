@@ -14,6 +14,7 @@ from g2vlm_training.config import TrainConfig, load_config
 from g2vlm_training.gasp import GaspOptions, GaspStage, LoraOptions
 from g2vlm_training.geometry_stage import StageLoss
 from g2vlm_training.lora import adapt_stage, load_adapted
+from g2vlm_training.precision import recompute_layers
 from g2vlm_training.run import build_stage
 from g2vlm_training.tokens import nano_tokenizer
 from g2vlm_training.trainer import Trainer
@@ -202,6 +203,23 @@ def test_one_window_without_depth_does_not_harm_the_others(pool: ClipPool) -> No
     depth[0, 0, 0, 0] = float("nan")
     with pytest.raises(ValueError, match="1 depths of the batch are negative or no number"):
         stage(dataclasses.replace(batch, depth_BNHW=depth), 0, [])
+
+
+def test_recomputed_layers_give_the_same_gradients(pool: ClipPool) -> None:
+    options = dataclasses.replace(CONFIG.gasp, queries=1.0)
+    losses, gradients = [], []
+    for again in (False, True):
+        stage = stage_of(dataclasses.replace(CONFIG, gasp=options))
+        if again:
+            assert recompute_layers(stage) > 2
+        loss = stage(one_batch(pool), 0, [])
+        loss.total.backward()
+        losses.append(loss.total.item())
+        gradients.append({n: p.grad for n, p in stage.named_parameters() if p.grad is not None})
+    assert losses[0] == losses[1]
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-4)
 
 
 def test_geometric_tokens_get_heads_and_adapters_too(pool: ClipPool) -> None:
