@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import logging
 import signal
 import sys
@@ -46,6 +47,8 @@ from .to_tensorrt import EngineOrder, build_engines, graphs_to_build
 
 __all__ = ["main"]
 
+_LOG = logging.getLogger(__name__)
+
 EPILOG = """profiles (window sizes that the engines serve):
   jetson     1 to 8 frames, pictures from 2:1 to 4:3
   desktop    1 to 24 frames, pictures from 2:1 to square
@@ -66,6 +69,8 @@ def main(argv: Sequence[str]) -> int:
     profile = _profile(args, source)
     trt = _tensorrt(args.flavour)
     gpu, targets = _device(args, trt)
+    if gpu is not None and (args.profile or default_profile()) == "jetson":
+        _check_memory(source, profile)
     order = EngineOrder(source, profile, trt, gpu, targets, check=not args.build_only)
     try:
         with _cancelled_by_ctrl_c() as cancelled:
@@ -155,6 +160,32 @@ def _profile(args: argparse.Namespace, source: ExportFolder) -> Profile:
         return Profile(*[(frames, height, width)] * 3)
     name = args.profile or default_profile()
     return named_profile(name, ModelConfig.from_folder(source.path).dino_width, manifest.patch)
+
+
+def _check_memory(source: ExportFolder, profile: Profile) -> None:
+    """Refuse what the memory that this machine has free cannot build or run.
+
+    Raises:
+        ValueError: It does not fit; the text says by how much and what to do.
+    """
+    if importlib.util.find_spec("torch") is None:
+        _LOG.warning("whether the engines fit into the memory is not checked: that needs torch")
+        return
+    # It counts with torch, which a machine that only builds and runs engines need not have.
+    from .devices import find_device
+    from .plan import Request, check_fits
+
+    frames, *picture_hw = profile.maximum
+    request = Request(
+        ModelConfig.from_folder(source.path),
+        find_device("here"),
+        (picture_hw[0], picture_hw[1]),
+        precision=source.manifest.precision,
+    )
+    try:
+        check_fits(request, frames)
+    except ValueError as error:
+        raise ValueError(f"{error}; --profile custom builds without this check") from None
 
 
 def _device(args: argparse.Namespace, trt: TensorRT) -> tuple[Gpu | None, tuple[str, ...]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from g2vlm_export import devices
+from g2vlm_export import devices, tensorrt_cli
 from g2vlm_export.devices import DEVICES, MIB, find_device
 from g2vlm_export.footprint import Passes, pass_bytes, weight_bytes
 from g2vlm_export.plan import Request, check_fits, plan_windows
@@ -18,6 +18,8 @@ from g2vlm_export.plan_cli import main
 from benchmarks.shapes import SHAPES, write_random_folder
 from g2vlm_model.checkpoint import load_model
 from g2vlm_model.config import ModelConfig
+from g2vlm_model.runtimes.nvidia import TensorRT
+from tests.export.conftest import RTX_4090
 from tests.helpers import REPO
 from tests.model.tiny import tiny_config
 
@@ -186,6 +188,22 @@ def test_a_jetson_is_asked_what_it_has(tmp_path: Path, monkeypatch: pytest.Monke
     assert device.shared
     assert device.free(headless=False) == 14032000 * 1024
     assert find_device("cpu").kind == "cpu"
+
+
+def test_engines_that_do_not_fit_are_refused_before_they_are_built(
+    rtx: TensorRT, tiny_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 900000 kB\nMemAvailable: 300000 kB\n")
+    (tmp_path / "compatible").write_bytes(b"nvidia,tegra210\0")
+    (tmp_path / "model").write_bytes(b"NVIDIA Jetson Nano\0")
+    for name in ("MEMINFO", "COMPATIBLE", "MODEL"):
+        monkeypatch.setattr(devices, name, tmp_path / name.lower())
+    monkeypatch.setattr(tensorrt_cli, "find_gpu", lambda device: RTX_4090)
+    out = tmp_path / "engines"
+    words = ["--onnx", str(tiny_export), "--flavour", "tensorrt_rtx", "--out", str(out)]
+    with pytest.raises(ValueError, match=r"8 frames takes .* Jetson Nano has 0.29 .*custom"):
+        tensorrt_cli.main([*words, "--profile", "jetson"])
+    assert not out.exists()
 
 
 def test_the_jetson_page_has_the_plans_tables() -> None:
