@@ -199,6 +199,10 @@ def cut_graph(whole: onnx_ir.Model, name: str, cut: Cut) -> onnx_ir.Model:
 
     part = ir.convenience.extract(whole.graph, *cut)
     part.name = name
+    # In an order of their own they differ from run to run, and with them the folder's digest.
+    weights = sorted(part.initializers.items())
+    part.initializers.clear()
+    part.initializers.update(weights)
     return ir.Model(part, ir_version=whole.ir_version, producer_name="g2vlm")
 
 

@@ -218,3 +218,4 @@ def test_half_precision_that_would_overflow_is_refused(
         assert written.largest[0].layer == layer
         assert 16376 < written.largest[0].value < 65504
         assert layer in caplog.text
+        assert exporter.write(tmp_path / "again", options) == written, "not the same bytes"
