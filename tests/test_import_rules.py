@@ -50,6 +50,7 @@ FROM_ROS = re.compile(
 )
 IMPORT_NAMES = {
     "array-api-compat": "array_api_compat",
+    "onnx-ir": "onnx_ir",
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
     "pyyaml": "yaml",
