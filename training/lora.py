@@ -65,8 +65,7 @@ def attach_lora(
         encoders: Names (their beginnings) of what `LoraOptions.encoder` adds.
 
     Raises:
-        ValueError: The rank is larger than a map.
-        ModuleNotFoundError: `peft` is not installed.
+        ValueError: The rank is larger than a map, or `peft` is not installed.
     """
     names = [
         f"{layer.name}.{inner}"
@@ -134,9 +133,8 @@ def _peft() -> Any:
     except ModuleNotFoundError as error:
         if error.name not in ("peft", "transformers", "accelerate"):
             raise
-        raise ModuleNotFoundError(
-            f"the stage gasp needs the Python package {error.name!r}: "
-            "pip install 'g2vlm_ros[gasp]'",
-            name=error.name,
+        raise ValueError(
+            f"the stage gasp needs the Python package {error.name!r}, which is not installed: "
+            "pip install peft"
         ) from error
     return peft

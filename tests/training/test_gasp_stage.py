@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -253,6 +254,12 @@ def test_adapters_with_bad_numbers_are_not_merged() -> None:
         next(p for name, p in model.named_parameters() if "lora_B" in name).fill_(float("nan"))
     with pytest.raises(ValueError, match=r"lora_B.* holds numbers that are not finite"):
         adapters.merge()
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ValueError, match="needs the Python package 'peft', which is not installed"):
+        adapt_stage(tiny_model(), LoraOptions(rank=2))
 
 
 def test_the_shipped_configs_are_read() -> None:
