@@ -48,6 +48,28 @@ def test_engines_that_nobody_checked_are_checked_here(
     assert all("local_points" in noted.engines[n].check for n in names if n != "encoder")
 
 
+def test_what_the_ladder_made_of_fp16_is_reported(export: ExportFolder, trt: TensorRT) -> None:
+    folder = compiled(export)
+    manifest = EngineFolder.read(folder).manifest
+    reported = {}
+    for rungs in (("fp16 fused",) * 2, ("fp16 decomposed", "fp32"), ("fp32", "fp32")):
+        engines = {
+            name: replace(record, rung=rung, reasons=("fp16 fused: 0.1 of range",))
+            for (name, record), rung in zip(manifest.engines.items(), rungs, strict=True)
+        }
+        replace(manifest, engines=engines, precision="fp16").write(folder)
+        engine = opened(export, trt)
+        reported[rungs] = (engine.facts.precision, engine.facts.fallback_reason)
+        engine.close()
+    reason = "fp16 was refused by the golden check ({})"
+    expert = "expert: fp16 fused: 0.1 of range"
+    assert list(reported.values()) == [
+        ("fp16", ""),
+        ("fp16", reason.format(expert)),
+        ("fp32", reason.format(f"encoder: fp16 fused: 0.1 of range | {expert}")),
+    ]
+
+
 @pytest.mark.parametrize(
     "facts", [{"checked": False}, {"targets": ("sm87",), "gpu": "", "driver": "", "checked": True}]
 )

@@ -142,11 +142,13 @@ class _Engines:
         self._stay = on_device
         self._cuda = cuda or Cuda(gpu.index)
         self.graphs: dict[str, TensorRTGraph] = {}
+        precision, fallback = _precision_of(engines, self.names)
         self._facts = EngineFacts(
             backend="tensorrt",
             device=f"cuda:{gpu.index} ({gpu.name}, {trt})",
-            precision=engines.manifest.precision,
+            precision=precision,
             parameters=export.manifest.parameters,
+            fallback_reason=fallback,
         )
         try:
             for name in self.names:
@@ -229,6 +231,16 @@ class StreamingTensorRTGeometry(_Engines):
         """See `StreamingEngine.run_tokens`."""
         feeds = {"tokens": tokens_NPD, "pictures": self._checked(pictures_NHW3)}
         return GeometryArrays.of(self._run("expert", feeds))
+
+
+def _precision_of(engines: EngineFolder, names: tuple[str, ...]) -> tuple[str, str]:
+    """What the engines compute in, and why that is not what was exported ("" where it is)."""
+    exported = engines.manifest.precision
+    records = {name: engines.manifest.engines[name] for name in names}
+    slower = {name: one for name, one in records.items() if one.rung == "fp32" != exported}
+    reasons = [f"{name}: {'; '.join(one.reasons)}" for name, one in slower.items()]
+    text = f"{exported} was refused by the golden check ({' | '.join(reasons)})" if reasons else ""
+    return ("fp32" if len(slower) == len(names) else exported), text
 
 
 def _first(tokens_NPD: Array, count: int) -> Array:
