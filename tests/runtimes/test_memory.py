@@ -12,20 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from g2vlm_model.cache import KeyValueCache
 from g2vlm_model.interface import SpatialQuery, SpatialRuntime
 from g2vlm_model.runtimes.scene import EncodedScene
-from g2vlm_model.runtimes.torch.context import TorchContext
 
 from ..helpers import REPO
 from .model_folders import window
 
 QUERY = SpatialQuery("Which is closer, A or B?", max_tokens=3)
-
-
-def cache_of(scene: EncodedScene) -> KeyValueCache:
-    assert isinstance(scene.context, TorchContext)
-    return scene.context.cache
 
 
 def tensor_bytes() -> int:
@@ -42,27 +35,27 @@ def tensor_bytes() -> int:
     return sum(storages.values())
 
 
-def test_scenes_that_are_dropped_give_everything_back(runtime: SpatialRuntime) -> None:
-    scene = runtime.observe(window(1, 2))
-    runtime.ask(scene, QUERY)
+def test_scenes_that_are_dropped_give_everything_back(any_runtime: SpatialRuntime) -> None:
+    scene = any_runtime.observe(window(1, 2))
+    any_runtime.ask(scene, QUERY)
     assert isinstance(scene, EncodedScene)
-    cache, features = weakref.ref(cache_of(scene)), weakref.ref(scene.features[0])
-    runtime.observe(window(3))
-    assert cache() is not None
+    context, features = weakref.ref(scene.context), weakref.ref(scene.features[0])
+    any_runtime.observe(window(3))
+    assert context() is not None
     assert features() is not None  # the scene still holds its frame
     del scene
     gc.collect()
-    assert cache() is None
+    assert context() is None
     assert features() is None
 
 
-def test_closing_gives_the_cache_back_at_once(runtime: SpatialRuntime) -> None:
-    scene = runtime.observe(window(1, 2))
+def test_closing_gives_the_context_back_at_once(any_runtime: SpatialRuntime) -> None:
+    scene = any_runtime.observe(window(1, 2))
     assert isinstance(scene, EncodedScene)
-    cache = weakref.ref(cache_of(scene))
+    context = weakref.ref(scene.context)
     scene.close()
     scene.close()
-    assert cache() is None
+    assert context() is None
     assert scene.geometry.valid.shape[0] == 2
     assert len(scene.window) == 2
 
@@ -98,7 +91,7 @@ from pathlib import Path
 from g2vlm_model.interface import SpatialQuery
 from g2vlm_model.runtimes import load_runtime
 from tests.runtimes.model_folders import window
-runtime = load_runtime(model=Path(sys.argv[1]), device="cpu")
+runtime = load_runtime(sys.argv[2], Path(sys.argv[1]), "cpu", engines=sys.argv[3])
 scene = runtime.observe(window(1, 2))
 before = runtime.ask(scene, SpatialQuery("Which is closer?", max_tokens=3)).text
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -115,10 +108,14 @@ print(json.dumps({"error": error, "same": before == after, "again": again}))
 """
 
 
-def test_memory_that_runs_out_is_an_error_and_the_runtime_goes_on(model_folder: Path) -> None:
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+def test_memory_that_runs_out_is_an_error_and_the_runtime_goes_on(
+    model_folder: Path, backend: str, request: pytest.FixtureRequest
+) -> None:
     """For real: a child process whose address space ends 16 MB above what it uses."""
+    engines = str(request.getfixturevalue("small_export")) if backend == "onnx" else ""
     done = subprocess.run(
-        [sys.executable, "-c", EXHAUST, str(model_folder)],
+        [sys.executable, "-c", EXHAUST, str(model_folder), backend, engines],
         cwd=REPO,
         capture_output=True,
         text=True,
