@@ -6,12 +6,15 @@ model's files, the exporter's code and libraries, as the automatic exports of a 
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from g2vlm_export.export_onnx import Exporter
 
+KEPT = 40  # exports; a session of all tests makes about twenty
 PARTS = ("geometry", "kv", "streaming", "semantic")
 
 
@@ -67,6 +70,7 @@ class Exports:
         cache = EngineCache.open(self._root)
         entry = cache.lookup(key)
         if entry is None:
+            self._prune()
             with cache.building(key) as building:
                 if building.entry is None:
                     # One exporter per model and precision: it traces once for all of them.
@@ -77,4 +81,11 @@ class Exports:
                     building.commit({})
                 assert building.entry is not None
                 return building.entry.folder
+        os.utime(entry.folder)
         return entry.folder
+
+    def _prune(self) -> None:
+        """Remove what was not used for longest: every change of the exporter makes new ones."""
+        entries = (self._root / "entries").iterdir()
+        for old in sorted(entries, key=lambda folder: -folder.stat().st_mtime)[KEPT:]:
+            shutil.rmtree(old, ignore_errors=True)
