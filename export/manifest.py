@@ -22,9 +22,9 @@ from g2vlm_model.runtimes.exported import (
     GraphRecord,
     Manifest,
     TensorRecord,
-    file_sha256,
     golden_key,
 )
+from g2vlm_model.runtimes.file_hash import file_sha256
 
 if TYPE_CHECKING:
     import onnx_ir

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from g2vlm_model.runtimes.cache_entry import sha256_of_file
 from g2vlm_model.runtimes.engine_folder import ENGINES_FILE, EngineManifest, EngineRecord
 from g2vlm_model.runtimes.engine_profile import Profile, Size
 from g2vlm_model.runtimes.exported import ExportFolder, Golden, GraphRecord
+from g2vlm_model.runtimes.file_hash import file_sha256
 from g2vlm_model.runtimes.golden_check import Tolerances
 from g2vlm_model.runtimes.nvidia import Gpu, TensorRT, find_gpu, find_tensorrt
 
@@ -124,7 +124,7 @@ def input_ranges(graph: GraphRecord, profile: Profile, patch: int) -> dict[str, 
     ranges: dict[str, Range] = {}
     for tensor in graph.inputs:
         if tensor.name == "pictures":
-            shapes = [(*size, 3) for size in sizes]
+            shapes: list[tuple[int, ...]] = [(*size, 3) for size in sizes]
         elif tensor.name == "tokens":
             width = tensor.shape[-1]
             assert isinstance(width, int), tensor
@@ -266,7 +266,7 @@ def check_engine(
 def _record(file: Path, climbed: Climbed[BuildReport]) -> EngineRecord:
     return EngineRecord(
         file=file.name,
-        sha256=sha256_of_file(file),
+        sha256=file_sha256(file),
         bytes=climbed.result.bytes,
         rung=climbed.rung.name,
         reasons=climbed.reasons,

@@ -17,7 +17,8 @@ from pathlib import Path
 from .building import BuildContext
 from .cache_key import ExportKey
 from .engine_cache import EngineCache
-from .exported import ExportFolder, file_sha256
+from .exported import ExportFolder
+from .file_hash import file_sha256
 
 __all__ = ["cached_export", "export_into_cache", "export_key", "missing_libraries", "model_digest"]
 

@@ -7,7 +7,6 @@ of every file, and facts that the builder noted. Standard library only.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .cache_key import CacheKey
+from .file_hash import file_sha256, known_sha256
 
 __all__ = [
     "CacheEntry",
@@ -26,14 +26,12 @@ __all__ = [
     "no_space_explained",
     "read_manifest",
     "require_own",
-    "sha256_of_file",
     "verified_entry",
     "write_manifest",
 ]
 
 FORMAT = 1
 MANIFEST = "entry.json"
-HASH_CHUNK = 1 << 22
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -94,18 +92,9 @@ def verified_entry(folder: Path, key: CacheKey | None = None) -> CacheEntry:
         if found != size:
             got = "is missing" if found is None else f"has {found} bytes"
             raise EntryDamagedError(f"{path} {got}, its manifest says {size} bytes")
-        if sha256_of_file(path) != digest:
+        if known_sha256(path) != digest:
             raise EntryDamagedError(f"{path} is not what its manifest vouches for: SHA-256 differs")
     return entry
-
-
-def sha256_of_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(HASH_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def require_own(folder: Path) -> None:
@@ -192,7 +181,7 @@ def fsync(*paths: Path) -> None:
 
 def _hash_files(folder: Path) -> dict[str, tuple[int, str]]:
     return {
-        path.relative_to(folder).as_posix(): (path.stat().st_size, sha256_of_file(path))
+        path.relative_to(folder).as_posix(): (path.stat().st_size, file_sha256(path))
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from ..config_fields import from_strict
-from .cache_entry import require_own, sha256_of_file
+from .cache_entry import require_own
 from .cache_key import EngineKey
 from .engine_profile import Profile
+from .file_hash import known_sha256
 from .nvidia import Gpu, TensorRT
 
 __all__ = [
@@ -190,7 +191,7 @@ class EngineFolder:
             file = root / record.file
             if file.parent != root or not file.is_file():
                 raise EngineRefusedError(f"{file}, the engine of {graph}, is missing; {AGAIN}")
-            if file.stat().st_size != record.bytes or sha256_of_file(file) != record.sha256:
+            if file.stat().st_size != record.bytes or known_sha256(file) != record.sha256:
                 raise EngineRefusedError(
                     f"{file} is not the engine that {ENGINES_FILE} vouches for (its size or "
                     f"SHA-256 differs): it was cut off or changed; {AGAIN}"

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config_fields import from_strict
+from .file_hash import known_sha256
 from .golden_check import Tolerances
 
 __all__ = [
@@ -33,7 +34,6 @@ __all__ = [
     "Largest",
     "Manifest",
     "TensorRecord",
-    "file_sha256",
     "golden_key",
 ]
 
@@ -43,7 +43,6 @@ PARTS = ("geometry", "kv", "streaming", "semantic")
 PRECISIONS = ("fp32", "fp16")
 AGAIN = "export the model again with `g2vlm export onnx`"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_CHUNK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -309,19 +308,6 @@ def golden_key(golden: Golden, side: str, name: str) -> str:
     return f"{golden.graph}/{golden.case}/{side}/{name}"
 
 
-def file_sha256(path: Path) -> str:
-    """Return the hash of a file's content, hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-_KNOWN_HASHES: dict[tuple[str, int, int, int], str] = {}
-"""(path, inode, size, time of the last change) -> hash."""
-
-
 def _check_file(path: Path, record: FileRecord) -> None:
     """Refuse a file that is not the one in the manifest."""
     if not path.is_file():
@@ -332,10 +318,7 @@ def _check_file(path: Path, record: FileRecord) -> None:
             f"{path} has {state.st_size} bytes, {MANIFEST} says {record.bytes}: it was cut off or "
             f"changed; {AGAIN}"
         )
-    key = (str(path.resolve()), state.st_ino, state.st_size, state.st_mtime_ns)
-    found = _KNOWN_HASHES.get(key)
-    if found is None:
-        found = _KNOWN_HASHES.setdefault(key, file_sha256(path))
+    found = known_sha256(path)
     if found != record.sha256:
         raise ValueError(
             f"{path} has the hash {found[:12]}, {MANIFEST} says {record.sha256[:12]}: it was "

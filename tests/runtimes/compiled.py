@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from g2vlm_model.runtimes.cache_entry import sha256_of_file
 from g2vlm_model.runtimes.engine_folder import EngineFolder, EngineManifest, EngineRecord
 from g2vlm_model.runtimes.engine_profile import Profile
 from g2vlm_model.runtimes.exported import ExportFolder
+from g2vlm_model.runtimes.file_hash import file_sha256
 from g2vlm_model.runtimes.nvidia import Gpu
 
 GPU = Gpu(0, "a GPU in the host's memory", "8.7", "550.1")
@@ -26,7 +26,7 @@ def manifest_of(folder: Path, export: ExportFolder, names: tuple[str, ...]) -> E
     for name in names:
         file = Path(shutil.copyfile(export.graph(name), folder / f"{name}.engine"))
         engines[name] = EngineRecord(
-            file.name, sha256_of_file(file), file.stat().st_size, "fp32", (), "", {}, 1.0
+            file.name, file_sha256(file), file.stat().st_size, "fp32", (), "", {}, 1.0
         )
     return EngineManifest(
         source=export.digest,
@@ -53,7 +53,7 @@ def compute_something_else(folder: Path) -> None:
     largest.raw_data = (1.05 * numpy_helper.to_array(largest)).astype(np.float32).tobytes()
     onnx.save(model, file)
     record = replace(
-        manifest.engines["encoder"], sha256=sha256_of_file(file), bytes=file.stat().st_size
+        manifest.engines["encoder"], sha256=file_sha256(file), bytes=file.stat().st_size
     )
     replace(manifest, engines={**manifest.engines, "encoder": record}).write(folder)
 

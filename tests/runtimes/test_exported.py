@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from g2vlm_model.runtimes import exported
+from g2vlm_model.runtimes import file_hash
 from g2vlm_model.runtimes.exported import (
     MANIFEST,
     ExportFolder,
@@ -22,9 +22,9 @@ from g2vlm_model.runtimes.exported import (
     Largest,
     Manifest,
     TensorRecord,
-    file_sha256,
     golden_key,
 )
+from g2vlm_model.runtimes.file_hash import file_sha256
 from g2vlm_model.runtimes.golden_check import Tolerances
 
 GOLDEN = Golden(
@@ -133,7 +133,7 @@ def test_a_file_that_is_not_the_one_exported_is_refused(tmp_path: Path, damage: 
 def test_a_big_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(tmp_path / "out")
     ExportFolder.open(tmp_path / "out")
-    monkeypatch.setattr(exported, "file_sha256", lambda path: pytest.fail(f"{path} read again"))
+    monkeypatch.setattr(file_hash, "file_sha256", lambda path: pytest.fail(f"{path} read again"))
     ExportFolder.open(tmp_path / "out")
 
 

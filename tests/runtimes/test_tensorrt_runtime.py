@@ -17,10 +17,10 @@ import pytest
 from g2vlm_model.interface import PixelMark, SpatialQuery, SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
 from g2vlm_model.runtimes.building import BuildingRuntime
-from g2vlm_model.runtimes.cache_entry import sha256_of_file
 from g2vlm_model.runtimes.engine_cache import EngineCache
 from g2vlm_model.runtimes.engine_folder import EngineFolder, engine_key
 from g2vlm_model.runtimes.exported import ExportFolder
+from g2vlm_model.runtimes.file_hash import file_sha256
 from g2vlm_model.runtimes.nvidia import GpuMissingError, TensorRT, find_gpu
 from g2vlm_model.runtimes.tensorrt import cuda as cuda_module
 from g2vlm_model.runtimes.tensorrt import starting
@@ -150,7 +150,7 @@ def test_an_engine_that_does_not_load_leaves_the_cache(
         file = building.folder / "expert.engine"
         file.write_bytes(b"vouched for, but no engine")
         record = replace(
-            manifest.engines["expert"], sha256=sha256_of_file(file), bytes=file.stat().st_size
+            manifest.engines["expert"], sha256=file_sha256(file), bytes=file.stat().st_size
         )
         replace(manifest, engines={**manifest.engines, "expert": record}).write(building.folder)
         building.commit({})
