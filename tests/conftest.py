@@ -36,6 +36,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     runtimes.choose(metafunc)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out what needs a GPU where there is none."""
+    if item.get_closest_marker("gpu") is not None:
+        from g2vlm_model.runtimes.nvidia import GpuMissingError, find_gpu
+
+        try:
+            find_gpu()
+        except GpuMissingError as error:
+            pytest.skip(f"no GPU: {error}")
+
+
 @pytest.fixture
 def every_runtime(request: pytest.FixtureRequest) -> runtimes.RealRuntime:
     """Each runtime that this machine can run, in turn."""

@@ -21,7 +21,6 @@ from g2vlm_model.runtimes.golden_check import compare
 from g2vlm_model.runtimes.nvidia import (
     FLAVOURS,
     Gpu,
-    GpuMissingError,
     TensorRT,
     find_gpu,
     find_tensorrt,
@@ -37,10 +36,7 @@ CUSTOM = ("--profile", "custom", "--min", "1,84,112", "--opt", "2,84,112", "--ma
 
 @pytest.fixture(scope="module")
 def gpu() -> Gpu:
-    try:
-        return find_gpu()
-    except GpuMissingError as error:
-        pytest.skip(str(error))
+    return find_gpu()
 
 
 @pytest.fixture(scope="module", params=FLAVOURS)
