@@ -59,7 +59,7 @@ def test_stopping_ends_the_command_and_its_children(tmp_path: Path) -> None:
     stopping.set()
     assert ended.wait(15.0)
     thread.join()
-    wait_for(lambda: all(map(gone, started)), 5.0, what="the end of both processes")
+    wait_for(lambda: all(map(gone, started)), 20.0, what="the end of both processes")
 
 
 def test_a_command_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
@@ -74,5 +74,5 @@ def test_a_command_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     command, child = pids(tmp_path / "pids")
     parent.kill()
     parent.wait()
-    wait_for(lambda: gone(command), 5.0, what="the end of the command")
+    wait_for(lambda: gone(command), 20.0, what="the end of the command")
     os.kill(child, signal.SIGKILL)  # nothing can end what a killed command had started
