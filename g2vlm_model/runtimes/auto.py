@@ -72,7 +72,7 @@ class Machine:
 
 
 def order(
-    machine: Machine, precision: str = "auto", prompt_mode: str = "shared"
+    machine: Machine, precision: str = "auto", prompt_mode: str = "shared", device: str = "auto"
 ) -> tuple[str, ...]:
     """Backends to use, the best first; "faster" stands for torch or ONNX Runtime, as measured.
 
@@ -80,6 +80,7 @@ def order(
         machine: What could run.
         precision, prompt_mode: As in `load_runtime`; exported graphs know neither bf16 nor the
             published prompts.
+        device: As in `load_runtime`. Of a GPU that is named and not there torch says so.
 
     Raises:
         RuntimeError: Nothing can run here.
@@ -92,7 +93,8 @@ def order(
         found.append("torch")
     elif not machine.torch:
         # In half precision a CPU graph only emulates; torch says what it runs instead.
-        both = exported and precision != "fp16" and not machine.onnx
+        wanted = precision != "fp16" and device in ("auto", "cpu")
+        both = exported and wanted and not machine.onnx
         found += ["faster", "torch"] if both else ["torch"]
     elif exported and not machine.onnx:
         found.append("onnx")
@@ -117,7 +119,7 @@ def create_runtime(
     Where TensorRT is there and cannot run this model, the next row of the table runs, and
     `info.fallback_reason` says why.
     """
-    backends = order(Machine.probe(device, engines), precision, prompt_mode)
+    backends = order(Machine.probe(device, engines), precision, prompt_mode, device)
     problem = ""
     for backend in backends[:-1]:
         try:
@@ -139,7 +141,7 @@ def _created(
     problem: str,
 ) -> SpatialRuntime:
     if backend == "faster":
-        return _faster(model, engines)
+        return _faster(model, precision, engines)
     if backend == "torch":
         return _torch(model, device, precision, prompt_mode, problem)
     module = importlib.import_module(f".{backend}", __package__)
@@ -147,13 +149,13 @@ def _created(
     return created
 
 
-def _faster(model: str | Path, engines: str | Path) -> SpatialRuntime:
+def _faster(model: str | Path, precision: str, engines: str | Path) -> SpatialRuntime:
     """Run torch or ONNX Runtime on this CPU; torch while there is no export to compare with."""
-    from .onnx.starting import own_export_key, serve_while_exporting
+    from .onnx.starting import given_export, own_export_key, serve_while_exporting
 
     cache = EngineCache.open()
     if str(engines):
-        return _measured(cache, ExportFolder.open(engines), model)
+        return _measured(cache, given_export(engines, precision), model)
     key = own_export_key(model, "fp32")
     folder = cached_export(cache, key)
     if folder is not None:

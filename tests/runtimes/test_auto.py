@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from g2vlm_model.interface import FrameWindow, RuntimeInfo, Scene, SpatialRuntime
 from g2vlm_model.runtimes import auto, load_runtime, measured
@@ -65,6 +66,15 @@ def test_a_machine_that_can_run_nothing_says_why() -> None:
         RuntimeError, match="torch: not here; ONNX Runtime: its graphs know neither"
     ):
         order(CPU_WITHOUT_TORCH, "bf16")
+
+
+def test_a_gpu_that_was_named_and_is_not_there_is_said(model_folder: Path) -> None:
+    assert order(CPU, device="cuda") == ("torch",)
+    assert order(CPU, device="cpu") == ("faster", "torch")
+    if not torch.cuda.is_available():
+        runtime = load_runtime("auto", model_folder, "cuda")
+        assert "device 'cuda' was asked for" in runtime.info.fallback_reason
+        runtime.close()
 
 
 def test_a_cpu_that_is_asked_for_leaves_the_gpu_alone() -> None:
@@ -192,6 +202,13 @@ def test_the_faster_one_serves_and_is_known_the_next_time(
     assert f"{faster} serves" in caplog.text
     here = Circumstances.here(ExportFolder.open(small_export).digest)
     assert recall(cache, here) == calls[0]
+
+
+def test_a_folder_of_another_precision_is_an_error(cache: EngineCache, exports: Exports) -> None:
+    half = exports.tiny({"confidence_head": True}, precision="fp16")
+    model = exports.tiny_model({"confidence_head": True})
+    with pytest.raises(ValueError, match=r"precision is 'fp32', but .* was exported in fp16"):
+        load_runtime("auto", model, "cpu", "fp32", engines=half)
 
 
 def test_a_known_choice_loads_nothing_else(

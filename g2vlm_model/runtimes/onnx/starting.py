@@ -16,7 +16,13 @@ from .providers import candidates
 from .runtime import open_runtime
 from .sessions import onnxruntime_module
 
-__all__ = ["OPSET", "own_export_key", "serve_while_exporting", "start_runtime"]
+__all__ = [
+    "OPSET",
+    "given_export",
+    "own_export_key",
+    "serve_while_exporting",
+    "start_runtime",
+]
 
 OPSET = 23
 
@@ -38,14 +44,7 @@ def start_runtime(
         )
     own = _own_precision(device, precision)
     if str(engines):
-        folder = ExportFolder.open(engines)
-        found = folder.manifest.precision
-        if precision not in ("auto", found):
-            raise ValueError(
-                f"precision is {precision!r}, but {folder.path} was exported in {found}; leave it "
-                f"on auto, or export with --precision {own}"
-            )
-        return open_runtime(folder, model, device)
+        return open_runtime(given_export(engines, precision), model, device)
     cache, key = EngineCache.open(), own_export_key(model, own)
     cached = cached_export(cache, key)
     if cached is not None:
@@ -63,6 +62,23 @@ def start_runtime(
         return open_runtime(folder, model, device)
 
     return serve_while_exporting(model, device, cache, key, finish)
+
+
+def given_export(path: str | Path, precision: str) -> ExportFolder:
+    """The export folder that the caller names.
+
+    Raises:
+        FileNotFoundError: No such folder.
+        ValueError: A damaged one, or one of another precision.
+    """
+    folder = ExportFolder.open(path)
+    found = folder.manifest.precision
+    if precision not in ("auto", found):
+        raise ValueError(
+            f"precision is {precision!r}, but {folder.path} was exported in {found}; leave it on "
+            f"auto, or export with --precision {precision}"
+        )
+    return folder
 
 
 def own_export_key(model: str | Path, precision: str) -> ExportKey:
