@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -121,8 +122,12 @@ def test_one_download_and_no_allocation_in_a_steady_stream(opened: Open, host: H
     assert spent["cudaMemcpyHostToDevice"] == 5 * len(feeds())
 
 
-def test_buffers_grow_with_the_window(opened: Open) -> None:
+def test_buffers_grow_with_the_window(opened: Open, host: HostCuda) -> None:
     graph = opened()
+    for frames in range(1, 30):  # as the first windows of a segment do
+        graph.run_keeping(feeds(frames=frames, length=4000), keep={"half"})
+    needed = 29 * 4000 * (1 + 2)  # pictures and halves of the largest
+    assert sum(map(ctypes.sizeof, host.blocks.values())) < 1.5 * needed
     for frames in (1, 40, 3, 400, 7):
         given = feeds(frames, frames=frames, length=300)
         check(graph.run(given), given)
@@ -223,13 +228,16 @@ def test_a_shape_that_tensorrt_refuses(opened: Open, host: HostCuda) -> None:
     check(graph.run(feeds()), feeds())
 
 
-def test_a_plan_that_is_none_is_refused_in_tensorrts_words(opened: Open, tmp_path: Path) -> None:
+def test_a_plan_that_is_none_is_refused_in_tensorrts_words(
+    opened: Open, host: HostCuda, tmp_path: Path
+) -> None:
     broken = tmp_path / "broken.engine"
     broken.write_bytes(b"no engine")
     with pytest.raises(EngineError, match=r"broken.engine cannot be loaded by tensorrt 10.15.1 on"):
         opened(plan=broken)
     with pytest.raises(EngineError, match="the plan is no engine"):
         opened(plan=broken)
+    assert not host.blocks
 
 
 def test_a_full_device_is_said_and_survived(plan: Path) -> None:

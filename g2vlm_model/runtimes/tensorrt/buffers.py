@@ -110,6 +110,8 @@ class BufferPool:
             self._returned.append(entry)
 
     def _allocate(self, size: int) -> tuple[int, int]:
+        # Windows grow: what served smaller ones is given back, not kept beside.
+        self._release(below=size)
         try:
             return size, self._cuda.allocate(size)
         except OutOfDeviceMemoryError:
@@ -118,10 +120,11 @@ class BufferPool:
         self._release()
         return size, self._cuda.allocate(size)
 
-    def _release(self) -> None:
-        for _, address in self._free:
-            self._cuda.free(address)
-        self._free = []
+    def _release(self, below: float = math.inf) -> None:
+        """Give free buffers of less than a size back to the device."""
+        for entry in [entry for entry in self._free if entry[0] < below]:
+            self._free.remove(entry)
+            self._cuda.free(entry[1])
 
 
 @dataclass(frozen=True)

@@ -84,11 +84,19 @@ class TensorRTGraph:
         self._pool = BufferPool(self._cuda)
         self._captured: dict[tuple[object, ...], Any] = {}
         self._known_shapes: set[tuple[tuple[int, ...], ...]] = set()
-        self._static = static
         self._kernels = KernelCache(trt, kernels)
         self._log = _log(trt.api)
         self._log.errors = []
         self._runtime = trt.api.Runtime(self._log)
+        self._context: Any = None
+        try:
+            self._load(plan, trt, gpu, static)
+        except BaseException:
+            self._free()
+            raise
+        self.inputs, self.outputs = _tensors(trt.api, self._engine)
+
+    def _load(self, plan: Path, trt: TensorRT, gpu: Gpu, static: bool) -> None:
         self._engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
         if self._engine is None:
             raise self._error(f"the engine {plan} cannot be loaded by {trt} on {gpu.name}")
@@ -102,7 +110,6 @@ class TensorRTGraph:
             raise self._error(f"the engine {plan} has no room on {gpu.name}")
         # RTX captures by itself, where it was told to.
         self._captures = static and config is None
-        self.inputs, self.outputs = _tensors(trt.api, self._engine)
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         """Run with all outputs on the host; as `run_keeping`."""
@@ -154,6 +161,9 @@ class TensorRTGraph:
             self._cuda.forget(captured)
         self._captured = {}
         self._kernels.save()
+        self._free()
+
+    def _free(self) -> None:
         self._context = self._engine = self._runtime = None  # in this order
         self._pool.close()
         if self._own_cuda:
@@ -247,7 +257,7 @@ class TensorRTGraph:
             raise self._error(f"{self._name} cannot be run")
 
     def _error(self, what: str) -> EngineError:
-        said, self._log.errors = "; ".join(self._log.errors[-KEPT_ERRORS:]), []
+        said, self._log.errors = "; ".join(self._log.errors), []
         return EngineError(f"{what}: {said}" if said else what)
 
 
@@ -267,7 +277,7 @@ def _log(api: Any) -> Any:
             """Take a message; called by TensorRT."""
             _LOG.debug("%s", text)
             if level in (severity.INTERNAL_ERROR, severity.ERROR):
-                self.errors.append(" ".join(text.split()))
+                self.errors = [*self.errors, " ".join(text.split())][-KEPT_ERRORS:]
 
     return Log()
 

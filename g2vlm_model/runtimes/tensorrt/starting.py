@@ -13,7 +13,13 @@ from pathlib import Path
 from ...config import ModelConfig
 from ...interface import SpatialRuntime
 from ...model_folder import resolve_folder
-from ..automatic import cached_export, export_into_cache, export_key, missing_libraries
+from ..automatic import (
+    cached_export,
+    export_into_cache,
+    export_key,
+    missing_libraries,
+    own_parts,
+)
 from ..building import BuildContext, BuildingRuntime
 from ..engine_cache import EngineCache
 from ..engine_folder import ENGINES_FILE, EngineFolder, EngineRefusedError, engine_key
@@ -94,7 +100,7 @@ def start_runtime(
         )
     folder = resolve_folder(model)
     own = "fp16" if precision == "auto" else precision
-    key = export_key(folder, own, place.trt.opset, PARTS)
+    key = export_key(folder, own, place.trt.opset, own_parts(folder))
     cached = cached_export(cache, key)
     if cached is not None:
         return _from_export(cached, model, place, cache)
