@@ -118,7 +118,12 @@ def create_runtime(
 
     Where TensorRT is there and cannot run this model, the next row of the table runs, and
     `info.fallback_reason` says why.
+
+    Raises:
+        FileNotFoundError, ValueError: `engines` is no export folder, or a damaged one.
     """
+    if str(engines):
+        ExportFolder.open(engines)  # a folder that was named has to be there: no other row
     backends = order(Machine.probe(device, engines), precision, prompt_mode, device)
     problem = ""
     for backend in backends[:-1]:

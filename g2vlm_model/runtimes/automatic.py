@@ -14,13 +14,21 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ..config import ModelConfig
 from .building import BuildContext
 from .cache_key import ExportKey
 from .engine_cache import EngineCache
-from .exported import ExportFolder
+from .exported import PARTS, ExportFolder
 from .file_hash import file_sha256
 
-__all__ = ["cached_export", "export_into_cache", "export_key", "missing_libraries", "model_digest"]
+__all__ = [
+    "cached_export",
+    "export_into_cache",
+    "export_key",
+    "missing_libraries",
+    "model_digest",
+    "own_parts",
+]
 
 EXPORTER = "g2vlm_export"
 LIBRARIES = ("torch", "onnx", "onnxscript")  # what the exporter itself needs
@@ -41,6 +49,16 @@ def missing_libraries(*needed: str) -> str:
     if importlib.util.find_spec(EXPORTER) is None:
         return f"{EXPORTER} is not installed; install the whole project"
     return ""
+
+
+def own_parts(model: Path) -> tuple[str, ...]:
+    """The parts that a runtime exports of a model folder: all that it can be exported in.
+
+    Tokens of frames that influence each other (`dino_attention` compat) cannot be shared by
+    windows: no part "streaming".
+    """
+    coupled = ModelConfig.from_folder(model).dino_attention == "compat"
+    return tuple(part for part in PARTS if not (coupled and part == "streaming"))
 
 
 def export_key(

@@ -204,6 +204,11 @@ def test_the_faster_one_serves_and_is_known_the_next_time(
     assert recall(cache, here) == calls[0]
 
 
+def test_a_folder_that_is_none_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no export folder"):
+        load_runtime("auto", device="cpu", engines=tmp_path / "nothing")
+
+
 def test_a_folder_of_another_precision_is_an_error(cache: EngineCache, exports: Exports) -> None:
     half = exports.tiny({"confidence_head": True}, precision="fp16")
     model = exports.tiny_model({"confidence_head": True})

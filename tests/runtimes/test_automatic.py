@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from g2vlm_model.runtimes import automatic, load_runtime
-from g2vlm_model.runtimes.automatic import export_key, missing_libraries
+from g2vlm_model.runtimes.automatic import export_key, missing_libraries, own_parts
+
+from ..exports import Exports
 
 NANO = Path(automatic.__file__).parents[1] / "weights" / "nano"
 PARTS = ("geometry", "kv")
@@ -30,6 +32,12 @@ def test_another_export_has_another_key(model: Path) -> None:
         export_key(model, "fp32", 23, PARTS, ("--in-graph-rotation",)),
     ]
     assert len({key.digest, *(other.digest for other in others)}) == 5
+
+
+def test_a_model_whose_frames_influence_each_other_has_no_shared_tokens(exports: Exports) -> None:
+    assert own_parts(exports.tiny_model()) == ("geometry", "kv", "streaming", "semantic")
+    coupled = exports.tiny_model({"dino_attention": "compat"})
+    assert own_parts(coupled) == ("geometry", "kv", "semantic")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "dino_config.json"])

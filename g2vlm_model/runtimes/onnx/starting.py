@@ -7,10 +7,16 @@ from pathlib import Path
 
 from ...interface import SpatialRuntime
 from ...model_folder import resolve_folder
-from ..automatic import cached_export, export_into_cache, export_key, missing_libraries
+from ..automatic import (
+    cached_export,
+    export_into_cache,
+    export_key,
+    missing_libraries,
+    own_parts,
+)
 from ..building import BuildContext, BuildingRuntime
 from ..engine_cache import EngineCache, ExportKey
-from ..exported import PARTS, PRECISIONS, ExportFolder
+from ..exported import PRECISIONS, ExportFolder
 from .geometry import check_geometry, open_geometry
 from .providers import candidates
 from .runtime import open_runtime
@@ -95,7 +101,8 @@ def own_export_key(model: str | Path, precision: str) -> ExportKey:
             "(g2vlm export onnx --parts geometry,kv,streaming,semantic) and name the folder: "
             "engines=FOLDER"
         )
-    return export_key(resolve_folder(model), precision, OPSET, PARTS)
+    folder = resolve_folder(model)
+    return export_key(folder, precision, OPSET, own_parts(folder))
 
 
 def serve_while_exporting(
