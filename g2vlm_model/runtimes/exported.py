@@ -244,7 +244,9 @@ class ExportFolder:
         """
         root = Path(path)
         if not root.is_dir():
-            raise FileNotFoundError(f"no export folder {root}; {AGAIN} --out {root}")
+            raise FileNotFoundError(
+                f"no export folder {root}; make it: g2vlm export onnx --model MODEL --out {root}"
+            )
         source = root / MANIFEST
         if not source.is_file():
             raise FileNotFoundError(
