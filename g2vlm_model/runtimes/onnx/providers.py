@@ -149,8 +149,8 @@ class Provider:
         if not used or used[0] != self.name:
             raise ProviderError(
                 f"ONNX Runtime loaded {path.name} on {', '.join(used) or 'nothing'} and not on "
-                f"{self.name}: its libraries or the device are missing (it says which one at "
-                f"log level 'warning'); {INSTALL[self.kind]}"
+                f"{self.name}: its libraries or the device are missing (what it wrote to stderr "
+                f"names them); {INSTALL[self.kind]}"
             )
         if not hasattr(session, "get_provider_graph_assignment_info"):
             return  # before 1.24; the list above is all that it says

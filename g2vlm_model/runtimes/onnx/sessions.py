@@ -31,7 +31,6 @@ def onnxruntime_module() -> ModuleType:
         import onnxruntime
     except ImportError as error:
         raise RuntimeError(f"the backend 'onnx' needs ONNX Runtime ({error}): {PIP_LINE}") from None
-    onnxruntime.set_default_logger_severity(3)  # what matters is raised, or read off the session
     module: ModuleType = onnxruntime
     return module
 
@@ -60,6 +59,7 @@ class Session:
         options = self._ort.SessionOptions()
         options.intra_op_num_threads = threads or cpu_threads()
         options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # what matters is raised, or read off the session
         # Threads that spin would take the cores from torch, from the node, from each other.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # A plan of the memory per input size comes on top of what the first run took: a quarter
