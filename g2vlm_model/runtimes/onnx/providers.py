@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["DEVICES", "Provider", "ProviderError", "candidates"]
+__all__ = ["PROVIDERS", "Provider", "ProviderError", "candidates"]
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -31,7 +31,6 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
     "rtx": "NvTensorRTRTXExecutionProvider",
 }
-DEVICES = ("auto", *PROVIDERS)
 INSTALL = {
     "cuda": "pip install 'onnxruntime-gpu[cuda,cudnn]' in the place of onnxruntime",
     "tensorrt": "pip install 'onnxruntime-gpu[cuda,cudnn]' in the place of onnxruntime, and "
