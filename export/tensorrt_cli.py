@@ -117,7 +117,9 @@ def _into_folder(
         raise FileExistsError(f"{out} holds engines already; give another --out, or --force")
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     needed = _needed_bytes(order)
-    with no_space_explained(out, needed, "free some, or give an --out on a larger disk"):
+    with no_space_explained(
+        out, needed, "free some, or take a larger disk (--out; for the cache G2VLM_CACHE)"
+    ):
         _build(order, out, args.progress, cancelled)
     return EngineFolder.read(out)
 

@@ -202,7 +202,7 @@ def test_a_disk_that_is_full_at_the_end_of_a_build(
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert "no space left for the build (File too large)" in done.stderr
-    assert "--out on a larger disk" in done.stderr
+    assert "take a larger disk (--out" in done.stderr
     assert list(out.iterdir()) == []
 
 
