@@ -41,7 +41,7 @@ _TORCH_CUDA = 500 * MIB
 # TensorRT and what it loads: "around 600 MiB" (NVIDIA's forum, TensorRT 3; nothing newer found).
 _TENSORRT = 600 * MIB
 # An engine beside its weights: 22 MB in fp32 and 23 MB in fp16 for a graph of 142 to 283 MB
-# (TensorRT-RTX 1.7.1, dynamic profile). Measured once, at one size.
+# (TensorRT-RTX 1.7.1, dynamic profile); 13 MB for nano in fp16.
 _ENGINE = 25 * MIB
 # "At least two copies of the weights in host memory" while an engine is built (TensorRT's
 # manual, "How TensorRT works"), and one on the device to time kernels with.

@@ -98,6 +98,14 @@ def test_weights_are_the_models() -> None:
     assert weights.shared == layers - geometric > 0
 
 
+def test_a_graph_has_the_planned_weights(nano_export: Path) -> None:
+    """Beside its weights a file has nodes, tables and the prefix."""
+    config = ModelConfig.from_folder(nano_export)
+    size = (nano_export / "geometry.onnx").stat().st_size
+    planned = weight_bytes(config, torch.float32).graph
+    assert 0.9 * size < planned < size, f"{size / 1e6:.1f} MB, planned {planned / 1e6:.1f}"
+
+
 def test_scores_in_memory_and_longer_windows_cost_more() -> None:
     config, size = tiny_config(), (8 * 14, 8 * 14)
     fused = pass_bytes(config, (2, 8), size, Passes(torch.float32, engine=True))
