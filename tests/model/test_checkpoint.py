@@ -16,13 +16,12 @@ from g2vlm_model import checkpoint
 from g2vlm_model.checkpoint_keys import published_names
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.model import G2VLM
+from g2vlm_model.model_folder import INDEX_FILE, WEIGHTS_FILE
 from g2vlm_model.safetensors_file import SafetensorsFile
 from g2vlm_model.tokenizer import Tokenizer
 
 from .tiny import tiny_config, tiny_model
 from .tiny_tokenizer import train_tokenizer
-
-WEIGHTS = checkpoint.WEIGHTS_FILE
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +69,9 @@ def test_converts_while_loading(saved: Path, dtype: torch.dtype) -> None:
 def test_half_precision_file_loads_as_float32(saved: Path, tmp_path: Path) -> None:
     model, tokenizer = checkpoint.load_model(saved)
     checkpoint.save_model(tmp_path / "half", model, tokenizer, dtype=torch.float16)
-    assert (tmp_path / "half" / WEIGHTS).stat().st_size < 0.6 * (saved / WEIGHTS).stat().st_size
+    assert (tmp_path / "half" / WEIGHTS_FILE).stat().st_size < 0.6 * (
+        saved / WEIGHTS_FILE
+    ).stat().st_size
     again, _ = checkpoint.load_model(tmp_path / "half")
     for name, tensor in weights(again).items():
         assert torch.equal(tensor, weights(model)[name].half().float()), name
@@ -78,15 +79,15 @@ def test_half_precision_file_loads_as_float32(saved: Path, tmp_path: Path) -> No
 
 def shard(folder: Path) -> list[Path]:
     """Split a folder's weights over two files with an index."""
-    tensors = load_file(str(folder / WEIGHTS))
+    tensors = load_file(str(folder / WEIGHTS_FILE))
     names = sorted(tensors)
     files = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
     weight_map = {name: files[index % 2] for index, name in enumerate(names)}
     for file in files:
         part = {name: tensors[name] for name in names if weight_map[name] == file}
         save_file(part, str(folder / file))
-    (folder / WEIGHTS).unlink()
-    (folder / checkpoint.INDEX_FILE).write_text(json.dumps({"weight_map": weight_map}))
+    (folder / WEIGHTS_FILE).unlink()
+    (folder / INDEX_FILE).write_text(json.dumps({"weight_map": weight_map}))
     return [folder / file for file in files]
 
 
@@ -103,15 +104,15 @@ def test_sharded_folder(copy: Path) -> None:
 
 def test_index_stays_in_its_folder(copy: Path) -> None:
     shard(copy)
-    (copy / checkpoint.INDEX_FILE).write_text(json.dumps({"weight_map": {"a": "../x.safetensors"}}))
+    (copy / INDEX_FILE).write_text(json.dumps({"weight_map": {"a": "../x.safetensors"}}))
     with pytest.raises(ValueError, match="is not in its folder"):
         checkpoint.load_model(copy)
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
-    tensors = load_file(str(folder / WEIGHTS))
+    tensors = load_file(str(folder / WEIGHTS_FILE))
     change(tensors)
-    save_file(tensors, str(folder / WEIGHTS))
+    save_file(tensors, str(folder / WEIGHTS_FILE))
 
 
 def test_missing_unexpected_and_wrong_tensors_are_all_named(copy: Path) -> None:
@@ -124,14 +125,14 @@ def test_missing_unexpected_and_wrong_tensors_are_all_named(copy: Path) -> None:
     with pytest.raises(ValueError, match="does not fit its config files") as caught:
         checkpoint.load_model(copy)
     text = str(caught.value)
-    assert str(copy / WEIGHTS) in text
+    assert str(copy / WEIGHTS_FILE) in text
     assert "missing dino2llm.bias" in text
     assert "point_head.proj.bias is [7], the configs say [588]" in text
-    assert f"unexpected stranger.weight in {WEIGHTS}" in text
+    assert f"unexpected stranger.weight in {WEIGHTS_FILE}" in text
 
 
 def test_long_lists_are_cut(copy: Path) -> None:
-    save_file({"x": torch.zeros(1)}, str(copy / WEIGHTS))
+    save_file({"x": torch.zeros(1)}, str(copy / WEIGHTS_FILE))
     with pytest.raises(ValueError, match=r"and \d+ more"):
         checkpoint.load_model(copy)
 
@@ -151,30 +152,30 @@ def cut(path: Path, size: int) -> None:
     ],
 )
 def test_cut_off_file(copy: Path, size: int, message: str) -> None:
-    cut(copy / WEIGHTS, size)
+    cut(copy / WEIGHTS_FILE, size)
     with pytest.raises(ValueError, match=message) as caught:
         checkpoint.load_model(copy)
-    assert WEIGHTS in str(caught.value)
+    assert WEIGHTS_FILE in str(caught.value)
     assert "download or write it again" in str(caught.value)
 
 
 def test_pickle_by_another_name(copy: Path) -> None:
-    torch.save({"a": torch.zeros(3)}, copy / WEIGHTS)
+    torch.save({"a": torch.zeros(3)}, copy / WEIGHTS_FILE)
     with pytest.raises(ValueError, match="is no safetensors file"):
         checkpoint.load_model(copy)
 
 
 def test_damaged_header(copy: Path) -> None:
-    content = bytearray((copy / WEIGHTS).read_bytes())
+    content = bytearray((copy / WEIGHTS_FILE).read_bytes())
     content[8:40] = b"\xff" * 32
-    (copy / WEIGHTS).write_bytes(content)
+    (copy / WEIGHTS_FILE).write_bytes(content)
     with pytest.raises(ValueError, match="has a damaged header"):
         checkpoint.load_model(copy)
 
 
 def test_any_damage_to_the_header_is_a_value_error(copy: Path) -> None:
     """300 random changes of up to four header bytes, the length included."""
-    good = (copy / WEIGHTS).read_bytes()
+    good = (copy / WEIGHTS_FILE).read_bytes()
     end = 8 + int.from_bytes(good[:8], "little")
     random = np.random.default_rng(7)
     messages: list[str] = []
@@ -182,21 +183,21 @@ def test_any_damage_to_the_header_is_a_value_error(copy: Path) -> None:
         content = bytearray(good)
         for place in random.integers(0, end, random.integers(1, 5)):
             content[place] = random.integers(0, 256)
-        (copy / WEIGHTS).write_bytes(content)
+        (copy / WEIGHTS_FILE).write_bytes(content)
         try:
-            with SafetensorsFile(copy / WEIGHTS) as reader:
+            with SafetensorsFile(copy / WEIGHTS_FILE) as reader:
                 assert reader.entries
         except ValueError as error:
             messages.append(str(error))
     assert len(messages) > 100
-    assert all(WEIGHTS in message for message in messages)
+    assert all(WEIGHTS_FILE in message for message in messages)
 
 
 @pytest.mark.parametrize("header", [b"[]", b"3", b"null", b'{"a": 1}', b'{"a": {"dtype": "F32"}}'])
 def test_header_of_another_kind(tmp_path: Path, header: bytes) -> None:
-    (tmp_path / WEIGHTS).write_bytes(len(header).to_bytes(8, "little") + header)
+    (tmp_path / WEIGHTS_FILE).write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(ValueError, match="has a damaged header"):
-        SafetensorsFile(tmp_path / WEIGHTS)
+        SafetensorsFile(tmp_path / WEIGHTS_FILE)
 
 
 def test_integer_weights(copy: Path) -> None:
@@ -210,7 +211,7 @@ def test_integer_weights(copy: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".bin", ".pt", ".pth"])
 def test_pickles_are_refused(copy: Path, suffix: str) -> None:
-    (copy / WEIGHTS).rename(copy / f"pytorch_model{suffix}")
+    (copy / WEIGHTS_FILE).rename(copy / f"pytorch_model{suffix}")
     with pytest.raises(ValueError, match="is a pickle, which can run any code"):
         checkpoint.load_model(copy)
     with pytest.raises(ValueError, match="is a pickle"):
@@ -224,11 +225,11 @@ def test_missing_things(copy: Path, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"model is '\s*', expected nano or a folder"):
             checkpoint.load_model(nothing)
     with pytest.raises(ValueError, match="is a file; give the folder"):
-        checkpoint.load_model(copy / WEIGHTS)
+        checkpoint.load_model(copy / WEIGHTS_FILE)
     (copy / "tokenizer.json").rename(copy / "tokenizer.txt")
     with pytest.raises(FileNotFoundError, match="holds no tokenizer"):
         checkpoint.load_model(copy)
-    (copy / WEIGHTS).unlink()
+    (copy / WEIGHTS_FILE).unlink()
     with pytest.raises(FileNotFoundError, match="has neither"):
         checkpoint.load_model(copy)
 
@@ -255,7 +256,7 @@ def test_model_id_follows_the_weights(copy: Path) -> None:
 
 
 def test_metadata_is_readable(saved: Path) -> None:
-    with SafetensorsFile(saved / WEIGHTS) as reader:
+    with SafetensorsFile(saved / WEIGHTS_FILE) as reader:
         assert reader.metadata["note"] == "a test"
 
 
