@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -78,6 +79,13 @@ def test_a_device_that_was_asked_for_and_is_not_there_is_an_error(
 ) -> None:
     with pytest.raises(ProviderError, match=r"has no \w+ExecutionProvider.*pip install"):
         load_runtime("onnx", model_folder, device, engines=small_export)
+
+
+def test_a_jetson_is_not_told_to_install_what_it_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    nowhere = SimpleNamespace(__version__="1", get_available_providers=lambda: [PROVIDERS["cpu"]])
+    with pytest.raises(ProviderError, match=r"no onnxruntime-gpu for aarch64.*'tensorrt'"):
+        Provider("cuda").open(nowhere, Path("g.onnx"), onnxruntime.SessionOptions())  # type: ignore[arg-type]
 
 
 def test_a_plugin_that_is_missing_is_named(doubling: Path) -> None:

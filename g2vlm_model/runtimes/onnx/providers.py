@@ -17,6 +17,7 @@ every start and not kept; the backend "tensorrt" keeps its engines.
 from __future__ import annotations
 
 import importlib
+import platform
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,11 @@ INSTALL = {
     "'tensorrt>=10'",
     "rtx": "pip install onnxruntime-ep-nv-tensorrt-rtx-cu12 (or -cu13)",
 }
+# A Jetson: the package index has no onnxruntime-gpu for it.
+ON_ARM = (
+    "there is no onnxruntime-gpu for aarch64 on the package index: use the runtime 'tensorrt', or "
+    "a build of ONNX Runtime with this provider"
+)
 RTX_PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
 HEAVY = frozenset(("MatMul", "Gemm", "Conv", "Attention", "FusedMatMul", "FusedConv"))
 
@@ -113,12 +119,16 @@ class Provider:
         wanted = (self.name,) if self.kind == "cuda" else (self.name, PROVIDERS["cuda"])
         return [(name, dict(where)) for name in wanted]
 
+    def _installing(self) -> str:
+        """How this machine gets the provider."""
+        return ON_ARM if platform.machine() == "aarch64" else INSTALL[self.kind]
+
     def _check_available(self, ort: ModuleType) -> None:
         available = ort.get_available_providers()
         if self.name not in available:
             raise ProviderError(
                 f"this ONNX Runtime ({ort.__version__}) has no {self.name}, it has "
-                f"{', '.join(available)}; {INSTALL[self.kind]}"
+                f"{', '.join(available)}; {self._installing()}"
             )
         if hasattr(ort, "preload_dlls"):  # the libraries of the pip packages of CUDA and cuDNN
             ort.preload_dlls()
@@ -149,7 +159,7 @@ class Provider:
             raise ProviderError(
                 f"ONNX Runtime loaded {path.name} on {', '.join(used) or 'nothing'} and not on "
                 f"{self.name}: its libraries or the device are missing (what it wrote to stderr "
-                f"names them); {INSTALL[self.kind]}"
+                f"names them); {self._installing()}"
             )
         if not hasattr(session, "get_provider_graph_assignment_info"):
             return  # before 1.24; the list above is all that it says
