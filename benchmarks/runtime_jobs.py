@@ -159,7 +159,7 @@ def openvino(setting: Setting, export: str, int8: bool = False) -> Job:
     return job
 
 
-def _moved_windows(pictures_NHW3: Pictures, count: int = 32) -> list[Pictures]:
+def _moved_windows(pictures_NHW3: Pictures, count: int = 8) -> list[Pictures]:
     """Windows of the same pictures, mirrored and in other brightness."""
     random = np.random.default_rng(0)
     windows = []
