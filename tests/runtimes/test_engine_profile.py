@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
+from g2vlm_model.checkpoint import resolve_folder
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.runtimes.engine_profile import Profile, named_profile, parse_size
 
 WINDOWS = Profile((1, 84, 112), (2, 84, 112), (4, 84, 112))
 
 
-def test_profiles_follow_the_model(nano_export: Path) -> None:
-    config = ModelConfig.from_folder(nano_export)
+def test_profiles_follow_the_model() -> None:
+    config = ModelConfig.from_folder(resolve_folder("nano"))
     assert str(named_profile("jetson", config.dino_width, 14)) == "1x56x112..4x84x112..8x84x112"
     assert named_profile("desktop", 518, 14).maximum == (24, 518, 518)
     assert named_profile("jetson", 518, 14).optimum == (4, 392, 518)
