@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from g2vlm_export.check_cli import main
 from onnx import numpy_helper
 
@@ -134,3 +135,16 @@ def test_unusable_arguments_are_explained(
     some = ["--pictures", str(tmp_path), "--frames", "1", "--windows", "1"]
     with pytest.raises(ValueError, match=r"broken\.png is no picture"):
         main([str(tiny_export), "--model", model, *some])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_engines_are_checked_on_the_device(
+    nano_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("G2VLM_CACHE", str(tmp_path / "cache"))
+    assert g2vlm(["export", "tensorrt", "--onnx", str(nano_export), "--profile", "desktop"]) == 0
+    code, report = _checked(nano_export, out=tmp_path / "report.json")
+    worst = _worst(report)
+    assert code == 0, worst
+    assert ("tensorrt", "local_points") in worst, report["exports"]
