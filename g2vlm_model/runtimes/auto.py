@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ..config import ModelConfig
 from ..interface import SpatialRuntime
-from .automatic import cached_export, missing_libraries
+from .automatic import cached_export, missing_libraries, other_model
 from .building import BuildContext
 from .engine_cache import EngineCache
 from .exported import ExportFolder
@@ -65,7 +65,7 @@ class Machine:
         try:
             if kind == "cpu":
                 raise GpuMissingError("the device is 'cpu'")
-            find_gpu(int(index or 0))
+            find_gpu(int(index) if index.isdecimal() else 0)  # the backend refuses other words
         except GpuMissingError as error:
             return cls(str(error), str(error), torch, onnx)
         return cls(_tensorrt_problem(), torch or _cuda_problem(), torch, onnx)
@@ -117,14 +117,20 @@ def create_runtime(
     """Load what is fastest here; see `g2vlm_model.runtimes.load_runtime`.
 
     Where TensorRT is there and cannot run this model, the next row of the table runs, and
-    `info.fallback_reason` says why.
+    `info.fallback_reason` says why. An export of another model than `model` is run as it is:
+    which of two models answers must not depend on what is faster.
 
     Raises:
         FileNotFoundError, ValueError: `engines` is no export folder, or a damaged one.
     """
+    machine = Machine.probe(device, engines)
     if str(engines):
-        ExportFolder.open(engines)  # a folder that was named has to be there: no other row
-    backends = order(Machine.probe(device, engines), precision, prompt_mode, device)
+        # A folder that was named has to be there: no other row.
+        other = other_model(ExportFolder.open(engines), model)
+        if other:
+            _LOG.warning("torch does not take part: %s", other)
+            machine = replace(machine, torch=other, torch_cuda=other)
+    backends = order(machine, precision, prompt_mode, device)
     problem = ""
     for backend in backends[:-1]:
         try:

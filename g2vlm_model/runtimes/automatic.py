@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ..config import ModelConfig
+from ..model_folder import resolve_folder
 from .building import BuildContext
 from .cache_key import ExportKey
 from .engine_cache import EngineCache
@@ -27,6 +28,7 @@ __all__ = [
     "export_key",
     "missing_libraries",
     "model_digest",
+    "other_model",
     "own_parts",
 ]
 
@@ -130,6 +132,26 @@ def model_digest(model: Path) -> str:
         if path.is_file() and path.suffix in MODEL_SUFFIXES:
             digest.update(f"{path.name} {file_sha256(path)}\n".encode())
     return digest.hexdigest()
+
+
+def other_model(export: ExportFolder, model: str | Path) -> str:
+    """Why a model's weights cannot take part in what an export does; "" where it is of them.
+
+    Args:
+        export: The folder; its manifest holds the hash of the model that it was made of.
+        model: As in `load_runtime`; every byte of its files is read.
+    """
+    made_of = f"{export.path} was exported from {export.manifest.model_id}"
+    try:
+        folder = resolve_folder(model)
+    except (FileNotFoundError, ValueError) as error:
+        return f"{made_of}, and there is {error}"
+    if model_digest(folder) == export.manifest.model_sha256:
+        return ""
+    return (
+        f"{made_of}, but `model` is {model}, which holds other weights or settings; export that "
+        "one, or name the model of the folder"
+    )
 
 
 @functools.cache

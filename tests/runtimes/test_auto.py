@@ -216,6 +216,26 @@ def test_a_folder_of_another_precision_is_an_error(cache: EngineCache, exports: 
         load_runtime("auto", model, "cpu", "fp32", engines=half)
 
 
+@pytest.mark.parametrize("model", ["nano", "no model folder"])
+def test_what_is_faster_does_not_decide_which_model_answers(
+    cache: EngineCache, small_export: Path, model: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    export = ExportFolder.open(small_export)
+    remember(cache, Circumstances.here(export.digest), {"torch": 1.0, "onnx": 2.0})
+    runtime = load_runtime("auto", model, "cpu", engines=small_export)
+    assert (runtime.info.backend, runtime.info.model_id) == ("onnx", export.manifest.model_id)
+    assert f"was exported from {export.manifest.model_id}" in caplog.text
+    runtime.close()
+    with pytest.raises(RuntimeError, match=r"nothing can run here: torch: .* was exported from"):
+        load_runtime("auto", model, "cpu", "bf16", engines=small_export)
+
+
+@pytest.mark.parametrize("device", ["cuda:x", "cuda:-1", "gpu", ""])
+def test_a_device_that_is_none_is_named(device: str, model_folder: Path) -> None:
+    with pytest.raises(ValueError, match=f"device is '{device}'"):
+        load_runtime("auto", model_folder, device)
+
+
 def test_a_known_choice_loads_nothing_else(
     cache: EngineCache, small_export: Path, model_folder: Path
 ) -> None:

@@ -69,6 +69,22 @@ def test_without_torch_on_the_gpu_exported_answers_serve(
     runtime.close()
 
 
+def test_torch_of_another_model_does_not_answer_on_engines(
+    small_export: Path, export: ExportFolder, trt: TensorRT, host: HostCuda, tmp_path: Path
+) -> None:
+    for built in (False, True):  # neither meanwhile nor on the engines
+        if built:
+            compiled(export)
+        with pytest.raises(ValueError, match=r"was exported from small-.*`model` is nano"):
+            load_runtime("tensorrt", "nano", engines=export.path)
+    assert not host.blocks
+    whole = ExportFolder.open(shutil.copytree(small_export, tmp_path / "whole"))
+    compiled(whole)
+    runtime = load_runtime("tensorrt", "nano", engines=whole.path)
+    assert runtime.info.model_id == whole.manifest.model_id
+    runtime.close()
+
+
 def test_engines_in_the_cache_are_found_whatever_their_profile(
     export: ExportFolder, trt: TensorRT, model_folder: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...interface import RuntimeInfo, SpatialRuntime
+from ..automatic import other_model
 from ..exported import ExportFolder
 from ..gate import DeviceGate
 from ..geometry_engine import GeometryEngine
@@ -92,7 +93,6 @@ def _answered_by_torch(
     model: str | Path,
     max_frames: int,
 ) -> SpatialRuntime:
-    from ...checkpoint import model_id
     from ..torch.placement import choose_placement
     from ..torch.runtime import TorchRuntime
 
@@ -101,10 +101,7 @@ def _answered_by_torch(
             f"{folder.path} holds the parts {', '.join(folder.manifest.parts)}, but questions "
             "stand behind keys and values; export with --parts geometry,kv"
         )
-    if model_id(model).rpartition("-")[2] != folder.manifest.model_id.rpartition("-")[2]:
-        raise ValueError(
-            f"{folder.path} was exported from {folder.manifest.model_id}, but the model that is to "
-            f"answer is {model_id(model)}; export that one, or name the model of the folder"
-        )
+    if other := other_model(folder, model):
+        raise ValueError(f"torch is to answer here: {other}")
     placement = choose_placement(provider.torch_device)
     return TorchRuntime(model, placement, max_frames=max_frames, geometry=engine)

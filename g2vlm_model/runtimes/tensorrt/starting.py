@@ -18,6 +18,7 @@ from ..automatic import (
     export_into_cache,
     export_key,
     missing_libraries,
+    other_model,
     own_parts,
 )
 from ..building import BuildContext, BuildingRuntime
@@ -213,15 +214,23 @@ def _loaded(
 ) -> SpatialRuntime:
     """Engines, with whatever answers on top of them.
 
-    torch on the same GPU takes keys and values where they are; else the exported semantic
-    expert answers, and torch on the CPU where there is none.
+    torch on the same GPU takes keys and values where they are; else, and for an export of
+    another model than `model`, the exported semantic expert answers, and torch on the CPU where
+    there is none.
+
+    Raises:
+        ValueError: torch would answer with the weights of another model.
     """
     kernels = cache.root / KERNELS
     kernels.mkdir(mode=0o700, exist_ok=True)
-    on_gpu = _torch_on_gpu()
+    semantic = "semantic" in export.manifest.parts
+    other = other_model(export, model)
+    if other and not semantic:
+        raise ValueError(f"torch is to answer here: {other}")
+    on_gpu = _torch_on_gpu() and not other
     engine = open_geometry(export, engines, place.trt, place.gpu, on_device=on_gpu, kernels=kernels)
     try:
-        if "semantic" in export.manifest.parts and not on_gpu:
+        if semantic and not on_gpu:
             from ..onnx.providers import candidates
             from ..onnx.runtime import OnnxRuntime
 
@@ -242,7 +251,8 @@ def _meanwhile(model: str | Path, place: Place, export: ExportFolder | None) -> 
     Raises:
         RuntimeError: Nothing here can.
     """
-    if importlib.util.find_spec("torch") is not None:
+    other = "" if export is None else other_model(export, model)
+    if importlib.util.find_spec("torch") is not None and not other:
         from ..torch import create_runtime as torch_runtime
 
         return torch_runtime(model, f"cuda:{place.gpu.index}" if _torch_on_gpu() else "cpu")
@@ -250,6 +260,8 @@ def _meanwhile(model: str | Path, place: Place, export: ExportFolder | None) -> 
         from ..onnx.runtime import open_runtime
 
         return open_runtime(export, model)
+    if other:
+        raise ValueError(f"torch is to serve and to answer here: {other}")
     raise RuntimeError(
         "there are no engines yet, and neither torch nor an export with the part 'semantic' that "
         "could serve while they are built; build them first: g2vlm export tensorrt --onnx DIR"
