@@ -179,7 +179,9 @@ class EngineCache:
             TimeoutError: Another process still builds after `wait_s`.
         """
         with self._lock(key, wait_s):
-            self._remove_remains(key)
+            for path in self._remains(key):
+                _LOG.warning("a build of %s was interrupted; %s is removed", key.digest, path.name)
+                shutil.rmtree(path, ignore_errors=True)
             self._set_aside_if_damaged(key)
             prefix = f"{key.digest}."
             target = self._folder(key)
@@ -190,7 +192,8 @@ class EngineCache:
                 with no_space_explained(self.root, needed_bytes, NO_SPACE_ADVICE):
                     yield Building(key, folder, entry, target)
             finally:
-                shutil.rmtree(folder, ignore_errors=True)
+                for path in self._remains(key):
+                    shutil.rmtree(path, ignore_errors=True)
 
     def set_aside(self, key: CacheKey, reason: str) -> None:
         """Take an entry out of use, such as one that fails its golden check."""
@@ -219,11 +222,13 @@ class EngineCache:
         for path in old[:-KEPT_DAMAGED]:
             shutil.rmtree(path, ignore_errors=True)
 
-    def _remove_remains(self, key: CacheKey) -> None:
-        """Under the lock: a temporary folder of the key belongs to a process that is dead."""
-        for path in (self.root / BUILDING).glob(f"{key.digest}.*"):
-            _LOG.warning("a build of %s was interrupted; its remains are removed", key.digest)
-            shutil.rmtree(path, ignore_errors=True)
+    def _remains(self, key: CacheKey) -> list[Path]:
+        """Under the lock: what a build that has ended, or was killed, has left behind.
+
+        A command that was to write the folder may have been killed with a hidden one beside it.
+        """
+        prefixes = (f"{key.digest}.", f".{key.digest}.")
+        return [path for path in (self.root / BUILDING).iterdir() if path.name.startswith(prefixes)]
 
     @contextmanager
     def _try_lock(self, key: CacheKey) -> Iterator[bool]:
