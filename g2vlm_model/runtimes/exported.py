@@ -42,6 +42,7 @@ FORMAT = 1
 PARTS = ("geometry", "kv", "streaming", "semantic")
 PRECISIONS = ("fp32", "fp16")
 AGAIN = "export the model again with `g2vlm export onnx`"
+SETTINGS = ("*_config.json", "tokenizer.json", "vocab.json", "merges.txt")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -146,6 +147,14 @@ class Manifest:
         unknown = sorted(set(self.parts) - set(PARTS))
         if unknown or "geometry" not in self.parts:
             raise ValueError(f"parts are {list(self.parts)}, expected geometry and some of {PARTS}")
+        if "geometry" not in self.graphs:
+            raise ValueError(f"graphs are {list(self.graphs)}, expected geometry among them")
+        sizes = (1, 1, 1) if self.static_nhw is None else self.static_nhw
+        if len(sizes) != 3 or min(self.opset, self.patch, *sizes) < 1:
+            raise ValueError(
+                f"opset {self.opset}, patch {self.patch} and static_nhw {self.static_nhw} are "
+                "expected to be numbers from 1, three of them in static_nhw"
+            )
         names = [self.goldens, *(graph.file for graph in self.graphs.values())]
         names += [graph.data for graph in self.graphs.values() if graph.data]
         for name in (*self.files, *names):
@@ -173,7 +182,7 @@ class Manifest:
         """
         try:
             tree = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not valid JSON: {error}; {AGAIN}") from None
         found = tree.pop("format", None) if isinstance(tree, dict) else None
         if found != FORMAT:
@@ -257,6 +266,12 @@ class ExportFolder:
         manifest = Manifest.from_json(content.decode("utf-8", errors="replace"), source)
         for name, record in manifest.files.items():
             _check_file(root / name, record)
+        found = sorted(path.name for glob in SETTINGS for path in root.glob(glob))
+        if unvouched := [name for name in found if name not in manifest.files]:
+            raise ValueError(
+                f"{root} holds {', '.join(unvouched)}, which {MANIFEST} has no hash for: it was "
+                f"put there after the export; {AGAIN}"
+            )
         return cls(root, manifest, hashlib.sha256(content).hexdigest())
 
     def graph(self, name: str) -> Path:

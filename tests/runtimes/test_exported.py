@@ -130,6 +130,18 @@ def test_a_file_that_is_not_the_one_exported_is_refused(tmp_path: Path, damage: 
     assert "g2vlm export onnx" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["g2vlm_config.json", "vocab.json"])
+def test_settings_that_the_manifest_does_not_vouch_for_are_refused(
+    tmp_path: Path, name: str
+) -> None:
+    write_folder(tmp_path / "out")
+    (tmp_path / "out" / "report.json").write_text("{}")  # nobody reads it: it may lie there
+    ExportFolder.open(tmp_path / "out")
+    (tmp_path / "out" / name).write_text("{}")
+    with pytest.raises(ValueError, match=f"holds {name}, which .* has no hash for"):
+        ExportFolder.open(tmp_path / "out")
+
+
 def test_a_big_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(tmp_path / "out")
     ExportFolder.open(tmp_path / "out")
@@ -145,6 +157,11 @@ def test_a_big_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ({"precision": "fp8"}, "precision is 'fp8'"),
         ({"parts": ["kv"]}, "expected geometry and some of"),
         ({"colour": 1}, "unknown key colour"),
+        ({"opset": -3}, "opset -3, patch 14 .* expected to be numbers from 1"),
+        ({"patch": 0}, "patch 0 and static_nhw None are expected"),
+        ({"static_nhw": [0, -14, 14]}, r"static_nhw \(0, -14, 14\) are expected"),
+        ({"static_nhw": [1]}, "three of them in static_nhw"),
+        ({"graphs": {}}, r"graphs are \[\], expected geometry"),
         ({"files": {}}, "no hash for geometry.onnx, goldens.safetensors"),
         ({"goldens": "../goldens.safetensors"}, "no plain file name"),
         ({"graphs": {"geometry": {"file": "geometry.onnx", "data": ""}}}, "incomplete: 'inputs'"),
@@ -168,9 +185,10 @@ def test_other_folders_are_named_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"it has no manifest\.json"):
         ExportFolder.open(tmp_path)
     write_folder(tmp_path / "out")
-    (tmp_path / "out" / MANIFEST).write_bytes(b"\xff\xfe{")
-    with pytest.raises(ValueError, match="not valid JSON"):
-        ExportFolder.open(tmp_path / "out")
+    for garbage in (b"\xff\xfe{", b"[" * 100_000, b'{"format": ' + b"9" * 5000 + b"}"):
+        (tmp_path / "out" / MANIFEST).write_bytes(garbage)
+        with pytest.raises(ValueError, match=r"manifest\.json is not valid JSON"):
+            ExportFolder.open(tmp_path / "out")
     folder = tmp_path / "two"
     write_folder(folder)
     with pytest.raises(ValueError, match="has no graph 'encoder', it has geometry"):
