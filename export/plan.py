@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from g2vlm_model.config import ModelConfig
+from g2vlm_model.runtimes.scene_runtime import MAX_FRAMES
 
 from .devices import Device
 from .footprint import PassBytes, Passes, WeightBytes, pass_bytes, weight_bytes
@@ -143,7 +144,15 @@ def plan_windows(request: Request, windows: Sequence[int]) -> tuple[WindowPlan, 
     Args:
         request: What is planned.
         windows: Numbers of frames.
+
+    Raises:
+        ValueError: A window that no runtime takes.
     """
+    if max(windows) > MAX_FRAMES:
+        raise ValueError(
+            f"a window of {max(windows)} frames is asked for, every runtime takes at most "
+            f"{MAX_FRAMES}; plan smaller ones"
+        )
     dtype = DTYPES[request.precision]
     weights = weight_bytes(request.config, dtype)
 
