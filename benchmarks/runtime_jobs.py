@@ -115,6 +115,8 @@ def onnx_int8(setting: Setting, export: str) -> Job:
     import onnxruntime
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    from g2vlm_model.runtimes.onnx.sessions import SPINNING
+
     model = onnx.load(str(setting.export(export).graph("geometry")))
     del model.graph.value_info[:]  # the quantiser contradicts the exporter's shapes
     source, target = setting.scratch / "plain.onnx", setting.scratch / "int8.onnx"
@@ -127,6 +129,8 @@ def onnx_int8(setting: Setting, export: str) -> Job:
     )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = setting.threads
+    for name, value in SPINNING.items():
+        options.add_session_config_entry(name, value)
     session = onnxruntime.InferenceSession(str(target), options, ["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     feeds = {"pictures": setting.pictures_NHW3}

@@ -201,13 +201,14 @@ def test_a_session_gives_arrays_and_clear_errors(doubling: Path, tmp_path: Path)
         Session(tmp_path / "cut.onnx", CPU)
 
 
-def test_threads_do_not_spin_and_follow_the_environment(
+def test_threads_spin_only_while_a_graph_runs_and_follow_the_environment(
     doubling: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     options = Session(doubling, CPU)._session.get_session_options()
     assert options.intra_op_num_threads == 3
-    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+    assert int(options.get_session_config_entry("session.intra_op.spin_duration_us")) <= 100
     for unusable in ("", "0", "many"):
         monkeypatch.setenv("OMP_NUM_THREADS", unusable)
         assert 1 <= cpu.cpu_threads() <= len(os.sched_getaffinity(0))

@@ -18,6 +18,11 @@ from .providers import Provider, ProviderError
 
 __all__ = ["PIP_LINE", "Session", "onnxruntime_module", "to_cpu"]
 
+SPINNING = {
+    "session.intra_op.allow_spinning": "1",
+    "session.intra_op.spin_duration_us": "50",
+    "session.force_spinning_stop": "1",
+}
 PIP_LINE = "pip install onnxruntime (for NVIDIA: pip install 'onnxruntime-gpu[cuda,cudnn]')"
 
 
@@ -60,8 +65,11 @@ class Session:
         options.intra_op_num_threads = threads or cpu_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # what matters is raised, or read off the session
-        # Threads that spin would take the cores from torch, from the node, from each other.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # A small model is hundreds of short operations: threads that sleep between them wake up
+        # too late. They spin for a moment, and not at all once the graph has run: they would take
+        # the cores from torch, from the node, from each other.
+        for name, value in SPINNING.items():
+            options.add_session_config_entry(name, value)
         # A plan of the memory per input size comes on top of what the first run took: a quarter
         # more in all, and no faster (hidden 384, 8 frames of 224 x 224: 478 or 362 MiB beside the
         # session's own). The arena stays: without it a run takes a fifth longer.
