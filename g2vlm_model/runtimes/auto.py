@@ -175,8 +175,7 @@ def _faster(model: str | Path, precision: str, engines: str | Path) -> SpatialRu
     def finish(
         context: BuildContext, folder: ExportFolder, serving: SpatialRuntime
     ) -> SpatialRuntime | None:
-        context.stage("measuring")
-        best = _measured(cache, folder, model, serving)
+        best = _measured(cache, folder, model, serving, lambda: context.stage("measuring"))
         return None if best is serving else best
 
     return serve_while_exporting(model, "cpu", cache, key, finish)
@@ -187,6 +186,7 @@ def _measured(
     folder: ExportFolder,
     model: str | Path,
     serving: SpatialRuntime | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> SpatialRuntime:
     """The faster of both, as remembered, or measured now; the other one is closed.
 
@@ -195,6 +195,7 @@ def _measured(
         folder: The export.
         model: Of which it is.
         serving: torch, where it is loaded already; never closed here.
+        between: Called between observations; what it raises ends the measurement.
     """
     from .onnx.runtime import open_runtime
 
@@ -206,10 +207,20 @@ def _measured(
     known = recall(cache, circumstances)
     loaded: dict[str, SpatialRuntime] = {}
     if known is None or set(known) != set(loaders):
-        loaded = {name: load() for name, load in loaders.items()}
         width = ModelConfig.from_folder(folder.path).dino_width
-        known = observe_ms(loaded, (round(width * ASPECT), width))
-        remember(cache, circumstances, known)
+        try:
+            for name, load in loaders.items():
+                loaded[name] = load()
+            known = observe_ms(loaded, (round(width * ASPECT), width), between)
+        except BaseException:
+            for runtime in loaded.values():
+                if runtime is not serving:
+                    runtime.close()
+            raise
+        try:
+            remember(cache, circumstances, known)
+        except OSError as error:  # a full or read-only disk: measured again the next time
+            _LOG.warning("how fast the runtimes are is not remembered: %s", error)
     best = min(known, key=known.__getitem__)
     spoken = ", ".join(f"{name} {spent:.0f} ms" for name, spent in known.items())
     _LOG.info("an observation takes: %s; %s serves", spoken, best)

@@ -9,7 +9,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -59,7 +59,9 @@ class Circumstances(CacheKey):
 
 
 def observe_ms(
-    runtimes: Mapping[str, SpatialRuntime], size_hw: tuple[int, int]
+    runtimes: Mapping[str, SpatialRuntime],
+    size_hw: tuple[int, int],
+    between: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Median milliseconds of an observation of each runtime, in turns.
 
@@ -69,6 +71,7 @@ def observe_ms(
     Args:
         runtimes: By name.
         size_hw: Of the camera's pictures.
+        between: Called before each observation; what it raises ends the measurement.
     """
     random = np.random.default_rng(0)
     image = random.integers(0, 256, (*size_hw, 3), dtype=np.uint8)
@@ -82,6 +85,7 @@ def observe_ms(
             )
         )
         for name, runtime in runtimes.items():
+            between()
             begun = time.perf_counter()
             runtime.observe(window).close()
             times[name].append((time.perf_counter() - begun) * 1e3)

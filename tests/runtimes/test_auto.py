@@ -16,10 +16,12 @@ import torch
 from g2vlm_model.interface import FrameWindow, RuntimeInfo, Scene, SpatialRuntime
 from g2vlm_model.runtimes import auto, load_runtime, measured
 from g2vlm_model.runtimes.auto import Machine, order
+from g2vlm_model.runtimes.build_command import BuildStopped
 from g2vlm_model.runtimes.building import BuildingRuntime
 from g2vlm_model.runtimes.engine_cache import EngineCache
 from g2vlm_model.runtimes.exported import ExportFolder
 from g2vlm_model.runtimes.measured import Circumstances, observe_ms, recall, remember
+from g2vlm_model.runtimes.onnx.runtime import OnnxRuntime
 
 from ..exports import Exports
 from ..helpers import REPO
@@ -202,6 +204,29 @@ def test_the_faster_one_serves_and_is_known_the_next_time(
     assert f"{faster} serves" in caplog.text
     here = Circumstances.here(ExportFolder.open(small_export).digest)
     assert recall(cache, here) == calls[0]
+
+
+def test_a_measurement_can_be_ended_and_need_not_be_remembered(
+    cache: EngineCache,
+    small_export: Path,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (cache.root / measured.FOLDER).write_text("in the way of the folder")
+    load_runtime("auto", model_folder, "cpu", engines=small_export).close()
+    assert "not remembered" in caplog.text
+    closed = []
+    monkeypatch.setattr(OnnxRuntime, "close", lambda self: closed.append(self))
+    told = iter([None, None, None])
+
+    def between() -> None:
+        if next(told, BuildStopped) is BuildStopped:
+            raise BuildStopped
+
+    with pytest.raises(BuildStopped):
+        auto._measured(cache, ExportFolder.open(small_export), model_folder, None, between)
+    assert len(closed) == 1
 
 
 def test_a_folder_that_is_none_is_an_error(tmp_path: Path) -> None:
