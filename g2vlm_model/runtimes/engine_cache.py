@@ -123,7 +123,12 @@ class EngineCache:
         """
         root = cache_root() if root is None else root
         for folder in (root, *(root / name for name in (ENTRIES, BUILDING, LOCKS, DAMAGED))):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                reason = f"{os.strerror(error.errno or 0)}, and engines are kept there: set "
+                reason += "G2VLM_CACHE to a folder that can be written to"
+                raise OSError(error.errno, reason, str(folder)) from error
             require_own(folder)
         return cls(root)
 

@@ -301,3 +301,10 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_root() == Path("/data/cache/g2vlm")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_root() == Path.home() / ".cache" / "g2vlm"
+
+
+@pytest.mark.parametrize("below", ["", "cache"])
+def test_a_folder_that_cannot_be_made_says_what_to_do(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="set G2VLM_CACHE to a folder that can be written to"):
+        EngineCache.open(tmp_path / "file" / below)
