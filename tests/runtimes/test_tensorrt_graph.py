@@ -18,7 +18,7 @@ from g2vlm_model.runtimes.tensorrt.buffers import BufferPool, DeviceArray
 from g2vlm_model.runtimes.tensorrt.cuda import Cuda, CudaError, OutOfDeviceMemoryError
 from g2vlm_model.runtimes.tensorrt.graph import EngineError, TensorRTGraph
 
-from .host_gpu import POISON, HostCuda, at
+from .host_gpu import POISON, Code, HostCuda, at
 from .host_tensorrt import CudaGraphStrategy, HostRtx, HostTensorRT
 
 GPU = Gpu(0, "a GPU in the host's memory", "8.7", "1.0")
@@ -192,6 +192,26 @@ def test_one_size_is_captured_and_replayed(opened: Open, host: HostCuda) -> None
     # The first buffers are fresh ones; from the second run on they are always the same.
     assert host.calls["cudaStreamBeginCapture"] <= 2
     assert host.calls["cudaGraphLaunch"] >= 3
+
+
+def test_an_engine_that_cannot_be_captured_runs_without(
+    opened: Open,
+    host: HostCuda,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refused(stream: int) -> tuple[Code]:
+        host._recording.pop(stream)
+        return (Code.cudaErrorInvalidValue,)
+
+    monkeypatch.setattr(host, "cudaStreamEndCapture", refused)
+    graph = opened(static=True)
+    for seed in range(3):
+        given = feeds(seed)
+        check(graph.run(given), given)
+    assert host.calls["cudaStreamBeginCapture"] == 1
+    assert host.calls["cudaGraphLaunch"] == 0
+    assert caplog.text.count("small.engine runs without a CUDA graph") == 1
 
 
 def test_captured_graphs_are_few_however_much_is_kept(opened: Open, host: HostCuda) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..nvidia import Gpu, TensorRT
 from .buffers import Block, BufferPool, DeviceArray, Place, packed
-from .cuda import Cuda
+from .cuda import Cuda, CudaError
 from .kernels import KernelCache
 
 __all__ = ["EngineError", "GraphTensor", "TensorRTGraph"]
@@ -238,7 +238,13 @@ class TensorRTGraph:
         if captured is None:
             self._enqueue()  # TensorRT wants one run of these shapes before it is captured
             self._cuda.synchronize()
-            captured = self._cuda.capture(self._enqueue)
+            try:
+                captured = self._cuda.capture(self._enqueue)
+            except (CudaError, EngineError) as error:
+                # An engine may do what no graph can hold, such as wait for a size. It has run.
+                _LOG.warning("%s runs without a CUDA graph: %s", self._name, str(error))
+                self._captures = False
+                return
             if len(self._captured) == KEPT_GRAPHS:
                 self._cuda.forget(self._captured.pop(next(iter(self._captured))))
         else:
