@@ -20,7 +20,7 @@ __all__ = ["PIP_LINE", "Session", "onnxruntime_module", "to_cpu"]
 
 SPINNING = {
     "session.intra_op.allow_spinning": "1",
-    "session.intra_op.spin_duration_us": "50",
+    "session.intra_op.spin_duration_us": "20",
     "session.force_spinning_stop": "1",
 }
 PIP_LINE = "pip install onnxruntime (for NVIDIA: pip install 'onnxruntime-gpu[cuda,cudnn]')"
