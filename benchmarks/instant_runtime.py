@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from g2vlm_model.interface import (
     AnswerStatus,
@@ -40,6 +41,7 @@ class InstantScene:
     window: FrameWindow
     geometry: GeometryPrediction
     latency_ms: dict[str, float]
+    overlap: NDArray[np.float32] | None = None
     closed: bool = False
 
     def close(self) -> None:

@@ -38,11 +38,12 @@ from benchmarks.common import (
 from g2vlm_model.cache import KeyValueCache
 from g2vlm_model.checkpoint import load_model
 from g2vlm_model.model import G2VLM
-from g2vlm_model.overlap import key_descriptors, match_descriptors, overlap_with_newest
+from g2vlm_model.overlap import frame_overlap, overlap_with_newest
 from g2vlm_model.sequence import FrameBlocks
 
 LEAST_SHARED, MOST_APART = 0.3, 0.02  # of the points of two frames
 TRIES = 20
+THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
 SIZE = (84, 112)
 PLAN = ShardPlan(split="test", clips=1, frames=12, smooth=0.0)
 
@@ -69,15 +70,23 @@ class Window:
         tokens = self.model.encode_geometry(self.pixels[None])
         hidden = self.model.geometry_pass(tokens, self.grid, cache=self.cache)
         self.model.decode_geometry(hidden.hidden_BNPD, self.grid, pixels_BN3HW=self.pixels[None])
-        self.tokens = tokens[0]
+        self.tokens_1NPD = tokens
 
+    @torch.inference_mode()
     def by_matches(self) -> Tensor:
         """Overlap of each frame with the newest, by the match injection's descriptors."""
-        return overlap_with_newest(match_descriptors(self.model, self.tokens, self.grid))
+        assert self.model.match is not None, "nano has match injection"
+        descriptors_BNSE = self.model.match.descriptors(self.tokens_1NPD, self.grid)
+        found: Tensor = overlap_with_newest(descriptors_BNSE[0])
+        return found
 
+    @torch.inference_mode()
     def by_keys(self) -> Tensor:
         """The same by the last layer's keys."""
-        return overlap_with_newest(key_descriptors(self.cache, self.model.rope, self.blocks, 0, 0))
+        found: Tensor = frame_overlap(
+            self.cache.keys[-1, 0, :, : self.cache.length], self.model.config.text, self.grid, 0
+        )
+        return found
 
 
 WAYS: dict[str, Callable[[Window], Tensor]] = {
@@ -126,6 +135,35 @@ def areas(model: G2VLM, places: Sequence[FrameSequence], pairs: int) -> dict[str
             "overlapping_5_50_95": np.percentile(same, (5, 50, 95)).round(3).tolist(),
             "apart_5_50_95": np.percentile(apart, (5, 50, 95)).round(3).tolist(),
         }
+    return found
+
+
+def window_signal(model: G2VLM, rooms: Sequence[FrameSequence], frames: int) -> dict[str, Any]:
+    """What the node compares with `window.min_overlap`: the newest frame's best earlier partner.
+
+    Windows of one room whose newest frame shares points with an earlier one, and the same
+    windows with a newest frame of the next room.
+    """
+    signals: dict[str, list[float]] = {"overlapping": [], "strange": []}
+    clips = [model_clip(room.read(range(frames)), model.config) for room in rooms]
+    pictures = [_pixels(clip) for clip in clips]
+    for number, (clip, pixels) in enumerate(zip(rooms, pictures, strict=True)):
+        shares = [shared_points(clip.read([frame, frames - 1])) for frame in range(frames - 1)]
+        if max(shares) >= LEAST_SHARED:
+            signals["overlapping"].append(float(Window(model, pixels).by_keys()[:-1].max()))
+        strange = torch.cat((pixels[:-1], pictures[(number + 1) % len(rooms)][-1:]))
+        signals["strange"].append(float(Window(model, strange).by_keys()[:-1].max()))
+    found: dict[str, Any] = {"windows": {kind: len(all_) for kind, all_ in signals.items()}}
+    for kind, values in signals.items():
+        found[f"{kind}_0_1_5_50_95_100"] = (
+            np.percentile(values, (0, 1, 5, 50, 95, 100)).round(3).tolist()
+        )
+    found["at"] = {
+        f"{least:.2f}": {
+            kind: float((np.array(values) < least).mean()) for kind, values in signals.items()
+        }
+        for least in THRESHOLDS
+    }
     return found
 
 
@@ -185,7 +223,10 @@ def main() -> None:
         kinds["real"] = [
             sequence for layout, root in named for sequence in open_dataset(layout, Path(root))
         ]
-    for kind, places in kinds.items():
+    for frames in arguments.frames if arguments.rooms else ():
+        mine = results[f"windows of {frames}"] = window_signal(model, kinds["synthetic"], frames)
+        print(f"windows of {frames}", mine)
+    for kind, places in kinds.items() if arguments.pairs else ():
         results[kind] = areas(model, places, arguments.pairs)
         print(kind, results[kind])
     write_report(arguments.out, "overlap", device, results)

@@ -318,8 +318,17 @@ class Scene(Protocol):
         """Time of each step of the pass, and "total".
 
         Steps: "preprocess", "wait" (for the device), "encode", "expert", "heads", "confidence"
-        (with intrinsics and validity). An exported geometry has "engine" in the place of expert
-        and heads, and of "encode" too where it is one graph.
+        (with intrinsics and validity), "overlap". An exported geometry has "engine" in the place
+        of expert and heads, and of "encode" too where it is one graph.
+        """
+        ...
+
+    @property
+    def overlap(self) -> NDArray[np.float32] | None:
+        """(N,) in [0, 1]: how sure the model is to see each frame's places in the newest one too.
+
+        1 for the newest, the last of the window. What is little hangs on the model. None where
+        the runtime cannot tell.
         """
         ...
 

@@ -18,6 +18,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..interface import (
     BuildProgress,
     FrameWindow,
@@ -296,6 +299,11 @@ class _OwnedScene:
     def latency_ms(self) -> dict[str, float]:
         """Time of each step of the pass."""
         return self.inner.latency_ms
+
+    @property
+    def overlap(self) -> NDArray[np.float32] | None:
+        """How much of each frame the newest one shows too; None where nobody can tell."""
+        return self.inner.overlap
 
     def close(self) -> None:
         """Free what questions need; the geometry stays readable."""

@@ -11,6 +11,9 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..interface import FrameWindow, GeometryPrediction
 from ..positions import CacheMark
 from .context import SceneContext
@@ -37,6 +40,7 @@ class EncodedScene:
         geometry: GeometryPrediction,
         features: Sequence[FrameFeatures],
         latency_ms: Mapping[str, float],
+        overlap_N: NDArray[np.float32],
     ) -> None:
         self.owner = owner
         self.features = tuple(features)
@@ -46,6 +50,7 @@ class EncodedScene:
         self._window = window
         self._geometry = geometry
         self._latency_ms = dict(latency_ms)
+        self._overlap_N = overlap_N
         self._context: SceneContext | None = None
         self._closed = False
 
@@ -63,6 +68,11 @@ class EncodedScene:
     def latency_ms(self) -> dict[str, float]:
         """Time of each step of the pass, and "total"."""
         return dict(self._latency_ms)
+
+    @property
+    def overlap(self) -> NDArray[np.float32]:
+        """(N,) how much of each frame the newest one shows too, see `g2vlm_model.overlap`."""
+        return self._overlap_N
 
     @property
     def sizes_hw(self) -> list[tuple[int, int]]:

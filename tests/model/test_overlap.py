@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from g2vlm_model.cache import KeyValueCache
 from g2vlm_model.checkpoint import load_model
 from g2vlm_model.model import G2VLM
-from g2vlm_model.overlap import key_descriptors, match_descriptors, overlap_with_newest
+from g2vlm_model.overlap import frame_overlap, key_descriptors, overlap_with_newest
 from g2vlm_model.sequence import FrameBlocks
 from tests.model.tiny import random_pixels, tiny_config, tiny_model
 
@@ -26,14 +26,20 @@ PLAN = ShardPlan(split="test", clips=1, frames=FRAMES, smooth=0.0, fov_deg=(70.0
 
 
 def keys_of(model: G2VLM, pixels_NHW: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Keys of a window behind a few words."""
-    blocks = FrameBlocks(len(pixels_NHW), *grid)
-    cache = KeyValueCache(model.config, 8 + blocks.tokens)
+    """Descriptors of a window behind a few words."""
+    keys_GLC, position = cached_keys(model, pixels_NHW, grid)
+    found: Tensor = key_descriptors(keys_GLC, model.config.text, grid, position)
+    return found
+
+
+def cached_keys(model: G2VLM, pixels_NHW: Tensor, grid: tuple[int, int]) -> tuple[Tensor, int]:
+    """The last layer's keys of a window behind a few words, and the position they start at."""
+    cache = KeyValueCache(model.config, 8 + FrameBlocks(len(pixels_NHW), *grid).tokens)
     with torch.inference_mode():
         model.prefill_text(torch.tensor([[5, 6, 7]]), cache)
         start, position = cache.length, cache.position
         model.geometry_pass(model.encode_geometry(pixels_NHW[None]), grid, cache=cache)
-    return key_descriptors(cache, model.rope, blocks, start, position)
+    return cache.keys[-1, 0, :, start : cache.length], position
 
 
 def test_keys_are_those_ahead_of_the_rotation() -> None:
@@ -56,9 +62,29 @@ def test_the_newest_overlaps_itself_and_order_of_places_is_nothing() -> None:
     assert float(overlap[1]) < 0.9
 
 
-def test_a_model_without_matches_says_so() -> None:
-    with pytest.raises(ValueError, match="no match injection"):
-        match_descriptors(tiny_model(), torch.zeros(1, 6, 32), (2, 3))
+@pytest.mark.parametrize("frames", [1, 3])
+def test_numpy_and_tensors_agree(frames: int) -> None:
+    model = tiny_model(tiny_config(dino_width=42))
+    keys, position = cached_keys(model, random_pixels(frames, 3, 28, 42), (2, 3))
+    by_tensors = frame_overlap(keys, model.config.text, (2, 3), position)
+    by_numpy = frame_overlap(keys.numpy(), model.config.text, (2, 3), position)
+    assert isinstance(by_tensors, Tensor)
+    assert isinstance(by_numpy, np.ndarray)
+    assert by_numpy.dtype == np.float32
+    assert by_numpy.shape == (frames,)
+    assert by_numpy[-1] == 1
+    assert ((by_numpy[:-1] > 0) & (by_numpy[:-1] < 1)).all()
+    np.testing.assert_allclose(by_tensors.numpy(), by_numpy, atol=1e-6)
+    half = frame_overlap(keys.bfloat16(), model.config.text, (2, 3), position)
+    np.testing.assert_allclose(half.numpy(), by_numpy, atol=1e-2)
+
+
+def test_numbers_that_are_not_finite_share_nothing() -> None:
+    model = tiny_model(tiny_config(dino_width=42))
+    keys, position = cached_keys(model, random_pixels(2, 3, 28, 42), (2, 3))
+    keys[:, 3] = torch.nan
+    overlap = frame_overlap(keys, model.config.text, (2, 3), position)
+    assert overlap.tolist() == [0, 1]
 
 
 def area_under(overlapping: list[float], other: list[float]) -> float:
@@ -69,6 +95,7 @@ def area_under(overlapping: list[float], other: list[float]) -> float:
 def test_overlapping_frames_are_told_from_others() -> None:
     """The embedded model on rooms that it has not seen: AUC of both kinds of descriptors."""
     model, _ = load_model("nano")
+    assert model.match is not None
     rooms = [render_room(PLAN, scene_seed("test", 500 + k), (84, 112))[0] for k in range(ROOMS)]
     pixels = [
         pixels_of(torch.from_numpy(clip.rgb).permute(0, 3, 1, 2).float() / 255) for clip in rooms
@@ -82,8 +109,9 @@ def test_overlapping_frames_are_told_from_others() -> None:
         for a, i, b, j in pairs:
             window = torch.stack((pixels[a][i], pixels[b][j]))
             with torch.inference_mode():
-                tokens = model.encode_geometry(window[None])[0]
-            matches = overlap_with_newest(match_descriptors(model, tokens, (6, 8)))
+                tokens_1NPD = model.encode_geometry(window[None])
+                descriptors_NSE = model.match.descriptors(tokens_1NPD, (6, 8))[0]
+            matches = overlap_with_newest(descriptors_NSE)
             keys = overlap_with_newest(keys_of(model, window, (6, 8)))
             scores["matches"][overlapping].append(float(matches[0]))
             scores["keys"][overlapping].append(float(keys[0]))

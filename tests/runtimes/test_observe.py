@@ -42,7 +42,11 @@ def test_the_prediction_keeps_its_contract(any_runtime: SpatialRuntime) -> None:
     np.testing.assert_allclose(geometry.world_points, moved, atol=1e-5)
     for frame, colors in zip(scene.window.frames, geometry.colors, strict=True):
         np.testing.assert_array_equal(colors, resize_geometric(frame.image, (42, 56)))
-    steps = {"preprocess", "encode", "confidence", "total"}
+    assert scene.overlap is not None
+    assert scene.overlap.dtype == np.float32
+    assert scene.overlap[-1] == 1
+    assert ((scene.overlap[:-1] > 0) & (scene.overlap[:-1] < 1)).all()
+    steps = {"preprocess", "encode", "confidence", "overlap", "total"}
     assert steps <= scene.latency_ms.keys()
     parts = sum(value for name, value in scene.latency_ms.items() if name != "total")
     assert 0 < parts <= scene.latency_ms["total"] + 1.0

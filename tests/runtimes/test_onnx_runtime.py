@@ -113,6 +113,9 @@ def test_overlapping_windows_and_their_answers_are_torchs(
     for frames in (pictures(1, 2, 3), pictures(2, 3, 4)):
         expected, got = by_torch.observe(frames), by_export.observe(frames)
         assert_same_geometry(got.geometry, expected.geometry)
+        assert got.overlap is not None
+        assert expected.overlap is not None
+        np.testing.assert_allclose(got.overlap, expected.overlap, atol=1e-4)
         for query in QUESTIONS:
             answer, other = by_torch.ask(expected, query), by_export.ask(got, query)
             assert (other.text, other.status, other.tokens) == (

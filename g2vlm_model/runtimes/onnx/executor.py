@@ -82,7 +82,9 @@ class OnnxExecutor:
             )
             context = self._semantic.scene_context(arrays, geometry, grid_hw)
             clock.lap("confidence")
-        scene = EncodedScene(owner, window, geometry, features, clock.read())
+            overlap_N = self._semantic.overlap(arrays, grid_hw)
+            clock.lap("overlap")
+        scene = EncodedScene(owner, window, geometry, features, clock.read(), overlap_N)
         scene.keep(context)
         return scene
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ...config import ModelConfig
 from ...interface import GeometryPrediction
+from ...overlap import frame_overlap
 from ...preprocess import semantic_merged_hw
 from ...tokenizer import Tokenizer, prompt_ids
 from ..exported import AGAIN, ExportFolder
@@ -108,6 +109,18 @@ class SemanticGraphs:
         position = prefix.position + frames * (max(grid_hw) + 2)
         keys.append_to_scene(keys_EGLC, values_EGLC, position)
         return OnnxContext(self, keys, self._reading(arrays, geometry, grid_hw))
+
+    def overlap(self, arrays: GeometryArrays, grid_hw: tuple[int, int]) -> Floats:
+        """(N,) how much of each frame the newest one shows too, see `g2vlm_model.overlap`.
+
+        Args:
+            arrays: Of the geometry's graph, with keys.
+            grid_hw: Rows and columns of geometric patches.
+        """
+        assert arrays.keys is not None, "scene_context refuses arrays without keys"
+        keys_GLC = np.asarray(arrays.keys[-1])
+        found: Floats = frame_overlap(keys_GLC, self.config.text, grid_hw, self._prefix.position)
+        return found
 
     def embed(self, ids: Sequence[int]) -> Floats:
         """(T, D) embeddings of token ids."""

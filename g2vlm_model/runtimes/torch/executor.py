@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ...cache import KeyValueCache
 from ...checkpoint import load_model
 from ...interface import FrameWindow, GeometryPrediction, SpatialQuery
 from ...model import G2VLM
+from ...overlap import frame_overlap
 from ...preprocess import geometric_size
 from ...reading import read_geometry
 from ...tokenizer import prompt_ids
@@ -95,13 +98,18 @@ class TorchExecutor:
         with self._gate.observation(), torch.inference_mode():
             clock.lap("wait")
             cache = self._geometry_cache(len(window), grid_hw)
+            start = cache.mark()
             said = self._geometry.run(features, grid_hw, cache, clock)
             geometry = self._predicted(said, features, window)
             context = None
             if self._reconstruct is None:
                 context = self._context(said, grid_hw, cache)
             clock.lap("confidence")
-        scene = EncodedScene(owner, window, geometry, features, clock.read())
+            keys_GLC = cache.keys[-1, 0, :, start.length : cache.length]
+            overlap = frame_overlap(keys_GLC, model.config.text, grid_hw, start.position)
+            overlap_N: NDArray[np.float32] = overlap.cpu().numpy()
+            clock.lap("overlap")
+        scene = EncodedScene(owner, window, geometry, features, clock.read(), overlap_N)
         if context is not None:
             scene.keep(context)
         return scene
