@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -137,6 +138,23 @@ def test_a_slow_machine_measures_one_round(
     monkeypatch.setattr("time.perf_counter", clock.perf_counter)
     slow = Timed(clock, runtime, iter([50.0, 40.0]))
     assert observe_ms({"slow": slow}, (42, 56)) == {"slow": 40e3}  # type: ignore[dict-item]
+
+
+def test_waiting_for_a_nodes_own_observations_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("time.perf_counter", clock.perf_counter)
+
+    class Shared:
+        """Takes 0.3 s, and 2 s more while somebody else is served."""
+
+        def observe(self, window: FrameWindow) -> SimpleNamespace:
+            clock.now_s += 2.3
+            return SimpleNamespace(latency_ms={"wait": 2e3, "total": 2.3e3}, close=lambda: None)
+
+    found = observe_ms({"shared": Shared()}, (42, 56))  # type: ignore[dict-item]
+    assert found == pytest.approx({"shared": 300.0})
 
 
 def test_what_was_measured_is_remembered_for_these_circumstances_only(cache: EngineCache) -> None:
