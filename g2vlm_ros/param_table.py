@@ -81,6 +81,15 @@ SPECS: tuple[Spec, ...] = (
         "window.overlap", 2, "Moments that a window shares at least with the one before", "", 0, 63
     ),
     Spec(
+        "window.min_shared_view",
+        0.7,
+        "LOW_OVERLAP where the newest picture shares less with every earlier keyframe; 0 never",
+        "",
+        0.0,
+        1.0,
+        changeable=True,
+    ),
+    Spec(
         "keyframe.min_motion",
         0.05,
         "Median movement in the picture that makes a keyframe",

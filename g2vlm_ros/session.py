@@ -112,6 +112,7 @@ class Session:
         self._map_segment = 0
         self._overlap = 0
         self._keyframes = 0
+        self._shared_view = -1.0
         self._scenes = SceneStore(params.count("scenes.keep"))
         self.desk = QueryDesk(
             runtime, self._scenes, names, _query_limits(params), self._count_answer
@@ -196,6 +197,7 @@ class Session:
         status.keyframes = self._keyframes
         status.segment = self._builder.segment
         status.overlap_frames = self._overlap
+        status.shared_view = self._shared_view
         status.latency_ms = latency.total
         status.observe_ms = latency.observe
         status.publish_ms = latency.publish
@@ -252,9 +254,10 @@ class Session:
             self._scenes.add(record)  # first: who has heard of a scene may ask about it
             self._outputs.publish(record, moment, T_map_cam)
         finished_ns = time.monotonic_ns()
+        self._note_parallax(job)  # ahead of the count: who sees that sees what is said of it
+        self._note_overlap(scene, newest)
         self._board.count_scene()
         self._board.condition("RUNTIME_FAILED", False)
-        self._note_parallax(job)
         self._keyframes = len(job.moments)
         self._latency = Latency(
             (finished_ns - job.moments[-1].received_ns) / 1e6,
@@ -286,6 +289,20 @@ class Session:
             job.parallax < least,
             f"largest parallax between keyframes is {job.parallax:.4f} picture widths, below "
             f"keyframe.min_parallax = {least:g}; move the camera sideways",
+        )
+
+    def _note_overlap(self, scene: Scene, earlier: int) -> None:
+        """Whether the newest picture belongs to the `earlier` ones of its window."""
+        overlap_N, least = scene.overlap, self._params.number("window.min_shared_view")
+        self._shared_view = -1.0
+        if overlap_N is not None and earlier > 0:
+            self._shared_view = float(overlap_N[:earlier].max())
+        self._board.condition(
+            "LOW_OVERLAP",
+            0 <= self._shared_view < least,
+            f"the newest picture's shared view is {self._shared_view:.2f}, below "
+            f"window.min_shared_view = {least:g}: the camera moved too far between keyframes, or "
+            "sees what the model does not know",
         )
 
     def _count_used(self, job: WindowJob) -> None:

@@ -21,6 +21,7 @@ REASON_CODES: dict[str, str] = {
     "BAD_IMAGES": "Pictures were refused: their fields contradict each other or cannot be read.",
     "TIME_JUMP": "Stamps went back or leapt; a leap starts a new segment.",
     "LOW_PARALLAX": "The window's pictures hardly differ: depth rests on appearance alone.",
+    "LOW_OVERLAP": "The newest pictures share too little with the rest of their window.",
     "SCALE_UNKNOWN": "Lengths are up to scale: nothing metric fixes them.",
     "SEGMENT_BROKEN": "The last window could not be joined with the one before.",
     "RUNTIME_FALLBACK": "Another device, precision or runtime runs than was asked for.",

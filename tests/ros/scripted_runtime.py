@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.instant_runtime import SPEED, InstantRuntime, InstantScene, wall
 from g2vlm_model.interface import (
@@ -40,6 +41,7 @@ class ScriptedRuntime(InstantRuntime):
         self.ask_error: Exception | None = None
         self.break_geometry: Callable[[GeometryPrediction], GeometryPrediction] | None = None
         self.break_answer: Callable[[SpatialAnswer], SpatialAnswer] | None = None
+        self.overlap_of: Callable[[int], NDArray[np.float32]] | None = None  # frames -> (N,)
         self.scales: list[float] = []  # scene unit of the next windows, in turn
         self.ask_gate = threading.Event()
         self.ask_gate.set()
@@ -70,7 +72,8 @@ class ScriptedRuntime(InstantRuntime):
         )
         if self.break_geometry is not None:
             geometry = self.break_geometry(geometry)
-        scene = InstantScene(window, geometry, {"total": 0.0})
+        overlap_N = None if self.overlap_of is None else self.overlap_of(len(window))
+        scene = InstantScene(window, geometry, {"total": 0.0}, overlap_N)
         self.scenes.append(scene)
         return scene
 
