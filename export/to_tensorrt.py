@@ -166,6 +166,8 @@ def build_engines(
     (out / ENGINES_FILE).unlink(missing_ok=True)
     for remains in out.glob(f"{SCRATCH}*"):  # of a build that was killed
         shutil.rmtree(remains)
+    for name in (*STREAMING, WHOLE):  # of the same, or what the new manifest will not vouch for
+        (out / f"{name}.engine").unlink(missing_ok=True)
     engines: dict[str, EngineRecord] = {}
     scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=out))
     try:

@@ -30,7 +30,7 @@ import write_jetson_tables
 FRAMES = 8
 BAND = 0.15  # of weights, passes and one scene
 MEASURE = """
-import ctypes, gc, resource, sys
+import ctypes, gc, sys
 import numpy as np
 import torch
 from g2vlm_model.interface import Frame, FrameWindow
@@ -51,11 +51,14 @@ runtime.close()
 del runtime
 gc.collect()
 ctypes.CDLL(None).malloc_trim(0)
-with open("/proc/self/status") as status:
-    before = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+def resident_kib(field):
+    # Not ru_maxrss: a process starts with that of the one which started it.
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(field))
+before = resident_kib("VmRSS")
 runtime = load_runtime("torch", model=model, device="cpu", precision="fp32")
 scene = runtime.observe(window(frames, height, width))
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+print((resident_kib("VmHWM") - before) * 1024)
 """
 
 
