@@ -68,6 +68,9 @@ setup(
         ],
         "refine": ["opencv-python-headless>=4.6,<5"],
         "onnx": ["onnx>=1.18", "onnx-ir>=0.1", "onnxruntime>=1.22", "onnxscript>=0.5"],
+        "onnx-gpu": [  # in place of onnx: the two onnxruntime packages overwrite each other
+            *("onnx>=1.18", "onnx-ir>=0.1", "onnxruntime-gpu[cuda,cudnn]>=1.22", "onnxscript>=0.5"),
+        ],
         "tensorrt": [  # a Jetson's JetPack brings its own; cuda-bindings: the release of its CUDA
             *("tensorrt>=10.3", "onnx>=1.18", "cuda-bindings>=12.6"),
         ],
