@@ -31,7 +31,7 @@ from .gasp_readers import image_tokens
 from .gasp_tracks import Anchors, anchors_of, patch_depths, point_tracks
 from .geometry_stage import StageLoss, in_share
 from .precision import mixed_precision
-from .semantic_stage import SemanticStage
+from .semantic_stage import SemanticStage, WindowPrefix
 
 __all__ = [
     "GaspOptions",
@@ -213,28 +213,50 @@ class GaspStage(nn.Module):
     def forward(
         self, batch: WindowBatch, step: int, rngs: Sequence[np.random.Generator]
     ) -> StageLoss:
-        """Loss of a step: of questions, or of correspondences; see `GaspOptions.language`."""
-        semantic, supervision = self._parts
-        if in_share(self.config.gasp.language, step):
-            said: StageLoss = semantic(batch, rngs)
-            report = {f"answers_{name}": value for name, value in said.report.items()}
-            return _reported(StageLoss(said.total, said.frames, report))
+        """Loss of a step: of questions, of correspondences, or of both; see `GaspOptions`."""
+        options = self.config.gasp
+        asks = options.together or not options.matches or in_share(options.language, step)
+        matches = options.matches and (options.together or not asks)
+        if not matches:
+            return _reported(self._asked(batch, rngs))
+        if not asks:
+            return _reported(self._matched(batch)[0])
+        matched, prefix = self._matched(batch)
+        asked = self._asked(batch, rngs, None if options.side else prefix)
+        report = asked.report | matched.report | {"without_pairs": float(bool(matched.empty))}
+        return _reported(StageLoss(asked.total + matched.total, asked.frames, report))
+
+    def _asked(
+        self,
+        batch: WindowBatch,
+        rngs: Sequence[np.random.Generator],
+        prefix: WindowPrefix | None = None,
+    ) -> StageLoss:
+        """Loss of the questions."""
+        said: StageLoss = self._parts[0](batch, rngs, prefix)
+        report = {f"answers_{name}": value for name, value in said.report.items()}
+        return said._replace(report=report)
+
+    def _matched(self, batch: WindowBatch) -> tuple[StageLoss, WindowPrefix]:
+        """Loss of the correspondences, and the pass that they were read off."""
+        supervision = self._parts[1]
         with mixed_precision(self.config.precision, batch.rgb_BN3HW.device):
-            tokens = self._tokens(batch)
-        loss = supervision(tokens[0], batch)
+            tokens, prefix = self._tokens(batch)
+        loss: StageLoss = supervision(tokens[0], batch)
         for more in tokens[1:]:
             loss = _sum(loss, supervision(more, batch))
-        return _reported(loss)
+        return loss, prefix
 
-    def _tokens(self, batch: WindowBatch) -> list[VisualTokens]:
+    def _tokens(self, batch: WindowBatch) -> tuple[list[VisualTokens], WindowPrefix]:
         """Of the semantic images, and of the geometric tokens where they are asked for."""
         semantic = self._parts[0]
         assert isinstance(semantic, SemanticStage)
         experts = [layer.name.endswith("geometric") for layer in self._layers]
         of_images = [layer for layer, other in zip(self._layers, experts, strict=True) if not other]
         frames = batch.depth_BNHW.shape[1]
-        with LayerTap(of_images, projections=self.config.gasp.queries > 0) as tap:
-            prefix = semantic.prefix(batch)
+        options = self.config.gasp
+        with LayerTap(of_images, projections=options.queries > 0) as tap:
+            prefix = semantic.prefix(batch, options.side)
         images = tapped_tokens(tap, partial(image_tokens, frames=frames))
         found = [VisualTokens(images[0], prefix.merged_hw, images[1])]
         if any(experts):
@@ -247,7 +269,7 @@ class GaspStage(nn.Module):
             heads = range(len(of_images), len(self._layers))
             geometric = {head: said[index] for head, index in zip(heads, indices, strict=True)}
             found.append(VisualTokens(geometric, grid))
-        return found
+        return found, prefix
 
 
 def _reported(loss: StageLoss) -> StageLoss:

@@ -32,6 +32,10 @@ class GaspOptions:
         descriptor_width: Of the heads' embeddings, at most the width of the queries.
         head_lr: Learning rate of the heads over that of the adapters.
         language: Share of the steps that ask questions instead (eq. 9's L_LM).
+        together: Ask and match in every step, about the same windows: eq. 9 as printed, so that
+            runs with other weights see equal data. `language` then counts for nothing.
+        side: Pixels of a side at which the semantic encoder sees the pictures that are matched;
+            0 is the model's own. More give more and smaller patches. Questions keep the model's.
         geometric_tokens: Also supervise the geometric expert's tokens. Its layers then get
             adapters, so geometry changes.
         chunk: Anchors whose similarities are in memory at once.
@@ -51,6 +55,8 @@ class GaspOptions:
     descriptor_width: int = 64
     head_lr: float = 4.0
     language: float = 0.5
+    together: bool = False
+    side: int = 0
     geometric_tokens: bool = False
     chunk: int = 512
 
@@ -61,6 +67,8 @@ class GaspOptions:
         for name in ("temperature", "head_lr", "chunk", "descriptor_width"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"gasp: {name} is {getattr(self, name)}, expected more than 0")
+        if self.side < 0:
+            raise ValueError(f"gasp: side is {self.side}, expected pixels, or 0 for the model's")
         if not 0 <= self.language <= 1:
             raise ValueError(f"gasp: language is {self.language}, expected 0 to 1")
         if self.layers and (len(self.layers) != 2 or not 0 <= self.layers[0] < self.layers[1]):
@@ -75,6 +83,11 @@ class GaspOptions:
                 raise ValueError(
                     f"gasp: {name} is {getattr(self, name)!r}, expected one of {choices}"
                 )
+
+    @property
+    def matches(self) -> bool:
+        """Whether anything is to be matched."""
+        return max(self.correspondence, self.depth) > 0
 
 
 @dataclass(frozen=True)

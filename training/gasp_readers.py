@@ -73,11 +73,12 @@ class SemanticReader:
 
     Args:
         semantic: Knows the sequence.
+        side: Pixels of a side at which the semantic encoder sees pictures; 0 is the model's own.
     """
 
-    def __init__(self, semantic: SemanticStage) -> None:
+    def __init__(self, semantic: SemanticStage, side: int = 0) -> None:
         self.layers: Sequence[LanguageLayer] = language_layers(semantic.model)
-        self._semantic = semantic
+        self._semantic, self._side = semantic, side
 
     def sized(self, clip: Clip) -> Clip:
         """See `PictureReader`."""
@@ -85,7 +86,7 @@ class SemanticReader:
 
     def read(self, batch: WindowBatch) -> tuple[int, int]:
         """See `PictureReader`."""
-        return self._semantic.prefix(batch).merged_hw
+        return self._semantic.prefix(batch, self._side).merged_hw
 
     def images(self, said_BL: Tensor, frames: int) -> Tensor:
         """See `PictureReader`."""
@@ -184,16 +185,14 @@ class QwenReader:
         return image_tokens(said_BL, frames)
 
 
-def open_reader(
-    folder: str | Path, expert: str = "semantic", side: int | None = None
-) -> PictureReader:
+def open_reader(folder: str | Path, expert: str = "semantic", side: int = 0) -> PictureReader:
     """A reader of a model folder.
 
     Args:
         folder: Of G2VLM ("nano" is the embedded model), or of a Qwen2.5-VL of `transformers`.
         expert: Whose tokens, of a G2VLM.
-        side: Pixels of a side at which the semantic encoder sees pictures; None is the model's
-            own. More give more tokens per frame.
+        side: Pixels of a side at which the semantic encoder sees pictures; 0 is the model's own.
+            More give more tokens per frame.
 
     Raises:
         FileNotFoundError: There is no model.
@@ -203,13 +202,13 @@ def open_reader(
         raise ValueError(f"expert is {expert!r}, expected one of {EXPERTS}")
     if folder != "nano" and (Path(folder) / "config.json").is_file():
         plain = _qwen(Path(folder))
-        return QwenReader(plain) if side is None else QwenReader(plain, side)
+        return QwenReader(plain, side) if side else QwenReader(plain)
     model, tokenizer = load_model(resolve_folder(folder))
-    if side is not None:
-        model.config = dataclasses.replace(model.config, vit_size=side)
     if expert == "geometric":
+        if side:
+            raise ValueError(f"side is {side}, but the geometric expert does not read that encoder")
         return GeometricReader(model)
-    return SemanticReader(SemanticStage(model, tokenizer, questions=1))
+    return SemanticReader(SemanticStage(model, tokenizer, questions=1), side)
 
 
 def _qwen(folder: Path) -> Any:

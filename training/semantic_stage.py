@@ -9,6 +9,7 @@ Shape letters: B windows, N frames, M questions (the same number per window), T 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -115,12 +116,18 @@ class SemanticStage(nn.Module):
         width = model.config.text.hidden_size
         self.probe = TokenProbe(width, NAMES) if self.probing > 0 else None
 
-    def forward(self, batch: WindowBatch, rngs: Sequence[np.random.Generator]) -> StageLoss:
+    def forward(
+        self,
+        batch: WindowBatch,
+        rngs: Sequence[np.random.Generator],
+        prefix: WindowPrefix | None = None,
+    ) -> StageLoss:
         """Ask questions about each window and return the mean cross-entropy.
 
         Args:
             batch: B windows.
             rngs: One per window, so that a window's questions do not hang on the others.
+            prefix: Of the same windows, where there is one already.
         """
         views = [view_of(batch, index) for index in range(len(batch.scenes))]
         asked = [
@@ -132,7 +139,7 @@ class SemanticStage(nn.Module):
         text = text.to(batch.rgb_BN3HW.device)
         counted_MT = text.target_MT != IGNORED
         with mixed_precision(self.precision, batch.rgb_BN3HW.device):
-            prefix = self.prefix(batch)
+            prefix = self.prefix(batch) if prefix is None else prefix
             layouts = self.layouts(batch, prefix)
             watched, masks = self._watched(asked, layouts, text)
             attention = QuestionAttention(prefix.cache, watched)
@@ -304,8 +311,13 @@ class SemanticStage(nn.Module):
         watched = Watched(rows_S, tokens_S, tuple(layout.head for layout in layouts))
         return watched, [torch.cat(kept).to(device) for kept in masks]
 
-    def prefix(self, batch: WindowBatch) -> WindowPrefix:
-        """Everything ahead of the question: system text, geometry, semantic images."""
+    def prefix(self, batch: WindowBatch, side: int = 0) -> WindowPrefix:
+        """Everything ahead of the question: system text, geometry, semantic images.
+
+        Args:
+            batch: B windows.
+            side: Pixels of a side at which the semantic encoder sees them; 0 is the model's own.
+        """
         model = self.model
         device = batch.rgb_BN3HW.device
         cache = GrowingCache()
@@ -319,7 +331,8 @@ class SemanticStage(nn.Module):
             pixels = pixels_of(batch.rgb_BN3HW)
             hidden = model.geometry_pass(model.encode_geometry(pixels), grid, cache=cache)
             reading = read_frames(model, hidden, grid, pixels)
-        rows = picture_rows(model.config, batch)
+        config = dataclasses.replace(model.config, vit_size=side) if side else model.config
+        rows = picture_rows(config, batch)
         rows_BNRC = rows.rows_NRC.unflatten(0, batch.depth_BNHW.shape[:2]).to(device)
         tokens_BNSD = model.encode_semantic(rows_BNRC, rows.grid_hw)
         images, cameras_BND = None, None

@@ -112,6 +112,54 @@ def test_steps_with_questions_stand_between(pool: ClipPool, tmp_path: Path) -> N
     assert all("match" in report for report, other in zip(reports, asked, strict=True) if not other)
 
 
+def _loss(pool: ClipPool, batch: WindowBatch | None = None, **options: object) -> StageLoss:
+    """Of one batch with the same questions, by options of the supervision."""
+    gasp = dataclasses.replace(CONFIG.gasp, **options)  # type: ignore[arg-type]
+    stage = stage_of(dataclasses.replace(CONFIG, gasp=gasp))
+    rngs = [np.random.default_rng([5, window]) for window in range(2)]
+    loss: StageLoss = stage(one_batch(pool) if batch is None else batch, 0, rngs)
+    return loss
+
+
+def test_a_step_of_both_has_the_sum_of_both_losses(pool: ClipPool) -> None:
+    """Eq. 9; the shared pass says the same as two passes."""
+    both = _loss(pool, together=True)
+    asked, matched = _loss(pool, language=1.0), _loss(pool, language=0.0)
+    assert both.total.item() == pytest.approx((asked.total + matched.total).item(), rel=1e-5)
+    assert both.report["without_pairs"] == 0.0
+    assert both.frames == asked.frames == matched.frames
+    for name in ("answers_loss", "match", "depth"):
+        part = asked if name.startswith("answers") else matched
+        assert both.report[name] == pytest.approx(part.report[name], rel=1e-5), name
+
+
+def test_without_weights_a_step_of_both_only_asks(pool: ClipPool) -> None:
+    """The baseline of a comparison: same windows, same questions, nothing matched."""
+    baseline = _loss(pool, together=True, correspondence=0.0, depth=0.0)
+    assert "match" not in baseline.report
+    assert baseline.total.item() == pytest.approx(_loss(pool, language=1.0).total.item(), rel=1e-5)
+
+
+def test_pictures_are_matched_at_another_size_and_asked_about_at_their_own(pool: ClipPool) -> None:
+    side = 2 * tiny_model().config.vit_size
+    stage = stage_of(dataclasses.replace(CONFIG, gasp=dataclasses.replace(CONFIG.gasp, side=side)))
+    tokens, prefix = stage._tokens(one_batch(pool))
+    rows, columns = stage_of()._tokens(one_batch(pool))[0][0].grid_hw
+    assert tokens[0].grid_hw == prefix.merged_hw == (2 * rows, 2 * columns)
+    both, asked = _loss(pool, together=True, side=side), _loss(pool, language=1.0)
+    assert both.report["answers_loss"] == pytest.approx(asked.report["answers_loss"], rel=1e-5)
+    assert both.report["match"] != pytest.approx(_loss(pool, language=0.0).report["match"])
+
+
+def test_a_step_of_both_without_pairs_still_asks_and_says_so(pool: ClipPool) -> None:
+    batch = one_batch(pool)
+    blind = dataclasses.replace(batch, depth_BNHW=torch.zeros_like(batch.depth_BNHW))
+    loss = _loss(pool, blind, together=True)
+    assert not loss.empty
+    assert loss.report["without_pairs"] == 1.0
+    assert bool(loss.total.isfinite())
+
+
 def test_before_the_first_step_nothing_differs() -> None:
     """Adapters start at nothing: the model says what it said."""
     plain = tiny_model()

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--points", type=int, default=8, help="per side of the lattice on the first frame")
     add("--sequences", type=int, default=200, help="at most so many")
     add("--expert", choices=EXPERTS, default="semantic", help="G2VLM: whose tokens")
-    add("--side", type=int, help="pixels of a side for the semantic encoder; default: the model's")
+    add("--side", type=int, default=0, help="pixels of a side for the encoder; 0: the model's own")
     add("--seed", type=int, default=7, help="choice of the sequences")
     add("--out", type=Path, help="folder for correspondence.json and report.html")
     add("--json", action="store_true", help="print the numbers as JSON, not as a table")

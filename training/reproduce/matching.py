@@ -32,7 +32,7 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 
 
 def measured_matches(
-    model: G2VLM, tokenizer: Tokenizer, clips: Sequence[FrameSequence]
+    model: G2VLM, tokenizer: Tokenizer, clips: Sequence[FrameSequence], side: int = 0
 ) -> dict[str, float]:
     """PCK of the best layer and mean over layers, chance, correlation, what is left at the end.
 
@@ -40,11 +40,12 @@ def measured_matches(
         model: In evaluation.
         tokenizer: The model's.
         clips: Validation clips, as long as the gaps shall be.
+        side: See `GaspOptions`.
     """
     longest = max(len(clip) for clip in clips)
     gaps = tuple(gap for gap in GAPS if gap < longest)
     options = AnalysisOptions(gaps, sequences=_SEQUENCES, seed=_SEED)
-    reader = SemanticReader(SemanticStage(model, tokenizer, questions=1))
+    reader = SemanticReader(SemanticStage(model, tokenizer, questions=1), side)
     found = analyse_model("model", reader, planned_sequences(clips, options), options)
     best = found.pck[found.best_layer]
     return {

@@ -107,7 +107,10 @@ def run_variant(variant: Variant, seed: int, data: Data, folder: Path) -> dict[s
     if config.stage != "geometry":
         measured |= _questions(final, tokenizer, config, data)
     if config.stage == "gasp":
-        measured |= measured_matches(final, tokenizer, data.val.clips)
+        measured |= measured_matches(final, tokenizer, data.val.clips, config.gasp.side)
+        if config.gasp.side:
+            own = measured_matches(final, tokenizer, data.val.clips)
+            measured |= {f"own_side_{name}": value for name, value in own.items()}
         measured |= measured_categories(final, tokenizer, data.val, data.windows, data.frames)
     return measured | {"seconds": seconds, "parameters": float(_count(final))}
 
