@@ -115,11 +115,13 @@ def _chunk_sums(
         rest_M1 = _rest(similar_MK, own_M, match_MN)
         surprise_MN = F.softplus(rest_M1 - positive_MN)  # -log of eq. 5's share
     correspondence = torch.where(seen_MN, surprise_MN, 0.0).sum()
+    compared_MNP = similar_MNP if options.depth > 0 else similar_MNP.detach()  # to report it
     usable_MN = seen_MN & known_NP.any(dim=1)
-    depth = torch.where(usable_MN, _depth_errors(similar_MNP, depth_MN, depth_NP, known_NP), 0.0)
-    first_N = patches * torch.arange(frames, device=own_M.device)
-    found_MN = similar_MNP.detach().argmax(dim=2) + first_N
-    return correspondence, depth.sum(), (found_MN == match_MN).sum().to(similar_MK.dtype)
+    errors_MN = _depth_errors(compared_MNP, depth_MN, depth_NP, known_NP)
+    depth = torch.where(usable_MN, errors_MN, 0.0).sum()
+    best_MN = similar_MNP.detach().amax(dim=2)
+    right = (seen_MN & (positive_MN.detach() >= best_MN)).sum().to(similar_MK.dtype)
+    return correspondence, depth, right
 
 
 def _rest(similar_MK: Tensor, own_M: Tensor, match_MN: Tensor) -> Tensor:
@@ -139,7 +141,9 @@ def _depth_errors(
     similar_MNP: Tensor, depth_MN: Tensor, depth_NP: Tensor, known_NP: Tensor
 ) -> Tensor:
     """(M, N) relative error of the depth that the soft match expects (eqs. 6 to 8)."""
-    weight_MNP = similar_MNP.masked_fill(~known_NP, _lowest(similar_MNP)).softmax(dim=2)
+    if not bool(known_NP.all()):
+        similar_MNP = similar_MNP.masked_fill(~known_NP, _lowest(similar_MNP))
+    weight_MNP = similar_MNP.softmax(dim=2)
     expected_MN = torch.einsum("mnp,np->mn", weight_MNP, depth_NP)
     truth_MN = depth_MN.clamp(min=0)  # not seen where it is behind the camera
     return (truth_MN - expected_MN).abs() / (truth_MN + expected_MN + _EPS)

@@ -57,7 +57,7 @@ def test_matches_are_those_of_the_equations() -> None:
     q = torch.randn(6, 4, 5, generator=generator)
     k = torch.randn(2, 6, 2, 5, generator=generator)
     own = torch.tensor([3, 0, 5])
-    found = query_key_matches(q, k, own)
+    found = query_key_matches(q, k, own, (1, 6))
     for frame in range(2):
         for point, patch in enumerate(own.tolist()):
             similar, attention = [], []
@@ -70,8 +70,22 @@ def test_matches_are_those_of_the_equations() -> None:
                 scores = k[frame, :, head // 2] @ asked[head] / math.sqrt(5)
                 attention.append(scores.softmax(0))
             assert int(found.best_NQ[frame, point]) == int(np.argmax(similar))
-            most = torch.stack(attention).mean(0).max()
-            assert float(found.confidence_NQ[frame, point]) == pytest.approx(float(most))
+            mean = torch.stack(attention).mean(0)
+            assert float(found.confidence_NQ[frame, point]) == pytest.approx(float(mean.max()))
+            best = int(found.best_NQ[frame, point])
+            near = float(mean[max(0, best - 2) : best + 3].sum())
+            assert float(found.nearby_NQ[frame, point]) == pytest.approx(near)
+
+
+def test_nearby_is_a_disc_of_two_patches() -> None:
+    """Equal attention everywhere: the share of 13 of 100 patches, and of 6 in a corner."""
+    q, k = torch.zeros(100, 1, 2), torch.zeros(1, 100, 1, 2)
+    for own, patches in ((44, 13), (0, 6)):
+        q[own, 0, 0], k[0, own, 0, 0] = 1e-3, 1e-3
+        found = query_key_matches(q, k, torch.tensor([own]), (10, 10))
+        assert int(found.best_NQ) == own
+        assert float(found.nearby_NQ) == pytest.approx(patches / 100, abs=1e-3)
+        q.zero_(), k.zero_()
 
 
 def test_tracks_are_pixels_of_the_patches_middles() -> None:
@@ -147,8 +161,9 @@ def test_layers_that_know_where_points_are_score_and_others_do_not(clip: Clip) -
 
 def _sequence(right: list[list[int]], visible: list[list[int]]) -> SequenceMatches:
     shape = np.array(right, bool)
+    rising = np.linspace(0, 1, shape.size).reshape(1, *shape.shape)
     return SequenceMatches(
-        "one", shape[None], np.linspace(0, 1, shape.size).reshape(1, *shape.shape),
+        "one", shape[None], rising, 1 - rising,
         np.array(visible, bool), np.full(shape.shape, 0.25), shape, (2, 2),
     )  # fmt: skip
 
@@ -165,6 +180,8 @@ def test_sequences_are_pooled_by_points_and_spread_over_sequences() -> None:
     assert found.moved == 3, "still is right where the match is"
     assert found.moved_pck[0].mean == 0
     assert found.gap_still == pytest.approx((5 / 6, 0.5))
+    assert found.correlation[0].mean < 0, "what is right stands first, where the highest is low"
+    assert found.nearby_correlation[0].mean == pytest.approx(-found.correlation[0].mean)
 
 
 def test_the_command_compares_models_of_both_kinds(

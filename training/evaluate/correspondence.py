@@ -44,11 +44,13 @@ class Matches:
 
     Args:
         best_NQ: int64 patch.
-        confidence_NQ: Its attention among the patches of that frame, mean over heads.
+        confidence_NQ: Highest attention among the patches of that frame, mean over heads.
+        nearby_NQ: Attention of all patches within two of the best one, mean over heads.
     """
 
     best_NQ: Tensor
     confidence_NQ: Tensor
+    nearby_NQ: Tensor
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class SequenceMatches:
     Args:
         name: Of the sequence.
         right_LNQ: bool, match within two patches of the truth.
-        confidence_LNQ: float64.
+        confidence_LNQ, nearby_LNQ: float64, see `Matches`.
         visible_NQ: bool, points that count.
         chance_NQ: Share of a frame's patches that would be right.
         still_NQ: bool, right if nothing had moved.
@@ -68,6 +70,7 @@ class SequenceMatches:
     name: str
     right_LNQ: NDArray[np.bool_]
     confidence_LNQ: Floats
+    nearby_LNQ: Floats
     visible_NQ: NDArray[np.bool_]
     chance_NQ: Floats
     still_NQ: NDArray[np.bool_]
@@ -92,24 +95,27 @@ class SequenceMatches:
         only[frame] = self.visible_NQ[frame]
         return only
 
-    def correlation_L(self) -> Floats:
+    def correlation_L(self, confidence_LNQ: Floats) -> Floats:
         """Eq. 13 per layer; NaN where all matches are right, all wrong or alike."""
         seen = self.visible_NQ
         return np.array(
             [
                 correlation(confidence[seen], right[seen])
-                for confidence, right in zip(self.confidence_LNQ, self.right_LNQ, strict=True)
+                for confidence, right in zip(confidence_LNQ, self.right_LNQ, strict=True)
             ]
         )
 
 
-def query_key_matches(q_SAC: Tensor, k_NSGC: Tensor, own_Q: Tensor) -> Matches:
+def query_key_matches(
+    q_SAC: Tensor, k_NSGC: Tensor, own_Q: Tensor, grid_hw: tuple[int, int]
+) -> Matches:
     """Look for patches of the first frame in later ones (eqs. 10 and 11).
 
     Args:
         q_SAC: Queries of the first frame.
         k_NSGC: Keys of the later frames; a key head serves A / G query heads.
         own_Q: int64 patches of the first frame.
+        grid_hw: Rows and columns of the S patches.
     """
     q_QAC = q_SAC[own_Q].float()
     repeats = q_SAC.shape[1] // k_NSGC.shape[2]
@@ -118,7 +124,12 @@ def query_key_matches(q_SAC: Tensor, k_NSGC: Tensor, own_Q: Tensor) -> Matches:
     lengths_NQS = q_QAC.flatten(1).norm(dim=1)[:, None] * k_NSAC.flatten(2).norm(dim=2)[:, None]
     similar_NQS = product_ANQS.sum(dim=0) / lengths_NQS.clamp(min=1e-12)
     attention_NQS = (product_ANQS * q_SAC.shape[-1] ** -0.5).softmax(dim=-1).mean(dim=0)
-    return Matches(similar_NQS.argmax(dim=-1), attention_NQS.amax(dim=-1))
+    best_NQ = similar_NQS.argmax(dim=-1)
+    rows, columns = (torch.arange(side, device=own_Q.device) for side in grid_hw)
+    place_S2 = torch.cartesian_prod(rows, columns)
+    near_SS = (place_S2[:, None] - place_S2).square().sum(dim=-1) <= THRESHOLD**2
+    nearby_NQ = (attention_NQS * near_SS[best_NQ]).sum(dim=-1)
+    return Matches(best_NQ, attention_NQS.amax(dim=-1), nearby_NQ)
 
 
 def tracks_px(
@@ -175,16 +186,17 @@ def match_sequence(
     with LayerTap(reader.layers, projections=True) as tap:
         grid_hw = reader.read(batch_of([reader.sized(clip)]))
     own_Q = patch_of(tracks.own_Q2, grid_hw)
-    right, confidence = [], []
+    right, confidence, nearby = [], [], []
     for layer in reader.layers:
         q_NSAC = reader.images(tap.queries[layer.index], frames)[0]
         k_NSGC = reader.images(tap.keys[layer.index], frames)[0]
         if not bool(q_NSAC.isfinite().all() and k_NSGC.isfinite().all()):
             raise RuntimeError(f"{name}: queries or keys of layer {layer.index} are not finite")
-        found = query_key_matches(q_NSAC[0], k_NSGC[1:], own_Q)
+        found = query_key_matches(q_NSAC[0], k_NSGC[1:], own_Q, grid_hw)
         track_TQ2 = tracks_px(own_Q, found.best_NQ, grid_hw, clip.size_hw)
         right.append(_near(track_TQ2[1:], tracks, clip.size_hw, grid_hw))
         confidence.append(found.confidence_NQ.double())
+        nearby.append(found.nearby_NQ.double())
     every_S = torch.arange(grid_hw[0] * grid_hw[1], device=own_Q.device)
     anywhere_TS2 = tracks_px(every_S, every_S[None], grid_hw, clip.size_hw)[1:]
     chance = [
@@ -196,6 +208,7 @@ def match_sequence(
         name=name,
         right_LNQ=torch.stack(right).cpu().numpy(),
         confidence_LNQ=torch.stack(confidence).cpu().numpy(),
+        nearby_LNQ=torch.stack(nearby).cpu().numpy(),
         visible_NQ=tracks.visible_BNNQ[0, 0, 1:].cpu().numpy(),
         chance_NQ=torch.stack(chance).double().mean(dim=0).cpu().numpy(),
         still_NQ=_near(still_TQ2[1:], tracks, clip.size_hw, grid_hw).cpu().numpy(),
@@ -231,7 +244,8 @@ class Analysis:
         gaps: Frames between the first frame and each later one.
         pck: Per layer.
         moved_pck: Per layer, of the points that moved by more than two patches.
-        correlation: Per layer; the mean is over sequences.
+        correlation: Per layer, of the highest attention; the mean is over sequences.
+        nearby_correlation: The same of the attention within two patches of the match.
         robustness: Per gap, of the best layer: PCK over that of the smallest gap.
         gap_pck: Per gap, of the best layer.
         gap_still: Per gap, of the same patch.
@@ -246,6 +260,7 @@ class Analysis:
     pck: tuple[Spread, ...]
     moved_pck: tuple[Spread, ...]
     correlation: tuple[Spread, ...]
+    nearby_correlation: tuple[Spread, ...]
     robustness: tuple[Spread, ...]
     gap_pck: tuple[Spread, ...]
     gap_still: tuple[float, ...]
@@ -267,7 +282,9 @@ def summarised(name: str, gaps: Sequence[int], found: Sequence[SequenceMatches])
         found: At least one sequence.
     """
     pck = _pooled(found, [one.visible_NQ for one in found])
-    rho_WL = np.stack([one.correlation_L() for one in found])
+    highest_WL = np.stack([one.correlation_L(one.confidence_LNQ) for one in found])
+    nearby_WL = np.stack([one.correlation_L(one.nearby_LNQ) for one in found])
+    alike_W = np.ones(len(found))
     best = int(np.nanargmax([one.mean for one in pck]))
     gap_points = [[one.at_gap(frame) for one in found] for frame in range(len(gaps))]
     by_gap = [_pooled(found, counted)[best] for counted in gap_points]
@@ -277,9 +294,8 @@ def summarised(name: str, gaps: Sequence[int], found: Sequence[SequenceMatches])
         gaps=tuple(gaps),
         pck=pck,
         moved_pck=_pooled(found, [one.moved_NQ for one in found]),
-        correlation=tuple(
-            _spread(rho_WL[:, layer], np.ones(len(found))) for layer in range(rho_WL.shape[1])
-        ),
+        correlation=tuple(_spread(rho_W, alike_W) for rho_W in highest_WL.T),
+        nearby_correlation=tuple(_spread(rho_W, alike_W) for rho_W in nearby_WL.T),
         robustness=tuple(Spread(one.mean / nearest, one.deviation / nearest) for one in by_gap),
         gap_pck=tuple(by_gap),
         gap_still=tuple(

@@ -90,10 +90,14 @@ def text_table(found: Sequence[Analysis]) -> str:
             f"{one.grid_hw[0]} x {one.grid_hw[1]} patches; PCK of a random patch "
             f"{100 * one.chance:.1f} %, of standing still {100 * one.still:.1f} %"
         )
-        lines.append(f"{'layer':>7}{'PCK@2, %':>18}{'of moved, %':>18}{'correlation':>18}")
-        columns = zip(one.pck, one.moved_pck, one.correlation, strict=True)
-        for layer, (pck, moved, rho) in enumerate(columns):
-            cells = (_cell(pck, 100, 1), _cell(moved, 100, 1), _cell(rho, 1, 2))
+        heads = ("PCK@2, %", "of moved, %", "correlation", "of nearby")
+        lines.append(f"{'layer':>7}" + "".join(f"{head:>18}" for head in heads))
+        columns = zip(one.pck, one.moved_pck, one.correlation, one.nearby_correlation, strict=True)
+        for layer, (pck, moved, highest, nearby) in enumerate(columns):
+            cells = (
+                *(_cell(share, 100, 1) for share in (pck, moved)),
+                *(_cell(rho, 1, 2) for rho in (highest, nearby)),
+            )
             mark = " best" if layer == one.best_layer else ""
             lines.append(f"{layer:>7}" + "".join(f"{cell:>18}" for cell in cells) + mark)
         left = "  ".join(

@@ -83,7 +83,7 @@ def _line(
 
 def _row(one: Analysis) -> dict[str, str]:
     best, rho = one.pck[one.best_layer], one.correlation[one.best_layer]
-    moved = one.moved_pck[one.best_layer]
+    moved, nearby = one.moved_pck[one.best_layer], one.nearby_correlation[one.best_layer]
     return {
         "model": one.name,
         "sequences": str(one.sequences),
@@ -95,5 +95,6 @@ def _row(one: Analysis) -> dict[str, str]:
         "random patch, %": f"{100 * one.chance:.1f}",
         "standing still, %": f"{100 * one.still:.1f}",
         "correlation": f"{rho.mean:+.2f} ± {rho.deviation:.2f}",
+        "of nearby": f"{nearby.mean:+.2f} ± {nearby.deviation:.2f}",
         f"left at {one.gaps[-1]} frames, %": f"{100 * one.robustness[-1].mean:.0f}",
     }

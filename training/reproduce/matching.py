@@ -56,6 +56,7 @@ def measured_matches(
         "pck_chance": found.chance,
         "pck_still": found.still,
         "correlation": found.correlation[found.best_layer].mean,
+        "correlation_nearby": found.nearby_correlation[found.best_layer].mean,
         "pck_far": found.gap_pck[-1].mean,
         "left": found.robustness[-1].mean,
         "left_gap": float(gaps[-1]),
