@@ -22,11 +22,12 @@ from pathlib import Path
 from ..config import ModelConfig
 from ..interface import SpatialRuntime
 from .automatic import cached_export, missing_libraries, other_model
-from .building import BuildContext
+from .building import BuildContext, BuildingRuntime, close_all
 from .engine_cache import EngineCache
 from .exported import ExportFolder
 from .measured import Circumstances, observe_ms, recall, remember
 from .nvidia import GpuMissingError, find_gpu, find_tensorrt
+from .scene_runtime import SceneRuntime
 
 __all__ = ["Machine", "create_runtime", "order"]
 
@@ -137,8 +138,9 @@ def create_runtime(
             return _created(backend, model, device, precision, prompt_mode, engines, problem)
         except (RuntimeError, OSError) as error:  # OSError: the cache's folder or disk
             name = "onnx" if backend == "faster" else backend
-            problem = f"{name} cannot run here: {error}"
-            _LOG.warning("fallback: %s", problem)
+            said = f"{name} cannot run here: {error}"
+            _LOG.warning("fallback: %s", said)
+            problem = f"{problem}; {said}" if problem else said
     return _created(backends[-1], model, device, precision, prompt_mode, engines, problem)
 
 
@@ -151,12 +153,17 @@ def _created(
     engines: str | Path,
     problem: str,
 ) -> SpatialRuntime:
+    """A runtime, with the reason why it is not something better ("" where it is the best)."""
     if backend == "faster":
-        return _faster(model, precision, engines)
-    if backend == "torch":
-        return _torch(model, device, precision, prompt_mode, problem)
-    module = importlib.import_module(f".{backend}", __package__)
-    created: SpatialRuntime = module.create_runtime(model, device, precision, prompt_mode, engines)
+        created = _faster(model, precision, engines)
+    elif backend == "torch":
+        created = _torch(model, device, precision, prompt_mode)
+    else:
+        module = importlib.import_module(f".{backend}", __package__)
+        created = module.create_runtime(model, device, precision, prompt_mode, engines)
+    if problem:
+        assert isinstance(created, SceneRuntime | BuildingRuntime), type(created)
+        created.note_fallback(problem)
     return created
 
 
@@ -213,9 +220,7 @@ def _measured(
                 loaded[name] = load()
             known = observe_ms(loaded, (round(width * ASPECT), width), between)
         except BaseException:
-            for runtime in loaded.values():
-                if runtime is not serving:
-                    runtime.close()
+            close_all(*(runtime for runtime in loaded.values() if runtime is not serving))
             raise
         try:
             remember(cache, circumstances, known)
@@ -224,26 +229,18 @@ def _measured(
     best = min(known, key=known.__getitem__)
     spoken = ", ".join(f"{name} {spent:.0f} ms" for name, spent in known.items())
     _LOG.info("an observation takes: %s; %s serves", spoken, best)
-    for name, runtime in loaded.items():
-        if name != best and runtime is not serving:
-            runtime.close()
+    others = [runtime for name, runtime in loaded.items() if name != best]
+    close_all(*(runtime for runtime in others if runtime is not serving))
     return loaded.get(best) or loaders[best]()
 
 
 def _torch(
-    model: str | Path,
-    device: str,
-    precision: str = "auto",
-    prompt_mode: str = "shared",
-    problem: str = "",
+    model: str | Path, device: str, precision: str = "auto", prompt_mode: str = "shared"
 ) -> SpatialRuntime:
-    """torch, with the reason why it is not something better."""
     from .torch.placement import choose_placement
     from .torch.runtime import TorchRuntime
 
-    placement = choose_placement(device, precision)
-    reasons = "; ".join(reason for reason in (problem, placement.fallback_reason) if reason)
-    return TorchRuntime(model, replace(placement, fallback_reason=reasons), prompt_mode)
+    return TorchRuntime(model, choose_placement(device, precision), prompt_mode)
 
 
 def _missing(module: str) -> str:

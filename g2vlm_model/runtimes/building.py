@@ -35,7 +35,14 @@ from .build_command import BuildFailedError, BuildStopped, run_command
 from .cache_key import CacheKey
 from .engine_cache import CacheEntry, EngineCache
 
-__all__ = ["Build", "BuildContext", "BuildFailedError", "BuildStopped", "BuildingRuntime"]
+__all__ = [
+    "Build",
+    "BuildContext",
+    "BuildFailedError",
+    "BuildStopped",
+    "BuildingRuntime",
+    "close_all",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -129,7 +136,7 @@ class BuildingRuntime:
         self._lock = threading.Lock()
         self._current = _Lease(serving)
         self._retired: list[_Lease] = []
-        self._failure = ""
+        self._fallback = self._failure = ""
         self._progress: BuildProgress | None = BuildProgress(what, "starting", 0.0)
         self._reported = time.monotonic()
         self._stopping = threading.Event()
@@ -142,14 +149,20 @@ class BuildingRuntime:
     def info(self) -> RuntimeInfo:
         """What serves now, how far the build is, and why it failed where it did."""
         with self._lock:
-            info, failure, progress = self._current.runtime.info, self._failure, self._progress
+            info, progress = self._current.runtime.info, self._progress
+            said = (self._fallback, self._failure, info.fallback_reason)
             since_s = time.monotonic() - self._reported
         if progress is not None and progress.seconds_left is not None:
             # A stage may take minutes without a word; the time left runs on.
             left = max(0.0, progress.seconds_left - since_s)
             progress = replace(progress, seconds_left=left)
-        reasons = "; ".join(reason for reason in (failure, info.fallback_reason) if reason)
+        reasons = "; ".join(reason for reason in said if reason)
         return replace(info, fallback_reason=reasons, building=progress)
+
+    def note_fallback(self, reason: str) -> None:
+        """Have `info` say why this runs in the place of something better, whatever serves."""
+        with self._lock:
+            self._fallback = reason
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until nothing is being built any more; False where the time runs out first."""
@@ -192,24 +205,28 @@ class BuildingRuntime:
             return lease.runtime.ask(scene.inner, query, on_text=on_text, cancelled=cancelled)
 
     def close(self) -> None:
-        """End the build with all of its processes, then close every runtime."""
+        """End the build with all of its processes, then close every runtime.
+
+        Raises:
+            Exception: The first that a runtime raises; the others are closed all the same.
+        """
         self._stopping.set()
         self._thread.join()
         with self._lock:
             leases = [self._current, *self._retired]
             self._retired = []
-        for lease in leases:
-            lease.runtime.close()
+        error = close_all(*(lease.runtime for lease in leases))
+        if error is not None:
+            raise error
 
     def sweep(self) -> None:
-        """Close former runtimes that no open scene needs."""
+        """Close former runtimes that no open scene needs; their errors are logged."""
         with self._lock:
             for lease in (self._current, *self._retired):
                 lease.forget_scenes()
             unused = [lease for lease in self._retired if not lease.needed]
             self._retired = [lease for lease in self._retired if lease.needed]
-        for lease in unused:
-            lease.runtime.close()
+        close_all(*(lease.runtime for lease in unused))
 
     @contextmanager
     def _using(self, lease: _Lease | None = None) -> Iterator[_Lease]:
@@ -239,7 +256,7 @@ class BuildingRuntime:
             )
             _LOG.warning("%s", failure)
         if made is not None and self._stopping.is_set():
-            made.close()
+            close_all(made)
             made = None
         with self._lock:
             if made is not None:
@@ -255,6 +272,23 @@ class BuildingRuntime:
         with self._lock:
             self._progress = BuildProgress(self._what, name, fraction, seconds_left)
             self._reported = time.monotonic()
+
+
+def close_all(*runtimes: SpatialRuntime) -> Exception | None:
+    """Close every runtime, whatever another one raises.
+
+    Returns:
+        The first error, None where there is none; all are logged.
+    """
+    first = None
+    for runtime in runtimes:
+        try:
+            runtime.close()
+        except Exception as error:  # whatever a device or a library raises
+            info = runtime.info
+            _LOG.warning("%s on %s could not be closed: %s", info.backend, info.device, str(error))
+            first = first or error
+    return first
 
 
 @dataclass(eq=False)

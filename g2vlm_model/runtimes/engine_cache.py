@@ -135,7 +135,7 @@ class EngineCache:
     def lookup(self, key: CacheKey) -> CacheEntry | None:
         """The entry of a key; None where there is none that may be used.
 
-        A damaged one is set aside, counted and logged.
+        A damaged one is logged, set aside and counted; in a cache that is read-only it stays.
         """
         folder = self._folder(key)
         try:
@@ -143,14 +143,21 @@ class EngineCache:
         except FileNotFoundError:
             return None
         except EntryDamagedError as error:
-            _LOG.warning("the entry is not used: %s", error)
-        with self._try_lock(key) as locked:
-            if locked:  # else somebody builds it anew already
-                self._set_aside_if_damaged(key)
+            damage = str(error)
+        try:
+            with self._try_lock(key) as locked:
+                if locked:  # else somebody builds it anew already
+                    self._set_aside_if_damaged(key)
+        except OSError as error:  # such as a cache that is read-only
+            _LOG.warning("the entry is not used: %s; it stays where it is: %s", damage, error)
+        else:
+            _LOG.warning("the entry is not used: %s", damage)
         return None
 
     def find(self, kind: str, **facts: object) -> tuple[CacheEntry, ...]:
         """Entries whose keys say all of some facts and that may be used, the newest first.
+
+        Damaged ones, and those that others may write to, are logged and left out.
 
         Args:
             kind: `CacheKey.kind` of the keys.
@@ -162,8 +169,9 @@ class EngineCache:
                 key = read_manifest(folder).key
                 if key.get("kind") == kind and facts.items() <= key.items():
                     found.append((folder.stat().st_mtime_ns, verified_entry(folder)))
-            except (EntryDamagedError, FileNotFoundError) as error:
-                _LOG.warning("the entry is not used: %s", error)  # its own lookup sets it aside
+            except (EntryDamagedError, FileNotFoundError, PermissionError) as error:
+                # Damaged, its own lookup sets it aside; somebody else's stays.
+                _LOG.warning("the entry is not used: %s", error)
         return tuple(entry for _, entry in sorted(found, key=lambda item: -item[0]))
 
     @contextmanager
@@ -201,10 +209,16 @@ class EngineCache:
                     shutil.rmtree(path, ignore_errors=True)
 
     def set_aside(self, key: CacheKey, reason: str) -> None:
-        """Take an entry out of use, such as one that fails its golden check."""
-        with self._lock(key, None):
-            if self._folder(key).exists():
-                self._move_aside(key, reason)
+        """Take an entry out of use, such as one that fails its golden check.
+
+        In a cache that is read-only it stays, which is logged.
+        """
+        try:
+            with self._lock(key, None):
+                if self._folder(key).exists():
+                    self._move_aside(key, reason)
+        except OSError as error:
+            _LOG.warning("%s cannot be set aside (%s): %s", self._folder(key), reason, error)
 
     def _folder(self, key: CacheKey) -> Path:
         return self.root / ENTRIES / key.digest

@@ -11,6 +11,7 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -121,6 +122,11 @@ class SceneRuntime:
     def info(self) -> RuntimeInfo:
         """What really runs."""
         return self._info
+
+    def note_fallback(self, reason: str) -> None:
+        """Have `info` say why this runs in the place of something better."""
+        reasons = "; ".join(filter(None, (reason, self._info.fallback_reason)))
+        self._info = replace(self._info, fallback_reason=reasons)
 
     def observe(self, window: FrameWindow) -> Scene:
         """Encode a window once; waits for at most one step of a running question.

@@ -39,6 +39,7 @@ class ScriptedRuntime(InstantRuntime):
         self.scenes: list[InstantScene] = []
         self.observe_error: Exception | None = None
         self.ask_error: Exception | None = None
+        self.close_error: Exception | None = None
         self.break_geometry: Callable[[GeometryPrediction], GeometryPrediction] | None = None
         self.break_answer: Callable[[SpatialAnswer], SpatialAnswer] | None = None
         self.overlap_of: Callable[[int], NDArray[np.float32]] | None = None  # frames -> (N,)
@@ -100,6 +101,8 @@ class ScriptedRuntime(InstantRuntime):
 
     def close(self) -> None:
         self.closed = True
+        if self.close_error is not None:
+            raise self.close_error
 
 
 def create(

@@ -26,6 +26,7 @@ from g2vlm_model.runtimes.onnx.runtime import OnnxRuntime
 
 from ..exports import Exports
 from ..helpers import REPO
+from ..ros.scripted_runtime import ScriptedRuntime
 from .model_folders import window
 
 NO = "not here"
@@ -247,6 +248,35 @@ def test_a_measurement_can_be_ended_and_need_not_be_remembered(
     assert len(closed) == 1
 
 
+@pytest.mark.parametrize("measured", [True, False])
+def test_a_measured_runtime_that_cannot_be_closed_leaves_no_other_open(
+    cache: EngineCache,
+    small_export: Path,
+    measured: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    by_torch, by_onnx = ScriptedRuntime(), ScriptedRuntime()
+    by_torch.close_error = RuntimeError("the device is gone")
+
+    def observed(*_: object) -> dict[str, float]:
+        if not measured:
+            raise BuildStopped
+        return {"torch": 2.0, "onnx": 1.0}
+
+    monkeypatch.setattr(auto, "_torch", lambda *_: by_torch)
+    monkeypatch.setattr("g2vlm_model.runtimes.onnx.runtime.open_runtime", lambda *_: by_onnx)
+    monkeypatch.setattr(auto, "observe_ms", observed)
+    if measured:
+        assert auto._measured(cache, ExportFolder.open(small_export), "a model") is by_onnx
+    else:
+        with pytest.raises(BuildStopped):
+            auto._measured(cache, ExportFolder.open(small_export), "a model")
+    assert by_torch.closed
+    assert by_onnx.closed is not measured
+    assert "the device is gone" in caplog.text
+
+
 def test_a_folder_that_is_none_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no export folder"):
         load_runtime("auto", device="cpu", engines=tmp_path / "nothing")
@@ -341,4 +371,30 @@ def test_what_cannot_run_here_is_named_as_the_reason_for_what_does(
     runtime = load_runtime("auto", model_folder, "cpu")
     assert runtime.info.backend == "torch"
     assert runtime.info.fallback_reason == "tensorrt cannot run here: the driver is too old"
+    runtime.close()
+
+
+def test_the_reason_stays_when_an_export_takes_over(
+    cache: EngineCache, exports: Exports, small_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> SpatialRuntime:
+        raise RuntimeError("the driver is too old")
+
+    monkeypatch.setattr(Machine, "probe", classmethod(lambda *_: Machine(torch_cuda=NO)))
+    monkeypatch.setattr("g2vlm_model.runtimes.tensorrt.create_runtime", broken)
+    monkeypatch.setattr(auto, "observe_ms", lambda *_: {"torch": 2.0, "onnx": 1.0})
+    monkeypatch.setattr(
+        "g2vlm_model.runtimes.onnx.starting.export_into_cache",
+        lambda *_: ExportFolder.open(small_export),
+    )
+    runtime = load_runtime("auto", exports.tiny_model())
+    assert isinstance(runtime, BuildingRuntime)
+    assert runtime.wait(60)
+    reason = "tensorrt cannot run here: the driver is too old"
+    assert (runtime.info.backend, runtime.info.fallback_reason) == ("onnx", reason)
+    runtime.close()
+    monkeypatch.setattr(auto, "_faster", broken)
+    runtime = load_runtime("auto", exports.tiny_model(), "cpu")
+    both = f"{reason}; onnx cannot run here: the driver is too old"
+    assert (runtime.info.backend, runtime.info.fallback_reason) == ("torch", both)
     runtime.close()

@@ -218,8 +218,12 @@ def test_close_ends_a_build_in_work(tmp_path: Path) -> None:
     runtime.close()
 
 
-def test_what_is_ready_after_close_is_closed_too() -> None:
+@pytest.mark.parametrize("error", [None, RuntimeError("the device is gone")])
+def test_what_is_ready_after_close_is_closed_too(
+    error: Exception | None, caplog: pytest.LogCaptureFixture
+) -> None:
     new = runtime_named("onnx")
+    new.close_error = error
     closing = threading.Event()
 
     def build(context: BuildContext) -> SpatialRuntime:
@@ -231,6 +235,43 @@ def test_what_is_ready_after_close_is_closed_too() -> None:
     closing.set()
     runtime.close()
     assert is_closed(new)
+    assert ("the device is gone" in caplog.text) is (error is not None)
+    assert runtime.info.building is None
+
+
+def stuck(name: str) -> ScriptedRuntime:
+    runtime = runtime_named(name)
+    runtime.close_error = RuntimeError(f"the device of {name} is gone")
+    return runtime
+
+
+def test_one_that_cannot_be_closed_leaves_no_other_open(caplog: pytest.LogCaptureFixture) -> None:
+    old, new = stuck("torch"), stuck("onnx")
+    held = Held(new)
+    runtime = BuildingRuntime(old, "wall", held)
+    scene = runtime.observe(window())
+    held.go.set()
+    assert runtime.wait(20.0)
+    with pytest.raises(RuntimeError, match="the device of onnx is gone"):
+        runtime.close()
+    assert is_closed(new)
+    assert is_closed(old)
+    assert "torch on cpu could not be closed: the device of torch is gone" in caplog.text
+    scene.close()
+
+
+def test_a_former_runtime_that_cannot_be_closed_costs_no_observation(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    held = Held(runtime_named("onnx"))
+    runtime = BuildingRuntime(stuck("torch"), "wall", held)
+    scene = runtime.observe(window(1))
+    held.go.set()
+    assert runtime.wait(20.0)
+    del scene
+    assert runtime.observe(window(2)).geometry.valid.any()
+    assert caplog.text.count("the device of torch is gone") == 1
+    runtime.close()
 
 
 # One build for all processes of a machine.

@@ -140,6 +140,60 @@ def test_a_damaged_entry_is_never_loaded_but_set_aside_and_built_anew(
     assert cache.lookup(key) is not None
 
 
+@pytest.mark.parametrize("in_the_way", ["lock", "damaged"])
+def test_a_damaged_entry_that_has_to_stay_is_a_miss_that_is_told_once(
+    cache: EngineCache, caplog: pytest.LogCaptureFixture, in_the_way: str
+) -> None:
+    folder = build(cache)
+    (folder / "geometry.engine").write_bytes(PLAN[:100])
+    if in_the_way == "lock":
+        (cache.root / "locks" / KEY.digest).unlink()
+        (cache.root / "locks" / KEY.digest).mkdir()
+    else:
+        (cache.root / "damaged").rmdir()
+        (cache.root / "damaged").touch()
+    assert cache.lookup(KEY) is None
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "has 100 bytes, its manifest says 16384" in record.message
+    assert "it stays where it is" in record.message
+    cache.set_aside(KEY, "fails its golden check")
+    assert "cannot be set aside" in caplog.records[-1].message
+    assert (folder.exists(), cache.damaged) == (True, 0)
+
+
+READ = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(REPO)!r})
+from tests.runtimes.test_engine_cache import KEY
+from g2vlm_model.runtimes.engine_cache import EngineCache
+cache = EngineCache.open(Path(sys.argv[1]))
+assert cache.lookup(KEY) is None
+assert cache.find("engine") == ()
+cache.set_aside(KEY, "fails its golden check")
+try:
+    cache.building(KEY).__enter__()
+except OSError as error:
+    print(error)
+"""
+
+
+def test_a_damaged_entry_of_a_read_only_cache_is_a_miss(cache: EngineCache) -> None:
+    folder = build(cache)
+    (folder / "geometry.engine").write_bytes(PLAN[:100])
+    prefix = own_mounts(
+        f"mount --bind {cache.root} {cache.root} && mount -o remount,bind,ro {cache.root}"
+    )
+    if not prefix:
+        pytest.skip("no mount of its own for a test here: unshare may not bind a folder")
+    command = [*prefix, sys.executable, "-c", READ, str(cache.root)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "Read-only file system" in done.stdout, "nothing can be built there"
+    assert done.stderr.count("it stays where it is: [Errno 30]") == 1
+
+
 def test_only_the_newest_damaged_entries_are_kept(cache: EngineCache) -> None:
     for _ in range(4):
         (build(cache) / "geometry.engine").unlink()
@@ -177,6 +231,20 @@ def test_entries_are_found_by_some_facts_of_their_keys(cache: EngineCache) -> No
     (found[0].folder / "geometry.engine").write_bytes(PLAN[:-1])
     found = cache.find("engine", source=KEY.source, driver=KEY.driver)
     assert [entry.key["profile"] for entry in found] == ["small"]
+
+
+def test_an_entry_that_others_may_write_to_hides_no_other(
+    cache: EngineCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = [dataclasses.replace(KEY, profile=profile) for profile in ("open", "own", "other")]
+    folders = [build(cache, key) for key in keys]
+    folders[0].chmod(0o777)
+    found = cache.find("engine", source=KEY.source)
+    assert {entry.key["profile"] for entry in found} == {"own", "other"}
+    (record,) = caplog.records
+    assert "others may write to the folder (mode 777)" in record.message
+    assert str(folders[0]) in record.message
+    assert folders[0].exists(), "it is not ours to move"
 
 
 def test_a_build_that_fails_leaves_nothing(cache: EngineCache) -> None:
@@ -251,7 +319,12 @@ assert cache.lookup(KEY) is not None
 
 def full_disk(tmp_path: Path) -> list[str]:
     """Words before a command that see a disk of 1 MB at `tmp_path`; empty where not possible."""
-    script = f'mount -t tmpfs -o size=1m,mode=700 tmpfs {tmp_path} && exec "$@"'
+    return own_mounts(f"mount -t tmpfs -o size=1m,mode=700 tmpfs {tmp_path}")
+
+
+def own_mounts(mount: str) -> list[str]:
+    """Words before a command that sees mounts of its own; empty where not possible."""
+    script = f'{mount} && exec "$@"'
     prefix = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
     if shutil.which("unshare") is None:
         return []

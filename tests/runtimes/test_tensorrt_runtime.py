@@ -16,11 +16,13 @@ import pytest
 
 from g2vlm_model.interface import PixelMark, SpatialQuery, SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
+from g2vlm_model.runtimes.auto import Machine
 from g2vlm_model.runtimes.building import BuildingRuntime
 from g2vlm_model.runtimes.engine_cache import EngineCache
 from g2vlm_model.runtimes.engine_folder import EngineFolder, engine_key
 from g2vlm_model.runtimes.exported import ExportFolder
 from g2vlm_model.runtimes.file_hash import file_sha256
+from g2vlm_model.runtimes.measured import Circumstances, remember
 from g2vlm_model.runtimes.nvidia import GpuMissingError, TensorRT, find_gpu
 from g2vlm_model.runtimes.tensorrt import cuda as cuda_module
 from g2vlm_model.runtimes.tensorrt import starting
@@ -174,6 +176,54 @@ def test_an_engine_that_does_not_load_leaves_the_cache(
     assert isinstance(runtime, BuildingRuntime)
     assert "the plan is no engine" in caplog.text
     assert cache.lookup(key) is None
+    runtime.close()
+
+
+def test_a_device_that_fails_is_an_error(
+    export: ExportFolder, trt: TensorRT, host: HostCuda, model_folder: Path
+) -> None:
+    compiled(export)
+    host.room = 1
+    with pytest.raises(RuntimeError, match="out of memory on the device: cudaMalloc failed"):
+        load_runtime("tensorrt", model_folder, engines=export.path)
+
+
+NO = "not here"
+
+
+@pytest.mark.parametrize(
+    ("machine", "faster", "serves"),
+    [
+        (Machine(), "", "torch"),
+        (Machine(torch_cuda=NO), "torch", "torch"),
+        (Machine(torch_cuda=NO), "onnx", "onnx"),
+        (Machine(torch_cuda=NO, torch=NO), "", "onnx"),
+    ],
+)
+def test_of_a_device_that_fails_whatever_serves_instead_says_so(
+    small_export: Path,
+    trt: TensorRT,
+    host: HostCuda,
+    model_folder: Path,
+    tmp_path: Path,
+    machine: Machine,
+    faster: str,
+    serves: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every row of `auto`'s table below TensorRT's."""
+    export = ExportFolder.open(shutil.copytree(small_export, tmp_path / "whole"))
+    compiled(export)
+    host.room = 1
+    monkeypatch.setattr(Machine, "probe", classmethod(lambda *_: machine))
+    if faster:
+        times = {name: 1.0 if name == faster else 2.0 for name in ("torch", "onnx")}
+        remember(EngineCache.open(), Circumstances.here(export.digest), times)
+    runtime = load_runtime("auto", model_folder, engines=export.path)
+    assert runtime.info.backend == serves
+    reason = runtime.info.fallback_reason
+    assert reason.startswith("tensorrt cannot run here: out of memory on the device: cudaMalloc")
+    assert runtime.observe(window(1, 2)).geometry.valid.any()
     runtime.close()
 
 
