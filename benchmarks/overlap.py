@@ -97,7 +97,7 @@ WAYS: dict[str, Callable[[Window], Tensor]] = {
 
 def cost(model: G2VLM, frames: int, rounds: int, device: torch.device) -> dict[str, float]:
     """CPU seconds of a window's geometry, and of its overlaps as shares of that."""
-    window = Window(model, torch.randn(frames, 3, *SIZE))
+    window = Window(model, torch.randn(frames, 3, *SIZE, device=device))
     jobs: dict[str, Callable[[], object]] = {"geometry": window.observe}
     jobs |= {way: lambda way=way: WAYS[way](window) for way in WAYS}  # type: ignore[misc]
     timings = interleaved(jobs, rounds, device)
@@ -121,7 +121,7 @@ def areas(model: G2VLM, places: Sequence[FrameSequence], pairs: int) -> dict[str
         if counts[kind] >= pairs or MOST_APART < shared < LEAST_SHARED or shared == 1:
             continue
         clips = [model_clip(places[k].read([f]), model.config) for k, f in ((a, i), (b, j))]
-        window = Window(model, torch.cat([_pixels(clip) for clip in clips]))
+        window = Window(model, torch.cat([_pixels(clip, model.device) for clip in clips]))
         for way, overlap in WAYS.items():
             scores[way][kind].append(float(overlap(window)[0]))
         counts[kind] += 1
@@ -146,7 +146,7 @@ def window_signal(model: G2VLM, rooms: Sequence[FrameSequence], frames: int) -> 
     """
     signals: dict[str, list[float]] = {"overlapping": [], "strange": []}
     clips = [model_clip(room.read(range(frames)), model.config) for room in rooms]
-    pictures = [_pixels(clip) for clip in clips]
+    pictures = [_pixels(clip, model.device) for clip in clips]
     for number, (clip, pixels) in enumerate(zip(rooms, pictures, strict=True)):
         shares = [shared_points(clip.read([frame, frames - 1])) for frame in range(frames - 1)]
         if max(shares) >= LEAST_SHARED:
@@ -173,8 +173,8 @@ def shared_points(clip: Clip) -> float:
     return float(visible[[0, 1], [1, 0]].float().mean())
 
 
-def _pixels(clip: Clip) -> Tensor:
-    rgb = torch.from_numpy(clip.rgb).permute(0, 3, 1, 2).float() / 255
+def _pixels(clip: Clip, device: torch.device) -> Tensor:
+    rgb = torch.from_numpy(clip.rgb).to(device).permute(0, 3, 1, 2).float() / 255
     return torch.nn.functional.interpolate(pixels_of(rgb), SIZE, mode="bilinear", antialias=True)
 
 
@@ -207,7 +207,7 @@ def main() -> None:
     add_common_arguments(parser, "overlap")
     arguments = parser.parse_args()
     device = set_threads(arguments)
-    model, _ = load_model("nano")
+    model = load_model("nano", device)[0]
     results: dict[str, Any] = {"cost": {}}
     rows = [["frames", "geometry", *(f"{way}, share" for way in WAYS)]]
     for frames in arguments.frames:

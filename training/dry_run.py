@@ -183,8 +183,9 @@ def dry_run(config: TrainConfig, processes: int, tflops: float) -> str:
     """
     if config.stage == "gasp":
         raise ValueError(
-            "the dry run knows no adapters; a step of gasp takes at most what one of the stage "
-            "semantic takes on the same windows, and the similarities of one chunk"
+            "the dry run knows no adapters; a step of gasp that asks takes what one of the stage "
+            "semantic takes, one that matches holds the tokens of all layers and one chunk of "
+            "similarities beside that"
         )
     model = model_on_meta(config.model, _ANY_IDS)
     apply_freezing(model, config.stage)

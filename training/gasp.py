@@ -27,7 +27,7 @@ from .distribution import shared_mean, total_of
 from .gasp_heads import LanguageLayer, LayerTap, PointHead, chosen_layers, language_layers
 from .gasp_losses import match_losses, no_sums
 from .gasp_options import GaspOptions, LoraOptions
-from .gasp_readers import image_tokens
+from .gasp_readers import image_tokens, patch_tokens
 from .gasp_tracks import Anchors, anchors_of, patch_depths, point_tracks
 from .geometry_stage import StageLoss, in_share
 from .precision import mixed_precision
@@ -162,10 +162,16 @@ def tapped_tokens(
         tap: After a pass.
         images: (B, N, S, ...) patches of what a layer said (B, L, ...).
     """
-    indices = [layer.index for layer in tap.layers]
-    hidden = {head: images(tap.hidden[index]) for head, index in enumerate(indices)}
-    kept = [index for index in indices if index in tap.queries]
-    return hidden, [(images(tap.queries[index]), images(tap.keys[index])) for index in kept]
+    hidden = {head: images(tap.hidden[layer.index]) for head, layer in enumerate(tap.layers)}
+    return hidden, tapped_projections(tap, images)
+
+
+def tapped_projections(
+    tap: LayerTap, images: Callable[[Tensor], Tensor]
+) -> list[tuple[Tensor, Tensor]]:
+    """Queries and keys of the patches, by layer; none where the tap did not keep them."""
+    kept = [layer.index for layer in tap.layers if layer.index in tap.queries]
+    return [(images(tap.queries[index]), images(tap.keys[index])) for index in kept]
 
 
 class GaspStage(nn.Module):
@@ -265,10 +271,15 @@ class GaspStage(nn.Module):
             grid = (batch.grid[0] // patch, batch.grid[1] // patch)
             indices = [layer.index for layer in self._layers if layer.name.endswith("geometric")]
             encoded = model.encode_geometry(pixels_of(batch.rgb_BN3HW))
-            said = model.geometry_pass(encoded, grid, collect_layers=indices).layers
+            with LayerTap(self._layers[len(of_images) :], projections=options.queries > 0) as tap:
+                said = model.geometry_pass(encoded, grid, collect_layers=indices).layers
             heads = range(len(of_images), len(self._layers))
             geometric = {head: said[index] for head, index in zip(heads, indices, strict=True)}
-            found.append(VisualTokens(geometric, grid))
+            found.append(
+                VisualTokens(
+                    geometric, grid, tapped_projections(tap, partial(patch_tokens, frames=frames))
+                )
+            )
         return found, prefix
 
 

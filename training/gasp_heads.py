@@ -22,7 +22,7 @@ from torch.utils.hooks import RemovableHandle
 
 from g2vlm_model.mot import MixtureLayer
 
-__all__ = ["LanguageLayer", "LayerTap", "PointHead", "chosen_layers", "language_layers"]
+__all__ = ["EXPERTS", "LanguageLayer", "LayerTap", "PointHead", "chosen_layers", "language_layers"]
 
 _LAYER = re.compile(r"(?:.*\.)?layers\.(\d+)")
 EXPERTS = ("semantic", "geometric")

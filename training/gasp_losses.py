@@ -117,7 +117,8 @@ def _chunk_sums(
     correspondence = torch.where(seen_MN, surprise_MN, 0.0).sum()
     compared_MNP = similar_MNP if options.depth > 0 else similar_MNP.detach()  # to report it
     usable_MN = seen_MN & known_NP.any(dim=1)
-    errors_MN = _depth_errors(compared_MNP, depth_MN, depth_NP, known_NP)
+    seen_depth_MN = torch.where(seen_MN, depth_MN, 1.0)  # elsewhere it may be any number
+    errors_MN = _depth_errors(compared_MNP, seen_depth_MN, depth_NP, known_NP)
     depth = torch.where(usable_MN, errors_MN, 0.0).sum()
     best_MN = similar_MNP.detach().amax(dim=2)
     right = (seen_MN & (positive_MN.detach() >= best_MN)).sum().to(similar_MK.dtype)
@@ -145,5 +146,4 @@ def _depth_errors(
         similar_MNP = similar_MNP.masked_fill(~known_NP, _lowest(similar_MNP))
     weight_MNP = similar_MNP.softmax(dim=2)
     expected_MN = torch.einsum("mnp,np->mn", weight_MNP, depth_NP)
-    truth_MN = depth_MN.clamp(min=0)  # not seen where it is behind the camera
-    return (truth_MN - expected_MN).abs() / (truth_MN + expected_MN + _EPS)
+    return (depth_MN - expected_MN).abs() / (depth_MN + expected_MN + _EPS)

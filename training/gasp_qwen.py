@@ -1,9 +1,16 @@
 """GASP on a plain Qwen2.5-VL of `transformers`: the paper's own setting, by the same code.
 
+The caller draws windows and language batches, and which of them a step takes:
+
+def loss_of_step(step, generator):
+    if step % 2:
+        return stage(None, language_batch(generator))
+    return stage(draw_batch(source, 1, 8, generator, None, ViewOptions(radius=48)))
+
 stage = QwenGaspStage(model, GaspOptions(), LoraOptions(rank=512))
-loss_of_step = lambda step, generator: stage(draw_batch(source, 1, 8, generator, None))
-Trainer(stage, config, folder, loss_of_step, rate_of=stage.rate_of).run()
-stage.merge()
+trainer = Trainer(stage, config, folder, loss_of_step, rate_of=stage.rate_of)
+trainer.run()
+stage.merge(trainer.whole_average())
 model.save_pretrained(folder)
 """
 
@@ -13,6 +20,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .batch import WindowBatch
@@ -36,13 +44,17 @@ class QwenGaspStage(nn.Module):
         side: Pixels of a side at which it sees pictures.
 
     Raises:
-        ValueError: A layer range outside of the model, a rank above its narrowest map.
+        ValueError: A layer range outside of the model, a rank above its narrowest map, or options
+            that mean nothing here: `together` (see the module), `side`, `geometric_tokens`.
     """
 
     def __init__(
         self, model: Any, options: GaspOptions, lora: LoraOptions, side: int = 448
     ) -> None:
         super().__init__()
+        for name in ("together", "side", "geometric_tokens"):
+            if getattr(options, name):
+                raise ValueError(f"gasp.{name} means nothing to a plain Qwen2.5-VL; leave it out")
         self.options = options
         self.reader = QwenReader(model, side)
         self._layers = chosen_layers(self.reader.layers, options.layers)
@@ -74,6 +86,13 @@ class QwenGaspStage(nn.Module):
         said: StageLoss = self.supervision(VisualTokens(hidden, grid, projections), batch)
         return said
 
-    def merge(self) -> None:
-        """Add the adapters to the weights: the model is a plain one again."""
+    def merge(self, average: Mapping[str, Tensor] | None = None) -> None:
+        """Add the adapters to the weights: the model is a plain one again.
+
+        Args:
+            average: Of a trainer, to be used instead of the last step's adapters.
+        """
+        with torch.no_grad():
+            for name, value in (average or {}).items():
+                self.get_parameter(name).copy_(value)
         self._adapters.merge()

@@ -25,7 +25,7 @@ from g2vlm_model.model import G2VLM
 from .batch import WindowBatch, pixels_of
 from .datasets.base import Clip
 from .datasets.views import model_clip
-from .gasp_heads import LanguageLayer, language_layers
+from .gasp_heads import EXPERTS, LanguageLayer, language_layers
 from .semantic_stage import SemanticStage, picture_rows
 
 __all__ = [
@@ -35,10 +35,10 @@ __all__ = [
     "SemanticReader",
     "image_tokens",
     "open_reader",
+    "patch_tokens",
 ]
 
 _QWEN = "qwen2_5_vl"
-EXPERTS = ("semantic", "geometric")
 
 
 class PictureReader(Protocol):
@@ -66,6 +66,12 @@ def image_tokens(said_BL: Tensor, frames: int) -> Tensor:
     """(B, N, S, ...) patches of frames of (B, L, ...) that stand between two marks each."""
     tokens_BNS: Tensor = said_BL.unflatten(1, (frames, -1))[:, :, 1:-1]
     return tokens_BNS
+
+
+def patch_tokens(said_BL: Tensor, frames: int) -> Tensor:
+    """(B, N, P, ...) patches of frames of (B, L, ...) with nothing between them."""
+    tokens_BNP: Tensor = said_BL.unflatten(1, (frames, -1))
+    return tokens_BNP
 
 
 class SemanticReader:
@@ -118,8 +124,7 @@ class GeometricReader:
 
     def images(self, said_BL: Tensor, frames: int) -> Tensor:
         """See `PictureReader`."""
-        tokens_BNS: Tensor = said_BL.unflatten(1, (frames, -1))
-        return tokens_BNS
+        return patch_tokens(said_BL, frames)
 
 
 class QwenReader:

@@ -31,11 +31,10 @@ class Adapters:
     Args:
         model: The model, whose adapted maps have been replaced in place.
         tuner: Of `peft`.
-        names: The maps.
     """
 
-    def __init__(self, model: nn.Module, tuner: Any, names: Sequence[str]) -> None:
-        self.model, self.names = model, tuple(names)
+    def __init__(self, model: nn.Module, tuner: Any) -> None:
+        self.model = model
         self._tuner = tuner
 
     def merge(self) -> None:
@@ -51,18 +50,15 @@ class Adapters:
 
 
 def attach_lora(
-    model: nn.Module,
-    options: LoraOptions,
-    layers: Sequence[LanguageLayer],
-    encoders: Sequence[str] = _ENCODERS,
+    model: nn.Module, options: LoraOptions, layers: Sequence[LanguageLayer]
 ) -> Adapters:
     """Freeze a model and put adapters on the linear maps of its layers.
 
     Args:
-        model: Changed in place; what it computes stays the same until a step is taken.
+        model: Changed in place; what it computes stays the same until a step is taken. Adapters
+            are fp32 whatever the model is: small steps would be rounded away in bfloat16.
         options: Rank and so on.
         layers: Whose maps.
-        encoders: Names (their beginnings) of what `LoraOptions.encoder` adds.
 
     Raises:
         ValueError: The rank is larger than a map, or `peft` is not installed.
@@ -77,7 +73,7 @@ def attach_lora(
         names += [
             name
             for name, part in model.named_modules()
-            if isinstance(part, nn.Linear) and name.startswith(tuple(encoders))
+            if isinstance(part, nn.Linear) and name.startswith(_ENCODERS)
         ]
     for name in names:
         part = model.get_submodule(name)
@@ -97,7 +93,10 @@ def attach_lora(
     )
     model.requires_grad_(False)
     tuner = peft.LoraModel(model, config, _ADAPTER)
-    return Adapters(model, tuner, names)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.float()
+    return Adapters(model, tuner)
 
 
 def adapt_stage(model: nn.Module, options: LoraOptions, geometric_tokens: bool = False) -> Adapters:

@@ -81,6 +81,8 @@ def build_stage(
         return GeometryStage(model, config)
     semantic = semantic_stage(config, model, tokenizer, blind)
     if config.stage == "gasp":
+        if blind:
+            raise ValueError("--blind leaves out the pictures, and the stage gasp matches them")
         layers = GaspStage.heads_of(model, config.gasp)
         supervision = GaspSupervision(layers, config.gasp)
         adapt_stage(model, config.lora, config.gasp.geometric_tokens)

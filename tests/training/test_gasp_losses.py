@@ -114,6 +114,21 @@ def test_depth_pulls_apart_what_looks_alike_at_other_depths() -> None:
     assert descriptors.grad[1, 0, 0] < 0
 
 
+@pytest.mark.parametrize("elsewhere", [math.inf, math.nan, -3.0])
+def test_depth_where_a_point_is_not_seen_changes_nothing(elsewhere: float) -> None:
+    losses, gradients = [], []
+    for value in (1.0, elsewhere):
+        one = case()
+        unseen_MN = one.anchors.match_MN < 0
+        one.anchors.depth_MN[unseen_MN] = value
+        loss = one.sums().depth
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append(one.descriptors.grad)
+    assert losses[0] == losses[1] > 0
+    assert torch.equal(*gradients)
+
+
 def test_nothing_to_compare_is_zero_and_no_nan() -> None:
     one = case()
     nobody = Anchors(one.anchors.own_M, torch.full_like(one.anchors.match_MN, -1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,36 @@ def test_it_learns_to_match_and_is_a_plain_model_afterwards(pool: ClipPool, tmp_
     assert beside.item() == pytest.approx(within.item(), rel=1e-4)
     assert list(model.state_dict()) == names
     assert str(model) == text
+
+
+def test_adapters_of_a_model_in_half_precision_are_not(pool: ClipPool) -> None:
+    """A step of 1e-4 on a weight of 1 would be rounded away."""
+    model = tiny_qwen().to(torch.bfloat16)
+    stage = QwenGaspStage(model, OPTIONS, LoraOptions(rank=4), side=112)
+    learning = [p for name, p in stage.named_parameters() if "lora_" in name]
+    assert {parameter.dtype for parameter in learning} == {torch.float32}
+    loss = stage(draw_batch(pool, 1, 2, torch.Generator().manual_seed(0), None))
+    loss.total.backward()
+    assert any(p.grad is not None and bool(p.grad.any()) for p in learning)
+    average = {
+        name: torch.full_like(value, 0.01)
+        for name, value in stage.named_parameters()
+        if "lora_" in name
+    }
+    name = "model.language_model.layers.0.self_attn.q_proj"
+    before = model.get_submodule(name).base_layer.weight.clone()  # type: ignore[union-attr]
+    stage.merge(average)
+    after = model.get_submodule(name).weight
+    assert after.dtype == torch.bfloat16
+    difference = (after.float() - before.float()).mean()  # type: ignore[operator]
+    assert float(difference) == pytest.approx(4 * 0.01**2, rel=0.05), "rank 4 of 0.01 times 0.01"
+
+
+@pytest.mark.parametrize("change", [{"together": True}, {"side": 224}, {"geometric_tokens": True}])
+def test_options_that_mean_nothing_to_it_are_refused(change: dict[str, object]) -> None:
+    options = dataclasses.replace(OPTIONS, **change)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=f"gasp.{next(iter(change))} means nothing to a plain"):
+        QwenGaspStage(tiny_qwen(), options, LoraOptions(rank=4))
 
 
 def test_its_pictures_stand_where_the_reader_says(pool: ClipPool) -> None:

@@ -272,10 +272,11 @@ def test_recomputed_layers_give_the_same_gradients(pool: ClipPool) -> None:
 
 
 def test_geometric_tokens_get_heads_and_adapters_too(pool: ClipPool) -> None:
-    options = dataclasses.replace(CONFIG.gasp, geometric_tokens=True, layers=(1, 2))
+    options = dataclasses.replace(CONFIG.gasp, geometric_tokens=True, layers=(1, 2), queries=1.0)
     stage = stage_of(dataclasses.replace(CONFIG, gasp=options))
     loss = stage(one_batch(pool), 0, [])
-    assert {"match", "geometric_match"} <= set(loss.report)
+    said = {"match", "query_match"}
+    assert said | {f"geometric_{name}" for name in said} <= set(loss.report)
     loss.total.backward()
     learning = {name for name, p in stage.named_parameters() if p.grad is not None and p.grad.any()}
     assert any(".1.geometric.q_proj.lora_B" in name for name in learning)
@@ -293,6 +294,11 @@ def test_geometric_tokens_get_heads_and_adapters_too(pool: ClipPool) -> None:
 def test_what_does_not_fit_the_model_is_refused(change: dict[str, object], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         stage_of(dataclasses.replace(CONFIG, **change))  # type: ignore[arg-type]
+
+
+def test_pictures_cannot_be_left_out() -> None:
+    with pytest.raises(ValueError, match="--blind leaves out the pictures"):
+        build_stage(CONFIG, tiny_model(), nano_tokenizer(700), blind=True)
 
 
 def test_adapters_with_bad_numbers_are_not_merged() -> None:

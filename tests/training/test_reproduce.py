@@ -12,7 +12,7 @@ from g2vlm_training.batch import DEVIATION, MEAN
 from g2vlm_training.reproduce.cli import main
 from g2vlm_training.reproduce.single_encoder import SharedEncoder, share_encoder
 from g2vlm_training.reproduce.study import Metric, load_study, study_names
-from g2vlm_training.reproduce.table import verdict
+from g2vlm_training.reproduce.table import study_table, verdict
 
 from g2vlm_model.checkpoint import resolve_folder
 from g2vlm_model.config import ModelConfig
@@ -136,6 +136,17 @@ def test_lines_are_trained_once_and_kept(
     assert main(command) == 0
     assert changed == {path: path.stat().st_mtime_ns for path in results.values()}
     assert "| one | 1 |" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"one-4\.json was made with another"):
+        main([*command, "--scale", "2"])
+
+
+def test_what_was_not_measured_is_a_dash() -> None:
+    study = load_study("options")
+    first, second = (variant.name for variant in study.variants[:2])
+    table = study_table(study, {first: [{"abs_rel": 0.25}], second: [{"abs_rel": 0.5}]})
+    assert f"| {first} | 1 | 0.250 | - |" in table
+    assert "abs_rel: yes" in table
+    assert "auc30: not shown" in table
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from ..datasets.layouts import LAYOUTS
-from ..gasp_readers import EXPERTS, open_reader
+from ..gasp_heads import EXPERTS
+from ..gasp_readers import open_reader
 from .correspondence import Analysis, Spread
 from .correspondence_run import GAPS, AnalysisOptions, analyse_model, planned_sequences
 from .windows import open_sequences

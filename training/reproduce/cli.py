@@ -33,6 +33,7 @@ def main(argv: list[str]) -> int:
     studies = [load_study(name) for name in args.studies or study_names()]
     if not args.studies:  # others want pictures of their model's size
         studies = [study for study in studies if not study.variants[0].start]
+    studies = [_shortened(study, args.scale) for study in studies]
     size = (args.height, args.width)
     data = Data(
         SmallClips(ClipPool(args.data, "train"), size, args.clips),
@@ -43,7 +44,7 @@ def main(argv: list[str]) -> int:
         for study in studies:
             for variant in study.variants:
                 if not args.variants or variant.name in args.variants:
-                    _run(study, _shortened(variant, args.scale), seed, data, args.out)
+                    _run(study, variant, seed, data, args.out)
     text = "\n".join(study_table(study, _finished(study, args.out)) for study in studies)
     (args.out / "tables.md").write_text(text, encoding="utf-8")
     print(text)
@@ -69,16 +70,39 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _shortened(variant: Variant, scale: float) -> Variant:
-    phases = tuple(
-        (name, dataclasses.replace(config, steps=max(1, round(scale * config.steps))))
-        for name, config in variant.phases
-    )
-    return dataclasses.replace(variant, phases=phases)
+def _shortened(study: Study, scale: float) -> Study:
+    variants = []
+    for variant in study.variants:
+        phases = tuple(
+            (name, dataclasses.replace(config, steps=max(1, round(scale * config.steps))))
+            for name, config in variant.phases
+        )
+        variants.append(dataclasses.replace(variant, phases=phases))
+    return dataclasses.replace(study, variants=tuple(variants))
 
 
 def _result_file(study: Study, variant: str, seed: int, out: Path) -> Path:
     return out / study.name / f"{variant.replace(' ', '-')}-{seed}.json"
+
+
+def _plain(variant: Variant) -> Any:
+    """All that a line is, as a result file has it."""
+    return json.loads(json.dumps(dataclasses.asdict(variant)))
+
+
+def _result(path: Path, variant: Variant) -> dict[str, Any]:
+    """A finished line.
+
+    Raises:
+        ValueError: Another line of that name made it.
+    """
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if content.get("line") != _plain(variant):
+        raise ValueError(
+            f"{path} was made with another configuration of {variant.name!r}; give another --out, "
+            "or remove it to measure again"
+        )
+    return content
 
 
 def _run(study: Study, variant: Variant, seed: int, data: Data, out: Path) -> None:
@@ -86,6 +110,7 @@ def _run(study: Study, variant: Variant, seed: int, data: Data, out: Path) -> No
     path = _result_file(study, variant.name, seed, out)
     steps = {name: config.steps for name, config in variant.phases}
     if path.is_file():
+        _result(path, variant)
         _LOG.info("%s is there", path)
         return
     _LOG.info("%s: %s, seed %d, steps %s", study.name, variant.name, seed, steps)
@@ -94,6 +119,7 @@ def _run(study: Study, variant: Variant, seed: int, data: Data, out: Path) -> No
         "study": study.name,
         "variant": variant.name,
         "seed": seed,
+        "line": _plain(variant),
         "steps": steps,
         "git": git_hash(),
         "clips": len(data.train.clips),
@@ -113,9 +139,9 @@ def _finished(study: Study, out: Path) -> dict[str, list[dict[str, float]]]:
     for variant in study.variants:
         pattern = _result_file(study, variant.name, 0, out).name.replace("-0.json", "-*.json")
         for path in sorted((out / study.name).glob(pattern)):
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["variant"] == variant.name:
-                found.setdefault(variant.name, []).append(content["measured"])
+            name = json.loads(path.read_text(encoding="utf-8"))["variant"]
+            if name == variant.name:  # another name may begin like this one
+                found.setdefault(name, []).append(_result(path, variant)["measured"])
     return found
 
 

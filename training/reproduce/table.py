@@ -22,8 +22,10 @@ def verdict(metric: Metric, first: Sequence[float], other: Sequence[float]) -> s
 
     Returns:
         "yes" where every seed of the first is better than every seed of the other, "no" where
-        every one is worse, "not shown" between.
+        every one is worse, "not shown" between or where there are no numbers.
     """
+    if not first or not other:
+        return "not shown"
     sign = 1 if metric.lower else -1
     mine, theirs = [sign * value for value in first], [sign * value for value in other]
     if max(mine) < min(theirs):
@@ -38,26 +40,28 @@ def study_table(study: Study, runs: Runs) -> str:
     lines = [f"### {study.asks}", "", f"Paper: {study.paper}", "", _row(head)]
     lines.append(_row(["---"] * len(head)))
     for name in names:
-        cells = [
-            _cell(metric, [run[metric.name] for run in runs[name]]) for metric in study.metrics
-        ]
+        cells = [_cell(metric, _values(runs, name, metric)) for metric in study.metrics]
         lines.append(_row([name, str(len(runs[name])), *cells]))
     lines.append("")
     for other in names[1:]:
+        pairs = [[_values(runs, name, m) for name in (names[0], other)] for m in study.metrics]
         said = ", ".join(
-            f"{metric.name}: {verdict(metric, *_pair(runs, names[0], other, metric))}"
-            for metric in study.metrics
+            f"{metric.name}: {verdict(metric, *pair)}"
+            for metric, pair in zip(study.metrics, pairs, strict=True)
         )
         lines.append(f"`{names[0]}` better than `{other}`? {said}")
     return "\n".join(lines) + "\n"
 
 
-def _pair(runs: Runs, first: str, other: str, metric: Metric) -> tuple[list[float], list[float]]:
-    return [run[metric.name] for run in runs[first]], [run[metric.name] for run in runs[other]]
+def _values(runs: Runs, name: str, metric: Metric) -> list[float]:
+    """One number per seed that has it."""
+    return [run[metric.name] for run in runs[name] if metric.name in run]
 
 
 def _cell(metric: Metric, values: Sequence[float]) -> str:
-    """Mean, and half the range over the seeds."""
+    """Mean, and half the range over the seeds; "-" where there is none."""
+    if not values:
+        return "-"
     middle = sum(values) / len(values)
     text = f"{middle:.{metric.digits}f}"
     if len(values) > 1:
