@@ -6,7 +6,8 @@
 Times are those of nano on windows of random pictures. Pairs of frames that share at least 30 % of
 their points stand against pairs of two places, or, where there is one place, against those that
 share at most 2 %; the areas under the curve are given, for synthetic rooms (`--rooms`) and for data
-in a layout of `g2vlm evaluate` (`--places`).
+in a layout of `g2vlm evaluate` (`--places`). Beside what an observation computes anyway stands what
+GASP trains, the queries and keys of the semantic expert: they are there once a question is asked.
 """
 
 from __future__ import annotations
@@ -24,8 +25,13 @@ from g2vlm_training.datasets.base import Clip, FrameSequence
 from g2vlm_training.datasets.layouts import open_dataset
 from g2vlm_training.datasets.synthetic import ShardPlan, render_room
 from g2vlm_training.datasets.views import model_clip
+from g2vlm_training.gasp import unit_descriptors
+from g2vlm_training.gasp_heads import LayerTap
+from g2vlm_training.gasp_readers import SemanticReader
 from g2vlm_training.gasp_tracks import point_tracks
+from g2vlm_training.semantic_stage import SemanticStage
 from g2vlm_training.synthetic import scene_seed
+from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.common import (
@@ -36,10 +42,11 @@ from benchmarks.common import (
     write_report,
 )
 from g2vlm_model.cache import KeyValueCache
-from g2vlm_model.checkpoint import load_model
+from g2vlm_model.checkpoint import load_model, resolve_folder
 from g2vlm_model.model import G2VLM
 from g2vlm_model.overlap import frame_overlap, overlap_with_newest
 from g2vlm_model.sequence import FrameBlocks
+from g2vlm_model.tokenizer import Tokenizer
 
 LEAST_SHARED, MOST_APART = 0.3, 0.02  # of the points of two frames
 TRIES = 20
@@ -105,13 +112,52 @@ def cost(model: G2VLM, frames: int, rounds: int, device: torch.device) -> dict[s
     return {"geometry_s": whole} | {way: timings[way].cpu_median / whole for way in WAYS}
 
 
-def areas(model: G2VLM, places: Sequence[FrameSequence], pairs: int) -> dict[str, Any]:
+class SemanticQueries:
+    """Matches of one frame in another by the semantic expert's last layer (GASP, eq. 10).
+
+    Args:
+        model: In evaluation.
+        tokenizer: The model's.
+    """
+
+    def __init__(self, model: G2VLM, tokenizer: Tokenizer) -> None:
+        self.reader = SemanticReader(SemanticStage(model, tokenizer, questions=1))
+
+    @torch.inference_mode()
+    def overlap(self, frame: Clip, newest: Clip) -> float:
+        """Mean cosine of the best match of each patch's query among the newest frame's keys."""
+
+        def joined(name: str) -> NDArray[Any]:
+            return np.concatenate([getattr(clip, name) for clip in (frame, newest)])
+
+        pair = replace(
+            frame,
+            rgb=joined("rgb"),
+            depth=joined("depth"),
+            T_world_cam=joined("T_world_cam"),
+            K=joined("K"),
+            object_id=None,
+            normals=None,
+        )
+        last = self.reader.layers[-1]
+        with LayerTap([last], projections=True) as tap:
+            self.reader.read(batch_of([pair]))
+        q_BNSE, k_BNSE = unit_descriptors(
+            *(self.reader.images(said[last.index], 2) for said in (tap.queries, tap.keys))
+        )
+        return float((q_BNSE[0, 0] @ k_BNSE[0, 1].T).amax(dim=1).mean())
+
+
+def areas(
+    model: G2VLM, semantic: SemanticQueries, places: Sequence[FrameSequence], pairs: int
+) -> dict[str, Any]:
     """Areas under the curve of overlapping pairs of frames against others.
 
     Others are of two places, or, where there is one only, share next to no point.
     """
     rng = np.random.default_rng(0)
-    scores: dict[str, tuple[list[float], list[float]]] = {way: ([], []) for way in WAYS}
+    ways = (*WAYS, "semantic queries")
+    scores: dict[str, tuple[list[float], list[float]]] = {way: ([], []) for way in ways}
     counts = [0, 0]
     for _ in range(TRIES * pairs):
         a, b = (int(k) for k in rng.integers(len(places), size=2))
@@ -124,6 +170,7 @@ def areas(model: G2VLM, places: Sequence[FrameSequence], pairs: int) -> dict[str
         window = Window(model, torch.cat([_pixels(clip, model.device) for clip in clips]))
         for way, overlap in WAYS.items():
             scores[way][kind].append(float(overlap(window)[0]))
+        scores["semantic queries"][kind].append(semantic.overlap(*clips))
         counts[kind] += 1
     if not all(counts):
         raise ValueError(f"found {counts[0]} overlapping and {counts[1]} other pairs, needs both")
@@ -199,6 +246,7 @@ class _Room:
 def main() -> None:
     """Measure, print tables, write the JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="nano", help="model folder")
     parser.add_argument("--frames", type=int, nargs="+", default=[2, 8])
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--rooms", type=int, default=0, help="synthetic rooms to tell apart")
@@ -207,7 +255,8 @@ def main() -> None:
     add_common_arguments(parser, "overlap")
     arguments = parser.parse_args()
     device = set_threads(arguments)
-    model = load_model("nano", device)[0]
+    model, tokenizer = load_model(resolve_folder(arguments.model), device)
+    semantic = SemanticQueries(model, tokenizer)
     results: dict[str, Any] = {"cost": {}}
     rows = [["frames", "geometry", *(f"{way}, share" for way in WAYS)]]
     for frames in arguments.frames:
@@ -227,7 +276,7 @@ def main() -> None:
         mine = results[f"windows of {frames}"] = window_signal(model, kinds["synthetic"], frames)
         print(f"windows of {frames}", mine)
     for kind, places in kinds.items() if arguments.pairs else ():
-        results[kind] = areas(model, places, arguments.pairs)
+        results[kind] = areas(model, semantic, places, arguments.pairs)
         print(kind, results[kind])
     write_report(arguments.out, "overlap", device, results)
 
