@@ -46,7 +46,11 @@ def put_averaged(model: G2VLM, average: Mapping[str, Tensor], source: str) -> No
 
 
 def export_model(
-    folder: Path, model: G2VLM, tokenizer: Tokenizer, runs: Mapping[str, Mapping[str, Any]]
+    folder: Path,
+    model: G2VLM,
+    tokenizer: Tokenizer,
+    runs: Mapping[str, Mapping[str, Any]],
+    before: Mapping[str, str] | None = None,
 ) -> None:
     """Write a model folder in fp16.
 
@@ -56,8 +60,10 @@ def export_model(
         tokenizer: Of the model.
         runs: Per stage, the metadata of the checkpoint that it came from; steps, frames, seed
             and commit go into the header of the weights.
+        before: The same of earlier runs, as a header has it (`runs_of`).
     """
     metadata = {"git": git_hash(), "seed_splits": "train 0, val 100000000, test 110000000"}
+    metadata |= before or {}
     for stage, meta in runs.items():
         config = meta.get("config", {})
         kept = {

@@ -37,7 +37,8 @@ class GaspOptions:
         side: Pixels of a side at which the semantic encoder sees the pictures that are matched;
             0 is the model's own. More give more and smaller patches. Questions keep the model's.
         geometric_tokens: Also supervise the geometric expert's tokens. Its layers then get
-            adapters, so geometry changes.
+            adapters, so geometry changes. Without, it changes only where a model's patches attend
+            to marks and text (`ModelConfig.isolate_geometry` is off).
         chunk: Anchors whose similarities are in memory at once.
 
     Raises:

@@ -32,7 +32,7 @@ from .lora import adapt_stage
 from .parallel import parallel_stage
 from .precision import recompute_layers
 from .semantic_stage import SemanticStage
-from .start import Start, start_model
+from .start import Start, runs_of, start_model
 from .synthetic.questions import TASKS
 from .trainer import LossOfStep, Trainer, step_generator
 
@@ -246,5 +246,8 @@ def _export(trainer: Trainer, options: RunOptions) -> None:
     runs: dict[str, dict[str, Any]] = {trainer.config.stage: stored_meta(newest)}
     if options.start.checkpoint is not None:
         runs["geometry"] = stored_meta(options.start.checkpoint)
-    export_model(options.export, *averaged, runs)
+    before: dict[str, str] = {}
+    for folder in options.start.folders:
+        before |= runs_of(folder)
+    export_model(options.export, *averaged, runs, before)
     _LOG.info("wrote %s", options.export)

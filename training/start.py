@@ -17,10 +17,11 @@ from g2vlm_model.safetensors_file import SafetensorsFile
 from g2vlm_model.tokenizer import Tokenizer
 
 from .checkpoints import latest_checkpoint, load_into, stored_meta, stored_shapes
+from .freeze import STAGES
 from .initialise import LAYER_SCALE, initialise, initialise_places
 from .tokens import nano_tokenizer
 
-__all__ = ["Start", "load_averaged", "load_parts", "start_model"]
+__all__ = ["Start", "load_averaged", "load_parts", "runs_of", "start_model"]
 
 _LOG = logging.getLogger(__name__)
 _AVERAGED = "average/model."
@@ -75,6 +76,15 @@ class Start:
             if (root / "tokenizer.json").is_file():
                 return Tokenizer.from_folder(root)
         return nano_tokenizer(config.text.vocab_size)
+
+
+def runs_of(folder: Path) -> dict[str, str]:
+    """The runs that a model folder came from: JSON by stage, as `export_model` writes it."""
+    kept: dict[str, str] = {}
+    for path in weight_files(resolve_folder(folder)):
+        with SafetensorsFile(path) as reader:
+            kept |= {stage: reader.metadata[stage] for stage in STAGES if stage in reader.metadata}
+    return kept
 
 
 def start_model(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from g2vlm_training.geometry_stage import StageLoss
 from g2vlm_training.lora import adapt_stage, load_adapted
 from g2vlm_training.precision import recompute_layers
 from g2vlm_training.run import build_stage
+from g2vlm_training.start import runs_of
 from g2vlm_training.tokens import nano_tokenizer
 from g2vlm_training.trainer import Trainer
 
@@ -341,3 +343,8 @@ def test_a_run_of_the_command_ends_in_a_plain_folder(pool: ClipPool, tmp_path: P
     differing = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
     assert any(".semantic.q_proj" in name for name in differing)
     assert not any(".geometric." in name or name.startswith("dino") for name in differing)
+    runs, earlier = runs_of(tmp_path / "m"), runs_of(Path("nano"))
+    assert json.loads(runs.pop("gasp"))["steps"] == 2
+    assert {name: runs[name] for name in ("geometry", "semantic")} == {
+        name: earlier[name] for name in ("geometry", "semantic")
+    }, "the header of the weights still says where the rest came from"
