@@ -13,8 +13,9 @@ from g2vlm_training.reproduce.cli import main
 from g2vlm_training.reproduce.single_encoder import SharedEncoder, share_encoder
 from g2vlm_training.reproduce.study import Metric, load_study, study_names
 from g2vlm_training.reproduce.table import study_table, verdict
+from g2vlm_training.start import runs_of
 
-from g2vlm_model.checkpoint import resolve_folder
+from g2vlm_model.checkpoint import load_model, resolve_folder
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.preprocess import semantic_rows
 from tests.training.tiny import tiny_model, write_tiny_shards
@@ -136,6 +137,14 @@ def test_lines_are_trained_once_and_kept(
     assert main(command) == 0
     assert changed == {path: path.stat().st_mtime_ns for path in results.values()}
     assert "| one | 1 |" in capsys.readouterr().out
+    assert main([*command, "--models"]) == 0
+    folders = tmp_path / "out" / "models" / "which"
+    assert {path.name for path in folders.iterdir()} == {"one-4", "other-4"}, (
+        "no layout for one encoder"
+    )
+    model, _ = load_model(folders / "one-4")
+    assert sum(p.numel() for p in model.parameters()) == one["parameters"]
+    assert json.loads(runs_of(folders / "one-4")["semantic"])["steps"] == 1
     with pytest.raises(ValueError, match=r"one-4\.json was made with another"):
         main([*command, "--scale", "2"])
 

@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
         for study in studies:
             for variant in study.variants:
                 if not args.variants or variant.name in args.variants:
-                    _run(study, variant, seed, data, args.out)
+                    _run(study, variant, seed, data, args.out, args.models)
     text = "\n".join(study_table(study, _finished(study, args.out)) for study in studies)
     (args.out / "tables.md").write_text(text, encoding="utf-8")
     print(text)
@@ -66,6 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clips", type=int, default=1000, help="training clips, kept in memory")
     parser.add_argument("--width", type=int, default=48, help="of the pictures, in pixels")
     parser.add_argument("--height", type=int, default=32, help="of the pictures, in pixels")
+    parser.add_argument(
+        "--models",
+        action="store_true",
+        help="also write model folders (of two encoders): OUT/models/...",
+    )
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     return parser
 
@@ -105,16 +110,20 @@ def _result(path: Path, variant: Variant) -> dict[str, Any]:
     return content
 
 
-def _run(study: Study, variant: Variant, seed: int, data: Data, out: Path) -> None:
-    """Train and measure one line, unless its result is there."""
+def _run(study: Study, variant: Variant, seed: int, data: Data, out: Path, models: bool) -> None:
+    """Train and measure one line, unless its result is there, and its model where it is wanted."""
     path = _result_file(study, variant.name, seed, out)
+    export = None
+    if models and not variant.shared_encoder:  # which the published layout has no names for
+        export = out / "models" / study.name / path.stem
     steps = {name: config.steps for name, config in variant.phases}
     if path.is_file():
         _result(path, variant)
-        _LOG.info("%s is there", path)
-        return
+        if export is None or export.is_dir():
+            _LOG.info("%s is there", path)
+            return
     _LOG.info("%s: %s, seed %d, steps %s", study.name, variant.name, seed, steps)
-    measured = run_variant(variant, seed, data, out / "runs")
+    measured = run_variant(variant, seed, data, out / "runs", export)
     result: dict[str, Any] = {
         "study": study.name,
         "variant": variant.name,

@@ -19,9 +19,10 @@ from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import Tokenizer
 
 from ..batch import WindowBatch, draw_batch
-from ..checkpoints import latest_checkpoint
+from ..checkpoints import latest_checkpoint, stored_meta
 from ..config import TrainConfig
 from ..evaluate.geometry import evaluate_geometry
+from ..export import export_model
 from ..freeze import apply_freezing
 from ..gasp import GaspStage
 from ..geometry_stage import GeometryStage, StageLoss
@@ -29,7 +30,7 @@ from ..joint_stage import JointStage
 from ..lora import load_adapted
 from ..run import build_stage
 from ..semantic_stage import SemanticStage
-from ..start import Start, load_averaged, start_model
+from ..start import Start, load_averaged, runs_of, start_model
 from ..trainer import Trainer
 from .clips import SmallClips
 from .matching import measured_categories, measured_matches
@@ -71,7 +72,9 @@ class Data:
             yield draw_batch(self.val, 1, self.frames, generator, None)
 
 
-def run_variant(variant: Variant, seed: int, data: Data, folder: Path) -> dict[str, float]:
+def run_variant(
+    variant: Variant, seed: int, data: Data, folder: Path, export: Path | None = None
+) -> dict[str, float]:
     """Train and measure; a run that was broken off goes on from its newest checkpoint.
 
     Args:
@@ -80,6 +83,7 @@ def run_variant(variant: Variant, seed: int, data: Data, folder: Path) -> dict[s
         data: Of the comparison.
         folder: Checkpoints and logs. A phase that another line has had too, with the same
             seed behind the same phases, is not trained again.
+        export: Model folder to write at the end.
 
     Returns:
         Numbers by name: the end of each training (`phase.train_...`), geometry and questions
@@ -103,6 +107,10 @@ def run_variant(variant: Variant, seed: int, data: Data, folder: Path) -> dict[s
         checkpoints.append((config, newest))
     final, tokenizer = _model(config, variant, checkpoints)
     seconds = time.monotonic() - started
+    if export is not None:
+        runs = {config.stage: stored_meta(checkpoint) for config, checkpoint in checkpoints}
+        before = runs_of(Path(variant.start)) if variant.start else {}
+        export_model(export, final, tokenizer, runs, before)
     measured |= _geometry(final.eval(), data)
     if config.stage != "geometry":
         measured |= _questions(final, tokenizer, config, data)
