@@ -20,10 +20,10 @@ from g2vlm_training.evaluate.correspondence import (
     correlation,
     match_sequence,
     query_key_matches,
-    summarised,
     tracks_px,
 )
 from g2vlm_training.evaluate.correspondence_run import AnalysisOptions, planned_sequences
+from g2vlm_training.evaluate.correspondence_summary import summarised
 from g2vlm_training.gasp_heads import LanguageLayer
 from g2vlm_training.gasp_readers import QwenReader
 from g2vlm_training.gasp_tracks import lattice

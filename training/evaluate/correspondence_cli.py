@@ -16,8 +16,8 @@ import torch
 from ..datasets.layouts import LAYOUTS
 from ..gasp_heads import EXPERTS
 from ..gasp_readers import open_reader
-from .correspondence import Analysis, Spread
 from .correspondence_run import GAPS, AnalysisOptions, analyse_model, planned_sequences
+from .correspondence_summary import Analysis, Spread
 from .windows import open_sequences
 
 __all__ = ["add_arguments", "run"]

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .correspondence import Analysis, Spread
+from .correspondence_summary import Analysis, Spread
 from .geometry_charts import figure_url, plain_axes
 
 __all__ = ["write_report"]

@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from ..datasets.base import DataError, FrameSequence
 from ..gasp_readers import PictureReader
-from .correspondence import Analysis, SequenceMatches, match_sequence, summarised
+from .correspondence import SequenceMatches, match_sequence
+from .correspondence_summary import Analysis, summarised
 from .windows import WindowPlan, plan_windows
 
 __all__ = ["GAPS", "AnalysisOptions", "analyse_model", "planned_sequences"]
