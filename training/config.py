@@ -84,7 +84,8 @@ class TrainConfig:
         questions: Questions per window of the semantic stage.
         grounding: Weight of its grounding loss.
         probing: Weight of its image tokens' auxiliary loss.
-        tasks: Types of its questions; none is all.
+        tasks: Types of its questions; none is all, and one that is named twice comes up twice as
+            often.
         sources: Data sets that the windows come from; roots start at --data.
         gasp, lora: Of the stage gasp.
         loss, extra, views, augment: Options of the parts.

@@ -19,6 +19,7 @@ from g2vlm_training.lora import adapt_stage, load_adapted
 from g2vlm_training.precision import recompute_layers
 from g2vlm_training.run import build_stage
 from g2vlm_training.start import runs_of
+from g2vlm_training.synthetic.questions import TASKS
 from g2vlm_training.tokens import nano_tokenizer
 from g2vlm_training.trainer import Trainer
 
@@ -322,6 +323,9 @@ def test_the_shipped_configs_are_read() -> None:
     nano, large = load_config("nano_gasp"), load_config("g2vlm_2b_gasp")
     assert nano.stage == large.stage == "gasp"
     assert nano.views.radius == large.views.radius == 48
+    assert nano.gasp.together
+    assert set(nano.tasks) == set(TASKS)
+    assert nano.tasks.count("position_matching") == 5
     assert {frames for _, frames in large.windows} == {8, 12, 16, 20, 24}
     assert large.lora.rank <= 256, "keys of the 2B model have 256 numbers"
 
