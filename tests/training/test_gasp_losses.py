@@ -116,7 +116,8 @@ def test_depth_pulls_apart_what_looks_alike_at_other_depths() -> None:
 
 @pytest.mark.parametrize("elsewhere", [math.inf, math.nan, -3.0])
 def test_depth_where_a_point_is_not_seen_changes_nothing(elsewhere: float) -> None:
-    losses, gradients = [], []
+    losses: list[float] = []
+    gradients: list[Tensor] = []
     for value in (1.0, elsewhere):
         one = case()
         unseen_MN = one.anchors.match_MN < 0
@@ -124,9 +125,10 @@ def test_depth_where_a_point_is_not_seen_changes_nothing(elsewhere: float) -> No
         loss = one.sums().depth
         loss.backward()
         losses.append(loss.item())
+        assert one.descriptors.grad is not None
         gradients.append(one.descriptors.grad)
     assert losses[0] == losses[1] > 0
-    assert torch.equal(*gradients)
+    assert torch.equal(gradients[0], gradients[1])
 
 
 def test_nothing_to_compare_is_zero_and_no_nan() -> None:

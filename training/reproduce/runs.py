@@ -108,7 +108,9 @@ def run_variant(
     final, tokenizer = _model(config, variant, checkpoints)
     seconds = time.monotonic() - started
     if export is not None:
-        runs = {config.stage: stored_meta(checkpoint) for config, checkpoint in checkpoints}
+        runs: dict[str, dict[str, object]] = {
+            config.stage: stored_meta(checkpoint) for config, checkpoint in checkpoints
+        }
         before = runs_of(Path(variant.start)) if variant.start else {}
         export_model(export, final, tokenizer, runs, before)
     measured |= _geometry(final.eval(), data)
