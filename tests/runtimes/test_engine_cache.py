@@ -185,8 +185,8 @@ def test_a_damaged_entry_of_a_read_only_cache_is_a_miss(cache: EngineCache) -> N
     prefix = own_mounts(
         f"mount --bind {cache.root} {cache.root} && mount -o remount,bind,ro {cache.root}"
     )
-    if not prefix:
-        pytest.skip("no mount of its own for a test here: unshare may not bind a folder")
+    if not prefix:  # the test above simulates the same everywhere; here the system refuses
+        pytest.skip("this machine lets no test mount a folder read-only (unshare)")
     command = [*prefix, sys.executable, "-c", READ, str(cache.root)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -85,7 +85,8 @@ def test_nearby_is_a_disc_of_two_patches() -> None:
         found = query_key_matches(q, k, torch.tensor([own]), (10, 10))
         assert int(found.best_NQ) == own
         assert float(found.nearby_NQ) == pytest.approx(patches / 100, abs=1e-3)
-        q.zero_(), k.zero_()
+        q.zero_()
+        k.zero_()
 
 
 def test_tracks_are_pixels_of_the_patches_middles() -> None:

@@ -131,6 +131,23 @@ def test_the_evaluation_asks_all_tasks_alike(pool: ClipPool) -> None:
     json.dumps([row.scores for row in report.tasks])
 
 
+def test_another_model_is_asked_the_same(pool: ClipPool) -> None:
+    tasks = ("nearer", "turn", "motion")
+    one, other = _stage(), _stage(seed=1)
+    report = evaluate_questions(one, pool, 2, 2, 3, 7, beside=other, tasks=tasks)
+    turned = evaluate_questions(other, pool, 2, 2, 3, 7, beside=one, tasks=tasks)
+    assert {row.name for row in report.tasks} <= set(tasks)
+    for row, back in zip(report.levels, turned.levels, strict=True):
+        assert (row.scores["model"], row.count) == (back.scores["beside"], back.count)
+        assert row.lead is not None
+        assert back.lead is not None
+        assert row.lead == pytest.approx((-back.lead[1], -back.lead[0]))
+    assert "lead, 95 %" in report.table()
+    alike = evaluate_questions(one, pool, 1, 2, 3, 7, beside=one).levels[-1]
+    assert alike.lead == (0.0, 0.0)
+    assert {row.name for row in report.levels} >= {"camera_motion", "all"}
+
+
 def test_a_question_only_model_must_not_see(pool: ClipPool) -> None:
     with pytest.raises(ValueError, match="blind"):
         evaluate_questions(_stage(), pool, 1, 2, 3, 4, _stage())

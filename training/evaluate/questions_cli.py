@@ -13,6 +13,7 @@ from g2vlm_model.checkpoint import load_model, model_id
 
 from ..batch import ClipPool
 from ..semantic_stage import SemanticStage
+from ..synthetic.questions import TASKS
 from .spatial_qa import QuestionReport, evaluate_questions
 
 __all__ = ["add_arguments", "run"]
@@ -24,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `g2vlm evaluate questions`."""
     parser.add_argument("--model", default="nano", help="model folder, or nano")
     parser.add_argument("--question-only", help="folder of a model that was trained with --blind")
+    parser.add_argument("--beside", help="another model folder, asked the same questions")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, metavar="TASK")
     parser.add_argument("--root", type=Path, required=True, help="folder of shards")
     parser.add_argument("--split", choices=("train", "val", "test"), default="test")
     parser.add_argument("--windows", type=int, default=200, help="per number of frames")
@@ -38,20 +41,22 @@ def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     stage = _stage(args.model, blind=False)
     question_only = _stage(args.question_only, blind=True) if args.question_only else None
+    beside = _stage(args.beside, blind=False) if args.beside else None
     pool = ClipPool(args.root, args.split)
     reports: list[QuestionReport] = []
     for frames in args.frames:
-        reports.append(
-            evaluate_questions(
-                stage, pool, args.windows, frames, _SEED, args.per_window, question_only
-            )
-        )
-        print(f"{model_id(args.model)}, {args.split} of {args.root}\n{reports[-1].table()}\n")
+        report = evaluate_questions(
+            stage, pool, args.windows, frames, _SEED, args.per_window,
+            question_only, beside, args.tasks,
+        )  # fmt: skip
+        print(f"{model_id(args.model)}, {args.split} of {args.root}\n{report.table()}\n")
+        reports.append(report)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "model": model_id(args.model),
             "question_only": model_id(args.question_only) if args.question_only else None,
+            "beside": model_id(args.beside) if args.beside else None,
             "arguments": {key: str(value) for key, value in sorted(vars(args).items())},
             "reports": [dataclasses.asdict(report) for report in reports],
         }

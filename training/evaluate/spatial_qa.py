@@ -22,7 +22,10 @@ from .question_scores import best_constant, chance, score_answer
 
 __all__ = ["QuestionReport", "ScoreRow", "evaluate_questions", "questions_in_turn"]
 
-ROWS = ("model", "question only", "best constant", "chance")
+ROWS = ("model", "question only", "beside", "best constant", "chance")
+_WITHOUT_MODEL = ROWS[-2:]
+CAMERA_MOTION = ("camera_motion_infer", "view_change_infer", "angle", "turn", "motion")
+MULTI_VIEW = ("position_matching", *(task for task in TASKS if task.endswith("_mv")))
 _TRIES = 12
 _RESAMPLES = 1000
 _EXAMPLES = 24
@@ -38,6 +41,7 @@ class ScoreRow:
         scores: Mean by row of the table, in [0, 1].
         interval: 95 % interval of the model's.
         gain: 95 % interval of the model's lead over the question-only baseline, None without one.
+        lead: The same over the model beside it.
     """
 
     name: str
@@ -45,6 +49,7 @@ class ScoreRow:
     scores: Mapping[str, float]
     interval: tuple[float, float]
     gain: tuple[float, float] | None
+    lead: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,8 @@ class QuestionReport:
         frames: Per window.
         windows: How many.
         tasks: One row per task.
-        levels: Means over the tasks of each level, of SPAR-Bench's 20 ("spar"), and of all.
+        levels: Means over the tasks of each level, of SPAR-Bench's 20 ("spar"), of those about
+            the camera's motion and about several views, and of all.
         examples: Some (question, truth, answer).
     """
 
@@ -69,11 +75,16 @@ class QuestionReport:
         """The scores in percent, as text."""
         rows = [row for row in ROWS if row in self.levels[-1].scores]
         head = f"{'task':<28}{'n':>6}" + "".join(f"{row:>15}" for row in rows)
-        lines = [f"{self.windows} windows of {self.frames} frames", head + f"{'95 %':>14}"]
+        compared = "beside" in rows
+        head += f"{'95 %':>14}" + (f"{'lead, 95 %':>18}" if compared else "")
+        lines = [f"{self.windows} windows of {self.frames} frames", head]
         for row in (*self.tasks, *self.levels):
             cells = "".join(f"{100 * row.scores[name]:>15.1f}" for name in rows)
             low, high = row.interval
-            lines.append(f"{row.name:<28}{row.count:>6}{cells}{100 * low:>8.1f}-{100 * high:.1f}")
+            line = f"{row.name:<28}{row.count:>6}{cells}{f'{100 * low:.1f}-{100 * high:.1f}':>14}"
+            if row.lead is not None:
+                line += f"{f'{100 * row.lead[0]:+.1f} to {100 * row.lead[1]:+.1f}':>18}"
+            lines.append(line)
         return "\n".join(lines)
 
 
@@ -105,6 +116,8 @@ def evaluate_questions(
     seed: int,
     per_window: int = 16,
     question_only: SemanticStage | None = None,
+    beside: SemanticStage | None = None,
+    tasks: Sequence[str] = TASKS,
 ) -> QuestionReport:
     """Ask a model about windows of a pool.
 
@@ -116,6 +129,8 @@ def evaluate_questions(
         seed: Of the windows and the questions.
         per_window: Questions per window, at most.
         question_only: A blind model to ask the same questions.
+        beside: Another model to ask the same questions.
+        tasks: Types of the questions.
 
     Raises:
         ValueError: A question-only model that sees, or no window allows a question.
@@ -126,14 +141,16 @@ def evaluate_questions(
     rng = np.random.default_rng([seed, 43])
     asked: list[Question] = []
     owner: list[int] = []
-    said: dict[str, list[str]] = {row: [] for row in ROWS[: 2 if question_only else 1]}
+    examinees = {"model": stage, "question only": question_only, "beside": beside}
+    asks = {row: examinee for row, examinee in examinees.items() if examinee is not None}
+    said: dict[str, list[str]] = {row: [] for row in asks}
     start = 0
     for window in range(windows):
         batch = draw_batch(pool, 1, frames, generator, None)
-        questions = questions_in_turn(view_of(batch, 0), per_window, start, rng)
+        questions = questions_in_turn(view_of(batch, 0), per_window, start, rng, tasks)
         start += per_window
-        for row, examinee in zip(said, (stage, question_only), strict=False):
-            if examinee is not None and questions:
+        for row, examinee in asks.items():
+            if questions:
                 prefix = examinee.prefix(batch)
                 said[row] += greedy_answers(examinee, prefix, questions, batch.grid)
         asked += questions
@@ -155,7 +172,7 @@ def _report(
         row: np.array([score_answer(*pair) for pair in zip(asked, words, strict=True)])
         for row, words in said.items()
     }
-    scores |= {row: np.zeros(len(asked)) for row in ROWS[2:]}
+    scores |= {row: np.zeros(len(asked)) for row in _WITHOUT_MODEL}
     present = [task for task in TASKS if (task_of == task).any()]
     for task in present:
         members = np.flatnonzero(task_of == task)
@@ -169,13 +186,21 @@ def _report(
         members = [np.flatnonzero(task_of == task) for task in tasks]
         means = {row: float(np.mean([v[m].mean() for m in members])) for row, v in scores.items()}
         model = _resampled(scores["model"], members, owner, weight_RW)
-        gain = None
-        if "question only" in scores:
-            blind = _resampled(scores["question only"], members, owner, weight_RW)
-            gain = _interval(model - blind)
-        return ScoreRow(name, sum(map(len, members)), means, _interval(model), gain)
+        ahead = {
+            row: _interval(model - _resampled(scores[row], members, owner, weight_RW))
+            for row in ("question only", "beside")
+            if row in scores
+        }
+        gain, lead = ahead.get("question only"), ahead.get("beside")
+        return ScoreRow(name, sum(map(len, members)), means, _interval(model), gain, lead)
 
-    levels = [*LEVELS.items(), ("spar", SPAR_TASKS), ("all", TASKS)]
+    levels = [
+        *LEVELS.items(),
+        ("spar", SPAR_TASKS),
+        ("camera_motion", CAMERA_MOTION),
+        ("multi_view", MULTI_VIEW),
+        ("all", TASKS),
+    ]
     grouped = [(name, [task for task in tasks if task in present]) for name, tasks in levels]
     words = list(zip(asked, said["model"], strict=True))[:: max(1, len(asked) // _EXAMPLES)]
     return QuestionReport(

@@ -15,20 +15,11 @@ from ..evaluate.correspondence_run import GAPS, AnalysisOptions, analyse_model, 
 from ..evaluate.spatial_qa import evaluate_questions
 from ..gasp_readers import SemanticReader
 from ..semantic_stage import SemanticStage
-from ..synthetic.questions import LEVELS, TASKS
 
-__all__ = ["CATEGORIES", "measured_categories", "measured_matches"]
+__all__ = ["measured_categories", "measured_matches"]
 
 _SEED = 7
 _SEQUENCES = 60
-
-CATEGORIES: dict[str, tuple[str, ...]] = {
-    **{name: tuple(tasks) for name, tasks in LEVELS.items()},
-    "camera_motion": ("camera_motion_infer", "view_change_infer", "angle", "turn", "motion"),
-    "multi_view": ("position_matching", *(task for task in TASKS if task.endswith("_mv"))),
-    "all": tuple(TASKS),
-}
-"""Tasks by category: the levels, and the two that GASP is expected to help."""
 
 
 def measured_matches(
@@ -77,9 +68,4 @@ def measured_categories(
     """
     stage = SemanticStage(model, tokenizer, questions=1)
     report = evaluate_questions(stage, source, windows, frames, _SEED)
-    score = {row.name: row.scores["model"] for row in report.tasks}
-    return {
-        f"answers_{name}": float(np.mean([score[task] for task in tasks if task in score]))
-        for name, tasks in CATEGORIES.items()
-        if any(task in score for task in tasks)
-    }
+    return {f"answers_{row.name}": row.scores["model"] for row in report.levels}
