@@ -1,4 +1,4 @@
-"""Installs the node and its packages; `training/` and `export/` under unmistakable names.
+"""Installs the node and its packages; `training/`, `export/` and `replay/` under longer names.
 
 colcon's ament_python build reads this file and setup.cfg; pyproject.toml holds the settings of
 the tools only.
@@ -10,7 +10,7 @@ from setuptools import find_packages, setup
 
 NAME = "g2vlm_ros"
 HERE = Path(__file__).parent
-RENAMED = {"g2vlm_training": "training", "g2vlm_export": "export"}
+RENAMED = {"g2vlm_training": "training", "g2vlm_export": "export", "g2vlm_replay": "replay"}
 
 
 def renamed_packages(package: str, folder: str) -> list[str]:
@@ -38,13 +38,15 @@ setup(
     maintainer_email="maintainers@g2vlm-ros.example",
     python_requires=">=3.10",
     packages=[
-        *find_packages(include=["g2vlm_model*", "g2vlm_ros*"]),
+        *find_packages(include=["g2vlm_model*", "g2vlm_map*", "g2vlm_ros*"]),
         *(name for item in RENAMED.items() for name in renamed_packages(*item)),
     ],
     package_dir=RENAMED,
     package_data={
         "g2vlm_model": ["py.typed", "weights/*/*"],
-        "g2vlm_ros": ["py.typed", "templates/*"],
+        "g2vlm_map": ["py.typed"],
+        "g2vlm_ros": ["py.typed"],
+        "g2vlm_replay": ["py.typed", "templates/*"],
         "g2vlm_training": [
             *("py.typed", "configs/*", "evaluate/templates/*", "evaluate/*.json"),
             "reproduce/studies/*",
@@ -87,7 +89,7 @@ setup(
     entry_points={
         "console_scripts": ["node = g2vlm_ros.node:main", "g2vlm = g2vlm_model.cli:main"],
         "g2vlm.commands": [
-            "replay = g2vlm_ros.replay:main",
+            "replay = g2vlm_replay:main",
             "train = g2vlm_training.cli:main",
             "dataset = g2vlm_training.dataset_cli:main",
             "evaluate = g2vlm_training.evaluate_cli:main",

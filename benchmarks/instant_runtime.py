@@ -57,7 +57,9 @@ class InstantRuntime:
     def __init__(self, height: int = HEIGHT, width: int = WIDTH) -> None:
         self._size = (height, width)
 
-    def observe(self, window: FrameWindow) -> InstantScene:
+    def observe(
+        self, window: FrameWindow, *, cancelled: Callable[[], bool] | None = None
+    ) -> InstantScene:
         """The wall, seen from where the stamps say the camera is."""
         seconds = [(f.stamp_ns - window.frames[0].stamp_ns) * 1e-9 for f in window.frames]
         return InstantScene(

@@ -43,8 +43,8 @@ from benchmarks.common import (
 )
 from g2vlm_model.cache import KeyValueCache
 from g2vlm_model.checkpoint import load_model, resolve_folder
+from g2vlm_model.extras.overlap import frame_overlap, overlap_with_newest
 from g2vlm_model.model import G2VLM
-from g2vlm_model.overlap import frame_overlap, overlap_with_newest
 from g2vlm_model.sequence import FrameBlocks
 from g2vlm_model.tokenizer import Tokenizer
 

@@ -21,10 +21,10 @@ import numpy as np
 
 from benchmarks.common import add_common_arguments, print_table, set_threads, write_report
 from benchmarks.pictures import load_pictures, random_picture, window_of
+from g2vlm_map.answers.measure import turn_between
 from g2vlm_model.checkpoint import resolve_folder
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.interface import FrameWindow, GeometryPrediction, SpatialQuery, SpatialRuntime
-from g2vlm_model.measure import turn_between
 from g2vlm_model.runtimes import PROMPT_MODES, load_runtime
 
 QUERY = SpatialQuery("How far is the table from the camera?", max_tokens=1)

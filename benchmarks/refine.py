@@ -24,9 +24,9 @@ from benchmarks.common import (
     write_report,
 )
 from benchmarks.pictures import load_pictures
-from g2vlm_model.align import AlignOptions
-from g2vlm_model.refine import RefineOptions, refine_poses
-from g2vlm_model.two_view import FeatureOptions, find_features, two_view
+from g2vlm_map.align import AlignOptions
+from g2vlm_map.refine import RefineOptions, refine_poses
+from g2vlm_map.two_view import FeatureOptions, find_features, two_view
 
 SHIFT_PX = 12
 FOCAL_PX = 585.0

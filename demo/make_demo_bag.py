@@ -35,15 +35,15 @@ from g2vlm_training.synthetic.questions import Question, View, ask
 from g2vlm_training.synthetic.room import COLOURS
 from numpy.typing import NDArray
 
+from g2vlm_map.join import quaternion_xyzw
+from g2vlm_map.recordings.bag import rosbags_typestore
+from g2vlm_map.recordings.bag_writer import BagWriter
+from g2vlm_map.recordings.folder import camera_info_cdr
+from g2vlm_map.recordings.pictures import decode_rgb
+from g2vlm_map.recordings.source import CAMERA_INFO, COMPRESSED, NS
+from g2vlm_map.window import KeyframeRules, Moment, WindowBuilder, WindowRules
 from g2vlm_model.interface import Frame
-from g2vlm_ros.mapping import quaternion_xyzw
 from g2vlm_ros.param_table import SPECS
-from g2vlm_ros.replay.bag import rosbags_typestore
-from g2vlm_ros.replay.bag_writer import BagWriter
-from g2vlm_ros.replay.folder import camera_info_cdr
-from g2vlm_ros.replay.pictures import decode_rgb
-from g2vlm_ros.replay.source import CAMERA_INFO, COMPRESSED, NS
-from g2vlm_ros.window import KeyframeRules, Moment, WindowBuilder, WindowRules
 
 ROOM_INDEX = 25
 PATH = 1

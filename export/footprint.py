@@ -19,11 +19,11 @@ from torch import Tensor
 from g2vlm_model.cache import KeyValueCache
 from g2vlm_model.checkpoint import FLOAT32_PREFIXES, model_on_meta
 from g2vlm_model.config import ModelConfig, SpecialIds
+from g2vlm_model.extras.reading import GeometryReading, read_geometry
 from g2vlm_model.geometry import GeometryTensors, HeadOutputs, assemble_geometry
 from g2vlm_model.live_bytes import LiveBytes, TracedAttention
 from g2vlm_model.model import G2VLM
 from g2vlm_model.preprocess import smart_size
-from g2vlm_model.reading import GeometryReading, read_geometry
 
 from .wrappers import GeometryGraph, Prefix
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from g2vlm_model.config import ModelConfig
+from g2vlm_model.extras.references import FRAME_SLOTS, PLACE_SLOTS
 from g2vlm_model.model import G2VLM
 from g2vlm_model.preprocess import semantic_merged_hw
-from g2vlm_model.references import FRAME_SLOTS, PLACE_SLOTS
 
 from .semantic_wrappers import Expert, Fusion, Pictures, References, Words
 

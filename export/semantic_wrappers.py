@@ -16,11 +16,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from g2vlm_model.fusion import FusedImages, GeometryFusion, Places, ReferenceSlots
+from g2vlm_model.extras.fusion import FusedImages, GeometryFusion, Places, ReferenceSlots
+from g2vlm_model.extras.reading import GeometryReading
+from g2vlm_model.extras.references import PLACE_SLOTS
 from g2vlm_model.model import G2VLM
 from g2vlm_model.preprocess import semantic_merged_hw
-from g2vlm_model.reading import GeometryReading
-from g2vlm_model.references import PLACE_SLOTS
 
 __all__ = ["Expert", "Fusion", "Pictures", "References", "Words"]
 

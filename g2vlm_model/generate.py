@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from .cache import AttentionCache, KeyValueCache
-from .fusion import FusedImages
+from .extras.fusion import FusedImages
+from .extras.reading import GeometryReading, read_geometry
 from .geometry import GeometryTensors
 from .model import G2VLM, GeometryHidden
 from .preprocess import SemanticRows
-from .reading import GeometryReading, read_geometry
 from .tokenizer import PromptIds
 
 __all__ = [

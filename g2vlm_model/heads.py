@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .attention import attend_full
 from .config import ModelConfig
+from .extras.point_refine import PointRefine
 from .geometry import HeadOutputs, nominal_rays
 from .layers import (
     LayerNorm,
@@ -26,7 +27,6 @@ from .layers import (
     inverse_frequencies,
     rotate,
 )
-from .point_refine import PointRefine
 
 __all__ = ["GeometryHeads"]
 

@@ -30,7 +30,7 @@ def question_with_marks(
 
     Args:
         question: As asked.
-        marks: Checked, see `measure.check_marks`.
+        marks: Checked, see `FrameWindow.check_marks`.
         sizes_hw: (height, width) of each frame's original picture.
     """
     lines = []

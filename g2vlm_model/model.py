@@ -29,13 +29,13 @@ from .attention import attend_causal, attend_frame_causal
 from .cache import AttentionCache, GrowingCache
 from .config import ModelConfig, SpecialIds
 from .dinov2 import DinoV2
-from .fusion import FusedImages, GeometryFusion
+from .extras.fusion import FusedImages, GeometryFusion
+from .extras.match import MatchInjection
+from .extras.reading import GeometryReading
 from .geometry import GeometryTensors, assemble_geometry
 from .heads import GeometryHeads
-from .match import MatchInjection
 from .mot import MixtureOfTransformers
 from .qwen2_vit import Qwen2Vit
-from .reading import GeometryReading
 from .sequence import FrameBlocks, MRope
 
 __all__ = ["G2VLM", "GeometryHidden"]

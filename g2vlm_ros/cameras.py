@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from g2vlm_model.interface import Frame
-from g2vlm_ros.convert import (
+from g2vlm_map.decode import (
     BadInputError,
     CameraInfoLike,
     camera_matrix,
@@ -22,7 +21,8 @@ from g2vlm_ros.convert import (
     compressed_to_rgb,
     raw_to_rgb,
 )
-from g2vlm_ros.frame_pool import FramePool
+from g2vlm_map.frame_pool import FramePool
+from g2vlm_model.interface import Frame
 from g2vlm_ros.params import CameraParams
 
 __all__ = ["CameraIntake", "Received"]

@@ -16,8 +16,8 @@ from std_msgs.msg import Header
 
 from g2vlm_interfaces.msg import SceneStatus
 from g2vlm_interfaces.msg import SpatialAnswer as AnswerMsg
+from g2vlm_map.join import quaternion_xyzw
 from g2vlm_model.interface import RuntimeInfo
-from g2vlm_ros.mapping import quaternion_xyzw
 from g2vlm_ros.queries import MarkRequest, QueryReply, QueryRequest
 from g2vlm_ros.status import Reason, StatusBoard
 

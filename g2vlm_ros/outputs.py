@@ -20,11 +20,11 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from tf2_msgs.msg import TFMessage
 
+from g2vlm_map.clouds import POINT_DTYPE, CloudRules, cloud, depth_image
+from g2vlm_map.scenes import SceneRecord
 from g2vlm_model.interface import GeometryPrediction
 from g2vlm_ros import messages
-from g2vlm_ros.clouds import POINT_DTYPE, CloudRules, cloud, depth_image
 from g2vlm_ros.params import NodeParams
-from g2vlm_ros.scenes import SceneRecord
 
 __all__ = ["OutputRules", "Outputs"]
 

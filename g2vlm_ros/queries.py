@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from g2vlm_map.answers.crosscheck import check_answer
+from g2vlm_map.scenes import SceneRecord, SceneStore, SceneUnknownError
 from g2vlm_model.interface import (
     AnswerStatus,
     PixelMark,
@@ -24,7 +26,6 @@ from g2vlm_model.interface import (
     SpatialQuery,
     SpatialRuntime,
 )
-from g2vlm_ros.scenes import SceneRecord, SceneStore, SceneUnknownError
 
 __all__ = ["MarkRequest", "QueryDesk", "QueryLimits", "QueryReply", "QueryRequest"]
 
@@ -261,7 +262,8 @@ class QueryDesk:
                     marks=self._marks(ticket.request, record),
                     max_seconds=remaining,
                 )
-                answer = self._runtime.ask(record.scene, query, cancelled=ticket.cancelled.is_set)
+                said = self._runtime.ask(record.scene, query, cancelled=ticket.cancelled.is_set)
+                answer = check_answer(said, record.scene, query)
                 self._finish(ticket, record.in_segment_units(answer), record, queue_ms)
                 return
         except (ValueError, SceneUnknownError) as error:

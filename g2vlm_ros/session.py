@@ -16,21 +16,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from g2vlm_map.decode import BadInputError
+from g2vlm_map.join import JoinError, SegmentMap, Similarity
+from g2vlm_map.scenes import SceneRecord, SceneStore
+from g2vlm_map.window import KeyframeRules, Synchroniser, WindowBuilder, WindowJob, WindowRules
 from g2vlm_model.interface import AnswerStatus, Scene, SpatialRuntime
 from g2vlm_ros.cameras import CameraIntake
-from g2vlm_ros.convert import BadInputError
-from g2vlm_ros.mapping import JoinError, SegmentMap, Similarity
 from g2vlm_ros.params import NodeParams
 from g2vlm_ros.queries import QueryDesk, QueryLimits
-from g2vlm_ros.scenes import SceneRecord, SceneStore
 from g2vlm_ros.status import StatusBoard
-from g2vlm_ros.window import (
-    KeyframeRules,
-    Synchroniser,
-    WindowBuilder,
-    WindowJob,
-    WindowRules,
-)
 from g2vlm_ros.worker import SceneWorker
 
 __all__ = ["Latency", "Publisher", "Session"]

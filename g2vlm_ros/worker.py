@@ -9,8 +9,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from g2vlm_map.window import WindowBuilder, WindowJob
 from g2vlm_model.interface import GeometryPrediction, Scene, SpatialRuntime
-from g2vlm_ros.window import WindowBuilder, WindowJob
 
 __all__ = ["SceneWorker", "check_geometry"]
 

@@ -4,5 +4,5 @@
 set -eu
 cd "$(dirname "$0")/.."
 MYPYPATH="$VIRTUAL_ENV/build/g2vlm_ros" python -m mypy --no-error-summary \
-  -p g2vlm_model -p g2vlm_ros -p g2vlm_training -p g2vlm_export
+  -p g2vlm_model -p g2vlm_map -p g2vlm_ros -p g2vlm_replay -p g2vlm_training -p g2vlm_export
 python -m mypy setup.py launch/*.py scripts/*.py benchmarks demo/*.py tests

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from g2vlm_model.match import CELLS_PER_SIDE
+from g2vlm_model.extras.match import CELLS_PER_SIDE
 from g2vlm_model.model import G2VLM
 
 from .batch import WindowBatch, pixels_of, world_points

@@ -20,13 +20,13 @@ from torch.nn import functional as F
 
 from g2vlm_model.cache import GrowingCache
 from g2vlm_model.config import ModelConfig
-from g2vlm_model.fusion import FusedImages
+from g2vlm_model.extras.fusion import FusedImages
+from g2vlm_model.extras.named_features import NamedFeatures, reference_features
+from g2vlm_model.extras.references import find_references
 from g2vlm_model.generate import read_frames
 from g2vlm_model.layers import Rotation
 from g2vlm_model.model import G2VLM
-from g2vlm_model.named_features import NamedFeatures, reference_features
 from g2vlm_model.preprocess import SemanticRows, semantic_rows
-from g2vlm_model.references import find_references
 from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 
 from .batch import WindowBatch, pixels_of

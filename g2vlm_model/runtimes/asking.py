@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..config import ModelConfig
+from ..extras.references import Reference
 from ..interface import SpatialQuery
-from ..references import Reference
 from ..tokenizer import Tokenizer, prompt_ids
 from .context import SceneContext
 from .drafts import PREFILL_TOKENS, AnswerWriter, Draft, Stopwatch

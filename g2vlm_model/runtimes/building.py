@@ -169,14 +169,14 @@ class BuildingRuntime:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def observe(self, window: FrameWindow) -> Scene:
+    def observe(self, window: FrameWindow, *, cancelled: Callable[[], bool] | None = None) -> Scene:
         """Encode a window with the runtime that serves now.
 
         Raises:
             ValueError, RuntimeError: As that runtime says.
         """
         with self._using() as lease:
-            scene = _OwnedScene(self, lease, lease.runtime.observe(window))
+            scene = _OwnedScene(self, lease, lease.runtime.observe(window, cancelled=cancelled))
             with self._lock:
                 lease.scenes.append(weakref.ref(scene))
             return scene

@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..extras.references import Reference
 from ..interface import SpatialQuery
 from ..positions import CacheMark
-from ..references import Reference
 from .drafts import Step
 from .geometry_engine import Array
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ..config import ModelConfig
+from ..extras.references import Reference, find_references
 from ..interface import PixelMark, SpatialQuery
 from ..marks import draw_marks, question_with_marks
 from ..preprocess import semantic_patches
-from ..references import Reference, find_references
 from ..tokenizer import Tokenizer
 from .context import SceneContext
 from .drafts import Stopwatch

@@ -71,7 +71,7 @@ class EncodedScene:
 
     @property
     def overlap(self) -> NDArray[np.float32]:
-        """(N,) how much of each frame the newest one shows too, see `g2vlm_model.overlap`."""
+        """(N,) how much of each frame the newest one shows too, see `extras.overlap`."""
         return self._overlap_N
 
     @property

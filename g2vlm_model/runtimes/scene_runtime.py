@@ -14,18 +14,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
-
-from ..crosscheck import read_answer
 from ..interface import (
     AnswerStatus,
     FrameWindow,
+    ObservationCancelledError,
     RuntimeInfo,
     Scene,
     SpatialAnswer,
     SpatialQuery,
 )
-from ..measure import check_marks, points_at
 from .drafts import Draft, Stopped, Stopwatch
 from .gate import DeviceGate
 from .scene import EncodedScene
@@ -128,14 +125,21 @@ class SceneRuntime:
         reasons = "; ".join(filter(None, (reason, self._info.fallback_reason)))
         self._info = replace(self._info, fallback_reason=reasons)
 
-    def observe(self, window: FrameWindow) -> Scene:
+    def observe(self, window: FrameWindow, *, cancelled: Callable[[], bool] | None = None) -> Scene:
         """Encode a window once; waits for at most one step of a running question.
 
+        Args:
+            window: Within `info.limits`.
+            cancelled: Asked before the pass; True ends it.
+
         Raises:
+            ObservationCancelledError: `cancelled` said so.
             ValueError: More frames than the model takes, or a picture of an extreme shape.
             RuntimeError: Out of memory, numbers that are not finite, or the runtime is closed.
         """
         executor = self._open_executor()
+        if cancelled is not None and cancelled():
+            raise ObservationCancelledError("the observation was cancelled")
         if len(window) > self._max_frames:
             raise ValueError(
                 f"window has {len(window)} frames, the model takes at most {self._max_frames}; "
@@ -182,7 +186,7 @@ class SceneRuntime:
         executor = self._open_executor()
         stopwatch = Stopwatch(query, cancelled)
         own = self._own(scene)
-        check_marks(own.window, query.marks)
+        own.window.check_marks(query.marks)
         question = executor.read(own, query)
         draft, status = Draft(), AnswerStatus.TRUNCATED
 
@@ -196,7 +200,7 @@ class SceneRuntime:
             status = stop.status
         if draft.ended:
             status = AnswerStatus.OK
-        return self._answer(own, query, draft, status, stopwatch.seconds)
+        return self._answer(query, draft, status, stopwatch.seconds)
 
     def close(self) -> None:
         """Give the model's memory back when a running question ends; scenes keep geometry."""
@@ -213,19 +217,12 @@ class SceneRuntime:
             self._release_memory()
 
     def _answer(
-        self,
-        scene: EncodedScene,
-        query: SpatialQuery,
-        draft: Draft,
-        status: AnswerStatus,
-        total_s: float,
+        self, query: SpatialQuery, draft: Draft, status: AnswerStatus, total_s: float
     ) -> SpatialAnswer:
-        """The structured answer of what has been written."""
-        marked = points_at(scene.geometry, scene.window, query.marks)
-        reading = read_answer(query.question, draft.text, scene.geometry, marked)
+        """What has been written, and how it ended."""
         read_s = total_s if draft.read_s is None else draft.read_s
         messages = {
-            AnswerStatus.OK: reading.note,
+            AnswerStatus.OK: "",
             AnswerStatus.TRUNCATED: f"the answer was cut after max_tokens={query.max_tokens}",
             AnswerStatus.TIMEOUT: f"the answer was not ready within {query.max_seconds} s",
             AnswerStatus.CANCELLED: "the question was cancelled",
@@ -234,15 +231,7 @@ class SceneRuntime:
             status=status,
             message=messages[status],
             text=draft.text,
-            value=reading.value,
-            unit=reading.unit,
-            is_metric=reading.is_metric,
-            sigma=reading.sigma,
-            points=marked.world[marked.found],
-            labels=tuple(np.array(marked.labels, dtype=object)[marked.found]),
             confidence=draft.confidence,
-            cross_check=reading.cross_check,
-            measured_value=reading.measured_value,
             prefill_ms=read_s * 1e3,
             decode_ms=(total_s - read_s) * 1e3,
             tokens=len(draft.ids),

@@ -9,13 +9,13 @@ import torch
 
 from g2vlm_model.cache import GrowingCache
 from g2vlm_model.config import ModelConfig
-from g2vlm_model.fusion import FusedImages, Places
+from g2vlm_model.extras.fusion import FusedImages, Places
+from g2vlm_model.extras.named_features import reference_features
+from g2vlm_model.extras.reading import _pooled_traced, inverse, pooled, read_geometry
+from g2vlm_model.extras.references import Reference, find_references
 from g2vlm_model.geometry import GeometryTensors, HeadOutputs, assemble_geometry
 from g2vlm_model.interface import PixelMark
 from g2vlm_model.model import G2VLM
-from g2vlm_model.named_features import reference_features
-from g2vlm_model.reading import _pooled_traced, inverse, pooled, read_geometry
-from g2vlm_model.references import Reference, find_references
 from g2vlm_model.tokenizer import Tokenizer
 
 from .tiny import tiny_config, tiny_model

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from g2vlm_model.cache import KeyValueCache
 from g2vlm_model.checkpoint import load_model
+from g2vlm_model.extras.overlap import frame_overlap, key_descriptors, overlap_with_newest
 from g2vlm_model.model import G2VLM
-from g2vlm_model.overlap import frame_overlap, key_descriptors, overlap_with_newest
 from g2vlm_model.sequence import FrameBlocks
 from tests.model.tiny import random_pixels, tiny_config, tiny_model
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from g2vlm_model.checkpoint_keys import published_names
+from g2vlm_model.extras.point_refine import PointRefine
 from g2vlm_model.model import G2VLM
-from g2vlm_model.point_refine import PointRefine
 
 from .tiny import random_pixels, tiny_config, tiny_model
 

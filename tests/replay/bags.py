@@ -9,10 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from g2vlm_ros.mapping import quaternion_xyzw
-from g2vlm_ros.replay.bag import rosbags_typestore
-from g2vlm_ros.replay.bag_writer import BagWriter
-from g2vlm_ros.replay.folder import camera_info_cdr
+from g2vlm_map.join import quaternion_xyzw
+from g2vlm_map.recordings.bag import rosbags_typestore
+from g2vlm_map.recordings.bag_writer import BagWriter
+from g2vlm_map.recordings.folder import camera_info_cdr
 
 NS = 1_000_000_000
 K = np.array([[100.0, 0, 31.5], [0, 100.0, 23.5], [0, 0, 1]])

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from g2vlm_replay import main
 from rosbags.highlevel import AnyReader
 
 from g2vlm_model.interface import SpatialRuntime
 from g2vlm_model.runtimes.building import BuildContext, BuildingRuntime
-from g2vlm_ros.replay import main
 from tests.replay.bags import write_plain_bag
 from tests.ros.scripted_runtime import ScriptedRuntime
 

@@ -10,11 +10,8 @@ from typing import Any
 
 import pytest
 import rclpy
-from rosbags.highlevel import AnyReader
-
-from g2vlm_ros.replay import main
-from g2vlm_ros.replay.errors import NodeFailedError, ReplayInputError
-from g2vlm_ros.replay.node_process import (
+from g2vlm_replay import main
+from g2vlm_replay.node_process import (
     NodeOptions,
     NodeProcess,
     node_command,
@@ -23,8 +20,11 @@ from g2vlm_ros.replay.node_process import (
     random_domain,
     shared_memory_profile,
 )
-from g2vlm_ros.replay.run import long_pause, open_source
-from g2vlm_ros.replay.source import COMPRESSED, SourceInfo
+from g2vlm_replay.run import long_pause, open_source
+from rosbags.highlevel import AnyReader
+
+from g2vlm_map.recordings.errors import NodeFailedError, ReplayInputError
+from g2vlm_map.recordings.source import COMPRESSED, SourceInfo
 from tests.helpers import wait_for
 from tests.replay.bags import NS, jpeg, picture, write_plain_bag
 
@@ -148,7 +148,7 @@ def test_missing_interfaces_are_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("link", "asking"):
-        monkeypatch.delitem(sys.modules, f"g2vlm_ros.replay.{name}", raising=False)
+        monkeypatch.delitem(sys.modules, f"g2vlm_replay.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "g2vlm_interfaces.msg", None)
     assert main([str(bag), "--out", str(tmp_path / "out"), "--quiet"]) == 2
     assert "Source the workspace in which g2vlm_interfaces is built" in capsys.readouterr().err

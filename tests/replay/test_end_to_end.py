@@ -9,14 +9,14 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from g2vlm_replay import main
+from g2vlm_replay.questions import load_questions
+from g2vlm_replay.registry import METRICS
 from rosbags.highlevel import AnyReader
 
-from g2vlm_ros.replay import main
-from g2vlm_ros.replay.bag import BagSource
-from g2vlm_ros.replay.bag_writer import BagWriter
-from g2vlm_ros.replay.folder import FolderSource
-from g2vlm_ros.replay.questions import load_questions
-from g2vlm_ros.replay.registry import METRICS
+from g2vlm_map.recordings.bag import BagSource
+from g2vlm_map.recordings.bag_writer import BagWriter
+from g2vlm_map.recordings.folder import FolderSource
 from tests.helpers import REPO
 from tests.real_runtime import RealRuntime
 from tests.replay.bags import NS, Scribe, picture, png, write_plain_bag

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from g2vlm_replay.fail_if import FailCondition, failures, parse_condition
 
-from g2vlm_ros.replay.errors import ReplayInputError
-from g2vlm_ros.replay.fail_if import FailCondition, failures, parse_condition
+from g2vlm_map.recordings.errors import ReplayInputError
 
 KNOWN = {"abs_rel": None, "ate_m": None, "frames_dropped": None}
 

@@ -15,7 +15,7 @@ import pytest
 from tests.helpers import REPO, wait_for
 from tests.replay.bags import write_plain_bag
 
-COMMAND = "import sys; from g2vlm_ros.replay import main; sys.exit(main(sys.argv[1:]))"
+COMMAND = "import sys; from g2vlm_replay import main; sys.exit(main(sys.argv[1:]))"
 
 
 @pytest.fixture

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from g2vlm_ros.replay.depth_metrics import (
-    depth_error,
-    mean_depth_picture,
-    resample_truth,
-    score_depths,
-)
-from g2vlm_ros.replay.pose_metrics import PoseSegment, rotation_angle_deg, score_poses
+from g2vlm_replay.depth_metrics import depth_error, mean_depth_picture, resample_truth, score_depths
+from g2vlm_replay.pose_metrics import PoseSegment, rotation_angle_deg, score_poses
 
 MS = 1_000_000
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from g2vlm_replay.questions import Expected, Mark, compare, load_questions
 
-from g2vlm_ros.replay.errors import ReplayInputError
-from g2vlm_ros.replay.questions import Expected, Mark, compare, load_questions
+from g2vlm_map.recordings.errors import ReplayInputError
 
 STAMPS = tuple(10_000_000_000 + i * 500_000_000 for i in range(5))
 

@@ -11,24 +11,24 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from evo.tools.file_interface import read_tum_trajectory_file
+from g2vlm_replay.asking import Answer
+from g2vlm_replay.charts import cloud_chart, latency_chart, timeline_chart
+from g2vlm_replay.evaluate import Judged, constant_answer_accuracy, evaluate
+from g2vlm_replay.files import PLY_DTYPE, merge_clouds, write_ply, write_tum
+from g2vlm_replay.panels import colour_depth
+from g2vlm_replay.player import PlayResult
+from g2vlm_replay.pose_metrics import PoseSegment
+from g2vlm_replay.questions import Expected, Mark, Question
+from g2vlm_replay.recorder import StatusSample, Timeline
+from g2vlm_replay.recording import Cloud, Recording
+from g2vlm_replay.registry import METRICS
+from g2vlm_replay.report import ReportInput, write_report
+from g2vlm_replay.report_rows import GROUPS, show
+from g2vlm_replay.system import describe_system
 
-from g2vlm_ros.replay.asking import Answer
-from g2vlm_ros.replay.bag import BagSource
-from g2vlm_ros.replay.bag_writer import BagWriter
-from g2vlm_ros.replay.charts import cloud_chart, latency_chart, timeline_chart
-from g2vlm_ros.replay.evaluate import Judged, constant_answer_accuracy, evaluate
-from g2vlm_ros.replay.files import PLY_DTYPE, merge_clouds, write_ply, write_tum
-from g2vlm_ros.replay.panels import colour_depth
-from g2vlm_ros.replay.player import PlayResult
-from g2vlm_ros.replay.pose_metrics import PoseSegment
-from g2vlm_ros.replay.questions import Expected, Mark, Question
-from g2vlm_ros.replay.recorder import StatusSample, Timeline
-from g2vlm_ros.replay.recording import Cloud, Recording
-from g2vlm_ros.replay.registry import METRICS
-from g2vlm_ros.replay.report import ReportInput, write_report
-from g2vlm_ros.replay.report_rows import GROUPS, show
-from g2vlm_ros.replay.source import ReplaySource
-from g2vlm_ros.replay.system import describe_system
+from g2vlm_map.recordings.bag import BagSource
+from g2vlm_map.recordings.bag_writer import BagWriter
+from g2vlm_map.recordings.source import ReplaySource
 from tests.replay.bags import NS, OPTICAL, Scribe, translation, write_plain_bag
 
 _UPPER = ("summary", "scenes", "cloud", "trajectory", "questions")

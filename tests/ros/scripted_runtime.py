@@ -51,7 +51,9 @@ class ScriptedRuntime(InstantRuntime):
         self.queries: list[SpatialQuery] = []
         self.closed = False
 
-    def observe(self, window: FrameWindow) -> InstantScene:
+    def observe(
+        self, window: FrameWindow, *, cancelled: Callable[[], bool] | None = None
+    ) -> InstantScene:
         self.windows.append(window)
         assert self.observe_gate.wait(20.0)
         if self.observe_error is not None:

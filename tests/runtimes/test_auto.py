@@ -102,7 +102,7 @@ class Timed:
         self.clock, self.inner, self.spans_s = clock, inner, spans_s
         self.windows: list[tuple[str, ...]] = []
 
-    def observe(self, window: FrameWindow) -> Scene:
+    def observe(self, window: FrameWindow, *, cancelled: Callable[[], bool] | None = None) -> Scene:
         self.windows.append(tuple(frame.key for frame in window.frames))
         self.clock.now_s += next(self.spans_s)
         return self.inner.observe(window)
@@ -150,7 +150,7 @@ def test_waiting_for_a_nodes_own_observations_is_not_counted(
     class Shared:
         """Takes 0.3 s, and 2 s more while somebody else is served."""
 
-        def observe(self, window: FrameWindow) -> SimpleNamespace:
+        def observe(self, window: FrameWindow, **options: object) -> SimpleNamespace:
             clock.now_s += 2.3
             return SimpleNamespace(latency_ms={"wait": 2e3, "total": 2.3e3}, close=lambda: None)
 

@@ -11,6 +11,8 @@ import pytest
 
 from g2vlm_model.cache import KeyValueCache
 from g2vlm_model.checkpoint import load_model
+from g2vlm_model.extras.named_features import reference_features
+from g2vlm_model.extras.references import find_references
 from g2vlm_model.generate import (
     Sampler,
     decode,
@@ -27,9 +29,7 @@ from g2vlm_model.interface import (
     SpatialRuntime,
 )
 from g2vlm_model.marks import question_with_marks
-from g2vlm_model.named_features import reference_features
 from g2vlm_model.preprocess import geometric_pixels, semantic_rows
-from g2vlm_model.references import find_references
 from g2vlm_model.runtimes import load_runtime
 from g2vlm_model.runtimes.scene import EncodedScene
 from g2vlm_model.runtimes.torch.context import TorchContext

@@ -22,7 +22,7 @@ class OwnRuntime:
         self.keywords = keywords
         self.info = RuntimeInfo("own", "cpu", "fp32", "own-0", 0)
 
-    def observe(self, window: Any) -> Any: ...
+    def observe(self, window: Any, *, cancelled: Any = None) -> Any: ...
 
     def ask(self, scene: Any, query: Any, *, on_text: Any = None, cancelled: Any = None) -> Any: ...
 
@@ -103,8 +103,8 @@ def test_names_that_are_none(model_folder: Path) -> None:
 
 def test_importing_the_package_imports_no_torch() -> None:
     code = (
-        "import sys; import g2vlm_model, g2vlm_model.runtimes, g2vlm_model.measure, "
-        "g2vlm_model.crosscheck; heavy = {'torch', 'PIL', 'tokenizers'} & set(sys.modules); "
+        "import sys; import g2vlm_model, g2vlm_model.runtimes, g2vlm_map.answers.measure, "
+        "g2vlm_map.answers.crosscheck; heavy = {'torch', 'PIL', 'tokenizers'} & set(sys.modules); "
         "sys.exit(repr(heavy) if heavy else 0)"
     )
     done = subprocess.run(

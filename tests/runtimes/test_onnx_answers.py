@@ -14,6 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from g2vlm_map.recordings.bag import BagSource
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.interface import Frame, FrameWindow, PixelMark, SpatialQuery, SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
@@ -26,7 +27,6 @@ from g2vlm_model.runtimes.onnx.sessions import Session
 from g2vlm_model.runtimes.scene import EncodedScene
 from g2vlm_model.runtimes.torch.context import TorchContext
 from g2vlm_model.tokenizer import Tokenizer
-from g2vlm_ros.replay.bag import BagSource
 
 from ..exports import PARTS, Exports
 from ..helpers import REPO
@@ -104,11 +104,6 @@ def test_nano_answers_the_demo_as_torch_does(nano: Pair) -> None:
             want, got = nano.torch.ask(scenes[0], query), nano.onnx.ask(scenes[1], query)
             assert (got.text, got.status, got.tokens) == (want.text, want.status, want.tokens)
             assert got.confidence == pytest.approx(want.confidence, abs=1e-4), query.question
-            assert (got.value, got.unit, got.cross_check) == (
-                want.value,
-                want.unit,
-                want.cross_check,
-            )
             texts[got.text] += 1
     assert texts.total() == 42
     assert len(texts) > 10, f"nearly all answers are the same: {texts}"

@@ -228,7 +228,9 @@ class TalkingRuntime(InstantRuntime):
         self.questions: list[str] = []
         self.scenes: list[InstantScene] = []
 
-    def observe(self, window: FrameWindow) -> InstantScene:
+    def observe(
+        self, window: FrameWindow, *, cancelled: Callable[[], bool] | None = None
+    ) -> InstantScene:
         self.windows.append(window)
         scene = super().observe(window)
         self.scenes.append(scene)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from g2vlm_training.correspondence import cell_tracks, correspondence_loss, match_error
 
-from g2vlm_model.match import CELLS_PER_SIDE, MatchInjection, cell_centres
+from g2vlm_model.extras.match import CELLS_PER_SIDE, MatchInjection, cell_centres
 from tests.training.tiny import random_pixels, tiny_model
 
 GRID = (3, 4)

@@ -20,7 +20,7 @@ from g2vlm_training.synthetic.questions import (
 from g2vlm_training.synthetic.questions.medium import view_change
 from numpy.typing import NDArray
 
-from g2vlm_model.answers import parse_quantity
+from g2vlm_map.answers.quantity import parse_quantity
 from g2vlm_model.marks import question_with_marks
 
 SIZE = (42, 56)

@@ -20,10 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from g2vlm_model.match import CELLS_PER_SIDE
+from g2vlm_map.refine import PairOutcome, RefinedPoses, RefineOptions, refine_poses
+from g2vlm_map.two_view import Features, find_features, two_view
+from g2vlm_model.extras.match import CELLS_PER_SIDE
 from g2vlm_model.model import G2VLM
-from g2vlm_model.refine import PairOutcome, RefinedPoses, RefineOptions, refine_poses
-from g2vlm_model.two_view import Features, find_features, two_view
 
 from ..batch import world_points
 from ..correspondence import cell_tracks, match_error

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from g2vlm_model.match import CELLS_PER_SIDE
+from g2vlm_model.extras.match import CELLS_PER_SIDE
 from g2vlm_model.model import G2VLM
 
 from ..batch import ClipPool, WindowBatch, draw_batch, pixels_of

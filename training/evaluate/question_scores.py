@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from g2vlm_model.answers import parse_quantity
+from g2vlm_map.answers.quantity import parse_quantity
 
 from ..synthetic.questions import Question
 from .benchmarks.scoring import relative_accuracy

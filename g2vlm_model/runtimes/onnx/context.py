@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...extras.references import Reference
 from ...interface import SpatialQuery
 from ...positions import CacheMark
-from ...references import Reference
 from .keys import SceneKeys
 from .named import added_features
 from .reading import FusedFrame, SceneReading

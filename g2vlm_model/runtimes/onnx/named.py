@@ -1,6 +1,6 @@
 """The inputs of the graph of references, and what it says put where it belongs.
 
-With numpy what `g2vlm_model.named_features` does for one question.
+With numpy what `g2vlm_model.extras.named_features` does for one question.
 
 Shape letters: N frames, M semantic tokens of a frame, D width, T tokens, K references.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...references import FRAME_SLOTS, PLACE_SLOTS, Reference
+from ...extras.references import FRAME_SLOTS, PLACE_SLOTS, Reference
 from .reading import FusedFrame, SceneReading
 
 __all__ = ["added_features"]

@@ -1,4 +1,4 @@
-"""What the semantic expert is told of the geometry, with numpy; see `g2vlm_model.reading`.
+"""What the semantic expert is told of the geometry, with numpy; see `g2vlm_model.extras.reading`.
 
 Shape letters: N frames, P patches per frame, D width, H W pixels, M semantic tokens of a frame.
 """

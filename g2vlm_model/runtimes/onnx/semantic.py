@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...config import ModelConfig
+from ...extras.overlap import frame_overlap
 from ...interface import GeometryPrediction
-from ...overlap import frame_overlap
 from ...preprocess import semantic_merged_hw
 from ...tokenizer import Tokenizer, prompt_ids
 from ..exported import AGAIN, ExportFolder
@@ -111,7 +111,7 @@ class SemanticGraphs:
         return OnnxContext(self, keys, self._reading(arrays, geometry, grid_hw))
 
     def overlap(self, arrays: GeometryArrays, grid_hw: tuple[int, int]) -> Floats:
-        """(N,) how much of each frame the newest one shows too, see `g2vlm_model.overlap`.
+        """(N,) how much of each frame the newest one shows too, see `g2vlm_model.extras.overlap`.
 
         Args:
             arrays: Of the geometry's graph, with keys.

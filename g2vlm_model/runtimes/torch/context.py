@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...cache import KeyValueCache
-from ...fusion import FusedImages
+from ...extras.fusion import FusedImages
+from ...extras.named_features import reference_features
+from ...extras.reading import GeometryReading
+from ...extras.references import Reference
 from ...generate import DecodeStep, Sampler, decode, prefill_ids
 from ...interface import SpatialQuery
 from ...model import G2VLM
-from ...named_features import reference_features
 from ...positions import CacheMark
 from ...preprocess import semantic_merged_hw
-from ...reading import GeometryReading
-from ...references import Reference
 from .caches import QUESTION_TOKENS, forked_cache
 
 __all__ = ["TorchContext"]

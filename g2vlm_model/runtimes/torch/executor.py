@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from ...cache import KeyValueCache
 from ...checkpoint import load_model
+from ...extras.overlap import frame_overlap
+from ...extras.reading import read_geometry
 from ...interface import FrameWindow, GeometryPrediction, SpatialQuery
 from ...model import G2VLM
-from ...overlap import frame_overlap
 from ...preprocess import geometric_size
-from ...reading import read_geometry
 from ...tokenizer import prompt_ids
 from ..asking import Answerer, Question
 from ..drafts import Draft, Stopwatch

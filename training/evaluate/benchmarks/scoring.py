@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from g2vlm_model.answers import QuantityKind, parse_quantity
+from g2vlm_map.answers.quantity import QuantityKind, parse_quantity
 
 from .base import AnswerKind, BenchmarkItem, Score
 

@@ -1,0 +1,1 @@
+"""Bags and folders as one kind of source: frames, calibration, ground truth. No rclpy."""

@@ -1,0 +1,117 @@
+"""Decodes picture and depth messages of a recording, for the ground truth and the report.
+
+The node under test decodes its own input; nothing here runs between the bag and the node. Raw
+pictures go through the same conversion as in the node, so that what it takes can be replayed.
+Messages may come from rosbags or rclpy: only their fields are used.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..decode import MAX_SIDE, BadInputError, check_raw, raw_to_rgb
+from .errors import ReplayInputError
+
+PNG_SIGNATURE = b"\x89PNG"
+COMPRESSED_DEPTH_HEADER_BYTES = 12
+NO_READING_MM = 65535
+DEPTH_ENCODINGS = {"16UC1": "<u2", "mono16": "<u2", "32FC1": "<f4"}
+
+
+def decode_rgb(payload: bytes | NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    """Decode a JPEG or PNG file to (H, W, 3) uint8 RGB.
+
+    Raises:
+        ReplayInputError: It is no picture that OpenCV reads.
+    """
+    buffer = np.frombuffer(payload, np.uint8)
+    bgr = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if buffer.size else None
+    if bgr is None:
+        raise ReplayInputError(f"{name}: {buffer.size} bytes are no picture that can be decoded")
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def message_rgb(message: Any, name: str) -> NDArray[np.uint8]:
+    """Decode a sensor_msgs Image or CompressedImage to (H, W, 3) uint8 RGB.
+
+    Raises:
+        ReplayInputError: Unknown encoding, or sizes that do not multiply out.
+    """
+    if hasattr(message, "format"):
+        return decode_rgb(bytes(message.data), name)
+    try:
+        layout = check_raw(message, MAX_SIDE**2)
+        rgb_HW3 = np.empty((layout.height, layout.width, 3), np.uint8)
+        raw_to_rgb(message, layout, rgb_HW3)
+    except BadInputError as error:
+        raise ReplayInputError(f"{name}: {error}") from error
+    return rgb_HW3
+
+
+def message_depth(message: Any, name: str) -> NDArray[np.float32]:
+    """Decode a depth message to (H, W) float32 metres, 0 where there is no reading.
+
+    16UC1 is millimetres and 32FC1 metres (REP-118); as CompressedImage either a PNG of those
+    or the `compressedDepth` transport (12 bytes of header, 32FC1 as quantised inverse depth).
+
+    Raises:
+        ReplayInputError: Another encoding, or a picture that cannot be decoded.
+    """
+    if hasattr(message, "format"):
+        return _compressed_depth(message, name)
+    dtype = DEPTH_ENCODINGS.get(message.encoding)
+    if dtype is None:
+        raise ReplayInputError(
+            f"{name}: depth encoding {message.encoding!r}, expected {sorted(DEPTH_ENCODINGS)}"
+        )
+    if message.is_bigendian:
+        dtype = dtype.replace("<", ">")
+    itemsize = np.dtype(dtype).itemsize
+    rows = np.ascontiguousarray(_rows(message, itemsize, name))
+    depth_HW: NDArray[Any] = rows.view(dtype).reshape(message.height, message.width)
+    return depth_metres(depth_HW)
+
+
+def depth_metres(raw_HW: NDArray[Any]) -> NDArray[np.float32]:
+    """Raw depth (H, W), uint16 millimetres or float metres, to metres; 0 = no reading."""
+    if raw_HW.dtype.kind == "u":
+        read = (raw_HW > 0) & (raw_HW < NO_READING_MM)
+        return np.asarray(np.where(read, raw_HW, 0) / 1000.0, np.float32)
+    metres = raw_HW.astype(np.float32)
+    return np.asarray(np.where(np.isfinite(metres) & (metres > 0), metres, 0), np.float32)
+
+
+def _rows(message: Any, bytes_per_pixel: int, name: str) -> NDArray[np.uint8]:
+    """(height, width * bytes_per_pixel) uint8 without the padding of each row."""
+    data = np.frombuffer(bytes(message.data), np.uint8)
+    height, step, used = message.height, message.step, message.width * bytes_per_pixel
+    if height < 1 or used < 1 or step < used or data.size < step * height:
+        raise ReplayInputError(
+            f"{name}: {data.size} bytes for {message.width}x{height} {message.encoding} "
+            f"with step {step}, expected at least {max(step, used) * height}"
+        )
+    return data[: step * height].reshape(height, step)[:, :used]
+
+
+def _compressed_depth(message: Any, name: str) -> NDArray[np.float32]:
+    payload = bytes(message.data)
+    start = payload[: COMPRESSED_DEPTH_HEADER_BYTES + len(PNG_SIGNATURE)].find(PNG_SIGNATURE)
+    if start < 0:
+        raise ReplayInputError(
+            f"{name}: format {message.format!r} holds no PNG; lossy depth cannot be a ground truth"
+        )
+    raw = cv2.imdecode(np.frombuffer(payload[start:], np.uint8), cv2.IMREAD_UNCHANGED)
+    if raw is None or raw.ndim != 2 or raw.dtype != np.uint16:
+        found = "nothing" if raw is None else f"{raw.dtype} {raw.shape}"
+        raise ReplayInputError(f"{name}: depth PNG decodes to {found}, expected uint16 (H, W)")
+    if start == COMPRESSED_DEPTH_HEADER_BYTES and message.format.startswith("32FC1"):
+        _, quant_a, quant_b = struct.unpack_from("<iff", payload)
+        with np.errstate(divide="ignore"):
+            metres = quant_a / (raw.astype(np.float32) - np.float32(quant_b))
+        return depth_metres(np.where(raw > 0, metres, np.float32(0)))
+    return depth_metres(raw)

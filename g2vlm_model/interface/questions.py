@@ -1,0 +1,121 @@
+"""Questions about a scene and their structured answers."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .frames import PixelMark
+
+__all__ = ["AnswerStatus", "CrossCheck", "SpatialAnswer", "SpatialQuery"]
+
+
+@dataclass(frozen=True)
+class SpatialQuery:
+    """A question about a scene.
+
+    Args:
+        question: Plain text, at most `MAX_QUESTION_CHARS` characters.
+        marks: Places that the question refers to.
+        max_tokens: Upper bound of answer tokens, at least 1.
+        temperature: 0 is greedy; above 0 samples with this temperature.
+        seed: Seed of the sampling.
+        max_seconds: Decoding ends after this time with status TIMEOUT; None is no limit.
+
+    Raises:
+        ValueError: Empty or too long question, control characters, a number out of range.
+    """
+
+    MAX_QUESTION_CHARS = 4096
+    MAX_TOKENS = 1024
+
+    question: str
+    marks: tuple[PixelMark, ...] = ()
+    max_tokens: int = 64
+    temperature: float = 0.0
+    seed: int = 0
+    max_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        text = self.question
+        if not text.strip():
+            raise ValueError("question is empty")
+        if len(text) > self.MAX_QUESTION_CHARS:
+            raise ValueError(
+                f"question has {len(text)} characters, at most {self.MAX_QUESTION_CHARS}"
+            )
+        bad = sorted({ch for ch in text if not ch.isprintable() and ch not in "\n\t"})
+        if bad:
+            raise ValueError(f"question holds unprintable characters: {bad[:5]!r}")
+        if not 1 <= self.max_tokens <= self.MAX_TOKENS:
+            raise ValueError(f"max_tokens is {self.max_tokens}, expected 1..{self.MAX_TOKENS}")
+        if not 0.0 <= self.temperature <= 10.0:
+            raise ValueError(f"temperature is {self.temperature}, expected 0..10")
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise ValueError(f"max_seconds is {self.max_seconds}, expected > 0 or None")
+
+
+class AnswerStatus(enum.IntEnum):
+    """Why an answer ended; the same numbers as in SpatialAnswer.msg."""
+
+    OK = 0
+    TRUNCATED = 1  # the token limit came before the end of the answer
+    NO_SCENE = 2
+    REJECTED = 3  # a bad question or mark; see the message
+    TIMEOUT = 4
+    OVERLOADED = 5
+    CANCELLED = 6
+    FAILED = 7
+
+
+class CrossCheck(enum.IntEnum):
+    """The answer's number against the one read off the geometry; as in SpatialAnswer.msg."""
+
+    NOT_CHECKABLE = 0
+    AGREES = 1
+    DISAGREES = 2
+
+
+@dataclass(frozen=True)
+class SpatialAnswer:
+    """A structured answer.
+
+    Args:
+        status, message: How it ended, and why in words where it is not OK.
+        text: The model's words.
+        value, unit, points, labels, cross_check, measured_value: Filled by whoever knows the
+            scene's scale (`g2vlm_map.answers`), never by a runtime.
+        value, unit: The number in the text and its unit ("" for a count, "deg",
+            "scene_unit", "m"); None where the text holds none, and for a length said in
+            metres while nothing fixes the scene's scale: that is the model's guess, it stays
+            in `text` and `message` says so.
+        is_metric: True only where a scale source fixed the scene's scale.
+        sigma: Standard deviation of `value` in `unit`; None where unknown.
+        points: (M, 3) float32 places the answer is about, axes of the window's first
+            camera, scene units; `labels` names each.
+        confidence: [0, 1], geometric mean of the probabilities of the answer's tokens.
+        cross_check, measured_value: The same quantity read off the geometry.
+        prefill_ms, decode_ms: Time of the semantic expert.
+        tokens: Answer tokens that were computed.
+        model_id: Name and short hash of the weights.
+    """
+
+    status: AnswerStatus
+    message: str = ""
+    text: str = ""
+    value: float | None = None
+    unit: str = ""
+    is_metric: bool = False
+    sigma: float | None = None
+    points: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3), np.float32))
+    labels: tuple[str, ...] = ()
+    confidence: float = 0.0
+    cross_check: CrossCheck = CrossCheck.NOT_CHECKABLE
+    measured_value: float | None = None
+    prefill_ms: float = 0.0
+    decode_ms: float = 0.0
+    tokens: int = 0
+    model_id: str = ""

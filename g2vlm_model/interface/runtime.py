@@ -1,0 +1,173 @@
+"""What executes a model: what runs, the scene of one pass, and how both are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .frames import FrameWindow, GeometryPrediction
+from .questions import SpatialAnswer, SpatialQuery
+
+__all__ = [
+    "BuildProgress",
+    "ObservationCancelledError",
+    "RuntimeInfo",
+    "RuntimeLimits",
+    "Scene",
+    "SpatialRuntime",
+]
+
+
+@dataclass(frozen=True)
+class BuildProgress:
+    """How far a build is that runs while another runtime serves.
+
+    Args:
+        what: What is being built, e.g. "nano for onnx".
+        stage: What it is at now, e.g. "exporting geometry".
+        fraction: [0, 1] of the step that this stage belongs to: an export, an engine.
+        seconds_left: Of that step; None where nobody knows.
+    """
+
+    what: str
+    stage: str
+    fraction: float
+    seconds_left: float | None = None
+
+    def __str__(self) -> str:
+        left = "" if self.seconds_left is None else f", {self.seconds_left:.0f} s left"
+        return f"building {self.what}: {self.stage}, {100 * self.fraction:.0f} %{left}"
+
+
+@dataclass(frozen=True)
+class RuntimeLimits:
+    """Which windows a runtime takes; stated before the first one, so that nobody has to try.
+
+    Args:
+        max_frames: Longest window.
+        min_hw, max_hw: Smallest and largest (H, W) of the model's picture; None is no limit.
+    """
+
+    max_frames: int
+    min_hw: tuple[int, int] | None = None
+    max_hw: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class RuntimeInfo:
+    """What really runs: reported in the status, in reports and in every answer.
+
+    Args:
+        backend: "torch", "onnx", "tensorrt".
+        device: Device and what runs there, e.g. "cuda:0 (NVIDIA H200)",
+            "cpu (CPUExecutionProvider)".
+        precision: "fp32", "fp16", "bf16", "int8".
+        model_id: Name and short hash of the weights, e.g. "nano-1a2b3c4d".
+        parameters: Number of weights that are loaded.
+        fallback_reason: Why this is not what was asked for; "" where it is.
+        building: Of what will take over when it is built; None where nothing is.
+        limits: Windows that are taken; None where the runtime does not say.
+    """
+
+    backend: str
+    device: str
+    precision: str
+    model_id: str
+    parameters: int
+    fallback_reason: str = ""
+    building: BuildProgress | None = None
+    limits: RuntimeLimits | None = None
+
+
+class ObservationCancelledError(RuntimeError):
+    """A pass was ended because nobody wants its scene any more."""
+
+
+@runtime_checkable
+class Scene(Protocol):
+    """One encoded window. It keeps what questions need until it is closed or collected."""
+
+    @property
+    def window(self) -> FrameWindow:
+        """The frames that were encoded."""
+        ...
+
+    @property
+    def geometry(self) -> GeometryPrediction:
+        """What the geometric expert says of them."""
+        ...
+
+    @property
+    def latency_ms(self) -> dict[str, float]:
+        """Time of each step of the pass, and "total".
+
+        Steps: "preprocess", "wait" (for the device), "encode", "expert", "heads", "confidence"
+        (with intrinsics and validity), "overlap". An exported geometry has "engine" in the place
+        of expert and heads, and of "encode" too where it is one graph.
+        """
+        ...
+
+    @property
+    def overlap(self) -> NDArray[np.float32] | None:
+        """(N,) in [0, 1]: how sure the model is to see each frame's places in the newest one too.
+
+        1 for the newest, the last of the window. What is little hangs on the model. None where
+        the runtime cannot tell.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what questions need; the geometry stays readable."""
+        ...
+
+
+@runtime_checkable
+class SpatialRuntime(Protocol):
+    """A loaded model. Thread-safe: `observe` waits for at most one decode step of an `ask`."""
+
+    @property
+    def info(self) -> RuntimeInfo:
+        """What really runs."""
+        ...
+
+    def observe(self, window: FrameWindow, *, cancelled: Callable[[], bool] | None = None) -> Scene:
+        """Encode a window once.
+
+        Args:
+            window: Within `info.limits`.
+            cancelled: Asked between the layers of the pass; True ends it.
+
+        Raises:
+            ValueError: The window cannot be encoded (e.g. more frames than the model takes).
+            ObservationCancelledError: `cancelled` said so.
+            RuntimeError: The device failed; the runtime stays usable.
+        """
+        ...
+
+    def ask(
+        self,
+        scene: Scene,
+        query: SpatialQuery,
+        *,
+        on_text: Callable[[str], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> SpatialAnswer:
+        """Answer a question about a scene; the scene is unchanged afterwards.
+
+        Args:
+            on_text: Called after each token with the text so far.
+            cancelled: Asked before each decode step; True ends with status CANCELLED.
+
+        Raises:
+            ValueError: A mark outside its picture or window, or a scene of another runtime.
+            RuntimeError: The device failed; the runtime stays usable.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model; its scenes can no longer be asked about."""
+        ...

@@ -1,0 +1,211 @@
+"""The command `g2vlm replay`.
+
+Exit codes: 0 fine; 1 a --fail-if condition holds; 2 the input or the command line is wrong;
+3 the node died or did not become active; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import sys
+from pathlib import Path
+
+from g2vlm_map.recordings.errors import NodeFailedError, ReplayInputError
+
+from .fail_if import parse_condition
+from .registry import METRICS
+
+LOGGER = logging.getLogger(__name__)
+# What an installation without ROS or without the optional packages lacks.
+FROM_OUTSIDE = {
+    *("rclpy", "g2vlm_interfaces", "lifecycle_msgs", "rosgraph_msgs", "sensor_msgs"),
+    *("rosbags", "evo", "jinja2", "matplotlib", "psutil", "scipy", "tqdm"),
+}
+OK, FAILED, BAD_INPUT, NODE_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="g2vlm replay",
+        description="Run the node on a bag or a folder of pictures and write a report: "
+        "DIR/report.html, metrics.json, cloud.ply, trajectory.tum, recorded/ (MCAP), node.log.",
+        epilog="Metrics for --fail-if: " + ", ".join(METRICS),
+    )
+    made.add_argument(
+        "source",
+        type=Path,
+        metavar="BAG|FOLDER",
+        help="rosbag2 (MCAP or sqlite3) or a folder of pictures, 7-Scenes layout included",
+    )
+    made.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
+    made.add_argument("--questions", type=Path, metavar="FILE.json", help="questions to ask")
+    made.add_argument(
+        "--rate",
+        type=float,
+        default=1.0,
+        metavar="R",
+        help="speed of playing; 0: the next picture goes when the node is done with "
+        "the one before, so that the result does not depend on the machine's speed",
+    )
+    made.add_argument(
+        "--fail-if",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help="e.g. 'abs_rel>0.3': exit with 1 where it holds; may be repeated",
+    )
+    node = made.add_argument_group("the node")
+    node.add_argument("--model", default="", help="embedded model or model folder")
+    node.add_argument(
+        "--runtime",
+        default="",
+        help="auto, torch, onnx, tensorrt or package.module:function; default: what --params says, "
+        "else torch",
+    )
+    node.add_argument(
+        "--engines", default="", metavar="DIR", help="export folder of onnx, tensorrt"
+    )
+    node.add_argument("--backend", help=argparse.SUPPRESS)  # its name in earlier versions
+    node.add_argument("--device", default="", help="auto, cpu, cuda ...")
+    node.add_argument("--params", type=Path, metavar="FILE", help="ROS parameter file")
+    node.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="one parameter of the node; may be repeated",
+    )
+    node.add_argument(
+        "--start-timeout",
+        type=float,
+        default=180.0,
+        metavar="S",
+        help="seconds until the node must be active (default 180)",
+    )
+    node.add_argument(
+        "--question-timeout",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds per question; 0: the node's query.timeout_s",
+    )
+    topics = made.add_argument_group("topics of the bag, where they cannot be told by themselves")
+    for name, what in (
+        ("image", "pictures"),
+        ("camera-info", "their CameraInfo"),
+        ("truth-pose", "true poses (PoseStamped, Odometry or /tf)"),
+        ("truth-depth", "true depth"),
+    ):
+        topics.add_argument(f"--{name}-topic", default="", metavar="TOPIC", help=what)
+    folder = made.add_argument_group("a folder of pictures")
+    folder.add_argument(
+        "--fps",
+        type=float,
+        help="pictures a second where the file names carry no "
+        "capture time (default 10; 7-Scenes: 30 for its frame numbers)",
+    )
+    made.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N pictures")
+    made.add_argument(
+        "--cloud-confidence",
+        type=float,
+        default=0.3,
+        metavar="C",
+        help="points below are left out of cloud.ply (default 0.3)",
+    )
+    made.add_argument("--title", default="", help="heading of the report")
+    made.add_argument("--quiet", action="store_true", help="no progress bar")
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: arguments without the program's name; None takes the process's own.
+
+    Returns:
+        The exit code; see the module.
+    """
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        return _run(arguments)
+    except ReplayInputError as error:
+        print(f"g2vlm replay: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except NodeFailedError as error:
+        print(f"g2vlm replay: {error}", file=sys.stderr)
+        return NODE_FAILED
+    except ImportError as error:
+        if (error.name or "").split(".")[0] not in FROM_OUTSIDE:
+            raise
+        print(
+            f"g2vlm replay: {error}. Source the workspace in which g2vlm_interfaces is built, or "
+            "use the .venv that `make setup` makes",
+            file=sys.stderr,
+        )
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("g2vlm replay: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from .node_process import NodeOptions, parse_parameter
+    from .run import RunOptions, open_source, replay
+
+    if arguments.backend is not None:
+        raise ReplayInputError(
+            f"--backend is called --runtime now; give --runtime {arguments.backend}"
+        )
+    conditions = [parse_condition(text, METRICS) for text in arguments.fail_if]
+    parameters = dict(parse_parameter(text) for text in arguments.param)
+    for name in ("rate", "question_timeout", "start_timeout"):
+        if not 0 <= (value := getattr(arguments, name)) < math.inf:
+            option = name.replace("_", "-")
+            raise ReplayInputError(f"--{option} is {value}, expected a finite number, 0 or more")
+    if arguments.limit < 0:
+        raise ReplayInputError(f"--limit is {arguments.limit}, expected 0 or more")
+    if not 0 <= arguments.cloud_confidence <= 1:
+        raise ReplayInputError(f"--cloud-confidence is {arguments.cloud_confidence}, expected 0..1")
+    source = open_source(
+        arguments.source,
+        topics={
+            "image": arguments.image_topic,
+            "camera_info": arguments.camera_info_topic,
+            "truth_pose": arguments.truth_pose_topic,
+            "truth_depth": arguments.truth_depth_topic,
+        },
+        fps=arguments.fps,
+        limit=arguments.limit,
+    )
+    result = replay(
+        source,
+        RunOptions(
+            out=arguments.out,
+            node=NodeOptions(
+                model=arguments.model,
+                runtime=arguments.runtime,
+                engines=arguments.engines,
+                device=arguments.device,
+                params_file=arguments.params,
+                parameters=parameters,
+                lockstep=arguments.rate == 0,
+            ),
+            questions=arguments.questions,
+            rate=arguments.rate,
+            start_timeout_s=arguments.start_timeout,
+            question_timeout_s=arguments.question_timeout,
+            cloud_confidence=arguments.cloud_confidence,
+            title=arguments.title,
+            conditions=tuple(conditions),
+            progress=not arguments.quiet,
+        ),
+    )
+    print(result.summary)
+    for line in result.failed:
+        print(line, file=sys.stderr)
+    return FAILED if result.failed else OK

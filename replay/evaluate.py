@@ -1,0 +1,281 @@
+"""From a recording, a timeline and answers to the numbers of `registry.METRICS`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from g2vlm_map.recordings.source import ReplaySource
+
+from .asking import Answer
+from .depth_metrics import DepthReport, resample_truth, score_depths
+from .player import PlayResult
+from .pose_metrics import PoseReport, PoseSegment, score_poses
+from .questions import Expected, compare
+from .recorder import Timeline
+from .recording import Recording
+from .registry import METRICS
+
+# More depth pictures than this are thinned evenly: all are held in memory for the baseline.
+MAX_DEPTH_FRAMES = 400
+# The model never saw such a question, so its answer cannot be judged.
+NOT_HEARD = {"NOT_ASKED", "REJECTED", "NO_SCENE", "CANCELLED"}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An answer and whether it is right (None: no expectation, or not comparable)."""
+
+    answer: Answer
+    correct: bool | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that was measured.
+
+    Args:
+        values: by name of `registry.METRICS`; None where this run could not measure it.
+        baselines: metric -> baseline -> value.
+        depth, poses: the details, None without ground truth.
+        segments: the node's poses.
+        answers: in the order of the questions file.
+        drops: dropped pictures by reason.
+        latencies_ms: from publishing a picture to its pose, one per scene.
+        notes: what a reader must know to read the numbers.
+    """
+
+    values: Mapping[str, float | None]
+    baselines: Mapping[str, Mapping[str, float]]
+    depth: DepthReport | None
+    poses: PoseReport | None
+    segments: tuple[PoseSegment, ...]
+    answers: tuple[Judged, ...]
+    drops: Mapping[str, int]
+    latencies_ms: tuple[float, ...]
+    notes: tuple[str, ...]
+
+
+def evaluate(
+    source: ReplaySource,
+    recording: Recording,
+    timeline: Timeline,
+    played: PlayResult,
+    answers: Sequence[Answer],
+) -> Evaluation:
+    """Compute all metrics of a run.
+
+    Args:
+        source: what was played, with its ground truth.
+        recording: what the node published.
+        timeline: receipt times and status.
+        played: how the playing went.
+        answers: to the questions.
+    """
+    notes: list[str] = []
+    segments = recording.segments(timeline.statuses)
+    poses = _poses(source, segments, notes)
+    depth = _depths(source, recording, notes)
+    judged = tuple(_judge(answer, depth) for answer in answers)
+    latencies = tuple(
+        (timeline.scene_s[stamp] - sent) * 1e3
+        for stamp, sent in timeline.sent_s.items()
+        if stamp in timeline.scene_s
+    )
+    status = timeline.last_status
+    drops = (
+        dict(zip(status.drop_reasons, (int(n) for n in status.drop_counts), strict=True))
+        if status is not None
+        else {}
+    )
+    values: dict[str, float | None] = dict.fromkeys(METRICS)
+    baselines: dict[str, dict[str, float]] = {}
+    _fill_depth(values, baselines, depth)
+    _fill_poses(values, baselines, poses)
+    _fill_run(values, source, timeline, played, drops, latencies)
+    values["segments"] = float(len(segments))
+    _fill_answers(values, baselines, judged)
+    return Evaluation(
+        values=values,
+        baselines=baselines,
+        depth=depth,
+        poses=poses,
+        segments=tuple(segments),
+        answers=judged,
+        drops=drops,
+        latencies_ms=latencies,
+        notes=tuple(notes),
+    )
+
+
+def _poses(
+    source: ReplaySource, segments: list[PoseSegment], notes: list[str]
+) -> PoseReport | None:
+    truth = source.truth_poses()
+    if truth is None:
+        notes.append("No pose ground truth: ATE and RPE are not measured.")
+        return None
+    report = score_poses(segments, truth.stamps_ns, truth.T_world_cam_M44, truth.tolerance_ns)
+    notes.append(f"Pose ground truth: {truth.origin}.")
+    if report is None:
+        notes.append("No segment has three poses with a ground truth: ATE and RPE are missing.")
+    elif report.segments_too_short or report.poses_without_truth:
+        notes.append(
+            f"{report.segments_too_short} segments with fewer than three poses and "
+            f"{report.poses_without_truth} poses without a ground truth are not scored."
+        )
+    return report
+
+
+def _depths(source: ReplaySource, recording: Recording, notes: list[str]) -> DepthReport | None:
+    predicted = dict(_thinned(recording, notes))
+    unreadable: list[str] = []
+    pairs = [
+        (stamp, predicted[stamp], resample_truth(truth, predicted[stamp].shape))
+        for stamp, truth in source.truth_depths(predicted, unreadable)
+    ]
+    if unreadable:
+        notes.append(
+            f"{len(unreadable)} true depth pictures cannot be read and are not scored; the first: "
+            f"{unreadable[0]}."
+        )
+    report = score_depths(sorted(pairs, key=lambda pair: pair[0]))
+    if report is None:
+        notes.append("No depth ground truth at a scene: AbsRel and δ are not measured.")
+    return report
+
+
+def _thinned(recording: Recording, notes: list[str]) -> list[tuple[int, np.ndarray]]:
+    stamps = [stamp for stamp, _ in recording.depths()]
+    keep = set(stamps)
+    if len(stamps) > MAX_DEPTH_FRAMES:
+        chosen = np.linspace(0, len(stamps) - 1, MAX_DEPTH_FRAMES).astype(int)
+        keep = {stamps[index] for index in chosen}
+        notes.append(f"{MAX_DEPTH_FRAMES} of {len(stamps)} depth pictures are scored, evenly.")
+    return [(stamp, depth) for stamp, depth in recording.depths() if stamp in keep]
+
+
+def _judge(answer: Answer, depth: DepthReport | None) -> Judged:
+    expected = answer.question.expected
+    if expected is None:
+        return Judged(answer, None)
+    if answer.status in NOT_HEARD:
+        return Judged(answer, None)
+    if answer.status not in {"OK", "TRUNCATED"}:
+        return Judged(answer, False)
+    scale = depth.scale_at(answer.scene_ns) if depth is not None else None
+    return Judged(answer, compare(expected, answer.text, answer.value, answer.unit, scale))
+
+
+def _fill_depth(
+    values: dict[str, float | None],
+    baselines: dict[str, dict[str, float]],
+    report: DepthReport | None,
+) -> None:
+    if report is None:
+        return
+    values["depth_frames"] = float(report.predicted.frames)
+    values["depth_coverage"] = report.predicted.coverage
+    for name in ("abs_rel", "delta_125"):
+        values[name] = getattr(report.predicted, name)
+        baselines[name] = {
+            "mean_picture": getattr(report.mean_picture, name),
+            "constant": getattr(report.constant, name),
+        }
+
+
+def _fill_poses(
+    values: dict[str, float | None],
+    baselines: dict[str, dict[str, float]],
+    report: PoseReport | None,
+) -> None:
+    if report is None:
+        return
+    values["poses"] = float(report.poses)
+    for name in ("ate_m", "rpe_trans_m", "rpe_rot_deg", "rot_median_deg", "direction_30"):
+        values[name] = _finite(getattr(report.predicted, name))
+        if name != "direction_30":  # what does not move has no direction
+            baselines[name] = {"identity": getattr(report.identity, name)}
+    baselines["ate_m"]["line"] = report.line_ate_m
+    if (constant := _finite(report.constant_direction_30)) is not None:
+        baselines["direction_30"] = {"constant": constant}
+
+
+def _fill_run(
+    values: dict[str, float | None],
+    source: ReplaySource,
+    timeline: Timeline,
+    played: PlayResult,
+    drops: Mapping[str, int],
+    latencies_ms: Sequence[float],
+) -> None:
+    values["pictures"] = float(played.pictures)
+    values["pictures_unreadable"] = float(len(source.info.unreadable))
+    values["scenes"] = float(len(timeline.scene_s))
+    if timeline.last_status is not None:
+        for name in ("frames_received", "frames_used", "frames_dropped"):
+            values[name] = float(getattr(timeline.last_status, name))
+        values["frames_refused"] = float(
+            sum(count for reason, count in drops.items() if reason.startswith("bad_"))
+        )
+    for percent in (50, 90, 99):
+        values[f"latency_p{percent}_ms"] = _percentile(latencies_ms, percent)
+    values["observe_p50_ms"] = _percentile([item[2] for item in timeline.latencies_ms], 50)
+    values["publish_p50_ms"] = _percentile([item[3] for item in timeline.latencies_ms], 50)
+    values["wall_s"] = played.wall_s
+    values["node_peak_rss_mib"] = played.peak_rss_mib
+    values["node_cpu_cores"] = played.cpu_s / played.wall_s if played.wall_s > 0 else None
+
+
+def _fill_answers(
+    values: dict[str, float | None],
+    baselines: dict[str, dict[str, float]],
+    judged: Sequence[Judged],
+) -> None:
+    values["questions"] = float(len(judged))
+    if not judged:
+        return
+    rated = [item.correct for item in judged if item.correct is not None]
+    values["answers_ok"] = float(sum(item.answer.status == "OK" for item in judged))
+    values["answers_judged"] = float(len(rated))
+    values["answers_correct"] = float(sum(rated))
+    values["answer_accuracy"] = sum(rated) / len(rated) if rated else None
+    if rated:
+        baselines["answer_accuracy"] = {"constant": constant_answer_accuracy(judged)}
+    values["crosscheck_disagrees"] = float(
+        sum(item.answer.cross_check == "DISAGREES" for item in judged)
+    )
+    values["answer_p50_ms"] = _percentile(
+        [item.answer.total_ms for item in judged if item.answer.total_ms > 0], 50
+    )
+
+
+def constant_answer_accuracy(judged: Sequence[Judged]) -> float:
+    """Accuracy of saying, for each kind of question, always what is right most often."""
+    kinds: dict[str, list[Expected]] = {}
+    for item in judged:
+        truth = item.answer.question.expected
+        if item.correct is not None and truth is not None:
+            kinds.setdefault(item.answer.question.kind, []).append(truth)
+    right = sum(
+        max(
+            sum(
+                bool(compare(wanted, " ".join(said.texts[:1]), said.value, said.unit, None))
+                for wanted in expected
+            )
+            for said in expected
+        )
+        for expected in kinds.values()
+    )
+    return right / sum(len(expected) for expected in kinds.values())
+
+
+def _percentile(values: Sequence[float], percent: float) -> float | None:
+    return float(np.percentile(values, percent)) if len(values) else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,254 @@
+"""The replay's side of the ROS graph: publishes the recording, listens to the node, asks it.
+
+Everything arrives as serialized bytes and is written as such; only the status is decoded.
+One thread spins; `publish` and `ask` may be called from the player's thread.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+import rclpy
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message, serialize_message
+from rosgraph_msgs.msg import Clock
+
+from g2vlm_interfaces.msg import SceneStatus
+from g2vlm_interfaces.srv import SpatialQuery
+from g2vlm_map.recordings.errors import NodeFailedError
+from g2vlm_map.recordings.source import CAMERA_INFO, PlayMessage, SourceInfo, split_stamp
+
+from .live_types import message_class
+from .node_process import NODE_NAME, SCENE_TOPIC, STATUS_TOPIC, NodeProcess, node_environment
+from .recorder import Recorder
+
+SPIN_SECONDS = 0.05
+# The two ends of a connection learn of it one after the other.
+MATCH_SECONDS = 0.3
+OUTPUT_TOPICS = (
+    *(f"/{NODE_NAME}/{name}" for name in ("points", "depth/image", "depth/camera_info", "path")),
+    SCENE_TOPIC,
+    STATUS_TOPIC,
+)
+# Topics of every node, which say nothing about this one.
+NOT_RECORDED = ("/rosout", "/parameter_events", f"/{NODE_NAME}/transition_event")
+ANSWER_TOPIC = f"/{NODE_NAME}/answers"
+ANSWER_TYPE = "g2vlm_interfaces/msg/SpatialAnswer"
+
+
+@contextmanager
+def _environment(domain_id: int) -> Iterator[None]:
+    """The middleware's settings, for the time in which it reads them."""
+    wanted = node_environment(domain_id)
+    names = [name for name in wanted if name.startswith(("ROS_", "FASTDDS_"))]
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update({name: wanted[name] for name in names})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+class NodeLink:
+    """Publishers, raw subscriptions and service clients around the node under test.
+
+    Args:
+        info: what will be published.
+        domain_id: the node's ROS domain.
+        recorder: gets every message.
+    """
+
+    def __init__(self, info: SourceInfo, domain_id: int, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._context = rclpy.Context()
+        with _environment(domain_id):
+            rclpy.init(context=self._context, domain_id=domain_id)
+            self._node = rclpy.create_node("g2vlm_replay", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+        self._clock = self._node.create_publisher(Clock, "/clock", 10)
+        topics = {info.image_topic: info.image_type}
+        if info.info_topic:
+            topics[info.info_topic] = CAMERA_INFO
+        self._publishers = {
+            topic: self._node.create_publisher(message_class(kind), topic, qos)
+            for topic, kind in topics.items()
+        }
+        self._get_state = self._node.create_client(GetState, f"/{NODE_NAME}/get_state")
+        self._query = self._node.create_client(SpatialQuery, f"/{NODE_NAME}/query")
+        self._subscriptions: dict[str, Any] = {}
+        self._status: Any = None  # the newest
+        self._built = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._spin, name="replay-spin", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening and leave the graph."""
+        self._stop.set()
+        self._thread.join()
+        self._executor.shutdown()
+        self._node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+    def wait_until_active(
+        self, process: NodeProcess, timeout_s: float, on_wait: Callable[[str], None]
+    ) -> None:
+        """Return when the node is active, listens to the pictures, and we listen to it.
+
+        Args:
+            process: asked whether it still lives.
+            timeout_s: wall seconds.
+            on_wait: told the state, again and again.
+
+        Raises:
+            NodeFailedError: It ended, or is not active in time; with the tail of its log.
+        """
+        deadline = time.monotonic() + timeout_s
+        state = "not answering"
+        while time.monotonic() < deadline:
+            process.check_alive()
+            on_wait(state)
+            if self._get_state.wait_for_service(timeout_sec=0.0):
+                reply = self._call(self._get_state, GetState.Request(), 2.0)
+                state = state if reply is None else str(reply.current_state.label)
+                if reply is not None and reply.current_state.id == State.PRIMARY_STATE_ACTIVE:
+                    self._subscribe()
+                    if self._connected():
+                        time.sleep(MATCH_SECONDS)
+                        return
+                    state = "active, connecting"
+            time.sleep(0.1)
+        raise NodeFailedError(
+            f"the node was not ready after {timeout_s:.0f} s; its state: {state}. "
+            f"{process.log_tail()}"
+        )
+
+    def wait_until_built(self, process: NodeProcess, on_wait: Callable[[str], None]) -> None:
+        """Return when nothing is being built in the node any more: one runtime serves throughout.
+
+        Args:
+            process: asked whether it still lives.
+            on_wait: told how far the build is, again and again.
+
+        Raises:
+            NodeFailedError: The node ended; with the tail of its log.
+        """
+        while not self._built:
+            process.check_alive()
+            status = self._status
+            if status is not None:
+                on_wait(f"engine {max(0.0, 100 * status.build_fraction):.0f} %")
+                self._built = status.build_fraction < 0
+            time.sleep(0.05)
+
+    def publish(self, message: PlayMessage) -> None:
+        """Publish a recorded message as it is."""
+        self._publishers[message.topic].publish(message.data)
+
+    def publish_clock(self, time_ns: int) -> None:
+        """Set the simulated time."""
+        self._recorder.time_ns = time_ns
+        clock = Clock()
+        clock.clock.sec, clock.clock.nanosec = split_stamp(time_ns)
+        self._clock.publish(clock)
+
+    def ask(self, request: Any) -> Future[Any]:
+        """Send a SpatialQuery request; the future holds the SpatialAnswer."""
+        result: Future[Any] = Future()
+
+        def done(future: Any) -> None:
+            if future.exception() is not None:
+                result.set_exception(future.exception())
+                return
+            answer = future.result().answer
+            self._record_answer(answer)
+            result.set_result(answer)
+
+        self._query.call_async(request).add_done_callback(done)
+        return result
+
+    def _record_answer(self, answer: Any) -> None:
+        self._recorder.define(ANSWER_TYPE)
+        self._recorder.record(ANSWER_TOPIC, ANSWER_TYPE, bytes(serialize_message(answer)))
+
+    def _subscribe(self) -> None:
+        """Listen to everything that the node publishes, with the publisher's own QoS.
+
+        Services may answer before the graph knows the node's name and all of its topics, so
+        this is called until everything expected is there.
+        """
+        if NODE_NAME not in self._node.get_node_names():
+            return
+        offered = self._node.get_publisher_names_and_types_by_node(NODE_NAME, "/")
+        for topic, kinds in offered:
+            if topic in NOT_RECORDED or topic in self._subscriptions:
+                continue
+            try:
+                kind = message_class(kinds[0])
+            except ImportError as error:
+                self._node.get_logger().warning(f"{topic} is not recorded: {error}")
+                self._subscriptions[topic] = None
+                continue
+            self._recorder.define(kinds[0])
+            (qos, *_) = [
+                item.qos_profile
+                for item in self._node.get_publishers_info_by_topic(topic)
+                if item.node_name == NODE_NAME
+            ] or [QoSProfile(depth=10)]
+            profile = QoSProfile(depth=1000, reliability=qos.reliability, durability=qos.durability)
+            self._subscriptions[topic] = self._node.create_subscription(
+                kind, topic, self._on_message(topic, kinds[0]), profile, raw=True
+            )
+
+    def _on_message(self, topic: str, msgtype: str) -> Callable[[bytes], None]:
+        def record(data: bytes) -> None:
+            if topic == STATUS_TOPIC:
+                self._status = deserialize_message(bytes(data), SceneStatus)
+                if not self._built:  # nothing has been played yet
+                    return
+                self._recorder.note_status(self._status)
+            self._recorder.record(topic, msgtype, bytes(data))
+
+        return record
+
+    def _connected(self) -> bool:
+        """Whether the node hears every topic of ours, and we hear its scenes and status."""
+        heard = all(item.get_subscription_count() for item in self._publishers.values())
+        hears = set(OUTPUT_TOPICS) <= {
+            topic
+            for topic, subscription in self._subscriptions.items()
+            if subscription is not None and subscription.get_publisher_count()
+        }
+        return heard and hears and self._query.service_is_ready()
+
+    def _call(self, client: Any, request: Any, timeout_s: float) -> Any:
+        future = client.call_async(request)
+        deadline = time.monotonic() + timeout_s
+        while not future.done() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if future.done():
+            return future.result()
+        client.remove_pending_request(future)
+        return None
+
+    def _spin(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._executor.spin_once(timeout_sec=SPIN_SECONDS)
+            except ExternalShutdownException:
+                return

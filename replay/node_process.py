@@ -1,0 +1,225 @@
+"""The node under test as a process of its own, started the way the launch file does it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import yaml
+
+from g2vlm_map.recordings.errors import NodeFailedError, ReplayInputError
+from g2vlm_map.recordings.source import COMPRESSED, SourceInfo
+from g2vlm_ros.launch_arguments import PROFILE_VARIABLE, malloc_environment
+
+NODE_NAME = "g2vlm"
+SCENE_TOPIC = f"/{NODE_NAME}/pose"  # one per scene, the first of its outputs
+STATUS_TOPIC = f"/{NODE_NAME}/status"
+LOG_TAIL_LINES = 25
+STOP_SECONDS = 15.0
+PROFILE_FILE = "fastdds_shm.xml"
+# Where the pictures come as fast as the node takes them, the wall clock says nothing about
+# them, and a status soon after each picture tells when the next one may go.
+LOCKSTEP_PARAMETERS = {
+    "images.max_jump_s": 3600.0,
+    "images.timeout_s": 3600.0,
+    "status.period_s": 0.1,
+}
+
+Parameter = str | float | int | bool
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    """How the node is started.
+
+    Args:
+        model, runtime, engines, device: parameters of these names; "" leaves the default, for
+            `runtime` "torch" where no file says otherwise.
+        params_file: a ROS parameter file, applied first.
+        parameters: single values on top of all others.
+        lockstep: the pictures come as fast as the node takes them.
+    """
+
+    model: str = ""
+    runtime: str = ""
+    engines: str = ""
+    device: str = ""
+    params_file: Path | None = None
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    lockstep: bool = False
+
+
+def parse_parameter(text: str) -> tuple[str, Parameter]:
+    """Read NAME=VALUE of `--param`; the value as YAML reads it.
+
+    Raises:
+        ReplayInputError: Not of that form.
+    """
+    name, equals, value = text.partition("=")
+    try:
+        parsed = yaml.safe_load(value) if equals else None
+    except yaml.YAMLError:
+        parsed = None
+    if not name.strip() or not isinstance(parsed, str | float | int | bool):
+        raise ReplayInputError(f"--param {text!r}: expected NAME=VALUE such as window.size=6")
+    return name.strip(), parsed
+
+
+def shared_memory_profile() -> Path | None:
+    """The Fast DDS profile that the project ships, from the sources or the installed share."""
+    package = Path(__file__).resolve().parents[2]
+    candidates = [
+        package / "launch",
+        *(
+            Path(p) / "share" / "g2vlm_ros" / "launch"
+            for p in [sys.prefix, *os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)]
+            if p
+        ),
+    ]
+    return next(
+        (folder / PROFILE_FILE for folder in candidates if (folder / PROFILE_FILE).is_file()), None
+    )
+
+
+def node_environment(domain_id: int) -> dict[str, str]:
+    """Environment of the node and of the replay: a private domain, large messages."""
+    environment = {
+        **os.environ,
+        **malloc_environment(os.environ),
+        "ROS_DOMAIN_ID": str(domain_id),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "PYTHONUNBUFFERED": "1",
+    }
+    profile = shared_memory_profile()
+    if profile is not None:
+        environment[PROFILE_VARIABLE] = str(profile)
+    # The sources are importable in the child wherever it is started from.
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, *environment.get("PYTHONPATH", "").split(os.pathsep)]
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    return environment
+
+
+def random_domain() -> int:
+    """A ROS domain in 1..100 that is not the caller's own."""
+    own = os.environ.get("ROS_DOMAIN_ID", "0")
+    return random.SystemRandom().choice([n for n in range(1, 101) if str(n) != own])
+
+
+class NodeProcess:
+    """Runs `python -m g2vlm_ros.node`; a context manager that always ends it.
+
+    Args:
+        options: model, runtime and parameters.
+        source: topics and types of the pictures.
+        domain_id: ROS domain.
+        log_file: where the node's words go.
+    """
+
+    def __init__(
+        self, options: NodeOptions, source: SourceInfo, domain_id: int, log_file: Path
+    ) -> None:
+        if options.params_file is not None and not options.params_file.is_file():
+            raise ReplayInputError(f"--params {options.params_file} is no file")
+        self._command = node_command(options, source)
+        self._environment = node_environment(domain_id)
+        self._log_file = log_file
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> NodeProcess:
+        with self._log_file.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C reaches the replay, which ends the node in order
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def check_alive(self) -> None:
+        """Raise where the node has ended.
+
+        Raises:
+            NodeFailedError: With its exit status and the tail of its log.
+        """
+        assert self._process is not None
+        status = self._process.poll()
+        if status is not None:
+            how = f"by signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+            raise NodeFailedError(f"the node ended ({how}). {self.log_tail()}")
+
+    def log_tail(self) -> str:
+        """The last lines that the node wrote."""
+        try:
+            lines = self._log_file.read_text(errors="replace").splitlines()
+        except OSError:
+            lines = []
+        if not lines:
+            return "It wrote nothing."
+        shown = "\n  ".join(lines[-LOG_TAIL_LINES:])
+        return f"Its last words ({self._log_file}):\n  {shown}"
+
+    def stop(self) -> None:
+        """Ask it to end, then make it."""
+        process = self._process
+        if process is None:
+            return
+        for wanted in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            if process.poll() is None:
+                process.send_signal(wanted)
+                deadline = time.monotonic() + STOP_SECONDS
+                while process.poll() is None and time.monotonic() < deadline:
+                    time.sleep(0.05)
+        process.wait()
+
+
+def node_command(options: NodeOptions, source: SourceInfo) -> list[str]:
+    """The command line of the node under test."""
+    parameters: dict[str, Parameter] = {"use_sim_time": True, "autostart": True}
+    parameters["camera.image_topic"] = source.image_topic
+    parameters["camera.camera_info_topic"] = source.info_topic
+    compressed = source.image_type == COMPRESSED
+    parameters["camera.transport"] = "compressed" if compressed else "raw"
+    parameters["images.reliability"] = "reliable"
+    if options.params_file is None:
+        parameters["runtime"] = "torch"  # "auto" would let a measurement choose what is reported
+    for name in ("model", "runtime", "engines", "device"):
+        if value := getattr(options, name):
+            parameters[name] = value
+    if options.lockstep:
+        parameters.update(LOCKSTEP_PARAMETERS)
+    parameters.update(options.parameters)
+    command = [sys.executable, "-m", "g2vlm_ros.node", "--ros-args", "-r", f"__node:={NODE_NAME}"]
+    if options.params_file is not None:
+        command += ["--params-file", str(options.params_file)]
+    for name, value in parameters.items():
+        # JSON-like text is read as YAML: texts are quoted so that "1" or "" stay texts.
+        quoted = "'" + str(value).replace("'", "''") + "'"
+        shown = quoted if isinstance(value, str) else str(value).lower()
+        # With the node's name: a section of that name in the file would else win over this.
+        command += ["-p", f"{NODE_NAME}:{name}:={shown}"]
+    return command

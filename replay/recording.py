@@ -1,0 +1,106 @@
+"""Reads back what the node published: poses by segment, depth pictures, clouds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.highlevel import AnyReader
+
+from g2vlm_map.recordings.source import header_stamp_ns
+from g2vlm_map.recordings.transforms import transform_from
+
+from .node_process import NODE_NAME, SCENE_TOPIC
+from .pose_metrics import PoseSegment
+from .recorder import StatusSample
+
+DEPTH_TOPIC = f"/{NODE_NAME}/depth/image"
+CLOUD_TOPIC = f"/{NODE_NAME}/points"
+CLOUD_FIELDS = ("x", "y", "z", "rgb", "confidence")
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points of one scene in the axes of its camera.
+
+    Args:
+        stamp_ns: of the scene.
+        points_M3: (M, 3) float32, segment units.
+        colors_M3: (M, 3) uint8 RGB.
+        confidence_M: (M,) float32 in [0, 1].
+    """
+
+    stamp_ns: int
+    points_M3: NDArray[np.float32]
+    colors_M3: NDArray[np.uint8]
+    confidence_M: NDArray[np.float32]
+
+
+class Recording:
+    """A recording of the node's outputs.
+
+    Args:
+        path: the bag's folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def segments(self, statuses: Sequence[StatusSample]) -> list[PoseSegment]:
+        """Poses by segment, each pose once.
+
+        The node publishes one pose per scene, and behind each scene a status that counts it and
+        names its segment: the k-th pose is of the segment that the first status with k scenes
+        says.
+
+        Args:
+            statuses: all of the run, in order.
+        """
+        numbers: dict[int, int] = {}
+        for status in statuses:
+            numbers.setdefault(status.scenes, status.segment)
+        counts = sorted(numbers) or [0]
+        placed: dict[int, tuple[int, NDArray[np.float64]]] = {}
+        for count, (_, stamp_ns, message) in enumerate(self._read(SCENE_TOPIC), start=1):
+            # Where a status is missing, the next one speaks, or else the last.
+            known = int(counts[min(int(np.searchsorted(counts, count)), len(counts) - 1)])
+            pose = transform_from(message.pose.position, message.pose.orientation)
+            placed[stamp_ns] = (numbers.get(known, 1), pose)
+        groups: dict[int, list[int]] = {}
+        for stamp in sorted(placed):
+            groups.setdefault(placed[stamp][0], []).append(stamp)
+        return [
+            PoseSegment(number, tuple(group), np.stack([placed[stamp][1] for stamp in group]))
+            for number, group in sorted(groups.items())
+        ]
+
+    def depths(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """(stamp_ns, (H, W) float32 segment units, NaN where there is none)."""
+        for _, stamp_ns, message in self._read(DEPTH_TOPIC):
+            depth = np.frombuffer(bytes(message.data), "<f4").reshape(message.height, message.width)
+            yield stamp_ns, depth
+
+    def clouds(self) -> Iterator[Cloud]:
+        """The clouds, points without a position left out."""
+        for _, stamp_ns, message in self._read(CLOUD_TOPIC):
+            names = tuple(field.name for field in message.fields)
+            assert names == CLOUD_FIELDS, names
+            values = np.frombuffer(bytes(message.data), "<f4").reshape(-1, len(CLOUD_FIELDS))
+            values = values[np.isfinite(values[:, :3]).all(1)]
+            packed = np.ascontiguousarray(values[:, 3]).view(np.uint32)
+            colors = np.stack([packed >> 16, packed >> 8, packed], 1).astype(np.uint8)
+            yield Cloud(stamp_ns, values[:, :3], colors, values[:, 4])
+
+    def _read(self, *topics: str) -> Iterator[tuple[str, int, Any]]:
+        """(topic, header stamp, message) of some topics."""
+        with AnyReader([self._path]) as reader:
+            wanted = [item for item in reader.connections if item.topic in topics]
+            if not wanted:
+                return
+            for connection, _, data in reader.messages(connections=wanted):
+                message = reader.deserialize(data, connection.msgtype)
+                yield connection.topic, header_stamp_ns(data), message

@@ -1,0 +1,171 @@
+"""What a replay says in words and numbers: metrics.json and the closing lines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from g2vlm_map.recordings.source import ReplaySource
+
+from .evaluate import Evaluation
+from .player import PlayResult
+from .recorder import Timeline
+from .registry import BASELINES, METRICS
+
+if TYPE_CHECKING:
+    from .run import RunOptions
+
+FORMAT_VERSION = 1
+SCALE_WORDS = (
+    "Lengths of the node are up to scale. Depth is compared after multiplying each picture by the "
+    "ratio of medians, trajectories after one Sim(3) alignment per segment; both take the scale "
+    "from the ground truth."
+)
+
+
+def metrics_document(
+    source: ReplaySource,
+    options: RunOptions,
+    evaluation: Evaluation,
+    timeline: Timeline,
+    played: PlayResult,
+    system: Mapping[str, str],
+) -> dict[str, Any]:
+    """The content of metrics.json; docs/replay.md describes it."""
+    info, status = source.info, timeline.last_status
+    return {
+        "format_version": FORMAT_VERSION,
+        "scale": SCALE_WORDS,
+        "metrics": dict(evaluation.values),
+        "baselines": evaluation.baselines,
+        "units": {name: metric.unit for name, metric in METRICS.items()},
+        "meanings": {name: metric.meaning for name, metric in METRICS.items()},
+        "drops": evaluation.drops,
+        "input": {
+            "path": info.path.resolve().name,
+            "kind": info.kind,
+            "image_topic": info.image_topic,
+            "image_type": info.image_type,
+            "camera_info_topic": info.info_topic,
+            "frame_id": info.frame_id,
+            "pictures": len(info.stamps_ns),
+            "unreadable": list(info.unreadable),
+            "height_width": list(info.size),
+            "duration_s": info.duration_s,
+            "notes": list(info.notes),
+        },
+        "replay": {
+            "rate": options.rate,
+            "stalled_pictures": played.stalled,
+            "late_ms_max": max(played.late_ms, default=None),
+            "parameters": dict(options.node.parameters),
+            "fail_if": [str(condition) for condition in options.conditions],
+        },
+        "node": model_facts(status),
+        "segments": [
+            {
+                "number": segment.number,
+                "poses": len(segment.stamps_ns),
+                "first_stamp_ns": segment.stamps_ns[0],
+                "last_stamp_ns": segment.stamps_ns[-1],
+            }
+            for segment in evaluation.segments
+        ],
+        "answers": [_answer_entry(item) for item in evaluation.answers],
+        "notes": list(evaluation.notes),
+        "system": dict(system),
+    }
+
+
+def model_facts(status: Any) -> dict[str, Any]:
+    """What ran, from the last status; empty where none came."""
+    if status is None:
+        return {}
+    return {
+        "model_id": status.model_id,
+        "backend": status.backend,
+        "device": status.device,
+        "precision": status.precision,
+        "scale_source": status.scale_source,
+        "is_metric": bool(status.is_metric),
+    }
+
+
+def summary_lines(out: Path, evaluation: Evaluation) -> str:
+    """A few friendly lines: where to look and the key numbers beside their baselines."""
+    values = evaluation.values
+    lines = [
+        "",
+        f"  {_count(values['scenes'])} scenes from {_count(values['pictures'])} pictures, "
+        f"latency {_number(values['latency_p50_ms'])} ms (median)",
+    ]
+    if not values["scenes"]:
+        dropped = ", ".join(f"{count} {reason}" for reason, count in evaluation.drops.items())
+        lines.append(f"  Nothing came out: dropped {dropped or 'none'}; see {out / 'node.log'}")
+    for name in ("abs_rel", "rpe_rot_deg", "ate_m"):
+        value = values[name]
+        if value is None:
+            continue
+        metric = METRICS[name]
+        others = ", ".join(
+            f"{BASELINES[name][key]} {_number(number)}{_unit(metric.unit)}"
+            for key, number in evaluation.baselines[name].items()
+        )
+        lines.append(f"  {metric.title} {_number(value)}{_unit(metric.unit)}  ({others})")
+    if judged := values["answers_judged"]:
+        constant = evaluation.baselines["answer_accuracy"]["constant"] * judged
+        lines.append(
+            f"  Answers {_count(values['answers_correct'])} right of {judged:.0f}  "
+            f"({BASELINES['answer_accuracy']['constant']} {constant:.0f})"
+        )
+    lines += [
+        "",
+        f"  Report:  {out / 'report.html'}",
+        f"  Numbers: {out / 'metrics.json'}",
+        *([f"  Cloud:   {out / 'cloud.ply'} (up to scale)"] if evaluation.segments else []),
+        f"  Topics:  {out / 'recorded'} (MCAP: opens in Foxglove, ros2 bag play)",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _answer_entry(item: Any) -> dict[str, Any]:
+    answer = item.answer
+    expected = answer.question.expected
+    return {
+        "question": answer.question.text,
+        "kind": answer.question.kind,
+        "picture": answer.question.picture,
+        "scene_stamp_ns": answer.scene_ns,
+        "status": answer.status,
+        "message": answer.message,
+        "text": answer.text,
+        "value": answer.value,
+        "unit": answer.unit,
+        "is_metric": answer.is_metric,
+        "expected": None if expected is None else str(expected),
+        "correct": item.correct,
+        "confidence": answer.confidence,
+        "cross_check": answer.cross_check,
+        "measured_value": answer.measured_value,
+        "queue_ms": answer.queue_ms,
+        "prefill_ms": answer.prefill_ms,
+        "decode_ms": answer.decode_ms,
+        "total_ms": answer.total_ms,
+    }
+
+
+def _count(value: float | None) -> str:
+    return "no" if value is None else f"{value:.0f}"
+
+
+def _number(value: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _unit(unit: str) -> str:
+    return unit if unit == "°" else f" {unit}" if unit else ""

@@ -1,0 +1,250 @@
+"""Bags: written and read in both formats, topics chosen, ground truth found, damage named."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from g2vlm_map.recordings.bag import BagSource, TopicChoice, is_bag
+from g2vlm_map.recordings.bag_writer import BagWriter
+from g2vlm_map.recordings.errors import ReplayInputError
+from g2vlm_map.recordings.pictures import message_depth, message_rgb
+from tests.replay.bags import (
+    NS,
+    OPTICAL,
+    K,
+    Scribe,
+    jpeg,
+    picture,
+    png,
+    translation,
+    write_plain_bag,
+)
+
+
+@pytest.mark.parametrize("mcap", [True, False], ids=["mcap", "sqlite3"])
+def test_both_formats_round_trip(tmp_path: Path, mcap: bool) -> None:
+    write_plain_bag(tmp_path / "bag", mcap=mcap)
+    assert is_bag(tmp_path / "bag")
+    source = BagSource(tmp_path / "bag")
+    info = source.info
+    assert info.kind == ("MCAP bag" if mcap else "sqlite3 bag")
+    assert info.image_topic == "/camera/image_raw/compressed"
+    assert info.info_topic == "/camera/camera_info"
+    assert info.frame_id == OPTICAL
+    assert info.stamps_ns == tuple(10 * NS + i * NS // 10 for i in range(5))
+    assert info.size == (48, 64)
+    assert info.duration_s == pytest.approx(0.4)
+    np.testing.assert_array_equal(info.K, K)
+
+    messages = list(source.messages())
+    assert [message.picture for message in messages] == [-1, 0, -1, 1, -1, 2, -1, 3, -1, 4]
+    assert [message.time_ns for message in messages] == sorted(m.time_ns for m in messages)
+    assert all(message.stamp_ns == message.time_ns for message in messages)
+
+    shown = source.pictures([3, 99])
+    assert list(shown) == [3]
+    assert np.abs(shown[3].astype(int) - picture(3)).mean() < 3.0  # JPEG
+
+    truth = source.truth_poses()
+    assert truth is not None
+    assert truth.origin == f"TF world -> {OPTICAL}"
+    np.testing.assert_allclose(truth.T_world_cam_M44[:, 0, 3], 0.1 * np.arange(5))
+    np.testing.assert_allclose(truth.T_world_cam_M44[:, 2, 3], 0.5)
+
+    depths = dict(source.truth_depths([info.stamps_ns[2] + 20_000_000, info.stamps_ns[4]]))
+    assert sorted(depths) == [info.stamps_ns[2] + 20_000_000, info.stamps_ns[4]]
+    assert depths[info.stamps_ns[4]][5, 5] == pytest.approx(1.04)
+    assert depths[info.stamps_ns[4]][0, 5] == 0.0
+
+
+def test_a_single_mcap_file_is_a_bag(tmp_path: Path) -> None:
+    write_plain_bag(tmp_path / "bag", mcap=True)
+    (file,) = (tmp_path / "bag").glob("*.mcap")
+    alone = tmp_path / "alone.mcap"
+    alone.write_bytes(file.read_bytes())
+    assert is_bag(alone)
+    assert len(BagSource(alone).info.stamps_ns) == 5
+
+
+def test_interpolated_tf_and_rotation(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        scribe = Scribe(writer)
+        turned = np.eye(4)
+        turned[:3, :3] = [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
+        for ns, T in ((NS, np.eye(4)), (2 * NS, turned), (3 * NS, turned)):
+            scribe.tf("/tf", ns, "map", "odom", T)
+        for i in range(5):
+            scribe.tf("/tf", NS + i * NS // 2, "odom", OPTICAL, translation(float(i)))
+        scribe.compressed("/image", NS, jpeg(picture(0)))
+    truth = BagSource(tmp_path / "bag").truth_poses()
+    assert truth is not None
+    # At 1.5 s the lower link is translation(1), the upper one has turned by half of 90 degrees.
+    half = np.sqrt(0.5)
+    expected = [[half, -half, 0, half], [half, half, 0, half], [0, 0, 1, 0], [0, 0, 0, 1]]
+    np.testing.assert_allclose(truth.T_world_cam_M44[1], expected, atol=1e-9)
+
+
+def test_pose_topics(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        scribe = Scribe(writer)
+        scribe.tf("/tf_static", NS, "base", OPTICAL, translation(0, 0, 2.0))
+        for i in range(3):
+            ns = NS + i * NS
+            scribe.compressed("/image", ns, jpeg(picture(i)))
+            scribe.pose("/slam/pose", ns, translation(9.0))
+            scribe.odometry("/ground_truth/odom", ns, "base", translation(float(i)))
+    truth = BagSource(tmp_path / "bag").truth_poses()
+    assert truth is not None
+    assert "/ground_truth/odom" in truth.origin
+    np.testing.assert_allclose(truth.T_world_cam_M44[2, :3, 3], [2.0, 0, 2.0])
+    named = BagSource(tmp_path / "bag", TopicChoice(truth_pose="/slam/pose")).truth_poses()
+    assert named is not None
+    np.testing.assert_allclose(named.T_world_cam_M44[2, :3, 3], [9.0, 0, 0])
+    with pytest.raises(ReplayInputError, match=r"carries no poses.*/slam/pose"):
+        BagSource(tmp_path / "bag", TopicChoice(truth_pose="/image"))
+
+
+def test_two_poses_are_not_guessed(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        scribe = Scribe(writer)
+        scribe.compressed("/image", NS, jpeg(picture(0)))
+        scribe.pose("/a/pose", NS, np.eye(4))
+        scribe.pose("/b/pose", NS, np.eye(4))
+    source = BagSource(tmp_path / "bag")
+    assert source.truth_poses() is None
+    assert any("--truth-pose-topic" in note for note in source.info.notes)
+
+
+def test_topics_that_cannot_be_told_apart(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        scribe = Scribe(writer)
+        for topic in ("/left/image", "/right/image"):
+            scribe.image(topic, NS, picture(1), "rgb8")
+        scribe.compressed("/left/image/compressed", NS, jpeg(picture(1)))
+        scribe.image("/left/depth", NS, np.ones((4, 4), np.float32), "32FC1")
+    with pytest.raises(ReplayInputError, match=r"several cameras: /left/image, /right/image"):
+        BagSource(tmp_path / "bag")
+    source = BagSource(tmp_path / "bag", TopicChoice(image="/right/image"))
+    np.testing.assert_array_equal(source.pictures([0])[0], picture(1))
+    with pytest.raises(ReplayInputError, match="no picture topic"):
+        BagSource(tmp_path / "bag", TopicChoice(image="/tf"))
+    with pytest.raises(ReplayInputError, match="no CameraInfo topic"):
+        BagSource(tmp_path / "bag", TopicChoice(image="/right/image", camera_info="/x"))
+    with pytest.raises(ReplayInputError, match="no picture topic"):
+        BagSource(tmp_path / "bag", TopicChoice(image="/right/image", truth_depth="/x"))
+
+
+def test_a_broken_first_picture_is_left_to_the_node(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        scribe = Scribe(writer)
+        scribe.compressed("/image", NS, b"broken")
+        scribe.compressed("/image", 2 * NS, jpeg(picture(1)))
+    source = BagSource(tmp_path / "bag")
+    assert source.info.size == (48, 64)
+    assert [message.picture for message in source.messages()] == [0, 1]
+    assert list(source.pictures([0, 1])) == [1]
+    with BagWriter(tmp_path / "broken") as writer:
+        Scribe(writer).compressed("/image", NS, b"broken")
+    with pytest.raises(ReplayInputError, match="none of 1 pictures of /image can be decoded"):
+        BagSource(tmp_path / "broken")
+
+
+def test_no_colour_picture(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        scribe = Scribe(writer)
+        scribe.image("/depth/image", NS, np.ones((4, 4), np.float32), "32FC1")
+        scribe.tf("/tf", NS, "a", "b", np.eye(4))
+    with pytest.raises(ReplayInputError, match=r"no topic with colour pictures.*/depth/image, /tf"):
+        BagSource(tmp_path / "bag")
+
+
+def test_not_a_bag(tmp_path: Path) -> None:
+    (tmp_path / "x.mcap").write_bytes(b"not an mcap at all" * 100)
+    (tmp_path / "x.db3").write_bytes(b"not a database" * 100)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "metadata.yaml").write_text("rosbag2_bagfile_information: [")
+    for name in ("x.mcap", "x.db3", "folder", "missing.mcap"):
+        with pytest.raises(ReplayInputError, match="cannot be read as a bag"):
+            BagSource(tmp_path / name)
+
+
+@pytest.mark.parametrize("mcap", [True, False], ids=["mcap", "sqlite3"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_bag_that_was_cut_off(tmp_path: Path, mcap: bool, share: float) -> None:
+    write_plain_bag(tmp_path / "bag", mcap=mcap)
+    (file,) = (tmp_path / "bag").glob("*.mcap" if mcap else "*.db3")
+    data = file.read_bytes()
+    file.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ReplayInputError, match="cannot be read as a bag"):
+        list(BagSource(tmp_path / "bag").messages())
+
+
+def fake(**fields: object) -> SimpleNamespace:
+    return SimpleNamespace(is_bigendian=0, **fields)
+
+
+def test_depth_encodings() -> None:
+    mm = np.array([[0, 1500, 65535], [250, 1, 2]], np.uint16)
+    expected = np.array([[0, 1.5, 0], [0.25, 0.001, 0.002]], np.float32)
+    padded = np.zeros((2, 8), np.uint8)
+    padded[:, :6] = mm.view(np.uint8).reshape(2, 6)
+    raw = fake(encoding="16UC1", height=2, width=3, step=8, data=padded.tobytes())
+    np.testing.assert_allclose(message_depth(raw, "d"), expected)
+    metres = np.array([[np.nan, np.inf, 2.0], [-1, 0, 0.5]], np.float32)
+    floats = fake(encoding="32FC1", height=2, width=3, step=12, data=metres.tobytes())
+    np.testing.assert_allclose(message_depth(floats, "d"), [[0, 0, 2.0], [0, 0, 0.5]])
+    header = struct.pack("<iff", 0, 0.0, 0.0)
+    for payload in (png(mm), header + png(mm)):
+        compressed = SimpleNamespace(format="16UC1; compressedDepth png", data=payload)
+        np.testing.assert_allclose(message_depth(compressed, "d"), expected)
+    quantised = np.array([[0, 110, 60]], np.uint16)  # depth = 100 / (raw - 10)
+    inverse = SimpleNamespace(
+        format="32FC1; compressedDepth png",
+        data=struct.pack("<iff", 0, 100.0, 10.0) + png(quantised),
+    )
+    np.testing.assert_allclose(message_depth(inverse, "d"), [[0, 1.0, 2.0]])
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        (fake(encoding="rgb8", height=2, width=2, step=6, data=b"12"), "depth encoding 'rgb8'"),
+        (fake(encoding="16UC1", height=2, width=2, step=4, data=b"1234"), "4 bytes"),
+        (fake(encoding="16UC1", height=2, width=2, step=2, data=b"12345678"), "with step 2"),
+        (SimpleNamespace(format="16UC1; jpeg", data=b"\xff\xd8abc"), "no PNG"),
+        (SimpleNamespace(format="16UC1", data=png(np.zeros((2, 2, 3), np.uint8))), "expected uint"),
+    ],
+)
+def test_depth_that_cannot_be_read(message: SimpleNamespace, says: str) -> None:
+    with pytest.raises(ReplayInputError, match=says):
+        message_depth(message, "d")
+
+
+def test_colour_encodings() -> None:
+    rgb = picture(2)
+    cases = {
+        "rgb8": rgb,
+        "bgr8": rgb[..., ::-1],
+        "rgba8": np.dstack([rgb, rgb[..., :1]]),
+        "mono8": rgb[..., 0],
+        "mono16": rgb[..., 0].astype(np.uint16) * 256 + 77,  # the upper byte counts
+    }
+    for encoding, pixels in cases.items():
+        height, width = pixels.shape[:2]
+        step = pixels.nbytes // height
+        message = fake(
+            encoding=encoding, height=height, width=width, step=step, data=pixels.tobytes()
+        )
+        want = np.dstack([rgb[..., 0]] * 3) if encoding.startswith("mono") else rgb
+        np.testing.assert_array_equal(message_rgb(message, "p"), want)
+    with pytest.raises(ReplayInputError, match="encoding 'mono12'"):
+        message_rgb(fake(encoding="mono12", height=2, width=2, step=3, data=b"123456"), "p")
+    with pytest.raises(ReplayInputError, match="data has 5 bytes"):
+        message_rgb(fake(encoding="mono8", height=2, width=3, step=3, data=b"12345"), "p")
+    with pytest.raises(ReplayInputError, match="no picture"):
+        message_rgb(SimpleNamespace(format="jpeg", data=b"junk"), "p")

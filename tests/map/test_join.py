@@ -1,0 +1,221 @@
+"""Joining windows, the bytes of a cloud, units of answers: pure geometry."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from benchmarks.instant_runtime import InstantScene, wall
+from g2vlm_map.clouds import CloudRules, cloud, depth_image
+from g2vlm_map.join import JoinError, SegmentMap, quaternion_xyzw
+from g2vlm_map.scenes import SceneRecord, SceneStore
+from g2vlm_model.interface import (
+    AnswerStatus,
+    Frame,
+    FrameWindow,
+    GeometryPrediction,
+    SpatialAnswer,
+)
+
+HEIGHT, WIDTH = 48, 64
+
+
+def trajectory(count: int) -> NDArray[np.float64]:
+    """(count, 4, 4) camera-to-world along a curve, turning."""
+    poses = np.tile(np.eye(4), (count, 1, 1))
+    for index in range(count):
+        turn = Rotation.from_euler("yxz", [8 * index, 3 * index, -2 * index], degrees=True)
+        poses[index, :3, :3] = turn.as_matrix()
+        poses[index, :3, 3] = [0.2 * index, 0.05 * index**2, -0.1 * index]
+    return poses
+
+
+def window(poses: NDArray[np.float64], first: int, count: int, unit: float) -> GeometryPrediction:
+    """What an exact model says of a window in a scene unit of its own."""
+    base = wall((0.0,) * count, HEIGHT, WIDTH)
+    T = np.linalg.inv(poses[first]) @ poses[first : first + count]
+    T[:, :3, 3] /= unit
+    generator = np.random.default_rng(0)
+    bumps = generator.uniform(0.8, 1.6, (40, HEIGHT, WIDTH, 1))[first : first + count]
+    local = (base.local_points * bumps / unit).astype(np.float32)
+    return dataclasses.replace(base, T_world_cam=T.astype(np.float32), local_points=local)
+
+
+def keys(first: int, count: int) -> list[str]:
+    return [str(index) for index in range(first, first + count)]
+
+
+def test_a_path_over_many_windows_is_the_true_one() -> None:
+    poses = trajectory(20)
+    segment = SegmentMap()
+    units = np.random.default_rng(1).uniform(0.6, 1.6, 20)
+    for first in range(0, 16, 2):
+        geometry = window(poses, first, 4, units[first] if first else 1.0)
+        placed = segment.join(keys(first, 4), geometry)
+        for index in range(4):
+            found = placed.pose(geometry.T_world_cam[index])
+            np.testing.assert_allclose(found, poses[first + index], atol=2e-4)
+        assert placed.scale == pytest.approx(units[first] if first else 1.0, rel=1e-4)
+
+
+def test_windows_that_share_nothing_are_not_joined() -> None:
+    poses = trajectory(9)
+    segment = SegmentMap()
+    segment.join(keys(0, 4), window(poses, 0, 4, 1.0))
+    with pytest.raises(JoinError, match="share no frame"):
+        segment.join(keys(4, 4), window(poses, 4, 4, 1.0))
+    segment.join(keys(3, 4), window(poses, 3, 4, 1.0))  # unchanged by the refusal
+
+
+def test_contradictions_are_refused() -> None:
+    poses = trajectory(8)
+    good = window(poses, 1, 4, 1.0)
+
+    def refuses(geometry: GeometryPrediction, why: str) -> None:
+        segment = SegmentMap()
+        segment.join(keys(0, 4), window(poses, 0, 4, 1.0))
+        with pytest.raises(JoinError, match=why):
+            segment.join(keys(1, 4), geometry)
+
+    moved = good.T_world_cam.copy()
+    moved[0, :3, 3] += 3.0
+    refuses(dataclasses.replace(good, T_world_cam=moved), "median depths in position")
+    turned = good.T_world_cam.copy()
+    turned[0, :3, :3] = Rotation.from_euler("y", 90, degrees=True).as_matrix()
+    refuses(dataclasses.replace(good, T_world_cam=turned), "deg in orientation")
+    refuses(
+        dataclasses.replace(good, local_points=good.local_points * np.float32(9)), "factor of 0.11"
+    )
+    noise = np.random.default_rng(2).lognormal(0, 1, good.valid.shape)[..., None]
+    noisy = (good.local_points * noise).astype(np.float32)
+    refuses(dataclasses.replace(good, local_points=noisy), "spread")
+    refuses(dataclasses.replace(good, valid=np.zeros_like(good.valid)), "0 valid points")
+    broken = good.T_world_cam.copy()
+    broken[2] = np.nan
+    refuses(dataclasses.replace(good, T_world_cam=broken), "not finite")
+
+
+def test_contradictions_are_refused_where_the_newest_shared_frame_has_no_depth() -> None:
+    poses = trajectory(8)
+    first, second = window(poses, 0, 4, 1.0), window(poses, 1, 4, 1.0)
+    first.valid[3] = False
+    moved = second.T_world_cam.copy()
+    moved[0, :3, 3] += 3.0
+    segment = SegmentMap()
+    segment.join(keys(0, 4), first)
+    with pytest.raises(JoinError, match="median depths in position"):
+        segment.join(keys(1, 4), dataclasses.replace(second, T_world_cam=moved))
+    placed = segment.join(keys(1, 4), second)
+    np.testing.assert_allclose(placed.pose(second.T_world_cam[3]), poses[4], atol=2e-4)
+
+
+def test_quaternions() -> None:
+    for rotation in [*Rotation.random(50, random_state=3), Rotation.from_euler("y", np.pi)]:
+        expected = rotation.as_quat()
+        found = np.array(quaternion_xyzw(rotation.as_matrix()))
+        assert found[3] >= 0
+        np.testing.assert_allclose(abs(found @ expected), 1.0, atol=1e-12)
+
+
+def geometry_with_holes() -> GeometryPrediction:
+    base = wall((0.0, 0.5), HEIGHT, WIDTH)
+    generator = np.random.default_rng(4)
+    return dataclasses.replace(
+        base,
+        confidence=generator.random(base.valid.shape, np.float32),
+        valid=generator.random(base.valid.shape) > 0.2,
+        colors=generator.integers(0, 256, base.colors.shape, np.uint8),
+    )
+
+
+@pytest.mark.parametrize("decimation", [1, 3])
+def test_cloud_against_the_plain_way(decimation: int) -> None:
+    geometry = geometry_with_holes()
+    rules = CloudRules(decimation=decimation, min_confidence=0.3, min_range=2.1, max_range=4.5)
+    scale = 2.0
+    found = cloud(geometry, slice(1, 2), None, scale, rules)
+    expected = []
+    for v in range(0, HEIGHT, decimation):
+        for u in range(0, WIDTH, decimation):
+            point = geometry.local_points[1, v, u] * scale
+            distance = np.linalg.norm(point)
+            confidence = geometry.confidence[1, v, u]
+            if geometry.valid[1, v, u] and confidence >= 0.3 and 2.1 <= distance <= 4.5:
+                red, green, blue = (int(c) for c in geometry.colors[1, v, u])
+                expected.append((*point, red << 16 | green << 8 | blue, confidence))
+    assert 0 < len(expected) < HEIGHT * WIDTH / decimation**2
+    assert len(found) == len(expected)
+    rows = np.array(expected)
+    for index, name in enumerate("xyz"):
+        np.testing.assert_allclose(found[name], rows[:, index], rtol=1e-6)
+    np.testing.assert_array_equal(found["rgb"].copy().view(np.uint32), rows[:, 3].astype(np.uint32))
+    assert not np.isnan(found["rgb"]).any()
+    np.testing.assert_allclose(found["confidence"], rows[:, 4], rtol=1e-6)
+
+
+def test_organised_cloud_is_the_same_with_gaps() -> None:
+    geometry = geometry_with_holes()
+    rules = CloudRules(min_confidence=0.3)
+    plain = cloud(geometry, slice(0, 1), None, 1.0, rules)
+    rows = cloud(geometry, slice(0, 1), None, 1.0, dataclasses.replace(rules, organized=True))
+    assert rows.shape == (HEIGHT, WIDTH)
+    assert rows[~np.isnan(rows["x"])].tobytes() == plain.tobytes()
+
+
+def test_whole_window_lands_in_the_newest_camera() -> None:
+    geometry = geometry_with_holes()
+    T = np.linalg.inv(geometry.T_world_cam[1].astype(np.float64))
+    found = cloud(geometry, slice(None), T, 3.0, CloudRules(min_confidence=0.0))
+    world = geometry.world_points[geometry.valid]
+    expected = (world @ T[:3, :3].T + T[:3, 3]) * 3.0
+    np.testing.assert_allclose(np.stack([found[n] for n in "xyz"], -1), expected, atol=1e-5)
+
+
+def test_depth() -> None:
+    geometry = geometry_with_holes()
+    depth = depth_image(geometry, 0, 1.5, 0.5)
+    keep = geometry.valid[0] & (geometry.confidence[0] >= 0.5)
+    np.testing.assert_array_equal(np.isnan(depth), ~keep)
+    np.testing.assert_allclose(depth[keep], 3.0)
+    assert depth.dtype == np.float32
+
+
+def record(scale: float = 1.0, stamp_ns: int = 1) -> SceneRecord:
+    image = np.zeros((20, 30, 3), np.uint8)
+    frames = tuple(Frame(image, stamp_ns + i, "optical", "cam", f"{stamp_ns}#{i}") for i in (0, 1))
+    geometry = wall((0.0, 0.5), HEIGHT, WIDTH)
+    return SceneRecord(InstantScene(FrameWindow(frames), geometry, {}), 1, scale, 1)
+
+
+def test_answers_in_segment_units() -> None:
+    turn = Rotation.from_euler("xyz", [20, 30, 40], degrees=True).as_matrix()
+    scene = record(scale=2.0)
+    scene.scene.geometry.T_world_cam[1, :3, :3] = turn
+    point = np.array([[1.0, 2.0, 3.0]], np.float32)
+    answer = SpatialAnswer(
+        AnswerStatus.OK, value=3.0, unit="scene_unit", sigma=0.5, measured_value=2.5, points=point
+    )
+    found = scene.in_segment_units(answer)
+    assert (found.value, found.sigma, found.measured_value) == (6.0, 1.0, 5.0)
+    expected = turn.T @ (point[0] - [0.5, 0, 0]) * 2.0
+    np.testing.assert_allclose(found.points[0], expected, rtol=1e-5)
+    count = scene.in_segment_units(dataclasses.replace(answer, unit=""))
+    assert count.value == 3.0
+
+
+def test_scenes_are_closed_once_and_not_while_in_use() -> None:
+    store = SceneStore(keep=1)
+    first, second = record(stamp_ns=10), record(stamp_ns=20)
+    store.add(first)
+    with store.use(0) as used:
+        assert used is first
+        store.add(second)
+        assert not first.scene.closed  # type: ignore[attr-defined]
+    assert first.scene.closed  # type: ignore[attr-defined]
+    store.clear()
+    assert second.scene.closed  # type: ignore[attr-defined]
+    assert len(store) == 0
