@@ -1,6 +1,6 @@
 """One runtime's start, for `benchmarks.runtimes`: load it, observe one window, say what it took.
 
-    python -m benchmarks.runtime_start onnx '{"model": "nano", "device": "cpu", "engines": "DIR"}'
+    python -m benchmarks.runtime_start onnx '{"model": "nano", "device": "cpu", "export": "DIR"}'
 
 Imports nothing that a robot with this runtime would not.
 """
@@ -17,14 +17,14 @@ STARTED = time.perf_counter()
 
 def main() -> None:
     """Print one line of JSON."""
-    backend, text = sys.argv[1:]
+    runtime_name, text = sys.argv[1:]
     given = json.loads(text)
     import numpy as np
 
     from g2vlm_model.interface import Frame, FrameWindow
     from g2vlm_model.runtimes import load_runtime
 
-    runtime = load_runtime(backend, given["model"], given["device"], engines=given["engines"])
+    runtime = load_runtime(runtime_name, given["model"], given["device"], export=given["export"])
     pictures = np.random.default_rng(0).integers(0, 256, (given["pictures"], 480, 640, 3), np.uint8)
     frames = [Frame(picture, i, "camera", "camera", str(i)) for i, picture in enumerate(pictures)]
     runtime.observe(FrameWindow(tuple(frames)))

@@ -200,8 +200,8 @@ def _print_graphs(setting: Setting, results: Mapping[str, Any]) -> None:
     print_table(table)
 
 
-def backends(setting: Setting) -> dict[str, tuple[str, str]]:
-    """Name of a runtime -> backend and export folder of `load_runtime`."""
+def runtime_choices(setting: Setting) -> dict[str, tuple[str, str]]:
+    """Name of a runtime -> runtime and export folder of `load_runtime`."""
     found = {"torch": ("torch", "")}
     for export, folder in setting.exports.items():
         found[f"onnx opset {export}"] = ("onnx", str(folder))
@@ -214,11 +214,9 @@ def runtimes(setting: Setting, arguments: argparse.Namespace) -> dict[str, Any]:
     """`observe` of overlapping windows, and the time of a token."""
     loaded: dict[str, SpatialRuntime] = {}
     results: dict[str, Any] = {}
-    for name, (backend, engines) in backends(setting).items():
+    for name, (chosen, export) in runtime_choices(setting).items():
         try:
-            loaded[name] = load_runtime(
-                backend, setting.model, str(setting.device), engines=engines
-            )
+            loaded[name] = load_runtime(chosen, setting.model, str(setting.device), export=export)
         except (RuntimeError, ValueError) as error:
             results[name] = {"not_measured": str(error).splitlines()[0]}
     timings = interleaved(
@@ -279,14 +277,14 @@ def starts(setting: Setting, arguments: argparse.Namespace) -> dict[str, Any]:
     """Each runtime in up to three processes of its own: the median one."""
     results: dict[str, Any] = {}
     table = [["start of a process", "first result s", "largest resident set MB", "torch imported"]]
-    for name, (backend, engines) in backends(setting).items():
+    for name, (chosen, export) in runtime_choices(setting).items():
         given = {
             "model": str(setting.model),
             "device": str(setting.device),
-            "engines": engines,
+            "export": export,
             "pictures": len(setting.pictures_NHW3),
         }
-        command = [sys.executable, "-m", "benchmarks.runtime_start", backend, json.dumps(given)]
+        command = [sys.executable, "-m", "benchmarks.runtime_start", chosen, json.dumps(given)]
         runs: list[dict[str, Any]] = []
         for _ in range(min(3, arguments.rounds)):
             done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)

@@ -108,7 +108,7 @@ def geometry_form(name: str, graph: str, folder: ExportFolder, engine: GeometryE
         said = arrays_by_name(engine.run_tokens(tokens_NPD, pictures_NHW3))
         return {**said, "tokens": tokens_NPD}
 
-    facts = f"{engine.facts.backend}, {engine.facts.device}, {engine.facts.precision}"
+    facts = f"{engine.facts.runtime}, {engine.facts.device}, {engine.facts.precision}"
     return Form(name, outputs, folder.manifest.tolerances, run, facts)
 
 

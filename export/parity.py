@@ -34,7 +34,7 @@ class Form:
         outputs: Names of what it gives, as in the manifest.
         tolerances: Of its precision.
         run: Pictures (N, H, W, 3) uint8 -> name -> array.
-        facts: What really runs: backend, device, precision.
+        facts: What really runs: runtime, device, precision.
         serves: Whether it takes windows of a size (N, H, W).
     """
 

@@ -56,7 +56,7 @@ NODE_ARGUMENTS: tuple[Argument, ...] = (
         "",
         "What executes the model: auto, torch, onnx, tensorrt, or package.module:function",
     ),
-    Argument("engines", "", "Export folder for onnx and tensorrt; empty: the cache"),
+    Argument("export", "", "Export folder for onnx and tensorrt; empty: the cache"),
     Argument("device", "", "Device of the runtime: auto, cpu, cuda, cuda:0"),
     Argument("namespace", "", "Namespace of the node and its topics"),
     Argument(
@@ -123,7 +123,7 @@ def node_parameters(values: Mapping[str, str]) -> dict[str, str | bool]:
         "use_sim_time": flag(values, "use_sim_time"),
         "autostart": flag(values, "autostart") and flag(values, "respawn"),
     }
-    for name in ("model", "runtime", "engines", "device"):
+    for name in ("model", "runtime", "export", "device"):
         if values[name]:
             result[name] = values[name]
     if values["publish_tf"]:

@@ -150,7 +150,7 @@ def status_message(board: StatusBoard, info: RuntimeInfo, reasons: Sequence[Reas
         drop_reasons=[name for name, _ in drops],
         drop_counts=[count for _, count in drops],
         scenes=board.scenes,
-        backend=info.backend,
+        runtime=info.runtime,
         device=info.device,
         precision=info.precision,
         model_id=info.model_id,
@@ -216,7 +216,7 @@ def diagnostics_message(
 
 def hardware_id(info: RuntimeInfo) -> str:
     """Device and model, for the diagnostics."""
-    return f"{info.model_id} on {info.device} ({info.backend}, {info.precision})"
+    return f"{info.model_id} on {info.device} ({info.runtime}, {info.precision})"
 
 
 def _or_negative(value: float | None) -> float:

@@ -7,7 +7,7 @@ from g2vlm_ros.param_spec import Spec
 __all__ = ["CAMERA_SPECS", "RENAMED", "SPECS"]
 
 # Names of earlier versions, and what they are called now.
-RENAMED = {"backend": "runtime"}
+RENAMED = {"backend": "runtime", "engines": "export"}
 
 SPECS: tuple[Spec, ...] = (
     Spec("autostart", False, "Configure and activate by itself, without a lifecycle manager"),
@@ -19,7 +19,7 @@ SPECS: tuple[Spec, ...] = (
         "What executes the model: auto, torch, onnx, tensorrt, or 'package.module:function'",
     ),
     Spec(
-        "engines",
+        "export",
         "",
         "Folder of `g2vlm export` that onnx and tensorrt take; empty: the cache, filled by itself",
     ),

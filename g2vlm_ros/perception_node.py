@@ -190,7 +190,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
             params.text("runtime"),
             **{
                 name: params.text(name)
-                for name in ("model", "device", "precision", "prompt_mode", "engines")
+                for name in ("model", "device", "precision", "prompt_mode", "export")
             },
         )
         info = self._runtime.info

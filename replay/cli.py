@@ -23,6 +23,8 @@ FROM_OUTSIDE = {
     *("rclpy", "g2vlm_interfaces", "lifecycle_msgs", "rosgraph_msgs", "sensor_msgs"),
     *("rosbags", "evo", "jinja2", "matplotlib", "psutil", "scipy", "tqdm"),
 }
+# Options of earlier versions, and what they are called now.
+RENAMED = {"backend": "runtime", "engines": "export"}
 OK, FAILED, BAD_INPUT, NODE_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -65,10 +67,9 @@ def parser() -> argparse.ArgumentParser:
         help="auto, torch, onnx, tensorrt or package.module:function; default: what --params says, "
         "else torch",
     )
-    node.add_argument(
-        "--engines", default="", metavar="DIR", help="export folder of onnx, tensorrt"
-    )
-    node.add_argument("--backend", help=argparse.SUPPRESS)  # its name in earlier versions
+    node.add_argument("--export", default="", metavar="DIR", help="export folder of onnx, tensorrt")
+    for old in RENAMED:
+        node.add_argument(f"--{old}", help=argparse.SUPPRESS)
     node.add_argument("--device", default="", help="auto, cpu, cuda ...")
     node.add_argument("--params", type=Path, metavar="FILE", help="ROS parameter file")
     node.add_argument(
@@ -157,10 +158,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from .node_process import NodeOptions, parse_parameter
     from .run import RunOptions, open_source, replay
 
-    if arguments.backend is not None:
-        raise ReplayInputError(
-            f"--backend is called --runtime now; give --runtime {arguments.backend}"
-        )
+    for old, new in RENAMED.items():
+        if (given := getattr(arguments, old)) is not None:
+            raise ReplayInputError(f"--{old} is called --{new} now; give --{new} {given}")
     conditions = [parse_condition(text, METRICS) for text in arguments.fail_if]
     parameters = dict(parse_parameter(text) for text in arguments.param)
     for name in ("rate", "question_timeout", "start_timeout"):
@@ -189,7 +189,7 @@ def _run(arguments: argparse.Namespace) -> int:
             node=NodeOptions(
                 model=arguments.model,
                 runtime=arguments.runtime,
-                engines=arguments.engines,
+                export=arguments.export,
                 device=arguments.device,
                 params_file=arguments.params,
                 parameters=parameters,

@@ -41,7 +41,7 @@ class NodeOptions:
     """How the node is started.
 
     Args:
-        model, runtime, engines, device: parameters of these names; "" leaves the default, for
+        model, runtime, export, device: parameters of these names; "" leaves the default, for
             `runtime` "torch" where no file says otherwise.
         params_file: a ROS parameter file, applied first.
         parameters: single values on top of all others.
@@ -50,7 +50,7 @@ class NodeOptions:
 
     model: str = ""
     runtime: str = ""
-    engines: str = ""
+    export: str = ""
     device: str = ""
     params_file: Path | None = None
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
@@ -207,7 +207,7 @@ def node_command(options: NodeOptions, source: SourceInfo) -> list[str]:
     parameters["images.reliability"] = "reliable"
     if options.params_file is None:
         parameters["runtime"] = "torch"  # "auto" would let a measurement choose what is reported
-    for name in ("model", "runtime", "engines", "device"):
+    for name in ("model", "runtime", "export", "device"):
         if value := getattr(options, name):
             parameters[name] = value
     if options.lockstep:

@@ -85,7 +85,7 @@ def model_facts(status: Any) -> dict[str, Any]:
         return {}
     return {
         "model_id": status.model_id,
-        "backend": status.backend,
+        "runtime": status.runtime,
         "device": status.device,
         "precision": status.precision,
         "scale_source": status.scale_source,

@@ -24,16 +24,16 @@ class RealRuntime:
 
     Args:
         name: Its name in the parameter `runtime`.
-        engines: Its export; None where it needs none.
+        export: Its export; None where it needs none.
     """
 
     name: str
-    engines: Path | None
+    export: Path | None
 
     @property
     def parameters(self) -> dict[str, str]:
         """The node's parameters."""
-        return {"runtime": self.name} | ({"engines": str(self.engines)} if self.engines else {})
+        return {"runtime": self.name} | ({"export": str(self.export)} if self.export else {})
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -54,5 +54,5 @@ def choose(metafunc: pytest.Metafunc) -> None:
 def find(request: pytest.FixtureRequest) -> RealRuntime:
     """The runtime that a test was given, its export made where it needs one."""
     name = request.param
-    engines = None if name in ("torch", "auto") else request.getfixturevalue("nano_export")
-    return RealRuntime(name, engines)
+    export = None if name in ("torch", "auto") else request.getfixturevalue("nano_export")
+    return RealRuntime(name, export)

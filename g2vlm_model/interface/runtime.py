@@ -62,7 +62,7 @@ class RuntimeInfo:
     """What really runs: reported in the status, in reports and in every answer.
 
     Args:
-        backend: "torch", "onnx", "tensorrt".
+        runtime: "torch", "onnx", "tensorrt".
         device: Device and what runs there, e.g. "cuda:0 (NVIDIA H200)",
             "cpu (CPUExecutionProvider)".
         precision: "fp32", "fp16", "bf16", "int8".
@@ -73,7 +73,7 @@ class RuntimeInfo:
         limits: Windows that are taken; None where the runtime does not say.
     """
 
-    backend: str
+    runtime: str
     device: str
     precision: str
     model_id: str

@@ -1,4 +1,4 @@
-"""`backend="auto"`: the fastest runtime that this machine has.
+"""`runtime="auto"`: the fastest runtime that this machine has.
 
 | machine                                          | what runs                                   |
 |--------------------------------------------------|---------------------------------------------|
@@ -53,20 +53,20 @@ class Machine:
     onnx: str = ""
 
     @classmethod
-    def probe(cls, device: str = "auto", engines: str | Path = "") -> Machine:
+    def probe(cls, device: str = "auto", export: str | Path = "") -> Machine:
         """Look at the machine.
 
         Args:
             device: As in `load_runtime`; "cpu" leaves GPUs alone.
-            engines: Of the caller; an export that is there needs no exporter.
+            export: Of the caller; an export that is there needs no exporter.
         """
         torch = _missing("torch")
-        onnx = _missing("onnxruntime") or ("" if str(engines) else missing_libraries())
+        onnx = _missing("onnxruntime") or ("" if str(export) else missing_libraries())
         kind, _, index = device.partition(":")
         try:
             if kind == "cpu":
                 raise GpuMissingError("the device is 'cpu'")
-            find_gpu(int(index) if index.isdecimal() else 0)  # the backend refuses other words
+            find_gpu(int(index) if index.isdecimal() else 0)  # the runtime refuses other words
         except GpuMissingError as error:
             return cls(str(error), str(error), torch, onnx)
         return cls(_tensorrt_problem(), torch or _cuda_problem(), torch, onnx)
@@ -75,7 +75,7 @@ class Machine:
 def order(
     machine: Machine, precision: str = "auto", prompt_mode: str = "shared", device: str = "auto"
 ) -> tuple[str, ...]:
-    """Backends to use, the best first; "faster" stands for torch or ONNX Runtime, as measured.
+    """Runtimes to use, the best first; "faster" stands for torch or ONNX Runtime, as measured.
 
     Args:
         machine: What could run.
@@ -113,7 +113,7 @@ def create_runtime(
     device: str = "auto",
     precision: str = "auto",
     prompt_mode: str = "shared",
-    engines: str | Path = "",
+    export: str | Path = "",
 ) -> SpatialRuntime:
     """Load what is fastest here; see `g2vlm_model.runtimes.load_runtime`.
 
@@ -122,58 +122,58 @@ def create_runtime(
     which of two models answers must not depend on what is faster.
 
     Raises:
-        FileNotFoundError, ValueError: `engines` is no export folder, or a damaged one.
+        FileNotFoundError, ValueError: `export` is no export folder, or a damaged one.
     """
-    machine = Machine.probe(device, engines)
-    if str(engines):
+    machine = Machine.probe(device, export)
+    if str(export):
         # A folder that was named has to be there: no other row.
-        other = other_model(ExportFolder.open(engines), model)
+        other = other_model(ExportFolder.open(export), model)
         if other:
             _LOG.warning("torch does not take part: %s", other)
             machine = replace(machine, torch=other, torch_cuda=other)
-    backends = order(machine, precision, prompt_mode, device)
+    names = order(machine, precision, prompt_mode, device)
     problem = ""
-    for backend in backends[:-1]:
+    for name in names[:-1]:
         try:
-            return _created(backend, model, device, precision, prompt_mode, engines, problem)
+            return _created(name, model, device, precision, prompt_mode, export, problem)
         except (RuntimeError, OSError) as error:  # OSError: the cache's folder or disk
-            name = "onnx" if backend == "faster" else backend
-            said = f"{name} cannot run here: {error}"
+            shown = "onnx" if name == "faster" else name
+            said = f"{shown} cannot run here: {error}"
             _LOG.warning("fallback: %s", said)
             problem = f"{problem}; {said}" if problem else said
-    return _created(backends[-1], model, device, precision, prompt_mode, engines, problem)
+    return _created(names[-1], model, device, precision, prompt_mode, export, problem)
 
 
 def _created(
-    backend: str,
+    name: str,
     model: str | Path,
     device: str,
     precision: str,
     prompt_mode: str,
-    engines: str | Path,
+    export: str | Path,
     problem: str,
 ) -> SpatialRuntime:
     """A runtime, with the reason why it is not something better ("" where it is the best)."""
-    if backend == "faster":
-        created = _faster(model, precision, engines)
-    elif backend == "torch":
+    if name == "faster":
+        created = _faster(model, precision, export)
+    elif name == "torch":
         created = _torch(model, device, precision, prompt_mode)
     else:
-        module = importlib.import_module(f".{backend}", __package__)
-        created = module.create_runtime(model, device, precision, prompt_mode, engines)
+        module = importlib.import_module(f".{name}", __package__)
+        created = module.create_runtime(model, device, precision, prompt_mode, export)
     if problem:
         assert isinstance(created, SceneRuntime | BuildingRuntime), type(created)
         created.note_fallback(problem)
     return created
 
 
-def _faster(model: str | Path, precision: str, engines: str | Path) -> SpatialRuntime:
+def _faster(model: str | Path, precision: str, export: str | Path) -> SpatialRuntime:
     """Run torch or ONNX Runtime on this CPU; torch while there is no export to compare with."""
     from .onnx.starting import given_export, own_export_key, serve_while_exporting
 
     cache = EngineCache.open()
-    if str(engines):
-        return _measured(cache, given_export(engines, precision), model)
+    if str(export):
+        return _measured(cache, given_export(export, precision), model)
     key = own_export_key(model, "fp32")
     folder = cached_export(cache, key)
     if folder is not None:

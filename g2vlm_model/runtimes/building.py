@@ -251,7 +251,7 @@ class BuildingRuntime:
             _LOG.debug("the build failed", exc_info=True)
             info = self._current.runtime.info
             failure = (
-                f"{self._what} could not be built, {info.backend} on {info.device} serves: "
+                f"{self._what} could not be built, {info.runtime} on {info.device} serves: "
                 f"{str(error) or type(error).__name__}"
             )
             _LOG.warning("%s", failure)
@@ -265,7 +265,7 @@ class BuildingRuntime:
             self._failure, self._progress = failure, None
         if made is not None:
             info = made.info
-            _LOG.info("%s is built; %s on %s serves", self._what, info.backend, info.device)
+            _LOG.info("%s is built; %s on %s serves", self._what, info.runtime, info.device)
             self.sweep()
 
     def _on_stage(self, name: str, fraction: float, seconds_left: float | None) -> None:
@@ -286,7 +286,7 @@ def close_all(*runtimes: SpatialRuntime) -> Exception | None:
             runtime.close()
         except Exception as error:  # whatever a device or a library raises
             info = runtime.info
-            _LOG.warning("%s on %s could not be closed: %s", info.backend, info.device, str(error))
+            _LOG.warning("%s on %s could not be closed: %s", info.runtime, info.device, str(error))
             first = first or error
     return first
 

@@ -1,4 +1,4 @@
-"""What a backend gives for questions: one sequence per scene, to which frames and words append.
+"""What a runtime gives for questions: one sequence per scene, to which frames and words append.
 
 Everything that decides (which frames, which words, when to stop) is shared by the runtimes;
 behind `SceneContext` stands what computes: torch modules with a torch cache, or exported graphs

@@ -28,14 +28,14 @@ class EngineFacts:
     """What really runs; a runtime reports it in its `RuntimeInfo`.
 
     Args:
-        backend: "onnx", "tensorrt".
+        runtime: "onnx", "tensorrt".
         device: Device and what executes there, e.g. "cpu (CPUExecutionProvider)".
         precision: Of the graph: "fp32", "fp16", "int8".
         parameters: Number of weights in it.
         fallback_reason: Why this is not what was asked for; "" where it is.
     """
 
-    backend: str
+    runtime: str
     device: str
     precision: str
     parameters: int

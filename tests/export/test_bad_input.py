@@ -37,7 +37,7 @@ def test_damage_is_told_and_what_to_do(
     harm(folder)
     model = exports.tiny_model()
     with pytest.raises((ValueError, OSError, RuntimeError)) as error:
-        load_runtime("onnx", model, "cpu", engines=folder)
+        load_runtime("onnx", model, "cpu", export=folder)
     for words in told:
         assert words in str(error.value)
     assert g2vlm(["export", "check", str(folder), "--model", str(model)]) != 0
@@ -53,8 +53,8 @@ def test_a_copy_elsewhere_and_a_link_to_the_same_bytes_serve(
     graph = folder / "geometry.onnx"
     graph.rename(tmp_path / "elsewhere.onnx")
     graph.symlink_to(tmp_path / "elsewhere.onnx")
-    runtime = load_runtime("onnx", exports.tiny_model(), "cpu", engines=folder)
-    assert runtime.info.backend == "onnx"
+    runtime = load_runtime("onnx", exports.tiny_model(), "cpu", export=folder)
+    assert runtime.info.runtime == "onnx"
     runtime.close()
 
 

@@ -28,7 +28,7 @@ def build_first(**asked: str) -> SpatialRuntime:
             context.stage("compiling", 1 - left / BUILD_S, left)
             time.sleep(0.02)
         made = ScriptedRuntime()
-        made.info = replace(made.info, backend="engine")
+        made.info = replace(made.info, runtime="engine")
         return made
 
     return BuildingRuntime(ScriptedRuntime(), "wall for engine", build)
@@ -39,12 +39,12 @@ def test_pictures_wait_for_the_build(tmp_path: Path) -> None:
     arguments = ["--rate", "0", "--quiet", "--runtime", "tests.replay.test_building:build_first"]
     assert main([str(tmp_path / "bag"), "--out", str(tmp_path / "out"), *arguments]) == 0
     document = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert document["node"]["backend"] == "engine"
+    assert document["node"]["runtime"] == "engine"
     assert document["metrics"]["scenes"] >= 2
     statuses = []
     with AnyReader([tmp_path / "out" / "recorded"]) as reader:
         for connection, _, raw in reader.messages():
             if connection.topic == "/g2vlm/status":
                 status: Any = reader.deserialize(raw, connection.msgtype)
-                statuses.append((status.backend, status.build_fraction))
+                statuses.append((status.runtime, status.build_fraction))
     assert set(statuses) == {("engine", -1.0)}

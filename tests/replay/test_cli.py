@@ -266,11 +266,12 @@ def test_environment_of_the_node() -> None:
     assert domains <= set(range(1, 101))
 
 
-def test_the_runtimes_name_of_an_earlier_version_is_refused(
-    bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("old", "new"), [("backend", "runtime"), ("engines", "export")])
+def test_an_option_of_an_earlier_version_is_refused_with_its_new_name(
+    bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str
 ) -> None:
-    assert main([str(bag), "--out", str(tmp_path / "out"), "--backend", "torch"]) == 2
-    assert "--backend is called --runtime now; give --runtime torch" in capsys.readouterr().err
+    assert main([str(bag), "--out", str(tmp_path / "out"), f"--{old}", "given"]) == 2
+    assert f"--{old} is called --{new} now; give --{new} given" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -127,9 +127,9 @@ def test_the_demo_through_the_real_node(
         (status,) = (item for item in reader.connections if item.topic == "/g2vlm/status")
         _, _, raw = next(reader.messages(connections=[status]))
         decoded: Any = reader.deserialize(raw, status.msgtype)
-        assert decoded.backend == document["node"]["backend"]
+        assert decoded.runtime == document["node"]["runtime"]
     if every_runtime.name != "auto":
-        assert document["node"]["backend"] == every_runtime.name
+        assert document["node"]["runtime"] == every_runtime.name
     for topic in ("points", "depth/image", "depth/camera_info", "pose"):
         assert counts[f"/g2vlm/{topic}"] == metrics["scenes"]
     assert counts["/g2vlm/answers"] == 2

@@ -86,7 +86,7 @@ def full_run(tmp_path: Path) -> tuple[ReportInput, Path]:
         statuses=[sample(0.1 * i, i, 1 + (i > 4)) for i in range(9)] + [sample(1.0, 8, 3)],
         latencies_ms=[(i, 40.0, 30.0, 2.0) for i in range(1, 9)],
         last_status=SimpleNamespace(
-            model_id="test-1", backend="torch", device="cpu", precision="fp32",
+            model_id="test-1", runtime="torch", device="cpu", precision="fp32",
             scale_source="none", is_metric=False, frames_received=9, frames_used=8,
             frames_dropped=1, drop_reasons=["not_keyframe"], drop_counts=[1],
         ),

@@ -30,7 +30,7 @@ def test_a_damaged_export_is_refused_and_a_good_one_taken(
     harm, told = DAMAGES[damage]
     harm(folder)
     graph = make_graph(
-        runtime="onnx", model=str(exports.tiny_model()), engines=str(folder), device="cpu"
+        runtime="onnx", model=str(exports.tiny_model()), export=str(folder), device="cpu"
     )
     assert not graph.configure()
     assert graph.state == "unconfigured"
@@ -49,7 +49,7 @@ def test_a_node_serves_on_while_its_export_is_damaged(
     make_graph: Make, exports: Exports, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     graph = make_graph(
-        runtime="onnx", model=str(exports.tiny_model()), engines=str(folder), device="cpu",
+        runtime="onnx", model=str(exports.tiny_model()), export=str(folder), device="cpu",
         points__min_confidence=0.0,
     )  # fmt: skip
     graph.listen()
@@ -74,7 +74,7 @@ def test_a_window_that_a_static_export_does_not_serve(
     """Pictures of 320 x 240 make 56 x 42 here; the export serves windows of two, not of three."""
     export = exports.tiny(static_nhw=(2, 42, 56))
     graph = make_graph(
-        runtime="onnx", model=str(exports.tiny_model()), engines=str(export), device="cpu",
+        runtime="onnx", model=str(exports.tiny_model()), export=str(export), device="cpu",
         window__size=3, window__overlap=2, points__min_confidence=0.0,
     )  # fmt: skip
     graph.listen()

@@ -22,7 +22,7 @@ class Site:
 
     def __init__(self) -> None:
         self.old, self.new = ScriptedRuntime(), ScriptedRuntime()
-        self.new.info = replace(self.new.info, backend="engine", device="cpu (compiled)")
+        self.new.info = replace(self.new.info, runtime="engine", device="cpu (compiled)")
         self.may_end = threading.Event()
         self.error: Exception | None = None
 
@@ -72,12 +72,12 @@ def test_the_build_is_shown_and_the_change_over_is_told_once(
     assert said["ENGINE_BUILDING"] == ("building wall for engine: compiling, 42 %, 95 s left")
     assert status.build_fraction == 0.42
     assert 90.0 < status.build_seconds_left <= 95.0
-    assert (status.backend, status.device) == ("scripted", "cpu")
+    assert (status.runtime, status.device) == ("scripted", "cpu")
     graph.wait(lambda: values_of(graph).get("ENGINE_BUILDING") == said["ENGINE_BUILDING"], "words")
     site.may_end.set()
     status = graph.codes("ENGINE_BUILDING", present=False)
     assert (status.build_fraction, status.build_seconds_left) == (-1.0, -1.0)
-    assert (status.backend, status.device) == ("engine", "cpu (compiled)")
+    assert (status.runtime, status.device) == ("engine", "cpu (compiled)")
     assert "RUNTIME_FALLBACK" not in status.reason_codes
     request = {"stamp": _time(stamp_ns)}
     assert graph.ask(**request).status == 0  # the scene that the former runtime observed

@@ -67,8 +67,8 @@ def test_the_parameter_file_holds_every_parameter_and_no_other() -> None:
         ({}, {"use_sim_time": False}),
         ({"model": "/models/g2vlm", "device": "cuda:0", "runtime": "torch"},
          {"model": "/models/g2vlm", "device": "cuda:0", "runtime": "torch"}),
-        ({"runtime": "onnx", "engines": "/exports/nano"},
-         {"runtime": "onnx", "engines": "/exports/nano"}),
+        ({"runtime": "onnx", "export": "/exports/nano"},
+         {"runtime": "onnx", "export": "/exports/nano"}),
         ({"image_topic": "/a/b", "camera_info_topic": "/a/c", "compressed": "true"},
          {"camera.image_topic": "/a/b", "camera.camera_info_topic": "/a/c",
           "camera.transport": "compressed"}),
@@ -97,7 +97,7 @@ def test_an_argument_of_an_earlier_version_is_not_ignored_silently() -> None:
     assert (
         line == "backend:=onnx is ignored: this argument is called runtime now; give runtime:=onnx"
     )
-    assert not {"backend"} & {item.name for item in arguments.NODE_ARGUMENTS}
+    assert not {"backend", "engines"} & {item.name for item in arguments.NODE_ARGUMENTS}
 
 
 def test_a_parameter_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:

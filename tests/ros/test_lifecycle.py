@@ -67,8 +67,9 @@ def test_wrong_transition_is_refused(make_graph: Make) -> None:
         ({"camera__image_topic": "no topic"}, "'no topic'"),
         ({"camera__camera_info_topic": "9"}, "'9'"),
         ({"runtime": "nowhere"}, "nowhere"),
-        ({"runtime": "torch", "engines": "exports/nano"}, "engines is 'exports/nano'"),
+        ({"runtime": "torch", "export": "exports/nano"}, "export is 'exports/nano'"),
         ({"backend": "torch"}, "backend is called runtime now; rename it"),
+        ({"engines": "exports/nano"}, "engines is called export now; rename it"),
         ({"runtime": "tests.ros.nowhere:create"}, "nowhere"),
     ],
 )

@@ -215,7 +215,7 @@ def test_status_and_diagnostics_agree(graph: Any) -> None:
     assert status.frames_used == 2
     assert status.frames_dropped == 0
     assert status.latency_ms > 0
-    assert status.backend == "scripted"
+    assert status.runtime == "scripted"
     assert status.scale_source == "none"
     assert not status.is_metric
     assert np.isnan(status.scale_sigma)

@@ -40,10 +40,10 @@ def runtime(model_folder: Path) -> Iterator[SpatialRuntime]:
 
 @pytest.fixture(params=["torch", "onnx"])
 def any_runtime(request: pytest.FixtureRequest, model_folder: Path) -> Iterator[SpatialRuntime]:
-    """The same small model on each backend that a CPU has: what no backend may do otherwise."""
-    engines = request.getfixturevalue("small_export") if request.param == "onnx" else ""
-    loaded = load_runtime(request.param, model=model_folder, device="cpu", engines=engines)
-    assert loaded.info.backend == request.param
+    """The same small model on each runtime that a CPU has: what none may do otherwise."""
+    export = request.getfixturevalue("small_export") if request.param == "onnx" else ""
+    loaded = load_runtime(request.param, model=model_folder, device="cpu", export=export)
+    assert loaded.info.runtime == request.param
     yield loaded
     loaded.close()
 
@@ -73,7 +73,7 @@ def trt(host: HostCuda, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tens
 
 @pytest.fixture
 def export(small_export: Path, tmp_path: Path) -> ExportFolder:
-    """The small model without the part "semantic"; a copy that a test may put engines into."""
+    """The small model without the part "semantic"; a copy that a test may put export into."""
     folder = Path(shutil.copytree(small_export, tmp_path / "export"))
     manifest = ExportFolder.open(folder).manifest
     geometry = {name: manifest.graphs[name] for name in (*WHOLE, *STREAMING)}

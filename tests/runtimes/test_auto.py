@@ -1,4 +1,4 @@
-"""What `backend="auto"` picks, and what it remembers of its measurement."""
+"""What `runtime="auto"` picks, and what it remembers of its measurement."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_gpu_that_was_named_and_is_not_there_is_said(model_folder: Path) -> No
 
 
 def test_a_cpu_that_is_asked_for_leaves_the_gpu_alone() -> None:
-    machine = Machine.probe("cpu", engines="folder")
+    machine = Machine.probe("cpu", export="folder")
     assert machine.tensorrt == machine.torch_cuda == "the device is 'cpu'"
     assert machine.torch == machine.onnx == ""
 
@@ -215,8 +215,8 @@ def test_the_faster_one_serves_and_is_known_the_next_time(
     monkeypatch.setattr(auto, "observe_ms", turned)
     caplog.set_level(logging.INFO)
     for _ in range(2):
-        runtime = load_runtime("auto", model_folder, "cpu", engines=small_export)
-        assert runtime.info.backend == faster
+        runtime = load_runtime("auto", model_folder, "cpu", export=small_export)
+        assert runtime.info.runtime == faster
         assert runtime.observe(window(1, 2)).geometry.valid.any()
         runtime.close()
     assert len(calls) == 1
@@ -233,7 +233,7 @@ def test_a_measurement_can_be_ended_and_need_not_be_remembered(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     (cache.root / measured.FOLDER).write_text("in the way of the folder")
-    load_runtime("auto", model_folder, "cpu", engines=small_export).close()
+    load_runtime("auto", model_folder, "cpu", export=small_export).close()
     assert "not remembered" in caplog.text
     closed = []
     monkeypatch.setattr(OnnxRuntime, "close", lambda self: closed.append(self))
@@ -279,14 +279,14 @@ def test_a_measured_runtime_that_cannot_be_closed_leaves_no_other_open(
 
 def test_a_folder_that_is_none_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no export folder"):
-        load_runtime("auto", device="cpu", engines=tmp_path / "nothing")
+        load_runtime("auto", device="cpu", export=tmp_path / "nothing")
 
 
 def test_a_folder_of_another_precision_is_an_error(cache: EngineCache, exports: Exports) -> None:
     half = exports.tiny({"confidence_head": True}, precision="fp16")
     model = exports.tiny_model({"confidence_head": True})
     with pytest.raises(ValueError, match=r"precision is 'fp32', but .* was exported in fp16"):
-        load_runtime("auto", model, "cpu", "fp32", engines=half)
+        load_runtime("auto", model, "cpu", "fp32", export=half)
 
 
 @pytest.mark.parametrize("model", ["nano", "no model folder"])
@@ -295,12 +295,12 @@ def test_what_is_faster_does_not_decide_which_model_answers(
 ) -> None:
     export = ExportFolder.open(small_export)
     remember(cache, Circumstances.here(export.digest), {"torch": 1.0, "onnx": 2.0})
-    runtime = load_runtime("auto", model, "cpu", engines=small_export)
-    assert (runtime.info.backend, runtime.info.model_id) == ("onnx", export.manifest.model_id)
+    runtime = load_runtime("auto", model, "cpu", export=small_export)
+    assert (runtime.info.runtime, runtime.info.model_id) == ("onnx", export.manifest.model_id)
     assert f"was exported from {export.manifest.model_id}" in caplog.text
     runtime.close()
     with pytest.raises(RuntimeError, match=r"nothing can run here: torch: .* was exported from"):
-        load_runtime("auto", model, "cpu", "bf16", engines=small_export)
+        load_runtime("auto", model, "cpu", "bf16", export=small_export)
 
 
 @pytest.mark.parametrize("device", ["cuda:x", "cuda:-1", "gpu", ""])
@@ -316,8 +316,8 @@ def test_a_known_choice_loads_nothing_else(
     remember(cache, here, {"torch": 2.0, "onnx": 1.0})
     code = (
         "import sys; from g2vlm_model.runtimes import load_runtime; "
-        "runtime = load_runtime('auto', sys.argv[1], 'cpu', engines=sys.argv[2]); "
-        "print(runtime.info.backend, 'torch' in sys.modules)"
+        "runtime = load_runtime('auto', sys.argv[1], 'cpu', export=sys.argv[2]); "
+        "print(runtime.info.runtime, 'torch' in sys.modules)"
     )
     command = [sys.executable, "-c", code, str(model_folder), str(small_export)]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
@@ -337,7 +337,7 @@ def test_torch_serves_while_there_is_no_export(
     assert isinstance(runtime, BuildingRuntime)
     scene = runtime.observe(window(1, 2))
     assert runtime.wait(60)
-    assert (runtime.info.backend, runtime.info.fallback_reason) == ("onnx", "")
+    assert (runtime.info.runtime, runtime.info.fallback_reason) == ("onnx", "")
     assert runtime.observe(window(1, 2)).geometry.valid.any()
     scene.close()
     runtime.close()
@@ -354,7 +354,7 @@ def test_torch_goes_on_serving_where_it_is_faster(
     runtime = load_runtime("auto", exports.tiny_model(), "cpu")
     assert isinstance(runtime, BuildingRuntime)
     assert runtime.wait(60)
-    assert (runtime.info.backend, runtime.info.fallback_reason) == ("torch", "")
+    assert (runtime.info.runtime, runtime.info.fallback_reason) == ("torch", "")
     assert runtime.observe(window(1)).geometry.valid.any()
     runtime.close()
 
@@ -369,7 +369,7 @@ def test_what_cannot_run_here_is_named_as_the_reason_for_what_does(
 
     monkeypatch.setattr("g2vlm_model.runtimes.tensorrt.create_runtime", broken)
     runtime = load_runtime("auto", model_folder, "cpu")
-    assert runtime.info.backend == "torch"
+    assert runtime.info.runtime == "torch"
     assert runtime.info.fallback_reason == "tensorrt cannot run here: the driver is too old"
     runtime.close()
 
@@ -391,10 +391,10 @@ def test_the_reason_stays_when_an_export_takes_over(
     assert isinstance(runtime, BuildingRuntime)
     assert runtime.wait(60)
     reason = "tensorrt cannot run here: the driver is too old"
-    assert (runtime.info.backend, runtime.info.fallback_reason) == ("onnx", reason)
+    assert (runtime.info.runtime, runtime.info.fallback_reason) == ("onnx", reason)
     runtime.close()
     monkeypatch.setattr(auto, "_faster", broken)
     runtime = load_runtime("auto", exports.tiny_model(), "cpu")
     both = f"{reason}; onnx cannot run here: the driver is too old"
-    assert (runtime.info.backend, runtime.info.fallback_reason) == ("torch", both)
+    assert (runtime.info.runtime, runtime.info.fallback_reason) == ("torch", both)
     runtime.close()

@@ -53,7 +53,7 @@ def test_auto_runs_where_there_is_no_place_for_a_cache(monkeypatch: pytest.Monke
     monkeypatch.setenv("G2VLM_CACHE", "/proc/nothing")
     runtime = load_runtime("auto", device="cpu")
     try:
-        assert runtime.info.backend == "torch"
+        assert runtime.info.runtime == "torch"
         assert "onnx cannot run here" in runtime.info.fallback_reason
         assert "/proc/nothing" in runtime.info.fallback_reason
     finally:

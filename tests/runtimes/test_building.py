@@ -75,11 +75,11 @@ def test_the_new_runtime_takes_over_and_old_scenes_stay_askable() -> None:
     first, second = runtime.observe(window(1)), runtime.observe(window(2))
     wait_for(lambda: runtime.info.building and runtime.info.building.fraction, 20.0)
     info = runtime.info
-    assert (info.backend, info.fallback_reason) == ("torch", "")
+    assert (info.runtime, info.fallback_reason) == ("torch", "")
     assert str(info.building) == "building wall for onnx: compiling, 50 %, 7 s left"
     held.go.set()
     assert runtime.wait(20.0)
-    assert (runtime.info.backend, runtime.info.building) == ("onnx", None)
+    assert (runtime.info.runtime, runtime.info.building) == ("onnx", None)
     third = runtime.observe(window(3))
     assert (len(old.windows), len(new.windows)) == (2, 1)
     for scene in (first, second, third):
@@ -154,7 +154,7 @@ def test_a_build_may_find_that_nothing_is_better() -> None:
     runtime = BuildingRuntime(old, "wall", lambda context: None)
     assert runtime.wait(20.0)
     info = runtime.info
-    assert (info.backend, info.building, info.fallback_reason) == ("torch", None, "")
+    assert (info.runtime, info.building, info.fallback_reason) == ("torch", None, "")
     runtime.observe(window())
     assert len(old.windows) == 1
     runtime.close()
@@ -196,7 +196,7 @@ def check_that_it_serves_on(build: Build, reason: str) -> None:
     scene = runtime.observe(window())
     assert runtime.wait(30.0)
     info = runtime.info
-    assert (info.backend, info.building) == ("torch", None)
+    assert (info.runtime, info.building) == ("torch", None)
     assert info.fallback_reason.startswith("wall for onnx could not be built, torch on cpu serves")
     assert reason in info.fallback_reason
     assert ask(runtime, scene) == "2.0"
@@ -304,7 +304,7 @@ def test_two_runtimes_share_one_build(tmp_path: Path) -> None:
     ]
     for runtime in runtimes:
         assert runtime.wait(30.0)
-        assert (runtime.info.backend, runtime.info.fallback_reason) == ("onnx", "")
+        assert (runtime.info.runtime, runtime.info.fallback_reason) == ("onnx", "")
         runtime.close()
     assert len(log) == 1
 
@@ -339,7 +339,7 @@ def test_a_build_waits_for_another_process_and_says_so(tmp_path: Path) -> None:
         other.wait()
         other.stdout.close()
     assert runtimes[1].wait(30.0)
-    assert runtimes[1].info.backend == "onnx"
+    assert runtimes[1].info.runtime == "onnx"
     assert len(log) == 1
     runtimes[1].close()
 

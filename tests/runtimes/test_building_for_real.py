@@ -34,7 +34,7 @@ def exporters() -> list[psutil.Process]:
 def building(model_folder: Path) -> BuildingRuntime:
     runtime = load_runtime("onnx", model_folder)
     assert isinstance(runtime, BuildingRuntime)
-    assert runtime.info.backend == "torch"
+    assert runtime.info.runtime == "torch"
     return runtime
 
 
@@ -49,7 +49,7 @@ def test_a_killed_export_a_second_try_and_two_who_share_it(
     assert exporter.nice() == 19
     exporter.send_signal(signal.SIGKILL)
     assert runtime.wait(30.0)
-    assert runtime.info.backend == "torch"
+    assert runtime.info.runtime == "torch"
     assert "`g2vlm export onnx" in runtime.info.fallback_reason
     assert "was ended by SIGKILL" in runtime.info.fallback_reason
     assert runtime.observe(window(1, 2)).geometry.valid.shape[0] == 2
@@ -66,7 +66,7 @@ def test_a_killed_export_a_second_try_and_two_who_share_it(
     assert len(reached) > 3, f"progress was reported as {sorted(reached)}"
     for runtime, scene in ((first, before[0]), (second, before[1])):
         info = runtime.info
-        assert (info.backend, info.fallback_reason, info.building) == ("onnx", "", None)
+        assert (info.runtime, info.fallback_reason, info.building) == ("onnx", "", None)
         after = runtime.observe(window(1, 2, 3))
         expected, got = scene.geometry.local_points, after.geometry.local_points
         np.testing.assert_allclose(got, expected, atol=1e-4 * np.ptp(expected))

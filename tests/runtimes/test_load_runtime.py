@@ -41,7 +41,7 @@ def test_what_runs_is_reported(model_folder: Path) -> None:
     runtime = load_runtime(model=model_folder, device="cpu", precision="fp32")
     info = runtime.info
     assert isinstance(runtime, SpatialRuntime)
-    assert (info.backend, info.precision, info.fallback_reason) == ("torch", "fp32", "")
+    assert (info.runtime, info.precision, info.fallback_reason) == ("torch", "fp32", "")
     assert info.device.startswith("cpu (")
     assert info.model_id.startswith("small-")
     assert info.parameters > 300_000
@@ -70,15 +70,15 @@ def test_a_function_of_a_third_party_is_called_with_the_keywords() -> None:
 
 
 def test_engines_reach_only_who_is_given_some() -> None:
-    runtime = load_runtime(f"{__name__}:make_own", engines="folder")
+    runtime = load_runtime(f"{__name__}:make_own", export="folder")
     assert isinstance(runtime, OwnRuntime)
-    assert runtime.keywords["engines"] == "folder"
-    with pytest.raises(ValueError, match="engines is 'folder', but the backend 'torch'"):
-        load_runtime("torch", engines="folder")
+    assert runtime.keywords["export"] == "folder"
+    with pytest.raises(ValueError, match="export is 'folder', but the runtime 'torch'"):
+        load_runtime("torch", export="folder")
 
 
 @pytest.mark.parametrize(
-    ("backend", "error", "words"),
+    ("runtime", "error", "words"),
     [
         ("jax", ValueError, "'jax' does not exist here; there is auto, onnx, tensorrt, torch"),
         ("no.such.module:make", ValueError, "cannot import no.such.module"),
@@ -87,9 +87,9 @@ def test_engines_reach_only_who_is_given_some() -> None:
         (f"{__name__}:make_something_else", TypeError, "returned dict"),
     ],
 )
-def test_backends_that_are_none(backend: str, error: type[Exception], words: str) -> None:
+def test_runtimes_that_are_none(runtime: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        load_runtime(backend)
+        load_runtime(runtime)
 
 
 def test_names_that_are_none(model_folder: Path) -> None:

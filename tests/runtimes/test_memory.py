@@ -91,7 +91,7 @@ from pathlib import Path
 from g2vlm_model.interface import SpatialQuery
 from g2vlm_model.runtimes import load_runtime
 from tests.runtimes.model_folders import window
-runtime = load_runtime(sys.argv[2], Path(sys.argv[1]), "cpu", engines=sys.argv[3])
+runtime = load_runtime(sys.argv[2], Path(sys.argv[1]), "cpu", export=sys.argv[3])
 scene = runtime.observe(window(1, 2))
 before = runtime.ask(scene, SpatialQuery("Which is closer?", max_tokens=3)).text
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -108,14 +108,14 @@ print(json.dumps({"error": error, "same": before == after, "again": again}))
 """
 
 
-@pytest.mark.parametrize("backend", ["torch", "onnx"])
+@pytest.mark.parametrize("runtime", ["torch", "onnx"])
 def test_memory_that_runs_out_is_an_error_and_the_runtime_goes_on(
-    model_folder: Path, backend: str, request: pytest.FixtureRequest
+    model_folder: Path, runtime: str, request: pytest.FixtureRequest
 ) -> None:
     """For real: a child process whose address space ends 16 MB above what it uses."""
-    engines = str(request.getfixturevalue("small_export")) if backend == "onnx" else ""
+    export = str(request.getfixturevalue("small_export")) if runtime == "onnx" else ""
     done = subprocess.run(
-        [sys.executable, "-c", EXHAUST, str(model_folder), backend, engines],
+        [sys.executable, "-c", EXHAUST, str(model_folder), runtime, export],
         cwd=REPO,
         capture_output=True,
         text=True,

@@ -61,7 +61,7 @@ class Pair:
 def nano(nano_export: Path) -> Iterator[Pair]:
     pair = Pair(
         load_runtime("torch", model="nano", device="cpu"),
-        load_runtime("onnx", model="nano", device="cpu", engines=nano_export),
+        load_runtime("onnx", model="nano", device="cpu", export=nano_export),
     )
     yield pair
     pair.torch.close()
@@ -157,7 +157,7 @@ def test_the_published_structure_answers_with_drawn_marks(exports: Exports) -> N
     model = exports.tiny_model(config)
     pair = Pair(
         load_runtime("torch", model=model, device="cpu"),
-        load_runtime("onnx", model=model, device="cpu", engines=folder),
+        load_runtime("onnx", model=model, device="cpu", export=folder),
     )
     scenes = pair.scenes(window(1, 2, 3))
     questions = [SpatialQuery(f"Which is closer? {'A' * n}", max_tokens=5) for n in range(4)]

@@ -79,7 +79,7 @@ def by_export(request: pytest.FixtureRequest, nano_export: Path) -> Iterator[Spa
     """nano with an exported geometry; who answers differs."""
     runtime: SpatialRuntime
     if request.param == "onnx":
-        runtime = load_runtime("onnx", "nano", "cpu", engines=nano_export)
+        runtime = load_runtime("onnx", "nano", "cpu", export=nano_export)
         assert isinstance(runtime, OnnxRuntime)
     else:
         streaming = request.param == "torch on streaming"
@@ -129,7 +129,7 @@ def test_overlapping_windows_and_their_answers_are_torchs(
 
 def test_what_runs_is_said(by_export: SpatialRuntime, by_torch: SpatialRuntime) -> None:
     info = by_export.info
-    assert (info.backend, info.precision, info.fallback_reason) == ("onnx", "fp32", "")
+    assert (info.runtime, info.precision, info.fallback_reason) == ("onnx", "fp32", "")
     assert info.device == "cpu (CPUExecutionProvider)"
     assert info.model_id == by_torch.info.model_id
     assert info.parameters > 3_000_000
@@ -183,7 +183,7 @@ def half_export(exports: Exports) -> Path:
 
 def test_an_export_of_another_model_is_refused(half_export: Path) -> None:
     with pytest.raises(ValueError, match=r"was exported from small-.*export that one"):
-        load_runtime("onnx", "nano", "cpu", engines=half_export)
+        load_runtime("onnx", "nano", "cpu", export=half_export)
     engine = geometry_only(half_export)
     wrong = TorchRuntime("nano", choose_placement("cpu"), geometry=engine)
     with pytest.raises(RuntimeError, match=r"it is of another model|stand behind"):
@@ -193,7 +193,7 @@ def test_an_export_of_another_model_is_refused(half_export: Path) -> None:
 
 def test_half_precision_says_nearly_the_same(half_export: Path, exports: Exports) -> None:
     model = exports.tiny_model({"confidence_head": True})
-    runtime = load_runtime("onnx", model, "cpu", engines=half_export)
+    runtime = load_runtime("onnx", model, "cpu", export=half_export)
     by_torch = load_runtime("torch", model, "cpu")
     assert runtime.info.precision == "fp16"
     got, expected = (one.observe(window(1, 2, 3)) for one in (runtime, by_torch))
@@ -222,7 +222,7 @@ def test_what_an_export_cannot_do(
     small_export: Path, model_folder: Path, keywords: dict[str, str], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
-        load_runtime("onnx", model_folder, **{"device": "cpu", **keywords}, engines=small_export)
+        load_runtime("onnx", model_folder, **{"device": "cpu", **keywords}, export=small_export)
 
 
 def test_a_size_that_a_static_export_does_not_serve(exports: Exports) -> None:
@@ -235,7 +235,7 @@ def test_a_size_that_a_static_export_does_not_serve(exports: Exports) -> None:
 
 
 def test_two_threads_observe_and_ask(by_torch: SpatialRuntime, nano_export: Path) -> None:
-    runtime = load_runtime("onnx", "nano", "cpu", engines=nano_export)
+    runtime = load_runtime("onnx", "nano", "cpu", export=nano_export)
     scenes: dict[int, Scene] = {}
     answers: dict[int, list[SpatialAnswer]] = {0: [], 1: []}
     problems: list[BaseException] = []
@@ -263,7 +263,7 @@ def test_two_threads_observe_and_ask(by_torch: SpatialRuntime, nano_export: Path
 
 
 def test_closing_gives_the_graphs_back(small_export: Path, model_folder: Path) -> None:
-    runtime = load_runtime("onnx", model_folder, "cpu", engines=small_export)
+    runtime = load_runtime("onnx", model_folder, "cpu", export=small_export)
     assert isinstance(runtime, OnnxRuntime)
     executor = runtime._executor
     assert isinstance(executor, OnnxExecutor)
@@ -290,7 +290,7 @@ sys.meta_path.insert(0, Refuse())
 import numpy as np
 from g2vlm_model.interface import Frame, FrameWindow, PixelMark, SpatialQuery
 from g2vlm_model.runtimes import load_runtime
-runtime = load_runtime("onnx", "no-such-model", "cpu", engines=sys.argv[1])
+runtime = load_runtime("onnx", "no-such-model", "cpu", export=sys.argv[1])
 images = np.load(sys.argv[2])
 frames = tuple(Frame(image, 1, "c", "c", str(i)) for i, image in enumerate(images))
 scene = runtime.observe(FrameWindow(frames))

@@ -78,7 +78,7 @@ def test_a_device_that_was_asked_for_and_is_not_there_is_an_error(
     small_export: Path, model_folder: Path, device: str
 ) -> None:
     with pytest.raises(ProviderError, match=r"has no \w+ExecutionProvider.*pip install"):
-        load_runtime("onnx", model_folder, device, engines=small_export)
+        load_runtime("onnx", model_folder, device, export=small_export)
 
 
 def test_a_jetson_is_not_told_to_install_what_it_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ def test_a_silent_fall_back_is_an_error_where_the_device_was_named(
 ) -> None:
     pretended()
     with pytest.raises(ProviderError, match=r"loaded encoder.onnx on CPUExecutionProvider and not"):
-        load_runtime("onnx", model_folder, "cuda", engines=small_export)
+        load_runtime("onnx", model_folder, "cuda", export=small_export)
 
 
 def test_a_silent_fall_back_is_said_where_the_device_was_not_named(
@@ -137,7 +137,7 @@ def test_a_silent_fall_back_is_said_where_the_device_was_not_named(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     pretended()
-    runtime = load_runtime("onnx", model_folder, "auto", "fp32", engines=small_export)
+    runtime = load_runtime("onnx", model_folder, "auto", "fp32", export=small_export)
     assert runtime.info.device == "cpu (CPUExecutionProvider)"
     assert "on CPUExecutionProvider and not on CUDA" in runtime.info.fallback_reason
     assert "fallback" in caplog.text
@@ -180,7 +180,7 @@ def test_wrong_numbers_at_the_start_are_refused(
 
     monkeypatch.setattr(geometry._Graphs, "_run", off)
     with pytest.raises(RuntimeError, match="gives wrong numbers"):
-        load_runtime("onnx", model_folder, "cpu", engines=small_export)
+        load_runtime("onnx", model_folder, "cpu", export=small_export)
 
 
 def test_a_session_gives_arrays_and_clear_errors(doubling: Path, tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_a_missing_onnx_runtime_is_an_error_with_the_line_that_installs_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(RuntimeError, match=r"needs ONNX Runtime.*pip install onnxruntime"):
-        load_runtime("onnx", model_folder, "cpu", engines=small_export)
+        load_runtime("onnx", model_folder, "cpu", export=small_export)
 
 
 @pytest.mark.gpu
@@ -244,7 +244,7 @@ def test_a_gpu_says_what_the_cpu_says(small_export: Path, model_folder: Path, de
     from .model_folders import window
 
     by_gpu, by_cpu = (
-        load_runtime("onnx", model_folder, where, "fp32", engines=small_export)
+        load_runtime("onnx", model_folder, where, "fp32", export=small_export)
         for where in (device, "cpu")
     )
     assert PROVIDERS[device] in by_gpu.info.device

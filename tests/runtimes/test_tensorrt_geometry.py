@@ -38,7 +38,7 @@ def test_engines_that_nobody_checked_are_checked_here(
     engine = opened(export, trt)
     assert isinstance(engine, StreamingEngine) == (names == STREAMING)
     facts = engine.facts
-    assert facts.backend == "tensorrt"
+    assert facts.runtime == "tensorrt"
     assert facts.device == "cuda:0 (a GPU in the host's memory, tensorrt 10.15.1)"
     engine.close()
     engine.close()

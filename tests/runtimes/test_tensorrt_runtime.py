@@ -51,9 +51,9 @@ def test_torch_answers_on_engines_in_the_export(
     export: ExportFolder, trt: TensorRT, host: HostCuda, model_folder: Path
 ) -> None:
     compiled(export)
-    runtime = load_runtime("tensorrt", model_folder, engines=export.path)
+    runtime = load_runtime("tensorrt", model_folder, export=export.path)
     info = runtime.info
-    assert (info.backend, info.precision, info.building) == ("tensorrt", "fp32", None)
+    assert (info.runtime, info.precision, info.building) == ("tensorrt", "fp32", None)
     assert info.device.startswith("cuda:0 (a GPU")
     same_as_torch(runtime, model_folder)
     runtime.close()
@@ -65,8 +65,8 @@ def test_without_torch_on_the_gpu_exported_answers_serve(
 ) -> None:
     export = ExportFolder.open(shutil.copytree(small_export, tmp_path / "whole"))
     compiled(export)
-    runtime = load_runtime("tensorrt", "no model folder", engines=export.path)
-    assert runtime.info.backend == "tensorrt"
+    runtime = load_runtime("tensorrt", "no model folder", export=export.path)
+    assert runtime.info.runtime == "tensorrt"
     same_as_torch(runtime, model_folder)
     runtime.close()
 
@@ -78,11 +78,11 @@ def test_torch_of_another_model_does_not_answer_on_engines(
         if built:
             compiled(export)
         with pytest.raises(ValueError, match=r"was exported from small-.*`model` is nano"):
-            load_runtime("tensorrt", "nano", engines=export.path)
+            load_runtime("tensorrt", "nano", export=export.path)
     assert not host.blocks
     whole = ExportFolder.open(shutil.copytree(small_export, tmp_path / "whole"))
     compiled(whole)
-    runtime = load_runtime("tensorrt", "nano", engines=whole.path)
+    runtime = load_runtime("tensorrt", "nano", export=whole.path)
     assert runtime.info.model_id == whole.manifest.model_id
     runtime.close()
 
@@ -94,8 +94,8 @@ def test_engines_in_the_cache_are_found_whatever_their_profile(
     with EngineCache.open().building(key) as building:
         manifest_of(building.folder, export, STREAMING).write(building.folder)
         building.commit({})
-    runtime = load_runtime("tensorrt", model_folder, engines=export.path)
-    assert runtime.info.backend == "tensorrt"
+    runtime = load_runtime("tensorrt", model_folder, export=export.path)
+    assert runtime.info.runtime == "tensorrt"
     runtime.close()
 
 
@@ -131,10 +131,10 @@ def test_engines_of_elsewhere_are_left_out_and_new_ones_built(
     words: str,
 ) -> None:
     spoil(compiled(export))
-    runtime = load_runtime("tensorrt", model_folder, engines=export.path)
+    runtime = load_runtime("tensorrt", model_folder, export=export.path)
     assert isinstance(runtime, BuildingRuntime)
     assert words in caplog.text
-    assert runtime.info.backend == "torch"
+    assert runtime.info.runtime == "torch"
     runtime.close()
 
 
@@ -147,11 +147,11 @@ def test_the_build_is_a_real_command_and_its_failure_leaves_torch(
         pytest.skip("there is a GPU: the build would succeed")
     except GpuMissingError:
         pass
-    runtime = load_runtime("tensorrt", model_folder, engines=export.path)
+    runtime = load_runtime("tensorrt", model_folder, export=export.path)
     assert isinstance(runtime, BuildingRuntime)
     assert runtime.wait(60.0)
     info = runtime.info
-    assert info.backend == "torch"
+    assert info.runtime == "torch"
     assert "for tensorrt could not be built, torch on cpu" in info.fallback_reason
     assert f"`g2vlm export tensorrt --onnx {export.path}" in info.fallback_reason
     same_as_torch(runtime, model_folder)
@@ -172,7 +172,7 @@ def test_an_engine_that_does_not_load_leaves_the_cache(
         )
         replace(manifest, engines={**manifest.engines, "expert": record}).write(building.folder)
         building.commit({})
-    runtime = load_runtime("tensorrt", model_folder, engines=export.path)
+    runtime = load_runtime("tensorrt", model_folder, export=export.path)
     assert isinstance(runtime, BuildingRuntime)
     assert "the plan is no engine" in caplog.text
     assert cache.lookup(key) is None
@@ -185,7 +185,7 @@ def test_a_device_that_fails_is_an_error(
     compiled(export)
     host.room = 1
     with pytest.raises(RuntimeError, match="out of memory on the device: cudaMalloc failed"):
-        load_runtime("tensorrt", model_folder, engines=export.path)
+        load_runtime("tensorrt", model_folder, export=export.path)
 
 
 NO = "not here"
@@ -219,8 +219,8 @@ def test_of_a_device_that_fails_whatever_serves_instead_says_so(
     if faster:
         times = {name: 1.0 if name == faster else 2.0 for name in ("torch", "onnx")}
         remember(EngineCache.open(), Circumstances.here(export.digest), times)
-    runtime = load_runtime("auto", model_folder, engines=export.path)
-    assert runtime.info.backend == serves
+    runtime = load_runtime("auto", model_folder, export=export.path)
+    assert runtime.info.runtime == serves
     reason = runtime.info.fallback_reason
     assert reason.startswith("tensorrt cannot run here: out of memory on the device: cudaMalloc")
     assert runtime.observe(window(1, 2)).geometry.valid.any()
@@ -241,12 +241,12 @@ def test_words_that_do_not_fit(
     export: ExportFolder, trt: TensorRT, given: dict[str, str], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
-        load_runtime("tensorrt", engines=export.path, **given)
+        load_runtime("tensorrt", export=export.path, **given)
 
 
 def test_a_folder_of_engines_only_is_told_apart(export: ExportFolder, trt: TensorRT) -> None:
     with pytest.raises(ValueError, match="holds compiled engines only; name the export folder"):
-        load_runtime("tensorrt", engines=compiled(export))
+        load_runtime("tensorrt", export=compiled(export))
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -274,14 +274,14 @@ def test_engines_are_built_here_and_take_over(
     monkeypatch.setenv("G2VLM_CACHE", str(tmp_path))
     runtime = load_runtime("tensorrt", model_folder, "cuda", precision)
     assert isinstance(runtime, BuildingRuntime)
-    assert runtime.info.backend == "torch"
+    assert runtime.info.runtime == "torch"
     assert runtime.wait(1200.0)
     info = runtime.info
-    assert (info.backend, info.fallback_reason) == ("tensorrt", "")
+    assert (info.runtime, info.fallback_reason) == ("tensorrt", "")
     if precision == "fp32":
         same_as_torch(runtime, model_folder)
     runtime.observe(window(1, 2, 3))
     runtime.close()
     again = load_runtime("tensorrt", model_folder, "cuda", precision)
-    assert (again.info.backend, again.info.building) == ("tensorrt", None)
+    assert (again.info.runtime, again.info.building) == ("tensorrt", None)
     again.close()

@@ -254,7 +254,7 @@ class TalkingRuntime(InstantRuntime):
 def create(
     model: str | Path = "", device: str = "", precision: str = "", prompt_mode: str = ""
 ) -> TalkingRuntime:
-    """Backend "tests.training.benchmark_folders:create"; `model` is what it always says."""
+    """Runtime "tests.training.benchmark_folders:create"; `model` is what it always says."""
     runtime = TalkingRuntime({}, otherwise=str(model))
     runtime.info = RuntimeInfo("scripted", "cpu", "fp32", f"talker-{model}", 1)
     return runtime

@@ -39,7 +39,7 @@ def qa(*words: str) -> int:
 
 def evaluate(name: str, data: Path, out: Path, *options: str, model: str = "B") -> int:
     command = ["--benchmark", name, "--data", str(data), "--out", str(out)]
-    return qa(*command, "--backend", TALKER, "--model", model, *options)
+    return qa(*command, "--runtime", TALKER, "--model", model, *options)
 
 
 def lines_of(path: Path) -> list[dict[str, object]]:
@@ -75,7 +75,7 @@ def test_evaluate_offers_the_command(tmp_path: Path, capsys: pytest.CaptureFixtu
 
     write_mindcube(tmp_path / "data")
     command = ["qa", "--benchmark", "mindcube", "--data", str(tmp_path / "data"), "--model", "B"]
-    assert main([*command, "--out", str(tmp_path / "out"), "--backend", TALKER]) == 0
+    assert main([*command, "--out", str(tmp_path / "out"), "--runtime", TALKER]) == 0
     assert "Rotation" in capsys.readouterr().out
 
 
@@ -276,7 +276,7 @@ def test_limit_spreads_over_the_file_and_can_be_raised(tmp_path: Path) -> None:
         ("--limit", "0", "limit is 0"),
         ("--frames", "0", "frames is 0"),
         ("--max-tokens", "0", "max_tokens is 0"),
-        ("--backend", "nonsense", "backend 'nonsense' does not exist"),
+        ("--runtime", "nonsense", "runtime 'nonsense' does not exist"),
     ],
 )
 def test_options_out_of_range(option: str, value: str, match: str, tmp_path: Path) -> None:

@@ -14,18 +14,18 @@ def create_runtime(
     device: str = "auto",
     precision: str = "auto",
     prompt_mode: str = "shared",
-    engines: str | Path = "",
+    export: str | Path = "",
 ) -> SpatialRuntime:
     """Load an exported model; see `g2vlm_model.runtimes.load_runtime`.
 
     Args:
-        model: Exported where `engines` is empty and the cache has no export of it yet: torch
+        model: Exported where `export` is empty and the cache has no export of it yet: torch
             serves until that is done. Answers where the export has no part "semantic".
         device: See `providers`.
         precision: Of the export: "fp32", "fp16"; "auto" is the folder's, and of an own export
             fp16 on a GPU and fp32 on the CPU.
         prompt_mode: "shared".
-        engines: Folder that `g2vlm export onnx` wrote; "" is the cache.
+        export: Folder that `g2vlm export onnx` wrote; "" is the cache.
 
     Raises:
         ValueError: A device, precision or prompt mode that there is not, or a folder that does
@@ -36,4 +36,4 @@ def create_runtime(
     """
     from .starting import start_runtime
 
-    return start_runtime(model, device, precision, prompt_mode, engines)
+    return start_runtime(model, device, precision, prompt_mode, export)

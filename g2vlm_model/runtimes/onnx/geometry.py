@@ -140,7 +140,7 @@ class _Graphs:
             self.close()
             raise
         self._facts = EngineFacts(
-            backend="onnx",
+            runtime="onnx",
             device=provider.device,
             precision=manifest.precision,
             parameters=manifest.parameters,

@@ -11,7 +11,7 @@
 ONNX Runtime falls back to the CPU without an error where a provider's libraries are missing. So
 each session is asked what it runs on. A device that was asked for by name and does not run is
 an error; "auto" goes on with the CPU, and says why. Engines of "tensorrt" and "rtx" are built at
-every start and not kept; the backend "tensorrt" keeps its engines.
+every start and not kept; the runtime "tensorrt" keeps its engines.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class OnnxRuntime(SceneRuntime):
         def load(gate: DeviceGate) -> tuple[OnnxExecutor, RuntimeInfo]:
             facts = engine.facts
             info = RuntimeInfo(
-                backend=facts.backend,
+                runtime=facts.runtime,
                 device=facts.device,
                 precision=facts.precision,
                 model_id=folder.manifest.model_id,

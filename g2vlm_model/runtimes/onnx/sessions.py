@@ -35,7 +35,7 @@ def onnxruntime_module() -> ModuleType:
     try:
         import onnxruntime
     except ImportError as error:
-        raise RuntimeError(f"the backend 'onnx' needs ONNX Runtime ({error}): {PIP_LINE}") from None
+        raise RuntimeError(f"the runtime 'onnx' needs ONNX Runtime ({error}): {PIP_LINE}") from None
     module: ModuleType = onnxruntime
     return module
 

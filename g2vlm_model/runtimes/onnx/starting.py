@@ -40,17 +40,17 @@ def start_runtime(
     device: str,
     precision: str,
     prompt_mode: str,
-    engines: str | Path,
+    export: str | Path,
 ) -> SpatialRuntime:
     """See `create_runtime` of this package."""
     if prompt_mode != "shared":
         raise ValueError(
             f"prompt_mode is {prompt_mode!r}, but exported graphs stand behind the chat prefix; "
-            "use prompt_mode 'shared' or the backend 'torch'"
+            "use prompt_mode 'shared' or the runtime 'torch'"
         )
     own = _own_precision(device, precision)
-    if str(engines):
-        return open_runtime(given_export(engines, precision), model, device)
+    if str(export):
+        return open_runtime(given_export(export, precision), model, device)
     cache, key = EngineCache.open(), own_export_key(model, own)
     cached = cached_export(cache, key)
     if cached is not None:
@@ -88,7 +88,7 @@ def given_export(path: str | Path, precision: str) -> ExportFolder:
 
 
 def own_export_key(model: str | Path, precision: str) -> ExportKey:
-    """What an export that this backend makes by itself is kept under.
+    """What an export that this runtime makes by itself is kept under.
 
     Raises:
         FileNotFoundError, ValueError: No such model folder.
@@ -99,7 +99,7 @@ def own_export_key(model: str | Path, precision: str) -> ExportKey:
         raise RuntimeError(
             f"{model} cannot be exported here: {missing}. Or export it on another machine "
             "(g2vlm export onnx --parts geometry,kv,streaming,semantic) and name the folder: "
-            "engines=FOLDER"
+            "export=FOLDER"
         )
     folder = resolve_folder(model)
     return export_key(folder, precision, OPSET, own_parts(folder))
@@ -135,7 +135,7 @@ def _own_precision(device: str, precision: str) -> str:
     if precision not in ("auto", *PRECISIONS):
         raise ValueError(
             f"precision is {precision!r}, but graphs are exported in {' or '.join(PRECISIONS)}; "
-            "choose one of them, auto, or the backend 'torch'"
+            "choose one of them, auto, or the runtime 'torch'"
         )
     available = tuple(onnxruntime_module().get_available_providers())
     if precision != "auto":

@@ -14,7 +14,7 @@ def create_runtime(
     device: str = "auto",
     precision: str = "auto",
     prompt_mode: str = "shared",
-    engines: str | Path = "",
+    export: str | Path = "",
 ) -> SpatialRuntime:
     """Load engines; see `g2vlm_model.runtimes.load_runtime`.
 
@@ -22,11 +22,11 @@ def create_runtime(
     background, the export that they need before them, while another runtime serves.
 
     Args:
-        model: Answers questions; exported where `engines` is empty.
+        model: Answers questions; exported where `export` is empty.
         device: "auto" and "cuda" (the first GPU) or "cuda:N".
         precision: Of the export: "fp32", "fp16"; "auto" is the folder's, and fp16 of an own one.
         prompt_mode: "shared".
-        engines: Folder that `g2vlm export onnx` wrote, with engines in a folder inside it or in
+        export: Folder that `g2vlm export onnx` wrote, with engines in a folder inside it or in
             the cache; "" is the cache.
 
     Raises:
@@ -37,4 +37,4 @@ def create_runtime(
     """
     from .starting import start_runtime
 
-    return start_runtime(model, device, precision, prompt_mode, engines)
+    return start_runtime(model, device, precision, prompt_mode, export)

@@ -144,7 +144,7 @@ class _Engines:
         self.graphs: dict[str, TensorRTGraph] = {}
         precision, fallback = _precision_of(engines, self.names)
         self._facts = EngineFacts(
-            backend="tensorrt",
+            runtime="tensorrt",
             device=f"cuda:{gpu.index} ({gpu.name}, {trt})",
             precision=precision,
             parameters=export.manifest.parameters,

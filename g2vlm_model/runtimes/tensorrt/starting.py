@@ -75,7 +75,7 @@ class Place:
 
 
 def start_runtime(
-    model: str | Path, device: str, precision: str, prompt_mode: str, engines: str | Path
+    model: str | Path, device: str, precision: str, prompt_mode: str, export: str | Path
 ) -> SpatialRuntime:
     """See `create_runtime` of this package."""
     if prompt_mode != "shared":
@@ -89,15 +89,15 @@ def start_runtime(
             "choose one of them, auto, or the runtime 'torch'"
         )
     place, cache = Place.find(device), EngineCache.open()
-    if str(engines):
-        export = _given(Path(engines), precision)
-        return _from_export(export, model, place, cache)
+    if str(export):
+        given = _given(Path(export), precision)
+        return _from_export(given, model, place, cache)
     missing = missing_libraries()
     if missing:
         raise RuntimeError(
             f"{model} cannot be exported here: {missing}. Or export it on another machine "
             f"(g2vlm export onnx --opset {place.trt.opset} --precision fp16 --parts "
-            f"{','.join(PARTS)}) and name the folder: engines=FOLDER"
+            f"{','.join(PARTS)}) and name the folder: export=FOLDER"
         )
     folder = resolve_folder(model)
     own = "fp16" if precision == "auto" else precision
@@ -107,8 +107,8 @@ def start_runtime(
         return _from_export(cached, model, place, cache)
 
     def build(context: BuildContext) -> SpatialRuntime:
-        export = export_into_cache(context, cache, key, folder)
-        return _built(context, export, model, place, cache)
+        made = export_into_cache(context, cache, key, folder)
+        return _built(context, made, model, place, cache)
 
     serving = _meanwhile(model, place, None)
     return BuildingRuntime(serving, f"{model} for tensorrt", build)

@@ -14,17 +14,17 @@ def create_runtime(
     device: str = "auto",
     precision: str = "auto",
     prompt_mode: str = "shared",
-    engines: str | Path = "",
+    export: str | Path = "",
 ) -> SpatialRuntime:
     """Load a model folder; see `g2vlm_model.runtimes.load_runtime`.
 
     Raises:
-        ValueError: `engines` is given, which this backend has no use for.
+        ValueError: `export` is given, which this runtime has no use for.
     """
-    if str(engines):
+    if str(export):
         raise ValueError(
-            f"engines is {str(engines)!r}, but the backend 'torch' runs the model's own weights; "
-            "leave it empty, or use the backend 'onnx' or 'tensorrt'"
+            f"export is {str(export)!r}, but the runtime 'torch' runs the model's own weights; "
+            "leave it empty, or use the runtime 'onnx' or 'tensorrt'"
         )
     from .placement import choose_placement
     from .runtime import TorchRuntime

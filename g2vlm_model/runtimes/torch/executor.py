@@ -63,7 +63,7 @@ class TorchExecutor:
         if published and engine is not None:
             raise ValueError(
                 "prompt_mode is 'published', but an engine's geometry stands behind the chat "
-                "prefix; use prompt_mode 'shared' or the backend 'torch'"
+                "prefix; use prompt_mode 'shared' or the runtime 'torch'"
             )
         network, tokenizer = load_model(
             model, placement.device, placement.dtype, geometric=engine is None

@@ -64,7 +64,7 @@ def _info(
     weights = sum(weight.numel() for weight in executor.model.parameters())
     if engine is None:
         return RuntimeInfo(
-            backend="torch",
+            runtime="torch",
             device=placement.description,
             precision=placement.precision,
             model_id=model_id(model),
@@ -74,7 +74,7 @@ def _info(
     facts = engine.facts
     reasons = (facts.fallback_reason, placement.fallback_reason)
     return RuntimeInfo(
-        backend=facts.backend,
+        runtime=facts.runtime,
         device=facts.device,
         precision=facts.precision,
         model_id=model_id(model),

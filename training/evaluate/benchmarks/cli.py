@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", type=int, default=64, help="of an answer (default 64)")
     parser.add_argument("--blind", action="store_true", help="ask about grey pictures instead")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
-    parser.add_argument("--backend", default="torch", help="torch, or package.module:function")
+    parser.add_argument("--runtime", default="torch", help="torch, or package.module:function")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="auto", help="auto, fp32, fp16 or bf16")
 
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         for index in even_indices(len(reading.items), args.limit or len(reading.items))
     ]
     with ExitStack() as stack:
-        runtime = load_runtime(args.backend, args.model, args.device, args.precision)
+        runtime = load_runtime(args.runtime, args.model, args.device, args.precision)
         stack.callback(runtime.close)
         header: dict[str, str | int | bool] = {
             "benchmark": benchmark.name,
