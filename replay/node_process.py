@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from types import TracebackType
 
 import yaml
 
+import g2vlm_ros
 from g2vlm_map.recordings.errors import NodeFailedError, ReplayInputError
 from g2vlm_map.recordings.source import COMPRESSED, SourceInfo
 from g2vlm_ros.launch_arguments import PROFILE_VARIABLE, malloc_environment
@@ -25,6 +25,7 @@ STATUS_TOPIC = f"/{NODE_NAME}/status"
 LOG_TAIL_LINES = 25
 STOP_SECONDS = 15.0
 PROFILE_FILE = "fastdds_shm.xml"
+ROOT = Path(g2vlm_ros.__file__).resolve().parents[1]  # of the sources, or where they are installed
 # Where the pictures come as fast as the node takes them, the wall clock says nothing about
 # them, and a status soon after each picture tells when the next one may go.
 LOCKSTEP_PARAMETERS = {
@@ -75,9 +76,8 @@ def parse_parameter(text: str) -> tuple[str, Parameter]:
 
 def shared_memory_profile() -> Path | None:
     """The Fast DDS profile that the project ships, from the sources or the installed share."""
-    package = Path(__file__).resolve().parents[2]
     candidates = [
-        package / "launch",
+        ROOT / "launch",
         *(
             Path(p) / "share" / "g2vlm_ros" / "launch"
             for p in [sys.prefix, *os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)]
@@ -102,16 +102,9 @@ def node_environment(domain_id: int) -> dict[str, str]:
     if profile is not None:
         environment[PROFILE_VARIABLE] = str(profile)
     # The sources are importable in the child wherever it is started from.
-    root = str(Path(__file__).resolve().parents[2])
-    paths = [root, *environment.get("PYTHONPATH", "").split(os.pathsep)]
+    paths = [str(ROOT), *environment.get("PYTHONPATH", "").split(os.pathsep)]
     environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     return environment
-
-
-def random_domain() -> int:
-    """A ROS domain in 1..100 that is not the caller's own."""
-    own = os.environ.get("ROS_DOMAIN_ID", "0")
-    return random.SystemRandom().choice([n for n in range(1, 101) if str(n) != own])
 
 
 class NodeProcess:

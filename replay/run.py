@@ -25,10 +25,11 @@ from g2vlm_map.recordings.errors import ReplayInputError
 from g2vlm_map.recordings.folder import FolderSource
 from g2vlm_map.recordings.source import NS, ReplaySource
 
+from .domain import ReservedDomain
 from .evaluate import Evaluation, evaluate
 from .fail_if import FailCondition, failures
 from .files import merge_clouds, write_json, write_ply, write_tum
-from .node_process import SCENE_TOPIC, STATUS_TOPIC, NodeOptions, NodeProcess, random_domain
+from .node_process import SCENE_TOPIC, STATUS_TOPIC, NodeOptions, NodeProcess
 from .player import Player, PlayResult
 from .questions import Question, load_questions
 from .recorder import Recorder, Timeline
@@ -172,11 +173,13 @@ def _play(
     from .link import NodeLink
 
     info = source.info
-    domain = random_domain()
     recorder = Recorder(writer, SCENE_TOPIC, STATUS_TOPIC, timeline)
     log_file = options.out / "node.log"
-    with NodeProcess(options.node, info, domain, log_file) as process:
-        link = NodeLink(info, domain, recorder)
+    with (
+        ReservedDomain() as domain,
+        NodeProcess(options.node, info, domain.number, log_file) as process,
+    ):
+        link = NodeLink(info, domain.number, recorder)
         try:
             with _bar(len(info.stamps_ns), options.progress) as bar:
                 shown = [""]

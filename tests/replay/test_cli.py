@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import rclpy
 from g2vlm_replay import main
+from g2vlm_replay.domain import ReservedDomain
 from g2vlm_replay.node_process import (
     NodeOptions,
     NodeProcess,
     node_command,
     node_environment,
     parse_parameter,
-    random_domain,
     shared_memory_profile,
 )
 from g2vlm_replay.run import long_pause, open_source
@@ -260,10 +260,6 @@ def test_environment_of_the_node() -> None:
     profile = shared_memory_profile()
     assert profile is not None
     assert environment["FASTDDS_DEFAULT_PROFILES_FILE"] == str(profile)
-    own = os.environ.get("ROS_DOMAIN_ID", "0")
-    domains = {random_domain() for _ in range(200)}
-    assert own not in map(str, domains)
-    assert domains <= set(range(1, 101))
 
 
 @pytest.mark.parametrize(("old", "new"), [("backend", "runtime"), ("engines", "export")])
@@ -305,7 +301,10 @@ def scripted(**asked: str) -> Any:
 
 def test_a_killed_process_is_reported_and_stop_is_final(tmp_path: Path) -> None:
     options = NodeOptions(runtime="tests.ros.scripted_runtime:create")
-    with NodeProcess(options, INFO, random_domain(), tmp_path / "log") as process:
+    with (
+        ReservedDomain() as domain,
+        NodeProcess(options, INFO, domain.number, tmp_path / "log") as process,
+    ):
         process.check_alive()
         os.kill(process.pid, 9)
         wait_for(lambda: not Path(f"/proc/{process.pid}/exe").exists(), 10.0, what="its end")
