@@ -18,13 +18,14 @@ __all__ = [
     "PROFILE_VARIABLE",
     "REPLAY_ARGUMENTS",
     "Argument",
+    "check_names",
     "flag",
     "malloc_environment",
+    "node_environment",
     "node_parameters",
     "parameter_file",
     "play_command",
-    "renamed",
-    "wants_profile",
+    "profile_environment",
 ]
 
 PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
@@ -67,7 +68,9 @@ NODE_ARGUMENTS: tuple[Argument, ...] = (
     ),
     Argument("autostart", "true", "Configure and activate the node; false: a manager does"),
     Argument("respawn", "false", "Start and activate the node again where it dies"),
-    Argument("use_sim_time", "false", "Take the time from /clock"),
+    Argument(
+        "use_sim_time", "", "Take the time from /clock; empty: as in the parameter file, else false"
+    ),
     Argument("shm", "true", "Shared-memory profile for large messages, unless one is set"),
     Argument("rviz", "false", "Start RViz with the project's configuration"),
     Argument("foxglove", "false", "Start the Foxglove bridge (port 8765, layout foxglove.json)"),
@@ -82,20 +85,24 @@ REPLAY_ARGUMENTS: tuple[Argument, ...] = (
 )
 
 
-def renamed(given: Mapping[str, str]) -> list[str]:
-    """What to say of arguments under a name of an earlier version: ROS's launch ignores them.
-
-    No error: a launch file that includes ours may have an argument of that name for itself.
+def check_names(given: Mapping[str, str]) -> None:
+    """Refuse arguments under a name of an earlier version, which ROS's launch would ignore.
 
     Args:
-        given: All launch configurations, ours and others.
+        given: All launch configurations, ours and others. A launch file that includes ours and
+            has an argument of such a name for itself includes it in a scoped group that does
+            not forward.
+
+    Raises:
+        ValueError: Each old name with the new one.
     """
-    return [
-        f"{old}:={given[old]} is ignored: this argument is called {new} now; "
-        f"give {new}:={given[old]}"
+    problems = [
+        f"{old}:={given[old]}: this argument is called {new} now; give {new}:={given[old]}"
         for old, new in RENAMED.items()
         if given.get(old)
     ]
+    if problems:
+        raise ValueError("; ".join(problems))
 
 
 def flag(values: Mapping[str, str], name: str) -> bool:
@@ -120,9 +127,10 @@ def node_parameters(values: Mapping[str, str]) -> dict[str, str | bool]:
         ValueError: A true/false argument is neither.
     """
     result: dict[str, str | bool] = {
-        "use_sim_time": flag(values, "use_sim_time"),
         "autostart": flag(values, "autostart") and flag(values, "respawn"),
     }
+    if values["use_sim_time"]:
+        result["use_sim_time"] = flag(values, "use_sim_time")
     for name in ("model", "runtime", "export", "device"):
         if values[name]:
             result[name] = values[name]
@@ -152,14 +160,36 @@ def parameter_file(values: Mapping[str, str], default: Path) -> str:
     return given or str(default)
 
 
-def wants_profile(values: Mapping[str, str], environ: Mapping[str, str]) -> bool:
-    """Whether to set the shared-memory profile: asked for, and no other is set already."""
-    return flag(values, "shm") and not environ.get(PROFILE_VARIABLE)
+def profile_environment(
+    values: Mapping[str, str], environ: Mapping[str, str], profile: Path
+) -> dict[str, str]:
+    """The shared-memory profile as a variable of a process; empty where it is not wanted.
+
+    Each process that is started gets it by itself: set for the whole launch, it would reach
+    what a launch file that includes ours starts.
+
+    Args:
+        values: Arguments; `shm` counts.
+        environ: The present environment; a profile that is set there stays.
+        profile: The project's own.
+
+    Raises:
+        ValueError: `shm` is neither true nor false.
+    """
+    wanted = flag(values, "shm") and not environ.get(PROFILE_VARIABLE)
+    return {PROFILE_VARIABLE: str(profile)} if wanted else {}
 
 
 def malloc_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Allocator settings of the node's process; what is set already stays."""
     return {name: environ.get(name) or value for name, value in MALLOC.items()}
+
+
+def node_environment(
+    values: Mapping[str, str], environ: Mapping[str, str], profile: Path
+) -> dict[str, str]:
+    """Profile and allocator settings of the node's process; see the two above."""
+    return {**malloc_environment(environ), **profile_environment(values, environ, profile)}
 
 
 def play_command(values: Mapping[str, str]) -> list[str]:

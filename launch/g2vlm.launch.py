@@ -17,7 +17,6 @@ from launch.actions import (
     LogInfo,
     OpaqueFunction,
     RegisterEventHandler,
-    SetEnvironmentVariable,
     Shutdown,
 )
 from launch.event_handlers import OnProcessStart
@@ -30,16 +29,16 @@ from lifecycle_msgs.msg import Transition
 
 from g2vlm_ros.launch_arguments import (
     NODE_ARGUMENTS,
-    PROFILE_VARIABLE,
+    check_names,
     flag,
-    malloc_environment,
+    node_environment,
     node_parameters,
     parameter_file,
-    renamed,
-    wants_profile,
+    profile_environment,
 )
 
 HERE = Path(__file__).resolve().parent
+PROFILE = HERE / "fastdds_shm.xml"
 NODE_NAME = "g2vlm"
 SHOWN_TOPICS = ("points", "depth/image", "depth/camera_info", "pose", "path")
 
@@ -55,6 +54,7 @@ def generate_launch_description() -> LaunchDescription:
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Turn the arguments into actions, in the order in which they must happen."""
+    check_names(context.launch_configurations)
     values = {item.name: LaunchConfiguration(item.name).perform(context) for item in NODE_ARGUMENTS}
     respawn = flag(values, "respawn")
     node = LifecycleNode(
@@ -64,25 +64,22 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         namespace=values["namespace"],
         parameters=[parameter_file(values, HERE / "g2vlm.yaml"), node_parameters(values)],
         ros_arguments=["--log-level", values["log_level"]],
-        additional_env=malloc_environment(os.environ),
+        additional_env=node_environment(values, os.environ, PROFILE),
         output="screen",
         emulate_tty=True,
         respawn=respawn,
         respawn_delay=2.0,
         on_exit=None if respawn else [Shutdown(reason="the node ended")],
     )
-    actions: list[LaunchDescriptionEntity] = [
-        LogInfo(msg=line) for line in renamed(context.launch_configurations)
-    ]
-    if wants_profile(values, os.environ):
-        actions.append(SetEnvironmentVariable(PROFILE_VARIABLE, str(HERE / "fastdds_shm.xml")))
+    actions: list[LaunchDescriptionEntity] = []
     if flag(values, "autostart") and not respawn:  # else the node does it by itself
         actions += autostart(node)
     actions.append(node)
+    environment = profile_environment(values, os.environ, PROFILE)
     if flag(values, "rviz"):
-        actions.append(rviz(values))
+        actions.append(rviz(values, environment))
     if flag(values, "foxglove"):
-        actions.append(foxglove(values))
+        actions.append(foxglove(values, environment))
     return actions
 
 
@@ -121,7 +118,7 @@ def autostart(node: LifecycleNode) -> list[LaunchDescriptionEntity]:
     ]
 
 
-def rviz(values: dict[str, str]) -> Node:
+def rviz(values: dict[str, str], environment: dict[str, str]) -> Node:
     """RViz with the project's configuration, its topics moved into the namespace."""
     prefix = values["namespace"].strip("/")
     moved = [
@@ -133,20 +130,27 @@ def rviz(values: dict[str, str]) -> Node:
         package=installed("rviz2"),
         executable="rviz2",
         arguments=["-d", str(HERE / "g2vlm.rviz")],
-        parameters=[{"use_sim_time": flag(values, "use_sim_time")}],
+        parameters=[viewer_clock(values)],
         remappings=moved,
+        additional_env=environment,
         output="log",
     )
 
 
-def foxglove(values: dict[str, str]) -> Node:
+def foxglove(values: dict[str, str], environment: dict[str, str]) -> Node:
     """The bridge that a Foxglove viewer connects to."""
     return Node(
         package=installed("foxglove_bridge"),
         executable="foxglove_bridge",
-        parameters=[{"use_sim_time": flag(values, "use_sim_time"), "port": 8765}],
+        parameters=[{**viewer_clock(values), "port": 8765}],
+        additional_env=environment,
         output="log",
     )
+
+
+def viewer_clock(values: dict[str, str]) -> dict[str, bool]:
+    """The clock of a viewer: simulated where the argument says so."""
+    return {"use_sim_time": bool(values["use_sim_time"]) and flag(values, "use_sim_time")}
 
 
 def installed(package: str) -> str:

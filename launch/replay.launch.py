@@ -8,6 +8,7 @@ nothing of it is lost while the model loads. For numbers and a report use `g2vlm
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
@@ -24,7 +25,12 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.event_handlers import OnStateTransition
 
-from g2vlm_ros.launch_arguments import REPLAY_ARGUMENTS, flag, play_command
+from g2vlm_ros.launch_arguments import (
+    REPLAY_ARGUMENTS,
+    flag,
+    play_command,
+    profile_environment,
+)
 
 HERE = Path(__file__).resolve().parent
 
@@ -54,9 +60,11 @@ def play_when_active(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if not Path(values["bag"]).exists():
         raise RuntimeError(f"bag:={values['bag']} does not exist; name a bag folder or file")
     ends = flag(values, "end_with_bag")
+    shm = {"shm": context.launch_configurations.get("shm", "true")}
     player = ExecuteProcess(
         cmd=play_command(values),
         output="screen",
+        additional_env=profile_environment(shm, os.environ, HERE / "fastdds_shm.xml"),
         on_exit=[Shutdown(reason="the bag has ended")] if ends else None,
     )
     handler = OnStateTransition(goal_state="active", entities=[player], handle_once=True)

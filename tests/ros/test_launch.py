@@ -24,6 +24,7 @@ import pytest
 import yaml
 
 from g2vlm_ros import launch_arguments as arguments
+from g2vlm_ros.param_table import RENAMED
 from g2vlm_ros.params import SPECS, camera_specs, parse
 from g2vlm_ros.status import DROP_CODES, REASON_CODES
 from tests.helpers import REPO, wait_for
@@ -64,7 +65,8 @@ def test_the_parameter_file_holds_every_parameter_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, {"use_sim_time": False}),
+        ({}, {}),
+        ({"use_sim_time": "no"}, {"use_sim_time": False}),
         ({"model": "/models/g2vlm", "device": "cuda:0", "runtime": "torch"},
          {"model": "/models/g2vlm", "device": "cuda:0", "runtime": "torch"}),
         ({"runtime": "onnx", "export": "/exports/nano"},
@@ -84,20 +86,18 @@ def test_arguments_become_parameters_that_the_node_knows(
     given: dict[str, str], expected: dict[str, str | bool]
 ) -> None:
     result = arguments.node_parameters(defaults(**given))
-    assert {"use_sim_time": False, "autostart": False, **expected} == result
+    assert {"autostart": False, **expected} == result
     known = {spec.name for spec in (*SPECS, *camera_specs("camera"))} | {"use_sim_time"}
     assert set(result) <= known
     own = {name: value for name, value in result.items() if name != "use_sim_time"}
     parse({**yaml_parameters(), **own})
 
 
-def test_an_argument_of_an_earlier_version_is_not_ignored_silently() -> None:
-    assert arguments.renamed(defaults(runtime="onnx")) == []
-    (line,) = arguments.renamed(defaults(backend="onnx"))
-    assert (
-        line == "backend:=onnx is ignored: this argument is called runtime now; give runtime:=onnx"
-    )
-    assert not {"backend", "engines"} & {item.name for item in arguments.NODE_ARGUMENTS}
+def test_an_argument_of_an_earlier_version_is_refused_with_its_new_name() -> None:
+    arguments.check_names(defaults(runtime="onnx", backend=""))
+    with pytest.raises(ValueError, match=r"backend:=onnx: .* called runtime now; give runtime:=o"):
+        arguments.check_names(defaults(backend="onnx"))
+    assert not set(RENAMED) & {item.name for item in arguments.NODE_ARGUMENTS}
 
 
 def test_a_parameter_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
@@ -116,11 +116,25 @@ def test_a_flag_that_is_none_is_an_error() -> None:
 
 
 def test_what_the_user_has_set_in_the_environment_stays() -> None:
-    assert arguments.wants_profile(defaults(), {})
-    assert not arguments.wants_profile(defaults(), {arguments.PROFILE_VARIABLE: "/my.xml"})
-    assert not arguments.wants_profile(defaults(shm="false"), {})
+    profile, variable = Path("/shm.xml"), arguments.PROFILE_VARIABLE
+    given = arguments.profile_environment
+    assert given(defaults(), {}, profile) == {variable: "/shm.xml"}
+    assert not given(defaults(), {variable: "/my.xml"}, profile)
+    assert not given(defaults(shm="false"), {}, profile)
     environment = arguments.malloc_environment({"MALLOC_TRIM_THRESHOLD_": "7"})
     assert environment == {**arguments.MALLOC, "MALLOC_TRIM_THRESHOLD_": "7"}
+    both = arguments.node_environment(defaults(), {}, profile)
+    assert both == {**arguments.MALLOC, variable: "/shm.xml"}
+
+
+def test_no_variable_is_set_for_what_else_is_launched() -> None:
+    """A launch file that includes ours keeps its environment: each process gets its own."""
+    for path in LAUNCH.glob("*.launch.py"):
+        text = path.read_text(encoding="utf-8")
+        assert "SetEnvironmentVariable" not in text
+        assert "environ[" not in text
+        started = len(re.findall(r"(?:Node|ExecuteProcess)\(\n", text))
+        assert started == text.count("additional_env="), path.name
 
 
 def test_play_command() -> None:
