@@ -29,6 +29,10 @@ class CameraSubscriptions:
         params: Checked parameters.
         board: Takes NO_IMAGES and INCOMPATIBLE_QOS.
         session: Takes the messages.
+
+    Raises:
+        Exception: What rclpy raises where a topic cannot be subscribed, e.g. of another type
+            within this process; nothing stays subscribed.
     """
 
     def __init__(self, node: Any, params: NodeParams, board: StatusBoard, session: Session) -> None:
@@ -39,12 +43,16 @@ class CameraSubscriptions:
         self._reliable = params.text("images.reliability") == "reliable"
         self._subscriptions: list[Any] = []
         depth = params.count("images.queue")
-        for camera in params.cameras:
-            message_type, _ = _TYPES[camera.transport]
-            self._subscribe(message_type, camera.image_topic, depth, session.receive, camera)
-            if camera.camera_info_topic:
-                take = session.receive_info
-                self._subscribe(CameraInfo, camera.camera_info_topic, 1, take, camera)
+        try:
+            for camera in params.cameras:
+                message_type, _ = _TYPES[camera.transport]
+                self._subscribe(message_type, camera.image_topic, depth, session.receive, camera)
+                if camera.camera_info_topic:
+                    take = session.receive_info
+                    self._subscribe(CameraInfo, camera.camera_info_topic, 1, take, camera)
+        except BaseException:
+            self.destroy()
+            raise
 
     @property
     def topics(self) -> list[str]:
