@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
 __all__ = ["main"]
 
 _SPIN_S = 0.2  # rclpy's executors can hang without a time limit
+_LAST_ANSWERS_S = 0.5  # at the end, for the responses to questions that are open
 # A thread that wants to go on waits this long for another one's Python code; the default of
 # 5 ms is longer than all the work on a picture.
 _SWITCH_S = 0.0005
@@ -83,6 +85,10 @@ def _run(argv: list[str], stop: _Stop) -> int:
         executor.add_node(node)
         while not stop.asked:
             executor.spin_once(timeout_sec=_SPIN_S)
+        node.finish()
+        deadline = time.monotonic() + _LAST_ANSWERS_S
+        while node.open_questions and time.monotonic() < deadline:
+            executor.spin_once(timeout_sec=_LAST_ANSWERS_S / 10)
         return 0
     finally:
         stop.may_break_off = lambda: False

@@ -1,12 +1,15 @@
 """The lifecycle node: parameters, subscriptions, services and what each transition may do.
 
-configure   checks the parameters, loads the runtime, creates publishers and services
+configure   checks the parameters, loads the runtime, creates publishers
 activate    starts the threads, subscribes
 deactivate  unsubscribes, answers open questions, stops the threads; the weights stay loaded
 cleanup     frees everything
 
 The executor's thread only checks and copies pictures. Reconstruction and answers run in one
 thread each (`worker.py`, `queries.py`), and the worker publishes.
+
+The services live as long as the node: a question gets its response even where the node is shut
+down under it. While the node is not active they answer that it is not.
 """
 
 from __future__ import annotations
@@ -16,9 +19,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.serialization import serialize_message
+from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from g2vlm_interfaces.msg import SceneStatus
@@ -26,7 +32,7 @@ from g2vlm_interfaces.srv import SpatialQuery
 from g2vlm_model.interface import AnswerStatus, RuntimeInfo, SpatialAnswer, SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
 from g2vlm_ros import messages
-from g2vlm_ros.deferred import defer
+from g2vlm_ros.logs import LibraryLogs
 from g2vlm_ros.outputs import OutputRules, Outputs
 from g2vlm_ros.params import NodeParams
 from g2vlm_ros.queries import QueryReply
@@ -38,8 +44,9 @@ from g2vlm_ros.subscriptions import CameraSubscriptions
 __all__ = ["PerceptionNode"]
 
 _EXPIRE_PERIOD_S = 0.1
-# Who subscribes with this durability too learns the state at once, not a period later.
-_STATUS_QOS = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+# Who subscribes with this durability too learns the state at once, not a period later; of
+# several kept messages it would learn the past.
+_STATUS_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -61,14 +68,24 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._status_timer: Any = None
         self._expire_timer: Any = None
-        # Not `_services` and `_publishers`: rclpy's own.
-        self._node_services: list[Any] = []
-        self._node_publishers: list[Any] = []
+        self._node_publishers: list[Any] = []  # not `_publishers`: rclpy's own
+        self._logs = LibraryLogs(self.get_logger())
+        self._open_questions = 0
+        # Reentrant: a question that waits for its answer holds up no other callback.
+        self.create_service(
+            SpatialQuery, "~/query", self._on_query, callback_group=ReentrantCallbackGroup()
+        )
+        self.create_service(Trigger, "~/reset", self._on_reset)
 
     @property
     def wants_autostart(self) -> bool:
         """The parameter `autostart`."""
         return bool(self.get_parameter("autostart").value)
+
+    @property
+    def open_questions(self) -> int:
+        """Questions whose response has not been sent; only the executor sends it."""
+        return self._open_questions
 
     def start(self) -> bool:
         """Configure and activate without a lifecycle manager; False where that fails."""
@@ -77,7 +94,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
     # Transitions.
 
     def on_configure(self, state: Any) -> TransitionCallbackReturn:
-        """Check the parameters, load the runtime, create publishers and services."""
+        """Check the parameters, load the runtime, create publishers."""
         self.configuring = True
         try:
             self._configure()
@@ -126,9 +143,14 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         self._free()
         return SUCCESS
 
+    def finish(self) -> None:
+        """Take no more pictures and answer open questions; the executor sends the responses."""
+        self._end_session("the node ends")
+
     def close(self) -> None:
         """End the threads and free everything, outside of the lifecycle: the process ends."""
         self._free()
+        self._logs.close()
         self.destroy_node()
 
     def publish_status(self) -> None:
@@ -205,9 +227,6 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         self._status_publisher = self.create_publisher(SceneStatus, "~/status", _STATUS_QOS)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._node_publishers = [self._status_publisher, self._diagnostics_publisher]
-        query = self.create_service(SpatialQuery, "~/query", self._on_query)
-        self._new_deferred = defer(query)
-        self._node_services = [query, self.create_service(Trigger, "~/reset", self._on_reset)]
         period_s = params.number("status.period_s")
         self._status_timer = self.create_timer(period_s, self.publish_status, clock=self._steady)
         self.publish_status()
@@ -247,11 +266,9 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         if self._status_timer is not None:
             self.destroy_timer(self._status_timer)
             self._status_timer = None
-        for service in self._node_services:
-            self.destroy_service(service)
         for publisher in self._node_publishers:
             self.destroy_publisher(publisher)
-        self._node_services, self._node_publishers = [], []
+        self._node_publishers = []
         if self._outputs is not None:
             self._outputs.destroy()
             self._outputs = None
@@ -273,20 +290,27 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         if self._session is not None:
             self._session.apply(params)
 
-    def _on_query(self, request: Any, response: Any) -> Any:
-        """Hand the question to the desk; its answer is sent when it is there."""
+    async def _on_query(self, request: Any, response: Any) -> Any:
+        """Hand the question to the desk and wait for its answer."""
         if self._session is None:
             answer = SpatialAnswer(AnswerStatus.NO_SCENE, "the node is inactive; activate it")
             response.answer = messages.answer_message(QueryReply(answer, None, 0.0))
             return response
-        deferred = self._new_deferred()
+        answered, executor = Future(), self.executor
 
         def respond(reply: QueryReply) -> None:
-            response.answer = messages.answer_message(reply)
-            deferred.answer(response)
+            answer = messages.answer_message(reply)
+            serialize_message(answer)  # what cannot be sent raises here, not in the executor
+            answered.set_result(answer)
+            executor.wake()  # else it looks at waiting coroutines when something else happens
 
-        self._session.desk.submit(messages.query_request(request), respond)
-        return deferred
+        self._open_questions += 1
+        try:
+            self._session.desk.submit(messages.query_request(request), respond)
+            response.answer = await answered
+        finally:
+            self._open_questions -= 1
+        return response
 
     def _on_reset(self, request: Any, response: Any) -> Any:
         if self._session is None:

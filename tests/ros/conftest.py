@@ -28,8 +28,9 @@ def make_graph(ros: None) -> Iterator[Callable[..., Any]]:
 
     made: list[Graph] = []
 
-    def make(**parameters: Any) -> Graph:
-        made.append(Graph({name.replace("__", "."): v for name, v in parameters.items()}))
+    def make(spin_s: float = 0.2, **parameters: Any) -> Graph:
+        values = {name.replace("__", "."): value for name, value in parameters.items()}
+        made.append(Graph(values, spin_s=spin_s))
         return made[-1]
 
     yield make

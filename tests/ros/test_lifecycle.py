@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from rcl_interfaces.msg import Log
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image
 
-from g2vlm_interfaces.msg import SceneStatus
+from g2vlm_interfaces.msg import SceneStatus, SpatialAnswer
 
 Make = Callable[..., Any]
 
@@ -39,15 +43,71 @@ def test_every_transition_twice_round(make_graph: Make) -> None:
         assert graph.cleanup()
         assert runtime.closed
         gc.collect()
-        names = [name for name, _ in graph.client.get_topic_names_and_types()]
         graph.wait(lambda: graph.client.count_publishers("/g2vlm/points") == 0, "no publisher")
-        assert "/g2vlm/query" not in names
 
 
 def test_wrong_transition_is_refused(make_graph: Make) -> None:
     graph = make_graph()
     assert not graph.activate()
     assert graph.state == "unconfigured"
+
+
+def test_an_activation_that_fails_leaves_nothing_subscribed(
+    make_graph: Make, capfd: pytest.CaptureFixture[str]
+) -> None:
+    graph = make_graph()
+    assert graph.configure()
+    # One participant cannot hold two types under one name: the second subscription fails.
+    other = graph.client.create_publisher(Image, "/camera/camera_info", 1)
+    for _ in range(2):
+        assert not graph.activate()
+        assert graph.state == "inactive"
+        assert "cannot activate: " in capfd.readouterr().err
+        assert graph.node.count_subscribers("/camera/image_raw") == 0
+    graph.client.destroy_publisher(other)
+    assert graph.activate()
+    graph.scene()
+
+
+def test_services_answer_in_every_state(make_graph: Make) -> None:
+    graph = make_graph()
+    for state in ("unconfigured", "inactive"):
+        assert graph.state == state
+        answer = graph.ask()
+        assert answer.status == SpatialAnswer.NO_SCENE
+        assert "inactive" in answer.message
+        assert not graph.reset().success
+        graph.configure()
+
+
+def test_a_late_subscriber_learns_the_newest_status_only(graph: Any) -> None:
+    seen = graph.received["status"]
+    graph.wait(lambda: len(seen) > 4, "some statuses")
+    late: list[Any] = []
+    qos = QoSProfile(depth=20, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    newest = seen[-1].header.stamp
+    graph.client.create_subscription(SceneStatus, "/g2vlm/status", late.append, qos)
+    graph.wait(lambda: late, "a status at once")
+    first = late[0].header.stamp
+    assert (first.sec, first.nanosec) >= (newest.sec, newest.nanosec)
+
+
+def test_what_the_libraries_log_reaches_rosout(graph: Any) -> None:
+    lines: list[Any] = []
+    graph.client.create_subscription(Log, "/rosout", lines.append, 100)
+    library = logging.getLogger("g2vlm_model.runtimes.torch")
+
+    def said(level: int, text: str) -> Any:
+        library.log(level, "%s: %d MB", text, 7)
+        wanted = f"g2vlm_model.runtimes.torch: {text}: 7 MB"
+        return next((line for line in lines if line.msg == wanted), None)
+
+    for level in (logging.INFO, logging.WARNING, logging.ERROR):
+        line = graph.wait(lambda level=level: said(level, f"at {level}"), f"level {level}")
+        assert (line.name, line.level) == ("g2vlm", level)
+    assert not said(logging.DEBUG, "unasked")
+    graph.close()
+    library.error("nobody shows this")  # and nothing breaks: the node is gone
 
 
 @pytest.mark.parametrize(
