@@ -26,7 +26,7 @@ from benchmarks.common import (
     set_threads,
     write_report,
 )
-from g2vlm_model.live_bytes import LiveBytes
+from g2vlm_model.measuring.live_bytes import LiveBytes
 
 MIB = 2**20
 VISIBLE = 0.6

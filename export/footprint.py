@@ -1,9 +1,9 @@
 """Memory that a model takes by itself: weights, passes and scenes, followed through the code.
 
 The passes of an observation and of a first question run on tensors without memory
-(`g2vlm_model.live_bytes`), so the numbers follow the model's code and options, and the 2B model
-costs seconds and no memory here. `tests/export/test_plan.py` compares them with the growth of
-real processes.
+(`g2vlm_model.measuring.live_bytes`), so the numbers follow the model's code and options, and the
+2B model costs seconds and no memory here. `tests/export/test_plan.py` compares them with the
+growth of real processes.
 
 Shape letters as in `g2vlm_model.model`.
 """
@@ -20,9 +20,9 @@ from g2vlm_model.cache import KeyValueCache
 from g2vlm_model.checkpoint import FLOAT32_PREFIXES, model_on_meta
 from g2vlm_model.config import ModelConfig, SpecialIds
 from g2vlm_model.extras.reading import GeometryReading, read_geometry
-from g2vlm_model.geometry import GeometryTensors, HeadOutputs, assemble_geometry
-from g2vlm_model.live_bytes import LiveBytes, TracedAttention
+from g2vlm_model.measuring.live_bytes import LiveBytes, TracedAttention
 from g2vlm_model.model import G2VLM
+from g2vlm_model.poses import GeometryTensors, HeadOutputs, assemble_geometry
 from g2vlm_model.preprocess import smart_size
 
 from .wrappers import GeometryGraph, Prefix
@@ -43,7 +43,8 @@ class WeightBytes:
 
     Args:
         shared: The semantic expert's layers, which the marks around frames pass through as
-            words do: a graph of the geometry holds them, and so does what answers.
+            words do (of the last one what makes keys and values): a graph of the geometry holds
+            them, and so does what answers.
         geometry: Else of the geometric path: encoder, geometric expert, heads.
         answers: Else of the answers: semantic encoder, embedding, language head, fusion.
     """
@@ -101,11 +102,18 @@ def weight_bytes(config: ModelConfig, dtype: torch.dtype) -> WeightBytes:
     for name, weight in model_on_meta(config, _ANY_IDS).named_parameters():
         if name.startswith("heads.global_"):
             continue
-        sizes[_user(name)] += weight.numel() * _stored_as(name, dtype).itemsize
+        sizes[_user(name, config)] += weight.numel() * _stored_as(name, dtype).itemsize
     return WeightBytes(**sizes)
 
 
-def _user(name: str) -> str:
+# What the marks around frames need of the semantic expert's last layer: nobody reads them behind.
+_OF_KEYS = ("attention_norm", "k_proj", "k_norm", "v_proj")
+
+
+def _user(name: str, config: ModelConfig) -> str:
+    last = f"trunk.layers.{config.text.num_hidden_layers - 1}.semantic."
+    if name.startswith(last) and name.removeprefix(last).split(".")[0] not in _OF_KEYS:
+        return "answers"
     if ".semantic." in name:
         return "shared"
     geometric = ("dino.", "dino_projection.", "heads.", "match.", "trunk.geometric_norm.")

@@ -22,7 +22,7 @@ SWEEPS = 4  # 3 x 3 matrices in float32 are diagonal after three
 def nearest_rotation_jacobi(raw_M9: Tensor) -> Tensor:
     """Return the rotation nearest to a raw row-major matrix whose rows are made unit first.
 
-    The twin of `geometry.nearest_rotation`, which takes an SVD.
+    The twin of `poses.nearest_rotation`, which takes an SVD.
 
     Args:
         raw_M9: (..., 9) float32.

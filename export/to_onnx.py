@@ -23,6 +23,7 @@ from torch.export import Dim, ExportedProgram
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.runtimes.exported import PARTS, PRECISIONS
 
+from .traced import traced_forms
 from .wrappers import GeometryGraph, kept_names, said_names
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def trace_geometry(graph: GeometryGraph, options: ExportOptions) -> ExportedProg
     if options.static_nhw is None:
         row_dim, column_dim = (Dim(name, min=1, max=MAX_ROWS) for name in ("rows", "columns"))
         dims = ({0: Dim("N", min=1, max=MAX_FRAMES), 1: patch * row_dim, 2: patch * column_dim},)
-    with torch.no_grad(), quiet():
+    with torch.no_grad(), traced_forms(), quiet():
         return torch.export.export(graph, (pictures_NHW3,), dynamic_shapes=dims, strict=False)
 
 
@@ -208,7 +209,7 @@ def cut_graph(whole: onnx_ir.Model, name: str, cut: Cut) -> onnx_ir.Model:
 
 def trace_spec(spec: GraphSpec) -> ExportedProgram:
     """Trace a graph of the part "semantic"."""
-    with torch.no_grad(), quiet():
+    with torch.no_grad(), traced_forms(), quiet():
         return torch.export.export(
             spec.module, spec.inputs, dynamic_shapes=dict(spec.dynamic_shapes), strict=False
         )

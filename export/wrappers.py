@@ -19,6 +19,7 @@ from g2vlm_model.model import G2VLM
 from g2vlm_model.preprocess import normalise
 
 from .rotation import nearest_rotation_jacobi
+from .traced import in_place_of
 
 __all__ = ["GeometryGraph", "Prefix", "kept_names", "said_names"]
 
@@ -100,6 +101,8 @@ class GeometryGraph(nn.Module):
         self.position = prefix.position
         self.register_buffer("keys_EGTC", prefix.keys_EGTC)
         self.register_buffer("values_EGTC", prefix.values_EGTC)
+        # Two rows, so that the graph does not hold the whole table of embeddings for them.
+        self.register_buffer("marks_2D", model.image_marks().detach().clone())
         said = said_names(model.config, in_graph_rotation=in_graph_rotation)
         self.outputs = ("tokens", *said, *kept_names(model.config))
 
@@ -117,7 +120,8 @@ class GeometryGraph(nn.Module):
         assert isinstance(self.keys_EGTC, Tensor)
         assert isinstance(self.values_EGTC, Tensor)
         cache = ConstantPrefix(Prefix(self.keys_EGTC, self.values_EGTC, self.position))
-        hidden_1NPD = model.geometry_pass(tokens_NPD[None], grid_hw, cache=cache).hidden_BNPD
+        with in_place_of(model, "image_marks", lambda: self.marks_2D):
+            hidden_1NPD = model.geometry_pass(tokens_NPD[None], grid_hw, cache=cache).hidden_BNPD
         said = model.heads(hidden_1NPD, grid_hw, pixels_BN3HW=pixels_1N3HW)
         given = {
             "tokens": tokens_NPD,

@@ -9,8 +9,6 @@ Shape letters: B batch, G key/value heads, L tokens, C head width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -147,19 +145,6 @@ class KeyValueCache:
             raise ValueError(f"cannot truncate to {length} tokens, the cache holds {self.length}")
         self.length = length
         self.position = position
-
-    @contextmanager
-    def scratch(self) -> Iterator[KeyValueCache]:
-        """Let a question use the cache: what it appends is forgotten at the end.
-
-        The question's tokens go behind the held ones, so the held ones are neither copied nor
-        changed. One question at a time.
-        """
-        mark = self.mark()
-        try:
-            yield self
-        finally:
-            self.truncate(mark.length, mark.position)
 
 
 class GrowingCache:

@@ -11,121 +11,257 @@ from collections.abc import Iterable
 
 __all__ = ["KEY_TABLE", "published_names"]
 
-_DECODERS = (
-    ("heads.point_decoder", "point_decoder"),
-    ("heads.camera_decoder", "camera_decoder"),
-    ("heads.global_decoder", "global_points_decoder"),
-    ("heads.confidence_decoder", "conf_decoder"),
-)
-_EXPERTS = (("semantic", ""), ("geometric", "_moe_geo"))
-
 # Ours -> published. {i} is a number, the same in both; {p} is "weight" or "bias".
 KEY_TABLE: tuple[tuple[str, str], ...] = (
+    # The language model: embedding, final norms, head.
     ("trunk.embed_tokens.weight", "language_model.model.embed_tokens.weight"),
     ("trunk.lm_head.weight", "language_model.lm_head.weight"),
     ("trunk.semantic_norm.weight", "language_model.model.norm.weight"),
     ("trunk.geometric_norm.weight", "language_model.model.norm_moe_geo.weight"),
-    *(
-        (f"trunk.layers.{{i}}.{expert}.{ours}", f"language_model.model.layers.{{i}}.{published}")
-        for expert, s in _EXPERTS
-        for ours, published in (
-            ("attention_norm.weight", f"input_layernorm{s}.weight"),
-            ("q_proj.{p}", f"self_attn.q_proj{s}.{{p}}"),
-            ("k_proj.{p}", f"self_attn.k_proj{s}.{{p}}"),
-            ("v_proj.{p}", f"self_attn.v_proj{s}.{{p}}"),
-            ("q_norm.weight", f"self_attn.q_norm{s}.weight"),
-            ("k_norm.weight", f"self_attn.k_norm{s}.weight"),
-            ("o_proj.weight", f"self_attn.o_proj{s}.weight"),
-            ("mlp_norm.weight", f"post_attention_layernorm{s}.weight"),
-            ("gate_proj.weight", f"mlp{s}.gate_proj.weight"),
-            ("up_proj.weight", f"mlp{s}.up_proj.weight"),
-            ("down_proj.weight", f"mlp{s}.down_proj.weight"),
-        )
-    ),
-    # Layer scales carry no expert in their published names; only the geometric expert has them.
+    # Its layers, semantic expert.
     (
-        "trunk.layers.{i}.geometric.attention_scale",
-        "language_model.model.layers.{i}.ls1.gamma",
+        "trunk.layers.{i}.semantic.attention_norm.weight",
+        "language_model.model.layers.{i}.input_layernorm.weight",
     ),
+    (
+        "trunk.layers.{i}.semantic.q_proj.{p}",
+        "language_model.model.layers.{i}.self_attn.q_proj.{p}",
+    ),
+    (
+        "trunk.layers.{i}.semantic.k_proj.{p}",
+        "language_model.model.layers.{i}.self_attn.k_proj.{p}",
+    ),
+    (
+        "trunk.layers.{i}.semantic.v_proj.{p}",
+        "language_model.model.layers.{i}.self_attn.v_proj.{p}",
+    ),
+    (
+        "trunk.layers.{i}.semantic.q_norm.weight",
+        "language_model.model.layers.{i}.self_attn.q_norm.weight",
+    ),
+    (
+        "trunk.layers.{i}.semantic.k_norm.weight",
+        "language_model.model.layers.{i}.self_attn.k_norm.weight",
+    ),
+    (
+        "trunk.layers.{i}.semantic.o_proj.weight",
+        "language_model.model.layers.{i}.self_attn.o_proj.weight",
+    ),
+    (
+        "trunk.layers.{i}.semantic.mlp_norm.weight",
+        "language_model.model.layers.{i}.post_attention_layernorm.weight",
+    ),
+    (
+        "trunk.layers.{i}.semantic.gate_proj.weight",
+        "language_model.model.layers.{i}.mlp.gate_proj.weight",
+    ),
+    (
+        "trunk.layers.{i}.semantic.up_proj.weight",
+        "language_model.model.layers.{i}.mlp.up_proj.weight",
+    ),
+    (
+        "trunk.layers.{i}.semantic.down_proj.weight",
+        "language_model.model.layers.{i}.mlp.down_proj.weight",
+    ),
+    # Its layers, geometric expert. Layer scales carry no expert in their published names.
+    (
+        "trunk.layers.{i}.geometric.attention_norm.weight",
+        "language_model.model.layers.{i}.input_layernorm_moe_geo.weight",
+    ),
+    (
+        "trunk.layers.{i}.geometric.q_proj.{p}",
+        "language_model.model.layers.{i}.self_attn.q_proj_moe_geo.{p}",
+    ),
+    (
+        "trunk.layers.{i}.geometric.k_proj.{p}",
+        "language_model.model.layers.{i}.self_attn.k_proj_moe_geo.{p}",
+    ),
+    (
+        "trunk.layers.{i}.geometric.v_proj.{p}",
+        "language_model.model.layers.{i}.self_attn.v_proj_moe_geo.{p}",
+    ),
+    (
+        "trunk.layers.{i}.geometric.q_norm.weight",
+        "language_model.model.layers.{i}.self_attn.q_norm_moe_geo.weight",
+    ),
+    (
+        "trunk.layers.{i}.geometric.k_norm.weight",
+        "language_model.model.layers.{i}.self_attn.k_norm_moe_geo.weight",
+    ),
+    (
+        "trunk.layers.{i}.geometric.o_proj.weight",
+        "language_model.model.layers.{i}.self_attn.o_proj_moe_geo.weight",
+    ),
+    (
+        "trunk.layers.{i}.geometric.mlp_norm.weight",
+        "language_model.model.layers.{i}.post_attention_layernorm_moe_geo.weight",
+    ),
+    (
+        "trunk.layers.{i}.geometric.gate_proj.weight",
+        "language_model.model.layers.{i}.mlp_moe_geo.gate_proj.weight",
+    ),
+    (
+        "trunk.layers.{i}.geometric.up_proj.weight",
+        "language_model.model.layers.{i}.mlp_moe_geo.up_proj.weight",
+    ),
+    (
+        "trunk.layers.{i}.geometric.down_proj.weight",
+        "language_model.model.layers.{i}.mlp_moe_geo.down_proj.weight",
+    ),
+    ("trunk.layers.{i}.geometric.attention_scale", "language_model.model.layers.{i}.ls1.gamma"),
     ("trunk.layers.{i}.geometric.mlp_scale", "language_model.model.layers.{i}.ls2.gamma"),
+    # Geometric encoder (DINOv2).
     ("dino.cls_token", "dino_model.embeddings.cls_token"),
     ("dino.mask_token", "dino_model.embeddings.mask_token"),
     ("dino.register_tokens", "dino_model.embeddings.register_tokens"),
     ("dino.position_embeddings", "dino_model.embeddings.position_embeddings"),
-    (
-        "dino.patch_embed.projection.{p}",
-        "dino_model.embeddings.patch_embeddings.projection.{p}",
-    ),
-    ("dino.patch_embed.stem.{i}.{p}", "dino_model.embeddings.patch_embeddings.stem.{i}.{p}"),
+    ("dino.patch_embed.projection.{p}", "dino_model.embeddings.patch_embeddings.projection.{p}"),
     ("dino.norm.{p}", "dino_model.layernorm.{p}"),
-    *(
-        (f"dino.blocks.{{i}}.{ours}", f"dino_model.encoder.layer.{{i}}.{published}")
-        for ours, published in (
-            ("norm1.{p}", "norm1.{p}"),
-            ("norm2.{p}", "norm2.{p}"),
-            ("query.{p}", "attention.attention.query.{p}"),
-            ("key.{p}", "attention.attention.key.{p}"),
-            ("value.{p}", "attention.attention.value.{p}"),
-            ("output.{p}", "attention.output.dense.{p}"),
-            ("scale1", "layer_scale1.lambda1"),
-            ("scale2", "layer_scale2.lambda1"),
-            ("mlp.fc1.{p}", "mlp.fc1.{p}"),
-            ("mlp.fc2.{p}", "mlp.fc2.{p}"),
-        )
-    ),
+    ("dino.blocks.{i}.norm1.{p}", "dino_model.encoder.layer.{i}.norm1.{p}"),
+    ("dino.blocks.{i}.norm2.{p}", "dino_model.encoder.layer.{i}.norm2.{p}"),
+    ("dino.blocks.{i}.query.{p}", "dino_model.encoder.layer.{i}.attention.attention.query.{p}"),
+    ("dino.blocks.{i}.key.{p}", "dino_model.encoder.layer.{i}.attention.attention.key.{p}"),
+    ("dino.blocks.{i}.value.{p}", "dino_model.encoder.layer.{i}.attention.attention.value.{p}"),
+    ("dino.blocks.{i}.output.{p}", "dino_model.encoder.layer.{i}.attention.output.dense.{p}"),
+    ("dino.blocks.{i}.scale1", "dino_model.encoder.layer.{i}.layer_scale1.lambda1"),
+    ("dino.blocks.{i}.scale2", "dino_model.encoder.layer.{i}.layer_scale2.lambda1"),
+    ("dino.blocks.{i}.mlp.fc1.{p}", "dino_model.encoder.layer.{i}.mlp.fc1.{p}"),
+    ("dino.blocks.{i}.mlp.fc2.{p}", "dino_model.encoder.layer.{i}.mlp.fc2.{p}"),
     ("dino_projection.{p}", "dino2llm.{p}"),
+    # Semantic encoder (Qwen2-VL).
     ("vit.patch_embed.weight", "vit_model.patch_embed.proj.weight"),
-    *(
-        (f"vit.blocks.{{i}}.{ours}", f"vit_model.blocks.{{i}}.{published}")
-        for ours, published in (
-            ("norm1.{p}", "norm1.{p}"),
-            ("norm2.{p}", "norm2.{p}"),
-            ("qkv.{p}", "attn.qkv.{p}"),
-            ("output.{p}", "attn.proj.{p}"),
-            ("mlp.fc1.{p}", "mlp.fc1.{p}"),
-            ("mlp.fc2.{p}", "mlp.fc2.{p}"),
-        )
-    ),
+    ("vit.blocks.{i}.norm1.{p}", "vit_model.blocks.{i}.norm1.{p}"),
+    ("vit.blocks.{i}.norm2.{p}", "vit_model.blocks.{i}.norm2.{p}"),
+    ("vit.blocks.{i}.qkv.{p}", "vit_model.blocks.{i}.attn.qkv.{p}"),
+    ("vit.blocks.{i}.output.{p}", "vit_model.blocks.{i}.attn.proj.{p}"),
+    ("vit.blocks.{i}.mlp.fc1.{p}", "vit_model.blocks.{i}.mlp.fc1.{p}"),
+    ("vit.blocks.{i}.mlp.fc2.{p}", "vit_model.blocks.{i}.mlp.fc2.{p}"),
     ("vit.merger.norm.{p}", "vit_model.merger.ln_q.{p}"),
     ("vit.merger.fc1.{p}", "vit_model.merger.mlp.0.{p}"),
     ("vit.merger.fc2.{p}", "vit_model.merger.mlp.2.{p}"),
-    *(
-        (f"{decoder}.{ours}", f"{published_decoder}.{published}")
-        for decoder, published_decoder in _DECODERS
-        for ours, published in (
-            ("blocks.{i}.norm1.{p}", "blocks.{i}.norm1.{p}"),
-            ("blocks.{i}.norm2.{p}", "blocks.{i}.norm2.{p}"),
-            ("blocks.{i}.norm3.{p}", "blocks.{i}.norm3.{p}"),
-            ("blocks.{i}.context_norm.{p}", "blocks.{i}.norm_y.{p}"),
-            ("blocks.{i}.attention.qkv.{p}", "blocks.{i}.attn.qkv.{p}"),
-            ("blocks.{i}.attention.output.{p}", "blocks.{i}.attn.proj.{p}"),
-            ("blocks.{i}.cross_attention.query.{p}", "blocks.{i}.cross_attn.q_proj.{p}"),
-            ("blocks.{i}.cross_attention.key.{p}", "blocks.{i}.cross_attn.k_proj.{p}"),
-            ("blocks.{i}.cross_attention.value.{p}", "blocks.{i}.cross_attn.v_proj.{p}"),
-            ("blocks.{i}.cross_attention.output.{p}", "blocks.{i}.cross_attn.proj.{p}"),
-            ("blocks.{i}.mlp.fc1.{p}", "blocks.{i}.mlp.fc1.{p}"),
-            ("blocks.{i}.mlp.fc2.{p}", "blocks.{i}.mlp.fc2.{p}"),
-            ("linear_out.{p}", "linear_out.{p}"),
-        )
+    # Decoders of the geometry heads.
+    ("heads.point_decoder.blocks.{i}.norm1.{p}", "point_decoder.blocks.{i}.norm1.{p}"),
+    ("heads.point_decoder.blocks.{i}.norm2.{p}", "point_decoder.blocks.{i}.norm2.{p}"),
+    ("heads.point_decoder.blocks.{i}.norm3.{p}", "point_decoder.blocks.{i}.norm3.{p}"),
+    ("heads.point_decoder.blocks.{i}.context_norm.{p}", "point_decoder.blocks.{i}.norm_y.{p}"),
+    ("heads.point_decoder.blocks.{i}.attention.qkv.{p}", "point_decoder.blocks.{i}.attn.qkv.{p}"),
+    (
+        "heads.point_decoder.blocks.{i}.attention.output.{p}",
+        "point_decoder.blocks.{i}.attn.proj.{p}",
     ),
-    # Options that the published model lacks keep their names.
-    ("match.norm.{p}", "match.norm.{p}"),
-    ("match.hidden.{p}", "match.hidden.{p}"),
-    ("match.describe.{p}", "match.describe.{p}"),
-    ("match.read.{p}", "match.read.{p}"),
-    ("match.early.{p}", "match.early.{p}"),
-    ("match.late.{p}", "match.late.{p}"),
-    *(
-        (f"fusion.{part}.{layer}.{{p}}", f"fusion.{part}.{layer}.{{p}}")
-        for part in ("image", "camera", "place", "summary")
-        for layer in ("fc1", "fc2")
+    (
+        "heads.point_decoder.blocks.{i}.cross_attention.query.{p}",
+        "point_decoder.blocks.{i}.cross_attn.q_proj.{p}",
     ),
-    ("heads.point_refine.detail.{p}", "point_refine.detail.{p}"),
-    ("heads.point_refine.enter.{p}", "point_refine.enter.{p}"),
-    ("heads.point_refine.widen.{p}", "point_refine.widen.{p}"),
-    ("heads.point_refine.leave.{p}", "point_refine.leave.{p}"),
-    ("fusion.seek_words.{p}", "fusion.seek_words.{p}"),
-    ("fusion.seek_tokens.{p}", "fusion.seek_tokens.{p}"),
+    (
+        "heads.point_decoder.blocks.{i}.cross_attention.key.{p}",
+        "point_decoder.blocks.{i}.cross_attn.k_proj.{p}",
+    ),
+    (
+        "heads.point_decoder.blocks.{i}.cross_attention.value.{p}",
+        "point_decoder.blocks.{i}.cross_attn.v_proj.{p}",
+    ),
+    (
+        "heads.point_decoder.blocks.{i}.cross_attention.output.{p}",
+        "point_decoder.blocks.{i}.cross_attn.proj.{p}",
+    ),
+    ("heads.point_decoder.blocks.{i}.mlp.fc1.{p}", "point_decoder.blocks.{i}.mlp.fc1.{p}"),
+    ("heads.point_decoder.blocks.{i}.mlp.fc2.{p}", "point_decoder.blocks.{i}.mlp.fc2.{p}"),
+    ("heads.point_decoder.linear_out.{p}", "point_decoder.linear_out.{p}"),
+    ("heads.camera_decoder.blocks.{i}.norm1.{p}", "camera_decoder.blocks.{i}.norm1.{p}"),
+    ("heads.camera_decoder.blocks.{i}.norm2.{p}", "camera_decoder.blocks.{i}.norm2.{p}"),
+    ("heads.camera_decoder.blocks.{i}.norm3.{p}", "camera_decoder.blocks.{i}.norm3.{p}"),
+    ("heads.camera_decoder.blocks.{i}.context_norm.{p}", "camera_decoder.blocks.{i}.norm_y.{p}"),
+    ("heads.camera_decoder.blocks.{i}.attention.qkv.{p}", "camera_decoder.blocks.{i}.attn.qkv.{p}"),
+    (
+        "heads.camera_decoder.blocks.{i}.attention.output.{p}",
+        "camera_decoder.blocks.{i}.attn.proj.{p}",
+    ),
+    (
+        "heads.camera_decoder.blocks.{i}.cross_attention.query.{p}",
+        "camera_decoder.blocks.{i}.cross_attn.q_proj.{p}",
+    ),
+    (
+        "heads.camera_decoder.blocks.{i}.cross_attention.key.{p}",
+        "camera_decoder.blocks.{i}.cross_attn.k_proj.{p}",
+    ),
+    (
+        "heads.camera_decoder.blocks.{i}.cross_attention.value.{p}",
+        "camera_decoder.blocks.{i}.cross_attn.v_proj.{p}",
+    ),
+    (
+        "heads.camera_decoder.blocks.{i}.cross_attention.output.{p}",
+        "camera_decoder.blocks.{i}.cross_attn.proj.{p}",
+    ),
+    ("heads.camera_decoder.blocks.{i}.mlp.fc1.{p}", "camera_decoder.blocks.{i}.mlp.fc1.{p}"),
+    ("heads.camera_decoder.blocks.{i}.mlp.fc2.{p}", "camera_decoder.blocks.{i}.mlp.fc2.{p}"),
+    ("heads.camera_decoder.linear_out.{p}", "camera_decoder.linear_out.{p}"),
+    ("heads.global_decoder.blocks.{i}.norm1.{p}", "global_points_decoder.blocks.{i}.norm1.{p}"),
+    ("heads.global_decoder.blocks.{i}.norm2.{p}", "global_points_decoder.blocks.{i}.norm2.{p}"),
+    ("heads.global_decoder.blocks.{i}.norm3.{p}", "global_points_decoder.blocks.{i}.norm3.{p}"),
+    (
+        "heads.global_decoder.blocks.{i}.context_norm.{p}",
+        "global_points_decoder.blocks.{i}.norm_y.{p}",
+    ),
+    (
+        "heads.global_decoder.blocks.{i}.attention.qkv.{p}",
+        "global_points_decoder.blocks.{i}.attn.qkv.{p}",
+    ),
+    (
+        "heads.global_decoder.blocks.{i}.attention.output.{p}",
+        "global_points_decoder.blocks.{i}.attn.proj.{p}",
+    ),
+    (
+        "heads.global_decoder.blocks.{i}.cross_attention.query.{p}",
+        "global_points_decoder.blocks.{i}.cross_attn.q_proj.{p}",
+    ),
+    (
+        "heads.global_decoder.blocks.{i}.cross_attention.key.{p}",
+        "global_points_decoder.blocks.{i}.cross_attn.k_proj.{p}",
+    ),
+    (
+        "heads.global_decoder.blocks.{i}.cross_attention.value.{p}",
+        "global_points_decoder.blocks.{i}.cross_attn.v_proj.{p}",
+    ),
+    (
+        "heads.global_decoder.blocks.{i}.cross_attention.output.{p}",
+        "global_points_decoder.blocks.{i}.cross_attn.proj.{p}",
+    ),
+    ("heads.global_decoder.blocks.{i}.mlp.fc1.{p}", "global_points_decoder.blocks.{i}.mlp.fc1.{p}"),
+    ("heads.global_decoder.blocks.{i}.mlp.fc2.{p}", "global_points_decoder.blocks.{i}.mlp.fc2.{p}"),
+    ("heads.global_decoder.linear_out.{p}", "global_points_decoder.linear_out.{p}"),
+    ("heads.confidence_decoder.blocks.{i}.norm1.{p}", "conf_decoder.blocks.{i}.norm1.{p}"),
+    ("heads.confidence_decoder.blocks.{i}.norm2.{p}", "conf_decoder.blocks.{i}.norm2.{p}"),
+    ("heads.confidence_decoder.blocks.{i}.norm3.{p}", "conf_decoder.blocks.{i}.norm3.{p}"),
+    ("heads.confidence_decoder.blocks.{i}.context_norm.{p}", "conf_decoder.blocks.{i}.norm_y.{p}"),
+    (
+        "heads.confidence_decoder.blocks.{i}.attention.qkv.{p}",
+        "conf_decoder.blocks.{i}.attn.qkv.{p}",
+    ),
+    (
+        "heads.confidence_decoder.blocks.{i}.attention.output.{p}",
+        "conf_decoder.blocks.{i}.attn.proj.{p}",
+    ),
+    (
+        "heads.confidence_decoder.blocks.{i}.cross_attention.query.{p}",
+        "conf_decoder.blocks.{i}.cross_attn.q_proj.{p}",
+    ),
+    (
+        "heads.confidence_decoder.blocks.{i}.cross_attention.key.{p}",
+        "conf_decoder.blocks.{i}.cross_attn.k_proj.{p}",
+    ),
+    (
+        "heads.confidence_decoder.blocks.{i}.cross_attention.value.{p}",
+        "conf_decoder.blocks.{i}.cross_attn.v_proj.{p}",
+    ),
+    (
+        "heads.confidence_decoder.blocks.{i}.cross_attention.output.{p}",
+        "conf_decoder.blocks.{i}.cross_attn.proj.{p}",
+    ),
+    ("heads.confidence_decoder.blocks.{i}.mlp.fc1.{p}", "conf_decoder.blocks.{i}.mlp.fc1.{p}"),
+    ("heads.confidence_decoder.blocks.{i}.mlp.fc2.{p}", "conf_decoder.blocks.{i}.mlp.fc2.{p}"),
+    ("heads.confidence_decoder.linear_out.{p}", "conf_decoder.linear_out.{p}"),
+    # Geometry heads.
     ("heads.point_head.{p}", "point_head.proj.{p}"),
     ("heads.global_head.{p}", "global_point_head.proj.{p}"),
     ("heads.confidence_head.{p}", "conf_head.proj.{p}"),
@@ -136,6 +272,28 @@ KEY_TABLE: tuple[tuple[str, str], ...] = (
     ("heads.camera_head.fc2.{p}", "camera_head.more_mlps.2.{p}"),
     ("heads.camera_head.translation.{p}", "camera_head.fc_t.{p}"),
     ("heads.camera_head.rotation.{p}", "camera_head.fc_rot.{p}"),
+    # Options that the published model lacks (`extras/`) keep their names.
+    ("dino.patch_embed.stem.{i}.{p}", "dino_model.embeddings.patch_embeddings.stem.{i}.{p}"),
+    ("match.norm.{p}", "match.norm.{p}"),
+    ("match.hidden.{p}", "match.hidden.{p}"),
+    ("match.describe.{p}", "match.describe.{p}"),
+    ("match.read.{p}", "match.read.{p}"),
+    ("match.early.{p}", "match.early.{p}"),
+    ("match.late.{p}", "match.late.{p}"),
+    ("fusion.image.fc1.{p}", "fusion.image.fc1.{p}"),
+    ("fusion.image.fc2.{p}", "fusion.image.fc2.{p}"),
+    ("fusion.camera.fc1.{p}", "fusion.camera.fc1.{p}"),
+    ("fusion.camera.fc2.{p}", "fusion.camera.fc2.{p}"),
+    ("fusion.place.fc1.{p}", "fusion.place.fc1.{p}"),
+    ("fusion.place.fc2.{p}", "fusion.place.fc2.{p}"),
+    ("fusion.summary.fc1.{p}", "fusion.summary.fc1.{p}"),
+    ("fusion.summary.fc2.{p}", "fusion.summary.fc2.{p}"),
+    ("heads.point_refine.detail.{p}", "point_refine.detail.{p}"),
+    ("heads.point_refine.enter.{p}", "point_refine.enter.{p}"),
+    ("heads.point_refine.widen.{p}", "point_refine.widen.{p}"),
+    ("heads.point_refine.leave.{p}", "point_refine.leave.{p}"),
+    ("fusion.seek_words.{p}", "fusion.seek_words.{p}"),
+    ("fusion.seek_tokens.{p}", "fusion.seek_tokens.{p}"),
 )
 
 

@@ -12,9 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import attend_full
 from .config import DinoConfig, ModelConfig
-from .layers import LayerNorm, Mlp, TableCache, as_residual, full_precision, scaled_residual
+from .extras.conv_stem import StemEmbedding
+from .layers import (
+    LayerNorm,
+    Mlp,
+    TableCache,
+    as_residual,
+    attend_full,
+    full_precision,
+    scaled_residual,
+)
 
 __all__ = ["DinoV2"]
 
@@ -64,7 +72,8 @@ class DinoV2(nn.Module):
         self.patch_size = dino.patch_size
         self.extra = 1 + dino.num_register_tokens
         self.stored_grid = dino.stored_grid
-        self.patch_embed = PatchEmbedding(dino, config.conv_stem)
+        stem = config.conv_stem
+        self.patch_embed = StemEmbedding(dino, stem) if stem else PatchEmbedding(dino)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         # Stored in published files, without a use outside self-supervised training.
         self.mask_token = nn.Parameter(torch.zeros(1, width))
@@ -95,7 +104,7 @@ class DinoV2(nn.Module):
             )
         rows, columns = height // patch, width // patch
         patches_MPD = self.patch_embed(pixels_BN3HW.flatten(0, 1).to(self.cls_token.dtype))
-        position_1PD = self._patch_positions(rows, columns)
+        position_1PD = self.patch_positions(rows, columns)
         head_1ED = torch.cat(
             (self.cls_token + self.position_embeddings[:, :1], self.register_tokens), dim=1
         )
@@ -105,17 +114,16 @@ class DinoV2(nn.Module):
         x_BNLD: Tensor = x_MLD.unflatten(0, (batch, frames))
         return x_BNLD
 
-    def _patch_positions(self, rows: int, columns: int) -> Tensor:
+    def patch_positions(self, rows: int, columns: int) -> Tensor:
         """Return position embeddings (1, P, D), resized to the grid."""
-        stored = self.position_embeddings
-        learns = torch.is_grad_enabled() and stored.requires_grad
-        if learns or torch.compiler.is_compiling():
-            return resize_positions(stored, self.stored_grid, rows, columns)
+        stored, grid = self.position_embeddings, self.stored_grid
+        if (rows, columns) == (grid, grid):
+            return stored[:, 1:]
+        if torch.is_grad_enabled() and stored.requires_grad:
+            return resize_positions(stored, grid, rows, columns)
         version = 0 if stored.is_inference() else stored._version
         key = (rows, columns, stored.device, stored.dtype, stored.data_ptr(), version)
-        return self._positions.get(
-            key, lambda: resize_positions(stored, self.stored_grid, rows, columns)
-        )
+        return self._positions.get(key, lambda: resize_positions(stored, grid, rows, columns))
 
 
 def resize_positions(stored_1LD: Tensor, grid: int, rows: int, columns: int) -> Tensor:
@@ -132,12 +140,9 @@ def resize_positions(stored_1LD: Tensor, grid: int, rows: int, columns: int) -> 
     Returns:
         (1, rows * columns, D) in the stored type.
     """
-    patches_1PD = stored_1LD[:, 1:]
-    if not torch.compiler.is_compiling() and (rows, columns) == (grid, grid):
-        return patches_1PD
     device = stored_1LD.device
     with full_precision(stored_1LD):
-        map_GHD = patches_1PD[0].float().unflatten(0, (grid, grid))
+        map_GHD = stored_1LD[0, 1:].float().unflatten(0, (grid, grid))
         by_row_RHD = bicubic_weights(grid, rows, device) @ map_GHD.flatten(1)
         by_column_RCD = bicubic_weights(grid, columns, device) @ by_row_RHD.unflatten(1, (grid, -1))
         resized_1PD: Tensor = by_column_RCD.flatten(0, 1)[None].to(stored_1LD.dtype)
@@ -168,38 +173,16 @@ def bicubic_weights(old: int, new: int, device: torch.device | None = None) -> T
 
 
 class PatchEmbedding(nn.Module):
-    """Cuts a picture into patches; optionally behind an overlapping convolution stem.
+    """Cuts a picture into patches, one linear map each."""
 
-    Args:
-        dino: Sizes.
-        stem: Channels of the stem; 0 is none. Its windows overlap: half a patch plus 4 pixels
-            wide at steps of half a patch, 3 x 3 over those, then 4 x 4 at steps of two.
-
-    Raises:
-        ValueError: A stem with an odd patch size.
-    """
-
-    def __init__(self, dino: DinoConfig, stem: int) -> None:
+    def __init__(self, dino: DinoConfig) -> None:
         super().__init__()
-        patch, channels = dino.patch_size, dino.num_channels
-        self.stem: nn.Module = nn.Identity()
-        if stem:
-            if patch % 2:
-                raise ValueError(f"conv_stem needs an even patch size, got {patch}")
-            half = patch // 2
-            self.stem = nn.Sequential(
-                nn.Conv2d(channels, stem, half + 4, stride=half, padding=2),
-                nn.GELU(),
-                nn.Conv2d(stem, stem, 3, padding=1),
-                nn.GELU(),
-            )
-            self.projection = nn.Conv2d(stem, dino.hidden_size, 4, stride=2, padding=1)
-            return
-        self.projection = nn.Conv2d(channels, dino.hidden_size, patch, stride=patch)
+        patch = dino.patch_size
+        self.projection = nn.Conv2d(dino.num_channels, dino.hidden_size, patch, stride=patch)
 
     def forward(self, pixels_M3HW: Tensor) -> Tensor:
         """Return (M, P, D), rows of patches from the top left."""
-        map_MDHW: Tensor = self.projection(self.stem(pixels_M3HW))
+        map_MDHW: Tensor = self.projection(pixels_M3HW)
         return map_MDHW.flatten(2).transpose(1, 2)
 
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from .cache import AttentionCache, KeyValueCache
 from .extras.fusion import FusedImages
 from .extras.reading import GeometryReading, read_geometry
-from .geometry import GeometryTensors
 from .model import G2VLM, GeometryHidden
+from .poses import GeometryTensors
 from .preprocess import SemanticRows
 from .tokenizer import PromptIds
 

@@ -13,20 +13,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import attend_full
 from .config import ModelConfig
 from .extras.point_refine import PointRefine
-from .geometry import HeadOutputs, nominal_rays
+from .extras.ray_prior import RayPrior
 from .layers import (
     LayerNorm,
     Mlp,
     Rotation,
     TableCache,
     as_residual,
+    attend_full,
     full_precision,
     inverse_frequencies,
     rotate,
 )
+from .poses import HeadOutputs
 
 __all__ = ["GeometryHeads"]
 
@@ -40,7 +41,6 @@ class GeometryHeads(nn.Module):
         super().__init__()
         heads, patch = config.heads, config.patch_size
         self.patch_size = patch
-        self.ray_prior_fov_deg = config.ray_prior_fov_deg
         self.head_dim = config.text.hidden_size // heads.num_heads
         self.rope_base = heads.rope_base
         self.point_decoder = FrameDecoder(config, heads.point_dim, cross=False)
@@ -54,6 +54,9 @@ class GeometryHeads(nn.Module):
         if config.confidence_head:
             self.confidence_decoder = FrameDecoder(config, heads.point_dim, cross=False)
             self.confidence_head = nn.Linear(heads.point_dim, patch**2)
+        # What the published heads lack: both change the raw point map.
+        fov_deg = config.ray_prior_fov_deg
+        self.ray_prior = RayPrior(fov_deg) if fov_deg else None
         self.point_refine: PointRefine | None = None
         if config.point_refine:
             self.point_refine = PointRefine(config.point_refine, heads.point_dim, patch)
@@ -110,7 +113,9 @@ class GeometryHeads(nn.Module):
         map_MHW3 = self._to_map(self.point_head, points_MPE, grid_hw)
         if self.point_refine is not None and pixels_BN3HW is not None:
             map_MHW3 = self.point_refine(map_MHW3, points_MPE, pixels_BN3HW.flatten(0, 1), grid_hw)
-        local_MHW3 = self._local_points(map_MHW3)
+        if self.ray_prior is not None:
+            map_MHW3 = self.ray_prior(map_MHW3)
+        local_MHW3 = _local_points(map_MHW3)
         camera_MPE = self.camera_decoder(hidden_MPD, rotation)
         rotation9_M9, translation_M3 = self.camera_head(camera_MPE)
         confidence = None
@@ -140,17 +145,6 @@ class GeometryHeads(nn.Module):
         blocks = x_MPK.reshape(-1, rows, columns, x_MPK.shape[-1] // patch**2, patch, patch)
         return blocks.permute(0, 1, 4, 2, 5, 3).flatten(3, 4).flatten(1, 2)
 
-    def _local_points(self, map_MHW3: Tensor) -> Tensor:
-        """Return (x, y, z) with z = exp(c), x = a z, y = b z of a map of (a, b, c)."""
-        ray_MHW2, log_z_MHW1 = map_MHW3.split((2, 1), dim=-1)
-        if self.ray_prior_fov_deg:
-            height, width = map_MHW3.shape[1:3]
-            ray_MHW2 = ray_MHW2 + nominal_rays(
-                height, width, self.ray_prior_fov_deg, map_MHW3.device
-            )
-        z_MHW1 = log_z_MHW1.exp()
-        return torch.cat((ray_MHW2 * z_MHW1, z_MHW1), dim=-1)
-
     def _rotation(self, grid_hw: tuple[int, int], device: torch.device) -> Rotation:
         """Return tables (P, 1, 2, C / 4): half of a head turns by row, half by column."""
         rows, columns = (torch.arange(size, device=device) for size in grid_hw)
@@ -158,6 +152,13 @@ class GeometryHeads(nn.Module):
         frequencies = inverse_frequencies(self.head_dim // 2, self.rope_base, device)
         angles_P2C = grid_RC2.flatten(0, 1).float()[..., None] * frequencies
         return Rotation.of(angles_P2C[:, None])
+
+
+def _local_points(map_MHW3: Tensor) -> Tensor:
+    """Return (x, y, z) with z = exp(c), x = a z, y = b z of a map of (a, b, c)."""
+    ray_MHW2, log_z_MHW1 = map_MHW3.split((2, 1), dim=-1)
+    z_MHW1 = log_z_MHW1.exp()
+    return torch.cat((ray_MHW2 * z_MHW1, z_MHW1), dim=-1)
 
 
 def _join(parts: list[HeadOutputs]) -> HeadOutputs:

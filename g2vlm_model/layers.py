@@ -1,10 +1,11 @@
-"""Small parts that several networks share: norms, MLP, rotary embedding, table cache.
+"""Small parts that several networks share: norms, MLP, rotary embedding, attention, table cache.
 
 Norms accept a residual stream in float32 beside weights in half precision: they compute in
 float32 and return the weights' type, so that a branch runs in half precision and the stream
 keeps its range.
 
-Shape letters: B batch, L tokens, A heads, C head width, D width.
+Shape letters: B batch, L tokens (queries of an attention), K keys, A heads, G key/value heads,
+C head width, D width.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ __all__ = [
     "Rotation",
     "TableCache",
     "as_residual",
+    "attend_full",
     "autocast_on",
     "full_precision",
     "inverse_frequencies",
@@ -62,22 +64,17 @@ class RMSNorm(nn.Module):
         if x_D.dtype != weight_D.dtype:
             normed_D = F.rms_norm(x_D.float(), weight_D.shape, None, self.eps)
             return normed_D.to(weight_D.dtype) * weight_D
-        if _in_place_pays(x_D):
+        if in_place_pays(x_D):
             return rms_norm_cpu(x_D, weight_D, self.eps)
         return F.rms_norm(x_D, weight_D.shape, weight_D, self.eps)
 
 
-def _in_place_pays(x: Tensor) -> bool:
-    """Whether memory traffic decides: float32 on a CPU, with no gradient and no tracing.
+def in_place_pays(x: Tensor) -> bool:
+    """Whether memory traffic decides: float32 on a CPU, with no gradient.
 
     Elsewhere the plain form is fused, or its steps have to be kept.
     """
-    return (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
-    )
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled()
 
 
 def rms_norm_cpu(x_D: Tensor, weight_D: Tensor, eps: float) -> Tensor:
@@ -122,7 +119,7 @@ def quick_gelu(x: Tensor) -> Tensor:
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """Return silu(gate) * up; may overwrite `gate` where no gradient is wanted."""
-    if _in_place_pays(gate):
+    if in_place_pays(gate):
         return F.silu(gate, inplace=True).mul_(up)
     return F.silu(gate) * up
 
@@ -167,7 +164,7 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     Returns:
         Same shape and type as `x`, computed in float32.
     """
-    if _in_place_pays(x):
+    if in_place_pays(x):
         return _rotate_cpu(x, rotation)
     first, second = x.chunk(2, dim=-1)
     cos, sin = rotation
@@ -186,11 +183,44 @@ def _rotate_cpu(x: Tensor, rotation: Rotation) -> Tensor:
     return out
 
 
-class TableCache(Generic[T]):
-    """Keeps the newest few tables that depend on sizes only.
+def attend_full(
+    q_BLAC: Tensor, k_BGKC: Tensor, v_BGKC: Tensor, mask_LK: Tensor | None = None
+) -> Tensor:
+    """Let every query see every key (that the mask allows).
 
-    Nothing is kept while a graph is traced: there sizes are symbols.
+    Queries have the layout that projections give, keys and values that of the cache. G divides
+    A; query head a uses key head a // (A / G).
+
+    Args:
+        q_BLAC: Queries, rotated.
+        k_BGKC, v_BGKC: Keys (rotated) and values.
+        mask_LK: bool, True where a query sees a key.
+
+    Returns:
+        (B, L, A * C).
     """
+    repeats = q_BLAC.shape[2] // k_BGKC.shape[1]
+    grouped = repeats > 1
+    if grouped and not _kernel_groups_heads(q_BLAC):
+        k_BGKC = k_BGKC.repeat_interleave(repeats, dim=1)
+        v_BGKC = v_BGKC.repeat_interleave(repeats, dim=1)
+        grouped = False
+    out_BALC = F.scaled_dot_product_attention(
+        q_BLAC.transpose(1, 2), k_BGKC, v_BGKC, attn_mask=mask_LK, enable_gqa=grouped
+    )
+    return out_BALC.transpose(1, 2).flatten(2)
+
+
+def _kernel_groups_heads(q: Tensor) -> bool:
+    """Whether a fused kernel shares key heads: on CUDA the float32 one does not.
+
+    There the fallback would hold all scores in memory, so repeating the key heads is cheaper.
+    """
+    return q.device.type != "cuda" or q.dtype in (torch.float16, torch.bfloat16)
+
+
+class TableCache(Generic[T]):
+    """Keeps the newest few tables that depend on sizes only."""
 
     def __init__(self, capacity: int = 16) -> None:
         self.capacity = capacity
@@ -198,8 +228,6 @@ class TableCache(Generic[T]):
 
     def get(self, key: Hashable, build: Callable[[], T]) -> T:
         """Return the table of `key`, built on first use without gradients."""
-        if torch.compiler.is_compiling():
-            return build()
         found = self._tables.get(key)
         if found is None:
             # Not an inference tensor: a later training pass may have to save it.

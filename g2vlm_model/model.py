@@ -25,16 +25,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .attention import attend_causal, attend_frame_causal
 from .cache import AttentionCache, GrowingCache
 from .config import ModelConfig, SpecialIds
 from .dinov2 import DinoV2
+from .extras.frame_attention import frame_attention
 from .extras.fusion import FusedImages, GeometryFusion
 from .extras.match import MatchInjection
 from .extras.reading import GeometryReading
-from .geometry import GeometryTensors, assemble_geometry
 from .heads import GeometryHeads
-from .mot import MixtureOfTransformers
+from .mot import MixtureOfTransformers, attend_causal, attend_frame_causal
+from .poses import GeometryTensors, assemble_geometry
 from .qwen2_vit import Qwen2Vit
 from .sequence import FrameBlocks, MRope
 
@@ -80,13 +80,14 @@ class G2VLM(nn.Module):
         self.vit = Qwen2Vit(config.vit)
         self.trunk = MixtureOfTransformers(config)
         self.heads = GeometryHeads(config)
-        self.match = (
-            MatchInjection(config.text.hidden_size, config.match_width)
-            if config.match_width
-            else None
-        )
-        self.fusion = GeometryFusion(config) if config.geometry_feedback else None
         self.rope = MRope(config.text)
+        # What the published architecture lacks, chosen here once (`extras/`).
+        width = config.text.hidden_size
+        self.match = MatchInjection(width, config.match_width) if config.match_width else None
+        self.fusion = GeometryFusion(config) if config.geometry_feedback else None
+        self.always_causal = config.geometry_attention == "frame_causal"
+        self.attend_frames = frame_attention(config)
+        self.attend_earlier = frame_attention(config, causal=True)
 
     @property
     def device(self) -> torch.device:
@@ -121,13 +122,13 @@ class G2VLM(nn.Module):
         start_position: int | None = None,
         cache: AttentionCache | None = None,
         collect_layers: Sequence[int] = (),
-        frame_causal: bool | None = None,
+        frame_causal: bool = False,
     ) -> GeometryHidden:
         """Run all frames through both experts in one pass (paper section 3.1).
 
         Each frame is [start of image][P patches][end of image]; patches take the geometric
-        expert, the two marks the semantic one. Which frames see each other is
-        `config.geometry_attention`; all see what the cache holds.
+        expert, the two marks the semantic one. All frames see each other and what the cache
+        holds, unless the config asks for another attention (`extras.frame_attention`).
 
         Args:
             tokens_BNPD: From `encode_geometry`.
@@ -136,23 +137,24 @@ class G2VLM(nn.Module):
             cache: Holds the prefix (may be empty) and takes this pass's keys and values.
             collect_layers: Indices of layers whose patch tokens are wanted.
             frame_causal: Let each frame see itself and earlier frames only, also in the match
-                injection, so that later frames change nothing of it; None is what the config
-                says. A model can be trained for both.
+                injection, so that later frames change nothing of it, where the config does not
+                say so anyway. A model can be trained for both.
         """
         cache = GrowingCache() if cache is None else cache
         start = cache.position if start_position is None else start_position
         batch, frames, patches = tokens_BNPD.shape[:3]
         blocks = FrameBlocks(frames, *grid_hw)
-        assert torch.compiler.is_compiling() or patches == blocks.patches, (patches, grid_hw)
+        assert patches == blocks.patches, (patches, grid_hw)
         rope = self.rope.frames(start, blocks, tokens_BNPD.device)
-        causal = self.config.geometry_attention == "frame_causal"
-        causal = causal if frame_causal is None else frame_causal
-        messages = None if self.match is None else self.match(tokens_BNPD, grid_hw, causal)
-        pattern = attend_frame_causal if causal else None
-        if messages is not None:
+        causal = frame_causal or self.always_causal
+        attend = self.attend_earlier if causal else self.attend_frames
+        messages = None
+        if self.match is not None:
+            messages = self.match(tokens_BNPD, grid_hw, causal)
             tokens_BNPD = tokens_BNPD + messages.early_BNPD
+        marks_BN2D = self.image_marks().expand(batch, frames, -1, -1)
         hidden_BNPD, layers = self.trunk.geometric_pass(
-            self._image_marks(batch, frames), tokens_BNPD, rope, cache, collect_layers, pattern
+            marks_BN2D, tokens_BNPD, rope, cache, attend, collect_layers
         )
         if messages is not None:
             hidden_BNPD = hidden_BNPD + messages.late_BNPD.to(hidden_BNPD.dtype)
@@ -232,7 +234,8 @@ class G2VLM(nn.Module):
         batch, frames = tokens_BNSD.shape[:2]
         blocks = FrameBlocks(frames, *merged_hw)
         assert (cameras_BND is None) == (self.fusion is None), "fuse_images goes ahead"
-        start_BN1D, end_BN1D = self._image_marks(batch, frames).split(1, dim=2)
+        marks_BN2D = self.image_marks().expand(batch, frames, -1, -1)
+        start_BN1D, end_BN1D = marks_BN2D.split(1, dim=2)
         if cameras_BND is not None:
             start_BN1D = start_BN1D + cameras_BND[:, :, None]
         x_BND = torch.cat((start_BN1D, tokens_BNSD, end_BN1D), dim=2)
@@ -296,9 +299,8 @@ class G2VLM(nn.Module):
         """Append one token per sequence; return (B, V) logits of the next."""
         return self.semantic_logits(ids_B1, cache, added_B1D)[:, -1]
 
-    def _image_marks(self, batch: int, frames: int) -> Tensor:
-        """Return the embeddings of start and end of image, (B, N, 2, D)."""
+    def image_marks(self) -> Tensor:
+        """Return the embeddings of start and end of image, (2, D)."""
         special, table_VD = self.special_ids, self.trunk.embed_tokens.weight
         # Rows by number: ids in a tensor would have to travel to the device on every pass.
-        marks_2D = torch.stack((table_VD[special.start_of_image], table_VD[special.end_of_image]))
-        return marks_2D.expand(batch, frames, -1, -1)
+        return torch.stack((table_VD[special.start_of_image], table_VD[special.end_of_image]))

@@ -3,26 +3,120 @@
 Patches of the geometric encoder take the geometric expert; text, semantic patches and the
 marks around frames take the semantic one (paper section 3.1). The two kinds of tokens are
 kept as two tensors through all layers, so that routing costs nothing; only keys and values
-are put into the order of the sequence.
+are put into the order of the sequence. What a pass lets its tokens see is an argument of the
+pass: `attend_causal` for text, `attend_frame_causal` for semantic frames, `attend_all_frames`
+for the geometric pass.
 
-Shape letters: B batch, L tokens, N frames, P patches per frame, D width, A query heads,
-G key/value heads, C head width.
+Shape letters: B batch, L tokens (queries), K keys (the cache's, then the pass's own), N frames,
+P patches per frame, D width, A query heads, G key/value heads, C head width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import FramePattern, TextPattern, frame_patterns
 from .cache import AttentionCache
 from .config import ModelConfig, TextConfig
-from .layers import RMSNorm, Rotation, as_residual, rotate, scaled_residual, swiglu
+from .layers import RMSNorm, Rotation, as_residual, attend_full, rotate, scaled_residual, swiglu
 from .sequence import FrameRotations, interleave
 
-__all__ = ["Expert", "MixtureLayer", "MixtureOfTransformers"]
+__all__ = [
+    "Expert",
+    "FrameAttention",
+    "MixtureLayer",
+    "MixtureOfTransformers",
+    "Projected",
+    "TextAttention",
+    "append_frames",
+    "attend_all_frames",
+    "attend_causal",
+    "attend_frame_causal",
+]
+
+
+class Projected(NamedTuple):
+    """Queries (B, L, A, C) of some tokens with their keys and values (B, G, L, C)."""
+
+    q_BLAC: Tensor
+    k_BGLC: Tensor
+    v_BGLC: Tensor
+
+
+TextAttention = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(q_BLAC, k_BGKC, v_BGKC) -> attended (B, L, A * C), all queries in one sequence."""
+
+FrameAttention = Callable[[int, Projected, Projected, int, AttentionCache], tuple[Tensor, Tensor]]
+"""(layer, marks, patches, frames, cache) -> what the marks and the patches of all frames attended
+to. It appends their keys and values to the cache (`append_frames`)."""
+
+
+def attend_causal(q_BLAC: Tensor, k_BGKC: Tensor, v_BGKC: Tensor) -> Tensor:
+    """Let each query see the prefix, itself and the queries before it."""
+    queries, keys = q_BLAC.shape[1], k_BGKC.shape[2]
+    if queries == 1:
+        return _attend_one(q_BLAC, k_BGKC, v_BGKC)
+    mask_LK = torch.ones(queries, keys, dtype=torch.bool, device=q_BLAC.device)
+    return attend_full(q_BLAC, k_BGKC, v_BGKC, mask_LK.tril(keys - queries))
+
+
+def _attend_one(q_B1AC: Tensor, k_BGKC: Tensor, v_BGKC: Tensor) -> Tensor:
+    """Attend with one query; the heads that share a key head become rows of one product."""
+    batch, _, heads, width = q_B1AC.shape
+    groups = k_BGKC.shape[1]
+    q_BGRC = q_B1AC.reshape(batch, groups, heads // groups, width)
+    out_BGRC = F.scaled_dot_product_attention(q_BGRC, k_BGKC, v_BGKC)
+    return out_BGRC.reshape(batch, 1, heads * width)
+
+
+def attend_frame_causal(
+    q_BLAC: Tensor, k_BGKC: Tensor, v_BGKC: Tensor, frames: int, block: int
+) -> Tensor:
+    """Let each frame see the prefix, itself and the frames before it.
+
+    Args:
+        q_BLAC: Queries, an equal number per frame, frame after frame.
+        k_BGKC, v_BGKC: The last frames * block keys are the frames' own.
+        frames, block: Number of frames, and keys of each.
+    """
+    prefix = k_BGKC.shape[2] - frames * block
+    parts = []
+    for frame, q_BPAC in enumerate(q_BLAC.unflatten(1, (frames, -1)).unbind(1)):
+        seen = prefix + (frame + 1) * block
+        parts.append(attend_full(q_BPAC, k_BGKC[:, :, :seen], v_BGKC[:, :, :seen]))
+    return torch.cat(parts, dim=1)
+
+
+def attend_all_frames(
+    layer: int, marks: Projected, patches: Projected, frames: int, cache: AttentionCache
+) -> tuple[Tensor, Tensor]:
+    """Let all frames see each other, their marks and what the cache holds (published)."""
+    k_BGKC, v_BGKC = append_frames(layer, marks, patches, frames, cache)
+    return (
+        attend_full(marks.q_BLAC, k_BGKC, v_BGKC),
+        attend_full(patches.q_BLAC, k_BGKC, v_BGKC),
+    )
+
+
+def append_frames(
+    layer: int, marks: Projected, patches: Projected, frames: int, cache: AttentionCache
+) -> tuple[Tensor, Tensor]:
+    """Append frames to a layer of a cache in the order of the sequence.
+
+    Returns:
+        All keys and values of the layer, (B, G, K, C); the last frames * (P + 2) are the frames'.
+    """
+
+    def in_order(marks_BGLC: Tensor, patches_BGLC: Tensor) -> Tensor:
+        by_frame = (frames, -1)
+        return interleave(marks_BGLC.unflatten(2, by_frame), patches_BGLC.unflatten(2, by_frame), 3)
+
+    k_BGLC = in_order(marks.k_BGLC, patches.k_BGLC)
+    return cache.append(layer, k_BGLC, in_order(marks.v_BGLC, patches.v_BGLC))
 
 
 class Expert(nn.Module):
@@ -55,15 +149,15 @@ class Expert(nn.Module):
             scale = nn.Parameter(torch.full((width,), 0.01)) if layer_scale else None
             self.register_parameter(name, scale)
 
-    def project(self, x_BLD: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries (B, L, A, C), keys and values (B, G, L, C) of a residual stream."""
+    def project(self, x_BLD: Tensor, rotation: Rotation) -> Projected:
+        """Return queries, keys and values of a residual stream."""
         normed_BLD = self.attention_norm(x_BLD)
         heads = (-1, self.head_dim)
         q_BLAC = self.q_norm(self.q_proj(normed_BLD).unflatten(-1, heads))
         k_BLGC = self.k_norm(self.k_proj(normed_BLD).unflatten(-1, heads))
         v_BLGC = self.v_proj(normed_BLD).unflatten(-1, heads)
         k_BGLC = rotate(k_BLGC, rotation).transpose(1, 2)
-        return rotate(q_BLAC, rotation), k_BGLC, v_BLGC.transpose(1, 2)
+        return Projected(rotate(q_BLAC, rotation), k_BGLC, v_BLGC.transpose(1, 2))
 
     def finish(self, x_BLD: Tensor, attended_BLD: Tensor) -> Tensor:
         """Add the attention branch and the MLP branch to a residual stream."""
@@ -82,13 +176,9 @@ class Expert(nn.Module):
 class MixtureLayer(nn.Module):
     """One layer: both experts around one attention."""
 
-    def __init__(
-        self, text: TextConfig, index: int, attend_frames: FramePattern, isolate: bool
-    ) -> None:
+    def __init__(self, text: TextConfig, index: int) -> None:
         super().__init__()
         self.index = index
-        self.isolate = isolate
-        self.attend_frames = attend_frames
         self.semantic = Expert(text, layer_scale=False)
         self.geometric = Expert(text, layer_scale=True)
 
@@ -97,7 +187,7 @@ class MixtureLayer(nn.Module):
         semantic_BLD: Tensor,
         rotation: Rotation,
         cache: AttentionCache,
-        attend: TextPattern,
+        attend: TextAttention,
     ) -> Tensor:
         """Run tokens that all take the semantic expert."""
         q, k, v = self.semantic.project(semantic_BLD, rotation)
@@ -110,24 +200,12 @@ class MixtureLayer(nn.Module):
         patches_BLD: Tensor,
         rotations: FrameRotations,
         cache: AttentionCache,
-        pattern: FramePattern | None = None,
+        attend: FrameAttention,
     ) -> tuple[Tensor, Tensor]:
         """Run frames: marks (B, 2N, D) semantic, patches (B, N * P, D) geometric."""
-        frames = rotations.frames
-        attend = pattern or self.attend_frames
-        q_marks, k_marks, v_marks = self.semantic.project(marks_BLD, rotations.marks)
-        q_patches, k_patches, v_patches = self.geometric.project(patches_BLD, rotations.patches)
-        by_frame = (frames, -1)
-        k_BGLC = interleave(k_marks.unflatten(2, by_frame), k_patches.unflatten(2, by_frame), 3)
-        v_BGLC = interleave(v_marks.unflatten(2, by_frame), v_patches.unflatten(2, by_frame), 3)
-        k_all, v_all = cache.append(self.index, k_BGLC, v_BGLC)
-        block = k_BGLC.shape[2] // frames
-        marks_out = attend(q_marks, k_all, v_all, frames, block)
-        if self.isolate:
-            patches = k_patches.shape[2] // frames
-            patches_out = attend(q_patches, k_patches, v_patches, frames, patches)
-        else:
-            patches_out = attend(q_patches, k_all, v_all, frames, block)
+        marks = self.semantic.project(marks_BLD, rotations.marks)
+        patches = self.geometric.project(patches_BLD, rotations.patches)
+        marks_out, patches_out = attend(self.index, marks, patches, rotations.frames, cache)
         return (
             self.semantic.finish(marks_BLD, marks_out),
             self.geometric.finish(patches_BLD, patches_out),
@@ -141,10 +219,8 @@ class MixtureOfTransformers(nn.Module):
         super().__init__()
         text = config.text
         self.embed_tokens = nn.Embedding(text.vocab_size, text.hidden_size)
-        patterns = frame_patterns(config.geometry_attention, text.num_hidden_layers)
         self.layers = nn.ModuleList(
-            MixtureLayer(text, index, pattern, config.isolate_geometry)
-            for index, pattern in enumerate(patterns)
+            MixtureLayer(text, index) for index in range(text.num_hidden_layers)
         )
         self.semantic_norm = RMSNorm(text.hidden_size, text.rms_norm_eps)
         self.geometric_norm = RMSNorm(text.hidden_size, text.rms_norm_eps)
@@ -155,7 +231,7 @@ class MixtureOfTransformers(nn.Module):
         x_BLD: Tensor,
         rotation: Rotation,
         cache: AttentionCache,
-        attend: TextPattern,
+        attend: TextAttention,
     ) -> Tensor:
         """Run tokens through the semantic expert.
 
@@ -179,8 +255,8 @@ class MixtureOfTransformers(nn.Module):
         patches_BNPD: Tensor,
         rotations: FrameRotations,
         cache: AttentionCache,
+        attend: FrameAttention = attend_all_frames,
         collect_layers: Sequence[int] = (),
-        pattern: FramePattern | None = None,
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """Run frames through both experts.
 
@@ -189,8 +265,8 @@ class MixtureOfTransformers(nn.Module):
             patches_BNPD: Geometric tokens.
             rotations: Tables of both.
             cache: Holds the prefix; takes keys and values in the order of the sequence.
+            attend: Which of them sees what.
             collect_layers: Layers whose patch tokens are returned.
-            pattern: Which frames see each other, in all layers; None is each layer's own.
 
         Returns:
             (B, N, P, D) final-normed patches, and patches after each asked layer.
@@ -209,7 +285,7 @@ class MixtureOfTransformers(nn.Module):
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, MixtureLayer)
             marks_BLD, patches_BLD = layer.forward_frames(
-                marks_BLD, patches_BLD, rotations, cache, pattern
+                marks_BLD, patches_BLD, rotations, cache, attend
             )
             if index in collect_layers:
                 collected[index] = patches_BLD.unflatten(1, by_frame)

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import attend_full
 from .config import VitConfig
 from .layers import (
     LayerNorm,
@@ -20,6 +19,7 @@ from .layers import (
     Rotation,
     TableCache,
     as_residual,
+    attend_full,
     inverse_frequencies,
     quick_gelu,
     rotate,

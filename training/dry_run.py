@@ -20,7 +20,7 @@ from g2vlm_model.cache import GrowingCache
 from g2vlm_model.checkpoint import model_on_meta
 from g2vlm_model.config import SpecialIds
 from g2vlm_model.extras.match import CELLS_PER_SIDE
-from g2vlm_model.live_bytes import LiveBytes, TracedAttention
+from g2vlm_model.measuring.live_bytes import LiveBytes, TracedAttention
 from g2vlm_model.model import G2VLM
 
 from .config import TrainConfig

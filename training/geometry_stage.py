@@ -64,7 +64,7 @@ class GeometryStage(nn.Module):
         with mixed_precision(self.config.precision, pixels.device):
             tokens = model.encode_geometry(pixels)
             hidden = model.geometry_pass(
-                tokens, grid, collect_layers=self.layers, frame_causal=causal or None
+                tokens, grid, collect_layers=self.layers, frame_causal=causal
             )
             geometry = model.decode_geometry(
                 hidden.hidden_BNPD, grid, pixels_BN3HW=pixels, with_global=with_global

@@ -6,26 +6,44 @@ best match, how sure it is and whether it is mutual become a message to the toke
 mixture of transformers and again behind it. One frame alone gets no message. The search itself
 carries no gradient; descriptors learn from the correspondence loss of the training package.
 
+What a frame is told of another one, its cues, hangs on the encoder's tokens of the two alone.
+Whoever keeps the tokens of frames between passes can keep the cues of pairs too.
+
 Shape letters: B batch, N frames, P patches per frame, Q fine cells per frame, K the 9 cells
-around one, D width, E descriptor width, S cells per patch side.
+around one, D width, E descriptor width, C cues of a patch (`CUES`), S cells per patch side.
 """
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers import full_precision
+from ..layers import TableCache, full_precision
 
-__all__ = ["MatchInjection", "MatchMessages", "cell_centres"]
+__all__ = [
+    "CUES",
+    "Cells",
+    "MatchInjection",
+    "MatchMessages",
+    "PairCues",
+    "argmax_last",
+    "cell_centres",
+    "pair_cues",
+]
 
 CELLS_PER_SIDE = 2
+CUES = 4 * CELLS_PER_SIDE**2
 _TEMPERATURE = 0.07
-_CUES_PER_CELL = 4
 _NEAR = 1.5 / CELLS_PER_SIDE  # in patches: the cell itself and the eight around it
+
+
+PairCues = MutableMapping[tuple[int, int], Tensor]
+"""Cues (B, P, C) of frame i about frame j of a window, by (i, j)."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +57,39 @@ class MatchMessages:
 
     early_BNPD: Tensor
     late_BNPD: Tensor
+
+
+class Cells(NamedTuple):
+    """The fine cells of a grid of patches.
+
+    Args:
+        centres_Q2: Centres (x, y) in units of patches.
+        around_QK: int64 indices of the 3 x 3 cells around each; of some other cell where there
+            is none.
+        inside_QK: bool, which of them exist.
+    """
+
+    centres_Q2: Tensor
+    around_QK: Tensor
+    inside_QK: Tensor
+
+    @classmethod
+    def of(cls, grid_hw: tuple[int, int], like: Tensor) -> Cells:
+        """Cells over rows and columns of patches, on the device and in the type of a tensor."""
+        device = like.device
+        rows, columns = (size * CELLS_PER_SIDE for size in grid_hw)
+        step_3 = torch.arange(-1, 2, device=device)
+        y_R3 = torch.arange(rows, device=device)[:, None] + step_3
+        x_S3 = torch.arange(columns, device=device)[:, None] + step_3
+        inside_R3, inside_S3 = (y_R3 >= 0) & (y_R3 < rows), (x_S3 >= 0) & (x_S3 < columns)
+        y_R3, x_S3 = y_R3.clamp(0, rows - 1), x_S3.clamp(0, columns - 1)
+        around = y_R3[:, None, :, None] * columns + x_S3[None, :, None, :]  # R S 3 3
+        inside = inside_R3[:, None, :, None] & inside_S3[None, :, None, :]
+        return cls(
+            cell_centres(grid_hw, device).to(like.dtype),
+            around.flatten(2).flatten(0, 1),
+            inside.flatten(2).flatten(0, 1),
+        )
 
 
 def cell_centres(grid_hw: tuple[int, int], device: torch.device | None = None) -> Tensor:
@@ -60,13 +111,13 @@ class MatchInjection(nn.Module):
 
     def __init__(self, width: int, match_width: int) -> None:
         super().__init__()
-        cells = CELLS_PER_SIDE**2
         self.norm = nn.LayerNorm(width)
         self.hidden = nn.Linear(width, 2 * width)
-        self.describe = nn.Linear(2 * width, cells * match_width)
-        self.read = nn.Linear(cells * _CUES_PER_CELL + 2, width)
+        self.describe = nn.Linear(2 * width, CELLS_PER_SIDE**2 * match_width)
+        self.read = nn.Linear(CUES + 2, width)
         self.early = nn.Linear(width, width)
         self.late = nn.Linear(width, width)
+        self._cells: TableCache[Cells] = TableCache()
 
     def descriptors(self, tokens_BNPD: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         """Return unit-length fine descriptors (B, N, Q, E), cells in row order."""
@@ -78,7 +129,11 @@ class MatchInjection(nn.Module):
         return F.normalize(ordered.flatten(2, 5), dim=-1)
 
     def forward(
-        self, tokens_BNPD: Tensor, grid_hw: tuple[int, int], causal: bool = False
+        self,
+        tokens_BNPD: Tensor,
+        grid_hw: tuple[int, int],
+        causal: bool = False,
+        known: PairCues | None = None,
     ) -> MatchMessages:
         """Turn the matches between the frames into messages.
 
@@ -86,74 +141,105 @@ class MatchInjection(nn.Module):
             tokens_BNPD: Tokens of the geometric encoder.
             grid_hw: Rows and columns of patches.
             causal: A frame hears of earlier frames only, and the first one nothing.
+            known: Cues that an earlier call has computed of the same frames' tokens; takes those
+                that this one computes. None keeps nothing.
         """
-        frames = tokens_BNPD.shape[1]
-        if frames == 1 and not torch.compiler.is_compiling():  # a graph serves any number
-            silent = torch.zeros_like(tokens_BNPD)
-            return MatchMessages(silent, silent)
+        frames, device = tokens_BNPD.shape[1], tokens_BNPD.device
         with torch.no_grad(), full_precision(tokens_BNPD):
             precise_BNPD = tokens_BNPD.to(self.norm.weight.dtype)
-            cues_BNNPC = self._cues(self.descriptors(precise_BNPD, grid_hw), grid_hw)
-        read_BNNPD = F.gelu(self.read(cues_BNNPC.to(self.read.weight.dtype)))
-        other_NN = 1.0 - torch.eye(frames, device=cues_BNNPC.device, dtype=read_BNNPD.dtype)
+            cues_BNNPC = self.cues(precise_BNPD, grid_hw, known)
+        place_P2 = _places(grid_hw, device).to(cues_BNNPC.dtype)
+        told_BNNPC = torch.cat((cues_BNNPC, place_P2.expand(*cues_BNNPC.shape[:-1], 2)), dim=-1)
+        read_BNNPD = F.gelu(self.read(told_BNNPC.to(self.read.weight.dtype)))
+        other_NN = 1.0 - torch.eye(frames, device=device, dtype=read_BNNPD.dtype)
         heard_NN = other_NN.tril() if causal else other_NN
         count_N11 = heard_NN.sum(dim=1).clamp(min=1)[:, None, None]
-        mean_BNPD = torch.einsum("bijpd,ij->bipd", read_BNNPD, heard_NN) / count_N11
+        mean_BNPD = _weighted(read_BNNPD, heard_NN) / count_N11
         any_N11 = heard_NN.amax(dim=1)[:, None, None]
         return MatchMessages(self.early(mean_BNPD) * any_N11, self.late(mean_BNPD) * any_N11)
 
-    def _cues(self, descriptors_BNQE: Tensor, grid_hw: tuple[int, int]) -> Tensor:
-        """(B, N, N, P, 4 cells + 2): what token p of frame i knows of frame j."""
-        device = descriptors_BNQE.device
-        centres_Q2 = cell_centres(grid_hw, device).to(descriptors_BNQE.dtype)
-        around_QK, inside_QK = _cells_around(grid_hw, device)
-        batch, frames = descriptors_BNQE.shape[:2]
-        if torch.compiler.is_compiling():
-            # One graph for any number of frames; the loop below needs a frame's share of memory.
-            targets = descriptors_BNQE[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1)
-            sources = descriptors_BNQE.flatten(0, 1)
-            cues = self._frame_cues(sources, targets, centres_Q2, around_QK, inside_QK)
-            cues_BNNQC = cues.unflatten(0, (batch, frames))
-        else:
-            parts = [
-                self._frame_cues(source, descriptors_BNQE, centres_Q2, around_QK, inside_QK)
-                for source in descriptors_BNQE.unbind(1)
-            ]
-            cues_BNNQC = torch.stack(parts, dim=1)
-        per_patch = _group_cells(cues_BNNQC, grid_hw)
-        rows, columns = (torch.arange(size, device=centres_Q2.device) for size in grid_hw)
-        # Not repeat_interleave: its export repeats by a number that is not in the graph's shapes.
-        x = columns.expand(*grid_hw).flatten()
-        y = rows[:, None].expand(*grid_hw).flatten()
-        from_middle = (2.0 * (x + 0.5) - grid_hw[1], 2.0 * (y + 0.5) - grid_hw[0])
-        place_P2 = torch.stack(from_middle, dim=-1).to(per_patch.dtype) / grid_hw[1]
-        return torch.cat((per_patch, place_P2.expand(*per_patch.shape[:-1], 2)), dim=-1)
-
-    def _frame_cues(
-        self,
-        source_BQE: Tensor,
-        target_BNQE: Tensor,
-        centres_Q2: Tensor,
-        around_QK: Tensor,
-        inside_QK: Tensor,
+    def cues(
+        self, tokens_BNPD: Tensor, grid_hw: tuple[int, int], known: PairCues | None = None
     ) -> Tensor:
-        """(B, N, Q, 4): displacement in patches (x, y), probability, mutual flag.
+        """(B, N, N, P, C): what each token of frame i is told of frame j; 0 of its own frame.
 
-        The displacement is that of the cells around the best one, weighted by their softmax.
+        Args:
+            tokens_BNPD, grid_hw, known: See `forward`.
         """
-        similar_BNQQ = (source_BQE / _TEMPERATURE)[:, None] @ target_BNQE.mT
-        best_BNQ, back_BNQ = similar_BNQQ.argmax(dim=-1), similar_BNQQ.argmax(dim=-2)
-        top_BNQ1 = similar_BNQQ.gather(-1, best_BNQ[..., None])
-        returned_BNQ = torch.gather(back_BNQ, -1, best_BNQ)
-        apart_BNQ = (centres_Q2[returned_BNQ] - centres_Q2).abs().amax(dim=-1)
-        mutual_BNQ = apart_BNQ < _NEAR
-        chance_BNQ = (similar_BNQQ - top_BNQ1).exp().sum(dim=-1).reciprocal()
-        around_BNQK = around_QK[best_BNQ]
-        local_BNQK = torch.gather(similar_BNQQ, -1, around_BNQK)
-        local_BNQK = local_BNQK.masked_fill(~inside_QK[best_BNQ], float("-inf")).softmax(dim=-1)
-        place_BNQ2 = (local_BNQK[..., None] * centres_Q2[around_BNQK]).sum(dim=-2)
-        cues = (place_BNQ2 - centres_Q2, chance_BNQ[..., None], mutual_BNQ[..., None])
-        return torch.cat([cue.to(chance_BNQ) for cue in cues], dim=-1)
+        known = {} if known is None else known
+        batch, frames, patches = tokens_BNPD.shape[:3]
+        cues_BNNPC = tokens_BNPD.new_zeros((batch, frames, frames, patches, CUES))
+        pairs = [(i, j) for i in range(frames) for j in range(frames) if i != j]
+        missing = [pair for pair in pairs if pair not in known]
+        for (i, j), kept_BPC in known.items():
+            cues_BNNPC[:, i, j] = kept_BPC
+        if not missing:
+            return cues_BNNPC
+        descriptors_BNQE = self.descriptors(tokens_BNPD, grid_hw)
+        like = tokens_BNPD[:0]
+        cells = self._cells.get((grid_hw, like.device, like.dtype), lambda: Cells.of(grid_hw, like))
+        # Frame by frame: all pairs at once would hold a number for each pair of cells.
+        for i in sorted({i for i, _ in missing}):
+            others = [j for source, j in missing if source == i]
+            sources_BQE, targets_BNQE = descriptors_BNQE[:, i], descriptors_BNQE[:, others]
+            found_BNPC = pair_cues(sources_BQE, targets_BNQE, cells, grid_hw)
+            cues_BNNPC[:, i, others] = found_BNPC
+            known.update({(i, j): found_BNPC[:, n].clone() for n, j in enumerate(others)})
+        return cues_BNNPC
+
+
+def pair_cues(
+    source_BQE: Tensor, target_BNQE: Tensor, cells: Cells, grid_hw: tuple[int, int]
+) -> Tensor:
+    """What a frame is told of others: per cell displacement, probability, mutual flag.
+
+    The displacement, in patches (x, y), is that of the cells around the best one, weighted by
+    their softmax.
+
+    Args:
+        source_BQE: Descriptors of the frame.
+        target_BNQE: Of the others.
+        cells: Of the grid.
+        grid_hw: Rows and columns of patches.
+
+    Returns:
+        (B, N, P, C), four numbers for each cell of a patch.
+    """
+    centres_Q2, around_QK, inside_QK = cells
+    similar_BNQQ = (source_BQE / _TEMPERATURE)[:, None] @ target_BNQE.mT
+    best_BNQ, back_BNQ = argmax_last(similar_BNQQ), argmax_last(similar_BNQQ.mT)
+    top_BNQ1 = similar_BNQQ.gather(-1, best_BNQ[..., None])
+    returned_BNQ = torch.gather(back_BNQ, -1, best_BNQ)
+    apart_BNQ = (centres_Q2[returned_BNQ] - centres_Q2).abs().amax(dim=-1)
+    mutual_BNQ = apart_BNQ < _NEAR
+    chance_BNQ = (similar_BNQQ - top_BNQ1).exp().sum(dim=-1).reciprocal()
+    around_BNQK = around_QK[best_BNQ]
+    local_BNQK = torch.gather(similar_BNQQ, -1, around_BNQK)
+    local_BNQK = local_BNQK.masked_fill(~inside_QK[best_BNQ], float("-inf")).softmax(dim=-1)
+    place_BNQ2 = (local_BNQK[..., None] * centres_Q2[around_BNQK]).sum(dim=-2)
+    cues = (place_BNQ2 - centres_Q2, chance_BNQ[..., None], mutual_BNQ[..., None])
+    return _group_cells(torch.cat([cue.to(chance_BNQ) for cue in cues], dim=-1), grid_hw)
+
+
+def argmax_last(x: Tensor) -> Tensor:
+    """int64 index of the largest number along the last axis, the first where several are.
+
+    On a CPU numpy finds it, at ten times the speed of torch (8 x 128 x 128 numbers).
+    """
+    # A subclass (a tensor without memory, of a trace) has no numbers.
+    if type(x) is Tensor and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
+        return torch.from_numpy(x.detach().contiguous().numpy().argmax(axis=-1))
+    return x.argmax(dim=-1)
+
+
+def _places(grid_hw: tuple[int, int], device: torch.device) -> Tensor:
+    """(P, 2) where each patch lies (x, y), from the middle, in halves of the picture's width."""
+    rows, columns = (torch.arange(size, device=device) for size in grid_hw)
+    # Not repeat_interleave: its export repeats by a number that is not in the graph's shapes.
+    x = columns.expand(*grid_hw).flatten()
+    y = rows[:, None].expand(*grid_hw).flatten()
+    from_middle = (2.0 * (x + 0.5) - grid_hw[1], 2.0 * (y + 0.5) - grid_hw[0])
+    return torch.stack(from_middle, dim=-1) / grid_hw[1]
 
 
 def _weighted(read_BNNPD: Tensor, weight_NN: Tensor) -> Tensor:
@@ -165,22 +251,6 @@ def _weighted(read_BNNPD: Tensor, weight_NN: Tensor) -> Tensor:
     summed_BN1F = weight_NN[:, None] @ read_BNNPD.flatten(3)
     summed_BNPD: Tensor = summed_BN1F[:, :, 0].unflatten(-1, patches_width)
     return summed_BNPD
-
-
-def _cells_around(grid_hw: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Each cell's 3 x 3 neighbourhood: indices (Q, 9) int64, and which of them exist.
-
-    Where there is no cell the index is that of some other one.
-    """
-    rows, columns = (size * CELLS_PER_SIDE for size in grid_hw)
-    step_3 = torch.arange(-1, 2, device=device)
-    y_R3 = torch.arange(rows, device=device)[:, None] + step_3
-    x_S3 = torch.arange(columns, device=device)[:, None] + step_3
-    inside_R3, inside_S3 = (y_R3 >= 0) & (y_R3 < rows), (x_S3 >= 0) & (x_S3 < columns)
-    y_R3, x_S3 = y_R3.clamp(0, rows - 1), x_S3.clamp(0, columns - 1)
-    cells = y_R3[:, None, :, None] * columns + x_S3[None, :, None, :]  # R S 3 3
-    inside = inside_R3[:, None, :, None] & inside_S3[None, :, None, :]
-    return cells.flatten(2).flatten(0, 1), inside.flatten(2).flatten(0, 1)
 
 
 def _group_cells(cells: Tensor, grid_hw: tuple[int, int]) -> Tensor:

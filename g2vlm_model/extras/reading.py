@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..geometry import GeometryTensors
+from ..poses import GeometryTensors
 
 __all__ = [
     "OCTAVES",
@@ -146,29 +146,6 @@ def inverse(T_a_b: Tensor) -> Tensor:
 def pooled(maps_MHWC: Tensor, cells_hw: tuple[int, int]) -> Tensor:
     """(M, S, C) means of maps over the cells of a grid, S = rows x columns.
 
-    Neighbouring cells share pixels where the sides do not divide (adaptive pooling). While a
-    graph is traced the sizes are symbols; then the means are two matrix products.
+    Neighbouring cells share pixels where the sides do not divide (adaptive pooling).
     """
-    if torch.compiler.is_compiling():
-        return _pooled_traced(maps_MHWC, cells_hw)
     return F.adaptive_avg_pool2d(maps_MHWC.permute(0, 3, 1, 2), cells_hw).flatten(2).mT
-
-
-def _pooled_traced(maps_MHWC: Tensor, cells_hw: tuple[int, int]) -> Tensor:
-    """`pooled` without an operator that needs to know the sizes."""
-    height, width = maps_MHWC.shape[1:3]
-    down_RH = _cell_weights(cells_hw[0], height, maps_MHWC.device)
-    across_KW = _cell_weights(cells_hw[1], width, maps_MHWC.device)
-    lines_MHKC: Tensor = across_KW @ maps_MHWC.float()
-    means_MRE = down_RH @ lines_MHKC.flatten(2)
-    means_MSC: Tensor = means_MRE.unflatten(2, (cells_hw[1], -1)).flatten(1, 2)
-    return means_MSC.to(maps_MHWC.dtype)
-
-
-def _cell_weights(cells: int, size: int, device: torch.device) -> Tensor:
-    """(cells, size): what each place of a line counts in the mean of each cell."""
-    cell_K1 = torch.arange(cells, device=device)[:, None]
-    place_L = torch.arange(size, device=device)
-    begin_K1, end_K1 = cell_K1 * size // cells, ((cell_K1 + 1) * size + cells - 1) // cells
-    inside_KL = ((place_L >= begin_K1) & (place_L < end_K1)).float()
-    return inside_KL / inside_KL.sum(dim=1, keepdim=True)

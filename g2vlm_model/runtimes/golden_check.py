@@ -168,7 +168,7 @@ def compare(
 def nearest_rotations(raw: NDArray[Any]) -> NDArray[np.float64]:
     """Return the rotations nearest to raw row-major matrices whose rows are made unit first.
 
-    The numpy twin of `geometry.nearest_rotation`, in float64.
+    The numpy twin of `poses.nearest_rotation`, in float64.
 
     Args:
         raw: (..., 9).

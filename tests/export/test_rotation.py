@@ -7,7 +7,7 @@ import torch
 from g2vlm_export.rotation import nearest_rotation_jacobi
 from torch import Tensor
 
-from g2vlm_model.geometry import nearest_rotation
+from g2vlm_model.poses import nearest_rotation
 
 COUNT = 4000
 # Largest error; where the second and third singular value nearly cancel the problem itself

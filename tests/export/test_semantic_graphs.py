@@ -15,9 +15,10 @@ from g2vlm_export.semantic_to_onnx import GraphSpec, semantic_graphs
 from g2vlm_export.to_onnx import to_onnx, trace_spec
 from numpy.typing import NDArray
 
-from g2vlm_model.attention import attend_causal, attend_full
 from g2vlm_model.cache import KeyValueCache
+from g2vlm_model.layers import attend_full
 from g2vlm_model.model import G2VLM
+from g2vlm_model.mot import attend_causal
 from g2vlm_model.runtimes.golden_check import Tolerances, compare
 from g2vlm_model.runtimes.onnx.providers import Provider
 from g2vlm_model.runtimes.onnx.sessions import Session

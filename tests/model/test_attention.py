@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from g2vlm_model import attention
+from g2vlm_model import layers
 from g2vlm_model.cache import GrowingCache, KeyValueCache
+from g2vlm_model.extras.frame_attention import PATTERNS
+from g2vlm_model.layers import attend_full
 from g2vlm_model.model import G2VLM
+from g2vlm_model.mot import attend_causal
 
 from .tiny import random_pixels, tiny_config, tiny_model
 
@@ -40,7 +44,7 @@ def test_causal_is_aligned_at_the_end(queries: int, keys: int) -> None:
     q, k, v = operands(queries, keys)
     seen = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
     want = plain(q, k, v, seen)
-    got = attention.attend_causal(q, k, v)
+    got = attend_causal(q, k, v)
     error = (got - want).abs()
     assert error.max() < 1e-5, f"max {error.max():.2e}, mean {error.mean():.2e}"
 
@@ -58,7 +62,7 @@ def test_frame_patterns(kind: str, prefix: int) -> None:
         "frame_causal": of_query >= of_key,
     }[kind]
     seen = torch.cat((torch.ones(FRAMES * per_frame, prefix, dtype=torch.bool), own), dim=1)
-    pattern = attention.frame_patterns(kind, 1)[0]
+    pattern = PATTERNS[kind][0]
     error = (pattern(q, k, v, FRAMES, block) - plain(q, k, v, seen)).abs()
     assert error.max() < 1e-5, f"max {error.max():.2e}, mean {error.mean():.2e}"
 
@@ -66,16 +70,9 @@ def test_frame_patterns(kind: str, prefix: int) -> None:
 def test_repeated_key_heads_are_shared_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """What runs where the kernel cannot share key heads gives the same."""
     q, k, v = operands(5, 9)
-    want = attention.attend_full(q, k, v)
-    monkeypatch.setattr(attention, "_kernel_groups_heads", lambda q: False)
-    torch.testing.assert_close(attention.attend_full(q, k, v), want, atol=1e-6, rtol=1e-5)
-
-
-def test_mixed_alternates() -> None:
-    patterns = attention.frame_patterns("mixed", 4)
-    assert patterns == [attention.attend_frame, attention.attend_global] * 2
-    with pytest.raises(ValueError, match="geometry_attention is 'x'"):
-        attention.frame_patterns("x", 1)
+    want = attend_full(q, k, v)
+    monkeypatch.setattr(layers, "_kernel_groups_heads", lambda q: False)
+    torch.testing.assert_close(attend_full(q, k, v), want, atol=1e-6, rtol=1e-5)
 
 
 def pass_over(model: G2VLM, tokens: Tensor) -> Tensor:
@@ -84,6 +81,18 @@ def pass_over(model: G2VLM, tokens: Tensor) -> Tensor:
     with torch.inference_mode():
         model.prefill_text(torch.tensor([[1, 7, 9]]).expand(tokens.shape[0], -1), cache)
         return model.geometry_pass(tokens, GRID, cache=cache).hidden_BNPD
+
+
+@pytest.mark.parametrize(("layers", "like_frame"), [(1, True), (2, False)])
+def test_mixed_begins_with_frames_by_themselves(layers: int, like_frame: bool) -> None:
+    text = replace(tiny_config().text, num_hidden_layers=layers)
+    tokens = random_pixels(1, FRAMES, 6, 32)
+    mixed, frame, everywhere = (
+        pass_over(tiny_model(tiny_config(text=text, geometry_attention=kind)), tokens)
+        for kind in ("mixed", "frame", "global")
+    )
+    assert torch.equal(mixed, frame) == like_frame
+    assert not torch.equal(mixed, everywhere)
 
 
 def changed_frames(kind: str, changed: int) -> list[bool]:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from g2vlm_model.geometry import GeometryTensors
 from g2vlm_model.model import G2VLM
+from g2vlm_model.poses import GeometryTensors
 
 from .tiny import random_pixels, tiny_config, tiny_model
 

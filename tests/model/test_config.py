@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from g2vlm_model import checkpoint_keys
 from g2vlm_model.checkpoint import model_on_meta
 from g2vlm_model.checkpoint_keys import published_names
 from g2vlm_model.config import DinoConfig, ModelConfig, TextConfig, TokenNames
@@ -49,6 +50,21 @@ def test_2b_has_the_published_tensors() -> None:
     assert len(want) == 1947
     assert got == want
     assert not list(model.named_buffers())
+
+
+def test_published_names_stand_spelled_out() -> None:
+    """Whoever searches the sources for a published name finds its row."""
+    source = Path(checkpoint_keys.__file__).read_text(encoding="utf-8")
+    patterns = [line.split("\t")[0] for line in KEYS_FILE.read_text().splitlines()[1:]]
+    unwritten = [
+        pattern
+        for pattern in patterns
+        if f'"{pattern}"' not in source
+        and f'"{pattern.removesuffix("weight").removesuffix("bias")}{{p}}"' not in source
+    ]
+    assert unwritten == list(INDICES)  # their numbers are spelled out too
+    for side in zip(*checkpoint_keys.KEY_TABLE, strict=True):
+        assert len(set(side)) == len(side), "one row for each name, either way"
 
 
 def test_experts_have_our_names_only() -> None:

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from g2vlm_export.traced import pooled_by_products
 
 from g2vlm_model.cache import GrowingCache
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.extras.fusion import FusedImages, Places
 from g2vlm_model.extras.named_features import reference_features
-from g2vlm_model.extras.reading import _pooled_traced, inverse, pooled, read_geometry
+from g2vlm_model.extras.reading import inverse, pooled, read_geometry
 from g2vlm_model.extras.references import Reference, find_references
-from g2vlm_model.geometry import GeometryTensors, HeadOutputs, assemble_geometry
 from g2vlm_model.interface import PixelMark
 from g2vlm_model.model import G2VLM
+from g2vlm_model.poses import GeometryTensors, HeadOutputs, assemble_geometry
 from g2vlm_model.tokenizer import Tokenizer
 
 from .tiny import tiny_config, tiny_model
@@ -200,7 +201,7 @@ def test_options_are_off_where_not_asked_for(tmp_path: Path) -> None:
 def test_pooling_that_can_be_traced_is_the_same(size_hw: tuple[int, int]) -> None:
     """Also where cells share pixels, and where there are more cells than pixels."""
     maps = torch.randn(2, *size_hw, 6, generator=torch.Generator().manual_seed(0))
-    want, got = pooled(maps, (4, 4)), _pooled_traced(maps, (4, 4))
+    want, got = pooled(maps, (4, 4)), pooled_by_products(maps, (4, 4))
     assert got.shape == want.shape
     assert (got - want).abs().max() < 1e-6
 

@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 
-from g2vlm_model.geometry import HeadOutputs, assemble_geometry, nearest_rotation, nominal_rays
+from g2vlm_model.extras.ray_prior import nominal_rays
 from g2vlm_model.heads import GeometryHeads
+from g2vlm_model.poses import HeadOutputs, assemble_geometry, nearest_rotation
 
 from .tiny import random_pixels, tiny_config, tiny_model
 

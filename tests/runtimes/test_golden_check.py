@@ -12,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from g2vlm_model.geometry import nearest_rotation
+from g2vlm_model.poses import nearest_rotation
 from g2vlm_model.runtimes.golden_check import (
     Tolerances,
     angles_between,

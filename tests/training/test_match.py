@@ -6,7 +6,7 @@ import pytest
 import torch
 from g2vlm_training.correspondence import cell_tracks, correspondence_loss, match_error
 
-from g2vlm_model.extras.match import CELLS_PER_SIDE, MatchInjection, cell_centres
+from g2vlm_model.extras.match import CELLS_PER_SIDE, Cells, MatchInjection, cell_centres, pair_cues
 from tests.training.tiny import random_pixels, tiny_model
 
 GRID = (3, 4)
@@ -22,13 +22,12 @@ def test_one_frame_gets_no_message() -> None:
 def test_cells_are_in_row_order_and_displacements_in_patches() -> None:
     """Descriptors that shift by one patch to the right must be found one patch to the right."""
     torch.manual_seed(0)
-    inject = MatchInjection(32, 16)
     rows, columns = (size * CELLS_PER_SIDE for size in GRID)
     field = torch.nn.functional.normalize(torch.randn(rows, columns + 2, 64), dim=-1)
     first, second = field[:, 2:], field[:, :-2]  # cell (y, x) of `first` is (y, x + 2) of `second`
     both = torch.stack((first, second)).flatten(1, 2)[None]
-    cues = inject._cues(both, GRID)
-    per_cell = cues[0, 0, 1, :, :16].unflatten(-1, (4, 4))
+    cues = pair_cues(both[:, 0], both[:, 1:], Cells.of(GRID, both), GRID)
+    per_cell = cues[0, 0].unflatten(-1, (4, 4))
     left_patches = torch.arange(12) % GRID[1] < GRID[1] - 1
     assert torch.allclose(per_cell[left_patches][..., 0], torch.ones(()), atol=0.05)
     assert torch.allclose(per_cell[left_patches][..., 1], torch.zeros(()), atol=0.05)
@@ -48,7 +47,6 @@ def test_messages_follow_the_frames() -> None:
 @pytest.mark.parametrize("grid", [GRID, (1, 1), (2, 7)])
 def test_cues_are_those_of_a_search_over_all_cells(grid: tuple[int, int]) -> None:
     """The 3 x 3 neighbourhood is a softmax over all cells with the others masked out."""
-    inject = MatchInjection(32, 16)
     count = grid[0] * grid[1] * CELLS_PER_SIDE**2
     random = torch.Generator().manual_seed(1)
     both = torch.randn(1, 2, count, 8, dtype=torch.float64, generator=random)
@@ -61,7 +59,7 @@ def test_cues_are_those_of_a_search_over_all_cells(grid: tuple[int, int]) -> Non
     mutual = near[similar.argmax(dim=0)[best], torch.arange(count)].double()
     chance = similar.softmax(dim=1).amax(dim=1)
     expected = torch.cat((place - centres, chance[:, None], mutual[:, None]), dim=1)
-    rows = inject._cues(both, grid)[0, 0, 1, :, : 4 * CELLS_PER_SIDE**2]
+    rows = pair_cues(both[:, 0], both[:, 1:], Cells.of(grid, both), grid)[0, 0]
     side = CELLS_PER_SIDE
     by_row = rows.unflatten(0, grid).unflatten(-1, (side, side, 4)).transpose(1, 2)
     torch.testing.assert_close(by_row.flatten(0, 3), expected, rtol=0, atol=1e-12)

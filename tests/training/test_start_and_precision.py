@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from g2vlm_model.checkpoint import save_model
 from g2vlm_model.checkpoint_keys import published_names
 from g2vlm_model.config import ModelConfig
-from g2vlm_model.live_bytes import LiveBytes
+from g2vlm_model.measuring.live_bytes import LiveBytes
 from g2vlm_model.mot import MixtureLayer
 from tests.training.tiny import tiny_config, tiny_model, write_tiny_shards
 from tests.training.tiny_run import CONFIG

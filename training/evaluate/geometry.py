@@ -117,7 +117,7 @@ def evaluate_geometry(
     windows: Iterable[WindowBatch],
     mean_map_HW: Tensor,
     min_baseline: float = 0.05,
-    frame_causal: bool | None = None,
+    frame_causal: bool = False,
 ) -> GeometryReport:
     """Run a model on windows and score it beside its baselines.
 

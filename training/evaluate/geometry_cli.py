@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     mean = _mean_map(args.mean_map)
     options = GeometryOptions(
         frames=args.frames, stride=args.stride, windows=args.windows,
-        refined=args.refine_windows, seed=args.seed, causal=True if args.causal else None,
+        refined=args.refine_windows, seed=args.seed, causal=args.causal,
     )  # fmt: skip
     own = mean_depth_of(sequences, model.config, args.seed)
     examiner = Examiner(model.eval(), mean.depth_HW, own, args.min_baseline)

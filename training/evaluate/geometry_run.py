@@ -33,7 +33,7 @@ class GeometryOptions:
         windows: At most so many windows of each number of frames.
         refined: On so many of them, the first, poses are refined and two-view geometry runs.
         seed: Of the choice of windows.
-        causal: Earlier frames only; None is the model's own way.
+        causal: Let each frame see earlier ones only, whatever the config says.
         shown: So many windows of each length are kept for the report.
     """
 
@@ -42,7 +42,7 @@ class GeometryOptions:
     windows: int = 200
     refined: int = 100
     seed: int = 7
-    causal: bool | None = None
+    causal: bool = False
     shown: int = 1
 
 

@@ -200,7 +200,7 @@ def mean_depth_of(
 
 
 @torch.no_grad()
-def predict(model: G2VLM, batch: WindowBatch, causal: bool | None = None) -> Prediction:
+def predict(model: G2VLM, batch: WindowBatch, causal: bool = False) -> Prediction:
     """Run the geometric half on a window of one clip.
 
     Args:

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from ...cache import KeyValueCache
-from ...geometry import GeometryTensors, HeadOutputs, assemble_geometry
 from ...model import G2VLM
+from ...poses import GeometryTensors, HeadOutputs, assemble_geometry
 from ...sequence import FrameBlocks
 from ..frames import FrameFeatures, pictures_of
 from ..geometry_engine import Array, GeometryArrays, GeometryEngine, StreamingEngine

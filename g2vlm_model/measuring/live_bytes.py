@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .layers import autocast_on
+from ..layers import autocast_on
 
 __all__ = ["LiveBytes", "TracedAttention"]
 

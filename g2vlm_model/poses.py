@@ -1,4 +1,4 @@
-"""Geometry after the heads: nearest rotation, poses, world points, nominal rays.
+"""From what the heads say to points and poses: the nearest rotation, and world points on demand.
 
 Frames: camera axes are OpenCV optical axes (x right, y down, z forward); "world" is the frame
 in which the model states its poses, which is that of no particular camera. Lengths are in
@@ -9,7 +9,6 @@ Shape letters: B batch, N frames, H W pixels, M any number of matrices.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +23,6 @@ __all__ = [
     "HeadOutputs",
     "assemble_geometry",
     "nearest_rotation",
-    "nominal_rays",
 ]
 
 
@@ -55,7 +53,6 @@ class GeometryTensors:
         local_points_BNHW3: Camera axes of each frame; the last number is the z-depth.
         rotation9_BN9, translation_BN3: What the camera head said, before orthogonalisation.
         T_world_cam_BN44: Camera to world.
-        world_points_BNHW3: `T_world_cam` applied to the local points.
         confidence_logits_BNHW1: Raw logits, or None without the head.
         global_points_BNHW3: The global head's own world points, or None where not asked for.
     """
@@ -64,9 +61,16 @@ class GeometryTensors:
     rotation9_BN9: Tensor
     translation_BN3: Tensor
     T_world_cam_BN44: Tensor
-    world_points_BNHW3: Tensor
     confidence_logits_BNHW1: Tensor | None = None
     global_points_BNHW3: Tensor | None = None
+
+    @property
+    def world_points_BNHW3(self) -> Tensor:
+        """`T_world_cam` applied to the local points, computed when asked for."""
+        local_BNHW3, T_BN44 = self.local_points_BNHW3, self.T_world_cam_BN44
+        with full_precision(local_BNHW3):
+            turned_BNQ3 = local_BNHW3.flatten(2, 3) @ T_BN44[..., :3, :3].mT
+            return (turned_BNQ3 + T_BN44[:, :, None, :3, 3]).view_as(local_BNHW3)
 
 
 class _NearestRotation(torch.autograd.Function):
@@ -116,45 +120,21 @@ def nearest_rotation(raw_M9: Tensor) -> Tensor:
 
 
 def assemble_geometry(heads: HeadOutputs) -> GeometryTensors:
-    """Orthogonalise the rotations and move the points into the world.
+    """Orthogonalise the rotations and put them beside the translations.
 
     Args:
         heads: Outputs of the geometry heads.
     """
     with full_precision(heads.rotation9):
-        return _assemble(heads)
-
-
-def _assemble(heads: HeadOutputs) -> GeometryTensors:
-    rotation_BN33 = nearest_rotation(heads.rotation9)
+        rotation_BN33 = nearest_rotation(heads.rotation9)
     top_BN34 = torch.cat((rotation_BN33, heads.translation[..., None]), dim=-1)
     bottom_4 = top_BN34.new_tensor([0.0, 0.0, 0.0, 1.0])
     T_world_cam_BN44 = torch.cat((top_BN34, bottom_4.expand(*top_BN34.shape[:2], 1, 4)), dim=-2)
-    local_BNQ3 = heads.local_points.flatten(2, 3)
-    world_BNQ3 = local_BNQ3 @ rotation_BN33.mT + heads.translation[:, :, None]
     return GeometryTensors(
         local_points_BNHW3=heads.local_points,
         rotation9_BN9=heads.rotation9,
         translation_BN3=heads.translation,
         T_world_cam_BN44=T_world_cam_BN44,
-        world_points_BNHW3=world_BNQ3.view_as(heads.local_points),
         confidence_logits_BNHW1=heads.confidence_logits,
         global_points_BNHW3=heads.global_points,
     )
-
-
-def nominal_rays(height: int, width: int, fov_deg: float, device: torch.device) -> Tensor:
-    """Return x/z and y/z of a pinhole camera's pixel centres.
-
-    Args:
-        height, width: Picture in pixels; the principal point is its centre.
-        fov_deg: Horizontal field of view.
-        device: Of the result.
-
-    Returns:
-        (H, W, 2) float32.
-    """
-    per_pixel = 2.0 * math.tan(math.radians(fov_deg) / 2) / width
-    x_W = (torch.arange(width, device=device) + 0.5 - width / 2) * per_pixel
-    y_H = (torch.arange(height, device=device) + 0.5 - height / 2) * per_pixel
-    return torch.stack((x_W.expand(height, -1), y_H[:, None].expand(-1, width)), dim=-1)
