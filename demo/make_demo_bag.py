@@ -21,6 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from g2vlm_replay.node.bag_writer import BagWriter
 from g2vlm_training.synthetic import (
     RenderedFrames,
     Room,
@@ -36,11 +37,8 @@ from g2vlm_training.synthetic.room import COLOURS
 from numpy.typing import NDArray
 
 from g2vlm_map.join import quaternion_xyzw
-from g2vlm_map.recordings.bag import rosbags_typestore
-from g2vlm_map.recordings.bag_writer import BagWriter
-from g2vlm_map.recordings.folder import camera_info_cdr
-from g2vlm_map.recordings.pictures import decode_rgb
-from g2vlm_map.recordings.source import CAMERA_INFO, COMPRESSED, NS
+from g2vlm_map.recordings.frames import decode_rgb
+from g2vlm_map.recordings.source import COMPRESSED, NS
 from g2vlm_map.window import KeyframeRules, Moment, WindowBuilder, WindowRules
 from g2vlm_model.interface import Frame
 from g2vlm_ros.param_table import SPECS
@@ -126,8 +124,7 @@ def _write_frame(
     )
     tf = types["tf2_msgs/msg/TFMessage"](transforms=[stamped])
     writer.write_message("/tf", "tf2_msgs/msg/TFMessage", stamp_ns, tf)
-    info = camera_info_cdr(rosbags_typestore(), header(FRAME_ID), scene.K, SIZE_HW)
-    writer.write("/camera/camera_info", CAMERA_INFO, stamp_ns, info)
+    writer.write_camera_info("/camera/camera_info", stamp_ns, header(FRAME_ID), scene.K, SIZE_HW)
     depth_mm = np.rint(scene.depth[index] * 1000).clip(0, 65534).astype(np.uint16)
     depth = cv2.imencode(".png", depth_mm, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
     for topic, form, payload in (

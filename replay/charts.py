@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from g2vlm_map.recordings.source import NS
+from g2vlm_map.recordings import NS
 
+from .outputs import StatusSample
 from .pose_metrics import AlignedSegment, rotation_angle_deg
-from .recorder import StatusSample
 
 INK, MUTED, GRID = "#1c2430", "#667085", "#e4e7ec"
 WIDE = 10.4  # inches; the report's column
@@ -135,8 +135,8 @@ def latency_chart(latencies_ms: Sequence[float], observe_ms: Sequence[float]) ->
     """Histograms of the end-to-end latency and of the model pass; SVG."""
     figure, (ours, model) = _figure(WIDE, 2.9, [1.0, 1.0])
     for axes, values, title, colour in (
-        (ours, latencies_ms, "Picture published to scene received", BLUE),
-        (model, observe_ms, "Model pass inside the node", GREEN),
+        (ours, latencies_ms, "Frame handed in to scene received", BLUE),
+        (model, observe_ms, "Pass of the model", GREEN),
     ):
         axes.set(title=title, xlabel="milliseconds", ylabel="scenes")
         if not len(values):
@@ -174,7 +174,7 @@ def timeline_chart(statuses: Sequence[StatusSample]) -> bytes:
             where="post",
             color=colour,
             lw=1.7,
-            label=name if name == "scenes" else f"pictures {name}",
+            label=name if name == "scenes" else f"frames {name}",
         )
     counts.set(title="Counters of the status", ylabel="count", xlim=(0, max(seconds[-1], 0.1)))
     counts.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1, ncols=4)

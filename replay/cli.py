@@ -11,11 +11,12 @@ import logging
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
-from g2vlm_map.recordings.errors import NodeFailedError, ReplayInputError
+from g2vlm_map.recordings import RecordingError, TopicChoice, open_recording
 
-from .fail_if import parse_condition
-from .registry import METRICS
+from .errors import NodeFailedError, ReplayInputError
+from .metrics import METRICS, parse_condition
 
 LOGGER = logging.getLogger(__name__)
 # What an installation without ROS or without the optional packages lacks.
@@ -32,15 +33,16 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(
         prog="g2vlm replay",
-        description="Run the node on a bag or a folder of pictures and write a report: "
-        "DIR/report.html, metrics.json, cloud.ply, trajectory.tum, recorded/ (MCAP), node.log.",
+        description="Run the node on a bag or a folder of frames, "
+        "and write a report: DIR/report.html, metrics.json, cloud.ply, trajectory.tum, "
+        "recorded/ (MCAP), node.log.",
         epilog="Metrics for --fail-if: " + ", ".join(METRICS),
     )
     made.add_argument(
         "source",
         type=Path,
         metavar="BAG|FOLDER",
-        help="rosbag2 (MCAP or sqlite3) or a folder of pictures, 7-Scenes layout included",
+        help="rosbag2 (MCAP or sqlite3) or a folder of frames, 7-Scenes layout included",
     )
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
     made.add_argument("--questions", type=Path, metavar="FILE.json", help="questions to ask")
@@ -49,8 +51,8 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         default=1.0,
         metavar="R",
-        help="speed of playing; 0: the next picture goes when the node is done with "
-        "the one before, so that the result does not depend on the machine's speed",
+        help="speed of playing; 0: the next frame goes when the one before is done, so that the "
+        "result does not depend on the machine's speed",
     )
     made.add_argument(
         "--fail-if",
@@ -59,56 +61,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="CONDITION",
         help="e.g. 'abs_rel>0.3': exit with 1 where it holds; may be repeated",
     )
-    node = made.add_argument_group("the node")
-    node.add_argument("--model", default="", help="embedded model or model folder")
-    node.add_argument(
-        "--runtime",
-        default="",
-        help="auto, torch, onnx, tensorrt or package.module:function; default: what --params says, "
-        "else torch",
-    )
-    node.add_argument("--export", default="", metavar="DIR", help="export folder of onnx, tensorrt")
-    for old in RENAMED:
-        node.add_argument(f"--{old}", help=argparse.SUPPRESS)
-    node.add_argument("--device", default="", help="auto, cpu, cuda ...")
-    node.add_argument("--params", type=Path, metavar="FILE", help="ROS parameter file")
-    node.add_argument(
-        "--param",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="one parameter of the node; may be repeated",
-    )
-    node.add_argument(
-        "--start-timeout",
-        type=float,
-        default=180.0,
-        metavar="S",
-        help="seconds until the node must be active (default 180)",
-    )
-    node.add_argument(
-        "--question-timeout",
-        type=float,
-        default=0.0,
-        metavar="S",
-        help="seconds per question; 0: the node's query.timeout_s",
-    )
-    topics = made.add_argument_group("topics of the bag, where they cannot be told by themselves")
-    for name, what in (
-        ("image", "pictures"),
-        ("camera-info", "their CameraInfo"),
-        ("truth-pose", "true poses (PoseStamped, Odometry or /tf)"),
-        ("truth-depth", "true depth"),
-    ):
-        topics.add_argument(f"--{name}-topic", default="", metavar="TOPIC", help=what)
-    folder = made.add_argument_group("a folder of pictures")
-    folder.add_argument(
-        "--fps",
-        type=float,
-        help="pictures a second where the file names carry no "
-        "capture time (default 10; 7-Scenes: 30 for its frame numbers)",
-    )
-    made.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N pictures")
+    made.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N frames")
     made.add_argument(
         "--cloud-confidence",
         type=float,
@@ -118,7 +71,65 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--title", default="", help="heading of the report")
     made.add_argument("--quiet", action="store_true", help="no progress bar")
+    _add_model_options(made.add_argument_group("what runs"))
+    _add_recording_options(made)
     return made
+
+
+def _add_model_options(group: Any) -> None:
+    group.add_argument("--model", default="", help="embedded model or model folder")
+    group.add_argument(
+        "--runtime",
+        default="",
+        help="auto, torch, onnx, tensorrt or package.module:function; default: what --params says, "
+        "else torch",
+    )
+    group.add_argument(
+        "--export", default="", metavar="DIR", help="export folder of onnx, tensorrt"
+    )
+    for old in RENAMED:
+        group.add_argument(f"--{old}", help=argparse.SUPPRESS)
+    group.add_argument("--device", default="", help="auto, cpu, cuda ...")
+    group.add_argument("--params", type=Path, metavar="FILE", help="ROS parameter file")
+    group.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="one parameter of the node; may be repeated",
+    )
+    group.add_argument(
+        "--start-timeout",
+        type=float,
+        default=180.0,
+        metavar="S",
+        help="seconds until the node must be active (default 180)",
+    )
+    group.add_argument(
+        "--question-timeout",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds per question; 0: the parameter query.timeout_s",
+    )
+
+
+def _add_recording_options(made: argparse.ArgumentParser) -> None:
+    topics = made.add_argument_group("topics of the bag, where they cannot be told by themselves")
+    for name, what in (
+        ("image", "frames"),
+        ("camera-info", "their CameraInfo"),
+        ("truth-pose", "true poses (PoseStamped, Odometry or /tf)"),
+        ("truth-depth", "true depth"),
+    ):
+        topics.add_argument(f"--{name}-topic", default="", metavar="TOPIC", help=what)
+    folder = made.add_argument_group("a folder of frames")
+    folder.add_argument(
+        "--fps",
+        type=float,
+        help="frames a second where the file names carry no capture time (default 10; 7-Scenes: "
+        "30 for its frame numbers)",
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -134,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         return _run(arguments)
-    except ReplayInputError as error:
+    except (RecordingError, ReplayInputError) as error:
         print(f"g2vlm replay: {error}", file=sys.stderr)
         return BAD_INPUT
     except NodeFailedError as error:
@@ -155,13 +166,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .node_process import NodeOptions, parse_parameter
-    from .run import RunOptions, open_source, replay
+    from .options import ModelOptions, RunOptions, parse_parameter
+    from .run import replay
 
     for old, new in RENAMED.items():
         if (given := getattr(arguments, old)) is not None:
             raise ReplayInputError(f"--{old} is called --{new} now; give --{new} {given}")
-    conditions = [parse_condition(text, METRICS) for text in arguments.fail_if]
+    conditions = [parse_condition(text) for text in arguments.fail_if]
     parameters = dict(parse_parameter(text) for text in arguments.param)
     for name in ("rate", "question_timeout", "start_timeout"):
         if not 0 <= (value := getattr(arguments, name)) < math.inf:
@@ -171,22 +182,22 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ReplayInputError(f"--limit is {arguments.limit}, expected 0 or more")
     if not 0 <= arguments.cloud_confidence <= 1:
         raise ReplayInputError(f"--cloud-confidence is {arguments.cloud_confidence}, expected 0..1")
-    source = open_source(
+    recording = open_recording(
         arguments.source,
-        topics={
-            "image": arguments.image_topic,
-            "camera_info": arguments.camera_info_topic,
-            "truth_pose": arguments.truth_pose_topic,
-            "truth_depth": arguments.truth_depth_topic,
-        },
+        TopicChoice(
+            image=arguments.image_topic,
+            camera_info=arguments.camera_info_topic,
+            pose=arguments.truth_pose_topic,
+            depth=arguments.truth_depth_topic,
+        ),
         fps=arguments.fps,
         limit=arguments.limit,
     )
     result = replay(
-        source,
+        recording,
         RunOptions(
             out=arguments.out,
-            node=NodeOptions(
+            model=ModelOptions(
                 model=arguments.model,
                 runtime=arguments.runtime,
                 export=arguments.export,

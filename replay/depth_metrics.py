@@ -1,11 +1,11 @@
-"""Depth against ground truth: AbsRel and delta < 1.25, each beside what knows no image.
+"""Depth against ground truth: AbsRel and delta < 1.25, each beside what knows no frame.
 
-Shape letters: H W pixels of the predicted picture, M pixels that count, K frames.
+Shape letters: H W pixels of the predicted map, M pixels that count, K frames.
 
-The model's lengths are up to scale, so every predicted picture (and every baseline) is first
+The model's lengths are up to scale, so every predicted map (and every baseline) is first
 multiplied by median(truth) / median(prediction) over the pixels that count ("median scaling").
 A number without its baselines says little: a constant already reaches an AbsRel of about 0.3
-in a room, and the mean depth picture about 0.25.
+in a room, and the mean depth map about 0.25.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MIN_PIXELS = 50
 
 @dataclass(frozen=True)
 class DepthError:
-    """Errors of one depth picture after median scaling.
+    """Errors of one depth map after median scaling.
 
     Args:
         abs_rel: mean |prediction - truth| / truth over the pixels that count.
@@ -42,7 +42,7 @@ class DepthError:
 def valid_pixels(
     predicted_HW: NDArray[np.floating], truth_HW: NDArray[np.floating]
 ) -> NDArray[np.bool_]:
-    """Pixels (H, W) where both pictures hold a finite depth above zero."""
+    """Pixels (H, W) where both maps hold a finite depth above zero."""
     with np.errstate(invalid="ignore"):
         return np.asarray(
             np.isfinite(predicted_HW) & np.isfinite(truth_HW) & (predicted_HW > 0) & (truth_HW > 0)
@@ -54,7 +54,7 @@ def depth_error(
     truth_HW: NDArray[np.floating],
     mask_HW: NDArray[np.bool_] | None = None,
 ) -> DepthError | None:
-    """Score one depth picture against ground truth of the same grid.
+    """Score one depth map against ground truth of the same grid.
 
     Args:
         predicted_HW: (H, W) float z-depth, any unit; 0 and non-finite count as "no depth".
@@ -66,10 +66,10 @@ def depth_error(
         The errors, or None where fewer than 50 pixels can be compared.
 
     Raises:
-        ValueError: The two pictures differ in size.
+        ValueError: The two maps differ in size.
     """
     if predicted_HW.shape != truth_HW.shape:
-        raise ValueError(f"depth pictures differ: {predicted_HW.shape} and {truth_HW.shape}")
+        raise ValueError(f"depth maps differ: {predicted_HW.shape} and {truth_HW.shape}")
     use_HW = valid_pixels(predicted_HW, truth_HW)
     if mask_HW is not None:
         use_HW = use_HW & mask_HW
@@ -90,13 +90,13 @@ def depth_error(
 
 
 def resample_truth(truth_HW: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Read a depth picture at the pixel centres of a grid of another size.
+    """Read a depth map at the pixel centres of a grid of another size.
 
     The nearest reading is taken, never a mean: a mean across a depth edge is a depth that
     nothing has.
 
     Args:
-        truth_HW: (H, W) depth picture that shows the same field of view as the wanted grid.
+        truth_HW: (H, W) depth map that shows the same field of view as the wanted grid.
         size: (height, width) of the wanted grid.
 
     Returns:
@@ -107,11 +107,11 @@ def resample_truth(truth_HW: NDArray[np.floating], size: tuple[int, int]) -> NDA
     return truth_HW[np.ix_(rows.astype(np.int64), columns.astype(np.int64))].astype(np.float32)
 
 
-def mean_depth_picture(truths_KHW: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """The geometric mean of several depth pictures, pixel by pixel (H, W); 0 where none reads.
+def mean_depth_map(truths_KHW: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The geometric mean of several depth maps, pixel by pixel (H, W); 0 where none reads.
 
-    Taken over the very frames under test it is an oracle: the best that a fixed picture which
-    looks at no image can do on average.
+    Taken over the very frames under test it is an oracle: the best that a fixed map which
+    looks at no frame can do on average.
     """
     stack_KHW = np.stack(truths_KHW).astype(np.float64)
     read_KHW = np.isfinite(stack_KHW) & (stack_KHW > 0)
@@ -137,7 +137,7 @@ class DepthReport:
 
     Args:
         predicted: the node's depth.
-        mean_picture: the mean ground-truth picture of these very frames (an oracle).
+        mean_picture: the mean ground-truth map of these very frames (an oracle).
         constant: one depth everywhere.
         per_frame: (stamp_ns, error) of each compared frame.
     """
@@ -155,10 +155,10 @@ class DepthReport:
 def score_depths(
     pairs: list[tuple[int, NDArray[np.float32], NDArray[np.float32]]],
 ) -> DepthReport | None:
-    """Score a run's depth pictures and the baselines that look at no image.
+    """Score a run's depth maps and the baselines that look at no frame.
 
     Args:
-        pairs: (stamp_ns, predicted_HW, truth_HW) per frame, both pictures on one grid.
+        pairs: (stamp_ns, predicted_HW, truth_HW) per frame, both maps on one grid.
 
     Returns:
         The scores, or None where no frame can be compared.
@@ -171,7 +171,7 @@ def score_depths(
     if not usable:
         return None
     means = {
-        size: mean_depth_picture([truth for _, _, truth, _ in usable if truth.shape == size])
+        size: mean_depth_map([truth for _, _, truth, _ in usable if truth.shape == size])
         for size in {truth.shape for _, _, truth, _ in usable}
     }
     mean_errors, constant_errors = [], []

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2vlm_map.join import quaternion_xyzw
-from g2vlm_map.recordings.source import NS
+from g2vlm_map.recordings import NS
 
+from .outputs import Cloud
 from .pose_metrics import PoseSegment
-from .recording import Cloud
 
 PLY_DTYPE = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3), ("confidence", "<f4")])
 MAX_POINTS = 1_500_000

@@ -1,18 +1,17 @@
-"""The report's pictures: input, the node's depth and the true depth side by side."""
+"""The report's panels: frame, the depth that came out and the true depth side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from g2vlm_map.recordings.source import NS, ReplaySource
+from g2vlm_map.recordings import NS, Recording, RecordingError
 
 from .depth_metrics import depth_error, resample_truth
-from .recording import Recording
+from .outputs import Outputs
 
 PANEL_WIDTH = 320
 NO_DEPTH_RGB = (236, 238, 242)
@@ -24,10 +23,10 @@ class Panel:
     """One scene of the report.
 
     Args:
-        seconds: since the first picture.
-        picture: its index.
-        input_jpeg: the picture.
-        depth_jpeg: the node's depth, coloured.
+        seconds: since the first frame.
+        frame: its index.
+        input_jpeg: the frame.
+        depth_jpeg: the depth that came out, coloured.
         truth_jpeg: the true depth on the same colours, b"" where there is none.
         near, far: the ends of the colours, `unit`.
         unit: "m" after median scaling, "segment units" without a ground truth.
@@ -35,7 +34,7 @@ class Panel:
     """
 
     seconds: float
-    picture: int
+    frame: int
     input_jpeg: bytes
     depth_jpeg: bytes
     truth_jpeg: bytes
@@ -45,28 +44,32 @@ class Panel:
     abs_rel: float | None
 
 
-def make_panels(source: ReplaySource, recording: Recording, count: int = COUNT) -> list[Panel]:
+def make_panels(recording: Recording, outputs: Outputs, count: int = COUNT) -> list[Panel]:
     """Panels of some scenes, spread evenly over the recording.
 
     Args:
-        source: pictures and true depth.
-        recording: the node's depth.
+        recording: frames and true depth.
+        outputs: the depth that came out.
         count: how many at most.
     """
-    index_of = {stamp: index for index, stamp in enumerate(source.info.stamps_ns)}
-    stamps = [stamp for stamp, _ in recording.depths() if stamp in index_of]
+    index_of = {stamp: index for index, stamp in enumerate(recording.info.stamps_ns)}
+    stamps = [stamp for stamp, _ in outputs.depths() if stamp in index_of]
     if not stamps:
         return []
     chosen_index = np.unique(np.linspace(0, len(stamps) - 1, count + 2).round().astype(int)[1:-1])
     chosen = {stamps[i] for i in chosen_index} if len(stamps) > count else set(stamps)
-    depths = {stamp: depth for stamp, depth in recording.depths() if stamp in chosen}
-    pictures = source.pictures(index_of[stamp] for stamp in chosen)
-    truths = dict(source.truth_depths(chosen))
-    return [
-        _panel(source, stamp, index_of[stamp], pictures[index_of[stamp]], depths[stamp], truths)
-        for stamp in sorted(chosen)
-        if index_of[stamp] in pictures
-    ]
+    depths = {stamp: depth for stamp, depth in outputs.depths() if stamp in chosen}
+    truths = dict(recording.true_depths(chosen))
+    panels = []
+    for frame in recording.frames(index_of[stamp] for stamp in sorted(chosen)):
+        stamp = recording.info.stamps_ns[frame.index]
+        try:
+            rgb = frame.rgb()
+        except RecordingError:  # a stamp that came twice, its last frame cut off
+            continue
+        seconds = (stamp - recording.info.stamps_ns[0]) / NS
+        panels.append(_panel(frame.index, seconds, rgb, depths[stamp], truths.get(stamp)))
+    return panels
 
 
 def colour_depth(depth_HW: NDArray[np.floating], near: float, far: float) -> NDArray[np.uint8]:
@@ -93,7 +96,7 @@ def colour_bar_png() -> bytes:
 
 
 def jpeg(rgb_HW3: NDArray[np.uint8], quality: int = 88) -> bytes:
-    """Encode a picture (H, W, 3) RGB, resized to the panels' width."""
+    """Encode an image (H, W, 3) RGB, resized to the panels' width."""
     height = max(1, round(rgb_HW3.shape[0] * PANEL_WIDTH / rgb_HW3.shape[1]))
     method = cv2.INTER_AREA if rgb_HW3.shape[1] > PANEL_WIDTH else cv2.INTER_NEAREST
     resized = cv2.resize(rgb_HW3, (PANEL_WIDTH, height), interpolation=method)
@@ -102,14 +105,13 @@ def jpeg(rgb_HW3: NDArray[np.uint8], quality: int = 88) -> bytes:
 
 
 def _panel(
-    source: ReplaySource,
-    stamp: int,
     index: int,
+    seconds: float,
     rgb: NDArray[np.uint8],
     depth: NDArray[np.float32],
-    truths: Mapping[int, NDArray[np.float32]],
+    truth: NDArray[np.float32] | None,
 ) -> Panel:
-    truth = resample_truth(truths[stamp], depth.shape) if stamp in truths else None
+    truth = resample_truth(truth, depth.shape) if truth is not None else None
     error = depth_error(depth, truth) if truth is not None else None
     scaled = depth * np.float32(error.scale) if error is not None else depth
     reference = truth if truth is not None and error is not None else scaled
@@ -117,8 +119,8 @@ def _panel(
     near, far = (float(v) for v in np.percentile(read, (2, 98))) if read.size else (1.0, 2.0)
     far = max(far, near * 1.01)
     return Panel(
-        seconds=(stamp - source.info.stamps_ns[0]) / NS,
-        picture=index,
+        seconds=seconds,
+        frame=index,
         input_jpeg=jpeg(rgb),
         depth_jpeg=jpeg(colour_depth(scaled, near, far)),
         truth_jpeg=b"" if truth is None else jpeg(colour_depth(truth, near, far)),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from g2vlm_map.recordings.source import NS
+from g2vlm_map.recordings import NS
 
-from .evaluate import Evaluation, Judged
-from .registry import BASELINES, METRICS
+from .metrics import BASELINES, METRICS
+from .scoring import Judged, Scores
 
 GROUPS = (
     ("Depth", ("abs_rel", "delta_125", "depth_coverage", "depth_frames")),
@@ -72,22 +72,22 @@ def show(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def cards(evaluation: Evaluation) -> list[dict[str, Any]]:
+def cards(scores: Scores) -> list[dict[str, Any]]:
     """The numbers on top of the report, each with what it must be read against."""
-    values = evaluation.values
+    values = scores.values
     made = [
         {
             "name": "Scenes published",
             "value": show(values["scenes"]),
             "unit": "",
-            "beside": [f"from {show(values['pictures'])} pictures"],
+            "beside": [f"from {show(values['pictures'])} frames"],
         }
     ]
     for name in ("abs_rel", "rpe_rot_deg", "ate_m"):
         if values[name] is not None:
             beside = [
                 f"{show(number)} {BASELINES[name][key]}"
-                for key, number in evaluation.baselines[name].items()
+                for key, number in scores.baselines[name].items()
             ]
             if name == "abs_rel":
                 beside.append(f"over {values['depth_coverage'] or 0:.0%} of the pixels")
@@ -106,7 +106,7 @@ def cards(evaluation: Evaluation) -> list[dict[str, Any]]:
                 "value": f"{show(values['answers_correct'])} / {show(values['answers_judged'])}",
                 "unit": "",
                 "beside": [
-                    f"{evaluation.baselines['answer_accuracy']['constant'] * rated:.0f} by the "
+                    f"{scores.baselines['answer_accuracy']['constant'] * rated:.0f} by the "
                     "best constant answer per kind"
                 ],
             }
@@ -122,25 +122,25 @@ def cards(evaluation: Evaluation) -> list[dict[str, Any]]:
     return made
 
 
-def metric_groups(evaluation: Evaluation) -> list[tuple[str, list[dict[str, Any]]]]:
+def metric_groups(scores: Scores) -> list[tuple[str, list[dict[str, Any]]]]:
     """Rows of the metrics table by group, of what was measured."""
     groups = []
     for title, names in GROUPS:
-        measured = [name for name in names if evaluation.values[name] is not None]
-        if measured and not (title == "Answers" and not evaluation.answers):
-            groups.append((title, [_metric_row(evaluation, name) for name in measured]))
+        measured = [name for name in names if scores.values[name] is not None]
+        if measured and not (title == "Answers" and not scores.answers):
+            groups.append((title, [_metric_row(scores, name) for name in measured]))
     return groups
 
 
-def answer_rows(evaluation: Evaluation, stamps_ns: tuple[int, ...]) -> list[dict[str, str]]:
+def answer_rows(scores: Scores, stamps_ns: tuple[int, ...]) -> list[dict[str, str]]:
     """Rows of the questions table."""
     index = {stamp: i for i, stamp in enumerate(stamps_ns)}
-    return [_answer_row(item, index, stamps_ns[0]) for item in evaluation.answers]
+    return [_answer_row(item, index, stamps_ns[0]) for item in scores.answers]
 
 
-def _metric_row(evaluation: Evaluation, name: str) -> dict[str, Any]:
-    metric, value = METRICS[name], evaluation.values[name]
-    baselines = evaluation.baselines.get(name, {})
+def _metric_row(scores: Scores, name: str) -> dict[str, Any]:
+    metric, value = METRICS[name], scores.values[name]
+    baselines = scores.baselines.get(name, {})
     unit = f" {metric.unit}" if metric.unit else ""
     verdict, tone = _verdict(metric.better, value, list(baselines.values()))
     return {
@@ -179,9 +179,9 @@ def _answer_row(item: Judged, index: dict[int, int], start_ns: int) -> dict[str,
     expected = answer.question.expected
     where = "not asked"
     if answer.scene_ns:
-        where = f"at {(answer.scene_ns - start_ns) / NS:.1f} s, picture {index[answer.scene_ns]}"
-        if answer.question.picture not in (None, index[answer.scene_ns]):
-            where += f" (wanted picture {answer.question.picture})"
+        where = f"at {(answer.scene_ns - start_ns) / NS:.1f} s, frame {index[answer.scene_ns]}"
+        if answer.question.frame not in (None, index[answer.scene_ns]):
+            where += f" (wanted frame {answer.question.frame})"
     if answer.question.marks:
         marks = ", ".join(f"{m.label} ({m.u:.0f}, {m.v:.0f})" for m in answer.question.marks)
         where += f"; marks {marks}"

@@ -4,45 +4,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from g2vlm_map.recordings.source import ReplaySource
+from g2vlm_map.recordings import Recording
 
-from .evaluate import Evaluation
-from .player import PlayResult
-from .recorder import Timeline
-from .registry import BASELINES, METRICS
+from .metrics import BASELINES, METRICS
+from .outputs import Played, Timeline
+from .scoring import Judged, Scores
 
 if TYPE_CHECKING:
-    from .run import RunOptions
+    from .options import RunOptions
 
 FORMAT_VERSION = 1
 SCALE_WORDS = (
-    "Lengths of the node are up to scale. Depth is compared after multiplying each picture by the "
+    "Lengths are up to scale. Depth is compared after multiplying each depth map by the "
     "ratio of medians, trajectories after one Sim(3) alignment per segment; both take the scale "
     "from the ground truth."
 )
 
 
 def metrics_document(
-    source: ReplaySource,
+    recording: Recording,
     options: RunOptions,
-    evaluation: Evaluation,
+    scores: Scores,
     timeline: Timeline,
-    played: PlayResult,
+    played: Played,
     system: Mapping[str, str],
 ) -> dict[str, Any]:
     """The content of metrics.json; docs/replay.md describes it."""
-    info, status = source.info, timeline.last_status
+    info = recording.info
     return {
         "format_version": FORMAT_VERSION,
         "scale": SCALE_WORDS,
-        "metrics": dict(evaluation.values),
-        "baselines": evaluation.baselines,
+        "metrics": dict(scores.values),
+        "baselines": scores.baselines,
         "units": {name: metric.unit for name, metric in METRICS.items()},
         "meanings": {name: metric.meaning for name, metric in METRICS.items()},
-        "drops": evaluation.drops,
+        "drops": scores.drops,
         "input": {
             "path": info.path.resolve().name,
             "kind": info.kind,
@@ -51,8 +51,8 @@ def metrics_document(
             "camera_info_topic": info.info_topic,
             "frame_id": info.frame_id,
             "pictures": len(info.stamps_ns),
-            "unreadable": list(info.unreadable),
-            "height_width": list(info.size),
+            "unreadable": [item.name for item in info.left_out],
+            "height_width": list(info.size_hw),
             "duration_s": info.duration_s,
             "notes": list(info.notes),
         },
@@ -60,10 +60,10 @@ def metrics_document(
             "rate": options.rate,
             "stalled_pictures": played.stalled,
             "late_ms_max": max(played.late_ms, default=None),
-            "parameters": dict(options.node.parameters),
+            "parameters": dict(options.model.parameters),
             "fail_if": [str(condition) for condition in options.conditions],
         },
-        "node": model_facts(status),
+        "node": asdict(timeline.ran_with) if timeline.ran_with is not None else {},
         "segments": [
             {
                 "number": segment.number,
@@ -71,38 +71,24 @@ def metrics_document(
                 "first_stamp_ns": segment.stamps_ns[0],
                 "last_stamp_ns": segment.stamps_ns[-1],
             }
-            for segment in evaluation.segments
+            for segment in scores.segments
         ],
-        "answers": [_answer_entry(item) for item in evaluation.answers],
-        "notes": list(evaluation.notes),
+        "answers": [_answer_entry(item) for item in scores.answers],
+        "notes": list(scores.notes),
         "system": dict(system),
     }
 
 
-def model_facts(status: Any) -> dict[str, Any]:
-    """What ran, from the last status; empty where none came."""
-    if status is None:
-        return {}
-    return {
-        "model_id": status.model_id,
-        "runtime": status.runtime,
-        "device": status.device,
-        "precision": status.precision,
-        "scale_source": status.scale_source,
-        "is_metric": bool(status.is_metric),
-    }
-
-
-def summary_lines(out: Path, evaluation: Evaluation) -> str:
+def summary_lines(out: Path, scores: Scores) -> str:
     """A few friendly lines: where to look and the key numbers beside their baselines."""
-    values = evaluation.values
+    values = scores.values
     lines = [
         "",
-        f"  {_count(values['scenes'])} scenes from {_count(values['pictures'])} pictures, "
+        f"  {_count(values['scenes'])} scenes from {_count(values['pictures'])} frames, "
         f"latency {_number(values['latency_p50_ms'])} ms (median)",
     ]
     if not values["scenes"]:
-        dropped = ", ".join(f"{count} {reason}" for reason, count in evaluation.drops.items())
+        dropped = ", ".join(f"{count} {reason}" for reason, count in scores.drops.items())
         lines.append(f"  Nothing came out: dropped {dropped or 'none'}; see {out / 'node.log'}")
     for name in ("abs_rel", "rpe_rot_deg", "ate_m"):
         value = values[name]
@@ -111,11 +97,11 @@ def summary_lines(out: Path, evaluation: Evaluation) -> str:
         metric = METRICS[name]
         others = ", ".join(
             f"{BASELINES[name][key]} {_number(number)}{_unit(metric.unit)}"
-            for key, number in evaluation.baselines[name].items()
+            for key, number in scores.baselines[name].items()
         )
         lines.append(f"  {metric.title} {_number(value)}{_unit(metric.unit)}  ({others})")
     if judged := values["answers_judged"]:
-        constant = evaluation.baselines["answer_accuracy"]["constant"] * judged
+        constant = scores.baselines["answer_accuracy"]["constant"] * judged
         lines.append(
             f"  Answers {_count(values['answers_correct'])} right of {judged:.0f}  "
             f"({BASELINES['answer_accuracy']['constant']} {constant:.0f})"
@@ -124,20 +110,20 @@ def summary_lines(out: Path, evaluation: Evaluation) -> str:
         "",
         f"  Report:  {out / 'report.html'}",
         f"  Numbers: {out / 'metrics.json'}",
-        *([f"  Cloud:   {out / 'cloud.ply'} (up to scale)"] if evaluation.segments else []),
+        *([f"  Cloud:   {out / 'cloud.ply'} (up to scale)"] if scores.segments else []),
         f"  Topics:  {out / 'recorded'} (MCAP: opens in Foxglove, ros2 bag play)",
         "",
     ]
     return "\n".join(lines)
 
 
-def _answer_entry(item: Any) -> dict[str, Any]:
+def _answer_entry(item: Judged) -> dict[str, Any]:
     answer = item.answer
     expected = answer.question.expected
     return {
         "question": answer.question.text,
         "kind": answer.question.kind,
-        "picture": answer.question.picture,
+        "picture": answer.question.frame,
         "scene_stamp_ns": answer.scene_ns,
         "status": answer.status,
         "message": answer.message,

@@ -1,38 +1,36 @@
-"""Plays a folder of pictures as if a camera had published them.
+"""A folder of frames as the recording of one camera.
 
-JPEG and PNG files travel as they are, as CompressedImage; other formats are decoded and sent
-as rgb8 Image. A folder in the 7-Scenes layout (`*.color.*`, `*.depth.png`, `*.pose.txt`)
-brings its ground truth along.
+JPEG and PNG files are given as they are, other formats decoded. A folder in the 7-Scenes layout
+(`*.color.*`, `*.depth.png`, `*.pose.txt`) brings its ground truth along.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .bag import rosbags_typestore
-from .errors import ReplayInputError
-from .pictures import decode_rgb, depth_metres
+from .frames import RecordedFrame, decode_rgb, depth_metres
 from .source import (
-    CAMERA_INFO,
     COMPRESSED,
     IMAGE,
     NS,
-    PlayMessage,
-    PoseTruth,
-    SourceInfo,
-    split_stamp,
+    Calibration,
+    LeftOut,
+    RecordingError,
+    RecordingInfo,
+    TruePoses,
 )
 from .transforms import rigid
 
-PICTURE_ENDINGS = {
+FILE_FORMATS = {  # what CompressedImage calls a file's format; "" where it has no name for it
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
     ".png": "png",
@@ -54,28 +52,51 @@ MAX_FPS = 1e6  # stamps stay apart
 DEFAULT_HZ = 10.0
 
 
-class FolderSource:
-    """One camera out of a folder of pictures.
+@dataclass(frozen=True)
+class CompressedFile:
+    """A file's bytes with the fields of `sensor_msgs/CompressedImage`."""
+
+    format: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class RawFrame:
+    """A decoded file with the fields of `sensor_msgs/Image`."""
+
+    height: int
+    width: int
+    data: bytes = field(repr=False)
+    encoding: str = "rgb8"
+    is_bigendian: int = 0
+
+    @property
+    def step(self) -> int:
+        """Bytes of a row."""
+        return 3 * self.width
+
+
+class FolderRecording:
+    """One camera out of a folder of frames; a `Recording`.
 
     Args:
         path: the folder.
-        fps: pictures a second where the file names carry no capture time; for the 7-Scenes
+        fps: frames a second where the file names carry no capture time; for the 7-Scenes
             layout the rate of its frame numbers. None: 10, and 30 for 7-Scenes.
-        limit: take at most this many pictures; 0 takes all.
+        limit: take at most this many frames; 0 takes all.
 
     Raises:
-        ReplayInputError: No folder, no picture in it, or none that can be decoded.
+        RecordingError: No folder, no frame in it, or none that can be decoded.
     """
 
     def __init__(self, path: Path, fps: float | None = None, limit: int = 0) -> None:
         if fps is not None and not 0 < fps <= MAX_FPS:
-            raise ReplayInputError(f"--fps is {fps:g}, expected above 0 and at most {MAX_FPS:g}")
-        files = sorted(_pictures_in(path), key=lambda file: natural_key(file.name))
+            raise RecordingError(f"fps is {fps:g}, expected above 0 and at most {MAX_FPS:g}")
+        files = sorted(_files_in(path), key=lambda file: natural_key(file.name))
         if not files:
-            raise ReplayInputError(
-                f"{path} holds no picture; looked for {', '.join(sorted(PICTURE_ENDINGS))}"
+            raise RecordingError(
+                f"{path} holds no frame; looked for {', '.join(sorted(FILE_FORMATS))}"
             )
-        self._typestore = rosbags_typestore()
         self._seven_scenes = any(".color" in file.stem for file in files)
         if self._seven_scenes:
             files = [file for file in files if ".color" in file.stem]
@@ -83,52 +104,46 @@ class FolderSource:
         sizes = {file: _size(file) for file in files}
         self._files = [file for file in files if sizes[file] is not None]
         if not self._files:
-            raise ReplayInputError(f"{path}: none of {len(files)} pictures can be decoded")
-        size = sizes[self._files[0]]
-        assert size is not None
+            raise RecordingError(f"{path}: none of {len(files)} frames can be decoded")
+        size_hw = sizes[self._files[0]]
+        assert size_hw is not None
         stamps, clock = _stamps(self._files, fps, seven_scenes=self._seven_scenes)
         K = _intrinsics(path / INTRINSICS_FILE)
         layout = " (7-Scenes layout)" if self._seven_scenes else ""
-        self._info = SourceInfo(
+        self._info = RecordingInfo(
             path=path,
-            kind=f"folder of pictures{layout}",
+            kind=f"folder of frames{layout}",
             image_topic=IMAGE_TOPIC,
-            image_type=COMPRESSED if PICTURE_ENDINGS[self._files[0].suffix.lower()] else IMAGE,
+            image_type=COMPRESSED if FILE_FORMATS[self._files[0].suffix.lower()] else IMAGE,
             info_topic=INFO_TOPIC if K is not None else "",
             frame_id=FRAME_ID,
             stamps_ns=stamps,
             times_ns=stamps,
-            size=size,
-            K=K,
-            unreadable=tuple(file.name for file in files if sizes[file] is None),
+            size_hw=size_hw,
+            calibration=None if K is None else Calibration(K),
+            left_out=tuple(
+                LeftOut(file.name, "cannot be decoded") for file in files if sizes[file] is None
+            ),
             notes=(clock,) if K is not None else (clock, f"No {INTRINSICS_FILE}: K is unknown."),
         )
 
     @property
-    def info(self) -> SourceInfo:
-        """What there is to play."""
+    def info(self) -> RecordingInfo:
+        """What the folder holds."""
         return self._info
 
-    def messages(self) -> Iterator[PlayMessage]:
-        """Each picture, its camera info first where K is known."""
-        compressed = self._info.image_type == COMPRESSED
-        for index, (file, stamp) in enumerate(zip(self._files, self._info.stamps_ns, strict=True)):
-            if self._info.K is not None:
-                info = self._camera_info(stamp)
-                yield PlayMessage(stamp, INFO_TOPIC, CAMERA_INFO, info, stamp)
-            message = self._compressed(file, stamp) if compressed else self._raw(file, stamp)
-            yield PlayMessage(stamp, IMAGE_TOPIC, self._info.image_type, message, stamp, index)
-
-    def pictures(self, indices: Iterable[int]) -> dict[int, NDArray[np.uint8]]:
-        """Pictures (H, W, 3) uint8 RGB by index."""
-        found = {}
-        for index in indices:
+    def frames(self, indices: Iterable[int] | None = None) -> Iterator[RecordedFrame]:
+        """All frames in natural order of the file names, or some by index."""
+        read = _compressed if self._info.image_type == COMPRESSED else _raw
+        for index in range(len(self._files)) if indices is None else indices:
             if 0 <= index < len(self._files):
-                file = self._files[index]
-                found[index] = decode_rgb(file.read_bytes(), file.name)
-        return found
+                stamp, load = (
+                    self._info.stamps_ns[index],
+                    functools.partial(read, self._files[index]),
+                )
+                yield RecordedFrame(index, stamp, stamp, FRAME_ID, load)
 
-    def truth_poses(self) -> PoseTruth | None:
+    def true_poses(self) -> TruePoses | None:
         """Poses of the 7-Scenes layout, or None."""
         if not self._seven_scenes:
             return None
@@ -141,12 +156,12 @@ class FolderSource:
         if not poses:
             return None
         T_world_cam_M44 = rigid(np.stack(poses))
-        return PoseTruth(np.array(stamps, np.int64), T_world_cam_M44, "*.pose.txt", 1_000_000)
+        return TruePoses(np.array(stamps, np.int64), T_world_cam_M44, "*.pose.txt", 1_000_000)
 
-    def truth_depths(
-        self, stamps_ns: Iterable[int], unreadable: list[str] | None = None
+    def true_depths(
+        self, stamps_ns: Iterable[int], left_out: list[LeftOut] | None = None
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Depth pictures of the 7-Scenes layout, metres."""
+        """Depth maps of the 7-Scenes layout, metres."""
         wanted = set(stamps_ns)
         for file, stamp in zip(self._files, self._info.stamps_ns, strict=True):
             if not self._seven_scenes or stamp not in wanted:
@@ -157,74 +172,8 @@ class FolderSource:
             raw = cv2.imread(str(depth_file), cv2.IMREAD_UNCHANGED)
             if raw is not None and raw.ndim == 2:
                 yield stamp, depth_metres(raw)
-            elif unreadable is not None:
-                unreadable.append(f"{depth_file.name} is no depth picture, expected (H, W)")
-
-    def _header(self, stamp_ns: int) -> Any:
-        types = self._typestore.types
-        seconds, nanoseconds = split_stamp(stamp_ns)
-        stamp = types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=nanoseconds)
-        return types["std_msgs/msg/Header"](stamp=stamp, frame_id=FRAME_ID)
-
-    def _compressed(self, file: Path, stamp_ns: int) -> bytes:
-        kind = PICTURE_ENDINGS[file.suffix.lower()]
-        payload = file.read_bytes()
-        if not kind:  # the odd file among JPEGs or PNGs
-            kind = "png"
-            payload = cv2.imencode(".png", decode_rgb(payload, file.name)[..., ::-1])[1].tobytes()
-        message = self._typestore.types[COMPRESSED](
-            header=self._header(stamp_ns), format=kind, data=np.frombuffer(payload, np.uint8)
-        )
-        return bytes(self._typestore.serialize_cdr(message, COMPRESSED))
-
-    def _raw(self, file: Path, stamp_ns: int) -> bytes:
-        rgb = decode_rgb(file.read_bytes(), file.name)
-        message = self._typestore.types[IMAGE](
-            header=self._header(stamp_ns),
-            height=rgb.shape[0],
-            width=rgb.shape[1],
-            encoding="rgb8",
-            is_bigendian=0,
-            step=rgb.shape[1] * 3,
-            data=rgb.reshape(-1),
-        )
-        return bytes(self._typestore.serialize_cdr(message, IMAGE))
-
-    def _camera_info(self, stamp_ns: int) -> bytes:
-        assert self._info.K is not None
-        return camera_info_cdr(
-            self._typestore, self._header(stamp_ns), self._info.K, self._info.size
-        )
-
-
-def camera_info_cdr(
-    typestore: Any, header: Any, K: NDArray[np.float64], size: tuple[int, int]
-) -> bytes:
-    """Serialize a CameraInfo of a pinhole without distortion.
-
-    Args:
-        typestore: rosbags' message definitions.
-        header: a std_msgs/Header of that store.
-        K: (3, 3) in pixels.
-        size: (height, width).
-    """
-    types = typestore.types
-    message = types[CAMERA_INFO](
-        header=header,
-        height=size[0],
-        width=size[1],
-        distortion_model="plumb_bob",
-        d=np.zeros(5),
-        k=K.reshape(-1).astype(np.float64),
-        r=np.eye(3).reshape(-1),
-        p=np.hstack([K, np.zeros((3, 1))]).reshape(-1).astype(np.float64),
-        binning_x=0,
-        binning_y=0,
-        roi=types["sensor_msgs/msg/RegionOfInterest"](
-            x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
-        ),
-    )
-    return bytes(typestore.serialize_cdr(message, CAMERA_INFO))
+            elif left_out is not None:
+                left_out.append(LeftOut(depth_file.name, "no depth map, expected (H, W)"))
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -233,15 +182,28 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
 
 
-def _pictures_in(path: Path) -> list[Path]:
+def _compressed(file: Path) -> CompressedFile:
+    kind, payload = FILE_FORMATS[file.suffix.lower()], file.read_bytes()
+    if kind:
+        return CompressedFile(kind, payload)
+    bgr = decode_rgb(payload, file.name)[..., ::-1]  # the odd file among JPEGs or PNGs
+    return CompressedFile("png", cv2.imencode(".png", bgr)[1].tobytes())
+
+
+def _raw(file: Path) -> RawFrame:
+    rgb_HW3 = decode_rgb(file.read_bytes(), file.name)
+    return RawFrame(rgb_HW3.shape[0], rgb_HW3.shape[1], rgb_HW3.tobytes())
+
+
+def _files_in(path: Path) -> list[Path]:
     if not path.is_dir():
-        raise ReplayInputError(f"{path} is no folder")
-    files = [file for file in path.iterdir() if file.suffix.lower() in PICTURE_ENDINGS]
+        raise RecordingError(f"{path} is no folder")
+    files = [file for file in path.iterdir() if file.suffix.lower() in FILE_FORMATS]
     return [file for file in files if file.is_file() and ".depth" not in file.stem]
 
 
 def _size(file: Path) -> tuple[int, int] | None:
-    """(height, width) of a picture, None where it cannot be decoded."""
+    """(height, width) of a frame, None where it cannot be decoded."""
     gray = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
     return None if gray is None else (int(gray.shape[0]), int(gray.shape[1]))
 
@@ -274,7 +236,7 @@ def _beside(file: Path, ending: str) -> Path:
 def _intrinsics(file: Path) -> NDArray[np.float64] | None:
     K = _read_matrix(file, (3, 3))
     if K is not None and not (K[0, 0] > 0 and K[1, 1] > 0):
-        raise ReplayInputError(f"{file}: focal lengths {K[0, 0]}, {K[1, 1]}, expected above 0")
+        raise RecordingError(f"{file}: focal lengths {K[0, 0]}, {K[1, 1]}, expected above 0")
     return K
 
 
@@ -285,7 +247,7 @@ def _read_matrix(file: Path, shape: tuple[int, int]) -> NDArray[np.float64] | No
     try:
         matrix = np.loadtxt(file, dtype=np.float64)
     except ValueError as error:
-        raise ReplayInputError(f"{file}: {error}") from error
+        raise RecordingError(f"{file}: {error}") from error
     if matrix.shape != shape or not np.isfinite(matrix).all():
-        raise ReplayInputError(f"{file} holds {matrix.shape}, expected a finite {shape} matrix")
+        raise RecordingError(f"{file} holds {matrix.shape}, expected a finite {shape} matrix")
     return matrix

@@ -1,65 +1,100 @@
-"""What a replay plays: one camera's messages in order, and the ground truth beside them.
+"""What a recording gives, whatever it is stored as: frames, calibration, ground truth.
 
-A bag (`bag.py`) and a folder of pictures (`folder.py`) both look like this to the player, so
-the node under test gets real messages in either case.
+Stamps are those of the capture, in nanoseconds; `time_ns` is when the recorder received the
+frame. Poses are `T_world_cam`, camera to world, optical axes (x right, y down, z forward), in
+metres; depth is z in metres, 0 where there is no reading. Shape letters: H W pixels, M poses.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ReplayInputError
+if TYPE_CHECKING:
+    from .frames import RecordedFrame
 
 NS = 1_000_000_000
-DEPTH_TOLERANCE_NS = 25_000_000
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 
 
+class RecordingError(ValueError):
+    """A recording that cannot be used; says what, got, expected, what to do."""
+
+
 @dataclass(frozen=True)
-class PlayMessage:
-    """A serialized message that is due at a time.
+class TopicChoice:
+    """Topics of a bag that the user names; "" leaves the choice to the reader.
 
     Args:
-        time_ns: when it was received while recording; the replay's clock.
-        topic, msgtype: e.g. "/camera/image_raw", "sensor_msgs/msg/Image".
-        data: CDR bytes.
-        stamp_ns: stamp of its header.
-        picture: index of the picture, -1 for camera info.
+        image: the frames, Image or CompressedImage.
+        camera_info: their CameraInfo.
+        pose: true poses, PoseStamped, Odometry or "/tf".
+        depth: true depth.
     """
 
-    time_ns: int
-    topic: str
-    msgtype: str
-    data: bytes
-    stamp_ns: int
-    picture: int = -1
+    image: str = ""
+    camera_info: str = ""
+    pose: str = ""
+    depth: str = ""
 
 
 @dataclass(frozen=True)
-class SourceInfo:
-    """What there is to play.
+class LeftOut:
+    """Something of the recording that is not given, and why."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The camera's first CameraInfo, or what stands for it.
+
+    Args:
+        K: (3, 3) in pixels.
+        size_hw: (height, width) that K is for; (0, 0) where the recording does not say.
+        distortion_model: as in CameraInfo, e.g. "plumb_bob"; "" is none.
+        distortion: its coefficients.
+    """
+
+    K: NDArray[np.float64]
+    size_hw: tuple[int, int] = (0, 0)
+    distortion_model: str = ""
+    distortion: tuple[float, ...] = ()
+
+    @property
+    def is_pinhole(self) -> bool:
+        """Whether the lens bends nothing."""
+        return not any(self.distortion)
+
+
+@dataclass(frozen=True)
+class RecordingInfo:
+    """What a recording holds.
 
     Args:
         path: the bag or folder.
-        kind: in words, e.g. "MCAP bag", "folder of pictures (7-Scenes layout)".
-        image_topic, image_type: the camera's pictures.
-        info_topic: its CameraInfo, "" where there is none.
-        frame_id: frame of the pictures' header.
-        stamps_ns: header stamp of each picture, in playing order.
-        times_ns: when each picture is due, same length.
-        size: (height, width) of the first picture.
-        K: (3, 3) intrinsics of the first CameraInfo, or None.
-        unreadable: pictures left out because they cannot be decoded, by name.
-        notes: what a reader of the report should know about the input.
+        kind: in words, e.g. "MCAP bag", "folder of frames (7-Scenes layout)".
+        image_topic, image_type: where the frames come from, or would come from; the type is
+            "sensor_msgs/msg/Image" or ".../CompressedImage".
+        info_topic: the camera's CameraInfo, "" where there is none.
+        frame_id: the camera's optical frame.
+        stamps_ns: capture stamp of each frame, in playing order.
+        times_ns: when each frame is due, same length.
+        size_hw: (height, width) of the first frame.
+        calibration: None where nothing is known.
+        left_out: frames that are not given, because they cannot be decoded.
+        notes: what a reader of numbers should know about the recording.
     """
 
     path: Path
@@ -70,26 +105,26 @@ class SourceInfo:
     frame_id: str
     stamps_ns: tuple[int, ...]
     times_ns: tuple[int, ...]
-    size: tuple[int, int]
-    K: NDArray[np.float64] | None = None
-    unreadable: tuple[str, ...] = ()
-    notes: tuple[str, ...] = field(default_factory=tuple)
+    size_hw: tuple[int, int]
+    calibration: Calibration | None = None
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float:
-        """Seconds from the first picture to the last."""
+        """Seconds from the first frame to the last."""
         return (self.times_ns[-1] - self.times_ns[0]) / NS
 
 
 @dataclass(frozen=True)
-class PoseTruth:
+class TruePoses:
     """True camera poses.
 
     Args:
         stamps_ns: (M,) int64, increasing.
         T_world_cam_M44: (M, 4, 4) float64, optical axes of the camera, metres.
         origin: where they come from, in words.
-        tolerance_ns: the largest distance in time at which a pose counts for a picture.
+        tolerance_ns: the largest distance in time at which a pose counts for a frame.
     """
 
     stamps_ns: NDArray[np.int64]
@@ -98,47 +133,29 @@ class PoseTruth:
     tolerance_ns: int
 
 
-class ReplaySource(Protocol):
+class Recording(Protocol):
     """One camera's recording."""
 
     @property
-    def info(self) -> SourceInfo:
-        """What there is to play."""
+    def info(self) -> RecordingInfo:
+        """What it holds."""
         ...
 
-    def messages(self) -> Iterator[PlayMessage]:
-        """The camera's messages in the order of their times."""
+    def frames(self, indices: Iterable[int] | None = None) -> Iterator[RecordedFrame]:
+        """All frames in playing order, or those of some indices, increasing."""
         ...
 
-    def pictures(self, indices: Iterable[int]) -> dict[int, NDArray[np.uint8]]:
-        """Some pictures as (H, W, 3) uint8 RGB, by index."""
-        ...
-
-    def truth_poses(self) -> PoseTruth | None:
+    def true_poses(self) -> TruePoses | None:
         """The camera's true poses, None where the recording holds none."""
         ...
 
-    def truth_depths(
-        self, stamps_ns: Iterable[int], unreadable: list[str] | None = None
+    def true_depths(
+        self, stamps_ns: Iterable[int], left_out: list[LeftOut] | None = None
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """(stamp_ns, (H, W) metres, 0 = no reading) for those stamps that have a depth.
 
-        A corrupt one is left out, and `unreadable` told which it is and why.
+        Args:
+            stamps_ns: of frames.
+            left_out: told what cannot be read, and why; the rest is given all the same.
         """
         ...
-
-
-def header_stamp_ns(cdr: bytes) -> int:
-    """Stamp of a serialized message that begins with a std_msgs/Header.
-
-    CDR: 4 bytes of encapsulation (the second says the byte order), then sec, nanosec.
-    """
-    if len(cdr) < 12:
-        raise ReplayInputError(f"message of {len(cdr)} bytes is too short for a header")
-    seconds, nanoseconds = struct.unpack_from("<iI" if cdr[1] & 1 else ">iI", cdr, 4)
-    return int(seconds) * NS + int(nanoseconds)
-
-
-def split_stamp(stamp_ns: int) -> tuple[int, int]:
-    """(sec, nanosec) of a stamp."""
-    return stamp_ns // NS, stamp_ns % NS

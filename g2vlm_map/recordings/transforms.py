@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation, Slerp
 
-from .errors import ReplayInputError
+from ..join import quaternion_xyzw
+from .source import RecordingError
 
 MAX_DEPTH = 64
 MAX_STRETCH = 0.05
@@ -22,16 +22,17 @@ def transform_from(translation: Any, rotation: Any) -> NDArray[np.float64]:
     """(4, 4) from a geometry_msgs Vector3 or Point and a Quaternion.
 
     Raises:
-        ReplayInputError: The quaternion has no length or a number is not finite.
+        RecordingError: The quaternion has no length or a number is not finite.
     """
     quaternion = np.array([rotation.x, rotation.y, rotation.z, rotation.w], np.float64)
     position = np.array([translation.x, translation.y, translation.z], np.float64)
     if not np.isfinite(quaternion).all() or not np.isfinite(position).all():
-        raise ReplayInputError(f"transform is not finite: {position} {quaternion}")
-    if np.linalg.norm(quaternion) < 1e-6:
-        raise ReplayInputError(f"quaternion {quaternion} has no length")
+        raise RecordingError(f"transform is not finite: {position} {quaternion}")
+    length = np.linalg.norm(quaternion)
+    if length < 1e-6:
+        raise RecordingError(f"quaternion {quaternion} has no length")
     T = np.eye(4)
-    T[:3, :3] = Rotation.from_quat(quaternion).as_matrix()
+    T[:3, :3] = rotations(quaternion / length)
     T[:3, 3] = position
     return T
 
@@ -42,14 +43,14 @@ def rigid(T_M44: NDArray[np.float64]) -> NDArray[np.float64]:
     Text files carry rotations with a few digits; what compares poses wants exact ones.
 
     Raises:
-        ReplayInputError: An upper left part that is no rotation, not even roughly.
+        RecordingError: An upper left part that is no rotation, not even roughly.
     """
     U, stretch, Vt = np.linalg.svd(T_M44[:, :3, :3])
     handed = np.linalg.det(U @ Vt) > 0
     off = np.abs(stretch - 1.0).max(-1)
     if not (handed.all() and (off < MAX_STRETCH).all()):
         worst = int(np.argmax(np.where(handed, off, np.inf)))
-        raise ReplayInputError(
+        raise RecordingError(
             f"pose {worst} holds no rotation: singular values {stretch[worst].round(3)}, "
             f"{'right' if handed[worst] else 'left'}-handed"
         )
@@ -78,12 +79,12 @@ class TransformTree:
         """Store one transform; names lose a leading slash.
 
         Raises:
-            ReplayInputError: The child already has another parent.
+            RecordingError: The child already has another parent.
         """
         parent, child = parent.lstrip("/"), child.lstrip("/")
         known = self._parents.setdefault(child, parent)
         if known != parent:
-            raise ReplayInputError(f"TF: {child!r} has two parents, {known!r} and {parent!r}")
+            raise RecordingError(f"TF: {child!r} has two parents, {known!r} and {parent!r}")
         if static:
             self._static[child] = T_parent_child
         else:
@@ -93,13 +94,13 @@ class TransformTree:
         """Frames from `child` up to the root, `child` first; only itself where unknown.
 
         Raises:
-            ReplayInputError: The frames form a loop.
+            RecordingError: The frames form a loop.
         """
         frames = [child.lstrip("/")]
         while frames[-1] in self._parents:
             frames.append(self._parents[frames[-1]])
             if len(frames) > MAX_DEPTH:
-                raise ReplayInputError(f"TF loops: {' -> '.join(frames[:8])} ...")
+                raise RecordingError(f"TF loops: {' -> '.join(frames[:8])} ...")
         return frames
 
     def moving_stamps(self, child: str) -> NDArray[np.int64]:
@@ -112,11 +113,11 @@ class TransformTree:
         """T_root_child (M, 4, 4) at stamps; moving links are interpolated, ends are held.
 
         Raises:
-            ReplayInputError: Nothing is known about `child`.
+            RecordingError: Nothing is known about `child`.
         """
         frames = self.chain(child)
         if len(frames) == 1:
-            raise ReplayInputError(f"TF knows no parent of {child!r}")
+            raise RecordingError(f"TF knows no parent of {child!r}")
         T_M44 = np.tile(np.eye(4), (len(stamps_ns), 1, 1))
         for frame in frames[:-1]:
             T_M44 = self._link(frame, stamps_ns) @ T_M44
@@ -145,12 +146,40 @@ def interpolate_poses(
     """
     if len(known_ns) == 1:
         return np.tile(known_M44[0], (len(stamps_ns), 1, 1))
-    seconds = (known_ns - known_ns[0]) / 1e9
-    wanted = np.clip((stamps_ns - known_ns[0]) / 1e9, seconds[0], seconds[-1])
+    after = np.searchsorted(known_ns, stamps_ns, side="right").clip(1, len(known_ns) - 1)
+    before = after - 1
+    share_M = (stamps_ns - known_ns[before]) / (known_ns[after] - known_ns[before])
+    share_M1 = share_M.clip(0.0, 1.0)[:, None]
+    quaternions_K4 = np.array([quaternion_xyzw(T[:3, :3]) for T in known_M44])
     poses = np.tile(np.eye(4), (len(stamps_ns), 1, 1))
-    poses[:, :3, :3] = Slerp(seconds, Rotation.from_matrix(known_M44[:, :3, :3]))(
-        wanted
-    ).as_matrix()
-    for axis in range(3):
-        poses[:, axis, 3] = np.interp(wanted, seconds, known_M44[:, axis, 3])
+    poses[:, :3, :3] = rotations(_slerp(quaternions_K4[before], quaternions_K4[after], share_M1))
+    start_M3, end_M3 = known_M44[before, :3, 3], known_M44[after, :3, 3]
+    poses[:, :3, 3] = start_M3 + share_M1 * (end_M3 - start_M3)
     return poses
+
+
+def rotations(quaternions_M4: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., 3, 3) rotations of unit quaternions (..., 4) in the order x y z w."""
+    x, y, z, w = np.moveaxis(quaternions_M4, -1, 0)
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+        (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+        (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+    )
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def _slerp(
+    start_M4: NDArray[np.float64], end_M4: NDArray[np.float64], share_M1: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Unit quaternions between two, along the shorter arc."""
+    cosine_M1 = (start_M4 * end_M4).sum(-1, keepdims=True)
+    end_M4 = np.where(cosine_M1 < 0, -end_M4, end_M4)
+    angle_M1 = np.arccos(np.abs(cosine_M1).clip(0.0, 1.0))
+    sine_M1 = np.sin(angle_M1)
+    near_M1 = sine_M1 < 1e-9  # there the arc is its chord
+    divisor_M1 = np.where(near_M1, 1.0, sine_M1)
+    first_M1 = np.where(near_M1, 1 - share_M1, np.sin((1 - share_M1) * angle_M1) / divisor_M1)
+    second_M1 = np.where(near_M1, share_M1, np.sin(share_M1 * angle_M1) / divisor_M1)
+    between_M4 = first_M1 * start_M4 + second_M1 * end_M4
+    return np.asarray(between_M4 / np.linalg.norm(between_M4, axis=-1, keepdims=True))

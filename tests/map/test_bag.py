@@ -8,18 +8,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from g2vlm_replay.node.bag_writer import BagWriter
 
-from g2vlm_map.recordings.bag import BagSource, TopicChoice, is_bag
-from g2vlm_map.recordings.bag_writer import BagWriter
-from g2vlm_map.recordings.errors import ReplayInputError
-from g2vlm_map.recordings.pictures import message_depth, message_rgb
+from g2vlm_map.recordings import RecordingError, TopicChoice, is_bag
+from g2vlm_map.recordings.bag import BagRecording
+from g2vlm_map.recordings.frames import message_depth, message_rgb
 from tests.replay.bags import (
     NS,
     OPTICAL,
     K,
     Scribe,
     jpeg,
-    picture,
+    pattern,
     png,
     translation,
     write_plain_bag,
@@ -30,33 +30,36 @@ from tests.replay.bags import (
 def test_both_formats_round_trip(tmp_path: Path, mcap: bool) -> None:
     write_plain_bag(tmp_path / "bag", mcap=mcap)
     assert is_bag(tmp_path / "bag")
-    source = BagSource(tmp_path / "bag")
+    source = BagRecording(tmp_path / "bag")
     info = source.info
     assert info.kind == ("MCAP bag" if mcap else "sqlite3 bag")
     assert info.image_topic == "/camera/image_raw/compressed"
     assert info.info_topic == "/camera/camera_info"
     assert info.frame_id == OPTICAL
     assert info.stamps_ns == tuple(10 * NS + i * NS // 10 for i in range(5))
-    assert info.size == (48, 64)
+    assert info.size_hw == (48, 64)
     assert info.duration_s == pytest.approx(0.4)
-    np.testing.assert_array_equal(info.K, K)
+    assert info.calibration is not None
+    np.testing.assert_array_equal(info.calibration.K, K)
+    assert info.calibration.is_pinhole
 
     messages = list(source.messages())
-    assert [message.picture for message in messages] == [-1, 0, -1, 1, -1, 2, -1, 3, -1, 4]
+    assert [message.frame for message in messages] == [-1, 0, -1, 1, -1, 2, -1, 3, -1, 4]
     assert [message.time_ns for message in messages] == sorted(m.time_ns for m in messages)
     assert all(message.stamp_ns == message.time_ns for message in messages)
 
-    shown = source.pictures([3, 99])
-    assert list(shown) == [3]
-    assert np.abs(shown[3].astype(int) - picture(3)).mean() < 3.0  # JPEG
+    (shown,) = source.frames([3, 99])
+    assert (shown.index, shown.stamp_ns, shown.frame_id) == (3, info.stamps_ns[3], OPTICAL)
+    assert np.abs(shown.rgb().astype(int) - pattern(3)).mean() < 3.0  # JPEG
+    assert [frame.index for frame in source.frames()] == [0, 1, 2, 3, 4]
 
-    truth = source.truth_poses()
+    truth = source.true_poses()
     assert truth is not None
     assert truth.origin == f"TF world -> {OPTICAL}"
     np.testing.assert_allclose(truth.T_world_cam_M44[:, 0, 3], 0.1 * np.arange(5))
     np.testing.assert_allclose(truth.T_world_cam_M44[:, 2, 3], 0.5)
 
-    depths = dict(source.truth_depths([info.stamps_ns[2] + 20_000_000, info.stamps_ns[4]]))
+    depths = dict(source.true_depths([info.stamps_ns[2] + 20_000_000, info.stamps_ns[4]]))
     assert sorted(depths) == [info.stamps_ns[2] + 20_000_000, info.stamps_ns[4]]
     assert depths[info.stamps_ns[4]][5, 5] == pytest.approx(1.04)
     assert depths[info.stamps_ns[4]][0, 5] == 0.0
@@ -68,7 +71,7 @@ def test_a_single_mcap_file_is_a_bag(tmp_path: Path) -> None:
     alone = tmp_path / "alone.mcap"
     alone.write_bytes(file.read_bytes())
     assert is_bag(alone)
-    assert len(BagSource(alone).info.stamps_ns) == 5
+    assert len(BagRecording(alone).info.stamps_ns) == 5
 
 
 def test_interpolated_tf_and_rotation(tmp_path: Path) -> None:
@@ -80,8 +83,8 @@ def test_interpolated_tf_and_rotation(tmp_path: Path) -> None:
             scribe.tf("/tf", ns, "map", "odom", T)
         for i in range(5):
             scribe.tf("/tf", NS + i * NS // 2, "odom", OPTICAL, translation(float(i)))
-        scribe.compressed("/image", NS, jpeg(picture(0)))
-    truth = BagSource(tmp_path / "bag").truth_poses()
+        scribe.compressed("/image", NS, jpeg(pattern(0)))
+    truth = BagRecording(tmp_path / "bag").true_poses()
     assert truth is not None
     # At 1.5 s the lower link is translation(1), the upper one has turned by half of 90 degrees.
     half = np.sqrt(0.5)
@@ -95,28 +98,28 @@ def test_pose_topics(tmp_path: Path) -> None:
         scribe.tf("/tf_static", NS, "base", OPTICAL, translation(0, 0, 2.0))
         for i in range(3):
             ns = NS + i * NS
-            scribe.compressed("/image", ns, jpeg(picture(i)))
+            scribe.compressed("/image", ns, jpeg(pattern(i)))
             scribe.pose("/slam/pose", ns, translation(9.0))
             scribe.odometry("/ground_truth/odom", ns, "base", translation(float(i)))
-    truth = BagSource(tmp_path / "bag").truth_poses()
+    truth = BagRecording(tmp_path / "bag").true_poses()
     assert truth is not None
     assert "/ground_truth/odom" in truth.origin
     np.testing.assert_allclose(truth.T_world_cam_M44[2, :3, 3], [2.0, 0, 2.0])
-    named = BagSource(tmp_path / "bag", TopicChoice(truth_pose="/slam/pose")).truth_poses()
+    named = BagRecording(tmp_path / "bag", TopicChoice(pose="/slam/pose")).true_poses()
     assert named is not None
     np.testing.assert_allclose(named.T_world_cam_M44[2, :3, 3], [9.0, 0, 0])
-    with pytest.raises(ReplayInputError, match=r"carries no poses.*/slam/pose"):
-        BagSource(tmp_path / "bag", TopicChoice(truth_pose="/image"))
+    with pytest.raises(RecordingError, match=r"carries no poses.*/slam/pose"):
+        BagRecording(tmp_path / "bag", TopicChoice(pose="/image"))
 
 
 def test_two_poses_are_not_guessed(tmp_path: Path) -> None:
     with BagWriter(tmp_path / "bag") as writer:
         scribe = Scribe(writer)
-        scribe.compressed("/image", NS, jpeg(picture(0)))
+        scribe.compressed("/image", NS, jpeg(pattern(0)))
         scribe.pose("/a/pose", NS, np.eye(4))
         scribe.pose("/b/pose", NS, np.eye(4))
-    source = BagSource(tmp_path / "bag")
-    assert source.truth_poses() is None
+    source = BagRecording(tmp_path / "bag")
+    assert source.true_poses() is None
     assert any("--truth-pose-topic" in note for note in source.info.notes)
 
 
@@ -124,43 +127,46 @@ def test_topics_that_cannot_be_told_apart(tmp_path: Path) -> None:
     with BagWriter(tmp_path / "bag") as writer:
         scribe = Scribe(writer)
         for topic in ("/left/image", "/right/image"):
-            scribe.image(topic, NS, picture(1), "rgb8")
-        scribe.compressed("/left/image/compressed", NS, jpeg(picture(1)))
+            scribe.image(topic, NS, pattern(1), "rgb8")
+        scribe.compressed("/left/image/compressed", NS, jpeg(pattern(1)))
         scribe.image("/left/depth", NS, np.ones((4, 4), np.float32), "32FC1")
-    with pytest.raises(ReplayInputError, match=r"several cameras: /left/image, /right/image"):
-        BagSource(tmp_path / "bag")
-    source = BagSource(tmp_path / "bag", TopicChoice(image="/right/image"))
-    np.testing.assert_array_equal(source.pictures([0])[0], picture(1))
-    with pytest.raises(ReplayInputError, match="no picture topic"):
-        BagSource(tmp_path / "bag", TopicChoice(image="/tf"))
-    with pytest.raises(ReplayInputError, match="no CameraInfo topic"):
-        BagSource(tmp_path / "bag", TopicChoice(image="/right/image", camera_info="/x"))
-    with pytest.raises(ReplayInputError, match="no picture topic"):
-        BagSource(tmp_path / "bag", TopicChoice(image="/right/image", truth_depth="/x"))
+    with pytest.raises(RecordingError, match=r"several cameras: /left/image, /right/image"):
+        BagRecording(tmp_path / "bag")
+    source = BagRecording(tmp_path / "bag", TopicChoice(image="/right/image"))
+    np.testing.assert_array_equal(next(source.frames()).rgb(), pattern(1))
+    with pytest.raises(RecordingError, match="no image topic"):
+        BagRecording(tmp_path / "bag", TopicChoice(image="/tf"))
+    with pytest.raises(RecordingError, match="no CameraInfo topic"):
+        BagRecording(tmp_path / "bag", TopicChoice(image="/right/image", camera_info="/x"))
+    with pytest.raises(RecordingError, match="no image topic"):
+        BagRecording(tmp_path / "bag", TopicChoice(image="/right/image", depth="/x"))
 
 
-def test_a_broken_first_picture_is_left_to_the_node(tmp_path: Path) -> None:
+def test_a_broken_first_frame_is_left_to_the_node(tmp_path: Path) -> None:
     with BagWriter(tmp_path / "bag") as writer:
         scribe = Scribe(writer)
         scribe.compressed("/image", NS, b"broken")
-        scribe.compressed("/image", 2 * NS, jpeg(picture(1)))
-    source = BagSource(tmp_path / "bag")
-    assert source.info.size == (48, 64)
-    assert [message.picture for message in source.messages()] == [0, 1]
-    assert list(source.pictures([0, 1])) == [1]
+        scribe.compressed("/image", 2 * NS, jpeg(pattern(1)))
+    source = BagRecording(tmp_path / "bag")
+    assert source.info.size_hw == (48, 64)
+    assert [message.frame for message in source.messages()] == [0, 1]
+    broken, whole = source.frames()
+    with pytest.raises(RecordingError, match="frame 0: 6 bytes are no frame"):
+        broken.rgb()
+    assert whole.rgb().shape == (48, 64, 3)
     with BagWriter(tmp_path / "broken") as writer:
         Scribe(writer).compressed("/image", NS, b"broken")
-    with pytest.raises(ReplayInputError, match="none of 1 pictures of /image can be decoded"):
-        BagSource(tmp_path / "broken")
+    with pytest.raises(RecordingError, match="none of 1 frames of /image can be decoded"):
+        BagRecording(tmp_path / "broken")
 
 
-def test_no_colour_picture(tmp_path: Path) -> None:
+def test_no_colour_frame(tmp_path: Path) -> None:
     with BagWriter(tmp_path / "bag") as writer:
         scribe = Scribe(writer)
         scribe.image("/depth/image", NS, np.ones((4, 4), np.float32), "32FC1")
         scribe.tf("/tf", NS, "a", "b", np.eye(4))
-    with pytest.raises(ReplayInputError, match=r"no topic with colour pictures.*/depth/image, /tf"):
-        BagSource(tmp_path / "bag")
+    with pytest.raises(RecordingError, match=r"no topic with colour frames.*/depth/image, /tf"):
+        BagRecording(tmp_path / "bag")
 
 
 def test_not_a_bag(tmp_path: Path) -> None:
@@ -169,8 +175,8 @@ def test_not_a_bag(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "metadata.yaml").write_text("rosbag2_bagfile_information: [")
     for name in ("x.mcap", "x.db3", "folder", "missing.mcap"):
-        with pytest.raises(ReplayInputError, match="cannot be read as a bag"):
-            BagSource(tmp_path / name)
+        with pytest.raises(RecordingError, match="cannot be read as a bag"):
+            BagRecording(tmp_path / name)
 
 
 @pytest.mark.parametrize("mcap", [True, False], ids=["mcap", "sqlite3"])
@@ -180,8 +186,8 @@ def test_a_bag_that_was_cut_off(tmp_path: Path, mcap: bool, share: float) -> Non
     (file,) = (tmp_path / "bag").glob("*.mcap" if mcap else "*.db3")
     data = file.read_bytes()
     file.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(ReplayInputError, match="cannot be read as a bag"):
-        list(BagSource(tmp_path / "bag").messages())
+    with pytest.raises(RecordingError, match="cannot be read as a bag"):
+        list(BagRecording(tmp_path / "bag").messages())
 
 
 def fake(**fields: object) -> SimpleNamespace:
@@ -221,12 +227,12 @@ def test_depth_encodings() -> None:
     ],
 )
 def test_depth_that_cannot_be_read(message: SimpleNamespace, says: str) -> None:
-    with pytest.raises(ReplayInputError, match=says):
+    with pytest.raises(RecordingError, match=says):
         message_depth(message, "d")
 
 
 def test_colour_encodings() -> None:
-    rgb = picture(2)
+    rgb = pattern(2)
     cases = {
         "rgb8": rgb,
         "bgr8": rgb[..., ::-1],
@@ -242,9 +248,9 @@ def test_colour_encodings() -> None:
         )
         want = np.dstack([rgb[..., 0]] * 3) if encoding.startswith("mono") else rgb
         np.testing.assert_array_equal(message_rgb(message, "p"), want)
-    with pytest.raises(ReplayInputError, match="encoding 'mono12'"):
+    with pytest.raises(RecordingError, match="encoding 'mono12'"):
         message_rgb(fake(encoding="mono12", height=2, width=2, step=3, data=b"123456"), "p")
-    with pytest.raises(ReplayInputError, match="data has 5 bytes"):
+    with pytest.raises(RecordingError, match="data has 5 bytes"):
         message_rgb(fake(encoding="mono8", height=2, width=3, step=3, data=b"12345"), "p")
-    with pytest.raises(ReplayInputError, match="no picture"):
+    with pytest.raises(RecordingError, match="no frame"):
         message_rgb(SimpleNamespace(format="jpeg", data=b"junk"), "p")

@@ -1,39 +1,35 @@
-"""Folders of pictures: order, stamps, intrinsics, the 7-Scenes layout, unreadable files."""
+"""Folders of frames: order, stamps, intrinsics, the 7-Scenes layout, unreadable files."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from g2vlm_map.recordings.bag import rosbags_typestore
-from g2vlm_map.recordings.errors import ReplayInputError
-from g2vlm_map.recordings.folder import FolderSource, natural_key
-from g2vlm_map.recordings.source import CAMERA_INFO, COMPRESSED, IMAGE, NS
-from tests.replay.bags import jpeg, picture
-
-
-def deserialize(data: bytes, msgtype: str) -> Any:
-    return rosbags_typestore().deserialize_cdr(data, msgtype)
+from g2vlm_map.recordings import NS, LeftOut, RecordingError, open_recording
+from g2vlm_map.recordings.folder import FolderRecording, natural_key
+from g2vlm_map.recordings.source import COMPRESSED, IMAGE
+from tests.helpers import REPO
+from tests.replay.bags import jpeg, pattern
 
 
 def test_natural_order_and_counted_stamps(tmp_path: Path) -> None:
     for i in (1, 2, 10):
-        (tmp_path / f"frame_{i}.jpg").write_bytes(jpeg(picture(i)))
-    (tmp_path / "notes.txt").write_text("no picture")
-    source = FolderSource(tmp_path, fps=5.0)
+        (tmp_path / f"frame_{i}.jpg").write_bytes(jpeg(pattern(i)))
+    (tmp_path / "notes.txt").write_text("no frame")
+    source = FolderRecording(tmp_path, fps=5.0)
     assert source.info.stamps_ns == (NS, NS + NS // 5, NS + 2 * NS // 5)
-    messages = list(source.messages())
-    for message, i in zip(messages, (1, 2, 10), strict=True):
-        assert message.msgtype == COMPRESSED
-        decoded = deserialize(message.data, COMPRESSED)
-        assert bytes(decoded.data) == jpeg(picture(i))  # the file travels as it is
-        assert decoded.header.stamp.sec * NS + decoded.header.stamp.nanosec == message.stamp_ns
-    assert source.truth_poses() is None
-    assert list(source.truth_depths(source.info.stamps_ns)) == []
+    assert source.info.image_type == COMPRESSED
+    for frame, i in zip(source.frames(), (1, 2, 10), strict=True):
+        assert (frame.load().format, frame.load().data) == ("jpeg", jpeg(pattern(i)))  # as it is
+        assert frame.stamp_ns == frame.time_ns == source.info.stamps_ns[frame.index]
+    assert [frame.index for frame in source.frames([2, 7])] == [2]
+    assert source.true_poses() is None
+    assert list(source.true_depths(source.info.stamps_ns)) == []
 
 
 def test_natural_key_orders_mixed_names() -> None:
@@ -43,17 +39,17 @@ def test_natural_key_orders_mixed_names() -> None:
 
 def test_capture_times_in_names(tmp_path: Path) -> None:
     for seconds in ("74735.839", "74736.506", "80000.1"):
-        (tmp_path / f"47_{seconds}.jpg").write_bytes(jpeg(picture(1)))
-    source = FolderSource(tmp_path)
+        (tmp_path / f"47_{seconds}.jpg").write_bytes(jpeg(pattern(1)))
+    source = FolderRecording(tmp_path)
     assert source.info.stamps_ns == (74735_839_000_000, 74736_506_000_000, 80000_100_000_000)
-    assert FolderSource(tmp_path, fps=2).info.stamps_ns == (NS, NS + NS // 2, 2 * NS)
-    assert len(FolderSource(tmp_path, limit=2).info.stamps_ns) == 2
+    assert FolderRecording(tmp_path, fps=2).info.stamps_ns == (NS, NS + NS // 2, 2 * NS)
+    assert len(FolderRecording(tmp_path, limit=2).info.stamps_ns) == 2
 
 
 def test_seven_scenes_layout(tmp_path: Path) -> None:
     for i in (0, 4, 8):
         stem = tmp_path / f"frame-{i:06d}"
-        Path(f"{stem}.color.jpg").write_bytes(jpeg(picture(i)))
+        Path(f"{stem}.color.jpg").write_bytes(jpeg(pattern(i)))
         depth_mm = np.full((48, 64), 2000, np.uint16)
         depth_mm[0, :2] = [0, 65535]
         cv2.imwrite(f"{stem}.depth.png", depth_mm)
@@ -61,58 +57,105 @@ def test_seven_scenes_layout(tmp_path: Path) -> None:
         T[0, 3] = i / 10
         np.savetxt(f"{stem}.pose.txt", T)
     np.savetxt(tmp_path / "camera-intrinsics.txt", [[50, 0, 32], [0, 50, 24], [0, 0, 1]])
-    source = FolderSource(tmp_path)
+    source = FolderRecording(tmp_path)
     assert source.info.stamps_ns == (NS, NS + round(4 / 30 * NS), NS + round(8 / 30 * NS))
-    assert [m.msgtype for m in source.messages()] == [CAMERA_INFO, COMPRESSED] * 3
-    info = deserialize(next(source.messages()).data, CAMERA_INFO)
-    assert (info.width, info.height, info.k[0], info.p[2]) == (64, 48, 50.0, 32.0)
-    truth = source.truth_poses()
+    assert source.info.calibration is not None
+    assert (source.info.calibration.K[0, 0], source.info.calibration.K[0, 2]) == (50.0, 32.0)
+    truth = source.true_poses()
     assert truth is not None
     np.testing.assert_allclose(truth.T_world_cam_M44[:, 0, 3], [0, 0.4, 0.8])
-    ((stamp, depth),) = source.truth_depths([source.info.stamps_ns[1]])
+    ((stamp, depth),) = source.true_depths([source.info.stamps_ns[1]])
     assert stamp == source.info.stamps_ns[1]
     assert depth[0, 0] == depth[0, 1] == 0.0
     assert depth[9, 9] == 2.0
     (tmp_path / "frame-000004.depth.png").write_bytes(b"cut off")
-    unreadable: list[str] = []
-    assert list(source.truth_depths([stamp], unreadable)) == []
-    assert unreadable == ["frame-000004.depth.png is no depth picture, expected (H, W)"]
+    left_out: list[LeftOut] = []
+    assert list(source.true_depths([stamp], left_out)) == []
+    assert [str(item) for item in left_out] == [
+        "frame-000004.depth.png: no depth map, expected (H, W)"
+    ]
 
 
-def test_other_formats_travel_as_rgb8(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "a.bmp"), picture(3)[..., ::-1])
-    (message,) = FolderSource(tmp_path).messages()
-    decoded = deserialize(message.data, IMAGE)
-    assert (decoded.encoding, decoded.step) == ("rgb8", 64 * 3)
-    np.testing.assert_array_equal(decoded.data.reshape(48, 64, 3), picture(3))
+def test_other_formats_are_decoded(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.bmp"), pattern(3)[..., ::-1])
+    recording = FolderRecording(tmp_path)
+    (frame,) = recording.frames()
+    raw = frame.load()
+    assert recording.info.image_type == IMAGE
+    assert (raw.encoding, raw.height, raw.width, raw.step) == ("rgb8", 48, 64, 64 * 3)
+    np.testing.assert_array_equal(frame.rgb(), pattern(3))
 
 
-def test_unreadable_pictures_are_counted(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"not a picture")
+def test_the_odd_file_among_jpegs_travels_as_png(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(jpeg(pattern(1)))
+    cv2.imwrite(str(tmp_path / "2.bmp"), pattern(2)[..., ::-1])
+    _, odd = FolderRecording(tmp_path).frames()
+    assert odd.load().format == "png"
+    np.testing.assert_array_equal(odd.rgb(), pattern(2))
+
+
+def test_what_is_left_out_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"not a frame")
     (tmp_path / "b.jpg").write_bytes(b"")
-    (tmp_path / "c.jpg").write_bytes(jpeg(picture(0)))
-    info = FolderSource(tmp_path).info
-    assert info.unreadable == ("a.jpg", "b.jpg")
+    (tmp_path / "c.jpg").write_bytes(jpeg(pattern(0)))
+    info = FolderRecording(tmp_path).info
+    assert [item.name for item in info.left_out] == ["a.jpg", "b.jpg"]
     assert len(info.stamps_ns) == 1
     (tmp_path / "c.jpg").unlink()
-    with pytest.raises(ReplayInputError, match="none of 2 pictures can be decoded"):
-        FolderSource(tmp_path)
+    with pytest.raises(RecordingError, match="none of 2 frames can be decoded"):
+        FolderRecording(tmp_path)
 
 
 def test_bad_folders(tmp_path: Path) -> None:
-    with pytest.raises(ReplayInputError, match="holds no picture"):
-        FolderSource(tmp_path)
-    with pytest.raises(ReplayInputError, match="is no folder"):
-        FolderSource(tmp_path / "missing")
-    (tmp_path / "a.jpg").write_bytes(jpeg(picture(0)))
+    with pytest.raises(RecordingError, match="holds no frame"):
+        FolderRecording(tmp_path)
+    with pytest.raises(RecordingError, match="is no folder"):
+        FolderRecording(tmp_path / "missing")
+    (tmp_path / "a.jpg").write_bytes(jpeg(pattern(0)))
     for fps in (0.0, -3.0, float("nan"), float("inf")):
-        with pytest.raises(ReplayInputError, match=f"--fps is {fps:g}, expected above 0"):
-            FolderSource(tmp_path, fps=fps)
+        with pytest.raises(RecordingError, match=f"fps is {fps:g}, expected above 0"):
+            FolderRecording(tmp_path, fps=fps)
 
 
 @pytest.mark.parametrize("text", ["1 2\n3 4", "a b c", "0 0 0\n0 0 0\n0 0 1", "nan 0 0\n" * 3])
 def test_bad_intrinsics(tmp_path: Path, text: str) -> None:
-    (tmp_path / "a.jpg").write_bytes(jpeg(picture(0)))
+    (tmp_path / "a.jpg").write_bytes(jpeg(pattern(0)))
     (tmp_path / "camera-intrinsics.txt").write_text(text)
-    with pytest.raises(ReplayInputError, match=r"camera-intrinsics\.txt"):
-        FolderSource(tmp_path)
+    with pytest.raises(RecordingError, match=r"camera-intrinsics\.txt"):
+        FolderRecording(tmp_path)
+
+
+def test_a_folder_needs_no_rosbags_and_a_bag_says_that_it_does(tmp_path: Path) -> None:
+    folder, bag = tmp_path / "frames", tmp_path / "a.mcap"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(jpeg(pattern(0)))
+    bag.write_bytes(b"")
+    code = (
+        "import sys; from pathlib import Path\n"
+        "for name in ('rosbags', 'scipy', 'rclpy', 'torch'): sys.modules[name] = None\n"
+        "from g2vlm_map.recordings import RecordingError, open_recording\n"
+        "print(len(open_recording(Path(sys.argv[1])).info.stamps_ns))\n"
+        "try: open_recording(Path(sys.argv[2]))\n"
+        "except RecordingError as error: print(error)"
+    )
+    command = [sys.executable, "-c", code, str(folder), str(bag)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPO)
+    assert done.returncode == 0, done.stderr
+    count, said = done.stdout.splitlines()
+    assert count == "1"
+    assert "is a bag, and the library that reads bags is missing" in said
+    assert said.endswith("pip install rosbags")
+
+
+def test_what_is_neither_a_bag_nor_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "a.bag").write_text("ROS 1")
+    (tmp_path / "empty").mkdir()
+    for name, says in (
+        ("missing", "does not exist"),
+        ("a.txt", "is no bag"),
+        ("a.bag", "ROS 1 bag"),
+        ("empty", "holds no frame"),
+    ):
+        with pytest.raises(RecordingError, match=says):
+            open_recording(tmp_path / name)

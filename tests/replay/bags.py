@@ -8,11 +8,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+from g2vlm_replay.node.bag_writer import BagWriter
 
 from g2vlm_map.join import quaternion_xyzw
-from g2vlm_map.recordings.bag import rosbags_typestore
-from g2vlm_map.recordings.bag_writer import BagWriter
-from g2vlm_map.recordings.folder import camera_info_cdr
 
 NS = 1_000_000_000
 K = np.array([[100.0, 0, 31.5], [0, 100.0, 23.5], [0, 0, 1]])
@@ -55,8 +53,7 @@ class Scribe:
         self.writer.write_message(topic, name, ns, message)
 
     def info(self, topic: str, ns: int, size: tuple[int, int], matrix: np.ndarray = K) -> None:
-        data = camera_info_cdr(rosbags_typestore(), self.header(ns), matrix, size)
-        self.writer.write(topic, "sensor_msgs/msg/CameraInfo", ns, data)
+        self.writer.write_camera_info(topic, ns, self.header(ns), matrix, size)
 
     def tf(self, topic: str, ns: int, parent: str, child: str, T: np.ndarray) -> None:
         name = "tf2_msgs/msg/TFMessage"
@@ -103,8 +100,8 @@ class Scribe:
         return self.types["geometry_msgs/msg/Pose"](position=point, orientation=self._quaternion(T))
 
 
-def picture(index: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
-    """A picture (H, W, 3) RGB that differs from frame to frame."""
+def pattern(index: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
+    """A frame (H, W, 3) RGB that differs from index to index."""
     rng = np.random.default_rng(index)
     coarse = rng.integers(0, 255, (size[0] // 8, size[1] // 8, 3), np.uint8)
     return cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_LINEAR)
@@ -125,7 +122,7 @@ def translation(x: float, y: float = 0.0, z: float = 0.0) -> np.ndarray:
 
 
 def write_plain_bag(path: Path, *, mcap: bool, count: int = 5) -> None:
-    """Compressed pictures at 10 Hz from 10 s, camera info, TF with a static mount, depth."""
+    """Compressed frames at 10 Hz from 10 s, camera info, TF with a static mount, depth."""
     with BagWriter(path, mcap=mcap) as writer:
         scribe = Scribe(writer)
         scribe.tf("/tf_static", 10 * NS, "base", OPTICAL, translation(0, 0, 0.5))
@@ -133,7 +130,7 @@ def write_plain_bag(path: Path, *, mcap: bool, count: int = 5) -> None:
             ns = 10 * NS + i * NS // 10
             scribe.tf("/tf", ns, "world", "base", translation(0.1 * i))
             scribe.info("/camera/camera_info", ns, (48, 64))
-            scribe.compressed("/camera/image_raw/compressed", ns, jpeg(picture(i)))
+            scribe.compressed("/camera/image_raw/compressed", ns, jpeg(pattern(i)))
             depth_mm = np.full((48, 64), 1000 + 10 * i, np.uint16)
             depth_mm[0] = 0
             scribe.compressed("/camera/depth/image/compressed", ns, png(depth_mm), "16UC1; png")

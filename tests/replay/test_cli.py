@@ -8,27 +8,30 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import rclpy
 from g2vlm_replay import main
 from g2vlm_replay.domain import ReservedDomain
-from g2vlm_replay.node_process import (
-    NodeOptions,
+from g2vlm_replay.errors import NodeFailedError, ReplayInputError
+from g2vlm_replay.node.conversions import messages_of, topics_of
+from g2vlm_replay.node.process import (
     NodeProcess,
     node_command,
     node_environment,
-    parse_parameter,
     shared_memory_profile,
 )
-from g2vlm_replay.run import long_pause, open_source
+from g2vlm_replay.options import ModelOptions, parse_parameter
+from g2vlm_replay.run import long_pause
 from rosbags.highlevel import AnyReader
 
-from g2vlm_map.recordings.errors import NodeFailedError, ReplayInputError
-from g2vlm_map.recordings.source import COMPRESSED, SourceInfo
+from g2vlm_map.recordings import RecordingInfo, open_recording
+from g2vlm_map.recordings.source import CAMERA_INFO, COMPRESSED
 from tests.helpers import wait_for
-from tests.replay.bags import NS, jpeg, picture, write_plain_bag
+from tests.replay.bags import NS, jpeg, pattern, write_plain_bag
 
-INFO = SourceInfo(
+INFO = RecordingInfo(
     Path("x"), "bag", "/cam/image", COMPRESSED, "/cam/info", "optical", (1, 2), (1, 2), (48, 64)
 )
 
@@ -54,7 +57,7 @@ def bag(tmp_path: Path) -> Path:
         (["--param", "novalue"], "expected NAME=VALUE"),
         (["--params", "missing.yaml"], "is no file"),
         (["--questions", "missing.json"], "No such file"),
-        (["--image-topic", "/nope"], "no picture topic"),
+        (["--image-topic", "/nope"], "no image topic"),
         (["--truth-pose-topic", "/nope"], "carries no poses"),
     ],
 )
@@ -75,7 +78,7 @@ def test_wrong_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     (tmp_path / "a.bag").write_text("ROS 1")
     for name, says in (
         ("missing", "does not exist"),
-        ("empty", "holds no picture"),
+        ("empty", "holds no frame"),
         ("a.txt", "is no bag"),
         ("a.bag", "ROS 1 bag"),
     ):
@@ -122,7 +125,7 @@ def test_files_of_others_in_out_stay(
 
 def test_a_long_pause_is_announced() -> None:
     times_ns = (0, NS, 3601 * NS, 3602 * NS)
-    assert "pauses for 3600 s after picture 1," in long_pause(times_ns, 1.0)
+    assert "pauses for 3600 s after frame 1," in long_pause(times_ns, 1.0)
     assert long_pause(times_ns, 0.0) == long_pause(times_ns, 200.0) == long_pause((5,), 1.0) == ""
 
 
@@ -147,8 +150,8 @@ def test_missing_interfaces_are_named(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("link", "asking"):
-        monkeypatch.delitem(sys.modules, f"g2vlm_replay.{name}", raising=False)
+    for name in [name for name in sys.modules if name.startswith("g2vlm_replay.node")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "g2vlm_interfaces.msg", None)
     assert main([str(bag), "--out", str(tmp_path / "out"), "--quiet"]) == 2
     assert "Source the workspace in which g2vlm_interfaces is built" in capsys.readouterr().err
@@ -188,7 +191,7 @@ def test_texts_reach_the_node_as_they_are() -> None:
     text = r"/data/it's \ new: #1"
     (shown,) = (
         word.split(":model:=", 1)[1]
-        for word in node_command(NodeOptions(model=text), INFO)
+        for word in node_command(ModelOptions(model=text), INFO)
         if ":model:=" in word
     )
     context = rclpy.Context()
@@ -202,20 +205,20 @@ def test_texts_reach_the_node_as_they_are() -> None:
 
 
 def test_what_is_reported_does_not_depend_on_a_measurement() -> None:
-    def runtime(options: NodeOptions) -> list[str]:
+    def runtime(options: ModelOptions) -> list[str]:
         words = node_command(options, INFO)
         return [word for word in words if word.startswith("g2vlm:runtime:=")]
 
     file = Path("p.yaml")
-    assert runtime(NodeOptions()) == ["g2vlm:runtime:='torch'"]
-    assert runtime(NodeOptions(params_file=file)) == []  # as the file says
-    assert runtime(NodeOptions(runtime="onnx")) == ["g2vlm:runtime:='onnx'"]
-    assert runtime(NodeOptions(runtime="auto", params_file=file)) == ["g2vlm:runtime:='auto'"]
-    assert runtime(NodeOptions(parameters={"runtime": "auto"})) == ["g2vlm:runtime:='auto'"]
+    assert runtime(ModelOptions()) == ["g2vlm:runtime:='torch'"]
+    assert runtime(ModelOptions(params_file=file)) == []  # as the file says
+    assert runtime(ModelOptions(runtime="onnx")) == ["g2vlm:runtime:='onnx'"]
+    assert runtime(ModelOptions(runtime="auto", params_file=file)) == ["g2vlm:runtime:='auto'"]
+    assert runtime(ModelOptions(parameters={"runtime": "auto"})) == ["g2vlm:runtime:='auto'"]
 
 
 def test_parameters_of_the_node() -> None:
-    options = NodeOptions(
+    options = ModelOptions(
         model="nano", params_file=Path("p.yaml"), parameters={"window.size": 6}, lockstep=True
     )
     command = node_command(options, INFO)
@@ -300,7 +303,7 @@ def scripted(**asked: str) -> Any:
 
 
 def test_a_killed_process_is_reported_and_stop_is_final(tmp_path: Path) -> None:
-    options = NodeOptions(runtime="tests.ros.scripted_runtime:create")
+    options = ModelOptions(runtime="tests.ros.scripted_runtime:create")
     with (
         ReservedDomain() as domain,
         NodeProcess(options, INFO, domain.number, tmp_path / "log") as process,
@@ -313,10 +316,32 @@ def test_a_killed_process_is_reported_and_stop_is_final(tmp_path: Path) -> None:
     process.stop()
 
 
-def test_folder_with_an_odd_file_and_bag_limit(bag: Path, tmp_path: Path) -> None:
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "1.jpg").write_bytes(jpeg(picture(1)))
-    assert open_source(tmp_path / "pictures", {}).info.kind == "folder of pictures"
-    limited = open_source(bag, {}, limit=2)
+def test_a_limit_cuts_a_bag(bag: Path) -> None:
+    limited = open_recording(bag, limit=2)
     assert len(limited.info.stamps_ns) == 2
-    assert [m.picture for m in limited.messages() if m.picture >= 0] == [0, 1]
+    assert [message.frame for message in messages_of(limited) if message.frame >= 0] == [0, 1]
+
+
+def test_a_folder_becomes_messages(tmp_path: Path) -> None:
+    """Files travel as they are, each with the CameraInfo that the folder knows."""
+    (tmp_path / "1.jpg").write_bytes(jpeg(pattern(1)))
+    (tmp_path / "2.jpg").write_bytes(jpeg(pattern(2)))
+    np.savetxt(tmp_path / "camera-intrinsics.txt", [[50, 0, 32], [0, 50, 24], [0, 0, 1]])
+    recording = open_recording(tmp_path, fps=5.0)
+    assert topics_of(recording) == {
+        "/camera/image_raw": COMPRESSED,
+        "/camera/camera_info": CAMERA_INFO,
+    }
+    info, first, _, second = (item.content for item in messages_of(recording))
+    assert (info.width, info.height, info.k[0], info.p[2]) == (64, 48, 50.0, 32.0)
+    assert (first.format, bytes(first.data)) == ("jpeg", jpeg(pattern(1)))
+    assert second.header.stamp.sec * NS + second.header.stamp.nanosec == NS + NS // 5
+    assert second.header.frame_id == info.header.frame_id == recording.info.frame_id
+
+
+def test_other_formats_travel_as_rgb8(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.bmp"), pattern(3)[..., ::-1])
+    (message,) = messages_of(open_recording(tmp_path))
+    image = message.content
+    assert (image.encoding, image.height, image.width, image.step) == ("rgb8", 48, 64, 64 * 3)
+    np.testing.assert_array_equal(np.array(image.data).reshape(48, 64, 3), pattern(3))

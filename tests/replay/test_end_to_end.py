@@ -10,16 +10,16 @@ import cv2
 import numpy as np
 import pytest
 from g2vlm_replay import main
-from g2vlm_replay.questions import load_questions
-from g2vlm_replay.registry import METRICS
+from g2vlm_replay.metrics import METRICS
+from g2vlm_replay.node.bag_writer import BagWriter
+from g2vlm_replay.question_file import load_questions
 from rosbags.highlevel import AnyReader
 
-from g2vlm_map.recordings.bag import BagSource
-from g2vlm_map.recordings.bag_writer import BagWriter
-from g2vlm_map.recordings.folder import FolderSource
+from g2vlm_map.recordings.bag import BagRecording
+from g2vlm_map.recordings.folder import FolderRecording
 from tests.helpers import REPO
 from tests.real_runtime import RealRuntime
-from tests.replay.bags import NS, Scribe, picture, png, write_plain_bag
+from tests.replay.bags import NS, Scribe, pattern, png, write_plain_bag
 from tests.replay.test_report import SECTIONS, Page
 from tests.ros.scripted_runtime import ScriptedRuntime, create
 
@@ -36,17 +36,17 @@ def replay(source: Path, out: Path, *arguments: str) -> tuple[int, dict[str, Any
 
 def test_demo_bag_is_small_and_whole() -> None:
     assert DEMO.stat().st_size <= 2_500_000
-    source = BagSource(DEMO)
+    source = BagRecording(DEMO)
     info = source.info
     assert len(info.stamps_ns) == 60
-    assert info.size == (240, 320)
-    assert info.K is not None
-    truth = source.truth_poses()
+    assert info.size_hw == (240, 320)
+    assert info.calibration is not None
+    truth = source.true_poses()
     assert truth is not None
     assert len(truth.stamps_ns) == 60
     travelled = np.linalg.norm(np.diff(truth.T_world_cam_M44[:, :3, 3], axis=0), axis=1).sum()
     assert travelled > 1.0
-    (depth,) = (depth for _, depth in source.truth_depths(info.stamps_ns[30:31]))
+    (depth,) = (depth for _, depth in source.true_depths(info.stamps_ns[30:31]))
     assert (depth > 0).all()
     questions = load_questions(QUESTIONS, info.stamps_ns)
     kinds = {question.kind for question in questions}
@@ -60,19 +60,19 @@ def test_demo_bag_is_small_and_whole() -> None:
 
 def test_demo_distances_are_exact() -> None:
     """Expected lengths against the depth pictures of the bag."""
-    source = BagSource(DEMO)
+    source = BagRecording(DEMO)
     info = source.info
-    assert info.K is not None
+    assert info.calibration is not None
     checked = 0
     for question in load_questions(QUESTIONS, info.stamps_ns):
         if question.kind not in {"distance_prediction_oc", "distance_prediction_oo"}:
             continue
-        assert question.picture is not None
-        ((_, depth),) = source.truth_depths([info.stamps_ns[question.picture]])
+        assert question.frame is not None
+        ((_, depth),) = source.true_depths([info.stamps_ns[question.frame]])
         points = []
         for mark in question.marks:
             z = float(depth[int(mark.v), int(mark.u)])
-            ray = np.linalg.inv(info.K) @ [mark.u, mark.v, 1.0]
+            ray = np.linalg.inv(info.calibration.K) @ [mark.u, mark.v, 1.0]
             points.append(z * ray)
         length = np.linalg.norm(points[0] - (points[1] if len(points) > 1 else 0.0))
         assert question.expected is not None
@@ -118,7 +118,7 @@ def test_the_demo_through_the_real_node(
     asked = document["answers"]
     assert [answer["status"] for answer in asked] == [asked[0]["status"]] * 2
     assert asked[0]["status"] in {"OK", "TRUNCATED"}
-    assert asked[0]["scene_stamp_ns"] == BagSource(DEMO).info.stamps_ns[first["at"]["frame"]]
+    assert asked[0]["scene_stamp_ns"] == BagRecording(DEMO).info.stamps_ns[first["at"]["frame"]]
 
     page = Page((out / "report.html").read_text())
     assert set(SECTIONS) <= page.ids
@@ -179,7 +179,7 @@ def test_a_stamp_that_comes_twice(tmp_path: Path) -> None:
     with BagWriter(tmp_path / "bag") as writer:
         scribe = Scribe(writer)
         for i in range(8):
-            scribe.image("/camera/image", (10 + i // 2) * NS, picture(i), "rgb8")
+            scribe.image("/camera/image", (10 + i // 2) * NS, pattern(i), "rgb8")
     code, document = replay(
         tmp_path / "bag", tmp_path / "out", "--runtime", "tests.ros.scripted_runtime:create"
     )
@@ -195,7 +195,7 @@ def test_a_replay_without_scenes_says_why(
     with BagWriter(tmp_path / "bag") as writer:
         scribe = Scribe(writer)
         for i in range(3):
-            scribe.image("/camera/image", 10 * NS + i * NS // 20, picture(0), "rgb8")
+            scribe.image("/camera/image", 10 * NS + i * NS // 20, pattern(0), "rgb8")
     code, document = replay(
         tmp_path / "bag", tmp_path / "out", "--runtime", "tests.ros.scripted_runtime:create"
     )
@@ -210,11 +210,11 @@ def test_a_corrupt_true_depth_costs_only_itself(tmp_path: Path) -> None:
     write_plain_bag(tmp_path / "bag", mcap=True, count=6)
     with BagWriter(tmp_path / "cut") as writer:
         scribe = Scribe(writer)
-        for message in BagSource(tmp_path / "bag").messages():
+        for message in BagRecording(tmp_path / "bag").messages():
             writer.write(message.topic, message.msgtype, message.time_ns, message.data)
-            if message.picture >= 0:
-                depth = png(np.full((48, 64), 1000 + message.picture, np.uint16))
-                cut = depth[:40] if message.picture % 2 else depth
+            if message.frame >= 0:
+                depth = png(np.full((48, 64), 1000 + message.frame, np.uint16))
+                cut = depth[:40] if message.frame % 2 else depth
                 scribe.compressed("/depth/compressed", message.stamp_ns, cut, "16UC1; png")
     code, document = replay(
         tmp_path / "cut", tmp_path / "out", "--runtime", "tests.ros.scripted_runtime:create"
@@ -222,26 +222,25 @@ def test_a_corrupt_true_depth_costs_only_itself(tmp_path: Path) -> None:
     assert code == 0
     assert document["metrics"]["depth_frames"] >= 1
     assert document["metrics"]["depth_frames"] < document["metrics"]["scenes"]
-    assert any("true depth pictures cannot be read" in note for note in document["notes"])
+    assert any("true depth maps cannot be read" in note for note in document["notes"])
 
 
-def write_bag_of(source: FolderSource, path: Path, count: int) -> None:
+def write_bag_of(source: FolderRecording, path: Path, count: int) -> None:
     """Real pictures, K, poses and depth of a 7-Scenes folder as a bag."""
-    truth = source.truth_poses()
+    truth = source.true_poses()
     assert truth is not None
     poses = dict(zip(truth.stamps_ns.tolist(), truth.T_world_cam_M44, strict=True))
-    depths = dict(source.truth_depths(source.info.stamps_ns[:count]))
+    depths = dict(source.true_depths(source.info.stamps_ns[:count]))
+    calibration = source.info.calibration
+    assert calibration is not None
     with BagWriter(path, mcap=False) as writer:
         scribe = Scribe(writer)
-        for message in source.messages():
-            if message.picture >= count:
-                break
-            topic = message.topic + ("/compressed" if message.picture >= 0 else "")
-            writer.write(topic, message.msgtype, message.time_ns, message.data)
-            if message.picture >= 0:
-                stamp = message.stamp_ns
-                scribe.pose("/ground_truth/pose", stamp, poses[stamp])
-                scribe.image("/camera/depth/image", stamp, depths[stamp], "32FC1")
+        for frame in source.frames(range(count)):
+            stamp, recorded = frame.stamp_ns, frame.load()
+            scribe.info("/camera/camera_info", stamp, source.info.size_hw, calibration.K)
+            scribe.compressed("/camera/image_raw/compressed", stamp, recorded.data)
+            scribe.pose("/ground_truth/pose", stamp, poses[stamp])
+            scribe.image("/camera/depth/image", stamp, depths[stamp], "32FC1")
 
 
 def test_7scenes_as_a_bag(tmp_path: Path, data_folder: Path, real_runtime: RealRuntime) -> None:
@@ -249,7 +248,7 @@ def test_7scenes_as_a_bag(tmp_path: Path, data_folder: Path, real_runtime: RealR
     if not folder.is_dir():
         pytest.skip(f"{folder} is missing")
     count = 24
-    source = FolderSource(folder, limit=count)
+    source = FolderRecording(folder, limit=count)
     write_bag_of(source, tmp_path / "bag", count)
     code, document = replay(tmp_path / "bag", tmp_path / "out", *real_runtime.options)
     assert code == 0
@@ -290,7 +289,7 @@ def test_large_raw_pictures_arrive(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
     for index in range(6):
-        pixels = picture(index, (720, 1280))
+        pixels = pattern(index, (720, 1280))
         cv2.imwrite(str(folder / f"{index}.bmp"), pixels)
     code, document = replay(
         folder, tmp_path / "out", "--runtime", "tests.ros.scripted_runtime:create",

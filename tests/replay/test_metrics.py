@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from g2vlm_replay.depth_metrics import depth_error, mean_depth_picture, resample_truth, score_depths
+from g2vlm_replay.depth_metrics import depth_error, mean_depth_map, resample_truth, score_depths
 from g2vlm_replay.pose_metrics import PoseSegment, rotation_angle_deg, score_poses
 
 MS = 1_000_000
@@ -66,7 +66,7 @@ def test_depth_error_needs_fifty_pixels_and_one_size() -> None:
 def test_mean_picture_is_geometric_and_skips_holes() -> None:
     a = np.array([[1.0, 2.0, 0.0]], np.float32)
     b = np.array([[4.0, 0.0, 0.0]], np.float32)
-    np.testing.assert_allclose(mean_depth_picture([a, b]), [[2.0, 2.0, 0.0]], rtol=1e-6)
+    np.testing.assert_allclose(mean_depth_map([a, b]), [[2.0, 2.0, 0.0]], rtol=1e-6)
 
 
 def test_baselines_see_the_pixels_of_the_prediction() -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from g2vlm_replay.questions import Expected, Mark, compare, load_questions
-
-from g2vlm_map.recordings.errors import ReplayInputError
+from g2vlm_replay.errors import ReplayInputError
+from g2vlm_replay.question_file import Expected, Mark, compare, load_questions
 
 STAMPS = tuple(10_000_000_000 + i * 500_000_000 for i in range(5))
 
@@ -34,7 +33,7 @@ def test_a_full_entry(tmp_path: Path) -> None:
             }
         ],
     )
-    assert question.picture == 3
+    assert question.frame == 3
     assert question.marks == (Mark("A", 1.5, 2.0),)
     assert question.expected == Expected(1.2, "m", 0.1)
     assert str(question.expected) == "1.2 m"
@@ -42,7 +41,7 @@ def test_a_full_entry(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "picture"),
+    ("at", "frame"),
     [
         (None, None),
         ({"frame": 0}, 0),
@@ -51,8 +50,8 @@ def test_a_full_entry(tmp_path: Path) -> None:
         ({"stamp": 10.0}, 0),
     ],
 )
-def test_at(tmp_path: Path, at: Any, picture: int | None) -> None:
-    assert load(tmp_path, [{"question": "q", "at": at}])[0].picture == picture
+def test_at(tmp_path: Path, at: Any, frame: int | None) -> None:
+    assert load(tmp_path, [{"question": "q", "at": at}])[0].frame == frame
 
 
 def test_short_expectations(tmp_path: Path) -> None:

@@ -6,29 +6,26 @@ import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from evo.tools.file_interface import read_tum_trajectory_file
 from g2vlm_replay.asking import Answer
 from g2vlm_replay.charts import cloud_chart, latency_chart, timeline_chart
-from g2vlm_replay.evaluate import Judged, constant_answer_accuracy, evaluate
 from g2vlm_replay.files import PLY_DTYPE, merge_clouds, write_ply, write_tum
+from g2vlm_replay.machine import describe_machine
+from g2vlm_replay.metrics import METRICS
+from g2vlm_replay.node.bag_writer import BagWriter
+from g2vlm_replay.node.published import Published
+from g2vlm_replay.outputs import Cloud, Played, RanWith, SceneTimes, StatusSample, Timeline
 from g2vlm_replay.panels import colour_depth
-from g2vlm_replay.player import PlayResult
 from g2vlm_replay.pose_metrics import PoseSegment
-from g2vlm_replay.questions import Expected, Mark, Question
-from g2vlm_replay.recorder import StatusSample, Timeline
-from g2vlm_replay.recording import Cloud, Recording
-from g2vlm_replay.registry import METRICS
+from g2vlm_replay.question_file import Expected, Mark, Question
 from g2vlm_replay.report import ReportInput, write_report
 from g2vlm_replay.report_rows import GROUPS, show
-from g2vlm_replay.system import describe_system
+from g2vlm_replay.scoring import Judged, constant_answer_accuracy, score
 
-from g2vlm_map.recordings.bag import BagSource
-from g2vlm_map.recordings.bag_writer import BagWriter
-from g2vlm_map.recordings.source import ReplaySource
+from g2vlm_map.recordings.bag import BagRecording
 from tests.replay.bags import NS, OPTICAL, Scribe, translation, write_plain_bag
 
 _UPPER = ("summary", "scenes", "cloud", "trajectory", "questions")
@@ -71,27 +68,24 @@ def write_cloud(scribe: Scribe, ns: int) -> None:
 
 def sample(wall_s: float, scenes: int, segment: int = 1) -> StatusSample:
     reasons = ("SCALE_UNKNOWN",)
-    return StatusSample(wall_s, 0, scenes + 1, scenes, 1, scenes, 2, segment, reasons)
+    drops = {"not_keyframe": 1}
+    return StatusSample(wall_s, scenes + 1, scenes, 1, scenes, segment, reasons, drops)
 
 
 def full_run(tmp_path: Path) -> tuple[ReportInput, Path]:
     write_plain_bag(tmp_path / "in", mcap=True, count=8)
-    source: ReplaySource = BagSource(tmp_path / "in")
-    stamps = source.info.stamps_ns
+    recording = BagRecording(tmp_path / "in")
+    stamps = recording.info.stamps_ns
     write_outputs(tmp_path / "recorded", stamps)
     timeline = Timeline(
         sent_s={stamp: 0.1 * i for i, stamp in enumerate(stamps)},
         scene_s={stamp: 0.1 * i + 0.04 for i, stamp in enumerate(stamps)},
         # Two segments of four scenes; the node renumbers ahead of the scene that begins the next.
         statuses=[sample(0.1 * i, i, 1 + (i > 4)) for i in range(9)] + [sample(1.0, 8, 3)],
-        latencies_ms=[(i, 40.0, 30.0, 2.0) for i in range(1, 9)],
-        last_status=SimpleNamespace(
-            model_id="test-1", runtime="torch", device="cpu", precision="fp32",
-            scale_source="none", is_metric=False, frames_received=9, frames_used=8,
-            frames_dropped=1, drop_reasons=["not_keyframe"], drop_counts=[1],
-        ),
+        scene_times=[SceneTimes(i, 40.0, 30.0, 2.0) for i in range(1, 9)],
+        ran_with=RanWith("test-1", "torch", "cpu", "fp32", "none", is_metric=False),
         reason_texts={"SCALE_UNKNOWN": "no scale <source>"},
-    )  # fmt: skip
+    )
     asked = Question("How far is <A>?", 2, (Mark("A", 3, 4),), Expected(1.0, "m"))
     answers = [
         Answer(
@@ -100,24 +94,24 @@ def full_run(tmp_path: Path) -> tuple[ReportInput, Path]:
         ),
         Answer(Question("Never?"), 0, "NOT_ASKED", "no scene"),
     ]  # fmt: skip
-    played = PlayResult(1.0, 8, 0, (), 100.0, 0.5)
-    recording = Recording(tmp_path / "recorded")
-    evaluation = evaluate(source, recording, timeline, played, answers)
-    segment = evaluation.segments[0]
+    played = Played(1.0, 8, 0, (), 100.0, 0.5)
+    outputs = Published(tmp_path / "recorded", timeline.statuses)
+    scores = score(recording, outputs, timeline, played, answers)
+    segment = scores.segments[0]
     report = ReportInput(
         title="A <run>",
         created="now",
-        source=source,
         recording=recording,
-        evaluation=evaluation,
+        outputs=outputs,
+        scores=scores,
         timeline=timeline,
         played=played,
-        cloud=merge_clouds(recording.clouds(), segment, 0.3),
+        cloud=merge_clouds(outputs.clouds(), segment, 0.3),
         cloud_confidence=0.3,
         rate=0.0,
         conditions=("abs_rel>0.3",),
         failed=("FAILED abs_rel>0.3: abs_rel is 0.4",),
-        system=describe_system(),
+        system=describe_machine(),
     )
     return report, tmp_path / "report.html"
 
@@ -172,27 +166,27 @@ def test_report_is_self_contained_and_whole(tmp_path: Path) -> None:
     assert "0.48 units (agrees)" in text
     for _, names in GROUPS:
         for name in names:
-            measured = report.evaluation.values[name] is not None
+            measured = report.scores.values[name] is not None
             assert (f"<code>{name}</code>" in text) == measured
 
 
-def test_evaluation_of_the_run(tmp_path: Path) -> None:
-    evaluation = full_run(tmp_path)[0].evaluation
-    values = evaluation.values
+def test_scores_of_the_run(tmp_path: Path) -> None:
+    scores = full_run(tmp_path)[0].scores
+    values = scores.values
     assert set(values) == set(METRICS)
     # Depth: flat in truth and prediction, half of the pixels, one row without truth.
     assert values["abs_rel"] == pytest.approx(0.0, abs=1e-6)
     assert values["depth_coverage"] == pytest.approx(0.5)
     assert values["segments"] == 2.0
     assert values["poses"] == 8.0
-    assert evaluation.poses is not None
-    assert [len(segment.stamps_ns) for segment in evaluation.segments] == [4, 4]
+    assert scores.poses is not None
+    assert [len(segment.stamps_ns) for segment in scores.segments] == [4, 4]
     assert values["latency_p50_ms"] == pytest.approx(40.0)
     assert values["frames_refused"] == 0.0
     # 0.5 units are 1.02 m where the picture's truth is 1.02 m at a prediction of 0.5.
-    assert [item.correct for item in evaluation.answers] == [True, None]
+    assert [item.correct for item in scores.answers] == [True, None]
     assert values["answer_accuracy"] == 1.0
-    assert evaluation.baselines["ate_m"].keys() == {"identity", "line"}
+    assert scores.baselines["ate_m"].keys() == {"identity", "line"}
 
 
 def test_constant_answers_by_hand() -> None:
@@ -216,20 +210,20 @@ def test_report_without_truth_scenes_or_status(tmp_path: Path) -> None:
     report, path = full_run(tmp_path)
     with BagWriter(tmp_path / "nothing"):
         pass
-    recording = Recording(tmp_path / "nothing")
+    outputs = Published(tmp_path / "nothing", [])
     timeline = Timeline()
-    played = PlayResult(0.0, 0, 0, (), 0.0, 0.0)
-    evaluation = evaluate(report.source, recording, timeline, played, [])
+    played = Played(0.0, 0, 0, (), 0.0, 0.0)
+    scores = score(report.recording, outputs, timeline, played, [])
     empty = ReportInput(
-        title="empty", created="now", source=report.source, recording=recording,
-        evaluation=evaluation, timeline=timeline, played=played, cloud=None,
+        title="empty", created="now", recording=report.recording, outputs=outputs,
+        scores=scores, timeline=timeline, played=played, cloud=None,
         cloud_confidence=0.3, rate=1.0, conditions=(), failed=(), system={},
     )  # fmt: skip
     write_report(path, empty)
     page = Page(path.read_text())
     assert set(SECTIONS) <= page.ids
-    assert evaluation.values["abs_rel"] is None
-    assert evaluation.values["scenes"] == 0.0
+    assert scores.values["abs_rel"] is None
+    assert scores.values["scenes"] == 0.0
     assert "The node published no pose." in path.read_text()
 
 
@@ -295,18 +289,20 @@ def test_numbers_are_short(value: float | None, text: str) -> None:
 
 def test_optical_frame_is_the_source_frame(tmp_path: Path) -> None:
     write_plain_bag(tmp_path / "in", mcap=False)
-    assert BagSource(tmp_path / "in").info.frame_id == OPTICAL
+    assert BagRecording(tmp_path / "in").info.frame_id == OPTICAL
 
 
 def test_poses_belong_to_the_segment_that_the_status_says(tmp_path: Path) -> None:
     """Also where segments are shorter than a status period, and where a status is missing."""
     stamps = tuple(10 * NS + i * NS // 10 for i in range(6))
     write_outputs(tmp_path / "recorded", stamps)
-    recording = Recording(tmp_path / "recorded")
     told = {1: 1, 2: 2, 3: 3, 5: 4}  # scenes -> segment; nothing about the 4th and the 6th
     statuses = [sample(0.0, 0)]
     for scenes, segment in told.items():
         statuses += [sample(0.1 * scenes, scenes, segment), sample(0.1 * scenes, scenes, 9)]
-    found = {part.number: part.stamps_ns for part in recording.segments(statuses)}
+    found = {
+        part.number: part.stamps_ns
+        for part in Published(tmp_path / "recorded", statuses).segments()
+    }
     assert found == {1: stamps[:1], 2: stamps[1:2], 3: stamps[2:3], 4: stamps[3:]}
-    assert [part.stamps_ns for part in recording.segments([])] == [stamps]
+    assert [part.stamps_ns for part in Published(tmp_path / "recorded", []).segments()] == [stamps]

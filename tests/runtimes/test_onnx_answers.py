@@ -14,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from g2vlm_map.recordings.bag import BagSource
+from g2vlm_map.recordings import open_recording
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.interface import Frame, FrameWindow, PixelMark, SpatialQuery, SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
@@ -96,7 +96,8 @@ def test_nano_answers_the_demo_as_torch_does(nano: Pair) -> None:
     asked = demo_questions()
     last = sorted(asked)[::2]
     wanted = {index - back for index in last for back in (0, STEP, 2 * STEP)}
-    pictures = BagSource(DEMO / "room.mcap").pictures(wanted)
+    recording = open_recording(DEMO / "room.mcap")
+    pictures = {frame.index: frame.rgb() for frame in recording.frames(sorted(wanted))}
     texts: Counter[str] = Counter()
     for index in last:
         scenes = nano.scenes(demo_window(pictures, index))

@@ -6,4 +6,4 @@ class ReplayInputError(ValueError):
 
 
 class NodeFailedError(RuntimeError):
-    """The node under test died or never became active; carries the tail of its log. Exit code 3."""
+    """What ran the model died or never became active; carries its last words. Exit code 3."""

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.rosbag2 import Reader
 
-from .errors import ReplayInputError
-from .source import NS, PoseTruth
+from .source import NS, RecordingError, TruePoses
 from .transforms import TransformTree, transform_from
 
 TF = "tf2_msgs/msg/TFMessage"
@@ -22,16 +21,16 @@ Deserialize = Callable[[bytes, str], Any]
 
 
 @dataclass(frozen=True)
-class TruthTopic:
+class PoseTopic:
     """Where the true poses are: topic "/tf" with its type, or a pose topic with its type."""
 
     topic: str
     msgtype: str
 
 
-def find_pose_truth(
+def find_poses(
     reader: Reader, named: str, frame_id: str, deserialize: Deserialize
-) -> tuple[TruthTopic | None, list[str]]:
+) -> tuple[PoseTopic | None, list[str]]:
     """Choose the source of true poses.
 
     A topic that the user names wins; then TF, if a moving chain leads to the camera's frame;
@@ -41,7 +40,7 @@ def find_pose_truth(
         The choice or None, and notes for the report.
 
     Raises:
-        ReplayInputError: The named topic does not exist or carries no poses.
+        RecordingError: The named topic does not exist or carries no poses.
     """
     poses = {
         item.topic: item.msgtype
@@ -51,16 +50,16 @@ def find_pose_truth(
     has_tf = any(item.msgtype == TF and item.msgcount for item in reader.connections)
     if named:
         if named in poses:
-            return TruthTopic(named, poses[named]), []
+            return PoseTopic(named, poses[named]), []
         if named.lstrip("/") == "tf" and has_tf:
-            return TruthTopic("/tf", TF), []
+            return PoseTopic("/tf", TF), []
         known = sorted(poses) + (["/tf"] if has_tf else [])
-        raise ReplayInputError(
-            f"--truth-pose-topic {named} carries no poses in this bag; "
+        raise RecordingError(
+            f"true pose topic {named} carries no poses in this bag; "
             f"it has: {', '.join(known) or 'none'}"
         )
     if has_tf and _read_tree(reader, deserialize).moving_stamps(frame_id).size > 1:
-        return TruthTopic("/tf", TF), []
+        return PoseTopic("/tf", TF), []
     telling = [
         t
         for t in poses
@@ -71,28 +70,28 @@ def find_pose_truth(
     ]
     candidates = telling or sorted(poses)
     if len(candidates) == 1:
-        return TruthTopic(candidates[0], poses[candidates[0]]), []
+        return PoseTopic(candidates[0], poses[candidates[0]]), []
     if candidates:
         return None, [
             f"Several topics carry poses ({', '.join(sorted(candidates))}); none is taken as the "
-            "ground truth. Choose one with --truth-pose-topic."
+            "ground truth. Choose one as true pose topic (--truth-pose-topic)."
         ]
     return None, []
 
 
-def read_pose_truth(
-    reader: Reader, truth: TruthTopic, frame_id: str, deserialize: Deserialize
-) -> PoseTruth:
+def read_poses(
+    reader: Reader, source: PoseTopic, frame_id: str, deserialize: Deserialize
+) -> TruePoses:
     """Read the true poses of the camera's optical frame.
 
     A PoseStamped is taken as the pose of the camera itself. An Odometry is about its
     child_frame_id; a static TF chain from there to the camera is applied where the bag has one.
     """
-    if truth.msgtype == TF:
+    if source.msgtype == TF:
         tree = _read_tree(reader, deserialize)
         stamps = tree.moving_stamps(frame_id)
         root = tree.chain(frame_id)[-1]
-        return PoseTruth(
+        return TruePoses(
             stamps,
             tree.lookup(frame_id, stamps),
             f"TF {root} -> {frame_id}",
@@ -100,14 +99,14 @@ def read_pose_truth(
         )
     by_stamp: dict[int, NDArray[np.float64]] = {}
     child = ""
-    for message in _read(reader, truth.topic, deserialize):
-        pose = message.pose.pose if truth.msgtype == ODOMETRY else message.pose
+    for message in _read(reader, source.topic, deserialize):
+        pose = message.pose.pose if source.msgtype == ODOMETRY else message.pose
         child = getattr(message, "child_frame_id", "").lstrip("/")
         stamp = message.header.stamp.sec * NS + message.header.stamp.nanosec
         by_stamp[stamp] = transform_from(pose.position, pose.orientation)
     stamps = np.array(sorted(by_stamp), np.int64)
     T_world_body_M44 = np.stack([by_stamp[int(stamp)] for stamp in stamps])
-    origin = f"{truth.topic} ({truth.msgtype.rsplit('/', 1)[1]})"
+    origin = f"{source.topic} ({source.msgtype.rsplit('/', 1)[1]})"
     if child and child != frame_id:
         T_body_cam = _static_between(_read_tree(reader, deserialize), child, frame_id)
         if T_body_cam is None:
@@ -115,7 +114,7 @@ def read_pose_truth(
         else:
             T_world_body_M44 = T_world_body_M44 @ T_body_cam
             origin += f" with TF {child} -> {frame_id}"
-    return PoseTruth(stamps, T_world_body_M44, origin, _tolerance(stamps))
+    return TruePoses(stamps, T_world_body_M44, origin, _tolerance(stamps))
 
 
 def _static_between(tree: TransformTree, ancestor: str, child: str) -> NDArray[np.float64] | None:

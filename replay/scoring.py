@@ -1,4 +1,4 @@
-"""From a recording, a timeline and answers to the numbers of `registry.METRICS`."""
+"""From what came out of a run and the ground truth to the numbers of `metrics.METRICS`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from g2vlm_map.recordings.source import ReplaySource
+from g2vlm_map.recordings import LeftOut, Recording
 
 from .asking import Answer
 from .depth_metrics import DepthReport, resample_truth, score_depths
-from .player import PlayResult
+from .metrics import METRICS
+from .outputs import Outputs, Played, Timeline
 from .pose_metrics import PoseReport, PoseSegment, score_poses
-from .questions import Expected, compare
-from .recorder import Timeline
-from .recording import Recording
-from .registry import METRICS
+from .question_file import Expected, compare
 
-# More depth pictures than this are thinned evenly: all are held in memory for the baseline.
+# More depth maps than this are thinned evenly: all are held in memory for the baseline.
 MAX_DEPTH_FRAMES = 400
 # The model never saw such a question, so its answer cannot be judged.
 NOT_HEARD = {"NOT_ASKED", "REJECTED", "NO_SCENE", "CANCELLED"}
@@ -34,17 +32,17 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Scores:
     """Everything that was measured.
 
     Args:
-        values: by name of `registry.METRICS`; None where this run could not measure it.
+        values: by name of `metrics.METRICS`; None where this run could not measure it.
         baselines: metric -> baseline -> value.
         depth, poses: the details, None without ground truth.
-        segments: the node's poses.
+        segments: the poses that came out.
         answers: in the order of the questions file.
-        drops: dropped pictures by reason.
-        latencies_ms: from publishing a picture to its pose, one per scene.
+        drops: dropped frames by reason.
+        latencies_ms: from handing in a frame to its scene, one per scene.
         notes: what a reader must know to read the numbers.
     """
 
@@ -59,46 +57,41 @@ class Evaluation:
     notes: tuple[str, ...]
 
 
-def evaluate(
-    source: ReplaySource,
+def score(
     recording: Recording,
+    outputs: Outputs,
     timeline: Timeline,
-    played: PlayResult,
+    played: Played,
     answers: Sequence[Answer],
-) -> Evaluation:
+) -> Scores:
     """Compute all metrics of a run.
 
     Args:
-        source: what was played, with its ground truth.
-        recording: what the node published.
-        timeline: receipt times and status.
+        recording: what was played, with its ground truth.
+        outputs: the scenes that came out.
+        timeline: when they did, and the counters.
         played: how the playing went.
         answers: to the questions.
     """
     notes: list[str] = []
-    segments = recording.segments(timeline.statuses)
-    poses = _poses(source, segments, notes)
-    depth = _depths(source, recording, notes)
+    segments = outputs.segments()
+    poses = _poses(recording, segments, notes)
+    depth = _depths(recording, outputs, notes)
     judged = tuple(_judge(answer, depth) for answer in answers)
     latencies = tuple(
         (timeline.scene_s[stamp] - sent) * 1e3
         for stamp, sent in timeline.sent_s.items()
         if stamp in timeline.scene_s
     )
-    status = timeline.last_status
-    drops = (
-        dict(zip(status.drop_reasons, (int(n) for n in status.drop_counts), strict=True))
-        if status is not None
-        else {}
-    )
+    drops = dict(timeline.last.drops) if timeline.last is not None else {}
     values: dict[str, float | None] = dict.fromkeys(METRICS)
     baselines: dict[str, dict[str, float]] = {}
     _fill_depth(values, baselines, depth)
     _fill_poses(values, baselines, poses)
-    _fill_run(values, source, timeline, played, drops, latencies)
+    _fill_run(values, recording, timeline, played, latencies)
     values["segments"] = float(len(segments))
     _fill_answers(values, baselines, judged)
-    return Evaluation(
+    return Scores(
         values=values,
         baselines=baselines,
         depth=depth,
@@ -112,9 +105,9 @@ def evaluate(
 
 
 def _poses(
-    source: ReplaySource, segments: list[PoseSegment], notes: list[str]
+    recording: Recording, segments: list[PoseSegment], notes: list[str]
 ) -> PoseReport | None:
-    truth = source.truth_poses()
+    truth = recording.true_poses()
     if truth is None:
         notes.append("No pose ground truth: ATE and RPE are not measured.")
         return None
@@ -130,17 +123,17 @@ def _poses(
     return report
 
 
-def _depths(source: ReplaySource, recording: Recording, notes: list[str]) -> DepthReport | None:
-    predicted = dict(_thinned(recording, notes))
-    unreadable: list[str] = []
+def _depths(recording: Recording, outputs: Outputs, notes: list[str]) -> DepthReport | None:
+    predicted = dict(_thinned(outputs, notes))
+    left_out: list[LeftOut] = []
     pairs = [
         (stamp, predicted[stamp], resample_truth(truth, predicted[stamp].shape))
-        for stamp, truth in source.truth_depths(predicted, unreadable)
+        for stamp, truth in recording.true_depths(predicted, left_out)
     ]
-    if unreadable:
+    if left_out:
         notes.append(
-            f"{len(unreadable)} true depth pictures cannot be read and are not scored; the first: "
-            f"{unreadable[0]}."
+            f"{len(left_out)} true depth maps cannot be read and are not scored; the first: "
+            f"{left_out[0]}."
         )
     report = score_depths(sorted(pairs, key=lambda pair: pair[0]))
     if report is None:
@@ -148,14 +141,14 @@ def _depths(source: ReplaySource, recording: Recording, notes: list[str]) -> Dep
     return report
 
 
-def _thinned(recording: Recording, notes: list[str]) -> list[tuple[int, np.ndarray]]:
-    stamps = [stamp for stamp, _ in recording.depths()]
+def _thinned(outputs: Outputs, notes: list[str]) -> list[tuple[int, np.ndarray]]:
+    stamps = [stamp for stamp, _ in outputs.depths()]
     keep = set(stamps)
     if len(stamps) > MAX_DEPTH_FRAMES:
         chosen = np.linspace(0, len(stamps) - 1, MAX_DEPTH_FRAMES).astype(int)
         keep = {stamps[index] for index in chosen}
-        notes.append(f"{MAX_DEPTH_FRAMES} of {len(stamps)} depth pictures are scored, evenly.")
-    return [(stamp, depth) for stamp, depth in recording.depths() if stamp in keep]
+        notes.append(f"{MAX_DEPTH_FRAMES} of {len(stamps)} depth maps are scored, evenly.")
+    return [(stamp, depth) for stamp, depth in outputs.depths() if stamp in keep]
 
 
 def _judge(answer: Answer, depth: DepthReport | None) -> Judged:
@@ -206,25 +199,24 @@ def _fill_poses(
 
 def _fill_run(
     values: dict[str, float | None],
-    source: ReplaySource,
+    recording: Recording,
     timeline: Timeline,
-    played: PlayResult,
-    drops: Mapping[str, int],
+    played: Played,
     latencies_ms: Sequence[float],
 ) -> None:
-    values["pictures"] = float(played.pictures)
-    values["pictures_unreadable"] = float(len(source.info.unreadable))
+    values["pictures"] = float(played.frames)
+    values["pictures_unreadable"] = float(len(recording.info.left_out))
     values["scenes"] = float(len(timeline.scene_s))
-    if timeline.last_status is not None:
-        for name in ("frames_received", "frames_used", "frames_dropped"):
-            values[name] = float(getattr(timeline.last_status, name))
+    if (last := timeline.last) is not None:
+        for name in ("received", "used", "dropped"):
+            values[f"frames_{name}"] = float(getattr(last, name))
         values["frames_refused"] = float(
-            sum(count for reason, count in drops.items() if reason.startswith("bad_"))
+            sum(count for reason, count in last.drops.items() if reason.startswith("bad_"))
         )
     for percent in (50, 90, 99):
         values[f"latency_p{percent}_ms"] = _percentile(latencies_ms, percent)
-    values["observe_p50_ms"] = _percentile([item[2] for item in timeline.latencies_ms], 50)
-    values["publish_p50_ms"] = _percentile([item[3] for item in timeline.latencies_ms], 50)
+    values["observe_p50_ms"] = _percentile([item.observe for item in timeline.scene_times], 50)
+    values["publish_p50_ms"] = _percentile([item.publish for item in timeline.scene_times], 50)
     values["wall_s"] = played.wall_s
     values["node_peak_rss_mib"] = played.peak_rss_mib
     values["node_cpu_cores"] = played.cpu_s / played.wall_s if played.wall_s > 0 else None

@@ -1,9 +1,8 @@
-"""Reads back what the node published: poses by segment, depth pictures, clouds."""
+"""Reads back what the node published: poses by segment, depth maps, clouds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,57 +10,39 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 
-from g2vlm_map.recordings.source import header_stamp_ns
+from g2vlm_map.recordings.bag import header_stamp_ns
 from g2vlm_map.recordings.transforms import transform_from
 
-from .node_process import NODE_NAME, SCENE_TOPIC
-from .pose_metrics import PoseSegment
-from .recorder import StatusSample
+from ..outputs import Cloud, StatusSample
+from ..pose_metrics import PoseSegment
+from .process import NODE_NAME, SCENE_TOPIC
 
 DEPTH_TOPIC = f"/{NODE_NAME}/depth/image"
 CLOUD_TOPIC = f"/{NODE_NAME}/points"
 CLOUD_FIELDS = ("x", "y", "z", "rgb", "confidence")
 
 
-@dataclass(frozen=True)
-class Cloud:
-    """Points of one scene in the axes of its camera.
-
-    Args:
-        stamp_ns: of the scene.
-        points_M3: (M, 3) float32, segment units.
-        colors_M3: (M, 3) uint8 RGB.
-        confidence_M: (M,) float32 in [0, 1].
-    """
-
-    stamp_ns: int
-    points_M3: NDArray[np.float32]
-    colors_M3: NDArray[np.uint8]
-    confidence_M: NDArray[np.float32]
-
-
-class Recording:
-    """A recording of the node's outputs.
+class Published:
+    """The recording of what the node published, as `Outputs`.
 
     Args:
         path: the bag's folder.
+        statuses: all of the run, in order.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, statuses: Sequence[StatusSample]) -> None:
         self._path = path
+        self._statuses = statuses
 
-    def segments(self, statuses: Sequence[StatusSample]) -> list[PoseSegment]:
+    def segments(self) -> list[PoseSegment]:
         """Poses by segment, each pose once.
 
         The node publishes one pose per scene, and behind each scene a status that counts it and
         names its segment: the k-th pose is of the segment that the first status with k scenes
         says.
-
-        Args:
-            statuses: all of the run, in order.
         """
         numbers: dict[int, int] = {}
-        for status in statuses:
+        for status in self._statuses:
             numbers.setdefault(status.scenes, status.segment)
         counts = sorted(numbers) or [0]
         placed: dict[int, tuple[int, NDArray[np.float64]]] = {}

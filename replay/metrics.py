@@ -1,8 +1,29 @@
-"""The metrics of a replay: one table that metrics.json, --fail-if and the report share."""
+"""The metrics of a replay, and conditions on them that turn it into a failure.
+
+One table is shared by metrics.json, the report and `--fail-if`, whose conditions are such as
+`abs_rel>0.3`.
+"""
 
 from __future__ import annotations
 
+import difflib
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+from .errors import ReplayInputError
+
+OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+CONDITION = re.compile(r"^\s*([A-Za-z_][\w.]*)\s*(>=|<=|==|!=|>|<)\s*(\S+)\s*$")
 
 
 @dataclass(frozen=True)
@@ -37,7 +58,7 @@ METRICS: dict[str, Metric] = {
         "Share of the true depth's pixels where the node publishes a depth; the errors above are "
         "over these pixels only, for the node and for its baselines.",
     ),
-    "depth_frames": Metric("Depth pictures compared", "", "", "Scenes with a depth ground truth."),
+    "depth_frames": Metric("Depth maps compared", "", "", "Scenes with a depth ground truth."),
     "ate_m": Metric("ATE", "m", "lower", f"Root mean square position error {_ALIGNED}."),
     "rpe_trans_m": Metric(
         "RPE, translation", "m", "lower", f"Error of the motion between neighbours {_ALIGNED}."
@@ -58,18 +79,18 @@ METRICS: dict[str, Metric] = {
     "poses": Metric("Poses compared", "", "", "Poses with a ground truth in scored segments."),
     "segments": Metric("Segments", "", "lower", "Runs of poses that share axes and scale."),
     "scenes": Metric("Scenes", "", "", "Clouds with depth and pose that were published."),
-    "pictures": Metric("Pictures played", "", "", "What was sent to the node."),
+    "pictures": Metric("Frames played", "", "", "What was sent to the node."),
     "pictures_unreadable": Metric(
-        "Pictures unreadable", "", "lower", "Files of the folder that are no pictures."
+        "Frames unreadable", "", "lower", "Files of the folder that cannot be decoded."
     ),
-    "frames_received": Metric("Pictures received", "", "", "What arrived at the node."),
-    "frames_used": Metric("Pictures used", "", "", "What went into a window as keyframe."),
-    "frames_dropped": Metric("Pictures dropped", "", "", "By policy or refused; see the reasons."),
+    "frames_received": Metric("Frames received", "", "", "What arrived at the node."),
+    "frames_used": Metric("Frames used", "", "", "What went into a window as keyframe."),
+    "frames_dropped": Metric("Frames dropped", "", "", "By policy or refused; see the reasons."),
     "frames_refused": Metric(
-        "Pictures refused", "", "lower", "Dropped because of what they are (bad_...)."
+        "Frames refused", "", "lower", "Dropped because of what they are (bad_...)."
     ),
     "latency_p50_ms": Metric(
-        "Latency, median", "ms", "lower", "From publishing a picture to receiving its scene's pose."
+        "Latency, median", "ms", "lower", "From publishing a frame to receiving its scene's pose."
     ),
     "latency_p90_ms": Metric("Latency, 90 %", "ms", "lower", "The same."),
     "latency_p99_ms": Metric("Latency, 99 %", "ms", "lower", "The same."),
@@ -94,8 +115,8 @@ METRICS: dict[str, Metric] = {
 }
 
 BASELINES: dict[str, dict[str, str]] = {
-    "abs_rel": {"mean_picture": "mean depth picture", "constant": "constant depth"},
-    "delta_125": {"mean_picture": "mean depth picture", "constant": "constant depth"},
+    "abs_rel": {"mean_picture": "mean depth map", "constant": "constant depth"},
+    "delta_125": {"mean_picture": "mean depth map", "constant": "constant depth"},
     "ate_m": {"identity": "camera that never moves", "line": "best straight line"},
     "rpe_trans_m": {"identity": "camera that never moves"},
     "rpe_rot_deg": {"identity": "camera that never moves"},
@@ -103,3 +124,65 @@ BASELINES: dict[str, dict[str, str]] = {
     "direction_30": {"constant": "best constant direction"},
     "answer_accuracy": {"constant": "best constant answer per kind"},
 }
+
+
+@dataclass(frozen=True)
+class FailCondition:
+    """`metric operator limit`; the replay fails where it holds."""
+
+    metric: str
+    comparison: str
+    limit: float
+
+    def __str__(self) -> str:
+        return f"{self.metric}{self.comparison}{self.limit:g}"
+
+
+def parse_condition(text: str) -> FailCondition:
+    """Read one condition.
+
+    Args:
+        text: e.g. "abs_rel>0.3".
+
+    Raises:
+        ReplayInputError: Not of that form, an unknown metric, or no finite number.
+    """
+    match = CONDITION.match(text)
+    if match is None:
+        raise ReplayInputError(
+            f"--fail-if {text!r} is no condition; expected METRIC OPERATOR NUMBER such as "
+            f"'abs_rel>0.3', operators are {' '.join(OPERATORS)}"
+        )
+    metric, comparison, number = match.groups()
+    if metric not in METRICS:
+        close = difflib.get_close_matches(metric, METRICS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ReplayInputError(
+            f"--fail-if {text!r}: unknown metric {metric!r}{hint} Known: {', '.join(METRICS)}"
+        )
+    try:
+        limit = float(number)
+    except ValueError:
+        limit = math.nan
+    if not math.isfinite(limit):
+        raise ReplayInputError(f"--fail-if {text!r}: {number!r} is no finite number")
+    return FailCondition(metric, comparison, limit)
+
+
+def failures(conditions: Sequence[FailCondition], values: Mapping[str, float | None]) -> list[str]:
+    """One line for each condition that holds.
+
+    A condition on a metric that this run could not measure fails too: a guard that silently
+    passes is none.
+    """
+    lines = []
+    for condition in conditions:
+        value = values.get(condition.metric)
+        if value is None or math.isnan(value):
+            lines.append(
+                f"FAILED {condition}: {condition.metric} was not measured in this run "
+                "(no ground truth, or nothing was published)"
+            )
+        elif OPERATORS[condition.comparison](value, condition.limit):
+            lines.append(f"FAILED {condition}: {condition.metric} is {value:.6g}")
+    return lines

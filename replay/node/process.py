@@ -7,17 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-import yaml
-
 import g2vlm_ros
-from g2vlm_map.recordings.errors import NodeFailedError, ReplayInputError
-from g2vlm_map.recordings.source import COMPRESSED, SourceInfo
+from g2vlm_map.recordings import RecordingInfo
+from g2vlm_map.recordings.source import COMPRESSED
 from g2vlm_ros.launch_arguments import PROFILE_VARIABLE, malloc_environment
+
+from ..errors import NodeFailedError, ReplayInputError
+from ..options import ModelOptions, Parameter
 
 NODE_NAME = "g2vlm"
 SCENE_TOPIC = f"/{NODE_NAME}/pose"  # one per scene, the first of its outputs
@@ -26,52 +25,13 @@ LOG_TAIL_LINES = 25
 STOP_SECONDS = 15.0
 PROFILE_FILE = "fastdds_shm.xml"
 ROOT = Path(g2vlm_ros.__file__).resolve().parents[1]  # of the sources, or where they are installed
-# Where the pictures come as fast as the node takes them, the wall clock says nothing about
-# them, and a status soon after each picture tells when the next one may go.
+# Where the frames come as fast as the node takes them, the wall clock says nothing about
+# them, and a status soon after each frame tells when the next one may go.
 LOCKSTEP_PARAMETERS = {
     "images.max_jump_s": 3600.0,
     "images.timeout_s": 3600.0,
     "status.period_s": 0.1,
 }
-
-Parameter = str | float | int | bool
-
-
-@dataclass(frozen=True)
-class NodeOptions:
-    """How the node is started.
-
-    Args:
-        model, runtime, export, device: parameters of these names; "" leaves the default, for
-            `runtime` "torch" where no file says otherwise.
-        params_file: a ROS parameter file, applied first.
-        parameters: single values on top of all others.
-        lockstep: the pictures come as fast as the node takes them.
-    """
-
-    model: str = ""
-    runtime: str = ""
-    export: str = ""
-    device: str = ""
-    params_file: Path | None = None
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    lockstep: bool = False
-
-
-def parse_parameter(text: str) -> tuple[str, Parameter]:
-    """Read NAME=VALUE of `--param`; the value as YAML reads it.
-
-    Raises:
-        ReplayInputError: Not of that form.
-    """
-    name, equals, value = text.partition("=")
-    try:
-        parsed = yaml.safe_load(value) if equals else None
-    except yaml.YAMLError:
-        parsed = None
-    if not name.strip() or not isinstance(parsed, str | float | int | bool):
-        raise ReplayInputError(f"--param {text!r}: expected NAME=VALUE such as window.size=6")
-    return name.strip(), parsed
 
 
 def shared_memory_profile() -> Path | None:
@@ -112,17 +72,17 @@ class NodeProcess:
 
     Args:
         options: model, runtime and parameters.
-        source: topics and types of the pictures.
+        info: topics and types of the frames.
         domain_id: ROS domain.
         log_file: where the node's words go.
     """
 
     def __init__(
-        self, options: NodeOptions, source: SourceInfo, domain_id: int, log_file: Path
+        self, options: ModelOptions, info: RecordingInfo, domain_id: int, log_file: Path
     ) -> None:
         if options.params_file is not None and not options.params_file.is_file():
             raise ReplayInputError(f"--params {options.params_file} is no file")
-        self._command = node_command(options, source)
+        self._command = node_command(options, info)
         self._environment = node_environment(domain_id)
         self._log_file = log_file
         self._process: subprocess.Popen[bytes] | None = None
@@ -190,12 +150,12 @@ class NodeProcess:
         process.wait()
 
 
-def node_command(options: NodeOptions, source: SourceInfo) -> list[str]:
+def node_command(options: ModelOptions, info: RecordingInfo) -> list[str]:
     """The command line of the node under test."""
     parameters: dict[str, Parameter] = {"use_sim_time": True, "autostart": True}
-    parameters["camera.image_topic"] = source.image_topic
-    parameters["camera.camera_info_topic"] = source.info_topic
-    compressed = source.image_type == COMPRESSED
+    parameters["camera.image_topic"] = info.image_topic
+    parameters["camera.camera_info_topic"] = info.info_topic
+    compressed = info.image_type == COMPRESSED
     parameters["camera.transport"] = "compressed" if compressed else "raw"
     parameters["images.reliability"] = "reliable"
     if options.params_file is None:

@@ -6,11 +6,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 BAG_VERSION: Literal[9] = 9
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 
 
 class BagWriter:
@@ -65,6 +68,35 @@ class BagWriter:
     def write_message(self, topic: str, msgtype: str, time_ns: int, message: Any) -> None:
         """Serialize a rosbags message and append it."""
         self.write(topic, msgtype, time_ns, bytes(self._typestore.serialize_cdr(message, msgtype)))
+
+    def write_camera_info(
+        self, topic: str, time_ns: int, header: Any, K: NDArray[np.float64], size: tuple[int, int]
+    ) -> None:
+        """Append a CameraInfo of a pinhole without distortion.
+
+        Args:
+            topic, time_ns: where and when.
+            header: a std_msgs/Header of `types`.
+            K: (3, 3) in pixels.
+            size: (height, width).
+        """
+        types = self._typestore.types
+        message = types[CAMERA_INFO](
+            header=header,
+            height=size[0],
+            width=size[1],
+            distortion_model="plumb_bob",
+            d=np.zeros(5),
+            k=K.reshape(-1).astype(np.float64),
+            r=np.eye(3).reshape(-1),
+            p=np.hstack([K, np.zeros((3, 1))]).reshape(-1).astype(np.float64),
+            binning_x=0,
+            binning_y=0,
+            roi=types["sensor_msgs/msg/RegionOfInterest"](
+                x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
+            ),
+        )
+        self.write_message(topic, CAMERA_INFO, time_ns, message)
 
     def types(self) -> dict[str, Any]:
         """Message classes by full name."""

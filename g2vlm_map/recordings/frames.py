@@ -1,13 +1,16 @@
-"""Decodes picture and depth messages of a recording, for the ground truth and the report.
+"""A frame of a recording, and how the colour and depth that it holds are decoded.
 
-The node under test decodes its own input; nothing here runs between the bag and the node. Raw
-pictures go through the same conversion as in the node, so that what it takes can be replayed.
-Messages may come from rosbags or rclpy: only their fields are used.
+A node under test decodes its own input; what is decoded here serves the report, the ground
+truth and the data sets. Raw frames go through the same conversion as the live ones, so that
+what the pipeline takes can be replayed. Messages may come from rosbags, rclpy or a folder: only
+their fields are used. Shape letters: H W pixels.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -15,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..decode import MAX_SIDE, BadInputError, check_raw, raw_to_rgb
-from .errors import ReplayInputError
+from .source import RecordingError
 
 PNG_SIGNATURE = b"\x89PNG"
 COMPRESSED_DEPTH_HEADER_BYTES = 12
@@ -23,16 +26,44 @@ NO_READING_MM = 65535
 DEPTH_ENCODINGS = {"16UC1": "<u2", "mono16": "<u2", "32FC1": "<f4"}
 
 
+@dataclass(frozen=True)
+class RecordedFrame:
+    """A frame that is read when it is asked for.
+
+    Args:
+        index: running number in the recording.
+        stamp_ns: of the capture.
+        time_ns: when it was received while recording; a replay's clock.
+        frame_id: the camera's optical frame.
+        load: reads the frame as it was recorded: an object with the fields of
+            `sensor_msgs/Image` or `CompressedImage`.
+    """
+
+    index: int
+    stamp_ns: int
+    time_ns: int
+    frame_id: str
+    load: Callable[[], Any] = field(repr=False)
+
+    def rgb(self) -> NDArray[np.uint8]:
+        """The frame decoded, (H, W, 3) uint8 RGB.
+
+        Raises:
+            RecordingError: It cannot be decoded.
+        """
+        return message_rgb(self.load(), f"frame {self.index}")
+
+
 def decode_rgb(payload: bytes | NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
     """Decode a JPEG or PNG file to (H, W, 3) uint8 RGB.
 
     Raises:
-        ReplayInputError: It is no picture that OpenCV reads.
+        RecordingError: OpenCV cannot read it.
     """
     buffer = np.frombuffer(payload, np.uint8)
     bgr = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if buffer.size else None
     if bgr is None:
-        raise ReplayInputError(f"{name}: {buffer.size} bytes are no picture that can be decoded")
+        raise RecordingError(f"{name}: {buffer.size} bytes are no frame that can be decoded")
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -40,7 +71,7 @@ def message_rgb(message: Any, name: str) -> NDArray[np.uint8]:
     """Decode a sensor_msgs Image or CompressedImage to (H, W, 3) uint8 RGB.
 
     Raises:
-        ReplayInputError: Unknown encoding, or sizes that do not multiply out.
+        RecordingError: Unknown encoding, or sizes that do not multiply out.
     """
     if hasattr(message, "format"):
         return decode_rgb(bytes(message.data), name)
@@ -49,7 +80,7 @@ def message_rgb(message: Any, name: str) -> NDArray[np.uint8]:
         rgb_HW3 = np.empty((layout.height, layout.width, 3), np.uint8)
         raw_to_rgb(message, layout, rgb_HW3)
     except BadInputError as error:
-        raise ReplayInputError(f"{name}: {error}") from error
+        raise RecordingError(f"{name}: {error}") from error
     return rgb_HW3
 
 
@@ -60,13 +91,13 @@ def message_depth(message: Any, name: str) -> NDArray[np.float32]:
     or the `compressedDepth` transport (12 bytes of header, 32FC1 as quantised inverse depth).
 
     Raises:
-        ReplayInputError: Another encoding, or a picture that cannot be decoded.
+        RecordingError: Another encoding, or bytes that cannot be decoded.
     """
     if hasattr(message, "format"):
         return _compressed_depth(message, name)
     dtype = DEPTH_ENCODINGS.get(message.encoding)
     if dtype is None:
-        raise ReplayInputError(
+        raise RecordingError(
             f"{name}: depth encoding {message.encoding!r}, expected {sorted(DEPTH_ENCODINGS)}"
         )
     if message.is_bigendian:
@@ -91,7 +122,7 @@ def _rows(message: Any, bytes_per_pixel: int, name: str) -> NDArray[np.uint8]:
     data = np.frombuffer(bytes(message.data), np.uint8)
     height, step, used = message.height, message.step, message.width * bytes_per_pixel
     if height < 1 or used < 1 or step < used or data.size < step * height:
-        raise ReplayInputError(
+        raise RecordingError(
             f"{name}: {data.size} bytes for {message.width}x{height} {message.encoding} "
             f"with step {step}, expected at least {max(step, used) * height}"
         )
@@ -102,13 +133,13 @@ def _compressed_depth(message: Any, name: str) -> NDArray[np.float32]:
     payload = bytes(message.data)
     start = payload[: COMPRESSED_DEPTH_HEADER_BYTES + len(PNG_SIGNATURE)].find(PNG_SIGNATURE)
     if start < 0:
-        raise ReplayInputError(
+        raise RecordingError(
             f"{name}: format {message.format!r} holds no PNG; lossy depth cannot be a ground truth"
         )
     raw = cv2.imdecode(np.frombuffer(payload[start:], np.uint8), cv2.IMREAD_UNCHANGED)
     if raw is None or raw.ndim != 2 or raw.dtype != np.uint16:
         found = "nothing" if raw is None else f"{raw.dtype} {raw.shape}"
-        raise ReplayInputError(f"{name}: depth PNG decodes to {found}, expected uint16 (H, W)")
+        raise RecordingError(f"{name}: depth PNG decodes to {found}, expected uint16 (H, W)")
     if start == COMPRESSED_DEPTH_HEADER_BYTES and message.format.startswith("32FC1"):
         _, quant_a, quant_b = struct.unpack_from("<iff", payload)
         with np.errstate(divide="ignore"):

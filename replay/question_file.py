@@ -3,13 +3,13 @@
 The file is a list of objects:
 
     {"question": "How far is A from B?",
-     "at": {"frame": 12},                     the picture it is asked at (see below)
+     "at": {"frame": 12},                     the frame it is asked at (see below)
      "marks": [{"label": "A", "u": 101.5, "v": 80}],
      "expected": {"value": 1.2, "unit": "m", "tolerance": 0.25, "text": ["yes"]},
      "kind": "distance", "max_tokens": 16}
 
-`at` is {"frame": index}, {"seconds": from the first picture}, {"stamp": "sec.nanosec"} or
-absent: the last scene. Marks are pixels of that picture. `expected` may also be a bare number
+`at` is {"frame": index}, {"seconds": from the first frame}, {"stamp": "sec.nanosec"} or
+absent: the last scene. Marks are pixels of that frame. `expected` may also be a bare number
 or text. A relative tolerance (default 0.25) bounds lengths, ratios and areas; an angle in "deg"
 may be off by `tolerance` degrees (default 15); a count must be equal.
 """
@@ -26,9 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from g2vlm_map.answers.quantity import QuantityKind, parse_quantity
-from g2vlm_map.recordings.errors import ReplayInputError
-from g2vlm_map.recordings.source import NS
+from g2vlm_map.recordings import NS
 from g2vlm_model.interface import SpatialQuery
+
+from .errors import ReplayInputError
 
 UNITS = ("", "deg", "scene_unit", "m", "ratio")
 RELATIVE_TOLERANCE = 0.25
@@ -38,7 +39,7 @@ KEYS = {"question", "at", "marks", "expected", "kind", "max_tokens"}
 
 @dataclass(frozen=True)
 class Mark:
-    """A labelled pixel (u column, v row) of the picture that the question is asked at."""
+    """A labelled pixel (u column, v row) of the frame that the question is asked at."""
 
     label: str
     u: float
@@ -66,15 +67,15 @@ class Question:
 
     Args:
         text: the words.
-        picture: index of the picture that it is asked at; None is the last scene.
-        marks: pixels of that picture.
+        frame: index of the frame that it is asked at; None is the last scene.
+        marks: pixels of that frame.
         expected: the right answer, where the file knows it.
         kind: a word that groups the results.
         max_tokens: bound of the answer; 0 leaves it to the node.
     """
 
     text: str
-    picture: int | None = None
+    frame: int | None = None
     marks: tuple[Mark, ...] = ()
     expected: Expected | None = None
     kind: str = ""
@@ -86,7 +87,7 @@ def load_questions(path: Path, stamps_ns: tuple[int, ...]) -> list[Question]:
 
     Args:
         path: the JSON file.
-        stamps_ns: stamps of the pictures that will be played, for `at`.
+        stamps_ns: stamps of the frames that will be played, for `at`.
 
     Raises:
         ReplayInputError: Not JSON, or an entry that is not understood; names file and entry.
@@ -167,7 +168,7 @@ def _question(entry: Any, stamps_ns: tuple[int, ...]) -> Question:
         raise ValueError(f'"marks" is {_kind(marks)}, expected a list')
     return Question(
         text,
-        _picture(fields.get("at"), stamps_ns),
+        _frame(fields.get("at"), stamps_ns),
         tuple(_mark(mark) for mark in marks),
         _expected(fields["expected"]) if "expected" in fields else None,
         kind,
@@ -175,8 +176,8 @@ def _question(entry: Any, stamps_ns: tuple[int, ...]) -> Question:
     )
 
 
-def _picture(at: Any, stamps_ns: tuple[int, ...]) -> int | None:
-    """Index of the picture that `at` names."""
+def _frame(at: Any, stamps_ns: tuple[int, ...]) -> int | None:
+    """Index of the frame that `at` names."""
     if at is None:
         return None
     fields = _object(at, {"frame", "seconds", "stamp"}, '"at"')
@@ -197,7 +198,7 @@ def _picture(at: Any, stamps_ns: tuple[int, ...]) -> int | None:
     nearest = min(range(len(stamps_ns)), key=lambda i: abs(stamps_ns[i] - stamp))
     if abs(stamps_ns[nearest] - stamp) > NS:
         raise ValueError(
-            f'"{key}" {value} is more than a second away from every picture; they last from '
+            f'"{key}" {value} is more than a second away from every frame; they last from '
             f"{stamps_ns[0] / NS:.3f} s to {stamps_ns[-1] / NS:.3f} s"
         )
     return nearest

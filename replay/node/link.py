@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -24,11 +24,14 @@ from rosgraph_msgs.msg import Clock
 
 from g2vlm_interfaces.msg import SceneStatus
 from g2vlm_interfaces.srv import SpatialQuery
-from g2vlm_map.recordings.errors import NodeFailedError
-from g2vlm_map.recordings.source import CAMERA_INFO, PlayMessage, SourceInfo, split_stamp
+from g2vlm_map.recordings import NS
 
-from .live_types import message_class
-from .node_process import NODE_NAME, SCENE_TOPIC, STATUS_TOPIC, NodeProcess, node_environment
+from ..asking import Answer
+from ..errors import NodeFailedError
+from ..question_file import Question
+from .conversions import PlayMessage, answer_of, request_of
+from .message_types import message_class
+from .process import NODE_NAME, SCENE_TOPIC, STATUS_TOPIC, NodeProcess, node_environment
 from .recorder import Recorder
 
 SPIN_SECONDS = 0.05
@@ -66,13 +69,21 @@ class NodeLink:
     """Publishers, raw subscriptions and service clients around the node under test.
 
     Args:
-        info: what will be published.
+        topics: message type by topic of what will be published.
         domain_id: the node's ROS domain.
         recorder: gets every message.
+        question_timeout_s: of one question; 0 leaves it to the node.
     """
 
-    def __init__(self, info: SourceInfo, domain_id: int, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        topics: Mapping[str, str],
+        domain_id: int,
+        recorder: Recorder,
+        question_timeout_s: float = 0.0,
+    ) -> None:
         self._recorder = recorder
+        self._question_timeout_s = question_timeout_s
         self._context = rclpy.Context()
         with _environment(domain_id):
             rclpy.init(context=self._context, domain_id=domain_id)
@@ -81,9 +92,6 @@ class NodeLink:
         self._executor.add_node(self._node)
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         self._clock = self._node.create_publisher(Clock, "/clock", 10)
-        topics = {info.image_topic: info.image_type}
-        if info.info_topic:
-            topics[info.info_topic] = CAMERA_INFO
         self._publishers = {
             topic: self._node.create_publisher(message_class(kind), topic, qos)
             for topic, kind in topics.items()
@@ -108,7 +116,7 @@ class NodeLink:
     def wait_until_active(
         self, process: NodeProcess, timeout_s: float, on_wait: Callable[[str], None]
     ) -> None:
-        """Return when the node is active, listens to the pictures, and we listen to it.
+        """Return when the node is active, listens to the frames, and we listen to it.
 
         Args:
             process: asked whether it still lives.
@@ -158,18 +166,19 @@ class NodeLink:
 
     def publish(self, message: PlayMessage) -> None:
         """Publish a recorded message as it is."""
-        self._publishers[message.topic].publish(message.data)
+        self._publishers[message.topic].publish(message.content)
 
     def publish_clock(self, time_ns: int) -> None:
         """Set the simulated time."""
         self._recorder.time_ns = time_ns
         clock = Clock()
-        clock.clock.sec, clock.clock.nanosec = split_stamp(time_ns)
+        clock.clock.sec, clock.clock.nanosec = divmod(time_ns, NS)
         self._clock.publish(clock)
 
-    def ask(self, request: Any) -> Future[Any]:
-        """Send a SpatialQuery request; the future holds the SpatialAnswer."""
-        result: Future[Any] = Future()
+    def ask(self, question: Question, frame_ns: int, scene_ns: int) -> Future[Answer]:
+        """Send a question about a scene; its marks are pixels of the frame of `frame_ns`."""
+        result: Future[Answer] = Future()
+        request = request_of(question, frame_ns, scene_ns, self._question_timeout_s)
 
         def done(future: Any) -> None:
             if future.exception() is not None:
@@ -177,7 +186,7 @@ class NodeLink:
                 return
             answer = future.result().answer
             self._record_answer(answer)
-            result.set_result(answer)
+            result.set_result(answer_of(question, scene_ns, answer))
 
         self._query.call_async(request).add_done_callback(done)
         return result

@@ -1,0 +1,1 @@
+"""The node's way of a replay: the real node as a child process, driven over ROS."""

@@ -1,0 +1,167 @@
+"""The replay's types to ROS messages and back."""
+
+from __future__ import annotations
+
+import array
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from sensor_msgs.msg import CompressedImage, Image
+
+from g2vlm_interfaces.msg import PixelMark
+from g2vlm_interfaces.srv import SpatialQuery
+from g2vlm_map.recordings import NS, RecordedFrame, Recording
+from g2vlm_map.recordings.bag import BagRecording
+from g2vlm_map.recordings.source import CAMERA_INFO, COMPRESSED
+from g2vlm_model.interface import AnswerStatus, CrossCheck
+from g2vlm_ros.messages import camera_info_message, header
+
+from ..asking import Answer
+from ..outputs import RanWith, SceneTimes, StatusSample
+from ..question_file import Question
+
+
+@dataclass(frozen=True)
+class PlayMessage:
+    """A message that is due at a time.
+
+    Args:
+        time_ns: when it was received while recording; the replay's clock.
+        stamp_ns: stamp of its header.
+        topic: where it goes.
+        content: a message, or its bytes as they were recorded.
+        frame: index of the frame, -1 for CameraInfo.
+    """
+
+    time_ns: int
+    stamp_ns: int
+    topic: str
+    content: Any
+    frame: int = -1
+
+
+def topics_of(recording: Recording) -> dict[str, str]:
+    """Message type by topic of what is to be played."""
+    info = recording.info
+    topics = {info.image_topic: info.image_type}
+    if info.info_topic:
+        topics[info.info_topic] = CAMERA_INFO
+    return topics
+
+
+def messages_of(recording: Recording) -> Iterator[PlayMessage]:
+    """The camera's messages in the order of their times; a bag's bytes as they were recorded."""
+    if isinstance(recording, BagRecording):
+        for item in recording.messages():
+            yield PlayMessage(item.time_ns, item.stamp_ns, item.topic, item.data, item.frame)
+        return
+    info = recording.info
+    for frame in recording.frames():
+        if info.calibration is not None:
+            message = camera_info_message(
+                info.calibration.K.astype(np.float32), info.size_hw, frame.stamp_ns, frame.frame_id
+            )
+            yield PlayMessage(frame.time_ns, frame.stamp_ns, info.info_topic, message)
+        yield PlayMessage(
+            frame.time_ns, frame.stamp_ns, info.image_topic, _image(frame, info.image_type),
+            frame.index,
+        )  # fmt: skip
+
+
+def request_of(question: Question, frame_ns: int, scene_ns: int, timeout_s: float) -> Any:
+    """A SpatialQuery request; the marks are pixels of the frame with stamp `frame_ns`."""
+    request = SpatialQuery.Request()
+    request.question = question.text
+    request.marks = [
+        PixelMark(camera="", stamp=_time(frame_ns), u=mark.u, v=mark.v, label=mark.label)
+        for mark in question.marks
+    ]
+    request.stamp = _time(scene_ns)
+    request.timeout_s = float(timeout_s)
+    request.max_tokens = question.max_tokens
+    return request
+
+
+def answer_of(question: Question, scene_ns: int, reply: Any) -> Answer:
+    """A SpatialAnswer message in the replay's types."""
+    measured = float(reply.measured_value)
+    return Answer(
+        question=question,
+        scene_ns=scene_ns,
+        status=AnswerStatus(reply.status).name,
+        message=reply.message,
+        text=reply.text,
+        value=float(reply.value) if reply.has_value else None,
+        unit=reply.unit,
+        is_metric=reply.is_metric,
+        confidence=float(reply.confidence),
+        cross_check=CrossCheck(reply.cross_check).name,
+        measured_value=None if math.isnan(measured) else measured,
+        queue_ms=reply.queue_ms,
+        prefill_ms=reply.prefill_ms,
+        decode_ms=reply.decode_ms,
+        points=tuple((point.x, point.y, point.z) for point in reply.points),
+        labels=tuple(reply.labels),
+    )
+
+
+def sample_of(status: Any, wall_s: float) -> StatusSample:
+    """A SceneStatus message in the replay's types."""
+    return StatusSample(
+        wall_s=wall_s,
+        received=int(status.frames_received),
+        used=int(status.frames_used),
+        dropped=int(status.frames_dropped),
+        scenes=int(status.scenes),
+        segment=int(status.segment),
+        reasons=tuple(status.reason_codes),
+        drops={
+            name: int(count)
+            for name, count in zip(status.drop_reasons, status.drop_counts, strict=True)
+        },
+    )
+
+
+def times_of(status: Any) -> SceneTimes | None:
+    """The times of the newest scene that a SceneStatus tells of, None before the first."""
+    if status.latency_ms < 0:
+        return None
+    return SceneTimes(int(status.scenes), status.latency_ms, status.observe_ms, status.publish_ms)
+
+
+def ran_with(status: Any) -> RanWith:
+    """What a SceneStatus says that runs."""
+    return RanWith(
+        status.model_id,
+        status.runtime,
+        status.device,
+        status.precision,
+        status.scale_source,
+        bool(status.is_metric),
+    )
+
+
+def _image(frame: RecordedFrame, image_type: str) -> Any:
+    recorded = frame.load()
+    stamped = header(frame.stamp_ns, frame.frame_id)
+    data = array.array("B")
+    data.frombytes(recorded.data)
+    if image_type == COMPRESSED:
+        return CompressedImage(header=stamped, format=recorded.format, data=data)
+    return Image(
+        header=stamped,
+        height=recorded.height,
+        width=recorded.width,
+        encoding=recorded.encoding,
+        is_bigendian=recorded.is_bigendian,
+        step=recorded.step,
+        data=data,
+    )
+
+
+def _time(stamp_ns: int) -> Any:
+    return Time(sec=stamp_ns // NS, nanosec=stamp_ns % NS)

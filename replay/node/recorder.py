@@ -1,0 +1,59 @@
+"""Keeps what the node publishes: every message into an MCAP, the few facts that pacing needs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from g2vlm_map.recordings.bag import header_stamp_ns
+
+from ..outputs import Timeline
+from .bag_writer import BagWriter
+from .conversions import ran_with, sample_of, times_of
+from .message_types import definitions
+
+
+class Recorder:
+    """Writes the recording and fills the timeline; safe from any thread.
+
+    Args:
+        writer: open for writing.
+        scene_topic: the topic with one message per scene.
+        status_topic: the node's status.
+        timeline: filled here.
+    """
+
+    def __init__(
+        self, writer: BagWriter, scene_topic: str, status_topic: str, timeline: Timeline
+    ) -> None:
+        self._writer = writer
+        self._scene_topic = scene_topic
+        self._status_topic = status_topic
+        self._timeline = timeline
+        self._lock = threading.Lock()
+        self.time_ns = 0  # the replay's clock; set by the player
+
+    def define(self, msgtype: str) -> None:
+        """Make a message type known to the recording."""
+        with self._lock:
+            self._writer.define(definitions(msgtype))
+
+    def record(self, topic: str, msgtype: str, data: bytes) -> None:
+        """Append a message and note when a scene has come."""
+        now_s = time.monotonic()
+        with self._lock:
+            self._writer.write(topic, msgtype, self.time_ns, data)
+        if topic == self._scene_topic:
+            self._timeline.scene_s.setdefault(header_stamp_ns(data), now_s)
+
+    def note_status(self, status: Any) -> None:
+        """Take over a live SceneStatus message."""
+        timeline = self._timeline
+        timeline.ran_with = ran_with(status)
+        timeline.reason_texts.update(zip(status.reason_codes, status.reason_texts, strict=True))
+        timeline.statuses.append(sample_of(status, time.monotonic()))
+        times = times_of(status)
+        before = timeline.scene_times[-1].scenes if timeline.scene_times else 0
+        if times is not None and times.scenes > before:
+            timeline.scene_times.append(times)

@@ -1,0 +1,146 @@
+"""What came out of a run, whoever ran it: scenes, times, counters. Scoring and report read this.
+
+Shape letters: H W pixels, M points or poses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .pose_metrics import PoseSegment
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points of one scene in the axes of its camera.
+
+    Args:
+        stamp_ns: of the scene.
+        points_M3: (M, 3) float32, segment units.
+        colors_M3: (M, 3) uint8 RGB.
+        confidence_M: (M,) float32 in [0, 1].
+    """
+
+    stamp_ns: int
+    points_M3: NDArray[np.float32]
+    colors_M3: NDArray[np.uint8]
+    confidence_M: NDArray[np.float32]
+
+
+class Outputs(Protocol):
+    """The scenes of a run, read back one by one: a long run does not fit into memory."""
+
+    def segments(self) -> list[PoseSegment]:
+        """Poses by segment, each pose once."""
+        ...
+
+    def depths(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """(stamp_ns, (H, W) float32 segment units, NaN where there is none)."""
+        ...
+
+    def clouds(self) -> Iterator[Cloud]:
+        """The clouds, points without a position left out."""
+        ...
+
+
+@dataclass(frozen=True)
+class StatusSample:
+    """What was known of the pipeline at one moment.
+
+    Args:
+        wall_s: monotonic seconds.
+        received, used, dropped, scenes: counters since the start.
+        segment: number of the segment.
+        reasons: reason codes in force.
+        drops: dropped frames by reason.
+    """
+
+    wall_s: float
+    received: int
+    used: int
+    dropped: int
+    scenes: int
+    segment: int
+    reasons: tuple[str, ...]
+    drops: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SceneTimes:
+    """Milliseconds of one scene as the pipeline measured them.
+
+    Args:
+        scenes: how many there were, this one included.
+        latency: from the receipt of the newest frame to the end of the publication.
+        observe: the pass of the model.
+        publish: joining and handing out.
+    """
+
+    scenes: int
+    latency: float
+    observe: float
+    publish: float
+
+
+@dataclass(frozen=True)
+class RanWith:
+    """What ran: model, runtime, device."""
+
+    model_id: str
+    runtime: str
+    device: str
+    precision: str
+    scale_source: str
+    is_metric: bool
+
+
+@dataclass
+class Timeline:
+    """What happened when; written by the run's threads, read by the player.
+
+    Args:
+        sent_s: monotonic seconds at which each frame was handed in, by stamp.
+        scene_s: monotonic seconds at which the scene of a stamp came out.
+        statuses: all samples in order.
+        scene_times: once per scene.
+        ran_with: what ran; None before the first status.
+        reason_texts: the last explanation of each reason code.
+    """
+
+    sent_s: dict[int, float] = field(default_factory=dict)
+    scene_s: dict[int, float] = field(default_factory=dict)
+    statuses: list[StatusSample] = field(default_factory=list)
+    scene_times: list[SceneTimes] = field(default_factory=list)
+    ran_with: RanWith | None = None
+    reason_texts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def last(self) -> StatusSample | None:
+        """The newest sample, None before the first."""
+        return self.statuses[-1] if self.statuses else None
+
+
+@dataclass(frozen=True)
+class Played:
+    """How the playing went.
+
+    Args:
+        wall_s: duration in wall seconds.
+        frames: how many were handed in.
+        stalled: frames that were not settled in time (lock-step only).
+        late_ms: how late each frame was handed in, milliseconds (real time only).
+        peak_rss_mib: largest resident memory of the process that ran the model.
+        cpu_s: its processor seconds while playing.
+    """
+
+    wall_s: float
+    frames: int
+    stalled: int
+    late_ms: tuple[float, ...]
+    peak_rss_mib: float
+    cpu_s: float
