@@ -70,15 +70,22 @@ class BagWriter:
         self.write(topic, msgtype, time_ns, bytes(self._typestore.serialize_cdr(message, msgtype)))
 
     def write_camera_info(
-        self, topic: str, time_ns: int, header: Any, K: NDArray[np.float64], size: tuple[int, int]
+        self,
+        topic: str,
+        time_ns: int,
+        header: Any,
+        K: NDArray[np.float64],
+        size: tuple[int, int],
+        distortion: tuple[float, ...] = (0.0,) * 5,
     ) -> None:
-        """Append a CameraInfo of a pinhole without distortion.
+        """Append a CameraInfo.
 
         Args:
             topic, time_ns: where and when.
             header: a std_msgs/Header of `types`.
             K: (3, 3) in pixels.
             size: (height, width).
+            distortion: coefficients of the model plumb_bob; none by default.
         """
         types = self._typestore.types
         message = types[CAMERA_INFO](
@@ -86,7 +93,7 @@ class BagWriter:
             height=size[0],
             width=size[1],
             distortion_model="plumb_bob",
-            d=np.zeros(5),
+            d=np.array(distortion, np.float64),
             k=K.reshape(-1).astype(np.float64),
             r=np.eye(3).reshape(-1),
             p=np.hstack([K, np.zeros((3, 1))]).reshape(-1).astype(np.float64),

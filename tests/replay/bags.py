@@ -52,8 +52,15 @@ class Scribe:
         )
         self.writer.write_message(topic, name, ns, message)
 
-    def info(self, topic: str, ns: int, size: tuple[int, int], matrix: np.ndarray = K) -> None:
-        self.writer.write_camera_info(topic, ns, self.header(ns), matrix, size)
+    def info(
+        self,
+        topic: str,
+        ns: int,
+        size: tuple[int, int],
+        matrix: np.ndarray = K,
+        distortion: tuple[float, ...] = (0.0,) * 5,
+    ) -> None:
+        self.writer.write_camera_info(topic, ns, self.header(ns), matrix, size, distortion)
 
     def tf(self, topic: str, ns: int, parent: str, child: str, T: np.ndarray) -> None:
         name = "tf2_msgs/msg/TFMessage"

@@ -14,8 +14,11 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from g2vlm_replay.node.bag_writer import BagWriter
 from PIL import Image
 from scipy.spatial.transform import Rotation
+
+from tests.replay.bags import NS, OPTICAL, Scribe, png
 
 HALF = np.array([3.0, 2.2, 1.3])
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -260,12 +263,40 @@ def write_hypersim(root: Path, lens: str = "") -> Truth:
     return truth
 
 
+def write_recording(root: Path, distortion: tuple[float, ...] = (0.0,) * 5) -> Truth:
+    """A bag: the camera on a mount, its base seen by TF 20 ms before and 30 ms after a frame."""
+    truth = make_truth(pinhole(55.0, 33.0, 22.5))
+    mount = np.eye(4)
+    mount[:3, :3] = Rotation.from_euler("xyz", (-90, 10, -90), True).as_matrix()
+    mount[:3, 3] = (0.1, 0.02, 0.3)
+    with BagWriter(root / "drive") as writer:
+        scribe = Scribe(writer)
+        scribe.tf("/tf_static", NS, "base", OPTICAL, mount)
+        for i, pose in enumerate(truth.T_world_cam):
+            ns = 10 * NS + i * NS // 2
+            T_world_base = pose @ np.linalg.inv(mount)
+            step, turn = np.array([0.1, -0.2, 0.05]), np.array([0.02, 0.01, -0.03])
+            for late_ns in (-20_000_000, 30_000_000):
+                T = T_world_base.copy()
+                T[:3, :3] @= Rotation.from_rotvec(turn * late_ns / NS).as_matrix()
+                T[:3, 3] += step * late_ns / NS
+                scribe.tf("/tf", ns + late_ns, "world", "base", T)
+            scribe.info("/camera/camera_info", ns, (48, 64), truth.K, distortion)
+            scribe.image("/camera/image_raw", ns, truth.rgb[i], "rgb8")
+            depth_mm = np.rint(truth.depth[i] * 1000).astype(np.uint16)
+            scribe.compressed(
+                "/camera/depth/compressed", ns + 11_000_000, png(depth_mm), "16UC1; png"
+            )
+    return truth
+
+
 WRITERS: dict[str, Callable[[Path], Truth]] = {
     "7scenes": write_7scenes,
     "arkitscenes": write_arkitscenes,
     "co3d": write_co3d,
     "dl3dv": write_dl3dv,
     "hypersim": write_hypersim,
+    "recording": write_recording,
     "scannet": write_scannet,
     "tartanair": write_tartanair,
     "tum": write_tum,

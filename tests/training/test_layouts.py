@@ -9,11 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from g2vlm_replay.node.bag_writer import BagWriter
 from g2vlm_training.dataset_cli import main
 from g2vlm_training.datasets.base import Clip, DataError
 from g2vlm_training.datasets.check import check_sequence
 from g2vlm_training.datasets.layouts import LAYOUTS, open_dataset
 
+from g2vlm_map.recordings import open_recording
+from tests.helpers import REPO
+from tests.replay.bags import NS, Scribe, pattern, translation
 from tests.training.layout_folders import (
     WRITERS,
     Truth,
@@ -22,6 +26,7 @@ from tests.training.layout_folders import (
     save_hdf5,
     write_co3d,
     write_hypersim,
+    write_recording,
     write_scannet,
 )
 
@@ -275,6 +280,73 @@ def test_lenses_of_hypersim_come_from_its_table(tmp_path: Path) -> None:
     write_hypersim(tmp_path, "0.8,0,0,0,0.6,0.1,0,0,-1")
     with pytest.raises(DataError, match="tilted lens"):
         open_dataset("hypersim", tmp_path)
+
+
+def test_a_bent_lens_of_a_recording_is_straightened(tmp_path: Path) -> None:
+    write_recording(tmp_path, distortion=(0.3, 0.0, 0.0, 0.0, 0.0))
+    (sequence,) = open_dataset("recording", tmp_path)
+    corner = sequence.read([0]).rgb[0, 0, 0]
+    bent = next(open_recording(tmp_path / "drive").frames()).rgb()
+    assert not np.array_equal(corner, bent[0, 0])
+    (straight,) = open_dataset("recording", write_and_return(tmp_path / "straight"))
+    middle = sequence.read([0]).rgb[0, 20:26, 30:36].astype(int)
+    assert np.abs(middle - straight.read([0]).rgb[0, 20:26, 30:36]).max() < 12
+
+
+def write_and_return(root: Path) -> Path:
+    root.mkdir()
+    write_recording(root)
+    return root
+
+
+def test_the_demo_is_a_data_set(capsys: pytest.CaptureFixture[str]) -> None:
+    demo = REPO / "demo" / "room.mcap"
+    (sequence,) = open_dataset("recording", demo)
+    recording = open_recording(demo)
+    truth, info = recording.true_poses(), recording.info
+    assert truth is not None
+    assert info.calibration is not None
+    assert (len(sequence), sequence.size_hw) == (60, (240, 320))
+    clip = sequence.read([12, 10, 11])
+    np.testing.assert_allclose(clip.K, np.broadcast_to(info.calibration.K, (3, 3, 3)))
+    np.testing.assert_allclose(clip.T_world_cam, truth.T_world_cam_M44[[12, 10, 11]], atol=1e-9)
+    ((_, depth),) = recording.true_depths([info.stamps_ns[10]])
+    np.testing.assert_array_equal(clip.depth[1], depth)
+    for i, j in ((0, 1), (1, 2)):
+        seen, (row, column), _ = _reprojected(clip, i, j)
+        error = np.abs(clip.depth[j][row, column] / seen - 1)
+        assert np.median(error) < 0.01
+    assert main(["check", "--dataset", "recording", "--root", str(demo)]) == 0
+    assert "1 sequences, 60 frames" in capsys.readouterr().out
+
+
+def _bag(
+    root: Path, *, info: bool = True, poses: bool = True, depth: tuple[int, int] = (48, 64)
+) -> Path:
+    with BagWriter(root / "bag") as writer:
+        scribe = Scribe(writer)
+        for i in range(3):
+            ns = 10 * NS + i * NS // 20
+            scribe.image("/camera/image_raw", ns, pattern(i), "rgb8")
+            scribe.image("/camera/depth", ns, np.ones(depth, np.float32), "32FC1")
+            if info:
+                scribe.info("/camera/camera_info", ns, (48, 64))
+            if poses:
+                scribe.pose("/pose", ns, translation(0.1 * i))
+    return root / "bag"
+
+
+def test_what_a_recording_lacks_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has no intrinsics, expected a CameraInfo beside"):
+        open_dataset("recording", _bag(tmp_path / "a", info=False))
+    with pytest.raises(DataError, match="has no true poses"):
+        open_dataset("recording", _bag(tmp_path / "b", poses=False))
+    (sequence,) = open_dataset("recording", _bag(tmp_path / "c", depth=(24, 32)))
+    with pytest.raises(DataError, match="registered to the camera"):
+        sequence.read([0])
+    (tmp_path / "d.mcap").write_bytes(b"cut off")
+    with pytest.raises(DataError, match="cannot be read as a bag"):
+        open_dataset("recording", tmp_path / "d.mcap")
 
 
 def test_the_check_tells_what_belongs_together(

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from scipy.spatial.transform import Rotation, Slerp
+from scipy.spatial.transform import Rotation
+
+from g2vlm_map.recordings.transforms import interpolate_poses
 
 from .base import Clip, DataError, known_depth
 
@@ -264,21 +266,13 @@ def interpolated_poses(
         max_gap: None where the two neighbours are farther apart, or there is but one that is
             not nearer than a hundredth of this.
     """
-    stamps, first = np.unique(stamps, return_index=True)
-    T_world_cam = T_world_cam[first]
-    out: list[NDArray[np.float64] | None] = []
-    for time in wanted:
-        nearest = int(np.abs(stamps - time).argmin())
-        if abs(stamps[nearest] - time) <= 0.01 * max_gap:
-            out.append(T_world_cam[nearest])
-            continue
-        after = int(np.searchsorted(stamps, time))
-        if not 0 < after < len(stamps) or stamps[after] - stamps[after - 1] > max_gap:
-            out.append(None)
-            continue
-        pair = slice(after - 1, after + 1)
-        between = Slerp(stamps[pair], Rotation.from_matrix(T_world_cam[pair, :3, :3]))
-        share = (time - stamps[after - 1]) / (stamps[after] - stamps[after - 1])
-        start, end = T_world_cam[pair, :3, 3]
-        out.append(pose_of(between(time), start + share * (end - start)))
-    return out
+    known_ns, first = np.unique(np.rint(stamps * 1e9).astype(np.int64), return_index=True)
+    wanted_ns = np.rint(wanted * 1e9).astype(np.int64)
+    poses = interpolate_poses(known_ns, T_world_cam[first], wanted_ns)
+    after = np.searchsorted(known_ns, wanted_ns).clip(1, max(1, len(known_ns) - 1))
+    later_ns, earlier_ns = known_ns[np.minimum(after, len(known_ns) - 1)], known_ns[after - 1]
+    nearest_ns = np.minimum(np.abs(later_ns - wanted_ns), np.abs(wanted_ns - earlier_ns))
+    between = (earlier_ns <= wanted_ns) & (wanted_ns <= later_ns)
+    gap_ns = max_gap * 1e9
+    good = (nearest_ns <= 0.01 * gap_ns) | (between & (later_ns - earlier_ns <= gap_ns))
+    return [pose if known else None for pose, known in zip(poses, good, strict=True)]

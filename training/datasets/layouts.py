@@ -10,6 +10,7 @@ from .co3d import open_co3d
 from .dl3dv import open_dl3dv
 from .folder import FolderSequence
 from .hypersim import open_hypersim
+from .recording import open_recordings
 from .scannet import open_scannet
 from .seven_scenes import open_seven_scenes
 from .tartanair import open_tartanair
@@ -23,6 +24,7 @@ LAYOUTS: dict[str, Callable[[Path], list[FolderSequence]]] = {
     "co3d": open_co3d,
     "dl3dv": open_dl3dv,
     "hypersim": open_hypersim,
+    "recording": open_recordings,
     "scannet": open_scannet,
     "tartanair": open_tartanair,
     "tum": open_tum,
