@@ -11,11 +11,11 @@ scene and the same questions.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import tempfile
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -37,11 +37,10 @@ from g2vlm_training.synthetic.room import COLOURS
 from numpy.typing import NDArray
 
 from g2vlm_map.join import quaternion_xyzw
-from g2vlm_map.recordings.frames import decode_rgb
+from g2vlm_map.keyframes import KeyframeChooser
+from g2vlm_map.options import KeyframeOptions
+from g2vlm_map.pixels import CompressedPixels
 from g2vlm_map.recordings.source import COMPRESSED, NS
-from g2vlm_map.window import KeyframeRules, Moment, WindowBuilder, WindowRules
-from g2vlm_model.interface import Frame
-from g2vlm_ros.param_table import SPECS
 
 ROOM_INDEX = 25
 PATH = 1
@@ -164,27 +163,17 @@ def make_questions(room: Room, scene: RenderedFrames) -> list[dict[str, Any]]:
 
 
 def keyframes(scene: RenderedFrames) -> list[int]:
-    """Pictures that the node uses with its default parameters: questions are about these."""
-    values = {spec.name: spec.default for spec in SPECS}
-    rules = KeyframeRules(
-        **{
-            field.name: float(str(values[f"keyframe.{field.name}"]))
-            for field in dataclasses.fields(KeyframeRules)
-        }
-    )
-    builder = WindowBuilder(WindowRules(size=8, min_moments=2, overlap=2), rules, _ignore)
-    builder.reset("reset")
+    """Frames that the node uses with its default parameters: questions are about these."""
+    chooser = KeyframeChooser(KeyframeOptions())
     found = []
     for index, rgb in enumerate(scene.rgb):
-        picture = decode_rgb(_jpeg(rgb), "picture")
-        frame = Frame(picture, _stamp_ns(index), FRAME_ID, "camera", str(index))
-        if builder.offer(Moment((frame,), 0)):
+        pixels = CompressedPixels(SimpleNamespace(format="jpeg", data=_jpeg(rgb)))
+        pixels.size(SIZE_HW[0] * SIZE_HW[1])
+        verdict = chooser.judge("camera", _stamp_ns(index), pixels.gray)
+        if verdict is not None:
+            chooser.accept(verdict, (), 0)
             found.append(index)
     return found
-
-
-def _ignore(reason: str, frames: int) -> None:
-    """Dropped pictures are none of the questions' business."""
 
 
 def _questions_at(room: Room, scene: RenderedFrames, index: int) -> list[dict[str, Any]]:

@@ -8,38 +8,19 @@ Shape letters: N frames, H W pixels of the model's picture, M points.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from g2vlm_model.interface import GeometryPrediction
 
-__all__ = ["POINT_DTYPE", "CloudRules", "cloud", "depth_image"]
+from .options import CloudOptions
+
+__all__ = ["POINT_DTYPE", "cloud", "depth_image"]
 
 POINT_DTYPE = np.dtype(
     [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<f4"), ("confidence", "<f4")]
 )
-
-
-@dataclass(frozen=True)
-class CloudRules:
-    """What of the geometry is published; see the parameters `points.*`.
-
-    Args:
-        organized: Rows and columns are kept, what is left out becomes NaN.
-        decimation: Every n-th row and column.
-        min_confidence: Points below are left out.
-        min_range, max_range: Distance from the point's own camera in segment units;
-            a `max_range` of 0 is no limit.
-    """
-
-    organized: bool = False
-    decimation: int = 1
-    min_confidence: float = 0.1
-    min_range: float = 0.0
-    max_range: float = 0.0
 
 
 def cloud(
@@ -47,7 +28,7 @@ def cloud(
     frames: slice | list[int],
     T_out_world: NDArray[np.floating] | None,
     scale: float,
-    rules: CloudRules,
+    rules: CloudOptions,
 ) -> NDArray[np.void]:
     """Points of some frames in one camera's axes, in segment units.
 
@@ -90,7 +71,7 @@ def cloud(
     return flat if kept.all() else flat.take(np.flatnonzero(kept))
 
 
-def _in_range(local: NDArray[np.float32], scale: float, rules: CloudRules) -> NDArray[np.bool_]:
+def _in_range(local: NDArray[np.float32], scale: float, rules: CloudOptions) -> NDArray[np.bool_]:
     """Where a point's distance from its camera lies within the range."""
     nearest = rules.min_range / scale
     furthest = rules.max_range / scale if rules.max_range > 0 else np.inf

@@ -1,8 +1,7 @@
-"""Camera messages to RGB pictures: every field checked, one pass, into memory that exists.
+"""Raw images to RGB or grey: every field checked, one pass, into memory that exists.
 
-Nothing here imports rclpy: any object with the fields of `sensor_msgs/Image` (or
-`CompressedImage`, `CameraInfo`) will do. A picture that cannot be trusted is a `BadInputError`
-with a short reason (counted in the status) and a text (logged once a period).
+Any object with the fields of `sensor_msgs/Image` will do. An image that cannot be trusted is a
+`BadInputError` with a short reason (counted in the status) and a text (logged once a period).
 
 Shape letters: H W pixels.
 """
@@ -12,7 +11,6 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,19 +20,16 @@ from numpy.typing import NDArray
 
 __all__ = [
     "BadInputError",
-    "CameraInfoLike",
-    "CompressedLike",
     "ImageLike",
     "RawLayout",
-    "camera_matrix",
     "check_raw",
-    "compressed_size",
-    "compressed_to_rgb",
+    "check_size",
+    "convert_into",
+    "raw_to_gray",
     "raw_to_rgb",
 ]
 
 MAX_SIDE = 32767  # OpenCV's pictures and ours: a side fits into 15 bits
-MAX_FOCAL_PX = 1_000_000
 
 
 class BadInputError(ValueError):
@@ -56,47 +51,47 @@ class ImageLike(Protocol):
     data: Any
 
 
-class CompressedLike(Protocol):
-    """The fields of `sensor_msgs/msg/CompressedImage` that matter here."""
-
-    format: str
-    data: Any
-
-
-class CameraInfoLike(Protocol):
-    """The fields of `sensor_msgs/msg/CameraInfo` that matter here."""
-
-    height: int
-    width: int
-    k: Sequence[float]
-
-
 @dataclass(frozen=True)
 class _Encoding:
-    """How one encoding is stored: channels per pixel, bytes per channel, OpenCV code to RGB."""
+    """How one encoding is stored, and how it is read.
+
+    Args:
+        channels: Samples per pixel.
+        itemsize: Bytes per sample.
+        code: OpenCV's conversion to RGB; None where it is RGB.
+        gray: OpenCV's conversion to grey; None where `luma` says which channel is.
+        luma: The channel that is grey already.
+        cells: One colour a pixel, four pixels a cell; the sides are even.
+        even_width: Two pixels share their colour.
+    """
 
     channels: int
     itemsize: int
     code: int | None
+    gray: int | None = None
+    luma: int = 0
+    cells: bool = False
     even_width: bool = False
-    even_height: bool = False
 
 
 def _bayer(code: int, itemsize: int) -> _Encoding:
-    return _Encoding(1, itemsize, code, even_width=True, even_height=True)
+    return _Encoding(1, itemsize, code, cells=True, even_width=True)
 
+
+_UYVY = _Encoding(2, 1, cv2.COLOR_YUV2RGB_UYVY, luma=1, even_width=True)
+_YUYV = _Encoding(2, 1, cv2.COLOR_YUV2RGB_YUY2, luma=0, even_width=True)
 
 ENCODINGS: dict[str, _Encoding] = {
-    "rgb8": _Encoding(3, 1, None),
-    "bgr8": _Encoding(3, 1, cv2.COLOR_BGR2RGB),
-    "rgba8": _Encoding(4, 1, cv2.COLOR_RGBA2RGB),
-    "bgra8": _Encoding(4, 1, cv2.COLOR_BGRA2RGB),
+    "rgb8": _Encoding(3, 1, None, cv2.COLOR_RGB2GRAY),
+    "bgr8": _Encoding(3, 1, cv2.COLOR_BGR2RGB, cv2.COLOR_BGR2GRAY),
+    "rgba8": _Encoding(4, 1, cv2.COLOR_RGBA2RGB, cv2.COLOR_RGBA2GRAY),
+    "bgra8": _Encoding(4, 1, cv2.COLOR_BGRA2RGB, cv2.COLOR_BGRA2GRAY),
     "mono8": _Encoding(1, 1, cv2.COLOR_GRAY2RGB),
     "mono16": _Encoding(1, 2, cv2.COLOR_GRAY2RGB),
-    "yuv422": _Encoding(2, 1, cv2.COLOR_YUV2RGB_UYVY, even_width=True),
-    "uyvy": _Encoding(2, 1, cv2.COLOR_YUV2RGB_UYVY, even_width=True),
-    "yuv422_yuy2": _Encoding(2, 1, cv2.COLOR_YUV2RGB_YUY2, even_width=True),
-    "yuyv": _Encoding(2, 1, cv2.COLOR_YUV2RGB_YUY2, even_width=True),
+    "yuv422": _UYVY,
+    "uyvy": _UYVY,
+    "yuv422_yuy2": _YUYV,
+    "yuyv": _YUYV,
     **{
         f"bayer_{pattern}{bits}": _bayer(code, bits // 8)
         for pattern, code in (
@@ -130,7 +125,7 @@ def check_raw(image: ImageLike, max_pixels: int) -> RawLayout:
         BadInputError: Reason "bad_size", "bad_encoding" or "bad_data".
     """
     height, width, step = int(image.height), int(image.width), int(image.step)
-    _check_size(height, width, max_pixels)
+    check_size(height, width, max_pixels)
     encoding = image.encoding
     spec = ENCODINGS.get(encoding)
     size = len(image.data)
@@ -143,7 +138,7 @@ def check_raw(image: ImageLike, max_pixels: int) -> RawLayout:
         row_bytes = 1
     else:
         row_bytes = width * spec.channels * spec.itemsize
-        if (spec.even_width and width % 2) or (spec.even_height and height % 2):
+        if (spec.even_width and width % 2) or (spec.cells and height % 2):
             raise BadInputError(
                 "bad_size", f"{encoding} picture of {width} x {height}, expected even sides"
             )
@@ -178,6 +173,46 @@ def raw_to_rgb(image: ImageLike, layout: RawLayout, out_HW3: NDArray[np.uint8]) 
     if spec is None:
         np.copyto(out_HW3, _through_cv_bridge(image, layout))
         return
+    pixels = _samples(image, layout, spec)
+    if spec.code is None:
+        np.copyto(out_HW3, pixels)
+        return
+    if spec.itemsize == 2:
+        pixels = np.ascontiguousarray(pixels)
+    convert_into(pixels, spec.code, out_HW3)
+
+
+def raw_to_gray(image: ImageLike, layout: RawLayout, step: int) -> NDArray[np.uint8]:
+    """About every `step`-th row and column of a checked raw picture in grey.
+
+    Args:
+        image: The message that `layout` was read from.
+        layout: Result of `check_raw`.
+        step: At least 1.
+
+    Returns:
+        (~H / step, ~W / step) uint8; of mosaics half of that where `step` is 1, a cell a pixel.
+
+    Raises:
+        BadInputError: As `raw_to_rgb`.
+    """
+    spec = ENCODINGS.get(layout.encoding)
+    if spec is None:
+        rgb = np.ascontiguousarray(_through_cv_bridge(image, layout)[::step, ::step])
+        return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+    pixels = _samples(image, layout, spec)
+    if spec.cells:
+        every = 2 * max(1, step // 2)
+        corners = [pixels[row::every, column::every] for row in (0, 1) for column in (0, 1)]
+        return np.asarray(np.mean(corners, axis=0, dtype=np.float32), np.uint8)
+    pixels = pixels[::step, ::step]
+    if spec.gray is not None:
+        return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), spec.gray), np.uint8)
+    return np.ascontiguousarray(pixels[..., spec.luma] if spec.channels > 1 else pixels)
+
+
+def _samples(image: ImageLike, layout: RawLayout, spec: _Encoding) -> NDArray[np.uint8]:
+    """(H, W) or (H, W, C) view of the upper 8 bits of a raw picture's samples."""
     rows = np.frombuffer(image.data, np.uint8).reshape(layout.height, int(image.step))
     pixels = rows[:, : layout.width * spec.channels * spec.itemsize]
     if spec.itemsize == 2:  # the byte that holds the upper 8 bits
@@ -189,102 +224,15 @@ def raw_to_rgb(image: ImageLike, layout: RawLayout, out_HW3: NDArray[np.uint8]) 
             (rows.strides[0], spec.channels, 1),
             writeable=False,
         )
-    if spec.code is None:
-        np.copyto(out_HW3, pixels)
-        return
-    if spec.itemsize == 2:
-        pixels = np.ascontiguousarray(pixels)
-    _convert(pixels, spec.code, out_HW3)
+    return pixels
 
 
-def compressed_size(image: CompressedLike, max_pixels: int) -> tuple[int, int]:
-    """Read (H, W) of a JPEG or PNG from its header, before anything is decoded.
-
-    The first bytes decide, not the `format` field, which drivers fill in differently.
+def check_size(height: int, width: int, max_pixels: int) -> None:
+    """Refuse sides that no camera has, and more pixels than are allowed.
 
     Raises:
-        BadInputError: Reason "bad_data" (empty, truncated, not an image), "bad_encoding" (neither
-            JPEG nor PNG) or "bad_size".
+        BadInputError: Reason "bad_size".
     """
-    if "compressedDepth" in image.format:
-        raise BadInputError(
-            "bad_encoding", f"format {image.format!r:.60} is a depth picture, not colour"
-        )
-    data = memoryview(image.data).cast("B")
-    if len(data) == 0:
-        raise BadInputError("bad_data", "data has 0 bytes, expected a JPEG or PNG")
-    head = bytes(data[:8])
-    if head[:3] == b"\xff\xd8\xff":
-        size = _jpeg_size(data)
-    elif head == b"\x89PNG\r\n\x1a\n":
-        size = _png_size(data)
-    else:
-        raise BadInputError(
-            "bad_encoding",
-            f"data starts with {head.hex()} (format {image.format!r:.60}), expected JPEG or PNG",
-        )
-    _check_size(*size, max_pixels)
-    return size
-
-
-def compressed_to_rgb(image: CompressedLike, out_HW3: NDArray[np.uint8]) -> None:
-    """Decode a JPEG or PNG that `compressed_size` has accepted.
-
-    Args:
-        image: The message.
-        out_HW3: (H, W, 3) uint8 of the size that `compressed_size` said; overwritten.
-
-    Raises:
-        BadInputError: Reason "bad_data": the decoder refuses it.
-    """
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        bgr = cv2.imdecode(np.frombuffer(image.data, np.uint8), flags)
-    except cv2.error as error:
-        raise BadInputError("bad_data", f"the decoder refuses the picture: {error.err}") from error
-    if bgr is None or bgr.shape != out_HW3.shape:
-        got = None if bgr is None else bgr.shape
-        raise BadInputError("bad_data", f"picture decodes to {got}, expected {out_HW3.shape}")
-    _convert(np.asarray(bgr, np.uint8), cv2.COLOR_BGR2RGB, out_HW3)
-
-
-def camera_matrix(info: CameraInfoLike) -> NDArray[np.float64]:
-    """The intrinsics of a CameraInfo, checked.
-
-    Returns:
-        (3, 3) float64, pixels of a picture of info.width x info.height.
-
-    Raises:
-        BadInputError: Reason "bad_camera_info": not finite, uncalibrated (zero focal length), a
-            focal length that no lens has, or a principal point outside of the picture.
-    """
-    K = np.array(info.k, np.float64).reshape(3, 3)
-    if not np.isfinite(K).all():
-        raise BadInputError("bad_camera_info", f"K holds a number that is not finite: {K.tolist()}")
-    fx, fy, cx, cy = float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])
-    if not (0 < fx <= MAX_FOCAL_PX and 0 < fy <= MAX_FOCAL_PX):
-        raise BadInputError(
-            "bad_camera_info",
-            f"focal lengths are {fx:g} and {fy:g} px, expected > 0 (0 means uncalibrated) and at "
-            f"most {MAX_FOCAL_PX}",
-        )
-    if not np.array_equal(K[2], (0.0, 0.0, 1.0)):
-        raise BadInputError(
-            "bad_camera_info", f"last row of K is {K[2].tolist()}, expected [0, 0, 1]"
-        )
-    # Drivers may leave the size at zero; no picture is larger than the largest that we take.
-    width, height = int(info.width), int(info.height)
-    if not (width or height):
-        width = height = MAX_SIDE
-    if not (0 <= cx <= width and 0 <= cy <= height):
-        raise BadInputError(
-            "bad_camera_info",
-            f"principal point ({cx:g}, {cy:g}) lies outside of the {width} x {height} picture",
-        )
-    return K
-
-
-def _check_size(height: int, width: int, max_pixels: int) -> None:
     if not (2 <= height <= MAX_SIDE and 2 <= width <= MAX_SIDE):
         raise BadInputError(
             "bad_size", f"picture is {width} x {height}, expected sides of 2..{MAX_SIDE} px"
@@ -297,44 +245,11 @@ def _check_size(height: int, width: int, max_pixels: int) -> None:
         )
 
 
-def _convert(source: NDArray[np.uint8], code: int, out_HW3: NDArray[np.uint8]) -> None:
+def convert_into(source: NDArray[np.uint8], code: int, out_HW3: NDArray[np.uint8]) -> None:
     """cv2.cvtColor straight into `out_HW3`."""
     result = cv2.cvtColor(source, code, dst=out_HW3)
     if result is not out_HW3 and not np.shares_memory(result, out_HW3):
         np.copyto(out_HW3, result)
-
-
-def _png_size(data: memoryview) -> tuple[int, int]:
-    if len(data) < 45 or bytes(data[12:16]) != b"IHDR" or b"IEND" not in bytes(data[-16:]):
-        raise BadInputError(
-            "bad_data", f"PNG of {len(data)} bytes is truncated: no header or no end"
-        )
-    return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
-
-
-def _jpeg_size(data: memoryview) -> tuple[int, int]:
-    """(H, W) from the frame header; the end-of-image marker has to be there.
-
-    Decoders fill what is missing of a cut JPEG with grey and only warn, so the end is
-    looked for here; zeros behind it are the padding of some USB cameras.
-    """
-    if b"\xff\xd9" not in bytes(data[-64:]) and not bytes(data).rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise BadInputError(
-            "bad_data", f"JPEG of {len(data)} bytes is truncated: no end-of-image marker"
-        )
-    position = 2
-    while position + 9 <= len(data):
-        if data[position] != 0xFF:
-            break
-        marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height = int.from_bytes(data[position + 5 : position + 7], "big")
-            return height, int.from_bytes(data[position + 7 : position + 9], "big")
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    raise BadInputError("bad_data", "JPEG has no frame header")
 
 
 @functools.cache

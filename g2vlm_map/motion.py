@@ -14,12 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Motion", "Reference", "small_gray"]
+__all__ = ["Motion", "Reference", "gray_step", "shrink_gray", "small_gray"]
 
 GRAY_WIDTH = 160
 _MAX_FEATURES = 80
 _MIN_FEATURES = 12
 _ROUND_TRIP_PX = 0.7
+_SAME_LEVELS = 4.0  # mean difference of grey levels of pictures that look the same
 _MIN_TRACKED = 0.25  # below this share the view has changed altogether
 
 
@@ -33,7 +34,8 @@ class Motion:
         parallax: Upper quartile of what the best affine map of the picture leaves of the
             flow, picture widths. A pure turn of the camera is close to such a map; depth
             seen from two places is not.
-        tracked: Share of the features that were found again.
+        tracked: Share of the features that were found again. Where the keyframe has none to
+            follow, 1 if the pictures look the same, else 0: nobody knows what moved.
     """
 
     movement: float
@@ -44,9 +46,24 @@ class Motion:
 def small_gray(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A grey picture of `GRAY_WIDTH` columns from an RGB picture of any size."""
     height, width = image_HW3.shape[:2]
-    step = max(1, width // (2 * GRAY_WIDTH))  # leaves a factor of two to the averaging resize
+    step = gray_step(width)
     gray = cv2.cvtColor(np.ascontiguousarray(image_HW3[::step, ::step]), cv2.COLOR_RGB2GRAY)
-    rows = max(16, round(GRAY_WIDTH * height / width))
+    return shrink_gray(np.asarray(gray, np.uint8), (height, width))
+
+
+def gray_step(width: int) -> int:
+    """Every how many columns are enough: a factor of two is left to the averaging resize."""
+    return max(1, width // (2 * GRAY_WIDTH))
+
+
+def shrink_gray(gray: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A grey picture of `GRAY_WIDTH` columns.
+
+    Args:
+        gray: Of any size.
+        size: (H, W) of the original, whose proportions it gets.
+    """
+    rows = max(16, round(GRAY_WIDTH * size[0] / size[1]))
     small = cv2.resize(gray, (GRAY_WIDTH, min(rows, 4 * GRAY_WIDTH)), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8)
 
@@ -66,7 +83,8 @@ class Reference:
         if gray.shape != self._gray.shape:
             return Motion(math.inf, math.inf, 0.0)
         if len(self._points_M12) < _MIN_FEATURES:
-            return Motion(0.0, 0.0, 0.0)
+            difference = float(cv2.absdiff(gray, self._gray).mean())
+            return Motion(0.0, 0.0, 1.0 if difference < _SAME_LEVELS else 0.0)
         moved_M12, there = self._flow(self._gray, gray, self._points_M12)
         back_M12, back = self._flow(gray, self._gray, moved_M12)
         # A feature counts when the way back leads to where it came from.

@@ -1,22 +1,20 @@
 """The few scenes that questions may be about, closed as soon as nobody needs them.
 
-No rclpy; safe between the worker, the question thread and the executor.
+Safe between the thread of the passes, that of the questions and whoever asks.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from g2vlm_model.interface import Frame, PixelMark, Scene, SpatialAnswer
+from g2vlm_model.interface import Frame, GeometryPrediction, PixelMark, Scene, SpatialAnswer
 
-__all__ = ["SceneRecord", "SceneStore", "SceneUnknownError"]
+__all__ = ["SceneRecord", "SceneStore", "SceneUnknownError", "ScenesInUseError"]
 
 SCENE_UNIT = "scene_unit"
 
@@ -25,25 +23,39 @@ class SceneUnknownError(LookupError):
     """No scene, or none with that stamp."""
 
 
+class ScenesInUseError(RuntimeError):
+    """Questions that wait hold as many scenes open as may be."""
+
+
 @dataclass(frozen=True, eq=False)
 class SceneRecord:
-    """A published scene.
+    """A scene and its place in its segment.
 
     Args:
         scene: The runtime's scene.
         newest: Index of the frame whose camera axes its outputs are in.
         scale: Segment units per scene unit.
         segment: Number of its segment.
+        moment: Indices of the frames of the newest moment; `newest` is the first of them.
+        T_map_cam: (4, 4) pose of the newest frame in the segment's axes and units; None where
+            the reference camera is missing in that moment.
     """
 
     scene: Scene
     newest: int
     scale: float
     segment: int
+    moment: tuple[int, ...] = ()
+    T_map_cam: NDArray[np.float64] | None = None
+
+    @property
+    def geometry(self) -> GeometryPrediction:
+        """What the geometric expert says of the window."""
+        return self.scene.geometry
 
     @property
     def frames(self) -> tuple[Frame, ...]:
-        """The window's pictures."""
+        """The window's frames."""
         return self.scene.window.frames
 
     @property
@@ -61,13 +73,13 @@ class SceneRecord:
 
         Args:
             camera: Name; "" is the camera of the newest frame.
-            stamp_ns: 0 is that camera's newest picture.
-            u: Column in the original picture.
-            v: Row in the original picture.
+            stamp_ns: 0 is that camera's newest frame.
+            u: Column in the original frame.
+            v: Row in the original frame.
             label: The question's name for the place.
 
         Raises:
-            ValueError: The scene holds no such picture, or the place lies outside of it.
+            ValueError: The scene holds no such frame, or the place lies outside of it.
         """
         camera = camera or self.frames[self.newest].camera
         matches = [i for i, frame in enumerate(self.frames) if frame.camera == camera]
@@ -79,14 +91,14 @@ class SceneRecord:
             if not exact:
                 stamps = [self.frames[i].stamp_ns for i in matches]
                 raise ValueError(
-                    f"mark's stamp is {stamp_ns} ns, the scene's pictures of {camera} have {stamps}"
+                    f"mark's stamp is {stamp_ns} ns, the scene's frames of {camera} have {stamps}"
                 )
             matches = exact
         index = max(matches, key=lambda i: self.frames[i].stamp_ns)
         height, width = self.frames[index].image.shape[:2]
         if not (-0.5 <= u <= width - 0.5 and -0.5 <= v <= height - 0.5):
             raise ValueError(
-                f"mark ({u:g}, {v:g}) lies outside of the {width} x {height} picture of {camera}"
+                f"mark ({u:g}, {v:g}) lies outside of the {width} x {height} frame of {camera}"
             )
         return PixelMark(index, float(u), float(v), label)
 
@@ -125,6 +137,12 @@ class SceneStore:
     def __len__(self) -> int:
         return len(self._records)
 
+    @property
+    def newest(self) -> SceneRecord | None:
+        """The newest scene."""
+        with self._lock:
+            return self._records[-1] if self._records else None
+
     def add(self, record: SceneRecord) -> None:
         """Add the newest scene; the oldest falls out."""
         with self._lock:
@@ -148,22 +166,29 @@ class SceneStore:
         with self._lock:
             return self._find(stamp_ns)
 
-    @contextmanager
-    def use(self, stamp_ns: int) -> Iterator[SceneRecord]:
-        """Hold a scene open.
+    def hold(self, stamp_ns: int) -> SceneRecord:
+        """Keep a scene open until `release`, also when newer ones take its place.
 
         Raises:
             SceneUnknownError: As `find`.
+            ScenesInUseError: As many scenes as are kept are held beside them already.
         """
         with self._lock:
             record = self._find(stamp_ns)
+            fallen_out = len(self._open) - len(self._records)
+            if fallen_out >= self._keep:
+                raise ScenesInUseError(
+                    f"questions that wait hold {fallen_out} earlier scenes open already "
+                    "(scenes.keep); ask less often"
+                )
             self._users[record] += 1
-        try:
-            yield record
-        finally:
-            with self._lock:
-                self._users[record] -= 1
-            self._close_unused()
+        return record
+
+    def release(self, record: SceneRecord) -> None:
+        """A scene that was held is not needed any more."""
+        with self._lock:
+            self._users[record] -= 1
+        self._close_unused()
 
     def _find(self, stamp_ns: int) -> SceneRecord:
         if not self._records:

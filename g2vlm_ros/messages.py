@@ -17,9 +17,9 @@ from std_msgs.msg import Header
 from g2vlm_interfaces.msg import SceneStatus
 from g2vlm_interfaces.msg import SpatialAnswer as AnswerMsg
 from g2vlm_map.join import quaternion_xyzw
+from g2vlm_map.questions import Mark, Question, Reply
+from g2vlm_map.status import Reason, Snapshot
 from g2vlm_model.interface import RuntimeInfo
-from g2vlm_ros.queries import MarkRequest, QueryReply, QueryRequest
-from g2vlm_ros.status import Reason, StatusBoard
 
 __all__ = [
     "POINT_FIELDS",
@@ -30,7 +30,7 @@ __all__ = [
     "header",
     "nanoseconds",
     "pose",
-    "query_request",
+    "question",
     "status_message",
     "transform",
 ]
@@ -95,12 +95,12 @@ def camera_info_message(
     )
 
 
-def query_request(message: Any) -> QueryRequest:
+def question(message: Any) -> Question:
     """A service request in the project's types; nothing is checked here."""
-    return QueryRequest(
-        question=message.question,
+    return Question(
+        text=message.question,
         marks=tuple(
-            MarkRequest(mark.camera, nanoseconds(mark.stamp), mark.u, mark.v, mark.label)
+            Mark(mark.u, mark.v, mark.label, mark.camera, nanoseconds(mark.stamp))
             for mark in message.marks
         ),
         cameras=tuple(message.cameras),
@@ -110,7 +110,7 @@ def query_request(message: Any) -> QueryRequest:
     )
 
 
-def answer_message(reply: QueryReply) -> Any:
+def answer_message(reply: Reply) -> Any:
     """g2vlm_interfaces/SpatialAnswer of a reply."""
     answer = reply.answer
     message = AnswerMsg(
@@ -137,32 +137,40 @@ def answer_message(reply: QueryReply) -> Any:
     return message
 
 
-def status_message(board: StatusBoard, info: RuntimeInfo, reasons: Sequence[Reason]) -> Any:
-    """g2vlm_interfaces/SceneStatus of the counters and the runtime; state INACTIVE."""
-    drops, building = board.drop_counts(), info.building
+def status_message(snapshot: Snapshot) -> Any:
+    """g2vlm_interfaces/SceneStatus of a snapshot."""
+    info, building, latency = snapshot.runtime, snapshot.runtime.building, snapshot.latency
+    state = SceneStatus.STATE_INACTIVE
+    if snapshot.running:
+        state = SceneStatus.STATE_RUNNING if snapshot.scenes else SceneStatus.STATE_WAITING
+        state = SceneStatus.STATE_DEGRADED if snapshot.degraded else state
     return SceneStatus(
-        state=SceneStatus.STATE_INACTIVE,
-        reason_codes=[reason.code for reason in reasons],
-        reason_texts=[reason.text for reason in reasons],
-        frames_received=board.received,
-        frames_used=board.used,
-        frames_dropped=sum(count for _, count in drops),
-        drop_reasons=[name for name, _ in drops],
-        drop_counts=[count for _, count in drops],
-        scenes=board.scenes,
+        state=state,
+        reason_codes=[reason.code for reason in snapshot.reasons],
+        reason_texts=[reason.text for reason in snapshot.reasons],
+        frames_received=snapshot.received,
+        frames_used=snapshot.used,
+        frames_dropped=snapshot.dropped,
+        drop_reasons=[name for name, _ in snapshot.drops],
+        drop_counts=[count for _, count in snapshot.drops],
+        scenes=snapshot.scenes,
+        keyframes=snapshot.keyframes,
+        segment=snapshot.segment,
+        overlap_frames=snapshot.overlap,
         runtime=info.runtime,
         device=info.device,
         precision=info.precision,
         model_id=info.model_id,
         build_fraction=-1.0 if building is None else building.fraction,
         build_seconds_left=_or_negative(None if building is None else building.seconds_left),
-        shared_view=-1.0,
-        latency_ms=-1.0,
-        observe_ms=-1.0,
-        publish_ms=-1.0,
-        queries_received=board.queries["received"],
-        queries_answered=board.queries["answered"],
-        queries_rejected=board.queries["rejected"],
+        shared_view=snapshot.shared_view,
+        latency_ms=latency.total,
+        observe_ms=latency.observe,
+        publish_ms=latency.publish,
+        queries_received=snapshot.questions_received,
+        queries_answered=snapshot.questions_answered,
+        queries_rejected=snapshot.questions_rejected,
+        queries_waiting=snapshot.questions_waiting,
         scale_source="none",
         scale_sigma=math.nan,
         is_metric=False,

@@ -1,7 +1,7 @@
 """The node's publishers: what a scene becomes on the wire.
 
 Only what somebody listens to is computed. Stamps and frames are those of the newest picture
-of the reference camera. Everything is in segment units; see `mapping.py`.
+of the reference camera. Everything is in segment units; see `g2vlm_map.join`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from tf2_msgs.msg import TFMessage
 
-from g2vlm_map.clouds import POINT_DTYPE, CloudRules, cloud, depth_image
+from g2vlm_map.clouds import POINT_DTYPE, cloud, depth_image
+from g2vlm_map.option_fields import from_flat
+from g2vlm_map.options import CloudOptions, DepthOptions
 from g2vlm_map.scenes import SceneRecord
 from g2vlm_model.interface import GeometryPrediction
 from g2vlm_ros import messages
@@ -36,25 +38,17 @@ _PATH_SHARE = 0.02  # of one core that may go into publishing the path
 class OutputRules:
     """What is published of a scene; from the parameters that may change while active."""
 
-    cloud: CloudRules
-    whole_window: bool
-    depth_min_confidence: float
+    cloud: CloudOptions
+    depth: DepthOptions
     path_max_poses: int
 
     @staticmethod
     def from_params(params: NodeParams) -> OutputRules:
         """Read the rules off the parameters."""
         return OutputRules(
-            CloudRules(
-                organized=params.flag("points.organized"),
-                decimation=params.count("points.decimation"),
-                min_confidence=params.number("points.min_confidence"),
-                min_range=params.number("points.min_range"),
-                max_range=params.number("points.max_range"),
-            ),
-            whole_window=params.text("points.source") == "window",
-            depth_min_confidence=params.number("depth.min_confidence"),
-            path_max_poses=params.count("path.max_poses"),
+            from_flat(CloudOptions, params.values),
+            from_flat(DepthOptions, params.values),
+            params.count("path.max_poses"),
         )
 
 
@@ -124,33 +118,27 @@ class Outputs:
         ended = time.monotonic()
         self._path_due = ended + (ended - started) / _PATH_SHARE
 
-    def publish(
-        self, record: SceneRecord, moment: list[int], T_map_cam: NDArray[np.float64] | None
-    ) -> None:
+    def publish(self, record: SceneRecord) -> None:
         """Publish a scene.
 
         Args:
-            record: The scene; its `newest` frame gives stamp and frame of all outputs.
-            moment: Indices of the frames of the newest moment.
-            T_map_cam: (4, 4) pose of the newest frame in the segment; None: not published,
-                because the reference camera is missing in this moment.
+            record: Its `newest` frame gives stamp and frame of all outputs; without a pose, which
+                only the reference camera has, none is published.
         """
         geometry = record.scene.geometry
-        if T_map_cam is not None:  # first: small, and controllers wait for it
-            self._publish_pose(record, T_map_cam)
+        if record.T_map_cam is not None:  # first: small, and controllers wait for it
+            self._publish_pose(record, record.T_map_cam)
         if self._depth.get_subscription_count() or self._depth_info.get_subscription_count():
             self._publish_depth(geometry, record)
         if self._points.get_subscription_count():
-            self._publish_points(geometry, record, moment)
+            self._publish_points(geometry, record)
 
-    def _publish_points(
-        self, geometry: GeometryPrediction, record: SceneRecord, moment: list[int]
-    ) -> None:
+    def _publish_points(self, geometry: GeometryPrediction, record: SceneRecord) -> None:
         rules = self.rules
         frames: slice | list[int] = slice(None)
         T_out_world: NDArray[np.float64] | None = None
-        if not rules.whole_window:
-            frames = [record.newest] if rules.cloud.organized else moment
+        if rules.cloud.source == "newest":
+            frames = [record.newest] if rules.cloud.organized else list(record.moment)
         if frames == [record.newest]:
             frames = slice(record.newest, record.newest + 1)  # a view; a list would copy
         else:
@@ -172,7 +160,7 @@ class Outputs:
         self._points.publish(message)
 
     def _publish_depth(self, geometry: GeometryPrediction, record: SceneRecord) -> None:
-        depth = depth_image(geometry, record.newest, record.scale, self.rules.depth_min_confidence)
+        depth = depth_image(geometry, record.newest, record.scale, self.rules.depth.min_confidence)
         message = self._depth_message
         if depth.shape != self._depth_view.shape:
             message.height, message.width = depth.shape

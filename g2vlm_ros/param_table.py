@@ -71,14 +71,14 @@ SPECS: tuple[Spec, ...] = (
     Spec(
         "window.size",
         8,
-        "Moments that one pass of the model sees (one picture per camera each)",
+        "Moments that one pass of the model sees (one frame per camera each)",
         "",
-        1,
+        2,
         64,
     ),
     Spec("window.min_moments", 2, "Moments that the first scene of a segment needs", "", 1, 64),
     Spec(
-        "window.overlap", 2, "Moments that a window shares at least with the one before", "", 0, 63
+        "window.overlap", 2, "Moments that a window shares at least with the one before", "", 1, 63
     ),
     Spec(
         "window.min_shared_view",
@@ -222,7 +222,7 @@ SPECS: tuple[Spec, ...] = (
     ),
     Spec(
         "status.tolerated",
-        ["SCALE_UNKNOWN", "ENGINE_BUILDING"],
+        ["SCALE_UNKNOWN", "ENGINE_BUILDING", "WINDOW_SHORTENED"],
         "Reason codes that do not make the state DEGRADED",
         changeable=True,
     ),

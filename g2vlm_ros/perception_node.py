@@ -5,8 +5,8 @@ activate    starts the threads, subscribes
 deactivate  unsubscribes, answers open questions, stops the threads; the weights stay loaded
 cleanup     frees everything
 
-The executor's thread only checks and copies pictures. Reconstruction and answers run in one
-thread each (`worker.py`, `queries.py`), and the worker publishes.
+The executor's thread only hands frames in. Reconstruction and answers run in threads of the
+pipeline (`g2vlm_map.pipeline`); scenes are published in that of the passes.
 
 The services live as long as the node: a question gets its response even where the node is shut
 down under it. While the node is not active they answer that it is not.
@@ -15,7 +15,6 @@ down under it. While the node is not active they answer that it is not.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -29,21 +28,23 @@ from std_srvs.srv import Trigger
 
 from g2vlm_interfaces.msg import SceneStatus
 from g2vlm_interfaces.srv import SpatialQuery
+from g2vlm_map.events import Event, PassFinished, SceneReady, SegmentStarted
+from g2vlm_map.option_fields import from_flat
+from g2vlm_map.options import PipelineOptions
+from g2vlm_map.pipeline import Pipeline
+from g2vlm_map.questions import Reply
+from g2vlm_map.status import Snapshot
 from g2vlm_model.interface import AnswerStatus, RuntimeInfo, SpatialAnswer, SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
 from g2vlm_ros import messages
 from g2vlm_ros.logs import LibraryLogs
 from g2vlm_ros.outputs import OutputRules, Outputs
 from g2vlm_ros.params import NodeParams
-from g2vlm_ros.queries import QueryReply
 from g2vlm_ros.ros_params import ParameterDesk
-from g2vlm_ros.session import Session
-from g2vlm_ros.status import Reason, StatusBoard
 from g2vlm_ros.subscriptions import CameraSubscriptions
 
 __all__ = ["PerceptionNode"]
 
-_EXPIRE_PERIOD_S = 0.1
 # Who subscribes with this durability too learns the state at once, not a period later; of
 # several kept messages it would learn the past.
 _STATUS_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -62,12 +63,10 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         self._runtime: SpatialRuntime | None = None
         self._running = ""  # what the runtime last said that it is
         self._outputs: Outputs | None = None
-        self._session: Session | None = None
+        self._pipeline: Pipeline | None = None
         self._cameras: CameraSubscriptions | None = None
-        self._board = StatusBoard(hold_s=5.0)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._status_timer: Any = None
-        self._expire_timer: Any = None
         self._node_publishers: list[Any] = []  # not `_publishers`: rclpy's own
         self._logs = LibraryLogs(self.get_logger())
         self._open_questions = 0
@@ -155,51 +154,45 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
 
     def publish_status(self) -> None:
         """Publish `~/status`, `/diagnostics` and the path; log reasons that are new or over."""
-        if self._runtime is None:
+        pipeline = self._pipeline
+        if pipeline is None:
             return
-        now = time.monotonic()
-        self._note_runtime(self._runtime.info)
         if self._cameras is not None:
-            self._cameras.check(time.monotonic_ns())
-        reasons = self._board.reasons(now)
-        for line in self._board.messages(reasons, now):
+            self._cameras.check()
+        snapshot = pipeline.snapshot()
+        self._note_runtime(snapshot.runtime)
+        for line in pipeline.board.messages(snapshot.reasons, time.monotonic()):
             self.get_logger().warning(line)
-        if self._outputs is not None and self._session is not None:
+        if self._outputs is not None and snapshot.running:
             self._outputs.publish_path()
-        status = self._status(self._session, reasons)
+        status = self._status(snapshot)
         self._status_publisher.publish(status)
-        name, hardware = self.get_fully_qualified_name(), messages.hardware_id(self._runtime.info)
+        name, hardware = self.get_fully_qualified_name(), messages.hardware_id(snapshot.runtime)
         self._diagnostics_publisher.publish(
-            messages.diagnostics_message(status, name, hardware, reasons)
+            messages.diagnostics_message(status, name, hardware, snapshot.reasons)
         )
 
     def _note_runtime(self, info: RuntimeInfo) -> None:
-        """Keep the conditions about the runtime up to date; log once that another one serves."""
-        building = info.building
-        self._board.condition("ENGINE_BUILDING", building is not None, str(building))
-        self._board.condition("RUNTIME_FALLBACK", bool(info.fallback_reason), info.fallback_reason)
+        """Log once that another runtime serves."""
         running = messages.hardware_id(info)
         if running != self._running:
             if self._running:
                 self.get_logger().info(f"runs {running} from now on, it was {self._running}")
             self._running = running
 
-    def _publish_scene_status(self) -> None:
-        """Publish `~/status` after a scene; in the worker's thread."""
-        session = self._session
-        if session is not None:
-            reasons = self._board.reasons(time.monotonic())
-            self._status_publisher.publish(self._status(session, reasons))
+    def _on_event(self, event: Event) -> None:
+        """Publish what the pipeline made; in the thread of its passes."""
+        if isinstance(event, SceneReady):
+            assert self._outputs is not None
+            self._outputs.publish(event.record)
+        elif isinstance(event, SegmentStarted) and self._outputs is not None:
+            self._outputs.clear_path()
+        elif isinstance(event, PassFinished) and self._pipeline is not None:
+            self._status_publisher.publish(self._status(self._pipeline.snapshot()))
 
-    def _status(self, session: Session | None, reasons: Sequence[Reason]) -> Any:
-        assert self._runtime is not None
-        status = messages.status_message(self._board, self._runtime.info, reasons)
+    def _status(self, snapshot: Snapshot) -> Any:
+        status = messages.status_message(snapshot)
         status.header.stamp = self.get_clock().now().to_msg()
-        if session is not None:
-            session.fill(status)
-            status.state = SceneStatus.STATE_RUNNING if status.scenes else SceneStatus.STATE_WAITING
-            if self._board.degraded(reasons):
-                status.state = SceneStatus.STATE_DEGRADED
         return status
 
     # What the transitions are made of.
@@ -215,6 +208,8 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
                 for name in ("model", "device", "precision", "prompt_mode", "export")
             },
         )
+        options = from_flat(PipelineOptions, params.values)
+        self._pipeline = Pipeline(self._runtime, options, self._on_event)
         info = self._runtime.info
         self._running = ""
         self.get_logger().info(
@@ -222,7 +217,6 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
             f"{time.monotonic() - started:.1f} s"
         )
         self._params = params
-        self._board = StatusBoard(params.number("status.hold_s"), params.words("status.tolerated"))
         self._outputs = Outputs(self, params)
         self._status_publisher = self.create_publisher(SceneStatus, "~/status", _STATUS_QOS)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -232,33 +226,18 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         self.publish_status()
 
     def _activate(self) -> None:
-        assert self._params is not None and self._runtime is not None  # noqa: PT018
-        assert self._outputs is not None
-        self._board.clear_counts()
-        self._note_runtime(self._runtime.info)
-        self._board.condition("SCALE_UNKNOWN", True, "no scale source: lengths are up to scale")
-        self._session = Session(
-            self._params, self._runtime, self._board, self._outputs, self._publish_scene_status
-        )
-        self._session.start()
-        self._cameras = CameraSubscriptions(self, self._params, self._board, self._session)
-        self._expire_timer = self.create_timer(
-            _EXPIRE_PERIOD_S, self._session.desk.expire, clock=self._steady
-        )
+        assert self._params is not None and self._pipeline is not None  # noqa: PT018
+        self._pipeline.start()
+        self._cameras = CameraSubscriptions(self, self._params, self._pipeline)
         self.get_logger().info(f"active: {', '.join(self._cameras.topics)}")
         self.publish_status()
 
     def _end_session(self, why: str) -> None:
-        if self._expire_timer is not None:
-            self.destroy_timer(self._expire_timer)
-            self._expire_timer = None
         if self._cameras is not None:
             self._cameras.destroy()
             self._cameras = None
-        if self._session is not None:
-            self._session.stop(why)
-            self._session = None
-            self._board.clear_reasons()
+        if self._pipeline is not None:
+            self._pipeline.stop(why)
 
     def _free(self) -> None:
         """Free whatever there is; may be called in any state, any number of times."""
@@ -272,6 +251,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         if self._outputs is not None:
             self._outputs.destroy()
             self._outputs = None
+        self._pipeline = None
         if self._runtime is not None:
             self._runtime.close()
             self._runtime = None
@@ -283,22 +263,20 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
     def _on_parameters(self, params: NodeParams) -> None:
         """Apply what may change while configured."""
         self._params = params
-        self._board.hold_s = params.number("status.hold_s")
-        self._board.tolerated = frozenset(params.words("status.tolerated"))
         if self._outputs is not None:
             self._outputs.rules = OutputRules.from_params(params)
-        if self._session is not None:
-            self._session.apply(params)
+        if self._pipeline is not None:
+            self._pipeline.apply(from_flat(PipelineOptions, params.values))
 
     async def _on_query(self, request: Any, response: Any) -> Any:
-        """Hand the question to the desk and wait for its answer."""
-        if self._session is None:
+        """Hand the question on and wait for its answer."""
+        if self._pipeline is None or not self._pipeline.running:
             answer = SpatialAnswer(AnswerStatus.NO_SCENE, "the node is inactive; activate it")
-            response.answer = messages.answer_message(QueryReply(answer, None, 0.0))
+            response.answer = messages.answer_message(Reply(answer, None, 0.0))
             return response
         answered, executor = Future(), self.executor
 
-        def respond(reply: QueryReply) -> None:
+        def respond(reply: Reply) -> None:
             answer = messages.answer_message(reply)
             serialize_message(answer)  # what cannot be sent raises here, not in the executor
             answered.set_result(answer)
@@ -306,17 +284,17 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
 
         self._open_questions += 1
         try:
-            self._session.desk.submit(messages.query_request(request), respond)
+            self._pipeline.submit(messages.question(request), respond)
             response.answer = await answered
         finally:
             self._open_questions -= 1
         return response
 
     def _on_reset(self, request: Any, response: Any) -> Any:
-        if self._session is None:
+        if self._pipeline is None or not self._pipeline.running:
             response.success, response.message = False, "the node is inactive; activate it"
             return response
-        segment = self._session.reset()
+        segment = self._pipeline.reset("the node was reset")
         response.success, response.message = True, f"segment {segment} starts"
         return response
 

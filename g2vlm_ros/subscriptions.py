@@ -9,9 +9,10 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from g2vlm_map.pipeline import InputFrame, Pipeline
+from g2vlm_map.pixels import CompressedPixels, RawPixels
+from g2vlm_ros import messages
 from g2vlm_ros.params import CameraParams, NodeParams
-from g2vlm_ros.session import Session
-from g2vlm_ros.status import StatusBoard
 
 __all__ = ["CameraSubscriptions"]
 
@@ -22,34 +23,35 @@ _TYPES = {
 
 
 class CameraSubscriptions:
-    """Feeds a session from topics, from construction until `destroy`.
+    """Feeds a pipeline from topics, from construction until `destroy`.
 
     Args:
         node: The node.
         params: Checked parameters.
-        board: Takes NO_IMAGES and INCOMPATIBLE_QOS.
-        session: Takes the messages.
+        pipeline: Takes the frames; INCOMPATIBLE_QOS is set on its board.
 
     Raises:
         Exception: What rclpy raises where a topic cannot be subscribed, e.g. of another type
             within this process; nothing stays subscribed.
     """
 
-    def __init__(self, node: Any, params: NodeParams, board: StatusBoard, session: Session) -> None:
+    def __init__(self, node: Any, params: NodeParams, pipeline: Pipeline) -> None:
         self._node = node
-        self._board = board
-        self._session = session
+        self._pipeline = pipeline
         self._params = {camera.name: camera for camera in params.cameras}
         self._reliable = params.text("images.reliability") == "reliable"
-        self._subscriptions: list[Any] = []
         depth = params.count("images.queue")
+        self._subscriptions: list[Any] = []
+        pipeline.explain_silence(lambda name: self._why_silent(self._params[name]))
         try:
             for camera in params.cameras:
                 message_type, _ = _TYPES[camera.transport]
-                self._subscribe(message_type, camera.image_topic, depth, session.receive, camera)
+                take = partial(self._take, camera)
+                self._subscribe(message_type, camera.image_topic, depth, take)
                 if camera.camera_info_topic:
-                    take = session.receive_info
-                    self._subscribe(CameraInfo, camera.camera_info_topic, 1, take, camera)
+                    pipeline.expect_calibration(camera.name, camera.camera_info_topic)
+                    calibrate = partial(pipeline.calibrate, camera.name)
+                    self._subscribe(CameraInfo, camera.camera_info_topic, 1, calibrate)
         except BaseException:
             self.destroy()
             raise
@@ -65,18 +67,23 @@ class CameraSubscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
 
-    def check(self, now_ns: int) -> None:
-        """Update NO_IMAGES and INCOMPATIBLE_QOS; once a period."""
-        silent = self._session.check(now_ns)
-        for name, camera in self._params.items():
-            text = self._why_silent(camera) if name in silent else ""
-            self._board.condition("NO_IMAGES", name in silent, text, name)
+    def check(self) -> None:
+        """Update INCOMPATIBLE_QOS; once a period."""
         for subscription in self._subscriptions:
             self._check_qos(subscription.topic_name)
 
-    def _subscribe(
-        self, message_type: Any, topic: str, depth: int, take: Any, camera: CameraParams
-    ) -> None:
+    def _take(self, camera: CameraParams, message: Any) -> None:
+        pixels = RawPixels if camera.transport == "raw" else CompressedPixels
+        self._pipeline.add(
+            InputFrame(
+                pixels(message),
+                messages.nanoseconds(message.header.stamp),
+                camera.name,
+                camera.frame_id or message.header.frame_id,
+            )
+        )
+
+    def _subscribe(self, message_type: Any, topic: str, depth: int, take: Any) -> None:
         reliability = (
             ReliabilityPolicy.RELIABLE if self._reliable else ReliabilityPolicy.BEST_EFFORT
         )
@@ -86,9 +93,7 @@ class CameraSubscriptions:
             incompatible_qos=lambda _: self._check_qos(resolved), use_default_callbacks=False
         )
         self._subscriptions.append(
-            self._node.create_subscription(
-                message_type, topic, partial(take, camera.name), qos, event_callbacks=events
-            )
+            self._node.create_subscription(message_type, topic, take, qos, event_callbacks=events)
         )
 
     def _check_qos(self, topic: str) -> None:
@@ -102,7 +107,7 @@ class CameraSubscriptions:
             f"{', '.join(unheard)} offers best_effort, images.reliability is reliable; set it to "
             "best_effort"
         )
-        self._board.condition("INCOMPATIBLE_QOS", bool(unheard), text, topic)
+        self._pipeline.board.condition("INCOMPATIBLE_QOS", bool(unheard), text, topic)
 
     def _why_silent(self, camera: CameraParams) -> str:
         topic = self._node.resolve_topic_name(camera.image_topic)

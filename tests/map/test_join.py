@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from benchmarks.instant_runtime import InstantScene, wall
-from g2vlm_map.clouds import CloudRules, cloud, depth_image
+from g2vlm_map.clouds import cloud, depth_image
 from g2vlm_map.join import JoinError, SegmentMap, quaternion_xyzw
+from g2vlm_map.options import CloudOptions
 from g2vlm_map.scenes import SceneRecord, SceneStore
 from g2vlm_model.interface import (
     AnswerStatus,
@@ -135,7 +136,7 @@ def geometry_with_holes() -> GeometryPrediction:
 @pytest.mark.parametrize("decimation", [1, 3])
 def test_cloud_against_the_plain_way(decimation: int) -> None:
     geometry = geometry_with_holes()
-    rules = CloudRules(decimation=decimation, min_confidence=0.3, min_range=2.1, max_range=4.5)
+    rules = CloudOptions(decimation=decimation, min_confidence=0.3, min_range=2.1, max_range=4.5)
     scale = 2.0
     found = cloud(geometry, slice(1, 2), None, scale, rules)
     expected = []
@@ -159,7 +160,7 @@ def test_cloud_against_the_plain_way(decimation: int) -> None:
 
 def test_organised_cloud_is_the_same_with_gaps() -> None:
     geometry = geometry_with_holes()
-    rules = CloudRules(min_confidence=0.3)
+    rules = CloudOptions(min_confidence=0.3)
     plain = cloud(geometry, slice(0, 1), None, 1.0, rules)
     rows = cloud(geometry, slice(0, 1), None, 1.0, dataclasses.replace(rules, organized=True))
     assert rows.shape == (HEIGHT, WIDTH)
@@ -169,7 +170,7 @@ def test_organised_cloud_is_the_same_with_gaps() -> None:
 def test_whole_window_lands_in_the_newest_camera() -> None:
     geometry = geometry_with_holes()
     T = np.linalg.inv(geometry.T_world_cam[1].astype(np.float64))
-    found = cloud(geometry, slice(None), T, 3.0, CloudRules(min_confidence=0.0))
+    found = cloud(geometry, slice(None), T, 3.0, CloudOptions(min_confidence=0.0))
     world = geometry.world_points[geometry.valid]
     expected = (world @ T[:3, :3].T + T[:3, 3]) * 3.0
     np.testing.assert_allclose(np.stack([found[n] for n in "xyz"], -1), expected, atol=1e-5)
@@ -211,10 +212,10 @@ def test_scenes_are_closed_once_and_not_while_in_use() -> None:
     store = SceneStore(keep=1)
     first, second = record(stamp_ns=10), record(stamp_ns=20)
     store.add(first)
-    with store.use(0) as used:
-        assert used is first
-        store.add(second)
-        assert not first.scene.closed  # type: ignore[attr-defined]
+    assert store.hold(0) is first
+    store.add(second)
+    assert not first.scene.closed  # type: ignore[attr-defined]
+    store.release(first)
     assert first.scene.closed  # type: ignore[attr-defined]
     store.clear()
     assert second.scene.closed  # type: ignore[attr-defined]

@@ -275,7 +275,7 @@ class Graph:
     @property
     def board(self) -> Any:
         """The node's counters."""
-        return self.node._board
+        return self.node._pipeline.board
 
     def status(self, predicate: Callable[[Any], Any] = lambda status: True) -> Any:
         """The next status message that fulfils a condition."""

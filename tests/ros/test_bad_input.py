@@ -87,7 +87,7 @@ def test_malformed_picture(busy: Graph, name: str) -> None:
     status = busy.status(lambda s: reason in s.drop_reasons)
     assert "BAD_IMAGES" in status.reason_codes
     text = dict(zip(status.reason_codes, status.reason_texts, strict=False))["BAD_IMAGES"]
-    assert text.startswith(f"{reason} ({before + 1} pictures so far): camera: ")
+    assert text.startswith(f"{reason} ({before + 1} frames so far): camera: ")
     assert len(text) < 1000
     busy.scene()
 
@@ -243,8 +243,8 @@ def mark(u: float = 10.0, v: float = 10.0, **fields: Any) -> Any:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"marks": [mark(u=160.0)]}, "outside of the 160 x 120 picture"),
-        ({"marks": [mark(v=-1.0)]}, "outside of the 160 x 120 picture"),
+        ({"marks": [mark(u=160.0)]}, "outside of the 160 x 120 frame"),
+        ({"marks": [mark(v=-1.0)]}, "outside of the 160 x 120 frame"),
         ({"marks": [mark(u=float("nan"))]}, "expected finite pixels"),
         ({"marks": [mark(u=float("inf"))]}, "expected finite pixels"),
         ({"marks": [mark(camera="rear")]}, "mark names camera 'rear'"),

@@ -23,10 +23,10 @@ import psutil
 import pytest
 import yaml
 
+from g2vlm_map.status import DROP_CODES, REASON_CODES
 from g2vlm_ros import launch_arguments as arguments
 from g2vlm_ros.param_table import RENAMED
 from g2vlm_ros.params import SPECS, camera_specs, parse
-from g2vlm_ros.status import DROP_CODES, REASON_CODES
 from tests.helpers import REPO, wait_for
 
 LAUNCH = REPO / "launch"

@@ -113,7 +113,7 @@ def test_what_the_libraries_log_reaches_rosout(graph: Any) -> None:
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"window__size": 0}, "window.size is 0, expected 1..64"),
+        ({"window__size": 0}, "window.size is 0, expected 2..64"),
         ({"window__sise": 8}, "window.sise is no parameter"),
         ({"camera__image_topik": "x"}, "camera.image_topik is no parameter"),
         ({"cameras": ["9lives"]}, "'9lives'"),
@@ -161,7 +161,7 @@ def test_a_corrected_parameter_lets_configure_pass(make_graph: Make) -> None:
 def test_whole_numbers_are_taken_for_fractions(make_graph: Make) -> None:
     graph = make_graph(status__hold_s=2)
     assert graph.configure()
-    assert graph.board.hold_s == 2.0
+    assert graph.board.options.hold_s == 2.0
 
 
 def test_parameters_while_active(graph: Any) -> None:

@@ -237,7 +237,7 @@ def test_every_picture_is_used_or_dropped(make_graph: Make) -> None:
         graph.good_image()
     graph.good_image(shift=0)  # shows nothing new
     graph.runtime.observe_gate.set()
-    board, session = graph.board, graph.node._session
+    board, session = graph.board, graph.node._pipeline
 
     def balanced() -> bool:
         accounted = board.used + sum(board.drops.values()) + session.pending_frames

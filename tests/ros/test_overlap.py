@@ -46,11 +46,12 @@ def test_the_best_earlier_keyframe_counts(graph: Any) -> None:
 
 
 def test_a_window_of_one_moment_has_nothing_to_share(make_graph: Make) -> None:
-    graph = make_graph(window__size=1, window__min_moments=1, window__overlap=0)
+    graph = make_graph(window__min_moments=1)
     graph.listen("status")
     graph.start()
     graph.runtime.overlap_of = lambda frames: np.ones(frames, np.float32)
     graph.scene()
+    assert len(graph.runtime.windows) == 1
     status = graph.status(lambda s: s.scenes > 0)
     assert status.shared_view == -1.0
     assert "LOW_OVERLAP" not in status.reason_codes

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from g2vlm_map.options import StatusOptions
+from g2vlm_map.status import DROP_CODES, REASON_CODES, StatusBoard
 from g2vlm_model.interface import AnswerStatus, RuntimeInfo
 from g2vlm_ros.params import changeable, parse
-from g2vlm_ros.status import DROP_CODES, REASON_CODES, StatusBoard
 from tests.helpers import REPO
 
 DOCS = (REPO / "docs" / "node.md").read_text(encoding="utf-8")
@@ -63,7 +64,7 @@ def test_weights_cannot_be_swapped_while_active() -> None:
 
 
 def test_events_end_and_conditions_last() -> None:
-    board = StatusBoard(hold_s=2.0)
+    board = StatusBoard(StatusOptions(hold_s=2.0))
     board.event("BAD_IMAGES", "broken", now=10.0)
     board.condition("NO_IMAGES", True, "silent", source="left")
     board.condition("NO_IMAGES", True, "silent", source="right")
@@ -77,7 +78,7 @@ def test_events_end_and_conditions_last() -> None:
 
 
 def test_logs_do_not_repeat() -> None:
-    board = StatusBoard(hold_s=0.5)
+    board = StatusBoard(StatusOptions(hold_s=0.5))
     lines = []
     for tick in range(300):  # thirty seconds of a reason that flickers
         now = tick / 10
@@ -89,14 +90,14 @@ def test_logs_do_not_repeat() -> None:
 
 
 def test_a_standing_reason_is_repeated_once_a_minute() -> None:
-    board = StatusBoard(hold_s=1.0)
+    board = StatusBoard(StatusOptions(hold_s=1.0))
     board.condition("NO_IMAGES", True, "silent")
     lines = [line for t in range(180) for line in board.messages(board.reasons(t), t)]
     assert lines == ["NO_IMAGES: silent"] * 3
 
 
 def test_tolerated_codes_do_not_degrade() -> None:
-    board = StatusBoard(hold_s=1.0, tolerated=["SCALE_UNKNOWN"])
+    board = StatusBoard(StatusOptions(hold_s=1.0, tolerated=("SCALE_UNKNOWN",)))
     board.condition("SCALE_UNKNOWN", True, "none")
     assert not board.degraded(board.reasons(0.0))
     board.condition("LOW_PARALLAX", True, "still")

@@ -60,7 +60,9 @@ def test_camera_info(make_graph: Make) -> None:
     graph.scene()
     assert graph.runtime.windows[-1].frames[-1].K[0, 0] == 130.0
     publisher.publish(camera_info(width=320, height=240))
-    graph.wait(lambda: graph.node._session.cameras["camera"]._info_size == (240, 320), "the info")
+    graph.wait(
+        lambda: graph.node._pipeline._intake._cameras["camera"]._info_size == (240, 320), "the info"
+    )
     graph.good_image()
     graph.codes("BAD_CAMERA_INFO")
     graph.scene()
@@ -81,6 +83,9 @@ def test_time_jump(graph: Any) -> None:
     assert graph.codes("TIME_JUMP").segment == 3
     graph.scene()
     graph.stamp_ns -= 400_000_000  # a little late: refused, no new segment
+    graph.good_image()
+    assert graph.board.drops["out_of_order"] == 0  # the next one tells what it was
+    graph.stamp_ns += 400_000_000
     graph.good_image()
     assert graph.board.drops["out_of_order"] == 1
     assert graph.status().segment == 3

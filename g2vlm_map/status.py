@@ -1,8 +1,8 @@
-"""The state of the node in one place: counters, reason codes that flip, quiet logs.
+"""The pipeline's state in one place: counters, reason codes that flip, quiet logs.
 
 A *condition* holds until it is cleared (NO_IMAGES). An *event* holds for a while after it
-last happened (BAD_IMAGES), so that a status reader once a second cannot miss it. No rclpy;
-every method may be called from any thread.
+last happened (BAD_IMAGES), so that a status reader once a second cannot miss it. Every method
+may be called from any thread; readers get a frozen `Snapshot`.
 """
 
 from __future__ import annotations
@@ -12,30 +12,39 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["DROP_CODES", "REASON_CODES", "Reason", "StatusBoard"]
+from g2vlm_model.interface import RuntimeInfo
+
+from .events import ConditionChanged, Emit, FramesDropped, Latency
+from .options import StatusOptions
+
+__all__ = ["DROP_CODES", "REASON_CODES", "Reason", "Snapshot", "StatusBoard"]
 
 REASON_CODES: dict[str, str] = {
-    "NO_IMAGES": "A camera delivers no pictures.",
-    "NO_CAMERA_INFO": "A camera delivers pictures but no CameraInfo; its K is unknown.",
-    "BAD_CAMERA_INFO": "A CameraInfo holds no usable K, or one of another picture size.",
-    "BAD_IMAGES": "Pictures were refused: their fields contradict each other or cannot be read.",
+    "NO_IMAGES": "A camera delivers no good frames.",
+    "NO_CAMERA_INFO": "A camera delivers frames but no CameraInfo; its K is unknown.",
+    "BAD_CAMERA_INFO": "A CameraInfo holds no usable K, or one of another frame size.",
+    "BAD_IMAGES": "Frames were refused: their fields contradict each other or cannot be read.",
+    "UNSYNCHRONISED": "The cameras' frames lie too far apart in time to belong together.",
     "TIME_JUMP": "Stamps went back or leapt; a leap starts a new segment.",
-    "LOW_PARALLAX": "The window's pictures hardly differ: depth rests on appearance alone.",
-    "LOW_OVERLAP": "The newest pictures share too little with the rest of their window.",
+    "LOW_PARALLAX": "The window's frames hardly differ: depth rests on appearance alone.",
+    "LOW_OVERLAP": "The newest frames share too little with the rest of their window.",
     "SCALE_UNKNOWN": "Lengths are up to scale: nothing metric fixes them.",
     "SEGMENT_BROKEN": "The last window could not be joined with the one before.",
     "RUNTIME_FALLBACK": "Another device, precision or runtime runs than was asked for.",
     "ENGINE_BUILDING": "What was asked for is being built; another runtime serves meanwhile.",
+    "WINDOW_SHORTENED": "The runtime takes fewer frames than window.size asks for.",
+    "RUNTIME_BUSY": "A pass that was given up still runs; the next window waits for its end.",
     "RUNTIME_FAILED": "The runtime failed at the last window or at a question.",
-    "OVERLOADED": "Questions were turned away or pictures dropped because all places are taken.",
+    "OVERLOADED": "Questions were turned away or frames dropped because all places are taken.",
     "QUERY_REJECTED": "A question was refused: see its answer's message.",
     "INCOMPATIBLE_QOS": "A publisher's QoS cannot serve a subscription; nothing arrives from it.",
 }
 
-# Reason code of a dropped picture; "" is policy and no reason for a warning.
+# Reason code of a dropped frame; "" is policy and no reason for a warning.
 DROP_CODES: dict[str, str] = {
     "not_keyframe": "",
     "superseded": "",
+    "pass_failed": "",
     "reset": "",
     "deactivated": "",
     "time_jump": "TIME_JUMP",
@@ -61,17 +70,66 @@ class Reason:
     text: str
 
 
-class StatusBoard:
-    """Counters since activation and the reasons in force.
+@dataclass(frozen=True)
+class Snapshot:
+    """How a pipeline stands at one moment.
 
     Args:
-        hold_s: How long an event stays in force.
-        tolerated: Codes that do not make the state degraded.
+        running: Between `start` and `stop`; the numbers below are those since the start.
+        received, used, scenes: Frames that came in, frames that a scene was made of, scenes.
+        drops: (reason, frames), sorted by reason.
+        questions_received, questions_answered, questions_rejected, questions_waiting: Counts.
+        segment: Number of the present segment; 0 before the first start.
+        scene_stamp_ns, scene_segment: Of the newest scene; 0 where there is none.
+        keyframes, overlap: Moments of the newest window, and those of them that the one before
+            held too.
+        shared_view: See `Scene.overlap`; of the newest frame with the best earlier one.
+            Negative where unknown.
+        latency: Of the newest scene.
+        window_size: Moments that a window may hold with this runtime.
+        runtime: What runs.
+        reasons: In force, in the order of `REASON_CODES`.
+        degraded: One of them is not tolerated.
     """
 
-    def __init__(self, hold_s: float, tolerated: Sequence[str] = ()) -> None:
-        self.hold_s = hold_s
-        self.tolerated = frozenset(tolerated)
+    running: bool
+    received: int
+    used: int
+    scenes: int
+    drops: tuple[tuple[str, int], ...]
+    questions_received: int
+    questions_answered: int
+    questions_rejected: int
+    questions_waiting: int
+    segment: int
+    scene_stamp_ns: int
+    scene_segment: int
+    keyframes: int
+    overlap: int
+    shared_view: float
+    latency: Latency
+    window_size: int
+    runtime: RuntimeInfo
+    reasons: tuple[Reason, ...]
+    degraded: bool
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were dropped for whatever reason."""
+        return sum(frames for _, frames in self.drops)
+
+
+class StatusBoard:
+    """Counters since the start and the reasons in force.
+
+    Args:
+        options: How long events hold and what is tolerated; may be replaced at any time.
+        emit: Told of frames that are dropped and of conditions that change.
+    """
+
+    def __init__(self, options: StatusOptions, emit: Emit = lambda event: None) -> None:
+        self.options = options
+        self._emit = emit
         self._lock = threading.Lock()
         self._conditions: dict[tuple[str, str], str] = {}  # (code, source) -> text
         self._events: dict[str, tuple[float, str]] = {}  # code -> (until, text)
@@ -80,68 +138,75 @@ class StatusBoard:
         self.clear_counts()
 
     def clear_reasons(self) -> None:
-        """Nothing is in force any more: the node is not active."""
+        """Nothing is in force any more: the pipeline has stopped."""
         with self._lock:
             self._events = {}
-            self._conditions = {}
+            over, self._conditions = self._conditions, {}
+        for code, source in over:
+            self._emit(ConditionChanged(code, source, False, ""))
 
     def clear_counts(self) -> None:
-        """Zero the counters: a new activation."""
+        """Zero the counters: a new start."""
         with self._lock:
             self.received = 0
             self.used = 0
             self.scenes = 0
             self.drops: Counter[str] = Counter()
-            self.queries: Counter[str] = Counter()
+            self.questions: Counter[str] = Counter()
 
     def count_received(self) -> None:
-        """A picture has arrived, good or bad."""
+        """A frame has arrived, good or bad."""
         with self._lock:
             self.received += 1
 
     def count_used(self, frames: int) -> None:
-        """Pictures were taken into a window for the first time."""
+        """A scene was made of frames for the first time."""
         with self._lock:
             self.used += frames
 
     def count_scene(self) -> None:
-        """A scene was published."""
+        """A scene is there and everybody has heard of it."""
         with self._lock:
             self.scenes += 1
 
-    def count_query(self, kind: str) -> None:
+    def count_question(self, kind: str) -> None:
         """A question was "received", "answered" or "rejected"."""
         with self._lock:
-            self.queries[kind] += 1
+            self.questions[kind] += 1
 
     def drop(self, reason: str, frames: int) -> None:
-        """Pictures were dropped by policy."""
+        """Frames were dropped by policy."""
         assert reason in DROP_CODES, reason
         if frames:
             with self._lock:
                 self.drops[reason] += frames
+                total = self.drops[reason]
+            self._emit(FramesDropped(reason, frames, total))
 
     def refuse(self, reason: str, text: str, now: float) -> None:
-        """A picture was dropped because of what it is; raises the event of that reason."""
+        """A frame was dropped because of what it is; raises the event of that reason."""
         self.drop(reason, 1)
         code = DROP_CODES[reason]
         if code:
-            self.event(code, f"{reason} ({self.drops[reason]} pictures so far): {text}", now)
+            self.event(code, f"{reason} ({self.drops[reason]} frames so far): {text}", now)
 
     def event(self, code: str, text: str, now: float) -> None:
         """Something happened: the code is in force for `hold_s` from now."""
         assert code in REASON_CODES, code
         with self._lock:
-            self._events[code] = (now + self.hold_s, text)
+            self._events[code] = (now + self.options.hold_s, text)
 
     def condition(self, code: str, holds: bool, text: str = "", source: str = "") -> None:
         """Set or clear a lasting condition of one source (a camera, a topic)."""
         assert code in REASON_CODES, code
         with self._lock:
+            known = (code, source) in self._conditions
             if holds:
                 self._conditions[code, source] = text
             else:
                 self._conditions.pop((code, source), None)
+        if known != holds:
+            self._emit(ConditionChanged(code, source, holds, text if holds else ""))
 
     def holds(self, code: str, source: str = "") -> bool:
         """Whether a condition is set."""
@@ -163,7 +228,7 @@ class StatusBoard:
 
     def degraded(self, reasons: Sequence[Reason]) -> bool:
         """Whether a reason is in force that is not tolerated."""
-        return any(reason.code not in self.tolerated for reason in reasons)
+        return any(reason.code not in self.options.tolerated for reason in reasons)
 
     def messages(self, reasons: Sequence[Reason], now: float) -> list[str]:
         """What is worth a line in the log now: what is new, what is over, a rare reminder.
@@ -184,7 +249,7 @@ class StatusBoard:
             lines.append(f"{code}: over")
         return lines
 
-    def drop_counts(self) -> list[tuple[str, int]]:
-        """Dropped pictures by reason, sorted by name."""
+    def drop_counts(self) -> tuple[tuple[str, int], ...]:
+        """Dropped frames by reason, sorted by name."""
         with self._lock:
-            return sorted(self.drops.items())
+            return tuple(sorted(self.drops.items()))

@@ -1,0 +1,253 @@
+"""From frames to keyframes: cameras, their clocks, rig synchronisation, what is worth decoding.
+
+Whatever is wrong with a frame is counted with a reason and told, never raised. Safe for cameras
+that deliver in threads of their own; one frame is looked at at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .calibration import CameraInfoLike
+from .cameras import NS, Admission, Arrival, Camera, InputFrame
+from .decode import BadInputError
+from .events import Emit, FrameRefused
+from .keyframes import KeyframeChooser, Moment
+from .options import PipelineOptions
+from .pixels import ArrayPixels
+from .status import StatusBoard
+from .sync import Synchroniser
+
+__all__ = ["Intake"]
+
+_WAITING_FOR_PARTNERS = 8  # decoded frames per camera beyond those of scenes and windows
+
+
+@dataclass(frozen=True)
+class _RigLeap:
+    """A leap of time that the cameras of a rig make one after the other.
+
+    Args:
+        to_ns: First stamp behind it.
+        received_ns: Monotonic clock of that frame's arrival.
+        cameras: That have made it.
+    """
+
+    to_ns: int
+    received_ns: int
+    cameras: frozenset[str]
+
+
+class Intake:
+    """Takes frames in and offers keyframes.
+
+    Args:
+        options: Of the pipeline; `apply` replaces what may change.
+        board: Counts, and holds the conditions of the cameras.
+        emit: Told of refused frames.
+        offer: Called with every keyframe.
+        restart: Called with a cause and a text when time leapt: a new segment begins.
+    """
+
+    def __init__(
+        self,
+        options: PipelineOptions,
+        board: StatusBoard,
+        emit: Emit,
+        offer: Callable[[Moment], object],
+        restart: Callable[[str, str], object],
+    ) -> None:
+        self.lock = threading.RLock()
+        self.explain_silence: Callable[[str], str] | None = None
+        self._options = options
+        self._board = board
+        self._emit = emit
+        self._offer = offer
+        self._restart = restart
+        # Alive at once at most: scenes that are kept or held by questions (twice that number),
+        # the one in work, the keyframes that wait.
+        slots = options.window.size * (3 * options.scenes.keep + 3) + _WAITING_FOR_PARTNERS
+        self._cameras = {name: Camera(name, slots, options.images) for name in options.cameras}
+        self._sync = Synchroniser(options.cameras, options.sync.tolerance_s, board.drop)
+        self._chooser = KeyframeChooser(options.keyframe)
+        self._sources: dict[str, str] = {}  # camera -> where its calibration comes from
+        self._refused: dict[str, str] = {}  # camera -> why its last frame was refused
+        self._leap: _RigLeap | None = None
+        self._moment_ns = 0
+
+    @property
+    def pending_frames(self) -> int:
+        """Frames that wait for partners or for the next frame."""
+        with self.lock:
+            return self._sync.waiting + sum(camera.holds for camera in self._cameras.values())
+
+    def apply(self, options: PipelineOptions) -> None:
+        """Take over what may change while frames come in."""
+        with self.lock:
+            self._options = options
+            self._chooser.options = options.keyframe
+            for camera in self._cameras.values():
+                camera.options = options.images
+
+    def start(self) -> None:
+        """Forget the cameras' clocks."""
+        with self.lock:
+            self._moment_ns = time.monotonic_ns()
+            self._leap = None
+            self._refused.clear()
+            for camera in self._cameras.values():
+                camera.restart(self._moment_ns)
+
+    def clear(self, reason: str) -> None:
+        """Drop what waits; the next moment is the first of a segment."""
+        with self.lock:
+            self._sync.clear(reason)
+            self._chooser.restart()
+
+    def stop(self, reason: str) -> None:
+        """Drop all that waits."""
+        with self.lock:
+            self.clear(reason)
+            self._board.drop(reason, sum(camera.holds for camera in self._cameras.values()))
+            self.start()
+
+    def add(self, frame: InputFrame) -> None:
+        """Take a frame in.
+
+        Raises:
+            ValueError: It names a camera that does not exist.
+        """
+        now_ns = time.monotonic_ns()
+        name = frame.camera or self._options.cameras[0]
+        if name not in self._cameras:
+            raise ValueError(f"frame is of camera {name!r:.60}, expected {self._options.cameras}")
+        if len(self._cameras) > 1 and isinstance(frame.pixels, np.ndarray):
+            frame = replace(frame, pixels=ArrayPixels(frame.pixels.copy()))  # it may have to wait
+        self._board.count_received()
+        with self.lock:
+            camera = self._cameras[name]
+            try:
+                admission = camera.admit(frame, now_ns)
+            except BadInputError as error:
+                self._refuse(name, error)
+                return
+            if admission.refused is not None:
+                self._refuse(name, admission.refused)
+            else:
+                self._refused.pop(name, None)
+            if admission.leap is not None:
+                self._on_leap(name, admission)
+            for arrival in admission.arrivals:
+                self._take(arrival, now_ns)
+
+    def calibrate(self, camera: str, info: CameraInfoLike) -> None:
+        """Take over a camera's intrinsics."""
+        with self.lock:
+            self._cameras[camera].calibrate(info)
+            self._check_calibration(self._cameras[camera], time.monotonic_ns())
+
+    def expect_calibration(self, camera: str, source: str) -> None:
+        """NO_CAMERA_INFO where this camera delivers frames, but no calibration comes.
+
+        Args:
+            camera: Its name.
+            source: Where it should come from, for the text.
+        """
+        self._sources[camera] = source
+
+    def check(self) -> None:
+        """Bring the conditions up to date that follow from time passing."""
+        with self.lock:
+            now_ns = time.monotonic_ns()
+            for camera in self._cameras.values():
+                self._check_calibration(camera, now_ns)
+                silent = camera.name in self._silent(now_ns)
+                text = self._why_silent(camera, now_ns) if silent else ""
+                self._board.condition("NO_IMAGES", silent, text, camera.name)
+            text = self._why_no_moment(now_ns)
+            self._board.condition("UNSYNCHRONISED", bool(text), text)
+
+    def _take(self, arrival: Arrival, now_ns: int) -> None:
+        """Find its partners, decide, decode."""
+        found = self._sync.add(arrival, self._silent(now_ns) if self._is_rig else frozenset())
+        if not found:
+            return
+        self._moment_ns = now_ns
+        at, lead = found[0], found[0]
+        try:
+            verdict = self._chooser.judge(lead.camera, lead.stamp_ns, lambda: lead.gray)
+            if verdict is None:
+                self._board.drop("not_keyframe", len(found))
+                return
+            frames = []
+            for at in found:
+                frames.append(self._cameras[at.camera].decode(at))
+        except BadInputError as error:
+            if error.reason != "no_free_slot":
+                self._cameras[at.camera].distrust()
+            self._refuse(at.camera, error)
+            self._board.drop("unsynchronised", len(found) - 1)
+            return
+        self._offer(self._chooser.accept(verdict, tuple(frames), now_ns))
+
+    def _on_leap(self, camera: str, admission: Admission) -> None:
+        """Begin a new segment, unless this is the leap that another camera has made already."""
+        leap, received_ns = admission.leap, admission.arrivals[0].received_ns
+        assert leap is not None
+        if self._leap is not None and camera not in self._leap.cameras:
+            since_ns = received_ns - self._leap.received_ns
+            expected_ns = self._leap.to_ns + since_ns
+            nearer = abs(leap.to_ns - expected_ns) <= abs(leap.from_ns - expected_ns)
+            if nearer and since_ns <= self._options.images.timeout_s * NS:
+                cameras = self._leap.cameras | {camera}
+                self._leap = replace(self._leap, cameras=cameras)
+                self._sync.clear("time_jump", camera)
+                return
+        self._leap = _RigLeap(leap.to_ns, received_ns, frozenset({camera}))
+        text = f"stamp of {camera} leapt by {leap.seconds:+.1f} s"
+        self._board.event("TIME_JUMP", f"{text}; a new segment starts", received_ns / NS)
+        self._restart("time_jump", text)
+
+    def _refuse(self, camera: str, error: BadInputError) -> None:
+        self._refused[camera] = f"{error.reason}: {error}"
+        self._board.refuse(error.reason, f"{camera}: {error}", time.monotonic())
+        self._emit(FrameRefused(camera, error.reason, str(error)))
+
+    @property
+    def _is_rig(self) -> bool:
+        return len(self._cameras) > 1
+
+    def _silent(self, now_ns: int) -> frozenset[str]:
+        """Cameras without a good frame for too long."""
+        limit_s = self._options.images.timeout_s
+        return frozenset(n for n, c in self._cameras.items() if c.silent_s(now_ns) > limit_s)
+
+    def _why_silent(self, camera: Camera, now_ns: int) -> str:
+        if camera.name in self._refused:
+            return f"no frame is good; the last one: {self._refused[camera.name]}"
+        if self.explain_silence is not None:
+            return self.explain_silence(camera.name)
+        return f"no frame for {camera.silent_s(now_ns):.1f} s"
+
+    def _why_no_moment(self, now_ns: int) -> str:
+        """Why frames of a rig do not come together; "" where they do, or one camera is alone."""
+        waited_s = (now_ns - self._moment_ns) / NS
+        alive = len(self._cameras) - len(self._silent(now_ns))
+        if alive < 2 or waited_s <= self._options.images.timeout_s:
+            return ""
+        why = self._sync.explain()
+        return f"no frames belong together for {waited_s:.1f} s: {why}" if why else ""
+
+    def _check_calibration(self, camera: Camera, now_ns: int) -> None:
+        source, problem = self._sources.get(camera.name, ""), camera.info_problem
+        waited_ns = 0 if camera.first_ns is None else now_ns - camera.first_ns
+        late = waited_ns > self._options.images.timeout_s * NS
+        missing = bool(source) and not camera.has_info and late
+        text = f"nothing on {source}; K stays unknown"
+        self._board.condition("NO_CAMERA_INFO", missing, text, camera.name)
+        self._board.condition("BAD_CAMERA_INFO", bool(problem), problem, camera.name)

@@ -1,0 +1,308 @@
+"""Frames in; scenes, segments and answers out: the embeddable object.
+
+    with Pipeline(runtime) as pipeline:
+        pipeline.add(InputFrame(image, stamp_ns))
+        pipeline.wait()
+        answer = pipeline.ask("How far away is A?", marks=[Mark(320, 240, "A")]).answer
+
+`add` checks a frame and decides; it never waits for the model. One thread runs the passes, on
+the newest window when the model is free; one asks questions; one looks at the clock. What
+happens is told to listeners (`events.py`); how things stand, to whoever asks (`snapshot`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from types import TracebackType
+
+from g2vlm_model.interface import AnswerStatus, SpatialRuntime
+
+from .calibration import CameraInfoLike
+from .cameras import InputFrame
+from .events import Event, QuestionAnswered
+from .intake import Intake
+from .option_fields import described, flat
+from .options import PipelineOptions
+from .passes import Passes
+from .questions import Mark, Question, QuestionDesk, Reply, Respond
+from .scenes import SceneRecord, SceneStore
+from .segment import PathPose
+from .status import Snapshot, StatusBoard
+
+__all__ = ["InputFrame", "Mark", "Pipeline", "Question"]
+
+_LOG = logging.getLogger(__name__)
+
+Listener = Callable[[Event], object]
+STOP_S = 0.8  # how long `stop` waits for the runtime
+_WATCH_S = 0.1
+
+
+class Pipeline:
+    """Everything between frames and answers; start and stop it as often as you like.
+
+    Args:
+        runtime: The loaded model; not closed here.
+        options: All defaults where None.
+        on_event: The first listener; see `listen`.
+
+    Raises:
+        ValueError: The runtime takes fewer frames than the smallest window of these cameras.
+    """
+
+    def __init__(
+        self,
+        runtime: SpatialRuntime,
+        options: PipelineOptions | None = None,
+        on_event: Listener | None = None,
+    ) -> None:
+        options = options or PipelineOptions()
+        self.options = options
+        self._runtime = runtime
+        self._listeners: list[Listener] = [] if on_event is None else [on_event]
+        self.board = StatusBoard(options.status, self._emit)
+        self._scenes = SceneStore(options.scenes.keep)
+        self._passes = Passes(runtime, options, self.board, self._scenes, self._emit)
+        self._intake = Intake(
+            options,
+            self.board,
+            self._emit,
+            lambda moment: self._passes.builder.offer(moment),
+            self._restart,
+        )
+        self._desk = QuestionDesk(
+            runtime, self._scenes, options.cameras, options.query, self._on_reply
+        )
+        self._stopping = threading.Event()
+        self._stopping.set()
+        self._watch: threading.Thread | None = None
+
+    def __enter__(self) -> Pipeline:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop("the pipeline has ended")
+
+    # From start to stop.
+
+    @property
+    def running(self) -> bool:
+        """Between `start` and `stop`."""
+        return not self._stopping.is_set()
+
+    def start(self) -> None:
+        """Start the threads; counters begin at zero, segments at 1.
+
+        Where a pass that `stop` gave up still runs, the first new one waits for its end, and
+        RUNTIME_BUSY says so.
+        """
+        assert not self.running, "the pipeline runs already"
+        self.board.clear_counts()
+        self._intake.start()
+        self._stopping = stopping = threading.Event()
+        self.board.condition("SCALE_UNKNOWN", True, "no scale source: lengths are up to scale")
+        self._passes.start()
+        self._desk.start()
+        self._watch = threading.Thread(
+            target=self._run_watch, args=(stopping,), name="g2vlm-watch", daemon=True
+        )
+        self._watch.start()
+
+    def stop(self, why: str = "the pipeline was stopped") -> None:
+        """Answer open questions with CANCELLED, end the threads, close the scenes.
+
+        Returns within a second: a pass or an answer that does not end by then is given up, and
+        what comes of it is thrown away.
+        """
+        if not self.running:
+            return
+        deadline = time.monotonic() + STOP_S
+        self._stopping.set()
+        self._passes.cancel()
+        self._desk.stop(why, STOP_S)
+        self._passes.stop(max(0.0, deadline - time.monotonic()))
+        if self._watch is not None:
+            self._watch.join()
+        self._intake.stop("deactivated")
+        self._scenes.clear()
+        self.board.clear_reasons()
+
+    def reset(self, why: str = "the pipeline was reset") -> int:
+        """Forget scenes, windows and open questions; the number of the new segment."""
+        with self._intake.lock:
+            return self._restart("reset", why)
+
+    def apply(self, options: PipelineOptions) -> None:
+        """Take over options that may change while it runs.
+
+        Raises:
+            ValueError: Another one differs.
+        """
+        old, new = flat(self.options), flat(options)
+        for name, made in described(PipelineOptions).items():
+            if old[name] != new[name] and not made.changeable:
+                raise ValueError(f"{name} is fixed: it is {old[name]!r}, asked for {new[name]!r}")
+        self.options = options
+        self.board.options = options.status
+        self._desk.options = options.query
+        self._intake.apply(options)
+        self._passes.apply(options)
+
+    # In.
+
+    def add(self, frame: InputFrame) -> None:
+        """Take a frame in. What is wrong with it is counted and told, never raised.
+
+        Raises:
+            ValueError: It names a camera that does not exist.
+        """
+        if not self.running:
+            self.board.count_received()
+            self.board.drop("deactivated", 1)
+            return
+        self._intake.add(frame)
+
+    def calibrate(self, camera: str, info: CameraInfoLike) -> None:
+        """Take over a camera's intrinsics from anything with the fields of a CameraInfo."""
+        self._intake.calibrate(camera, info)
+
+    def expect_calibration(self, camera: str, source: str) -> None:
+        """See `Intake.expect_calibration`."""
+        self._intake.expect_calibration(camera, source)
+
+    def explain_silence(self, explain: Callable[[str], str]) -> None:
+        """Let somebody who knows more say why a camera delivers nothing, by its name."""
+        self._intake.explain_silence = explain
+
+    def ask(self, question: str | Question, marks: Sequence[Mark] = ()) -> Reply:
+        """Ask, and wait for the answer; it always comes, of whatever status.
+
+        Args:
+            question: Words, or all that can be said with them.
+            marks: Places that it is about, beside those of the question.
+        """
+        done = threading.Event()
+        replies: list[Reply] = []
+
+        def respond(reply: Reply) -> None:
+            replies.append(reply)
+            done.set()
+
+        asked = Question(question) if isinstance(question, str) else question
+        self.submit(replace(asked, marks=(*asked.marks, *marks)), respond)
+        done.wait()
+        return replies[0]
+
+    def submit(self, question: Question, respond: Respond) -> None:
+        """Ask, and let `respond` be called with the answer, once, from any thread."""
+        self._desk.submit(question, respond)
+
+    # Out.
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Tell somebody all events from now on; returns what ends that."""
+        self._listeners = [*self._listeners, listener]
+
+        def end() -> None:
+            self._listeners = [known for known in self._listeners if known is not listener]
+
+        return end
+
+    def wait(self, timeout_s: float = 60.0) -> bool:
+        """Wait until every keyframe so far has had its scene; False after the time.
+
+        Keyframes that are too few for a first window are not waited for.
+        """
+        return self._passes.builder.wait_idle(timeout_s)
+
+    @property
+    def scene(self) -> SceneRecord | None:
+        """The newest scene."""
+        return self._scenes.newest
+
+    @property
+    def path(self) -> tuple[PathPose, ...]:
+        """Where the reference camera was in the present segment."""
+        return self._passes.segment.poses
+
+    @property
+    def pending_frames(self) -> int:
+        """Frames that were neither used nor dropped yet."""
+        return self._intake.pending_frames + self._passes.builder.pending_frames
+
+    def snapshot(self) -> Snapshot:
+        """How things stand now."""
+        board, newest, info = self.board, self._passes.newest, self._runtime.info
+        board.condition("ENGINE_BUILDING", info.building is not None, str(info.building))
+        board.condition("RUNTIME_FALLBACK", bool(info.fallback_reason), info.fallback_reason)
+        reasons = tuple(board.reasons(time.monotonic()))
+        return Snapshot(
+            running=self.running,
+            received=board.received,
+            used=board.used,
+            scenes=board.scenes,
+            drops=board.drop_counts(),
+            questions_received=board.questions["received"],
+            questions_answered=board.questions["answered"],
+            questions_rejected=board.questions["rejected"],
+            questions_waiting=self._desk.waiting,
+            segment=self._passes.segment.number,
+            scene_stamp_ns=newest.stamp_ns,
+            scene_segment=newest.segment,
+            keyframes=newest.keyframes,
+            overlap=newest.overlap,
+            shared_view=newest.shared_view,
+            latency=newest.latency,
+            window_size=self._passes.window.size,
+            runtime=info,
+            reasons=reasons,
+            degraded=board.degraded(reasons),
+        )
+
+    # What follows.
+
+    def _restart(self, cause: str, text: str) -> int:
+        """Begin a new segment that shares nothing with what was before; the intake is locked."""
+        self._intake.clear(cause)
+        number = self._passes.restart(cause, text)
+        self._desk.cancel_all(text)
+        return number
+
+    def _run_watch(self, stopping: threading.Event) -> None:
+        while not stopping.wait(_WATCH_S):
+            self._desk.expire()
+            self._intake.check()
+
+    def _emit(self, event: Event) -> list[str]:
+        """Tell all listeners; what those said that failed."""
+        failures = []
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception as error:  # somebody else's code: it must not end a thread of ours
+                failures.append(f"{type(error).__name__}: {error}")
+                _LOG.error("a listener failed at %s: %s", type(event).__name__, failures[-1])
+        return failures
+
+    def _on_reply(self, reply: Reply) -> None:
+        status, message, now = reply.answer.status, reply.answer.message, time.monotonic()
+        self.board.count_question("received")
+        answered = status in (AnswerStatus.OK, AnswerStatus.TRUNCATED)
+        self.board.count_question("answered" if answered else "rejected")
+        if status == AnswerStatus.OVERLOADED:
+            self.board.event("OVERLOADED", message, now)
+        elif status in (AnswerStatus.REJECTED, AnswerStatus.NO_SCENE):
+            self.board.event("QUERY_REJECTED", message, now)
+        elif status == AnswerStatus.FAILED:
+            self.board.event("RUNTIME_FAILED", f"question: {message}", now)
+        self._emit(QuestionAnswered(reply))

@@ -1,0 +1,353 @@
+"""Questions: admission, waiting, deadlines, cancelling. One thread asks the model.
+
+Every question is answered exactly once, with a status, whatever happens: turned away at once
+when it is malformed or all places are taken, TIMEOUT when its time is over, CANCELLED when
+the pipeline is reset or stopped. A question keeps the scene that was the newest when it was
+asked, also while newer ones come. Geometry goes first: the runtime lets a window in between
+two tokens of an answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from g2vlm_model.interface import (
+    AnswerStatus,
+    PixelMark,
+    SpatialAnswer,
+    SpatialQuery,
+    SpatialRuntime,
+)
+
+from .answers.crosscheck import check_answer
+from .options import QuestionOptions
+from .scenes import SceneRecord, ScenesInUseError, SceneStore, SceneUnknownError
+
+__all__ = ["Mark", "Question", "QuestionDesk", "Reply", "Respond"]
+
+_LOG = logging.getLogger(__name__)
+
+MAX_MARKS = 16
+MAX_LABEL_CHARS = 32
+MAX_TIMEOUT_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place in a frame that a question is about.
+
+    Args:
+        u: Column, v: row, in pixels of the original frame (centre of the top-left is 0, 0).
+        label: The name that the question uses, e.g. "A".
+        camera: "" is the first camera that the question names, else that of the newest frame.
+        stamp_ns: Of the frame; 0 is the newest of that camera.
+    """
+
+    u: float
+    v: float
+    label: str = ""
+    camera: str = ""
+    stamp_ns: int = 0
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about a scene.
+
+    Args:
+        text: At most `SpatialQuery.MAX_QUESTION_CHARS` characters.
+        marks: Places that it is about.
+        cameras: Names of the cameras that it is about.
+        stamp_ns: Of the scene; 0 is the newest at the time of asking.
+        timeout_s: Waiting included; 0 is the option `query.timeout_s`.
+        max_tokens: Of the answer; 0 is the option `query.max_tokens`.
+    """
+
+    text: str
+    marks: tuple[Mark, ...] = ()
+    cameras: tuple[str, ...] = ()
+    stamp_ns: int = 0
+    timeout_s: float = 0.0
+    max_tokens: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """An answer.
+
+    Args:
+        answer: Lengths in segment units, points in the axes of the scene's newest frame.
+        record: The scene that it is about; None where there was none.
+        queue_ms: How long the question waited.
+    """
+
+    answer: SpatialAnswer
+    record: SceneRecord | None
+    queue_ms: float
+
+
+Respond = Callable[[Reply], object]
+
+
+@dataclass(eq=False)
+class _Ticket:
+    """A question that was let in, with the scene that it was asked about."""
+
+    query: SpatialQuery
+    record: SceneRecord
+    respond: Respond
+    arrived: float
+    deadline: float
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+class QuestionDesk:
+    """The only way to the model's answers.
+
+    Args:
+        runtime: The loaded model.
+        scenes: What questions are about.
+        cameras: The names that exist.
+        options: Places and defaults; may be replaced at any time.
+        on_reply: Called once for every answer, from any thread, before the asker hears of it.
+    """
+
+    def __init__(
+        self,
+        runtime: SpatialRuntime,
+        scenes: SceneStore,
+        cameras: Sequence[str],
+        options: QuestionOptions,
+        on_reply: Respond,
+    ) -> None:
+        self.options = options
+        self._runtime = runtime
+        self._scenes = scenes
+        self._cameras = tuple(cameras)
+        self._on_reply = on_reply
+        self._wakeup = threading.Condition()
+        self._waiting: deque[_Ticket] = deque()
+        self._running: _Ticket | None = None
+        self._stopped = ""  # why nothing is answered at present
+        self._thread: threading.Thread | None = None
+        self.stop("the pipeline has not been started", 0.0)
+
+    @property
+    def waiting(self) -> int:
+        """Questions that wait for their turn."""
+        return len(self._waiting)
+
+    def start(self) -> None:
+        """Start the thread; where the one before still waits for the model, it goes first."""
+        with self._wakeup:
+            self._stopped = ""
+        self._thread = threading.Thread(
+            target=self._run, args=(self._thread,), name="g2vlm-ask", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self, why: str, timeout_s: float) -> None:
+        """Answer everything that is open with CANCELLED and end the thread.
+
+        Args:
+            why: For the answers, also of questions that come later.
+            timeout_s: How long to wait for the model, which looks at the cancellation between
+                two tokens.
+        """
+        with self._wakeup:
+            self._stopped = why
+        self.cancel_all(why)
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def submit(self, question: Question, respond: Respond) -> None:
+        """Take a question; its answer comes to `respond`, at once or later.
+
+        Args:
+            question: Nothing about it is checked yet.
+            respond: Called exactly once, from the caller's or the desk's thread.
+        """
+        now = time.monotonic()
+        try:
+            if self._stopped:
+                raise _TurnedAwayError(AnswerStatus.CANCELLED, self._stopped)
+            ticket = self._admit(question, respond, now)
+        except _TurnedAwayError as error:
+            self._reply(respond, SpatialAnswer(error.status, str(error)), None, 0.0)
+            return
+        with self._wakeup:
+            full, stopped = len(self._waiting) >= self.options.queue, str(self._stopped)
+            if not full and not stopped:
+                self._waiting.append(ticket)
+                self._wakeup.notify()
+                return
+        if stopped:
+            answer = SpatialAnswer(AnswerStatus.CANCELLED, stopped)
+        else:
+            answer = SpatialAnswer(
+                AnswerStatus.OVERLOADED,
+                f"all {self.options.queue} places are taken (query.queue); ask less often",
+            )
+        self._finish(ticket, answer, 0.0)
+
+    def expire(self) -> None:
+        """Answer the waiting questions whose time is over; to be called every so often."""
+        now = time.monotonic()
+        with self._wakeup:
+            late = [ticket for ticket in self._waiting if now >= ticket.deadline]
+            for ticket in late:
+                self._waiting.remove(ticket)
+        for ticket in late:
+            self._late(ticket)
+
+    def cancel_all(self, why: str) -> None:
+        """Answer all waiting questions with CANCELLED and stop the one in work."""
+        with self._wakeup:
+            open_tickets = list(self._waiting)
+            self._waiting.clear()
+            if self._running is not None:
+                self._running.cancelled.set()
+            self._wakeup.notify_all()
+        for ticket in open_tickets:
+            self._finish(ticket, SpatialAnswer(AnswerStatus.CANCELLED, why))
+
+    def _admit(self, question: Question, respond: Respond, now: float) -> _Ticket:
+        """Check all that can be checked before the model is free; the scene is held from now on.
+
+        Raises:
+            _TurnedAwayError: A malformed question, nothing to ask about, or too much to hold.
+        """
+        timeout_s = question.timeout_s or self.options.timeout_s
+        try:
+            if not 0 < timeout_s <= MAX_TIMEOUT_S:
+                raise ValueError(f"timeout_s is {timeout_s:g}, expected 0..{MAX_TIMEOUT_S:g}")
+            max_tokens = question.max_tokens or self.options.max_tokens
+            query = SpatialQuery(question.text, max_tokens=max_tokens)
+            self._check_names(question)
+            record = self._scenes.hold(question.stamp_ns)
+        except SceneUnknownError as error:
+            known = len(self._scenes) > 0
+            status = AnswerStatus.REJECTED if known else AnswerStatus.NO_SCENE
+            raise _TurnedAwayError(status, str(error)) from error
+        except ScenesInUseError as error:
+            raise _TurnedAwayError(AnswerStatus.OVERLOADED, str(error)) from error
+        except ValueError as error:
+            raise _TurnedAwayError(AnswerStatus.REJECTED, str(error)) from error
+        try:
+            query = replace(query, marks=_marks(question, record))
+        except ValueError as error:
+            self._scenes.release(record)
+            raise _TurnedAwayError(AnswerStatus.REJECTED, str(error)) from error
+        return _Ticket(query, record, respond, now, now + timeout_s)
+
+    def _check_names(self, question: Question) -> None:
+        unknown = [name for name in question.cameras if name not in self._cameras]
+        if unknown:
+            raise ValueError(f"cameras names {unknown[:3]!r:.80}, expected some of {self._cameras}")
+        if len(question.marks) > MAX_MARKS:
+            raise ValueError(f"question has {len(question.marks)} marks, at most {MAX_MARKS}")
+        for mark in question.marks:
+            if not (math.isfinite(mark.u) and math.isfinite(mark.v)):
+                raise ValueError(f"mark is at ({mark.u:g}, {mark.v:g}), expected finite pixels")
+            if len(mark.label) > MAX_LABEL_CHARS or not mark.label.isprintable():
+                raise ValueError(
+                    f"mark's label is {mark.label!r:.60}, expected at most {MAX_LABEL_CHARS} "
+                    "printable characters"
+                )
+            if question.cameras and mark.camera and mark.camera not in question.cameras:
+                raise ValueError(f"mark names camera {mark.camera!r:.60}, outside of `cameras`")
+
+    def _run(self, before: threading.Thread | None) -> None:
+        if before is not None:
+            before.join()
+        while True:
+            with self._wakeup:
+                self._wakeup.wait_for(lambda: self._waiting or self._is_over())
+                if self._is_over():
+                    return
+                self._running = ticket = self._waiting.popleft()
+            try:
+                self._serve(ticket)
+            finally:
+                with self._wakeup:
+                    self._running = None
+
+    def _is_over(self) -> bool:
+        return bool(self._stopped) or self._thread is not threading.current_thread()
+
+    def _serve(self, ticket: _Ticket) -> None:
+        waited_s = time.monotonic() - ticket.arrived
+        remaining_s = ticket.deadline - time.monotonic()
+        if remaining_s <= 0:
+            self._late(ticket)
+            return
+        scene, query = ticket.record.scene, replace(ticket.query, max_seconds=remaining_s)
+        try:
+            said = self._runtime.ask(scene, query, cancelled=ticket.cancelled.is_set)
+            answer = ticket.record.in_segment_units(check_answer(said, scene, query))
+        except ValueError as error:
+            answer = SpatialAnswer(AnswerStatus.REJECTED, str(error))
+        except Exception as error:  # a foreign runtime's: one question must not end the desk
+            answer = SpatialAnswer(AnswerStatus.FAILED, f"{type(error).__name__}: {error}")
+        self._finish(ticket, answer, waited_s * 1e3)
+
+    def _late(self, ticket: _Ticket) -> None:
+        waited_s = time.monotonic() - ticket.arrived
+        text = f"waited {waited_s:.2f} s, the whole time allowed, for its turn"
+        self._finish(ticket, SpatialAnswer(AnswerStatus.TIMEOUT, text))
+
+    def _finish(
+        self, ticket: _Ticket, answer: SpatialAnswer, queue_ms: float | None = None
+    ) -> None:
+        waited_ms = (time.monotonic() - ticket.arrived) * 1e3 if queue_ms is None else queue_ms
+        try:
+            self._reply(ticket.respond, answer, ticket.record, waited_ms)
+        finally:
+            self._scenes.release(ticket.record)
+
+    def _reply(
+        self,
+        respond: Respond,
+        answer: SpatialAnswer,
+        record: SceneRecord | None,
+        queue_ms: float,
+    ) -> None:
+        reply = Reply(answer, record, queue_ms)
+        self._on_reply(reply)
+        try:
+            respond(reply)
+        except Exception as error:  # a foreign runtime's answer, or nobody to send it to any more
+            # Whoever asked gets a word where that is possible; the desk goes on either way.
+            text = f"the answer cannot be sent: {type(error).__name__}: {error}"
+            _LOG.error("%s", text)
+            with suppress(Exception):
+                failed = SpatialAnswer(AnswerStatus.FAILED, text)
+                respond(Reply(failed, record, queue_ms))
+
+
+class _TurnedAwayError(Exception):
+    """A question gets its answer, with this status, without the model."""
+
+    def __init__(self, status: AnswerStatus, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def _marks(question: Question, record: SceneRecord) -> tuple[PixelMark, ...]:
+    """The question's marks in the frames of its scene.
+
+    Raises:
+        ValueError: A mark is in none of them.
+    """
+    default = question.cameras[0] if question.cameras else ""
+    return tuple(
+        record.mark(mark.camera or default, mark.stamp_ns, mark.u, mark.v, mark.label)
+        for mark in question.marks
+    )

@@ -1,0 +1,138 @@
+"""One camera: its clock, what it lets in, memory that comes back by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from g2vlm_map.cameras import NS, Admission, Camera, FramePool, InputFrame
+from g2vlm_map.decode import BadInputError
+from g2vlm_map.options import ImageOptions
+from tests.map.frames import given, picture
+
+
+def camera(max_jump_s: float = 5.0) -> Camera:
+    return Camera("camera", 8, ImageOptions(max_jump_s=max_jump_s))
+
+
+def stamps(admission: Admission) -> list[float]:
+    return [arrival.stamp_ns / NS for arrival in admission.arrivals]
+
+
+def test_a_late_frame_is_refused_when_the_next_goes_on_from_before_it() -> None:
+    one = camera()
+    assert stamps(one.admit(given(10.0), 0)) == [10.0]
+    assert one.admit(given(9.9), NS // 10) == Admission()
+    assert one.holds == 1
+    after = one.admit(given(10.1), NS // 5)
+    assert (stamps(after), after.leap, one.holds) == ([10.1], None, 0)
+    assert after.refused is not None
+    assert after.refused.reason == "out_of_order"
+    assert "0.100 s before" in str(after.refused)
+
+
+def test_two_late_frames_in_a_row_are_another_round() -> None:
+    one = camera()
+    one.admit(given(10.0), 0)
+    one.admit(given(9.0), NS // 10)
+    second = one.admit(given(9.1), NS // 5)
+    assert stamps(second) == [9.0, 9.1]
+    assert second.leap is not None
+    assert second.leap.seconds == -1.0
+    assert stamps(one.admit(given(9.2), NS // 2)) == [9.2]
+
+
+def test_the_same_stamp_for_ever_is_no_round() -> None:
+    one = camera()
+    one.admit(given(10.0), 0)
+    for index in range(1, 9):
+        again = one.admit(given(10.0), index)
+        assert not again.arrivals
+        assert again.leap is None
+
+
+def test_a_leap_and_a_pause() -> None:
+    one = camera(max_jump_s=5.0)
+    one.admit(given(10.0), 0)
+    leap = one.admit(given(20.0), NS).leap
+    assert leap is not None
+    assert leap.seconds == 10.0
+    assert one.admit(given(40.0), 21 * NS).leap is None  # 20 s later by the wall clock too
+    assert one.admit(given(30.0), 22 * NS).leap is not None
+
+
+def test_frames_have_to_prove_themselves_after_one_that_could_not_be_decoded() -> None:
+    class Broken:
+        def size(self, max_pixels: int) -> tuple[int, int]:
+            return 120, 160
+
+        def gray(self) -> np.ndarray:  # type: ignore[type-arg]
+            raise BadInputError("bad_data", "noise")
+
+        def write_rgb(self, out_HW3: np.ndarray) -> None:  # type: ignore[type-arg]
+            raise BadInputError("bad_data", "noise")
+
+    one = camera()
+    one.restart(0)
+    with pytest.raises(BadInputError, match="noise"):
+        one.admit(InputFrame(Broken(), NS), NS)
+    assert one.silent_s(3 * NS) == 3.0
+    (good,) = one.admit(given(2.0), 3 * NS).arrivals
+    assert one.silent_s(3 * NS) == 0.0
+    assert one.decode(good).key != one.decode(good).key
+    one.admit(InputFrame(Broken(), 3 * NS), 4 * NS)  # its header is trusted
+    assert one.silent_s(4 * NS) == 0.0
+    one.distrust()
+    with pytest.raises(BadInputError, match="noise"):
+        one.admit(InputFrame(Broken(), 4 * NS), 5 * NS)
+    assert one.silent_s(6 * NS) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ([[0]], "image is a list"),
+        (np.zeros((4, 4), np.uint8), "expected uint8 .H, W, 3. RGB"),
+        (np.zeros((4, 4, 3), np.float32), "image is float32"),
+        (np.zeros((1, 4, 3), np.uint8), "4 x 1"),
+    ],
+)
+def test_arrays_that_are_no_image(image: object, said: str) -> None:
+    with pytest.raises(BadInputError, match=said):
+        camera().admit(InputFrame(image, NS), 0)  # type: ignore[arg-type]
+
+
+def test_frame_ids() -> None:
+    (own,) = camera().admit(InputFrame(picture(), NS), 0).arrivals
+    assert own.frame_id == "camera"
+    with pytest.raises(BadInputError, match="frame_id is ''"):
+        camera().admit(InputFrame(picture(), NS, frame_id=""), 0)
+
+
+def test_pool_lends_each_buffer_to_one() -> None:
+    pool = FramePool(2)
+    first, second = pool.take(4, 6), pool.take(4, 6)
+    assert first is not None
+    assert second is not None
+    assert not np.shares_memory(first, second)
+    assert pool.take(4, 6) is None
+    view = first[::2, :, 1].T
+    del first
+    assert pool.take(4, 6) is None, "a view of a view still uses it"
+    del view
+    third = pool.take(4, 6)
+    assert third is not None
+    assert pool.nbytes == 2 * 4 * 6 * 3
+
+
+def test_pool_follows_the_picture_size() -> None:
+    pool = FramePool(1)
+    small = pool.take(2, 2)
+    large = pool.take(4, 4)
+    assert small is not None
+    assert large is not None
+    assert large.shape == (4, 4, 3)
+    del small  # of the old size: freed, not reused
+    assert pool.take(4, 4) is None
+    del large
+    assert pool.take(4, 4) is not None
