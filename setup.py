@@ -79,7 +79,7 @@ setup(
         "tensorrt-rtx": ["tensorrt-rtx>=1.7", "onnx>=1.18", "cuda-bindings>=12.6"],
         "train": [
             *("pyyaml", "scipy", "tqdm", "webdataset>=1.0", "h5py>=3.8", "tensorboard>=2.16"),
-            "opencv-python-headless>=4.6,<5",
+            *("opencv-python-headless>=4.6,<5", "pydantic>=2.12"),
         ],
         "gasp": ["peft>=0.17"],
         "benchmarks": ["opencv-python-headless>=4.6,<5", "pyarrow>=15"],  # g2vlm evaluate qa

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .ranges import CHANCE, WEIGHT, check_range
+
 __all__ = ["AugmentOptions", "augment"]
 
 _FLICKER = 1 / 3  # exposure of neighbouring frames varies by this share of that of clips
@@ -71,10 +73,8 @@ class AugmentOptions:
 
     def __post_init__(self) -> None:
         chances = ("shared", "grey", "remix", "blur", "motion", "sharpen", "jpeg")
-        for name, value in vars(self).items():
-            if not 0 <= value < math.inf or (name in chances and value > 1):
-                top = " to 1" if name in chances else " or more"
-                raise ValueError(f"augment: {name} is {value}, expected 0{top}")
+        check_range(self, WEIGHT, *vars(self), part="augment")
+        check_range(self, CHANCE, *chances, part="augment")
 
 
 class _Draws:

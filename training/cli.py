@@ -14,7 +14,8 @@ import torch
 
 from g2vlm_model.checkpoint import resolve_folder
 
-from .config import TrainConfig, load_config
+from .config import TrainConfig
+from .config_file import load_config
 from .distribution import joined_processes
 from .run import RunOptions, train
 from .start import Start
@@ -27,8 +28,8 @@ def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(args.threads)
-    config = load_config(args.config)
-    if args.steps:
+    config = load_config(args.config, args.set)
+    if args.steps is not None:
         config = dataclasses.replace(config, steps=args.steps)
     if args.dry_run:
         from .dry_run import dry_run
@@ -59,6 +60,10 @@ def _options(config: TrainConfig, args: argparse.Namespace) -> RunOptions:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="g2vlm train", description=__doc__)
     parser.add_argument("--config", default="nano", help="name of a shipped config, or a file")
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE",
+        help="change single values of the config: lr=3e-5 model.text.num_hidden_layers=2",
+    )  # fmt: skip
     parser.add_argument("--data", type=Path, help="folder of shards")
     parser.add_argument("--out", type=Path, help="folder of the run; continued")
     parser.add_argument(

@@ -1,12 +1,9 @@
-"""Options of a training run: one frozen tree, filled from a YAML file of `configs/`."""
+"""Options of a training run: one frozen tree, which `config_file.py` fills from YAML."""
 
 from __future__ import annotations
 
-import dataclasses
-import typing
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from g2vlm_model.config import ModelConfig
 
@@ -17,14 +14,13 @@ from .freeze import STAGES, Stage
 from .gasp_options import GaspOptions, LoraOptions
 from .initialise import LAYER_SCALE
 from .losses import LossOptions
+from .ranges import CHANCE, COUNT, FRACTION, POSITIVE, WEIGHT, check_choice, check_range
 from .synthetic.questions import TASKS
 
-__all__ = ["CONFIG_FOLDER", "PRESETS", "GeometryWeights", "TrainConfig", "config_of", "load_config"]
+__all__ = ["GeometryWeights", "TrainConfig"]
 
-CONFIG_FOLDER = Path(__file__).parent / "configs"
 PRECISIONS = ("auto", "bf16", "fp32")
 PARALLELS = ("ddp", "fsdp")
-PRESETS = {"nano": ModelConfig.nano, "g2vlm_2b": ModelConfig.g2vlm_2b}
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ class GeometryWeights:
             weights serve both.
 
     Raises:
-        ValueError: A share outside 0 to 1.
+        ValueError: A number out of range.
     """
 
     correspondence: float = 0.6
@@ -52,8 +48,10 @@ class GeometryWeights:
     frame_causal: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.frame_causal <= 1:
-            raise ValueError(f"frame_causal is {self.frame_causal}, expected 0 to 1")
+        check_range(self, WEIGHT, "correspondence", "correspondence_later", part="extra")
+        check_range(self, WEIGHT, "correspondence_steps", "global_every", part="extra")
+        check_range(self, COUNT, "pixel_stride", part="extra")
+        check_range(self, CHANCE, "frame_causal", part="extra")
 
 
 @dataclass(frozen=True)
@@ -128,90 +126,19 @@ class TrainConfig:
     augment: AugmentOptions = field(default_factory=AugmentOptions)
 
     def __post_init__(self) -> None:
-        if self.stage not in STAGES:
-            raise ValueError(f"stage is {self.stage!r}, expected one of {STAGES}")
-        for name, choices in (("precision", PRECISIONS), ("parallel", PARALLELS)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {choices}")
-        positive = ("steps", "lr", "clip_norm", "refresh_steps", "log_steps", "save_steps")
-        for name in (*positive, "bad_steps", "eval_steps", "questions"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
-        if self.eval_windows < 0:
-            raise ValueError(f"eval_windows is {self.eval_windows}, expected 0 or more")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema is {self.ema}, expected 0 up to 1")
+        check_choice(self, "stage", STAGES)
+        check_choice(self, "precision", PRECISIONS)
+        check_choice(self, "parallel", PARALLELS)
+        check_range(self, POSITIVE, "lr", "clip_norm", "layer_scale")
+        check_range(self, COUNT, "steps", "bad_steps", "questions")
+        check_range(self, COUNT, "refresh_steps", "log_steps", "save_steps", "eval_steps")
+        check_range(self, WEIGHT, "warmup", "weight_decay", "seed", "eval_windows")
+        check_range(self, WEIGHT, "grounding", "probing")
+        check_range(self, FRACTION, "ema", "betas")
         unknown = sorted(set(self.tasks) - set(TASKS))
         if unknown:
             raise ValueError(f"tasks has {unknown}, expected some of {sorted(TASKS)}")
         if not self.windows or any(clips < 1 or frames < 1 for clips, frames in self.windows):
             raise ValueError(f"windows is {self.windows}, expected (clips, frames) pairs")
-
-
-def load_config(name: str) -> TrainConfig:
-    """Read a config by name (`configs/NAME.yaml`) or path.
-
-    Raises:
-        FileNotFoundError: There is none.
-        ValueError: Unknown key or a value of the wrong type.
-    """
-    import yaml
-
-    path = Path(name)
-    if not path.is_file():
-        path = CONFIG_FOLDER / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(item.stem for item in CONFIG_FOLDER.glob("*.yaml"))
-        raise FileNotFoundError(f"no config {name!r}; shipped ones are {known}, or give a file")
-    return config_of(yaml.safe_load(path.read_text(encoding="utf-8")) or {}, str(path))
-
-
-def config_of(content: Any, where: str) -> TrainConfig:
-    """Build a config from the content of a file.
-
-    Args:
-        content: Keys and values; `preset` names what `model` starts from.
-        where: Named in errors.
-
-    Raises:
-        ValueError: Unknown key, or a value of the wrong type or out of range.
-    """
-    content = dict(content) if isinstance(content, dict) else content
-    preset = content.pop("preset", "nano") if isinstance(content, dict) else "nano"
-    if preset not in PRESETS:
-        raise ValueError(f"{where}: preset is {preset!r}, expected one of {sorted(PRESETS)}")
-    base = TrainConfig(model=PRESETS[preset]())
-    return typing.cast(TrainConfig, _fill(base, content, where))
-
-
-def _fill(base: Any, content: Any, where: str) -> Any:
-    """Replace fields of a frozen dataclass, and of those inside it, by what a file says."""
-    if not isinstance(content, dict):
-        raise ValueError(f"{where}: expected keys and values, got {type(content).__name__}")
-    types = typing.get_type_hints(type(base))
-    unknown = sorted(set(content) - set(types))
-    if unknown:
-        raise ValueError(f"{where}: unknown keys {unknown}, expected some of {sorted(types)}")
-    values = {}
-    for key, value in content.items():
-        if dataclasses.is_dataclass(types[key]):
-            values[key] = _fill(getattr(base, key), value, f"{where}: {key}")
-        else:
-            values[key] = _value(value, types[key], f"{where}: {key}")
-    return dataclasses.replace(base, **values)
-
-
-def _value(value: Any, kind: Any, where: str) -> Any:
-    item_kind = (*typing.get_args(kind), None)[0]
-    if isinstance(value, list) and dataclasses.is_dataclass(item_kind):
-        make = typing.cast(type, item_kind)
-        return tuple(_fill(make(), item, f"{where} {i}") for i, item in enumerate(value))
-    if isinstance(value, list):
-        return tuple(
-            _value(item, None, where) if isinstance(item, list) else item for item in value
-        )
-    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if kind in (int, bool, str) and type(value) is not kind:
-        raise ValueError(f"{where}: got {value!r}, expected {kind.__name__}")
-    return value
+        if not self.sources:
+            raise ValueError("sources is empty, expected at least one data set")

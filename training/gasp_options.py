@@ -5,6 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from .ranges import (
+    CHANCE,
+    COUNT,
+    FRACTION,
+    POSITIVE,
+    WEIGHT,
+    check_choice,
+    check_range,
+)
+
 __all__ = ["GaspOptions", "LoraOptions"]
 
 _NEGATIVES = ("frames", "target")
@@ -62,16 +72,10 @@ class GaspOptions:
     chunk: int = 512
 
     def __post_init__(self) -> None:
-        for name in ("correspondence", "depth", "queries"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"gasp: {name} is {getattr(self, name)}, expected 0 or more")
-        for name in ("temperature", "head_lr", "chunk", "descriptor_width"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"gasp: {name} is {getattr(self, name)}, expected more than 0")
-        if self.side < 0:
-            raise ValueError(f"gasp: side is {self.side}, expected pixels, or 0 for the model's")
-        if not 0 <= self.language <= 1:
-            raise ValueError(f"gasp: language is {self.language}, expected 0 to 1")
+        check_range(self, WEIGHT, "correspondence", "depth", "queries", "side", part="gasp")
+        check_range(self, POSITIVE, "temperature", "head_lr", part="gasp")
+        check_range(self, COUNT, "chunk", "descriptor_width", part="gasp")
+        check_range(self, CHANCE, "language", part="gasp")
         if self.layers and (len(self.layers) != 2 or not 0 <= self.layers[0] < self.layers[1]):
             raise ValueError(
                 f"gasp: layers is {self.layers}, expected the first layer from 0 and the one "
@@ -79,11 +83,8 @@ class GaspOptions:
             )
         if not self.grids or min(self.grids) < 1:
             raise ValueError(f"gasp: grids is {self.grids}, expected numbers of points per side")
-        for name, choices in (("negatives", _NEGATIVES), ("visibility", _VISIBILITY)):
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"gasp: {name} is {getattr(self, name)!r}, expected one of {choices}"
-                )
+        check_choice(self, "negatives", _NEGATIVES, part="gasp")
+        check_choice(self, "visibility", _VISIBILITY, part="gasp")
 
     @property
     def matches(self) -> bool:
@@ -111,9 +112,6 @@ class LoraOptions:
     encoder: bool = True
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"lora: rank is {self.rank}, expected at least 1")
-        if not self.scale > 0:
-            raise ValueError(f"lora: scale is {self.scale}, expected more than 0")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"lora: dropout is {self.dropout}, expected 0 up to 1")
+        check_range(self, COUNT, "rank", part="lora")
+        check_range(self, POSITIVE, "scale", part="lora")
+        check_range(self, FRACTION, "dropout", part="lora")

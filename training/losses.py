@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .distribution import shared_mean
+from .ranges import COUNT, POSITIVE, WEIGHT, check_range
 
 __all__ = [
     "GeometryTruth",
@@ -54,7 +55,7 @@ class LossOptions:
             never does.
 
     Raises:
-        ValueError: `clip` is not above 0.
+        ValueError: A number out of range.
     """
 
     camera_weight: float = 0.2
@@ -69,7 +70,11 @@ class LossOptions:
 
     def __post_init__(self) -> None:
         if not self.clip > 0:
-            raise ValueError(f"clip is {self.clip}, expected more than 0 (.inf never clips)")
+            raise ValueError(f"loss: clip is {self.clip}, expected more than 0 (.inf never clips)")
+        check_range(self, WEIGHT, "camera_weight", "translation_weight", part="loss")
+        check_range(self, WEIGHT, "global_weight", "normal_weight", part="loss")
+        check_range(self, POSITIVE, "huber_delta", part="loss")
+        check_range(self, COUNT, "scale_samples", part="loss")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 from g2vlm_training.augment import AugmentOptions, augment
-from g2vlm_training.config import load_config
+from g2vlm_training.config_file import load_config
 
 OFF = AugmentOptions(**{field.name: 0.0 for field in dataclasses.fields(AugmentOptions)})
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from g2vlm_training.batch import ClipPool, WindowBatch, draw_batch
 from g2vlm_training.cli import main
-from g2vlm_training.config import TrainConfig, load_config
+from g2vlm_training.config import TrainConfig
+from g2vlm_training.config_file import load_config
 from g2vlm_training.gasp import GaspOptions, GaspStage, LoraOptions
 from g2vlm_training.geometry_stage import StageLoss
 from g2vlm_training.lora import adapt_stage, load_adapted

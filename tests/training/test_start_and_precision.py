@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from g2vlm_training.batch import ClipPool, WindowBatch, draw_batch
-from g2vlm_training.config import CONFIG_FOLDER, TrainConfig, load_config
+from g2vlm_training.config import TrainConfig
+from g2vlm_training.config_file import CONFIG_FOLDER, load_config
 from g2vlm_training.dry_run import dry_run, step_cost
 from g2vlm_training.freeze import apply_freezing, is_geometric
 from g2vlm_training.geometry_stage import StageLoss

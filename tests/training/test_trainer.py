@@ -10,7 +10,7 @@ import pytest
 import torch
 from g2vlm_training.batch import ClipPool, draw_batch
 from g2vlm_training.checkpoints import latest_checkpoint, load_state
-from g2vlm_training.config import TrainConfig, load_config
+from g2vlm_training.config import TrainConfig
 from g2vlm_training.datasets.shards import Shard, shard_paths
 from g2vlm_training.freeze import apply_freezing, freezing_table, is_geometric
 from g2vlm_training.geometry_stage import GeometryStage, StageLoss, picked_pixels
@@ -204,41 +204,9 @@ def test_damaged_and_missing_shards_are_named(pool: ClipPool, tmp_path: Path) ->
         draw_batch(pool, 1, 9, torch.Generator(), None)
 
 
-def test_shipped_configs_are_read_and_unknown_keys_refused(tmp_path: Path) -> None:
-    assert load_config("nano").stage == "geometry"
-    assert load_config("nano_semantic").stage == "semantic"
-    wrong = tmp_path / "wrong.yaml"
-    wrong.write_text("stage: geometry\nlearning_rate: 1\n")
-    with pytest.raises(ValueError, match="learning_rate"):
-        load_config(str(wrong))
-    wrong.write_text("loss: {alpha: 3}\n")
-    with pytest.raises(ValueError, match="alpha"):
-        load_config(str(wrong))
-    with pytest.raises(FileNotFoundError, match="nano"):
-        load_config("giant")
-
-
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_every_pixel_is_looked_at_in_turn(stride: int) -> None:
     seen = torch.zeros(1, 1, 12, 12, dtype=torch.int64)
     for step in range(stride**2):
         seen[picked_pixels(stride, step)] += 1
     assert bool((seen == 1).all())
-
-
-def test_a_config_file_changes_fields_of_the_preset(tmp_path: Path) -> None:
-    file = tmp_path / "small.yaml"
-    file.write_text("model: {conv_stem: 0, text: {num_hidden_layers: 2, mrope_section: [2, 7, 7]}}")
-    model = load_config(str(file)).model
-    assert (model.conv_stem, model.text.num_hidden_layers) == (0, 2)
-    assert model.text.mrope_section == (2, 7, 7)
-    assert model.match_width == load_config("nano").model.match_width > 0
-    file.write_text("preset: giant")
-    with pytest.raises(ValueError, match=r"giant.*g2vlm_2b.*nano"):
-        load_config(str(file))
-    file.write_text("model: {text: {hidden: 3}}")
-    with pytest.raises(ValueError, match=r"model: text: unknown keys \['hidden'\]"):
-        load_config(str(file))
-    file.write_text("model: {match_width: -1}")
-    with pytest.raises(ValueError, match="match_width is -1"):
-        load_config(str(file))

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from ..batch import ClipPool
+from ..ranges import POSITIVE, check_range
 from ..synthetic import Split
 from .base import FrameSequence, Refusals
 from .layouts import LAYOUTS, open_dataset
@@ -45,8 +46,7 @@ class SourceOptions:
             )
         if self.split not in ("train", "val", "test"):
             raise ValueError(f"split is {self.split!r}, expected train, val or test")
-        if not self.weight > 0:
-            raise ValueError(f"weight is {self.weight}, expected more than 0")
+        check_range(self, POSITIVE, "weight", part="sources")
 
 
 class FolderPool:

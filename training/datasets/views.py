@@ -20,6 +20,7 @@ from PIL import Image
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.preprocess import geometric_size, scaled_intrinsics
 
+from ..ranges import CHANCE, COUNT, WEIGHT, check_range
 from .base import Clip
 
 __all__ = [
@@ -70,18 +71,15 @@ class ViewOptions:
     min_known: float = 0.05
 
     def __post_init__(self) -> None:
+        check_range(self, COUNT, "multiple", part="views")
         if self.width is not None and (self.width < 1 or self.width % self.multiple):
             raise ValueError(f"width is {self.width}, expected a multiple of {self.multiple}")
         low, high = self.aspect
         if not 0 < low <= high <= 4:
             raise ValueError(f"aspect is {self.aspect}, expected two numbers in 0..4, ordered")
-        for name in ("zoom", "stratified", "whole", "flip", "min_known"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected 0..1")
-        if self.radius < 0:
-            raise ValueError(f"radius is {self.radius}, expected 0 or more")
-        if self.spread < 1 or self.multiple < 1:
-            raise ValueError(f"spread is {self.spread} and multiple {self.multiple}, expected 1..")
+        check_range(self, CHANCE, "zoom", "stratified", "whole", "flip", "min_known", part="views")
+        check_range(self, WEIGHT, "radius", part="views")
+        check_range(self, COUNT, "spread", part="views")
 
 
 def draw_frames(

@@ -8,13 +8,13 @@ the weights of a model folder, whose preset `base` names; else with a small mode
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import TrainConfig, config_of
+from ..config import TrainConfig
+from ..config_file import config_of, merged, read_yaml
 
 __all__ = ["STUDY_FOLDER", "Metric", "Study", "Variant", "load_study", "study_names"]
 
@@ -87,18 +87,16 @@ def load_study(name: str) -> Study:
         FileNotFoundError: There is none.
         ValueError: An unknown key, a config that does not fit, fewer than two variants, no metric.
     """
-    import yaml
-
     path = Path(name) if Path(name).suffix else STUDY_FOLDER / f"{name}.yaml"
     if not path.is_file():
         raise FileNotFoundError(f"no study {name!r}; shipped ones are {list(study_names())}")
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = read_yaml(path.read_text(encoding="utf-8"), str(path))
     if not isinstance(content, dict) or set(content) - {_START} != _KEYS:
         got = sorted(content) if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{path}: expected the keys {sorted(_KEYS)}, got {got}")
     start = content.get(_START, "")
-    micro = yaml.safe_load((STUDY_FOLDER / "_micro.yaml").read_text(encoding="utf-8"))
-    base = _merged({} if start else micro, content["base"] or {})
+    micro = read_yaml((STUDY_FOLDER / "_micro.yaml").read_text(encoding="utf-8"), "_micro.yaml")
+    base = merged({} if start else micro, content["base"] or {})
     variants = tuple(
         dataclasses.replace(
             _variant(path, variant, base, content["phases"], changes or {}), start=start
@@ -125,17 +123,6 @@ def _variant(
     for phase in chosen:
         if phase not in phases:
             raise ValueError(f"{where}: no phase {phase!r}, the study has {sorted(phases)}")
-        content = _merged(_merged(base, phases[phase] or {}), changes.get("change") or {})
+        content = merged(merged(base, phases[phase] or {}), changes.get("change") or {})
         configs.append((phase, config_of(content, f"{where}: {phase}")))
     return Variant(name, tuple(configs), bool(changes.get("shared_encoder", False)))
-
-
-def _merged(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
-    """Both trees, the second one's leaves where both have one."""
-    merged = copy.deepcopy(low)
-    for key, value in high.items():
-        if isinstance(value, dict) and isinstance(merged.get(key), dict):
-            merged[key] = _merged(merged[key], value)
-        else:
-            merged[key] = copy.deepcopy(value)
-    return merged
