@@ -53,8 +53,13 @@ def _options(config: TrainConfig, args: argparse.Namespace) -> RunOptions:
             "the folder of a geometry run, or --init FOLDER, a model folder"
         )
     folders = tuple(resolve_folder(folder) for folder in args.init)
-    start = Start(config.seed, folders, args.geometry, config.layer_scale, args.copy_expert)
-    return RunOptions(args.data, args.out, start, args.export, args.until, args.blind)
+    start = Start(
+        config.seed, folders, args.geometry, config.layer_scale, args.copy_expert, config.stage,
+        tuple(args.draw),
+    )  # fmt: skip
+    return RunOptions(
+        args.data, args.out, start, args.export, args.until, args.blind, tuple(args.allow_change)
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,6 +81,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--copy-expert", action="store_true",
         help="start the geometric expert as a copy of the semantic one, not at random",
+    )  # fmt: skip
+    parser.add_argument(
+        "--draw", nargs="+", default=[], metavar="PREFIX",
+        help="draw the tensors whose names begin so where nothing that is given holds them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--allow-change", nargs="+", default=[], metavar="KEY",
+        help="keys of the config in which a continued run may differ from what it began with; "
+        "'base' is its first weights",
     )  # fmt: skip
     parser.add_argument("--export", type=Path, help="write a model folder at the end")
     parser.add_argument("--steps", type=int, help="override the length of the run")

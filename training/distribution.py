@@ -21,10 +21,18 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["Processes", "joined_processes", "mean_over_processes", "shared_mean", "total_of"]
+__all__ = [
+    "Processes",
+    "joined_processes",
+    "mean_over_processes",
+    "of_the_first",
+    "shared_mean",
+    "total_of",
+]
 
 _TIMEOUT = timedelta(minutes=30)  # rank 0 evaluates while the others wait
 Batch = TypeVar("Batch")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -149,6 +157,15 @@ def total_of(count: int, device: torch.device) -> int:
     total = torch.tensor(count, device=device)
     dist.all_reduce(total)
     return int(total)
+
+
+def of_the_first(value: Value) -> Value:
+    """The first process's value, in all of them."""
+    if not _several():
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 def _several() -> bool:

@@ -11,21 +11,14 @@ import torch
 from torch import Tensor
 
 from g2vlm_model.checkpoint import save_model
-from g2vlm_model.config import ModelConfig
 from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import Tokenizer
 
 from .checkpoints import git_hash
-from .start import Start, start_model
 
-__all__ = ["MODEL_PREFIX", "export_model", "fresh_model", "put_averaged"]
+__all__ = ["MODEL_PREFIX", "export_model", "put_averaged"]
 
 MODEL_PREFIX = "model."
-
-
-def fresh_model(config: ModelConfig, seed: int) -> tuple[G2VLM, Tokenizer]:
-    """A model with drawn weights, and the tokenizer of the embedded model."""
-    return start_model(config, Start(seed))
 
 
 def put_averaged(model: G2VLM, average: Mapping[str, Tensor], source: str) -> None:
@@ -58,8 +51,9 @@ def export_model(
         folder: Created where missing.
         model: Its averaged weights are in place.
         tokenizer: Of the model.
-        runs: Per stage, the metadata of the checkpoint that it came from; steps, frames, seed
-            and commit go into the header of the weights.
+        runs: Per stage, the metadata of the checkpoint that it came from; steps, frames, seed,
+            commit, what it began with and what was changed on the way go into the header of the
+            weights.
         before: The same of earlier runs, as a header has it (`runs_of`).
     """
     metadata = {"git": git_hash(), "seed_splits": "train 0, val 100000000, test 110000000"}
@@ -73,5 +67,6 @@ def export_model(
             "git": meta.get("git"),
             "shards": len(meta.get("shards", [])),
         }
+        kept |= {name: meta[name] for name in ("base", "changes") if meta.get(name)}
         metadata[stage] = json.dumps(kept)
     save_model(folder, model, tokenizer, dtype=torch.float16, metadata=metadata)

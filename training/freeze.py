@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 from torch import nn
 
 from g2vlm_model.model import G2VLM
 
-__all__ = ["STAGES", "Stage", "apply_freezing", "freezing_table", "is_geometric"]
+__all__ = [
+    "STAGES",
+    "Stage",
+    "apply_freezing",
+    "freezing_table",
+    "is_geometric",
+    "learns_nowhere",
+    "trained_in",
+]
 
 Stage = Literal["geometry", "semantic", "spatial", "joint", "gasp"]
 STAGES: tuple[str, ...] = get_args(Stage)
@@ -23,8 +32,24 @@ def is_geometric(name: str) -> bool:
     return name.startswith(_GEOMETRIC) or _GEOMETRIC_EXPERT in name
 
 
+def learns_nowhere(name: str) -> bool:
+    """Whether no stage trains a parameter: the confidence head's."""
+    return "confidence" in name
+
+
 def apply_freezing(model: G2VLM, stage: Stage) -> None:
-    """Leave exactly a stage's weights trainable; the confidence head learns in none.
+    """Leave exactly a stage's weights trainable; see `trained_in`.
+
+    Raises:
+        ValueError: Unknown stage.
+    """
+    trained = trained_in(model, stage)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trained)
+
+
+def trained_in(model: nn.Module, stage: Stage) -> set[str]:
+    """Names of the parameters that a stage trains.
 
     "geometry" (1a and 1b) trains the geometric encoder, expert, match injection and heads. Stage 2
     always trains the semantic encoder and expert, the embedding and the language head: alone in
@@ -37,15 +62,18 @@ def apply_freezing(model: G2VLM, stage: Stage) -> None:
     """
     if stage not in STAGES:
         raise ValueError(f"stage is {stage!r}, expected one of {STAGES}")
-    for name, parameter in model.named_parameters():
-        trains = {
-            "geometry": is_geometric(name),
-            "semantic": not is_geometric(name),
-            "spatial": not name.startswith(_BEHIND_THE_EXPERT),
-            "joint": True,
-            "gasp": False,
-        }[stage]
-        parameter.requires_grad_(trains and "confidence" not in name)
+    trains: dict[str, Callable[[str], bool]] = {
+        "geometry": is_geometric,
+        "semantic": lambda name: not is_geometric(name),
+        "spatial": lambda name: not name.startswith(_BEHIND_THE_EXPERT),
+        "joint": lambda name: True,
+        "gasp": lambda name: False,
+    }
+    return {
+        name
+        for name, _ in model.named_parameters()
+        if trains[stage](name) and not learns_nowhere(name)
+    }
 
 
 def freezing_table(model: nn.Module) -> str:

@@ -15,9 +15,11 @@ from torch import nn
 
 from g2vlm_model.model import G2VLM
 
+from .checkpoints import stored_meta
 from .gasp_heads import LanguageLayer, language_layers
 from .gasp_options import LoraOptions
-from .start import load_averaged
+from .start import Base
+from .weights import load_averaged
 
 __all__ = ["Adapters", "adapt_stage", "attach_lora", "load_adapted"]
 
@@ -114,15 +116,32 @@ def adapt_stage(model: nn.Module, options: LoraOptions, geometric_tokens: bool =
 
 
 def load_adapted(
-    model: G2VLM, checkpoint: Path, options: LoraOptions, geometric_tokens: bool = False
+    model: G2VLM,
+    checkpoint: Path,
+    options: LoraOptions,
+    base: Base,
+    geometric_tokens: bool = False,
 ) -> None:
     """Put the averaged adapters of a run's checkpoint into the weights of the model it began with.
 
+    Args:
+        model: Changed in place.
+        checkpoint: Of the run.
+        options: Of its adapters.
+        base: Of the model, which has to be the run's.
+        geometric_tokens: See `adapt_stage`.
+
     Raises:
-        ValueError: The checkpoint does not fit the model.
+        ValueError: The checkpoint does not fit the model, or the run began with other weights.
     """
+    began = stored_meta(checkpoint).get("base") or {}
+    if began.get("digest") != base.digest:
+        raise ValueError(
+            f"{checkpoint} holds adapters of a run that began with {began or 'unknown weights'}; "
+            f"they mean nothing beside {base}"
+        )
     adapters = adapt_stage(model, options, geometric_tokens)
-    load_averaged(model, checkpoint)
+    load_averaged(model, checkpoint, [n for n, p in model.named_parameters() if p.requires_grad])
     adapters.merge()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,26 +19,35 @@ from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import Tokenizer
 
 from .batch import ClipPool, WindowBatch, draw_batch
-from .checkpoints import stored_meta
+from .checkpoints import latest_checkpoint, stored_meta
 from .config import TrainConfig
 from .datasets.mixture import Mixture
-from .distribution import Processes
+from .distribution import Processes, of_the_first
 from .evaluate.geometry import evaluate_geometry, mean_log_depth, windows_of
 from .evaluate.spatial_qa import evaluate_questions
 from .export import export_model, put_averaged
-from .freeze import apply_freezing, freezing_table
+from .freeze import Stage, apply_freezing, freezing_table
 from .gasp import GaspStage, GaspSupervision
 from .geometry_stage import GeometryStage, StageLoss
 from .joint_stage import JointStage
 from .lora import adapt_stage
 from .parallel import parallel_stage
 from .precision import recompute_layers
+from .resume import check_same_run
 from .semantic_stage import SemanticStage
-from .start import Start, runs_of, start_model
+from .start import Base, Start, runs_of, source_of, start_model
 from .synthetic.questions import TASKS
 from .trainer import LossOfStep, Trainer, step_generator
 
-__all__ = ["RunOptions", "build_stage", "train"]
+__all__ = [
+    "Run",
+    "RunOptions",
+    "averaged_model",
+    "build_stage",
+    "inputs_of",
+    "prepared_run",
+    "train",
+]
 
 _LOG = logging.getLogger(__name__)
 _EVAL_SIZE = (84, 112)
@@ -55,6 +66,8 @@ class RunOptions:
         export: Model folder to write at the end.
         until: Step to stop at, before the end of the schedule.
         blind: Ask questions without pictures: the question-only baseline.
+        allow_change: Keys of the config in which a run that is continued may differ from what it
+            began with; "base" is its first weights (`resume.check_same_run`).
     """
 
     data: Path
@@ -63,6 +76,22 @@ class RunOptions:
     export: Path | None = None
     until: int | None = None
     blind: bool = False
+    allow_change: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is ready for its next step.
+
+    Args:
+        trainer: At the step of the newest checkpoint.
+        pool: Its data.
+        base: What it began with.
+    """
+
+    trainer: Trainer
+    pool: Mixture
+    base: Base
 
 
 def build_stage(
@@ -141,23 +170,37 @@ def train(config: TrainConfig, options: RunOptions, processes: Processes) -> Non
         ValueError: Weights or a checkpoint that do not fit.
         FloatingPointError, OSError: See `Trainer.run`.
     """
-    model, tokenizer = start_model(config.model, options.start, on_meta=not processes.first)
-    stage = build_stage(config, model, tokenizer, options.blind)
+    run = prepared_run(config, options, processes)
+    run.trainer.run(_examiner(run, options), options.until)
+    if options.export is not None:
+        _export(run, options)
+
+
+def prepared_run(config: TrainConfig, options: RunOptions, processes: Processes) -> Run:
+    """Everything ahead of the first step: weights, stage, data, and what the folder holds already.
+
+    Raises:
+        FileNotFoundError: No data, or no run to start from.
+        ValueError: Weights or a checkpoint that do not fit.
+    """
+    begun = start_model(config.model, options.start, on_meta=not processes.first)
+    base = of_the_first(begun.base)
+    assert base is not None
+    stage = build_stage(config, begun.model, begun.tokenizer, options.blind)
     pool = Mixture(config.sources, options.data)
     if processes.first:
-        _LOG.info("%s\n%d shards", freezing_table(model), len(pool.shards))
+        _LOG.info("%s\n%d shards", freezing_table(begun.model), len(pool.shards))
     if config.recompute:
         recompute_layers(stage)
+    state: dict[str, Any] = {"base": dataclasses.asdict(base), "blind": options.blind}
     trainer = Trainer(
         stage, config, options.out, _losses(config, stage, Batches(config, pool, processes)),
-        lambda: {"shards": pool.names, **_origin(options.start)},
+        lambda: {"shards": pool.names, **state},
         processes,
         stage.rate_of if isinstance(stage, GaspStage) else None,
     )  # fmt: skip
-    _resume(trainer, pool, options.start)
-    trainer.run(_examiner(trainer, pool, options), options.until)
-    if options.export is not None:
-        _export(trainer, options)
+    state["changes"] = _resume(trainer, pool, state, options.allow_change)
+    return Run(trainer, pool, base)
 
 
 def _losses(config: TrainConfig, stage: nn.Module, batches: Batches) -> LossOfStep:
@@ -166,38 +209,57 @@ def _losses(config: TrainConfig, stage: nn.Module, batches: Batches) -> LossOfSt
     def loss_of_step(step: int, generator: torch.Generator) -> StageLoss:
         batch, windows = batches.of_step(step, generator)
         rngs = [np.random.default_rng([config.seed, step, window]) for window in windows]
-        inputs: dict[str, tuple[Any, ...]] = {"geometry": (step,), "semantic": (rngs,)}
-        inputs["spatial"] = inputs["semantic"]
-        loss: StageLoss = called(batch, *inputs.get(config.stage, (step, rngs)))
+        loss: StageLoss = called(batch, *inputs_of(config.stage, step, rngs))
         return loss
 
     return loss_of_step
 
 
-def _origin(start: Start) -> dict[str, object]:
-    return {} if start.checkpoint is None else {"geometry_from": start.checkpoint.name}
+def inputs_of(stage: Stage, step: int, rngs: list[np.random.Generator]) -> tuple[Any, ...]:
+    """What the module of a stage is called with behind the batch."""
+    inputs: dict[str, tuple[Any, ...]] = {"geometry": (step,), "semantic": (rngs,)}
+    inputs["spatial"] = inputs["semantic"]
+    return inputs.get(stage, (step, rngs))
 
 
-def _resume(trainer: Trainer, pool: Mixture, start: Start) -> None:
-    meta = trainer.resume()
-    began, now = meta.get("geometry_from"), _origin(start).get("geometry_from")
-    if began is not None and now is not None and began != now:
-        raise ValueError(
-            f"{trainer.folder} began with {began} of {start.geometry}, whose newest checkpoint "
-            f"is {now}; give a folder that still holds {began}, or another --out"
-        )
+def _resume(
+    trainer: Trainer, pool: Mixture, state: Mapping[str, Any], allowed: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Go on from the newest checkpoint; returns what was changed since the run began, by step."""
+    newest = latest_checkpoint(trainer.folder)
+    if newest is None:
+        return []
+    meta = stored_meta(newest)
+    config = json.loads(json.dumps(dataclasses.asdict(trainer.config)))
+    was = {"blind": False, **meta["config"], **{k: meta[k] for k in state if k in meta}}
+    changed = check_same_run(newest, was, {**config, **state}, allowed)
+    trainer.resume()
     shards = meta.get("shards")
     if isinstance(shards, list) and trainer.step % trainer.config.refresh_steps:
         pool.pin([str(name) for name in shards])
+    changes: list[dict[str, Any]] = meta.get("changes", [])
+    if changed:
+        _LOG.warning("goes on from step %d with changes: %s", trainer.step, changed)
+        changes = [*changes, {"step": trainer.step, "changed": changed}]
+    return changes
 
 
-def _averaged(trainer: Trainer, options: RunOptions) -> tuple[G2VLM, Tokenizer] | None:
-    """The model with the averaged weights, in the first process."""
+def averaged_model(run: Run, options: RunOptions) -> tuple[G2VLM, Tokenizer] | None:
+    """The model with the averaged weights, in the first process.
+
+    Raises:
+        ValueError: What the run began with was changed since.
+    """
+    trainer, config = run.trainer, run.trainer.config
     average = trainer.whole_average()
     if not trainer.processes.first:
         return None
-    config = trainer.config
-    model, tokenizer = start_model(config.model, options.start)
+    model, tokenizer, base, _ = start_model(config.model, options.start)
+    if base is None or base.digest != run.base.digest:
+        raise ValueError(
+            f"the weights that {trainer.folder} began with were changed since: they were "
+            f"{run.base}, they are {base}; put back what was there"
+        )
     adapters = None
     if config.stage == "gasp":
         adapters = adapt_stage(model, config.lora, config.gasp.geometric_tokens)
@@ -207,21 +269,19 @@ def _averaged(trainer: Trainer, options: RunOptions) -> tuple[G2VLM, Tokenizer] 
     return model.eval(), tokenizer
 
 
-def _examiner(
-    trainer: Trainer, pool: Mixture, options: RunOptions
-) -> Callable[[int, dict[str, float]], None] | None:
+def _examiner(run: Run, options: RunOptions) -> Callable[[int, dict[str, float]], None] | None:
     """Evaluates the averaged weights on validation windows every so often; None never does."""
-    config = trainer.config
+    config = run.trainer.config
     if config.eval_windows == 0:
         return None
-    if trainer.processes.first:
+    if run.trainer.processes.first:
         validation = ClipPool(options.data, "val")
-        mean_map = mean_log_depth(pool, _MEAN_SHARDS, _EVAL_SIZE)
+        mean_map = mean_log_depth(run.pool, _MEAN_SHARDS, _EVAL_SIZE)
 
     def on_step(step: int, report: dict[str, float]) -> None:
         if step % config.eval_steps and step != config.steps:
             return
-        examinee = _averaged(trainer, options)
+        examinee = averaged_model(run, options)
         if examinee is None:
             return
         model, tokenizer = examinee
@@ -236,18 +296,19 @@ def _examiner(
     return on_step
 
 
-def _export(trainer: Trainer, options: RunOptions) -> None:
+def _export(run: Run, options: RunOptions) -> None:
     """Write the model folder: averages of this run, and the start's weights elsewhere."""
     assert options.export is not None
-    averaged = _averaged(trainer, options)
-    newest = trainer.save()
+    averaged = averaged_model(run, options)
+    newest = run.trainer.save()
     if averaged is None:
         return
-    runs: dict[str, dict[str, Any]] = {trainer.config.stage: stored_meta(newest)}
+    runs: dict[str, dict[str, Any]] = {run.trainer.config.stage: stored_meta(newest)}
     if options.start.checkpoint is not None:
         runs["geometry"] = stored_meta(options.start.checkpoint)
     before: dict[str, str] = {}
     for folder in options.start.folders:
-        before |= runs_of(folder)
+        if source_of(folder) in run.base.sources:  # else others replaced all of its weights
+            before |= runs_of(folder)
     export_model(options.export, *averaged, runs, before)
     _LOG.info("wrote %s", options.export)

@@ -19,7 +19,7 @@ from g2vlm_training.geometry_stage import StageLoss
 from g2vlm_training.lora import adapt_stage, load_adapted
 from g2vlm_training.precision import recompute_layers
 from g2vlm_training.run import build_stage
-from g2vlm_training.start import runs_of
+from g2vlm_training.start import Base, runs_of
 from g2vlm_training.synthetic.questions import TASKS
 from g2vlm_training.tokens import nano_tokenizer
 from g2vlm_training.trainer import Trainer
@@ -29,18 +29,14 @@ from g2vlm_model.checkpoint import load_model, save_model
 from g2vlm_model.generate import reconstruct
 from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import prompt_ids
-from tests.training.tiny import random_pixels, tiny_model, write_tiny_shards
+from tests.training.tiny import random_pixels, tiny_model
 
 CONFIG = TrainConfig(
     stage="gasp", steps=30, lr=2e-3, warmup=2, log_steps=5, save_steps=30, questions=2, seed=3,
     ema=0.9, gasp=GaspOptions(descriptor_width=16, grids=(8,), language=0.0),
     lora=LoraOptions(rank=4),
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> ClipPool:
-    return ClipPool(write_tiny_shards(tmp_path_factory.mktemp("shards")), "train")
+BASE = Base("tiny", {})
 
 
 def stage_of(config: TrainConfig = CONFIG) -> GaspStage:
@@ -61,7 +57,8 @@ def trainer_of(
         loss: StageLoss = stage(batch, step, rngs)
         return loss
 
-    return Trainer(stage, config, folder, loss_of_step, rate_of=stage.rate_of)
+    base: dict[str, object] = {"base": dataclasses.asdict(BASE)}
+    return Trainer(stage, config, folder, loss_of_step, lambda: base, rate_of=stage.rate_of)
 
 
 def one_batch(pool: ClipPool) -> WindowBatch:
@@ -180,7 +177,7 @@ def _trained_copy(pool: ClipPool, folder: Path) -> tuple[Trainer, G2VLM]:
     trainer = trainer_of(pool, folder)
     trainer.run(until=4)
     merged = tiny_model()
-    load_adapted(merged, trainer.save(), CONFIG.lora)
+    load_adapted(merged, trainer.save(), CONFIG.lora, BASE)
     return trainer, merged
 
 

@@ -12,8 +12,9 @@ import torch
 from g2vlm_training.batch import ClipPool
 from g2vlm_training.datasets.synthetic import ShardPlan, write_shards
 from g2vlm_training.evaluate.geometry import evaluate_geometry, mean_log_depth, windows_of
-from g2vlm_training.export import export_model, fresh_model
+from g2vlm_training.export import export_model
 from g2vlm_training.semantic_stage import SemanticStage, questions_of, text_batch, view_of
+from g2vlm_training.start import Start, start_model
 from g2vlm_training.tokens import SPECIAL_TOKENS, nano_tokenizer
 from safetensors import safe_open
 
@@ -102,7 +103,7 @@ def test_better_than_its_baselines_on_unseen_rooms(
 
 
 def test_export_gives_back_the_same_model(tmp_path: Path) -> None:
-    model, tokenizer = fresh_model(ModelConfig.nano(), seed=1)
+    model, tokenizer, *_ = start_model(ModelConfig.nano(), Start(seed=1))
     meta = {"step": 3, "frames_seen": 12, "config": {"seed": 1}, "git": "abc", "shards": ["a"]}
     export_model(tmp_path, model, tokenizer, {"geometry": meta})
     loaded, _ = load_model(tmp_path)

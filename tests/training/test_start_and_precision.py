@@ -1,9 +1,8 @@
-"""What a run starts from, what each stage trains, and that saving memory changes no gradient."""
+"""What each stage trains, and that saving memory changes no gradient."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,24 +17,18 @@ from g2vlm_training.geometry_stage import StageLoss
 from g2vlm_training.joint_stage import JointStage
 from g2vlm_training.precision import recompute_layers
 from g2vlm_training.run import build_stage
-from g2vlm_training.start import Start, load_parts, start_model
 from g2vlm_training.tokens import nano_tokenizer
-from safetensors.torch import save_file
 
-from g2vlm_model.checkpoint import save_model
-from g2vlm_model.checkpoint_keys import published_names
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.measuring.live_bytes import LiveBytes
-from g2vlm_model.mot import MixtureLayer
-from tests.training.tiny import tiny_config, tiny_model, write_tiny_shards
+from tests.training.tiny import tiny_config, tiny_model
 from tests.training.tiny_run import CONFIG
 
 JOINT = dataclasses.replace(CONFIG, stage="joint", questions=2, grounding=0.0)
 
 
 @pytest.fixture(scope="module")
-def batch(tmp_path_factory: pytest.TempPathFactory) -> WindowBatch:
-    pool = ClipPool(write_tiny_shards(tmp_path_factory.mktemp("shards")), "train")
+def batch(pool: ClipPool) -> WindowBatch:
     return draw_batch(pool, 2, 3, torch.Generator().manual_seed(1), None)
 
 
@@ -102,57 +95,6 @@ def test_answers_and_geometry_teach_what_the_stage_says(batch: WindowBatch, stag
         assert any(".semantic.q_proj" in name for name in taught)
     if stage != "semantic":
         assert "model.trunk.layers.0.geometric.k_proj.weight" in taught
-
-
-def test_parts_alone_give_their_weights(tmp_path: Path) -> None:
-    """Files of an encoder and of a tied language model, under the names that they have alone."""
-    source = tiny_model(seed=8)
-    parameters = dict(source.named_parameters())
-    encoder, language = {}, {}
-    for published, ours in published_names(parameters).items():
-        tensor = parameters[ours].detach().clone()
-        if published.startswith("dino_model."):
-            encoder[published.removeprefix("dino_model.")] = tensor
-        elif published.startswith("vit_model."):
-            language[published.replace("vit_model.", "visual.")] = tensor
-        elif published.startswith("language_model.model.") and not is_geometric(ours):
-            language[published.removeprefix("language_model.")] = tensor
-    for name, tensors in (("encoder", encoder), ("language", language)):
-        (tmp_path / name).mkdir()
-        save_file(tensors, tmp_path / name / "model.safetensors")
-    folders = (tmp_path / "encoder", tmp_path / "language")
-    start = Start(seed=1, folders=folders, layer_scale=0.01, copy_expert=True)
-    config = tiny_config()
-    model, _ = start_model(config, start)
-    trunk, old = model.trunk, source.trunk
-    assert torch.equal(model.dino.cls_token, source.dino.cls_token)
-    assert torch.equal(model.vit.merger.fc1.weight, source.vit.merger.fc1.weight)
-    assert torch.equal(trunk.lm_head.weight, old.embed_tokens.weight)
-    layer, like = trunk.layers[1], old.layers[1]
-    assert isinstance(layer, MixtureLayer)
-    assert isinstance(like, MixtureLayer)
-    assert torch.equal(layer.semantic.up_proj.weight, like.semantic.up_proj.weight)
-    assert torch.equal(layer.geometric.up_proj.weight, like.semantic.up_proj.weight)
-    assert layer.geometric.mlp_scale is not None
-    assert layer.geometric.mlp_scale.unique().tolist() == [pytest.approx(0.01)]
-    other = tiny_config(conv_stem=0)
-    with pytest.raises(ValueError, match="holds no tensor of this model"):
-        (tmp_path / "odd").mkdir()
-        save_file({"some.weight": torch.zeros(2)}, tmp_path / "odd" / "model.safetensors")
-        load_parts(tiny_model(), tmp_path / "odd")
-    with pytest.raises(ValueError, match="the config says"):
-        load_parts(start_model(other, Start())[0], tmp_path / "encoder")
-
-
-def test_a_whole_model_is_a_start(tmp_path: Path) -> None:
-    source, tokenizer = tiny_model(seed=8), nano_tokenizer(700)
-    save_model(tmp_path, source, tokenizer)
-    model, read = start_model(tiny_config(), Start(seed=1, folders=(tmp_path,)))
-    assert read.size == tokenizer.size
-    for name, parameter in model.named_parameters():
-        assert torch.equal(parameter, source.get_parameter(name)), name
-    with pytest.raises(FileNotFoundError, match="no checkpoint"):
-        start_model(tiny_config(), Start(geometry=tmp_path))
 
 
 def test_shipped_configs_are_those_of_the_paper() -> None:

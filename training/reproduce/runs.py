@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,15 +24,17 @@ from ..checkpoints import latest_checkpoint, stored_meta
 from ..config import TrainConfig
 from ..evaluate.geometry import evaluate_geometry
 from ..export import export_model
-from ..freeze import apply_freezing
+from ..freeze import trained_in
 from ..gasp import GaspStage
-from ..geometry_stage import GeometryStage, StageLoss
-from ..joint_stage import JointStage
+from ..geometry_stage import StageLoss
 from ..lora import load_adapted
-from ..run import build_stage
+from ..precision import recompute_layers
+from ..resume import check_same_run
+from ..run import build_stage, inputs_of
 from ..semantic_stage import SemanticStage
-from ..start import Start, load_averaged, runs_of, start_model
+from ..start import Start, Started, base_of, runs_of, start_model
 from ..trainer import Trainer
+from ..weights import load_averaged
 from .clips import SmallClips
 from .matching import measured_categories, measured_matches
 from .single_encoder import share_encoder
@@ -90,101 +93,116 @@ def run_variant(
         on validation windows, frames and seconds of training.
     """
     measured: dict[str, float] = {}
-    checkpoints: list[tuple[TrainConfig, Path]] = []
+    phases: list[_Phase] = []
     done = ""
     started = time.monotonic()
     for phase, template in variant.phases:
         config = dataclasses.replace(template, seed=seed)
-        model, tokenizer = _model(config, variant, checkpoints)
+        begun = _begun(config, variant, phases)
         done = f"{done} {variant.shared_encoder}{variant.start} {dataclasses.asdict(config)}"
         run = folder / hashlib.sha256(done.encode()).hexdigest()[:12]
-        trainer = _trainer(model, tokenizer, config, data, run, variant)
-        trainer.resume()
+        trainer = _trainer(begun, config, data, run, variant)
         trainer.run()
         measured |= {f"{phase}.train_{name}": end for name, end in _last_reports(run).items()}
         newest = latest_checkpoint(run)
         assert newest is not None, run
-        checkpoints.append((config, newest))
-    final, tokenizer = _model(config, variant, checkpoints)
+        phases.append(_Phase(phase, config, newest))
+    final = _begun(config, variant, phases)
+    model, tokenizer = final.model.eval(), final.tokenizer
     seconds = time.monotonic() - started
     if export is not None:
-        runs: dict[str, dict[str, object]] = {
-            config.stage: stored_meta(checkpoint) for config, checkpoint in checkpoints
+        runs: dict[str, dict[str, Any]] = {
+            one.config.stage: stored_meta(one.checkpoint) for one in phases
         }
         before = runs_of(Path(variant.start)) if variant.start else {}
-        export_model(export, final, tokenizer, runs, before)
-    measured |= _geometry(final.eval(), data)
+        export_model(export, model, tokenizer, runs, before)
+    measured |= _geometry(model, data)
     if config.stage != "geometry":
-        measured |= _questions(final, tokenizer, config, data)
+        measured |= _questions(model, tokenizer, config, data)
     if config.stage == "gasp":
-        measured |= measured_matches(final, tokenizer, data.val.clips, config.gasp.side)
+        measured |= measured_matches(model, tokenizer, data.val.clips, config.gasp.side)
         if config.gasp.side:
-            own = measured_matches(final, tokenizer, data.val.clips)
+            own = measured_matches(model, tokenizer, data.val.clips)
             measured |= {f"own_side_{name}": value for name, value in own.items()}
-        measured |= measured_categories(final, tokenizer, data.val, data.windows, data.frames)
-    return measured | {"seconds": seconds, "parameters": float(_count(final))}
+        measured |= measured_categories(model, tokenizer, data.val, data.windows, data.frames)
+    return measured | {"seconds": seconds, "parameters": float(_count(model))}
 
 
-def _model(
-    config: TrainConfig, variant: Variant, checkpoints: Sequence[tuple[TrainConfig, Path]]
-) -> tuple[G2VLM, Tokenizer]:
+@dataclasses.dataclass(frozen=True)
+class _Phase:
+    """A training that is done."""
+
+    name: str
+    config: TrainConfig
+    checkpoint: Path
+
+
+def _begun(config: TrainConfig, variant: Variant, phases: Sequence[_Phase]) -> Started:
     """A fresh model with what each phase has trained so far, in their order."""
     folders = (resolve_folder(variant.start),) if variant.start else ()
-    model, tokenizer = start_model(config.model, Start(config.seed, folders))
+    start = Start(config.seed, folders)
+    model, tokenizer, base, sources = start_model(config.model, start)
+    assert base is not None
     if variant.shared_encoder:
         share_encoder(model)
-    for before, checkpoint in checkpoints:
+        encoder = sources["vit.patch_embed.weight"]
+        sources = {name: sources.get(name, encoder) for name, _ in model.named_parameters()}
+    for phase in phases:
+        before = phase.config
         if before.stage == "gasp":
-            load_adapted(model, checkpoint, before.lora, before.gasp.geometric_tokens)
+            tokens = before.gasp.geometric_tokens
+            load_adapted(model, phase.checkpoint, before.lora, base, tokens)
+            trained = set(sources)
         else:
-            load_averaged(model, checkpoint)
-    return model, tokenizer
+            trained = _trained(model, before, variant)
+            load_averaged(model, phase.checkpoint, trained)
+        sources |= dict.fromkeys(trained, f"of the phase {phase.name}")
+        base = base_of(model, tokenizer, sources, start)
+    return Started(model, tokenizer, base, sources)
+
+
+def _trained(model: G2VLM, config: TrainConfig, variant: Variant) -> set[str]:
+    """Names of the weights that a phase trains."""
+    trained = trained_in(model, config.stage)
+    if variant.shared_encoder and config.stage not in ("geometry", "gasp"):
+        # Its blocks belong to the geometry; what joins their patches for words does not.
+        mine = {id(parameter) for parameter in model.vit.merger.parameters()}
+        trained |= {name for name, p in model.named_parameters() if id(p) in mine}
+    return trained
 
 
 def _trainer(
-    model: G2VLM,
-    tokenizer: Tokenizer,
-    config: TrainConfig,
-    data: Data,
-    folder: Path,
-    variant: Variant,
+    begun: Started, config: TrainConfig, data: Data, folder: Path, variant: Variant
 ) -> Trainer:
-    apply_freezing(model, config.stage)
-    if variant.shared_encoder and config.stage != "geometry":
-        # Its blocks belong to the geometry; what joins their patches for words does not.
-        model.vit.merger.requires_grad_(True)
+    """The trainer of a phase, at the step of its newest checkpoint."""
+    model = begun.model
+    trained = _trained(model, config, variant)
     with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        stage = _stage(model, tokenizer, config)
+        stage = build_stage(config, model, begun.tokenizer)
+    if config.stage != "gasp":  # which trains adapters
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in trained)
+    if config.recompute:
+        recompute_layers(stage)
 
     def loss_of_step(step: int, generator: torch.Generator) -> StageLoss:
         batch = data.batches(config, step, generator)
-        if isinstance(stage, GeometryStage):
-            return stage(batch, step)  # type: ignore[no-any-return]
         rngs = [np.random.default_rng([config.seed, step, row]) for row in range(len(batch.scenes))]
-        if isinstance(stage, (JointStage, GaspStage)):
-            return stage(batch, step, rngs)  # type: ignore[no-any-return]
-        return stage(batch, rngs)  # type: ignore[no-any-return]
+        loss: StageLoss = stage(batch, *inputs_of(config.stage, step, rngs))
+        return loss
 
+    assert begun.base is not None
+    state: dict[str, object] = {"base": dataclasses.asdict(begun.base)}
     rates = stage.rate_of if isinstance(stage, GaspStage) else None
-    return Trainer(stage, config, folder, loss_of_step, rate_of=rates)
-
-
-def _stage(model: G2VLM, tokenizer: Tokenizer, config: TrainConfig) -> nn.Module:
-    if config.stage == "gasp":
-        return build_stage(config, model, tokenizer)
-    if config.stage == "geometry":
-        return GeometryStage(model, config)
-    semantic = SemanticStage(
-        model,
-        tokenizer,
-        config.questions,
-        grounding=config.grounding,
-        geometry_gradients=config.stage != "semantic",
-    )
-    if config.stage != "joint":
-        return semantic
-    return JointStage(GeometryStage(model, config), semantic)
+    trainer = Trainer(stage, config, folder, loss_of_step, lambda: state, rate_of=rates)
+    newest = latest_checkpoint(folder)
+    if newest is not None:
+        plain = json.loads(json.dumps(dataclasses.asdict(config)))
+        meta = stored_meta(newest)
+        was = {**meta["config"], "base": meta.get("base")}
+        check_same_run(newest, was, {**plain, **state})
+        trainer.resume()
+    return trainer
 
 
 def _last_reports(run: Path) -> dict[str, float]:
@@ -218,7 +236,10 @@ def _geometry(model: G2VLM, data: Data) -> dict[str, float]:
 def _questions(
     model: G2VLM, tokenizer: Tokenizer, config: TrainConfig, data: Data
 ) -> dict[str, float]:
-    """Cross-entropy and share of right answers, teacher-forced, on the same questions for all."""
+    """Cross-entropy and share of right answers, teacher-forced, on the same questions for all.
+
+    Of all types and in fp32, whatever a line trains with: lines are compared by them.
+    """
     stage = SemanticStage(model, tokenizer, config.questions)
     reports = [
         stage(batch, [np.random.default_rng([_EVAL_SEED, index])]).report

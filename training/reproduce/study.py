@@ -124,5 +124,11 @@ def _variant(
         if phase not in phases:
             raise ValueError(f"{where}: no phase {phase!r}, the study has {sorted(phases)}")
         content = merged(merged(base, phases[phase] or {}), changes.get("change") or {})
-        configs.append((phase, config_of(content, f"{where}: {phase}")))
+        config = config_of(content, f"{where}: {phase}")
+        if config.sources != TrainConfig.sources:
+            raise ValueError(
+                f"{where}: {phase}: sources is set, but the windows of a study come from the clips "
+                "of --data; remove it"
+            )
+        configs.append((phase, config))
     return Variant(name, tuple(configs), bool(changes.get("shared_encoder", False)))
