@@ -1,11 +1,14 @@
 # Everything happens in .venv; scripts/setup_venv.py makes it and does again only what changed.
 PYTHON ?= python3
 PYTEST_ARGS ?=
+WORKERS ?= 2
 DEMO_OUT ?= out/demo
 IN_VENV := . .venv/env.sh &&
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup setup-dev lint types clean
+# A file's tests stay together, in the order of the files: what they share is made once.
+IN_PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+.PHONY: help demo test test-all setup setup-dev lint types clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,8 +17,11 @@ demo: setup ## Replay the shipped bag through the real node; writes out/demo/rep
 	@$(IN_VENV) g2vlm replay demo/room.mcap --questions demo/questions.json --rate 0 \
 	  --title "A robot's camera in a synthetic room" --out $(DEMO_OUT)
 
-test: setup-dev ## Run the tests (PYTEST_ARGS="-m 'not slow'" leaves out the long ones)
-	@$(IN_VENV) python -m pytest $(PYTEST_ARGS)
+test: setup-dev ## Run the tests but the slow ones (PYTEST_ARGS="tests/map -x": pytest's words)
+	@$(IN_VENV) python -m pytest $(IN_PARALLEL) -m "not slow" $(PYTEST_ARGS)
+
+test-all: setup-dev ## Run all tests
+	@$(IN_VENV) python -m pytest $(IN_PARALLEL) $(PYTEST_ARGS)
 
 setup: ## Make or refresh .venv
 	@command -v $(PYTHON) >/dev/null || { echo "set-up: missing: python 3.10 to 3.13;" \

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from g2vlm_replay.domain import ReservedDomain
 
+from tests import alone
 from tests import real_runtime as runtimes
-from tests.exports import Exports
+from tests.exports import HALF, KEPT, NANO_OPTIONS, PARTS, STATIC, Exports
 from tests.helpers import REPO, shared_data
+from tests.made_once import MadeOnce
 
-# Before the first rclpy.init of the session. Two sessions on one machine must not hear each
-# other: the process id picks the domain (up to 101 every platform has the ports).
-os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-os.environ.setdefault("ROS_PYTHON_CHECK_FIELDS", "1")
-os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(REPO / "launch" / "fastdds_shm.xml"))
-# Not the user's own: what a test's node exports by itself is the test's.
-os.environ["G2VLM_CACHE"] = str(REPO / ".pytest_cache" / "g2vlm")
-os.environ.setdefault("OMP_NUM_THREADS", str(min(4, os.cpu_count() or 1)))
+_DOMAIN = pytest.StashKey[ReservedDomain]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,6 +25,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=runtimes.NAMES,
         help="run the tests of the embedded model in the node with this runtime only",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the environment of the process that runs tests, before one of them loads a library.
+
+    With several workers the process that hands out the tests runs none: what it set would pass
+    to all of them. Two on one machine must not hear each other, so each reserves a ROS domain.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is None and config.getoption("numprocesses", default=None):
+        return
+    domain = config.stash[_DOMAIN] = ReservedDomain()
+    os.environ["ROS_DOMAIN_ID"] = str(domain.number)
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.setdefault("ROS_PYTHON_CHECK_FIELDS", "1")
+    profiles = REPO / "launch" / "fastdds_shm.xml"
+    os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(profiles))
+    threads = 1 if worker else min(4, os.cpu_count() or 1)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Give the domain back."""
+    if _DOMAIN in config.stash:
+        config.stash[_DOMAIN].close()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -45,6 +66,31 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             find_gpu()
         except GpuMissingError as error:
             pytest.skip(f"no GPU: {error}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Run a test marked `alone` while no other worker of this run has one under way."""
+    with alone.turn(_run_folder(item.config), alone=item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
+def _run_folder(config: pytest.Config) -> Path:
+    """The folder for temporary files of this run, the same in all workers."""
+    base: Path = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def made_once(request: pytest.FixtureRequest) -> MadeOnce:
+    """Makes folders once for all workers of this run; nobody may write to them."""
+    return MadeOnce(_run_folder(request.config) / "made-once")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Not the user's, nor that of the run before: what a test's node exports is the test's."""
+    os.environ["G2VLM_CACHE"] = str(tmp_path_factory.mktemp("g2vlm-cache"))
 
 
 @pytest.fixture
@@ -70,9 +116,10 @@ def data_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def exports(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exports:
-    """Makes exports, once; nobody may write to them."""
-    root = request.config.cache.mkdir("g2vlm-exports")
-    return Exports(root, tmp_path_factory.mktemp("models"))
+    """Makes exports, once for all workers; nobody may write to them."""
+    kept = MadeOnce(request.config.cache.mkdir("g2vlm-exports"))
+    kept.keep_newest(KEPT)
+    return Exports(kept, tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +129,30 @@ def nano_export(exports: Exports) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_export(exports: Exports) -> Path:
-    """Geometry with keys and values of a small random model, fp32 at opset 23."""
-    return exports.tiny()
+def whole_export(exports: Exports) -> Path:
+    """Every part of a small random model, fp32 at opset 23."""
+    return exports.tiny(parts=PARTS)
+
+
+@pytest.fixture(scope="session")
+def tiny_export(exports: Exports, whole_export: Path) -> Path:
+    """Of the same, geometry with keys and values."""
+    return exports.derived(whole_export, ("geometry", "kv"))
+
+
+@pytest.fixture(scope="session")
+def half_export(exports: Exports) -> Path:
+    """Geometry with keys and values of `HALF`, fp16 at opset 18, rotations in the graph."""
+    return exports.tiny(HALF, precision="fp16", opset=18, in_graph_rotation=True)
+
+
+@pytest.fixture(scope="session")
+def nanos_options(exports: Exports) -> Path:
+    """Geometry of `NANO_OPTIONS` for windows of one size, fp16 at opset 23."""
+    return exports.tiny(NANO_OPTIONS, precision="fp16", static_nhw=(4, 56, 42))
+
+
+@pytest.fixture(scope="session")
+def static_export(exports: Exports) -> Path:
+    """The small model for windows of `STATIC` only, fp32 at opset 18, rotations in the graph."""
+    return exports.tiny(static_nhw=STATIC, in_graph_rotation=True, opset=18)

@@ -1,33 +1,57 @@
 """Exports that several tests share; the fixtures that give them stand in `tests/conftest.py`.
 
-An export takes long, so it is kept in pytest's cache for the next session: under a key over the
-model's files, the exporter's code and libraries, as the automatic exports of a runtime are.
+An export takes long, so each is made once for all processes of a run and kept in pytest's cache
+for the next one, under a key over the model's files, the libraries and the code that shapes it.
 """
 
 from __future__ import annotations
 
-import os
+import functools
+import hashlib
+import re
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .helpers import REPO
+from .made_once import MadeOnce
 
 if TYPE_CHECKING:
     from g2vlm_export.export_onnx import Exporter
 
-KEPT = 40  # exports; a session of all tests makes about twenty
+__all__ = ["HALF", "NANO_OPTIONS", "PARTS", "STATIC", "Exports"]
+
+KEPT = 40  # exports; a session of all tests makes about fifteen
 PARTS = ("geometry", "kv", "streaming", "semantic")
+LIBRARIES = ("torch", "onnx", "onnx-ir", "onnxscript", "numpy")
+HALF: dict[str, object] = {"confidence_head": True, "geometry_attention": "mixed"}
+"""The small model in half precision is of the published structure: a confidence head, and every
+other layer sees one frame. Its key heads are shared, as all small models' are."""
+NANO_OPTIONS: dict[str, object] = {
+    "conv_stem": 8,
+    "ray_prior_fov_deg": 65.0,
+    "match_width": 8,
+    "point_refine": 8,
+    "isolate_geometry": True,
+    "geometry_feedback": True,
+}
+"""What nano has beyond the published structure, which is what a model without them is in small."""
+STATIC = (2, 42, 56)
 
 
 class Exports:
     """Makes exports, or finds them.
 
     Args:
-        root: Of the cache that they are kept in.
+        kept: Where they are kept.
         models: Folder for random models.
     """
 
-    def __init__(self, root: Path, models: Path) -> None:
-        self._root = root
+    def __init__(self, kept: MadeOnce, models: Path) -> None:
+        self._kept = kept
         self._models = models
         self._exporters: dict[tuple[Path, str], Exporter] = {}
 
@@ -57,35 +81,97 @@ class Exports:
             write_model(folder, small_config(**changes))
         return folder
 
+    def derived(self, export: Path, parts: tuple[str, ...], model: Path | None = None) -> Path:
+        """What an exporter writes for fewer parts, or for settings that no graph knows.
+
+        Args:
+            export: With these parts and more; nothing is traced again.
+            parts: To keep.
+            model: Has the weights of the exported one, and other settings; default: those of
+                the export.
+        """
+        from g2vlm_model.checkpoint import model_id
+
+        words = [export.name, *parts, *([model_id(model)] if model else [])]
+        make = functools.partial(_derive, export, parts, model)
+        return self._kept.folder("-".join(words), make)
+
     def _export(self, model: Path, options: dict[str, object]) -> Path:
-        from g2vlm_export.export_onnx import Exporter
         from g2vlm_export.to_onnx import ExportOptions
 
-        from g2vlm_model.runtimes.automatic import export_key
-        from g2vlm_model.runtimes.engine_cache import EngineCache
-
         asked = ExportOptions(**options)  # type: ignore[arg-type]
-        flags = [f"{model.name} rotation {asked.in_graph_rotation} static {asked.static_nhw}"]
-        key = export_key(model, asked.precision, asked.opset, asked.parts, flags)
-        cache = EngineCache.open(self._root)
-        entry = cache.lookup(key)
-        if entry is None:
-            self._prune()
-            with cache.building(key) as building:
-                if building.entry is None:
-                    # One exporter per model and precision: it traces once for all of them.
-                    exporter = self._exporters.setdefault(
-                        (model, asked.precision), Exporter(model, asked.precision)
-                    )
-                    exporter.write(building.folder, asked)
-                    building.commit({})
-                assert building.entry is not None
-                return building.entry.folder
-        os.utime(entry.folder)
-        return entry.folder
+        told = f"{_shaping()} {_files_digest(sorted(model.iterdir()))} {asked}"
+        digest = hashlib.sha256(told.encode()).hexdigest()[:16]
+        return self._kept.folder(
+            f"{model.name}-{digest}",
+            lambda folder: self._exporter(model, asked.precision).write(folder, asked),
+        )
 
-    def _prune(self) -> None:
-        """Remove what was not used for longest: every change of the exporter makes new ones."""
-        entries = (self._root / "entries").iterdir()
-        for old in sorted(entries, key=lambda folder: -folder.stat().st_mtime)[KEPT:]:
-            shutil.rmtree(old, ignore_errors=True)
+    def _exporter(self, model: Path, precision: str) -> Exporter:
+        """One per model and precision: it traces once for all exports that differ otherwise."""
+        from g2vlm_export.export_onnx import Exporter
+
+        key = (model, precision)
+        if key not in self._exporters:
+            self._exporters[key] = Exporter(model, precision)
+        return self._exporters[key]
+
+
+def _derive(export: Path, parts: tuple[str, ...], model: Path | None, folder: Path) -> None:
+    from g2vlm_export.manifest import (
+        copy_model_files,
+        file_records,
+        save_goldens,
+        write_manifest,
+    )
+
+    from g2vlm_model.checkpoint import model_id
+    from g2vlm_model.runtimes.automatic import model_digest
+    from g2vlm_model.runtimes.exported import ExportFolder
+
+    whole = ExportFolder.open(export)
+    wanted = {"geometry", *(("encoder", "expert") if "streaming" in parts else ())}
+    graphs = {
+        name: graph
+        for name, graph in whole.manifest.graphs.items()
+        if name in wanted or ("semantic" in parts and name.startswith("semantic"))
+    }
+    graph_files = {file for graph in graphs.values() for file in (graph.file, graph.data) if file}
+    settings = {name for name in whole.manifest.files if name.endswith((".json", ".txt"))}
+    for name in graph_files | settings:
+        shutil.copyfile(export / name, folder / name)
+    save_goldens(folder, [golden for golden in whole.goldens() if golden.graph in graphs])
+    manifest = replace(whole.manifest, parts=parts, graphs=graphs)
+    if model is not None:
+        copy_model_files(model, folder)
+        manifest = replace(manifest, model_id=model_id(model), model_sha256=model_digest(model))
+    write_manifest(folder, replace(manifest, files=file_records(folder)))
+
+
+@functools.cache
+def _shaping() -> str:
+    """Versions of the libraries, and a digest of the code that decides what an export holds.
+
+    That is the exporter, the model, and of the runtimes what the exporter imports.
+    """
+    libraries = " ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return f"{libraries} {_files_digest(_sources())}"
+
+
+def _sources() -> Iterator[Path]:
+    exporter = sorted((REPO / "export").glob("*.py"))
+    model = REPO / "g2vlm_model"
+    yield from exporter
+    yield from (path for path in sorted(model.rglob("*.py")) if "runtimes" not in path.parts)
+    imports = re.compile(r"^from (g2vlm_model\.runtimes[\w.]*) import", re.MULTILINE)
+    found = {name for path in exporter for name in imports.findall(path.read_text("utf-8"))}
+    for name in sorted(found):
+        module = REPO.joinpath(*name.split("."))
+        yield module.with_suffix(".py") if not module.is_dir() else module / "__init__.py"
+
+
+def _files_digest(paths: Iterator[Path] | list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]

@@ -84,11 +84,14 @@ def _vouch(folder: Path, name: str) -> None:
 
 
 def test_folders_of_exports_are_searched(
-    tiny_export: Path, exports: Exports, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_export: Path,
+    static_export: Path,
+    exports: Exports,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """One of them serves one size, orthogonalises, and has the operators of before opset 20."""
-    static = exports.tiny(static_nhw=(2, 42, 56), in_graph_rotation=True, opset=18)
-    for name, folder in (("static", static), ("free", tiny_export)):
+    for name, folder in (("static", static_export), ("free", tiny_export)):
         shutil.copytree(folder, tmp_path / "all" / name)
     model = exports.tiny_model()
     code, report = _checked(tmp_path / "all", "--model", model, out=tmp_path / "report.json")

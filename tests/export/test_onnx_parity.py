@@ -15,19 +15,10 @@ from numpy.typing import NDArray
 
 from g2vlm_model.runtimes.exported import ExportFolder
 from g2vlm_model.runtimes.golden_check import compare
-from tests.exports import Exports
+from tests.exports import HALF, NANO_OPTIONS, Exports
 
 SIZES = ((1, 42, 56), (2, 56, 56), (3, 70, 42), (5, 28, 84))
 FUSED = {"Attention", "RMSNormalization"}  # operators of opset 23
-# What nano has beyond the published structure, which is what a model without them is in small.
-NANO_OPTIONS: dict[str, object] = {
-    "conv_stem": 8,
-    "ray_prior_fov_deg": 65.0,
-    "match_width": 8,
-    "point_refine": 8,
-    "isolate_geometry": True,
-    "geometry_feedback": True,
-}
 
 
 def run(folder: ExportFolder, graph: str, inputs: dict[str, Any]) -> dict[str, NDArray[Any]]:
@@ -74,11 +65,11 @@ def test_nano_at_sizes_far_from_its_own(nano_export: Path) -> None:
     assert node_types(folder.graph("geometry")) >= FUSED
 
 
-def test_the_published_structure_in_half_precision(exports: Exports) -> None:
-    """Key heads are shared and there is a confidence head; every other layer sees one frame."""
-    config: dict[str, object] = {"confidence_head": True, "geometry_attention": "mixed"}
-    path = exports.tiny(config, precision="fp16", opset=18, in_graph_rotation=True)
-    folder, reference = ExportFolder.open(path), TorchReference.load(exports.tiny_model(config))
+def test_the_published_structure_in_half_precision(exports: Exports, half_export: Path) -> None:
+    folder, reference = (
+        ExportFolder.open(half_export),
+        TorchReference.load(exports.tiny_model(HALF)),
+    )
     for size in SIZES:
         pictures = golden_pictures(size, seed=3)
         got = check(folder, "geometry", {"pictures": pictures}, reference.geometry(pictures))
@@ -88,14 +79,12 @@ def test_the_published_structure_in_half_precision(exports: Exports) -> None:
     assert not node_types(folder.graph("geometry")) & FUSED
 
 
-def test_nanos_options_in_half_precision(exports: Exports) -> None:
+def test_nanos_options_in_half_precision(exports: Exports, nanos_options: Path) -> None:
     """The search for matches takes the best of near equals: it must find the same ones."""
-    size = (4, 56, 42)
-    path = exports.tiny(NANO_OPTIONS, precision="fp16", opset=18, static_nhw=size)
-    folder = ExportFolder.open(path)
+    folder = ExportFolder.open(nanos_options)
     reference = TorchReference.load(exports.tiny_model(NANO_OPTIONS))
     for seed in range(4):
-        pictures = golden_pictures(size, seed)
+        pictures = golden_pictures((4, 56, 42), seed)
         check(folder, "geometry", {"pictures": pictures}, reference.geometry(pictures))
 
 

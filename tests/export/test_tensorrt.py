@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -54,34 +53,45 @@ def test_nano_for_many_sizes_in_two_graphs(
     assert EngineFolder.open(tmp_path, rtx, RTX_4090, source.digest).manifest == manifest
 
 
-@pytest.mark.parametrize(
-    ("opset", "parts", "windows"),
-    [
-        (18, ("geometry", "kv", "semantic"), WINDOWS),
-        (23, ("geometry", "kv"), Profile(*[(2, 84, 112)] * 3)),
-    ],
-    ids=["opset 18, many sizes", "opset 23, one size"],
-)
-def test_nano_in_half_precision(
-    rtx: TensorRT,
-    exports: Exports,
-    tmp_path: Path,
-    opset: int,
-    parts: tuple[str, ...],
-    windows: Profile,
-) -> None:
-    source = ExportFolder.open(exports.nano(parts=parts, precision="fp16", opset=opset))
+def check_half_precision(path: Path, windows: Profile, rtx: TensorRT, out: Path) -> None:
+    """The engine has every attention as one kernel, and weights in half precision."""
+    source = ExportFolder.open(path)
     order = EngineOrder(source, windows, rtx, None, TARGETS, check=False)
-    manifest = build_engines(order, tmp_path)
+    manifest = build_engines(order, out)
     assert list(manifest.engines) == ["geometry"]
     engine = manifest.engines["geometry"]
     assert engine.rung == "fp16 fused"
     nodes = Counter(node.op_type for node in onnx.load(source.graph("geometry")).graph.node)
-    attentions = nodes["Attention"] if opset == 23 else nodes["Softmax"]
+    fused = source.manifest.opset == 23
+    attentions = nodes["Attention" if fused else "Softmax"]
     assert attentions > 0
-    assert engine.layers["ATTENTION_INPUT" if opset == 23 else "SOFTMAX"] == attentions
-    weights = weight_bytes(source.graph("geometry"))
-    assert weights < engine.bytes < 5 * weights
+    assert engine.layers["ATTENTION_INPUT" if fused else "SOFTMAX"] == attentions
+    assert engine.bytes > weight_bytes(source.graph("geometry"))
+
+
+def test_half_precision_for_many_sizes(rtx: TensorRT, half_export: Path, tmp_path: Path) -> None:
+    windows = Profile((1, 42, 56), (2, 42, 56), (4, 42, 56))
+    check_half_precision(half_export, windows, rtx, tmp_path)
+
+
+def test_half_precision_for_one_size(rtx: TensorRT, nanos_options: Path, tmp_path: Path) -> None:
+    check_half_precision(nanos_options, Profile(*[(4, 56, 42)] * 3), rtx, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("opset", "windows"),
+    [(18, WINDOWS), (23, Profile(*[(2, 84, 112)] * 3))],
+    ids=["opset 18, many sizes", "opset 23, one size"],
+)
+def test_nano_in_half_precision(
+    rtx: TensorRT, exports: Exports, tmp_path: Path, opset: int, windows: Profile
+) -> None:
+    path = exports.nano(parts=("geometry", "kv"), precision="fp16", opset=opset)
+    check_half_precision(path, windows, rtx, tmp_path)
+    (engine,) = tmp_path.glob("*.engine")
+    weights = weight_bytes(ExportFolder.open(path).graph("geometry"))
+    assert engine.stat().st_size < 5 * weights
 
 
 def test_the_command_writes_what_its_manifest_vouches_for(
@@ -154,10 +164,8 @@ def test_ctrl_c_ends_a_build_cleanly(rtx: TensorRT, nano_export: Path, tmp_path:
     with start(nano_export, out) as process:
         first_stage(process)
         os.killpg(process.pid, signal.SIGINT)
-        asked = time.monotonic()
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors
     assert "was cancelled" in errors
     assert "Traceback" not in errors
     assert list(out.iterdir()) == []
-    assert time.monotonic() - asked < 15

@@ -14,7 +14,7 @@ from g2vlm_model.runtimes import load_runtime
 from g2vlm_model.runtimes.exported import MANIFEST, ExportFolder
 from g2vlm_model.runtimes.nvidia import TensorRT
 
-from ..exports import PARTS, Exports
+from ..exports import Exports
 from .compiled import GPU, STREAMING, WHOLE
 from .host_gpu import HostCuda
 from .host_tensorrt import HostTensorRT
@@ -26,9 +26,9 @@ def model_folder(exports: Exports) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_export(exports: Exports) -> Path:
+def small_export(whole_export: Path) -> Path:
     """Every part of the small model."""
-    return exports.tiny(parts=PARTS)
+    return whole_export
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from g2vlm_model.runtimes.exported import ExportFolder
 from g2vlm_model.runtimes.measured import Circumstances, observe_ms, recall, remember
 from g2vlm_model.runtimes.onnx.runtime import OnnxRuntime
 
-from ..exports import Exports
+from ..exports import HALF, Exports
 from ..helpers import REPO
 from ..ros.scripted_runtime import ScriptedRuntime
 from .model_folders import window
@@ -282,11 +282,11 @@ def test_a_folder_that_is_none_is_an_error(tmp_path: Path) -> None:
         load_runtime("auto", device="cpu", export=tmp_path / "nothing")
 
 
-def test_a_folder_of_another_precision_is_an_error(cache: EngineCache, exports: Exports) -> None:
-    half = exports.tiny({"confidence_head": True}, precision="fp16")
-    model = exports.tiny_model({"confidence_head": True})
+def test_a_folder_of_another_precision_is_an_error(
+    cache: EngineCache, exports: Exports, half_export: Path
+) -> None:
     with pytest.raises(ValueError, match=r"precision is 'fp32', but .* was exported in fp16"):
-        load_runtime("auto", model, "cpu", "fp32", export=half)
+        load_runtime("auto", exports.tiny_model(HALF), "cpu", "fp32", export=half_export)
 
 
 @pytest.mark.parametrize("model", ["nano", "no model folder"])

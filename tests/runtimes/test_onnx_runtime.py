@@ -39,7 +39,7 @@ from g2vlm_model.runtimes.onnx.runtime import OnnxRuntime, open_runtime
 from g2vlm_model.runtimes.torch.placement import choose_placement
 from g2vlm_model.runtimes.torch.runtime import TorchRuntime
 
-from ..exports import Exports
+from ..exports import HALF, Exports
 from ..helpers import REPO
 from .model_folders import window
 from .spies import model_of
@@ -175,12 +175,6 @@ def test_an_export_without_keys_is_refused_when_it_is_loaded(nano_export: Path) 
         open_runtime(bare, "nano", "cpu")
 
 
-@pytest.fixture(scope="module")
-def half_export(exports: Exports) -> Path:
-    """Geometry with keys and values of a small model with a confidence head."""
-    return exports.tiny({"confidence_head": True}, precision="fp16")
-
-
 def test_an_export_of_another_model_is_refused(half_export: Path) -> None:
     with pytest.raises(ValueError, match=r"was exported from small-.*export that one"):
         load_runtime("onnx", "nano", "cpu", export=half_export)
@@ -192,7 +186,7 @@ def test_an_export_of_another_model_is_refused(half_export: Path) -> None:
 
 
 def test_half_precision_says_nearly_the_same(half_export: Path, exports: Exports) -> None:
-    model = exports.tiny_model({"confidence_head": True})
+    model = exports.tiny_model(HALF)
     runtime = load_runtime("onnx", model, "cpu", export=half_export)
     by_torch = load_runtime("torch", model, "cpu")
     assert runtime.info.precision == "fp16"
@@ -225,8 +219,8 @@ def test_what_an_export_cannot_do(
         load_runtime("onnx", model_folder, **{"device": "cpu", **keywords}, export=small_export)
 
 
-def test_a_size_that_a_static_export_does_not_serve(exports: Exports) -> None:
-    engine, _ = open_geometry(ExportFolder.open(exports.tiny(static_nhw=(2, 42, 56))), "cpu")
+def test_a_size_that_a_static_export_does_not_serve(static_export: Path) -> None:
+    engine, _ = open_geometry(ExportFolder.open(static_export), "cpu")
     assert engine.run(np.zeros((2, 42, 56, 3), np.uint8)).local_points.shape == (2, 42, 56, 3)
     with pytest.raises(ValueError, match=r"is 3x42x56 .* serves 2x42x56 only"):
         engine.run(np.zeros((3, 42, 56, 3), np.uint8))
