@@ -92,7 +92,7 @@ def all_pair_cues(
     batch, frames = tokens_BNPD.shape[:2]
     descriptors_BNQE = injection.descriptors(tokens_BNPD, grid_hw)
     targets = descriptors_BNQE[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1)
-    sources = descriptors_BNQE.flatten(0, 1)
+    sources = descriptors_BNQE.flatten(0, 1)[:, None]
     cues = pair_cues(sources, targets, Cells.of(grid_hw, tokens_BNPD), grid_hw)
     cues_BNNPC: Tensor = cues.unflatten(0, (batch, frames))
     return cues_BNNPC

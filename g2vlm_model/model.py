@@ -30,7 +30,7 @@ from .config import ModelConfig, SpecialIds
 from .dinov2 import DinoV2
 from .extras.frame_attention import frame_attention
 from .extras.fusion import FusedImages, GeometryFusion
-from .extras.match import MatchInjection
+from .extras.match import MatchInjection, PairCues
 from .extras.reading import GeometryReading
 from .heads import GeometryHeads
 from .mot import MixtureOfTransformers, attend_causal, attend_frame_causal
@@ -123,6 +123,7 @@ class G2VLM(nn.Module):
         cache: AttentionCache | None = None,
         collect_layers: Sequence[int] = (),
         frame_causal: bool = False,
+        pair_cues: PairCues | None = None,
     ) -> GeometryHidden:
         """Run all frames through both experts in one pass (paper section 3.1).
 
@@ -139,6 +140,7 @@ class G2VLM(nn.Module):
             frame_causal: Let each frame see itself and earlier frames only, also in the match
                 injection, so that later frames change nothing of it, where the config does not
                 say so anyway. A model can be trained for both.
+            pair_cues: Of the match injection, see `MatchInjection.forward`; None keeps nothing.
         """
         cache = GrowingCache() if cache is None else cache
         start = cache.position if start_position is None else start_position
@@ -150,7 +152,7 @@ class G2VLM(nn.Module):
         attend = self.attend_earlier if causal else self.attend_frames
         messages = None
         if self.match is not None:
-            messages = self.match(tokens_BNPD, grid_hw, causal)
+            messages = self.match(tokens_BNPD, grid_hw, causal, pair_cues)
             tokens_BNPD = tokens_BNPD + messages.early_BNPD
         marks_BN2D = self.image_marks().expand(batch, frames, -1, -1)
         hidden_BNPD, layers = self.trunk.geometric_pass(

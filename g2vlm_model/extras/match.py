@@ -9,8 +9,8 @@ carries no gradient; descriptors learn from the correspondence loss of the train
 What a frame is told of another one, its cues, hangs on the encoder's tokens of the two alone.
 Whoever keeps the tokens of frames between passes can keep the cues of pairs too.
 
-Shape letters: B batch, N frames, P patches per frame, Q fine cells per frame, K the 9 cells
-around one, D width, E descriptor width, C cues of a patch (`CUES`), S cells per patch side.
+Shape letters: B batch, N frames, K pairs of frames, P patches per frame, Q fine cells per frame, R
+the 9 cells around one, D width, E descriptor width, C cues of a patch (`CUES`).
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ class Cells(NamedTuple):
 
     Args:
         centres_Q2: Centres (x, y) in units of patches.
-        around_QK: int64 indices of the 3 x 3 cells around each; of some other cell where there
+        around_QR: int64 indices of the 3 x 3 cells around each; of some other cell where there
             is none.
-        inside_QK: bool, which of them exist.
+        inside_QR: bool, which of them exist.
     """
 
     centres_Q2: Tensor
-    around_QK: Tensor
-    inside_QK: Tensor
+    around_QR: Tensor
+    inside_QR: Tensor
 
     @classmethod
     def of(cls, grid_hw: tuple[int, int], like: Tensor) -> Cells:
@@ -166,59 +166,61 @@ class MatchInjection(nn.Module):
         Args:
             tokens_BNPD, grid_hw, known: See `forward`.
         """
-        known = {} if known is None else known
         batch, frames, patches = tokens_BNPD.shape[:3]
-        cues_BNNPC = tokens_BNPD.new_zeros((batch, frames, frames, patches, CUES))
         pairs = [(i, j) for i in range(frames) for j in range(frames) if i != j]
-        missing = [pair for pair in pairs if pair not in known]
-        for (i, j), kept_BPC in known.items():
-            cues_BNNPC[:, i, j] = kept_BPC
-        if not missing:
-            return cues_BNNPC
-        descriptors_BNQE = self.descriptors(tokens_BNPD, grid_hw)
+        found = {} if known is None else {pair: known[pair] for pair in pairs if pair in known}
+        missing = [pair for pair in pairs if pair not in found]
+        described = self.descriptors(tokens_BNPD, grid_hw).unbind(1) if missing else ()
         like = tokens_BNPD[:0]
         cells = self._cells.get((grid_hw, like.device, like.dtype), lambda: Cells.of(grid_hw, like))
-        # Frame by frame: all pairs at once would hold a number for each pair of cells.
-        for i in sorted({i for i, _ in missing}):
-            others = [j for source, j in missing if source == i]
-            sources_BQE, targets_BNQE = descriptors_BNQE[:, i], descriptors_BNQE[:, others]
-            found_BNPC = pair_cues(sources_BQE, targets_BNQE, cells, grid_hw)
-            cues_BNNPC[:, i, others] = found_BNPC
-            known.update({(i, j): found_BNPC[:, n].clone() for n, j in enumerate(others)})
+        # Some pairs at a time: each holds a number for every two cells.
+        for first in range(0, len(missing), frames):
+            some = missing[first : first + frames]
+            sources_BKQE, targets_BKQE = (
+                torch.stack([described[pair[side]] for pair in some], dim=1) for side in (0, 1)
+            )
+            cues_BKPC = pair_cues(sources_BKQE, targets_BKQE, cells, grid_hw)
+            found |= dict(zip(some, cues_BKPC.unbind(1), strict=True))
+        if known is not None:
+            # Of their own: a view would keep the cues of all pairs that were computed with it.
+            known.update({pair: found[pair].clone() for pair in missing})
+        nothing_BPC = tokens_BNPD.new_zeros((batch, patches, CUES))
+        every = [found.get((i, j), nothing_BPC) for i in range(frames) for j in range(frames)]
+        cues_BNNPC: Tensor = torch.stack(every, dim=1).unflatten(1, (frames, frames))
         return cues_BNNPC
 
 
 def pair_cues(
-    source_BQE: Tensor, target_BNQE: Tensor, cells: Cells, grid_hw: tuple[int, int]
+    source_BKQE: Tensor, target_BKQE: Tensor, cells: Cells, grid_hw: tuple[int, int]
 ) -> Tensor:
-    """What a frame is told of others: per cell displacement, probability, mutual flag.
+    """What frames are told of others: per cell displacement, probability, mutual flag.
 
     The displacement, in patches (x, y), is that of the cells around the best one, weighted by
     their softmax.
 
     Args:
-        source_BQE: Descriptors of the frame.
-        target_BNQE: Of the others.
+        source_BKQE: Descriptors of the frames.
+        target_BKQE: Of the others; K may be 1 in either, for one frame in all pairs.
         cells: Of the grid.
         grid_hw: Rows and columns of patches.
 
     Returns:
-        (B, N, P, C), four numbers for each cell of a patch.
+        (B, K, P, C), four numbers for each cell of a patch.
     """
-    centres_Q2, around_QK, inside_QK = cells
-    similar_BNQQ = (source_BQE / _TEMPERATURE)[:, None] @ target_BNQE.mT
-    best_BNQ, back_BNQ = argmax_last(similar_BNQQ), argmax_last(similar_BNQQ.mT)
-    top_BNQ1 = similar_BNQQ.gather(-1, best_BNQ[..., None])
-    returned_BNQ = torch.gather(back_BNQ, -1, best_BNQ)
-    apart_BNQ = (centres_Q2[returned_BNQ] - centres_Q2).abs().amax(dim=-1)
-    mutual_BNQ = apart_BNQ < _NEAR
-    chance_BNQ = (similar_BNQQ - top_BNQ1).exp().sum(dim=-1).reciprocal()
-    around_BNQK = around_QK[best_BNQ]
-    local_BNQK = torch.gather(similar_BNQQ, -1, around_BNQK)
-    local_BNQK = local_BNQK.masked_fill(~inside_QK[best_BNQ], float("-inf")).softmax(dim=-1)
-    place_BNQ2 = (local_BNQK[..., None] * centres_Q2[around_BNQK]).sum(dim=-2)
-    cues = (place_BNQ2 - centres_Q2, chance_BNQ[..., None], mutual_BNQ[..., None])
-    return _group_cells(torch.cat([cue.to(chance_BNQ) for cue in cues], dim=-1), grid_hw)
+    centres_Q2, around_QR, inside_QR = cells
+    similar_BKQQ = (source_BKQE / _TEMPERATURE) @ target_BKQE.mT
+    best_BKQ, back_BKQ = argmax_last(similar_BKQQ), argmax_last(similar_BKQQ.mT)
+    top_BKQ1 = similar_BKQQ.gather(-1, best_BKQ[..., None])
+    returned_BKQ = torch.gather(back_BKQ, -1, best_BKQ)
+    apart_BKQ = (centres_Q2[returned_BKQ] - centres_Q2).abs().amax(dim=-1)
+    mutual_BKQ = apart_BKQ < _NEAR
+    chance_BKQ = (similar_BKQQ - top_BKQ1).exp().sum(dim=-1).reciprocal()
+    around_BKQR = around_QR[best_BKQ]
+    local_BKQR = torch.gather(similar_BKQQ, -1, around_BKQR)
+    local_BKQR = local_BKQR.masked_fill(~inside_QR[best_BKQ], float("-inf")).softmax(dim=-1)
+    place_BKQ2 = (local_BKQR[..., None] * centres_Q2[around_BKQR]).sum(dim=-2)
+    cues = (place_BKQ2 - centres_Q2, chance_BKQ[..., None], mutual_BKQ[..., None])
+    return _group_cells(torch.cat([cue.to(chance_BKQ) for cue in cues], dim=-1), grid_hw)
 
 
 def argmax_last(x: Tensor) -> Tensor:

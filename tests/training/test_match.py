@@ -26,7 +26,7 @@ def test_cells_are_in_row_order_and_displacements_in_patches() -> None:
     field = torch.nn.functional.normalize(torch.randn(rows, columns + 2, 64), dim=-1)
     first, second = field[:, 2:], field[:, :-2]  # cell (y, x) of `first` is (y, x + 2) of `second`
     both = torch.stack((first, second)).flatten(1, 2)[None]
-    cues = pair_cues(both[:, 0], both[:, 1:], Cells.of(GRID, both), GRID)
+    cues = pair_cues(both[:, :1], both[:, 1:], Cells.of(GRID, both), GRID)
     per_cell = cues[0, 0].unflatten(-1, (4, 4))
     left_patches = torch.arange(12) % GRID[1] < GRID[1] - 1
     assert torch.allclose(per_cell[left_patches][..., 0], torch.ones(()), atol=0.05)
@@ -59,7 +59,7 @@ def test_cues_are_those_of_a_search_over_all_cells(grid: tuple[int, int]) -> Non
     mutual = near[similar.argmax(dim=0)[best], torch.arange(count)].double()
     chance = similar.softmax(dim=1).amax(dim=1)
     expected = torch.cat((place - centres, chance[:, None], mutual[:, None]), dim=1)
-    rows = pair_cues(both[:, 0], both[:, 1:], Cells.of(grid, both), grid)[0, 0]
+    rows = pair_cues(both[:, :1], both[:, 1:], Cells.of(grid, both), grid)[0, 0]
     side = CELLS_PER_SIDE
     by_row = rows.unflatten(0, grid).unflatten(-1, (side, side, 4)).transpose(1, 2)
     torch.testing.assert_close(by_row.flatten(0, 3), expected, rtol=0, atol=1e-12)
