@@ -106,9 +106,15 @@ class OptionGroup:
     group: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
+        problems = []
         for name, made in _own(type(self)):
             full = f"{self.group}.{name}" if self.group else name
-            object.__setattr__(self, name, made.check(full, getattr(self, name)))
+            try:
+                object.__setattr__(self, name, made.check(full, getattr(self, name)))
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            raise ValueError("; ".join(problems))
 
 
 def described(kind: type) -> dict[str, Option]:
@@ -131,13 +137,24 @@ def from_flat(kind: type[_T], values: Mapping[str, Any]) -> _T:
     """An options object out of values by full name; names that it does not have are left alone.
 
     Raises:
-        ValueError: Of the first value that is wrong.
+        ValueError: Everything that is wrong, group by group.
     """
     given: dict[str, Any] = {
         name.split(".")[-1]: values[name] for name, _ in _named(kind) if name in values
     }
-    given |= {name: from_flat(inner, values) for name, inner in _groups(kind)}
-    return kind(**given)
+    problems: list[str] = []
+    for name, inner in _groups(kind):
+        try:
+            given[name] = from_flat(inner, values)
+        except ValueError as error:
+            problems.append(str(error))
+    try:
+        made = kind(**given)
+    except ValueError as error:
+        raise ValueError("; ".join([str(error), *problems])) from error
+    if problems:
+        raise ValueError("; ".join(problems))
+    return made
 
 
 def _own(kind: type) -> Iterator[tuple[str, Option]]:

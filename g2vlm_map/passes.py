@@ -41,6 +41,7 @@ class Newest:
 
     stamp_ns: int = 0
     segment: int = 0
+    first_stamp_ns: int = 0
     keyframes: int = 0
     overlap: int = 0
     shared_view: float = -1.0
@@ -113,6 +114,12 @@ class Passes:
         if self._thread is not None:
             self._thread.join(timeout_s)
         self.builder.restart(self.segment, "deactivated")
+
+    def ended(self, timeout_s: float | None) -> bool:
+        """Whether no pass runs any more; waits for that, without a limit where None."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        return self._thread is None or not self._thread.is_alive()
 
     def restart(self, cause: str, text: str) -> int:
         """Begin a segment that shares nothing with what was before; its number."""
@@ -193,8 +200,15 @@ class Passes:
             observe_ms,
             (time.perf_counter() - started) * 1e3,
         )
+        goes_on = self.newest.segment == segment.number
         self.newest = Newest(
-            record.stamp_ns, segment.number, len(job.moments), overlap, shared_view, latency
+            stamp_ns=record.stamp_ns,
+            segment=segment.number,
+            first_stamp_ns=self.newest.first_stamp_ns if goes_on else record.stamp_ns,
+            keyframes=len(job.moments),
+            overlap=overlap,
+            shared_view=shared_view,
+            latency=latency,
         )
         self._board.count_scene()
         self._board.condition("RUNTIME_FAILED", False)

@@ -137,6 +137,17 @@ class Pipeline:
         self._scenes.clear()
         self.board.clear_reasons()
 
+    def ended(self, timeout_s: float | None = None) -> bool:
+        """Whether nothing runs in the runtime any more, also of what `stop` gave up.
+
+        Args:
+            timeout_s: How long to wait for that; None waits as long as it takes.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        return self._passes.ended(timeout_s) and self._desk.ended(
+            None if deadline is None else max(0.0, deadline - time.monotonic())
+        )
+
     def reset(self, why: str = "the pipeline was reset") -> int:
         """Forget scenes, windows and open questions; the number of the new segment."""
         with self._intake.lock:
@@ -259,6 +270,7 @@ class Pipeline:
             segment=self._passes.segment.number,
             scene_stamp_ns=newest.stamp_ns,
             scene_segment=newest.segment,
+            first_scene_stamp_ns=newest.first_stamp_ns,
             keyframes=newest.keyframes,
             overlap=newest.overlap,
             shared_view=newest.shared_view,

@@ -167,6 +167,12 @@ class QuestionDesk:
         if self._thread is not None:
             self._thread.join(timeout_s)
 
+    def ended(self, timeout_s: float | None) -> bool:
+        """Whether the model is asked no more; waits for that, without a limit where None."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        return self._thread is None or not self._thread.is_alive()
+
     def submit(self, question: Question, respond: Respond) -> None:
         """Take a question; its answer comes to `respond`, at once or later.
 

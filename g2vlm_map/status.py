@@ -81,6 +81,7 @@ class Snapshot:
         questions_received, questions_answered, questions_rejected, questions_waiting: Counts.
         segment: Number of the present segment; 0 before the first start.
         scene_stamp_ns, scene_segment: Of the newest scene; 0 where there is none.
+        first_scene_stamp_ns: Of the first scene of that segment.
         keyframes, overlap: Moments of the newest window, and those of them that the one before
             held too.
         shared_view: See `Scene.overlap`; of the newest frame with the best earlier one.
@@ -104,6 +105,7 @@ class Snapshot:
     segment: int
     scene_stamp_ns: int
     scene_segment: int
+    first_scene_stamp_ns: int
     keyframes: int
     overlap: int
     shared_view: float

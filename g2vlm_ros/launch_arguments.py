@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from g2vlm_ros.param_table import RENAMED
+from g2vlm_ros.params import RENAMED
 
 __all__ = [
     "MALLOC",

@@ -45,7 +45,7 @@ POINT_FIELDS = [
 
 def header(stamp_ns: int, frame_id: str) -> Any:
     """std_msgs/Header of an input's stamp."""
-    return Header(stamp=Time(sec=stamp_ns // NS, nanosec=stamp_ns % NS), frame_id=frame_id)
+    return Header(stamp=_time(stamp_ns), frame_id=frame_id)
 
 
 def nanoseconds(stamp: Any) -> int:
@@ -139,6 +139,7 @@ def answer_message(reply: Reply) -> Any:
 
 def status_message(snapshot: Snapshot) -> Any:
     """g2vlm_interfaces/SceneStatus of a snapshot."""
+    has_scene = snapshot.scene_segment == snapshot.segment  # else it is of the one before
     info, building, latency = snapshot.runtime, snapshot.runtime.building, snapshot.latency
     state = SceneStatus.STATE_INACTIVE
     if snapshot.running:
@@ -157,6 +158,8 @@ def status_message(snapshot: Snapshot) -> Any:
         keyframes=snapshot.keyframes,
         segment=snapshot.segment,
         overlap_frames=snapshot.overlap,
+        first_scene_stamp=_time(snapshot.first_scene_stamp_ns if has_scene else 0),
+        scene_stamp=_time(snapshot.scene_stamp_ns if has_scene else 0),
         runtime=info.runtime,
         device=info.device,
         precision=info.precision,
@@ -225,6 +228,10 @@ def diagnostics_message(
 def hardware_id(info: RuntimeInfo) -> str:
     """Device and model, for the diagnostics."""
     return f"{info.model_id} on {info.device} ({info.runtime}, {info.precision})"
+
+
+def _time(stamp_ns: int) -> Any:
+    return Time(sec=stamp_ns // NS, nanosec=stamp_ns % NS)
 
 
 def _or_negative(value: float | None) -> float:

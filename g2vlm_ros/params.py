@@ -1,219 +1,237 @@
-"""Every parameter of the node: default, description, unit, range; checked in one place.
+"""All that the node may be told, as typed dataclasses: the pipeline's options and a node's own.
 
-No rclpy here: `SPECS` says what to declare, `parse` turns plain values into a frozen
-`NodeParams` or raises one `ValueError` that lists all that is wrong.
+The one source of the ROS parameters, of launch/g2vlm.yaml and of the tables in the documentation.
+No rclpy here: `node_options` and `camera_options` say what to declare, `parse` turns plain values
+into a frozen `NodeParams` or raises one `ValueError` that lists all that is wrong.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar
 
-from g2vlm_ros.param_spec import Spec, Value
-from g2vlm_ros.param_table import CAMERA_SPECS, RENAMED, SPECS
+from g2vlm_map.option_fields import Option, OptionGroup, Value, described, flat, from_flat, option
+from g2vlm_map.options import (
+    CloudOptions,
+    DepthOptions,
+    ImageOptions,
+    PipelineOptions,
+    StatusOptions,
+)
 
 __all__ = [
-    "CAMERA_SPECS",
-    "SPECS",
+    "RENAMED",
     "CameraParams",
+    "ImageParams",
     "NodeParams",
-    "Spec",
-    "camera_specs",
-    "changeable",
+    "StatusParams",
+    "TfParams",
+    "camera_options",
     "is_camera_name",
+    "node_options",
     "parse",
 ]
+
+# Names of earlier versions, and what they are called now.
+RENAMED = {"backend": "runtime", "engines": "export"}
 
 _CAMERA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TOPIC_NAME = re.compile(r"(~/|/)?[A-Za-z_{][A-Za-z0-9_{}]*(/[A-Za-z_{][A-Za-z0-9_{}]*)*")
 _FRAME_NAME = re.compile(r"[^\s/][^\s]*")
-_MAX_CAMERAS = 16
-_RESERVED = frozenset(spec.name.split(".")[0] for spec in SPECS)
+
+
+@dataclass(frozen=True)
+class ImageParams(ImageOptions):
+    """What comes in, and how it is subscribed."""
+
+    reliability: str = option(
+        "best_effort",
+        "QoS of the image and CameraInfo subscriptions",
+        choices=("best_effort", "reliable"),
+    )
+    queue: int = option(
+        5, "QoS history of the image subscriptions", unit="messages", low=1, high=100
+    )
+
+
+@dataclass(frozen=True)
+class StatusParams(StatusOptions):
+    """How reasons are reported, and how often."""
+
+    period_s: float = option(
+        1.0,
+        "Period of the status, diagnostics and repeated warnings",
+        unit="s",
+        low=0.02,
+        high=60.0,
+    )
+
+
+@dataclass(frozen=True)
+class TfParams(OptionGroup):
+    """Names of coordinate frames, and whether they are published.
+
+    Raises:
+        ValueError: `map_frame` is no frame name, or `odom_frame` is set.
+    """
+
+    group: ClassVar[str] = "tf"
+
+    publish: bool = option(False, "Publish the camera's pose as a transform")
+    invert: bool = option(
+        False, "Publish camera -> map, for a camera that already has a parent frame"
+    )
+    map_frame: str = option("map", "Frame of poses and path: the first frame of the segment")
+    odom_frame: str = option("", "Publish map -> this frame (REP 105); needs a metric scale")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not _FRAME_NAME.fullmatch(self.map_frame):
+            raise ValueError(f"tf.map_frame is {self.map_frame!r:.60}, expected a frame name")
+        if self.odom_frame:
+            raise ValueError(
+                f"tf.odom_frame is {self.odom_frame!r:.60}: map -> odom would join up-to-scale "
+                "lengths with metres, and no scale source is available; leave it empty"
+            )
 
 
 @dataclass(frozen=True)
 class CameraParams:
-    """One camera: its name and the values of `CAMERA_SPECS`."""
+    """Topics of one camera; `{camera}` in a default stands for its name."""
 
     name: str
-    image_topic: str
-    camera_info_topic: str
-    transport: str
-    frame_id: str
+    image_topic: str = option("{camera}/image_raw", "Topic of the frames")
+    camera_info_topic: str = option("{camera}/camera_info", "Topic of the CameraInfo; empty: none")
+    transport: str = option(
+        "raw", "Type of the frames: Image or CompressedImage", choices=("raw", "compressed")
+    )
+    frame_id: str = option("", "Optical frame to use in place of the header's")
 
 
 @dataclass(frozen=True)
-class NodeParams:
-    """All checked values; `params["window.size"]` by the ROS name."""
+class NodeParams(PipelineOptions):
+    """All parameters of the node; the pipeline takes its own from it."""
 
-    values: Mapping[str, Value]
-    cameras: tuple[CameraParams, ...]
-
-    def number(self, name: str) -> float:
-        """A numeric parameter as float."""
-        value = self.values[name]
-        assert isinstance(value, int | float), (name, value)
-        return float(value)
-
-    def count(self, name: str) -> int:
-        """A whole-number parameter."""
-        value = self.values[name]
-        assert isinstance(value, int), (name, value)
-        return value
-
-    def text(self, name: str) -> str:
-        """A text parameter."""
-        value = self.values[name]
-        assert isinstance(value, str), (name, value)
-        return value
-
-    def flag(self, name: str) -> bool:
-        """A boolean parameter."""
-        value = self.values[name]
-        assert isinstance(value, bool), (name, value)
-        return value
-
-    def words(self, name: str) -> tuple[str, ...]:
-        """A list of texts."""
-        value = self.values[name]
-        assert isinstance(value, list), (name, value)
-        return tuple(value)
+    autostart: bool = option(False, "Configure and activate by itself, without a lifecycle manager")
+    model: str = option("nano", "Embedded model name or folder of a model")
+    runtime: str = option(
+        "auto",
+        "What executes the model: auto, torch, onnx, tensorrt, or 'package.module:function'",
+    )
+    export: str = option(
+        "",
+        "Folder of `g2vlm export` that onnx and tensorrt take; empty: the cache, filled by itself",
+    )
+    device: str = option("auto", "Device of the runtime: auto, cpu, cuda, cuda:0")
+    precision: str = option("auto", "Number format of the weights: auto, fp32, bf16, fp16")
+    prompt_mode: str = option(
+        "shared",
+        "Geometry and questions share one pass, or the published prompts run separately",
+        choices=("shared", "published"),
+    )
+    images: ImageParams = field(default_factory=ImageParams)
+    points: CloudOptions = field(default_factory=CloudOptions)
+    depth: DepthOptions = field(default_factory=DepthOptions)
+    tf: TfParams = field(default_factory=TfParams)
+    status: StatusParams = field(default_factory=StatusParams)
+    topics: tuple[CameraParams, ...] = ()  # one for each of `cameras`
 
     def replaced(self, changes: Mapping[str, Any]) -> NodeParams:
-        """A copy with some values changed and everything checked again.
+        """A copy with some values changed, by full name, and everything checked again.
 
         Raises:
             ValueError: As `parse`.
         """
-        flat = {**self.values, **_flat_cameras(self.cameras), **changes}
-        return parse(flat)
+        topics = {
+            f"{camera.name}.{item.name}": getattr(camera, item.name)
+            for camera in self.topics
+            for item in fields(camera)
+            if item.name != "name"
+        }
+        return parse({**flat(self), **topics, **changes})
+
+
+def node_options() -> dict[str, Option]:
+    """The parameters of the node by full name, without those of its cameras."""
+    return described(NodeParams)
+
+
+def camera_options(camera: str) -> dict[str, Option]:
+    """The parameters of one camera by full name."""
+    return {
+        f"{camera}.{name}": replace(
+            made,
+            default=str(made.default).format(camera=camera),
+            description=f"{made.description} ({camera})",
+        )
+        for name, made in described(CameraParams).items()
+    }
 
 
 def is_camera_name(name: str) -> bool:
     """Whether a name can stand in topics and parameters, and is no parameter group."""
-    return _CAMERA_NAME.fullmatch(name) is not None and name not in _RESERVED
-
-
-def camera_specs(camera: str) -> tuple[Spec, ...]:
-    """The parameters of one camera under their full names."""
-    return tuple(
-        dataclasses.replace(
-            spec,
-            name=f"{camera}.{spec.name}",
-            default=str(spec.default).format(camera=camera),
-            description=f"{spec.description} ({camera})",
-        )
-        for spec in CAMERA_SPECS
-    )
-
-
-def changeable(name: str) -> bool:
-    """Whether a parameter may be set while the node is active."""
-    return any(spec.name == name and spec.changeable for spec in SPECS)
+    return _CAMERA_NAME.fullmatch(name) is not None and name not in _reserved()
 
 
 def parse(values: Mapping[str, Any], unknown: Sequence[str] = ()) -> NodeParams:
     """Check all values together.
 
     Args:
-        values: By full ROS name; what is missing takes its default.
+        values: By full name; what is missing takes its default.
         unknown: Names that somebody set and nobody declared.
 
     Raises:
-        ValueError: Every problem, one per line: what, got, expected.
+        ValueError: Every problem: what, got, expected.
     """
     problems: list[str] = []
-    checked = _check_all(SPECS, values, problems)
-    listed = checked.get("cameras", [])
-    names = listed if isinstance(listed, list) else []
-    problems += _check_camera_names(names)
-    specs = {name: camera_specs(name) for name in dict.fromkeys(names)}
-    known = {spec.name for spec in SPECS} | {s.name for group in specs.values() for s in group}
-    cameras: list[CameraParams] = []
-    for name, group in specs.items():
-        fields = _check_all(group, values, problems)
-        if len(fields) == len(group):
-            short = {key.removeprefix(f"{name}."): str(value) for key, value in fields.items()}
-            cameras.append(CameraParams(name=name, **short))
-            for key, optional in (("image_topic", False), ("camera_info_topic", True)):
-                if not (_TOPIC_NAME.fullmatch(short[key]) or (optional and not short[key])):
-                    problems.append(f"{name}.{key} is {short[key]!r:.80}, expected a topic name")
-    for name in sorted({*unknown, *values} - known):
-        if name in RENAMED:
-            problems.append(f"{name} is called {RENAMED[name]} now; rename it, its value stays")
-        else:
-            problems.append(
-                f"{name} is no parameter of this node; remove it or correct its spelling"
-            )
-    if not problems:
-        problems += _check_together(checked)
+    params = NodeParams()
+    try:
+        params = from_flat(NodeParams, values)
+    except ValueError as error:
+        problems.append(str(error))
+    names = _listed_cameras(values.get("cameras", params.cameras))
+    problems += [
+        f"cameras holds {name!r:.60}, expected letters, digits and _, and none of the parameter "
+        f"groups {sorted(_reserved())}"
+        for name in names
+        if not is_camera_name(name)
+    ]
+    topics = tuple(_camera(name, values, problems) for name in names if is_camera_name(name))
+    known = {*node_options(), *(full for name in names for full in camera_options(name))}
+    problems += [_unknown(name) for name in sorted({*unknown, *values} - known)]
     if problems:
         raise ValueError("; ".join(problems))
-    return NodeParams(values=checked, cameras=tuple(cameras))
+    return replace(params, topics=topics)
 
 
-def _check_all(
-    specs: Sequence[Spec], values: Mapping[str, Any], problems: list[str]
-) -> dict[str, Value]:
+def _listed_cameras(value: Any) -> list[str]:
+    """The names in a value that may be anything, each once."""
+    listed = value if isinstance(value, list | tuple) else []
+    return list(dict.fromkeys(name for name in listed if isinstance(name, str)))
+
+
+def _camera(name: str, values: Mapping[str, Any], problems: list[str]) -> CameraParams:
     checked: dict[str, Value] = {}
-    for spec in specs:
+    for full, made in camera_options(name).items():
+        short = full.removeprefix(f"{name}.")
         try:
-            checked[spec.name] = spec.check(values.get(spec.name, spec.default))
+            checked[short] = value = made.check(full, values.get(full, made.default))
         except ValueError as error:
             problems.append(str(error))
-    return checked
+            continue
+        optional = short == "camera_info_topic" and not value
+        if short.endswith("_topic") and not optional and not _TOPIC_NAME.fullmatch(str(value)):
+            problems.append(f"{full} is {value!r:.80}, expected a topic name")
+    return CameraParams(name, **{short: str(value) for short, value in checked.items()})
 
 
-def _check_camera_names(names: Sequence[str]) -> list[str]:
-    problems = []
-    if not 1 <= len(names) <= _MAX_CAMERAS:
-        problems.append(f"cameras names {len(names)} cameras, expected 1..{_MAX_CAMERAS}")
-    if len(set(names)) != len(names):
-        problems.append(f"cameras is {list(names)}, expected each name once")
-    for name in names:
-        if not is_camera_name(name):
-            problems.append(
-                f"cameras holds {name!r:.60}, expected letters, digits and _, and none of the "
-                f"parameter groups {sorted(_RESERVED)}"
-            )
-    return problems
+def _reserved() -> set[str]:
+    return {name.split(".")[0] for name in node_options()}
 
 
-def _check_together(values: Mapping[str, Value]) -> list[str]:
-    """Rules between parameters."""
-    problems = []
-    size, least, overlap = (
-        int(str(values[f"window.{name}"])) for name in ("size", "min_moments", "overlap")
-    )
-    if least > size:
-        problems.append(f"window.min_moments is {least}, expected at most window.size = {size}")
-    if overlap >= size:
-        problems.append(f"window.overlap is {overlap}, expected less than window.size = {size}")
-    nearest, furthest = (float(str(values[f"points.{name}_range"])) for name in ("min", "max"))
-    if 0 < furthest <= nearest:
-        problems.append(
-            f"points.max_range is {furthest:g}, expected above points.min_range = {nearest:g} or 0"
-        )
-    if values["points.organized"] and values["points.source"] != "newest":
-        problems.append("points.organized needs points.source 'newest': a window has no rows")
-    map_frame, odom_frame = str(values["tf.map_frame"]), str(values["tf.odom_frame"])
-    if not _FRAME_NAME.fullmatch(map_frame):
-        problems.append(f"tf.map_frame is {map_frame!r:.60}, expected a frame name")
-    if odom_frame:
-        problems.append(
-            f"tf.odom_frame is {odom_frame!r:.60}: map -> odom would join up-to-scale lengths with "
-            "metres, and no scale source is available; leave it empty"
-        )
-    return problems
-
-
-def _flat_cameras(cameras: Sequence[CameraParams]) -> dict[str, Value]:
-    return {
-        f"{camera.name}.{field.name}": getattr(camera, field.name)
-        for camera in cameras
-        for field in dataclasses.fields(camera)
-        if field.name != "name"
-    }
+def _unknown(name: str) -> str:
+    if name in RENAMED:
+        return f"{name} is called {RENAMED[name]} now; rename it, its value stays"
+    return f"{name} is no parameter of this node; remove it or correct its spelling"

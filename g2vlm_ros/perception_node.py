@@ -1,12 +1,12 @@
 """The lifecycle node: parameters, subscriptions, services and what each transition may do.
 
 configure   checks the parameters, loads the runtime, creates publishers
-activate    starts the threads, subscribes
-deactivate  unsubscribes, answers open questions, stops the threads; the weights stay loaded
+activate    starts the pipeline, subscribes
+deactivate  unsubscribes, answers open questions, stops the pipeline; the weights stay loaded
 cleanup     frees everything
 
-The executor's thread only hands frames in. Reconstruction and answers run in threads of the
-pipeline (`g2vlm_map.pipeline`); scenes are published in that of the passes.
+The executor's thread only hands frames and questions in. Passes and answers run in threads of
+the pipeline (`g2vlm_map.pipeline`); scenes are published in that of the passes.
 
 The services live as long as the node: a question gets its response even where the node is shut
 down under it. While the node is not active they answer that it is not.
@@ -14,6 +14,7 @@ down under it. While the node is not active they answer that it is not.
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -28,9 +29,7 @@ from std_srvs.srv import Trigger
 
 from g2vlm_interfaces.msg import SceneStatus
 from g2vlm_interfaces.srv import SpatialQuery
-from g2vlm_map.events import Event, PassFinished, SceneReady, SegmentStarted
-from g2vlm_map.option_fields import from_flat
-from g2vlm_map.options import PipelineOptions
+from g2vlm_map.events import Event, PassFinished, SceneReady
 from g2vlm_map.pipeline import Pipeline
 from g2vlm_map.questions import Reply
 from g2vlm_map.status import Snapshot
@@ -38,7 +37,7 @@ from g2vlm_model.interface import AnswerStatus, RuntimeInfo, SpatialAnswer, Spat
 from g2vlm_model.runtimes import load_runtime
 from g2vlm_ros import messages
 from g2vlm_ros.logs import LibraryLogs
-from g2vlm_ros.outputs import OutputRules, Outputs
+from g2vlm_ros.outputs import Outputs
 from g2vlm_ros.params import NodeParams
 from g2vlm_ros.ros_params import ParameterDesk
 from g2vlm_ros.subscriptions import CameraSubscriptions
@@ -58,17 +57,16 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
     def __init__(self, name: str = "g2vlm", **options: Any) -> None:
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **options)
         self._desk = ParameterDesk(self, self._on_parameters)
+        self._logs = LibraryLogs(self.get_logger())
         self.configuring = False
-        self._params: NodeParams | None = None
         self._runtime: SpatialRuntime | None = None
-        self._running = ""  # what the runtime last said that it is
-        self._outputs: Outputs | None = None
         self._pipeline: Pipeline | None = None
+        self._outputs: Outputs | None = None
         self._cameras: CameraSubscriptions | None = None
+        self._running = ""  # what the runtime last said that it is
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._status_timer: Any = None
         self._node_publishers: list[Any] = []  # not `_publishers`: rclpy's own
-        self._logs = LibraryLogs(self.get_logger())
         self._open_questions = 0
         # Reentrant: a question that waits for its answer holds up no other callback.
         self.create_service(
@@ -80,6 +78,16 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
     def wants_autostart(self) -> bool:
         """The parameter `autostart`."""
         return bool(self.get_parameter("autostart").value)
+
+    @property
+    def runtime(self) -> SpatialRuntime | None:
+        """What executes the model; None before configure."""
+        return self._runtime
+
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """What makes scenes and answers; None before configure."""
+        return self._pipeline
 
     @property
     def open_questions(self) -> int:
@@ -106,22 +114,22 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         return super().on_configure(state)
 
     def on_activate(self, state: Any) -> TransitionCallbackReturn:
-        """Start the threads and subscribe."""
-        result = super().on_activate(state)  # the publishers first: the worker uses them
+        """Start the pipeline and subscribe."""
+        result = super().on_activate(state)  # the publishers first: the pipeline uses them
         if result != SUCCESS:
             return result
         try:
             self._activate()
         except Exception as error:  # e.g. a topic of another type in this process: stay inactive
             self.get_logger().error(f"cannot activate: {_one_line(error)}")
-            self._end_session("the node could not be activated")
+            self._stop("the node could not be activated")
             super().on_deactivate(state)
             return FAILURE
         return SUCCESS
 
     def on_deactivate(self, state: Any) -> TransitionCallbackReturn:
-        """Unsubscribe, answer open questions with CANCELLED, stop the threads."""
-        self._end_session("the node was deactivated")
+        """Unsubscribe, answer open questions with CANCELLED, stop the pipeline: within a second."""
+        self._stop("the node was deactivated")
         self.publish_status()
         return super().on_deactivate(state)
 
@@ -143,8 +151,8 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         return SUCCESS
 
     def finish(self) -> None:
-        """Take no more pictures and answer open questions; the executor sends the responses."""
-        self._end_session("the node ends")
+        """Take no more frames and answer open questions; the executor sends the responses."""
+        self._stop("the node ends")
 
     def close(self) -> None:
         """End the threads and free everything, outside of the lifecycle: the process ends."""
@@ -154,23 +162,27 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
 
     def publish_status(self) -> None:
         """Publish `~/status`, `/diagnostics` and the path; log reasons that are new or over."""
-        pipeline = self._pipeline
-        if pipeline is None:
+        if self._pipeline is None:
             return
         if self._cameras is not None:
             self._cameras.check()
-        snapshot = pipeline.snapshot()
+        snapshot = self._pipeline.snapshot()
         self._note_runtime(snapshot.runtime)
-        for line in pipeline.board.messages(snapshot.reasons, time.monotonic()):
+        for line in self._pipeline.board.messages(snapshot.reasons, time.monotonic()):
             self.get_logger().warning(line)
         if self._outputs is not None and snapshot.running:
-            self._outputs.publish_path()
-        status = self._status(snapshot)
-        self._status_publisher.publish(status)
+            self._outputs.publish_path(self._pipeline.path)
+        status = self._publish_status(snapshot)
         name, hardware = self.get_fully_qualified_name(), messages.hardware_id(snapshot.runtime)
         self._diagnostics_publisher.publish(
             messages.diagnostics_message(status, name, hardware, snapshot.reasons)
         )
+
+    def _publish_status(self, snapshot: Snapshot) -> Any:
+        status = messages.status_message(snapshot)
+        status.header.stamp = self.get_clock().now().to_msg()
+        self._status_publisher.publish(status)
+        return status
 
     def _note_runtime(self, info: RuntimeInfo) -> None:
         """Log once that another runtime serves."""
@@ -180,59 +192,45 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
                 self.get_logger().info(f"runs {running} from now on, it was {self._running}")
             self._running = running
 
-    def _on_event(self, event: Event) -> None:
-        """Publish what the pipeline made; in the thread of its passes."""
-        if isinstance(event, SceneReady):
-            assert self._outputs is not None
-            self._outputs.publish(event.record)
-        elif isinstance(event, SegmentStarted) and self._outputs is not None:
-            self._outputs.clear_path()
-        elif isinstance(event, PassFinished) and self._pipeline is not None:
-            self._status_publisher.publish(self._status(self._pipeline.snapshot()))
-
-    def _status(self, snapshot: Snapshot) -> Any:
-        status = messages.status_message(snapshot)
-        status.header.stamp = self.get_clock().now().to_msg()
-        return status
-
     # What the transitions are made of.
 
     def _configure(self) -> None:
         params = self._desk.load()
         started = time.monotonic()
-        self.get_logger().info(f"loading {params.text('model')} ({params.text('runtime')})")
+        self.get_logger().info(f"loading {params.model} ({params.runtime})")
         self._runtime = load_runtime(
-            params.text("runtime"),
-            **{
-                name: params.text(name)
-                for name in ("model", "device", "precision", "prompt_mode", "export")
-            },
+            params.runtime,
+            model=params.model,
+            device=params.device,
+            precision=params.precision,
+            prompt_mode=params.prompt_mode,
+            export=params.export,
         )
-        options = from_flat(PipelineOptions, params.values)
-        self._pipeline = Pipeline(self._runtime, options, self._on_event)
         info = self._runtime.info
-        self._running = ""
         self.get_logger().info(
             f"loaded {messages.hardware_id(info)}: {info.parameters / 1e6:.1f} M weights in "
             f"{time.monotonic() - started:.1f} s"
         )
-        self._params = params
+        self._running = ""
+        self._pipeline = Pipeline(self._runtime, params, self._on_event)
         self._outputs = Outputs(self, params)
         self._status_publisher = self.create_publisher(SceneStatus, "~/status", _STATUS_QOS)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._node_publishers = [self._status_publisher, self._diagnostics_publisher]
-        period_s = params.number("status.period_s")
-        self._status_timer = self.create_timer(period_s, self.publish_status, clock=self._steady)
+        self._status_timer = self.create_timer(
+            params.status.period_s, self.publish_status, clock=self._steady
+        )
         self.publish_status()
 
     def _activate(self) -> None:
-        assert self._params is not None and self._pipeline is not None  # noqa: PT018
-        self._pipeline.start()
-        self._cameras = CameraSubscriptions(self, self._params, self._pipeline)
+        params, pipeline = self._desk.params, self._pipeline
+        assert params is not None and pipeline is not None  # noqa: PT018
+        pipeline.start()
+        self._cameras = CameraSubscriptions(self, params, pipeline)
         self.get_logger().info(f"active: {', '.join(self._cameras.topics)}")
         self.publish_status()
 
-    def _end_session(self, why: str) -> None:
+    def _stop(self, why: str) -> None:
         if self._cameras is not None:
             self._cameras.destroy()
             self._cameras = None
@@ -241,7 +239,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
 
     def _free(self) -> None:
         """Free whatever there is; may be called in any state, any number of times."""
-        self._end_session("the node was cleaned up")
+        self._stop("the node was cleaned up")
         if self._status_timer is not None:
             self.destroy_timer(self._status_timer)
             self._status_timer = None
@@ -251,26 +249,45 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         if self._outputs is not None:
             self._outputs.destroy()
             self._outputs = None
-        self._pipeline = None
         if self._runtime is not None:
-            self._runtime.close()
-            self._runtime = None
-        self._params = None
+            self._free_runtime(self._runtime)
+        self._pipeline = self._runtime = None
         self._desk.release()
+
+    def _free_runtime(self, runtime: SpatialRuntime) -> None:
+        """Close the runtime, behind the last pass: where that goes on, in a thread that waits."""
+        pipeline = self._pipeline
+        if pipeline is None or pipeline.ended(0.0):
+            runtime.close()
+            return
+
+        def close_behind() -> None:
+            pipeline.ended(None)
+            runtime.close()
+
+        self.get_logger().warning("a pass still runs; the runtime is freed when that ends")
+        threading.Thread(target=close_behind, name="g2vlm-free", daemon=True).start()
 
     # Callbacks.
 
+    def _on_event(self, event: Event) -> None:
+        """Publish what the pipeline made; in the thread of its passes."""
+        if isinstance(event, SceneReady) and self._outputs is not None:
+            self._outputs.publish(event.record)
+        elif isinstance(event, PassFinished) and self._pipeline is not None:
+            self._publish_status(self._pipeline.snapshot())
+
     def _on_parameters(self, params: NodeParams) -> None:
         """Apply what may change while configured."""
-        self._params = params
         if self._outputs is not None:
-            self._outputs.rules = OutputRules.from_params(params)
+            self._outputs.params = params
         if self._pipeline is not None:
-            self._pipeline.apply(from_flat(PipelineOptions, params.values))
+            self._pipeline.apply(params)
 
     async def _on_query(self, request: Any, response: Any) -> Any:
-        """Hand the question on and wait for its answer."""
-        if self._pipeline is None or not self._pipeline.running:
+        """Hand the question to the pipeline and wait for its answer."""
+        pipeline = self._pipeline
+        if pipeline is None or not pipeline.running:
             answer = SpatialAnswer(AnswerStatus.NO_SCENE, "the node is inactive; activate it")
             response.answer = messages.answer_message(Reply(answer, None, 0.0))
             return response
@@ -284,7 +301,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
 
         self._open_questions += 1
         try:
-            self._pipeline.submit(messages.question(request), respond)
+            pipeline.submit(messages.question(request), respond)
             response.answer = await answered
         finally:
             self._open_questions -= 1

@@ -1,4 +1,4 @@
-"""Parameters on the ROS side: declares the table, collects problems, lets changes through.
+"""Parameters on the ROS side: declares the options, collects problems, lets changes through.
 
 A bad value in a parameter file must not end the process before the lifecycle has begun, and
 a misspelt name must not be ignored. So both are remembered here and fail `configure`, where
@@ -17,8 +17,8 @@ from rcl_interfaces.msg import (
     SetParametersResult,
 )
 
-from g2vlm_ros.param_spec import Spec
-from g2vlm_ros.params import SPECS, NodeParams, camera_specs, changeable, is_camera_name, parse
+from g2vlm_map.option_fields import Option
+from g2vlm_ros.params import NodeParams, camera_options, is_camera_name, node_options, parse
 
 __all__ = ["ParameterDesk"]
 
@@ -42,13 +42,18 @@ class ParameterDesk:
         self._given: dict[str, Any] = {
             name: parameter.value for name, parameter in node.get_parameters_by_prefix("").items()
         }
-        self._declared: dict[str, Spec] = {}
+        self._declared: dict[str, Option] = {}
         self._problems: dict[str, str] = {}
         self._current: NodeParams | None = None
-        self._declare(SPECS)
+        self._declare(node_options())
         self._declare_cameras()
         node.add_on_set_parameters_callback(self._judge)
         node.add_post_set_parameters_callback(self._apply)
+
+    @property
+    def params(self) -> NodeParams | None:
+        """The checked values from `load` to `release`."""
+        return self._current
 
     def load(self) -> NodeParams:
         """Check all values together, at configure.
@@ -58,12 +63,10 @@ class ParameterDesk:
         """
         self._declare_cameras()
         problems = list(self._problems.values())
-        cameras = self._node.get_parameter("cameras").value
-        wanted = [*SPECS, *(spec for name in cameras for spec in camera_specs(name))]
         values = {
-            spec.name: self._node.get_parameter(spec.name).value
-            for spec in wanted
-            if spec.name in self._declared and spec.name not in self._problems
+            name: self._node.get_parameter(name).value
+            for name in self._wanted()
+            if name in self._declared and name not in self._problems
         }
         unknown = [name for name in self._given if not self._is_known(name)]
         try:
@@ -82,24 +85,30 @@ class ParameterDesk:
     def _is_known(self, name: str) -> bool:
         return name in self._declared or name in _BUILT_IN or name.startswith(_BUILT_IN_GROUPS)
 
-    def _declare_cameras(self) -> None:
-        names: list[str] = self._node.get_parameter("cameras").value
-        for name in dict.fromkeys(filter(is_camera_name, names)):
-            self._declare([s for s in camera_specs(name) if s.name not in self._declared])
+    def _wanted(self) -> dict[str, Option]:
+        """All parameters of the node and of the cameras that it has at present."""
+        wanted = node_options()
+        for camera in dict.fromkeys(self._node.get_parameter("cameras").value):
+            wanted |= camera_options(camera) if is_camera_name(camera) else {}
+        return wanted
 
-    def _declare(self, specs: Sequence[Spec]) -> None:
-        for spec in specs:
-            value = self._given.get(spec.name, spec.default)
-            if self._node.has_parameter(spec.name):
-                self._node.undeclare_parameter(spec.name)
+    def _declare_cameras(self) -> None:
+        known = self._declared
+        self._declare({name: made for name, made in self._wanted().items() if name not in known})
+
+    def _declare(self, options: Mapping[str, Option]) -> None:
+        for name, made in options.items():
+            value = self._given.get(name, made.default)
+            if self._node.has_parameter(name):
+                self._node.undeclare_parameter(name)
             try:
-                value = spec.check(value)
+                value = made.check(name, value)
             except ValueError as error:
-                self._problems[spec.name] = str(error)
-                value = spec.default
-            self._declared[spec.name] = spec
+                self._problems[name] = str(error)
+                value = made.default
+            self._declared[name] = made
             # The override was judged here; the descriptor's own check would raise instead.
-            self._node.declare_parameter(spec.name, value, _descriptor(spec), ignore_override=True)
+            self._node.declare_parameter(name, value, _descriptor(made), ignore_override=True)
 
     def _judge(self, parameters: Sequence[Any]) -> Any:
         """Accept or refuse a change: `ros2 param set` shows the reason."""
@@ -112,8 +121,8 @@ class ParameterDesk:
 
     def _check(self, changes: Mapping[str, Any]) -> None:
         for name, value in changes.items():
-            self._declared[name].check(value)
-            if self._current is not None and not changeable(name):
+            self._declared[name].check(name, value)
+            if self._current is not None and not self._declared[name].changeable:
                 raise ValueError(
                     f"{name} is fixed while the node is configured; deactivate and clean up, set "
                     "it, configure again"
@@ -130,10 +139,9 @@ class ParameterDesk:
             self._on_change(self._current)
 
 
-def _descriptor(spec: Spec) -> Any:
-    descriptor = ParameterDescriptor(description=spec.text)
-    kind = type(spec.default)
-    low, high = spec.low, spec.high
+def _descriptor(made: Option) -> Any:
+    descriptor = ParameterDescriptor(description=made.text)
+    kind, low, high = type(made.default), made.low, made.high
     if kind is float:
         # Otherwise `1` in a file, a whole number, would be refused where 1.0 is meant.
         descriptor.dynamic_typing = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -28,7 +29,8 @@ class CameraSubscriptions:
     Args:
         node: The node.
         params: Checked parameters.
-        pipeline: Takes the frames; INCOMPATIBLE_QOS is set on its board.
+        pipeline: Takes the frames, asks why a camera is silent; INCOMPATIBLE_QOS is set on its
+            board.
 
     Raises:
         Exception: What rclpy raises where a topic cannot be subscribed, e.g. of another type
@@ -38,20 +40,13 @@ class CameraSubscriptions:
     def __init__(self, node: Any, params: NodeParams, pipeline: Pipeline) -> None:
         self._node = node
         self._pipeline = pipeline
-        self._params = {camera.name: camera for camera in params.cameras}
-        self._reliable = params.text("images.reliability") == "reliable"
-        depth = params.count("images.queue")
+        self._cameras = {camera.name: camera for camera in params.topics}
+        self._images = params.images
         self._subscriptions: list[Any] = []
-        pipeline.explain_silence(lambda name: self._why_silent(self._params[name]))
+        pipeline.explain_silence(lambda name: self._why_silent(self._cameras[name]))
         try:
-            for camera in params.cameras:
-                message_type, _ = _TYPES[camera.transport]
-                take = partial(self._take, camera)
-                self._subscribe(message_type, camera.image_topic, depth, take)
-                if camera.camera_info_topic:
-                    pipeline.expect_calibration(camera.name, camera.camera_info_topic)
-                    calibrate = partial(pipeline.calibrate, camera.name)
-                    self._subscribe(CameraInfo, camera.camera_info_topic, 1, calibrate)
+            for camera in params.topics:
+                self._subscribe_camera(camera)
         except BaseException:
             self.destroy()
             raise
@@ -72,6 +67,15 @@ class CameraSubscriptions:
         for subscription in self._subscriptions:
             self._check_qos(subscription.topic_name)
 
+    def _subscribe_camera(self, camera: CameraParams) -> None:
+        message_type, _ = _TYPES[camera.transport]
+        take = partial(self._take, camera)
+        self._subscribe(message_type, camera.image_topic, self._images.queue, take)
+        if camera.camera_info_topic:
+            self._pipeline.expect_calibration(camera.name, camera.camera_info_topic)
+            calibrate = partial(self._pipeline.calibrate, camera.name)
+            self._subscribe(CameraInfo, camera.camera_info_topic, 1, calibrate)
+
     def _take(self, camera: CameraParams, message: Any) -> None:
         pixels = RawPixels if camera.transport == "raw" else CompressedPixels
         self._pipeline.add(
@@ -83,10 +87,10 @@ class CameraSubscriptions:
             )
         )
 
-    def _subscribe(self, message_type: Any, topic: str, depth: int, take: Any) -> None:
-        reliability = (
-            ReliabilityPolicy.RELIABLE if self._reliable else ReliabilityPolicy.BEST_EFFORT
-        )
+    def _subscribe(
+        self, message_type: Any, topic: str, depth: int, take: Callable[[Any], None]
+    ) -> None:
+        reliability = ReliabilityPolicy[self._images.reliability.upper()]
         qos = QoSProfile(depth=depth, reliability=reliability, durability=DurabilityPolicy.VOLATILE)
         resolved = self._node.resolve_topic_name(topic)
         events = SubscriptionEventCallbacks(
@@ -101,7 +105,8 @@ class CameraSubscriptions:
         unheard = [
             info.node_name
             for info in self._node.get_publishers_info_by_topic(topic)
-            if self._reliable and info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+            if self._images.reliability == "reliable"
+            and info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
         ]
         text = (
             f"{', '.join(unheard)} offers best_effort, images.reliability is reliable; set it to "

@@ -1,4 +1,4 @@
-"""Write launch/g2vlm.yaml and the parameter table of docs/node.md from the node's own table.
+"""Write launch/g2vlm.yaml and the parameter tables of the documentation from the dataclasses.
 
 Usage: python scripts/write_reference.py [--check]
 With --check nothing is written; the exit code is 1 where a file is out of date.
@@ -15,84 +15,117 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO))
 
-from g2vlm_ros.param_spec import Spec  # noqa: E402
-from g2vlm_ros.params import CAMERA_SPECS, SPECS, camera_specs  # noqa: E402
+from g2vlm_map.option_fields import Option, described  # noqa: E402
+from g2vlm_ros.params import (  # noqa: E402
+    CameraParams,
+    NodeParams,
+    camera_options,
+    node_options,
+)
 
 YAML_FILE = REPO / "launch" / "g2vlm.yaml"
-TABLE_FILE = REPO / "docs" / "node.md"
+PAGE, README = REPO / "docs" / "node.md", REPO / "README.md"
 BEGIN, END = "<!-- parameters: begin -->", "<!-- parameters: end -->"
+# Those that a first reader needs; all others stand in the page.
+IN_README = (
+    *("model", "runtime", "export", "device", "precision", "cameras", "CAMERA.image_topic"),
+    *("window.size", "window.overlap", "keyframe.min_motion"),
+    *("points.decimation", "points.min_confidence", "tf.publish"),
+    *("query.timeout_s", "query.max_tokens"),
+)
 YAML_HEAD = """\
 # Parameters of the perception node, at their defaults. Written by scripts/write_reference.py
-# from g2vlm_ros/param_table.py; copy it, keep what you change, and pass it with
+# from g2vlm_ros/params.py; copy it, keep what you change, and pass it with
 # ros2 launch g2vlm_ros g2vlm.launch.py params_file:=my.yaml
 /**:
   ros__parameters:
 """
 
 
-def bounds(spec: Spec) -> str:
+def bounds(made: Option) -> str:
     """The accepted values in a few characters; "" where every value of the type is."""
-    if spec.choices:
-        return " | ".join(spec.choices)
-    if spec.low is None and spec.high is None:
+    if made.choices:
+        return " | ".join(made.choices)
+    if made.low is None and made.high is None:
         return ""
-    low = "" if spec.low is None else f"{spec.low:.12g}"
-    high = "" if spec.high is None else f"{spec.high:.12g}"
+    low = "" if made.low is None else f"{made.low:.12g}"
+    high = "" if made.high is None else f"{made.high:.12g}"
     return f"{low}..{high}"
 
 
+def all_options() -> dict[str, Option]:
+    """Every parameter by full name, those of a camera as CAMERA.name."""
+    cameras = {f"CAMERA.{name}": made for name, made in described(CameraParams).items()}
+    return {**node_options(), **cameras}
+
+
 def yaml_text() -> str:
-    """The parameter file: every parameter of the node and of its first camera."""
+    """The parameter file: every parameter of the node and of its cameras."""
     lines = [YAML_HEAD]
-    groups = [(SPECS, "")]
-    camera = next(spec.default for spec in SPECS if spec.name == "cameras")
-    assert isinstance(camera, list)
-    groups += [(camera_specs(name), f"    # One block for each of `cameras`: {name}.\n")
-               for name in camera]  # fmt: skip
-    for specs, head in groups:
+    groups = [("", node_options())]
+    groups += [
+        (f"    # One block for each of `cameras`: {name}.\n", camera_options(name))
+        for name in NodeParams().cameras
+    ]
+    for head, options in groups:
         lines.append(head)
-        for spec in specs:
-            unit = f" [{spec.unit}]" if spec.unit else ""
-            values = f" ({bounds(spec)})" if bounds(spec) else ""
-            lines.append(f"    # {spec.description.rstrip('.')}{unit}{values}\n")
-            lines.append(f"    {spec.name}: {json.dumps(spec.default)}\n")
+        for name, made in options.items():
+            unit = f" [{made.unit}]" if made.unit else ""
+            values = f" ({bounds(made)})" if bounds(made) else ""
+            lines.append(f"    # {made.description}{unit}{values}\n")
+            lines.append(f"    {name}: {json.dumps(made.default)}\n")
     return "".join(lines)
 
 
-def table_text() -> str:
-    """The Markdown table of all parameters."""
-    rows = ["| parameter | default | unit | values | while active | meaning |",
-            "|---|---|---|---|---|---|"]  # fmt: skip
-    named = [(spec.name, spec) for spec in SPECS]
-    named += [(f"CAMERA.{spec.name}", spec) for spec in CAMERA_SPECS]
-    for name, spec in named:
-        values = bounds(spec).replace("|", "or")
-        default = json.dumps(spec.default).replace("{camera}", "CAMERA")
-        cells = [f"`{name}`", f"`{default}`", spec.unit, values,
-                 "yes" if spec.changeable else "", spec.description]  # fmt: skip
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+def table(names: Sequence[str], columns: Sequence[str]) -> str:
+    """A Markdown table of some parameters.
+
+    Args:
+        names: Which, in their order.
+        columns: Which cells: keys of `row` below.
+    """
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for name in names:
+        made = all_options()[name]
+        default = json.dumps(made.default).replace("{camera}", "CAMERA")
+        row = {
+            "parameter": f"`{name}`",
+            "default": f"`{default}`",
+            "unit": made.unit,
+            "values": bounds(made).replace("|", "or"),
+            "while active": "yes" if made.changeable else "",
+            "meaning": made.description,
+        }
+        lines.append("| " + " | ".join(row[column] for column in columns) + " |")
+    return "\n".join(lines)
 
 
-def page_text(page: str) -> str:
-    """The documentation page with its table replaced.
+def with_table(path: Path, text: str) -> str:
+    """A page with its table replaced.
 
     Raises:
         ValueError: The table's marks are missing.
     """
+    page = path.read_text(encoding="utf-8")
     if BEGIN not in page or END not in page:
-        raise ValueError(f"{TABLE_FILE.name} lacks the marks {BEGIN} and {END}")
+        raise ValueError(f"{path.name} lacks the marks {BEGIN} and {END}")
     before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}\n{table_text()}\n{END}{rest.partition(END)[2]}"
+    return f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write or check both files."""
+    """Write or check all files."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing, only compare")
     check = parser.parse_args(argv).check
-    page = TABLE_FILE.read_text(encoding="utf-8")
-    wanted = {YAML_FILE: yaml_text(), TABLE_FILE: page_text(page)}
+    long = table([*all_options()], ["parameter", "default", "unit", "values", "while active",
+                                    "meaning"])  # fmt: skip
+    short = table(IN_README, ["parameter", "default", "meaning"])
+    wanted = {
+        YAML_FILE: yaml_text(),
+        PAGE: with_table(PAGE, long),
+        README: with_table(README, short),
+    }
     stale = [
         path
         for path, text in wanted.items()

@@ -17,7 +17,6 @@ import pytest
 from g2vlm_model import cli
 from g2vlm_model.interface import Frame
 from g2vlm_ros.launch_arguments import NODE_ARGUMENTS, REPLAY_ARGUMENTS
-from g2vlm_ros.params import CAMERA_SPECS, SPECS, camera_specs
 from tests.helpers import REPO
 
 PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
@@ -110,23 +109,6 @@ def test_modules_and_scripts_exist() -> None:
     assert not missing
     scripts = set(re.findall(r"python ((?:\w+/)+\w+\.py)", pages))
     assert all((REPO / name).is_file() for name in scripts), scripts
-
-
-def test_the_readmes_parameters_have_these_defaults() -> None:
-    known = {spec.name: spec for spec in SPECS}
-    known |= {f"CAMERA.{spec.name}": spec for spec in CAMERA_SPECS}
-    table = re.search(r"\| parameter \| default \|.*?\n\n", PAGES[0].read_text("utf-8"), re.DOTALL)
-    assert table
-    rows = [row.split("|")[1:3] for row in table[0].strip().splitlines()[2:]]
-    assert len(rows) >= 8
-    for names, defaults in rows:
-        columns = re.findall(r"`([^`]+)`", names)
-        values = [word.strip(" `") for word in defaults.split(", ")]
-        for name, value in zip(columns, values * (len(columns) // len(values)), strict=True):
-            default = known[name].default
-            shown = f"[{', '.join(default)}]" if isinstance(default, list) else str(default)
-            assert value == shown.replace("30.0", "30").lower(), (name, value, default)
-    assert camera_specs("front")[0].name == "front.image_topic"
 
 
 def tracked_copy(target: Path) -> Path:

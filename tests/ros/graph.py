@@ -105,6 +105,7 @@ class Graph:
         self.namespace = namespace
         self.client = rclpy.create_node("client", namespace=namespace)
         self.received: dict[str, list[Any]] = {name: [] for name in TOPICS}
+        self.statuses: list[Any] = []  # all of them: `status` clears the others
         self.diagnostics: list[Any] = []
         self.transforms: list[Any] = []
         self.stamp_ns = 100_000 * NS
@@ -148,14 +149,14 @@ class Graph:
     @property
     def runtime(self) -> ScriptedRuntime:
         """The runtime that the node has loaded."""
-        runtime = self.node._runtime
+        runtime = self.node.runtime
         assert isinstance(runtime, ScriptedRuntime)
         return runtime
 
     def listen(self, *names: str) -> None:
         """Subscribe to outputs by name; all of `TOPICS` where none is given."""
         for name in names or TOPICS:
-            take = self.received[name].append
+            take = self._take_status if name == "status" else self.received[name].append
             # Deep: what held for a moment only is still heard by a test that was kept waiting.
             self.client.create_subscription(
                 TOPICS[name], f"{self.namespace}/g2vlm/{name}", take, 500
@@ -164,6 +165,10 @@ class Graph:
             DiagnosticArray, "/diagnostics", self.diagnostics.append, 10
         )
         self.client.create_subscription(TFMessage, "/tf", self.transforms.append, 10)
+
+    def _take_status(self, status: Any) -> None:
+        self.received["status"].append(status)
+        self.statuses.append(status)
 
     def spin(self, seconds: float = 0.02) -> None:
         """Let the client's callbacks run."""
@@ -275,7 +280,8 @@ class Graph:
     @property
     def board(self) -> Any:
         """The node's counters."""
-        return self.node._pipeline.board
+        assert self.node.pipeline is not None
+        return self.node.pipeline.board
 
     def status(self, predicate: Callable[[Any], Any] = lambda status: True) -> Any:
         """The next status message that fulfils a condition."""

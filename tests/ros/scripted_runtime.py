@@ -7,6 +7,7 @@ runtime, so poses and depths have known values.
 from __future__ import annotations
 
 import dataclasses
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +21,9 @@ from g2vlm_model.interface import (
     AnswerStatus,
     FrameWindow,
     GeometryPrediction,
+    ObservationCancelledError,
     RuntimeInfo,
+    RuntimeLimits,
     Scene,
     SpatialAnswer,
     SpatialQuery,
@@ -49,13 +52,23 @@ class ScriptedRuntime(InstantRuntime):
         self.observe_gate = threading.Event()
         self.observe_gate.set()
         self.queries: list[SpatialQuery] = []
+        self.deaf = False  # to cancellation
+        self.passes = 0  # that run now, and that ever ran at once
+        self.most_passes = 0
         self.closed = False
 
     def observe(
         self, window: FrameWindow, *, cancelled: Callable[[], bool] | None = None
     ) -> InstantScene:
         self.windows.append(window)
-        assert self.observe_gate.wait(20.0)
+        self.passes += 1
+        self.most_passes = max(self.most_passes, self.passes)
+        try:
+            while not self.observe_gate.wait(0.005):
+                if cancelled is not None and cancelled() and not self.deaf:
+                    raise ObservationCancelledError("cancelled between two layers")
+        finally:
+            self.passes -= 1
         if self.observe_error is not None:
             raise self.observe_error
         scale = self.scales.pop(0) if self.scales else 1.0
@@ -91,7 +104,7 @@ class ScriptedRuntime(InstantRuntime):
         self.queries.append(query)
         started = time.monotonic()
         while not self.ask_gate.is_set():
-            if cancelled is not None and cancelled():
+            if cancelled is not None and cancelled() and not self.deaf:
                 return SpatialAnswer(AnswerStatus.CANCELLED, "cancelled between two tokens")
             if query.max_seconds is not None and time.monotonic() - started > query.max_seconds:
                 return SpatialAnswer(AnswerStatus.TIMEOUT, "the time is over", text="2.")
@@ -114,4 +127,7 @@ def create(
     if device == "cuda":  # what a runtime does on a machine without one
         reason = "no CUDA device; runs on the CPU"
         runtime.info = dataclasses.replace(runtime.info, fallback_reason=reason)
+    if stated := re.fullmatch(r"(\d+) frames", str(model)):
+        limits = RuntimeLimits(max_frames=int(stated[1]))
+        runtime.info = dataclasses.replace(runtime.info, limits=limits)
     return runtime

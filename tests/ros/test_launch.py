@@ -25,8 +25,7 @@ import yaml
 
 from g2vlm_map.status import DROP_CODES, REASON_CODES
 from g2vlm_ros import launch_arguments as arguments
-from g2vlm_ros.param_table import RENAMED
-from g2vlm_ros.params import SPECS, camera_specs, parse
+from g2vlm_ros.params import RENAMED, camera_options, node_options, parse
 from tests.helpers import REPO, wait_for
 
 LAUNCH = REPO / "launch"
@@ -57,9 +56,8 @@ def test_every_reason_is_documented() -> None:
 
 
 def test_the_parameter_file_holds_every_parameter_and_no_other() -> None:
-    wanted = {spec.name for spec in (*SPECS, *camera_specs("camera"))}
-    assert set(yaml_parameters()) == wanted
-    assert parse(yaml_parameters()).cameras[0].image_topic == "camera/image_raw"
+    assert set(yaml_parameters()) == {*node_options(), *camera_options("camera")}
+    assert parse(yaml_parameters()).topics[0].image_topic == "camera/image_raw"
 
 
 @pytest.mark.parametrize(
@@ -87,8 +85,7 @@ def test_arguments_become_parameters_that_the_node_knows(
 ) -> None:
     result = arguments.node_parameters(defaults(**given))
     assert {"autostart": False, **expected} == result
-    known = {spec.name for spec in (*SPECS, *camera_specs("camera"))} | {"use_sim_time"}
-    assert set(result) <= known
+    assert set(result) <= {*node_options(), *camera_options("camera"), "use_sim_time"}
     own = {name: value for name, value in result.items() if name != "use_sim_time"}
     parse({**yaml_parameters(), **own})
 

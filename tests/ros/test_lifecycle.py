@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 
 from g2vlm_interfaces.msg import SceneStatus, SpatialAnswer
+from g2vlm_interfaces.srv import SpatialQuery
+from tests.ros.graph import image_message, picture
 
 Make = Callable[..., Any]
 
@@ -67,6 +70,86 @@ def test_an_activation_that_fails_leaves_nothing_subscribed(
     graph.client.destroy_publisher(other)
     assert graph.activate()
     graph.scene()
+
+
+def in_work(graph: Any) -> None:
+    """Begin a pass that does not end."""
+    before = len(graph.runtime.windows)
+    graph.runtime.observe_gate.clear()
+    graph.good_image()
+    graph.wait(lambda: len(graph.runtime.windows) > before, "a pass")
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_deactivate_does_not_wait_for_a_pass(graph: Any, deaf: bool) -> None:
+    """A pass that hears of it is broken off; one that does not goes on behind, alone."""
+    graph.scene()
+    runtime = graph.runtime
+    runtime.deaf = deaf
+    in_work(graph)
+    started = time.monotonic()
+    assert graph.deactivate()
+    assert time.monotonic() - started < 2.0
+    assert graph.state == "inactive"
+    assert runtime.passes == deaf
+    assert graph.activate()
+    graph.codes("RUNTIME_BUSY", present=deaf)
+    for _ in range(3):
+        graph.good_image()
+    runtime.observe_gate.set()
+    graph.codes("RUNTIME_BUSY", present=False)
+    graph.scene()
+    assert runtime.most_passes == 1
+    assert all(scene.closed for scene in runtime.scenes[:-3])
+
+
+def test_deactivate_does_not_wait_for_an_answer(graph: Any) -> None:
+    graph.scene()
+    graph.runtime.deaf = True
+    graph.runtime.ask_gate.clear()
+    request = SpatialQuery.Request(question="How far is the wall?")
+    future = graph.send(SpatialQuery, "/g2vlm/query", request)
+    graph.wait(lambda: graph.runtime.queries, "the question")
+    started = time.monotonic()
+    assert graph.deactivate()
+    assert time.monotonic() - started < 2.0
+    graph.runtime.ask_gate.set()
+    graph.wait(future.done, "its answer")
+
+
+def test_the_runtime_is_freed_behind_a_pass_that_was_given_up(graph: Any) -> None:
+    graph.scene()
+    runtime = graph.runtime
+    runtime.deaf = True
+    in_work(graph)
+    assert graph.deactivate()
+    assert graph.cleanup()
+    assert not runtime.closed
+    assert graph.configure()
+    assert graph.runtime is not runtime
+    runtime.observe_gate.set()
+    graph.wait(lambda: runtime.closed, "the end of the runtime")
+    assert graph.activate()
+    graph.scene()
+
+
+def test_more_frames_than_the_runtime_takes(make_graph: Make) -> None:
+    """A rig with the default window: shortened and told, or refused where nothing fits."""
+    cameras = ["a", "b", "c", "d"]
+    graph = make_graph(cameras=cameras, model="24 frames")
+    graph.listen("status")
+    graph.start()
+    status = graph.codes("WINDOW_SHORTENED")
+    text = status.reason_texts[list(status.reason_codes).index("WINDOW_SHORTENED")]
+    assert "window.size is 8 moments of 4 cameras, the runtime takes 24 frames" in text
+    for _ in range(9):
+        graph.stamp_ns += 100_000_000
+        graph.shift += 12
+        for name in cameras:
+            message = image_message(picture(graph.shift), graph.stamp_ns, name)
+            graph.publish(message, f"/{name}/image_raw")
+    graph.wait(lambda: max(map(len, graph.runtime.windows), default=0) == 24, "a whole window")
+    assert "RUNTIME_FAILED" not in graph.status().reason_codes
 
 
 def test_services_answer_in_every_state(make_graph: Make) -> None:
@@ -131,6 +214,7 @@ def test_what_the_libraries_log_reaches_rosout(graph: Any) -> None:
         ({"backend": "torch"}, "backend is called runtime now; rename it"),
         ({"engines": "exports/nano"}, "engines is called export now; rename it"),
         ({"runtime": "tests.ros.nowhere:create"}, "nowhere"),
+        ({"cameras": list("abcd"), "model": "7 frames"}, "the runtime takes 7 frames"),
     ],
 )
 def test_configure_says_what_is_wrong(
@@ -161,7 +245,7 @@ def test_a_corrected_parameter_lets_configure_pass(make_graph: Make) -> None:
 def test_whole_numbers_are_taken_for_fractions(make_graph: Make) -> None:
     graph = make_graph(status__hold_s=2)
     assert graph.configure()
-    assert graph.board.options.hold_s == 2.0
+    assert graph.node.pipeline.options.status.hold_s == 2.0
 
 
 def test_parameters_while_active(graph: Any) -> None:
@@ -170,12 +254,19 @@ def test_parameters_while_active(graph: Any) -> None:
     def put(name: str, value: Any) -> Any:
         return graph.node.set_parameters([Parameter(name, value=value)])[0]
 
+    def columns() -> Any:
+        graph.received["points"].clear()
+        graph.scene()
+        return graph.wait(lambda: graph.received["points"], "a cloud")[0].width
+
+    graph.publisher("/camera/image_raw")
+    every = columns()
     assert put("points.decimation", 2).successful
-    assert graph.node._outputs.rules.cloud.decimation == 2
+    assert columns() == every // 4
     refused = put("points.decimation", 0)
     assert not refused.successful
     assert "points.decimation" in refused.reason
-    assert graph.node._outputs.rules.cloud.decimation == 2
+    assert columns() == every // 4
     fixed = put("window.size", 4)
     assert not fixed.successful
     assert "fixed while the node is configured" in fixed.reason
@@ -188,7 +279,7 @@ def test_parameters_while_active(graph: Any) -> None:
 
 def test_every_parameter_is_described(make_graph: Make) -> None:
     graph = make_graph()
-    for name in graph.node._parameters:
+    for name in graph.node.get_parameters_by_prefix(""):
         if name in ("use_sim_time", "start_type_description_service"):
             continue
         assert graph.node.describe_parameter(name).description, name

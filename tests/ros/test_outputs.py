@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
+from g2vlm_map.pipeline import Pipeline
+from g2vlm_map.segment import PathPose
+from tests.helpers import REPO
 from tests.ros.scripted_runtime import HEIGHT, WIDTH
 
 Make = Callable[..., Any]
@@ -34,7 +38,11 @@ def cloud_of(message: Any) -> np.ndarray:
 
 
 def stamp(header: Any) -> int:
-    return int(header.stamp.sec) * NS + int(header.stamp.nanosec)
+    return as_ns(header.stamp)
+
+
+def as_ns(stamp: Any) -> int:
+    return int(stamp.sec) * NS + int(stamp.nanosec)
 
 
 def last(graph: Any, name: str) -> Any:
@@ -168,6 +176,61 @@ def test_windows_are_joined_whatever_their_scale(make_graph: Make) -> None:
     graph.wait(lambda: len(last(graph, "path").poses) == 6, "six poses in the path")
 
 
+def test_every_pose_can_be_tied_to_its_segment(graph: Any) -> None:
+    """By the stamps that the status gives of a segment, also where a status was missed."""
+    graph.publisher("/camera/image_raw")
+    graph.scene()
+    graph.scene()
+    graph.scene()
+    assert graph.reset().success
+    status = graph.status(lambda s: s.segment == 2)
+    assert (as_ns(status.first_scene_stamp), as_ns(status.scene_stamp)) == (0, 0)
+    graph.received["status"].clear()
+    graph.scene()
+    graph.wait(lambda: len(graph.received["pose"]) == 4, "four poses")
+    newest = graph.status(lambda s: as_ns(s.scene_stamp) == graph.stamp_ns)
+    stamps = [as_ns(message.header.stamp) for message in graph.received["pose"]]
+    assert as_ns(newest.first_scene_stamp) == stamps[3]
+    assert stamps[2] < as_ns(newest.first_scene_stamp)
+    seen = {(s.segment, as_ns(s.first_scene_stamp), as_ns(s.scene_stamp)) for s in graph.statuses}
+    spans = {
+        number: (first, max(last for n, f, last in seen if (n, f) == (number, first)))
+        for number, first, _ in seen
+        if first
+    }
+    found = [[n for n, (a, b) in spans.items() if a <= stamp_ns <= b] for stamp_ns in stamps]
+    assert found == [[1], [1], [1], [2]]
+
+
+def test_the_path_keeps_the_newest_poses(make_graph: Make) -> None:
+    graph = make_graph(path__max_poses=3)
+    graph.listen("path", "pose", "status")
+    graph.start()
+    graph.publisher("/camera/image_raw")
+    for _ in range(5):
+        graph.scene()
+    graph.wait(lambda: len(graph.received["pose"]) == 5, "five poses")
+    stamps = [stamp(message.header) for message in graph.received["pose"][-3:]]
+    graph.wait(lambda: [stamp(p.header) for p in last(graph, "path").poses] == stamps, "the newest")
+
+
+def test_a_long_path_takes_a_small_share_of_the_time(
+    make_graph: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """5000 poses take some 100 ms to publish, and there is a new one in each period of 20 ms."""
+    graph = make_graph()
+    graph.listen("path", "status")
+    graph.start()
+    long = [PathPose(number, np.eye(4)) for number in range(1, 5000)]
+    newer = (PathPose(number, np.eye(4)) for number in itertools.count(5000))
+    monkeypatch.setattr(Pipeline, "path", property(lambda pipeline: (*long, next(newer))))
+    assert len(last(graph, "path").poses) in (0, 5000)
+    graph.received["path"].clear()
+    for _ in range(30):
+        graph.status()
+    assert len(graph.received["path"]) <= 2
+
+
 def test_contradicting_windows_start_a_segment(graph: Any) -> None:
     graph.publisher("/camera/image_raw")
     graph.scene()
@@ -201,6 +264,24 @@ def test_transform_follows_the_pose(make_graph: Make, invert: bool) -> None:
     assert ends == (("camera_optical", "world") if invert else ("world", "camera_optical"))
     sign = -1 if invert else 1
     assert found.transform.translation.x == pytest.approx(sign * SPEED * 0.1, rel=1e-4)
+
+
+def test_every_topic_and_service_is_documented(make_graph: Make) -> None:
+    graph = make_graph(tf__publish=True)
+    graph.start()
+    graph.wait(lambda: graph.client.count_publishers("/tf"), "the node's publishers")
+    node = graph.node
+    topics = dict(node.get_publisher_names_and_types_by_node("g2vlm", "/"))
+    topics |= dict(node.get_service_names_and_types_by_node("g2vlm", "/"))
+    ours = {
+        name.replace("/g2vlm/", "~/")
+        for name, (kind, *_) in topics.items()
+        if not kind.startswith(("lifecycle_msgs", "rcl_interfaces", "type_description"))
+    }
+    assert {"~/points", "~/query", "/tf"} <= ours
+    for page in ("docs/node.md", "README.md"):
+        text = (REPO / page).read_text(encoding="utf-8")
+        assert not [name for name in ours if f"`{name}`" not in text], page
 
 
 def test_no_transform_unless_asked_for(graph: Any) -> None:
@@ -237,10 +318,10 @@ def test_every_picture_is_used_or_dropped(make_graph: Make) -> None:
         graph.good_image()
     graph.good_image(shift=0)  # shows nothing new
     graph.runtime.observe_gate.set()
-    board, session = graph.board, graph.node._pipeline
+    board, pipeline = graph.board, graph.node.pipeline
 
     def balanced() -> bool:
-        accounted = board.used + sum(board.drops.values()) + session.pending_frames
+        accounted = board.used + sum(board.drops.values()) + pipeline.pending_frames
         return bool(board.received == accounted)
 
     graph.wait(balanced, "received = used + dropped + waiting")

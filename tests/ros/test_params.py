@@ -1,13 +1,12 @@
-"""The parameter table, the status board and their documentation: no ROS."""
+"""The node's parameters and the documentation of its codes: no ROS."""
 
 from __future__ import annotations
 
 import pytest
 
-from g2vlm_map.options import StatusOptions
-from g2vlm_map.status import DROP_CODES, REASON_CODES, StatusBoard
+from g2vlm_map.status import DROP_CODES, REASON_CODES
 from g2vlm_model.interface import AnswerStatus, RuntimeInfo
-from g2vlm_ros.params import changeable, parse
+from g2vlm_ros.params import NodeParams, node_options, parse
 from tests.helpers import REPO
 
 DOCS = (REPO / "docs" / "node.md").read_text(encoding="utf-8")
@@ -15,21 +14,39 @@ DOCS = (REPO / "docs" / "node.md").read_text(encoding="utf-8")
 
 def test_defaults_are_valid() -> None:
     params = parse({})
-    assert params.count("window.size") == 8
-    assert params.cameras[0].image_topic == "camera/image_raw"
+    assert params == NodeParams(topics=params.topics)
+    (camera,) = params.topics
+    assert camera.name == params.cameras[0]
+    assert camera.image_topic == f"{camera.name}/image_raw"
 
 
 def test_all_problems_are_named_at_once() -> None:
     with pytest.raises(ValueError) as caught:
-        parse({"window.size": 0, "points.decimation": True, "typo": 1, "front.transport": "smoke"})
-    text = str(caught.value)
-    for part in ("window.size is 0", "points.decimation is True", "typo is no", "front.transport"):
-        assert part in text
+        parse({
+            "window.size": 0, "window.overlap": 0, "points.min_range": 3.0, "points.max_range": 2.0,
+            "typo": 1, "camera.transport": "smoke", "front.transport": "raw",
+        })  # fmt: skip
+    for part in (
+        "window.size is 0", "window.overlap is 0", "points.max_range is 2", "typo is no",
+        "camera.transport is 'smoke'", "front.transport is no",
+    ):  # fmt: skip
+        assert part in str(caught.value)
+
+
+def test_combinations_that_do_not_fit_are_named_together() -> None:
+    values = {
+        "window.size": 3, "window.min_moments": 4, "points.organized": True,
+        "points.source": "window", "tf.map_frame": "a b", "cameras": ["left", "left"],
+    }  # fmt: skip
+    with pytest.raises(ValueError) as caught:
+        parse(values)
+    for part in ("window.min_moments is 4", "points.organized needs", "tf.map_frame", "each name"):
+        assert part in str(caught.value)
 
 
 def test_cameras_have_parameters_of_their_own() -> None:
     values = {"cameras": ["a", "b"], "b.transport": "compressed", "b.image_topic": "x/compressed"}
-    first, second = parse(values).cameras
+    first, second = parse(values).topics
     assert (first.name, first.transport, first.image_topic) == ("a", "raw", "a/image_raw")
     assert (second.transport, second.image_topic) == ("compressed", "x/compressed")
 
@@ -42,7 +59,7 @@ def test_names_that_cannot_be_cameras(name: str) -> None:
 
 def test_changes_are_checked_against_the_rest() -> None:
     params = parse({"points.max_range": 5.0})
-    assert params.replaced({"points.min_range": 1}).number("points.min_range") == 1.0
+    assert params.replaced({"points.min_range": 1}).points.min_range == 1.0
     with pytest.raises(ValueError, match=r"points.max_range is 5"):
         params.replaced({"points.min_range": 6.0})
 
@@ -59,49 +76,8 @@ def test_docs_list_every_code_and_drop_reason() -> None:
 
 
 def test_weights_cannot_be_swapped_while_active() -> None:
-    assert not changeable("model")
-    assert changeable("points.decimation")
-
-
-def test_events_end_and_conditions_last() -> None:
-    board = StatusBoard(StatusOptions(hold_s=2.0))
-    board.event("BAD_IMAGES", "broken", now=10.0)
-    board.condition("NO_IMAGES", True, "silent", source="left")
-    board.condition("NO_IMAGES", True, "silent", source="right")
-    assert [r.code for r in board.reasons(11.9)] == ["NO_IMAGES", "BAD_IMAGES"]
-    assert board.reasons(11.9)[0].text == "left: silent; right: silent"
-    assert [r.code for r in board.reasons(12.0)] == ["NO_IMAGES"]
-    board.condition("NO_IMAGES", False, source="left")
-    assert board.reasons(12.0)[0].text == "right: silent"
-    board.condition("NO_IMAGES", False, source="right")
-    assert not board.reasons(12.0)
-
-
-def test_logs_do_not_repeat() -> None:
-    board = StatusBoard(StatusOptions(hold_s=0.5))
-    lines = []
-    for tick in range(300):  # thirty seconds of a reason that flickers
-        now = tick / 10
-        if tick % 10 == 0:
-            board.event("BAD_IMAGES", "broken", now)
-        lines += board.messages(board.reasons(now), now)
-    assert sum("broken" in line for line in lines) == 3
-    assert sum("over" in line for line in lines) == 3
-
-
-def test_a_standing_reason_is_repeated_once_a_minute() -> None:
-    board = StatusBoard(StatusOptions(hold_s=1.0))
-    board.condition("NO_IMAGES", True, "silent")
-    lines = [line for t in range(180) for line in board.messages(board.reasons(t), t)]
-    assert lines == ["NO_IMAGES: silent"] * 3
-
-
-def test_tolerated_codes_do_not_degrade() -> None:
-    board = StatusBoard(StatusOptions(hold_s=1.0, tolerated=("SCALE_UNKNOWN",)))
-    board.condition("SCALE_UNKNOWN", True, "none")
-    assert not board.degraded(board.reasons(0.0))
-    board.condition("LOW_PARALLAX", True, "still")
-    assert board.degraded(board.reasons(0.0))
+    assert not node_options()["model"].changeable
+    assert node_options()["points.decimation"].changeable
 
 
 def test_interface_numbers_agree() -> None:

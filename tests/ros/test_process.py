@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rclpy
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image
 
+from benchmarks.instant_runtime import InstantRuntime, InstantScene
+from g2vlm_interfaces.msg import SpatialAnswer
+from g2vlm_model.interface import FrameWindow
 from tests.helpers import REPO, wait_for
 from tests.real_runtime import RealRuntime
+from tests.ros.graph import NS, image_message, picture
 
 Make = Callable[..., Any]
 INSTANT = "runtime:=benchmarks.instant_runtime:create"
@@ -59,24 +69,30 @@ def test_signals_end_it_cleanly(ros: None, number: int, autostart: str) -> None:
     if autostart == "true":
         read_until(process, "active: ")
     else:
-        time.sleep(2.0)
+        watcher = rclpy.create_node("watcher")
+        wait_for(lambda: "g2vlm" in watcher.get_node_names(), 20.0, what="the node")
+        watcher.destroy_node()
     code, log = end(process, number)
     assert code == 0, log
     assert "Traceback" not in log
 
 
-@pytest.mark.parametrize("after_s", [0.35, 0.6, 0.9, 1.3])
-def test_signals_during_start_up(ros: None, after_s: float) -> None:
-    """Between the start of Python itself and the spinning node."""
+@pytest.mark.parametrize(
+    "library", ["", "_multiarray_umath", "cv2", "_rclpy_pybind11", "g2vlm_interfaces"]
+)
+def test_signals_during_start_up(ros: None, library: str) -> None:
+    """From the handler on ("") while the libraries are loaded, one after the other."""
     process = start("autostart:=true", INSTANT)
+    proc = Path(f"/proc/{process.pid}")
 
     def handles_signals() -> bool:
-        with open(f"/proc/{process.pid}/status", encoding="ascii") as status:
-            caught = next(line for line in status if line.startswith("SigCgt"))
-        return bool(int(caught.split()[1], 16) & 1 << (signal.SIGTERM - 1))
+        caught = re.search(r"SigCgt:\s*(\w+)", (proc / "status").read_text())
+        return bool(caught and int(caught[1], 16) & 1 << (signal.SIGTERM - 1))
 
-    wait_for(handles_signals, 10.0, interval_s=0.005, what="the signal handler")
-    time.sleep(after_s - 0.35)
+    def has_come_so_far() -> bool:
+        return handles_signals() and library in (proc / "maps").read_text()
+
+    wait_for(has_come_so_far, 20.0, interval_s=0.001, what=library or "the signal handler")
     code, log = end(process, signal.SIGTERM)
     assert code == 0, log
     assert "Traceback" not in log
@@ -96,6 +112,50 @@ def slow_runtime(**options: str) -> None:
     time.sleep(60.0)
 
 
+class Stuck(InstantRuntime):
+    """A runtime whose pass does not end."""
+
+    def observe(
+        self, window: FrameWindow, *, cancelled: Callable[[], bool] | None = None
+    ) -> InstantScene:
+        print("a pass begins", file=sys.stderr, flush=True)
+        time.sleep(60.0)
+        raise AssertionError("the process outlived its pass")
+
+
+def stuck_runtime(**options: str) -> Stuck:
+    """A runtime factory."""
+    return Stuck()
+
+
+def test_a_signal_does_not_wait_for_a_pass(make_graph: Make) -> None:
+    graph = make_graph()  # its client is the camera of the process
+    process = start("autostart:=true", "runtime:=tests.ros.test_process:stuck_runtime")
+    read_until(process, "active: ")
+    publisher = graph.client.create_publisher(Image, "/camera/image_raw", qos_profile_sensor_data)
+    graph.wait(publisher.get_subscription_count, "a subscription")
+    lines: list[str] = []
+
+    def observing() -> bool:
+        graph.stamp_ns += NS // 10
+        graph.shift += 12
+        publisher.publish(image_message(picture(graph.shift), graph.stamp_ns))
+        return bool(lines)
+
+    def read() -> None:
+        lines.append(read_until(process, "a pass begins"))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    wait_for(observing, 20.0, interval_s=0.1, what="a pass")
+    reader.join()
+    started = time.monotonic()
+    code, log = end(process, signal.SIGTERM)
+    assert code == 0, log
+    assert "Traceback" not in log
+    assert time.monotonic() - started < 10.0
+
+
 def test_autostart_that_fails_says_so(ros: None) -> None:
     process = start("autostart:=true", "model:=/no/such/folder")
     _, log = process.communicate(timeout=60.0)
@@ -107,9 +167,6 @@ def test_autostart_that_fails_says_so(ros: None) -> None:
 
 def test_embedded_model_from_end_to_end(make_graph: Make, every_runtime: RealRuntime) -> None:
     """Pictures in; cloud, depth, pose and an answer out; two cameras of different sizes."""
-    from g2vlm_interfaces.msg import SpatialAnswer
-    from tests.ros.graph import NS, image_message, picture
-
     graph = make_graph(
         **every_runtime.parameters, device="cpu", window__size=3, cameras=["left", "right"],
         images__timeout_s=20.0, points__min_confidence=0.0,

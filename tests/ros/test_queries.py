@@ -15,6 +15,8 @@ from g2vlm_interfaces.msg import PixelMark
 from g2vlm_interfaces.msg import SpatialAnswer as Answer
 from g2vlm_interfaces.srv import SpatialQuery
 from g2vlm_map.questions import Question, Reply
+from g2vlm_model.interface import SpatialAnswer
+from tests.ros.graph import image_message, picture
 
 Make = Callable[..., Any]
 NS = 1_000_000_000
@@ -69,6 +71,30 @@ def test_marks_become_frame_indices(graph: Any) -> None:
     ]
 
 
+def test_cameras_of_a_question_restrict_its_marks(make_graph: Make) -> None:
+    """The scene is that of all cameras, as the service's text says."""
+    graph = make_graph(cameras=["left", "right"])
+    graph.listen("status")
+    graph.start()
+    for name in ("left", "right"):
+        graph.publisher(f"/{name}/image_raw")
+    for _ in range(2):
+        graph.stamp_ns += NS // 10
+        graph.shift += 12
+        for name in ("left", "right"):
+            message = image_message(picture(graph.shift), graph.stamp_ns, name)
+            graph.publish(message, f"/{name}/image_raw")
+    graph.wait(lambda: graph.board.scenes == 1, "a scene")
+    assert graph.ask(cameras=["right"], marks=[PixelMark(u=3.0, v=4.0)]).status == Answer.OK
+    (mark,) = graph.runtime.queries[-1].marks
+    frames = graph.runtime.windows[-1].frames
+    assert frames[mark.frame_index].camera == "right"
+    assert {frame.camera for frame in frames} == {"left", "right"}
+    refused = graph.ask(cameras=["right"], marks=[PixelMark(camera="left", u=3.0, v=4.0)])
+    assert refused.status == Answer.REJECTED
+    assert "outside of `cameras`" in refused.message
+
+
 def test_earlier_scene_by_stamp(make_graph: Make) -> None:
     graph = make_graph(scenes__keep=2)
     graph.listen("status")
@@ -107,8 +133,8 @@ def test_open_questions_are_cancelled(graph: Any, how: str) -> None:
     graph.runtime.ask_gate.clear()
     requests = [SpatialQuery.Request(question=f"{i}?") for i in range(3)]
     futures = [graph.send(SpatialQuery, "/g2vlm/query", request) for request in requests]
-    desk = graph.node._pipeline._desk
-    graph.wait(lambda: graph.runtime.queries and desk.waiting == 2, "one in work, two that wait")
+    graph.wait(lambda: graph.runtime.queries, "one in work")
+    graph.status(lambda status: status.queries_waiting == 2)
     getattr(graph, how)()
     graph.wait(lambda: all(future.done() for future in futures), "three answers")
     assert [f.result().answer.status for f in futures] == [Answer.CANCELLED] * 3
@@ -143,7 +169,7 @@ def test_an_answer_that_nobody_takes_does_not_end_the_desk(graph: Any) -> None:
         tries.append(reply)
         raise RuntimeError("the client is gone")
 
-    graph.node._pipeline.submit(Question("How far is it?"), gone)
+    graph.node.pipeline.submit(Question("How far is it?"), gone)
     graph.wait(lambda: len(tries) == 2, "the answer and the word that it failed")
     assert tries[1].answer.status == Answer.FAILED
     assert graph.ask().status == Answer.OK
@@ -161,7 +187,7 @@ def test_an_open_question_costs_the_executor_nothing(make_graph: Make) -> None:
     before, timers = graph.rounds, 0
     for _ in range(5):
         graph.status()
-        timers += 1  # the status
+        timers += 1
     rounds = graph.rounds - before
     assert rounds < 20 * timers, f"{rounds} rounds of the executor for {timers} timers"
     graph.runtime.ask_gate.set()
@@ -174,7 +200,12 @@ def test_an_answer_leaves_at_once(make_graph: Make, capsys: pytest.CaptureFixtur
     graph.start()
     graph.scene()
     sent: list[float] = []
-    graph.runtime.break_answer = lambda answer: sent.append(time.monotonic()) or answer
+
+    def note(answer: SpatialAnswer) -> SpatialAnswer:
+        sent.append(time.monotonic())
+        return answer
+
+    graph.runtime.break_answer = note
     delays_ms = []
     for _ in range(30):
         assert graph.ask(timeout_s=30.0).status == Answer.OK

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -60,11 +61,12 @@ def test_camera_info(make_graph: Make) -> None:
     graph.scene()
     assert graph.runtime.windows[-1].frames[-1].K[0, 0] == 130.0
     publisher.publish(camera_info(width=320, height=240))
-    graph.wait(
-        lambda: graph.node._pipeline._intake._cameras["camera"]._info_size == (240, 320), "the info"
-    )
-    graph.good_image()
-    graph.codes("BAD_CAMERA_INFO")
+
+    def told() -> bool:
+        graph.good_image()  # one that comes after the info has been taken
+        return "BAD_CAMERA_INFO" in graph.status().reason_codes
+
+    graph.wait(told, "BAD_CAMERA_INFO")
     graph.scene()
     assert graph.runtime.windows[-1].frames[-1].K is None
 
@@ -180,15 +182,21 @@ def test_reset(graph: Any) -> None:
     assert not graph.reset().success
 
 
-def test_a_scene_of_before_the_reset_is_not_published(graph: Any) -> None:
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_scene_of_before_the_reset_is_not_published(graph: Any, deaf: bool) -> None:
+    """Its pass is broken off, or what it makes is thrown away."""
     graph.scene()
+    graph.runtime.deaf = deaf
     graph.runtime.observe_gate.clear()
     graph.good_image()
     graph.wait(lambda: len(graph.runtime.windows) == 2, "a window in work")
     assert graph.reset().success
+    if deaf:
+        graph.runtime.observe_gate.set()
+        graph.wait(lambda: len(graph.runtime.scenes) == 2, "its scene")
+        graph.wait(lambda: graph.runtime.scenes[-1].closed, "its end")
+    graph.wait(lambda: not graph.runtime.passes, "the end of the pass")
     graph.runtime.observe_gate.set()
-    graph.wait(lambda: len(graph.runtime.scenes) == 2, "its scene")
-    graph.wait(lambda: graph.runtime.scenes[-1].closed, "its end")
     assert graph.board.scenes == 1
     assert graph.ask().status == 2  # NO_SCENE
     board = graph.board
@@ -199,16 +207,14 @@ def test_a_scene_of_before_the_reset_is_not_published(graph: Any) -> None:
 
 def test_a_failing_publication_costs_one_scene(graph: Any, monkeypatch: Any) -> None:
     graph.scene()
-    outputs = graph.node._outputs
-    publish = outputs.publish
 
     def fails(*arguments: Any) -> None:
         raise MemoryError("no room for the cloud")
 
-    monkeypatch.setattr(outputs, "publish", fails)
-    graph.good_image()
-    status = graph.codes("RUNTIME_FAILED")
+    with monkeypatch.context() as patch:
+        patch.setattr("g2vlm_ros.outputs.cloud", fails)
+        graph.good_image()
+        status = graph.codes("RUNTIME_FAILED")
     assert any("no room for the cloud" in text for text in status.reason_texts)
-    monkeypatch.setattr(outputs, "publish", publish)
     graph.scene()
     assert graph.ask().status == 0  # OK
