@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -90,7 +91,12 @@ def _files(folder: str) -> list[Path]:
     return sorted((REPO / folder).rglob("*.py"))
 
 
-def _imports(folder: str, package: str) -> Iterator[Import]:
+@functools.cache
+def _imports(folder: str, package: str) -> tuple[Import, ...]:
+    return tuple(_read_imports(folder, package))
+
+
+def _read_imports(folder: str, package: str) -> Iterator[Import]:
     for path in _files(folder):
         inner = path.relative_to(REPO / folder).with_suffix("").parts
         name = ".".join((package, *inner))

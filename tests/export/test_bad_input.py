@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from g2vlm_export.manifest import replaced_folder
 
 from g2vlm_model.cli import main as g2vlm
 from g2vlm_model.runtimes import load_runtime
@@ -82,6 +83,59 @@ def start_export(model: Path, out: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+AT_WORK = """
+import os, signal, sys
+from pathlib import Path
+from g2vlm_export.manifest import replaced_folder
+with replaced_folder(Path(sys.argv[1]), force=False) as folder:
+    (folder / "manifest.json").write_text("the other's")
+    print("at work", flush=True)
+    if sys.stdin.readline() == "die\\n":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def another_at_work(out: Path) -> subprocess.Popen[str]:
+    """A process that is in the midst of writing an export, until it is told a line."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", AT_WORK, str(out)],
+        cwd=REPO, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "at work\n"
+    return process
+
+
+def write_export(out: Path) -> None:
+    with replaced_folder(out, force=False) as folder:
+        (folder / "manifest.json").write_text("mine")
+
+
+def test_what_a_killed_export_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    out = tmp_path / "small"
+    with another_at_work(out) as process:
+        process.communicate("die\n", timeout=30)
+    assert process.returncode == -signal.SIGKILL
+    assert not out.exists(), "half an export stands where a whole one is expected"
+    assert [path.name.startswith(".small.") for path in tmp_path.iterdir()] == [True]
+    write_export(out)
+    assert list(tmp_path.iterdir()) == [out], "what the killed one left is still there"
+
+
+def test_two_exports_to_one_place_are_whole_one_after_the_other(tmp_path: Path) -> None:
+    out = tmp_path / "small"
+    with another_at_work(out) as process:
+        write_export(out)
+        assert (out / "manifest.json").read_text() == "mine"
+        assert len(list(tmp_path.iterdir())) == 2, "what the other is at work on was removed"
+        process.communicate("go on\n", timeout=30)
+    assert process.returncode == 0
+    assert (out / "manifest.json").read_text() == "the other's"
+    assert list(tmp_path.iterdir()) == [out]
+    with pytest.raises(FileExistsError, match="holds an export; give --force to replace it"):
+        write_export(out)
 
 
 @pytest.mark.slow
