@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from g2vlm_model.tokenizer import QWEN2_SPLIT, Tokenizer
 
 from .synthetic.questions import corpus
@@ -27,12 +29,20 @@ def nano_tokenizer(vocab_size: int) -> Tokenizer:
     Raises:
         ValueError: Too small for the bytes and the special tokens.
     """
-    from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
     from tokenizers import Tokenizer as Backend
 
     smallest = 256 + len(SPECIAL_TOKENS)
     if vocab_size < smallest:
         raise ValueError(f"vocab_size is {vocab_size}, expected at least {smallest}")
+    return Tokenizer(Backend.from_str(_trained(vocab_size)), "nano tokenizer")
+
+
+@functools.cache
+def _trained(vocab_size: int) -> str:
+    """The tokenizer of a size as JSON."""
+    from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import Tokenizer as Backend
+
     backend = Backend(models.BPE())
     backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = pre_tokenizers.Sequence(
@@ -49,4 +59,4 @@ def nano_tokenizer(vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     backend.train_from_iterator(list(corpus()), trainer)
-    return Tokenizer(backend, "nano tokenizer")
+    return str(backend.to_str())

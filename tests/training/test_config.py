@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from pathlib import Path
 
 import pytest
+import torch
 from g2vlm_training.augment import AugmentOptions
 from g2vlm_training.config import GeometryWeights, TrainConfig
 from g2vlm_training.config_file import CONFIG_FOLDER, config_of, load_config, read_yaml
@@ -14,8 +16,12 @@ from g2vlm_training.datasets.mixture import SourceOptions
 from g2vlm_training.datasets.views import ViewOptions
 from g2vlm_training.gasp_options import GaspOptions, LoraOptions
 from g2vlm_training.losses import LossOptions
+from g2vlm_training.run import build_stage
+from g2vlm_training.tokens import nano_tokenizer
 
+from g2vlm_model.checkpoint import model_on_meta
 from g2vlm_model.config import ModelConfig
+from tests.helpers import REPO
 
 
 def config_from(text: str) -> TrainConfig:
@@ -150,8 +156,44 @@ def test_the_command_line_changes_single_values() -> None:
         load_config("nano", ["lr"])
 
 
-def test_shipped_configs_are_read() -> None:
-    for path in CONFIG_FOLDER.glob("*.yaml"):
-        assert load_config(path.stem).steps > 0
+def test_a_config_that_is_not_shipped_is_told_from_those_that_are() -> None:
     with pytest.raises(FileNotFoundError, match=r"no config 'giant'; shipped ones are .*'nano'"):
         load_config("giant")
+
+
+SHIPPED = sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_config_fits_its_model_and_its_stage(name: str) -> None:
+    """Ranks, widths of heads, layers and sizes of pictures, on a model without memory."""
+    config = load_config(name)
+    tokenizer = nano_tokenizer(config.model.text.vocab_size)
+    model = model_on_meta(config.model, tokenizer.special_ids(config.model.tokens))
+    with torch.device("meta"):
+        stage = build_stage(config, model, tokenizer)
+    assert any(parameter.requires_grad for parameter in stage.parameters())
+    assert config.views.multiple == config.model.patch_size
+    assert config.warmup < config.steps
+
+
+def test_the_documented_table_of_configs_is_theirs() -> None:
+    text = (REPO / "docs" / "training.md").read_text(encoding="utf-8")
+    table = text[text.index("| config | stage |") :].split("\n\n")[0].splitlines()[2:]
+    stages = {"1a": {"geometry"}, "1b": {"geometry"}, "gasp": {"gasp"}}
+    told = set()
+    for row in table:
+        names, stage, length, *_ = (cell.strip() for cell in row.strip("|").split("|"))
+        first, *others = [name.strip().strip("`") for name in names.split(",")]
+        stem = first.rpartition("_")[0]
+        for name in (first, *(stem + other if other[0] == "_" else other for other in others)):
+            config = load_config(name)
+            assert config.stage in stages.get(stage, {"semantic", "spatial", "joint"}), name
+            numbers = re.fullmatch(r"([\d,]+), (\S+)", length)
+            if numbers is None:
+                assert "the-commands" in length
+            else:
+                steps = int(numbers[1].replace(",", ""))
+                assert (config.steps, config.lr) == (steps, float(numbers[2])), name
+            told.add(name)
+    assert told == set(SHIPPED)

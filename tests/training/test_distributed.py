@@ -11,12 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from g2vlm_training.batch import ClipPool
 from g2vlm_training.checkpoints import latest_checkpoint, load_state
 from g2vlm_training.distribution import Processes, shared_mean
 
 from tests.helpers import REPO
-from tests.training.tiny import write_tiny_shards
 from tests.training.tiny_run import AFTER, BEFORE, losses_of, tiny_trainer
 
 TOLERANCE = 1e-5
@@ -24,9 +22,9 @@ WAYS = (("ddp", "geometry"), ("fsdp", "joint"), ("fsdp", "gasp"))
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tiny_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with what one process and what two processes wrote."""
-    shards = write_tiny_shards(tmp_path_factory.mktemp("shards"))
+    shards = tiny_shards
     out = tmp_path_factory.mktemp("runs")
     words = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
     words += ["--nproc-per-node", "2", "-m", "tests.training.tiny_run", str(shards), str(out)]
@@ -35,9 +33,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     two = subprocess.Popen(
         words, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    pool = ClipPool(shards, "train")
     for _, stage in WAYS:
-        losses_of(pool, out, Processes(), "ddp", stage)
+        losses_of(shards, out, Processes(), "ddp", stage)
     said, _ = two.communicate(timeout=300)
     assert two.returncode == 0, said.decode(errors="replace")[-4000:]
     return out
@@ -70,7 +67,9 @@ def test_two_processes_resume_with_the_same_next_losses(runs: Path, way: str, st
 
 
 @pytest.mark.parametrize(("way", "stage"), WAYS)
-def test_one_process_goes_on_with_the_checkpoint_of_two(runs: Path, way: str, stage: str) -> None:
+def test_one_process_goes_on_with_the_checkpoint_of_two(
+    tiny_shards: Path, runs: Path, way: str, stage: str
+) -> None:
     folder = runs / f"2-{way}-{stage}"
     newest = latest_checkpoint(folder)
     assert newest is not None
@@ -87,16 +86,9 @@ def test_one_process_goes_on_with_the_checkpoint_of_two(runs: Path, way: str, st
             size += float(tensor.square().sum())
     # Not bit by bit: AdamW makes whole steps of the rounding of weights that no loss hangs on.
     assert apart**0.5 < 1e-3 * size**0.5
-    trainer = tiny_trainer(
-        ClipPool(next(iter(_shards(runs))), "train"), folder, Processes(), kind=stage
-    )
-    trainer.resume()
+    trainer = tiny_trainer(tiny_shards, folder, Processes(), kind=stage)
     one = _read(runs, f"1-ddp-{stage}")[0]["losses"][BEFORE]
     assert trainer.train_step()["loss"] == pytest.approx(one["loss"], abs=TOLERANCE)
-
-
-def _shards(runs: Path) -> list[Path]:
-    return sorted(runs.parent.glob("shards*"))[-1:]
 
 
 def test_a_mean_in_one_process_is_a_mean() -> None:

@@ -15,15 +15,9 @@ from g2vlm_training.gasp_readers import QwenReader, open_reader
 from g2vlm_training.geometry_stage import StageLoss
 from g2vlm_training.trainer import Trainer
 
-from tests.training.tiny import write_tiny_shards
 from tests.training.tiny_qwen import tiny_qwen
 
 OPTIONS = GaspOptions(grids=(8,), descriptor_width=16, layers=(1, 3))
-
-
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> ClipPool:
-    return ClipPool(write_tiny_shards(tmp_path_factory.mktemp("shards")), "train")
 
 
 def test_it_learns_to_match_and_is_a_plain_model_afterwards(pool: ClipPool, tmp_path: Path) -> None:

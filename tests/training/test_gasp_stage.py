@@ -13,14 +13,12 @@ import torch
 from g2vlm_training.batch import ClipPool, WindowBatch, draw_batch
 from g2vlm_training.cli import main
 from g2vlm_training.config import TrainConfig
-from g2vlm_training.config_file import load_config
 from g2vlm_training.gasp import GaspOptions, GaspStage, LoraOptions
 from g2vlm_training.geometry_stage import StageLoss
 from g2vlm_training.lora import adapt_stage, load_adapted
 from g2vlm_training.precision import recompute_layers
 from g2vlm_training.run import build_stage
 from g2vlm_training.start import Base, runs_of
-from g2vlm_training.synthetic.questions import TASKS
 from g2vlm_training.tokens import nano_tokenizer
 from g2vlm_training.trainer import Trainer
 
@@ -37,6 +35,7 @@ CONFIG = TrainConfig(
     lora=LoraOptions(rank=4),
 )  # fmt: skip
 BASE = Base("tiny", {})
+STEPS = 6  # enough of them to see a loss fall
 
 
 def stage_of(config: TrainConfig = CONFIG) -> GaspStage:
@@ -76,7 +75,7 @@ def test_only_adapters_and_heads_learn_and_heads_faster(pool: ClipPool, tmp_path
     adapted = {name for name in trainer.trained if "lora_" in name}
     assert any("vit.blocks.0" in name for name in adapted)
     assert not any(".geometric." in name for name in adapted)
-    first, *_, last = [trainer.train_step() for _ in range(12)]
+    first, *_, last = [trainer.train_step() for _ in range(STEPS)]
     assert last["match"] < 0.8 * first["match"]
     assert last["depth"] < first["depth"]
     assert last["matched"] > first["matched"]
@@ -94,7 +93,7 @@ def test_queries_and_keys_learn_to_match_where_they_are_asked_to(
     for weight in (0.0, 1.0):
         config = dataclasses.replace(CONFIG, gasp=dataclasses.replace(CONFIG.gasp, queries=weight))
         trainer = trainer_of(pool, tmp_path / str(weight), config, same=True)
-        reports = [trainer.train_step() for _ in range(12)]
+        reports = [trainer.train_step() for _ in range(STEPS)]
         assert ("query_match" in reports[0]) == (weight > 0)
         stage = stage_of(
             dataclasses.replace(CONFIG, gasp=dataclasses.replace(CONFIG.gasp, queries=1.0))
@@ -315,17 +314,6 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ValueError, match="needs the Python package 'peft', which is not installed"):
         adapt_stage(tiny_model(), LoraOptions(rank=2))
-
-
-def test_the_shipped_configs_are_read() -> None:
-    nano, large = load_config("nano_gasp"), load_config("g2vlm_2b_gasp")
-    assert nano.stage == large.stage == "gasp"
-    assert nano.views.radius == large.views.radius == 48
-    assert nano.gasp.together
-    assert set(nano.tasks) == set(TASKS)
-    assert nano.tasks.count("position_matching") == 5
-    assert {frames for _, frames in large.windows} == {8, 12, 16, 20, 24}
-    assert large.lora.rank <= 256, "keys of the 2B model have 256 numbers"
 
 
 def test_a_run_of_the_command_ends_in_a_plain_folder(pool: ClipPool, tmp_path: Path) -> None:

@@ -11,14 +11,13 @@ from g2vlm_training.config import GeometryWeights, TrainConfig
 from g2vlm_training.freeze import apply_freezing
 from g2vlm_training.geometry_stage import GeometryStage, in_share
 
-from tests.training.tiny import tiny_model, write_tiny_shards
+from tests.training.tiny import tiny_model
 
 CONFIG = TrainConfig(extra=GeometryWeights(frame_causal=0.5))
 
 
 @pytest.fixture(scope="module")
-def batch(tmp_path_factory: pytest.TempPathFactory) -> WindowBatch:
-    pool = ClipPool(write_tiny_shards(tmp_path_factory.mktemp("shards")), "train")
+def batch(pool: ClipPool) -> WindowBatch:
     return draw_batch(pool, 2, 3, torch.Generator().manual_seed(0), None)
 
 

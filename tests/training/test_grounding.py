@@ -16,12 +16,11 @@ from g2vlm_training.synthetic.questions import TASKS, Ground, Question, View, as
 from g2vlm_training.token_probe import main_ids
 from g2vlm_training.tokens import nano_tokenizer
 
-from tests.training.tiny import tiny_model, write_tiny_shards
+from tests.training.tiny import tiny_model
 
 
 @pytest.fixture(scope="module")
-def batch(tmp_path_factory: pytest.TempPathFactory) -> WindowBatch:
-    pool = ClipPool(write_tiny_shards(tmp_path_factory.mktemp("shards")), "train")
+def batch(pool: ClipPool) -> WindowBatch:
     return draw_batch(pool, 2, 3, torch.Generator().manual_seed(0), None)
 
 

@@ -2,51 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
 import resource
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from g2vlm_training.batch import ClipPool
 from g2vlm_training.checkpoints import latest_checkpoint, load_state
 from g2vlm_training.distribution import Processes
 from g2vlm_training.runlog import RunLog
 from g2vlm_training.trainer import Trainer
 
 from tests.helpers import REPO
-from tests.training.tiny import write_tiny_shards
+from tests.training.killed_run import MOMENTS
 from tests.training.tiny_run import tiny_trainer
 
 FILE_BYTES = 100_000  # less than a checkpoint of the tiny model, more than a log
-CODE = """
-import sys
-from pathlib import Path
-from g2vlm_training.batch import ClipPool
-from g2vlm_training.distribution import Processes
-from tests.training.test_interrupted_training import endless_trainer
-endless_trainer(ClipPool(Path(sys.argv[1]), "train"), Path(sys.argv[2])).run()
-"""
 
 
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> ClipPool:
-    return ClipPool(write_tiny_shards(tmp_path_factory.mktemp("shards")), "train")
-
-
-def endless_trainer(pool: ClipPool, folder: Path, steps: int = 10_000) -> Trainer:
-    """Saves after every step, so that a kill is likely to hit a checkpoint."""
-    trainer = tiny_trainer(pool, folder, Processes())
-    trainer.config = dataclasses.replace(trainer.config, steps=steps, save_steps=1, log_steps=1)
-    trainer.resume()
-    return trainer
+def saving_trainer(shards: Path, folder: Path) -> Trainer:
+    """Saves after every step."""
+    return tiny_trainer(shards, folder, Processes(), steps=4, save_steps=1, log_steps=1)
 
 
 @contextmanager
@@ -61,9 +43,9 @@ def full_disk() -> Iterator[None]:
 
 
 def test_a_full_disk_costs_checkpoints_and_not_the_run(
-    pool: ClipPool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tiny_shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    trainer = endless_trainer(pool, tmp_path, steps=4)
+    trainer = saving_trainer(tiny_shards, tmp_path)
     trainer.run(until=2)
     with full_disk(), pytest.raises(OSError, match=r"free some space.*step-0000002") as caught:
         trainer.run()
@@ -75,7 +57,7 @@ def test_a_full_disk_costs_checkpoints_and_not_the_run(
         "step-0000001.safetensors",
         "step-0000002.safetensors",
     ]
-    again = endless_trainer(pool, tmp_path, steps=4)
+    again = saving_trainer(tiny_shards, tmp_path)
     assert again.step == 2
     again.run()
     newest = latest_checkpoint(tmp_path)
@@ -83,32 +65,41 @@ def test_a_full_disk_costs_checkpoints_and_not_the_run(
     assert load_state(newest).meta["step"] == 4
 
 
-def test_a_killed_run_goes_on_with_the_same_losses(pool: ClipPool, tmp_path: Path) -> None:
-    whole = endless_trainer(pool, tmp_path / "whole")
-    losses: list[float] = []
-    for kill, seconds in enumerate((0.03, 0.11)):
-        folder = tmp_path / "cut"
-        begun = _newest_step(folder)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        words = [sys.executable, "-c", CODE, str(pool.folder), str(folder)]
-        with subprocess.Popen(words, cwd=REPO, env=environment) as process:
-            deadline = time.monotonic() + 200
-            while _newest_step(folder) < begun + 2:
-                assert process.poll() is None, "the run ended by itself"
-                assert time.monotonic() < deadline, f"no second checkpoint after kill {kill}"
-                time.sleep(0.01)
-            time.sleep(seconds)
-            process.kill()
-        resumed = endless_trainer(pool, folder)
-        assert resumed.step >= begun + 2
-        while len(losses) <= resumed.step:
-            losses.append(whole.train_step()["loss"])
-        assert resumed.train_step()["loss"] == losses[resumed.step - 1]
+@pytest.fixture(scope="module")
+def killed(tiny_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of runs that were killed while they wrote their third checkpoint, by the moment."""
+    out = tmp_path_factory.mktemp("killed")
+    words = [sys.executable, "-m", "tests.training.killed_run", str(tiny_shards), str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        words, cwd=REPO, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert json.loads(done.stdout) == dict.fromkeys(MOMENTS, signal.SIGKILL)
+    return out
 
 
-def _newest_step(folder: Path) -> int:
-    newest = latest_checkpoint(folder)
-    return -1 if newest is None else int(newest.stem.removeprefix("step-"))
+@pytest.fixture(scope="module")
+def whole(tiny_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+    """Losses of the run that nothing interrupts."""
+    trainer = tiny_trainer(tiny_shards, tmp_path_factory.mktemp("whole"), Processes())
+    return [trainer.train_step()["loss"] for _ in range(4)]
+
+
+@pytest.mark.parametrize(("moment", "kept"), [*zip(MOMENTS, (2, 2, 3), strict=True)])
+def test_a_run_killed_while_it_writes_goes_on_with_the_same_losses(
+    tiny_shards: Path, killed: Path, whole: list[float], moment: str, kept: int
+) -> None:
+    folder = killed / moment
+    partial = folder / ".step-0000003.safetensors.partial"
+    assert partial.is_file() == (moment != "after the name"), "the kill came at another moment"
+    resumed = tiny_trainer(tiny_shards, folder, Processes(), save_steps=1)
+    assert resumed.step == kept
+    losses = [resumed.train_step()["loss"] for _ in range(4 - kept)]
+    assert losses == whole[kept:]
+    newest = resumed.save()
+    assert load_state(newest).meta["step"] == 4
+    assert len(list(folder.glob("*step-*"))) == 2, "what the killed run left is still there"
 
 
 def test_the_log_forgets_what_a_resumed_run_does_again(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from g2vlm_training.semantic_stage import SemanticStage, view_of
 from g2vlm_training.synthetic.questions import Question
 from g2vlm_training.tokens import nano_tokenizer
 
-from tests.training.tiny import tiny_model, write_tiny_shards
+from tests.training.tiny import tiny_model
 
 MOTION = "right 0.20 up 0.00 forward 1.00 turn left 10 up 2"
 VALUES = (0.2, 0.0, 1.0, -10.0, 2.0)
@@ -92,11 +92,6 @@ def test_report_means_over_tasks_and_windows() -> None:
     assert by_name["turn"].scores["chance"] == 0.5
     assert "spar" not in by_name
     assert "scene" in report.table()
-
-
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> ClipPool:
-    return ClipPool(write_tiny_shards(tmp_path_factory.mktemp("shards")), "train")
 
 
 def _stage(blind: bool = False, seed: int = 0) -> SemanticStage:

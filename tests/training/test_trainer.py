@@ -19,7 +19,7 @@ from g2vlm_training.semantic_stage import SemanticStage
 from g2vlm_training.tokens import nano_tokenizer
 from g2vlm_training.trainer import Trainer, learning_rate
 
-from tests.training.tiny import tiny_model, write_tiny_shards
+from tests.training.tiny import tiny_model
 
 CONFIG = TrainConfig(
     steps=6,
@@ -31,11 +31,6 @@ CONFIG = TrainConfig(
     seed=5,
     loss=LossOptions(camera_weight=1.0, translation_weight=20.0, normal_weight=0.1),
 )
-
-
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> ClipPool:
-    return ClipPool(write_tiny_shards(tmp_path_factory.mktemp("shards"), 2), "train")
 
 
 def _trainer(pool: ClipPool, folder: Path, config: TrainConfig = CONFIG) -> Trainer:

@@ -1,4 +1,4 @@
-"""What each stage trains, and that saving memory changes no gradient."""
+"""What each stage trains, that saving memory changes no gradient, and what a dry run says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 import torch
 from g2vlm_training.batch import ClipPool, WindowBatch, draw_batch
 from g2vlm_training.config import TrainConfig
-from g2vlm_training.config_file import CONFIG_FOLDER, load_config
 from g2vlm_training.dry_run import dry_run, step_cost
 from g2vlm_training.freeze import apply_freezing, is_geometric
 from g2vlm_training.geometry_stage import StageLoss
@@ -19,7 +18,6 @@ from g2vlm_training.precision import recompute_layers
 from g2vlm_training.run import build_stage
 from g2vlm_training.tokens import nano_tokenizer
 
-from g2vlm_model.config import ModelConfig
 from g2vlm_model.measuring.live_bytes import LiveBytes
 from tests.training.tiny import tiny_config, tiny_model
 from tests.training.tiny_run import CONFIG
@@ -97,29 +95,15 @@ def test_answers_and_geometry_teach_what_the_stage_says(batch: WindowBatch, stag
         assert "model.trunk.layers.0.geometric.k_proj.weight" in taught
 
 
-def test_shipped_configs_are_those_of_the_paper() -> None:
-    names = {path.stem for path in CONFIG_FOLDER.glob("*.yaml")}
-    configs = {name: load_config(name) for name in sorted(names)}
-    assert {config.stage for config in configs.values()} == {
-        "geometry", "semantic", "spatial", "joint", "gasp",
-    }  # fmt: skip
-    first, second = configs["g2vlm_2b_1a"], configs["g2vlm_2b_1b"]
-    assert (first.steps, first.lr, first.views.width) == (100_000, 2e-4, 224)
-    assert (second.steps, second.lr, second.views.aspect) == (20_000, 5e-4, (0.5, 1.0))
-    for name in ("semantic", "spatial", "joint"):
-        config = configs[f"g2vlm_2b_{name}"]
-        assert (config.stage, config.steps, config.lr) == (name, 16_000, 2e-5)
-    for name in ("g2vlm_2b_1a", "g2vlm_2b_1b"):
-        config = configs[name]
-        assert config.model == ModelConfig.g2vlm_2b()
-        assert [frames for _, frames in config.windows] == list(range(2, 25))
-        assert (config.loss.translation_weight, config.loss.clip, config.clip_norm) == (100, 10, 1)
-
-
-@pytest.mark.parametrize(("stage", "tolerance"), [("geometry", 0.35), ("joint", 0.5)])
-def test_dry_run_estimates_what_a_step_keeps(
-    batch: WindowBatch, stage: str, tolerance: float
+@pytest.mark.parametrize(("stage", "most"), [("geometry", 1.3), ("joint", 1.4)])
+def test_dry_run_says_at_least_what_a_step_keeps(
+    batch: WindowBatch, stage: str, most: float
 ) -> None:
+    """Never less, and not much more.
+
+    It adds all gradients to the peak of the activations, which lies ahead of most of them, and
+    takes questions for longer than these are.
+    """
     changes: dict[str, Any] = {"stage": stage, "model": tiny_config(), "precision": "fp32"}
     config = dataclasses.replace(JOINT, windows=((2, 3),), **changes)
     cost = step_cost(config, 2, 3)
@@ -129,7 +113,7 @@ def test_dry_run_estimates_what_a_step_keeps(
     with LiveBytes() as live:
         module(batch, *inputs).total.backward()
     gradients = 4 * sum(p.numel() for p in module.parameters() if p.grad is not None)
-    assert cost.activation_bytes + gradients == pytest.approx(live.peak, rel=tolerance)
+    assert 1 <= (cost.activation_bytes + gradients) / live.peak <= most
 
 
 def test_dry_run_prints_what_a_run_takes() -> None:
