@@ -1,4 +1,4 @@
-"""Quantities read off a reconstruction: depths, distances, directions, planes and sizes.
+"""Quantities read off a reconstruction: depths, distances, turns of the camera.
 
 numpy only, pure functions. Nothing here knows whether a length is metric: every length is
 in the unit of the points that come in (scene units, unless a scale source turned them into
@@ -19,14 +19,8 @@ from numpy.typing import NDArray
 from g2vlm_model.interface import FrameWindow, GeometryPrediction, PixelMark
 
 __all__ = [
-    "Direction",
-    "Extent",
     "MarkedPoints",
-    "Plane",
-    "direction_of",
     "distance_between",
-    "extent_of",
-    "fit_plane",
     "model_pixel",
     "nearest",
     "points_at",
@@ -34,8 +28,6 @@ __all__ = [
 ]
 
 SEARCH_RADIUS = 2  # pixels around a mark in which a usable point is looked for
-PLANE_TRIALS = 64
-PLANE_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -74,53 +66,6 @@ class MarkedPoints:
         names = [name.casefold() for name in self.labels]
         wanted = label.casefold()
         return names.index(wanted) if wanted in names else None
-
-
-@dataclass(frozen=True)
-class Direction:
-    """Where a point is, seen from a camera.
-
-    Args:
-        azimuth_deg: Positive to the right, -180..180, 0 is straight ahead.
-        elevation_deg: Positive upwards, -90..90.
-        distance: Length of the line of sight, unit of the points.
-    """
-
-    azimuth_deg: float
-    elevation_deg: float
-    distance: float
-
-
-@dataclass(frozen=True)
-class Plane:
-    """normal . x + offset = 0.
-
-    Args:
-        normal: (3,) float64 unit vector, pointing to the origin's side.
-        offset: Distance of the origin from the plane, at least 0, unit of the points.
-        rms: Root mean square distance of the inliers.
-        inliers: (M,) bool.
-    """
-
-    normal: NDArray[np.float64]
-    offset: float
-    rms: float
-    inliers: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Extent:
-    """Box around points along their own principal axes.
-
-    Args:
-        size: (3,) float64, longest first, unit of the points.
-        axes: (3, 3) float64; row i is the direction of `size[i]`.
-        centre: (3,) float64.
-    """
-
-    size: NDArray[np.float64]
-    axes: NDArray[np.float64]
-    centre: NDArray[np.float64]
 
 
 def model_pixel(
@@ -209,27 +154,6 @@ def distance_between(a_3: NDArray[np.floating], b_3: NDArray[np.floating]) -> fl
     return float(np.linalg.norm(np.asarray(a_3, np.float64) - np.asarray(b_3, np.float64)))
 
 
-def direction_of(
-    point_world_3: NDArray[np.floating], T_world_cam_44: NDArray[np.floating]
-) -> Direction:
-    """Where a world point is, seen from a camera.
-
-    Raises:
-        ValueError: The point is the camera's own centre: there is no direction.
-    """
-    transform = np.asarray(T_world_cam_44, np.float64)
-    offset = np.asarray(point_world_3, np.float64) - transform[:3, 3]
-    x, y, z = transform[:3, :3].T @ offset
-    distance = float(np.linalg.norm(offset))
-    if distance == 0.0:
-        raise ValueError("direction of the camera's own centre is undefined")
-    return Direction(
-        azimuth_deg=float(np.degrees(np.arctan2(x, z))),
-        elevation_deg=float(np.degrees(np.arctan2(-y, np.hypot(x, z)))),
-        distance=distance,
-    )
-
-
 def turn_between(
     T_world_from_44: NDArray[np.floating], T_world_to_44: NDArray[np.floating]
 ) -> tuple[float, float]:
@@ -270,70 +194,3 @@ def nearest(distances_M: NDArray[np.floating], margin: float = 0.0) -> int | Non
     if len(order) < 2 or values[order[0]] > values[order[1]] * (1.0 - margin):
         return None
     return order[0]
-
-
-def fit_plane(points_M3: NDArray[np.floating], tolerance: float) -> Plane:
-    """The plane that most points lie on: sampled triples, then least squares of the inliers.
-
-    Deterministic: the triples come from a fixed seed.
-
-    Args:
-        points_M3: (M, 3) points; rows that are not finite are ignored.
-        tolerance: Inlier distance, unit of the points.
-
-    Raises:
-        ValueError: Fewer than 3 finite points, or all of them on one line.
-    """
-    points = np.asarray(points_M3, np.float64)
-    finite = np.isfinite(points).all(axis=1)
-    usable = points[finite]
-    if len(usable) < 3:
-        raise ValueError(f"a plane needs at least 3 finite points, got {len(usable)}")
-    if not tolerance > 0:
-        raise ValueError(f"tolerance is {tolerance}, expected above 0")
-    rng = np.random.default_rng(PLANE_SEED)
-    triples = usable[rng.integers(0, len(usable), (PLANE_TRIALS, 3))]
-    normals = np.cross(triples[:, 1] - triples[:, 0], triples[:, 2] - triples[:, 0])
-    lengths = np.linalg.norm(normals, axis=1)
-    spread = np.ptp(usable, axis=0).max()
-    proper = lengths > 1e-9 * spread**2
-    if not proper.any():
-        raise ValueError("the points lie on one line: no plane is defined")
-    normals = normals[proper] / lengths[proper, None]
-    offsets = -(normals * triples[proper, 0]).sum(axis=1)
-    counts = (np.abs(usable @ normals.T + offsets) < tolerance).sum(axis=0)
-    best = int(np.argmax(counts))  # its own three points are inliers, so at least 3 are
-    inside = np.abs(usable @ normals[best] + offsets[best]) < tolerance
-    centre = usable[inside].mean(axis=0)
-    centred = usable[inside] - centre
-    normal = np.linalg.eigh(centred.T @ centred)[1][:, 0]
-    offset = -float(normal @ centre)
-    if offset < 0:
-        normal, offset = -normal, -offset
-    distances = np.abs(points @ normal + offset)
-    inliers: NDArray[np.bool_] = finite & (distances < tolerance)
-    rms = float(np.sqrt(np.mean(distances[inliers] ** 2))) if inliers.any() else 0.0
-    return Plane(normal=normal, offset=offset, rms=rms, inliers=inliers)
-
-
-def extent_of(points_M3: NDArray[np.floating], trim: float = 0.02) -> Extent:
-    """Size of an object's visible points along their principal axes.
-
-    Args:
-        points_M3: (M, 3) points; rows that are not finite are ignored.
-        trim: Share of the points left out at each end of each axis (stray points).
-
-    Raises:
-        ValueError: Fewer than 2 finite points.
-    """
-    points = np.asarray(points_M3, np.float64)
-    points = points[np.isfinite(points).all(axis=1)]
-    if len(points) < 2:
-        raise ValueError(f"an extent needs at least 2 finite points, got {len(points)}")
-    mean = points.mean(axis=0)
-    axes = np.linalg.eigh((points - mean).T @ (points - mean))[1].T
-    along = (points - mean) @ axes.T
-    low, high = np.quantile(along, [trim, 1.0 - trim], axis=0)
-    order = np.argsort(low - high)
-    centre = mean + ((low + high) / 2) @ axes
-    return Extent(size=(high - low)[order], axes=axes[order], centre=centre)

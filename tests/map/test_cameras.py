@@ -66,10 +66,10 @@ def test_frames_have_to_prove_themselves_after_one_that_could_not_be_decoded() -
         def size(self, max_pixels: int) -> tuple[int, int]:
             return 120, 160
 
-        def gray(self) -> np.ndarray:  # type: ignore[type-arg]
+        def gray(self) -> np.ndarray:
             raise BadInputError("bad_data", "noise")
 
-        def write_rgb(self, out_HW3: np.ndarray) -> None:  # type: ignore[type-arg]
+        def write_rgb(self, out_HW3: np.ndarray) -> None:
             raise BadInputError("bad_data", "noise")
 
     one = camera()

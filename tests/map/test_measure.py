@@ -115,19 +115,6 @@ def test_distance_uses_both_cameras() -> None:
     assert measure.distance_between(*marked.world) == pytest.approx(np.sqrt(13), rel=1e-6)
 
 
-def test_direction_is_right_and_up_positive() -> None:
-    T_world_cam = np.eye(4)
-    ahead = measure.direction_of(np.array([1.0, -1.0, 1.0]), T_world_cam)
-    assert ahead.azimuth_deg == pytest.approx(45)
-    assert ahead.elevation_deg == pytest.approx(np.degrees(np.arctan(1 / np.sqrt(2))))
-    assert ahead.distance == pytest.approx(np.sqrt(3))
-    T_world_cam[:3, :3] = yaw(30)
-    turned = measure.direction_of(np.array([1.0, 0.0, 1.0]), T_world_cam)
-    assert turned.azimuth_deg == pytest.approx(15)
-    with pytest.raises(ValueError, match="undefined"):
-        measure.direction_of(np.zeros(3), np.eye(4))
-
-
 @pytest.mark.parametrize("deg", [-179.0, -20.0, 0.0, 1e-4, 75.0, 180.0])
 def test_turn_between_reads_angle_and_side(deg: float) -> None:
     start, end = np.eye(4), np.eye(4)
@@ -146,43 +133,3 @@ def test_nearest_needs_a_lead() -> None:
     assert measure.nearest(np.array([1.0, np.nan])) is None
     assert measure.nearest(np.array([1.0, 1.04]), margin=0.05) is None
     assert measure.nearest(np.array([1.0, 1.06]), margin=0.05) == 0
-
-
-def test_plane_survives_outliers() -> None:
-    rng = np.random.default_rng(1)
-    normal = np.array([0.1, 0.9, -0.2]) / np.linalg.norm([0.1, 0.9, -0.2])
-    basis = np.linalg.svd(normal[None])[2][1:]
-    on_plane = rng.uniform(-3, 3, (600, 2)) @ basis - 1.5 * normal
-    on_plane += rng.normal(0, 0.003, (600, 1)) * normal
-    points = np.concatenate([on_plane, rng.uniform(-3, 3, (200, 3)), np.full((5, 3), np.nan)])
-    plane = measure.fit_plane(points, tolerance=0.02)
-    assert np.degrees(np.arccos(min(1.0, plane.normal @ normal))) < 0.1
-    assert plane.offset == pytest.approx(1.5, abs=2e-3)
-    assert plane.rms < 0.006
-    assert plane.inliers[:600].mean() > 0.99
-    assert plane.inliers[600:800].mean() < 0.05
-    assert not plane.inliers[800:].any()
-
-
-def test_plane_refuses_lines_and_too_few_points() -> None:
-    line = np.outer(np.arange(10.0), [1.0, 2.0, 3.0])
-    with pytest.raises(ValueError, match="one line"):
-        measure.fit_plane(line, tolerance=0.1)
-    with pytest.raises(ValueError, match="got 2"):
-        measure.fit_plane(line[:2], tolerance=0.1)
-    with pytest.raises(ValueError, match="tolerance"):
-        measure.fit_plane(line, tolerance=0.0)
-
-
-def test_extent_of_a_turned_box() -> None:
-    rng = np.random.default_rng(2)
-    box = rng.uniform(-0.5, 0.5, (20000, 3)) * [0.4, 2.0, 0.9]
-    points = box @ yaw(35).T + [1.0, 2.0, 3.0]
-    extent = measure.extent_of(points, trim=0.0)
-    assert np.allclose(extent.size, [2.0, 0.9, 0.4], rtol=0.03)
-    assert np.allclose(extent.centre, [1, 2, 3], atol=0.02)
-    assert abs(extent.axes[0] @ [0, 1, 0]) > 0.999
-    stray = np.concatenate([points, [[50.0, 0.0, 0.0]]])
-    assert measure.extent_of(stray, trim=0.01).size[0] < 2.1
-    with pytest.raises(ValueError, match="at least 2"):
-        measure.extent_of(points[:1])

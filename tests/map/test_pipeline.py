@@ -1,0 +1,178 @@
+"""The embeddable object: frames in, scenes, segments and events out; no ROS."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from g2vlm_map.events import (
+    Event,
+    FramesDropped,
+    PassFinished,
+    SceneReady,
+    SegmentBroken,
+    SegmentStarted,
+)
+from g2vlm_map.options import (
+    KeyframeOptions,
+    PathOptions,
+    PipelineOptions,
+    WindowOptions,
+)
+from g2vlm_map.pipeline import Pipeline
+from tests.helpers import wait_for
+from tests.map.bench import EVERY, Make
+from tests.map.frames import given
+from tests.ros.scripted_runtime import ScriptedRuntime
+
+
+def test_frames_become_scenes_of_one_segment_and_everything_is_told(bench: Make) -> None:
+    one = bench()
+    one.scenes(4)
+    assert one.told(SegmentStarted)[0].cause == "start"
+    records = [event.record for event in one.told(SceneReady)]
+    assert [len(record.frames) for record in records] == [2, 3, 4]
+    assert {record.segment for record in records} == {1}
+    assert len(one.told(PassFinished)) == 3
+    now = one.pipeline.snapshot()
+    assert (now.received, now.used, now.scenes, now.dropped) == (4, 4, 3, 0)
+    assert (now.keyframes, now.overlap, now.segment) == (4, 3, 1)
+    assert now.scene_stamp_ns == records[-1].stamp_ns == round(one.stamp_s * 1e9)
+    assert now.latency.total > 0
+    newest = one.pipeline.scene
+    assert newest is not None
+    assert newest is records[-1]
+    path = one.pipeline.path
+    assert [pose.stamp_ns for pose in path] == [record.stamp_ns for record in records]
+    np.testing.assert_array_equal(path[-1].T_map_cam, newest.T_map_cam)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        now.scenes = 0  # type: ignore[misc]
+
+
+def test_the_path_is_bounded(bench: Make) -> None:
+    one = bench(path=PathOptions(max_poses=3))
+    one.scenes(8)
+    assert len(one.pipeline.path) == 3
+    assert one.pipeline.path[-1].stamp_ns == round(one.stamp_s * 1e9)
+
+
+def test_frame_keys_never_repeat() -> None:
+    runtime = ScriptedRuntime()
+    for _ in range(2):
+        with Pipeline(runtime, PipelineOptions(keyframe=EVERY)) as pipeline:
+            for stamp_s in (1.0, 2.0, 3.0):  # the same stamps and pictures in both
+                pipeline.add(given(stamp_s))
+                assert pipeline.wait(10.0)
+    first, second = runtime.windows[1], runtime.windows[3]
+    assert not {frame.key for frame in first.frames} & {frame.key for frame in second.frames}
+
+
+def test_one_failed_pass_does_not_break_the_segment(bench: Make) -> None:
+    one = bench(window=WindowOptions(size=4, overlap=1))
+    one.scenes(4)
+    one.runtime.observe_error = RuntimeError("out of memory")
+    one.scenes(1)
+    assert "out of memory" in one.becomes("RUNTIME_FAILED")
+    one.runtime.observe_gate.clear()  # while the next pass runs, the whole window goes by
+    one.add()
+    wait_for(lambda: len(one.runtime.windows) == 5, 10.0)
+    for _ in range(4):
+        one.add()
+    one.runtime.observe_gate.set()
+    wait_for(lambda: len(one.runtime.windows) == 6, 10.0)
+    one.runtime.observe_error = None
+    one.scenes(3)
+    assert not one.told(SegmentBroken)
+    now = one.pipeline.snapshot()
+    assert now.segment == 1
+    assert "RUNTIME_FAILED" not in {reason.code for reason in now.reasons}
+    assert one.balanced()
+
+
+def test_a_broken_segment_is_told_and_the_next_one_begins(bench: Make) -> None:
+    one = bench()
+    one.scenes(3)
+    one.runtime.scales = [100.0]
+    one.scenes(1)
+    (broken,) = one.told(SegmentBroken)
+    assert broken.number == 1
+    assert [event.number for event in one.told(SegmentStarted)] == [1, 2]
+    assert one.pipeline.snapshot().segment == 2
+    assert len(one.pipeline.path) == 1
+
+
+def test_standing_still_for_an_hour_leaves_the_window_as_it_was(bench: Make) -> None:
+    one = bench(keyframe=KeyframeOptions(min_motion=0.05, max_interval_s=1.0))
+    for index in range(8):
+        one.add(shift=12 * index, step_s=0.5)
+        assert one.pipeline.wait(10.0)
+    moved = [frame.key for frame in one.runtime.windows[-1].frames]
+    assert len(moved) == 8
+    for _ in range(3600):
+        one.add(shift=84, step_s=1.0)
+        del one.runtime.windows[:-1], one.runtime.scenes[:-1], one.events[:]  # they hold frames
+    assert one.pipeline.wait(10.0)
+    after = [frame.key for frame in one.runtime.windows[-1].frames]
+    assert after[:-1] == moved[:-1]
+    assert one.runtime.windows[-1].frames[-1].stamp_ns == round(one.stamp_s * 1e9)
+    assert one.pipeline.snapshot().segment == 1
+
+
+@pytest.mark.parametrize("length", [2, 3, 20])
+def test_a_recording_that_loops_goes_on_in_a_new_segment(bench: Make, length: int) -> None:
+    one = bench()
+    for _ in range(3):
+        for index in range(length):
+            one.pipeline.add(given(10.0 + 0.1 * index))
+            assert one.pipeline.wait(10.0)
+    now = one.pipeline.snapshot()
+    assert now.segment == 3
+    assert "TIME_JUMP" in {reason.code for reason in now.reasons}
+    causes = [event.cause for event in one.told(SegmentStarted)]
+    assert causes == ["start", "time_jump", "time_jump"]
+    segments = {event.record.segment for event in one.told(SceneReady)}
+    assert segments == {1, 2, 3}
+    assert dict(now.drops).get("out_of_order", 0) == 0
+    assert one.balanced()
+
+
+def test_a_listener_that_fails_costs_one_scene(bench: Make) -> None:
+    one = bench()
+
+    def fails(event: Event) -> None:
+        if isinstance(event, SceneReady):
+            raise MemoryError("no room for the cloud")
+
+    end = one.pipeline.listen(fails)
+    one.scenes(2)
+    assert "no room for the cloud" in one.becomes("RUNTIME_FAILED")
+    assert one.pipeline.snapshot().scenes == 0
+    end()
+    one.scenes(1)
+    assert not one.reason("RUNTIME_FAILED")
+    assert one.pipeline.snapshot().segment == 1
+
+
+def test_what_may_change_while_it_runs(bench: Make) -> None:
+    one = bench()
+    options = one.pipeline.options
+    slower = dataclasses.replace(options, keyframe=KeyframeOptions(min_interval_s=10.0))
+    one.pipeline.apply(slower)
+    one.add()
+    one.add()
+    assert one.pipeline.snapshot().drops == (("not_keyframe", 1),)
+    assert one.told(FramesDropped)[-1] == FramesDropped("not_keyframe", 1, 1)
+    with pytest.raises(ValueError, match=r"window.size is fixed: it is 8, asked for 4"):
+        one.pipeline.apply(dataclasses.replace(options, window=WindowOptions(size=4)))
+
+
+def test_frames_of_an_unknown_camera_and_outside_of_start_and_stop(bench: Make) -> None:
+    one = bench()
+    with pytest.raises(ValueError, match="frame is of camera 'rear'"):
+        one.pipeline.add(given(1.0, "rear"))
+    one.pipeline.stop()
+    one.pipeline.add(given(1.0))
+    assert one.pipeline.snapshot().drops == (("deactivated", 1),)
+    assert not one.pipeline.snapshot().running

@@ -1,0 +1,146 @@
+"""Rigs through the pipeline: leaps, cameras apart, cameras that fail, windows that fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from typing import Any
+
+import pytest
+
+from g2vlm_map.events import (
+    ConditionChanged,
+    FrameRefused,
+    SceneReady,
+    SegmentStarted,
+)
+from g2vlm_map.options import (
+    ImageOptions,
+    PipelineOptions,
+)
+from g2vlm_map.pipeline import Pipeline
+from g2vlm_model.interface import RuntimeLimits
+from tests.helpers import wait_for
+from tests.map.bench import Make
+from tests.map.frames import given
+from tests.ros.scripted_runtime import ScriptedRuntime
+
+
+def test_an_array_may_be_written_to_once_it_was_added(bench: Make) -> None:
+    one = bench(cameras=("left", "right"))
+    left = given(1.0, "left")
+    one.pipeline.add(left)
+    left.pixels[:] = 0  # type: ignore[index]
+    one.pipeline.add(given(1.0, "right"))
+    for camera in ("left", "right"):
+        one.pipeline.add(given(1.1, camera))
+    assert one.pipeline.wait(10.0)
+    assert all(frame.image.any() for frame in one.runtime.windows[0].frames)
+
+
+def test_one_leap_of_a_rig_is_one_restart(bench: Make) -> None:
+    rig = ("left", "middle", "right")
+    for leap_s in (-3.0, -3600.0, 3600.0):
+        one = bench(cameras=rig)
+        for _ in range(4):
+            one.add(*rig)
+        assert one.pipeline.wait(10.0)
+        one.stamp_s += leap_s
+        for _ in range(4):
+            one.add(*rig)
+            assert one.pipeline.wait(10.0)
+        assert [event.number for event in one.told(SegmentStarted)] == [1, 2], leap_s
+        assert one.told(SceneReady)[-1].record.segment == 2
+        assert one.balanced()
+
+
+def test_a_second_leap_of_a_rig_is_a_second_restart(bench: Make) -> None:
+    rig = ("left", "right")
+    one = bench(cameras=rig)
+    for leap_s in (0.0, -1000.0, -1000.0):
+        one.stamp_s += leap_s + 3000.0 * (leap_s == 0.0)
+        for _ in range(3):
+            one.add(*rig)
+    assert [event.number for event in one.told(SegmentStarted)] == [1, 2, 3]
+
+
+def test_cameras_apart_are_told_with_the_tolerance_that_pairs_them(bench: Make) -> None:
+    one = bench(cameras=("left", "right"), images=ImageOptions(timeout_s=0.3))
+    running = threading.Event()
+
+    def feed() -> None:
+        while not running.wait(0.02):
+            one.add("left", step_s=0.07)
+            one.add("right", step_s=0.03)
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        text = one.becomes("UNSYNCHRONISED")
+    finally:
+        running.set()
+        thread.join()
+    assert "frames of right are stamped 0.030 s after those of left" in text
+    assert "sync.tolerance_s = 0.033 would pair them" in text
+    assert one.pipeline.snapshot().scenes == 0
+    assert any(event.code == "UNSYNCHRONISED" for event in one.told(ConditionChanged))
+
+
+def test_a_camera_whose_frames_cannot_be_decoded_is_silent(bench: Make) -> None:
+    """The rig goes on without it, and the reason says what is wrong with its frames."""
+    one = bench(cameras=("left", "right"), images=ImageOptions(timeout_s=0.3))
+
+    def feed() -> bool:
+        one.add("left")
+        bad = dataclasses.replace(given(one.stamp_s, "right"), pixels=Undecodable())
+        one.pipeline.add(bad)
+        return one.pipeline.snapshot().scenes > 1
+
+    wait_for(feed, 10.0, interval_s=0.02, what="scenes of the good camera")
+    assert {frame.camera for frame in one.runtime.windows[-1].frames} == {"left"}
+    text = one.becomes("NO_IMAGES")
+    assert "right: no frame is good; the last one: bad_data: not a picture" in text
+    refused = one.told(FrameRefused)[0]
+    assert (refused.camera, refused.reason) == ("right", "bad_data")
+    wait_for(one.balanced, 10.0)
+
+
+class Undecodable:
+    """Its header is fine."""
+
+    def size(self, max_pixels: int) -> tuple[int, int]:
+        return 120, 160
+
+    def gray(self) -> Any:
+        from g2vlm_map.decode import BadInputError
+
+        raise BadInputError("bad_data", "not a picture")
+
+    def write_rgb(self, out_HW3: Any) -> None:
+        self.gray()
+
+
+@pytest.mark.parametrize(("most", "size"), [(24, 6), (12, 3), (32, 8)])
+def test_windows_hold_what_the_runtime_takes(bench: Make, most: int, size: int) -> None:
+    runtime, rig = ScriptedRuntime(), ("a", "b", "c", "d")
+    runtime.info = dataclasses.replace(runtime.info, limits=RuntimeLimits(most))
+    one = bench(runtime, cameras=rig)
+    for _ in range(10):
+        one.add(*rig)
+        assert one.pipeline.wait(10.0)
+    assert max(len(window) for window in runtime.windows) == 4 * size
+    now = one.pipeline.snapshot()
+    assert now.window_size == size
+    assert now.segment == 1
+    text = one.reason("WINDOW_SHORTENED")
+    assert bool(text) == (size < 8)
+    assert "SCALE_UNKNOWN" in {reason.code for reason in now.reasons}
+    if text:
+        assert f"takes {most} frames; windows hold {size} moments" in text
+
+
+def test_a_rig_that_does_not_fit_at_all_is_refused() -> None:
+    runtime = ScriptedRuntime()
+    runtime.info = dataclasses.replace(runtime.info, limits=RuntimeLimits(8))
+    with pytest.raises(ValueError, match=r"takes 8 frames, which are 2 moments of 4 cameras"):
+        Pipeline(runtime, PipelineOptions(cameras=("a", "b", "c", "d")))
