@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from g2vlm_model.checkpoint import load_model
-from g2vlm_model.runtimes.exported import ExportFolder
+from g2vlm_model.runtimes.export_folder import ExportFolder
 from g2vlm_model.runtimes.geometry_engine import GeometryArrays
 
 __all__ = ["ON_CPU", "ON_CUDA", "Job", "NotHere", "Setting", "torch_eager"]
@@ -96,7 +96,7 @@ def onnx(setting: Setting, export: str, device: str = "cpu") -> Job:
     """The exported graph in ONNX Runtime, as the onnx runtime runs it."""
     _needs("onnxruntime")
     from g2vlm_model.runtimes.onnx.geometry import OnnxGeometry
-    from g2vlm_model.runtimes.onnx.providers import Provider, ProviderError
+    from g2vlm_model.runtimes.onnx.sessions import Provider, ProviderError
 
     kind, _, index = device.partition(":")
     try:
@@ -193,15 +193,15 @@ def _arrays(arrays: GeometryArrays) -> dict[str, NDArray[Any]]:
 
 def tensorrt(setting: Setting, export: str) -> Job:
     """The engine of the exported graph; it is built here where there is none yet."""
-    from g2vlm_model.runtimes.engine_cache import EngineCache
+    from g2vlm_model.runtimes.store import Store
+    from g2vlm_model.runtimes.tensorrt import Place, engines_for
     from g2vlm_model.runtimes.tensorrt.geometry import open_geometry
-    from g2vlm_model.runtimes.tensorrt.starting import Place, engines_for
 
     try:
         place = Place.find(str(setting.device))
     except RuntimeError as error:
         raise NotHere(str(error)) from None
-    folder, cache = setting.export(export), EngineCache.open()
+    folder, cache = setting.export(export), Store.open()
     if next(engines_for(folder, place, cache), None) is None:
         words = ("export", "tensorrt", "--onnx", str(folder.path), "--profile", "desktop")
         subprocess.run([sys.executable, "-m", "g2vlm_model.cli", *words], check=True)

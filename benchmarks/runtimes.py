@@ -50,9 +50,9 @@ from g2vlm_model.checkpoint import EMBEDDED_MODELS
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.interface import Frame, FrameWindow, SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
-from g2vlm_model.runtimes.automatic import model_digest
-from g2vlm_model.runtimes.exported import PARTS, ExportFolder, Golden
+from g2vlm_model.runtimes.export_folder import PARTS, ExportFolder, Golden
 from g2vlm_model.runtimes.golden_check import Tolerances, compare
+from g2vlm_model.runtimes.own_exports import model_digest
 
 QUESTION = "How far is the table from the camera?"
 MATMUL_SIDE = 2048

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.interface import Frame, FrameWindow, SpatialQuery, SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
-from g2vlm_model.runtimes.asking import Answerer
-from g2vlm_model.runtimes.exported import ExportFolder
+from g2vlm_model.runtimes.answering import Answerer
+from g2vlm_model.runtimes.export_folder import ExportFolder
 from g2vlm_model.runtimes.gate import DeviceGate
 from g2vlm_model.runtimes.golden_check import OutputError
 from g2vlm_model.runtimes.onnx.runtime import open_runtime

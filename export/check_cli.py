@@ -14,7 +14,7 @@ from typing import Any
 from g2vlm_model.checkpoint import EMBEDDED_MODELS, model_id, resolve_folder
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.preprocess import geometric_size
-from g2vlm_model.runtimes.exported import MANIFEST, ExportFolder
+from g2vlm_model.runtimes.export_folder import MANIFEST, ExportFolder
 
 from .answers_parity import check_answers
 from .forms import onnx_forms, onnx_graphs, provider_of, tensorrt_forms

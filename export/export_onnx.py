@@ -19,10 +19,10 @@ from torch.export import ExportedProgram
 from g2vlm_model.checkpoint import load_model, model_id, resolve_folder
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.model import G2VLM
-from g2vlm_model.runtimes.automatic import model_digest
-from g2vlm_model.runtimes.exported import PRECISIONS, Golden, GraphRecord, Manifest
+from g2vlm_model.runtimes.export_folder import PRECISIONS, Golden, GraphRecord, Manifest
 from g2vlm_model.runtimes.golden_check import Tolerances
-from g2vlm_model.runtimes.torch.caches import prefix_cache
+from g2vlm_model.runtimes.own_exports import model_digest
+from g2vlm_model.runtimes.torch.context import prefix_cache
 from g2vlm_model.tokenizer import prompt_ids
 
 from .goldens import Truth, largest_numbers, require_half_range

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from g2vlm_model.runtimes.engine_cache import EngineCache
-from g2vlm_model.runtimes.exported import ExportFolder
+from g2vlm_model.runtimes.export_folder import ExportFolder
 from g2vlm_model.runtimes.geometry_engine import GeometryEngine, StreamingEngine
 from g2vlm_model.runtimes.onnx.geometry import OnnxGeometry, StreamingOnnxGeometry
-from g2vlm_model.runtimes.onnx.providers import Provider, candidates
-from g2vlm_model.runtimes.onnx.sessions import Session, onnxruntime_module
+from g2vlm_model.runtimes.onnx.sessions import Provider, Session, candidates, onnxruntime_module
+from g2vlm_model.runtimes.store import Store
+from g2vlm_model.runtimes.tensorrt import Place, engines_for
 from g2vlm_model.runtimes.tensorrt.geometry import open_geometry
-from g2vlm_model.runtimes.tensorrt.starting import Place, engines_for
 
 from .parity import Arrays, Form, arrays_by_name
 
@@ -73,7 +72,7 @@ def tensorrt_forms(folder: ExportFolder) -> Iterator[tuple[list[Form], str]]:
     except RuntimeError as error:
         yield [], str(error)
         return
-    engines = next(engines_for(folder, place, EngineCache.open()), None)
+    engines = next(engines_for(folder, place, Store.open()), None)
     if engines is None:
         yield [], f"no engine of it yet; build one with g2vlm export tensorrt --onnx {folder.path}"
         return

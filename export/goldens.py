@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from g2vlm_model.checkpoint import FLOAT32_PREFIXES
 from g2vlm_model.config import ModelConfig
-from g2vlm_model.runtimes.exported import Golden, Largest
+from g2vlm_model.runtimes.export_folder import Golden, Largest
 
 from .pictures import random_picture, size_name
 from .reference import TorchReference

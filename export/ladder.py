@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from numpy.typing import NDArray
 
-from g2vlm_model.runtimes.exported import Golden
+from g2vlm_model.runtimes.export_folder import Golden
 from g2vlm_model.runtimes.golden_check import Tolerances, compare
 
 __all__ = [

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from g2vlm_model.checkpoint import weight_files
-from g2vlm_model.runtimes.cache_entry import no_space_explained
-from g2vlm_model.runtimes.exported import (
+from g2vlm_model.runtimes.export_folder import (
     MANIFEST,
     FileRecord,
     Golden,
@@ -24,7 +23,7 @@ from g2vlm_model.runtimes.exported import (
     TensorRecord,
     golden_key,
 )
-from g2vlm_model.runtimes.file_hash import file_sha256
+from g2vlm_model.runtimes.store_entry import file_sha256, no_space_explained
 
 if TYPE_CHECKING:
     import onnx_ir

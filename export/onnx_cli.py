@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from g2vlm_model.runtimes.automatic import missing_libraries
-from g2vlm_model.runtimes.exported import PARTS, PRECISIONS, Manifest
+from g2vlm_model.runtimes.export_folder import PARTS, PRECISIONS, Manifest
+from g2vlm_model.runtimes.own_exports import missing_libraries
 
 __all__ = ["main"]
 

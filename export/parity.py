@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from g2vlm_model.runtimes.exported import ExportFolder
+from g2vlm_model.runtimes.export_folder import ExportFolder
 from g2vlm_model.runtimes.geometry_engine import Array, GeometryArrays
 from g2vlm_model.runtimes.golden_check import Comparison, OutputError, Tolerances, compare
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from g2vlm_model.checkpoint import load_model
 from g2vlm_model.model import G2VLM
 from g2vlm_model.preprocess import normalise
-from g2vlm_model.runtimes.torch.caches import prefix_cache, scene_cache
+from g2vlm_model.runtimes.torch.context import prefix_cache, scene_cache
 from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 
 __all__ = ["TorchReference"]

@@ -20,7 +20,7 @@ from g2vlm_model.config import ModelConfig
 from g2vlm_model.extras.references import FRAME_SLOTS, PLACE_SLOTS
 from g2vlm_model.model import G2VLM
 from g2vlm_model.preprocess import semantic_patches
-from g2vlm_model.runtimes.exported import Golden
+from g2vlm_model.runtimes.export_folder import Golden
 from g2vlm_model.runtimes.golden_check import nearest_rotations
 
 from .pictures import random_picture

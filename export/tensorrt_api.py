@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from g2vlm_model.runtimes.nvidia import TensorRT
+from g2vlm_model.runtimes.machine import TensorRT
 
 __all__ = [
     "TensorRTLog",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from g2vlm_model.runtimes.nvidia import TensorRT, find_tensorrt
+from g2vlm_model.runtimes.machine import TensorRT, find_tensorrt
 
 from .apart import CancelledError
 from .progress import Report, silent

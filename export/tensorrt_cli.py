@@ -14,29 +14,27 @@ from pathlib import Path
 from types import FrameType
 
 from g2vlm_model.config import ModelConfig
-from g2vlm_model.runtimes.cache_entry import no_space_explained
-from g2vlm_model.runtimes.engine_cache import EngineCache
-from g2vlm_model.runtimes.engine_folder import (
-    ENGINES_FILE,
-    EngineFolder,
-    EngineManifest,
-    engine_key,
-)
-from g2vlm_model.runtimes.engine_profile import (
-    PROFILES,
-    Profile,
-    default_profile,
-    named_profile,
-    parse_size,
-)
-from g2vlm_model.runtimes.exported import ExportFolder
-from g2vlm_model.runtimes.nvidia import (
+from g2vlm_model.runtimes.export_folder import ExportFolder
+from g2vlm_model.runtimes.machine import (
     FLAVOURS,
     Gpu,
     GpuMissingError,
     TensorRT,
     find_gpu,
     find_tensorrt,
+)
+from g2vlm_model.runtimes.store import Store
+from g2vlm_model.runtimes.store_entry import no_space_explained
+from g2vlm_model.runtimes.tensorrt.engines import (
+    ENGINES_FILE,
+    PROFILES,
+    EngineFolder,
+    EngineManifest,
+    Profile,
+    default_profile,
+    engine_key,
+    named_profile,
+    parse_size,
 )
 
 from .apart import CancelledError
@@ -96,7 +94,7 @@ def _into_cache(
     assert order.gpu is not None, order
     manifest = order.source.manifest
     key = engine_key(order.source.digest, manifest.precision, order.trt, order.gpu, order.profile)
-    cache = EngineCache.open()
+    cache = Store.open()
     if args.force:
         cache.set_aside(key, "built again with --force")
     with cache.building(key, needed_bytes=_needed_bytes(order)) as building:

@@ -21,7 +21,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from g2vlm_model.config import ModelConfig
-from g2vlm_model.runtimes.exported import PARTS, PRECISIONS
+from g2vlm_model.runtimes.export_folder import PARTS, PRECISIONS
 
 from .traced import traced_forms
 from .wrappers import GeometryGraph, kept_names, said_names

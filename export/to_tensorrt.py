@@ -12,12 +12,17 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from g2vlm_model.runtimes.engine_folder import ENGINES_FILE, EngineManifest, EngineRecord
-from g2vlm_model.runtimes.engine_profile import Profile, Size
-from g2vlm_model.runtimes.exported import ExportFolder, Golden, GraphRecord
-from g2vlm_model.runtimes.file_hash import file_sha256
+from g2vlm_model.runtimes.export_folder import ExportFolder, Golden, GraphRecord
 from g2vlm_model.runtimes.golden_check import Tolerances
-from g2vlm_model.runtimes.nvidia import Gpu, TensorRT, find_gpu, find_tensorrt
+from g2vlm_model.runtimes.machine import Gpu, TensorRT, find_gpu, find_tensorrt
+from g2vlm_model.runtimes.store_entry import file_sha256
+from g2vlm_model.runtimes.tensorrt.engines import (
+    ENGINES_FILE,
+    EngineManifest,
+    EngineRecord,
+    Profile,
+    Size,
+)
 
 from .apart import run_apart
 from .ladder import Climbed, Rung, Verdict, climb, golden_verdict, rungs_of

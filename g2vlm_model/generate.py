@@ -208,6 +208,7 @@ def decode(
     sampler: Sampler,
     first_id: int | None = None,
     added_11D: Tensor | None = None,
+    logits_V: Tensor | None = None,
 ) -> Iterator[DecodeStep]:
     """Decode token after token, without end; the caller stops asking.
 
@@ -219,18 +220,22 @@ def decode(
         sampler: Chooses the tokens.
         first_id: First input; the special start of an answer where None.
         added_11D: Added to the first input's embedding (`reference_features`).
+        logits_V: Of the first token, where the first input has been read with the question: the
+            first step only chooses.
     """
     start = model.special_ids.start_of_answer if first_id is None else first_id
     token = torch.tensor(start, device=model.device)
     while True:
-        more = () if added_11D is None else (added_11D,)
-        logits_V = model.decode_step(token.view(1, 1), cache, *more)[0]
-        added_11D = None
+        if logits_V is None:
+            more = () if added_11D is None else (added_11D,)
+            logits_V = model.decode_step(token.view(1, 1), cache, *more)[0]
+            added_11D = None
         token = sampler(logits_V)
         log_probability = logits_V.float().log_softmax(-1)[token]
         # One transfer for both numbers: a float64 holds any id exactly.
         number, logarithm = torch.stack((token.double(), log_probability.double())).tolist()
         yield DecodeStep(int(number), logarithm, logits_V)
+        logits_V = None
 
 
 def generate(

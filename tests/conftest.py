@@ -60,7 +60,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave out what needs a GPU where there is none."""
     if item.get_closest_marker("gpu") is not None:
-        from g2vlm_model.runtimes.nvidia import GpuMissingError, find_gpu
+        from g2vlm_model.runtimes.machine import GpuMissingError, find_gpu
 
         try:
             find_gpu()

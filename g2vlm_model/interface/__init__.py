@@ -22,6 +22,7 @@ from .runtime import (
     RuntimeLimits,
     Scene,
     SpatialRuntime,
+    WindowRefusedError,
 )
 
 __all__ = [
@@ -39,4 +40,5 @@ __all__ = [
     "SpatialAnswer",
     "SpatialQuery",
     "SpatialRuntime",
+    "WindowRefusedError",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -19,7 +19,10 @@ __all__ = [
     "RuntimeLimits",
     "Scene",
     "SpatialRuntime",
+    "WindowRefusedError",
 ]
+
+MAX_SIDE = 1 << 30  # pixels; stands for no limit
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,51 @@ class RuntimeLimits:
 
     Args:
         max_frames: Longest window.
+        min_frames: Shortest window.
         min_hw, max_hw: Smallest and largest (H, W) of the model's picture; None is no limit.
     """
 
     max_frames: int
+    min_frames: int = 1
     min_hw: tuple[int, int] | None = None
     max_hw: tuple[int, int] | None = None
+
+    def refusal(self, frames: int, model_hw: tuple[int, int] | None = None) -> str:
+        """Why a window is not taken; "" where it is.
+
+        Args:
+            frames: Of the window.
+            model_hw: (H, W) of the model's picture; None where it is not known yet.
+        """
+        if not self.min_frames <= frames <= self.max_frames:
+            advice = "fewer" if frames > self.max_frames else "more"
+            return (
+                f"the window has {frames} frames, the runtime takes "
+                f"{_range(self.min_frames, self.max_frames)}; give {advice} keyframes"
+            )
+        for what, low, value, high in self._sides(model_hw):
+            if not low <= value <= high:
+                return (
+                    f"the model's picture is {value} px {what}, the runtime takes "
+                    f"{_range(low, high)}; crop the pictures"
+                )
+        return ""
+
+    def cover(self, other: RuntimeLimits) -> bool:
+        """Whether every window that `other` takes is taken here too."""
+        smallest, largest = other.min_hw or (1, 1), other.max_hw or (MAX_SIDE, MAX_SIDE)
+        return not (
+            self.refusal(other.max_frames, largest) or self.refusal(other.min_frames, smallest)
+        )
+
+    def _sides(self, model_hw: tuple[int, int] | None) -> Iterator[tuple[str, int, int, int]]:
+        if model_hw is not None:
+            low, high = self.min_hw or (1, 1), self.max_hw or (MAX_SIDE, MAX_SIDE)
+            yield from zip(("high", "wide"), low, model_hw, high, strict=True)
+
+
+def _range(low: int, high: int) -> str:
+    return f"{low} only" if low == high else f"{low} to {high}"
 
 
 @dataclass(frozen=True)
@@ -85,6 +127,10 @@ class RuntimeInfo:
 
 class ObservationCancelledError(RuntimeError):
     """A pass was ended because nobody wants its scene any more."""
+
+
+class WindowRefusedError(ValueError):
+    """A window outside a runtime's limits; the text says which, and what to do."""
 
 
 @runtime_checkable
@@ -139,10 +185,13 @@ class SpatialRuntime(Protocol):
 
         Args:
             window: Within `info.limits`.
-            cancelled: Asked between the layers of the pass; True ends it.
+            cancelled: Asked between the layers of the pass, also from another thread; True
+                ends it.
 
         Raises:
-            ValueError: The window cannot be encoded (e.g. more frames than the model takes).
+            WindowRefusedError: The window is outside `info.limits`.
+            ValueError: It cannot be encoded: a picture of an extreme shape, a frame key that is
+                in use for other pixels.
             ObservationCancelledError: `cancelled` said so.
             RuntimeError: The device failed; the runtime stays usable.
         """

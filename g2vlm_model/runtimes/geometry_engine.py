@@ -10,17 +10,27 @@ L tokens of the frames with their marks, C head width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "EngineFacts", "GeometryArrays", "GeometryEngine", "StreamingEngine"]
+from ..interface import RuntimeLimits
+
+__all__ = [
+    "Array",
+    "Cancelled",
+    "EngineFacts",
+    "GeometryArrays",
+    "GeometryEngine",
+    "StreamingEngine",
+]
 
 # A numpy array, or an array on a device with `__dlpack__` (`__cuda_array_interface__` likewise).
 Array = Any
+Cancelled = Callable[[], bool] | None
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,7 @@ class EngineFacts:
         device: Device and what executes there, e.g. "cpu (CPUExecutionProvider)".
         precision: Of the graph: "fp32", "fp16", "int8".
         parameters: Number of weights in it.
+        limits: Windows that it takes.
         fallback_reason: Why this is not what was asked for; "" where it is.
     """
 
@@ -39,6 +50,7 @@ class EngineFacts:
     device: str
     precision: str
     parameters: int
+    limits: RuntimeLimits
     fallback_reason: str = ""
 
 
@@ -95,13 +107,16 @@ class GeometryEngine(Protocol):
         """What really runs."""
         ...
 
-    def run(self, pictures_NHW3: NDArray[np.uint8]) -> GeometryArrays:
+    def run(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> GeometryArrays:
         """Compute a window.
 
         Args:
             pictures_NHW3: uint8 RGB of the model's size, C-contiguous.
+            cancelled: Asked from another thread while a graph runs, by engines that can end one;
+                between graphs the runtime asks.
 
         Raises:
+            ObservationCancelledError: `cancelled` said so.
             ValueError: A number of frames or a size that the engine was not built for.
             RuntimeError: The device failed; the engine stays usable.
         """
@@ -116,15 +131,21 @@ class GeometryEngine(Protocol):
 class StreamingEngine(GeometryEngine, Protocol):
     """An engine in two parts, with which overlapping windows encode only their new frames."""
 
-    def encode(self, pictures_NHW3: NDArray[np.uint8]) -> Array:
+    def encode(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> Array:
         """(N, P, D) tokens of pictures; those of one picture do not depend on the others."""
         ...
 
-    def run_tokens(self, tokens_NPD: Array, pictures_NHW3: NDArray[np.uint8]) -> GeometryArrays:
+    def run_tokens(
+        self,
+        tokens_NPD: Array,
+        pictures_NHW3: NDArray[np.uint8],
+        cancelled: Cancelled = None,
+    ) -> GeometryArrays:
         """As `run`, of pictures that are encoded.
 
         Args:
             tokens_NPD: From `encode`.
             pictures_NHW3: The same frames' pictures.
+            cancelled: As in `run`.
         """
         ...

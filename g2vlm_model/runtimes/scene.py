@@ -1,36 +1,228 @@
-"""One encoded window and what its questions share.
+"""What is kept between `observe` and `ask`: everything that is cached stands in this file.
 
-The scene owns a context: [prefix][geometric frames][semantic frames]. The semantic part is
-appended at the first question and stays. A question works behind the held tokens and is
-forgotten afterwards, so it can neither change the scene nor a later answer.
+| what                                    | made by                      | lives as long as        |
+|-----------------------------------------|------------------------------|-------------------------|
+| a frame's resized picture               | the first window with it     | a window or scene of it |
+| a frame's geometric tokens              | the first pass over it       | the same                |
+| a frame's semantic tokens               | the first question about it  | the same                |
+| keys and values of the geometric frames | the pass over the window     | the scene               |
+| keys and values of the semantic frames  | the scene's first question   | the scene               |
+| keys and values of the chat prefix      | the loading of the model     | the runtime             |
+
+The scene owns a context: [prefix][geometric frames][semantic frames]. A question works behind
+the held tokens and is forgotten afterwards, so it can neither change the scene nor a later answer.
+
+Shape letters: N frames, P patches of a frame, S merged semantic patches, D width, H W pixels.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..interface import FrameWindow, GeometryPrediction
+from ..extras.references import Reference
+from ..interface import Frame, FrameWindow, GeometryPrediction, SpatialQuery
 from ..positions import CacheMark
-from .context import SceneContext
-from .drafts import Stopwatch
-from .frames import FrameFeatures
+from ..preprocess import resize_geometric
+from .geometry_engine import Array
 
-__all__ = ["EncodedScene"]
+__all__ = ["EncodedScene", "FrameFeatures", "KnownFrames", "SceneContext", "Step", "pictures_of"]
+
+SAMPLE_STEP = 16  # rows and columns between the pixels that tell a reused buffer
+TURN_POLL_S = 0.02
+
+
+class Step(Protocol):
+    """One decoded token."""
+
+    @property
+    def token(self) -> int:
+        """Its id."""
+        ...
+
+    @property
+    def log_probability(self) -> float:
+        """Natural logarithm of its probability at temperature 1."""
+        ...
+
+
+class SceneContext(Protocol):
+    """Prefix, geometric frames, semantic frames and a question, as keys and values.
+
+    Behind it stands what computes: torch modules with a torch cache, or exported graphs with
+    numpy arrays. Used by one thread at a time, inside a turn on the device.
+    """
+
+    def mark(self) -> CacheMark:
+        """The present state, for `truncate` and `fork`."""
+        ...
+
+    def truncate(self, mark: CacheMark) -> None:
+        """Forget every token behind a state that it has been in."""
+        ...
+
+    def fork(self, mark: CacheMark) -> SceneContext:
+        """A new context that starts as this one was in a state; this one is unchanged."""
+        ...
+
+    def encode(self, rows_RC: NDArray[np.float32]) -> Array:
+        """(S, D) semantic tokens of one picture (of `preprocess.semantic_patches`)."""
+        ...
+
+    def append_frame(self, index: int, tokens_SD: Array) -> None:
+        """Append a frame's semantic tokens between their marks, geometry added to them.
+
+        Args:
+            index: Of the frame in the window.
+            tokens_SD: From `encode`.
+        """
+        ...
+
+    def name(self, references: Sequence[Reference], tokens: int) -> None:
+        """Compute what references add to the question that is read next.
+
+        Args:
+            references: Of the question; empty where it names nothing.
+            tokens: Of the question, the start of the answer left out.
+        """
+        ...
+
+    def read(self, ids: Sequence[int], following: int) -> None:
+        """Append the next tokens of the question.
+
+        Args:
+            ids: Token ids; the last one of a question is the start of its answer.
+            following: Tokens of question and answer that will come behind them.
+        """
+        ...
+
+    def decode(self, query: SpatialQuery) -> Iterator[Step]:
+        """Decode the answer behind what was read, token by token, without end.
+
+        Args:
+            query: How tokens are chosen.
+        """
+        ...
+
+
+class FrameFeatures:
+    """Of one frame at one size of the model's picture.
+
+    Args:
+        frame: What it was made of; its array is not kept.
+        size_hw: Of the model's picture.
+
+    Attributes:
+        picture: (H, W, 3) uint8, resized.
+        geometric_PD: Tokens of the geometric encoder, on the device; None until encoded.
+        semantic_SD: Tokens of the semantic encoder, on the device; None until a question.
+    """
+
+    def __init__(self, frame: Frame, size_hw: tuple[int, int]) -> None:
+        self.picture = resize_geometric(frame.image, size_hw)
+        self.geometric_PD: Array | None = None
+        self.semantic_SD: Array | None = None
+        self._shape = frame.image.shape
+        self._image = weakref.ref(frame.image)
+        self._sample = _sampled(frame.image)
+
+    def check(self, frame: Frame) -> None:
+        """Refuse another picture under the same key.
+
+        The same array is compared by a sample of its pixels, which tells a buffer that is filled
+        anew; another array by what the model would see of it.
+
+        Raises:
+            ValueError: The pixels differ.
+        """
+        image = frame.image
+        same = image.shape == self._shape and np.array_equal(_sampled(image), self._sample)
+        if same and self._image() is not image:
+            seen = resize_geometric(image, (self.picture.shape[0], self.picture.shape[1]))
+            same = np.array_equal(seen, self.picture)
+        if not same:
+            raise ValueError(
+                f"frame {frame.key!r}: a frame with this key and other pixels is in use; a key "
+                "stands for one picture, give each picture a key of its own"
+            )
+
+
+class KnownFrames:
+    """Finds features of frames that are in use, or makes them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: weakref.WeakValueDictionary[object, FrameFeatures] = (
+            weakref.WeakValueDictionary()
+        )
+        self._newest: tuple[FrameFeatures, ...] = ()
+
+    def of_window(self, window: FrameWindow, size_hw: tuple[int, int]) -> list[FrameFeatures]:
+        """Features of a window's frames, with their pictures; needs no device.
+
+        Args:
+            window: Becomes the newest window.
+            size_hw: Of the model's picture.
+
+        Raises:
+            ValueError: A frame's key is in use for other pixels.
+        """
+        features = [self._of_frame(frame, size_hw) for frame in window.frames]
+        with self._lock:
+            self._newest = tuple(features)
+        return features
+
+    def encode(
+        self,
+        features: Sequence[FrameFeatures],
+        encode: Callable[[NDArray[np.uint8]], Sequence[Array]],
+    ) -> list[Array]:
+        """Geometric tokens of each frame; only frames without tokens are encoded.
+
+        Args:
+            features: From `of_window`.
+            encode: Returns the tokens (P, D) of each of (N, H, W, 3) pictures, owning their
+                memory: a view would keep that of the whole batch. Uses the device.
+        """
+        missing = [one for one in features if one.geometric_PD is None]
+        if missing:
+            for one, tokens_PD in zip(missing, encode(pictures_of(missing)), strict=True):
+                one.geometric_PD = tokens_PD
+        return [one.geometric_PD for one in features]
+
+    def _of_frame(self, frame: Frame, size_hw: tuple[int, int]) -> FrameFeatures:
+        name = (frame.camera, frame.key, size_hw)
+        with self._lock:
+            found = self._known.get(name)
+        if found is not None:
+            found.check(frame)
+            return found
+        features = FrameFeatures(frame, size_hw)
+        with self._lock:
+            return self._known.setdefault(name, features)
 
 
 class EncodedScene:
     """A `Scene` of a runtime of this project; made by its `observe`.
 
-    Attributes:
+    Args:
         owner: Identity of the runtime that made it.
+        window, geometry, overlap_N: What was seen and said.
         features: What was computed for each frame, shared with other scenes of the same frame.
+        latency_ms: Of the pass.
+        context: What questions need, up to the geometric frames; or what makes it at the first
+            question, inside a turn on the device.
+
+    Attributes:
         geometric_end: State of the context behind the geometric frames; None until it has them.
         semantic_ends: State of the context behind each semantic frame that it holds.
+        closed: Whether `close` was called.
     """
 
     def __init__(
@@ -38,31 +230,27 @@ class EncodedScene:
         owner: object,
         window: FrameWindow,
         geometry: GeometryPrediction,
+        overlap_N: NDArray[np.float32],
         features: Sequence[FrameFeatures],
         latency_ms: Mapping[str, float],
-        overlap_N: NDArray[np.float32],
+        context: SceneContext | Callable[[], SceneContext],
     ) -> None:
         self.owner = owner
+        self.window = window
+        self.geometry = geometry
+        self.overlap = overlap_N
         self.features = tuple(features)
         self.geometric_end: CacheMark | None = None
         self.semantic_ends: list[CacheMark] = []
+        self.closed = False
         self._turn = threading.Lock()
-        self._window = window
-        self._geometry = geometry
         self._latency_ms = dict(latency_ms)
-        self._overlap_N = overlap_N
         self._context: SceneContext | None = None
-        self._closed = False
-
-    @property
-    def window(self) -> FrameWindow:
-        """The frames that were encoded."""
-        return self._window
-
-    @property
-    def geometry(self) -> GeometryPrediction:
-        """What the geometric expert says; still readable after `close`."""
-        return self._geometry
+        self._make: Callable[[], SceneContext] | None = None
+        if callable(context):
+            self._make = context
+        else:
+            self._keep(context)
 
     @property
     def latency_ms(self) -> dict[str, float]:
@@ -70,36 +258,33 @@ class EncodedScene:
         return dict(self._latency_ms)
 
     @property
-    def overlap(self) -> NDArray[np.float32]:
-        """(N,) how much of each frame the newest one shows too, see `extras.overlap`."""
-        return self._overlap_N
-
-    @property
     def sizes_hw(self) -> list[tuple[int, int]]:
         """(height, width) of each frame's original picture."""
-        return [(frame.image.shape[0], frame.image.shape[1]) for frame in self._window.frames]
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
+        return [(frame.image.shape[0], frame.image.shape[1]) for frame in self.window.frames]
 
     @property
     def context(self) -> SceneContext | None:
         """What questions need; None where closed, or where no question has needed it yet."""
         return self._context
 
-    def keep(self, context: SceneContext) -> None:
-        """Take what ends behind the geometric frames; a closed scene takes nothing."""
-        self.geometric_end = context.mark()
-        if not self._closed:
-            self._context = context
+    def made_context(self) -> SceneContext:
+        """The context; made here where `observe` kept nothing for questions. Uses the device.
+
+        Raises:
+            ValueError: The scene was closed.
+        """
+        context, make = self._context, self._make
+        if context is not None:
+            return context
+        if make is None:
+            raise ValueError("the scene is closed; observe its window again")
+        return self._keep(make())
 
     @contextmanager
-    def turn(self, stopwatch: Stopwatch) -> Iterator[None]:
-        """Be the one question that is answered; waiting can be cancelled and time out."""
-        while not self._turn.acquire(timeout=0.02):
-            stopwatch.check()
+    def turn(self, check: Callable[[], None]) -> Iterator[None]:
+        """Be the one question that is answered; `check` may end the waiting by raising."""
+        while not self._turn.acquire(timeout=TURN_POLL_S):
+            check()
         try:
             yield
         finally:
@@ -107,6 +292,24 @@ class EncodedScene:
 
     def close(self) -> None:
         """Give the context's memory back; a running question still ends properly."""
-        self._closed = True
-        self._context = None
+        self.closed = True
+        self._context = self._make = None
         self.features = ()
+
+    def _keep(self, context: SceneContext) -> SceneContext:
+        """Take what ends behind the geometric frames; a closed scene takes nothing."""
+        self.geometric_end = context.mark()
+        if not self.closed:
+            self._context = context
+        return context
+
+
+def pictures_of(features: Sequence[FrameFeatures]) -> NDArray[np.uint8]:
+    """(N, H, W, 3) pictures, C-contiguous."""
+    return np.stack([one.picture for one in features])
+
+
+def _sampled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A copy of every so many rows and columns."""
+    sample: NDArray[np.uint8] = image[::SAMPLE_STEP, ::SAMPLE_STEP].copy()
+    return sample

@@ -1,8 +1,8 @@
 """`observe` windows, `ask` about scenes: what every runtime shares, without its framework.
 
-An `Executor` computes; this class checks what comes in, hands out turns, forms the structured
-answer, and says so where memory runs out. One geometric pass serves geometry and questions:
-its keys and values stay in the scene, and a question prefills only its own words.
+An `Executor` computes; this class checks what comes in, hands out turns, answers, and says so
+where memory runs out. One geometric pass serves geometry and questions: its keys and values stay
+in the scene (`scene.py`), and a question prefills only its own words.
 """
 
 from __future__ import annotations
@@ -11,25 +11,36 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from ..config import ModelConfig
 from ..interface import (
     AnswerStatus,
     FrameWindow,
-    ObservationCancelledError,
     RuntimeInfo,
+    RuntimeLimits,
     Scene,
     SpatialAnswer,
     SpatialQuery,
+    WindowRefusedError,
 )
-from .drafts import Draft, Stopped, Stopwatch
+from ..preprocess import geometric_size
+from ..tokenizer import Tokenizer
+from .answering import Answerer, Draft, Question, Stopped, Stopwatch
+from .clock import PassClock
 from .gate import DeviceGate
 from .scene import EncodedScene
 
-__all__ = ["MAX_FRAMES", "Executor", "SceneRuntime"]
+__all__ = ["LIMITS", "MAX_FRAMES", "Executor", "Loaded", "SceneRuntime"]
 
-MAX_FRAMES = 24  # the longest sequence of the published training
+MAX_FRAMES = 64
+"""8 cameras x 8 moments, or 4 x 16. Nothing in the model ends here: its attention spans all
+frames, so time grows with the square of their number, and what can be remembered of a scene with
+their number (`docs/runtime.md`); the published training saw up to 24. Memory may end before: that
+is said, and the runtime stays usable."""
+LIMITS = RuntimeLimits(MAX_FRAMES)
 SHORTAGE_WORDS = (
     *("out of memory", "can't allocate memory", "not enough memory"),
     *("Failed to allocate memory", "bad_alloc", "bad allocation"),
@@ -41,47 +52,43 @@ T = TypeVar("T")
 class Executor(Protocol):
     """A loaded model: everything that holds memory of the device; dropped by `close`."""
 
-    def observe(self, window: FrameWindow, owner: object) -> EncodedScene:
-        """Encode a window; takes an `observation` turn of the gate where it needs the device."""
-        ...
-
-    def read(self, scene: Any, query: SpatialQuery) -> Any:
-        """A question's words as the model reads them; needs no device.
-
-        Raises:
-            ValueError: The question spells a special token.
-        """
-        ...
-
-    def write(
-        self,
-        scene: Any,
-        question: Any,
-        query: SpatialQuery,
-        draft: Draft,
-        stopwatch: Stopwatch,
-        on_text: Callable[[str], None] | None,
-    ) -> None:
-        """Answer a question; takes a `step` turn of the gate for each piece of work.
-
-        Called with the scene's turn held; leaves the scene as it was.
+    def observe(
+        self, window: FrameWindow, size_hw: tuple[int, int], owner: object, clock: PassClock
+    ) -> EncodedScene:
+        """Encode a window; takes an `observation` turn of the gate where it needs the device.
 
         Args:
-            scene: From `observe`.
-            question: From `read`.
-            query: With checked marks.
-            draft: Filled as the answer grows.
-            stopwatch: Asked before each step.
-            on_text: Called with the text so far after each token.
+            window: Within the limits.
+            size_hw: Of the model's picture.
+            owner: Of the scene.
+            clock: Gets a lap for each stage; asked for a cancellation between the layers.
 
         Raises:
-            Stopped: Cancelled, or out of time.
+            ObservationCancelledError: The clock said so.
         """
         ...
 
     def close(self) -> None:
         """Give memory back that is not freed by being dropped; a question may still be running."""
         ...
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A loaded model and what is known of it.
+
+    Args:
+        executor: Computes.
+        info: What runs.
+        config, tokenizer: Of the model.
+        cuda: The torch device that the executor's passes are timed on, where it is a CUDA one.
+    """
+
+    executor: Executor
+    info: RuntimeInfo
+    config: ModelConfig
+    tokenizer: Tokenizer
+    cuda: Any = None
 
 
 class SceneRuntime:
@@ -91,7 +98,6 @@ class SceneRuntime:
         load: Makes the executor and says what runs; is given the gate that hands out turns.
         place: Device, for messages.
         release: Gives memory back to the device that nothing uses any more.
-        max_frames: Longest window that is accepted.
 
     Raises:
         RuntimeError: The model does not fit into the device's memory.
@@ -99,21 +105,22 @@ class SceneRuntime:
 
     def __init__(
         self,
-        load: Callable[[DeviceGate], tuple[Any, RuntimeInfo]],
+        load: Callable[[DeviceGate], Loaded],
         place: str,
         release: Callable[[], None] = lambda: None,
-        max_frames: int = MAX_FRAMES,
     ) -> None:
         self._place = place
         self._release = release
-        self._max_frames = max_frames
         self._owner = object()
         self._gate = DeviceGate()
         self._lock = threading.Lock()
         self._scenes: weakref.WeakSet[EncodedScene] = weakref.WeakSet()
-        executor, info = self._guarded("loading the model", lambda: load(self._gate))
-        self._executor: Executor | None = executor
-        self._info = info
+        loaded = self._guarded("loading the model", partial(load, self._gate))
+        self._executor: Executor | None = loaded.executor
+        self._info = loaded.info
+        self._config = loaded.config
+        self._cuda = loaded.cuda
+        self._answerer = Answerer(loaded.config, loaded.tokenizer, self._gate)
 
     @property
     def info(self) -> RuntimeInfo:
@@ -130,22 +137,24 @@ class SceneRuntime:
 
         Args:
             window: Within `info.limits`.
-            cancelled: Asked before the pass; True ends it.
+            cancelled: Asked between the layers of the pass, also from another thread; True ends
+                it, and the runtime goes on as if it had not begun.
 
         Raises:
             ObservationCancelledError: `cancelled` said so.
-            ValueError: More frames than the model takes, or a picture of an extreme shape.
+            WindowRefusedError: The window is outside `info.limits`.
+            ValueError: A picture of an extreme shape, or a frame key that is in use for other
+                pixels.
             RuntimeError: Out of memory, numbers that are not finite, or the runtime is closed.
         """
-        executor = self._open_executor()
-        if cancelled is not None and cancelled():
-            raise ObservationCancelledError("the observation was cancelled")
-        if len(window) > self._max_frames:
-            raise ValueError(
-                f"window has {len(window)} frames, the model takes at most {self._max_frames}; "
-                "give fewer keyframes"
-            )
-        scene = self._guarded("observing a window", lambda: executor.observe(window, self._owner))
+        executor, clock = self._open_executor(), PassClock(cancelled, self._cuda)
+        clock.check()
+        size_hw = geometric_size(self._config, *window.frames[0].image.shape[:2])
+        if self._info.limits and (refusal := self._info.limits.refusal(len(window), size_hw)):
+            raise WindowRefusedError(refusal)
+        scene = self._guarded(
+            "observing a window", partial(executor.observe, window, size_hw, self._owner, clock)
+        )
         with self._lock:
             self._scenes.add(scene)
             closed = self._executor is None
@@ -183,24 +192,19 @@ class SceneRuntime:
                 f"query is a {type(query).__name__}, expected a SpatialQuery: "
                 'ask(scene, SpatialQuery("How many chairs are there?"))'
             )
-        executor = self._open_executor()
+        self._open_executor()
         stopwatch = Stopwatch(query, cancelled)
         own = self._own(scene)
         own.window.check_marks(query.marks)
-        question = executor.read(own, query)
-        draft, status = Draft(), AnswerStatus.TRUNCATED
-
-        def work() -> None:
-            with own.turn(stopwatch):
-                executor.write(own, question, query, draft, stopwatch, on_text)
-
+        question: Question = self._answerer.read(own, query)
+        draft = Draft()
+        stopped: AnswerStatus | None = None
+        write = partial(self._answerer.write, own, question, query, draft, stopwatch, on_text)
         try:
-            self._guarded("answering a question", work)
+            self._guarded("answering a question", write)
         except Stopped as stop:
-            status = stop.status
-        if draft.ended:
-            status = AnswerStatus.OK
-        return self._answer(query, draft, status, stopwatch.seconds)
+            stopped = stop.status
+        return self._timed(draft.answer(query, stopped), draft, stopwatch)
 
     def close(self) -> None:
         """Give the model's memory back when a running question ends; scenes keep geometry."""
@@ -216,25 +220,13 @@ class SceneRuntime:
                 scene.close()
             self._release_memory()
 
-    def _answer(
-        self, query: SpatialQuery, draft: Draft, status: AnswerStatus, total_s: float
-    ) -> SpatialAnswer:
-        """What has been written, and how it ended."""
+    def _timed(self, answer: SpatialAnswer, draft: Draft, stopwatch: Stopwatch) -> SpatialAnswer:
+        total_s = stopwatch.seconds
         read_s = total_s if draft.read_s is None else draft.read_s
-        messages = {
-            AnswerStatus.OK: "",
-            AnswerStatus.TRUNCATED: f"the answer was cut after max_tokens={query.max_tokens}",
-            AnswerStatus.TIMEOUT: f"the answer was not ready within {query.max_seconds} s",
-            AnswerStatus.CANCELLED: "the question was cancelled",
-        }
-        return SpatialAnswer(
-            status=status,
-            message=messages[status],
-            text=draft.text,
-            confidence=draft.confidence,
+        return replace(
+            answer,
             prefill_ms=read_s * 1e3,
             decode_ms=(total_s - read_s) * 1e3,
-            tokens=len(draft.ids),
             model_id=self._info.model_id,
         )
 

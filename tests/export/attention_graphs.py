@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from g2vlm_model.runtimes.exported import Golden
+from g2vlm_model.runtimes.export_folder import Golden
 
 HEADS, TOKENS, WIDTH = 2, 12, 16
 

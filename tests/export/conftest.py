@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from g2vlm_export.tensorrt_cli import main
 
-from g2vlm_model.runtimes.nvidia import Gpu, TensorRT, find_tensorrt
+from g2vlm_model.runtimes.machine import Gpu, TensorRT, find_tensorrt
 
 from ..made_once import MadeOnce
 

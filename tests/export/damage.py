@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from g2vlm_model.runtimes.exported import MANIFEST
+from g2vlm_model.runtimes.export_folder import MANIFEST
 
 __all__ = ["DAMAGES", "copy_of", "vouch_for"]
 

@@ -16,7 +16,7 @@ from g2vlm_export.manifest import replaced_folder
 
 from g2vlm_model.cli import main as g2vlm
 from g2vlm_model.runtimes import load_runtime
-from g2vlm_model.runtimes.exported import ExportFolder
+from g2vlm_model.runtimes.export_folder import ExportFolder
 from tests.export.damage import DAMAGES, copy_of
 from tests.exports import Exports
 from tests.helpers import REPO

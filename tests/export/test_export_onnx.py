@@ -21,7 +21,7 @@ from g2vlm_export.to_onnx import ExportOptions
 
 from g2vlm_model.checkpoint import load_model, save_model
 from g2vlm_model.mot import MixtureLayer
-from g2vlm_model.runtimes.exported import MANIFEST, ExportFolder, Golden
+from g2vlm_model.runtimes.export_folder import MANIFEST, ExportFolder, Golden
 from tests.exports import Exports
 from tests.runtimes.model_folders import small_config
 

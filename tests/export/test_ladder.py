@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from g2vlm_model.runtimes.exported import Golden
+from g2vlm_model.runtimes.export_folder import Golden
 from g2vlm_model.runtimes.golden_check import Tolerances
 
 from .attention_graphs import WIDTH, expected, grouped_graph, inputs, weights, write_graph

@@ -12,7 +12,7 @@ from g2vlm_export.goldens import golden_pictures
 from g2vlm_export.reference import TorchReference
 from numpy.typing import NDArray
 
-from g2vlm_model.runtimes.exported import ExportFolder
+from g2vlm_model.runtimes.export_folder import ExportFolder
 from g2vlm_model.runtimes.golden_check import compare
 from tests.exports import HALF, NANO_OPTIONS, Exports
 

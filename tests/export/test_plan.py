@@ -18,7 +18,7 @@ from g2vlm_export.plan_cli import main
 from benchmarks.shapes import SHAPES, write_random_folder
 from g2vlm_model.checkpoint import load_model
 from g2vlm_model.config import ModelConfig
-from g2vlm_model.runtimes.nvidia import TensorRT
+from g2vlm_model.runtimes.machine import TensorRT
 from tests.export.conftest import RTX_4090
 from tests.helpers import REPO
 from tests.model.tiny import tiny_config

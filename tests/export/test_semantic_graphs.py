@@ -20,8 +20,7 @@ from g2vlm_model.layers import attend_full
 from g2vlm_model.model import G2VLM
 from g2vlm_model.mot import attend_causal
 from g2vlm_model.runtimes.golden_check import Tolerances, compare
-from g2vlm_model.runtimes.onnx.providers import Provider
-from g2vlm_model.runtimes.onnx.sessions import Session
+from g2vlm_model.runtimes.onnx.sessions import Provider, Session
 
 from ..model.tiny import tiny_config, tiny_model
 

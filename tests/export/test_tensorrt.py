@@ -16,10 +16,9 @@ import pytest
 from g2vlm_export.tensorrt_cli import main
 from g2vlm_export.to_tensorrt import EngineOrder, build_engines
 
-from g2vlm_model.runtimes.engine_folder import EngineFolder, EngineRefusedError
-from g2vlm_model.runtimes.engine_profile import Profile
-from g2vlm_model.runtimes.exported import ExportFolder
-from g2vlm_model.runtimes.nvidia import TensorRT
+from g2vlm_model.runtimes.export_folder import ExportFolder
+from g2vlm_model.runtimes.machine import TensorRT
+from g2vlm_model.runtimes.tensorrt.engines import EngineFolder, EngineRefusedError, Profile
 
 from ..exports import Exports
 from .conftest import RTX_4090, TARGETS, words

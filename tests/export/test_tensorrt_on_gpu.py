@@ -13,17 +13,21 @@ import pytest
 from g2vlm_export.tensorrt_cli import main
 from g2vlm_export.to_tensorrt import EngineOrder
 
-from g2vlm_model.runtimes.engine_cache import EngineCache
-from g2vlm_model.runtimes.engine_folder import EngineFolder, EngineRefusedError, engine_key
-from g2vlm_model.runtimes.engine_profile import Profile
-from g2vlm_model.runtimes.exported import ExportFolder
+from g2vlm_model.runtimes.export_folder import ExportFolder
 from g2vlm_model.runtimes.golden_check import compare
-from g2vlm_model.runtimes.nvidia import (
+from g2vlm_model.runtimes.machine import (
     FLAVOURS,
     Gpu,
     TensorRT,
     find_gpu,
     find_tensorrt,
+)
+from g2vlm_model.runtimes.store import Store
+from g2vlm_model.runtimes.tensorrt.engines import (
+    EngineFolder,
+    EngineRefusedError,
+    Profile,
+    engine_key,
 )
 
 from ..exports import Exports
@@ -49,9 +53,9 @@ def trt(request: pytest.FixtureRequest) -> TensorRT:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineCache:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("G2VLM_CACHE", str(tmp_path / "cache"))
-    return EngineCache.open()
+    return Store.open()
 
 
 def words(source: Path, trt: TensorRT) -> list[str]:
@@ -60,7 +64,7 @@ def words(source: Path, trt: TensorRT) -> list[str]:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_engines_compute_what_torch_computes(
-    exports: Exports, gpu: Gpu, trt: TensorRT, cache: EngineCache, precision: str
+    exports: Exports, gpu: Gpu, trt: TensorRT, cache: Store, precision: str
 ) -> None:
     from g2vlm_model.runtimes.tensorrt.graph import TensorRTGraph
 
@@ -87,7 +91,7 @@ def test_engines_compute_what_torch_computes(
 
 
 def test_two_processes_build_the_same_engine_once(
-    tiny_export: Path, gpu: Gpu, trt: TensorRT, cache: EngineCache
+    tiny_export: Path, gpu: Gpu, trt: TensorRT, cache: Store
 ) -> None:
     del gpu
     sizes = ("--profile", "custom", "--min", "1,42,56", "--opt", "2,42,56", "--max", "4,42,56")
@@ -102,7 +106,7 @@ def test_two_processes_build_the_same_engine_once(
 
 
 def test_an_engine_of_another_driver_is_not_found(
-    tiny_export: Path, gpu: Gpu, trt: TensorRT, cache: EngineCache
+    tiny_export: Path, gpu: Gpu, trt: TensorRT, cache: Store
 ) -> None:
     export = ExportFolder.open(tiny_export)
     sizes = ["--profile", "custom", *("--min", "2,42,56"), *("--opt", "2,42,56")]

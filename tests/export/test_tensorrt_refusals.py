@@ -19,10 +19,9 @@ from g2vlm_export.tensorrt_cli import main
 from g2vlm_export.to_tensorrt import EngineOrder, build_engines
 from onnx import TensorProto, helper
 
-from g2vlm_model.runtimes.engine_folder import EngineFolder, EngineRefusedError
-from g2vlm_model.runtimes.engine_profile import Profile
-from g2vlm_model.runtimes.exported import ExportFolder
-from g2vlm_model.runtimes.nvidia import Gpu, GpuMissingError, TensorRT, find_gpu
+from g2vlm_model.runtimes.export_folder import ExportFolder
+from g2vlm_model.runtimes.machine import Gpu, GpuMissingError, TensorRT, find_gpu
+from g2vlm_model.runtimes.tensorrt.engines import EngineFolder, EngineRefusedError, Profile
 
 from .conftest import RTX_4090, TARGETS, words
 
@@ -169,7 +168,7 @@ def test_engines_that_are_there_are_not_overwritten_unasked(
 def test_without_a_gpu_the_command_says_how_to_go_on(
     rtx: TensorRT, static_export: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("g2vlm_model.runtimes.nvidia.CUDA_LIBRARY", "libnothing.so")
+    monkeypatch.setattr("g2vlm_model.runtimes.machine.CUDA_LIBRARY", "libnothing.so")
     find_gpu.cache_clear()
     with pytest.raises(ValueError, match=r"no CUDA driver.*--build-only --out DIR"):
         main(["--onnx", str(static_export), "--flavour", "tensorrt_rtx"])

@@ -12,7 +12,7 @@ from g2vlm_replay import main
 from rosbags.highlevel import AnyReader
 
 from g2vlm_model.interface import SpatialRuntime
-from g2vlm_model.runtimes.building import BuildContext, BuildingRuntime
+from g2vlm_model.runtimes.serving import BuildContext, BuildingRuntime
 from tests.replay.bags import write_plain_bag
 from tests.ros.scripted_runtime import ScriptedRuntime
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from g2vlm_model.interface import SpatialRuntime
-from g2vlm_model.runtimes.building import BuildContext, BuildingRuntime
+from g2vlm_model.runtimes.serving import BuildContext, BuildingRuntime
 from tests.ros.scripted_runtime import ScriptedRuntime
 
 Make = Callable[..., Any]

@@ -10,11 +10,15 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from g2vlm_model.runtimes.engine_folder import EngineFolder, EngineManifest, EngineRecord
-from g2vlm_model.runtimes.engine_profile import Profile
-from g2vlm_model.runtimes.exported import ExportFolder
-from g2vlm_model.runtimes.file_hash import file_sha256
-from g2vlm_model.runtimes.nvidia import Gpu
+from g2vlm_model.runtimes.export_folder import ExportFolder
+from g2vlm_model.runtimes.machine import Gpu
+from g2vlm_model.runtimes.store_entry import file_sha256
+from g2vlm_model.runtimes.tensorrt.engines import (
+    EngineFolder,
+    EngineManifest,
+    EngineRecord,
+    Profile,
+)
 
 GPU = Gpu(0, "a GPU in the host's memory", "8.7", "550.1")
 WIDE = Profile((1, 14, 14), (2, 42, 56), (24, 560, 560))

@@ -11,8 +11,9 @@ import pytest
 
 from g2vlm_model.interface import SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
-from g2vlm_model.runtimes.exported import MANIFEST, ExportFolder
-from g2vlm_model.runtimes.nvidia import TensorRT
+from g2vlm_model.runtimes.export_folder import MANIFEST, ExportFolder
+from g2vlm_model.runtimes.machine import TensorRT
+from g2vlm_model.runtimes.store import Store
 
 from ..exports import Exports
 from .compiled import GPU, STREAMING, WHOLE
@@ -48,6 +49,12 @@ def any_runtime(request: pytest.FixtureRequest, model_folder: Path) -> Iterator[
     loaded.close()
 
 
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("G2VLM_CACHE", str(tmp_path / "cache"))
+    return Store.open()
+
+
 # A machine with a GPU and TensorRT, as far as the runtime can see.
 
 
@@ -61,11 +68,12 @@ def trt(host: HostCuda, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tens
     """A machine with a GPU, TensorRT and an empty cache, as far as the runtime can see."""
     found = TensorRT(HostTensorRT(host), "tensorrt", "10.15.1")
     # Imported here: not every test of this folder has use for them.
-    from g2vlm_model.runtimes.tensorrt import cuda, starting
+    from g2vlm_model.runtimes import tensorrt
+    from g2vlm_model.runtimes.tensorrt import cuda
 
-    monkeypatch.setattr(starting, "find_gpu", lambda index: replace(GPU, index=index))
-    monkeypatch.setattr(starting, "find_tensorrt", lambda: found)
-    monkeypatch.setattr(starting, "cuda_runtime", lambda: host)
+    monkeypatch.setattr(tensorrt, "find_gpu", lambda index: replace(GPU, index=index))
+    monkeypatch.setattr(tensorrt, "find_tensorrt", lambda: found)
+    monkeypatch.setattr(tensorrt, "cuda_runtime", lambda: host)
     monkeypatch.setattr(cuda, "cuda_runtime", lambda: host)
     monkeypatch.setenv("G2VLM_CACHE", str(tmp_path / "cache"))
     return found
@@ -73,7 +81,7 @@ def trt(host: HostCuda, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tens
 
 @pytest.fixture
 def export(small_export: Path, tmp_path: Path) -> ExportFolder:
-    """The small model without the part "semantic"; a copy that a test may put export into."""
+    """The small model without the part "semantic"; a copy that a test may put engines into."""
     folder = Path(shutil.copytree(small_export, tmp_path / "export"))
     manifest = ExportFolder.open(folder).manifest
     geometry = {name: manifest.graphs[name] for name in (*WHOLE, *STREAMING)}

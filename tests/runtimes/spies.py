@@ -7,10 +7,8 @@ from typing import Any
 
 from g2vlm_model.interface import SpatialRuntime
 from g2vlm_model.model import G2VLM
-from g2vlm_model.runtimes.onnx.executor import OnnxExecutor
-from g2vlm_model.runtimes.onnx.runtime import OnnxRuntime
-from g2vlm_model.runtimes.torch.executor import TorchExecutor
-from g2vlm_model.runtimes.torch.runtime import TorchRuntime
+from g2vlm_model.runtimes.onnx.runtime import OnnxExecutor, OnnxRuntime
+from g2vlm_model.runtimes.torch.runtime import TorchExecutor, TorchRuntime
 
 
 def model_of(runtime: SpatialRuntime) -> G2VLM:

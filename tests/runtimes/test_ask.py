@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,7 +120,8 @@ def test_a_warm_question_prefills_only_its_own_words(runtime: SpatialRuntime) ->
     storage = cache_of(scene).keys.data_ptr()
     runtime.ask(scene, SpatialQuery(QUESTION, max_tokens=3))
     assert pictures.seen == geometry.seen == []
-    assert words.seen[1:] == [1, 1, 1, 1]  # three tokens, and one that tells whether it ended
+    # The first token comes with the question; the fourth tells whether the third was the last.
+    assert words.seen[1:] == [1, 1, 1]
     assert words.seen[0] < 60
     assert cache_of(scene).keys.data_ptr() == storage  # nothing was reallocated
 
@@ -151,21 +152,25 @@ def scripted(runtime: SpatialRuntime, model_folder: Path) -> Callable[[str], Spa
     """The runtime, with a language head that says a given text and then ends."""
     model = model_of(runtime)
     tokenizer = Tokenizer.from_folder(model_folder)
-    step = model.decode_step
+    read, head = model.prefill_text, model.logits
 
     def script(text: str) -> SpatialRuntime:
         ids = [*tokenizer.encode(text), model.special_ids.eos]
-        script_of: dict[int, Iterator[int]] = {}
+        left = iter(ids)
 
-        def say(ids_B1: Tensor, cache: KeyValueCache) -> Tensor:
-            logits = step(ids_B1, cache)
-            if int(ids_B1) == model.special_ids.start_of_answer or id(cache) not in script_of:
-                script_of[id(cache)] = iter(ids)
-            scripted_logits = torch.full_like(logits, -5.0)
-            scripted_logits[0, next(script_of[id(cache)])] = 5.0
-            return scripted_logits
+        def begin(ids_BT: Tensor, *given: object) -> Tensor:
+            nonlocal left
+            if ids_BT.shape[1] > 1:  # a question
+                left = iter(ids)
+            return read(ids_BT, *given)  # type: ignore[arg-type]
 
-        model.decode_step = say  # type: ignore[method-assign, assignment]
+        def say(hidden_BTD: Tensor) -> Tensor:
+            logits = torch.full_like(head(hidden_BTD), -5.0)
+            logits[..., next(left)] = 5.0
+            return logits
+
+        model.prefill_text = begin  # type: ignore[method-assign, assignment]
+        model.logits = say  # type: ignore[method-assign]
         return runtime
 
     return script

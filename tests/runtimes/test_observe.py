@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,14 @@ from torch import Tensor
 
 from g2vlm_model.checkpoint import load_model
 from g2vlm_model.generate import reconstruct
-from g2vlm_model.interface import Frame, FrameWindow, SpatialQuery, SpatialRuntime
+from g2vlm_model.interface import (
+    Frame,
+    FrameWindow,
+    ObservationCancelledError,
+    SpatialQuery,
+    SpatialRuntime,
+    WindowRefusedError,
+)
 from g2vlm_model.preprocess import geometric_pixels, resize_geometric
 from g2vlm_model.runtimes import load_runtime
 from g2vlm_model.runtimes.torch.placement import Placement
@@ -106,15 +116,32 @@ def test_cached_tokens_change_nothing(runtime: SpatialRuntime, model_folder: Pat
     fresh_runtime.close()
 
 
-def test_a_key_that_means_other_pixels_is_noticed(any_runtime: SpatialRuntime) -> None:
-    """A stamp or a size that differs is another picture, whatever the key says."""
+@pytest.mark.parametrize("changed", ["another array", "another size", "the same buffer"])
+def test_a_key_with_other_pixels_is_refused(any_runtime: SpatialRuntime, changed: str) -> None:
+    """Taken as known it would get the first picture's geometry, bit for bit."""
+    frame = window(1).frames[0]
+    image = frame.image.copy()
+    first = any_runtime.observe(FrameWindow((replace(frame, image=image),)))
+    if changed == "the same buffer":
+        image[:] = window(7).frames[0].image
+    elif changed == "another size":
+        image = image[:-1]
+    else:
+        image = image.copy()
+        image[20, 20] ^= 255  # one pixel
+    other = FrameWindow((replace(frame, stamp_ns=99, image=image),))
+    with pytest.raises(ValueError, match=rf"frame '{frame.key}': a frame with this key and other"):
+        any_runtime.observe(other)
+    fresh = any_runtime.observe(FrameWindow((replace(other.frames[0], key="another"),)))
+    assert not np.array_equal(fresh.geometry.local_points, first.geometry.local_points)
+
+
+def test_a_key_with_the_same_pixels_is_known(any_runtime: SpatialRuntime) -> None:
     spy = encoder_spy(any_runtime)
     frame = window(1).frames[0]
     any_runtime.observe(FrameWindow((frame,)))
-    any_runtime.observe(
-        FrameWindow((replace(frame, stamp_ns=99, image=window(7).frames[0].image),))
-    )
-    assert [frames for frames, *_ in spy.seen] == [1, 1]
+    any_runtime.observe(FrameWindow((replace(frame, stamp_ns=99, image=frame.image.copy()),)))
+    assert [frames for frames, *_ in spy.seen] == [1]
 
 
 def test_windows_of_another_size_do_not_share_tokens(any_runtime: SpatialRuntime) -> None:
@@ -182,12 +209,74 @@ def test_what_is_no_colour_picture_is_refused(image: Any, says: str) -> None:
 
 
 def test_windows_that_the_model_does_not_take_are_refused(any_runtime: SpatialRuntime) -> None:
-    with pytest.raises(ValueError, match="window has 25 frames, the model takes at most 24"):
-        any_runtime.observe(window(*range(25)))
+    limits = any_runtime.info.limits
+    assert limits is not None
+    most = limits.max_frames
+    assert limits.refusal(most, (42, 56)) == ""
+    assert limits.refusal(most + 1) == (
+        f"the window has {most + 1} frames, the runtime takes 1 to {most}; give fewer keyframes"
+    )
+    with pytest.raises(WindowRefusedError, match=f"the window has {most + 1} frames"):
+        any_runtime.observe(window(*range(most + 1)))
     flat = Frame(np.zeros((4, 400, 3), np.uint8), 0, "camera", "camera", "flat")
     with pytest.raises(ValueError, match="crop it"):
         any_runtime.observe(FrameWindow((flat,)))
     assert len(any_runtime.observe(window(1, 2)).window) == 2
+
+
+def test_four_cameras_of_eight_moments_are_a_window(any_runtime: SpatialRuntime) -> None:
+    frames = [
+        replace(frame, camera=f"camera{index % 4}")
+        for index, frame in enumerate(window(*range(32)).frames)
+    ]
+    scene = any_runtime.observe(FrameWindow(tuple(frames)))
+    assert scene.geometry.valid.shape[0] == len(scene.window) == 32
+    assert any_runtime.ask(scene, SpatialQuery("Which is closer?", max_tokens=2)).tokens > 0
+
+
+def test_a_cancelled_pass_ends_wherever_it_is_and_leaves_the_runtime_usable(
+    runtime: SpatialRuntime,
+) -> None:
+    """Cancelled at the first, second, third ... time of asking, until a pass gets through."""
+    expected = runtime.observe(window(1, 2, 3)).geometry.local_points
+    asked = 0
+    for number in itertools.count(1):
+        left = iter(range(number))
+
+        def cancelled(left: Iterator[int] = left) -> bool:
+            return next(left, None) is None
+
+        try:
+            scene = runtime.observe(window(4, 5, 6), cancelled=cancelled)
+        except ObservationCancelledError:
+            asked = number
+            continue
+        assert scene.geometry.valid.any()
+        break
+    layers = 2 + 2 * 2 + 2 * 1  # encoder blocks, two halves of each layer, blocks of two heads
+    assert asked >= layers + 4, "asked between layers, and between stages"
+    again = runtime.observe(window(1, 2, 3)).geometry.local_points
+    np.testing.assert_array_equal(again, expected)
+
+
+def test_a_graph_that_runs_is_ended(small_export: Path, model_folder: Path) -> None:
+    """The graph itself: between the first question of the watcher and the end of the run."""
+    runtime = load_runtime("onnx", model_folder, "cpu", export=small_export)
+    expected = runtime.observe(window(1, 2)).geometry.local_points
+    began = threading.Event()
+
+    def cancelled() -> bool:
+        watched = threading.current_thread().name == "cancel-watch"
+        if watched:
+            began.set()
+        return watched
+
+    many = window(*range(10, 70))  # takes longer than the watcher's pause
+    with pytest.raises(ObservationCancelledError):
+        runtime.observe(many, cancelled=cancelled)
+    assert began.is_set()
+    np.testing.assert_array_equal(runtime.observe(window(1, 2)).geometry.local_points, expected)
+    runtime.close()
 
 
 def test_numbers_that_overflow_are_an_error_and_not_a_cloud(runtime: SpatialRuntime) -> None:

@@ -11,12 +11,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from g2vlm_model.runtimes.engine_folder import EngineFolder, EngineRefusedError
-from g2vlm_model.runtimes.engine_profile import Profile
-from g2vlm_model.runtimes.exported import ExportFolder
+from g2vlm_model.runtimes.export_folder import ExportFolder
 from g2vlm_model.runtimes.geometry_engine import GeometryEngine, StreamingEngine
-from g2vlm_model.runtimes.nvidia import TensorRT
-from g2vlm_model.runtimes.tensorrt.buffers import DeviceArray
+from g2vlm_model.runtimes.machine import TensorRT
+from g2vlm_model.runtimes.tensorrt.cuda import DeviceArray
+from g2vlm_model.runtimes.tensorrt.engines import EngineFolder, EngineRefusedError, Profile
 from g2vlm_model.runtimes.tensorrt.geometry import open_geometry
 
 from .compiled import GPU, STREAMING, WHOLE, WIDE, compiled, compute_something_else
@@ -107,9 +106,10 @@ def test_a_window_outside_of_the_profile_is_said(export: ExportFolder, trt: Tens
 def test_an_engine_for_one_size_encodes_fewer_new_frames(
     export: ExportFolder, trt: TensorRT, host: HostCuda
 ) -> None:
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 42, 56, 3), np.uint8)
+    pictures = max((golden.inputs["pictures"] for golden in export.goldens("geometry")), key=len)
+    size = (len(pictures), *pictures.shape[1:3])
     for number, on_device in enumerate((False, True)):
-        compiled(export, profile=Profile(*[(3, 42, 56)] * 3))
+        compiled(export, profile=Profile(*[size] * 3))
         engine = opened(export, trt, on_device)
         assert isinstance(engine, StreamingEngine)
         whole, one = engine.encode(pictures), engine.encode(pictures[1:2])
@@ -117,8 +117,8 @@ def test_an_engine_for_one_size_encodes_fewer_new_frames(
             assert isinstance(one, DeviceArray)
             whole, one = host.read(whole), host.read(one)
         np.testing.assert_allclose(one, whole[1:2], atol=1e-5)
-        with pytest.raises(ValueError, match="the window is 2x42x56"):
-            engine.run_tokens(whole[:2], pictures[:2])
+        with pytest.raises(ValueError, match=f"the window is 1x{size[1]}x{size[2]}"):
+            engine.run_tokens(whole[:1], pictures[:1])
         engine.close()
         (export.path / "engines").rename(export.path / f"used{number}")
 

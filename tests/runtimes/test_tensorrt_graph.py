@@ -13,9 +13,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from g2vlm_model.runtimes.nvidia import Gpu, TensorRT
-from g2vlm_model.runtimes.tensorrt.buffers import BufferPool, DeviceArray
-from g2vlm_model.runtimes.tensorrt.cuda import Cuda, CudaError, OutOfDeviceMemoryError
+from g2vlm_model.runtimes.machine import Gpu, TensorRT
+from g2vlm_model.runtimes.tensorrt.cuda import (
+    BufferPool,
+    Cuda,
+    CudaError,
+    DeviceArray,
+    OutOfDeviceMemoryError,
+)
 from g2vlm_model.runtimes.tensorrt.graph import EngineError, TensorRTGraph
 
 from .host_gpu import POISON, Code, HostCuda, at

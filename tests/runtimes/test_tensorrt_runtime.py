@@ -15,17 +15,16 @@ import numpy as np
 import pytest
 
 from g2vlm_model.interface import PixelMark, SpatialQuery, SpatialRuntime
-from g2vlm_model.runtimes import load_runtime
+from g2vlm_model.runtimes import load_runtime, tensorrt
 from g2vlm_model.runtimes.auto import Machine
-from g2vlm_model.runtimes.building import BuildingRuntime
-from g2vlm_model.runtimes.engine_cache import EngineCache
-from g2vlm_model.runtimes.engine_folder import EngineFolder, engine_key
-from g2vlm_model.runtimes.exported import ExportFolder
-from g2vlm_model.runtimes.file_hash import file_sha256
-from g2vlm_model.runtimes.measured import Circumstances, remember
-from g2vlm_model.runtimes.nvidia import GpuMissingError, TensorRT, find_gpu
+from g2vlm_model.runtimes.export_folder import ExportFolder
+from g2vlm_model.runtimes.fastest import Circumstances, remember
+from g2vlm_model.runtimes.machine import GpuMissingError, TensorRT, find_gpu
+from g2vlm_model.runtimes.serving import BuildingRuntime
+from g2vlm_model.runtimes.store import Store
+from g2vlm_model.runtimes.store_entry import file_sha256
 from g2vlm_model.runtimes.tensorrt import cuda as cuda_module
-from g2vlm_model.runtimes.tensorrt import starting
+from g2vlm_model.runtimes.tensorrt.engines import EngineFolder, engine_key
 
 from .compiled import GPU, STREAMING, WIDE, compiled, manifest_of
 from .host_gpu import HostCuda
@@ -91,7 +90,7 @@ def test_engines_in_the_cache_are_found_whatever_their_profile(
     export: ExportFolder, trt: TensorRT, model_folder: Path
 ) -> None:
     key = engine_key(export.digest, "fp32", trt, GPU, WIDE)
-    with EngineCache.open().building(key) as building:
+    with Store.open().building(key) as building:
         manifest_of(building.folder, export, STREAMING).write(building.folder)
         building.commit({})
     runtime = load_runtime("tensorrt", model_folder, export=export.path)
@@ -161,7 +160,7 @@ def test_the_build_is_a_real_command_and_its_failure_leaves_torch(
 def test_an_engine_that_does_not_load_leaves_the_cache(
     export: ExportFolder, trt: TensorRT, model_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache = EngineCache.open()
+    cache = Store.open()
     key = engine_key(export.digest, "fp32", trt, GPU, WIDE)
     with cache.building(key) as building:
         manifest = manifest_of(building.folder, export, STREAMING)
@@ -218,7 +217,7 @@ def test_of_a_device_that_fails_whatever_serves_instead_says_so(
     monkeypatch.setattr(Machine, "probe", classmethod(lambda *_: machine))
     if faster:
         times = {name: 1.0 if name == faster else 2.0 for name in ("torch", "onnx")}
-        remember(EngineCache.open(), Circumstances.here(export.digest), times)
+        remember(Store.open(), Circumstances.here(export.digest), times)
     runtime = load_runtime("auto", model_folder, export=export.path)
     assert runtime.info.runtime == serves
     reason = runtime.info.fallback_reason
@@ -232,8 +231,8 @@ def test_of_a_device_that_fails_whatever_serves_instead_says_so(
     [
         ({"device": "cpu"}, "device is 'cpu', but TensorRT runs on NVIDIA GPUs"),
         ({"device": "cuda:x"}, "device is 'cuda:x'"),
-        ({"precision": "bf16"}, "precision is 'bf16', but engines are built in"),
-        ({"prompt_mode": "published"}, "engines stand behind the chat prefix"),
+        ({"precision": "bf16"}, "precision is 'bf16', but graphs are exported in"),
+        ({"prompt_mode": "published"}, "exported graphs stand behind the chat prefix"),
         ({"precision": "fp16"}, "precision is 'fp16', but .* was exported in fp32"),
     ],
 )
@@ -257,7 +256,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     except GpuMissingError:
         with pytest.raises(RuntimeError, match=r"TensorRT cannot run here: .*; or use the runtime"):
             load_runtime("tensorrt")
-    monkeypatch.setattr(starting, "find_gpu", lambda index: GPU)
+    monkeypatch.setattr(tensorrt, "find_gpu", lambda index: GPU)
     monkeypatch.setattr(cuda_module, "BINDINGS", "no_such_bindings.runtime")
     with pytest.raises(RuntimeError, match=r"no_such_bindings.* cannot be imported: .*pip install"):
         load_runtime("tensorrt")

@@ -1,39 +1,77 @@
-"""The ONNX runtime: an exported model, run by ONNX Runtime, with or without torch."""
+"""The ONNX runtime: an exported model, run by ONNX Runtime, with or without torch. A `Maker`.
+
+Where no export is given it makes its own, fp16 for a GPU and fp32 for the CPU; torch serves
+until that is done.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ...interface import SpatialRuntime
+from ...model_folder import resolve_folder
+from ..export_folder import PRECISIONS, ExportFolder
+from ..own_exports import OwnExport
+from ..request import RuntimeRequest
+from ..serving import BuildContext
+from ..store import Store
 
-__all__ = ["create_runtime"]
+__all__ = ["OPSET", "build", "meanwhile", "own_export", "ready"]
+
+OPSET = 23
 
 
-def create_runtime(
-    model: str | Path = "nano",
-    device: str = "auto",
-    precision: str = "auto",
-    prompt_mode: str = "shared",
-    export: str | Path = "",
-) -> SpatialRuntime:
-    """Load an exported model; see `g2vlm_model.runtimes.load_runtime`.
-
-    Args:
-        model: Exported where `export` is empty and the cache has no export of it yet: torch
-            serves until that is done. Answers where the export has no part "semantic".
-        device: See `providers`.
-        precision: Of the export: "fp32", "fp16"; "auto" is the folder's, and of an own export
-            fp16 on a GPU and fp32 on the CPU.
-        prompt_mode: "shared".
-        export: Folder that `g2vlm export onnx` wrote; "" is the cache.
+def ready(request: RuntimeRequest) -> SpatialRuntime | None:
+    """Load the export that is given, or one's own.
 
     Raises:
-        ValueError: A device, precision or prompt mode that there is not, or a folder that does
-            not fit.
-        FileNotFoundError: No such folder.
-        RuntimeError: ONNX Runtime or the exporter's libraries are not installed, or the device
-            that was asked for does not run.
+        ValueError, FileNotFoundError, RuntimeError: See `Maker`; among them a device that was
+            asked for by name and does not run.
     """
-    from .starting import start_runtime
+    request.require_exported(PRECISIONS)
+    folder = request.given_export() or own_export(request).find(Store.open())
+    return None if folder is None else _opened(folder, request)
 
-    return start_runtime(model, device, precision, prompt_mode, export)
+
+def meanwhile(request: RuntimeRequest) -> SpatialRuntime:
+    """torch: on the CPU, unless a GPU is asked for."""
+    from ..torch import meanwhile as by_torch
+
+    kind, _, index = request.device.partition(":")
+    on_gpu = kind in ("cuda", "tensorrt", "rtx")
+    device = f"cuda:{index or 0}" if on_gpu else request.device
+    return by_torch(RuntimeRequest(request.model, device))
+
+
+def build(context: BuildContext, request: RuntimeRequest) -> SpatialRuntime:
+    """Export the model, check every golden, and load the result."""
+    from .geometry import check_geometry, open_geometry
+
+    folder = own_export(request).make(context, Store.open())
+    context.stage("checking the result")
+    engine, _ = open_geometry(folder, request.device)
+    try:
+        check_geometry(engine, folder, folder.goldens("geometry"))
+    finally:
+        engine.close()
+    return _opened(folder, request)
+
+
+def own_export(request: RuntimeRequest) -> OwnExport:
+    """What this runtime exports for a request.
+
+    Raises:
+        FileNotFoundError, ValueError: No such model folder, or no such device.
+        RuntimeError: The exporter's libraries, or ONNX Runtime, are not installed.
+    """
+    from .sessions import candidates, onnxruntime_module
+
+    available = tuple(onnxruntime_module().get_available_providers())
+    first = candidates(request.device, available)[0]
+    own = "fp32" if first.kind == "cpu" else "fp16"
+    chosen = own if request.precision == "auto" else request.precision
+    return OwnExport.of(resolve_folder(request.model), chosen, OPSET)
+
+
+def _opened(folder: ExportFolder, request: RuntimeRequest) -> SpatialRuntime:
+    from .runtime import open_runtime
+
+    return open_runtime(folder, request.model, request.device)

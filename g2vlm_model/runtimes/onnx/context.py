@@ -1,13 +1,18 @@
-"""What a question stands behind, computed with exported graphs.
+"""What a question stands behind, computed with exported graphs; keys and values as numpy arrays.
 
-Shape letters: T tokens, D width, M semantic tokens of a frame, R rows of a picture, C numbers of
-a row.
+The scene's are one array per layer in the form that the graph reads, with room for exactly what
+the scene will hold: once all its frames are in, a step hands them over without a copy. Those of
+the question and its answer stand behind them, token after token.
+
+Shape letters: E layers, G key/value heads, S tokens of the scene, T tokens of a step, C head
+width, D width, M semantic tokens of a frame, R rows of a picture, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +20,13 @@ from numpy.typing import NDArray
 from ...extras.references import Reference
 from ...interface import SpatialQuery
 from ...positions import CacheMark
-from .keys import SceneKeys
-from .named import added_features
-from .reading import FusedFrame, SceneReading
-from .sampling import NumpySampler, TokenStep
+from .reading import FusedFrame, SceneReading, added_features
+
+__all__ = ["NumpySampler", "OnnxContext", "SceneKeys", "TokenStep", "frame_positions"]
 
 if TYPE_CHECKING:
     from .semantic import SemanticGraphs
 
-__all__ = ["OnnxContext", "frame_positions"]
 
 Floats = NDArray[np.float32]
 
@@ -50,6 +53,7 @@ class OnnxContext:
         self.fused: list[FusedFrame] = []
         self._graphs = graphs
         self._added_TD: Floats | None = None
+        self._next_V: Floats | None = None
 
     def mark(self) -> CacheMark:
         """The keys' state."""
@@ -94,18 +98,18 @@ class OnnxContext:
         )
 
     def read(self, ids: Sequence[int], following: int) -> None:
-        """Append the next tokens of the question."""
+        """Append the next tokens of the question; the last one's logits begin the answer."""
         self.keys.reserve(len(ids) + following)
-        self._append(ids)
+        self._next_V = self._append(ids)
 
     def decode(self, query: SpatialQuery) -> Iterator[TokenStep]:
         """Decode the answer token by token, without end."""
         sampler = NumpySampler(query.temperature, query.seed)
-        token = self._graphs.start_of_answer
+        assert self._next_V is not None, "an answer without a question"
+        step = sampler(self._next_V)
         while True:
-            step = sampler(self._append((token,)))
             yield step
-            token = step.token
+            step = sampler(self._append((step.token,)))
 
     def _append(self, ids: Sequence[int]) -> Floats:
         """Append words, with what references add to them; (V,) logits of the next one."""
@@ -134,3 +138,160 @@ def frame_positions(start: int, grid_hw: tuple[int, int]) -> NDArray[np.int64]:
     inside_3T = start + 1 + np.stack((np.zeros_like(rows), rows, columns))
     ends = np.full((3, 2), (start, start + 1 + max(grid_hw)))
     return np.concatenate((ends[:, :1], inside_3T, ends[:, 1:]), axis=1)
+
+
+Numbers = NDArray[Any]  # float32, or float16 in a graph of half precision
+
+
+class SceneKeys:
+    """Grows token by token; forgets from any point on.
+
+    Args:
+        keys_EGSC, values_EGSC: Of the tokens that it starts with; copied.
+        position: Rotary position of the next token.
+        capacity: Tokens of the whole scene, its semantic frames included.
+
+    Attributes:
+        position: Rotary position of the next token.
+    """
+
+    def __init__(
+        self, keys_EGSC: Numbers, values_EGSC: Numbers, position: int, capacity: int
+    ) -> None:
+        layers, heads, held, width = keys_EGSC.shape
+        assert held <= capacity, (held, capacity)
+        self.position = position
+        self._scene = [np.empty((layers, heads, capacity, width), keys_EGSC.dtype) for _ in "kv"]
+        for whole, given in zip(self._scene, (keys_EGSC, values_EGSC), strict=True):
+            whole[:, :, :held] = given
+        self._own = [np.empty((0, layers, heads, width), keys_EGSC.dtype) for _ in "kv"]
+        self._scene_length: int = held
+        self._own_length = 0
+        self._fed: dict[str, Any] | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens held."""
+        return self._scene_length + self._own_length
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes taken."""
+        return sum(int(array.nbytes) for array in (*self._scene, *self._own))
+
+    def mark(self) -> CacheMark:
+        """The present state, for `truncate` and `fork`."""
+        return CacheMark(self.length, self.position)
+
+    def truncate(self, mark: CacheMark) -> None:
+        """Forget every token behind a state; nothing is copied."""
+        assert 0 <= mark.length <= self.length, (mark, self.length)
+        if mark.length < self._scene_length:
+            self._scene_length = mark.length
+            self._fed = None
+        self._own_length = mark.length - self._scene_length
+        self.position = mark.position
+
+    def fork(self, mark: CacheMark, capacity: int | None = None) -> SceneKeys:
+        """A copy that starts as this was in a state of its scene.
+
+        Args:
+            mark: The state.
+            capacity: Of the copy's scene; None is as here.
+        """
+        assert mark.length <= self._scene_length, (mark, self._scene_length)
+        keys, values = (array[:, :, : mark.length] for array in self._scene)
+        return SceneKeys(keys, values, mark.position, capacity or self._scene[0].shape[2])
+
+    def append_to_scene(self, keys_EGTC: Numbers, values_EGTC: Numbers, position: int) -> None:
+        """Add tokens of frames; `position` is the next token's."""
+        assert self._own_length == 0, "a frame behind a question"
+        end = self._scene_length + keys_EGTC.shape[2]
+        for whole, new in zip(self._scene, (keys_EGTC, values_EGTC), strict=True):
+            whole[:, :, self._scene_length : end] = new
+        self._scene_length = end
+        self.position = position
+        self._fed = None
+
+    def append(self, keys_TEGC: Numbers, values_TEGC: Numbers, position: int) -> None:
+        """Add tokens of the question or its answer; `position` is the next token's."""
+        self.reserve(len(keys_TEGC))
+        end = self._own_length + len(keys_TEGC)
+        for own, new in zip(self._own, (keys_TEGC, values_TEGC), strict=True):
+            own[self._own_length : end] = new
+        self._own_length = end
+        self.position = position
+
+    def reserve(self, tokens: int) -> None:
+        """Make room for `tokens` more of the question and its answer."""
+        needed = self._own_length + tokens
+        if needed <= len(self._own[0]):
+            return
+        moved = []
+        for old in self._own:
+            new = np.empty((needed, *old.shape[1:]), old.dtype)
+            new[: self._own_length] = old[: self._own_length]
+            moved.append(new)
+        self._own = moved
+
+    def feeds(self, upload: Callable[[Numbers], Any]) -> dict[str, Any]:
+        """All of it, as inputs of the graph.
+
+        Args:
+            upload: Takes a scene's array to where the graph runs; asked once per scene.
+        """
+        held = self._scene_length
+        if self._fed is None:
+            self._fed = {
+                f"scene_{kind}_{layer}": upload(np.ascontiguousarray(whole[layer, :, :held]))
+                for kind, whole in zip(("keys", "values"), self._scene, strict=True)
+                for layer in range(len(whole))
+            }
+        own = {
+            f"own_{kind}": array[: self._own_length]
+            for kind, array in zip(("keys", "values"), self._own, strict=True)
+        }
+        return {**self._fed, **own}
+
+
+@dataclass(frozen=True)
+class TokenStep:
+    """One decoded token.
+
+    Args:
+        token: Its id.
+        log_probability: Natural logarithm of its probability at temperature 1.
+        logits_V: What it was chosen from.
+    """
+
+    token: int
+    log_probability: float
+    logits_V: NDArray[np.float32]
+
+
+class NumpySampler:
+    """As `generate.Sampler`; greedy choices are the same, samples are not.
+
+    Args:
+        temperature: 0 takes the most probable token; above, one is drawn from
+            softmax(logits / temperature).
+        seed: The same seed draws the same tokens, on any device. They come from numpy's
+            generator: torch draws others from the same seed.
+    """
+
+    def __init__(self, temperature: float = 0.0, seed: int = 0) -> None:
+        self._temperature = temperature
+        # Any integer is a seed, as with torch; numpy itself refuses negative ones.
+        self._random = np.random.default_rng(seed % 2**64)
+
+    def __call__(self, logits_V: NDArray[np.float32]) -> TokenStep:
+        """Choose from logits (V,)."""
+        shifted_V = logits_V.astype(np.float64) - logits_V.max()
+        log_total = np.log(np.exp(shifted_V).sum())
+        if self._temperature == 0:
+            token = int(logits_V.argmax())
+        else:
+            bounds_V = np.exp(shifted_V / self._temperature).cumsum()
+            drawn = self._random.random() * bounds_V[-1]
+            token = min(int(np.searchsorted(bounds_V, drawn, side="right")), len(bounds_V) - 1)
+        return TokenStep(token, float(shifted_V[token] - log_total), logits_V)

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..exported import ExportFolder, Golden
-from ..geometry_engine import Array, EngineFacts, GeometryArrays, GeometryEngine
+from ...interface import RuntimeLimits, WindowRefusedError
+from ..export_folder import ExportFolder, Golden, Manifest
+from ..geometry_engine import Array, Cancelled, EngineFacts, GeometryArrays, GeometryEngine
 from ..golden_check import compare
-from .providers import Provider, ProviderError, candidates
-from .sessions import Session, onnxruntime_module, to_cpu
+from ..scene_runtime import LIMITS
+from .sessions import Provider, ProviderError, Session, candidates, onnxruntime_module, to_cpu
 
 __all__ = ["OnnxGeometry", "StreamingOnnxGeometry", "check_geometry", "open_geometry"]
 
@@ -31,9 +32,9 @@ def open_geometry(
     Args:
         folder: With the graphs "encoder" and "expert" where overlapping windows are to encode
             their new frames only, else "geometry".
-        device: See `providers`.
+        device: See `sessions`.
         on_device: Leave what the graphs compute on a CUDA device, for torch there.
-        threads: Of the CPU; 0 is `cpu.cpu_threads`.
+        threads: Of the CPU; 0 is `machine.cpu_threads`.
 
     Returns:
         The engine, and the provider that runs it.
@@ -107,34 +108,33 @@ def _output(arrays: GeometryArrays, name: str) -> NDArray[Any] | None:
     return array.reshape(-1, 3, 3) if name == "rotation" else array
 
 
-class _Graphs:
-    """What both kinds share.
+class OnnxGeometry:
+    """A `GeometryEngine`: one graph from pictures to points.
 
     Args:
         folder: The export.
         provider: Where it runs.
         on_device: Leave outputs on a CUDA device.
-        threads: Of the CPU.
+        threads: Of the CPU; 0 is `machine.cpu_threads`.
         problem: Why this is not the provider that was wanted.
-        names: Graphs to load.
     """
+
+    names: tuple[str, ...] = ("geometry",)
 
     def __init__(
         self,
         folder: ExportFolder,
         provider: Provider,
-        on_device: bool,
-        threads: int,
-        problem: str,
-        names: tuple[str, ...],
+        on_device: bool = False,
+        threads: int = 0,
+        problem: str = "",
     ) -> None:
         manifest = folder.manifest
-        self._static = manifest.static_nhw
         self._patch = manifest.patch
         self._stay = on_device and provider.memory[0] == "cuda"
         self._sessions: dict[str, Session] = {}
         try:
-            for name in names:
+            for name in self.names:
                 self._sessions[name] = Session(folder.graph(name), provider, threads)
         except BaseException:
             self.close()
@@ -144,6 +144,7 @@ class _Graphs:
             device=provider.device,
             precision=manifest.precision,
             parameters=manifest.parameters,
+            limits=limits_of(manifest),
             fallback_reason=problem,
         )
 
@@ -152,77 +153,60 @@ class _Graphs:
         """What really runs."""
         return self._facts
 
+    def run(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> GeometryArrays:
+        """See `GeometryEngine.run`."""
+        feeds = {"pictures": self._checked(pictures_NHW3)}
+        return GeometryArrays.of(self._run("geometry", feeds, cancelled))
+
     def close(self) -> None:
         """Give the memory back."""
         for session in self._sessions.values():
             session.close()
 
-    def _run(self, name: str, feeds: Mapping[str, Any]) -> dict[str, Array]:
+    def _run(self, name: str, feeds: Mapping[str, Any], cancelled: Cancelled) -> dict[str, Array]:
         session = self._sessions[name]
         feeds = {key: value for key, value in feeds.items() if key in session.inputs}
         if not self._stay:
-            return dict(session.run(feeds))
-        return dict(session.run_on_device(feeds))
+            return dict(session.run(feeds, cancelled=cancelled))
+        return dict(session.run_on_device(feeds, cancelled=cancelled))
 
     def _checked(self, pictures_NHW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        size = pictures_NHW3.shape[:3]
-        if self._static is not None and size != self._static:
+        frames, height, width = pictures_NHW3.shape[:3]
+        if refusal := self._facts.limits.refusal(frames, (height, width)):
+            raise WindowRefusedError(refusal)
+        if height % self._patch or width % self._patch:
             raise ValueError(
-                f"the window is {_spelled(size)} (frames, height, width), the export serves "
-                f"{_spelled(self._static)} only; export without --static"
-            )
-        if size[1] % self._patch or size[2] % self._patch:
-            raise ValueError(
-                f"pictures are {size[1]} high and {size[2]} wide, expected multiples of the patch "
+                f"pictures are {height} high and {width} wide, expected multiples of the patch "
                 f"({self._patch}); resize them with preprocess.resize_geometric"
             )
         return pictures_NHW3
 
 
-class OnnxGeometry(_Graphs):
-    """A `GeometryEngine`: one graph from pictures to points."""
-
-    def __init__(
-        self,
-        folder: ExportFolder,
-        provider: Provider,
-        on_device: bool = False,
-        threads: int = 0,
-        problem: str = "",
-    ) -> None:
-        super().__init__(folder, provider, on_device, threads, problem, ("geometry",))
-
-    def run(self, pictures_NHW3: NDArray[np.uint8]) -> GeometryArrays:
-        """See `GeometryEngine.run`."""
-        return GeometryArrays.of(self._run("geometry", {"pictures": self._checked(pictures_NHW3)}))
-
-
-class StreamingOnnxGeometry(_Graphs):
+class StreamingOnnxGeometry(OnnxGeometry):
     """A `StreamingEngine`: encoder and expert apart."""
 
-    def __init__(
-        self,
-        folder: ExportFolder,
-        provider: Provider,
-        on_device: bool = False,
-        threads: int = 0,
-        problem: str = "",
-    ) -> None:
-        super().__init__(folder, provider, on_device, threads, problem, ("encoder", "expert"))
+    names = ("encoder", "expert")
 
-    def run(self, pictures_NHW3: NDArray[np.uint8]) -> GeometryArrays:
+    def run(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> GeometryArrays:
         """See `GeometryEngine.run`."""
-        return self.run_tokens(self.encode(pictures_NHW3), pictures_NHW3)
+        tokens_NPD = self.encode(pictures_NHW3, cancelled)
+        return self.run_tokens(tokens_NPD, pictures_NHW3, cancelled)
 
-    def encode(self, pictures_NHW3: NDArray[np.uint8]) -> Array:
+    def encode(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> Array:
         """See `StreamingEngine.encode`."""
-        return self._run("encoder", {"pictures": pictures_NHW3})["tokens"]
+        return self._run("encoder", {"pictures": pictures_NHW3}, cancelled)["tokens"]
 
-    def run_tokens(self, tokens_NPD: Array, pictures_NHW3: NDArray[np.uint8]) -> GeometryArrays:
+    def run_tokens(
+        self, tokens_NPD: Array, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None
+    ) -> GeometryArrays:
         """See `StreamingEngine.run_tokens`."""
         feeds = {"tokens": tokens_NPD, "pictures": self._checked(pictures_NHW3)}
-        return GeometryArrays.of(self._run("expert", feeds))
+        return GeometryArrays.of(self._run("expert", feeds, cancelled))
 
 
-def _spelled(size: tuple[int, ...]) -> str:
-    return "x".join(str(number) for number in size)
+def limits_of(manifest: Manifest) -> RuntimeLimits:
+    """The windows that an export takes: the one size of a static one, else what torch takes."""
+    if manifest.static_nhw is None:
+        return LIMITS
+    frames, height, width = manifest.static_nhw
+    return RuntimeLimits(frames, frames, (height, width), (height, width))

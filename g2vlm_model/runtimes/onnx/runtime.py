@@ -1,21 +1,93 @@
-"""A loaded export: answered by its own graphs, or by torch where it has no semantic part."""
+"""An exported model, run without torch: what observes, and the runtime around it.
+
+The geometry comes from any `GeometryEngine` whose arrays are numpy's; questions are answered by
+the exported semantic expert, or by torch where the export has none.
+
+Shape letters: N frames, P patches per frame, D width.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from ...interface import RuntimeInfo, SpatialRuntime
-from ..automatic import other_model
-from ..exported import ExportFolder
-from ..gate import DeviceGate
-from ..geometry_engine import GeometryEngine
-from ..scene_runtime import MAX_FRAMES, SceneRuntime
-from .executor import OnnxExecutor
-from .geometry import open_geometry
-from .providers import Provider
-from .sessions import Session
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["OnnxRuntime", "open_runtime"]
+from ...config import ModelConfig
+from ...interface import FrameWindow, RuntimeInfo, SpatialRuntime
+from ...tokenizer import Tokenizer
+from ..clock import PassClock
+from ..export_folder import ExportFolder
+from ..gate import DeviceGate
+from ..geometry_engine import GeometryArrays, GeometryEngine, StreamingEngine
+from ..golden_check import nearest_rotations
+from ..own_exports import other_model
+from ..prediction import predict_geometry
+from ..scene import EncodedScene, FrameFeatures, KnownFrames, pictures_of
+from ..scene_runtime import Loaded, SceneRuntime
+from .geometry import open_geometry
+from .semantic import SemanticGraphs
+from .sessions import Provider
+
+__all__ = ["OnnxExecutor", "OnnxRuntime", "open_runtime"]
+
+
+class OnnxExecutor:
+    """Observes with one exported model.
+
+    Args:
+        semantic: Its semantic graphs.
+        engine: Computes the geometry; its arrays are numpy's. Closed with this.
+        gate: Turns on the device.
+    """
+
+    def __init__(self, semantic: SemanticGraphs, engine: GeometryEngine, gate: DeviceGate) -> None:
+        self._semantic = semantic
+        self._engine = engine
+        self._gate = gate
+        self._known = KnownFrames()
+
+    def observe(
+        self, window: FrameWindow, size_hw: tuple[int, int], owner: object, clock: PassClock
+    ) -> EncodedScene:
+        """Encode a window, see `Executor.observe`."""
+        features = self._known.of_window(window, size_hw)
+        patch = self._semantic.config.patch_size
+        grid_hw = (size_hw[0] // patch, size_hw[1] // patch)
+        clock.lap("preprocess")
+        with self._gate.observation():
+            clock.lap("wait")
+            arrays = self._computed(features, clock)
+            logits = arrays.confidence_logits
+            geometry = predict_geometry(
+                np.asarray(arrays.local_points),
+                _poses(np.asarray(arrays.rotation9), np.asarray(arrays.translation)),
+                None if logits is None else np.asarray(logits),
+                pictures_of(features),
+                window.frames,
+            )
+            context = self._semantic.scene_context(arrays, geometry, grid_hw)
+            clock.lap("confidence")
+            overlap_N = self._semantic.overlap(arrays, grid_hw)
+            clock.lap("overlap")
+        return EncodedScene(owner, window, geometry, overlap_N, features, clock.read(), context)
+
+    def close(self) -> None:
+        """Close the engine; the other graphs go with the last question that uses them."""
+        self._engine.close()
+
+    def _computed(self, features: Sequence[FrameFeatures], clock: PassClock) -> GeometryArrays:
+        pictures_NHW3, engine = pictures_of(features), self._engine
+        if isinstance(engine, StreamingEngine):
+            tokens = self._known.encode(features, partial(_encoded, engine, clock))
+            clock.lap("encode")
+            arrays = engine.run_tokens(np.stack(tokens), pictures_NHW3, clock.cancelled)
+        else:
+            arrays = engine.run(pictures_NHW3, clock.cancelled)
+        clock.lap("engine")
+        return arrays
 
 
 class OnnxRuntime(SceneRuntime):
@@ -25,83 +97,94 @@ class OnnxRuntime(SceneRuntime):
         folder: With the part "semantic".
         engine: Computes the geometry; its arrays are numpy's. Closed with the runtime.
         provider: Runs the semantic graphs.
-        threads: Of the CPU; 0 is `cpu.cpu_threads`.
-        max_frames: Longest window that is accepted.
 
     Raises:
         ValueError: The folder has no part "semantic", or its files do not fit each other.
         RuntimeError: A graph cannot be loaded.
     """
 
-    def __init__(
-        self,
-        folder: ExportFolder,
-        engine: GeometryEngine,
-        provider: Provider,
-        threads: int = 0,
-        max_frames: int = MAX_FRAMES,
-    ) -> None:
-        def opened(name: str) -> Session:
-            return Session(folder.graph(name), provider, threads)
-
-        def load(gate: DeviceGate) -> tuple[OnnxExecutor, RuntimeInfo]:
-            facts = engine.facts
-            info = RuntimeInfo(
-                runtime=facts.runtime,
-                device=facts.device,
-                precision=facts.precision,
-                model_id=folder.manifest.model_id,
-                parameters=facts.parameters,
-                fallback_reason=facts.fallback_reason,
-            )
-            return OnnxExecutor(folder, engine, opened, gate), info
-
-        super().__init__(load, engine.facts.device, max_frames=max_frames)
+    def __init__(self, folder: ExportFolder, engine: GeometryEngine, provider: Provider) -> None:
+        super().__init__(partial(_load, folder, engine, provider), engine.facts.device)
 
 
-def open_runtime(
-    folder: ExportFolder, model: str | Path, device: str = "auto", max_frames: int = MAX_FRAMES
-) -> SpatialRuntime:
+def open_runtime(folder: ExportFolder, model: str | Path, device: str = "auto") -> SpatialRuntime:
     """Load an export folder.
 
     Args:
         folder: With the part "semantic" for answers without torch, else with "kv".
         model: Answers with torch where the folder has no part "semantic".
-        device: See `providers`.
-        max_frames: Longest window that is accepted.
+        device: See `sessions`.
 
     Raises:
         ValueError: An unknown device, or files that do not fit each other.
         ProviderError: The device was asked for by name and does not run.
         RuntimeError: A graph cannot be loaded.
     """
-    semantic = "semantic" in folder.manifest.parts
+    parts = folder.manifest.parts
+    semantic = "semantic" in parts
+    if not semantic:
+        if "kv" not in parts:
+            raise ValueError(
+                f"{folder.path} holds the parts {', '.join(parts)}, but questions stand behind "
+                "keys and values; export with --parts geometry,kv"
+            )
+        if other := other_model(folder, model):
+            raise ValueError(f"torch is to answer here: {other}")
     engine, provider = open_geometry(folder, device, on_device=not semantic)
     try:
         if semantic:
-            return OnnxRuntime(folder, engine, provider, max_frames=max_frames)
-        return _answered_by_torch(folder, engine, provider, model, max_frames)
+            return OnnxRuntime(folder, engine, provider)
+        from ..torch.placement import choose_placement
+        from ..torch.runtime import TorchRuntime
+
+        return TorchRuntime(model, choose_placement(provider.torch_device), geometry=engine)
     except BaseException:
         engine.close()
         raise
 
 
-def _answered_by_torch(
-    folder: ExportFolder,
-    engine: GeometryEngine,
-    provider: Provider,
-    model: str | Path,
-    max_frames: int,
-) -> SpatialRuntime:
-    from ..torch.placement import choose_placement
-    from ..torch.runtime import TorchRuntime
+def _load(
+    folder: ExportFolder, engine: GeometryEngine, provider: Provider, gate: DeviceGate
+) -> Loaded:
+    config = ModelConfig.from_folder(folder.path)
+    tokenizer = Tokenizer.from_folder(folder.path)
+    semantic = SemanticGraphs(folder, config, tokenizer, provider)
+    facts = engine.facts
+    info = RuntimeInfo(
+        runtime=facts.runtime,
+        device=facts.device,
+        precision=facts.precision,
+        model_id=folder.manifest.model_id,
+        parameters=facts.parameters,
+        fallback_reason=facts.fallback_reason,
+        limits=facts.limits,
+    )
+    return Loaded(OnnxExecutor(semantic, engine, gate), info, config, tokenizer)
 
-    if "kv" not in folder.manifest.parts:
-        raise ValueError(
-            f"{folder.path} holds the parts {', '.join(folder.manifest.parts)}, but questions "
-            "stand behind keys and values; export with --parts geometry,kv"
+
+def _encoded(
+    engine: StreamingEngine, clock: PassClock, pictures_NHW3: NDArray[np.uint8]
+) -> list[NDArray[np.float32]]:
+    """Tokens of each frame, each owning its memory: a view would keep that of all."""
+    tokens_NPD = np.asarray(engine.encode(pictures_NHW3, clock.cancelled))
+    return [tokens_NPD[0]] if len(tokens_NPD) == 1 else [one.copy() for one in tokens_NPD]
+
+
+def _poses(
+    rotation9_N9: NDArray[np.float32], centre_N3: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """(N, 4, 4) camera to world of what the camera head said.
+
+    Raises:
+        RuntimeError: A number is not finite (an overflow of half precision).
+    """
+    if not np.isfinite(rotation9_N9).all():
+        raise RuntimeError(
+            "the camera head returned numbers that are not finite: they overflow in this "
+            "precision; export the model with --precision fp32"
         )
-    if other := other_model(folder, model):
-        raise ValueError(f"torch is to answer here: {other}")
-    placement = choose_placement(provider.torch_device)
-    return TorchRuntime(model, placement, max_frames=max_frames, geometry=engine)
+    T_N44 = np.zeros((len(rotation9_N9), 4, 4), np.float32)
+    T_N44[:, :3, :3] = nearest_rotations(rotation9_N9).reshape(-1, 3, 3)
+    T_N44[:, :3, 3] = centre_N3
+    T_N44[:, 3, 3] = 1.0
+    return T_N44

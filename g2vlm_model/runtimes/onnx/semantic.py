@@ -9,7 +9,7 @@ C head width, D width, V vocabulary, M semantic tokens of a frame, R rows of a p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,12 @@ from ...extras.overlap import frame_overlap
 from ...interface import GeometryPrediction
 from ...preprocess import semantic_merged_hw
 from ...tokenizer import Tokenizer, prompt_ids
-from ..exported import AGAIN, ExportFolder
+from ..export_folder import AGAIN, ExportFolder
 from ..geometry_engine import GeometryArrays
 from ..golden_check import compare
-from .context import OnnxContext
-from .keys import SceneKeys
-from .providers import ProviderError
+from .context import OnnxContext, SceneKeys
 from .reading import FusedFrame, SceneReading, read_scene
-from .sessions import Session
+from .sessions import Provider, ProviderError, Session
 
 __all__ = ["SemanticGraphs"]
 
@@ -41,7 +39,7 @@ class SemanticGraphs:
         folder: With the part "semantic".
         config: Of its model.
         tokenizer: Of its model.
-        open_session: Opens the graph of a name.
+        provider: Runs the graphs.
 
     Raises:
         ValueError: The folder has no such part, or its graphs do not fit each other.
@@ -54,7 +52,7 @@ class SemanticGraphs:
         folder: ExportFolder,
         config: ModelConfig,
         tokenizer: Tokenizer,
-        open_session: Callable[[str], Session],
+        provider: Provider,
     ) -> None:
         manifest = folder.manifest
         if "semantic" not in manifest.parts:
@@ -68,10 +66,11 @@ class SemanticGraphs:
         names = ["words", "pictures", "expert"]
         names += ["fusion"] if config.geometry_feedback else []
         names += ["references"] if config.reference_features else []
-        self._sessions = {name: open_session(f"semantic_{name}") for name in names}
+        self._sessions = {
+            name: Session(folder.graph(f"semantic_{name}"), provider) for name in names
+        }
         self._check(folder)
         special = tokenizer.special_ids(config.tokens)
-        self.start_of_answer = special.start_of_answer
         self.image_marks_2D = self.embed((special.start_of_image, special.end_of_image))
         self._prefix = self._read_prefix(
             prompt_ids(tokenizer, config.tokens).system, manifest.precision

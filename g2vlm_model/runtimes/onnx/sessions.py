@@ -1,11 +1,27 @@
-"""One loaded ONNX graph: numpy arrays in and out, errors that say what to do.
+"""One loaded ONNX graph on one execution provider, which is verified.
 
-Shared by the geometry and by the answers. ONNX Runtime is imported when a session is opened.
+| device of `load_runtime` | provider                                                             |
+|--------------------------|----------------------------------------------------------------------|
+| "cpu"                    | CPUExecutionProvider                                                 |
+| "cuda", "cuda:N"         | CUDAExecutionProvider (package onnxruntime-gpu)                      |
+| "tensorrt", "tensorrt:N" | TensorrtExecutionProvider (onnxruntime-gpu and TensorRT's libraries) |
+| "rtx", "rtx:N"           | NvTensorRTRTXExecutionProvider (onnxruntime and the plugin package)  |
+| "auto"                   | CUDA device 0 where this ONNX Runtime has CUDA, else the CPU         |
+
+ONNX Runtime falls back to the CPU without an error where a provider's libraries are missing. So
+each session is asked what it runs on. A device that was asked for by name and does not run is
+an error; "auto" goes on with the CPU, and says why. Engines of "tensorrt" and "rtx" are built at
+every start and not kept; the runtime "tensorrt" keeps its engines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import importlib
+import platform
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,16 +29,200 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cpu import cpu_threads
-from .providers import Provider, ProviderError
+from ...interface import ObservationCancelledError
+from ..geometry_engine import Cancelled
+from ..machine import cpu_threads
 
-__all__ = ["PIP_LINE", "Session", "onnxruntime_module", "to_cpu"]
+__all__ = [
+    "PIP_LINE",
+    "PROVIDERS",
+    "Provider",
+    "ProviderError",
+    "Session",
+    "candidates",
+    "onnxruntime_module",
+    "to_cpu",
+]
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "rtx": "NvTensorRTRTXExecutionProvider",
+}
+INSTALL = {
+    "cuda": "pip install 'onnxruntime-gpu[cuda,cudnn]' in the place of onnxruntime",
+    "tensorrt": "pip install 'onnxruntime-gpu[cuda,cudnn]' in the place of onnxruntime, and "
+    "'tensorrt>=10'",
+    "rtx": "pip install onnxruntime-ep-nv-tensorrt-rtx-cu12 (or -cu13)",
+}
+# A Jetson: the package index has no onnxruntime-gpu for it.
+ON_ARM = (
+    "there is no onnxruntime-gpu for aarch64 on the package index: use the runtime 'tensorrt', or "
+    "a build of ONNX Runtime with this provider"
+)
+RTX_PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
+HEAVY = frozenset(("MatMul", "Gemm", "Conv", "Attention", "FusedMatMul", "FusedConv"))
+
+
+class ProviderError(RuntimeError):
+    """A provider that was wanted does not run here; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Provider:
+    """An execution provider on one device.
+
+    Args:
+        kind: A key of `PROVIDERS`.
+        index: Of the device.
+    """
+
+    kind: str
+    index: int = 0
+
+    @property
+    def name(self) -> str:
+        """What ONNX Runtime calls it."""
+        return PROVIDERS[self.kind]
+
+    @property
+    def device(self) -> str:
+        """Device and provider, for `RuntimeInfo.device`."""
+        return f"{self.torch_device} ({self.name})"
+
+    @property
+    def torch_device(self) -> str:
+        """The device as torch names it."""
+        return "cpu" if self.kind == "cpu" else f"cuda:{self.index}"
+
+    @property
+    def memory(self) -> tuple[str, int]:
+        """Where its outputs can stay, as an IOBinding names it.
+
+        A plugin's device memory is not known to ONNX Runtime's own bindings: the CPU's.
+        """
+        return ("cuda", self.index) if self.kind in ("cuda", "tensorrt") else ("cpu", 0)
+
+    def open(self, ort: ModuleType, path: Path, options: Any) -> Any:
+        """Load a graph on this provider.
+
+        Args:
+            ort: The module onnxruntime.
+            path: The ONNX file.
+            options: SessionOptions; changed here.
+
+        Returns:
+            An InferenceSession that really runs on this provider.
+
+        Raises:
+            ProviderError: It would run on another one.
+        """
+        if self.kind == "cpu":
+            return ort.InferenceSession(str(path), options, providers=[self.name])
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        if self.kind == "rtx":
+            devices = self._plugin_devices(ort)
+            options.add_provider_for_devices([devices[self.index]], {})
+            session = ort.InferenceSession(str(path), options)
+        else:
+            self._check_available(ort)
+            session = ort.InferenceSession(str(path), options, providers=self._requested())
+        self._verify(session, path)
+        return session
+
+    def _requested(self) -> list[tuple[str, dict[str, str]]]:
+        """The providers to ask for: what TensorRT cannot run, CUDA runs."""
+        where = {"device_id": str(self.index)}
+        wanted = (self.name,) if self.kind == "cuda" else (self.name, PROVIDERS["cuda"])
+        return [(name, dict(where)) for name in wanted]
+
+    def _installing(self) -> str:
+        """How this machine gets the provider."""
+        return ON_ARM if platform.machine() == "aarch64" else INSTALL[self.kind]
+
+    def _check_available(self, ort: ModuleType) -> None:
+        available = ort.get_available_providers()
+        if self.name not in available:
+            raise ProviderError(
+                f"this ONNX Runtime ({ort.__version__}) has no {self.name}, it has "
+                f"{', '.join(available)}; {self._installing()}"
+            )
+        if hasattr(ort, "preload_dlls"):  # the libraries of the pip packages of CUDA and cuDNN
+            ort.preload_dlls()
+
+    def _plugin_devices(self, ort: ModuleType) -> list[Any]:
+        """Devices of the plugin, which is registered once per process."""
+        try:
+            devices = [one for one in ort.get_ep_devices() if one.ep_name == self.name]
+            if not devices:
+                plugin = importlib.import_module(RTX_PLUGIN)
+                ort.register_execution_provider_library(self.name, plugin.get_library_path())
+                devices = [one for one in ort.get_ep_devices() if one.ep_name == self.name]
+        except Exception as error:  # the loader's, the plugin's own, ONNX Runtime's: no common base
+            raise ProviderError(
+                f"the plugin {RTX_PLUGIN} cannot be loaded: {error}; {INSTALL['rtx']}"
+            ) from error
+        if self.index >= len(devices):
+            raise ProviderError(
+                f"the plugin {RTX_PLUGIN} finds {len(devices)} devices, asked for number "
+                f"{self.index}; it needs an NVIDIA GPU of compute capability 8.0 or more"
+            )
+        return devices
+
+    def _verify(self, session: Any, path: Path) -> None:
+        """Refuse a session that runs somewhere else, wholly or for the most part."""
+        used = session.get_providers()
+        if not used or used[0] != self.name:
+            raise ProviderError(
+                f"ONNX Runtime loaded {path.name} on {', '.join(used) or 'nothing'} and not on "
+                f"{self.name}: its libraries or the device are missing (what it wrote to stderr "
+                f"names them); {self._installing()}"
+            )
+        if not hasattr(session, "get_provider_graph_assignment_info"):
+            return  # before 1.24; the list above is all that it says
+        heavy = {
+            graph.ep_name: sum(node.op_type in HEAVY for node in graph.get_nodes())
+            for graph in session.get_provider_graph_assignment_info()
+        }
+        on_cpu = heavy.get(PROVIDERS["cpu"], 0)
+        if on_cpu > sum(heavy.values()) / 2:
+            raise ProviderError(
+                f"ONNX Runtime put {on_cpu} of {sum(heavy.values())} products of {path.name} on "
+                f"the CPU and not on {self.name}: the provider does not know the graph's "
+                "operators; export with --opset 18"
+            )
+
+
+def candidates(device: str, available: tuple[str, ...]) -> tuple[Provider, ...]:
+    """The providers to try for a device, in order; one for a device that is named.
+
+    Args:
+        device: See the table of this module.
+        available: `onnxruntime.get_available_providers()`.
+
+    Raises:
+        ValueError: A device that no ONNX Runtime has.
+    """
+    match = re.fullmatch(r"(auto|cpu|(?:cuda|tensorrt|rtx)(?::\d+)?)", device)
+    if match is None:
+        raise ValueError(
+            f"device is {device!r}, expected auto, cpu, cuda, cuda:N, tensorrt, tensorrt:N, rtx "
+            "or rtx:N"
+        )
+    if device != "auto":
+        kind, _, index = device.partition(":")
+        return (Provider(kind, int(index or 0)),)
+    cuda = (Provider("cuda"),) if PROVIDERS["cuda"] in available else ()
+    return (*cuda, Provider("cpu"))
+
 
 SPINNING = {
     "session.intra_op.allow_spinning": "1",
     "session.intra_op.spin_duration_us": "20",
     "session.force_spinning_stop": "1",
 }
+WATCH_S = 0.01
 PIP_LINE = "pip install onnxruntime (for NVIDIA: pip install 'onnxruntime-gpu[cuda,cudnn]')"
 
 
@@ -46,7 +246,7 @@ class Session:
     Args:
         path: The ONNX file.
         provider: Where it has to run.
-        threads: Of the CPU; 0 is `cpu.cpu_threads`.
+        threads: Of the CPU; 0 is `machine.cpu_threads`.
 
     Attributes:
         inputs, outputs: Their names, in the graph's order.
@@ -87,47 +287,40 @@ class Session:
         self.inputs = tuple(one.name for one in self._session.get_inputs())
         self.outputs = tuple(one.name for one in self._session.get_outputs())
 
-    def run(
-        self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None
-    ) -> dict[str, NDArray[Any]]:
-        """Compute outputs.
+    def run(self, feeds: Mapping[str, Any], cancelled: Cancelled = None) -> dict[str, NDArray[Any]]:
+        """Compute all outputs.
 
         Args:
             feeds: Input -> numpy array, OrtValue from `upload`, or any array with `__dlpack__`,
                 which is not copied.
-            outputs: Names of what is wanted; None is everything.
+            cancelled: Asked from another thread while the graph runs; True ends it behind the
+                operator that it is at.
 
         Returns:
             Output -> numpy array.
 
         Raises:
+            ObservationCancelledError: `cancelled` said so.
             RuntimeError: The device failed, or an input does not fit the graph.
         """
-        found = self._bound(feeds, outputs, ("cpu", 0))
+        found = self._bound(feeds, ("cpu", 0), cancelled)
         return {name: value.numpy() for name, value in found.items()}
 
     def run_on_device(
-        self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None
+        self, feeds: Mapping[str, Any], cancelled: Cancelled = None
     ) -> dict[str, Any]:
-        """Compute outputs that stay on the device.
-
-        Args:
-            feeds, outputs: As in `run`.
-
-        Returns:
-            Output -> an array with `__dlpack__`.
-        """
-        found = self._bound(feeds, outputs, self._provider.memory)
+        """As `run`; outputs stay on the device, as arrays with `__dlpack__`."""
+        found = self._bound(feeds, self._provider.memory, cancelled)
         return {name: value._ortvalue for name, value in found.items()}
 
     def _bound(
-        self, feeds: Mapping[str, Any], outputs: Sequence[str] | None, where: tuple[str, int]
+        self, feeds: Mapping[str, Any], where: tuple[str, int], cancelled: Cancelled
     ) -> dict[str, Any]:
         """Run; outputs as OrtValues in a memory."""
         session = self._session
         if session is None:
             raise RuntimeError(f"{self._path.name} is closed; load the runtime again")
-        names = self.outputs if outputs is None else tuple(outputs)
+        watch = _Watch(self._ort.RunOptions(), cancelled)
         try:
             binding = session.io_binding()
             for name, value in feeds.items():
@@ -137,11 +330,14 @@ class Session:
                     binding.bind_ortvalue_input(name, value)
                 else:
                     binding.bind_ortvalue_input(name, self._ort.OrtValue.from_dlpack(value))
-            for name in names:
+            for name in self.outputs:
                 binding.bind_output(name, *where)
-            session.run_with_iobinding(binding)
-            return dict(zip(names, binding.get_outputs(), strict=True))
+            with watch:
+                session.run_with_iobinding(binding, watch.options)
+            return dict(zip(self.outputs, binding.get_outputs(), strict=True))
         except self._errors as error:
+            if watch.options.terminate:
+                raise ObservationCancelledError("the observation was cancelled") from None
             raise RuntimeError(
                 f"{self._path.name} failed on {self._provider.device}: {error}"
             ) from None
@@ -153,6 +349,36 @@ class Session:
     def close(self) -> None:
         """Give the memory back; a second call does nothing."""
         self._session = None
+
+
+class _Watch:
+    """Ends a run of a graph when nobody wants it any more.
+
+    Args:
+        options: Of the run.
+        cancelled: Asked every `WATCH_S` from a thread of its own; None: nobody asks.
+    """
+
+    def __init__(self, options: Any, cancelled: Cancelled) -> None:
+        self.options = options
+        self._cancelled = cancelled
+        self._ended = threading.Event()
+
+    def __enter__(self) -> None:
+        """Begin to ask."""
+        if self._cancelled is not None:
+            threading.Thread(target=self._ask, name="cancel-watch", daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        """The run has ended."""
+        self._ended.set()
+
+    def _ask(self) -> None:
+        assert self._cancelled is not None, "nobody to ask"
+        while not self._ended.wait(WATCH_S):
+            if self._cancelled():
+                self.options.terminate = True
+                return
 
 
 def to_cpu(array: Any) -> NDArray[Any]:

@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine_folder import EngineFolder, EngineRefusedError
-from ..engine_profile import Profile
-from ..exported import ExportFolder, Golden
-from ..geometry_engine import Array, EngineFacts, GeometryArrays, GeometryEngine
+from ..export_folder import ExportFolder, Golden
+from ..geometry_engine import Array, Cancelled, EngineFacts, GeometryArrays, GeometryEngine
 from ..golden_check import compare
-from ..nvidia import Gpu, TensorRT
-from .buffers import DeviceArray
-from .cuda import Cuda
+from ..machine import Gpu, TensorRT
+from .cuda import Cuda, DeviceArray
+from .engines import EngineFolder, EngineRefusedError, Profile
 from .graph import TensorRTGraph
 
 __all__ = [
@@ -48,7 +46,7 @@ def open_geometry(
 ) -> GeometryEngine:
     """Load the engines of a folder, and run them once.
 
-    Engines that nobody has checked on this device yet are checked now.
+    Whatever their manifest says, they are checked here: a driver may have changed under them.
 
     Args:
         export: That the engines were compiled from.
@@ -68,10 +66,9 @@ def open_geometry(
     engine = kind(export, engines, trt, gpu, on_device=on_device, kernels=kernels)
     try:
         manifest = engines.manifest
-        # Compiled ahead for several GPUs, they may have been checked on another one.
+        reports = check_graphs(engine.graphs, export, manifest.profile)
         if manifest.targets or not manifest.checked:
-            reports = check_graphs(engine.graphs, export, manifest.profile)
-            with suppress(OSError):  # a folder that is read-only is checked at every start
+            with suppress(OSError):  # a folder that is read-only is noted nowhere
                 engines.mark_checked(reports)
         # What is compiled or taken at the first run is there before the first window.
         engine.run(np.zeros((*engines.manifest.profile.optimum, 3), np.uint8))
@@ -118,14 +115,16 @@ def check_graphs(
     return reports
 
 
-class _Engines:
-    """What both kinds share; see `open_geometry`.
+class TensorRTGeometry:
+    """A `GeometryEngine`: one engine from pictures to points; see `open_geometry`.
+
+    A graph that runs is not ended by a cancellation: it takes milliseconds.
 
     Attributes:
         graphs: By name.
     """
 
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...] = WHOLE
 
     def __init__(
         self,
@@ -148,6 +147,7 @@ class _Engines:
             device=f"cuda:{gpu.index} ({gpu.name}, {trt})",
             precision=precision,
             parameters=export.manifest.parameters,
+            limits=self._profile.limits,
             fallback_reason=fallback,
         )
         try:
@@ -173,6 +173,10 @@ class _Engines:
         """What really runs."""
         return self._facts
 
+    def run(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> GeometryArrays:
+        """See `GeometryEngine.run`."""
+        return GeometryArrays.of(self._run("geometry", {"pictures": self._checked(pictures_NHW3)}))
+
     def close(self) -> None:
         """Give the device's memory back."""
         graphs, self.graphs = self.graphs, {}
@@ -194,26 +198,16 @@ class _Engines:
         return pictures_NHW3
 
 
-class TensorRTGeometry(_Engines):
-    """A `GeometryEngine`: one engine from pictures to points."""
-
-    names = WHOLE
-
-    def run(self, pictures_NHW3: NDArray[np.uint8]) -> GeometryArrays:
-        """See `GeometryEngine.run`."""
-        return GeometryArrays.of(self._run("geometry", {"pictures": self._checked(pictures_NHW3)}))
-
-
-class StreamingTensorRTGeometry(_Engines):
+class StreamingTensorRTGeometry(TensorRTGeometry):
     """A `StreamingEngine`: encoder and expert apart."""
 
     names = STREAMING
 
-    def run(self, pictures_NHW3: NDArray[np.uint8]) -> GeometryArrays:
+    def run(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> GeometryArrays:
         """See `GeometryEngine.run`."""
         return self.run_tokens(self.encode(pictures_NHW3), pictures_NHW3)
 
-    def encode(self, pictures_NHW3: NDArray[np.uint8]) -> Array:
+    def encode(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> Array:
         """See `StreamingEngine.encode`.
 
         An engine for one size only encodes as many frames as it takes: what is missing is
@@ -227,7 +221,9 @@ class StreamingTensorRTGeometry(_Engines):
         tokens = self._run("encoder", {"pictures": self._checked(pictures_NHW3)})["tokens"]
         return tokens if count == len(pictures_NHW3) else _first(tokens, count)
 
-    def run_tokens(self, tokens_NPD: Array, pictures_NHW3: NDArray[np.uint8]) -> GeometryArrays:
+    def run_tokens(
+        self, tokens_NPD: Array, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None
+    ) -> GeometryArrays:
         """See `StreamingEngine.run_tokens`."""
         feeds = {"tokens": tokens_NPD, "pictures": self._checked(pictures_NHW3)}
         return GeometryArrays.of(self._run("expert", feeds))

@@ -7,7 +7,9 @@ the device. TensorRT 10, 11 and RTX differ in what is probed here with `hasattr`
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..nvidia import Gpu, TensorRT
-from .buffers import Block, BufferPool, DeviceArray, Place, packed
-from .cuda import Cuda, CudaError
-from .kernels import KernelCache
+from ..machine import Gpu, TensorRT
+from ..store_entry import require_own
+from .cuda import Block, BufferPool, Cuda, CudaError, DeviceArray, Place, packed
 
-__all__ = ["EngineError", "GraphTensor", "TensorRTGraph"]
+__all__ = ["EngineError", "GraphTensor", "KernelCache", "TensorRTGraph"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -318,3 +319,66 @@ def _dtype_of(array: Any) -> np.dtype[Any]:
 
 def _bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
     return max(1, Place(0, shape, dtype).nbytes)
+
+
+class KernelCache:
+    """The cache of one engine.
+
+    Args:
+        trt: The TensorRT.
+        file: Where it is kept; None: not beyond the process.
+    """
+
+    def __init__(self, trt: TensorRT, file: Path | None) -> None:
+        self._api = trt.api
+        self._file = file
+        self._cache: Any = None
+        self._saved = b""  # hash of what the file holds
+
+    def configured(self, engine: Any, static: bool) -> Any:
+        """A runtime configuration with the cache in it; None where the TensorRT is not RTX.
+
+        Newer TensorRTs have configurations too, but neither a cache nor graphs in them.
+
+        Args:
+            engine: That it is for.
+            static: Every run has the same shapes, and is captured as a CUDA graph.
+        """
+        if not hasattr(self._api, "CudaGraphStrategy"):
+            return None
+        config = engine.create_runtime_config()
+        if static:
+            config.cuda_graph_strategy = self._api.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        if self._file is not None:
+            self._cache = config.create_runtime_cache()
+            self._load(self._file)
+            config.set_runtime_cache(self._cache)
+        return config
+
+    def save(self) -> None:
+        """Write what has been compiled since; a disk that is full costs the next start only."""
+        if self._cache is None or self._file is None:
+            return
+        content = bytes(self._cache.serialize())
+        digest = hashlib.sha256(content).digest()
+        if digest == self._saved:
+            return
+        self._saved = digest
+        new = self._file.with_name(f".{self._file.name}.{os.getpid()}")
+        try:
+            new.write_bytes(content)
+            new.replace(self._file)
+        except OSError as error:
+            # As text: a log that keeps its records would keep the error's frames, and buffers.
+            _LOG.warning("the compiled kernels are not kept in %s: %s", self._file, str(error))
+            new.unlink(missing_ok=True)
+
+    def _load(self, file: Path) -> None:
+        if not file.is_file():
+            return
+        require_own(file.parent)
+        content = file.read_bytes()
+        if self._cache.deserialize(content):
+            self._saved = hashlib.sha256(content).digest()
+        else:
+            _LOG.info("%s is of another TensorRT, GPU or driver; kernels are compiled anew", file)

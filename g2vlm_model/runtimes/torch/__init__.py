@@ -1,32 +1,36 @@
-"""The torch runtime: encode a window once, ask about it many times."""
+"""The torch runtime: encode a window once, ask about it many times. A `Maker`."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ...interface import SpatialRuntime
+from ..request import RuntimeRequest
+from ..serving import BuildContext
 
-__all__ = ["create_runtime"]
+__all__ = ["build", "meanwhile", "ready"]
 
 
-def create_runtime(
-    model: str | Path = "nano",
-    device: str = "auto",
-    precision: str = "auto",
-    prompt_mode: str = "shared",
-    export: str | Path = "",
-) -> SpatialRuntime:
-    """Load a model folder; see `g2vlm_model.runtimes.load_runtime`.
+def ready(request: RuntimeRequest) -> SpatialRuntime:
+    """Load a model folder.
 
     Raises:
         ValueError: `export` is given, which this runtime has no use for.
     """
-    if str(export):
+    if str(request.export):
         raise ValueError(
-            f"export is {str(export)!r}, but the runtime 'torch' runs the model's own weights; "
-            "leave it empty, or use the runtime 'onnx' or 'tensorrt'"
+            f"export is {str(request.export)!r}, but the runtime 'torch' runs the model's own "
+            "weights; leave it empty, or use the runtime 'onnx' or 'tensorrt'"
         )
+    return meanwhile(request)
+
+
+def meanwhile(request: RuntimeRequest) -> SpatialRuntime:
+    """The same, whatever export others run."""
     from .placement import choose_placement
     from .runtime import TorchRuntime
 
-    return TorchRuntime(model, choose_placement(device, precision), prompt_mode)
+    placement = choose_placement(request.device, request.precision)
+    return TorchRuntime(request.model, placement, request.prompt_mode)
+
+
+def build(context: BuildContext, request: RuntimeRequest) -> None:
+    """There is nothing to build."""

@@ -22,9 +22,59 @@ from ...interface import SpatialQuery
 from ...model import G2VLM
 from ...positions import CacheMark
 from ...preprocess import semantic_merged_hw
-from .caches import QUESTION_TOKENS, forked_cache
 
-__all__ = ["TorchContext"]
+__all__ = ["QUESTION_TOKENS", "TorchContext", "forked_cache", "prefix_cache", "scene_cache"]
+
+QUESTION_TOKENS = 512  # room for a question and its answer; a cache grows where it is too little
+
+
+def prefix_cache(model: G2VLM, ids: Sequence[int]) -> KeyValueCache:
+    """Keys and values of a fixed text, constant per checkpoint.
+
+    Args:
+        model: In evaluation mode.
+        ids: Token ids of the text.
+    """
+    cache = KeyValueCache(model.config, len(ids), device=model.device, dtype=model.dtype)
+    prefill_ids(model, ids, cache)
+    return cache
+
+
+def scene_cache(
+    model: G2VLM, prefix: KeyValueCache, frames: int, grid_hw: tuple[int, int]
+) -> KeyValueCache:
+    """A cache that holds a prefix and has room for a scene and its questions.
+
+    Args:
+        model: Whose cache it is.
+        prefix: Text ahead of the frames; not changed.
+        frames: Of the window.
+        grid_hw: Rows and columns of geometric patches.
+    """
+    merged_hw = semantic_merged_hw(model.config)
+    blocks = (grid_hw[0] * grid_hw[1] + 2) + (merged_hw[0] * merged_hw[1] + 2)
+    capacity = prefix.length + frames * blocks + QUESTION_TOKENS
+    return forked_cache(model, prefix, prefix.mark(), capacity)
+
+
+def forked_cache(
+    model: G2VLM, source: KeyValueCache, mark: CacheMark, capacity: int
+) -> KeyValueCache:
+    """A new cache that starts with the first tokens of another one.
+
+    Args:
+        model: Whose cache it is.
+        source: Not changed.
+        mark: How much of it is taken: a state that it has been in.
+        capacity: Tokens that the new cache can hold, at least those taken.
+    """
+    held = mark.length
+    assert held <= min(source.length, capacity), (mark, source.length, capacity)
+    fork = KeyValueCache(model.config, capacity, device=model.device, dtype=model.dtype)
+    fork.keys[:, :, :, :held] = source.keys[:, :, :, :held]
+    fork.values[:, :, :, :held] = source.values[:, :, :, :held]
+    fork.advance(held, mark.position)
+    return fork
 
 
 class TorchContext:
@@ -50,6 +100,7 @@ class TorchContext:
         self._model = model
         self._merged_hw = semantic_merged_hw(model.config)
         self._added_1TD: Tensor | None = None
+        self._next_V: Tensor | None = None
 
     def mark(self) -> CacheMark:
         """The cache's state."""
@@ -59,6 +110,7 @@ class TorchContext:
         """Forget every token behind a state."""
         self.cache.truncate(mark.length, mark.position)
 
+    @torch.inference_mode()
     def fork(self, mark: CacheMark) -> TorchContext:
         """A context on a copy of the cache."""
         capacity = self.cache.length + QUESTION_TOKENS
@@ -97,14 +149,17 @@ class TorchContext:
 
     @torch.inference_mode()
     def read(self, ids: Sequence[int], following: int) -> None:
-        """Append the next tokens of the question."""
+        """Append the next tokens of the question; the last one's logits begin the answer."""
         self.cache.reserve(len(ids) + following)
-        prefill_ids(self._model, ids, self.cache, self._taken(len(ids)))
+        ids_1T = torch.tensor([list(ids)], device=self._model.device)
+        hidden_1TD = self._model.prefill_text(ids_1T, self.cache, self._taken(len(ids)))
+        self._next_V = self._model.logits(hidden_1TD[:, -1:])[0, 0]
 
     def decode(self, query: SpatialQuery) -> Iterator[DecodeStep]:
         """Decode the answer token by token, without end."""
         sampler = Sampler(query.temperature, query.seed)
-        steps = decode(self._model, self.cache, sampler, added_11D=self._taken(1))
+        assert self._next_V is not None, "an answer without a question"
+        steps = decode(self._model, self.cache, sampler, logits_V=self._next_V)
         while True:
             # Around each step and not around them all: the mode is the thread's, not this code's.
             with torch.inference_mode():

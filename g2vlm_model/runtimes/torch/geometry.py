@@ -1,7 +1,7 @@
 """The geometric pass of a window: by the model's own weights, or by an engine.
 
 Both append the frames' keys and values to the scene's cache and return what the heads say, so
-nothing behind them knows which one ran.
+nothing behind them knows which one ran. Each frame is encoded once.
 
 Shape letters: N frames, P patches per frame, D width, E layers, G key/value heads, L tokens.
 """
@@ -14,18 +14,59 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...cache import KeyValueCache
 from ...model import G2VLM
 from ...poses import GeometryTensors, HeadOutputs, assemble_geometry
+from ...preprocess import normalise
 from ...sequence import FrameBlocks
-from ..frames import FrameFeatures, pictures_of
+from ..clock import PassClock
 from ..geometry_engine import Array, GeometryArrays, GeometryEngine, StreamingEngine
-from .clock import StageClock
-from .frames import TorchFrames, owned
+from ..scene import FrameFeatures, KnownFrames, pictures_of
 
-__all__ = ["EngineGeometry", "Geometry", "GeometrySaid", "WeightsGeometry"]
+__all__ = ["EngineGeometry", "Geometry", "GeometrySaid", "TorchFrames", "WeightsGeometry", "owned"]
+
+
+def owned(tokens_NPD: Tensor) -> list[Tensor]:
+    """Tokens of each frame, each owning its memory: a view would keep that of all."""
+    return [tokens_NPD[0]] if len(tokens_NPD) == 1 else [one.clone() for one in tokens_NPD]
+
+
+class TorchFrames:
+    """Encodes frames with a model.
+
+    Args:
+        model: In evaluation mode. In the "compat" attention of the geometric encoder frames
+            influence each other; then windows are encoded as a whole and no token is kept.
+
+    Attributes:
+        known: The features of the frames.
+    """
+
+    def __init__(self, model: G2VLM) -> None:
+        self.known = KnownFrames()
+        self._model = model
+        self._coupled = model.config.dino_attention == "compat"
+
+    def geometric_tokens(self, features: Sequence[FrameFeatures]) -> Tensor:
+        """(1, N, P, D) tokens; only frames without tokens are encoded. Uses the device."""
+        if self._coupled:
+            return self._model.encode_geometry(self._pixels(pictures_of(features)))
+        return torch.stack(self.known.encode(features, self._encode))[None]
+
+    def head_pixels(self, features: Sequence[FrameFeatures]) -> Tensor | None:
+        """(1, N, 3, H, W) pictures where the model's heads look at them, else None."""
+        return self._pixels(pictures_of(features)) if self._model.config.point_refine else None
+
+    def _encode(self, pictures_NHW3: NDArray[np.uint8]) -> list[Tensor]:
+        return owned(self._model.encode_geometry(self._pixels(pictures_NHW3))[0])
+
+    def _pixels(self, pictures_NHW3: NDArray[np.uint8]) -> Tensor:
+        pictures = torch.from_numpy(pictures_NHW3)
+        return normalise(pictures.to(self._model.device))[None]
+
 
 HEAD_CHUNK_FRAMES = 8  # bounds the heads' memory for long windows
 
@@ -52,7 +93,7 @@ class Geometry(Protocol):
         features: Sequence[FrameFeatures],
         grid_hw: tuple[int, int],
         cache: KeyValueCache,
-        clock: StageClock,
+        clock: PassClock,
     ) -> GeometrySaid:
         """Run one pass; uses the device.
 
@@ -82,7 +123,7 @@ class WeightsGeometry:
         features: Sequence[FrameFeatures],
         grid_hw: tuple[int, int],
         cache: KeyValueCache,
-        clock: StageClock,
+        clock: PassClock,
     ) -> GeometrySaid:
         """See `Geometry.run`."""
         tokens_1NPD = self._frames.geometric_tokens(features)
@@ -120,7 +161,7 @@ class EngineGeometry:
         features: Sequence[FrameFeatures],
         grid_hw: tuple[int, int],
         cache: KeyValueCache,
-        clock: StageClock,
+        clock: PassClock,
     ) -> GeometrySaid:
         """See `Geometry.run`."""
         arrays = self._computed(features, clock)
@@ -144,20 +185,20 @@ class EngineGeometry:
         clock.lap("engine")
         return said
 
-    def _computed(self, features: Sequence[FrameFeatures], clock: StageClock) -> GeometryArrays:
+    def _computed(self, features: Sequence[FrameFeatures], clock: PassClock) -> GeometryArrays:
         pictures_NHW3 = pictures_of(features)
         engine = self._engine
         if not isinstance(engine, StreamingEngine):
-            return engine.run(pictures_NHW3)
+            return engine.run(pictures_NHW3, clock.cancelled)
         tokens = self._frames.known.encode(
-            features, lambda new: owned(self._tensor(engine.encode(new)))
+            features, lambda new: owned(self._tensor(engine.encode(new, clock.cancelled)))
         )
         tokens_NPD = torch.stack(tokens)
         clock.lap("encode")
         if self._device.type == "cpu":
-            return engine.run_tokens(tokens_NPD.numpy(), pictures_NHW3)
+            return engine.run_tokens(tokens_NPD.numpy(), pictures_NHW3, clock.cancelled)
         torch.cuda.current_stream(self._device).synchronize()  # the engine has a stream of its own
-        return engine.run_tokens(tokens_NPD, pictures_NHW3)
+        return engine.run_tokens(tokens_NPD, pictures_NHW3, clock.cancelled)
 
     def _append(
         self, keys: Array, values: Array, blocks: FrameBlocks, cache: KeyValueCache

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..cpu import cpu_facts
+from ..machine import cpu_facts
 
 __all__ = ["Hardware", "Placement", "choose_placement"]
 

@@ -1,20 +1,137 @@
-"""A loaded model on one torch device; `SceneRuntime` says how it is used."""
+"""A model on torch: what holds its memory, and the runtime around it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
-from ...checkpoint import model_id
-from ...interface import RuntimeInfo
+from ...cache import KeyValueCache
+from ...checkpoint import load_model, model_id
+from ...extras.overlap import frame_overlap
+from ...extras.reading import read_geometry
+from ...interface import FrameWindow, GeometryPrediction, RuntimeInfo
+from ...model import G2VLM
+from ...mot import Expert
+from ...tokenizer import prompt_ids
+from ..clock import PassClock
 from ..gate import DeviceGate
 from ..geometry_engine import GeometryEngine
-from ..scene_runtime import MAX_FRAMES, SceneRuntime
-from .executor import TorchExecutor
+from ..prediction import predict_geometry
+from ..scene import EncodedScene, FrameFeatures, pictures_of
+from ..scene_runtime import LIMITS, Loaded, SceneRuntime
+from .context import TorchContext, forked_cache, prefix_cache, scene_cache
+from .geometry import EngineGeometry, Geometry, GeometrySaid, TorchFrames, WeightsGeometry
 from .placement import Placement
 
-__all__ = ["TorchRuntime"]
+__all__ = ["TorchExecutor", "TorchRuntime"]
+
+
+class TorchExecutor:
+    """Observes with one model on torch.
+
+    Args:
+        network: In evaluation mode.
+        chat: Keys and values of the chat prefix.
+        reconstruct: Those of the published reconstruct prefix, which then stands ahead of the
+            geometry; the first question of a scene runs a second pass behind the chat prefix.
+        gate: Turns on the device.
+        engine: Computes the geometry; the model's own geometric weights are then not there.
+
+    Attributes:
+        model: What is loaded.
+    """
+
+    def __init__(
+        self,
+        network: G2VLM,
+        chat: KeyValueCache,
+        reconstruct: KeyValueCache | None,
+        gate: DeviceGate,
+        engine: GeometryEngine | None,
+    ) -> None:
+        self.model = network
+        self._chat = chat
+        self._reconstruct = reconstruct
+        self._gate = gate
+        self._engine = engine
+        self._checkpoint = _Checkpoint(network)
+        self._frames = TorchFrames(network)
+        self._geometry: Geometry
+        if engine is None:
+            # Inference has no use for the global points: neither their time nor their memory.
+            del network.heads.global_decoder, network.heads.global_head
+            self._geometry = WeightsGeometry(network, self._frames)
+        else:
+            self._geometry = EngineGeometry(engine, self._frames, network)
+
+    def observe(
+        self, window: FrameWindow, size_hw: tuple[int, int], owner: object, clock: PassClock
+    ) -> EncodedScene:
+        """Encode a window, see `Executor.observe`."""
+        features = self._frames.known.of_window(window, size_hw)
+        grid_hw = self._grid(features)
+        clock.lap("preprocess")
+        with self._gate.observation(), torch.inference_mode(), self._checkpoint.during(clock):
+            clock.lap("wait")
+            cache = self._geometry_cache(len(window), grid_hw)
+            start = cache.mark()
+            said = self._geometry.run(features, grid_hw, cache, clock)
+            geometry = _predicted(said, features, window)
+            context: TorchContext | partial[TorchContext]
+            if self._reconstruct is None:
+                context = self._context(said, grid_hw, cache)
+            else:
+                context = partial(self._encode_again, features)
+            clock.lap("confidence")
+            keys_GLC = cache.keys[-1, 0, :, start.length : cache.length]
+            overlap = frame_overlap(keys_GLC, self.model.config.text, grid_hw, start.position)
+            overlap_N: NDArray[np.float32] = overlap.cpu().numpy()
+            clock.lap("overlap")
+        return EncodedScene(owner, window, geometry, overlap_N, features, clock.read(), context)
+
+    def close(self) -> None:
+        """Close the engine."""
+        if self._engine is not None:
+            self._engine.close()
+
+    def _grid(self, features: Sequence[FrameFeatures]) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        patch = self.model.config.patch_size
+        height, width = features[0].picture.shape[:2]
+        return height // patch, width // patch
+
+    def _geometry_cache(self, frames: int, grid_hw: tuple[int, int]) -> KeyValueCache:
+        """The cache that a geometric pass runs behind: the scene's own, or one for this pass."""
+        prefix = self._reconstruct
+        if prefix is None:
+            return scene_cache(self.model, self._chat, frames, grid_hw)
+        capacity = prefix.length + frames * (grid_hw[0] * grid_hw[1] + 2)
+        return forked_cache(self.model, prefix, prefix.mark(), capacity)
+
+    @torch.inference_mode()
+    def _encode_again(self, features: Sequence[FrameFeatures]) -> TorchContext:
+        """The pass behind the chat prefix that a first question of "published" mode needs."""
+        grid_hw = self._grid(features)
+        cache = scene_cache(self.model, self._chat, len(features), grid_hw)
+        return self._context(
+            self._geometry.run(features, grid_hw, cache, PassClock()), grid_hw, cache
+        )
+
+    def _context(
+        self, said: GeometrySaid, grid_hw: tuple[int, int], cache: KeyValueCache
+    ) -> TorchContext:
+        """What questions stand behind."""
+        reading = None
+        if self.model.fusion is not None:
+            reading = read_geometry(said.hidden_1NPD, grid_hw, said.tensors)
+        return TorchContext(self.model, cache, reading)
 
 
 class TorchRuntime(SceneRuntime):
@@ -24,7 +141,6 @@ class TorchRuntime(SceneRuntime):
         model: Folder, or the name of an embedded model.
         placement: Device and precision.
         prompt_mode: "shared" or "published", see `load_runtime`.
-        max_frames: Longest window that is accepted.
         geometry: Computes the geometry in the place of the model's geometric weights, which
             are then not loaded; torch answers on top of it. Closed with the runtime.
 
@@ -39,37 +155,56 @@ class TorchRuntime(SceneRuntime):
         model: str | Path,
         placement: Placement,
         prompt_mode: str = "shared",
-        max_frames: int = MAX_FRAMES,
         geometry: GeometryEngine | None = None,
     ) -> None:
-        device = placement.device
+        if prompt_mode == "published" and geometry is not None:
+            raise ValueError(
+                "prompt_mode is 'published', but an engine's geometry stands behind the chat "
+                "prefix; use prompt_mode 'shared' or the runtime 'torch'"
+            )
+        load = partial(_load, model, placement, prompt_mode, geometry)
+        super().__init__(load, str(placement.device), partial(_release, placement.device))
 
-        def load(gate: DeviceGate) -> tuple[TorchExecutor, RuntimeInfo]:
-            executor = TorchExecutor(model, placement, prompt_mode, gate, geometry)
-            return executor, _info(model, placement, executor, geometry)
 
-        def release() -> None:
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
-
-        super().__init__(load, str(device), release, max_frames)
+def _load(
+    model: str | Path,
+    placement: Placement,
+    prompt_mode: str,
+    engine: GeometryEngine | None,
+    gate: DeviceGate,
+) -> Loaded:
+    network, tokenizer = load_model(
+        model, placement.device, placement.dtype, geometric=engine is None
+    )
+    network.requires_grad_(False)
+    prompts = prompt_ids(tokenizer, network.config.tokens)
+    with torch.inference_mode():
+        chat = prefix_cache(network, prompts.system)
+        published = prompt_mode == "published"
+        reconstruct = prefix_cache(network, prompts.reconstruct) if published else None
+    executor = TorchExecutor(network, chat, reconstruct, gate, engine)
+    return Loaded(
+        executor,
+        _info(model_id(model), placement, network, engine),
+        network.config,
+        tokenizer,
+        placement.device if placement.device.type == "cuda" else None,
+    )
 
 
 def _info(
-    model: str | Path,
-    placement: Placement,
-    executor: TorchExecutor,
-    engine: GeometryEngine | None,
+    name: str, placement: Placement, network: G2VLM, engine: GeometryEngine | None
 ) -> RuntimeInfo:
-    weights = sum(weight.numel() for weight in executor.model.parameters())
+    weights = sum(weight.numel() for weight in network.parameters())
     if engine is None:
         return RuntimeInfo(
             runtime="torch",
             device=placement.description,
             precision=placement.precision,
-            model_id=model_id(model),
+            model_id=name,
             parameters=weights,
             fallback_reason=placement.fallback_reason,
+            limits=LIMITS,
         )
     facts = engine.facts
     reasons = (facts.fallback_reason, placement.fallback_reason)
@@ -77,7 +212,73 @@ def _info(
         runtime=facts.runtime,
         device=facts.device,
         precision=facts.precision,
-        model_id=model_id(model),
+        model_id=name,
         parameters=weights + facts.parameters,
         fallback_reason="; ".join(reason for reason in reasons if reason),
+        limits=facts.limits,
     )
+
+
+def _release(device: torch.device) -> None:
+    """Give the allocator's free memory back to the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _predicted(
+    said: GeometrySaid, features: Sequence[FrameFeatures], window: FrameWindow
+) -> GeometryPrediction:
+    tensors = said.tensors
+    logits = tensors.confidence_logits_BNHW1
+    return predict_geometry(
+        tensors.local_points_BNHW3[0],
+        tensors.T_world_cam_BN44[0],
+        None if logits is None else logits[0, ..., 0],
+        pictures_of(features),
+        window.frames,
+    )
+
+
+class _Checkpoint:
+    """Asks ahead of every layer of a pass whether anybody still wants it.
+
+    The model knows nothing of it: torch calls a hook ahead of a module. A pass that is ended so
+    has written into its own cache only.
+
+    Args:
+        network: Gets the hooks, which do nothing outside `during`.
+    """
+
+    def __init__(self, network: G2VLM) -> None:
+        self._clock: PassClock | None = None
+        for module in _layers(network):
+            module.register_forward_pre_hook(self._ahead)
+
+    def during(self, clock: PassClock) -> _Checkpoint:
+        """A context inside which layers ask this clock."""
+        self._clock = clock
+        return self
+
+    def __enter__(self) -> None:
+        """Begin; `during` has named the clock."""
+
+    def __exit__(self, *_: object) -> None:
+        """End: layers ask nobody."""
+        self._clock = None
+
+    def _ahead(self, module: nn.Module, inputs: Any) -> None:
+        if self._clock is not None:
+            self._clock.check()
+
+
+def _layers(network: G2VLM) -> Iterator[nn.Module]:
+    """What a pass calls one after the other: encoder blocks, experts, blocks of the heads.
+
+    A mixture layer is entered by a method of its own, which torch calls no hook for: the first
+    modules of its two halves stand for it.
+    """
+    for module in network.modules():
+        if isinstance(module, Expert):
+            yield from (module.attention_norm, module.mlp_norm)
+        elif isinstance(module, nn.ModuleList):
+            yield from module

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from g2vlm_model.runtimes import file_hash
-from g2vlm_model.runtimes.exported import (
+from g2vlm_model.runtimes import store_entry
+from g2vlm_model.runtimes.export_folder import (
     MANIFEST,
     ExportFolder,
     FileRecord,
@@ -24,8 +24,8 @@ from g2vlm_model.runtimes.exported import (
     TensorRecord,
     golden_key,
 )
-from g2vlm_model.runtimes.file_hash import file_sha256
 from g2vlm_model.runtimes.golden_check import Tolerances
+from g2vlm_model.runtimes.store_entry import file_sha256
 
 GOLDEN = Golden(
     "geometry",
@@ -145,7 +145,7 @@ def test_settings_that_the_manifest_does_not_vouch_for_are_refused(
 def test_a_big_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(tmp_path / "out")
     ExportFolder.open(tmp_path / "out")
-    monkeypatch.setattr(file_hash, "file_sha256", lambda path: pytest.fail(f"{path} read again"))
+    monkeypatch.setattr(store_entry, "file_sha256", lambda path: pytest.fail(f"{path} read again"))
     ExportFolder.open(tmp_path / "out")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from g2vlm_model.runtimes.build_command import BuildFailedError, BuildStopped, run_command
+from g2vlm_model.runtimes.build_process import BuildFailedError, BuildStopped, run_command
 from tests.helpers import REPO, wait_for
 
 from .build_commands import gone, install, pids, words
@@ -64,7 +64,7 @@ def test_stopping_ends_the_command_and_its_children(tmp_path: Path) -> None:
 
 def test_a_command_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     code = (
-        "import sys, threading; from g2vlm_model.runtimes.build_command import run_command;"
+        "import sys, threading; from g2vlm_model.runtimes.build_process import run_command;"
         "run_command(sys.argv[1:], print, threading.Event())"
     )
     parent = subprocess.Popen(

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from g2vlm_model.runtimes.cache_entry import EntryDamagedError, verified_entry
-from g2vlm_model.runtimes.engine_cache import EngineCache, EngineKey, ExportKey, cache_root
+from g2vlm_model.runtimes.store import EngineKey, ExportKey, Store, cache_root
+from g2vlm_model.runtimes.store_entry import EntryDamagedError, verified_entry
 
 from ..helpers import REPO, wait_for
 
@@ -38,9 +38,9 @@ BUILDER = f"""
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(REPO)!r})
-from tests.runtimes.test_engine_cache import KEY, PLAN
-from g2vlm_model.runtimes.engine_cache import EngineCache
-cache = EngineCache.open(Path(sys.argv[1]))
+from tests.runtimes.test_store import KEY, PLAN
+from g2vlm_model.runtimes.store import Store
+cache = Store.open(Path(sys.argv[1]))
 with cache.building(KEY) as building:
     print("found" if building.entry else "building", flush=True)
     if building.entry is None:
@@ -53,11 +53,11 @@ with cache.building(KEY) as building:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> EngineCache:
-    return EngineCache.open(tmp_path / "cache")
+def cache(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "cache")
 
 
-def build(cache: EngineCache, key: EngineKey = KEY) -> Path:
+def build(cache: Store, key: EngineKey = KEY) -> Path:
     """Build an entry of one file and return its folder."""
     with cache.building(key) as building:
         assert building.entry is None
@@ -65,7 +65,7 @@ def build(cache: EngineCache, key: EngineKey = KEY) -> Path:
         return building.commit({"rung": "fp16"}).folder
 
 
-def start_builder(cache: EngineCache) -> subprocess.Popen[str]:
+def start_builder(cache: Store) -> subprocess.Popen[str]:
     """Start a process that builds KEY."""
     command = [sys.executable, "-c", BUILDER, str(cache.root)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -76,7 +76,7 @@ def said(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def test_what_was_built_is_found_until_a_fact_of_its_key_changes(cache: EngineCache) -> None:
+def test_what_was_built_is_found_until_a_fact_of_its_key_changes(cache: Store) -> None:
     assert cache.lookup(KEY) is None
     build(cache)
     entry = cache.lookup(KEY)
@@ -111,7 +111,7 @@ def test_keys_of_exports_and_engines_differ() -> None:
     ],
 )
 def test_a_damaged_entry_is_never_loaded_but_set_aside_and_built_anew(
-    cache: EngineCache, caplog: pytest.LogCaptureFixture, damage: str, reason: str
+    cache: Store, caplog: pytest.LogCaptureFixture, damage: str, reason: str
 ) -> None:
     folder = build(cache)
     plan, manifest, key = folder / "geometry.engine", folder / "entry.json", KEY
@@ -142,7 +142,7 @@ def test_a_damaged_entry_is_never_loaded_but_set_aside_and_built_anew(
 
 @pytest.mark.parametrize("in_the_way", ["lock", "damaged"])
 def test_a_damaged_entry_that_has_to_stay_is_a_miss_that_is_told_once(
-    cache: EngineCache, caplog: pytest.LogCaptureFixture, in_the_way: str
+    cache: Store, caplog: pytest.LogCaptureFixture, in_the_way: str
 ) -> None:
     folder = build(cache)
     (folder / "geometry.engine").write_bytes(PLAN[:100])
@@ -166,9 +166,9 @@ READ = f"""
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(REPO)!r})
-from tests.runtimes.test_engine_cache import KEY
-from g2vlm_model.runtimes.engine_cache import EngineCache
-cache = EngineCache.open(Path(sys.argv[1]))
+from tests.runtimes.test_store import KEY
+from g2vlm_model.runtimes.store import Store
+cache = Store.open(Path(sys.argv[1]))
 assert cache.lookup(KEY) is None
 assert cache.find("engine") == ()
 cache.set_aside(KEY, "fails its golden check")
@@ -179,7 +179,7 @@ except OSError as error:
 """
 
 
-def test_a_damaged_entry_of_a_read_only_cache_is_a_miss(cache: EngineCache) -> None:
+def test_a_damaged_entry_of_a_read_only_cache_is_a_miss(cache: Store) -> None:
     folder = build(cache)
     (folder / "geometry.engine").write_bytes(PLAN[:100])
     prefix = own_mounts(
@@ -194,7 +194,7 @@ def test_a_damaged_entry_of_a_read_only_cache_is_a_miss(cache: EngineCache) -> N
     assert done.stderr.count("it stays where it is: [Errno 30]") == 1
 
 
-def test_only_the_newest_damaged_entries_are_kept(cache: EngineCache) -> None:
+def test_only_the_newest_damaged_entries_are_kept(cache: Store) -> None:
     for _ in range(4):
         (build(cache) / "geometry.engine").unlink()
         assert cache.lookup(KEY) is None
@@ -202,7 +202,7 @@ def test_only_the_newest_damaged_entries_are_kept(cache: EngineCache) -> None:
     assert len(list((cache.root / "damaged").iterdir())) == 2
 
 
-def test_a_file_that_the_manifest_does_not_name_is_not_given_out(cache: EngineCache) -> None:
+def test_a_file_that_the_manifest_does_not_name_is_not_given_out(cache: Store) -> None:
     folder = build(cache)
     (folder / "smuggled.engine").write_bytes(b"x")
     entry = cache.lookup(KEY)
@@ -211,7 +211,7 @@ def test_a_file_that_the_manifest_does_not_name_is_not_given_out(cache: EngineCa
         entry.path("smuggled.engine")
 
 
-def test_an_entry_is_taken_out_of_use(cache: EngineCache, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_entry_is_taken_out_of_use(cache: Store, caplog: pytest.LogCaptureFixture) -> None:
     build(cache)
     cache.set_aside(KEY, "fails its golden check")
     assert cache.lookup(KEY) is None
@@ -219,7 +219,7 @@ def test_an_entry_is_taken_out_of_use(cache: EngineCache, caplog: pytest.LogCapt
     cache.set_aside(KEY, "is not there any more")
 
 
-def test_entries_are_found_by_some_facts_of_their_keys(cache: EngineCache) -> None:
+def test_entries_are_found_by_some_facts_of_their_keys(cache: Store) -> None:
     keys = [dataclasses.replace(KEY, profile=profile) for profile in ("small", "large")]
     for number, key in enumerate(keys):
         os.utime(build(cache, key), ns=(number, number))
@@ -234,7 +234,7 @@ def test_entries_are_found_by_some_facts_of_their_keys(cache: EngineCache) -> No
 
 
 def test_an_entry_that_others_may_write_to_hides_no_other(
-    cache: EngineCache, caplog: pytest.LogCaptureFixture
+    cache: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys = [dataclasses.replace(KEY, profile=profile) for profile in ("open", "own", "other")]
     folders = [build(cache, key) for key in keys]
@@ -247,7 +247,7 @@ def test_an_entry_that_others_may_write_to_hides_no_other(
     assert folders[0].exists(), "it is not ours to move"
 
 
-def test_a_build_that_fails_leaves_nothing(cache: EngineCache) -> None:
+def test_a_build_that_fails_leaves_nothing(cache: Store) -> None:
     with pytest.raises(RuntimeError, match="parser"), cache.building(KEY) as building:
         (building.folder / "geometry.engine").write_bytes(PLAN)
         (building.folder.parent / f".{building.folder.name}.1-x.partial").mkdir()
@@ -257,7 +257,7 @@ def test_a_build_that_fails_leaves_nothing(cache: EngineCache) -> None:
 
 
 def test_a_process_killed_half_way_leaves_nothing_that_is_loaded(
-    cache: EngineCache, caplog: pytest.LogCaptureFixture
+    cache: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     with start_builder(cache) as process:
         assert said(process) == "building"
@@ -279,7 +279,7 @@ def test_a_process_killed_half_way_leaves_nothing_that_is_loaded(
     assert cache.lookup(KEY) is not None
 
 
-def test_two_processes_build_a_key_once(cache: EngineCache) -> None:
+def test_two_processes_build_a_key_once(cache: Store) -> None:
     first = start_builder(cache)
     assert said(first) == "building"
     second = start_builder(cache)
@@ -297,11 +297,11 @@ FILL = f"""
 import resource, sys
 from pathlib import Path
 sys.path.insert(0, {str(REPO)!r})
-from tests.runtimes.test_engine_cache import KEY
-from g2vlm_model.runtimes.engine_cache import EngineCache
+from tests.runtimes.test_store import KEY
+from g2vlm_model.runtimes.store import Store
 if sys.argv[2:]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
-cache = EngineCache.open(Path(sys.argv[1]) / "cache")
+cache = Store.open(Path(sys.argv[1]) / "cache")
 try:
     with cache.building(KEY) as building:
         (building.folder / "geometry.engine").write_bytes(bytes(4_000_000))
@@ -344,7 +344,7 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(tmp_path: Path, limit: str
     assert "G2VLM_CACHE" in done.stdout
 
 
-def test_a_build_that_cannot_fit_is_refused_before_it_starts(cache: EngineCache) -> None:
+def test_a_build_that_cannot_fit_is_refused_before_it_starts(cache: Store) -> None:
     with (
         pytest.raises(OSError, match=r"about 1000000000000 MB are needed"),
         cache.building(KEY, needed_bytes=10**18),
@@ -353,17 +353,17 @@ def test_a_build_that_cannot_fit_is_refused_before_it_starts(cache: EngineCache)
 
 
 def test_the_folder_is_this_users_alone(
-    cache: EngineCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert {path.stat().st_mode & 0o777 for path in [cache.root, *cache.root.iterdir()]} == {0o700}
     assert build(cache).stat().st_mode & 0o777 == 0o700
     cache.root.chmod(0o770)
     with pytest.raises(PermissionError, match=r"mode 770.*chmod 700"):
-        EngineCache.open(cache.root)
+        Store.open(cache.root)
     cache.root.chmod(0o700)
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     with pytest.raises(PermissionError, match="this process is user 12345"):
-        EngineCache.open(cache.root)
+        Store.open(cache.root)
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,4 +380,4 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_folder_that_cannot_be_made_says_what_to_do(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="set G2VLM_CACHE to a folder that can be written to"):
-        EngineCache.open(tmp_path / "file" / below)
+        Store.open(tmp_path / "file" / below)

@@ -1,4 +1,4 @@
-"""What NVIDIA software and hardware is here: TensorRT modules and GPUs, found without torch.
+"""What this machine is: its CPU, its NVIDIA GPU, the TensorRT on it; found without torch.
 
 Engines are bound to all of it, so the builder and the runtime ask the same functions.
 Standard library only; TensorRT itself is imported when it is asked for.
@@ -8,13 +8,68 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import os
+import platform
 import re
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["FLAVOURS", "Gpu", "GpuMissingError", "TensorRT", "find_gpu", "find_tensorrt"]
+__all__ = [
+    "FLAVOURS",
+    "Gpu",
+    "GpuMissingError",
+    "TensorRT",
+    "cpu_facts",
+    "cpu_threads",
+    "find_gpu",
+    "find_tensorrt",
+    "package_version",
+]
+
+CPUINFO = Path("/proc/cpuinfo")
+TOPOLOGY = Path("/sys/devices/system/cpu")
+
+
+def cpu_facts() -> tuple[str, frozenset[str]]:
+    """Name and instruction sets as the kernel says them; no sets where it does not."""
+    text = CPUINFO.read_text(encoding="utf-8") if CPUINFO.is_file() else ""
+    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    name = re.search(r"^model name\s*:(.*)$", text, re.MULTILINE)
+    return (
+        name.group(1).strip() if name else platform.processor() or "CPU",
+        frozenset(flags.group(1).split()) if flags else frozenset(),
+    )
+
+
+def package_version(name: str) -> str:
+    """Of an installed package; "none" where it is not."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"
+
+
+def cpu_threads() -> int:
+    """Threads of one graph: OMP_NUM_THREADS, else the physical cores that this process may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
+    everything = range(os.cpu_count() or 1)
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else everything
+    return max(1, len({_core(number) for number in usable}))
+
+
+def _core(number: int) -> str:
+    """Names the physical core of a logical one."""
+    try:
+        siblings = TOPOLOGY / f"cpu{number}" / "topology" / "thread_siblings_list"
+        return siblings.read_text(encoding="ascii").strip()
+    except OSError:  # a system without this folder: every logical core counts
+        return str(number)
+
 
 FLAVOURS = ("tensorrt", "tensorrt_rtx")  # in the order in which "auto" tries them
 DRIVER_FILE = Path("/proc/driver/nvidia/version")
@@ -123,7 +178,7 @@ def find_gpu(index: int = 0) -> Gpu:
     _call(cuda, "cuDeviceGetCount", ctypes.byref(count))
     if index >= count.value:
         raise GpuMissingError(f"CUDA device {index} is not there, the driver has {count.value}")
-    device, version = ctypes.c_int(), ctypes.c_int()
+    device, cuda_version = ctypes.c_int(), ctypes.c_int()
     _call(cuda, "cuDeviceGet", ctypes.byref(device), index)
     name = ctypes.create_string_buffer(NAME_BYTES)
     _call(cuda, "cuDeviceGetName", name, NAME_BYTES, device)
@@ -132,12 +187,13 @@ def find_gpu(index: int = 0) -> Gpu:
         value = ctypes.c_int()
         _call(cuda, "cuDeviceGetAttribute", ctypes.byref(value), attribute, device)
         capability.append(str(value.value))
-    _call(cuda, "cuDriverGetVersion", ctypes.byref(version))
+    _call(cuda, "cuDriverGetVersion", ctypes.byref(cuda_version))
+    cuda_name = f"CUDA {cuda_version.value // 1000}.{cuda_version.value % 1000 // 10}"
     return Gpu(
         index,
         name.value.decode(errors="replace"),
         ".".join(capability),
-        _kernel_module_version() or f"CUDA {version.value // 1000}.{version.value % 1000 // 10}",
+        _kernel_module_version() or cuda_name,
     )
 
 

@@ -1,60 +1,69 @@
 """What was built once and is used again: engines and exports, vouched for by their manifest.
 
-    cache = EngineCache.open()
-    entry = cache.lookup(key)
+    store = Store.open()
+    entry = store.lookup(key)
     if entry is None:
-        with cache.building(key) as building:
+        with store.building(key) as building:
             if building.entry is None:  # else another process has just finished it
                 compile_into(building.folder)
                 building.commit({"rung": "fp16"})
             entry = building.entry
 
-Only what a manifest vouches for is loaded: the key, the size and the SHA-256 of every file. An
-entry appears by renaming a complete folder, so a build that is killed leaves none; its remains
-are removed by the next build of the key. Between processes a file lock per key serves, which
-the kernel drops with the process that holds it: there are no stale locks. Standard library only.
+Only what a manifest vouches for is loaded. An entry appears by renaming a complete folder, so a
+build that is killed leaves none. Between processes a file lock per key serves, which the kernel
+drops with the process that holds it: there are no stale locks. Standard library only.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .cache_entry import (
-    CacheEntry,
+from .store_entry import (
+    EngineKey,
     EntryDamagedError,
+    ExportKey,
+    StoreEntry,
+    StoreKey,
+    file_sha256,
     fsync,
     no_space_explained,
     read_manifest,
     require_own,
     verified_entry,
+    write_json,
     write_manifest,
 )
-from .cache_key import CacheKey, EngineKey, ExportKey
 
 __all__ = [
     "Building",
-    "CacheEntry",
-    "EngineCache",
     "EngineKey",
     "EntryDamagedError",
     "ExportKey",
+    "Store",
+    "StoreEntry",
     "cache_root",
 ]
 
 _LOG = logging.getLogger(__name__)
 
 ENTRIES, BUILDING, LOCKS, DAMAGED = "entries", "building", "locks", "damaged"
+DIGESTS = "digests.json"
 KEPT_DAMAGED = 2  # folders set aside, to look at; older ones go
+# Of each kind, the last used: two models in two precisions, or one through three upgrades. An
+# entry may take four times the model's weights.
+KEPT_ENTRIES = 4
+KEPT_VARIABLE = "G2VLM_CACHE_ENTRIES"
 LOCK_POLL_S = 0.1
 NO_SPACE_ADVICE = "free some (old entries can go), or set G2VLM_CACHE to a folder on a larger disk"
 
@@ -69,12 +78,12 @@ class Building:
         entry: What was committed; set from the start where another process was faster.
     """
 
-    key: CacheKey
+    key: StoreKey
     folder: Path
-    entry: CacheEntry | None
+    entry: StoreEntry | None
     _target: Path
 
-    def commit(self, facts: Mapping[str, Any]) -> CacheEntry:
+    def commit(self, facts: Mapping[str, Any]) -> StoreEntry:
         """Write the manifest and make the folder an entry, in one step for all readers.
 
         Args:
@@ -89,6 +98,18 @@ class Building:
         return self.entry
 
 
+def kept_entries() -> int:
+    """Entries of each kind that are kept: $G2VLM_CACHE_ENTRIES, else `KEPT_ENTRIES`.
+
+    Raises:
+        ValueError: The variable holds no whole number from 1.
+    """
+    chosen = os.environ.get(KEPT_VARIABLE, "") or str(KEPT_ENTRIES)
+    if not chosen.isdecimal() or int(chosen) < 1:
+        raise ValueError(f"{KEPT_VARIABLE} is {chosen!r}, expected a whole number from 1")
+    return int(chosen)
+
+
 def cache_root() -> Path:
     """Folder of the cache: $G2VLM_CACHE, else g2vlm in $XDG_CACHE_HOME or ~/.cache."""
     chosen = os.environ.get("G2VLM_CACHE", "")
@@ -98,23 +119,26 @@ def cache_root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "g2vlm"
 
 
-class EngineCache:
+class Store:
     """The entries under one folder, shared by all processes of a user.
 
     Args:
         root: Exists, belongs to this user and nobody else may write there (see `open`).
+        keep: Entries of each kind, the last used.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, keep: int = KEPT_ENTRIES) -> None:
         self.root = root
+        self.keep = keep
         self.damaged = 0  # entries set aside by this object
 
     @classmethod
-    def open(cls, root: Path | None = None) -> EngineCache:
+    def open(cls, root: Path | None = None, keep: int | None = None) -> Store:
         """Make the folder where it is missing, for this user only.
 
         Args:
             root: Default: `cache_root()`.
+            keep: Default: `kept_entries()`.
 
         Raises:
             PermissionError: The folder belongs to somebody else, or others may write there:
@@ -130,22 +154,63 @@ class EngineCache:
                 reason += "G2VLM_CACHE to a folder that can be written to"
                 raise OSError(error.errno, reason, str(folder)) from error
             require_own(folder)
-        return cls(root)
+        store = cls(root, keep or kept_entries())
+        store.sweep()
+        return store
 
-    def lookup(self, key: CacheKey) -> CacheEntry | None:
+    def sweep(self) -> None:
+        """Remove what builds that were killed have left: folders whose key nobody builds."""
+        with suppress(OSError):  # such as a store that is read-only
+            for path in (self.root / BUILDING).iterdir():
+                digest = path.name.lstrip(".").partition(".")[0]
+                with self._try_lock(digest) as locked:
+                    if locked:
+                        _LOG.warning("a build was interrupted; %s is removed", path.name)
+                        shutil.rmtree(path, ignore_errors=True)
+
+    def sha256(self, path: Path, known_only: bool = False) -> str:
+        """The hash of a file outside the store, remembered by path, size and time of change.
+
+        Args:
+            path: The file.
+            known_only: Do not read it: "" where its present state is not known.
+        """
+        state = path.stat()
+        name, now = str(path.resolve()), [state.st_size, state.st_mtime_ns, state.st_ino]
+        known = self._digests().get(name)
+        if known and known[:-1] == now:
+            return str(known[-1])
+        if known_only:
+            return ""
+        digest = file_sha256(path)
+        with suppress(OSError):  # a full or read-only disk: read again the next time
+            write_json(self.root / DIGESTS, {**self._digests(), name: [*now, digest]})
+        return digest
+
+    def _digests(self) -> dict[str, list[Any]]:
+        try:
+            tree = json.loads((self.root / DIGESTS).read_text(encoding="utf-8"))
+            return {str(name): list(facts) for name, facts in tree.items()}
+        except (OSError, ValueError, TypeError, AttributeError):  # none yet, or damaged
+            return {}
+
+    def lookup(self, key: StoreKey) -> StoreEntry | None:
         """The entry of a key; None where there is none that may be used.
 
         A damaged one is logged, set aside and counted; in a cache that is read-only it stays.
         """
         folder = self._folder(key)
         try:
-            return verified_entry(folder, key)
+            entry = verified_entry(folder, key)
+            with suppress(OSError):  # a store that is read-only
+                os.utime(folder)  # it was used
+            return entry
         except FileNotFoundError:
             return None
         except EntryDamagedError as error:
             damage = str(error)
         try:
-            with self._try_lock(key) as locked:
+            with self._try_lock(key.digest) as locked:
                 if locked:  # else somebody builds it anew already
                     self._set_aside_if_damaged(key)
         except OSError as error:  # such as a cache that is read-only
@@ -154,14 +219,14 @@ class EngineCache:
             _LOG.warning("the entry is not used: %s", damage)
         return None
 
-    def find(self, kind: str, **facts: object) -> tuple[CacheEntry, ...]:
+    def find(self, kind: str, **facts: object) -> tuple[StoreEntry, ...]:
         """Entries whose keys say all of some facts and that may be used, the newest first.
 
         Damaged ones, and those that others may write to, are logged and left out.
 
         Args:
-            kind: `CacheKey.kind` of the keys.
-            facts: Of `CacheKey.as_json`.
+            kind: `StoreKey.kind` of the keys.
+            facts: Of `StoreKey.as_json`.
         """
         found = []
         for folder in (self.root / ENTRIES).iterdir():
@@ -176,7 +241,7 @@ class EngineCache:
 
     @contextmanager
     def building(
-        self, key: CacheKey, *, needed_bytes: int = 0, wait_s: float | None = None
+        self, key: StoreKey, *, needed_bytes: int = 0, wait_s: float | None = None
     ) -> Iterator[Building]:
         """Build an entry alone: another process that wants the same key waits.
 
@@ -193,7 +258,7 @@ class EngineCache:
         """
         with self._lock(key, wait_s):
             for path in self._remains(key):
-                _LOG.warning("a build of %s was interrupted; %s is removed", key.digest, path.name)
+                _LOG.warning("a build was interrupted; %s is removed", path.name)
                 shutil.rmtree(path, ignore_errors=True)
             self._set_aside_if_damaged(key)
             prefix = f"{key.digest}."
@@ -204,11 +269,12 @@ class EngineCache:
             try:
                 with no_space_explained(self.root, needed_bytes, NO_SPACE_ADVICE):
                     yield Building(key, folder, entry, target)
+                self._evict(key)
             finally:
                 for path in self._remains(key):
                     shutil.rmtree(path, ignore_errors=True)
 
-    def set_aside(self, key: CacheKey, reason: str) -> None:
+    def set_aside(self, key: StoreKey, reason: str) -> None:
         """Take an entry out of use, such as one that fails its golden check.
 
         In a cache that is read-only it stays, which is logged.
@@ -220,10 +286,10 @@ class EngineCache:
         except OSError as error:
             _LOG.warning("%s cannot be set aside (%s): %s", self._folder(key), reason, error)
 
-    def _folder(self, key: CacheKey) -> Path:
+    def _folder(self, key: StoreKey) -> Path:
         return self.root / ENTRIES / key.digest
 
-    def _set_aside_if_damaged(self, key: CacheKey) -> None:
+    def _set_aside_if_damaged(self, key: StoreKey) -> None:
         """Under the lock: another process may have replaced the entry meanwhile."""
         try:
             verified_entry(self._folder(key), key)
@@ -232,7 +298,7 @@ class EngineCache:
         except EntryDamagedError as error:
             self._move_aside(key, str(error))
 
-    def _move_aside(self, key: CacheKey, reason: str) -> None:
+    def _move_aside(self, key: StoreKey, reason: str) -> None:
         place = self.root / DAMAGED / f"{key.digest}.{time.time_ns()}"
         self._folder(key).rename(place)
         self.damaged += 1
@@ -241,7 +307,26 @@ class EngineCache:
         for path in old[:-KEPT_DAMAGED]:
             shutil.rmtree(path, ignore_errors=True)
 
-    def _remains(self, key: CacheKey) -> list[Path]:
+    def _evict(self, newest: StoreKey) -> None:
+        """Remove the entries of a kind that were used longest ago; never the newest one.
+
+        One that another process has loaded stays readable to it.
+        """
+        found = []
+        for folder in (self.root / ENTRIES).iterdir():
+            with suppress(EntryDamagedError, OSError):
+                if read_manifest(folder).key.get("kind") == newest.kind:
+                    found.append((folder.stat().st_mtime_ns, folder))
+        found = sorted(one for one in found if one[1] != self._folder(newest))
+        for _, folder in found[: max(0, len(found) + 1 - self.keep)]:
+            with self._try_lock(folder.name) as locked:
+                if locked:
+                    _LOG.info("%s is removed: %d newer ones are kept", folder, self.keep)
+                    gone = self.root / BUILDING / f"{folder.name}.old"
+                    folder.rename(gone)
+                    shutil.rmtree(gone, ignore_errors=True)
+
+    def _remains(self, key: StoreKey) -> list[Path]:
         """Under the lock: what a build that has ended, or was killed, has left behind.
 
         A command that was to write the folder may have been killed with a hidden one beside it.
@@ -250,9 +335,9 @@ class EngineCache:
         return [path for path in (self.root / BUILDING).iterdir() if path.name.startswith(prefixes)]
 
     @contextmanager
-    def _try_lock(self, key: CacheKey) -> Iterator[bool]:
+    def _try_lock(self, digest: str) -> Iterator[bool]:
         """Hold the key's lock if nobody does; the file stays, the lock goes with the process."""
-        with (self.root / LOCKS / key.digest).open("a+", encoding="utf-8") as file:
+        with (self.root / LOCKS / digest).open("a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -264,10 +349,10 @@ class EngineCache:
             yield True
 
     @contextmanager
-    def _lock(self, key: CacheKey, wait_s: float | None) -> Iterator[None]:
+    def _lock(self, key: StoreKey, wait_s: float | None) -> Iterator[None]:
         start, told = time.monotonic(), False
         while True:
-            with self._try_lock(key) as locked:
+            with self._try_lock(key.digest) as locked:
                 if locked:
                     yield
                     return

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from g2vlm_model.interface import Frame, FrameWindow, RuntimeInfo, SpatialQuery, SpatialRuntime
-from g2vlm_model.runtimes.building import Build, BuildContext, BuildingRuntime
-from g2vlm_model.runtimes.cache_key import ExportKey
-from g2vlm_model.runtimes.engine_cache import EngineCache
+from g2vlm_model.runtimes.serving import Build, BuildContext, BuildingRuntime
+from g2vlm_model.runtimes.store import Store
+from g2vlm_model.runtimes.store_entry import ExportKey
 from tests.helpers import REPO, wait_for
 from tests.ros.scripted_runtime import ScriptedRuntime
 
@@ -280,7 +280,7 @@ def test_a_former_runtime_that_cannot_be_closed_costs_no_observation(
 KEY = ExportKey("wall", "1", "fp32", "23", ("geometry",))
 
 
-def build_entry(cache: EngineCache, made: SpatialRuntime, log: list[Path]) -> Build:
+def build_entry(cache: Store, made: SpatialRuntime, log: list[Path]) -> Build:
     def command(folder: Path) -> tuple[str, ...]:
         log.append(folder)
         return words("build", folder)
@@ -294,7 +294,7 @@ def build_entry(cache: EngineCache, made: SpatialRuntime, log: list[Path]) -> Bu
 
 
 def test_two_runtimes_share_one_build(tmp_path: Path) -> None:
-    caches = [EngineCache.open(tmp_path / "cache") for _ in "ab"]
+    caches = [Store.open(tmp_path / "cache") for _ in "ab"]
     log: list[Path] = []
     runtimes = [
         BuildingRuntime(
@@ -310,12 +310,12 @@ def test_two_runtimes_share_one_build(tmp_path: Path) -> None:
 
 
 def test_a_build_waits_for_another_process_and_says_so(tmp_path: Path) -> None:
-    cache = EngineCache.open(tmp_path / "cache")
+    cache = Store.open(tmp_path / "cache")
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from tests.runtimes.test_building import KEY\n"
-        "from g2vlm_model.runtimes.engine_cache import EngineCache\n"
-        "with EngineCache.open(Path(sys.argv[1])).building(KEY):\n"
+        "from tests.runtimes.test_serving import KEY\n"
+        "from g2vlm_model.runtimes.store import Store\n"
+        "with Store.open(Path(sys.argv[1])).building(KEY):\n"
         "    print('locked', flush=True); time.sleep(1000)\n"
     )
     command = [sys.executable, "-c", code, str(cache.root)]
@@ -345,7 +345,7 @@ def test_a_build_waits_for_another_process_and_says_so(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_too_small_is_found_before_the_build(tmp_path: Path) -> None:
-    cache = EngineCache.open(tmp_path / "cache")
+    cache = Store.open(tmp_path / "cache")
 
     def build(context: BuildContext) -> SpatialRuntime | None:
         context.entry(cache, KEY, lambda folder: words("build", folder), needed_bytes=10**18)

@@ -1,9 +1,9 @@
-"""Compiled engines in a folder, and what their manifest vouches for.
+"""Compiled engines in a folder: the window sizes that they serve, and what vouches for them.
 
 `g2vlm export tensorrt` writes such a folder: one engine per graph, and `engines.json`, which says
 what they were compiled from, by which TensorRT, for which GPU and window sizes, and how the
 golden check on that GPU went. An engine is code bound to all of it: nothing is loaded that the
-manifest does not vouch for. No numpy, no TensorRT.
+manifest does not vouch for. No TensorRT.
 """
 
 from __future__ import annotations
@@ -11,26 +11,150 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config_fields import from_strict
-from .cache_entry import require_own
-from .cache_key import EngineKey
-from .engine_profile import Profile
-from .file_hash import known_sha256
-from .nvidia import Gpu, TensorRT
+from ...config_fields import from_strict
+from ...interface import RuntimeLimits, WindowRefusedError
+from ..machine import Gpu, TensorRT
+from ..store_entry import EngineKey, known_sha256, require_own
 
 __all__ = [
     "ENGINES_FILE",
+    "PROFILES",
     "EngineFolder",
     "EngineManifest",
     "EngineRecord",
     "EngineRefusedError",
+    "Profile",
+    "Size",
+    "default_profile",
     "engine_key",
+    "named_profile",
+    "parse_size",
 ]
+
+Size = tuple[int, int, int]  # frames, height, width in pixels of the model's picture
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A range of window sizes, each (frames, height, width).
+
+    Args:
+        minimum, optimum, maximum: Ascending in each of the three numbers.
+    """
+
+    minimum: Size
+    optimum: Size
+    maximum: Size
+
+    def __post_init__(self) -> None:
+        for what, *values in zip(
+            ("frames", "height", "width"), self.minimum, self.optimum, self.maximum, strict=True
+        ):
+            if not 1 <= values[0] <= values[1] <= values[2]:
+                raise ValueError(
+                    f"{what} of the profile are {values}, expected smallest <= tuned for <= "
+                    "largest, each at least 1"
+                )
+
+    @property
+    def is_static(self) -> bool:
+        """Whether one size is served only."""
+        return self.minimum == self.maximum
+
+    @property
+    def limits(self) -> RuntimeLimits:
+        """The same for a runtime's `info`."""
+        (least, *smallest), (most, *largest) = self.minimum, self.maximum
+        return RuntimeLimits(most, least, (smallest[0], smallest[1]), (largest[0], largest[1]))
+
+    def covers(self, size: Size) -> bool:
+        """Whether windows of this size can be run."""
+        ranges = zip(self.minimum, size, self.maximum, strict=True)
+        return all(low <= value <= high for low, value, high in ranges)
+
+    def require(self, size: Size) -> None:
+        """Refuse a window that the engine cannot run.
+
+        Raises:
+            WindowRefusedError: The profile excludes it; the text says which to build.
+        """
+        if not self.covers(size):
+            low = ",".join(str(min(pair)) for pair in zip(size, self.minimum, strict=True))
+            high = ",".join(str(max(pair)) for pair in zip(size, self.maximum, strict=True))
+            raise WindowRefusedError(
+                f"the window is {_shown(size)} (frames x height x width), the engine was built "
+                f"for {_shown(self.minimum)} to {_shown(self.maximum)}; use another window, or "
+                "build for it: g2vlm export tensorrt --profile custom "
+                f"--min {low} --opt {','.join(map(str, size))} --max {high}"
+            )
+
+    def __str__(self) -> str:
+        return "..".join(_shown(size) for size in (self.minimum, self.optimum, self.maximum))
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Frames, and height over width, of a profile that fits every model."""
+
+    frames: Size
+    shapes: tuple[float, float, float]
+
+
+PROFILES = {
+    # Cameras are 16:9 to 4:3 (with a rig's 2:1 below); memory is short.
+    "jetson": _Named(frames=(1, 4, 8), shapes=(1 / 2, 3 / 4, 3 / 4)),
+    # Up to the longest window of the published training, up to square pictures. What is longer
+    # goes to the runtime that serves beside the engine.
+    "desktop": _Named(frames=(1, 8, 24), shapes=(1 / 2, 3 / 4, 1.0)),
+}
+
+
+def named_profile(name: str, width: int, patch: int) -> Profile:
+    """A profile of `PROFILES` in the sizes of a model.
+
+    Args:
+        name: "jetson" or "desktop".
+        width: Of the model's picture in pixels, the same for all windows.
+        patch: Side of a patch: heights are multiples of it.
+
+    Raises:
+        ValueError: No such profile.
+    """
+    if name not in PROFILES:
+        raise ValueError(f"profile is {name!r}, expected custom or one of {sorted(PROFILES)}")
+    named = PROFILES[name]
+    heights = [max(1, round(width * shape / patch)) * patch for shape in named.shapes]
+    sizes = [(frames, height, width) for frames, height in zip(named.frames, heights, strict=True)]
+    return Profile(*sizes)
+
+
+def default_profile() -> str:
+    """The profile of the machine that this runs on: a Jetson is the one with an Arm CPU."""
+    return "jetson" if platform.machine() == "aarch64" else "desktop"
+
+
+def parse_size(text: str) -> Size:
+    """Read "frames,height,width", as the command line takes it.
+
+    Raises:
+        ValueError: Not three whole numbers from 1.
+    """
+    match = re.fullmatch(r"\s*([1-9]\d*)\s*,\s*([1-9]\d*)\s*,\s*([1-9]\d*)\s*", text)
+    if match is None:
+        raise ValueError(f"size is {text!r}, expected frames,height,width such as 4,392,518")
+    return int(match[1]), int(match[2]), int(match[3])
+
+
+def _shown(size: Size) -> str:
+    return "x".join(map(str, size))
+
 
 ENGINES_FILE = "engines.json"
 FORMAT = 1

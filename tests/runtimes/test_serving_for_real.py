@@ -12,8 +12,8 @@ import pytest
 
 from g2vlm_model.interface import PixelMark, Scene, SpatialQuery, SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
-from g2vlm_model.runtimes.building import BuildingRuntime
-from g2vlm_model.runtimes.engine_cache import ENTRIES
+from g2vlm_model.runtimes.serving import BuildingRuntime
+from g2vlm_model.runtimes.store import ENTRIES
 from tests.helpers import wait_for
 
 from .model_folders import window

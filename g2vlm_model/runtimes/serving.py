@@ -4,7 +4,8 @@
 
 `build` runs in a thread of its own and returns the runtime that takes over. A build that fails
 leaves everything as it is, with the reason in `info.fallback_reason`. A scene is asked about at
-the runtime that observed it: the old one is closed when its last scene is. Standard library only.
+the runtime that observed it: the old one is closed when its last scene is, or kept where it takes
+windows that the new one does not (an engine is built for a range of sizes).
 """
 
 from __future__ import annotations
@@ -13,27 +14,23 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..interface import (
     BuildProgress,
     FrameWindow,
-    GeometryPrediction,
+    ObservationCancelledError,
     RuntimeInfo,
+    RuntimeLimits,
     Scene,
     SpatialAnswer,
     SpatialQuery,
     SpatialRuntime,
+    WindowRefusedError,
 )
-from .build_command import BuildFailedError, BuildStopped, run_command
-from .cache_key import CacheKey
-from .engine_cache import CacheEntry, EngineCache
+from .build_process import BuildContext, BuildFailedError, BuildStopped
 
 __all__ = [
     "Build",
@@ -46,76 +43,9 @@ __all__ = [
 
 _LOG = logging.getLogger(__name__)
 
-LOCK_WAIT_S = 0.5
+POLL_S = 0.05
 
-
-class BuildContext:
-    """What a build may use; all of it ends with `BuildStopped` when the runtime is closed.
-
-    Args:
-        on_stage: Takes stage, fraction and seconds left.
-        stopping: Set when the build has to end.
-    """
-
-    def __init__(
-        self, on_stage: Callable[[str, float, float | None], None], stopping: threading.Event
-    ) -> None:
-        self._on_stage = on_stage
-        self._stopping = stopping
-
-    def stage(self, name: str, fraction: float = 0.0, seconds_left: float | None = None) -> None:
-        """Say what the build is at.
-
-        Raises:
-            BuildStopped: The build has to end.
-        """
-        if self._stopping.is_set():
-            raise BuildStopped
-        self._on_stage(name, fraction, seconds_left)
-
-    def run(self, *words: str) -> None:
-        """Run a `g2vlm` command that takes `--progress json`.
-
-        Raises:
-            BuildFailedError: It failed; the text holds its last words.
-            BuildStopped: The build has to end.
-        """
-        run_command(words, self._on_stage, self._stopping)
-
-    def entry(
-        self,
-        cache: EngineCache,
-        key: CacheKey,
-        words: Callable[[Path], Sequence[str]],
-        needed_bytes: int = 0,
-    ) -> CacheEntry:
-        """An entry of the cache, built by a command where it is not there yet.
-
-        One process builds, others that want the same wait for it and share the result.
-
-        Args:
-            cache: Where it is kept.
-            key: What it is.
-            words: Of the command that writes it into the folder that it is given.
-            needed_bytes: Refused before the build where the disk has less left.
-
-        Raises:
-            BuildFailedError, OSError: The build failed; the text says what to do.
-            BuildStopped: The build has to end.
-        """
-        with ExitStack() as stack:
-            while True:
-                try:
-                    waiting = cache.building(key, needed_bytes=needed_bytes, wait_s=LOCK_WAIT_S)
-                    building = stack.enter_context(waiting)
-                    break
-                except TimeoutError:
-                    self.stage("waiting for another process that builds the same")
-            if building.entry is None:
-                self.run(*words(building.folder))
-                building.commit({})
-            assert building.entry is not None, key
-            return building.entry
+Cancelled = Callable[[], bool] | None
 
 
 Build = Callable[[BuildContext], SpatialRuntime | None]
@@ -123,21 +53,35 @@ Build = Callable[[BuildContext], SpatialRuntime | None]
 
 
 class BuildingRuntime:
-    """A `SpatialRuntime` that changes over to another one; thread-safe.
+    """A `SpatialRuntime` that changes over to another one, or has another beside it; thread-safe.
 
     Args:
         serving: Serves until then; closed here when it is needed no more.
         what: What is built, in words, e.g. "nano for onnx".
-        build: Called once, in a thread of its own.
+        build: Called once, in a thread of its own; None: nothing is built.
+        beside: Loads what takes the windows that `serving` does not, at the first of them.
+        limits: Of what `beside` loads.
     """
 
-    def __init__(self, serving: SpatialRuntime, what: str, build: Build) -> None:
+    def __init__(
+        self,
+        serving: SpatialRuntime,
+        what: str,
+        build: Build | None = None,
+        beside: Callable[[], SpatialRuntime] | None = None,
+        limits: RuntimeLimits | None = None,
+    ) -> None:
         self._what = what
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._loading = threading.Lock()
         self._current = _Lease(serving)
+        self._beside: _Lease | None = None
+        self._load_beside = beside
+        self._limits = limits
         self._retired: list[_Lease] = []
-        self._fallback = self._failure = ""
-        self._progress: BuildProgress | None = BuildProgress(what, "starting", 0.0)
+        self._pause = False
+        self._fallback = self._failure = self._outside = ""
+        self._progress = None if build is None else BuildProgress(what, "starting", 0.0)
         self._reported = time.monotonic()
         self._stopping = threading.Event()
         self._thread = threading.Thread(
@@ -148,20 +92,21 @@ class BuildingRuntime:
     @property
     def info(self) -> RuntimeInfo:
         """What serves now, how far the build is, and why it failed where it did."""
-        with self._lock:
-            info, progress = self._current.runtime.info, self._progress
-            said = (self._fallback, self._failure, info.fallback_reason)
+        with self._changed:
+            info, progress, beside = self._current.runtime.info, self._progress, self._beside
+            said = (self._fallback, self._failure, info.fallback_reason, self._outside)
             since_s = time.monotonic() - self._reported
         if progress is not None and progress.seconds_left is not None:
             # A stage may take minutes without a word; the time left runs on.
             left = max(0.0, progress.seconds_left - since_s)
             progress = replace(progress, seconds_left=left)
         reasons = "; ".join(reason for reason in said if reason)
-        return replace(info, fallback_reason=reasons, building=progress)
+        limits = beside.runtime.info.limits if beside else self._limits or info.limits
+        return replace(info, fallback_reason=reasons, building=progress, limits=limits)
 
     def note_fallback(self, reason: str) -> None:
         """Have `info` say why this runs in the place of something better, whatever serves."""
-        with self._lock:
+        with self._changed:
             self._fallback = reason
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -169,17 +114,22 @@ class BuildingRuntime:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def observe(self, window: FrameWindow, *, cancelled: Callable[[], bool] | None = None) -> Scene:
-        """Encode a window with the runtime that serves now.
+    def observe(self, window: FrameWindow, *, cancelled: Cancelled = None) -> Scene:
+        """Encode a window with the runtime that serves now, or with the one beside it.
 
         Raises:
-            ValueError, RuntimeError: As that runtime says.
+            WindowRefusedError: Neither takes it.
+            ObservationCancelledError, ValueError, RuntimeError: As that runtime says.
         """
-        with self._using() as lease:
-            scene = _OwnedScene(self, lease, lease.runtime.observe(window, cancelled=cancelled))
-            with self._lock:
-                lease.scenes.append(weakref.ref(scene))
-            return scene
+        try:
+            with self._using(cancelled=cancelled) as lease:
+                return self._observed(lease, window, cancelled)
+        except WindowRefusedError as error:
+            refusal = str(error)
+            if self._beside is None and self._load_beside is None:
+                raise
+        with self._using(self._other(refusal), cancelled) as lease:
+            return self._observed(lease, window, cancelled)
 
     def ask(
         self,
@@ -187,7 +137,7 @@ class BuildingRuntime:
         query: SpatialQuery,
         *,
         on_text: Callable[[str], None] | None = None,
-        cancelled: Callable[[], bool] | None = None,
+        cancelled: Cancelled = None,
     ) -> SpatialAnswer:
         """Answer a question about a scene, with the runtime that observed it.
 
@@ -202,7 +152,11 @@ class BuildingRuntime:
         with self._using(scene.lease) as lease:
             if scene.closed:
                 raise ValueError("the scene is closed; observe its window again")
-            return lease.runtime.ask(scene.inner, query, on_text=on_text, cancelled=cancelled)
+            lease.asks += 1
+            try:
+                return lease.runtime.ask(scene.inner, query, on_text=on_text, cancelled=cancelled)
+            finally:
+                lease.asks -= 1
 
     def close(self) -> None:
         """End the build with all of its processes, then close every runtime.
@@ -212,44 +166,107 @@ class BuildingRuntime:
         """
         self._stopping.set()
         self._thread.join()
-        with self._lock:
-            leases = [self._current, *self._retired]
-            self._retired = []
+        with self._loading, self._changed:
+            leases, self._retired, self._load_beside = self._leases(), [], None
         error = close_all(*(lease.runtime for lease in leases))
         if error is not None:
             raise error
 
     def sweep(self) -> None:
         """Close former runtimes that no open scene needs; their errors are logged."""
-        with self._lock:
-            for lease in (self._current, *self._retired):
+        with self._changed:
+            for lease in self._leases():
                 lease.forget_scenes()
             unused = [lease for lease in self._retired if not lease.needed]
             self._retired = [lease for lease in self._retired if lease.needed]
         close_all(*(lease.runtime for lease in unused))
 
+    def _leases(self) -> list[_Lease]:
+        return [self._current, *([self._beside] if self._beside else []), *self._retired]
+
+    def _observed(self, lease: _Lease, window: FrameWindow, cancelled: Cancelled) -> Scene:
+        scene = _OwnedScene(self, lease, lease.runtime.observe(window, cancelled=cancelled))
+        with self._changed:
+            lease.scenes.append(weakref.ref(scene))
+        return scene
+
+    def _other(self, refusal: str) -> _Lease:
+        """What takes the windows that the serving runtime does not; loaded where it is not yet."""
+        with self._loading:
+            if self._beside is None:
+                if self._load_beside is None:
+                    raise RuntimeError("the runtime is closed; load it again")
+                _LOG.warning("%s; another runtime is loaded for such windows", refusal)
+                self._beside = _Lease(self._load_beside())
+        info = self._beside.runtime.info
+        said = f"a window went to {info.runtime} on {info.device}: {refusal}"
+        with self._changed:
+            self._outside = said
+        return self._beside
+
     @contextmanager
-    def _using(self, lease: _Lease | None = None) -> Iterator[_Lease]:
+    def _using(self, lease: _Lease | None = None, cancelled: Cancelled = None) -> Iterator[_Lease]:
         """Keep a runtime from being closed; the serving one where none is named."""
-        with self._lock:
+        with self._changed:
+            while self._pause:
+                self._changed.wait(POLL_S)
+                if cancelled is not None and cancelled():
+                    raise ObservationCancelledError("the observation was cancelled")
             lease = lease or self._current
             lease.calls += 1
         try:
             yield lease
         finally:
-            with self._lock:
+            with self._changed:
                 lease.calls -= 1
+                self._changed.notify_all()
             self.sweep()
 
-    def _work(self, build: Build) -> None:
-        made, failure = None, ""
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nothing is served inside: what runs ends first, what comes waits.
+
+        It begins when no question is being answered, so that it keeps an observation waiting for
+        one other observation and not for an answer.
+        """
+        with self._changed:
+            while any(lease.asks for lease in self._leases()):
+                self._wait()
+            self._pause = True
+            try:
+                while any(lease.calls for lease in self._leases()):
+                    self._wait()
+            except BaseException:
+                self._resume()
+                raise
         try:
-            made = build(BuildContext(self._on_stage, self._stopping))
+            yield
+        finally:
+            with self._changed:
+                self._resume()
+
+    def _wait(self) -> None:
+        if self._stopping.is_set():
+            raise BuildStopped
+        self._changed.wait(POLL_S)
+
+    def _resume(self) -> None:
+        self._pause = False
+        self._changed.notify_all()
+
+    def _work(self, build: Build | None) -> None:
+        if build is None:
+            return
+        made, failure = None, ""
+        serving = self._current.runtime
+        context = BuildContext(self._on_stage, self._stopping, serving, self._alone)
+        try:
+            made = build(context)
         except BuildStopped:
             pass
         except Exception as error:  # whatever a build or a new runtime raises: the old one serves
             _LOG.debug("the build failed", exc_info=True)
-            info = self._current.runtime.info
+            info = serving.info
             failure = (
                 f"{self._what} could not be built, {info.runtime} on {info.device} serves: "
                 f"{str(error) or type(error).__name__}"
@@ -258,18 +275,26 @@ class BuildingRuntime:
         if made is not None and self._stopping.is_set():
             close_all(made)
             made = None
-        with self._lock:
+        with self._changed:
             if made is not None:
-                self._retired.append(self._current)
-                self._current = _Lease(made)
+                self._take_over(made)
             self._failure, self._progress = failure, None
         if made is not None:
             info = made.info
             _LOG.info("%s is built; %s on %s serves", self._what, info.runtime, info.device)
             self.sweep()
 
+    def _take_over(self, made: SpatialRuntime) -> None:
+        """Serve with the new runtime; the old one stays where it takes more."""
+        old, mine, limits = self._current, made.info.limits, self._current.runtime.info.limits
+        if mine is None or limits is None or mine.cover(limits):
+            self._retired.append(old)
+        else:
+            self._beside = old
+        self._current = _Lease(made)
+
     def _on_stage(self, name: str, fraction: float, seconds_left: float | None) -> None:
-        with self._lock:
+        with self._changed:
             self._progress = BuildProgress(self._what, name, fraction, seconds_left)
             self._reported = time.monotonic()
 
@@ -293,10 +318,11 @@ def close_all(*runtimes: SpatialRuntime) -> Exception | None:
 
 @dataclass(eq=False)
 class _Lease:
-    """A runtime and who still needs it."""
+    """A runtime and who still needs it: calls under way, questions among them, open scenes."""
 
     runtime: SpatialRuntime
     calls: int = 0
+    asks: int = 0
     scenes: list[weakref.ref[_OwnedScene]] = field(default_factory=list)
 
     @property
@@ -317,27 +343,9 @@ class _OwnedScene:
         self.owner = owner
         self.lease = lease
         self.inner = inner
+        self.window, self.geometry = inner.window, inner.geometry
+        self.latency_ms, self.overlap = inner.latency_ms, inner.overlap
         self.closed = False
-
-    @property
-    def window(self) -> FrameWindow:
-        """The frames that were encoded."""
-        return self.inner.window
-
-    @property
-    def geometry(self) -> GeometryPrediction:
-        """What the geometric expert says of them."""
-        return self.inner.geometry
-
-    @property
-    def latency_ms(self) -> dict[str, float]:
-        """Time of each step of the pass."""
-        return self.inner.latency_ms
-
-    @property
-    def overlap(self) -> NDArray[np.float32] | None:
-        """How much of each frame the newest one shows too; None where nobody can tell."""
-        return self.inner.overlap
 
     def close(self) -> None:
         """Free what questions need; the geometry stays readable."""

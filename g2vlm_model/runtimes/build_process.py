@@ -1,11 +1,16 @@
-"""A long `g2vlm` command as a child process: its progress is read, its children end with it.
+"""A long `g2vlm` command as a child process, behind everything else on the machine.
 
-The child prints one JSON object per line, {"stage": str, "fraction": 0..1, "seconds_left":
-float | null}, and what went wrong to stderr. Standard library only.
+The robot's own work goes first: the child has the lowest priority, is the first that the kernel
+ends when memory runs out, and ends with its parent, however that one ends; its own children end
+with it. It prints one JSON object per line, {"stage": str, "fraction": 0..1, "seconds_left":
+float | null}, and what went wrong to stderr.
+
+    python -m g2vlm_model.runtimes.build_process PARENT_PID export onnx ...
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
@@ -16,17 +21,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-__all__ = ["BuildFailedError", "BuildStopped", "OnStage", "run_command"]
+from ..interface import SpatialRuntime
+from .store import Store
+from .store_entry import StoreEntry, StoreKey
+
+__all__ = ["BuildContext", "BuildFailedError", "BuildStopped", "OnStage", "main", "run_command"]
 
 _LOG = logging.getLogger(__name__)
 
 OnStage = Callable[[str, float, float | None], None]
 
 POLL_S = 0.1
+LOCK_WAIT_S = 0.5
 GRACE_S = 2.0  # for a command that was interrupted, to remove its temporary files
 TAIL_LINES = 40
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +49,77 @@ class BuildFailedError(RuntimeError):
 
 class BuildStopped(Exception):  # noqa: N818 - not an error: nobody wants the result any more
     """The build was ended before it was done."""
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """What a build may use; all of it ends with `BuildStopped` when the runtime is closed.
+
+    Args:
+        on_stage: Takes stage, fraction and seconds left.
+        stopping: Set when the build has to end.
+        serving: What serves meanwhile; not the build's to close.
+        alone: Enters a block in which nothing is served: who asks meanwhile waits.
+    """
+
+    on_stage: OnStage
+    stopping: threading.Event
+    serving: SpatialRuntime
+    alone: Callable[[], AbstractContextManager[None]]
+
+    def stage(self, name: str, fraction: float = 0.0, seconds_left: float | None = None) -> None:
+        """Say what the build is at.
+
+        Raises:
+            BuildStopped: The build has to end.
+        """
+        if self.stopping.is_set():
+            raise BuildStopped
+        self.on_stage(name, fraction, seconds_left)
+
+    def run(self, *words: str) -> None:
+        """Run a `g2vlm` command that takes `--progress json`.
+
+        Raises:
+            BuildFailedError: It failed; the text holds its last words.
+            BuildStopped: The build has to end.
+        """
+        run_command(words, self.on_stage, self.stopping)
+
+    def entry(
+        self,
+        store: Store,
+        key: StoreKey,
+        words: Callable[[Path], Sequence[str]],
+        needed_bytes: int = 0,
+    ) -> StoreEntry:
+        """An entry of the store, built by a command where it is not there yet.
+
+        One process builds, others that want the same wait for it and share the result.
+
+        Args:
+            store: Where it is kept.
+            key: What it is.
+            words: Of the command that writes it into the folder that it is given.
+            needed_bytes: Refused before the build where the disk has less left.
+
+        Raises:
+            BuildFailedError, OSError: The build failed; the text says what to do.
+            BuildStopped: The build has to end.
+        """
+        with ExitStack() as stack:
+            while True:
+                try:
+                    waiting = store.building(key, needed_bytes=needed_bytes, wait_s=LOCK_WAIT_S)
+                    building = stack.enter_context(waiting)
+                    break
+                except TimeoutError:
+                    self.stage("waiting for another process that builds the same")
+            if building.entry is None:
+                self.run(*words(building.folder))
+                building.commit({})
+            assert building.entry is not None, key
+            return building.entry
 
 
 def run_command(words: Sequence[str], on_stage: OnStage, stopping: threading.Event) -> None:
@@ -53,7 +135,7 @@ def run_command(words: Sequence[str], on_stage: OnStage, stopping: threading.Eve
         BuildStopped: `stopping` was set.
     """
     shown = f"`g2vlm {' '.join(words)}`"
-    module = f"{__package__}.background"
+    module = f"{__package__}.build_process"
     command = [sys.executable, "-m", module, str(os.getpid()), *words, "--progress", "json"]
     try:
         process = subprocess.Popen(
@@ -157,3 +239,41 @@ def _last_words(said: Iterable[str]) -> str:
     """The last line that says something: the message of an error, traceback or not."""
     lines = [line.strip() for line in said if line.strip()]
     return lines[-1] if lines else ""
+
+
+LOWEST_PRIORITY = 19
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+END_ME_FIRST = "1000"  # the highest of proc(5) oom_score_adj
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command.
+
+    Args:
+        argv: Process id of the parent, then the words behind `g2vlm`.
+
+    Returns:
+        The command's exit code.
+    """
+    os.nice(LOWEST_PRIORITY)
+    _be_ended_first()
+    _end_with(int(argv[0]))
+    from g2vlm_model.cli import main as g2vlm
+
+    return g2vlm(argv[1:])
+
+
+def _be_ended_first() -> None:
+    with suppress(OSError):  # another system than Linux, or a sandbox
+        Path("/proc/self/oom_score_adj").write_text(END_ME_FIRST, encoding="ascii")
+
+
+def _end_with(parent: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the line above
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

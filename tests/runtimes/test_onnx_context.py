@@ -8,9 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from g2vlm_model.positions import CacheMark
-from g2vlm_model.runtimes.onnx.context import frame_positions
-from g2vlm_model.runtimes.onnx.keys import SceneKeys
-from g2vlm_model.runtimes.onnx.sampling import NumpySampler
+from g2vlm_model.runtimes.onnx.context import NumpySampler, SceneKeys, frame_positions
 from g2vlm_model.sequence import FrameBlocks, interleave
 
 LAYERS, HEADS, WIDTH = 2, 3, 4

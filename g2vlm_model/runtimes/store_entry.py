@@ -1,34 +1,138 @@
-"""An entry of the cache: a folder of files and the manifest that vouches for each of them.
+"""What is kept in the store: an entry's key, its files and the manifest that vouches for them.
 
-The manifest, `entry.json`, holds the key that the entry was built under, the size and SHA-256
-of every file, and facts that the builder noted. Standard library only.
+A thing is bound to what it was made from and by. A change of any of these facts is another key,
+so the store misses and the thing is made anew. An entry is a folder of files with `entry.json`:
+the key, the size and SHA-256 of every file, facts that the builder noted. Standard library only.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
-
-from .cache_key import CacheKey
-from .file_hash import file_sha256, known_sha256
+from typing import Any, ClassVar
 
 __all__ = [
-    "CacheEntry",
+    "EngineKey",
     "EntryDamagedError",
+    "ExportKey",
+    "StoreEntry",
+    "StoreKey",
+    "file_sha256",
     "fsync",
+    "known_sha256",
     "no_space_explained",
     "read_manifest",
     "require_own",
     "verified_entry",
+    "write_json",
     "write_manifest",
 ]
+
+
+@dataclass(frozen=True)
+class StoreKey:
+    """Facts in words; two keys are the same when all of them are."""
+
+    kind: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            words = value if isinstance(value, tuple) else (value,)
+            if not all(isinstance(word, str) for word in words):
+                raise ValueError(f"{field.name} of a cache key is {value!r}, expected text")
+
+    def as_json(self) -> dict[str, object]:
+        """The facts by name, `kind` among them; tuples as lists."""
+        named = asdict(self)
+        return {"kind": self.kind} | {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in named.items()
+        }
+
+    @property
+    def digest(self) -> str:
+        """32 hexadecimal digits that stand for all facts: the name of the entry's folder."""
+        text = json.dumps(self.as_json(), sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def differences(self, other: Mapping[str, object]) -> tuple[str, ...]:
+        """Where the facts of an entry are not these, in words.
+
+        Args:
+            other: `as_json()` of the key that the entry was built under.
+
+        Returns:
+            One text per fact, "name: built with X, here is Y"; empty where all agree.
+        """
+        mine = self.as_json()
+        return tuple(
+            f"{name}: built with {other.get(name)!r}, here is {mine.get(name)!r}"
+            for name in sorted({*mine, *other})
+            if mine.get(name) != other.get(name)
+        )
+
+
+@dataclass(frozen=True)
+class EngineKey(StoreKey):
+    """What an engine is bound to.
+
+    Args:
+        source: SHA-256 of the exported folder that it was compiled from.
+        builder: Python module of the TensorRT, "tensorrt" or "tensorrt_rtx".
+        builder_version: As that module says, all its parts.
+        gpu: Name of the device, "" for an engine that was compiled ahead for `targets`.
+        compute_capability: Of that device, "8.7"; for one compiled ahead its targets in
+            alphabetical order, "sm86,sm89".
+        driver: Version of the device's driver, "" for one compiled ahead.
+        precision: Of the exported graphs, "fp32" or "fp16".
+        profile: Range of input sizes, as the profile writes itself.
+        flags: What else was asked of the builder, in alphabetical order.
+    """
+
+    kind: ClassVar[str] = "engine"
+
+    source: str
+    builder: str
+    builder_version: str
+    gpu: str
+    compute_capability: str
+    driver: str
+    precision: str
+    profile: str
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExportKey(StoreKey):
+    """What an automatic ONNX export of a model is bound to.
+
+    Args:
+        source: SHA-256 over the files of the model folder.
+        exporter_version: Changes with whatever changes the exported graphs.
+        precision: "fp32" or "fp16".
+        opset: "18" or "23".
+        parts: In alphabetical order.
+        flags: What else was asked of the exporter, in alphabetical order.
+    """
+
+    kind: ClassVar[str] = "export"
+
+    source: str
+    exporter_version: str
+    precision: str
+    opset: str
+    parts: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+
 
 FORMAT = 1
 MANIFEST = "entry.json"
@@ -40,12 +144,12 @@ class EntryDamagedError(ValueError):
 
 
 @dataclass(frozen=True)
-class CacheEntry:
+class StoreEntry:
     """A folder whose files were compared with its manifest.
 
     Args:
         folder: Where the files are.
-        key: `CacheKey.as_json()` of what it was built under.
+        key: `StoreKey.as_json()` of what it was built under.
         files: (bytes, SHA-256) of each file by its name in the folder.
         facts: What the builder noted: the golden check, the rung taken and why.
     """
@@ -67,7 +171,7 @@ class CacheEntry:
         return self.folder / name
 
 
-def verified_entry(folder: Path, key: CacheKey | None = None) -> CacheEntry:
+def verified_entry(folder: Path, key: StoreKey | None = None) -> StoreEntry:
     """Read an entry and compare it with its manifest, every byte.
 
     Args:
@@ -120,12 +224,12 @@ def require_own(folder: Path) -> None:
         )
 
 
-def write_manifest(folder: Path, key: Mapping[str, object], facts: Mapping[str, Any]) -> CacheEntry:
+def write_manifest(folder: Path, key: Mapping[str, object], facts: Mapping[str, Any]) -> StoreEntry:
     """Vouch for the files that are in a folder now.
 
     Args:
         folder: Of the entry.
-        key: `CacheKey.as_json()`.
+        key: `StoreKey.as_json()`.
         facts: What the builder notes; JSON values.
     """
     files = _hash_files(folder)
@@ -137,7 +241,7 @@ def write_manifest(folder: Path, key: Mapping[str, object], facts: Mapping[str, 
     }
     with (folder / MANIFEST).open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=1)
-    return CacheEntry(folder, key, files, facts)
+    return StoreEntry(folder, key, files, facts)
 
 
 @contextmanager
@@ -187,7 +291,7 @@ def _hash_files(folder: Path) -> dict[str, tuple[int, str]]:
     }
 
 
-def read_manifest(folder: Path) -> CacheEntry:
+def read_manifest(folder: Path) -> StoreEntry:
     """Read what an entry says of itself; its files are not looked at.
 
     Raises:
@@ -211,4 +315,39 @@ def read_manifest(folder: Path) -> CacheEntry:
         raise EntryDamagedError(
             f"{path} is no manifest: {type(error).__name__}: {error}"
         ) from error
-    return CacheEntry(folder, key, files, facts)
+    return StoreEntry(folder, key, files, facts)
+
+
+_CHUNK_BYTES = 4 << 20
+_KNOWN: dict[tuple[str, int, int, int], str] = {}
+"""(path, inode, size, time of the last change) -> hash."""
+
+
+def write_json(path: Path, tree: object) -> None:
+    """Write a file in one step for all readers."""
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(tree, file, indent=1)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hash of a file's content, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def known_sha256(path: Path) -> str:
+    """As `file_sha256`, remembered while the file stays as it is, for the life of the process."""
+    state = path.stat()
+    key = (str(path.resolve()), state.st_ino, state.st_size, state.st_mtime_ns)
+    if key not in _KNOWN:
+        _KNOWN[key] = file_sha256(path)
+    return _KNOWN[key]

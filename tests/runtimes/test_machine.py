@@ -8,8 +8,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from g2vlm_model.runtimes import nvidia
-from g2vlm_model.runtimes.nvidia import Gpu, GpuMissingError, TensorRT, find_gpu, find_tensorrt
+from g2vlm_model.runtimes import machine
+from g2vlm_model.runtimes.machine import Gpu, GpuMissingError, TensorRT, find_gpu, find_tensorrt
 
 DESKTOP = (
     "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Thu Jan 23 01:02:03 UTC 2025\n"
@@ -26,13 +26,13 @@ OPEN = (
 )
 def test_the_version_of_the_kernel_module(tmp_path: Path, text: str, version: str) -> None:
     file = tmp_path / "version"
-    assert nvidia._kernel_module_version(file) == ""
+    assert machine._kernel_module_version(file) == ""
     file.write_text(text)
-    assert nvidia._kernel_module_version(file) == version
+    assert machine._kernel_module_version(file) == version
 
 
 def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvidia, "CUDA_LIBRARY", "libnothing.so.1")
+    monkeypatch.setattr(machine, "CUDA_LIBRARY", "libnothing.so.1")
     find_gpu.cache_clear()
     with pytest.raises(GpuMissingError, match=r"no CUDA driver: libnothing\.so\.1"):
         find_gpu()
@@ -54,7 +54,7 @@ def test_which_opset_a_version_reads(name: str, version: str, opset: int) -> Non
 
 
 def test_auto_takes_the_first_that_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in nvidia.FLAVOURS:
+    for name in machine.FLAVOURS:
         monkeypatch.setitem(sys.modules, name, None)  # as where it is not installed
     with pytest.raises(ModuleNotFoundError, match=r"no TensorRT.*tensorrt: .*tensorrt_rtx: .*pip"):
         find_tensorrt()

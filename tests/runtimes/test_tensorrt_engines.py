@@ -6,7 +6,7 @@ import pytest
 
 from g2vlm_model.checkpoint import resolve_folder
 from g2vlm_model.config import ModelConfig
-from g2vlm_model.runtimes.engine_profile import Profile, named_profile, parse_size
+from g2vlm_model.runtimes.tensorrt.engines import Profile, named_profile, parse_size
 
 WINDOWS = Profile((1, 84, 112), (2, 84, 112), (4, 84, 112))
 

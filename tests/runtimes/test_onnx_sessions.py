@@ -18,12 +18,17 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from g2vlm_model.runtimes import cpu, load_runtime
-from g2vlm_model.runtimes.exported import ExportFolder
-from g2vlm_model.runtimes.onnx import geometry, providers
+from g2vlm_model.runtimes import load_runtime, machine
+from g2vlm_model.runtimes.export_folder import ExportFolder
+from g2vlm_model.runtimes.onnx import geometry, sessions
 from g2vlm_model.runtimes.onnx.geometry import check_geometry, open_geometry
-from g2vlm_model.runtimes.onnx.providers import PROVIDERS, Provider, ProviderError, candidates
-from g2vlm_model.runtimes.onnx.sessions import Session
+from g2vlm_model.runtimes.onnx.sessions import (
+    PROVIDERS,
+    Provider,
+    ProviderError,
+    Session,
+    candidates,
+)
 
 CPU = Provider("cpu")
 has_gpu = pytest.mark.skipif(
@@ -89,7 +94,7 @@ def test_a_jetson_is_not_told_to_install_what_it_cannot(monkeypatch: pytest.Monk
 
 
 def test_a_plugin_that_is_missing_is_named(doubling: Path) -> None:
-    if importlib.util.find_spec(providers.RTX_PLUGIN):
+    if importlib.util.find_spec(sessions.RTX_PLUGIN):
         pytest.skip("the plugin is installed")
     with pytest.raises(ProviderError, match=r"pip install onnxruntime-ep-nv-tensorrt-rtx"):
         Session(doubling, Provider("rtx"))
@@ -173,12 +178,12 @@ def test_an_engine_that_gives_wrong_numbers_is_refused(small_export: Path) -> No
 def test_wrong_numbers_at_the_start_are_refused(
     small_export: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = geometry._Graphs._run
+    real = geometry.OnnxGeometry._run
 
-    def off(self: Any, name: str, feeds: Any) -> Any:
-        return {key: value + np.float32(0.1) for key, value in real(self, name, feeds).items()}
+    def off(self: Any, *given: Any) -> Any:
+        return {key: value + np.float32(0.1) for key, value in real(self, *given).items()}
 
-    monkeypatch.setattr(geometry._Graphs, "_run", off)
+    monkeypatch.setattr(geometry.OnnxGeometry, "_run", off)
     with pytest.raises(RuntimeError, match="gives wrong numbers"):
         load_runtime("onnx", model_folder, "cpu", export=small_export)
 
@@ -211,7 +216,7 @@ def test_threads_spin_only_while_a_graph_runs_and_follow_the_environment(
     assert int(options.get_session_config_entry("session.intra_op.spin_duration_us")) <= 100
     for unusable in ("", "0", "many"):
         monkeypatch.setenv("OMP_NUM_THREADS", unusable)
-        assert 1 <= cpu.cpu_threads() <= len(os.sched_getaffinity(0))
+        assert 1 <= machine.cpu_threads() <= len(os.sched_getaffinity(0))
 
 
 def test_two_threads_of_one_core_count_once(
@@ -222,11 +227,11 @@ def test_two_threads_of_one_core_count_once(
         folder.mkdir(parents=True)
         (folder / "thread_siblings_list").write_text(siblings + "\n")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(cpu, "TOPOLOGY", tmp_path)
+    monkeypatch.setattr(machine, "TOPOLOGY", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
-    assert cpu.cpu_threads() == 2
+    assert machine.cpu_threads() == 2
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2})
-    assert cpu.cpu_threads() == 1
+    assert machine.cpu_threads() == 1
 
 
 def test_a_missing_onnx_runtime_is_an_error_with_the_line_that_installs_it(

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config_fields import from_strict
-from .file_hash import known_sha256
 from .golden_check import Tolerances
+from .store_entry import known_sha256
 
 __all__ = [
     "FORMAT",

@@ -1,0 +1,321 @@
+"""Answers questions about scenes, without a framework: reads the words, prepares, decodes.
+
+[chat prefix][geometric frames][semantic frames] is what every question stands behind. The
+semantic frames are appended at a scene's first question, frame by frame, and stay. Marks that
+are drawn into pictures change the semantic tokens of their frames, and with them everything
+behind: such a question works on a fork of the context that is dropped afterwards.
+
+Every use of the device is one `DeviceGate.step`: between two steps an observation can run, the
+question can be cancelled, and its time can run out.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ..config import ModelConfig
+from ..extras.references import Reference, find_references
+from ..interface import AnswerStatus, PixelMark, SpatialAnswer, SpatialQuery
+from ..marks import draw_marks, question_with_marks
+from ..positions import CacheMark
+from ..preprocess import semantic_patches
+from ..tokenizer import Tokenizer, prompt_ids
+from .gate import DeviceGate
+from .scene import EncodedScene, SceneContext, Step
+
+__all__ = ["Answerer", "Draft", "Question", "Stopped", "Stopwatch"]
+
+PREFILL_TOKENS = 128  # of a question, in one step of the device
+
+OnText = Callable[[str], None]
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: the question was ended
+    """A question that ends before its answer does.
+
+    Args:
+        status: TIMEOUT or CANCELLED.
+    """
+
+    def __init__(self, status: AnswerStatus) -> None:
+        super().__init__(status.name)
+        self.status = status
+
+
+class Stopwatch:
+    """Says when a question has to end; its `max_seconds` counts from the construction.
+
+    Args:
+        query: The question.
+        cancelled: Asked by `check`.
+    """
+
+    def __init__(self, query: SpatialQuery, cancelled: Callable[[], bool] | None) -> None:
+        self._started = time.perf_counter()
+        self._cancelled = cancelled
+        self._limit_s = query.max_seconds
+
+    @property
+    def seconds(self) -> float:
+        """Since the construction."""
+        return time.perf_counter() - self._started
+
+    def check(self) -> None:
+        """Raise `Stopped` where the question has to end now."""
+        if self._cancelled is not None and self._cancelled():
+            raise Stopped(AnswerStatus.CANCELLED)
+        if self._limit_s is not None and self.seconds > self._limit_s:
+            raise Stopped(AnswerStatus.TIMEOUT)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question as the model reads it.
+
+    Args:
+        ids: Its tokens, those of the template behind it, and the start of the answer.
+        references: What they name, where the model was taught it.
+    """
+
+    ids: tuple[int, ...]
+    references: tuple[Reference, ...] = ()
+
+
+@dataclass
+class Draft:
+    """An answer as it grows.
+
+    Attributes:
+        ids: Answer tokens, without the end token.
+        text: Of `ids`.
+        ended: The end token came.
+        log_probability: Sum over the chosen tokens, the end token included.
+        choices: Number of tokens in that sum.
+        read_s: Stopwatch time at which the question had been read.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    text: str = ""
+    ended: bool = False
+    log_probability: float = 0.0
+    choices: int = 0
+    read_s: float | None = None
+
+    @property
+    def confidence(self) -> float:
+        """Geometric mean of the probabilities of the tokens; 0 where none was chosen."""
+        return math.exp(self.log_probability / self.choices) if self.choices else 0.0
+
+    def answer(self, query: SpatialQuery, stopped: AnswerStatus | None) -> SpatialAnswer:
+        """What has been written, and how it ended; times and model are the caller's.
+
+        Args:
+            query: What was asked.
+            stopped: Why it ended early; None where it did not.
+        """
+        status = AnswerStatus.OK if self.ended else stopped or AnswerStatus.TRUNCATED
+        messages = {
+            AnswerStatus.OK: "",
+            AnswerStatus.TRUNCATED: f"the answer was cut after max_tokens={query.max_tokens}",
+            AnswerStatus.TIMEOUT: f"the answer was not ready within {query.max_seconds} s",
+            AnswerStatus.CANCELLED: "the question was cancelled",
+        }
+        return SpatialAnswer(
+            status=status,
+            message=messages[status],
+            text=self.text,
+            confidence=self.confidence,
+            tokens=len(self.ids),
+        )
+
+
+class Answerer:
+    """Answers questions about scenes of one model.
+
+    Args:
+        config: Of the model.
+        tokenizer: Of its folder.
+        gate: Turns on the device.
+    """
+
+    def __init__(self, config: ModelConfig, tokenizer: Tokenizer, gate: DeviceGate) -> None:
+        self._config = config
+        self._tokenizer = tokenizer
+        self._prompts = prompt_ids(tokenizer, config.tokens)
+        self._gate = gate
+        self._drawn = config.mark_style == "drawn"
+
+    def read(self, scene: EncodedScene, query: SpatialQuery) -> Question:
+        """A question's words as the model reads them; needs no device.
+
+        Args:
+            scene: What it is about.
+            query: With checked marks.
+
+        Raises:
+            ValueError: The text spells one of the special tokens that structure the prompt.
+        """
+        text = query.question
+        if query.marks and not self._drawn:
+            text = question_with_marks(text, query.marks, scene.sizes_hw)
+        ids = self._tokenizer.encode(text)
+        special = self._prompts.special
+        reserved = {special.bos, special.eos, special.start_of_image, special.end_of_image}
+        if found := sorted(reserved.intersection(ids)):
+            names = [self._tokenizer.decode([token], skip_special=False) for token in found]
+            raise ValueError(
+                f"question spells {', '.join(map(repr, names))}, which the prompt itself is "
+                "built from; leave it out"
+            )
+        references: tuple[Reference, ...] = ()
+        if self._config.reference_features:
+            references = find_references(self._tokenizer, text, query.marks, scene.sizes_hw)
+        return Question((*self._prompts.question(ids), special.start_of_answer), references)
+
+    def write(
+        self,
+        scene: EncodedScene,
+        question: Question,
+        query: SpatialQuery,
+        draft: Draft,
+        stopwatch: Stopwatch,
+        on_text: OnText | None = None,
+    ) -> None:
+        """Answer a question; the scene is unchanged afterwards.
+
+        Args:
+            scene: Of this model.
+            question: From `read`.
+            query: Marks, token limit and sampling.
+            draft: Filled token by token, so that it holds what was ready when it stops.
+            stopwatch: Asked before each step.
+            on_text: Called with the text so far after each token.
+
+        Raises:
+            Stopped: Cancelled, or out of time. Frames that are done are kept.
+            ValueError: The scene was closed meanwhile.
+            RuntimeError: Numbers that are not finite.
+        """
+        ids = question.ids
+        with (
+            scene.turn(stopwatch.check),
+            self._prepared(scene, query.marks, stopwatch) as context,
+        ):
+            if self._config.reference_features:
+                with self._gate.step():
+                    context.name(question.references, len(ids) - 1)
+            for first in range(0, len(ids), PREFILL_TOKENS):
+                stopwatch.check()
+                piece = ids[first : first + PREFILL_TOKENS]
+                with self._gate.step():
+                    # Room is made for all of the question and for the answer.
+                    context.read(piece, len(ids) - first - len(piece) + query.max_tokens)
+            draft.read_s = stopwatch.seconds
+            self._decode(context.decode(query), query, draft, stopwatch, on_text)
+
+    def _decode(
+        self,
+        steps: Iterator[Step],
+        query: SpatialQuery,
+        draft: Draft,
+        stopwatch: Stopwatch,
+        on_text: OnText | None,
+    ) -> None:
+        # One step more than tokens are allowed: only it can tell a whole answer of that length.
+        for _ in range(query.max_tokens + 1):
+            stopwatch.check()
+            with self._gate.step():
+                step = next(steps)
+            if math.isnan(step.log_probability):
+                raise RuntimeError(
+                    "the language head returned numbers that are not finite: they overflow in "
+                    "this precision; load the runtime with precision 'bf16' or 'fp32'"
+                )
+            draft.ended = step.token == self._prompts.special.eos
+            if not draft.ended and len(draft.ids) == query.max_tokens:
+                return
+            draft.log_probability += step.log_probability
+            draft.choices += 1
+            if draft.ended:
+                return
+            draft.ids.append(step.token)
+            draft.text = self._tokenizer.decode(draft.ids)
+            if on_text is not None:
+                on_text(draft.text)
+
+    @contextmanager
+    def _prepared(
+        self, scene: EncodedScene, marks: Sequence[PixelMark], stopwatch: Stopwatch
+    ) -> Iterator[SceneContext]:
+        """A context to write a question and its answer into; the scene is as before afterwards."""
+        context = scene.context
+        if context is None:
+            stopwatch.check()
+            with self._gate.step():
+                context = scene.made_context()
+        ends = scene.semantic_ends
+        context.truncate(ends[-1] if ends else _geometric_end(scene))  # behind an interrupt
+        for index in range(len(ends), len(scene.window)):
+            self._append_frame(scene, index, (), context, stopwatch)
+            ends.append(context.mark())
+        if self._drawn and marks:
+            yield self._with_drawn_marks(scene, context, marks, stopwatch)
+            return
+        behind_frames = context.mark()
+        try:
+            yield context
+        finally:
+            context.truncate(behind_frames)
+
+    def _with_drawn_marks(
+        self,
+        scene: EncodedScene,
+        context: SceneContext,
+        marks: Sequence[PixelMark],
+        stopwatch: Stopwatch,
+    ) -> SceneContext:
+        """A fork in which the frames from the first marked one on are encoded with their marks."""
+        first = min(mark.frame_index for mark in marks)
+        stopwatch.check()
+        with self._gate.step():
+            fork = context.fork(scene.semantic_ends[first - 1] if first else _geometric_end(scene))
+        for index in range(first, len(scene.window)):
+            own = [mark for mark in marks if mark.frame_index == index]
+            self._append_frame(scene, index, own, fork, stopwatch)
+        return fork
+
+    def _append_frame(
+        self,
+        scene: EncodedScene,
+        index: int,
+        marks: Sequence[PixelMark],
+        context: SceneContext,
+        stopwatch: Stopwatch,
+    ) -> None:
+        """Append one frame's semantic tokens, in one step of the device.
+
+        Tokens of a frame that nothing is drawn into are kept with its features.
+        """
+        stopwatch.check()
+        features = scene.features[index] if scene.features and not marks else None
+        tokens_SD = None if features is None else features.semantic_SD
+        rows_RC = None
+        if tokens_SD is None:
+            image = scene.window.frames[index].image
+            picture = draw_marks(image, marks) if marks else image
+            rows_RC = semantic_patches(self._config, [picture]).rows_NRC[0]
+        with self._gate.step():
+            if rows_RC is not None:
+                tokens_SD = context.encode(rows_RC)
+            context.append_frame(index, tokens_SD)
+        if features is not None:
+            features.semantic_SD = tokens_SD
+
+
+def _geometric_end(scene: EncodedScene) -> CacheMark:
+    assert scene.geometric_end is not None, "a context without geometric frames"
+    return scene.geometric_end

@@ -1,0 +1,103 @@
+"""What `load_runtime` is asked for, as one value; and what a runtime answers to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from ..interface import SpatialRuntime
+
+if TYPE_CHECKING:
+    from .export_folder import ExportFolder
+    from .serving import BuildContext
+
+__all__ = ["PROMPT_MODES", "Maker", "RuntimeRequest"]
+
+PROMPT_MODES = ("shared", "published")
+
+
+@dataclass(frozen=True)
+class RuntimeRequest:
+    """See `load_runtime`.
+
+    Args:
+        model, device, precision, prompt_mode: As there.
+        export: Folder of an export; "" is the store.
+
+    Raises:
+        ValueError: An unknown prompt mode.
+    """
+
+    model: str | Path = "nano"
+    device: str = "auto"
+    precision: str = "auto"
+    prompt_mode: str = "shared"
+    export: str | Path = ""
+
+    def __post_init__(self) -> None:
+        if self.prompt_mode not in PROMPT_MODES:
+            raise ValueError(
+                f"prompt_mode is {self.prompt_mode!r}, expected one of {list(PROMPT_MODES)}"
+            )
+
+    def given_export(self) -> ExportFolder | None:
+        """The export folder that the caller names; None where he names none.
+
+        Raises:
+            FileNotFoundError: No such folder.
+            ValueError: A damaged one, or one of another precision.
+        """
+        if not str(self.export):
+            return None
+        from .export_folder import ExportFolder
+
+        folder = ExportFolder.open(self.export)
+        found = folder.manifest.precision
+        if self.precision not in ("auto", found):
+            raise ValueError(
+                f"precision is {self.precision!r}, but {folder.path} was exported in {found}; "
+                f"leave it on auto, or export with --precision {self.precision}"
+            )
+        return folder
+
+    def require_exported(self, precisions: Sequence[str]) -> None:
+        """Refuse what exported graphs cannot do.
+
+        Args:
+            precisions: That models are exported in.
+
+        Raises:
+            ValueError: The published prompts, or another precision.
+        """
+        if self.prompt_mode != "shared":
+            raise ValueError(
+                f"prompt_mode is {self.prompt_mode!r}, but exported graphs stand behind the chat "
+                "prefix; use prompt_mode 'shared' or the runtime 'torch'"
+            )
+        if self.precision not in ("auto", *precisions):
+            raise ValueError(
+                f"precision is {self.precision!r}, but graphs are exported in "
+                f"{' or '.join(precisions)}; choose one of them, auto, or the runtime 'torch'"
+            )
+
+
+class Maker(Protocol):
+    """What each runtime offers; the modules `torch`, `onnx`, `tensorrt` and `fastest` are makers.
+
+    Raises of all three: ValueError for words that do not fit, FileNotFoundError for a folder
+    that is not there, RuntimeError where this machine cannot run it.
+    """
+
+    def ready(self, request: RuntimeRequest) -> SpatialRuntime | None:
+        """Load what is there already; None where something has to be built first."""
+        ...
+
+    def meanwhile(self, request: RuntimeRequest) -> SpatialRuntime:
+        """What serves during a build, and takes the windows that the built one does not."""
+        ...
+
+    def build(self, context: BuildContext, request: RuntimeRequest) -> SpatialRuntime | None:
+        """Build what is missing and load it, in a thread of its own; None: what serves stays."""
+        ...
