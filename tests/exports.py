@@ -126,8 +126,8 @@ def _derive(export: Path, parts: tuple[str, ...], model: Path | None, folder: Pa
     )
 
     from g2vlm_model.checkpoint import model_id
-    from g2vlm_model.runtimes.own_exports import model_digest
     from g2vlm_model.runtimes.export_folder import ExportFolder
+    from g2vlm_model.runtimes.own_exports import model_digest
 
     whole = ExportFolder.open(export)
     wanted = {"geometry", *(("encoder", "expert") if "streaming" in parts else ())}
