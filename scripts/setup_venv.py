@@ -29,6 +29,11 @@ REPO = Path(__file__).resolve().parents[1]
 REQUIREMENTS = REPO / "requirements"
 OVERLAY = REPO / "scripts" / "overlay"
 ROS_NAME = "g2vlm_ros"
+# Quietly: some packages ship templates and tests that no Python compiles.
+COMPILE = (
+    "import compileall, sysconfig; "
+    "compileall.compile_dir(sysconfig.get_path('purelib'), quiet=2, workers=0)"
+)
 COLCON = "import sys; from colcon_core.command import main; sys.exit(main())"
 
 
@@ -87,14 +92,18 @@ class Setup:
     def pip(self, name: str, *files: str) -> None:
         """Install requirement files; beside a sourced ROS 2 only what is absent."""
         command: list[str | Path] = [self.python, "-m", "pip", "install", "--no-input"]
+        command.append("--no-compile")  # done below, on all cores: half of what pip takes
         if self.host.sourced:
             wanted = self._absent(files)
-            if wanted:
-                self.run(name, [*command, *wanted])
-            return
-        for file in files:
-            command += ["-r", REQUIREMENTS / file]
-        self.run(name, [*command, "-c", REQUIREMENTS / "constraints.txt"])
+            if not wanted:
+                return
+            command += wanted
+        else:
+            for file in files:
+                command += ["-r", REQUIREMENTS / file]
+            command += ["-c", REQUIREMENTS / "constraints.txt"]
+        self.run(name, command)
+        self.run(f"{name}-compile", [self.python, "-c", COMPILE])
 
     def _absent(self, files: Iterable[str]) -> list[str]:
         listing = "import importlib.metadata as m; print([d.name for d in m.distributions()])"
