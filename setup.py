@@ -64,9 +64,11 @@ setup(
         *("tokenizers>=0.20", "torch>=2.10"),
     ],
     extras_require={
-        "ros": [
+        "ros": ["opencv-python-headless>=4.6,<5"],
+        "recordings": ["opencv-python-headless>=4.6,<5", "rosbags>=0.11"],
+        "replay": [
             *("opencv-python-headless>=4.6,<5", "rosbags>=0.11", "evo>=1.31", "tqdm", "pyyaml"),
-            *("jinja2>=3", "matplotlib>=3.6", "psutil", "scipy"),
+            *("jinja2>=3", "matplotlib>=3.6", "psutil"),
         ],
         "refine": ["opencv-python-headless>=4.6,<5"],
         "onnx": ["onnx>=1.18", "onnx-ir>=0.1", "onnxruntime>=1.22", "onnxscript>=0.5"],

@@ -14,13 +14,31 @@ from numpy.typing import NDArray
 
 from g2vlm_model.interface import GeometryPrediction
 
-from .options import CloudOptions
+from .options import CloudOptions, DepthOptions
+from .scenes import SceneRecord
 
-__all__ = ["POINT_DTYPE", "cloud", "depth_image"]
+__all__ = ["POINT_DTYPE", "cloud", "depth_image", "scene_cloud", "scene_depth"]
 
 POINT_DTYPE = np.dtype(
     [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<f4"), ("confidence", "<f4")]
 )
+
+
+def scene_cloud(record: SceneRecord, rules: CloudOptions) -> NDArray[np.void]:
+    """Points of a scene in the axes of its newest frame's camera, segment units; see `cloud`."""
+    geometry, newest = record.geometry, record.newest
+    frames: slice | list[int] = slice(None)
+    if rules.source == "newest":
+        frames = [newest] if rules.organized else list(record.moment)
+    if frames == [newest]:  # a view; a list would copy
+        return cloud(geometry, slice(newest, newest + 1), None, record.scale, rules)
+    T_cam_world = np.linalg.inv(geometry.T_world_cam[newest].astype(np.float64))
+    return cloud(geometry, frames, T_cam_world, record.scale, rules)
+
+
+def scene_depth(record: SceneRecord, rules: DepthOptions) -> NDArray[np.float32]:
+    """Depth of a scene's newest frame; see `depth_image`."""
+    return depth_image(record.geometry, record.newest, record.scale, rules.min_confidence)
 
 
 def cloud(

@@ -19,7 +19,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from tf2_msgs.msg import TFMessage
 
-from g2vlm_map.clouds import POINT_DTYPE, cloud, depth_image
+from g2vlm_map.clouds import POINT_DTYPE, scene_cloud, scene_depth
 from g2vlm_map.scenes import SceneRecord
 from g2vlm_map.segment import PathPose
 from g2vlm_ros import messages
@@ -106,16 +106,8 @@ class Outputs:
             self._publish_points(record)
 
     def _publish_points(self, record: SceneRecord) -> None:
-        options, geometry = self.params.points, record.geometry
-        frames: slice | list[int] = slice(None)
-        T_out_world: NDArray[np.float64] | None = None
-        if options.source == "newest":
-            frames = [record.newest] if options.organized else list(record.moment)
-        if frames == [record.newest]:
-            frames = slice(record.newest, record.newest + 1)  # a view; a list would copy
-        else:
-            T_out_world = np.linalg.inv(geometry.T_world_cam[record.newest].astype(np.float64))
-        points = cloud(geometry, frames, T_out_world, record.scale, options)
+        options = self.params.points
+        points = scene_cloud(record, options)
         height, width = points.shape if options.organized else (1, len(points))
         message = self._points_message
         message.header = messages.header(record.stamp_ns, record.frame_id)
@@ -132,8 +124,7 @@ class Outputs:
         self._points.publish(message)
 
     def _publish_depth(self, record: SceneRecord) -> None:
-        least = self.params.depth.min_confidence
-        depth = depth_image(record.geometry, record.newest, record.scale, least)
+        depth = scene_depth(record, self.params.depth)
         message = self._depth_message
         if depth.shape != self._depth_view.shape:
             message.height, message.width = depth.shape

@@ -116,7 +116,7 @@ class Asker:
         self._open = still_open
         return sent
 
-    def wait(self, check: Callable[[], None], timeout_s: float) -> None:
+    def wait(self, check: Callable[[], object], timeout_s: float) -> None:
         """Wait for the replies to what was sent; `check` raises where the run has died."""
         deadline = time.monotonic() + timeout_s
         replies = {item.reply for item in self._sent.values()}

@@ -20,10 +20,11 @@ from .metrics import METRICS, parse_condition
 
 LOGGER = logging.getLogger(__name__)
 # What an installation without ROS or without the optional packages lacks.
-FROM_OUTSIDE = {
-    *("rclpy", "g2vlm_interfaces", "lifecycle_msgs", "rosgraph_msgs", "sensor_msgs"),
-    *("rosbags", "evo", "jinja2", "matplotlib", "psutil", "scipy", "tqdm"),
+FROM_ROS = {
+    *("rclpy", "g2vlm_interfaces", "builtin_interfaces", "lifecycle_msgs", "rosgraph_msgs"),
+    *("sensor_msgs", "geometry_msgs", "std_msgs", "diagnostic_msgs"),
 }
+LIBRARIES = {"rosbags", "evo", "jinja2", "matplotlib", "psutil", "scipy", "tqdm", "yaml", "cv2"}
 # Options of earlier versions, and what they are called now.
 RENAMED = {"backend": "runtime", "engines": "export"}
 OK, FAILED, BAD_INPUT, NODE_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -33,9 +34,9 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(
         prog="g2vlm replay",
-        description="Run the node on a bag or a folder of frames, "
-        "and write a report: DIR/report.html, metrics.json, cloud.ply, trajectory.tum, "
-        "recorded/ (MCAP), node.log.",
+        description="Run the node, or its pipeline without ROS, on a bag or a folder of frames, "
+        "and write a report: DIR/report.html, metrics.json, cloud.ply, trajectory.tum; from the "
+        "node also recorded/ (MCAP) and node.log.",
         epilog="Metrics for --fail-if: " + ", ".join(METRICS),
     )
     made.add_argument(
@@ -77,6 +78,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_model_options(group: Any) -> None:
+    group.add_argument(
+        "--in-process",
+        action="store_true",
+        help="drive the pipeline in this process, without ROS, in place of the node",
+    )
     group.add_argument("--model", default="", help="embedded model or model folder")
     group.add_argument(
         "--runtime",
@@ -152,17 +158,23 @@ def main(argv: list[str] | None = None) -> int:
         print(f"g2vlm replay: {error}", file=sys.stderr)
         return NODE_FAILED
     except ImportError as error:
-        if (error.name or "").split(".")[0] not in FROM_OUTSIDE:
+        if (error.name or "").split(".")[0] not in FROM_ROS | LIBRARIES:
             raise
-        print(
-            f"g2vlm replay: {error}. Source the workspace in which g2vlm_interfaces is built, or "
-            "use the .venv that `make setup` makes",
-            file=sys.stderr,
-        )
+        print(f"g2vlm replay: {error}. {_remedy(error.name or '')}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("g2vlm replay: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _remedy(module: str) -> str:
+    """What to do where a module is missing."""
+    if module.split(".")[0] in LIBRARIES:
+        return "Install the replay's libraries: pip install 'g2vlm_ros[replay]'"
+    return (
+        "Source the workspace in which g2vlm_interfaces is built, use the .venv that `make setup` "
+        "makes, or give --in-process, which needs no ROS"
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -206,6 +218,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 parameters=parameters,
                 lockstep=arguments.rate == 0,
             ),
+            in_process=arguments.in_process,
             questions=arguments.questions,
             rate=arguments.rate,
             start_timeout_s=arguments.start_timeout,

@@ -55,8 +55,8 @@ METRICS: dict[str, Metric] = {
         "Depth coverage",
         "",
         "higher",
-        "Share of the true depth's pixels where the node publishes a depth; the errors above are "
-        "over these pixels only, for the node and for its baselines.",
+        "Share of the true depth's pixels where a depth came out; the errors above are over "
+        "these pixels only, for the model and for its baselines.",
     ),
     "depth_frames": Metric("Depth maps compared", "", "", "Scenes with a depth ground truth."),
     "ate_m": Metric("ATE", "m", "lower", f"Root mean square position error {_ALIGNED}."),
@@ -79,11 +79,11 @@ METRICS: dict[str, Metric] = {
     "poses": Metric("Poses compared", "", "", "Poses with a ground truth in scored segments."),
     "segments": Metric("Segments", "", "lower", "Runs of poses that share axes and scale."),
     "scenes": Metric("Scenes", "", "", "Clouds with depth and pose that were published."),
-    "pictures": Metric("Frames played", "", "", "What was sent to the node."),
+    "pictures": Metric("Frames played", "", "", "What was handed in."),
     "pictures_unreadable": Metric(
         "Frames unreadable", "", "lower", "Files of the folder that cannot be decoded."
     ),
-    "frames_received": Metric("Frames received", "", "", "What arrived at the node."),
+    "frames_received": Metric("Frames received", "", "", "What arrived."),
     "frames_used": Metric("Frames used", "", "", "What went into a window as keyframe."),
     "frames_dropped": Metric("Frames dropped", "", "", "By policy or refused; see the reasons."),
     "frames_refused": Metric(
@@ -94,12 +94,8 @@ METRICS: dict[str, Metric] = {
     ),
     "latency_p90_ms": Metric("Latency, 90 %", "ms", "lower", "The same."),
     "latency_p99_ms": Metric("Latency, 99 %", "ms", "lower", "The same."),
-    "observe_p50_ms": Metric(
-        "Model pass, median", "ms", "lower", "What the node reports as observe_ms."
-    ),
-    "publish_p50_ms": Metric(
-        "Publishing, median", "ms", "lower", "What the node reports as publish_ms."
-    ),
+    "observe_p50_ms": Metric("Model pass, median", "ms", "lower", "As the pipeline measures it."),
+    "publish_p50_ms": Metric("Publishing, median", "ms", "lower", "As the pipeline measures it."),
     "questions": Metric("Questions", "", "", "In the questions file."),
     "answers_ok": Metric("Answers", "", "higher", "Questions that ended with status OK."),
     "answers_judged": Metric("Answers judged", "", "", "With an expectation that could be judged."),
@@ -110,8 +106,8 @@ METRICS: dict[str, Metric] = {
     ),
     "answer_p50_ms": Metric("Answer time, median", "ms", "lower", "From sending to receiving."),
     "wall_s": Metric("Duration", "s", "", "Wall time of the playing."),
-    "node_peak_rss_mib": Metric("Node memory, peak", "MiB", "lower", "Resident memory."),
-    "node_cpu_cores": Metric("Node processor use", "cores", "lower", "Processor time by duration."),
+    "node_peak_rss_mib": Metric("Memory, peak", "MiB", "lower", "Resident memory."),
+    "node_cpu_cores": Metric("Processor use", "cores", "lower", "Processor time by duration."),
 }
 
 BASELINES: dict[str, dict[str, str]] = {

@@ -1,15 +1,27 @@
-"""What the command line says beyond the recording."""
+"""What the command line says beyond the recording, and the parameters that follow from it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from g2vlm_ros.params import NodeParams, parse
+
 from .errors import ReplayInputError
 from .metrics import FailCondition
+
+NODE_NAME = "g2vlm"
+# Where the frames come as fast as the node takes them, the wall clock says nothing about
+# them, and a status soon after each frame tells when the next one may go.
+LOCKSTEP_PARAMETERS = {
+    "images.max_jump_s": 3600.0,
+    "images.timeout_s": 3600.0,
+    "status.period_s": 0.1,
+}
 
 Parameter = str | float | int | bool
 
@@ -51,6 +63,54 @@ def parse_parameter(text: str) -> tuple[str, Parameter]:
     return name.strip(), parsed
 
 
+def parameters_of(model: ModelOptions) -> NodeParams:
+    """The parameters as the node would have them, for the pipeline without one.
+
+    Raises:
+        ReplayInputError: No parameter file, or a value that the node would refuse.
+    """
+    values: dict[str, Any] = {} if model.params_file is None else _from_file(model.params_file)
+    if model.params_file is None:
+        values["runtime"] = "torch"  # "auto" would let a measurement choose what is reported
+    given = {name: getattr(model, name) for name in ("model", "runtime", "export", "device")}
+    values |= {name: value for name, value in given.items() if value}
+    if model.lockstep:
+        values |= LOCKSTEP_PARAMETERS
+    values |= model.parameters
+    try:
+        return parse(values)
+    except ValueError as error:
+        raise ReplayInputError(str(error)) from error
+
+
+def _from_file(path: Path) -> dict[str, Parameter]:
+    """The node's parameters in a ROS parameter file; its own section wins over that of all."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        sections = {str(name): section["ros__parameters"] for name, section in document.items()}
+    except OSError as error:
+        raise ReplayInputError(f"--params {path} is no file") from error
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
+        raise ReplayInputError(
+            f"--params {path} is no ROS parameter file, expected NODE: ros__parameters: ... "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    values: dict[str, Parameter] = {}
+    for wanted in ("**", "*", NODE_NAME):
+        for name, section in sections.items():
+            if name.rsplit("/", 1)[-1] == wanted:
+                values |= _flat(section or {})
+    return values
+
+
+def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in section.items():
+        full = f"{prefix}{name}"
+        found |= _flat(value, f"{full}.") if isinstance(value, Mapping) else {full: value}
+    return found
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """One replay.
@@ -58,6 +118,7 @@ class RunOptions:
     Args:
         out: the folder to write.
         model: what runs.
+        in_process: drive the pipeline in this process, without ROS, in place of the node.
         questions: the file of questions.
         rate: speed of playing; 0 is lock-step.
         start_timeout_s: until the node must be active.
@@ -70,6 +131,7 @@ class RunOptions:
 
     out: Path
     model: ModelOptions
+    in_process: bool = False
     questions: Path | None = None
     rate: float = 1.0
     start_timeout_s: float = 180.0

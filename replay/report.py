@@ -35,6 +35,7 @@ class ReportInput:
         cloud: records of `files.PLY_DTYPE`, or None.
         cloud_confidence: its lower bound.
         rate: of the playing.
+        in_process: whether the pipeline ran alone, without ROS.
         conditions: of --fail-if, for the record.
         failed: a line for each condition that holds.
         system: from `describe_machine`.
@@ -50,6 +51,7 @@ class ReportInput:
     cloud: NDArray[np.void] | None
     cloud_confidence: float
     rate: float
+    in_process: bool
     conditions: tuple[str, ...]
     failed: tuple[str, ...]
     system: Mapping[str, str]
@@ -80,6 +82,7 @@ def _context(report: ReportInput) -> dict[str, Any]:
     return {
         "title": report.title,
         "created": report.created,
+        "in_process": report.in_process,
         "subtitle": f"{info.kind}, {len(info.stamps_ns)} frames of {info.size_hw[1]} × "
         f"{info.size_hw[0]} px over {info.duration_s:.1f} s; {_model_words(report)}",
         "cards": cards(scores),
@@ -97,7 +100,7 @@ def _context(report: ReportInput) -> dict[str, Any]:
         else "",
         "trajectory_hint": _trajectory_hint(scores),
         "answers": answer_rows(scores, info.stamps_ns),
-        "questions_hint": "Each question goes to the node's service at the scene of its frame. "
+        "questions_hint": "Each question is asked at the scene of its frame. "
         "The geometry column is the same quantity read off the reconstruction, not the truth.",
         "latency_chart": data_uri(
             latency_chart(
@@ -161,7 +164,7 @@ def _cloud_hint(report: ReportInput) -> str:
     longest = max(report.scores.segments, key=lambda segment: len(segment.stamps_ns))
     return (
         f"{len(report.cloud):,} points of {len(longest.stamps_ns)} scenes of segment "
-        f"{longest.number}, laid together by the node's own poses; points with a confidence below "
+        f"{longest.number}, laid together by their own poses; points with a confidence below "
         f"{report.cloud_confidence:g} are left out. Up to scale: segment units, no metres."
     )
 
@@ -177,7 +180,7 @@ def _scenes_hint(scores: Scores) -> str:
 
 def _trajectory_hint(scores: Scores) -> str:
     if not scores.segments:
-        return "The node published no pose."
+        return "No pose came out."
     if scores.poses is None:
         return "No true poses to compare with; the poses are in trajectory.tum, up to scale."
     scales = ", ".join(f"{segment.scale:.3g}" for segment in scores.poses.segments[:6])
@@ -236,6 +239,7 @@ def _input_facts(report: ReportInput) -> list[tuple[str, str]]:
         ("camera info", info.info_topic or "none"),
         ("optical frame", info.frame_id),
         ("playing", f"{report.rate:g} x" if report.rate else "lock-step"),
+        ("driven", "in process, without ROS" if report.in_process else "as a node, over ROS"),
         ("played in", f"{report.played.wall_s:.1f} s"),
     ]
     if info.calibration is not None:

@@ -9,8 +9,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from g2vlm_map.recordings import NS, Recording
 
+from .asking import Answer
 from .errors import ReplayInputError
 from .files import merge_clouds, write_json, write_ply, write_tum
 from .machine import describe_machine
@@ -31,6 +32,12 @@ from .report import ReportInput, write_report
 from .scoring import Scores, score
 from .summary import metrics_document, summary_lines
 
+# Plays a recording to the model, and gives how it went, the answers and what came out; that is
+# there to be read until the context ends.
+Play = Callable[
+    [Recording, RunOptions, list[Question], Timeline, Any],
+    AbstractContextManager[tuple[Played, list[Answer], Outputs]],
+]
 LOGGER = logging.getLogger(__name__)
 OUTPUTS = ("report.html", "metrics.json", "cloud.ply", "trajectory.tum", "node.log", "recorded")
 LONG_PAUSE_S = 30.0
@@ -66,14 +73,22 @@ def _replay(recording: Recording, options: RunOptions, questions: list[Question]
         LOGGER.warning("%s", pause)
     timeline = Timeline()
     bar = _bar(len(recording.info.stamps_ns), options.progress)
-    from .node.player import play_through_node  # what a machine without ROS lacks
-
-    with play_through_node(recording, options, questions, timeline, bar) as run:
+    with _way(options)(recording, options, questions, timeline, bar) as run:
         played, answers, outputs = run
         if options.progress:
             print("measuring, drawing the report ...", file=sys.stderr)
         scores = score(recording, outputs, timeline, played, answers)
         return _write(recording, options, scores, timeline, played, outputs)
+
+
+def _way(options: RunOptions) -> Play:
+    """The function that runs the model; only the node's way needs ROS."""
+    play: Play
+    if options.in_process:
+        from .in_process import play_in_process as play
+    else:
+        from .node.player import play_through_node as play
+    return play
 
 
 def _write(
@@ -107,12 +122,15 @@ def _write(
         cloud=cloud,
         cloud_confidence=options.cloud_confidence,
         rate=options.rate,
+        in_process=options.in_process,
         conditions=tuple(str(condition) for condition in options.conditions),
         failed=failed,
         system=machine,
     )
     write_report(out / "report.html", report)
-    return RunResult(scores.values, scores, summary_lines(out, scores), failed)
+    return RunResult(
+        scores.values, scores, summary_lines(out, scores, in_process=options.in_process), failed
+    )
 
 
 def long_pause(times_ns: tuple[int, ...], rate: float) -> str:

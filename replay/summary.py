@@ -58,6 +58,7 @@ def metrics_document(
         },
         "replay": {
             "rate": options.rate,
+            "in_process": options.in_process,
             "stalled_pictures": played.stalled,
             "late_ms_max": max(played.late_ms, default=None),
             "parameters": dict(options.model.parameters),
@@ -79,7 +80,7 @@ def metrics_document(
     }
 
 
-def summary_lines(out: Path, scores: Scores) -> str:
+def summary_lines(out: Path, scores: Scores, *, in_process: bool) -> str:
     """A few friendly lines: where to look and the key numbers beside their baselines."""
     values = scores.values
     lines = [
@@ -89,7 +90,8 @@ def summary_lines(out: Path, scores: Scores) -> str:
     ]
     if not values["scenes"]:
         dropped = ", ".join(f"{count} {reason}" for reason, count in scores.drops.items())
-        lines.append(f"  Nothing came out: dropped {dropped or 'none'}; see {out / 'node.log'}")
+        hint = "" if in_process else f"; see {out / 'node.log'}"
+        lines.append(f"  Nothing came out: dropped {dropped or 'none'}{hint}")
     for name in ("abs_rel", "rpe_rot_deg", "ate_m"):
         value = values[name]
         if value is None:
@@ -111,7 +113,11 @@ def summary_lines(out: Path, scores: Scores) -> str:
         f"  Report:  {out / 'report.html'}",
         f"  Numbers: {out / 'metrics.json'}",
         *([f"  Cloud:   {out / 'cloud.ply'} (up to scale)"] if scores.segments else []),
-        f"  Topics:  {out / 'recorded'} (MCAP: opens in Foxglove, ros2 bag play)",
+        *(
+            []
+            if in_process
+            else [f"  Topics:  {out / 'recorded'} (MCAP: opens in Foxglove, ros2 bag play)"]
+        ),
         "",
     ]
     return "\n".join(lines)

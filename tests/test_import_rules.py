@@ -35,7 +35,13 @@ ALLOWED = {
         "g2vlm_model.interface",
         "g2vlm_model.runtimes",
     ),
-    "g2vlm_replay": ("g2vlm_interfaces", "g2vlm_map", "g2vlm_model.interface", "g2vlm_ros"),
+    "g2vlm_replay": (
+        "g2vlm_interfaces",
+        "g2vlm_map",
+        "g2vlm_model.interface",
+        "g2vlm_model.runtimes",  # --in-process embeds the pipeline, as a user would
+        "g2vlm_ros",
+    ),
     "g2vlm_training": ("g2vlm_map", "g2vlm_model"),
     "g2vlm_export": ("g2vlm_model",),
 }

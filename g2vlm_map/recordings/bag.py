@@ -98,8 +98,9 @@ class BagRecording:
                     (index, _nth_at(reader, image.topic, info.times_ns, index)) for index in wanted
                 )
             for index, (connection, time_ns, data) in found:
+                stamp_ns, frame_id = header_of(data)
                 load = functools.partial(self._deserialize, bytes(data), connection.msgtype)
-                yield RecordedFrame(index, header_stamp_ns(data), time_ns, info.frame_id, load)
+                yield RecordedFrame(index, stamp_ns, time_ns, frame_id, load)
 
     def messages(self) -> Iterator[RecordedMessage]:
         """Frames and CameraInfo as they were recorded, in the order of the bag."""
@@ -234,14 +235,26 @@ def rosbags_typestore() -> Typestore:
 
 
 def header_stamp_ns(cdr: bytes) -> int:
-    """Stamp of a serialized message that begins with a std_msgs/Header.
+    """Stamp of a serialized message that begins with a std_msgs/Header."""
+    return header_of(cdr)[0]
 
-    CDR: 4 bytes of encapsulation (the second says the byte order), then sec, nanosec.
+
+def header_of(cdr: bytes) -> tuple[int, str]:
+    """Stamp and frame of a serialized message that begins with a std_msgs/Header.
+
+    CDR: 4 bytes of encapsulation (the second says the byte order), then sec, nanosec, and the
+    text's length with its closing zero.
+
+    Raises:
+        RecordingError: It is too short.
     """
-    if len(cdr) < 12:
-        raise RecordingError(f"message of {len(cdr)} bytes is too short for a header")
-    seconds, nanoseconds = struct.unpack_from("<iI" if cdr[1] & 1 else ">iI", cdr, 4)
-    return int(seconds) * NS + int(nanoseconds)
+    order = "<" if len(cdr) > 1 and cdr[1] & 1 else ">"
+    try:
+        seconds, nanoseconds, length = struct.unpack_from(f"{order}iII", cdr, 4)
+    except struct.error as error:
+        raise RecordingError(f"message of {len(cdr)} bytes is too short for a header") from error
+    frame_id = bytes(cdr[16 : 16 + length]).rstrip(b"\0").decode("utf-8", "replace")
+    return int(seconds) * NS + int(nanoseconds), frame_id
 
 
 def _calibration(message: Any) -> Calibration:

@@ -28,10 +28,11 @@ from g2vlm_map.recordings import NS
 
 from ..asking import Answer
 from ..errors import NodeFailedError
+from ..options import NODE_NAME
 from ..question_file import Question
 from .conversions import PlayMessage, answer_of, request_of
 from .message_types import message_class
-from .process import NODE_NAME, SCENE_TOPIC, STATUS_TOPIC, NodeProcess, node_environment
+from .process import SCENE_TOPIC, STATUS_TOPIC, NodeProcess, node_environment
 from .recorder import Recorder
 
 SPIN_SECONDS = 0.05

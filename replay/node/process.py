@@ -16,22 +16,14 @@ from g2vlm_map.recordings.source import COMPRESSED
 from g2vlm_ros.launch_arguments import PROFILE_VARIABLE, malloc_environment
 
 from ..errors import NodeFailedError, ReplayInputError
-from ..options import ModelOptions, Parameter
+from ..options import LOCKSTEP_PARAMETERS, NODE_NAME, ModelOptions, Parameter
 
-NODE_NAME = "g2vlm"
 SCENE_TOPIC = f"/{NODE_NAME}/pose"  # one per scene, the first of its outputs
 STATUS_TOPIC = f"/{NODE_NAME}/status"
 LOG_TAIL_LINES = 25
 STOP_SECONDS = 15.0
 PROFILE_FILE = "fastdds_shm.xml"
 ROOT = Path(g2vlm_ros.__file__).resolve().parents[1]  # of the sources, or where they are installed
-# Where the frames come as fast as the node takes them, the wall clock says nothing about
-# them, and a status soon after each frame tells when the next one may go.
-LOCKSTEP_PARAMETERS = {
-    "images.max_jump_s": 3600.0,
-    "images.timeout_s": 3600.0,
-    "status.period_s": 0.1,
-}
 
 
 def shared_memory_profile() -> Path | None:

@@ -10,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 
+from g2vlm_map.clouds import POINT_DTYPE
 from g2vlm_map.recordings.bag import header_stamp_ns
 from g2vlm_map.recordings.transforms import transform_from
 
+from ..options import NODE_NAME
 from ..outputs import Cloud, StatusSample
 from ..pose_metrics import PoseSegment
-from .process import NODE_NAME, SCENE_TOPIC
+from .process import SCENE_TOPIC
 
 DEPTH_TOPIC = f"/{NODE_NAME}/depth/image"
 CLOUD_TOPIC = f"/{NODE_NAME}/points"
-CLOUD_FIELDS = ("x", "y", "z", "rgb", "confidence")
 
 
 class Published:
@@ -69,12 +70,8 @@ class Published:
         """The clouds, points without a position left out."""
         for _, stamp_ns, message in self._read(CLOUD_TOPIC):
             names = tuple(field.name for field in message.fields)
-            assert names == CLOUD_FIELDS, names
-            values = np.frombuffer(bytes(message.data), "<f4").reshape(-1, len(CLOUD_FIELDS))
-            values = values[np.isfinite(values[:, :3]).all(1)]
-            packed = np.ascontiguousarray(values[:, 3]).view(np.uint32)
-            colors = np.stack([packed >> 16, packed >> 8, packed], 1).astype(np.uint8)
-            yield Cloud(stamp_ns, values[:, :3], colors, values[:, 4])
+            assert names == POINT_DTYPE.names, names
+            yield Cloud.of_records(stamp_ns, np.frombuffer(bytes(message.data), POINT_DTYPE))
 
     def _read(self, *topics: str) -> Iterator[tuple[str, int, Any]]:
         """(topic, header stamp, message) of some topics."""

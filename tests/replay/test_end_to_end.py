@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,13 @@ import numpy as np
 import pytest
 from g2vlm_replay import main
 from g2vlm_replay.metrics import METRICS
-from g2vlm_replay.node.bag_writer import BagWriter
 from g2vlm_replay.question_file import load_questions
 from rosbags.highlevel import AnyReader
 
 from g2vlm_map.recordings.bag import BagRecording
-from g2vlm_map.recordings.folder import FolderRecording
 from tests.helpers import REPO
 from tests.real_runtime import RealRuntime
-from tests.replay.bags import NS, Scribe, pattern, png, write_plain_bag
+from tests.replay.bags import pattern
 from tests.replay.test_report import SECTIONS, Page
 from tests.ros.scripted_runtime import ScriptedRuntime, create
 
@@ -81,6 +80,27 @@ def test_demo_distances_are_exact() -> None:
     assert checked >= 5
 
 
+def assert_alike(node: dict[str, Any], in_process: dict[str, Any]) -> None:
+    """Node and pipeline alone give the same but for times, sizes of processes and float32."""
+    timed = re.compile(r"(_ms|_s|_mib|_cores)$")
+    for key in ("metrics", "baselines", "drops", "node", "segments", "input"):
+        a, b = node[key], in_process[key]
+        if key == "metrics":
+            a, b = ({k: v for k, v in d.items() if not timed.search(k)} for d in (a, b))
+            assert a == pytest.approx(b, rel=1e-9), key
+        elif key == "baselines":
+            assert a.keys() == b.keys()
+            for name in a:
+                assert a[name] == pytest.approx(b[name], rel=1e-9), name
+        else:
+            assert a == b, key
+    for one, other in zip(node["answers"], in_process["answers"], strict=True):
+        assert {k: v for k, v in one.items() if not timed.search(k) and k != "confidence"} == {
+            k: v for k, v in other.items() if not timed.search(k) and k != "confidence"
+        }
+        assert one["confidence"] == pytest.approx(other["confidence"], abs=1e-7)  # sent as float32
+
+
 def test_the_demo_through_the_real_node(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], every_runtime: RealRuntime
 ) -> None:
@@ -133,6 +153,14 @@ def test_the_demo_through_the_real_node(
     for topic in ("points", "depth/image", "depth/camera_info", "pose"):
         assert counts[f"/g2vlm/{topic}"] == metrics["scenes"]
     assert counts["/g2vlm/answers"] == 2
+    alone = tmp_path / "alone"
+    same, in_process = replay(
+        DEMO, alone, "--limit", "14", "--questions", str(tmp_path / "q.json"), "--in-process",
+        *every_runtime.options,
+    )  # fmt: skip
+    assert same == 0
+    assert_alike(document, in_process)
+    assert (alone / "cloud.ply").read_bytes() == (out / "cloud.ply").read_bytes()
     lines = (out / "trajectory.tum").read_text().splitlines()
     assert len([line for line in lines if not line.startswith("#")]) == metrics["scenes"]
     assert (out / "cloud.ply").read_bytes().startswith(b"ply\n")
@@ -172,116 +200,6 @@ def test_short_segments_are_told_apart(tmp_path: Path) -> None:
     assert sum(lengths) == scenes
     assert lengths[0] == 2
     assert set(lengths[1:-1]) == {3}, lengths
-
-
-def test_a_stamp_that_comes_twice(tmp_path: Path) -> None:
-    """The scene belongs to the first picture of a stamp, so does its latency."""
-    with BagWriter(tmp_path / "bag") as writer:
-        scribe = Scribe(writer)
-        for i in range(8):
-            scribe.image("/camera/image", (10 + i // 2) * NS, pattern(i), "rgb8")
-    code, document = replay(
-        tmp_path / "bag", tmp_path / "out", "--runtime", "tests.ros.scripted_runtime:create"
-    )
-    assert code == 0
-    assert document["drops"]["out_of_order"] == 4
-    assert document["metrics"]["scenes"] >= 1
-    assert document["metrics"]["latency_p50_ms"] > 0
-
-
-def test_a_replay_without_scenes_says_why(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with BagWriter(tmp_path / "bag") as writer:
-        scribe = Scribe(writer)
-        for i in range(3):
-            scribe.image("/camera/image", 10 * NS + i * NS // 20, pattern(0), "rgb8")
-    code, document = replay(
-        tmp_path / "bag", tmp_path / "out", "--runtime", "tests.ros.scripted_runtime:create"
-    )
-    said = capsys.readouterr().out
-    assert (code, document["metrics"]["scenes"]) == (0, 0)
-    assert "Nothing came out: dropped 2 not_keyframe" in said
-    assert not (tmp_path / "out" / "cloud.ply").exists()
-    assert "cloud.ply" not in said
-
-
-def test_a_corrupt_true_depth_costs_only_itself(tmp_path: Path) -> None:
-    write_plain_bag(tmp_path / "bag", mcap=True, count=6)
-    with BagWriter(tmp_path / "cut") as writer:
-        scribe = Scribe(writer)
-        for message in BagRecording(tmp_path / "bag").messages():
-            writer.write(message.topic, message.msgtype, message.time_ns, message.data)
-            if message.frame >= 0:
-                depth = png(np.full((48, 64), 1000 + message.frame, np.uint16))
-                cut = depth[:40] if message.frame % 2 else depth
-                scribe.compressed("/depth/compressed", message.stamp_ns, cut, "16UC1; png")
-    code, document = replay(
-        tmp_path / "cut", tmp_path / "out", "--runtime", "tests.ros.scripted_runtime:create"
-    )
-    assert code == 0
-    assert document["metrics"]["depth_frames"] >= 1
-    assert document["metrics"]["depth_frames"] < document["metrics"]["scenes"]
-    assert any("true depth maps cannot be read" in note for note in document["notes"])
-
-
-def write_bag_of(source: FolderRecording, path: Path, count: int) -> None:
-    """Real pictures, K, poses and depth of a 7-Scenes folder as a bag."""
-    truth = source.true_poses()
-    assert truth is not None
-    poses = dict(zip(truth.stamps_ns.tolist(), truth.T_world_cam_M44, strict=True))
-    depths = dict(source.true_depths(source.info.stamps_ns[:count]))
-    calibration = source.info.calibration
-    assert calibration is not None
-    with BagWriter(path, mcap=False) as writer:
-        scribe = Scribe(writer)
-        for frame in source.frames(range(count)):
-            stamp, recorded = frame.stamp_ns, frame.load()
-            scribe.info("/camera/camera_info", stamp, source.info.size_hw, calibration.K)
-            scribe.compressed("/camera/image_raw/compressed", stamp, recorded.data)
-            scribe.pose("/ground_truth/pose", stamp, poses[stamp])
-            scribe.image("/camera/depth/image", stamp, depths[stamp], "32FC1")
-
-
-def test_7scenes_as_a_bag(tmp_path: Path, data_folder: Path, real_runtime: RealRuntime) -> None:
-    folder = data_folder / "7scenes_redkitchen"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is missing")
-    count = 24
-    source = FolderRecording(folder, limit=count)
-    write_bag_of(source, tmp_path / "bag", count)
-    code, document = replay(tmp_path / "bag", tmp_path / "out", *real_runtime.options)
-    assert code == 0
-    metrics = document["metrics"]
-    assert document["input"]["kind"] == "sqlite3 bag"
-    assert metrics["frames_received"] == count
-    assert metrics["frames_refused"] == 0
-    assert metrics["scenes"] >= 5
-    assert 0 < metrics["abs_rel"] < 2
-    assert any("/ground_truth/pose" in note for note in document["notes"])
-    # A baseline that does not depend on the model: the camera really moves.
-    assert 0.01 < document["baselines"]["ate_m"]["identity"] < 1.0
-    first_s = (source.info.stamps_ns[0]) / NS
-    assert document["segments"][0]["first_stamp_ns"] / NS >= first_s
-
-
-def test_arkitscenes_as_a_folder(
-    tmp_path: Path, data_folder: Path, real_runtime: RealRuntime
-) -> None:
-    folder = data_folder / "arkitscenes"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is missing")
-    code, document = replay(folder, tmp_path / "out", "--limit", "10", "--fail-if", "abs_rel>9",
-                            *real_runtime.options)  # fmt: skip
-    assert code == 1  # no depth to compare with: the guard must not pass
-    metrics = document["metrics"]
-    assert metrics["frames_received"] == 10
-    assert metrics["scenes"] >= 3
-    assert metrics["abs_rel"] is None
-    assert "no CameraInfo" in " ".join(document["input"]["notes"]) or any(
-        "K is unknown" in note for note in document["input"]["notes"]
-    )
-    assert set(SECTIONS) <= Page((tmp_path / "out" / "report.html").read_text()).ids
 
 
 def test_large_raw_pictures_arrive(tmp_path: Path) -> None:

@@ -109,6 +109,7 @@ def full_run(tmp_path: Path) -> tuple[ReportInput, Path]:
         cloud=merge_clouds(outputs.clouds(), segment, 0.3),
         cloud_confidence=0.3,
         rate=0.0,
+        in_process=False,
         conditions=("abs_rel>0.3",),
         failed=("FAILED abs_rel>0.3: abs_rel is 0.4",),
         system=describe_machine(),
@@ -217,14 +218,14 @@ def test_report_without_truth_scenes_or_status(tmp_path: Path) -> None:
     empty = ReportInput(
         title="empty", created="now", recording=report.recording, outputs=outputs,
         scores=scores, timeline=timeline, played=played, cloud=None,
-        cloud_confidence=0.3, rate=1.0, conditions=(), failed=(), system={},
+        cloud_confidence=0.3, rate=1.0, in_process=True, conditions=(), failed=(), system={},
     )  # fmt: skip
     write_report(path, empty)
     page = Page(path.read_text())
     assert set(SECTIONS) <= page.ids
     assert scores.values["abs_rel"] is None
     assert scores.values["scenes"] == 0.0
-    assert "The node published no pose." in path.read_text()
+    assert "No pose came out." in path.read_text()
 
 
 def test_charts_bear_degenerate_data() -> None:

@@ -1,0 +1,357 @@
+"""Drives the pipeline in this process, without ROS: the same frames, questions and numbers.
+
+At rate 0 each frame is handed in when nothing is left to be done for the one before, so every
+frame is offered, none is overtaken, and the outcome is the same on every machine and in every
+run. What comes out lies in a temporary folder until it was read, because a long run does not fit
+into memory.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from g2vlm_map.clouds import scene_cloud, scene_depth
+from g2vlm_map.events import Event, PassFinished, SceneReady
+from g2vlm_map.join import quaternion_xyzw
+from g2vlm_map.options import CloudOptions, DepthOptions
+from g2vlm_map.pipeline import InputFrame, Pipeline
+from g2vlm_map.pixels import CompressedPixels, RawPixels
+from g2vlm_map.questions import Mark as PipelineMark
+from g2vlm_map.questions import Question as PipelineQuestion
+from g2vlm_map.questions import Reply
+from g2vlm_map.recordings import NS, Calibration, RecordedFrame, Recording
+from g2vlm_map.recordings.source import COMPRESSED
+from g2vlm_map.recordings.transforms import rotations
+from g2vlm_map.scenes import SceneRecord
+from g2vlm_model.interface import SpatialRuntime
+from g2vlm_model.runtimes import load_runtime
+from g2vlm_ros.params import NodeParams
+
+from .asking import Answer, Asker
+from .errors import NodeFailedError
+from .machine import ProcessWatch
+from .options import RunOptions, parameters_of
+from .outputs import Cloud, Outputs, Played, RanWith, SceneTimes, StatusSample, Timeline
+from .pose_metrics import PoseSegment
+from .question_file import Question
+
+SETTLE_TIMEOUT_S = 300.0
+QUESTION_TIMEOUT_S = 120.0
+POLL_S = 0.05
+SAMPLE_PERIOD_S = 0.01  # how often a pause of the recording is looked into
+
+
+@contextmanager
+def play_in_process(
+    recording: Recording,
+    options: RunOptions,
+    questions: list[Question],
+    timeline: Timeline,
+    bar: Any,
+) -> Iterator[tuple[Played, list[Answer], Outputs]]:
+    """Load the model, hand it the recording, ask it the questions.
+
+    Args:
+        recording: what to play.
+        options: of the replay.
+        questions: to ask.
+        timeline: filled.
+        bar: told how far it is.
+
+    Yields:
+        How it went, the answers, and what came out; the pipeline has ended then.
+
+    Raises:
+        ReplayInputError: A parameter is wrong.
+        NodeFailedError: The model cannot be loaded.
+    """
+    params = parameters_of(options.model)
+    with tempfile.TemporaryDirectory(prefix="g2vlm-replay-") as folder:
+        scenes = _Scenes(Path(folder), params.points, params.depth)
+        bar.set_description_str("loading")
+        runtime = _load(params)
+        try:
+            _await_build(runtime, bar)
+            listener = _Listener(timeline, scenes)
+            with Pipeline(runtime, params, listener) as pipeline:
+                listener.pipeline = pipeline
+                player = _Player(recording, options, pipeline, timeline, questions, bar)
+                played = player.play()
+        finally:
+            runtime.close()
+            bar.close()
+        if listener.failure is not None:
+            raise NodeFailedError(f"a scene could not be kept: {listener.failure}")
+        yield played, player.asker.answers(), scenes
+
+
+def _load(params: NodeParams) -> SpatialRuntime:
+    try:
+        return load_runtime(
+            params.runtime,
+            model=params.model,
+            device=params.device,
+            precision=params.precision,
+            prompt_mode=params.prompt_mode,
+            export=params.export,
+        )
+    except Exception as error:  # whatever a model folder or a foreign runtime raises
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise NodeFailedError(f"the model cannot be loaded: {text}") from error
+
+
+def _await_build(runtime: SpatialRuntime, bar: Any) -> None:
+    """Play nothing before a build is over: one runtime serves throughout."""
+    while (building := runtime.info.building) is not None:
+        bar.set_description_str(f"engine {100 * building.fraction:.0f} %")
+        time.sleep(POLL_S)
+
+
+class _Player:
+    """One playing of a recording into a pipeline."""
+
+    def __init__(
+        self,
+        recording: Recording,
+        options: RunOptions,
+        pipeline: Pipeline,
+        timeline: Timeline,
+        questions: list[Question],
+        bar: Any,
+    ) -> None:
+        self._recording = recording
+        self._options = options
+        self._pipeline = pipeline
+        self._timeline = timeline
+        self._bar = bar
+        self._watch = ProcessWatch(os.getpid())
+        self._frames = 0
+        self._stalled = 0
+        self._late_ms: list[float] = []
+        self.asker = Asker(questions, recording.info.stamps_ns, self._ask, timeline)
+
+    def play(self) -> Played:
+        """Play everything, ask everything, and wait until all is done."""
+        self._bar.set_description_str("playing")
+        self._bar.unpause()
+        calibration = self._recording.info.calibration
+        if calibration is not None:
+            camera = self._pipeline.options.cameras[0]
+            self._pipeline.calibrate(camera, _camera_info(calibration))
+        started, cpu_s = time.monotonic(), self._watch.cpu_s()
+        if self._options.rate > 0:
+            self._play_in_time(self._options.rate)
+        else:
+            self._play_in_lockstep()
+        while self.asker.ask_due(at_end=True, at_most=1):
+            self._await_answers()
+        self._await_answers()
+        note_status(self._timeline, self._pipeline)
+        return Played(
+            time.monotonic() - started,
+            self._frames,
+            self._stalled,
+            tuple(self._late_ms),
+            self._watch.peak_rss_mib,
+            self._watch.cpu_s() - cpu_s,
+        )
+
+    def _play_in_lockstep(self) -> None:
+        for frame in self._recording.frames():
+            self._add(frame)
+            self._settle()
+            while self.asker.ask_due(at_most=1):  # one by one: times without queueing
+                self._await_answers()
+
+    def _play_in_time(self, rate: float) -> None:
+        first_ns = self._recording.info.times_ns[0]
+        started = time.monotonic()
+        for frame in self._recording.frames():
+            due = started + (frame.time_ns - first_ns) / NS / rate
+            while (left := due - time.monotonic()) > 0:
+                self.asker.ask_due()
+                self._watch.sample()
+                time.sleep(min(left, SAMPLE_PERIOD_S))
+            self._late_ms.append((time.monotonic() - due) * 1e3)
+            self._add(frame)
+        self._settle()
+        self.asker.ask_due()
+
+    def _add(self, frame: RecordedFrame) -> None:
+        compressed = self._recording.info.image_type == COMPRESSED
+        pixels = (CompressedPixels if compressed else RawPixels)(frame.load())
+        # A stamp may come twice: the pipeline takes the first frame of it.
+        self._timeline.sent_s.setdefault(frame.stamp_ns, time.monotonic())
+        self._pipeline.add(InputFrame(pixels, frame.stamp_ns, frame_id=frame.frame_id))
+        self._frames += 1
+        self._watch.sample()
+        self._bar.update()
+        self._bar.set_postfix_str(f"{len(self._timeline.scene_s)} scenes", refresh=False)
+
+    def _settle(self) -> None:
+        """Wait until the pipeline is done with what it has."""
+        if not self._pipeline.wait(SETTLE_TIMEOUT_S):
+            self._stalled += 1
+        note_status(self._timeline, self._pipeline)
+
+    def _ask(self, question: Question, frame_ns: int, scene_ns: int) -> Future[Answer]:
+        result: Future[Answer] = Future()
+        asked = PipelineQuestion(
+            question.text,
+            marks=tuple(
+                PipelineMark(mark.u, mark.v, mark.label, stamp_ns=frame_ns)
+                for mark in question.marks
+            ),
+            stamp_ns=scene_ns,
+            timeout_s=self._options.question_timeout_s,
+            max_tokens=question.max_tokens,
+        )
+        self._pipeline.submit(
+            asked, lambda reply: result.set_result(_answer_of(question, scene_ns, reply))
+        )
+        return result
+
+    def _await_answers(self) -> None:
+        self.asker.wait(self._watch.sample, QUESTION_TIMEOUT_S)
+
+
+@dataclass
+class _Listener:
+    """Keeps each scene, and notes when it came; called in the thread of the passes."""
+
+    timeline: Timeline
+    scenes: _Scenes
+    pipeline: Pipeline | None = None
+    failure: OSError | None = None
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, SceneReady):
+            try:
+                self.scenes.add(event.record)
+            except OSError as error:  # the disk is full
+                self.failure = error
+                raise
+            self.timeline.scene_s.setdefault(event.record.stamp_ns, time.monotonic())
+        elif isinstance(event, PassFinished) and self.pipeline is not None:
+            note_status(self.timeline, self.pipeline)
+            latency, scenes = event.latency, self.timeline.statuses[-1].scenes
+            times = SceneTimes(scenes, latency.total, latency.observe, latency.publish)
+            self.timeline.scene_times.append(times)
+
+
+@dataclass
+class _Scenes:
+    """What came out, one file a scene; `Outputs` for the report.
+
+    Args:
+        folder: an empty one.
+        cloud, depth: what of a scene is given, as the node would publish it.
+    """
+
+    folder: Path
+    cloud: CloudOptions
+    depth: DepthOptions
+    poses: list[tuple[int, int, NDArray[np.float64]]] = field(default_factory=list)
+
+    def add(self, record: SceneRecord) -> None:
+        """Keep a scene; one without the reference camera has no place in the report."""
+        if record.T_map_cam is None:
+            return
+        file = self.folder / f"{len(self.poses):06d}.npz"
+        points = scene_cloud(record, self.cloud).reshape(-1)
+        np.savez(file, depth=scene_depth(record, self.depth), points=points)
+        pose = record.T_map_cam.copy()  # with an exact rotation: the model's is rounded
+        pose[:3, :3] = rotations(np.array(quaternion_xyzw(pose[:3, :3])))
+        self.poses.append((record.segment, record.stamp_ns, pose))
+
+    def segments(self) -> list[PoseSegment]:
+        """See `Outputs`."""
+        placed = {stamp: (number, pose) for number, stamp, pose in self.poses}
+        groups: dict[int, list[int]] = {}
+        for stamp in sorted(placed):
+            groups.setdefault(placed[stamp][0], []).append(stamp)
+        return [
+            PoseSegment(number, tuple(group), np.stack([placed[stamp][1] for stamp in group]))
+            for number, group in sorted(groups.items())
+        ]
+
+    def depths(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """See `Outputs`."""
+        for stamp, arrays in self._files():
+            yield stamp, arrays["depth"]
+
+    def clouds(self) -> Iterator[Cloud]:
+        """See `Outputs`."""
+        for stamp, arrays in self._files():
+            yield Cloud.of_records(stamp, arrays["points"])
+
+    def _files(self) -> Iterator[tuple[int, Mapping[str, NDArray[Any]]]]:
+        for number, (_, stamp, _) in enumerate(self.poses):
+            with np.load(self.folder / f"{number:06d}.npz") as arrays:
+                yield stamp, arrays
+
+
+def note_status(timeline: Timeline, pipeline: Pipeline) -> None:
+    """Append how the pipeline stands now."""
+    now = pipeline.snapshot()
+    timeline.ran_with = RanWith(
+        now.runtime.model_id,
+        now.runtime.runtime,
+        now.runtime.device,
+        now.runtime.precision,
+        scale_source="none",
+        is_metric=False,
+    )
+    timeline.reason_texts.update((reason.code, reason.text) for reason in now.reasons)
+    timeline.statuses.append(
+        StatusSample(
+            wall_s=time.monotonic(),
+            received=now.received,
+            used=now.used,
+            dropped=now.dropped,
+            scenes=now.scenes,
+            segment=now.segment,
+            reasons=tuple(reason.code for reason in now.reasons),
+            drops=dict(now.drops),
+        )
+    )
+
+
+def _camera_info(calibration: Calibration) -> Any:
+    """An object with the fields of a CameraInfo that the pipeline reads."""
+    height, width = calibration.size_hw
+    return SimpleNamespace(height=height, width=width, k=calibration.K.reshape(-1).tolist())
+
+
+def _answer_of(question: Question, scene_ns: int, reply: Reply) -> Answer:
+    answer = reply.answer
+    return Answer(
+        question=question,
+        scene_ns=scene_ns,
+        status=answer.status.name,
+        message=answer.message,
+        text=answer.text,
+        value=answer.value,
+        unit=answer.unit,
+        is_metric=answer.is_metric,
+        confidence=answer.confidence,
+        cross_check=answer.cross_check.name,
+        measured_value=answer.measured_value,
+        queue_ms=reply.queue_ms,
+        prefill_ms=answer.prefill_ms,
+        decode_ms=answer.decode_ms,
+        points=tuple((float(x), float(y), float(z)) for x, y, z in answer.points),
+        labels=tuple(answer.labels),
+    )

@@ -1,0 +1,74 @@
+"""Which libraries what needs: a robot none of the replay's, the replay those of its extra."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from importlib import metadata
+
+from tests.helpers import REPO
+
+REPLAYS = ("rosbags", "evo", "jinja2", "matplotlib", "psutil", "scipy", "tqdm", "pandas")
+IMPORT_NAMES = {"opencv-python-headless": "cv2", "pyyaml": "yaml"}
+FROM_ROS = re.compile(r"(\w+_msgs|rcl\w+|\w+_interfaces)$")
+
+ROBOT = """
+import importlib, pkgutil, sys
+for name in {blocked!r}: sys.modules[name] = None
+import g2vlm_map, g2vlm_ros
+for package in (g2vlm_map, g2vlm_ros):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if not module.name.startswith("g2vlm_map.recordings.bag"):
+            importlib.import_module(module.name)
+import numpy as np
+from g2vlm_map.options import KeyframeOptions, PipelineOptions
+from g2vlm_map.pipeline import InputFrame, Pipeline
+from tests.ros.scripted_runtime import create
+options = PipelineOptions(keyframe=KeyframeOptions(min_motion=0.0))
+with Pipeline(create(), options) as pipeline:
+    for index in range(3):
+        pixels = np.random.default_rng(index).integers(0, 255, (48, 64, 3), np.uint8)
+        pipeline.add(InputFrame(pixels, (index + 1) * 10**9))
+        assert pipeline.wait()
+    print("scenes", pipeline.snapshot().scenes, pipeline.ask("How many?").answer.status.name)
+"""
+
+
+def test_node_and_pipeline_need_none_of_the_replays_libraries() -> None:
+    """Every module of theirs is imported, and scenes and an answer come out."""
+    done = subprocess.run(
+        [sys.executable, "-c", ROBOT.format(blocked=REPLAYS)],
+        capture_output=True, text=True, cwd=REPO,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["scenes", "2", "OK"]
+
+
+def _imported(folder: str) -> set[str]:
+    found = set()
+    for path in (REPO / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                found.add(node.module.split(".")[0])
+    ours = {name for name in found if name.startswith("g2vlm_") or FROM_ROS.match(name)}
+    return found - ours - set(sys.stdlib_module_names) - {"numpy"}
+
+
+def _extra(name: str) -> set[str]:
+    wanted = set()
+    for line in metadata.requires("g2vlm_ros") or []:
+        requirement, _, marker = line.partition(";")
+        if f'extra == "{name}"' in marker.replace("'", '"'):
+            library = re.split(r"[<>=!~\[ ]", requirement.strip())[0].lower()
+            wanted.add(IMPORT_NAMES.get(library, library))
+    return wanted
+
+
+def test_the_extras_are_what_is_imported() -> None:
+    assert _extra("recordings") == _imported("g2vlm_map/recordings")
+    assert _extra("replay") == _imported("replay") | _imported("g2vlm_map/recordings")
+    assert not _extra("ros") & set(REPLAYS)
