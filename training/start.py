@@ -205,7 +205,7 @@ def start_model(config: ModelConfig, start: Start, on_meta: bool = False) -> Sta
     _check_drawn(start, sources)
     base = base_of(model, tokenizer, sources, start)
     drawn = [name for name, source in sources.items() if source == _DRAWN]
-    some = f"; drawn are {grouped(drawn)}" if 0 < len(drawn) < len(sources) else ""
+    some = f"; drawn are {_by_part(drawn)}" if 0 < len(drawn) < len(sources) else ""
     _LOG.info("begins with %s%s", base, some)
     return Started(model, tokenizer, base, sources)
 
@@ -260,6 +260,17 @@ def copy_expert(model: G2VLM, sources: Mapping[str, str]) -> dict[str, str]:
         target: _DRAWN if sources[name] == _DRAWN else f"copied from the expert {sources[name]}"
         for name, target in copied.items()
     }
+
+
+def _by_part(names: Collection[str]) -> str:
+    """Numbers of parameters by the part of the model that they belong to."""
+    counts: dict[str, int] = {}
+    for name in names:
+        part, *_ = name.split(".")
+        if part == "trunk":
+            part = f"{'geometric' if is_geometric(name) else 'semantic'} expert"
+        counts[part] = counts.get(part, 0) + 1
+    return ", ".join(f"{count} of {part}" for part, count in counts.items())
 
 
 def _check_draw(prefixes: Collection[str], names: Collection[str]) -> None:
