@@ -91,7 +91,7 @@ class Window:
     def by_keys(self) -> Tensor:
         """The same by the last layer's keys."""
         found: Tensor = frame_overlap(
-            self.cache.keys[-1, 0, :, : self.cache.length], self.model.config.text, self.grid, 0
+            self.cache.keys[-1, 0, :, : self.cache.length], self.model.config.text, self.grid, 0, 1
         )
         return found
 

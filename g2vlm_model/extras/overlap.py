@@ -1,14 +1,15 @@
-"""How much of each frame the newest one shows too, from what a geometric pass computes anyway.
+"""How much of each frame the newest ones show too, from what a geometric pass computes anyway.
 
-Each place of a frame is looked for in the newest frame by the keys of its patches, turned back
-from their rotary positions, and the mean cosine of the best matches says how sure the model is to
-see the same place again: a signal for choosing keyframes, and a warning where a window's pictures
-do not belong together. The keys stand ready whichever runtime computed the pass.
+Each place of a frame is looked for in the frames of the newest moment (one, or one of each camera
+of a rig) by the keys of its patches, turned back from their rotary positions, and the mean cosine
+of the best matches says how sure the model is to see the same place again: a signal for choosing
+keyframes, and a warning where a window's frames do not belong together. The keys stand ready
+whichever runtime computed the pass.
 
 Written against the array API: tensors on a device and numpy arrays take the same lines.
 
-Shape letters: N frames, P patches, S places per frame, E descriptor width, G key heads, L
-tokens of the frames with their marks, C head width.
+Shape letters: N frames, P patches, S places per frame, M places of the newest frames together, E
+descriptor width, G key heads, L tokens of the frames with their marks, C head width.
 """
 
 from __future__ import annotations
@@ -28,33 +29,39 @@ Array = Any  # a tensor or a numpy array; what goes in comes out
 
 
 def frame_overlap(
-    keys_GLC: Array, text: TextConfig, grid_hw: tuple[int, int], position: int
+    keys_GLC: Array, text: TextConfig, grid_hw: tuple[int, int], position: int, newest: int
 ) -> Array:
-    """(N,) float32 in [0, 1]: how much of each frame the newest one shows too.
+    """(N,) float32 in [0, 1]: how much of each frame the newest ones show too.
 
     Args:
         keys_GLC: Of the frames' tokens in one layer, any precision; the last layer's tell most.
         text: Of the model.
         grid_hw: Rows and columns of patches.
         position: Rotary position of the first frame's first mark.
+        newest: Frames of the newest moment, the last ones (`FrameWindow.newest_moment`).
     """
-    return overlap_with_newest(key_descriptors(keys_GLC, text, grid_hw, position))
+    return overlap_with_newest(key_descriptors(keys_GLC, text, grid_hw, position), newest)
 
 
-def overlap_with_newest(descriptors_NSE: Array) -> Array:
-    """(N,) mean cosine of the best match of each frame's places in the newest frame, the last.
+def overlap_with_newest(descriptors_NSE: Array, newest: int = 1) -> Array:
+    """(N,) mean cosine of the best match of each frame's places in the newest frames, the last.
 
-    1 for the newest itself; 0 at least, also where a number is not finite. What a low value is
-    hangs on the model and the descriptors: take it from pairs that are known to overlap.
+    A place may be found in any of them. 1 for the newest themselves; 0 at least, also where a
+    number is not finite. What a low value is hangs on the model and the descriptors: take it from
+    pairs that are known to overlap.
 
     Args:
         descriptors_NSE: Unit length, float32; frames in the order of the window.
+        newest: Frames that the others are compared with.
     """
     xp = array_namespace(descriptors_NSE)
-    newest_ES = xp.matrix_transpose(descriptors_NSE[-1])
+    frames, _, width = descriptors_NSE.shape
+    assert 1 <= newest <= frames, (newest, frames)
+    newest_EM = xp.reshape(descriptors_NSE[-newest:], (-1, width)).T
     # Frame by frame: all at once would hold a number for each pair of places.
-    best = [xp.mean(xp.max(places_SE @ newest_ES, axis=1)) for places_SE in descriptors_NSE[:-1]]
-    overlap_N = xp.stack([*best, xp.ones_like(descriptors_NSE[0, 0, 0])])
+    earlier = descriptors_NSE[: frames - newest]
+    best = [xp.mean(xp.max(places_SE @ newest_EM, axis=1)) for places_SE in earlier]
+    overlap_N = xp.stack([*best, *[xp.ones_like(descriptors_NSE[0, 0, 0])] * newest])
     return xp.clip(xp.where(xp.isfinite(overlap_N), overlap_N, 0.0), 0.0, 1.0)
 
 

@@ -76,6 +76,19 @@ class FrameWindow:
     def __len__(self) -> int:
         return len(self.frames)
 
+    @property
+    def newest_moment(self) -> int:
+        """Frames of the newest moment, at the window's end: one of each camera that saw it.
+
+        A rig's cameras see a moment together, so it reaches back to where a camera comes twice.
+        """
+        seen: set[str] = set()
+        for frame in reversed(self.frames):
+            if frame.camera in seen:
+                break
+            seen.add(frame.camera)
+        return len(seen)
+
     def check_marks(self, marks: Sequence[PixelMark]) -> None:
         """Refuse marks that are not on a picture of the window.
 

@@ -159,10 +159,10 @@ class Scene(Protocol):
 
     @property
     def overlap(self) -> NDArray[np.float32] | None:
-        """(N,) in [0, 1]: how sure the model is to see each frame's places in the newest one too.
+        """(N,) in [0, 1]: how sure the model is to see each frame's places in the newest ones too.
 
-        1 for the newest, the last of the window. What is little hangs on the model. None where
-        the runtime cannot tell.
+        1 for the newest, those of the window's newest moment. What is little hangs on the model.
+        None where the runtime cannot tell.
         """
         ...
 

@@ -122,12 +122,14 @@ class FrameFeatures:
         picture: (H, W, 3) uint8, resized.
         geometric_PD: Tokens of the geometric encoder, on the device; None until encoded.
         semantic_SD: Tokens of the semantic encoder, on the device; None until a question.
+        cues: What the search for matches found of this frame in others that are in use.
     """
 
     def __init__(self, frame: Frame, size_hw: tuple[int, int]) -> None:
         self.picture = resize_geometric(frame.image, size_hw)
         self.geometric_PD: Array | None = None
         self.semantic_SD: Array | None = None
+        self.cues: weakref.WeakKeyDictionary[FrameFeatures, Array] = weakref.WeakKeyDictionary()
         self._shape = frame.image.shape
         self._image = weakref.ref(frame.image)
         self._sample = _sampled(frame.image)

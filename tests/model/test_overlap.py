@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from g2vlm_model.cache import KeyValueCache
 from g2vlm_model.checkpoint import load_model
 from g2vlm_model.extras.overlap import frame_overlap, key_descriptors, overlap_with_newest
+from g2vlm_model.interface import Frame, FrameWindow
 from g2vlm_model.model import G2VLM
 from g2vlm_model.sequence import FrameBlocks
 from tests.model.tiny import random_pixels, tiny_config, tiny_model
@@ -62,12 +63,38 @@ def test_the_newest_overlaps_itself_and_order_of_places_is_nothing() -> None:
     assert float(overlap[1]) < 0.9
 
 
+def test_a_frame_is_looked_for_in_all_frames_of_the_newest_moment() -> None:
+    """Two cameras that swap places: each sees what the other one saw."""
+    left, right = F.normalize(
+        torch.randn(2, 10, 8, generator=torch.Generator().manual_seed(0)), dim=-1
+    )
+    frames = tuple(
+        Frame(np.zeros((8, 8, 3), np.uint8), stamp, camera, camera, f"{camera}{stamp}")
+        for stamp in (0, 1)
+        for camera in ("left", "right")
+    )
+    window = FrameWindow(frames)
+    places = torch.stack((left, right, right, left))
+    torch.testing.assert_close(overlap_with_newest(places, window.newest_moment), torch.ones(4))
+    with_one = overlap_with_newest(places)
+    assert float(with_one[1]) < 0.9, "right saw what left sees now, and it counts"
+
+
+@pytest.mark.parametrize(
+    ("cameras", "newest"), [("a", 1), ("aaa", 1), ("abab", 2), ("abc", 3), ("abcab", 3), ("aab", 2)]
+)
+def test_a_moment_has_each_camera_once(cameras: str, newest: int) -> None:
+    picture = np.zeros((8, 8, 3), np.uint8)
+    frames = [Frame(picture, n, camera, camera, str(n)) for n, camera in enumerate(cameras)]
+    assert FrameWindow(tuple(frames)).newest_moment == newest
+
+
 @pytest.mark.parametrize("frames", [1, 3])
 def test_numpy_and_tensors_agree(frames: int) -> None:
     model = tiny_model(tiny_config(dino_width=42))
     keys, position = cached_keys(model, random_pixels(frames, 3, 28, 42), (2, 3))
-    by_tensors = frame_overlap(keys, model.config.text, (2, 3), position)
-    by_numpy = frame_overlap(keys.numpy(), model.config.text, (2, 3), position)
+    by_tensors = frame_overlap(keys, model.config.text, (2, 3), position, 1)
+    by_numpy = frame_overlap(keys.numpy(), model.config.text, (2, 3), position, 1)
     assert isinstance(by_tensors, Tensor)
     assert isinstance(by_numpy, np.ndarray)
     assert by_numpy.dtype == np.float32
@@ -75,7 +102,7 @@ def test_numpy_and_tensors_agree(frames: int) -> None:
     assert by_numpy[-1] == 1
     assert ((by_numpy[:-1] > 0) & (by_numpy[:-1] < 1)).all()
     np.testing.assert_allclose(by_tensors.numpy(), by_numpy, atol=1e-6)
-    half = frame_overlap(keys.bfloat16(), model.config.text, (2, 3), position)
+    half = frame_overlap(keys.bfloat16(), model.config.text, (2, 3), position, 1)
     np.testing.assert_allclose(half.numpy(), by_numpy, atol=1e-2)
 
 
@@ -83,7 +110,7 @@ def test_numbers_that_are_not_finite_share_nothing() -> None:
     model = tiny_model(tiny_config(dino_width=42))
     keys, position = cached_keys(model, random_pixels(2, 3, 28, 42), (2, 3))
     keys[:, 3] = torch.nan
-    overlap = frame_overlap(keys, model.config.text, (2, 3), position)
+    overlap = frame_overlap(keys, model.config.text, (2, 3), position, 1)
     assert overlap.tolist() == [0, 1]
 
 

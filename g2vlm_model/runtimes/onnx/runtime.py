@@ -70,7 +70,7 @@ class OnnxExecutor:
             )
             context = self._semantic.scene_context(arrays, geometry, grid_hw)
             clock.lap("confidence")
-            overlap_N = self._semantic.overlap(arrays, grid_hw)
+            overlap_N = self._semantic.overlap(arrays, grid_hw, window.newest_moment)
             clock.lap("overlap")
         return EncodedScene(owner, window, geometry, overlap_N, features, clock.read(), context)
 

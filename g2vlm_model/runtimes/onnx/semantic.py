@@ -109,16 +109,19 @@ class SemanticGraphs:
         keys.append_to_scene(keys_EGLC, values_EGLC, position)
         return OnnxContext(self, keys, self._reading(arrays, geometry, grid_hw))
 
-    def overlap(self, arrays: GeometryArrays, grid_hw: tuple[int, int]) -> Floats:
-        """(N,) how much of each frame the newest one shows too, see `g2vlm_model.extras.overlap`.
+    def overlap(self, arrays: GeometryArrays, grid_hw: tuple[int, int], newest: int) -> Floats:
+        """(N,) how much of each frame the newest ones show too, see `g2vlm_model.extras.overlap`.
 
         Args:
             arrays: Of the geometry's graph, with keys.
             grid_hw: Rows and columns of geometric patches.
+            newest: Frames of the newest moment.
         """
         assert arrays.keys is not None, "scene_context refuses arrays without keys"
         keys_GLC = np.asarray(arrays.keys[-1])
-        found: Floats = frame_overlap(keys_GLC, self.config.text, grid_hw, self._prefix.position)
+        found: Floats = frame_overlap(
+            keys_GLC, self.config.text, grid_hw, self._prefix.position, newest
+        )
         return found
 
     def embed(self, ids: Sequence[int]) -> Floats:

@@ -56,6 +56,27 @@ class TorchFrames:
             return self._model.encode_geometry(self._pixels(pictures_of(features)))
         return torch.stack(self.known.encode(features, self._encode))[None]
 
+    def known_cues(self, features: Sequence[FrameFeatures]) -> dict[tuple[int, int], Tensor] | None:
+        """Cues of pairs of a window's frames from earlier windows, see `extras.match`.
+
+        None where tokens are not kept either. They go with the first of the two frames.
+        """
+        if self._coupled:
+            return None
+        return {
+            (i, j): one.cues[other]
+            for i, one in enumerate(features)
+            for j, other in enumerate(features)
+            if other in one.cues
+        }
+
+    def keep_cues(
+        self, features: Sequence[FrameFeatures], cues: dict[tuple[int, int], Tensor] | None
+    ) -> None:
+        """Keep what a pass added to `known_cues`."""
+        for (i, j), found in (cues or {}).items():
+            features[i].cues[features[j]] = found
+
     def head_pixels(self, features: Sequence[FrameFeatures]) -> Tensor | None:
         """(1, N, 3, H, W) pictures where the model's heads look at them, else None."""
         return self._pixels(pictures_of(features)) if self._model.config.point_refine else None
@@ -128,7 +149,9 @@ class WeightsGeometry:
         """See `Geometry.run`."""
         tokens_1NPD = self._frames.geometric_tokens(features)
         clock.lap("encode")
-        hidden = self._model.geometry_pass(tokens_1NPD, grid_hw, cache=cache)
+        cues = self._frames.known_cues(features)
+        hidden = self._model.geometry_pass(tokens_1NPD, grid_hw, cache=cache, pair_cues=cues)
+        self._frames.keep_cues(features, cues)
         clock.lap("expert")
         tensors = self._model.decode_geometry(
             hidden.hidden_BNPD,

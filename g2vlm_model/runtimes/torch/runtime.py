@@ -91,7 +91,8 @@ class TorchExecutor:
                 context = partial(self._encode_again, features)
             clock.lap("confidence")
             keys_GLC = cache.keys[-1, 0, :, start.length : cache.length]
-            overlap = frame_overlap(keys_GLC, self.model.config.text, grid_hw, start.position)
+            text, newest = self.model.config.text, window.newest_moment
+            overlap = frame_overlap(keys_GLC, text, grid_hw, start.position, newest)
             overlap_N: NDArray[np.float32] = overlap.cpu().numpy()
             clock.lap("overlap")
         return EncodedScene(owner, window, geometry, overlap_N, features, clock.read(), context)
