@@ -9,6 +9,7 @@ caller's: the ladder knows neither.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -178,23 +179,40 @@ def golden_verdict(run: Run, goldens: Sequence[Golden], tolerances: Tolerances) 
 def _form(graph: Path, rung: Rung, scratch: Path) -> Path:
     """Write a form of a graph into a folder of its own; the graph itself where it is that form.
 
+    Weights in files beside the graph that the form leaves as they are get a second name, no copy.
+
     Raises:
-        ModuleNotFoundError: The form needs the package onnx.
+        ModuleNotFoundError: The form needs the package onnx-ir.
         ValueError: There is no such form of this graph.
     """
     if not rung.rewrite:
         return graph
-    import onnx
+    import onnx_ir as ir
 
     from . import attention_casts
 
-    model = onnx.load(graph)
+    model = ir.load(graph)
     changed = getattr(attention_casts, rung.rewrite)(model)
     if changed == 0:
         raise ValueError("the graph has no attention that it would change")
     folder = scratch / rung.rewrite
     folder.mkdir(parents=True)
     path = folder / graph.name
-    big = sum(len(weight.raw_data) for weight in model.graph.initializer) > ONE_FILE_BYTES
-    onnx.save_model(model, path, save_as_external_data=big, location=f"{graph.stem}.data")
+    weights = [value.const_value for value in model.graph.initializers.values()]
+    beside = {weight.location for weight in weights if isinstance(weight, ir.ExternalTensor)}
+    own = sum(w.nbytes for w in weights if w is not None and not isinstance(w, ir.ExternalTensor))
+    if own > ONE_FILE_BYTES:
+        ir.save(model, path, external_data=f"{graph.stem}.data")
+        return path
+    for name in beside:
+        _link(graph.parent / name, folder / name)
+    ir.save(model, path)
     return path
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system has no such thing."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

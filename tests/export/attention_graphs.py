@@ -117,3 +117,32 @@ def grouped_graph(mask: str, precision: str) -> tuple[onnx.ModelProto, dict[str,
     graph = helper.make_graph([node], "grouped", infos, [output])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
     return model, given
+
+
+def with_large_table(path: Path, halves: int) -> Path:
+    """Add a half-precision table to a written graph, in a file of holes beside it.
+
+    The graph's output is that of before plus the table's first number, which is 0.
+
+    Args:
+        path: From `write_graph`, in half precision; is overwritten.
+        halves: Numbers of the table.
+    """
+    model = onnx.load(path)
+    data = path.with_suffix(".data")
+    with data.open("wb") as file:
+        file.truncate(2 * halves)
+    table = model.graph.initializer.add(name="table", data_type=TensorProto.FLOAT16, dims=[halves])
+    table.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", data.name), ("offset", "0"), ("length", str(2 * halves))):
+        table.external_data.add(key=key, value=value)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0, np.int64), "first"))
+    cast = model.graph.node.pop()
+    nodes = [
+        helper.make_node("Gather", ["table", "first"], ["offset"], name="look_up"),
+        helper.make_node("Add", [cast.input[0], "offset"], ["moved"], name="move"),
+        helper.make_node("Cast", ["moved"], ["y"], name="to_float", to=TensorProto.FLOAT),
+    ]
+    model.graph.node.extend(nodes)
+    path.write_bytes(model.SerializeToString())
+    return path

@@ -9,14 +9,24 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
+from g2vlm_export import ladder
 from g2vlm_export.attention_casts import (
     attention_cores,
     in_float32,
     with_float32_attention,
     without_fused_attention,
 )
-from g2vlm_export.ladder import LadderExhaustedError, Run, climb, golden_verdict, rungs_of
+from g2vlm_export.ladder import (
+    LadderExhaustedError,
+    Run,
+    Rung,
+    Verdict,
+    climb,
+    golden_verdict,
+    rungs_of,
+)
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
@@ -24,7 +34,15 @@ from onnx.reference.op_run import OpRun
 from g2vlm_model.runtimes.export_folder import Golden
 from g2vlm_model.runtimes.golden_check import Tolerances
 
-from .attention_graphs import WIDTH, expected, grouped_graph, inputs, weights, write_graph
+from .attention_graphs import (
+    WIDTH,
+    expected,
+    grouped_graph,
+    inputs,
+    weights,
+    with_large_table,
+    write_graph,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy tells of overflows
 
@@ -181,7 +199,9 @@ def test_forms_compute_the_same_with_shared_heads_and_masks(
 ) -> None:
     model, given = grouped_graph(mask, precision)
     before = _run(model, given)
-    FORMS[form](model)
+    changed = ir.from_proto(model)
+    FORMS[form](changed)
+    model = ir.to_proto(changed)
     onnx.checker.check_model(model, full_check=True)
     after = _run(model, given)
     assert after.dtype == before.dtype
@@ -194,9 +214,49 @@ def test_forms_compute_the_same_with_shared_heads_and_masks(
         typed = {
             info.name: info for info in onnx.shape_inference.infer_shapes(model).graph.value_info
         }
-        core = attention_cores(model)[0][0]
-        kinds = {typed[name].type.tensor_type.elem_type for name in core.output}
+        core = attention_cores(changed)[0][0]
+        kinds = {typed[value.name].type.tensor_type.elem_type for value in core.outputs}
         assert kinds == {onnx.TensorProto.FLOAT}
+
+
+def test_graphs_beyond_two_gigabytes_are_rewritten(tmp_path: Path) -> None:
+    """In little memory: the table, 2.4 GB of nothing, is neither read nor copied."""
+    graph = write_graph(tmp_path / "attention.onnx", weights(MODERATE), "fp16", 23)
+    with_large_table(graph, halves=1_200_000_000)
+    data = graph.with_suffix(".data").stat()
+    rungs = rungs_of("fp16")[:3]
+    seen: list[tuple[str, int, bool]] = []
+
+    def look(path: Path, rung: Rung) -> None:
+        model = onnx.load(path, load_external_data=False)
+        attention = sum(node.op_type == "Attention" for node in model.graph.node)
+        beside = path.with_name(graph.with_suffix(".data").name).stat()
+        seen.append((rung.name, attention, beside.st_ino == data.st_ino))
+        assert path.stat().st_size < 20_000
+
+    with pytest.raises(LadderExhaustedError):
+        climb(graph, rungs, tmp_path, look, lambda result: Verdict(False, "looked at only"))
+    assert seen == [(FUSED, 1, True), (DECOMPOSED, 0, True), (WIDE, 1, True)]
+    single = ir.load(graph)
+    in_float32(single)  # the table would be computed on writing
+    assert single.graph.initializers["table"].dtype == ir.DataType.FLOAT
+
+
+def test_weights_that_one_file_cannot_hold_stand_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ladder, "ONE_FILE_BYTES", 100)
+    graph = write_graph(tmp_path / "attention.onnx", weights(MODERATE), "fp16", 23)
+    with_large_table(graph, halves=1000)
+    given, wide = {"x": inputs()}, rungs_of("fp16")[3:]
+
+    def run(path: Path, rung: Rung) -> NDArray[Any]:
+        assert (path.parent / "attention.data").stat().st_size > 4 * 1000
+        return in_numpy(path)(given)["y"]
+
+    said = climb(graph, wide, tmp_path, run, lambda y: Verdict(True, "")).result
+    want = expected(inputs(), weights(MODERATE)).outputs["y"]
+    assert np.abs(said - want).max() < 1e-3
 
 
 def _run(model: onnx.ModelProto, given: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
@@ -209,7 +269,7 @@ def test_an_attention_with_unknown_options_is_refused() -> None:
     model, _ = grouped_graph("", "fp32")
     model.graph.node[0].attribute.append(onnx.helper.make_attribute("softcap", 30.0))
     with pytest.raises(ValueError, match=r"softcap.*can be written out"):
-        without_fused_attention(model)
+        without_fused_attention(ir.from_proto(model))
 
 
 def test_golden_windows_are_counted() -> None:
