@@ -254,8 +254,7 @@ def _expanded(new: _Nodes, node: ir.Node) -> ir.Value:
         if mask is not None and len(_sizes(mask)) == 4:
             if _sizes(mask)[1] != 1:
                 raise ValueError(f"attention {node.name}: a mask per head, and shared keys")
-            allowed, mask = mask.dtype, new.add("Unsqueeze", mask, new.ints([2]))
-            mask.dtype = allowed
+            mask = new.add("Unsqueeze", mask, new.ints([2]), kind=_kind(mask))
     root = new.number(math.sqrt(scale))  # half on either side, as products stay smaller
     axes = [0, 1, 2, 4, 3] if shared else [0, 1, 3, 2]
     turned = new.add("Transpose", new.add("Mul", key_BGLC, root), perm=axes)
@@ -289,9 +288,15 @@ class _Nodes:
         self.kind = kind
         self.nodes: list[ir.Node] = []
 
-    def add(self, operator: str, *inputs: ir.Value, **options: int | Sequence[int]) -> ir.Value:
-        """Append a node; returns what it makes."""
-        return self._append(operator, inputs, options, self.kind)
+    def add(
+        self,
+        operator: str,
+        *inputs: ir.Value,
+        kind: ir.DataType | None = None,
+        **options: int | Sequence[int],
+    ) -> ir.Value:
+        """Append a node; returns what it makes, in this type or in another one."""
+        return self._append(operator, inputs, options, kind or self.kind)
 
     def ints(self, values: list[int]) -> ir.Value:
         """A constant list."""
