@@ -66,7 +66,7 @@ class ModelConfig:
         match_width: Numbers of one fine descriptor of the match injection (`match.py`); 0 is
             none (published).
         point_refine: Channels of the convolutions that let the point map follow the picture
-            (`point_refine.py`); 0 is none (published).
+            (`extras/point_refine.py`); 0 is none (published).
         isolate_geometry: Patches of the geometric pass see no text and no marks, only patches,
             so that the semantic expert cannot change the geometry; False is published.
         geometry_feedback: Hidden states, points and poses of the geometric pass are added to

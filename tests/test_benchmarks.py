@@ -58,6 +58,12 @@ def test_forward(tmp_path: Path) -> None:
     assert 0 < results["runtime"]["share_of_matmul_by_cpu_time"] < 1.5
 
 
+def test_sliding(tmp_path: Path) -> None:
+    results = run("sliding", tmp_path / "report.json", "--frames", "3", "--rounds", "2")["3"]
+    assert results["largest_difference"] < 1e-5
+    assert results["pairs of the new frame"]["cpu_median_s"] > 0
+
+
 def test_attention_is_counted() -> None:
     q, k = torch.randn(1, 6, 100, 64), torch.randn(1, 2, 150, 64)
     gflop = count_gflop(lambda: F.scaled_dot_product_attention(q, k, k, enable_gqa=True))
