@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
-# Freed blocks of a picture's size stay in the process; else each picture is mapped and
+# Freed blocks of a frame's size stay in the process; else each frame is mapped and
 # faulted in anew, which costs more than its conversion.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "2147483647"}
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
@@ -47,8 +47,8 @@ class Argument:
 # An empty default leaves what the parameter file says.
 NODE_ARGUMENTS: tuple[Argument, ...] = (
     Argument("params_file", "", "Parameter file of the node; empty: the project's g2vlm.yaml"),
-    Argument("image_topic", "", "Pictures of the camera, e.g. /camera/image_raw"),
-    Argument("compressed", "", "true: the pictures are CompressedImage (jpeg, png)"),
+    Argument("image_topic", "", "Frames of the camera, e.g. /camera/image_raw"),
+    Argument("compressed", "", "true: the frames are CompressedImage (jpeg, png)"),
     Argument("camera_info_topic", "", "CameraInfo of the camera"),
     Argument("camera", "camera", "Name, in parameter cameras, of the camera of these topics"),
     Argument("model", "", "Embedded model name (nano) or folder of a model"),

@@ -74,12 +74,12 @@ def transform(T_parent_child: NDArray[np.float64], stamp_ns: int, parent: str, c
 def camera_info_message(
     K: NDArray[np.float32], size: tuple[int, int], stamp_ns: int, frame_id: str
 ) -> Any:
-    """CameraInfo of the model's picture: an undistorted pinhole camera.
+    """CameraInfo of the model's frame: an undistorted pinhole camera.
 
     Args:
-        K: (3, 3) in pixels of that picture.
-        size: (H, W) of that picture.
-        stamp_ns: Stamp of the depth picture that it belongs to.
+        K: (3, 3) in pixels of that frame.
+        size: (H, W) of that frame.
+        stamp_ns: Stamp of the depth image that it belongs to.
         frame_id: Optical frame.
     """
     fx, fy, cx, cy = (float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]))

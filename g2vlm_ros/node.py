@@ -19,7 +19,7 @@ __all__ = ["main"]
 _SPIN_S = 0.2  # rclpy's executors can hang without a time limit
 _LAST_ANSWERS_S = 0.5  # at the end, for the responses to questions that are open
 # A thread that wants to go on waits this long for another one's Python code; the default of
-# 5 ms is longer than all the work on a picture.
+# 5 ms is longer than all the work on a frame.
 _SWITCH_S = 0.0005
 
 
@@ -71,7 +71,7 @@ def _run(argv: list[str], stop: _Stop) -> int:
 
     from g2vlm_ros.perception_node import PerceptionNode
 
-    cv2.setNumThreads(0)  # small pictures: waking a pool costs more than the work
+    cv2.setNumThreads(0)  # small frames: waking a pool costs more than the work
     rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     node: PerceptionNode | None = None
     try:
