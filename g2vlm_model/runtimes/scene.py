@@ -5,6 +5,7 @@
 | a frame's resized picture               | the first window with it     | a window or scene of it |
 | a frame's geometric tokens              | the first pass over it       | the same                |
 | a frame's semantic tokens               | the first question about it  | the same                |
+| match cues of a pair of frames          | the first pass over both     | both frames             |
 | keys and values of the geometric frames | the pass over the window     | the scene               |
 | keys and values of the semantic frames  | the scene's first question   | the scene               |
 | keys and values of the chat prefix      | the loading of the model     | the runtime             |

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from g2vlm_model.runtimes import load_runtime, own_exports
-from g2vlm_model.runtimes.own_exports import OwnExport, export_key, missing_libraries
+from g2vlm_model.runtimes.own_exports import (
+    OwnExport,
+    export_key,
+    graph_sources,
+    missing_libraries,
+    model_digest,
+)
+from g2vlm_model.runtimes.store import Store
 
 from ..exports import Exports
 
@@ -69,3 +76,49 @@ def test_libraries_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(own_exports, "LIBRARIES", ("torch", "no_such_onnx"))
     with pytest.raises(RuntimeError, match=r"cannot be exported: no_such_onnx not installed; pip"):
         export_key(NANO, "fp32", 23, PARTS)
+
+
+def test_a_large_models_weights_are_not_read_to_look_for_its_export(
+    cache: Store, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What configures a node must not wait for gigabytes; the build reads them, once."""
+    monkeypatch.setattr(own_exports, "SMALL_BYTES", 0)
+    own = OwnExport(model, "fp32", 23)
+    with cache.building(own.key(model_digest(model))) as building:
+        (building.folder / "manifest.json").write_text("{}")
+        building.commit({})
+    read: list[Path] = []
+    monkeypatch.setattr(
+        "g2vlm_model.runtimes.store.file_sha256", lambda path: read.append(path) or "hash"
+    )
+    monkeypatch.setattr(own_exports.ExportFolder, "open", lambda folder: folder)
+    assert own.find(cache) is None
+    assert read == []
+    monkeypatch.undo()
+    monkeypatch.setattr(own_exports.ExportFolder, "open", lambda folder: folder)
+    model_digest(model, cache)
+    assert own.find(cache) is not None
+
+
+def test_only_code_that_shapes_the_graphs_makes_another_export() -> None:
+    names = {"/".join(path.parts[-2:]) for path in graph_sources()}
+    shaping = {"g2vlm_model/model.py", "g2vlm_model/mot.py", "g2vlm_model/dinov2.py"}
+    assert shaping | {"extras/match.py"} <= names
+    assert {path.stem for path in graph_sources()} >= {"to_onnx", "semantic_to_onnx"}
+    for other in ("runtimes/store.py", "runtimes/serving.py", "interface/runtime.py"):
+        assert other not in names
+    assert not any(name.endswith("cli.py") for name in names)
+    assert len(names) < 50
+
+
+def test_comments_and_docstrings_make_no_other_export(tmp_path: Path) -> None:
+    file = tmp_path / "file.py"
+    codes = []
+    for text in (
+        'def f(x):\n    """One."""\n    return x + 1\n',
+        'def f(x):\n    """Two."""\n    # Why.\n    return x + 1\n',
+        'def f(x):\n    """One."""\n    return x + 2\n',
+    ):
+        file.write_text(text)
+        codes.append(own_exports._code(file))
+    assert codes[0] == codes[1] != codes[2]

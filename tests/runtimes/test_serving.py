@@ -15,7 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from g2vlm_model.interface import Frame, FrameWindow, RuntimeInfo, SpatialQuery, SpatialRuntime
+from g2vlm_model.interface import (
+    Frame,
+    FrameWindow,
+    RuntimeInfo,
+    SpatialQuery,
+    SpatialRuntime,
+)
 from g2vlm_model.runtimes.serving import Build, BuildContext, BuildingRuntime
 from g2vlm_model.runtimes.store import Store
 from g2vlm_model.runtimes.store_entry import ExportKey
