@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from g2vlm_model.runtimes import load_runtime, own_exports
+from g2vlm_model.runtimes.export_folder import ExportFolder
 from g2vlm_model.runtimes.own_exports import (
     OwnExport,
     export_key,
@@ -88,14 +89,17 @@ def test_a_large_models_weights_are_not_read_to_look_for_its_export(
         (building.folder / "manifest.json").write_text("{}")
         building.commit({})
     read: list[Path] = []
-    monkeypatch.setattr(
-        "g2vlm_model.runtimes.store.file_sha256", lambda path: read.append(path) or "hash"
-    )
-    monkeypatch.setattr(own_exports.ExportFolder, "open", lambda folder: folder)
+
+    def reading(path: Path) -> str:
+        read.append(path)
+        return "hash"
+
+    monkeypatch.setattr("g2vlm_model.runtimes.store.file_sha256", reading)
+    monkeypatch.setattr(ExportFolder, "open", lambda folder: folder)
     assert own.find(cache) is None
     assert read == []
     monkeypatch.undo()
-    monkeypatch.setattr(own_exports.ExportFolder, "open", lambda folder: folder)
+    monkeypatch.setattr(ExportFolder, "open", lambda folder: folder)
     model_digest(model, cache)
     assert own.find(cache) is not None
 

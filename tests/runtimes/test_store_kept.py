@@ -27,7 +27,8 @@ def test_the_entries_used_last_are_kept(tmp_path: Path, monkeypatch: pytest.Monk
         os.utime(build(cache, key), (age, age))
     assert cache.lookup(keys[0]) is not None  # used: the other one is older now
     build(cache, keys[2])
-    build(cache, ExportKey("a", "1", "fp16", "18", ("geometry",)))  # another kind
+    with cache.building(ExportKey("a", "1", "fp16", "18", ("geometry",))) as building:
+        building.commit({})  # another kind
     left = [cache.lookup(key) is not None for key in keys]
     assert left == [True, False, True, False]
     assert not list((cache.root / "building").iterdir())
