@@ -72,12 +72,8 @@ class SegmentMap:
     def __init__(self) -> None:
         self._anchors: dict[str, _Anchor] = {}
 
-    def clear(self) -> None:
-        """Forget everything: the next window starts a segment."""
-        self._anchors = {}
-
     def join(self, keys: Sequence[str], geometry: GeometryPrediction) -> Similarity:
-        """Place a window in the segment; the first window after `clear` defines its axes.
+        """Place a window in the segment; the first one defines its axes.
 
         Args:
             keys: `Frame.key` of the window's frames, in its order.

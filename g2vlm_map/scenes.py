@@ -157,20 +157,14 @@ class SceneStore:
             self._records = []
         self._close_unused()
 
-    def find(self, stamp_ns: int) -> SceneRecord:
-        """The scene with that stamp; 0 is the newest.
-
-        Raises:
-            SceneUnknownError: There is none; the text lists the stamps that there are.
-        """
-        with self._lock:
-            return self._find(stamp_ns)
-
     def hold(self, stamp_ns: int) -> SceneRecord:
         """Keep a scene open until `release`, also when newer ones take its place.
 
+        Args:
+            stamp_ns: Of the scene; 0 is the newest.
+
         Raises:
-            SceneUnknownError: As `find`.
+            SceneUnknownError: There is none; the text lists the stamps that there are.
             ScenesInUseError: As many scenes as are kept are held beside them already.
         """
         with self._lock:

@@ -16,6 +16,7 @@ from std_msgs.msg import Header
 
 from g2vlm_interfaces.msg import SceneStatus
 from g2vlm_interfaces.msg import SpatialAnswer as AnswerMsg
+from g2vlm_map.cameras import NS
 from g2vlm_map.join import quaternion_xyzw
 from g2vlm_map.questions import Mark, Question, Reply
 from g2vlm_map.status import Reason, Snapshot
@@ -34,8 +35,6 @@ __all__ = [
     "status_message",
     "transform",
 ]
-
-NS = 1_000_000_000
 
 POINT_FIELDS = [
     PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)

@@ -89,6 +89,13 @@ def test_ask(tmp_path: Path) -> None:
     assert results["cold_over_warm"] > 3  # measured above 20; this machine may be busy
 
 
+def test_intake(tmp_path: Path) -> None:
+    results = run("intake", tmp_path / "report.json", "--frames", "40")
+    for found in results.values():
+        assert 2 < found["keyframes"] < found["frames"] / 2
+        assert found["keyframe_p50_ms"] > found["p50_ms"] > 0
+
+
 def test_refine(tmp_path: Path) -> None:
     results = run("refine", tmp_path / "report.json", "--frames", "2", "--rounds", "1")
     for detector in ("sift", "orb"):

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cameras import NS as NS  # it belongs to what recordings offer
+
 if TYPE_CHECKING:
     from .frames import RecordedFrame
 
-NS = 1_000_000_000
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
