@@ -119,6 +119,7 @@ def test_every_question_is_answered_once(bench: Make) -> None:
     assert (now.questions_received, now.questions_rejected) == (6, 6)
 
 
+@pytest.mark.alone
 def test_a_deadline_comes_while_the_model_is_busy_with_another(bench: Make) -> None:
     one = bench()
     one.busy()

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import pytest
+
 from benchmarks.instant_runtime import InstantScene
 from g2vlm_map.events import (
     SceneReady,
@@ -51,6 +53,7 @@ def stop_during_a_pass(one: Bench, runtime: SlowRuntime) -> None:
     assert time.monotonic() - started < 1.0
 
 
+@pytest.mark.alone
 def test_stop_ends_a_pass_that_looks_at_the_flag(bench: Make) -> None:
     runtime = SlowRuntime(looks=True)
     one = bench(runtime)
@@ -61,6 +64,7 @@ def test_stop_ends_a_pass_that_looks_at_the_flag(bench: Make) -> None:
     assert not one.told(SceneReady)
 
 
+@pytest.mark.alone
 def test_a_pass_that_was_given_up_is_waited_for_and_its_scene_thrown_away(bench: Make) -> None:
     runtime = SlowRuntime(looks=False)
     one = bench(runtime)

@@ -80,6 +80,7 @@ def in_work(graph: Any) -> None:
     graph.wait(lambda: len(graph.runtime.windows) > before, "a pass")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("deaf", [False, True])
 def test_deactivate_does_not_wait_for_a_pass(graph: Any, deaf: bool) -> None:
     """A pass that hears of it is broken off; one that does not goes on behind, alone."""
@@ -103,6 +104,7 @@ def test_deactivate_does_not_wait_for_a_pass(graph: Any, deaf: bool) -> None:
     assert all(scene.closed for scene in runtime.scenes[:-3])
 
 
+@pytest.mark.alone
 def test_deactivate_does_not_wait_for_an_answer(graph: Any) -> None:
     graph.scene()
     graph.runtime.deaf = True

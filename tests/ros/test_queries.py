@@ -110,6 +110,7 @@ def test_earlier_scene_by_stamp(make_graph: Make) -> None:
     assert [scene.closed for scene in graph.runtime.scenes] == [True, False, False]
 
 
+@pytest.mark.alone
 def test_deadline(graph: Any) -> None:
     graph.scene()
     graph.runtime.ask_gate.clear()
@@ -194,6 +195,7 @@ def test_an_open_question_costs_the_executor_nothing(make_graph: Make) -> None:
     graph.wait(future.done, "the answer")
 
 
+@pytest.mark.alone
 def test_an_answer_leaves_at_once(make_graph: Make, capsys: pytest.CaptureFixture[str]) -> None:
     """It wakes an executor that nothing else would wake before the test is over."""
     graph = make_graph(spin_s=60.0, status__period_s=60.0)

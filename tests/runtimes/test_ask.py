@@ -201,6 +201,7 @@ def test_an_answer_as_long_as_allowed_is_whole(scripted: Callable[[str], Spatial
     assert f"max_tokens={length - 1}" in cut.message
 
 
+@pytest.mark.alone
 def test_time_runs_out_with_the_text_so_far(scripted: Callable[[str], SpatialRuntime]) -> None:
     runtime = scripted("one two three four five six")
     texts: list[str] = []
