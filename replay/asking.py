@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from g2vlm_model.interface import CrossCheck
 
-from .outputs import Timeline
+from .outcome import Timeline
 from .question_file import Question
 
 POLL_S = 0.05

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from g2vlm_map.recordings import NS
 
-from .outputs import StatusSample
+from .outcome import StatusSample
 from .pose_metrics import AlignedSegment, rotation_angle_deg
 
 INK, MUTED, GRID = "#1c2430", "#667085", "#e4e7ec"

@@ -178,8 +178,8 @@ def _remedy(module: str) -> str:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .options import ModelOptions, RunOptions, parse_parameter
     from .run import replay
+    from .run_options import ModelOptions, RunOptions, parse_parameter
 
     for old, new in RENAMED.items():
         if (given := getattr(arguments, old)) is not None:

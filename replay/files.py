@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from g2vlm_map.join import quaternion_xyzw
 from g2vlm_map.recordings import NS
 
-from .outputs import Cloud
+from .outcome import Cloud
 from .pose_metrics import PoseSegment
 
 PLY_DTYPE = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3), ("confidence", "<f4")])

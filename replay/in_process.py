@@ -42,10 +42,10 @@ from g2vlm_ros.params import NodeParams
 from .asking import Answer, Asker
 from .errors import NodeFailedError
 from .machine import ProcessWatch
-from .options import RunOptions, parameters_of
-from .outputs import Cloud, Outputs, Played, RanWith, SceneTimes, StatusSample, Timeline
+from .outcome import Cloud, Outputs, Played, RanWith, SceneTimes, StatusSample, Timeline
 from .pose_metrics import PoseSegment
 from .question_file import Question
+from .run_options import RunOptions, parameters_of
 
 SETTLE_TIMEOUT_S = 300.0
 QUESTION_TIMEOUT_S = 120.0

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from g2vlm_map.recordings import NS, Recording, RecordingError
 
 from .depth_metrics import depth_error, resample_truth
-from .outputs import Outputs
+from .outcome import Outputs
 
 PANEL_WIDTH = 320
 NO_DEPTH_RGB = (236, 238, 242)

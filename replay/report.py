@@ -16,7 +16,7 @@ from g2vlm_map.recordings import NS, Recording
 
 from .charts import cloud_chart, depth_chart, latency_chart, timeline_chart, trajectory_chart
 from .metrics import BASELINES
-from .outputs import Outputs, Played, Timeline
+from .outcome import Outputs, Played, Timeline
 from .panels import Panel, colour_bar_png, make_panels
 from .report_rows import answer_rows, cards, metric_groups, show
 from .scoring import Scores

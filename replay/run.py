@@ -25,10 +25,10 @@ from .errors import ReplayInputError
 from .files import merge_clouds, write_json, write_ply, write_tum
 from .machine import describe_machine
 from .metrics import failures
-from .options import RunOptions
-from .outputs import Outputs, Played, Timeline
+from .outcome import Outputs, Played, Timeline
 from .question_file import Question, load_questions
 from .report import ReportInput, write_report
+from .run_options import RunOptions
 from .scoring import Scores, score
 from .summary import metrics_document, summary_lines
 

@@ -13,7 +13,7 @@ from g2vlm_map.recordings import LeftOut, Recording
 from .asking import Answer
 from .depth_metrics import DepthReport, resample_truth, score_depths
 from .metrics import METRICS
-from .outputs import Outputs, Played, Timeline
+from .outcome import Outputs, Played, Timeline
 from .pose_metrics import PoseReport, PoseSegment, score_poses
 from .question_file import Expected, compare
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from g2vlm_map.recordings import Recording
 
 from .metrics import BASELINES, METRICS
-from .outputs import Played, Timeline
+from .outcome import Played, Timeline
 from .scoring import Judged, Scores
 
 if TYPE_CHECKING:
-    from .options import RunOptions
+    from .run_options import RunOptions
 
 FORMAT_VERSION = 1
 SCALE_WORDS = (

@@ -21,7 +21,7 @@ from g2vlm_model.interface import AnswerStatus, CrossCheck
 from g2vlm_ros.messages import camera_info_message, header
 
 from ..asking import Answer
-from ..outputs import RanWith, SceneTimes, StatusSample
+from ..outcome import RanWith, SceneTimes, StatusSample
 from ..question_file import Question
 
 

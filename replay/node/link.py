@@ -28,8 +28,8 @@ from g2vlm_map.recordings import NS
 
 from ..asking import Answer
 from ..errors import NodeFailedError
-from ..options import NODE_NAME
 from ..question_file import Question
+from ..run_options import NODE_NAME
 from .conversions import PlayMessage, answer_of, request_of
 from .message_types import message_class
 from .process import SCENE_TOPIC, STATUS_TOPIC, NodeProcess, node_environment

@@ -20,9 +20,9 @@ from ..asking import Answer, Asker
 from ..domain import ReservedDomain
 from ..errors import ReplayInputError
 from ..machine import ProcessWatch
-from ..options import RunOptions
-from ..outputs import Outputs, Played, Timeline
+from ..outcome import Outputs, Played, Timeline
 from ..question_file import Question
+from ..run_options import RunOptions
 from .bag_writer import BagWriter
 from .conversions import PlayMessage, messages_of, topics_of
 from .link import NodeLink

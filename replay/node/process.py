@@ -16,7 +16,7 @@ from g2vlm_map.recordings.source import COMPRESSED
 from g2vlm_ros.launch_arguments import PROFILE_VARIABLE, malloc_environment
 
 from ..errors import NodeFailedError, ReplayInputError
-from ..options import LOCKSTEP_PARAMETERS, NODE_NAME, ModelOptions, Parameter
+from ..run_options import LOCKSTEP_PARAMETERS, NODE_NAME, ModelOptions, Parameter
 
 SCENE_TOPIC = f"/{NODE_NAME}/pose"  # one per scene, the first of its outputs
 STATUS_TOPIC = f"/{NODE_NAME}/status"

@@ -14,9 +14,9 @@ from g2vlm_map.clouds import POINT_DTYPE
 from g2vlm_map.recordings.bag import header_stamp_ns
 from g2vlm_map.recordings.transforms import transform_from
 
-from ..options import NODE_NAME
-from ..outputs import Cloud, StatusSample
+from ..outcome import Cloud, StatusSample
 from ..pose_metrics import PoseSegment
+from ..run_options import NODE_NAME
 from .process import SCENE_TOPIC
 
 DEPTH_TOPIC = f"/{NODE_NAME}/depth/image"

@@ -8,7 +8,7 @@ from typing import Any
 
 from g2vlm_map.recordings.bag import header_stamp_ns
 
-from ..outputs import Timeline
+from ..outcome import Timeline
 from .bag_writer import BagWriter
 from .conversions import ran_with, sample_of, times_of
 from .message_types import definitions

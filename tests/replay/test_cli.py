@@ -22,8 +22,8 @@ from g2vlm_replay.node.process import (
     node_environment,
     shared_memory_profile,
 )
-from g2vlm_replay.options import ModelOptions, parse_parameter
 from g2vlm_replay.run import long_pause
+from g2vlm_replay.run_options import ModelOptions, parse_parameter
 from rosbags.highlevel import AnyReader
 
 from g2vlm_map.recordings import RecordingInfo, open_recording

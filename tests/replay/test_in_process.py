@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from g2vlm_replay import main
 from g2vlm_replay.node.bag_writer import BagWriter
-from g2vlm_replay.options import ModelOptions, parameters_of
+from g2vlm_replay.run_options import ModelOptions, parameters_of
 
 from g2vlm_map.recordings import open_recording
 from g2vlm_map.recordings.folder import FolderRecording

@@ -17,7 +17,7 @@ from g2vlm_replay.machine import describe_machine
 from g2vlm_replay.metrics import METRICS
 from g2vlm_replay.node.bag_writer import BagWriter
 from g2vlm_replay.node.published import Published
-from g2vlm_replay.outputs import Cloud, Played, RanWith, SceneTimes, StatusSample, Timeline
+from g2vlm_replay.outcome import Cloud, Played, RanWith, SceneTimes, StatusSample, Timeline
 from g2vlm_replay.panels import colour_depth
 from g2vlm_replay.pose_metrics import PoseSegment
 from g2vlm_replay.question_file import Expected, Mark, Question
