@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ from g2vlm_replay import main
 from g2vlm_replay.node.bag_writer import BagWriter
 from g2vlm_replay.run_options import ModelOptions, parameters_of
 
+from benchmarks.instant_runtime import InstantScene
 from g2vlm_map.recordings import open_recording
 from g2vlm_map.recordings.folder import FolderRecording
+from g2vlm_model.interface import BuildProgress, FrameWindow
 from tests.helpers import REPO
 from tests.real_runtime import RealRuntime
 from tests.replay.bags import NS, Scribe, jpeg, pattern, png, write_plain_bag
@@ -33,7 +37,7 @@ ROS = (
 )
 
 
-def replay(source: Path, out: Path, *arguments: str, rate: str = "0") -> tuple[int, dict[str, Any]]:
+def run(source: Path, out: Path, *arguments: str, rate: str = "0") -> tuple[int, dict[str, Any]]:
     """Run the command without ROS; its exit code and metrics.json."""
     words = [str(source), "--out", str(out), "--rate", rate, "--quiet", "--in-process"]
     code = main([*words, *arguments])
@@ -50,7 +54,7 @@ def bag(tmp_path: Path) -> Path:
 def test_two_runs_are_the_same_and_offer_every_frame(bag: Path, tmp_path: Path) -> None:
     runs = []
     for name in ("a", "b"):
-        code, document = replay(bag, tmp_path / name, *SCRIPTED)
+        code, document = run(bag, tmp_path / name, *SCRIPTED)
         assert code == 0
         runs.append(document["metrics"])
     timeless = [
@@ -120,7 +124,7 @@ def test_a_missing_library_is_named(
 
 
 def test_in_the_recorded_rhythm(bag: Path, tmp_path: Path) -> None:
-    code, document = replay(bag, tmp_path / "out", *SCRIPTED, rate="5")
+    code, document = run(bag, tmp_path / "out", *SCRIPTED, rate="5")
     assert code == 0
     assert document["metrics"]["frames_received"] == 6
     assert document["metrics"]["scenes"] >= 1
@@ -143,7 +147,7 @@ def test_what_is_wrong_is_one_line(
     bag: Path, tmp_path: Path, arguments: list[str], code: int, says: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    assert replay(bag, tmp_path / "out", *arguments)[0] == code
+    assert run(bag, tmp_path / "out", *arguments)[0] == code
     said = capsys.readouterr().err.strip()
     assert says in said
     assert len(said.splitlines()) == 1
@@ -173,8 +177,40 @@ def test_a_file_that_holds_no_parameters(
     for number, text in enumerate(("[1]", "a: 1", "a: {", "\xff")):
         file = tmp_path / f"{number}.yaml"
         file.write_text(text, encoding="latin-1")
-        assert replay(bag, tmp_path / "out", "--params", str(file))[0] == 2
+        assert run(bag, tmp_path / "out", "--params", str(file))[0] == 2
         assert "is no ROS parameter file" in capsys.readouterr().err
+
+
+class Building(ScriptedRuntime):
+    """A runtime that is built when it was asked eight times how far that is."""
+
+    asked = 0
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if name != "info" or self.asked >= 8:
+            return value
+        self.asked += 1
+        return replace(value, building=BuildProgress("wall", "compiling", self.asked / 9))
+
+    def observe(
+        self, window: FrameWindow, *, cancelled: Callable[[], bool] | None = None
+    ) -> InstantScene:
+        assert self.asked == 8, "a frame came before the build was over"
+        return super().observe(window, cancelled=cancelled)
+
+
+def building(**asked: str) -> ScriptedRuntime:
+    """For --runtime."""
+    return Building()
+
+
+def test_frames_wait_for_the_build(bag: Path, tmp_path: Path) -> None:
+    runtime = "tests.replay.test_in_process:building"
+    code, document = run(bag, tmp_path / "out", "--runtime", runtime)
+    assert code == 0
+    assert document["metrics"]["scenes"] == 5
+    assert document["metrics"]["frames_received"] == 6
 
 
 def restless(**asked: str) -> ScriptedRuntime:
@@ -187,7 +223,7 @@ def restless(**asked: str) -> ScriptedRuntime:
 def test_short_segments_are_told_apart(tmp_path: Path) -> None:
     write_plain_bag(tmp_path / "bag", mcap=True, count=20)
     runtime = "tests.replay.test_in_process:restless"
-    code, document = replay(tmp_path / "bag", tmp_path / "out", "--runtime", runtime)
+    code, document = run(tmp_path / "bag", tmp_path / "out", "--runtime", runtime)
     assert code == 0
     lengths = [segment["poses"] for segment in document["segments"]]
     assert document["metrics"]["scenes"] == sum(lengths) > 12
@@ -201,7 +237,7 @@ def test_a_stamp_that_comes_twice(tmp_path: Path) -> None:
         scribe = Scribe(writer)
         for i in range(8):
             scribe.image("/camera/image", (10 + i // 2) * NS, pattern(i), "rgb8")
-    code, document = replay(tmp_path / "bag", tmp_path / "out", *SCRIPTED)
+    code, document = run(tmp_path / "bag", tmp_path / "out", *SCRIPTED)
     assert code == 0
     assert document["drops"]["out_of_order"] == 3  # the last one may be the start of a new round
     assert document["metrics"]["scenes"] >= 1
@@ -215,7 +251,7 @@ def test_a_replay_without_scenes_says_why(
         scribe = Scribe(writer)
         for i in range(3):
             scribe.image("/camera/image", 10 * NS + i * NS // 20, pattern(0), "rgb8")
-    code, document = replay(tmp_path / "bag", tmp_path / "out", *SCRIPTED)
+    code, document = run(tmp_path / "bag", tmp_path / "out", *SCRIPTED)
     said = capsys.readouterr().out
     assert (code, document["metrics"]["scenes"]) == (0, 0)
     assert "Nothing came out: dropped 2 not_keyframe" in said
@@ -231,7 +267,7 @@ def test_a_corrupt_frame_is_refused_and_counted(bag: Path, tmp_path: Path) -> No
             scribe.compressed(
                 "/image", frame.stamp_ns, payload[:40] if frame.index == 3 else payload
             )
-    code, document = replay(tmp_path / "cut", tmp_path / "out", *SCRIPTED)
+    code, document = run(tmp_path / "cut", tmp_path / "out", *SCRIPTED)
     assert code == 0
     assert document["metrics"]["frames_refused"] == 1
     assert document["metrics"]["frames_received"] == 6
@@ -245,7 +281,7 @@ def test_a_corrupt_true_depth_costs_only_itself(bag: Path, tmp_path: Path) -> No
             depth = png(np.full((48, 64), 1000 + frame.index, np.uint16))
             cut = depth[:40] if frame.index % 2 else depth
             scribe.compressed("/depth/compressed", frame.stamp_ns, cut, "16UC1; png")
-    code, document = replay(tmp_path / "cut", tmp_path / "out", *SCRIPTED)
+    code, document = run(tmp_path / "cut", tmp_path / "out", *SCRIPTED)
     assert code == 0
     assert document["metrics"]["depth_frames"] >= 1
     assert document["metrics"]["depth_frames"] < document["metrics"]["scenes"]
@@ -258,7 +294,7 @@ def test_arkitscenes_as_a_folder(
     folder = data_folder / "arkitscenes"
     if not folder.is_dir():
         pytest.skip(f"{folder} is missing")
-    code, document = replay(folder, tmp_path / "out", "--limit", "10", "--fail-if", "abs_rel>9",
+    code, document = run(folder, tmp_path / "out", "--limit", "10", "--fail-if", "abs_rel>9",
                             *real_runtime.options)  # fmt: skip
     assert code == 1  # no depth to compare with: the guard must not pass
     metrics = document["metrics"]
@@ -294,7 +330,7 @@ def test_7scenes_as_a_bag(tmp_path: Path, data_folder: Path, real_runtime: RealR
     count = 24
     source = FolderRecording(folder, limit=count)
     write_bag_of(source, tmp_path / "bag", count)
-    code, document = replay(tmp_path / "bag", tmp_path / "out", *real_runtime.options)
+    code, document = run(tmp_path / "bag", tmp_path / "out", *real_runtime.options)
     assert code == 0
     metrics = document["metrics"]
     assert document["input"]["kind"] == "sqlite3 bag"
