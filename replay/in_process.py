@@ -324,6 +324,7 @@ def note_status(timeline: Timeline, pipeline: Pipeline) -> None:
             scenes=now.scenes,
             segment=now.segment,
             reasons=tuple(reason.code for reason in now.reasons),
+            has_scene=now.scene_segment == now.segment,
             drops=dict(now.drops),
         )
     )

@@ -69,6 +69,7 @@ class StatusSample:
         segment: number of the segment.
         reasons: reason codes in force.
         drops: dropped frames by reason.
+        has_scene: whether a scene of that segment has come out.
     """
 
     wall_s: float
@@ -79,6 +80,7 @@ class StatusSample:
     segment: int
     reasons: tuple[str, ...]
     drops: Mapping[str, int] = field(default_factory=dict)
+    has_scene: bool = True
 
 
 @dataclass(frozen=True)

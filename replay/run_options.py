@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,9 @@ LOCKSTEP_PARAMETERS = {
     "images.timeout_s": 3600.0,
     "status.period_s": 0.1,
 }
+
+# Parameters that every ROS node has, and that no pipeline knows.
+FROM_ROS = re.compile(r"(use_sim_time|start_type_description_service|qos_overrides\..*)$")
 
 Parameter = str | float | int | bool
 
@@ -100,7 +104,7 @@ def _from_file(path: Path) -> dict[str, Parameter]:
         for name, section in sections.items():
             if name.rsplit("/", 1)[-1] == wanted:
                 values |= _flat(section or {})
-    return values
+    return {name: value for name, value in values.items() if not FROM_ROS.match(name)}
 
 
 def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

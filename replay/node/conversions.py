@@ -119,6 +119,7 @@ def sample_of(status: Any, wall_s: float) -> StatusSample:
         scenes=int(status.scenes),
         segment=int(status.segment),
         reasons=tuple(status.reason_codes),
+        has_scene=bool(status.scene_stamp.sec or status.scene_stamp.nanosec),
         drops={
             name: int(count)
             for name, count in zip(status.drop_reasons, status.drop_counts, strict=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from rosbags.rosbag2 import WriterError
 
+from g2vlm_map.options import WindowOptions
 from g2vlm_map.recordings import NS, Recording
 
 from ..asking import Answer, Asker
@@ -22,7 +23,7 @@ from ..errors import ReplayInputError
 from ..machine import ProcessWatch
 from ..outcome import Outputs, Played, Timeline
 from ..question_file import Question
-from ..run_options import RunOptions
+from ..run_options import ModelOptions, RunOptions, parameters_of
 from .bag_writer import BagWriter
 from .conversions import PlayMessage, messages_of, topics_of
 from .link import NodeLink
@@ -51,6 +52,7 @@ class Player:
         timeline: what came back so far.
         asker: the questions.
         on_frame: told after each published frame, for the progress bar.
+        min_moments: the node's parameter `window.min_moments`.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Player:
         timeline: Timeline,
         asker: Asker,
         on_frame: Callable[[], None],
+        min_moments: int = 2,
     ) -> None:
         self._recording = recording
         self._link = link
@@ -68,6 +71,9 @@ class Player:
         self._timeline = timeline
         self._asker = asker
         self._on_frame = on_frame
+        self._min_moments = min_moments
+        self._newest_ns = 0
+        self._waiting = 0  # frames that wait without a pass, as of the last that was settled
         self._published = 0
         self._stalled = 0
         self._late_ms: list[float] = []
@@ -142,21 +148,31 @@ class Player:
     def _settle(self, message: PlayMessage, dropped_before: int) -> None:
         """Wait until the node is done with a frame.
 
-        It is done when its scene is here, or when the status counts it as arrived and one more
-        as dropped, or when the runtime failed. A frame that waits for company (the first of a
-        segment) shows as arrived, neither used nor dropped, while nothing changes.
+        It is done when its scene is here, or when the status counts one more frame as dropped
+        and none as in work. Frames that wait show as arrived, neither used nor dropped, and so
+        does one whose pass takes its time. Without a pass wait the first frames of a segment,
+        until they are `min_moments`; a late frame, until the next one tells what it was; and
+        what a failed pass gave back.
         """
+        late, self._newest_ns = (
+            message.stamp_ns <= self._newest_ns,
+            max(self._newest_ns, message.stamp_ns),
+        )
         started = time.monotonic()
         while time.monotonic() - started < SETTLE_TIMEOUT_S:
             if message.stamp_ns in self._timeline.scene_s:
+                self._waiting = 0
                 return
             status = self._timeline.last
             if status is not None and status.received >= self._published:
-                pending = status.received - status.used - status.dropped
-                if status.dropped > dropped_before:
+                waiting = status.received - status.used - status.dropped
+                if status.dropped > dropped_before and waiting <= self._waiting:
+                    self._waiting = waiting
                     return
-                idle = status.wall_s - started > IDLE_SECONDS
-                if idle and (pending > 0 or "RUNTIME_FAILED" in status.reasons):
+                few = not status.has_scene and waiting < self._min_moments
+                without_pass = late or few or "RUNTIME_FAILED" in status.reasons
+                if without_pass and status.wall_s - started > IDLE_SECONDS:
+                    self._waiting = 0 if late else waiting
                     return
             self._check()
             time.sleep(POLL_S)
@@ -239,7 +255,8 @@ def play_through_node(
                     bar.set_postfix_str(f"{len(timeline.scene_s)} scenes", refresh=False)
 
                 asker = Asker(questions, info.stamps_ns, link.ask, timeline)
-                player = Player(recording, link, process, timeline, asker, played_one)
+                least = _min_moments(options.model)
+                player = Player(recording, link, process, timeline, asker, played_one, least)
                 played = player.play(options.rate)
             finally:
                 link.close()
@@ -247,6 +264,14 @@ def play_through_node(
     except WriterError as error:
         raise ReplayInputError(f"cannot write {recorded}: {error}") from error
     yield played, asker.answers(), Published(recorded, timeline.statuses)
+
+
+def _min_moments(model: ModelOptions) -> int:
+    """How many frames the first scene of a segment needs."""
+    try:
+        return parameters_of(model).window.min_moments
+    except ReplayInputError:  # the node says what is wrong, in its own words
+        return WindowOptions().min_moments
 
 
 class _Starting:

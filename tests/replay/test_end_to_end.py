@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,16 @@ import numpy as np
 import pytest
 from g2vlm_replay import main
 from g2vlm_replay.metrics import METRICS
+from g2vlm_replay.node.player import IDLE_SECONDS
 from g2vlm_replay.question_file import load_questions
 from rosbags.highlevel import AnyReader
 
+from benchmarks.instant_runtime import InstantScene
 from g2vlm_map.recordings.bag import BagRecording
+from g2vlm_model.interface import FrameWindow
 from tests.helpers import REPO
 from tests.real_runtime import RealRuntime
-from tests.replay.bags import pattern
+from tests.replay.bags import pattern, write_plain_bag
 from tests.replay.test_report import SECTIONS, Page
 from tests.ros.scripted_runtime import ScriptedRuntime, create
 
@@ -177,6 +182,32 @@ def test_real_time_replay(tmp_path: Path) -> None:
     # Nine gaps of 0.2 s at double speed, and the wait until the node is done.
     assert 0.9 <= metrics["wall_s"] < 30
     assert metrics["scenes"] >= 1
+
+
+class Slow(ScriptedRuntime):
+    """A runtime whose pass takes longer than any pause in the node's words."""
+
+    def observe(
+        self, window: FrameWindow, *, cancelled: Callable[[], bool] | None = None
+    ) -> InstantScene:
+        time.sleep(1.5 * IDLE_SECONDS)
+        return super().observe(window, cancelled=cancelled)
+
+
+def slow(**asked: str) -> ScriptedRuntime:
+    """For --runtime."""
+    return Slow()
+
+
+def test_lockstep_waits_for_a_slow_pass(tmp_path: Path) -> None:
+    write_plain_bag(tmp_path / "bag", mcap=True, count=5)
+    code, document = replay(
+        tmp_path / "bag", tmp_path / "out", "--param", "keyframe.min_motion=0.0",
+        "--runtime", "tests.replay.test_end_to_end:slow",
+    )  # fmt: skip
+    assert code == 0
+    assert document["metrics"]["scenes"] == 4  # the first one needs two frames
+    assert document["metrics"]["latency_p50_ms"] < 2 * 1.5e3 * IDLE_SECONDS  # none has waited
 
 
 def restless(**asked: str) -> ScriptedRuntime:

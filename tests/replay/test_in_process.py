@@ -162,6 +162,7 @@ def test_parameter_files_are_read_as_ros_reads_them(tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
     file.write_text(
         "/**:\n  ros__parameters:\n    window: {size: 3, overlap: 1}\n    runtime: onnx\n"
+        "    use_sim_time: true\n"
         "g2vlm:\n  ros__parameters:\n    window.size: 4\n"
         "other:\n  ros__parameters:\n    window.size: 9\n"
     )
