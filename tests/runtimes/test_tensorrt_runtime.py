@@ -19,14 +19,14 @@ from g2vlm_model.runtimes import load_runtime, tensorrt
 from g2vlm_model.runtimes.auto import Machine
 from g2vlm_model.runtimes.export_folder import ExportFolder
 from g2vlm_model.runtimes.fastest import Circumstances, remember
-from g2vlm_model.runtimes.machine import GpuMissingError, TensorRT, find_gpu
+from g2vlm_model.runtimes.machine import GpuMissingError, TensorRT, cpu_facts, find_gpu
 from g2vlm_model.runtimes.serving import BuildingRuntime
 from g2vlm_model.runtimes.store import Store
 from g2vlm_model.runtimes.store_entry import file_sha256
 from g2vlm_model.runtimes.tensorrt import cuda as cuda_module
-from g2vlm_model.runtimes.tensorrt.engines import EngineFolder, engine_key
+from g2vlm_model.runtimes.tensorrt.engines import EngineFolder, Profile, engine_key
 
-from .compiled import GPU, STREAMING, WIDE, compiled, manifest_of
+from .compiled import GPU, STREAMING, WIDE, compiled, compute_something_else, manifest_of
 from .host_gpu import HostCuda
 from .model_folders import window
 
@@ -175,6 +175,40 @@ def test_an_engine_that_does_not_load_leaves_the_cache(
     assert isinstance(runtime, BuildingRuntime)
     assert "the plan is no engine" in caplog.text
     assert cache.lookup(key) is None
+    runtime.close()
+
+
+def test_engines_that_compute_wrong_here_do_not_serve_whatever_their_manifest_says(
+    export: ExportFolder, trt: TensorRT, model_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = compiled(export)
+    compute_something_else(folder)
+    assert EngineFolder.read(folder).manifest.checked
+    runtime = load_runtime("tensorrt", model_folder, export=export.path)
+    assert runtime.info.runtime == "torch"
+    assert "gives wrong numbers on this device" in caplog.text
+    runtime.close()
+
+
+def test_a_window_that_engines_were_not_built_for_goes_to_torch(
+    export: ExportFolder, trt: TensorRT, model_folder: Path
+) -> None:
+    most = max(len(golden.inputs["pictures"]) for golden in export.goldens("geometry"))
+    compiled(export, profile=Profile((1, 14, 14), (most, 42, 56), (most, 560, 560)))
+    runtime = load_runtime("tensorrt", model_folder, export=export.path)
+    assert (runtime.info.runtime, runtime.info.fallback_reason) == ("tensorrt", "")
+    limits = runtime.info.limits
+    assert limits is not None
+    assert limits.max_frames > most
+    seeds = range(1, most + 2)
+    inside, outside = (runtime.observe(window(*few)) for few in (seeds[:most], seeds))
+    for scene in (inside, outside):
+        assert scene.geometry.valid.any()
+        assert runtime.ask(scene, QUERY).tokens > 0
+    assert runtime.info.runtime == "tensorrt"
+    assert runtime.info.fallback_reason.startswith(
+        f"a window went to torch on cpu ({cpu_facts()[0]}): the window has {most + 1} frames"
+    )
     runtime.close()
 
 
