@@ -103,7 +103,9 @@ def test_contradictions_are_refused() -> None:
 def test_contradictions_are_refused_where_the_newest_shared_frame_has_no_depth() -> None:
     poses = trajectory(8)
     first, second = window(poses, 0, 4, 1.0), window(poses, 1, 4, 1.0)
-    first.valid[3] = False
+    valid = first.valid.copy()  # that of `wall` belongs to all tests
+    valid[3] = False
+    first = dataclasses.replace(first, valid=valid)
     moved = second.T_world_cam.copy()
     moved[0, :3, 3] += 3.0
     segment = SegmentMap()
