@@ -36,11 +36,11 @@ from g2vlm_training.synthetic.questions import Question, View, ask
 from g2vlm_training.synthetic.room import COLOURS
 from numpy.typing import NDArray
 
-from g2vlm_map.join import quaternion_xyzw
 from g2vlm_map.keyframes import KeyframeChooser
 from g2vlm_map.options import KeyframeOptions
 from g2vlm_map.pixels import CompressedPixels
 from g2vlm_map.recordings.source import COMPRESSED, NS
+from g2vlm_map.segment import quaternion_xyzw
 
 ROOM_INDEX = 25
 PATH = 1

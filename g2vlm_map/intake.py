@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .calibration import CameraInfoLike
-from .cameras import NS, Admission, Arrival, Camera, InputFrame
+from .cameras import NS, Admission, Arrival, Camera, CameraInfoLike, InputFrame
 from .decode import BadInputError
 from .events import Emit, FrameRefused
 from .keyframes import KeyframeChooser, Moment

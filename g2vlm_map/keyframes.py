@@ -2,23 +2,112 @@
 
 The time since the last keyframe is looked at first, the small grey picture only then, and the
 flow last: most frames of a fast camera cost next to nothing.
+
+Movement is sparse optical flow on pictures of `GRAY_WIDTH` columns, well below a millisecond;
+lengths are shares of the picture's width, so they mean the same at every resolution.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from g2vlm_model.interface import Frame
 
 from .cameras import NS
-from .motion import Motion, Reference
 from .options import KeyframeOptions
+from .pixels import GRAY_WIDTH
 
-__all__ = ["KeyframeChooser", "Moment", "Verdict"]
+__all__ = [
+    "KeyframeChooser",
+    "Moment",
+    "Motion",
+    "Reference",
+    "Verdict",
+]
+
+_MAX_FEATURES = 80
+_MIN_FEATURES = 12
+_ROUND_TRIP_PX = 0.7
+_SAME_LEVELS = 4.0  # mean difference of grey levels of pictures that look the same
+_MIN_TRACKED = 0.25  # below this share the view has changed altogether
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Difference between a keyframe and a later picture.
+
+    Args:
+        movement: Median length of the flow, picture widths; infinite where too few features
+            are found again, 0 where the keyframe has no texture to follow.
+        parallax: Upper quartile of what the best affine map of the picture leaves of the
+            flow, picture widths. A pure turn of the camera is close to such a map; depth
+            seen from two places is not.
+        tracked: Share of the features that were found again. Where the keyframe has none to
+            follow, 1 if the pictures look the same, else 0: nobody knows what moved.
+    """
+
+    movement: float
+    parallax: float
+    tracked: float
+
+
+class Reference:
+    """A keyframe's small grey picture with the features to find again in later ones."""
+
+    def __init__(self, gray: NDArray[np.uint8]) -> None:
+        self._gray = gray
+        found = cv2.goodFeaturesToTrack(gray, _MAX_FEATURES, qualityLevel=0.01, minDistance=5)
+        self._points_M12 = (
+            np.zeros((0, 1, 2), np.float32) if found is None else np.asarray(found, np.float32)
+        )
+
+    def motion_to(self, gray: NDArray[np.uint8]) -> Motion:
+        """Measure a later picture against this keyframe."""
+        if gray.shape != self._gray.shape:
+            return Motion(math.inf, math.inf, 0.0)
+        if len(self._points_M12) < _MIN_FEATURES:
+            difference = float(cv2.absdiff(gray, self._gray).mean())
+            return Motion(0.0, 0.0, 1.0 if difference < _SAME_LEVELS else 0.0)
+        moved_M12, there = self._flow(self._gray, gray, self._points_M12)
+        back_M12, back = self._flow(gray, self._gray, moved_M12)
+        # A feature counts when the way back leads to where it came from.
+        error = np.abs(back_M12 - self._points_M12).max(axis=(1, 2))
+        good = there & back & (error < _ROUND_TRIP_PX)
+        tracked = float(good.mean())
+        if tracked < _MIN_TRACKED or good.sum() < _MIN_FEATURES:
+            return Motion(math.inf, math.inf, tracked)
+        start = self._points_M12[good, 0].astype(np.float64)
+        flow = moved_M12[good, 0].astype(np.float64) - start
+        movement = float(np.median(np.hypot(flow[:, 0], flow[:, 1]))) / GRAY_WIDTH
+        return Motion(movement, _parallax(start, flow) / GRAY_WIDTH, tracked)
+
+    @staticmethod
+    def _flow(
+        old: NDArray[np.uint8], new: NDArray[np.uint8], points_M12: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Where the points are in the new picture, and whether they were found."""
+        moved, status, _ = cv2.calcOpticalFlowPyrLK(
+            old, new, points_M12, points_M12.copy(), winSize=(13, 13), maxLevel=2
+        )
+        return np.asarray(moved, np.float32), np.asarray(status).reshape(-1) == 1
+
+
+def _parallax(start_M2: NDArray[np.float64], flow_M2: NDArray[np.float64]) -> float:
+    """Upper quartile of the residual of an affine fit in pixels; the fit forgets outliers."""
+    design = np.column_stack([start_M2, np.ones(len(start_M2))])
+    keep = np.ones(len(start_M2), bool)
+    residual = np.zeros(len(start_M2))
+    for _ in range(2):
+        fit, *_ = np.linalg.lstsq(design[keep], flow_M2[keep], rcond=None)
+        residual = np.hypot(*(flow_M2 - design @ fit).T)
+        keep = residual <= np.quantile(residual, 0.7)
+    return float(np.quantile(residual, 0.75))
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,10 +23,9 @@ from g2vlm_model.interface import (
 )
 
 from .events import Event, Latency, PassFinished, SceneReady, SegmentBroken, SegmentStarted
-from .join import JoinError, Similarity
 from .options import PipelineOptions, WindowOptions
 from .scenes import SceneRecord, SceneStore
-from .segment import PathPose, Segment, check_geometry
+from .segment import JoinError, PathPose, Segment, Similarity, check_geometry
 from .status import StatusBoard
 from .window import WindowBuilder, WindowJob
 

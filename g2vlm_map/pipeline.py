@@ -21,8 +21,7 @@ from types import TracebackType
 
 from g2vlm_model.interface import AnswerStatus, SpatialRuntime
 
-from .calibration import CameraInfoLike
-from .cameras import InputFrame
+from .cameras import CameraInfoLike, InputFrame
 from .events import Event, QuestionAnswered
 from .intake import Intake
 from .option_fields import described, flat

@@ -17,8 +17,8 @@ from std_msgs.msg import Header
 from g2vlm_interfaces.msg import SceneStatus
 from g2vlm_interfaces.msg import SpatialAnswer as AnswerMsg
 from g2vlm_map.cameras import NS
-from g2vlm_map.join import quaternion_xyzw
 from g2vlm_map.questions import Mark, Question, Reply
+from g2vlm_map.segment import quaternion_xyzw
 from g2vlm_map.status import Reason, Snapshot
 from g2vlm_model.interface import RuntimeInfo
 

@@ -1,7 +1,7 @@
 """The node's publishers: what a scene becomes on the wire.
 
 Only what somebody listens to is computed. Stamps and frames are those of the newest frame of
-the reference camera. Everything is in segment units; see `g2vlm_map.join`.
+the reference camera. Everything is in segment units; see `g2vlm_map.segment`.
 """
 
 from __future__ import annotations

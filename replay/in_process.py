@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from g2vlm_map.clouds import scene_cloud, scene_depth
 from g2vlm_map.events import Event, PassFinished, SceneReady
-from g2vlm_map.join import quaternion_xyzw
 from g2vlm_map.options import CloudOptions, DepthOptions
 from g2vlm_map.pipeline import InputFrame, Pipeline
 from g2vlm_map.pixels import CompressedPixels, RawPixels
@@ -35,6 +34,7 @@ from g2vlm_map.recordings import NS, Calibration, RecordedFrame, Recording
 from g2vlm_map.recordings.source import COMPRESSED
 from g2vlm_map.recordings.transforms import rotations
 from g2vlm_map.scenes import SceneRecord
+from g2vlm_map.segment import quaternion_xyzw
 from g2vlm_model.interface import SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
 from g2vlm_ros.params import NodeParams

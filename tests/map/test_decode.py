@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from g2vlm_map.calibration import camera_matrix
-from g2vlm_map.compressed import compressed_size, compressed_to_rgb
+from g2vlm_map.cameras import camera_matrix
 from g2vlm_map.decode import ENCODINGS, BadInputError, check_raw, raw_to_rgb
+from g2vlm_map.pixels import compressed_size, compressed_to_rgb
 
 LIMIT = 10**6
 HEIGHT, WIDTH = 8, 12

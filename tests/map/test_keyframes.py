@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2vlm_map.keyframes import KeyframeChooser, Moment
-from g2vlm_map.motion import small_gray
 from g2vlm_map.options import KeyframeOptions
+from g2vlm_map.pixels import small_gray
 from tests.map.frames import NS, picture
 
 

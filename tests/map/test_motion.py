@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from g2vlm_map.motion import Reference, small_gray
+from g2vlm_map.keyframes import Reference
+from g2vlm_map.pixels import small_gray
 from tests.map.frames import frame
 
 

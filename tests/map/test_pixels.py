@@ -11,8 +11,14 @@ import pytest
 from numpy.typing import NDArray
 
 from g2vlm_map.decode import ENCODINGS, BadInputError
-from g2vlm_map.motion import GRAY_WIDTH, small_gray
-from g2vlm_map.pixels import ArrayPixels, CompressedPixels, Pixels, RawPixels
+from g2vlm_map.pixels import (
+    GRAY_WIDTH,
+    ArrayPixels,
+    CompressedPixels,
+    Pixels,
+    RawPixels,
+    small_gray,
+)
 
 LIMIT = 10**7
 

@@ -11,9 +11,9 @@ from scipy.spatial.transform import Rotation
 
 from benchmarks.instant_runtime import InstantScene, wall
 from g2vlm_map.clouds import cloud, depth_image
-from g2vlm_map.join import JoinError, SegmentMap, quaternion_xyzw
 from g2vlm_map.options import CloudOptions
 from g2vlm_map.scenes import SceneRecord, SceneStore
+from g2vlm_map.segment import JoinError, SegmentMap, quaternion_xyzw
 from g2vlm_model.interface import (
     AnswerStatus,
     Frame,
