@@ -17,12 +17,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..interface import RuntimeLimits
+from ..interface import RuntimeInfo
 
 __all__ = [
     "Array",
     "Cancelled",
-    "EngineFacts",
     "GeometryArrays",
     "GeometryEngine",
     "StreamingEngine",
@@ -31,27 +30,6 @@ __all__ = [
 # A numpy array, or an array on a device with `__dlpack__` (`__cuda_array_interface__` likewise).
 Array = Any
 Cancelled = Callable[[], bool] | None
-
-
-@dataclass(frozen=True)
-class EngineFacts:
-    """What really runs; a runtime reports it in its `RuntimeInfo`.
-
-    Args:
-        runtime: "onnx", "tensorrt".
-        device: Device and what executes there, e.g. "cpu (CPUExecutionProvider)".
-        precision: Of the graph: "fp32", "fp16", "int8".
-        parameters: Number of weights in it.
-        limits: Windows that it takes.
-        fallback_reason: Why this is not what was asked for; "" where it is.
-    """
-
-    runtime: str
-    device: str
-    precision: str
-    parameters: int
-    limits: RuntimeLimits
-    fallback_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,8 +81,8 @@ class GeometryEngine(Protocol):
     """Runs the geometric path of one model. Used by one thread at a time."""
 
     @property
-    def facts(self) -> EngineFacts:
-        """What really runs."""
+    def facts(self) -> RuntimeInfo:
+        """What really runs; a runtime on top of it reports the same."""
         ...
 
     def run(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> GeometryArrays:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...interface import RuntimeLimits, WindowRefusedError
+from ...interface import RuntimeInfo, RuntimeLimits, WindowRefusedError
 from ..export_folder import ExportFolder, Golden, Manifest
-from ..geometry_engine import Array, Cancelled, EngineFacts, GeometryArrays, GeometryEngine
+from ..geometry_engine import Array, Cancelled, GeometryArrays, GeometryEngine
 from ..golden_check import compare
 from ..scene_runtime import LIMITS
 from .sessions import Provider, ProviderError, Session, candidates, onnxruntime_module, to_cpu
@@ -131,6 +131,7 @@ class OnnxGeometry:
     ) -> None:
         manifest = folder.manifest
         self._patch = manifest.patch
+        self._limits = limits_of(manifest)
         self._stay = on_device and provider.memory[0] == "cuda"
         self._sessions: dict[str, Session] = {}
         try:
@@ -139,17 +140,18 @@ class OnnxGeometry:
         except BaseException:
             self.close()
             raise
-        self._facts = EngineFacts(
+        self._facts = RuntimeInfo(
             runtime="onnx",
             device=provider.device,
             precision=manifest.precision,
+            model_id=manifest.model_id,
             parameters=manifest.parameters,
-            limits=limits_of(manifest),
+            limits=self._limits,
             fallback_reason=problem,
         )
 
     @property
-    def facts(self) -> EngineFacts:
+    def facts(self) -> RuntimeInfo:
         """What really runs."""
         return self._facts
 
@@ -172,7 +174,7 @@ class OnnxGeometry:
 
     def _checked(self, pictures_NHW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
         frames, height, width = pictures_NHW3.shape[:3]
-        if refusal := self._facts.limits.refusal(frames, (height, width)):
+        if refusal := self._limits.refusal(frames, (height, width)):
             raise WindowRefusedError(refusal)
         if height % self._patch or width % self._patch:
             raise ValueError(

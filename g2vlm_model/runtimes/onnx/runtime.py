@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...config import ModelConfig
-from ...interface import FrameWindow, RuntimeInfo, SpatialRuntime
+from ...interface import FrameWindow, SpatialRuntime
 from ...tokenizer import Tokenizer
 from ..clock import PassClock
 from ..export_folder import ExportFolder
@@ -149,17 +149,7 @@ def _load(
     config = ModelConfig.from_folder(folder.path)
     tokenizer = Tokenizer.from_folder(folder.path)
     semantic = SemanticGraphs(folder, config, tokenizer, provider)
-    facts = engine.facts
-    info = RuntimeInfo(
-        runtime=facts.runtime,
-        device=facts.device,
-        precision=facts.precision,
-        model_id=folder.manifest.model_id,
-        parameters=facts.parameters,
-        fallback_reason=facts.fallback_reason,
-        limits=facts.limits,
-    )
-    return Loaded(OnnxExecutor(semantic, engine, gate), info, config, tokenizer)
+    return Loaded(OnnxExecutor(semantic, engine, gate), engine.facts, config, tokenizer)
 
 
 def _encoded(

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...interface import RuntimeInfo
 from ..export_folder import ExportFolder, Golden
-from ..geometry_engine import Array, Cancelled, EngineFacts, GeometryArrays, GeometryEngine
+from ..geometry_engine import Array, Cancelled, GeometryArrays, GeometryEngine
 from ..golden_check import compare
 from ..machine import Gpu, TensorRT
 from .cuda import Cuda, DeviceArray
@@ -142,10 +143,11 @@ class TensorRTGeometry:
         self._cuda = cuda or Cuda(gpu.index)
         self.graphs: dict[str, TensorRTGraph] = {}
         precision, fallback = _precision_of(engines, self.names)
-        self._facts = EngineFacts(
+        self._facts = RuntimeInfo(
             runtime="tensorrt",
             device=f"cuda:{gpu.index} ({gpu.name}, {trt})",
             precision=precision,
+            model_id=export.manifest.model_id,
             parameters=export.manifest.parameters,
             limits=self._profile.limits,
             fallback_reason=fallback,
@@ -169,7 +171,7 @@ class TensorRTGeometry:
             raise
 
     @property
-    def facts(self) -> EngineFacts:
+    def facts(self) -> RuntimeInfo:
         """What really runs."""
         return self._facts
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -209,14 +210,11 @@ def _info(
         )
     facts = engine.facts
     reasons = (facts.fallback_reason, placement.fallback_reason)
-    return RuntimeInfo(
-        runtime=facts.runtime,
-        device=facts.device,
-        precision=facts.precision,
+    return replace(
+        facts,
         model_id=name,
         parameters=weights + facts.parameters,
         fallback_reason="; ".join(reason for reason in reasons if reason),
-        limits=facts.limits,
     )
 
 
