@@ -20,6 +20,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from tf2_msgs.msg import TFMessage
 
 from g2vlm_map.clouds import POINT_DTYPE, scene_cloud, scene_depth
+from g2vlm_map.events import Event, SceneReady
 from g2vlm_map.scenes import SceneRecord
 from g2vlm_map.segment import PathPose
 from g2vlm_ros import messages
@@ -91,13 +92,15 @@ class Outputs:
         ended = time.monotonic()
         self._path_due = ended + (ended - started) / _PATH_SHARE
 
-    def publish(self, record: SceneRecord) -> None:
-        """Publish a scene; in the thread of the passes.
+    def on_event(self, event: Event) -> None:
+        """Publish a scene that is ready; in the thread of the passes.
 
-        Args:
-            record: Its `newest` frame gives stamp and frame of all outputs. Without a pose, which
-                only the reference camera has, none is published.
+        Its `newest` frame gives stamp and frame of all outputs. Without a pose, which only the
+        reference camera has, none is published.
         """
+        if not isinstance(event, SceneReady):
+            return
+        record = event.record
         if record.T_map_cam is not None:  # first: small, and controllers wait for it
             self._publish_pose(record, record.T_map_cam)
         if self._depth.get_subscription_count() or self._depth_info.get_subscription_count():

@@ -29,7 +29,7 @@ from std_srvs.srv import Trigger
 
 from g2vlm_interfaces.msg import SceneStatus
 from g2vlm_interfaces.srv import SpatialQuery
-from g2vlm_map.events import Event, PassFinished, SceneReady
+from g2vlm_map.events import Event, PassFinished
 from g2vlm_map.pipeline import Pipeline
 from g2vlm_map.questions import Reply
 from g2vlm_map.status import Snapshot
@@ -212,8 +212,10 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
             f"{time.monotonic() - started:.1f} s"
         )
         self._running = ""
-        self._pipeline = Pipeline(self._runtime, params, self._on_event)
+        self._pipeline = Pipeline(self._runtime, params)
         self._outputs = Outputs(self, params)
+        self._pipeline.listen(self._outputs.on_event)  # first: the status follows its scene
+        self._pipeline.listen(self._on_event)
         self._status_publisher = self.create_publisher(SceneStatus, "~/status", _STATUS_QOS)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._node_publishers = [self._status_publisher, self._diagnostics_publisher]
@@ -271,10 +273,8 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
     # Callbacks.
 
     def _on_event(self, event: Event) -> None:
-        """Publish what the pipeline made; in the thread of its passes."""
-        if isinstance(event, SceneReady) and self._outputs is not None:
-            self._outputs.publish(event.record)
-        elif isinstance(event, PassFinished) and self._pipeline is not None:
+        """Publish how things stand after a pass; in the thread of the passes."""
+        if isinstance(event, PassFinished) and self._pipeline is not None:
             self._publish_status(self._pipeline.snapshot())
 
     def _on_parameters(self, params: NodeParams) -> None:
