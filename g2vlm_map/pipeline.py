@@ -63,6 +63,7 @@ class Pipeline:
         self.options = options
         self._runtime = runtime
         self._listeners: list[Listener] = [] if on_event is None else [on_event]
+        self._telling: set[int] = set()  # threads in which listeners run
         self.board = StatusBoard(options.status, self._emit)
         self._scenes = SceneStore(options.scenes.keep)
         self._passes = Passes(runtime, options, self.board, self._scenes, self._emit)
@@ -122,7 +123,11 @@ class Pipeline:
 
         Returns within a second: a pass or an answer that does not end by then is given up, and
         what comes of it is thrown away.
+
+        Raises:
+            RuntimeError: Called by a listener.
         """
+        self._refuse_listeners("stop")
         if not self.running:
             return
         deadline = time.monotonic() + STOP_S
@@ -148,7 +153,12 @@ class Pipeline:
         )
 
     def reset(self, why: str = "the pipeline was reset") -> int:
-        """Forget scenes, windows and open questions; the number of the new segment."""
+        """Forget scenes, windows and open questions; the number of the new segment.
+
+        Raises:
+            RuntimeError: Called by a listener.
+        """
+        self._refuse_listeners("reset")
         with self._intake.lock:
             return self._restart("reset", why)
 
@@ -220,7 +230,11 @@ class Pipeline:
     # Out.
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Tell somebody all events from now on; returns what ends that."""
+        """Tell somebody all events from now on; returns what ends that.
+
+        A listener runs in the thread that the event came about in, and holds that up: it may ask
+        how things stand, but neither `reset` nor `stop`.
+        """
         self._listeners = [*self._listeners, listener]
 
         def end() -> None:
@@ -297,13 +311,25 @@ class Pipeline:
     def _emit(self, event: Event) -> list[str]:
         """Tell all listeners; what those said that failed."""
         failures = []
-        for listener in self._listeners:
-            try:
-                listener(event)
-            except Exception as error:  # somebody else's code: it must not end a thread of ours
-                failures.append(f"{type(error).__name__}: {error}")
-                _LOG.error("a listener failed at %s: %s", type(event).__name__, failures[-1])
+        thread = threading.get_ident()
+        outermost = thread not in self._telling
+        self._telling.add(thread)
+        try:
+            for listener in self._listeners:
+                try:
+                    listener(event)
+                except Exception as error:  # somebody else's: it must not end a thread of ours
+                    failures.append(f"{type(error).__name__}: {error}")
+                    _LOG.error("a listener failed at %s: %s", type(event).__name__, failures[-1])
+        finally:
+            if outermost:
+                self._telling.discard(thread)
         return failures
+
+    def _refuse_listeners(self, what: str) -> None:
+        """What a listener holds up must not be waited for in its thread."""
+        if threading.get_ident() in self._telling:
+            raise RuntimeError(f"{what} was called by a listener; call it in another thread")
 
     def _on_reply(self, reply: Reply) -> None:
         status, message, now = reply.answer.status, reply.answer.message, time.monotonic()

@@ -155,6 +155,26 @@ def test_a_listener_that_fails_costs_one_scene(bench: Make) -> None:
     assert one.pipeline.snapshot().segment == 1
 
 
+def test_a_listener_cannot_end_what_it_holds_up(bench: Make) -> None:
+    """Both wait for the thread that the listener runs in."""
+    one, refused = bench(), []
+
+    def resets(event: Event) -> None:
+        if isinstance(event, SceneReady):
+            for forbidden in (one.pipeline.reset, one.pipeline.stop):
+                with pytest.raises(RuntimeError, match="another thread"):
+                    forbidden()
+                refused.append(forbidden)
+
+    end = one.pipeline.listen(resets)
+    one.scenes(2)
+    assert len(refused) == 2
+    end()
+    assert one.pipeline.reset() == 2
+    one.scenes(2)
+    assert one.pipeline.snapshot().scenes == 2
+
+
 def test_what_may_change_while_it_runs(bench: Make) -> None:
     one = bench()
     options = one.pipeline.options
