@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..config import ModelConfig
 from ..extras.references import Reference, find_references
@@ -27,7 +27,7 @@ from ..tokenizer import Tokenizer, prompt_ids
 from .gate import DeviceGate
 from .scene import EncodedScene, SceneContext, Step
 
-__all__ = ["Answerer", "Draft", "Question", "Stopped", "Stopwatch"]
+__all__ = ["Answerer", "Draft", "Question", "Stopped"]
 
 PREFILL_TOKENS = 128  # of a question, in one step of the device
 
@@ -46,32 +46,6 @@ class Stopped(Exception):  # noqa: N818 - not an error: the question was ended
         self.status = status
 
 
-class Stopwatch:
-    """Says when a question has to end; its `max_seconds` counts from the construction.
-
-    Args:
-        query: The question.
-        cancelled: Asked by `check`.
-    """
-
-    def __init__(self, query: SpatialQuery, cancelled: Callable[[], bool] | None) -> None:
-        self._started = time.perf_counter()
-        self._cancelled = cancelled
-        self._limit_s = query.max_seconds
-
-    @property
-    def seconds(self) -> float:
-        """Since the construction."""
-        return time.perf_counter() - self._started
-
-    def check(self) -> None:
-        """Raise `Stopped` where the question has to end now."""
-        if self._cancelled is not None and self._cancelled():
-            raise Stopped(AnswerStatus.CANCELLED)
-        if self._limit_s is not None and self.seconds > self._limit_s:
-            raise Stopped(AnswerStatus.TIMEOUT)
-
-
 @dataclass(frozen=True)
 class Question:
     """A question as the model reads it.
@@ -85,9 +59,13 @@ class Question:
     references: tuple[Reference, ...] = ()
 
 
-@dataclass
 class Draft:
-    """An answer as it grows.
+    """An answer as it grows, and when it has to end; `max_seconds` counts from the construction.
+
+    Args:
+        query: What is asked.
+        cancelled: Asked by `check`.
+        on_text: Called with the text so far after each token.
 
     Attributes:
         ids: Answer tokens, without the end token.
@@ -95,41 +73,64 @@ class Draft:
         ended: The end token came.
         log_probability: Sum over the chosen tokens, the end token included.
         choices: Number of tokens in that sum.
-        read_s: Stopwatch time at which the question had been read.
+        read_s: Seconds since the construction at which the question had been read.
     """
 
-    ids: list[int] = field(default_factory=list)
-    text: str = ""
-    ended: bool = False
-    log_probability: float = 0.0
-    choices: int = 0
-    read_s: float | None = None
+    def __init__(
+        self,
+        query: SpatialQuery,
+        cancelled: Callable[[], bool] | None = None,
+        on_text: OnText | None = None,
+    ) -> None:
+        self.query = query
+        self.on_text = on_text
+        self.ids: list[int] = []
+        self.text = ""
+        self.ended = False
+        self.log_probability = 0.0
+        self.choices = 0
+        self.read_s: float | None = None
+        self._cancelled = cancelled
+        self._started = time.perf_counter()
 
     @property
-    def confidence(self) -> float:
-        """Geometric mean of the probabilities of the tokens; 0 where none was chosen."""
-        return math.exp(self.log_probability / self.choices) if self.choices else 0.0
+    def seconds(self) -> float:
+        """Since the construction."""
+        return time.perf_counter() - self._started
 
-    def answer(self, query: SpatialQuery, stopped: AnswerStatus | None) -> SpatialAnswer:
-        """What has been written, and how it ended; times and model are the caller's.
+    def check(self) -> None:
+        """Raise `Stopped` where the question has to end now."""
+        if self._cancelled is not None and self._cancelled():
+            raise Stopped(AnswerStatus.CANCELLED)
+        if self.query.max_seconds is not None and self.seconds > self.query.max_seconds:
+            raise Stopped(AnswerStatus.TIMEOUT)
+
+    def answer(self, stopped: AnswerStatus | None, model_id: str) -> SpatialAnswer:
+        """What has been written, and how it ended.
 
         Args:
-            query: What was asked.
             stopped: Why it ended early; None where it did not.
+            model_id: Of the model that wrote it.
         """
         status = AnswerStatus.OK if self.ended else stopped or AnswerStatus.TRUNCATED
         messages = {
             AnswerStatus.OK: "",
-            AnswerStatus.TRUNCATED: f"the answer was cut after max_tokens={query.max_tokens}",
-            AnswerStatus.TIMEOUT: f"the answer was not ready within {query.max_seconds} s",
+            AnswerStatus.TRUNCATED: f"the answer was cut after max_tokens={self.query.max_tokens}",
+            AnswerStatus.TIMEOUT: f"the answer was not ready within {self.query.max_seconds} s",
             AnswerStatus.CANCELLED: "the question was cancelled",
         }
+        total_s = self.seconds
+        read_s = total_s if self.read_s is None else self.read_s
         return SpatialAnswer(
             status=status,
             message=messages[status],
             text=self.text,
-            confidence=self.confidence,
+            # Geometric mean of the probabilities of the tokens.
+            confidence=math.exp(self.log_probability / self.choices) if self.choices else 0.0,
             tokens=len(self.ids),
+            prefill_ms=read_s * 1e3,
+            decode_ms=(total_s - read_s) * 1e3,
+            model_id=model_id,
         )
 
 
@@ -176,24 +177,14 @@ class Answerer:
             references = find_references(self._tokenizer, text, query.marks, scene.sizes_hw)
         return Question((*self._prompts.question(ids), special.start_of_answer), references)
 
-    def write(
-        self,
-        scene: EncodedScene,
-        question: Question,
-        query: SpatialQuery,
-        draft: Draft,
-        stopwatch: Stopwatch,
-        on_text: OnText | None = None,
-    ) -> None:
+    def write(self, scene: EncodedScene, question: Question, draft: Draft) -> None:
         """Answer a question; the scene is unchanged afterwards.
 
         Args:
             scene: Of this model.
             question: From `read`.
-            query: Marks, token limit and sampling.
-            draft: Filled token by token, so that it holds what was ready when it stops.
-            stopwatch: Asked before each step.
-            on_text: Called with the text so far after each token.
+            draft: Filled token by token, so that it holds what was ready when it stops; asked
+                before each step whether to go on.
 
         Raises:
             Stopped: Cancelled, or out of time. Frames that are done are kept.
@@ -201,34 +192,22 @@ class Answerer:
             RuntimeError: Numbers that are not finite.
         """
         ids = question.ids
-        with (
-            scene.turn(stopwatch.check),
-            self._prepared(scene, query.marks, stopwatch) as context,
-        ):
+        with scene.turn(draft.check), self._prepared(scene, draft) as context:
             if self._config.reference_features:
-                with self._gate.step():
+                with self._step(draft):
                     context.name(question.references, len(ids) - 1)
             for first in range(0, len(ids), PREFILL_TOKENS):
-                stopwatch.check()
                 piece = ids[first : first + PREFILL_TOKENS]
-                with self._gate.step():
+                with self._step(draft):
                     # Room is made for all of the question and for the answer.
-                    context.read(piece, len(ids) - first - len(piece) + query.max_tokens)
-            draft.read_s = stopwatch.seconds
-            self._decode(context.decode(query), query, draft, stopwatch, on_text)
+                    context.read(piece, len(ids) - first - len(piece) + draft.query.max_tokens)
+            draft.read_s = draft.seconds
+            self._decode(context.decode(draft.query), draft)
 
-    def _decode(
-        self,
-        steps: Iterator[Step],
-        query: SpatialQuery,
-        draft: Draft,
-        stopwatch: Stopwatch,
-        on_text: OnText | None,
-    ) -> None:
+    def _decode(self, steps: Iterator[Step], draft: Draft) -> None:
         # One step more than tokens are allowed: only it can tell a whole answer of that length.
-        for _ in range(query.max_tokens + 1):
-            stopwatch.check()
-            with self._gate.step():
+        for _ in range(draft.query.max_tokens + 1):
+            with self._step(draft):
                 step = next(steps)
             if math.isnan(step.log_probability):
                 raise RuntimeError(
@@ -236,7 +215,7 @@ class Answerer:
                     "this precision; load the runtime with precision 'bf16' or 'fp32'"
                 )
             draft.ended = step.token == self._prompts.special.eos
-            if not draft.ended and len(draft.ids) == query.max_tokens:
+            if not draft.ended and len(draft.ids) == draft.query.max_tokens:
                 return
             draft.log_probability += step.log_probability
             draft.choices += 1
@@ -244,49 +223,43 @@ class Answerer:
                 return
             draft.ids.append(step.token)
             draft.text = self._tokenizer.decode(draft.ids)
-            if on_text is not None:
-                on_text(draft.text)
+            if draft.on_text is not None:
+                draft.on_text(draft.text)
 
     @contextmanager
-    def _prepared(
-        self, scene: EncodedScene, marks: Sequence[PixelMark], stopwatch: Stopwatch
-    ) -> Iterator[SceneContext]:
+    def _step(self, draft: Draft) -> Iterator[None]:
+        """One step of the device, where the question is still to be answered."""
+        draft.check()
+        with self._gate.step():
+            yield
+
+    @contextmanager
+    def _prepared(self, scene: EncodedScene, draft: Draft) -> Iterator[SceneContext]:
         """A context to write a question and its answer into; the scene is as before afterwards."""
-        context = scene.context
+        context, marks = scene.context, draft.query.marks
         if context is None:
-            stopwatch.check()
-            with self._gate.step():
+            with self._step(draft):
                 context = scene.made_context()
         ends = scene.semantic_ends
         context.truncate(ends[-1] if ends else _geometric_end(scene))  # behind an interrupt
         for index in range(len(ends), len(scene.window)):
-            self._append_frame(scene, index, (), context, stopwatch)
+            self._append_frame(scene, index, (), context, draft)
             ends.append(context.mark())
-        if self._drawn and marks:
-            yield self._with_drawn_marks(scene, context, marks, stopwatch)
+        if not (self._drawn and marks):
+            behind_frames = context.mark()
+            try:
+                yield context
+            finally:
+                context.truncate(behind_frames)
             return
-        behind_frames = context.mark()
-        try:
-            yield context
-        finally:
-            context.truncate(behind_frames)
-
-    def _with_drawn_marks(
-        self,
-        scene: EncodedScene,
-        context: SceneContext,
-        marks: Sequence[PixelMark],
-        stopwatch: Stopwatch,
-    ) -> SceneContext:
-        """A fork in which the frames from the first marked one on are encoded with their marks."""
+        # A fork in which the frames from the first marked one on are encoded with their marks.
         first = min(mark.frame_index for mark in marks)
-        stopwatch.check()
-        with self._gate.step():
-            fork = context.fork(scene.semantic_ends[first - 1] if first else _geometric_end(scene))
+        with self._step(draft):
+            fork = context.fork(ends[first - 1] if first else _geometric_end(scene))
         for index in range(first, len(scene.window)):
             own = [mark for mark in marks if mark.frame_index == index]
-            self._append_frame(scene, index, own, fork, stopwatch)
-        return fork
+            self._append_frame(scene, index, own, fork, draft)
+        yield fork
 
     def _append_frame(
         self,
@@ -294,21 +267,21 @@ class Answerer:
         index: int,
         marks: Sequence[PixelMark],
         context: SceneContext,
-        stopwatch: Stopwatch,
+        draft: Draft,
     ) -> None:
         """Append one frame's semantic tokens, in one step of the device.
 
         Tokens of a frame that nothing is drawn into are kept with its features.
         """
-        stopwatch.check()
         features = scene.features[index] if scene.features and not marks else None
         tokens_SD = None if features is None else features.semantic_SD
         rows_RC = None
         if tokens_SD is None:
+            draft.check()
             image = scene.window.frames[index].image
             picture = draw_marks(image, marks) if marks else image
             rows_RC = semantic_patches(self._config, [picture]).rows_NRC[0]
-        with self._gate.step():
+        with self._step(draft):
             if rows_RC is not None:
                 tokens_SD = context.encode(rows_RC)
             context.append_frame(index, tokens_SD)

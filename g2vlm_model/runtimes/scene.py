@@ -20,11 +20,14 @@ from __future__ import annotations
 
 import threading
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from ..extras.references import Reference
@@ -33,49 +36,77 @@ from ..positions import CacheMark
 from ..preprocess import resize_geometric
 from .geometry_engine import Array
 
-__all__ = ["EncodedScene", "FrameFeatures", "KnownFrames", "SceneContext", "Step", "pictures_of"]
+__all__ = [
+    "EncodedScene",
+    "FrameFeatures",
+    "KnownFrames",
+    "Pass",
+    "SceneContext",
+    "Step",
+    "encoded",
+    "pictures_of",
+]
 
 SAMPLE_STEP = 16  # rows and columns between the pixels that tell a reused buffer
 TURN_POLL_S = 0.02
 
 
-class Step(Protocol):
-    """One decoded token."""
+@dataclass(frozen=True)
+class Step:
+    """One decoded token.
 
-    @property
-    def token(self) -> int:
-        """Its id."""
-        ...
+    Args:
+        token: Its id.
+        log_probability: Natural logarithm of its probability at temperature 1.
+        logits_V: What it was chosen from.
+    """
 
-    @property
-    def log_probability(self) -> float:
-        """Natural logarithm of its probability at temperature 1."""
-        ...
+    token: int
+    log_probability: float
+    logits_V: Array
 
 
-class SceneContext(Protocol):
+class SceneContext(ABC):
     """Prefix, geometric frames, semantic frames and a question, as keys and values.
 
     Behind it stands what computes: torch modules with a torch cache, or exported graphs with
     numpy arrays. Used by one thread at a time, inside a turn on the device.
+
+    Args:
+        keys: Of prefix and geometric frames.
+        reading: What the semantic expert is told of the geometry; None for models without
+            `geometry_feedback`.
+
+    Attributes:
+        fused: The semantic frames that the keys hold, with geometry in them, in order; empty
+            without a reading.
     """
+
+    def __init__(self, keys: Any, reading: Any) -> None:
+        self.keys = keys
+        self.reading = reading
+        self.fused: list[Any] = []
+        self._added_TD: Array | None = None
+        self._next_V: Array | None = None
 
     def mark(self) -> CacheMark:
         """The present state, for `truncate` and `fork`."""
-        ...
+        mark: CacheMark = self.keys.mark()
+        return mark
 
     def truncate(self, mark: CacheMark) -> None:
         """Forget every token behind a state that it has been in."""
-        ...
+        self.keys.truncate(mark.length, mark.position)
 
+    @abstractmethod
     def fork(self, mark: CacheMark) -> SceneContext:
         """A new context that starts as this one was in a state; this one is unchanged."""
-        ...
 
+    @abstractmethod
     def encode(self, rows_RC: NDArray[np.float32]) -> Array:
         """(S, D) semantic tokens of one picture (of `preprocess.semantic_patches`)."""
-        ...
 
+    @abstractmethod
     def append_frame(self, index: int, tokens_SD: Array) -> None:
         """Append a frame's semantic tokens between their marks, geometry added to them.
 
@@ -83,7 +114,6 @@ class SceneContext(Protocol):
             index: Of the frame in the window.
             tokens_SD: From `encode`.
         """
-        ...
 
     def name(self, references: Sequence[Reference], tokens: int) -> None:
         """Compute what references add to the question that is read next.
@@ -92,7 +122,8 @@ class SceneContext(Protocol):
             references: Of the question; empty where it names nothing.
             tokens: Of the question, the start of the answer left out.
         """
-        ...
+        assert self.fused, "references of a scene without images"
+        self._added_TD = self._added(references, tokens)
 
     def read(self, ids: Sequence[int], following: int) -> None:
         """Append the next tokens of the question.
@@ -101,15 +132,28 @@ class SceneContext(Protocol):
             ids: Token ids; the last one of a question is the start of its answer.
             following: Tokens of question and answer that will come behind them.
         """
-        ...
+        added_TD = self._added_TD
+        if added_TD is not None:
+            left_TD = added_TD[len(ids) :]
+            self._added_TD = left_TD if len(left_TD) else None
+            added_TD = added_TD[: len(ids)]
+        self._next_V = self._appended(ids, added_TD, following)
 
+    @abstractmethod
     def decode(self, query: SpatialQuery) -> Iterator[Step]:
         """Decode the answer behind what was read, token by token, without end.
 
         Args:
             query: How tokens are chosen.
         """
-        ...
+
+    @abstractmethod
+    def _added(self, references: Sequence[Reference], tokens: int) -> Array:
+        """(tokens + 1, D) what references add to a question and to its answer's start."""
+
+    @abstractmethod
+    def _appended(self, ids: Sequence[int], added_TD: Array | None, following: int) -> Array:
+        """Append words and what is added to them; (V,) logits of the next one."""
 
 
 class FrameFeatures:
@@ -181,24 +225,6 @@ class KnownFrames:
             self._newest = tuple(features)
         return features
 
-    def encode(
-        self,
-        features: Sequence[FrameFeatures],
-        encode: Callable[[NDArray[np.uint8]], Sequence[Array]],
-    ) -> list[Array]:
-        """Geometric tokens of each frame; only frames without tokens are encoded.
-
-        Args:
-            features: From `of_window`.
-            encode: Returns the tokens (P, D) of each of (N, H, W, 3) pictures, owning their
-                memory: a view would keep that of the whole batch. Uses the device.
-        """
-        missing = [one for one in features if one.geometric_PD is None]
-        if missing:
-            for one, tokens_PD in zip(missing, encode(pictures_of(missing)), strict=True):
-                one.geometric_PD = tokens_PD
-        return [one.geometric_PD for one in features]
-
     def _of_frame(self, frame: Frame, size_hw: tuple[int, int]) -> FrameFeatures:
         name = (frame.camera, frame.key, size_hw)
         with self._lock:
@@ -211,18 +237,33 @@ class KnownFrames:
             return self._known.setdefault(name, features)
 
 
+class Pass(NamedTuple):
+    """What a pass over a window finds.
+
+    Attributes:
+        geometry: What the heads say.
+        overlap_N: See `Scene.overlap`.
+        context: What questions need, up to the geometric frames; or what makes it at the first
+            question, inside a turn on the device.
+    """
+
+    geometry: GeometryPrediction
+    overlap_N: NDArray[np.float32]
+    context: SceneContext | Callable[[], SceneContext]
+
+
 class EncodedScene:
     """A `Scene` of a runtime of this project; made by its `observe`.
 
     Args:
         owner: Identity of the runtime that made it.
-        window, geometry, overlap_N: What was seen and said.
+        window: What was seen.
         features: What was computed for each frame, shared with other scenes of the same frame.
+        found: By the pass.
         latency_ms: Of the pass.
-        context: What questions need, up to the geometric frames; or what makes it at the first
-            question, inside a turn on the device.
 
     Attributes:
+        context: What questions need; None where closed, or where no question has needed it yet.
         geometric_end: State of the context behind the geometric frames; None until it has them.
         semantic_ends: State of the context behind each semantic frame that it holds.
         closed: Whether `close` was called.
@@ -232,28 +273,26 @@ class EncodedScene:
         self,
         owner: object,
         window: FrameWindow,
-        geometry: GeometryPrediction,
-        overlap_N: NDArray[np.float32],
         features: Sequence[FrameFeatures],
+        found: Pass,
         latency_ms: Mapping[str, float],
-        context: SceneContext | Callable[[], SceneContext],
     ) -> None:
         self.owner = owner
         self.window = window
-        self.geometry = geometry
-        self.overlap = overlap_N
+        self.geometry = found.geometry
+        self.overlap = found.overlap_N
         self.features = tuple(features)
+        self.context: SceneContext | None = None
         self.geometric_end: CacheMark | None = None
         self.semantic_ends: list[CacheMark] = []
         self.closed = False
         self._turn = threading.Lock()
         self._latency_ms = dict(latency_ms)
-        self._context: SceneContext | None = None
         self._make: Callable[[], SceneContext] | None = None
-        if callable(context):
-            self._make = context
+        if callable(found.context):
+            self._make = found.context
         else:
-            self._keep(context)
+            self._keep(found.context)
 
     @property
     def latency_ms(self) -> dict[str, float]:
@@ -265,18 +304,13 @@ class EncodedScene:
         """(height, width) of each frame's original picture."""
         return [(frame.image.shape[0], frame.image.shape[1]) for frame in self.window.frames]
 
-    @property
-    def context(self) -> SceneContext | None:
-        """What questions need; None where closed, or where no question has needed it yet."""
-        return self._context
-
     def made_context(self) -> SceneContext:
         """The context; made here where `observe` kept nothing for questions. Uses the device.
 
         Raises:
             ValueError: The scene was closed.
         """
-        context, make = self._context, self._make
+        context, make = self.context, self._make
         if context is not None:
             return context
         if make is None:
@@ -296,20 +330,43 @@ class EncodedScene:
     def close(self) -> None:
         """Give the context's memory back; a running question still ends properly."""
         self.closed = True
-        self._context = self._make = None
+        self.context = self._make = None
         self.features = ()
 
     def _keep(self, context: SceneContext) -> SceneContext:
         """Take what ends behind the geometric frames; a closed scene takes nothing."""
         self.geometric_end = context.mark()
         if not self.closed:
-            self._context = context
+            self.context = context
         return context
 
 
 def pictures_of(features: Sequence[FrameFeatures]) -> NDArray[np.uint8]:
     """(N, H, W, 3) pictures, C-contiguous."""
     return np.stack([one.picture for one in features])
+
+
+def encoded(
+    features: Sequence[FrameFeatures], encode: Callable[[NDArray[np.uint8]], Array]
+) -> Array:
+    """(N, P, D) geometric tokens; only frames without tokens are encoded.
+
+    Args:
+        features: Of a window's frames.
+        encode: (N, H, W, 3) pictures to (N, P, D) tokens; uses the device.
+    """
+    missing = [one for one in features if one.geometric_PD is None]
+    if missing:
+        tokens_NPD = encode(pictures_of(missing))
+        for one, tokens_PD in zip(missing, tokens_NPD, strict=True):
+            # Each owns its memory: a view would keep that of all.
+            one.geometric_PD = tokens_PD if len(missing) == 1 else _copied(tokens_PD)
+    tokens = [one.geometric_PD for one in features]
+    return array_namespace(*tokens).stack(tokens)
+
+
+def _copied(array: Array) -> Array:
+    return array_namespace(array).asarray(array, copy=True)
 
 
 def _sampled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -28,10 +28,10 @@ from ..interface import (
 )
 from ..preprocess import geometric_size
 from ..tokenizer import Tokenizer
-from .answering import Answerer, Draft, Question, Stopped, Stopwatch
+from .answering import Answerer, Draft, Stopped
 from .clock import PassClock
 from .gate import DeviceGate
-from .scene import EncodedScene
+from .scene import EncodedScene, FrameFeatures, KnownFrames, Pass
 
 __all__ = ["LIMITS", "MAX_FRAMES", "Executor", "Loaded", "SceneRuntime"]
 
@@ -53,14 +53,18 @@ class Executor(Protocol):
     """A loaded model: everything that holds memory of the device; dropped by `close`."""
 
     def observe(
-        self, window: FrameWindow, size_hw: tuple[int, int], owner: object, clock: PassClock
-    ) -> EncodedScene:
-        """Encode a window; takes an `observation` turn of the gate where it needs the device.
+        self,
+        window: FrameWindow,
+        features: Sequence[FrameFeatures],
+        grid_hw: tuple[int, int],
+        clock: PassClock,
+    ) -> Pass:
+        """Encode a window, inside an `observation` turn of the gate.
 
         Args:
             window: Within the limits.
-            size_hw: Of the model's picture.
-            owner: Of the scene.
+            features: Of its frames.
+            grid_hw: Rows and columns of geometric patches.
             clock: Gets a lap for each stage; asked for a cancellation between the layers.
 
         Raises:
@@ -95,7 +99,7 @@ class SceneRuntime:
     """A `SpatialRuntime` around an executor; thread-safe.
 
     Args:
-        load: Makes the executor and says what runs; is given the gate that hands out turns.
+        load: Makes the executor and says what runs.
         place: Device, for messages.
         release: Gives memory back to the device that nothing uses any more.
 
@@ -105,7 +109,7 @@ class SceneRuntime:
 
     def __init__(
         self,
-        load: Callable[[DeviceGate], Loaded],
+        load: Callable[[], Loaded],
         place: str,
         release: Callable[[], None] = lambda: None,
     ) -> None:
@@ -113,9 +117,10 @@ class SceneRuntime:
         self._release = release
         self._owner = object()
         self._gate = DeviceGate()
+        self._known = KnownFrames()
         self._lock = threading.Lock()
         self._scenes: weakref.WeakSet[EncodedScene] = weakref.WeakSet()
-        loaded = self._guarded("loading the model", partial(load, self._gate))
+        loaded = self._guarded("loading the model", load)
         self._executor: Executor | None = loaded.executor
         self._info = loaded.info
         self._config = loaded.config
@@ -152,13 +157,13 @@ class SceneRuntime:
         size_hw = geometric_size(self._config, *window.frames[0].image.shape[:2])
         if self._info.limits and (refusal := self._info.limits.refusal(len(window), size_hw)):
             raise WindowRefusedError(refusal)
-        scene = self._guarded(
-            "observing a window", partial(executor.observe, window, size_hw, self._owner, clock)
-        )
+        encode = partial(self._encoded, executor, window, size_hw, clock)
+        scene = self._guarded("observing a window", encode)
         with self._lock:
             self._scenes.add(scene)
             closed = self._executor is None
         if closed:  # while the window was being encoded
+            self._known = KnownFrames()
             scene.close()
         return scene
 
@@ -193,24 +198,23 @@ class SceneRuntime:
                 'ask(scene, SpatialQuery("How many chairs are there?"))'
             )
         self._open_executor()
-        stopwatch = Stopwatch(query, cancelled)
+        draft = Draft(query, cancelled, on_text)
         own = self._own(scene)
         own.window.check_marks(query.marks)
-        question: Question = self._answerer.read(own, query)
-        draft = Draft()
+        write = partial(self._answerer.write, own, self._answerer.read(own, query), draft)
         stopped: AnswerStatus | None = None
-        write = partial(self._answerer.write, own, question, query, draft, stopwatch, on_text)
         try:
             self._guarded("answering a question", write)
         except Stopped as stop:
             stopped = stop.status
-        return self._timed(draft.answer(query, stopped), draft, stopwatch)
+        return draft.answer(stopped, self._info.model_id)
 
     def close(self) -> None:
         """Give the model's memory back when a running question ends; scenes keep geometry."""
         with self._gate.observation():
             with self._lock:
                 executor, self._executor = self._executor, None
+                self._known = KnownFrames()  # the newest frames hold tokens on the device
                 scenes = list(self._scenes)
             if executor is not None:
                 executor.close()
@@ -220,15 +224,21 @@ class SceneRuntime:
                 scene.close()
             self._release_memory()
 
-    def _timed(self, answer: SpatialAnswer, draft: Draft, stopwatch: Stopwatch) -> SpatialAnswer:
-        total_s = stopwatch.seconds
-        read_s = total_s if draft.read_s is None else draft.read_s
-        return replace(
-            answer,
-            prefill_ms=read_s * 1e3,
-            decode_ms=(total_s - read_s) * 1e3,
-            model_id=self._info.model_id,
-        )
+    def _encoded(
+        self,
+        executor: Executor,
+        window: FrameWindow,
+        size_hw: tuple[int, int],
+        clock: PassClock,
+    ) -> EncodedScene:
+        features = self._known.of_window(window, size_hw)
+        patch = self._config.patch_size
+        grid_hw = (size_hw[0] // patch, size_hw[1] // patch)
+        clock.lap("preprocess")
+        with self._gate.observation():
+            clock.lap("wait")
+            found = executor.observe(window, features, grid_hw, clock)
+        return EncodedScene(self._owner, window, features, found, clock.read())
 
     def _open_executor(self) -> Executor:
         executor = self._executor

@@ -44,7 +44,7 @@ MARKS = (PixelMark(0, 20, 20, "A"), PixelMark(1, 60, 40, "B"))
 def cache_of(scene: Scene) -> KeyValueCache:
     assert isinstance(scene, EncodedScene)
     assert isinstance(scene.context, TorchContext)
-    return scene.context.cache
+    return scene.context.keys
 
 
 def held(scene: Scene) -> tuple[Tensor, Tensor]:

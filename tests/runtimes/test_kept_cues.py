@@ -12,8 +12,8 @@ import pytest
 from g2vlm_model.extras import match
 from g2vlm_model.interface import FrameWindow, SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
-from g2vlm_model.runtimes.torch.geometry import TorchFrames
-from g2vlm_model.runtimes.torch.runtime import TorchExecutor
+from g2vlm_model.runtimes.torch.geometry import WeightsGeometry
+from g2vlm_model.runtimes.torch.runtime import TorchRuntime
 
 from .model_folders import window
 from .spies import CallSpy, model_of
@@ -35,7 +35,7 @@ def test_only_pairs_of_a_new_frame_are_searched(
     search = CallSpy(match, "pair_cues", lambda source: source.shape[1])
     kept = [nano.observe(one).geometry for one in windows]
     assert sum(search.seen) == 6 + 4 + 4
-    monkeypatch.setattr(TorchFrames, "known_cues", lambda frames, features: None)
+    monkeypatch.setattr(WeightsGeometry, "_known_cues", lambda frames, features: None)
     forgetful = load_runtime("torch", model="nano", device="cpu")
     fresh = [forgetful.observe(one).geometry for one in windows]
     forgetful.close()
@@ -52,9 +52,8 @@ def test_cues_go_with_their_frames(nano: SpatialRuntime) -> None:
     for first in range(6):
         nano.observe(window(first, first + 1, first + 2)).close()
     gc.collect()
-    executor = nano._executor  # type: ignore[attr-defined]
-    assert isinstance(executor, TorchExecutor)
-    features = executor._frames.known.of_window(window(5, 6, 7), (84, 112))
+    assert isinstance(nano, TorchRuntime)
+    features = nano._known.of_window(window(5, 6, 7), (84, 112))
     assert [len(one.cues) for one in features] == [2, 2, 2]
 
 

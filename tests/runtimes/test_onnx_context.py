@@ -69,7 +69,7 @@ def test_a_question_is_forgotten_and_uploads_nothing_again() -> None:
         new = by_token(tokens(50 + question, 4))
         keys.append(new, new, position=60)
         keys.feeds(upload)
-        keys.truncate(before)
+        keys.truncate(before.length, before.position)
     assert len(uploads) == 2 * LAYERS
     np.testing.assert_array_equal(fed(keys)[0], tokens(0, 5))
     keys.append_to_scene(tokens(5, 4), -tokens(5, 4), position=11)
@@ -93,7 +93,7 @@ def test_truncating_into_the_scene_and_forking_before_it() -> None:
     assert fed(fork)[0].shape[2] == 9
     new = by_token(tokens(5, 1))
     keys.append(new, new, position=8)
-    keys.truncate(prefix)
+    keys.truncate(prefix.length, prefix.position)
     np.testing.assert_array_equal(fed(keys)[0], tokens(0, 3))
     assert keys.mark() == prefix
 

@@ -11,7 +11,6 @@ width, D width, M semantic tokens of a frame, R rows of a picture, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,104 +19,87 @@ from numpy.typing import NDArray
 from ...extras.references import Reference
 from ...interface import SpatialQuery
 from ...positions import CacheMark
-from .reading import FusedFrame, SceneReading, added_features
+from ..scene import SceneContext, Step
+from .feeds import reference_feeds
 
-__all__ = ["NumpySampler", "OnnxContext", "SceneKeys", "TokenStep", "frame_positions"]
+__all__ = ["NumpySampler", "OnnxContext", "SceneKeys", "by_layer", "frame_positions"]
 
 if TYPE_CHECKING:
     from .semantic import SemanticGraphs
 
 
 Floats = NDArray[np.float32]
+Numbers = NDArray[Any]  # float32, or float16 in a graph of half precision
 
 
-class OnnxContext:
-    """A `SceneContext` on ONNX Runtime.
+class OnnxContext(SceneContext):
+    """On ONNX Runtime.
 
     Args:
         graphs: Of the model.
         keys: Of prefix and geometric frames.
-        reading: What the semantic expert is told of the geometry; None for models without
-            `geometry_feedback`.
-
-    Attributes:
-        fused: The semantic frames that the keys hold, with geometry in them, in order; empty
-            without a reading.
+        reading: See `SceneContext`; in the names that the graphs have for it.
     """
 
+    keys: SceneKeys
+    reading: dict[str, Floats] | None
+    fused: list[dict[str, Floats]]
+
     def __init__(
-        self, graphs: SemanticGraphs, keys: SceneKeys, reading: SceneReading | None
+        self, graphs: SemanticGraphs, keys: SceneKeys, reading: dict[str, Floats] | None
     ) -> None:
-        self.keys = keys
-        self.reading = reading
-        self.fused: list[FusedFrame] = []
+        super().__init__(keys, reading)
         self._graphs = graphs
-        self._added_TD: Floats | None = None
-        self._next_V: Floats | None = None
-
-    def mark(self) -> CacheMark:
-        """The keys' state."""
-        return self.keys.mark()
-
-    def truncate(self, mark: CacheMark) -> None:
-        """Forget every token behind a state."""
-        self.keys.truncate(mark)
 
     def fork(self, mark: CacheMark) -> OnnxContext:
-        """A context on a copy of the keys."""
+        """See `SceneContext.fork`."""
         return OnnxContext(self._graphs, self.keys.fork(mark), self.reading)
 
     def encode(self, rows_RC: Floats) -> Floats:
-        """(M, D) semantic tokens of one picture."""
-        return self._graphs.encode(rows_RC)
+        """See `SceneContext.encode`."""
+        return self._graphs.run("pictures", {"rows": rows_RC})["tokens"]
 
     def append_frame(self, index: int, tokens_SD: Floats) -> None:
-        """Append a frame's semantic tokens between their marks, geometry added to them."""
+        """See `SceneContext.append_frame`."""
         start_1D, end_1D = np.split(self._graphs.image_marks_2D, 2)
         if self.reading is not None:
-            fused = self._graphs.fuse(tokens_SD, self.reading, index)
-            tokens_SD, start_1D = fused.tokens_MD, start_1D + fused.camera_D
-            self.fused[index:] = [fused]
+            frame = {
+                name: array[index : index + 1] if array.ndim else array
+                for name, array in self.reading.items()
+            }
+            said = self._graphs.run("fusion", {"tokens": tokens_SD[None], **frame})
+            self.fused[index:] = [said]
+            tokens_SD, start_1D = said["fused"][0], start_1D + said["cameras"]
         embeddings_TD = np.concatenate((start_1D, tokens_SD, end_1D))
         positions_3T = frame_positions(self.keys.position, self._graphs.merged_hw)
         _, *new = self._graphs.step(embeddings_TD, positions_3T, self.keys, causal=False)
-        keys_EGTC, values_EGTC = (array_TEGC.transpose(1, 2, 0, 3) for array_TEGC in new)
+        keys_EGTC, values_EGTC = map(by_layer, new)
         self.keys.append_to_scene(keys_EGTC, values_EGTC, int(positions_3T[0, -1]) + 1)
 
-    def name(self, references: Sequence[Reference], tokens: int) -> None:
-        """Compute what references add to the question that is read next and to its answer."""
-        assert self.reading is not None, "references of a scene without images"
-        assert self.fused, "references of a scene without images"
-        self._added_TD = added_features(
-            self._graphs.reference_features,
-            self._graphs.embed,
-            self.fused,
-            self.reading,
-            references,
-            tokens,
-        )
-
-    def read(self, ids: Sequence[int], following: int) -> None:
-        """Append the next tokens of the question; the last one's logits begin the answer."""
-        self.keys.reserve(len(ids) + following)
-        self._next_V = self._append(ids)
-
-    def decode(self, query: SpatialQuery) -> Iterator[TokenStep]:
-        """Decode the answer token by token, without end."""
+    def decode(self, query: SpatialQuery) -> Iterator[Step]:
+        """See `SceneContext.decode`."""
         sampler = NumpySampler(query.temperature, query.seed)
         assert self._next_V is not None, "an answer without a question"
         step = sampler(self._next_V)
         while True:
             yield step
-            step = sampler(self._append((step.token,)))
+            step = sampler(self._appended((step.token,), None))
 
-    def _append(self, ids: Sequence[int]) -> Floats:
-        """Append words, with what references add to them; (V,) logits of the next one."""
-        embeddings_TD, added_TD = self._graphs.embed(ids), self._added_TD
+    def _added(self, references: Sequence[Reference], tokens: int) -> Floats:
+        joined = {name: np.concatenate([one[name] for one in self.fused]) for name in self.fused[0]}
+        feeds = reference_feeds(references, self._graphs.embed)
+        said = self._graphs.run("references", {**joined, **(self.reading or {}), **feeds})
+        added_TD = np.zeros((tokens + 1, said["summary"].shape[-1]), np.float32)
+        for reference, feature_D in zip(references, said["features"], strict=False):
+            added_TD[reference.token] += feature_D
+        added_TD[-1] += said["summary"]
+        return added_TD
+
+    def _appended(self, ids: Sequence[int], added_TD: Floats | None, following: int = 0) -> Floats:
+        self.keys.reserve(len(ids) + following)
+        embeddings_TD = self._graphs.embed(ids)
         if added_TD is not None:
-            embeddings_TD = embeddings_TD + added_TD[: len(ids)]
-            left_TD = added_TD[len(ids) :]
-            self._added_TD = left_TD if len(left_TD) else None
+            embeddings_TD = embeddings_TD + added_TD
         start, end = self.keys.position, self.keys.position + len(ids)
         positions_3T = np.tile(np.arange(start, end), (3, 1))
         logits_V, keys, values = self._graphs.step(
@@ -125,6 +107,12 @@ class OnnxContext:
         )
         self.keys.append(keys, values, end)
         return logits_V
+
+
+def by_layer(array_TEGC: Numbers) -> Numbers:
+    """(E, G, T, C) as a scene keeps what a step returns by token."""
+    array_EGTC: Numbers = array_TEGC.transpose(1, 2, 0, 3)
+    return array_EGTC
 
 
 def frame_positions(start: int, grid_hw: tuple[int, int]) -> NDArray[np.int64]:
@@ -138,9 +126,6 @@ def frame_positions(start: int, grid_hw: tuple[int, int]) -> NDArray[np.int64]:
     inside_3T = start + 1 + np.stack((np.zeros_like(rows), rows, columns))
     ends = np.full((3, 2), (start, start + 1 + max(grid_hw)))
     return np.concatenate((ends[:, :1], inside_3T, ends[:, 1:]), axis=1)
-
-
-Numbers = NDArray[Any]  # float32, or float16 in a graph of half precision
 
 
 class SceneKeys:
@@ -174,23 +159,18 @@ class SceneKeys:
         """Tokens held."""
         return self._scene_length + self._own_length
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes taken."""
-        return sum(int(array.nbytes) for array in (*self._scene, *self._own))
-
     def mark(self) -> CacheMark:
         """The present state, for `truncate` and `fork`."""
         return CacheMark(self.length, self.position)
 
-    def truncate(self, mark: CacheMark) -> None:
-        """Forget every token behind a state; nothing is copied."""
-        assert 0 <= mark.length <= self.length, (mark, self.length)
-        if mark.length < self._scene_length:
-            self._scene_length = mark.length
+    def truncate(self, length: int, position: int) -> None:
+        """Forget every token from `length` on, where `position` was next; nothing is copied."""
+        assert 0 <= length <= self.length, (length, self.length)
+        if length < self._scene_length:
+            self._scene_length = length
             self._fed = None
-        self._own_length = mark.length - self._scene_length
-        self.position = mark.position
+        self._own_length = length - self._scene_length
+        self.position = position
 
     def fork(self, mark: CacheMark, capacity: int | None = None) -> SceneKeys:
         """A copy that starts as this was in a state of its scene.
@@ -254,21 +234,6 @@ class SceneKeys:
         return {**self._fed, **own}
 
 
-@dataclass(frozen=True)
-class TokenStep:
-    """One decoded token.
-
-    Args:
-        token: Its id.
-        log_probability: Natural logarithm of its probability at temperature 1.
-        logits_V: What it was chosen from.
-    """
-
-    token: int
-    log_probability: float
-    logits_V: NDArray[np.float32]
-
-
 class NumpySampler:
     """As `generate.Sampler`; greedy choices are the same, samples are not.
 
@@ -284,7 +249,7 @@ class NumpySampler:
         # Any integer is a seed, as with torch; numpy itself refuses negative ones.
         self._random = np.random.default_rng(seed % 2**64)
 
-    def __call__(self, logits_V: NDArray[np.float32]) -> TokenStep:
+    def __call__(self, logits_V: NDArray[np.float32]) -> Step:
         """Choose from logits (V,)."""
         shifted_V = logits_V.astype(np.float64) - logits_V.max()
         log_total = np.log(np.exp(shifted_V).sum())
@@ -294,4 +259,4 @@ class NumpySampler:
             bounds_V = np.exp(shifted_V / self._temperature).cumsum()
             drawn = self._random.random() * bounds_V[-1]
             token = min(int(np.searchsorted(bounds_V, drawn, side="right")), len(bounds_V) - 1)
-        return TokenStep(token, float(shifted_V[token] - log_total), logits_V)
+        return Step(token, float(shifted_V[token] - log_total), logits_V)

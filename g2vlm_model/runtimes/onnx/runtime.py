@@ -20,12 +20,11 @@ from ...interface import FrameWindow, SpatialRuntime
 from ...tokenizer import Tokenizer
 from ..clock import PassClock
 from ..export_folder import ExportFolder
-from ..gate import DeviceGate
-from ..geometry_engine import GeometryArrays, GeometryEngine, StreamingEngine
+from ..geometry_engine import GeometryEngine, StreamingEngine
 from ..golden_check import nearest_rotations
 from ..own_exports import other_model
 from ..prediction import predict_geometry
-from ..scene import EncodedScene, FrameFeatures, KnownFrames, pictures_of
+from ..scene import FrameFeatures, Pass, encoded, pictures_of
 from ..scene_runtime import Loaded, SceneRuntime
 from .geometry import open_geometry
 from .semantic import SemanticGraphs
@@ -40,54 +39,41 @@ class OnnxExecutor:
     Args:
         semantic: Its semantic graphs.
         engine: Computes the geometry; its arrays are numpy's. Closed with this.
-        gate: Turns on the device.
     """
 
-    def __init__(self, semantic: SemanticGraphs, engine: GeometryEngine, gate: DeviceGate) -> None:
+    def __init__(self, semantic: SemanticGraphs, engine: GeometryEngine) -> None:
         self._semantic = semantic
         self._engine = engine
-        self._gate = gate
-        self._known = KnownFrames()
 
     def observe(
-        self, window: FrameWindow, size_hw: tuple[int, int], owner: object, clock: PassClock
-    ) -> EncodedScene:
+        self,
+        window: FrameWindow,
+        features: Sequence[FrameFeatures],
+        grid_hw: tuple[int, int],
+        clock: PassClock,
+    ) -> Pass:
         """Encode a window, see `Executor.observe`."""
-        features = self._known.of_window(window, size_hw)
-        patch = self._semantic.config.patch_size
-        grid_hw = (size_hw[0] // patch, size_hw[1] // patch)
-        clock.lap("preprocess")
-        with self._gate.observation():
-            clock.lap("wait")
-            arrays = self._computed(features, clock)
-            logits = arrays.confidence_logits
-            geometry = predict_geometry(
-                np.asarray(arrays.local_points),
-                _poses(np.asarray(arrays.rotation9), np.asarray(arrays.translation)),
-                None if logits is None else np.asarray(logits),
-                pictures_of(features),
-                window.frames,
-            )
-            context = self._semantic.scene_context(arrays, geometry, grid_hw)
-            clock.lap("confidence")
-            overlap_N = self._semantic.overlap(arrays, grid_hw, window.newest_moment)
-            clock.lap("overlap")
-        return EncodedScene(owner, window, geometry, overlap_N, features, clock.read(), context)
+        pictures_NHW3, engine = pictures_of(features), self._engine
+        if isinstance(engine, StreamingEngine):
+            tokens_NPD = encoded(features, partial(engine.encode, cancelled=clock.cancelled))
+            clock.lap("encode")
+            arrays = engine.run_tokens(tokens_NPD, pictures_NHW3, clock.cancelled)
+        else:
+            arrays = engine.run(pictures_NHW3, clock.cancelled)
+        clock.lap("engine")
+        T_N44 = _poses(arrays.rotation9, arrays.translation)
+        geometry = predict_geometry(
+            arrays.local_points, T_N44, arrays.confidence_logits, pictures_NHW3, window.frames
+        )
+        context = self._semantic.scene_context(arrays, geometry, grid_hw)
+        clock.lap("confidence")
+        overlap_N = self._semantic.overlap(arrays, grid_hw, window.newest_moment)
+        clock.lap("overlap")
+        return Pass(geometry, overlap_N, context)
 
     def close(self) -> None:
         """Close the engine; the other graphs go with the last question that uses them."""
         self._engine.close()
-
-    def _computed(self, features: Sequence[FrameFeatures], clock: PassClock) -> GeometryArrays:
-        pictures_NHW3, engine = pictures_of(features), self._engine
-        if isinstance(engine, StreamingEngine):
-            tokens = self._known.encode(features, partial(_encoded, engine, clock))
-            clock.lap("encode")
-            arrays = engine.run_tokens(np.stack(tokens), pictures_NHW3, clock.cancelled)
-        else:
-            arrays = engine.run(pictures_NHW3, clock.cancelled)
-        clock.lap("engine")
-        return arrays
 
 
 class OnnxRuntime(SceneRuntime):
@@ -143,21 +129,11 @@ def open_runtime(folder: ExportFolder, model: str | Path, device: str = "auto") 
         raise
 
 
-def _load(
-    folder: ExportFolder, engine: GeometryEngine, provider: Provider, gate: DeviceGate
-) -> Loaded:
+def _load(folder: ExportFolder, engine: GeometryEngine, provider: Provider) -> Loaded:
     config = ModelConfig.from_folder(folder.path)
     tokenizer = Tokenizer.from_folder(folder.path)
     semantic = SemanticGraphs(folder, config, tokenizer, provider)
-    return Loaded(OnnxExecutor(semantic, engine, gate), engine.facts, config, tokenizer)
-
-
-def _encoded(
-    engine: StreamingEngine, clock: PassClock, pictures_NHW3: NDArray[np.uint8]
-) -> list[NDArray[np.float32]]:
-    """Tokens of each frame, each owning its memory: a view would keep that of all."""
-    tokens_NPD = np.asarray(engine.encode(pictures_NHW3, clock.cancelled))
-    return [tokens_NPD[0]] if len(tokens_NPD) == 1 else [one.copy() for one in tokens_NPD]
+    return Loaded(OnnxExecutor(semantic, engine), engine.facts, config, tokenizer)
 
 
 def _poses(

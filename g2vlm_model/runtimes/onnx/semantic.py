@@ -23,8 +23,8 @@ from ...tokenizer import Tokenizer, prompt_ids
 from ..export_folder import AGAIN, ExportFolder
 from ..geometry_engine import GeometryArrays
 from ..golden_check import compare
-from .context import OnnxContext, SceneKeys
-from .reading import FusedFrame, SceneReading, read_scene
+from .context import OnnxContext, SceneKeys, by_layer
+from .feeds import scene_feeds
 from .sessions import Provider, ProviderError, Session
 
 __all__ = ["SemanticGraphs"]
@@ -100,14 +100,18 @@ class SemanticGraphs:
                 "the geometry's graph gives no keys and values: g2vlm export onnx --parts "
                 "geometry,kv,semantic"
             )
-        keys_EGLC, values_EGLC = np.asarray(arrays.keys), np.asarray(arrays.values)
+        keys_EGLC, values_EGLC = arrays.keys, arrays.values
         frames, prefix = len(geometry.valid), self._prefix.mark()
         semantic_block = self.merged_hw[0] * self.merged_hw[1] + 2
         capacity = prefix.length + keys_EGLC.shape[2] + frames * semantic_block
         keys = self._prefix.fork(prefix, capacity)
         position = prefix.position + frames * (max(grid_hw) + 2)
         keys.append_to_scene(keys_EGLC, values_EGLC, position)
-        return OnnxContext(self, keys, self._reading(arrays, geometry, grid_hw))
+        if not self.config.geometry_feedback:
+            return OnnxContext(self, keys, None)
+        if arrays.hidden is None:
+            raise ValueError(f"the geometry's graph gives no hidden states; {AGAIN}")
+        return OnnxContext(self, keys, scene_feeds(arrays.hidden, grid_hw, geometry))
 
     def overlap(self, arrays: GeometryArrays, grid_hw: tuple[int, int], newest: int) -> Floats:
         """(N,) how much of each frame the newest ones show too, see `g2vlm_model.extras.overlap`.
@@ -118,19 +122,18 @@ class SemanticGraphs:
             newest: Frames of the newest moment.
         """
         assert arrays.keys is not None, "scene_context refuses arrays without keys"
-        keys_GLC = np.asarray(arrays.keys[-1])
         found: Floats = frame_overlap(
-            keys_GLC, self.config.text, grid_hw, self._prefix.position, newest
+            arrays.keys[-1], self.config.text, grid_hw, self._prefix.position, newest
         )
         return found
 
     def embed(self, ids: Sequence[int]) -> Floats:
         """(T, D) embeddings of token ids."""
-        return self._sessions["words"].run({"ids": np.array(ids, np.int64)})["embeddings"]
+        return self.run("words", {"ids": np.array(ids, np.int64)})["embeddings"]
 
-    def encode(self, rows_RC: Floats) -> Floats:
-        """(M, D) semantic tokens of a picture."""
-        return self._sessions["pictures"].run({"rows": rows_RC})["tokens"]
+    def run(self, name: str, feeds: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        """Compute all outputs of a graph: "pictures", "fusion", "references"."""
+        return self._sessions[name].run(feeds)
 
     def step(
         self, embeddings_TD: Floats, positions_3T: NDArray[np.int64], keys: SceneKeys, causal: bool
@@ -152,47 +155,13 @@ class SemanticGraphs:
             "causal": np.array(causal),
             **keys.feeds(self._sessions["expert"].upload),
         }
-        said = self._sessions["expert"].run(feeds)
+        said = self.run("expert", feeds)
         return said["logits"], said["keys"], said["values"]
-
-    def fuse(self, tokens_MD: Floats, reading: SceneReading, index: int) -> FusedFrame:
-        """A frame's semantic tokens with geometry in them.
-
-        Args:
-            tokens_MD: From `encode`.
-            reading: Of the scene.
-            index: Of the frame.
-        """
-        one = slice(index, index + 1)
-        said = self._sessions["fusion"].run(
-            {
-                "tokens": tokens_MD[None],
-                "hidden": reading.hidden_NRCD[one],
-                "local_points": reading.local_NHW3[one],
-                "T_first_cam": reading.T_first_cam_N44[one],
-                "log_scale": reading.log_scale,
-            }
-        )
-        names = ("fused", "cameras", "pooled", "centres")
-        return FusedFrame(*(said[name][0] for name in names))
-
-    def reference_features(self, feeds: Mapping[str, Any]) -> Mapping[str, NDArray[Any]]:
-        """Run the graph of references."""
-        return self._sessions["references"].run(feeds)
 
     def close(self) -> None:
         """Give the memory back; a second call does nothing."""
         for session in self._sessions.values():
             session.close()
-
-    def _reading(
-        self, arrays: GeometryArrays, geometry: GeometryPrediction, grid_hw: tuple[int, int]
-    ) -> SceneReading | None:
-        if not self.config.geometry_feedback:
-            return None
-        if arrays.hidden is None:
-            raise ValueError(f"the geometry's graph gives no hidden states; {AGAIN}")
-        return read_scene(np.asarray(arrays.hidden), grid_hw, geometry)
 
     def _check(self, folder: ExportFolder) -> None:
         """Refuse graphs that do not say what torch said."""
@@ -213,8 +182,7 @@ class SemanticGraphs:
         nothing = np.zeros(shape, np.float16 if precision == "fp16" else np.float32)
         before = SceneKeys(nothing, nothing, 0, len(ids))
         positions_3T = np.tile(np.arange(len(ids)), (3, 1))
-        _, keys_TEGC, values_TEGC = self.step(self.embed(ids), positions_3T, before, causal=True)
-        before.append_to_scene(
-            keys_TEGC.transpose(1, 2, 0, 3), values_TEGC.transpose(1, 2, 0, 3), len(ids)
-        )
+        _, *new = self.step(self.embed(ids), positions_3T, before, causal=True)
+        keys_EGTC, values_EGTC = map(by_layer, new)
+        before.append_to_scene(keys_EGTC, values_EGTC, len(ids))
         return before

@@ -9,8 +9,8 @@ Shape letters: N frames, P patches per frame, D width, E layers, G key/value hea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,79 +24,18 @@ from ...preprocess import normalise
 from ...sequence import FrameBlocks
 from ..clock import PassClock
 from ..geometry_engine import Array, GeometryArrays, GeometryEngine, StreamingEngine
-from ..scene import FrameFeatures, KnownFrames, pictures_of
+from ..scene import FrameFeatures, encoded, pictures_of
 
-__all__ = ["EngineGeometry", "Geometry", "GeometrySaid", "TorchFrames", "WeightsGeometry", "owned"]
-
-
-def owned(tokens_NPD: Tensor) -> list[Tensor]:
-    """Tokens of each frame, each owning its memory: a view would keep that of all."""
-    return [tokens_NPD[0]] if len(tokens_NPD) == 1 else [one.clone() for one in tokens_NPD]
-
-
-class TorchFrames:
-    """Encodes frames with a model.
-
-    Args:
-        model: In evaluation mode. In the "compat" attention of the geometric encoder frames
-            influence each other; then windows are encoded as a whole and no token is kept.
-
-    Attributes:
-        known: The features of the frames.
-    """
-
-    def __init__(self, model: G2VLM) -> None:
-        self.known = KnownFrames()
-        self._model = model
-        self._coupled = model.config.dino_attention == "compat"
-
-    def geometric_tokens(self, features: Sequence[FrameFeatures]) -> Tensor:
-        """(1, N, P, D) tokens; only frames without tokens are encoded. Uses the device."""
-        if self._coupled:
-            return self._model.encode_geometry(self._pixels(pictures_of(features)))
-        return torch.stack(self.known.encode(features, self._encode))[None]
-
-    def known_cues(self, features: Sequence[FrameFeatures]) -> dict[tuple[int, int], Tensor] | None:
-        """Cues of pairs of a window's frames from earlier windows, see `extras.match`.
-
-        None where tokens are not kept either. They go with the first of the two frames.
-        """
-        if self._coupled:
-            return None
-        return {
-            (i, j): one.cues[other]
-            for i, one in enumerate(features)
-            for j, other in enumerate(features)
-            if other in one.cues
-        }
-
-    def keep_cues(
-        self, features: Sequence[FrameFeatures], cues: dict[tuple[int, int], Tensor] | None
-    ) -> None:
-        """Keep what a pass added to `known_cues`."""
-        for (i, j), found in (cues or {}).items():
-            features[i].cues[features[j]] = found
-
-    def head_pixels(self, features: Sequence[FrameFeatures]) -> Tensor | None:
-        """(1, N, 3, H, W) pictures where the model's heads look at them, else None."""
-        return self._pixels(pictures_of(features)) if self._model.config.point_refine else None
-
-    def _encode(self, pictures_NHW3: NDArray[np.uint8]) -> list[Tensor]:
-        return owned(self._model.encode_geometry(self._pixels(pictures_NHW3))[0])
-
-    def _pixels(self, pictures_NHW3: NDArray[np.uint8]) -> Tensor:
-        pictures = torch.from_numpy(pictures_NHW3)
-        return normalise(pictures.to(self._model.device))[None]
+__all__ = ["EngineGeometry", "GeometrySaid", "WeightsGeometry"]
 
 
 HEAD_CHUNK_FRAMES = 8  # bounds the heads' memory for long windows
 
 
-@dataclass(frozen=True)
-class GeometrySaid:
+class GeometrySaid(NamedTuple):
     """What a pass says of one window.
 
-    Args:
+    Attributes:
         tensors: Points and poses, batch 1.
         hidden_1NPD: What the heads read; empty where nothing reads it (`geometry_feedback` off)
             and an engine keeps it to itself.
@@ -106,8 +45,17 @@ class GeometrySaid:
     hidden_1NPD: Tensor
 
 
-class Geometry(Protocol):
-    """Computes a window's geometry."""
+class WeightsGeometry:
+    """The model's encoder, experts and heads.
+
+    Args:
+        model: In evaluation mode. In the "compat" attention of the geometric encoder frames
+            influence each other; then windows are encoded as a whole and no token is kept.
+    """
+
+    def __init__(self, model: G2VLM) -> None:
+        self._model = model
+        self._coupled = model.config.dino_attention == "compat"
 
     def run(
         self,
@@ -124,43 +72,49 @@ class Geometry(Protocol):
             cache: Holds the prefix and has room; takes the frames' keys and values.
             clock: Gets a lap for each stage.
         """
-        ...
-
-
-class WeightsGeometry:
-    """The model's encoder, experts and heads.
-
-    Args:
-        model: In evaluation mode.
-        frames: Its frames.
-    """
-
-    def __init__(self, model: G2VLM, frames: TorchFrames) -> None:
-        self._model = model
-        self._frames = frames
-
-    def run(
-        self,
-        features: Sequence[FrameFeatures],
-        grid_hw: tuple[int, int],
-        cache: KeyValueCache,
-        clock: PassClock,
-    ) -> GeometrySaid:
-        """See `Geometry.run`."""
-        tokens_1NPD = self._frames.geometric_tokens(features)
+        tokens_NPD = (
+            self._encode(pictures_of(features))
+            if self._coupled
+            else encoded(features, self._encode)
+        )
         clock.lap("encode")
-        cues = self._frames.known_cues(features)
-        hidden = self._model.geometry_pass(tokens_1NPD, grid_hw, cache=cache, pair_cues=cues)
-        self._frames.keep_cues(features, cues)
+        cues = self._known_cues(features)
+        hidden = self._model.geometry_pass(tokens_NPD[None], grid_hw, cache=cache, pair_cues=cues)
+        for (i, j), found in (cues or {}).items():
+            features[i].cues[features[j]] = found
         clock.lap("expert")
+        refined = self._model.config.point_refine
         tensors = self._model.decode_geometry(
             hidden.hidden_BNPD,
             grid_hw,
-            pixels_BN3HW=self._frames.head_pixels(features),
+            pixels_BN3HW=self._pixels(pictures_of(features)) if refined else None,
             chunk_frames=HEAD_CHUNK_FRAMES,
         )
         clock.lap("heads")
         return GeometrySaid(tensors, hidden.hidden_BNPD)
+
+    def _known_cues(
+        self, features: Sequence[FrameFeatures]
+    ) -> dict[tuple[int, int], Tensor] | None:
+        """Cues of pairs of a window's frames from earlier windows, see `extras.match`.
+
+        None where tokens are not kept either. They go with the first of the two frames.
+        """
+        if self._coupled:
+            return None
+        return {
+            (i, j): one.cues[other]
+            for i, one in enumerate(features)
+            for j, other in enumerate(features)
+            if other in one.cues
+        }
+
+    def _encode(self, pictures_NHW3: NDArray[np.uint8]) -> Tensor:
+        return self._model.encode_geometry(self._pixels(pictures_NHW3))[0]
+
+    def _pixels(self, pictures_NHW3: NDArray[np.uint8]) -> Tensor:
+        pictures = torch.from_numpy(pictures_NHW3)
+        return normalise(pictures.to(self._model.device))[None]
 
 
 class EngineGeometry:
@@ -168,14 +122,12 @@ class EngineGeometry:
 
     Args:
         engine: Its keys and values stand behind the same chat prefix as the cache's.
-        frames: Keep the tokens of a streaming engine.
         model: Of which the semantic part is there, on the device of the cache; arrays come
             there, without a copy where they are there.
     """
 
-    def __init__(self, engine: GeometryEngine, frames: TorchFrames, model: G2VLM) -> None:
+    def __init__(self, engine: GeometryEngine, model: G2VLM) -> None:
         self._engine = engine
-        self._frames = frames
         self._device = model.device
         self._feedback = model.fusion is not None
 
@@ -186,7 +138,7 @@ class EngineGeometry:
         cache: KeyValueCache,
         clock: PassClock,
     ) -> GeometrySaid:
-        """See `Geometry.run`."""
+        """See `WeightsGeometry.run`."""
         arrays = self._computed(features, clock)
         hidden = arrays.hidden
         if arrays.keys is None or arrays.values is None or (self._feedback and hidden is None):
@@ -213,15 +165,17 @@ class EngineGeometry:
         engine = self._engine
         if not isinstance(engine, StreamingEngine):
             return engine.run(pictures_NHW3, clock.cancelled)
-        tokens = self._frames.known.encode(
-            features, lambda new: owned(self._tensor(engine.encode(new, clock.cancelled)))
-        )
-        tokens_NPD = torch.stack(tokens)
+        tokens_NPD = encoded(features, partial(self._encoded, engine, clock))
         clock.lap("encode")
         if self._device.type == "cpu":
             return engine.run_tokens(tokens_NPD.numpy(), pictures_NHW3, clock.cancelled)
         torch.cuda.current_stream(self._device).synchronize()  # the engine has a stream of its own
         return engine.run_tokens(tokens_NPD, pictures_NHW3, clock.cancelled)
+
+    def _encoded(
+        self, engine: StreamingEngine, clock: PassClock, pictures_NHW3: NDArray[np.uint8]
+    ) -> Tensor:
+        return self._tensor(engine.encode(pictures_NHW3, clock.cancelled))
 
     def _append(
         self, keys: Array, values: Array, blocks: FrameBlocks, cache: KeyValueCache

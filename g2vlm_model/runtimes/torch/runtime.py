@@ -17,18 +17,17 @@ from ...cache import KeyValueCache
 from ...checkpoint import load_model, model_id
 from ...extras.overlap import frame_overlap
 from ...extras.reading import read_geometry
-from ...interface import FrameWindow, GeometryPrediction, RuntimeInfo
+from ...interface import FrameWindow, RuntimeInfo
 from ...model import G2VLM
 from ...mot import Expert
 from ...tokenizer import prompt_ids
 from ..clock import PassClock
-from ..gate import DeviceGate
 from ..geometry_engine import GeometryEngine
 from ..prediction import predict_geometry
-from ..scene import EncodedScene, FrameFeatures, pictures_of
+from ..scene import FrameFeatures, Pass, pictures_of
 from ..scene_runtime import LIMITS, Loaded, SceneRuntime
 from .context import TorchContext, forked_cache, prefix_cache, scene_cache
-from .geometry import EngineGeometry, Geometry, GeometrySaid, TorchFrames, WeightsGeometry
+from .geometry import EngineGeometry, GeometrySaid, WeightsGeometry
 from .placement import Placement
 
 __all__ = ["TorchExecutor", "TorchRuntime"]
@@ -42,7 +41,6 @@ class TorchExecutor:
         chat: Keys and values of the chat prefix.
         reconstruct: Those of the published reconstruct prefix, which then stands ahead of the
             geometry; the first question of a scene runs a second pass behind the chat prefix.
-        gate: Turns on the device.
         engine: Computes the geometry; the model's own geometric weights are then not there.
 
     Attributes:
@@ -54,77 +52,73 @@ class TorchExecutor:
         network: G2VLM,
         chat: KeyValueCache,
         reconstruct: KeyValueCache | None,
-        gate: DeviceGate,
         engine: GeometryEngine | None,
     ) -> None:
         self.model = network
         self._chat = chat
         self._reconstruct = reconstruct
-        self._gate = gate
         self._engine = engine
         self._checkpoint = _Checkpoint(network)
-        self._frames = TorchFrames(network)
-        self._geometry: Geometry
+        self._geometry: WeightsGeometry | EngineGeometry
         if engine is None:
             # Inference has no use for the global points: neither their time nor their memory.
             del network.heads.global_decoder, network.heads.global_head
-            self._geometry = WeightsGeometry(network, self._frames)
+            self._geometry = WeightsGeometry(network)
         else:
-            self._geometry = EngineGeometry(engine, self._frames, network)
+            self._geometry = EngineGeometry(engine, network)
 
+    @torch.inference_mode()
     def observe(
-        self, window: FrameWindow, size_hw: tuple[int, int], owner: object, clock: PassClock
-    ) -> EncodedScene:
+        self,
+        window: FrameWindow,
+        features: Sequence[FrameFeatures],
+        grid_hw: tuple[int, int],
+        clock: PassClock,
+    ) -> Pass:
         """Encode a window, see `Executor.observe`."""
-        features = self._frames.known.of_window(window, size_hw)
-        grid_hw = self._grid(features)
-        clock.lap("preprocess")
-        with self._gate.observation(), torch.inference_mode(), self._checkpoint.during(clock):
-            clock.lap("wait")
-            cache = self._geometry_cache(len(window), grid_hw)
+        model, prefix = self.model, self._reconstruct
+        with self._checkpoint.during(clock):
+            if prefix is None:
+                cache = scene_cache(model, self._chat, len(window), grid_hw)
+            else:
+                capacity = prefix.length + len(window) * (grid_hw[0] * grid_hw[1] + 2)
+                cache = forked_cache(model, prefix, prefix.mark(), capacity)
             start = cache.mark()
             said = self._geometry.run(features, grid_hw, cache, clock)
-            geometry = _predicted(said, features, window)
+            logits = said.tensors.confidence_logits_BNHW1
+            geometry = predict_geometry(
+                said.tensors.local_points_BNHW3[0],
+                said.tensors.T_world_cam_BN44[0],
+                None if logits is None else logits[0, ..., 0],
+                pictures_of(features),
+                window.frames,
+            )
             context: TorchContext | partial[TorchContext]
-            if self._reconstruct is None:
+            if prefix is None:
                 context = self._context(said, grid_hw, cache)
             else:
-                context = partial(self._encode_again, features)
+                context = partial(self._encode_again, features, grid_hw)
             clock.lap("confidence")
             keys_GLC = cache.keys[-1, 0, :, start.length : cache.length]
-            text, newest = self.model.config.text, window.newest_moment
-            overlap = frame_overlap(keys_GLC, text, grid_hw, start.position, newest)
+            newest = window.newest_moment
+            overlap = frame_overlap(keys_GLC, model.config.text, grid_hw, start.position, newest)
             overlap_N: NDArray[np.float32] = overlap.cpu().numpy()
             clock.lap("overlap")
-        return EncodedScene(owner, window, geometry, overlap_N, features, clock.read(), context)
+        return Pass(geometry, overlap_N, context)
 
     def close(self) -> None:
         """Close the engine."""
         if self._engine is not None:
             self._engine.close()
 
-    def _grid(self, features: Sequence[FrameFeatures]) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        patch = self.model.config.patch_size
-        height, width = features[0].picture.shape[:2]
-        return height // patch, width // patch
-
-    def _geometry_cache(self, frames: int, grid_hw: tuple[int, int]) -> KeyValueCache:
-        """The cache that a geometric pass runs behind: the scene's own, or one for this pass."""
-        prefix = self._reconstruct
-        if prefix is None:
-            return scene_cache(self.model, self._chat, frames, grid_hw)
-        capacity = prefix.length + frames * (grid_hw[0] * grid_hw[1] + 2)
-        return forked_cache(self.model, prefix, prefix.mark(), capacity)
-
     @torch.inference_mode()
-    def _encode_again(self, features: Sequence[FrameFeatures]) -> TorchContext:
+    def _encode_again(
+        self, features: Sequence[FrameFeatures], grid_hw: tuple[int, int]
+    ) -> TorchContext:
         """The pass behind the chat prefix that a first question of "published" mode needs."""
-        grid_hw = self._grid(features)
         cache = scene_cache(self.model, self._chat, len(features), grid_hw)
-        return self._context(
-            self._geometry.run(features, grid_hw, cache, PassClock()), grid_hw, cache
-        )
+        said = self._geometry.run(features, grid_hw, cache, PassClock())
+        return self._context(said, grid_hw, cache)
 
     def _context(
         self, said: GeometrySaid, grid_hw: tuple[int, int], cache: KeyValueCache
@@ -173,7 +167,6 @@ def _load(
     placement: Placement,
     prompt_mode: str,
     engine: GeometryEngine | None,
-    gate: DeviceGate,
 ) -> Loaded:
     network, tokenizer = load_model(
         model, placement.device, placement.dtype, geometric=engine is None
@@ -184,7 +177,7 @@ def _load(
         chat = prefix_cache(network, prompts.system)
         published = prompt_mode == "published"
         reconstruct = prefix_cache(network, prompts.reconstruct) if published else None
-    executor = TorchExecutor(network, chat, reconstruct, gate, engine)
+    executor = TorchExecutor(network, chat, reconstruct, engine)
     return Loaded(
         executor,
         _info(model_id(model), placement, network, engine),
@@ -222,20 +215,6 @@ def _release(device: torch.device) -> None:
     """Give the allocator's free memory back to the device."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
-
-
-def _predicted(
-    said: GeometrySaid, features: Sequence[FrameFeatures], window: FrameWindow
-) -> GeometryPrediction:
-    tensors = said.tensors
-    logits = tensors.confidence_logits_BNHW1
-    return predict_geometry(
-        tensors.local_points_BNHW3[0],
-        tensors.T_world_cam_BN44[0],
-        None if logits is None else logits[0, ..., 0],
-        pictures_of(features),
-        window.frames,
-    )
 
 
 class _Checkpoint:
