@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -91,6 +92,18 @@ def made_once(request: pytest.FixtureRequest) -> MadeOnce:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Not the user's, nor that of the run before: what a test's node exports is the test's."""
     os.environ["G2VLM_CACHE"] = str(tmp_path_factory.mktemp("g2vlm-cache"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _set_aside_what_stays() -> Generator[None, None, None]:
+    """Take what a file's tests leave in memory out of the sight of the garbage collector.
+
+    Traced graphs leave millions of objects in torch's caches, and many tests collect: each would
+    look at all of them again (half a second a node).
+    """
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -14,13 +14,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .helpers import REPO
 from .made_once import MadeOnce
-
-if TYPE_CHECKING:
-    from g2vlm_export.export_onnx import Exporter
 
 __all__ = ["HALF", "NANO_OPTIONS", "PARTS", "STATIC", "Exports"]
 
@@ -53,7 +49,6 @@ class Exports:
     def __init__(self, kept: MadeOnce, models: Path) -> None:
         self._kept = kept
         self._models = models
-        self._exporters: dict[tuple[Path, str], Exporter] = {}
 
     def nano(self, **options: object) -> Path:
         """An export of the embedded model; `options` are those of `ExportOptions`."""
@@ -97,6 +92,7 @@ class Exports:
         return self._kept.folder("-".join(words), make)
 
     def _export(self, model: Path, options: dict[str, object]) -> Path:
+        from g2vlm_export.export_onnx import Exporter
         from g2vlm_export.to_onnx import ExportOptions
 
         asked = ExportOptions(**options)  # type: ignore[arg-type]
@@ -104,17 +100,8 @@ class Exports:
         digest = hashlib.sha256(told.encode()).hexdigest()[:16]
         return self._kept.folder(
             f"{model.name}-{digest}",
-            lambda folder: self._exporter(model, asked.precision).write(folder, asked),
+            lambda folder: Exporter(model, asked.precision).write(folder, asked),
         )
-
-    def _exporter(self, model: Path, precision: str) -> Exporter:
-        """One per model and precision: it traces once for all exports that differ otherwise."""
-        from g2vlm_export.export_onnx import Exporter
-
-        key = (model, precision)
-        if key not in self._exporters:
-            self._exporters[key] = Exporter(model, precision)
-        return self._exporters[key]
 
 
 def _derive(export: Path, parts: tuple[str, ...], model: Path | None, folder: Path) -> None:

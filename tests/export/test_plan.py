@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,11 @@ import torch
 from g2vlm_export import devices, tensorrt_cli
 from g2vlm_export.devices import DEVICES, MIB, find_device
 from g2vlm_export.footprint import Passes, pass_bytes, weight_bytes
-from g2vlm_export.plan import Request, check_fits, plan_windows
+from g2vlm_export.plan import Request, check_fits, plan_windows, refusal
 from g2vlm_export.plan_cli import main
 
 from benchmarks.shapes import SHAPES, write_random_folder
-from g2vlm_model.checkpoint import load_model
+from g2vlm_model.checkpoint import load_model, resolve_folder
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.runtimes.machine import TensorRT
 from tests.export.conftest import RTX_4090
@@ -133,15 +135,23 @@ def test_2b_needs_the_larger_jetsons() -> None:
     config = ModelConfig.g2vlm_2b()
     picture_hw = (392, 518)
     small = Request(config, DEVICES["orin-nx-16"], picture_hw, headless=True)
-    (plan,) = plan_windows(small, (8,))
+    (_, plan, _) = plan_windows(small, write_jetson_tables.WINDOWS)
     assert plan.verdict == "does not fit"
     assert plan.build_serving > plan.build > plan.engine > 6e9
-    with pytest.raises(ValueError, match=r"8 frames takes \d+.* GiB .*orin-nx-16 has") as error:
-        check_fits(small, 8)
-    assert "a larger device" in str(error.value)
-    assert "--headless" not in str(error.value)
+    told = refusal(small, plan)
+    assert re.match(r"a window of 8 frames takes \d+.* GiB .*orin-nx-16 has", told)
+    assert "a larger device" in told
+    assert "--headless" not in told
     large = Request(config, DEVICES["agx-orin-64"], picture_hw)
-    assert check_fits(large, 8).verdict == "fits"
+    assert plan_windows(large, write_jetson_tables.WINDOWS)[1].verdict == "fits"
+
+
+def test_what_fits_is_planned_and_what_does_not_is_refused() -> None:
+    config = ModelConfig.from_folder(resolve_folder("nano"))
+    request = Request(config, DEVICES["orin-nano-8"], (84, 112))
+    assert check_fits(request, 8) == plan_windows(request, (8,))[0]
+    with pytest.raises(ValueError, match="a window of 24 frames takes"):
+        check_fits(replace(request, device=DEVICES["orin-nano-4"], scenes=4000), 24)
 
 
 @pytest.mark.parametrize(
