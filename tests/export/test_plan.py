@@ -191,7 +191,7 @@ def test_table_has_a_row_for_each_window(capsys: pytest.CaptureFixture[str]) -> 
         (["--device", "orin"], "device is 'orin', expected one of orin-nano-4"),
         (["--device", "cpu", "--runtime", "tensorrt"], "needs an NVIDIA GPU"),
         (["--device", "rtx-8", "--model", "absent"], "no model folder absent"),
-        (["--device", "rtx-8", "--window", "2", "100000000"], "takes at most 24"),
+        (["--device", "rtx-8", "--window", "2", "100000000"], "takes at most 64"),
     ],
 )
 def test_wrong_words_are_explained(arguments: list[str], message: str) -> None:

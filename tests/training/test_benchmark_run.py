@@ -17,7 +17,7 @@ from g2vlm_training.evaluate.benchmarks import BENCHMARKS, cli
 from g2vlm_training.evaluate.benchmarks.runner import AskOptions, ask_items
 from g2vlm_training.evaluate.benchmarks.store import AnswerStore
 
-from g2vlm_model.interface import SpatialAnswer, SpatialQuery
+from g2vlm_model.interface import RuntimeLimits, SpatialAnswer, SpatialQuery
 from tests.helpers import REPO, wait_for
 from tests.training.benchmark_folders import (
     SPAR_ROWS,
@@ -285,13 +285,16 @@ def test_options_out_of_range(option: str, value: str, match: str, tmp_path: Pat
         evaluate("spar", tmp_path / "data", tmp_path / "out", option, value)
 
 
-def test_more_pictures_than_the_model_takes_is_a_refusal_that_says_so(tmp_path: Path) -> None:
+def test_more_pictures_than_the_model_takes_is_a_refusal_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("g2vlm_model.runtimes.torch.runtime.LIMITS", RuntimeLimits(24))
     WRITERS["ost"](tmp_path / "data")
     command = ["--benchmark", "ost", "--data", str(tmp_path / "data"), "--frames", "30"]
     assert qa(*command, "--out", str(tmp_path / "out"), "--model", "nano") == 0
     text = (tmp_path / "out" / "report.txt").read_text()
     assert "refused 1 x pictures that cannot be shown" in text
-    assert "window has 25 frames, the model takes at most 24" in text
+    assert "the window has 25 frames, the runtime takes 1 to 24" in text
 
 
 def test_the_embedded_model_answers_every_layout(tmp_path: Path) -> None:
