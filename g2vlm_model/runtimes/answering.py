@@ -35,15 +35,7 @@ OnText = Callable[[str], None]
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the question was ended
-    """A question that ends before its answer does.
-
-    Args:
-        status: TIMEOUT or CANCELLED.
-    """
-
-    def __init__(self, status: AnswerStatus) -> None:
-        super().__init__(status.name)
-        self.status = status
+    """A question ends before its answer does; its draft says why."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +66,7 @@ class Draft:
         log_probability: Sum over the chosen tokens, the end token included.
         choices: Number of tokens in that sum.
         read_s: Seconds since the construction at which the question had been read.
+        stopped: Why it ended early; None where it did not.
     """
 
     def __init__(
@@ -90,6 +83,7 @@ class Draft:
         self.log_probability = 0.0
         self.choices = 0
         self.read_s: float | None = None
+        self.stopped: AnswerStatus | None = None
         self._cancelled = cancelled
         self._started = time.perf_counter()
 
@@ -101,18 +95,15 @@ class Draft:
     def check(self) -> None:
         """Raise `Stopped` where the question has to end now."""
         if self._cancelled is not None and self._cancelled():
-            raise Stopped(AnswerStatus.CANCELLED)
-        if self.query.max_seconds is not None and self.seconds > self.query.max_seconds:
-            raise Stopped(AnswerStatus.TIMEOUT)
+            self.stopped = AnswerStatus.CANCELLED
+        elif self.query.max_seconds is not None and self.seconds > self.query.max_seconds:
+            self.stopped = AnswerStatus.TIMEOUT
+        if self.stopped is not None:
+            raise Stopped
 
-    def answer(self, stopped: AnswerStatus | None, model_id: str) -> SpatialAnswer:
-        """What has been written, and how it ended.
-
-        Args:
-            stopped: Why it ended early; None where it did not.
-            model_id: Of the model that wrote it.
-        """
-        status = AnswerStatus.OK if self.ended else stopped or AnswerStatus.TRUNCATED
+    def answer(self, model_id: str) -> SpatialAnswer:
+        """What has been written by a model, and how it ended."""
+        status = AnswerStatus.OK if self.ended else self.stopped or AnswerStatus.TRUNCATED
         messages = {
             AnswerStatus.OK: "",
             AnswerStatus.TRUNCATED: f"the answer was cut after max_tokens={self.query.max_tokens}",

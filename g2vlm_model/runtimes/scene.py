@@ -21,7 +21,7 @@ from __future__ import annotations
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -275,7 +275,7 @@ class EncodedScene:
         window: FrameWindow,
         features: Sequence[FrameFeatures],
         found: Pass,
-        latency_ms: Mapping[str, float],
+        latency_ms: dict[str, float],
     ) -> None:
         self.owner = owner
         self.window = window
@@ -287,17 +287,12 @@ class EncodedScene:
         self.semantic_ends: list[CacheMark] = []
         self.closed = False
         self._turn = threading.Lock()
-        self._latency_ms = dict(latency_ms)
+        self.latency_ms = latency_ms
         self._make: Callable[[], SceneContext] | None = None
         if callable(found.context):
             self._make = found.context
         else:
             self._keep(found.context)
-
-    @property
-    def latency_ms(self) -> dict[str, float]:
-        """Time of each step of the pass, and "total"."""
-        return dict(self._latency_ms)
 
     @property
     def sizes_hw(self) -> list[tuple[int, int]]:

@@ -11,13 +11,13 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from ..config import ModelConfig
 from ..interface import (
-    AnswerStatus,
     FrameWindow,
     RuntimeInfo,
     RuntimeLimits,
@@ -33,7 +33,7 @@ from .clock import PassClock
 from .gate import DeviceGate
 from .scene import EncodedScene, FrameFeatures, KnownFrames, Pass
 
-__all__ = ["LIMITS", "MAX_FRAMES", "Executor", "Loaded", "SceneRuntime"]
+__all__ = ["LIMITS", "MAX_FRAMES", "Executor", "SceneRuntime"]
 
 MAX_FRAMES = 64
 """8 cameras x 8 moments, or 4 x 16. Nothing in the model ends here: its attention spans all
@@ -50,7 +50,18 @@ T = TypeVar("T")
 
 
 class Executor(Protocol):
-    """A loaded model: everything that holds memory of the device; dropped by `close`."""
+    """A loaded model: everything that holds memory of the device; dropped by `close`.
+
+    Attributes:
+        info: What runs.
+        config, tokenizer: Of the model.
+        cuda: The torch device that its passes are timed on, where it is a CUDA one.
+    """
+
+    info: RuntimeInfo
+    config: ModelConfig
+    tokenizer: Tokenizer
+    cuda: Any
 
     def observe(
         self,
@@ -77,29 +88,11 @@ class Executor(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A loaded model and what is known of it.
-
-    Args:
-        executor: Computes.
-        info: What runs.
-        config, tokenizer: Of the model.
-        cuda: The torch device that the executor's passes are timed on, where it is a CUDA one.
-    """
-
-    executor: Executor
-    info: RuntimeInfo
-    config: ModelConfig
-    tokenizer: Tokenizer
-    cuda: Any = None
-
-
 class SceneRuntime:
     """A `SpatialRuntime` around an executor; thread-safe.
 
     Args:
-        load: Makes the executor and says what runs.
+        load: Makes the executor.
         place: Device, for messages.
         release: Gives memory back to the device that nothing uses any more.
 
@@ -109,7 +102,7 @@ class SceneRuntime:
 
     def __init__(
         self,
-        load: Callable[[], Loaded],
+        load: Callable[[], Executor],
         place: str,
         release: Callable[[], None] = lambda: None,
     ) -> None:
@@ -121,10 +114,8 @@ class SceneRuntime:
         self._lock = threading.Lock()
         self._scenes: weakref.WeakSet[EncodedScene] = weakref.WeakSet()
         loaded = self._guarded("loading the model", load)
-        self._executor: Executor | None = loaded.executor
-        self._info = loaded.info
-        self._config = loaded.config
-        self._cuda = loaded.cuda
+        self._executor: Executor | None = loaded
+        self._info, self._config, self._cuda = loaded.info, loaded.config, loaded.cuda
         self._answerer = Answerer(loaded.config, loaded.tokenizer, self._gate)
 
     @property
@@ -138,18 +129,9 @@ class SceneRuntime:
         self._info = replace(self._info, fallback_reason=reasons)
 
     def observe(self, window: FrameWindow, *, cancelled: Callable[[], bool] | None = None) -> Scene:
-        """Encode a window once; waits for at most one step of a running question.
-
-        Args:
-            window: Within `info.limits`.
-            cancelled: Asked between the layers of the pass, also from another thread; True ends
-                it, and the runtime goes on as if it had not begun.
+        """See `SpatialRuntime.observe`; a window that is cancelled leaves nothing behind.
 
         Raises:
-            ObservationCancelledError: `cancelled` said so.
-            WindowRefusedError: The window is outside `info.limits`.
-            ValueError: A picture of an extreme shape, or a frame key that is in use for other
-                pixels.
             RuntimeError: Out of memory, numbers that are not finite, or the runtime is closed.
         """
         executor, clock = self._open_executor(), PassClock(cancelled, self._cuda)
@@ -175,16 +157,10 @@ class SceneRuntime:
         on_text: Callable[[str], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> SpatialAnswer:
-        """Answer a question about a scene; the scene is unchanged afterwards.
+        """See `SpatialRuntime.ask`.
 
         Questions about one scene are answered one after the other, those about different
         scenes in turns. `query.max_seconds` counts from this call, waiting included.
-
-        Args:
-            scene: From `observe` of this runtime.
-            query: The question.
-            on_text: Called after each token with the text so far.
-            cancelled: Asked before each step; True ends with status CANCELLED.
 
         Raises:
             TypeError: The query is no `SpatialQuery`.
@@ -202,12 +178,9 @@ class SceneRuntime:
         own = self._own(scene)
         own.window.check_marks(query.marks)
         write = partial(self._answerer.write, own, self._answerer.read(own, query), draft)
-        stopped: AnswerStatus | None = None
-        try:
+        with suppress(Stopped):
             self._guarded("answering a question", write)
-        except Stopped as stop:
-            stopped = stop.status
-        return draft.answer(stopped, self._info.model_id)
+        return draft.answer(self._info.model_id)
 
     def close(self) -> None:
         """Give the model's memory back when a running question ends; scenes keep geometry."""

@@ -130,7 +130,7 @@ def test_one_download_and_no_allocation_in_a_steady_stream(opened: Open, host: H
 def test_buffers_grow_with_the_window(opened: Open, host: HostCuda) -> None:
     graph = opened()
     for frames in range(1, 30):  # as the first windows of a segment do
-        graph.run_keeping(feeds(frames=frames, length=4000), keep={"half"})
+        graph.run(feeds(frames=frames, length=4000), keep={"half"})
     needed = 29 * 4000 * (1 + 2)  # pictures and halves of the largest
     assert sum(map(ctypes.sizeof, host.blocks.values())) < 1.5 * needed
     for frames in (1, 40, 3, 400, 7):
@@ -143,7 +143,7 @@ def test_what_is_kept_stays_on_the_device(opened: Open, host: HostCuda) -> None:
     kept = []
     for seed in range(3):
         given = feeds(seed)
-        results = graph.run_keeping(given, keep={"half"})
+        results = graph.run(given, keep={"half"})
         assert isinstance(results["half"], DeviceArray)
         assert results["total"] == given["pictures"].sum()
         kept.append((given, results["half"]))
@@ -151,9 +151,9 @@ def test_what_is_kept_stays_on_the_device(opened: Open, host: HostCuda) -> None:
         np.testing.assert_array_equal(host.read(half), given["pictures"] * np.float16(0.5))
     taken = host.calls["cudaMalloc"]
     del kept, half, results
-    graph.run_keeping(feeds(), keep={"half"})
+    graph.run(feeds(), keep={"half"})
     assert host.calls["cudaMalloc"] == taken, "what was let go is used again"
-    last = graph.run_keeping(given, keep={"half"})["half"]
+    last = graph.run(given, keep={"half"})["half"]
     graph.close()
     np.testing.assert_array_equal(host.read(last), given["pictures"] * np.float16(0.5))
 
@@ -161,7 +161,7 @@ def test_what_is_kept_stays_on_the_device(opened: Open, host: HostCuda) -> None:
 def test_nothing_is_overwritten_that_others_may_still_read(opened: Open, host: HostCuda) -> None:
     """A reader in a stream of its own, such as torch, is waited for before memory is reused."""
     graph = opened()
-    half = graph.run_keeping(feeds(1), keep={"half"})["half"]
+    half = graph.run(feeds(1), keep={"half"})["half"]
     seen: list[Any] = []
     _, stream = host.cudaStreamCreateWithFlags(host.cudaStreamNonBlocking)
     place = half.__cuda_array_interface__
@@ -170,7 +170,7 @@ def test_nothing_is_overwritten_that_others_may_still_read(opened: Open, host: H
         lambda: seen.append(at(place["data"][0], place["shape"], np.dtype(np.float16)).copy()),
     )
     del half
-    graph.run_keeping(feeds(2), keep={"half"})
+    graph.run(feeds(2), keep={"half"})
     np.testing.assert_array_equal(seen[0], feeds(1)["pictures"] * np.float16(0.5))
     host.cudaStreamDestroy(stream)
 
@@ -221,9 +221,7 @@ def test_an_engine_that_cannot_be_captured_runs_without(
 
 def test_captured_graphs_are_few_however_much_is_kept(opened: Open, host: HostCuda) -> None:
     graph = opened(static=True)
-    kept = [
-        (given := feeds(seed), graph.run_keeping(given, keep={"half"})["half"]) for seed in range(9)
-    ]
+    kept = [(given := feeds(seed), graph.run(given, keep={"half"})["half"]) for seed in range(9)]
     assert host.calls["graphs"] == 4
     for given, half in kept:
         np.testing.assert_array_equal(host.read(half), given["pictures"] * np.float16(0.5))

@@ -15,9 +15,16 @@ from numpy.typing import NDArray
 from ...interface import RuntimeInfo, RuntimeLimits, WindowRefusedError
 from ..export_folder import ExportFolder, Golden, Manifest
 from ..geometry_engine import Array, Cancelled, GeometryArrays, GeometryEngine
-from ..golden_check import compare
+from ..graph_geometry import GraphGeometry, StreamingGraphGeometry
 from ..scene_runtime import LIMITS
-from .sessions import Provider, ProviderError, Session, candidates, onnxruntime_module, to_cpu
+from .sessions import (
+    Provider,
+    ProviderError,
+    Session,
+    candidates,
+    onnxruntime_module,
+    require_golden,
+)
 
 __all__ = ["OnnxGeometry", "StreamingOnnxGeometry", "check_geometry", "open_geometry"]
 
@@ -90,25 +97,19 @@ def check_geometry(engine: GeometryEngine, folder: ExportFolder, goldens: Sequen
             raise ProviderError(str(error)) from error
         named = {name: _output(arrays, name) for name in golden.outputs}
         outputs = {name: array for name, array in named.items() if array is not None}
-        comparison = compare(outputs, golden, folder.manifest.tolerances)
-        if not comparison.passed:
-            raise ProviderError(
-                f"{folder.path} gives wrong numbers on {engine.facts.device} for the golden "
-                f"{golden.case}:\n{comparison.report()}\nuse another device, or export with "
-                "--precision fp32 --opset 18"
-            )
+        where = f"{folder.path} gives wrong numbers on {engine.facts.device}"
+        require_golden(outputs, golden, folder, where)
 
 
-def _output(arrays: GeometryArrays, name: str) -> NDArray[Any] | None:
+def _output(arrays: GeometryArrays, name: str) -> Any:
     """An output by the graph's name for it, on the CPU; None where the engine leaves it out."""
-    found = arrays.rotation9 if name == "rotation" else getattr(arrays, name)
-    if found is None:
-        return None
-    array: NDArray[Any] = found if isinstance(found, np.ndarray) else to_cpu(found)
+    array: Any = arrays.rotation9 if name == "rotation" else getattr(arrays, name)
+    if array is not None and not isinstance(array, np.ndarray):
+        array = array.numpy()
     return array.reshape(-1, 3, 3) if name == "rotation" else array
 
 
-class OnnxGeometry:
+class OnnxGeometry(GraphGeometry):
     """A `GeometryEngine`: one graph from pictures to points.
 
     Args:
@@ -118,8 +119,6 @@ class OnnxGeometry:
         threads: Of the CPU; 0 is `machine.cpu_threads`.
         problem: Why this is not the provider that was wanted.
     """
-
-    names: tuple[str, ...] = ("geometry",)
 
     def __init__(
         self,
@@ -133,14 +132,7 @@ class OnnxGeometry:
         self._patch = manifest.patch
         self._limits = limits_of(manifest)
         self._stay = on_device and provider.memory[0] == "cuda"
-        self._sessions: dict[str, Session] = {}
-        try:
-            for name in self.names:
-                self._sessions[name] = Session(folder.graph(name), provider, threads)
-        except BaseException:
-            self.close()
-            raise
-        self._facts = RuntimeInfo(
+        facts = RuntimeInfo(
             runtime="onnx",
             device=provider.device,
             precision=manifest.precision,
@@ -149,30 +141,14 @@ class OnnxGeometry:
             limits=self._limits,
             fallback_reason=problem,
         )
-
-    @property
-    def facts(self) -> RuntimeInfo:
-        """What really runs."""
-        return self._facts
-
-    def run(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> GeometryArrays:
-        """See `GeometryEngine.run`."""
-        feeds = {"pictures": self._checked(pictures_NHW3)}
-        return GeometryArrays.of(self._run("geometry", feeds, cancelled))
-
-    def close(self) -> None:
-        """Give the memory back."""
-        for session in self._sessions.values():
-            session.close()
+        super().__init__(facts, lambda name: Session(folder.graph(name), provider, threads))
 
     def _run(self, name: str, feeds: Mapping[str, Any], cancelled: Cancelled) -> dict[str, Array]:
-        session = self._sessions[name]
+        session: Session = self.graphs[name]
         feeds = {key: value for key, value in feeds.items() if key in session.inputs}
-        if not self._stay:
-            return dict(session.run(feeds, cancelled=cancelled))
-        return dict(session.run_on_device(feeds, cancelled=cancelled))
+        return session.run(feeds, cancelled, on_device=self._stay)
 
-    def _checked(self, pictures_NHW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _check(self, pictures_NHW3: NDArray[np.uint8]) -> None:
         frames, height, width = pictures_NHW3.shape[:3]
         if refusal := self._limits.refusal(frames, (height, width)):
             raise WindowRefusedError(refusal)
@@ -181,29 +157,10 @@ class OnnxGeometry:
                 f"pictures are {height} high and {width} wide, expected multiples of the patch "
                 f"({self._patch}); resize them with preprocess.resize_geometric"
             )
-        return pictures_NHW3
 
 
-class StreamingOnnxGeometry(OnnxGeometry):
+class StreamingOnnxGeometry(StreamingGraphGeometry, OnnxGeometry):
     """A `StreamingEngine`: encoder and expert apart."""
-
-    names = ("encoder", "expert")
-
-    def run(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> GeometryArrays:
-        """See `GeometryEngine.run`."""
-        tokens_NPD = self.encode(pictures_NHW3, cancelled)
-        return self.run_tokens(tokens_NPD, pictures_NHW3, cancelled)
-
-    def encode(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> Array:
-        """See `StreamingEngine.encode`."""
-        return self._run("encoder", {"pictures": pictures_NHW3}, cancelled)["tokens"]
-
-    def run_tokens(
-        self, tokens_NPD: Array, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None
-    ) -> GeometryArrays:
-        """See `StreamingEngine.run_tokens`."""
-        feeds = {"tokens": tokens_NPD, "pictures": self._checked(pictures_NHW3)}
-        return GeometryArrays.of(self._run("expert", feeds, cancelled))
 
 
 def limits_of(manifest: Manifest) -> RuntimeLimits:

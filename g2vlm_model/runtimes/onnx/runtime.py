@@ -16,16 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...config import ModelConfig
-from ...interface import FrameWindow, SpatialRuntime
+from ...extras.overlap import frame_overlap
+from ...interface import FrameWindow, GeometryPrediction, SpatialRuntime
 from ...tokenizer import Tokenizer
 from ..clock import PassClock
-from ..export_folder import ExportFolder
-from ..geometry_engine import GeometryEngine, StreamingEngine
+from ..export_folder import AGAIN, ExportFolder
+from ..geometry_engine import GeometryArrays, GeometryEngine, StreamingEngine
 from ..golden_check import nearest_rotations
 from ..own_exports import other_model
 from ..prediction import predict_geometry
 from ..scene import FrameFeatures, Pass, encoded, pictures_of
-from ..scene_runtime import Loaded, SceneRuntime
+from ..scene_runtime import SceneRuntime
+from .context import OnnxContext
+from .feeds import scene_feeds
 from .geometry import open_geometry
 from .semantic import SemanticGraphs
 from .sessions import Provider
@@ -37,12 +40,20 @@ class OnnxExecutor:
     """Observes with one exported model.
 
     Args:
-        semantic: Its semantic graphs.
+        folder: With the part "semantic".
         engine: Computes the geometry; its arrays are numpy's. Closed with this.
+        provider: Runs the semantic graphs.
+
+    Attributes:
+        info, config, tokenizer, cuda: See `Executor`.
     """
 
-    def __init__(self, semantic: SemanticGraphs, engine: GeometryEngine) -> None:
-        self._semantic = semantic
+    def __init__(self, folder: ExportFolder, engine: GeometryEngine, provider: Provider) -> None:
+        self.info = engine.facts
+        self.config = ModelConfig.from_folder(folder.path)
+        self.tokenizer = Tokenizer.from_folder(folder.path)
+        self.cuda = None
+        self._semantic = SemanticGraphs(folder, self.config, self.tokenizer, provider)
         self._engine = engine
 
     def observe(
@@ -65,15 +76,40 @@ class OnnxExecutor:
         geometry = predict_geometry(
             arrays.local_points, T_N44, arrays.confidence_logits, pictures_NHW3, window.frames
         )
-        context = self._semantic.scene_context(arrays, geometry, grid_hw)
+        context = self._context(arrays, geometry, grid_hw)
         clock.lap("confidence")
-        overlap_N = self._semantic.overlap(arrays, grid_hw, window.newest_moment)
+        start = self._semantic.prefix.position
+        assert arrays.keys is not None, "a context without keys"
+        overlap_N = frame_overlap(
+            arrays.keys[-1], self.config.text, grid_hw, start, window.newest_moment
+        )
         clock.lap("overlap")
         return Pass(geometry, overlap_N, context)
 
     def close(self) -> None:
         """Close the engine; the other graphs go with the last question that uses them."""
         self._engine.close()
+
+    def _context(
+        self, arrays: GeometryArrays, geometry: GeometryPrediction, grid_hw: tuple[int, int]
+    ) -> OnnxContext:
+        """What questions about a window stand behind."""
+        if arrays.keys is None or arrays.values is None:
+            raise ValueError(
+                "the geometry's graph gives no keys and values: g2vlm export onnx --parts "
+                "geometry,kv,semantic"
+            )
+        graphs, frames = self._semantic, len(geometry.valid)
+        prefix, (rows, columns) = graphs.prefix.mark(), graphs.merged_hw
+        capacity = prefix.length + arrays.keys.shape[2] + frames * (rows * columns + 2)
+        keys = graphs.prefix.fork(prefix, capacity)
+        position = prefix.position + frames * (max(grid_hw) + 2)
+        keys.append_to_scene(arrays.keys, arrays.values, position)
+        if not self.config.geometry_feedback:
+            return OnnxContext(graphs, keys, None)
+        if arrays.hidden is None:
+            raise ValueError(f"the geometry's graph gives no hidden states; {AGAIN}")
+        return OnnxContext(graphs, keys, scene_feeds(arrays.hidden, grid_hw, geometry))
 
 
 class OnnxRuntime(SceneRuntime):
@@ -90,7 +126,7 @@ class OnnxRuntime(SceneRuntime):
     """
 
     def __init__(self, folder: ExportFolder, engine: GeometryEngine, provider: Provider) -> None:
-        super().__init__(partial(_load, folder, engine, provider), engine.facts.device)
+        super().__init__(partial(OnnxExecutor, folder, engine, provider), engine.facts.device)
 
 
 def open_runtime(folder: ExportFolder, model: str | Path, device: str = "auto") -> SpatialRuntime:
@@ -127,13 +163,6 @@ def open_runtime(folder: ExportFolder, model: str | Path, device: str = "auto") 
     except BaseException:
         engine.close()
         raise
-
-
-def _load(folder: ExportFolder, engine: GeometryEngine, provider: Provider) -> Loaded:
-    config = ModelConfig.from_folder(folder.path)
-    tokenizer = Tokenizer.from_folder(folder.path)
-    semantic = SemanticGraphs(folder, config, tokenizer, provider)
-    return Loaded(OnnxExecutor(semantic, engine), engine.facts, config, tokenizer)
 
 
 def _poses(

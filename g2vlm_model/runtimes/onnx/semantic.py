@@ -16,16 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...config import ModelConfig
-from ...extras.overlap import frame_overlap
-from ...interface import GeometryPrediction
 from ...preprocess import semantic_merged_hw
 from ...tokenizer import Tokenizer, prompt_ids
 from ..export_folder import AGAIN, ExportFolder
-from ..geometry_engine import GeometryArrays
-from ..golden_check import compare
-from .context import OnnxContext, SceneKeys, by_layer
-from .feeds import scene_feeds
-from .sessions import Provider, ProviderError, Session
+from .context import SceneKeys, by_layer
+from .sessions import Provider, Session, require_golden
 
 __all__ = ["SemanticGraphs"]
 
@@ -40,6 +35,11 @@ class SemanticGraphs:
         config: Of its model.
         tokenizer: Of its model.
         provider: Runs the graphs.
+
+    Attributes:
+        image_marks_2D: Embeddings of what stands before and behind a frame.
+        merged_hw: Rows and columns of a frame's semantic tokens.
+        prefix: Keys and values of the text ahead of all frames.
 
     Raises:
         ValueError: The folder has no such part, or its graphs do not fit each other.
@@ -61,7 +61,6 @@ class SemanticGraphs:
                 "torch need geometry, kv and semantic: g2vlm export onnx --parts "
                 "geometry,kv,semantic"
             )
-        self.config = config
         self.merged_hw = semantic_merged_hw(config)
         names = ["words", "pictures", "expert"]
         names += ["fusion"] if config.geometry_feedback else []
@@ -69,63 +68,26 @@ class SemanticGraphs:
         self._sessions = {
             name: Session(folder.graph(f"semantic_{name}"), provider) for name in names
         }
-        self._check(folder)
+        for name, session in self._sessions.items():
+            for golden in folder.goldens(f"semantic_{name}"):
+                where = f"{folder.graph(golden.graph)} gives wrong numbers on this device"
+                require_golden(session.run(golden.inputs), golden, folder, where)
         special = tokenizer.special_ids(config.tokens)
         self.image_marks_2D = self.embed((special.start_of_image, special.end_of_image))
-        self._prefix = self._read_prefix(
-            prompt_ids(tokenizer, config.tokens).system, manifest.precision
-        )
-        if self._prefix.length != manifest.prefix_tokens:
+        # Keys and values of no tokens, and then of the text ahead of all frames.
+        ids, text = prompt_ids(tokenizer, config.tokens).system, config.text
+        shape = (text.num_hidden_layers, text.num_key_value_heads, 0, text.head_dim)
+        nothing = np.zeros(shape, np.float16 if manifest.precision == "fp16" else np.float32)
+        self.prefix = SceneKeys(nothing, nothing, 0, len(ids))
+        positions_3T = np.tile(np.arange(len(ids)), (3, 1))
+        _, *new = self.step(self.embed(ids), positions_3T, self.prefix, causal=True)
+        keys_EGTC, values_EGTC = map(by_layer, new)
+        self.prefix.append_to_scene(keys_EGTC, values_EGTC, len(ids))
+        if self.prefix.length != manifest.prefix_tokens:
             raise ValueError(
-                f"{folder.path}: the chat prefix has {self._prefix.length} tokens, its graphs were "
+                f"{folder.path}: the chat prefix has {self.prefix.length} tokens, its graphs were "
                 f"made behind {manifest.prefix_tokens}; {AGAIN}"
             )
-
-    def scene_context(
-        self, arrays: GeometryArrays, geometry: GeometryPrediction, grid_hw: tuple[int, int]
-    ) -> OnnxContext:
-        """What questions about a window stand behind.
-
-        Args:
-            arrays: Of the geometry's graph, with keys and values.
-            geometry: Made of them.
-            grid_hw: Rows and columns of geometric patches.
-
-        Raises:
-            ValueError: The arrays hold no keys and values, or no hidden states where the model
-                reads them.
-        """
-        if arrays.keys is None or arrays.values is None:
-            raise ValueError(
-                "the geometry's graph gives no keys and values: g2vlm export onnx --parts "
-                "geometry,kv,semantic"
-            )
-        keys_EGLC, values_EGLC = arrays.keys, arrays.values
-        frames, prefix = len(geometry.valid), self._prefix.mark()
-        semantic_block = self.merged_hw[0] * self.merged_hw[1] + 2
-        capacity = prefix.length + keys_EGLC.shape[2] + frames * semantic_block
-        keys = self._prefix.fork(prefix, capacity)
-        position = prefix.position + frames * (max(grid_hw) + 2)
-        keys.append_to_scene(keys_EGLC, values_EGLC, position)
-        if not self.config.geometry_feedback:
-            return OnnxContext(self, keys, None)
-        if arrays.hidden is None:
-            raise ValueError(f"the geometry's graph gives no hidden states; {AGAIN}")
-        return OnnxContext(self, keys, scene_feeds(arrays.hidden, grid_hw, geometry))
-
-    def overlap(self, arrays: GeometryArrays, grid_hw: tuple[int, int], newest: int) -> Floats:
-        """(N,) how much of each frame the newest ones show too, see `g2vlm_model.extras.overlap`.
-
-        Args:
-            arrays: Of the geometry's graph, with keys.
-            grid_hw: Rows and columns of geometric patches.
-            newest: Frames of the newest moment.
-        """
-        assert arrays.keys is not None, "scene_context refuses arrays without keys"
-        found: Floats = frame_overlap(
-            arrays.keys[-1], self.config.text, grid_hw, self._prefix.position, newest
-        )
-        return found
 
     def embed(self, ids: Sequence[int]) -> Floats:
         """(T, D) embeddings of token ids."""
@@ -162,27 +124,3 @@ class SemanticGraphs:
         """Give the memory back; a second call does nothing."""
         for session in self._sessions.values():
             session.close()
-
-    def _check(self, folder: ExportFolder) -> None:
-        """Refuse graphs that do not say what torch said."""
-        for name, session in self._sessions.items():
-            for golden in folder.goldens(f"semantic_{name}"):
-                comparison = compare(session.run(golden.inputs), golden, folder.manifest.tolerances)
-                if not comparison.passed:
-                    raise ProviderError(
-                        f"{folder.graph(golden.graph)} gives wrong numbers on this device for the "
-                        f"golden {golden.case}:\n{comparison.report()}\nuse another device, or "
-                        "export with --precision fp32 --opset 18"
-                    )
-
-    def _read_prefix(self, ids: Sequence[int], precision: str) -> SceneKeys:
-        """Keys and values of the text ahead of all frames."""
-        text = self.config.text
-        shape = (text.num_hidden_layers, text.num_key_value_heads, 0, text.head_dim)
-        nothing = np.zeros(shape, np.float16 if precision == "fp16" else np.float32)
-        before = SceneKeys(nothing, nothing, 0, len(ids))
-        positions_3T = np.tile(np.arange(len(ids)), (3, 1))
-        _, *new = self.step(self.embed(ids), positions_3T, before, causal=True)
-        keys_EGTC, values_EGTC = map(by_layer, new)
-        before.append_to_scene(keys_EGTC, values_EGTC, len(ids))
-        return before

@@ -30,7 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...interface import ObservationCancelledError
+from ..export_folder import ExportFolder, Golden
 from ..geometry_engine import Cancelled
+from ..golden_check import compare
 from ..machine import cpu_threads
 
 __all__ = [
@@ -41,7 +43,7 @@ __all__ = [
     "Session",
     "candidates",
     "onnxruntime_module",
-    "to_cpu",
+    "require_golden",
 ]
 
 PROVIDERS = {
@@ -127,15 +129,11 @@ class Provider:
             session = ort.InferenceSession(str(path), options)
         else:
             self._check_available(ort)
-            session = ort.InferenceSession(str(path), options, providers=self._requested())
+            names = dict.fromkeys((self.name, PROVIDERS["cuda"]))  # runs what TensorRT cannot
+            providers = [(name, {"device_id": str(self.index)}) for name in names]
+            session = ort.InferenceSession(str(path), options, providers=providers)
         self._verify(session, path)
         return session
-
-    def _requested(self) -> list[tuple[str, dict[str, str]]]:
-        """The providers to ask for: what TensorRT cannot run, CUDA runs."""
-        where = {"device_id": str(self.index)}
-        wanted = (self.name,) if self.kind == "cuda" else (self.name, PROVIDERS["cuda"])
-        return [(name, dict(where)) for name in wanted]
 
     def _installing(self) -> str:
         """How this machine gets the provider."""
@@ -287,7 +285,9 @@ class Session:
         self.inputs = tuple(one.name for one in self._session.get_inputs())
         self.outputs = tuple(one.name for one in self._session.get_outputs())
 
-    def run(self, feeds: Mapping[str, Any], cancelled: Cancelled = None) -> dict[str, NDArray[Any]]:
+    def run(
+        self, feeds: Mapping[str, Any], cancelled: Cancelled = None, *, on_device: bool = False
+    ) -> dict[str, Any]:
         """Compute all outputs.
 
         Args:
@@ -295,29 +295,16 @@ class Session:
                 which is not copied.
             cancelled: Asked from another thread while the graph runs; True ends it behind the
                 operator that it is at.
+            on_device: Leave outputs on the device, as arrays with `__dlpack__`.
 
         Returns:
-            Output -> numpy array.
+            Output -> numpy array, where they do not stay on the device.
 
         Raises:
             ObservationCancelledError: `cancelled` said so.
             RuntimeError: The device failed, or an input does not fit the graph.
         """
-        found = self._bound(feeds, ("cpu", 0), cancelled)
-        return {name: value.numpy() for name, value in found.items()}
-
-    def run_on_device(
-        self, feeds: Mapping[str, Any], cancelled: Cancelled = None
-    ) -> dict[str, Any]:
-        """As `run`; outputs stay on the device, as arrays with `__dlpack__`."""
-        found = self._bound(feeds, self._provider.memory, cancelled)
-        return {name: value._ortvalue for name, value in found.items()}
-
-    def _bound(
-        self, feeds: Mapping[str, Any], where: tuple[str, int], cancelled: Cancelled
-    ) -> dict[str, Any]:
-        """Run; outputs as OrtValues in a memory."""
-        session = self._session
+        session, value_of = self._session, self._ort.OrtValue
         if session is None:
             raise RuntimeError(f"{self._path.name} is closed; load the runtime again")
         watch = _Watch(self._ort.RunOptions(), cancelled)
@@ -326,21 +313,23 @@ class Session:
             for name, value in feeds.items():
                 if isinstance(value, np.ndarray):
                     binding.bind_cpu_input(name, np.asarray(value, order="C"))
-                elif isinstance(value, self._ort.OrtValue):
-                    binding.bind_ortvalue_input(name, value)
                 else:
-                    binding.bind_ortvalue_input(name, self._ort.OrtValue.from_dlpack(value))
+                    given = value if isinstance(value, value_of) else value_of.from_dlpack(value)
+                    binding.bind_ortvalue_input(name, given)
             for name in self.outputs:
-                binding.bind_output(name, *where)
+                binding.bind_output(name, *(self._provider.memory if on_device else ("cpu", 0)))
             with watch:
                 session.run_with_iobinding(binding, watch.options)
-            return dict(zip(self.outputs, binding.get_outputs(), strict=True))
+            found = dict(zip(self.outputs, binding.get_outputs(), strict=True))
         except self._errors as error:
             if watch.options.terminate:
                 raise ObservationCancelledError("the observation was cancelled") from None
             raise RuntimeError(
                 f"{self._path.name} failed on {self._provider.device}: {error}"
             ) from None
+        return {
+            name: value._ortvalue if on_device else value.numpy() for name, value in found.items()
+        }
 
     def upload(self, array: NDArray[Any]) -> Any:
         """An OrtValue on the session's device, for many runs; the CPU's shares the memory."""
@@ -381,10 +370,26 @@ class _Watch:
                 return
 
 
-def to_cpu(array: Any) -> NDArray[Any]:
-    """A numpy copy of what `run_on_device` left on a device."""
-    found: NDArray[Any] = array.numpy()
-    return found
+def require_golden(
+    outputs: Mapping[str, NDArray[Any]], golden: Golden, folder: ExportFolder, wrong: str
+) -> None:
+    """Refuse outputs that are not what torch said.
+
+    Args:
+        outputs: Of the golden's graph.
+        golden: What torch said.
+        folder: Its tolerances count.
+        wrong: Begins the error: what gives wrong numbers, and where.
+
+    Raises:
+        ProviderError: They are out of tolerance.
+    """
+    comparison = compare(outputs, golden, folder.manifest.tolerances)
+    if not comparison.passed:
+        raise ProviderError(
+            f"{wrong} for the golden {golden.case}:\n{comparison.report()}\nuse another device, "
+            "or export with --precision fp32 --opset 18"
+        )
 
 
 def _errors(ort: ModuleType) -> tuple[type[Exception], ...]:

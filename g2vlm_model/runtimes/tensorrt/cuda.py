@@ -15,7 +15,7 @@ import importlib
 import math
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ __all__ = [
     "CudaError",
     "DeviceArray",
     "OutOfDeviceMemoryError",
-    "Place",
+    "TensorForm",
     "cuda_runtime",
     "packed",
 ]
@@ -240,14 +240,11 @@ class BufferPool:
         if self._returned:
             # Others, such as torch in a stream of its own, may still be reading it.
             self._cuda.synchronize_device()
-        while self._returned:
-            self._free.append(self._returned.popleft())
+            self._collect()
         fitting = [entry for entry in self._free if size <= entry[0] <= 2 * size]
+        entry = min(fitting) if fitting else self._allocate(size)
         if fitting:
-            entry = min(fitting)
             self._free.remove(entry)
-        else:
-            entry = self._allocate(size)
         block = Block(entry[1], entry[0])
         weakref.finalize(block, self._give_back, entry).atexit = False
         return block
@@ -255,9 +252,12 @@ class BufferPool:
     def close(self) -> None:
         """Free everything that is not handed out; the rest goes when its holders let it go."""
         self._closed = True
+        self._collect()
+        self._release()
+
+    def _collect(self) -> None:
         while self._returned:
             self._free.append(self._returned.popleft())
-        self._release()
 
     def _give_back(self, entry: tuple[int, int]) -> None:
         if self._closed:
@@ -284,15 +284,14 @@ class BufferPool:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a tensor lies in a buffer.
+class TensorForm:
+    """An input or output.
 
     Args:
-        offset: In bytes.
-        shape, dtype: As numpy's.
+        shape: -1 where it is free.
+        dtype: numpy's.
     """
 
-    offset: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
@@ -301,23 +300,16 @@ class Place:
         """Size without padding."""
         return math.prod(self.shape) * self.dtype.itemsize
 
-    def view(self, buffer: NDArray[np.uint8]) -> NDArray[Any]:
-        """The tensor in a copy of the buffer on the host."""
-        part = buffer[self.offset : self.offset + self.nbytes]
-        return part.view(self.dtype).reshape(self.shape)
 
-
-def packed(
-    tensors: dict[str, tuple[tuple[int, ...], np.dtype[Any]]],
-) -> tuple[dict[str, Place], int]:
+def packed(tensors: Mapping[str, TensorForm]) -> tuple[dict[str, int], int]:
     """Lay tensors out one behind the other, each aligned.
 
     Returns:
-        Their places, and the size of all.
+        Their offsets in bytes, and the size of all.
     """
-    places: dict[str, Place] = {}
-    offset = 0
-    for name, (shape, dtype) in tensors.items():
-        places[name] = Place(offset, shape, dtype)
-        offset += -(-places[name].nbytes // ALIGNMENT) * ALIGNMENT
-    return places, max(offset, ALIGNMENT)
+    offsets: dict[str, int] = {}
+    size = 0
+    for name, tensor in tensors.items():
+        offsets[name] = size
+        size += -(-tensor.nbytes // ALIGNMENT) * ALIGNMENT
+    return offsets, max(size, ALIGNMENT)

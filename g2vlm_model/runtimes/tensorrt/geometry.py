@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from ...interface import RuntimeInfo
 from ..export_folder import ExportFolder, Golden
-from ..geometry_engine import Array, Cancelled, GeometryArrays, GeometryEngine
+from ..geometry_engine import Array, Cancelled, GeometryEngine
 from ..golden_check import compare
+from ..graph_geometry import GraphGeometry, StreamingGraphGeometry
 from ..machine import Gpu, TensorRT
 from .cuda import Cuda, DeviceArray
 from .engines import EngineFolder, EngineRefusedError, Profile
@@ -32,8 +33,6 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger(__name__)
-
-WHOLE, STREAMING = ("geometry",), ("encoder", "expert")
 
 
 def open_geometry(
@@ -63,7 +62,8 @@ def open_geometry(
         CudaError: The device cannot be used, or has no room.
     """
     names = engines.manifest.engines.keys()
-    kind = StreamingTensorRTGeometry if names >= set(STREAMING) else TensorRTGeometry
+    streaming = names >= set(StreamingTensorRTGeometry.names)
+    kind = StreamingTensorRTGeometry if streaming else TensorRTGeometry
     engine = kind(export, engines, trt, gpu, on_device=on_device, kernels=kernels)
     try:
         manifest = engines.manifest
@@ -116,16 +116,11 @@ def check_graphs(
     return reports
 
 
-class TensorRTGeometry:
+class TensorRTGeometry(GraphGeometry):
     """A `GeometryEngine`: one engine from pictures to points; see `open_geometry`.
 
     A graph that runs is not ended by a cancellation: it takes milliseconds.
-
-    Attributes:
-        graphs: By name.
     """
-
-    names: tuple[str, ...] = WHOLE
 
     def __init__(
         self,
@@ -136,14 +131,13 @@ class TensorRTGeometry:
         *,
         on_device: bool = False,
         kernels: Path | None = None,
-        cuda: Cuda | None = None,
     ) -> None:
-        self._profile = engines.manifest.profile
+        manifest = engines.manifest
+        self._profile = manifest.profile
         self._stay = on_device
-        self._cuda = cuda or Cuda(gpu.index)
-        self.graphs: dict[str, TensorRTGraph] = {}
+        self._cuda: Cuda | None = Cuda(gpu.index)
         precision, fallback = _precision_of(engines, self.names)
-        self._facts = RuntimeInfo(
+        facts = RuntimeInfo(
             runtime="tensorrt",
             device=f"cuda:{gpu.index} ({gpu.name}, {trt})",
             precision=precision,
@@ -152,62 +146,38 @@ class TensorRTGeometry:
             limits=self._profile.limits,
             fallback_reason=fallback,
         )
-        try:
-            for name in self.names:
-                file = None
-                if kernels is not None:
-                    file = kernels / f"{engines.manifest.engines[name].sha256[:32]}.kernels"
-                self.graphs[name] = TensorRTGraph(
-                    engines.plan(name),
-                    trt,
-                    gpu,
-                    cuda=self._cuda,
-                    static=self._profile.is_static,
-                    kernels=file,
-                )
-        except BaseException:
-            with suppress(Exception):  # the first error says why
-                self.close()
-            raise
-
-    @property
-    def facts(self) -> RuntimeInfo:
-        """What really runs."""
-        return self._facts
-
-    def run(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> GeometryArrays:
-        """See `GeometryEngine.run`."""
-        return GeometryArrays.of(self._run("geometry", {"pictures": self._checked(pictures_NHW3)}))
+        super().__init__(
+            facts,
+            lambda name: TensorRTGraph(
+                engines.plan(name),
+                trt,
+                gpu,
+                cuda=self._cuda,
+                static=self._profile.is_static,
+                kernels=kernels and kernels / f"{manifest.engines[name].sha256[:32]}.kernels",
+            ),
+        )
 
     def close(self) -> None:
         """Give the device's memory back."""
-        graphs, self.graphs = self.graphs, {}
-        for graph in graphs.values():
-            graph.close()
-        if graphs:
-            self._cuda.close()
+        super().close()
+        cuda, self._cuda = self._cuda, None
+        if cuda is not None:
+            cuda.close()
 
-    def _run(self, name: str, feeds: Mapping[str, Any]) -> dict[str, Array]:
-        graph = self.graphs[name]
+    def _run(self, name: str, feeds: Mapping[str, Any], cancelled: Cancelled) -> dict[str, Array]:
+        graph: TensorRTGraph = self.graphs[name]
         given = {key: feeds[key] for key in graph.inputs}
         # An orthogonal rotation is finished on the host; it is a few numbers.
-        keep = set(graph.outputs) - {"rotation"} if self._stay else ()
-        return graph.run_keeping(given, keep)
+        return graph.run(given, set(graph.outputs) - {"rotation"} if self._stay else ())
 
-    def _checked(self, pictures_NHW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _check(self, pictures_NHW3: NDArray[np.uint8]) -> None:
         frames, height, width = pictures_NHW3.shape[:3]
         self._profile.require((frames, height, width))
-        return pictures_NHW3
 
 
-class StreamingTensorRTGeometry(TensorRTGeometry):
+class StreamingTensorRTGeometry(StreamingGraphGeometry, TensorRTGeometry):
     """A `StreamingEngine`: encoder and expert apart."""
-
-    names = STREAMING
-
-    def run(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> GeometryArrays:
-        """See `GeometryEngine.run`."""
-        return self.run_tokens(self.encode(pictures_NHW3), pictures_NHW3)
 
     def encode(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> Array:
         """See `StreamingEngine.encode`.
@@ -215,20 +185,16 @@ class StreamingTensorRTGeometry(TensorRTGeometry):
         An engine for one size only encodes as many frames as it takes: what is missing is
         filled up, and left out of the result.
         """
-        count = len(pictures_NHW3)
-        least = self._profile.minimum[0]
+        count, least = len(pictures_NHW3), self._profile.minimum[0]
         if count < least:
             fill = np.repeat(pictures_NHW3[-1:], least - count, axis=0)
             pictures_NHW3 = np.concatenate([pictures_NHW3, fill])
-        tokens = self._run("encoder", {"pictures": self._checked(pictures_NHW3)})["tokens"]
-        return tokens if count == len(pictures_NHW3) else _first(tokens, count)
-
-    def run_tokens(
-        self, tokens_NPD: Array, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None
-    ) -> GeometryArrays:
-        """See `StreamingEngine.run_tokens`."""
-        feeds = {"tokens": tokens_NPD, "pictures": self._checked(pictures_NHW3)}
-        return GeometryArrays.of(self._run("expert", feeds))
+        self._check(pictures_NHW3)
+        tokens_NPD = super().encode(pictures_NHW3, cancelled)
+        if count < len(pictures_NHW3) and isinstance(tokens_NPD, DeviceArray):
+            shape = (count, *tokens_NPD.shape[1:])
+            return DeviceArray(tokens_NPD.address, shape, tokens_NPD.dtype, tokens_NPD)
+        return tokens_NPD if count == len(pictures_NHW3) else tokens_NPD[:count]
 
 
 def _precision_of(engines: EngineFolder, names: tuple[str, ...]) -> tuple[str, str]:
@@ -239,11 +205,3 @@ def _precision_of(engines: EngineFolder, names: tuple[str, ...]) -> tuple[str, s
     reasons = [f"{name}: {'; '.join(one.reasons)}" for name, one in slower.items()]
     text = f"{exported} was refused by the golden check ({' | '.join(reasons)})" if reasons else ""
     return ("fp32" if len(slower) == len(names) else exported), text
-
-
-def _first(tokens_NPD: Array, count: int) -> Array:
-    """The tokens of the first frames, without a copy."""
-    if isinstance(tokens_NPD, DeviceArray):
-        shape = (count, *tokens_NPD.shape[1:])
-        return DeviceArray(tokens_NPD.address, shape, tokens_NPD.dtype, tokens_NPD)
-    return tokens_NPD[:count]

@@ -11,18 +11,16 @@ import hashlib
 import logging
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..machine import Gpu, TensorRT
 from ..store_entry import require_own
-from .cuda import Block, BufferPool, Cuda, CudaError, DeviceArray, Place, packed
+from .cuda import Block, BufferPool, Cuda, CudaError, DeviceArray, TensorForm, packed
 
-__all__ = ["EngineError", "GraphTensor", "KernelCache", "TensorRTGraph"]
+__all__ = ["EngineError", "KernelCache", "TensorRTGraph"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,19 +30,6 @@ KEPT_ERRORS = 4
 
 class EngineError(RuntimeError):
     """TensorRT refused an engine or a run; the text holds what it said."""
-
-
-@dataclass(frozen=True)
-class GraphTensor:
-    """An input or output.
-
-    Args:
-        shape: -1 where it is free.
-        dtype: numpy's.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
 
 
 class TensorRTGraph:
@@ -84,7 +69,6 @@ class TensorRTGraph:
         self._cuda.enter()
         self._pool = BufferPool(self._cuda)
         self._captured: dict[tuple[object, ...], Any] = {}
-        self._known_shapes: set[tuple[tuple[int, ...], ...]] = set()
         self._kernels = KernelCache(trt, kernels)
         self._log = _log(trt.api)
         self._log.errors = []
@@ -112,11 +96,7 @@ class TensorRTGraph:
         # RTX captures by itself, where it was told to.
         self._captures = static and config is None
 
-    def run(self, feeds: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-        """Run with all outputs on the host; as `run_keeping`."""
-        return self.run_keeping(feeds)
-
-    def run_keeping(self, feeds: Mapping[str, Any], keep: Collection[str] = ()) -> dict[str, Any]:
+    def run(self, feeds: Mapping[str, Any], keep: Collection[str] = ()) -> dict[str, Any]:
         """Run the graph and wait for it.
 
         Args:
@@ -133,23 +113,23 @@ class TensorRTGraph:
             raise EngineError(f"{self._name} is closed")
         self._cuda.enter()
         arrays = self._checked(feeds)
-        addresses, holding = self._place_inputs(arrays)
-        shapes = self._output_shapes(arrays)
-        kept = {name: shape for name, shape in shapes.items() if name in keep}
-        places, size = packed({name: shapes[name] for name in shapes if name not in kept})
+        addresses, _holding = self._place_inputs(arrays)
+        forms = self._output_forms(arrays)
+        offsets, size = packed({name: form for name, form in forms.items() if name not in keep})
         block = self._pool.take(size)
+        addresses.update((name, block.address + offset) for name, offset in offsets.items())
         results: dict[str, Any] = {}
-        for name, place in places.items():
-            addresses[name] = block.address + place.offset
-        for name, (shape, dtype) in kept.items():
-            own = self._pool.take(_bytes(shape, dtype))
-            addresses[name] = own.address
-            results[name] = DeviceArray(own.address, shape, dtype, own)
+        for name, form in forms.items():
+            if name not in offsets:
+                own = self._pool.take(max(1, form.nbytes))
+                addresses[name] = own.address
+                results[name] = DeviceArray(own.address, form.shape, form.dtype, own)
         self._execute(arrays, addresses)
         buffer = self._cuda.download(block.address, size)
-        del holding
-        self._note_shapes(arrays)
-        results.update({name: place.view(buffer) for name, place in places.items()})
+        self._kernels.note(arrays)
+        for name, offset in offsets.items():
+            part = buffer[offset : offset + forms[name].nbytes]
+            results[name] = part.view(forms[name].dtype).reshape(forms[name].shape)
         return {name: results[name] for name in self.outputs}
 
     def close(self) -> None:
@@ -178,8 +158,10 @@ class TensorRTGraph:
         arrays = {}
         for name, tensor in self.inputs.items():
             given = feeds[name]
-            array = given if _on_device(given) else np.ascontiguousarray(given)
-            shape, dtype = tuple(array.shape), _dtype_of(array)
+            there = _on_device(given)
+            array = given if there else np.ascontiguousarray(given)
+            dtype = np.dtype(given.__cuda_array_interface__["typestr"]) if there else array.dtype
+            shape = tuple(array.shape)
             fits = len(shape) == len(tensor.shape) and all(
                 wanted in (-1, size) for wanted, size in zip(tensor.shape, shape, strict=True)
             )
@@ -191,19 +173,18 @@ class TensorRTGraph:
             arrays[name] = array
         return arrays
 
-    def _place_inputs(self, arrays: Mapping[str, Any]) -> tuple[dict[str, int], list[Block]]:
-        """Addresses of the inputs; those of the host are uploaded."""
-        addresses: dict[str, int] = {}
+    def _place_inputs(self, arrays: Mapping[str, Any]) -> tuple[dict[str, int], Block]:
+        """Addresses of the inputs, and what holds them; those of the host are uploaded."""
         host = {
-            name: (tuple(array.shape), array.dtype)
+            name: TensorForm(array.shape, array.dtype)
             for name, array in arrays.items()
             if not _on_device(array)
         }
-        places, size = packed(host)
+        offsets, size = packed(host)
         block = self._pool.take(size)
-        for name, place in places.items():
-            addresses[name] = block.address + place.offset
-            self._cuda.upload(addresses[name], arrays[name])
+        addresses = {name: block.address + offset for name, offset in offsets.items()}
+        for name, address in addresses.items():
+            self._cuda.upload(address, arrays[name])
         if len(host) < len(arrays):
             self._cuda.synchronize_device()  # whoever computes the others may not be done
         for name in arrays.keys() - host.keys():
@@ -211,18 +192,16 @@ class TensorRTGraph:
             if described.get("strides") is not None:
                 raise ValueError(f"input {name} of {self._name} is not contiguous")
             addresses[name] = int(described["data"][0])
-        return addresses, [block]
+        return addresses, block
 
-    def _output_shapes(
-        self, arrays: Mapping[str, Any]
-    ) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    def _output_forms(self, arrays: Mapping[str, Any]) -> dict[str, TensorForm]:
         for name, array in arrays.items():
             if not self._context.set_input_shape(name, tuple(array.shape)):
                 raise self._error(
                     f"{self._name} was not built for {name} of shape {list(array.shape)}"
                 )
         return {
-            name: (tuple(self._context.get_tensor_shape(name)), tensor.dtype)
+            name: TensorForm(tuple(self._context.get_tensor_shape(name)), tensor.dtype)
             for name, tensor in self.outputs.items()
         }
 
@@ -251,13 +230,6 @@ class TensorRTGraph:
         else:
             self._cuda.launch(captured)
         self._captured[key] = captured  # the newest is last
-
-    def _note_shapes(self, arrays: Mapping[str, Any]) -> None:
-        """Keep what was compiled for shapes that came for the first time."""
-        shapes = tuple(tuple(array.shape) for array in arrays.values())
-        if shapes not in self._known_shapes:
-            self._known_shapes.add(shapes)
-            self._kernels.save()
 
     def _enqueue(self) -> None:
         if not self._context.execute_async_v3(self._cuda.stream):
@@ -289,36 +261,20 @@ def _log(api: Any) -> Any:
     return Log()
 
 
-def _tensors(api: Any, engine: Any) -> tuple[dict[str, GraphTensor], dict[str, GraphTensor]]:
+def _tensors(api: Any, engine: Any) -> tuple[dict[str, TensorForm], dict[str, TensorForm]]:
     """Inputs and outputs of an engine."""
-    inputs: dict[str, GraphTensor] = {}
-    outputs: dict[str, GraphTensor] = {}
-    for index in range(engine.num_io_tensors):
-        name = engine.get_tensor_name(index)
-        tensor = GraphTensor(
-            tuple(engine.get_tensor_shape(name)),
-            np.dtype(api.nptype(engine.get_tensor_dtype(name))),
-        )
+    inputs: dict[str, TensorForm] = {}
+    outputs: dict[str, TensorForm] = {}
+    for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
+        dtype = np.dtype(api.nptype(engine.get_tensor_dtype(name)))
         is_input = engine.get_tensor_mode(name) == api.TensorIOMode.INPUT
-        (inputs if is_input else outputs)[name] = tensor
+        form = TensorForm(tuple(engine.get_tensor_shape(name)), dtype)
+        (inputs if is_input else outputs)[name] = form
     return inputs, outputs
 
 
 def _on_device(array: Any) -> bool:
     return not isinstance(array, np.ndarray) and hasattr(array, "__cuda_array_interface__")
-
-
-def _dtype_of(array: Any) -> np.dtype[Any]:
-    own: np.dtype[Any] = (
-        array.dtype
-        if isinstance(array, np.ndarray)
-        else np.dtype(array.__cuda_array_interface__["typestr"])
-    )
-    return own
-
-
-def _bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
-    return max(1, Place(0, shape, dtype).nbytes)
 
 
 class KernelCache:
@@ -334,6 +290,7 @@ class KernelCache:
         self._file = file
         self._cache: Any = None
         self._saved = b""  # hash of what the file holds
+        self._shapes: set[tuple[tuple[int, ...], ...]] = set()
 
     def configured(self, engine: Any, static: bool) -> Any:
         """A runtime configuration with the cache in it; None where the TensorRT is not RTX.
@@ -354,6 +311,13 @@ class KernelCache:
             self._load(self._file)
             config.set_runtime_cache(self._cache)
         return config
+
+    def note(self, arrays: Mapping[str, Any]) -> None:
+        """Keep what was compiled for inputs whose shapes came for the first time."""
+        shapes = tuple(tuple(array.shape) for array in arrays.values())
+        if shapes not in self._shapes:
+            self._shapes.add(shapes)
+            self.save()
 
     def save(self) -> None:
         """Write what has been compiled since; a disk that is full costs the next start only."""

@@ -51,22 +51,15 @@ class Hardware:
     def probe(cls) -> Hardware:
         """Look at the machine."""
         name, flags = cpu_facts()
-        devices: list[tuple[str, tuple[int, int]]] = []
-        problem = ""
         if torch.version.cuda is None:
-            problem = f"torch {torch.__version__} was built without CUDA"
-        elif not torch.cuda.is_available():
-            problem = "torch sees no CUDA device (driver or device missing)"
-        else:
-            for index in range(torch.cuda.device_count()):
-                capability = torch.cuda.get_device_capability(index)
-                devices.append((torch.cuda.get_device_name(index), capability))
-        return cls(
-            cpu_flags=flags,
-            cpu_name=name,
-            cuda=tuple(devices),
-            cuda_problem=problem,
+            return cls(flags, name, (), f"torch {torch.__version__} was built without CUDA")
+        if not torch.cuda.is_available():
+            return cls(flags, name, (), "torch sees no CUDA device (driver or device missing)")
+        devices = (
+            (torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index))
+            for index in range(torch.cuda.device_count())
         )
+        return cls(flags, name, tuple(devices), "")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from ..clock import PassClock
 from ..geometry_engine import GeometryEngine
 from ..prediction import predict_geometry
 from ..scene import FrameFeatures, Pass, pictures_of
-from ..scene_runtime import LIMITS, Loaded, SceneRuntime
+from ..scene_runtime import LIMITS, SceneRuntime
 from .context import TorchContext, forked_cache, prefix_cache, scene_cache
 from .geometry import EngineGeometry, GeometrySaid, WeightsGeometry
 from .placement import Placement
@@ -37,35 +38,52 @@ class TorchExecutor:
     """Observes with one model on torch.
 
     Args:
-        network: In evaluation mode.
-        chat: Keys and values of the chat prefix.
-        reconstruct: Those of the published reconstruct prefix, which then stands ahead of the
-            geometry; the first question of a scene runs a second pass behind the chat prefix.
-        engine: Computes the geometry; the model's own geometric weights are then not there.
+        name: Folder, or the name of an embedded model.
+        placement: Device and precision.
+        published: The published reconstruct prefix stands ahead of the geometry; the first
+            question of a scene runs a second pass behind the chat prefix.
+        engine: Computes the geometry; the model's own geometric weights are then not loaded.
 
     Attributes:
         model: What is loaded.
+        info, config, tokenizer, cuda: See `Executor`.
     """
 
     def __init__(
-        self,
-        network: G2VLM,
-        chat: KeyValueCache,
-        reconstruct: KeyValueCache | None,
-        engine: GeometryEngine | None,
+        self, name: str | Path, placement: Placement, published: bool, engine: GeometryEngine | None
     ) -> None:
-        self.model = network
-        self._chat = chat
-        self._reconstruct = reconstruct
+        geometric = engine is None
+        loaded = load_model(name, placement.device, placement.dtype, geometric=geometric)
+        self.model, self.tokenizer = loaded
+        self.model.requires_grad_(False)
+        self.config = self.model.config
+        self.cuda = placement.device if placement.device.type == "cuda" else None
         self._engine = engine
-        self._checkpoint = _Checkpoint(network)
+        prompts = prompt_ids(self.tokenizer, self.config.tokens)
+        with torch.inference_mode():
+            self._chat = prefix_cache(self.model, prompts.system)
+            self._reconstruct = prefix_cache(self.model, prompts.reconstruct) if published else None
+        self._checkpoint = _Checkpoint(self.model)
         self._geometry: WeightsGeometry | EngineGeometry
         if engine is None:
+            facts = RuntimeInfo(
+                "torch", placement.description, placement.precision, "", 0, limits=LIMITS
+            )
             # Inference has no use for the global points: neither their time nor their memory.
-            del network.heads.global_decoder, network.heads.global_head
-            self._geometry = WeightsGeometry(network)
+            del self.model.heads.global_decoder, self.model.heads.global_head
+            self._geometry = WeightsGeometry(self.model)
         else:
-            self._geometry = EngineGeometry(engine, network)
+            facts = engine.facts
+            self._geometry = EngineGeometry(engine, self.model)
+        weights = sum(weight.numel() for weight in self.model.parameters())
+        self.info = replace(
+            facts,
+            model_id=model_id(name),
+            parameters=facts.parameters + weights,
+            fallback_reason="; ".join(
+                filter(None, (facts.fallback_reason, placement.fallback_reason))
+            ),
+        )
 
     @torch.inference_mode()
     def observe(
@@ -158,57 +176,8 @@ class TorchRuntime(SceneRuntime):
                 "prompt_mode is 'published', but an engine's geometry stands behind the chat "
                 "prefix; use prompt_mode 'shared' or the runtime 'torch'"
             )
-        load = partial(_load, model, placement, prompt_mode, geometry)
+        load = partial(TorchExecutor, model, placement, prompt_mode == "published", geometry)
         super().__init__(load, str(placement.device), partial(_release, placement.device))
-
-
-def _load(
-    model: str | Path,
-    placement: Placement,
-    prompt_mode: str,
-    engine: GeometryEngine | None,
-) -> Loaded:
-    network, tokenizer = load_model(
-        model, placement.device, placement.dtype, geometric=engine is None
-    )
-    network.requires_grad_(False)
-    prompts = prompt_ids(tokenizer, network.config.tokens)
-    with torch.inference_mode():
-        chat = prefix_cache(network, prompts.system)
-        published = prompt_mode == "published"
-        reconstruct = prefix_cache(network, prompts.reconstruct) if published else None
-    executor = TorchExecutor(network, chat, reconstruct, engine)
-    return Loaded(
-        executor,
-        _info(model_id(model), placement, network, engine),
-        network.config,
-        tokenizer,
-        placement.device if placement.device.type == "cuda" else None,
-    )
-
-
-def _info(
-    name: str, placement: Placement, network: G2VLM, engine: GeometryEngine | None
-) -> RuntimeInfo:
-    weights = sum(weight.numel() for weight in network.parameters())
-    if engine is None:
-        return RuntimeInfo(
-            runtime="torch",
-            device=placement.description,
-            precision=placement.precision,
-            model_id=name,
-            parameters=weights,
-            fallback_reason=placement.fallback_reason,
-            limits=LIMITS,
-        )
-    facts = engine.facts
-    reasons = (facts.fallback_reason, placement.fallback_reason)
-    return replace(
-        facts,
-        model_id=name,
-        parameters=weights + facts.parameters,
-        fallback_reason="; ".join(reason for reason in reasons if reason),
-    )
 
 
 def _release(device: torch.device) -> None:
@@ -232,17 +201,14 @@ class _Checkpoint:
         for module in _layers(network):
             module.register_forward_pre_hook(self._ahead)
 
-    def during(self, clock: PassClock) -> _Checkpoint:
-        """A context inside which layers ask this clock."""
+    @contextmanager
+    def during(self, clock: PassClock) -> Iterator[None]:
+        """Have the layers ask this clock."""
         self._clock = clock
-        return self
-
-    def __enter__(self) -> None:
-        """Begin; `during` has named the clock."""
-
-    def __exit__(self, *_: object) -> None:
-        """End: layers ask nobody."""
-        self._clock = None
+        try:
+            yield
+        finally:
+            self._clock = None
 
     def _ahead(self, module: nn.Module, inputs: Any) -> None:
         if self._clock is not None:
