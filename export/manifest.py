@@ -16,14 +16,14 @@ import numpy as np
 from g2vlm_model.checkpoint import weight_files
 from g2vlm_model.runtimes.export_folder import (
     MANIFEST,
-    FileRecord,
     Golden,
     GraphRecord,
     Manifest,
     TensorRecord,
     golden_key,
 )
-from g2vlm_model.runtimes.store_entry import file_sha256, no_space_explained
+from g2vlm_model.runtimes.store_entry import no_space_explained
+from g2vlm_model.runtimes.vouched import FileRecord, file_sha256
 
 if TYPE_CHECKING:
     import onnx_ir

@@ -100,7 +100,7 @@ def _into_cache(
     with cache.building(key, needed_bytes=_needed_bytes(order)) as building:
         if building.entry is None:
             _build(order, building.folder, args.progress, cancelled)
-            building.commit({})
+            building.commit()
         assert building.entry is not None, key
         folder = building.entry.folder
     return EngineFolder.open(folder, order.trt, order.gpu, order.source.digest)

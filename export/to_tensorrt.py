@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from g2vlm_model.runtimes.export_folder import ExportFolder, Golden, GraphRecord
 from g2vlm_model.runtimes.golden_check import Tolerances
 from g2vlm_model.runtimes.machine import Gpu, TensorRT, find_gpu, find_tensorrt
-from g2vlm_model.runtimes.store_entry import file_sha256
 from g2vlm_model.runtimes.tensorrt.engines import (
     ENGINES_FILE,
     EngineManifest,
@@ -23,6 +22,7 @@ from g2vlm_model.runtimes.tensorrt.engines import (
     Profile,
     Size,
 )
+from g2vlm_model.runtimes.vouched import file_sha256
 
 from .apart import run_apart
 from .ladder import Climbed, Rung, Verdict, climb, golden_verdict, rungs_of

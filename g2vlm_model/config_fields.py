@@ -7,10 +7,12 @@ error in a field that matters is still an error.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -157,7 +159,7 @@ def from_strict(
         given: Fields whose values are ready; they may not stand in `content`.
 
     Raises:
-        ValueError: Unknown key, wrong type, or a value that the dataclass refuses.
+        ValueError: Unknown, missing or ill-typed key, or a value that the dataclass refuses.
     """
     if not isinstance(content, dict):
         raise ValueError(f"{path}: {prefix.rstrip('.')} is {content!r}, expected an object")
@@ -170,7 +172,11 @@ def from_strict(
             raise ValueError(
                 f"{path}: unknown key {prefix}{key}; known are {', '.join(sorted(known))}"
             )
-        values[key] = _converted(value, hints[key], f"{path}: {prefix}{key}")
+        values[key] = _converted(value, hints[key], path, prefix + key)
+    needed = (f for f in dataclasses.fields(part) if f.name in known)  # type: ignore[arg-type]
+    absent = [f.name for f in needed if f.name not in values and _is_required(f)]
+    if absent:
+        raise ValueError(f"{path}: missing key {', '.join(prefix + name for name in absent)}")
     try:
         return part(**values, **given)
     except ValueError as error:
@@ -187,20 +193,36 @@ def _mrope_section(scaling: Any, path: Path) -> Any:
     return scaling.get("mrope_section", [16, 24, 24])
 
 
-def _converted(value: Any, hint: Any, where: str) -> Any:
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
+
+
+def _converted(value: Any, hint: Any, path: Path, name: str) -> Any:
     """Return a JSON value as its field's type; never a silent change of meaning."""
+    options = typing.get_args(hint)
     if isinstance(hint, types.UnionType):
-        if value is None and type(None) in typing.get_args(hint):
+        if value is None and type(None) in options:
             return None
-        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
-    origin = typing.get_origin(hint)
+        *others, hint = (option for option in options if option is not type(None))
+        for other in others:
+            with contextlib.suppress(ValueError):
+                return _converted(value, other, path, name)
+        options = typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return from_strict(typing.cast("type[Any]", hint), value, path, prefix=f"{name}.")
+    where, origin = f"{path}: {name}", typing.get_origin(hint)
     if origin is tuple:
-        item = typing.get_args(hint)[0]
         if not isinstance(value, list):
             raise ValueError(f"{where} is {value!r}, expected a list")
-        return tuple(_converted(entry, item, where) for entry in value)
+        return tuple(_converted(entry, options[0], path, name) for entry in value)
+    if origin is Mapping:
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} is {value!r}, expected an object")
+        return {
+            key: _converted(one, options[1], path, f"{name}.{key}") for key, one in value.items()
+        }
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is float and is_number:
+    if hint is object or (hint is float and is_number):
         return value
     if hint is int and is_number and float(value).is_integer():
         return int(value)

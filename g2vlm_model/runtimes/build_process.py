@@ -77,21 +77,8 @@ class BuildContext:
             raise BuildStopped
         self.on_stage(name, fraction, seconds_left)
 
-    def run(self, *words: str) -> None:
-        """Run a `g2vlm` command that takes `--progress json`.
-
-        Raises:
-            BuildFailedError: It failed; the text holds its last words.
-            BuildStopped: The build has to end.
-        """
-        run_command(words, self.on_stage, self.stopping)
-
     def entry(
-        self,
-        store: Store,
-        key: StoreKey,
-        words: Callable[[Path], Sequence[str]],
-        needed_bytes: int = 0,
+        self, store: Store, key: StoreKey, words: Sequence[str], needed_bytes: int = 0
     ) -> StoreEntry:
         """An entry of the store, built by a command where it is not there yet.
 
@@ -100,7 +87,7 @@ class BuildContext:
         Args:
             store: Where it is kept.
             key: What it is.
-            words: Of the command that writes it into the folder that it is given.
+            words: Of the `g2vlm` command that writes it, without `--out`.
             needed_bytes: Refused before the build where the disk has less left.
 
         Raises:
@@ -116,8 +103,9 @@ class BuildContext:
                 except TimeoutError:
                     self.stage("waiting for another process that builds the same")
             if building.entry is None:
-                self.run(*words(building.folder))
-                building.commit({})
+                command = (*words, "--out", str(building.folder))
+                run_command(command, self.on_stage, self.stopping)
+                building.commit()
             assert building.entry is not None, key
             return building.entry
 

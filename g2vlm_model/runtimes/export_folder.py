@@ -7,21 +7,17 @@ a robot without torch and without the checkpoint can use it.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config_fields import from_strict
 from .golden_check import Tolerances
-from .store_entry import known_sha256
+from .vouched import FileRecord, ManifestFile, require_plain
 
 __all__ = [
     "FORMAT",
@@ -43,7 +39,6 @@ PARTS = ("geometry", "kv", "streaming", "semantic")
 PRECISIONS = ("fp32", "fp16")
 AGAIN = "export the model again with `g2vlm export onnx`"
 SETTINGS = ("*_config.json", "tokenizer.json", "vocab.json", "merges.txt")
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -60,6 +55,12 @@ class TensorRecord:
     dtype: str
     shape: tuple[int | str, ...]
 
+    def __post_init__(self) -> None:
+        if any(isinstance(size, int) and size < 0 for size in self.shape):
+            raise ValueError(f"shape of {self.name} is {list(self.shape)}")
+        if str(np.dtype(self.dtype)) != self.dtype:
+            raise ValueError(f"dtype of {self.name} is {self.dtype!r}")
+
 
 @dataclass(frozen=True)
 class GraphRecord:
@@ -75,14 +76,6 @@ class GraphRecord:
     data: str
     inputs: tuple[TensorRecord, ...]
     outputs: tuple[TensorRecord, ...]
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """What a file of the folder has to be."""
-
-    sha256: str
-    bytes: int
 
 
 @dataclass(frozen=True)
@@ -137,8 +130,8 @@ class Manifest:
     files: Mapping[str, FileRecord]
     graphs: Mapping[str, GraphRecord]
     goldens: str
-    versions: Mapping[str, str] = field(default_factory=dict)
-    largest: tuple[Largest, ...] = ()
+    versions: Mapping[str, str]
+    largest: tuple[Largest, ...]
     parameters: int = 0
 
     def __post_init__(self) -> None:
@@ -157,57 +150,17 @@ class Manifest:
             )
         names = [self.goldens, *(graph.file for graph in self.graphs.values())]
         names += [graph.data for graph in self.graphs.values() if graph.data]
-        for name in (*self.files, *names):
-            if not _PLAIN_NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no plain file name")
+        require_plain(*self.files, *names)
         unvouched = sorted(set(names) - set(self.files))
         if unvouched:
             raise ValueError(f"no hash for {', '.join(unvouched)}")
 
     def to_json(self) -> str:
         """Return the text of `manifest.json`."""
-        tree = {"format": FORMAT, **dataclasses.asdict(self)}
-        return json.dumps(tree, indent=2) + "\n"
+        return EXPORT.text(self)
 
-    @classmethod
-    def from_json(cls, text: str, path: Path) -> Manifest:
-        """Parse `manifest.json`.
 
-        Args:
-            text: Its content.
-            path: Named in errors.
-
-        Raises:
-            ValueError: Not JSON, another format, a missing or unknown key, or a wrong value.
-        """
-        try:
-            tree = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path} is not valid JSON: {error}; {AGAIN}") from None
-        found = tree.pop("format", None) if isinstance(tree, dict) else None
-        if found != FORMAT:
-            raise ValueError(f"{path} has format {found!r}, this version reads {FORMAT}; {AGAIN}")
-        try:
-            given = {
-                "tolerances": from_strict(Tolerances, tree.pop("tolerances"), path),
-                "files": {
-                    name: from_strict(FileRecord, record, path, prefix=f"files.{name}.")
-                    for name, record in tree.pop("files").items()
-                },
-                "graphs": {
-                    name: _graph(record, path, f"graphs.{name}.")
-                    for name, record in tree.pop("graphs").items()
-                },
-                "versions": {str(k): str(v) for k, v in tree.pop("versions").items()},
-                "largest": tuple(
-                    from_strict(Largest, record, path) for record in tree.pop("largest")
-                ),
-            }
-            return from_strict(cls, tree, path, given=given)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is incomplete: {error}; {AGAIN}") from None
-        except ValueError as error:  # already says which file
-            raise ValueError(f"{error}; {AGAIN}") from None
+EXPORT = ManifestFile(MANIFEST, Manifest, FORMAT, AGAIN)
 
 
 @dataclass(frozen=True)
@@ -263,9 +216,8 @@ class ExportFolder:
                 "`g2vlm export onnx --out` wrote"
             )
         content = source.read_bytes()
-        manifest = Manifest.from_json(content.decode("utf-8", errors="replace"), source)
-        for name, record in manifest.files.items():
-            _check_file(root / name, record)
+        manifest = EXPORT.parse(content, source)
+        EXPORT.check(root, manifest.files)
         found = sorted(path.name for glob in SETTINGS for path in root.glob(glob))
         if unvouched := [name for name in found if name not in manifest.files]:
             raise ValueError(
@@ -323,37 +275,3 @@ class ExportFolder:
 def golden_key(golden: Golden, side: str, name: str) -> str:
     """Return the name of an array in the file of goldens; `side` is "inputs" or "outputs"."""
     return f"{golden.graph}/{golden.case}/{side}/{name}"
-
-
-def _check_file(path: Path, record: FileRecord) -> None:
-    """Refuse a file that is not the one in the manifest."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing, {MANIFEST} names it; {AGAIN}")
-    state = path.stat()
-    if state.st_size != record.bytes:
-        raise ValueError(
-            f"{path} has {state.st_size} bytes, {MANIFEST} says {record.bytes}: it was cut off or "
-            f"changed; {AGAIN}"
-        )
-    found = known_sha256(path)
-    if found != record.sha256:
-        raise ValueError(
-            f"{path} has the hash {found[:12]}, {MANIFEST} says {record.sha256[:12]}: it was "
-            f"changed after the export; {AGAIN}"
-        )
-
-
-def _graph(tree: Any, path: Path, prefix: str) -> GraphRecord:
-    """Parse one graph's record."""
-    given = {side: tuple(_tensor(one) for one in tree.pop(side)) for side in ("inputs", "outputs")}
-    return from_strict(GraphRecord, tree, path, prefix=prefix, given=given)
-
-
-def _tensor(tree: Any) -> TensorRecord:
-    """Parse one input or output; sizes are numbers or words."""
-    shape = tuple(tree["shape"])
-    if not all(isinstance(size, str) or (isinstance(size, int) and size >= 0) for size in shape):
-        raise TypeError(f"shape of {tree['name']} is {list(shape)}")
-    if str(np.dtype(tree["dtype"])) != tree["dtype"]:
-        raise TypeError(f"dtype of {tree['name']} is {tree['dtype']!r}")
-    return TensorRecord(str(tree["name"]), tree["dtype"], shape)

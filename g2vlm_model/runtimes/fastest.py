@@ -31,7 +31,8 @@ from .own_exports import OwnExport
 from .request import RuntimeRequest
 from .serving import BuildContext, close_all
 from .store import Store
-from .store_entry import StoreKey, write_json
+from .store_entry import StoreKey
+from .vouched import write_text
 
 __all__ = ["Circumstances", "build", "meanwhile", "observe_ms", "ready", "recall", "remember"]
 
@@ -155,7 +156,7 @@ def remember(store: Store, circumstances: Circumstances, observe_ms: Mapping[str
     path = _path(store, circumstances)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     tree = {"circumstances": circumstances.as_json(), "observe_ms": dict(observe_ms)}
-    write_json(path, tree)
+    write_text(path, json.dumps(tree, indent=1))
 
 
 def _faster(

@@ -11,9 +11,8 @@ import ast
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from ..config import ModelConfig
@@ -22,11 +21,10 @@ from .build_process import BuildContext
 from .export_folder import PARTS, ExportFolder
 from .machine import package_version
 from .store import ExportKey, Store
-from .store_entry import file_sha256
+from .vouched import file_sha256
 
 __all__ = [
     "OwnExport",
-    "export_key",
     "graph_sources",
     "missing_libraries",
     "model_digest",
@@ -78,8 +76,8 @@ class OwnExport:
         None too where the store has not seen this state of a large model's files: their digest
         is then computed by `make`, and with it the export found.
         """
-        files = [path.stat().st_size for path in self.model.glob("*.safetensors")]
-        digest = model_digest(self.model, store, known_only=sum(files) > SMALL_BYTES)
+        large = self._weight_bytes() > SMALL_BYTES
+        digest = model_digest(self.model, store, known_only=large)
         entry = store.lookup(self.key(digest)) if digest else None
         return None if entry is None else ExportFolder.open(entry.folder)
 
@@ -92,37 +90,23 @@ class OwnExport:
         """
         context.stage("reading the model")
         key = self.key(model_digest(self.model, store))
-        weights = sum(path.stat().st_size for path in self.model.glob("*.safetensors"))
-        space = SPACE_PER_WEIGHT_BYTE * weights
-        entry = context.entry(store, key, partial(_words, self.model, key), needed_bytes=space)
-        return ExportFolder.open(entry.folder)
+        words = (
+            *("export", "onnx", "--model", str(self.model), "--precision", self.precision),
+            *("--opset", str(self.opset), "--parts", ",".join(key.parts)),
+        )
+        space = SPACE_PER_WEIGHT_BYTE * self._weight_bytes()
+        return ExportFolder.open(context.entry(store, key, words, needed_bytes=space).folder)
 
     def key(self, digest: str) -> ExportKey:
         """What it is kept under; `digest` is the model's."""
         # Tokens of frames that influence each other cannot be shared by windows.
         coupled = ModelConfig.from_folder(self.model).dino_attention == "compat"
-        parts = [part for part in PARTS if not (coupled and part == "streaming")]
-        return _key_of(digest, self.precision, self.opset, parts)
+        parts = sorted(part for part in PARTS if not (coupled and part == "streaming"))
+        version = _exporter_version()
+        return ExportKey(digest, version, self.precision, str(self.opset), tuple(parts))
 
-
-def export_key(
-    model: Path, precision: str, opset: int, parts: Sequence[str], flags: Sequence[str] = ()
-) -> ExportKey:
-    """What an export of a model folder is kept under.
-
-    Args:
-        model: The folder; every byte of its files counts.
-        precision: "fp32" or "fp16".
-        opset: Of the graphs.
-        parts: Of the export.
-        flags: Further words of the command, such as "--in-graph-rotation".
-
-    Raises:
-        RuntimeError: The libraries of an export are not installed.
-    """
-    if missing := missing_libraries():
-        raise RuntimeError(f"the model cannot be exported: {missing}")
-    return _key_of(model_digest(model), precision, opset, parts, flags)
+    def _weight_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.model.glob("*.safetensors"))
 
 
 def missing_libraries(*needed: str) -> str:
@@ -175,28 +159,6 @@ def other_model(export: ExportFolder, model: str | Path, store: Store | None = N
     return (
         f"{made_of}, but `model` is {model}, which holds other weights or settings; export that "
         "one, or name the model of the folder"
-    )
-
-
-def _key_of(
-    digest: str, precision: str, opset: int, parts: Sequence[str], flags: Sequence[str] = ()
-) -> ExportKey:
-    return ExportKey(
-        source=digest,
-        exporter_version=_exporter_version(),
-        precision=precision,
-        opset=str(opset),
-        parts=tuple(sorted(parts)),
-        flags=tuple(sorted(flags)),
-    )
-
-
-def _words(model: Path, key: ExportKey, folder: Path) -> tuple[str, ...]:
-    """The command that exports into a folder."""
-    return (
-        *("export", "onnx", "--model", str(model), "--out", str(folder)),
-        *("--precision", key.precision, "--opset", key.opset),
-        *("--parts", ",".join(key.parts), *key.flags),
     )
 
 

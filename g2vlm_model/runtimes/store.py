@@ -6,7 +6,7 @@
         with store.building(key) as building:
             if building.entry is None:  # else another process has just finished it
                 compile_into(building.folder)
-                building.commit({"rung": "fp16"})
+                building.commit()
             entry = building.entry
 
 Only what a manifest vouches for is loaded. An entry appears by renaming a complete folder, so a
@@ -23,27 +23,25 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .store_entry import (
+    ENTRY,
     EngineKey,
     EntryDamagedError,
     ExportKey,
     StoreEntry,
     StoreKey,
-    file_sha256,
     fsync,
     no_space_explained,
-    read_manifest,
-    require_own,
     verified_entry,
-    write_json,
     write_manifest,
 )
+from .vouched import file_sha256, require_own, write_text
 
 __all__ = [
     "Building",
@@ -83,18 +81,13 @@ class Building:
     entry: StoreEntry | None
     _target: Path
 
-    def commit(self, facts: Mapping[str, Any]) -> StoreEntry:
-        """Write the manifest and make the folder an entry, in one step for all readers.
-
-        Args:
-            facts: Noted in the manifest; JSON values.
-        """
+    def commit(self) -> StoreEntry:
+        """Write the manifest and make the folder an entry, in one step for all readers."""
         assert self.entry is None, f"{self.entry} was committed already"
-        written = write_manifest(self.folder, self.key.as_json(), facts)
-        fsync(*self.folder.rglob("*"), self.folder)
+        manifest = write_manifest(self.folder, self.key)
         self.folder.rename(self._target)
         fsync(self._target.parent)
-        self.entry = replace(written, folder=self._target)
+        self.entry = StoreEntry(self._target, manifest)
         return self.entry
 
 
@@ -184,7 +177,8 @@ class Store:
             return ""
         digest = file_sha256(path)
         with suppress(OSError):  # a full or read-only disk: read again the next time
-            write_json(self.root / DIGESTS, {**self._digests(), name: [*now, digest]})
+            tree = {**self._digests(), name: [*now, digest]}
+            write_text(self.root / DIGESTS, json.dumps(tree, indent=1))
         return digest
 
     def _digests(self) -> dict[str, list[Any]]:
@@ -231,7 +225,7 @@ class Store:
         found = []
         for folder in (self.root / ENTRIES).iterdir():
             try:
-                key = read_manifest(folder).key
+                key = ENTRY.read(folder).key
                 if key.get("kind") == kind and facts.items() <= key.items():
                     found.append((folder.stat().st_mtime_ns, verified_entry(folder)))
             except (EntryDamagedError, FileNotFoundError, PermissionError) as error:
@@ -315,7 +309,7 @@ class Store:
         found = []
         for folder in (self.root / ENTRIES).iterdir():
             with suppress(EntryDamagedError, OSError):
-                if read_manifest(folder).key.get("kind") == newest.kind:
+                if ENTRY.read(folder).key.get("kind") == newest.kind:
                     found.append((folder.stat().st_mtime_ns, folder))
         found = sorted(one for one in found if one[1] != self._folder(newest))
         for _, folder in found[: max(0, len(found) + 1 - self.keep)]:

@@ -103,13 +103,13 @@ AGAIN = "export the model again with `g2vlm export onnx`"
 DAMAGES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     # What happens, and what has to be said.
     "truncated": (truncated, (GRAPH, "it was cut off or changed", AGAIN)),
-    "edited": (edited, (GRAPH, "it was changed after the export", AGAIN)),
+    "edited": (edited, (GRAPH, "it was changed since", AGAIN)),
     "other hash": (other_hash, (GRAPH, "says 000000000000", AGAIN)),
     "other format": (other_format, ("has format 99, this version reads", AGAIN)),
     "missing": (missing, (f"{GRAPH} is missing", AGAIN)),
     "no manifest": (no_manifest, ("is no export folder", "`g2vlm export onnx --out`")),
     "outside": (outside, ("no plain file name", AGAIN)),
-    "linked": (linked, (GRAPH, "it was changed after the export", AGAIN)),
+    "linked": (linked, (GRAPH, "it was changed since", AGAIN)),
     "no graph": (no_graph, (GRAPH, "cannot be loaded on cpu", AGAIN)),
     "later opset": (later_opset, (GRAPH, "cannot be loaded on cpu", AGAIN, "--opset 18")),
 }

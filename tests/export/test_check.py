@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from g2vlm_model.cli import main as g2vlm
 from g2vlm_model.runtimes.export_folder import MANIFEST
-from g2vlm_model.runtimes.store_entry import file_sha256
+from g2vlm_model.runtimes.vouched import file_sha256
 from tests.exports import Exports
 
 

@@ -34,7 +34,7 @@ def test_engines_of_another_machine_are_refused(
     digest = ExportFolder.open(static_export).digest
     older = replace(rtx, version="1.6.1.120")
     with pytest.raises(
-        EngineRefusedError, match=r"built with tensorrt_rtx 1\.7.*, here is tensorrt_rtx 1\.6"
+        EngineRefusedError, match=r"builder_version: built with 1\.7.*, here is 1\.6"
     ):
         EngineFolder.open(static_engines, older, RTX_4090, digest)
     with pytest.raises(EngineRefusedError, match=r"for sm86, sm89, sm120, here is sm87 \(Orin"):

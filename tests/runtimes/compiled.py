@@ -12,13 +12,13 @@ from onnx import numpy_helper
 
 from g2vlm_model.runtimes.export_folder import ExportFolder
 from g2vlm_model.runtimes.machine import Gpu
-from g2vlm_model.runtimes.store_entry import file_sha256
 from g2vlm_model.runtimes.tensorrt.engines import (
     EngineFolder,
     EngineManifest,
     EngineRecord,
     Profile,
 )
+from g2vlm_model.runtimes.vouched import file_sha256
 
 GPU = Gpu(0, "a GPU in the host's memory", "8.7", "550.1")
 WIDE = Profile((1, 14, 14), (2, 42, 56), (24, 560, 560))

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from g2vlm_model.runtimes import store_entry
+from g2vlm_model.runtimes import vouched
 from g2vlm_model.runtimes.export_folder import (
     MANIFEST,
     ExportFolder,
-    FileRecord,
     Golden,
     GraphRecord,
     Largest,
@@ -25,7 +24,7 @@ from g2vlm_model.runtimes.export_folder import (
     golden_key,
 )
 from g2vlm_model.runtimes.golden_check import Tolerances
-from g2vlm_model.runtimes.store_entry import file_sha256
+from g2vlm_model.runtimes.vouched import FileRecord, file_sha256
 
 GOLDEN = Golden(
     "geometry",
@@ -114,7 +113,7 @@ def test_a_file_that_is_not_the_one_exported_is_refused(tmp_path: Path, damage: 
     if damage == "edited after it was read":
         ExportFolder.open(tmp_path / "out")
         os.utime(path, ns=(0, 0))
-    expected: tuple[type[Exception], str] = (ValueError, "changed after the export")
+    expected: tuple[type[Exception], str] = (ValueError, "it was changed since")
     if damage == "cut":
         path.write_bytes(content[:-1])
         expected = (ValueError, "has 4999 bytes, manifest.json says 5000")
@@ -145,7 +144,7 @@ def test_settings_that_the_manifest_does_not_vouch_for_are_refused(
 def test_a_big_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(tmp_path / "out")
     ExportFolder.open(tmp_path / "out")
-    monkeypatch.setattr(store_entry, "file_sha256", lambda path: pytest.fail(f"{path} read again"))
+    monkeypatch.setattr(vouched, "file_sha256", lambda path: pytest.fail(f"{path} read again"))
     ExportFolder.open(tmp_path / "out")
 
 
@@ -164,7 +163,10 @@ def test_a_big_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ({"graphs": {}}, r"graphs are \[\], expected geometry"),
         ({"files": {}}, "no hash for geometry.onnx, goldens.safetensors"),
         ({"goldens": "../goldens.safetensors"}, "no plain file name"),
-        ({"graphs": {"geometry": {"file": "geometry.onnx", "data": ""}}}, "incomplete: 'inputs'"),
+        (
+            {"graphs": {"geometry": {"file": "geometry.onnx", "data": ""}}},
+            "missing key graphs.geometry.inputs",
+        ),
         ({"tolerances": {"share_of_range": 0, "angle_rad": 1}}, "share_of_range is 0"),
     ],
 )

@@ -11,17 +11,15 @@ from g2vlm_model.runtimes import load_runtime, own_exports
 from g2vlm_model.runtimes.export_folder import ExportFolder
 from g2vlm_model.runtimes.own_exports import (
     OwnExport,
-    export_key,
     graph_sources,
     missing_libraries,
     model_digest,
 )
-from g2vlm_model.runtimes.store import Store
+from g2vlm_model.runtimes.store import ExportKey, Store
 
 from ..exports import Exports
 
 NANO = Path(own_exports.__file__).parents[1] / "weights" / "nano"
-PARTS = ("geometry", "kv")
 
 
 @pytest.fixture
@@ -30,16 +28,16 @@ def model(tmp_path: Path) -> Path:
     return Path(shutil.copytree(NANO, tmp_path / "model"))
 
 
+def key_of(model: Path, precision: str = "fp32", opset: int = 23) -> ExportKey:
+    """What an export of every part is kept under."""
+    return OwnExport.of(model, precision, opset).key(model_digest(model))
+
+
 def test_another_export_has_another_key(model: Path) -> None:
-    key = export_key(model, "fp32", 23, PARTS)
-    assert key == export_key(NANO, "fp32", 23, tuple(reversed(PARTS)))
-    others = [
-        export_key(model, "fp16", 23, PARTS),
-        export_key(model, "fp32", 18, PARTS),
-        export_key(model, "fp32", 23, ("geometry",)),
-        export_key(model, "fp32", 23, PARTS, ("--in-graph-rotation",)),
-    ]
-    assert len({key.digest, *(other.digest for other in others)}) == 5
+    key = key_of(model)
+    assert key == key_of(NANO)
+    others = [key_of(model, precision="fp16"), key_of(model, opset=18)]
+    assert len({key.digest, *(other.digest for other in others)}) == 3
 
 
 def test_a_model_whose_frames_influence_each_other_has_no_shared_tokens(exports: Exports) -> None:
@@ -51,11 +49,12 @@ def test_a_model_whose_frames_influence_each_other_has_no_shared_tokens(exports:
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "dino_config.json"])
 def test_one_changed_byte_of_the_model_is_another_key(model: Path, name: str) -> None:
-    before = export_key(model, "fp32", 23, PARTS)
+    before = model_digest(model)
+    assert key_of(model).source == before
     content = bytearray((model / name).read_bytes())
     content[-2] ^= 1
     (model / name).write_bytes(content)
-    assert export_key(model, "fp32", 23, PARTS) != before
+    assert model_digest(model) != before
 
 
 def test_auto_runs_where_there_is_no_place_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,8 +74,10 @@ def test_libraries_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -
         "no_such_library not installed; pip install no_such_library"
     )
     monkeypatch.setattr(own_exports, "LIBRARIES", ("torch", "no_such_onnx"))
-    with pytest.raises(RuntimeError, match=r"cannot be exported: no_such_onnx not installed; pip"):
-        export_key(NANO, "fp32", 23, PARTS)
+    with pytest.raises(
+        RuntimeError, match=r"cannot be exported here: no_such_onnx not installed; pip"
+    ):
+        key_of(NANO)
 
 
 def test_a_large_models_weights_are_not_read_to_look_for_its_export(
@@ -87,7 +88,7 @@ def test_a_large_models_weights_are_not_read_to_look_for_its_export(
     own = OwnExport(model, "fp32", 23)
     with cache.building(own.key(model_digest(model))) as building:
         (building.folder / "manifest.json").write_text("{}")
-        building.commit({})
+        building.commit()
     read: list[Path] = []
 
     def reading(path: Path) -> str:

@@ -22,6 +22,7 @@ from g2vlm_model.interface import (
     SpatialQuery,
     SpatialRuntime,
 )
+from g2vlm_model.runtimes.build_process import run_command
 from g2vlm_model.runtimes.serving import Build, BuildContext, BuildingRuntime
 from g2vlm_model.runtimes.store import Store
 from g2vlm_model.runtimes.store_entry import ExportKey
@@ -169,7 +170,7 @@ def test_a_build_may_find_that_nothing_is_better() -> None:
 
 def test_a_build_that_fails_leaves_the_serving_runtime_in_place(tmp_path: Path) -> None:
     def build(context: BuildContext) -> SpatialRuntime | None:
-        context.run(*words("fail", tmp_path / "x"))
+        run_command(words("fail", tmp_path / "x"), context.on_stage, context.stopping)
         raise AssertionError("not reached")
 
     check_that_it_serves_on(build, "No space left on device")
@@ -187,7 +188,7 @@ def test_a_build_that_is_killed_leaves_the_serving_runtime_in_place(tmp_path: Pa
         killer = threading.Thread(target=kill)
         killer.start()
         try:
-            context.run(*words("hang", tmp_path / "pids"))
+            run_command(words("hang", tmp_path / "pids"), context.on_stage, context.stopping)
         finally:
             killer.join()
             assert children_gone.is_set()
@@ -212,7 +213,7 @@ def check_that_it_serves_on(build: Build, reason: str) -> None:
 
 def test_close_ends_a_build_in_work(tmp_path: Path) -> None:
     def build(context: BuildContext) -> SpatialRuntime | None:
-        context.run(*words("hang", tmp_path / "pids"))
+        run_command(words("hang", tmp_path / "pids"), context.on_stage, context.stopping)
         raise AssertionError("not reached")
 
     old = runtime_named("torch")
@@ -286,13 +287,9 @@ def test_a_former_runtime_that_cannot_be_closed_costs_no_observation(
 KEY = ExportKey("wall", "1", "fp32", "23", ("geometry",))
 
 
-def build_entry(cache: Store, made: SpatialRuntime, log: list[Path]) -> Build:
-    def command(folder: Path) -> tuple[str, ...]:
-        log.append(folder)
-        return words("build", folder)
-
+def build_entry(cache: Store, made: SpatialRuntime, log: Path) -> Build:
     def build(context: BuildContext) -> SpatialRuntime:
-        entry = context.entry(cache, KEY, command)
+        entry = context.entry(cache, KEY, words("build", log))
         assert entry.path("engine").read_bytes() == b"weights"
         return made
 
@@ -301,7 +298,7 @@ def build_entry(cache: Store, made: SpatialRuntime, log: list[Path]) -> Build:
 
 def test_two_runtimes_share_one_build(tmp_path: Path) -> None:
     caches = [Store.open(tmp_path / "cache") for _ in "ab"]
-    log: list[Path] = []
+    log = tmp_path / "log"
     runtimes = [
         BuildingRuntime(
             runtime_named("torch"), "wall", build_entry(cache, runtime_named("onnx"), log)
@@ -312,7 +309,7 @@ def test_two_runtimes_share_one_build(tmp_path: Path) -> None:
         assert runtime.wait(30.0)
         assert (runtime.info.runtime, runtime.info.fallback_reason) == ("onnx", "")
         runtime.close()
-    assert len(log) == 1
+    assert log.read_text() == "built "
 
 
 def test_a_build_waits_for_another_process_and_says_so(tmp_path: Path) -> None:
@@ -327,7 +324,7 @@ def test_a_build_waits_for_another_process_and_says_so(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(cache.root)]
     other = subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE)
     assert other.stdout is not None
-    log: list[Path] = []
+    log = tmp_path / "log"
     try:
         assert other.stdout.readline() == b"locked\n"
         runtimes = [
@@ -339,14 +336,14 @@ def test_a_build_waits_for_another_process_and_says_so(tmp_path: Path) -> None:
         for runtime in runtimes:
             wait_for(lambda r=runtime: "another process" in str(r.info.building), 10.0)  # type: ignore[misc]
         runtimes[0].close()  # also ends while it waits
-        assert not log
+        assert not log.exists()
     finally:
         other.kill()
         other.wait()
         other.stdout.close()
     assert runtimes[1].wait(30.0)
     assert runtimes[1].info.runtime == "onnx"
-    assert len(log) == 1
+    assert log.read_text() == "built "
     runtimes[1].close()
 
 
@@ -354,7 +351,7 @@ def test_a_disk_that_is_too_small_is_found_before_the_build(tmp_path: Path) -> N
     cache = Store.open(tmp_path / "cache")
 
     def build(context: BuildContext) -> SpatialRuntime | None:
-        context.entry(cache, KEY, lambda folder: words("build", folder), needed_bytes=10**18)
+        context.entry(cache, KEY, words("build", tmp_path / "log"), needed_bytes=10**18)
         raise AssertionError("not reached")
 
     check_that_it_serves_on(build, "set G2VLM_CACHE to a folder on a larger disk")

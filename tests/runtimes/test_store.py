@@ -48,7 +48,7 @@ with cache.building(KEY) as building:
         path.write_bytes(PLAN[:99])
         sys.stdin.readline()
         path.write_bytes(PLAN)
-        building.commit({{"rung": "fp16"}})
+        building.commit()
 """
 
 
@@ -62,7 +62,7 @@ def build(cache: Store, key: EngineKey = KEY) -> Path:
     with cache.building(key) as building:
         assert building.entry is None
         (building.folder / "geometry.engine").write_bytes(PLAN)
-        return building.commit({"rung": "fp16"}).folder
+        return building.commit().folder
 
 
 def start_builder(cache: Store) -> subprocess.Popen[str]:
@@ -82,7 +82,6 @@ def test_what_was_built_is_found_until_a_fact_of_its_key_changes(cache: Store) -
     entry = cache.lookup(KEY)
     assert entry is not None
     assert entry.path("geometry.engine").read_bytes() == PLAN
-    assert entry.facts == {"rung": "fp16"}
     for field in dataclasses.fields(KEY):
         changed: Any = ("other",) if field.name == "flags" else "other"
         assert cache.lookup(dataclasses.replace(KEY, **{field.name: changed})) is None, field.name
@@ -101,13 +100,13 @@ def test_keys_of_exports_and_engines_differ() -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        ("truncated", "has 100 bytes, its manifest says 16384"),
-        ("edited", "SHA-256 differs"),
+        ("truncated", "has 100 bytes, entry.json says 16384"),
+        ("edited", "it was changed since"),
         ("missing", "is missing"),
-        ("manifest edited", "is no manifest"),
+        ("manifest edited", "is not valid JSON"),
         ("manifest missing", "has no entry.json"),
         ("other key", "gpu: built with 'Orin (nvgpu)', here is 'NVIDIA L4'"),
-        ("other format", "has format 99, expected 1"),
+        ("other format", "has format 99, this version reads 2"),
     ],
 )
 def test_a_damaged_entry_is_never_loaded_but_set_aside_and_built_anew(
@@ -155,7 +154,7 @@ def test_a_damaged_entry_that_has_to_stay_is_a_miss_that_is_told_once(
     assert cache.lookup(KEY) is None
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert "has 100 bytes, its manifest says 16384" in record.message
+    assert "has 100 bytes, entry.json says 16384" in record.message
     assert "it stays where it is" in record.message
     cache.set_aside(KEY, "fails its golden check")
     assert "cannot be set aside" in caplog.records[-1].message
@@ -225,12 +224,14 @@ def test_entries_are_found_by_some_facts_of_their_keys(cache: Store) -> None:
         os.utime(build(cache, key), ns=(number, number))
     build(cache, dataclasses.replace(KEY, driver="other"))
     with cache.building(ExportKey(KEY.source, "1", "fp16", "18", ())) as building:
-        building.commit({})
+        building.commit()
     found = cache.find("engine", source=KEY.source, driver=KEY.driver)
-    assert [entry.key["profile"] for entry in found] == ["large", "small"], "the newest first"
+    assert [entry.manifest.key["profile"] for entry in found] == ["large", "small"], (
+        "the newest first"
+    )
     (found[0].folder / "geometry.engine").write_bytes(PLAN[:-1])
     found = cache.find("engine", source=KEY.source, driver=KEY.driver)
-    assert [entry.key["profile"] for entry in found] == ["small"]
+    assert [entry.manifest.key["profile"] for entry in found] == ["small"]
 
 
 def test_an_entry_that_others_may_write_to_hides_no_other(
@@ -240,7 +241,7 @@ def test_an_entry_that_others_may_write_to_hides_no_other(
     folders = [build(cache, key) for key in keys]
     folders[0].chmod(0o777)
     found = cache.find("engine", source=KEY.source)
-    assert {entry.key["profile"] for entry in found} == {"own", "other"}
+    assert {entry.manifest.key["profile"] for entry in found} == {"own", "other"}
     (record,) = caplog.records
     assert "others may write to the folder (mode 777)" in record.message
     assert str(folders[0]) in record.message
@@ -305,14 +306,14 @@ cache = Store.open(Path(sys.argv[1]) / "cache")
 try:
     with cache.building(KEY) as building:
         (building.folder / "geometry.engine").write_bytes(bytes(4_000_000))
-        building.commit({{}})
+        building.commit()
 except OSError as error:
     print(error)
 assert cache.lookup(KEY) is None
 assert list((cache.root / "building").iterdir()) == []
 with cache.building(KEY) as building:  # what fits is built afterwards
     (building.folder / "geometry.engine").write_bytes(bytes(400_000))
-    building.commit({{}})
+    building.commit()
 assert cache.lookup(KEY) is not None
 """
 

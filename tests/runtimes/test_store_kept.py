@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from g2vlm_model.runtimes.store import ExportKey, Store
-from g2vlm_model.runtimes.store_entry import file_sha256
+from g2vlm_model.runtimes.vouched import file_sha256
 
 from .test_store import KEY, build
 
@@ -28,7 +28,7 @@ def test_the_entries_used_last_are_kept(tmp_path: Path, monkeypatch: pytest.Monk
     assert cache.lookup(keys[0]) is not None  # used: the other one is older now
     build(cache, keys[2])
     with cache.building(ExportKey("a", "1", "fp16", "18", ("geometry",))) as building:
-        building.commit({})  # another kind
+        building.commit()  # another kind
     left = [cache.lookup(key) is not None for key in keys]
     assert left == [True, False, True, False]
     assert not list((cache.root / "building").iterdir())

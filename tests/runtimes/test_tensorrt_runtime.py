@@ -22,9 +22,9 @@ from g2vlm_model.runtimes.fastest import Circumstances, remember
 from g2vlm_model.runtimes.machine import GpuMissingError, TensorRT, cpu_facts, find_gpu
 from g2vlm_model.runtimes.serving import BuildingRuntime
 from g2vlm_model.runtimes.store import Store
-from g2vlm_model.runtimes.store_entry import file_sha256
 from g2vlm_model.runtimes.tensorrt import cuda as cuda_module
 from g2vlm_model.runtimes.tensorrt.engines import EngineFolder, Profile, engine_key
+from g2vlm_model.runtimes.vouched import file_sha256
 
 from .compiled import GPU, STREAMING, WIDE, compiled, compute_something_else, manifest_of
 from .host_gpu import HostCuda
@@ -92,7 +92,7 @@ def test_engines_in_the_cache_are_found_whatever_their_profile(
     key = engine_key(export.digest, "fp32", trt, GPU, WIDE)
     with Store.open().building(key) as building:
         manifest_of(building.folder, export, STREAMING).write(building.folder)
-        building.commit({})
+        building.commit()
     runtime = load_runtime("tensorrt", model_folder, export=export.path)
     assert runtime.info.runtime == "tensorrt"
     runtime.close()
@@ -112,10 +112,13 @@ def for_another(**facts: object) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (broken, "is not the engine that engines.json vouches for"),
-        (for_another(builder_version="10.3.0"), "built with tensorrt 10.3.0, here is tensorrt"),
+        (broken, "has 7 bytes, engines.json says"),
+        (
+            for_another(builder_version="10.3.0"),
+            "builder_version: built with 10.3.0, here is 10.15.1",
+        ),
         (for_another(driver="540.4"), "driver: built with 540.4, here is 550.1"),
-        (for_another(gpu="Orin"), "GPU: built with Orin"),
+        (for_another(gpu="Orin"), "gpu: built with Orin"),
         (for_another(targets=("sm89",)), "built for sm89, here is sm87"),
         (for_another(source="another export"), "built from the export another"),
         (lambda folder: folder.chmod(0o777), "others may"),
@@ -170,7 +173,7 @@ def test_an_engine_that_does_not_load_leaves_the_cache(
             manifest.engines["expert"], sha256=file_sha256(file), bytes=file.stat().st_size
         )
         replace(manifest, engines={**manifest.engines, "expert": record}).write(building.folder)
-        building.commit({})
+        building.commit()
     runtime = load_runtime("tensorrt", model_folder, export=export.path)
     assert isinstance(runtime, BuildingRuntime)
     assert "the plan is no engine" in caplog.text

@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from ...config import ModelConfig
@@ -32,6 +31,7 @@ from .engines import (
     EngineFolder,
     EngineRefusedError,
     Profile,
+    bound_to,
     default_profile,
     engine_key,
     named_profile,
@@ -133,7 +133,7 @@ def build(context: BuildContext, request: RuntimeRequest) -> SpatialRuntime:
     key = engine_key(export.digest, export.manifest.precision, place.trt, place.gpu, profile)
     command = ("export", "tensorrt", "--onnx", str(export.path), *words)
     command += ("--flavour", place.trt.name, "--device", str(place.gpu.index))
-    entry = context.entry(store, key, partial(_with_out, command))
+    entry = context.entry(store, key, command)
     engines = EngineFolder.open(entry.folder, place.trt, place.gpu, export.digest)
     context.stage("loading the engine")
     return _loaded(export, engines, request, place, store)
@@ -150,17 +150,10 @@ def engines_for(export: ExportFolder, place: Place, store: Store) -> Iterator[En
         if (inside / ENGINES_FILE).is_file():
             try:
                 yield EngineFolder.open(inside, place.trt, place.gpu, export.digest)
-            except (EngineRefusedError, PermissionError) as error:
+            except (EngineRefusedError, OSError) as error:
                 _LOG.warning("%s is not used: %s", inside, error)
-    facts = {
-        "source": export.digest,
-        "builder": place.trt.name,
-        "builder_version": place.trt.version,
-        "gpu": place.gpu.name,
-        "compute_capability": place.gpu.compute_capability,
-        "driver": place.gpu.driver,
-    }
-    for entry in store.find("engine", **facts):
+    facts = bound_to(place.trt, place.gpu)
+    for entry in store.find("engine", source=export.digest, **facts):
         with suppress(EngineRefusedError, FileNotFoundError):
             yield EngineFolder.open(entry.folder, place.trt, place.gpu, export.digest)
 
@@ -195,10 +188,6 @@ def _given(request: RuntimeRequest) -> ExportFolder | None:
 def _own(request: RuntimeRequest, place: Place) -> OwnExport:
     precision = "fp16" if request.precision == "auto" else request.precision
     return OwnExport.of(resolve_folder(request.model), precision, place.trt.opset)
-
-
-def _with_out(command: tuple[str, ...], folder: Path) -> tuple[str, ...]:
-    return (*command, "--out", str(folder))
 
 
 def _loaded(

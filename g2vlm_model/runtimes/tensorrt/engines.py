@@ -8,20 +8,16 @@ manifest does not vouch for. No TensorRT.
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
 import platform
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from ...config_fields import from_strict
 from ...interface import RuntimeLimits, WindowRefusedError
 from ..machine import Gpu, TensorRT
-from ..store_entry import EngineKey, known_sha256, require_own
+from ..store_entry import EngineKey
+from ..vouched import FileRecord, ManifestFile, require_own
 
 __all__ = [
     "ENGINES_FILE",
@@ -32,6 +28,7 @@ __all__ = [
     "EngineRefusedError",
     "Profile",
     "Size",
+    "bound_to",
     "default_profile",
     "engine_key",
     "named_profile",
@@ -157,7 +154,7 @@ def _shown(size: Size) -> str:
 
 
 ENGINES_FILE = "engines.json"
-FORMAT = 1
+BUILDER = ("builder", "builder_version")
 BUILDER_FLAGS = ("no-tf32", "strongly-typed")  # what `g2vlm export tensorrt` asks of the builder
 AGAIN = "build it again here with `g2vlm export tensorrt --onnx DIR`"
 
@@ -223,22 +220,12 @@ class EngineManifest:
 
     def refusals(self, trt: TensorRT, gpu: Gpu) -> tuple[str, ...]:
         """Why these engines cannot be used with a TensorRT and a GPU; empty where they can."""
-        compared = [
-            ("TensorRT", f"{self.builder} {self.builder_version}", str(trt)),
-            *(
-                [
-                    ("GPU", self.gpu, gpu.name),
-                    ("compute capability", self.compute_capability, gpu.compute_capability),
-                    ("driver", self.driver, gpu.driver),
-                ]
-                if not self.targets
-                else []
-            ),
-        ]
+        here = bound_to(trt, gpu)
+        compared = here if not self.targets else {key: here[key] for key in BUILDER}
         reasons = [
-            f"{what}: built with {own}, here is {here}"
-            for what, own, here in compared
-            if own != here
+            f"{name}: built with {getattr(self, name)}, here is {value}"
+            for name, value in compared.items()
+            if getattr(self, name) != value
         ]
         if self.targets and gpu.target not in self.targets:
             reasons.append(
@@ -248,12 +235,10 @@ class EngineManifest:
 
     def write(self, folder: Path) -> None:
         """Write `engines.json`; a reader sees the old one or the new one."""
-        new = folder / f".{ENGINES_FILE}"
-        with new.open("w", encoding="utf-8") as file:
-            json.dump({"format": FORMAT, **dataclasses.asdict(self)}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(folder / ENGINES_FILE)
+        ENGINES.write(folder, self)
+
+
+ENGINES = ManifestFile(ENGINES_FILE, EngineManifest, 1, AGAIN, EngineRefusedError)
 
 
 class EngineFolder:
@@ -306,20 +291,12 @@ class EngineFolder:
             FileNotFoundError, PermissionError, EngineRefusedError: As `open`.
         """
         root = Path(path)
-        source = root / ENGINES_FILE
-        if not source.is_file():
+        if not (root / ENGINES_FILE).is_file():
             raise FileNotFoundError(f"{root} holds no {ENGINES_FILE}; {AGAIN} --out {root}")
         require_own(root)
-        manifest = _parse(source)
-        for graph, record in manifest.engines.items():
-            file = root / record.file
-            if file.parent != root or not file.is_file():
-                raise EngineRefusedError(f"{file}, the engine of {graph}, is missing; {AGAIN}")
-            if file.stat().st_size != record.bytes or known_sha256(file) != record.sha256:
-                raise EngineRefusedError(
-                    f"{file} is not the engine that {ENGINES_FILE} vouches for (its size or "
-                    f"SHA-256 differs): it was cut off or changed; {AGAIN}"
-                )
+        manifest = ENGINES.read(root)
+        records = manifest.engines.values()
+        ENGINES.check(root, {one.file: FileRecord(one.sha256, one.bytes) for one in records})
         return cls(root, manifest)
 
     def plan(self, graph: str) -> Path:
@@ -343,11 +320,22 @@ class EngineFolder:
             reports: Of the check, by graph.
         """
         engines = {
-            graph: dataclasses.replace(record, check=reports[graph])
+            graph: replace(record, check=reports[graph])
             for graph, record in self.manifest.engines.items()
         }
-        self.manifest = dataclasses.replace(self.manifest, checked=True, engines=engines)
+        self.manifest = replace(self.manifest, checked=True, engines=engines)
         self.manifest.write(self.path)
+
+
+def bound_to(trt: TensorRT, gpu: Gpu) -> dict[str, str]:
+    """What engines are bound to beside their source, as `EngineKey` and `EngineManifest` say it."""
+    return {
+        "builder": trt.name,
+        "builder_version": trt.version,
+        "gpu": gpu.name,
+        "compute_capability": gpu.compute_capability,
+        "driver": gpu.driver,
+    }
 
 
 def engine_key(source: str, precision: str, trt: TensorRT, gpu: Gpu, profile: Profile) -> EngineKey:
@@ -361,34 +349,8 @@ def engine_key(source: str, precision: str, trt: TensorRT, gpu: Gpu, profile: Pr
     """
     return EngineKey(
         source=source,
-        builder=trt.name,
-        builder_version=trt.version,
-        gpu=gpu.name,
-        compute_capability=gpu.compute_capability,
-        driver=gpu.driver,
         precision=precision,
         profile=str(profile),
         flags=BUILDER_FLAGS,
+        **bound_to(trt, gpu),
     )
-
-
-def _parse(path: Path) -> EngineManifest:
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        found = tree.pop("format", None)
-        if found != FORMAT:
-            raise ValueError(f"has format {found!r}, this version reads {FORMAT}")
-        profile = from_strict(Profile, tree.pop("profile"), path, prefix="profile.")
-        engines = {
-            str(graph): _record(record, path, f"engines.{graph}.")
-            for graph, record in tree.pop("engines").items()
-        }
-        given = {"profile": profile, "engines": engines}
-        return from_strict(EngineManifest, tree, path, given=given)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise EngineRefusedError(f"{path} cannot be read: {error}; {AGAIN}") from error
-
-
-def _record(tree: dict[str, Any], path: Path, prefix: str) -> EngineRecord:
-    layers = {str(kind): int(count) for kind, count in tree.pop("layers").items()}
-    return from_strict(EngineRecord, tree, path, prefix=prefix, given={"layers": layers})

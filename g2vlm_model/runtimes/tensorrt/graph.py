@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..machine import Gpu, TensorRT
-from ..store_entry import require_own
+from ..vouched import require_own
 from .cuda import Block, BufferPool, Cuda, CudaError, DeviceArray, TensorForm, packed
 
 __all__ = ["EngineError", "KernelCache", "TensorRTGraph"]
