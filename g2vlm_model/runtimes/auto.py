@@ -34,8 +34,7 @@ class Machine:
     """What could run here; "" where it can, else why not.
 
     Args:
-        tensorrt: TensorRT on a GPU.
-        torch_cuda: torch on a GPU.
+        tensorrt, torch_cuda: TensorRT and torch on a GPU.
         torch: torch at all.
         onnx: ONNX Runtime, with an export or with what makes one.
     """
@@ -47,14 +46,12 @@ class Machine:
 
     @classmethod
     def probe(cls, device: str = "auto", exported: bool = False) -> Machine:
-        """Look at the machine.
-
-        Args:
-            device: As in `load_runtime`; "cpu" leaves GPUs alone.
-            exported: An export is there, so no exporter is needed.
-        """
-        torch = _missing("torch")
-        onnx = _missing("onnxruntime") or ("" if exported else missing_libraries())
+        """Look at the machine; where an export is there no exporter is needed."""
+        torch, onnx = (
+            "" if importlib.util.find_spec(name) else f"{name} is not installed"
+            for name in ("torch", "onnxruntime")
+        )
+        onnx = onnx or ("" if exported else missing_libraries())
         kind, _, index = device.partition(":")
         try:
             if kind == "cpu":
@@ -62,7 +59,16 @@ class Machine:
             find_gpu(int(index) if index.isdecimal() else 0)  # the runtime refuses other words
         except GpuMissingError as error:
             return cls(str(error), str(error), torch, onnx)
-        return cls(_tensorrt_problem(), torch or _cuda_problem(), torch, onnx)
+        try:
+            find_tensorrt()
+            tensorrt = ""
+        except ModuleNotFoundError as error:
+            tensorrt = str(error)
+        if torch:
+            return cls(tensorrt, torch, torch, onnx)
+        from .torch.placement import Hardware
+
+        return cls(tensorrt, Hardware.probe().cuda_problem, torch, onnx)
 
 
 def order(request: RuntimeRequest, machine: Machine | None = None) -> tuple[str, ...]:
@@ -104,22 +110,3 @@ def order(request: RuntimeRequest, machine: Machine | None = None) -> tuple[str,
             f"{machine.tensorrt}"
         )
     return tuple(found)
-
-
-def _missing(module: str) -> str:
-    return "" if importlib.util.find_spec(module) else f"{module} is not installed"
-
-
-def _tensorrt_problem() -> str:
-    try:
-        find_tensorrt()
-    except ModuleNotFoundError as error:
-        return str(error)
-    return ""
-
-
-def _cuda_problem() -> str:
-    """Why torch cannot use the GPU that is there; imports torch."""
-    from .torch.placement import Hardware
-
-    return Hardware.probe().cuda_problem

@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -68,11 +69,7 @@ class BuildContext:
     alone: Callable[[], AbstractContextManager[None]]
 
     def stage(self, name: str, fraction: float = 0.0, seconds_left: float | None = None) -> None:
-        """Say what the build is at.
-
-        Raises:
-            BuildStopped: The build has to end.
-        """
+        """Say what the build is at; raises `BuildStopped` where it has to end."""
         if self.stopping.is_set():
             raise BuildStopped
         self.on_stage(name, fraction, seconds_left)
@@ -85,10 +82,8 @@ class BuildContext:
         One process builds, others that want the same wait for it and share the result.
 
         Args:
-            store: Where it is kept.
-            key: What it is.
+            store, key, needed_bytes: As in `Store.building`.
             words: Of the `g2vlm` command that writes it, without `--out`.
-            needed_bytes: Refused before the build where the disk has less left.
 
         Raises:
             BuildFailedError, OSError: The build failed; the text says what to do.
@@ -141,12 +136,10 @@ def run_command(words: Sequence[str], on_stage: OnStage, stopping: threading.Eve
     assert process.stdout is not None, command
     assert process.stderr is not None, command
     said: deque[str] = deque(maxlen=TAIL_LINES)
+    takers = ((process.stdout, partial(_report, on_stage)), (process.stderr, said.extend))
     readers = [
-        threading.Thread(target=_read, args=(stream, take), name="build-output", daemon=True)
-        for stream, take in (
-            (process.stdout, lambda lines: _report(lines, on_stage)),
-            (process.stderr, said.extend),
-        )
+        threading.Thread(target=_read, args=pair, name="build-output", daemon=True)
+        for pair in takers
     ]
     try:
         for reader in readers:
@@ -156,17 +149,17 @@ def run_command(words: Sequence[str], on_stage: OnStage, stopping: threading.Eve
         if stopping.is_set():
             _interrupt(process)
     finally:
-        _end_group(process)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         code = process.wait()
         for reader in readers:
             reader.join(GRACE_S)
     if stopping.is_set():
         raise BuildStopped
     if code:
-        words = _last_words(said)
-        raise BuildFailedError(
-            f"{words} ({shown} {_how(code)})" if words else f"{shown} {_how(code)}"
-        )
+        last = next((line.strip() for line in reversed(said) if line.strip()), "")  # the error
+        how = f"{shown} {_how(code)}"
+        raise BuildFailedError(f"{last} ({how})" if last else how)
 
 
 def _environment() -> dict[str, str]:
@@ -184,7 +177,7 @@ def _read(stream: IO[str], take: Callable[[Iterable[str]], object]) -> None:
         take(stream)
 
 
-def _report(lines: Iterable[str], on_stage: OnStage) -> None:
+def _report(on_stage: OnStage, lines: Iterable[str]) -> None:
     for line in lines:
         try:
             said = json.loads(line)
@@ -210,11 +203,6 @@ def _interrupt(process: subprocess.Popen[str]) -> None:
         time.sleep(POLL_S / 5)
 
 
-def _end_group(process: subprocess.Popen[str]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
 def _how(code: int) -> str:
     if code > 0:
         return f"ended with code {code}"
@@ -223,44 +211,23 @@ def _how(code: int) -> str:
     return f"was ended by {name}{memory}"
 
 
-def _last_words(said: Iterable[str]) -> str:
-    """The last line that says something: the message of an error, traceback or not."""
-    lines = [line.strip() for line in said if line.strip()]
-    return lines[-1] if lines else ""
-
-
 LOWEST_PRIORITY = 19
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 END_ME_FIRST = "1000"  # the highest of proc(5) oom_score_adj
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: Process id of the parent, then the words behind `g2vlm`.
-
-    Returns:
-        The command's exit code.
-    """
+    """Run the command: the process id of the parent, then the words behind `g2vlm`."""
     os.nice(LOWEST_PRIORITY)
-    _be_ended_first()
-    _end_with(int(argv[0]))
+    with suppress(OSError):  # another system than Linux, or a sandbox
+        Path("/proc/self/oom_score_adj").write_text(END_ME_FIRST, encoding="ascii")
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(argv[0]):  # it ended before the line above
+        return 1
     from g2vlm_model.cli import main as g2vlm
 
     return g2vlm(argv[1:])
-
-
-def _be_ended_first() -> None:
-    with suppress(OSError):  # another system than Linux, or a sandbox
-        Path("/proc/self/oom_score_adj").write_text(END_ME_FIRST, encoding="ascii")
-
-
-def _end_with(parent: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the line above
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -45,10 +45,7 @@ SETTINGS = ("*_config.json", "tokenizer.json", "vocab.json", "merges.txt")
 class TensorRecord:
     """An input or output of a graph.
 
-    Args:
-        name: In the graph.
-        dtype: numpy's name of the type.
-        shape: Sizes; a string is a symbol, or a product such as "14*rows", that is free.
+    In its shape a string is a symbol, or a product such as "14*rows", that is free.
     """
 
     name: str
@@ -64,13 +61,7 @@ class TensorRecord:
 
 @dataclass(frozen=True)
 class GraphRecord:
-    """One graph.
-
-    Args:
-        file: Of the folder.
-        data: File of the folder with its weights where they do not stand in `file`, else "".
-        inputs, outputs: In the graph's order.
-    """
+    """One graph; `data` is a file with its weights, "" where they stand in `file`."""
 
     file: str
     data: str
@@ -82,9 +73,7 @@ class GraphRecord:
 class Largest:
     """The largest absolute number that a layer of torch's float32 pass gave on the goldens.
 
-    Args:
-        layer: Name of the module.
-        value: The number; half precision ends at 65504.
+    Half precision ends at 65504.
     """
 
     layer: str
@@ -148,8 +137,9 @@ class Manifest:
                 f"opset {self.opset}, patch {self.patch} and static_nhw {self.static_nhw} are "
                 "expected to be numbers from 1, three of them in static_nhw"
             )
-        names = [self.goldens, *(graph.file for graph in self.graphs.values())]
-        names += [graph.data for graph in self.graphs.values() if graph.data]
+        names = [self.goldens]
+        for graph in self.graphs.values():
+            names += [graph.file, graph.data] if graph.data else [graph.file]
         require_plain(*self.files, *names)
         unvouched = sorted(set(names) - set(self.files))
         if unvouched:
@@ -165,12 +155,9 @@ EXPORT = ManifestFile(MANIFEST, Manifest, FORMAT, AGAIN)
 
 @dataclass(frozen=True)
 class Golden:
-    """Inputs of a graph and what torch made of them in float32.
+    """Inputs of a graph and what torch made of them in float32, by name.
 
-    Args:
-        graph: Which graph of the folder.
-        case: Its size in words, e.g. "2x84x112".
-        inputs, outputs: Name -> array.
+    `case` is the size in words, e.g. "2x84x112".
     """
 
     graph: str
@@ -182,10 +169,7 @@ class Golden:
 class ExportFolder:
     """A folder that `g2vlm export onnx` wrote, checked when it was opened.
 
-    Attributes:
-        path: The folder.
-        manifest: What it holds.
-        digest: sha256 of the manifest, and so of everything.
+    `digest` is the SHA-256 of the manifest, and so of everything.
     """
 
     def __init__(self, path: Path, manifest: Manifest, digest: str) -> None:

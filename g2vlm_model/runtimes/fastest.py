@@ -54,9 +54,7 @@ class Circumstances(StoreKey):
 
     Args:
         export: Digest of the export folder, which stands for the model too.
-        cpu: As the kernel names it.
-        cores: Logical ones that this process may use.
-        threads: That a graph uses.
+        cpu, cores, threads: Its name, and the numbers that this process and a graph may use.
         versions: Of the libraries that compute.
     """
 
@@ -84,8 +82,10 @@ def ready(request: RuntimeRequest) -> SpatialRuntime | None:
 
 
 def meanwhile(request: RuntimeRequest) -> SpatialRuntime:
-    """Torch."""
-    return _load_torch(request)
+    """Torch on the CPU."""
+    from .torch import meanwhile as by_torch
+
+    return by_torch(RuntimeRequest(request.model, "cpu"))
 
 
 def build(context: BuildContext, request: RuntimeRequest) -> SpatialRuntime | None:
@@ -102,16 +102,15 @@ def observe_ms(
     size_hw: tuple[int, int],
     alone: Alone = nullcontext,
 ) -> dict[str, float]:
-    """Median milliseconds of an observation of each runtime, in turns.
+    """Median milliseconds of an observation of each runtime by its name, in turns.
 
     Each window has new frames, as at the start of a drive. The first observation of each is not
     counted; after `BUDGET_S` no further round begins.
 
     Args:
         runtimes: By name.
-        size_hw: Of the camera's pictures.
-        alone: Entered around each observation: nothing else runs there. What it raises ends the
-            measurement.
+        size_hw: Height and width of the camera's pictures in pixels.
+        alone: Entered around each observation: nothing else runs there. Its errors pass.
     """
     random = np.random.default_rng(0)
     image = random.integers(0, 256, (*size_hw, 3), dtype=np.uint8)
@@ -168,12 +167,7 @@ def _faster(
 ) -> SpatialRuntime:
     """The faster of both, as remembered, or measured now; the other one is closed.
 
-    Args:
-        store: Remembers.
-        folder: The export.
-        request: Of the model.
-        serving: torch, where it is loaded already; never closed here.
-        alone: See `observe_ms`.
+    `serving` is torch where it is loaded already; it is never closed here.
     """
     circumstances = Circumstances.here(folder.digest)
     known = recall(store, circumstances)
@@ -186,7 +180,7 @@ def _faster(
             width = ModelConfig.from_folder(folder.path).dino_width
             known = observe_ms(loaded, (round(width * ASPECT), width), alone)
         except BaseException:
-            _close_but(serving, loaded)
+            close_all(*(one for one in loaded.values() if one is not serving))
             raise
         try:
             remember(store, circumstances, known)
@@ -196,26 +190,16 @@ def _faster(
     spoken = ", ".join(f"{name} {spent:.0f} ms" for name, spent in known.items())
     _LOG.info("an observation takes: %s; %s serves", spoken, best)
     chosen = loaded.pop(best, None)
-    _close_but(serving, loaded)
+    close_all(*(one for one in loaded.values() if one is not serving))
     return chosen or _load(best, folder, request)
-
-
-def _close_but(serving: SpatialRuntime | None, loaded: Mapping[str, SpatialRuntime]) -> None:
-    close_all(*(runtime for runtime in loaded.values() if runtime is not serving))
 
 
 def _load(name: str, folder: ExportFolder, request: RuntimeRequest) -> SpatialRuntime:
     if name == "torch":
-        return _load_torch(request)
+        return meanwhile(request)
     from .onnx.runtime import open_runtime
 
     return open_runtime(folder, request.model, "cpu")
-
-
-def _load_torch(request: RuntimeRequest) -> SpatialRuntime:
-    from .torch import meanwhile as by_torch
-
-    return by_torch(RuntimeRequest(request.model, "cpu"))
 
 
 def _own(request: RuntimeRequest) -> OwnExport:

@@ -11,7 +11,7 @@ L tokens of the frames with their marks, C head width.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,13 +19,7 @@ from numpy.typing import NDArray
 
 from ..interface import RuntimeInfo
 
-__all__ = [
-    "Array",
-    "Cancelled",
-    "GeometryArrays",
-    "GeometryEngine",
-    "StreamingEngine",
-]
+__all__ = ["Array", "Cancelled", "GeometryArrays", "GeometryEngine", "StreamingEngine"]
 
 # A numpy array, or an array on a device with `__dlpack__` (`__cuda_array_interface__` likewise).
 Array = Any
@@ -57,23 +51,14 @@ class GeometryArrays:
 
     @classmethod
     def of(cls, outputs: Mapping[str, Array]) -> GeometryArrays:
-        """Outputs of a graph by their names; a rotation of the graph's own is a raw one too.
+        """Outputs of the graph "geometry" or "expert" by their names.
 
-        Args:
-            outputs: Of the graph "geometry" or "expert"; `rotation`, if there, on the host.
+        A rotation of the graph's own, which is on the host, is a raw one too.
         """
-        rotation = outputs.get("rotation9")
-        if rotation is None:
-            rotation = np.asarray(outputs["rotation"]).reshape(-1, 9)
-        return cls(
-            local_points=outputs["local_points"],
-            rotation9=rotation,
-            translation=outputs["translation"],
-            confidence_logits=outputs.get("confidence_logits"),
-            hidden=outputs.get("hidden"),
-            keys=outputs.get("keys"),
-            values=outputs.get("values"),
-        )
+        given = {field.name: outputs[field.name] for field in fields(cls) if field.name in outputs}
+        if "rotation9" not in given:
+            given["rotation9"] = np.asarray(outputs["rotation"]).reshape(-1, 9)
+        return cls(**given)
 
 
 @runtime_checkable
@@ -114,16 +99,7 @@ class StreamingEngine(GeometryEngine, Protocol):
         ...
 
     def run_tokens(
-        self,
-        tokens_NPD: Array,
-        pictures_NHW3: NDArray[np.uint8],
-        cancelled: Cancelled = None,
+        self, tokens_NPD: Array, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None
     ) -> GeometryArrays:
-        """As `run`, of pictures that are encoded.
-
-        Args:
-            tokens_NPD: From `encode`.
-            pictures_NHW3: The same frames' pictures.
-            cancelled: As in `run`.
-        """
+        """As `run`, of pictures that are encoded: their tokens stand in for the encoder."""
         ...

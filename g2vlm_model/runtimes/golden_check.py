@@ -202,6 +202,12 @@ def _compare_one(
     tolerances: Tolerances,
     scale: float | None,
 ) -> OutputError:
+    """Compare one output; `scale` is the range that counts, None for its own."""
+    unit, tolerance = "of range", tolerances.share_of_range
+    if name in (RAW_ROTATION, ROTATION):
+        unit, tolerance = "rad", tolerances.angle_rad
+    elif not np.issubdtype(expected.dtype, np.floating):
+        unit, tolerance = "wrong", 0.0
     if actual is None:
         problem = "it is missing"
     elif actual.shape != expected.shape:
@@ -209,20 +215,21 @@ def _compare_one(
     elif not np.isfinite(actual).all():
         bad = actual.size - int(np.isfinite(actual).sum())
         problem = f"{bad} of its {actual.size} numbers are not finite"
+    elif not actual.size:
+        problem = "it is empty"
     else:
-        return _measured(name, actual, expected, tolerances, scale)
-    unit, tolerance = _unit(name, expected, tolerances)
+        error = _errors(name, unit, actual, expected)
+        if unit == "of range":
+            error /= _range(expected) if scale is None else scale
+        return OutputError(name, unit, float(error.max()), float(error.mean()), tolerance)
     return OutputError(name, unit, math.inf, math.inf, tolerance, problem)
 
 
-def _measured(
-    name: str,
-    actual: NDArray[Any],
-    expected: NDArray[Any],
-    tolerances: Tolerances,
-    scale: float | None,
-) -> OutputError:
-    unit, tolerance = _unit(name, expected, tolerances)
+def _errors(
+    name: str, unit: str, actual: NDArray[Any], expected: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Of each number or rotation, in the output's own unit."""
+    error: NDArray[np.float64]
     if unit == "wrong":
         error = (actual != expected).astype(np.float64)
     elif name == RAW_ROTATION:
@@ -231,19 +238,7 @@ def _measured(
         error = angles_between(actual, expected)
     else:
         error = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
-        error /= _range(expected) if scale is None else scale
-    if not error.size:
-        return OutputError(name, unit, math.inf, math.inf, tolerance, "it is empty")
-    return OutputError(name, unit, float(error.max()), float(error.mean()), tolerance)
-
-
-def _unit(name: str, expected: NDArray[Any], tolerances: Tolerances) -> tuple[str, float]:
-    """Unit and tolerance of an output."""
-    if name in (RAW_ROTATION, ROTATION):
-        return "rad", tolerances.angle_rad
-    if not np.issubdtype(expected.dtype, np.floating):
-        return "wrong", 0.0
-    return "of range", tolerances.share_of_range
+    return error
 
 
 def _range(values: NDArray[Any]) -> float:

@@ -22,21 +22,14 @@ _LOG = logging.getLogger(__name__)
 
 
 def load(runtime: str, request: RuntimeRequest) -> SpatialRuntime:
-    """Load a runtime of this project.
-
-    Args:
-        runtime: One of `RUNTIMES`.
-        request: What is asked for.
+    """Load one of `RUNTIMES`.
 
     Raises:
         ValueError, FileNotFoundError: See `load_runtime`.
         RuntimeError: This machine cannot run it.
     """
     names = order(request) if runtime == "auto" else (runtime,)
-    if runtime == "auto" and names[-1] == "torch":
-        last = replace(request, export="")  # it runs the model's own weights
-    else:
-        last = request
+    weights = runtime == "auto" and names[-1] == "torch"  # it runs the model's own
     problems: list[str] = []
     for name in names[:-1]:
         try:
@@ -45,16 +38,12 @@ def load(runtime: str, request: RuntimeRequest) -> SpatialRuntime:
             shown = "onnx" if name == "fastest" else name
             problems.append(f"{shown} cannot run here: {error}")
             _LOG.warning("fallback: %s", problems[-1])
+    last = replace(request, export="") if weights else request
     return _noted(start(names[-1], last), problems)
 
 
 def start(name: str, request: RuntimeRequest) -> SceneRuntime | BuildingRuntime:
-    """Load what is ready of one runtime, else serve while it is built.
-
-    Args:
-        name: Of a maker.
-        request: What is asked for.
-    """
+    """Load what is ready of one runtime, named by its maker, else serve while it is built."""
     maker: Maker = importlib.import_module(f".{name}", __package__)
     what = f"{request.model} for {'onnx' if name == 'fastest' else name}"
     made = maker.ready(request)
@@ -68,11 +57,7 @@ def start(name: str, request: RuntimeRequest) -> SceneRuntime | BuildingRuntime:
 
 
 def load_foreign(runtime: str, request: RuntimeRequest) -> SpatialRuntime:
-    """Call the function of a third party.
-
-    Args:
-        runtime: "package.module:function".
-        request: Its fields are the keywords; `export` where it is given.
+    """Call "package.module:function" of a third party with the request's fields as keywords.
 
     Raises:
         ValueError: There is no such function.

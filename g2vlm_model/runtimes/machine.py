@@ -84,14 +84,7 @@ class GpuMissingError(RuntimeError):
 
 @dataclass(frozen=True)
 class Gpu:
-    """A CUDA device.
-
-    Args:
-        index: Of the device.
-        name: As its driver says.
-        compute_capability: "8.7".
-        driver: Version of the kernel module, or of CUDA where that is not to be had.
-    """
+    """A CUDA device; `driver` is the kernel module's version, or CUDA's where that is not known."""
 
     index: int
     name: str
@@ -109,8 +102,7 @@ class TensorRT:
     """An installed TensorRT.
 
     Args:
-        api: The Python module; 10.x, 11.x and RTX differ in what it has, so callers ask with
-            `hasattr`.
+        api: The Python module; 10.x, 11.x and RTX differ in what it has: ask with `hasattr`.
         name: Of `FLAVOURS`.
         version: All parts.
     """
@@ -135,10 +127,7 @@ class TensorRT:
 
 
 def find_tensorrt(flavour: str = "auto") -> TensorRT:
-    """Import a TensorRT.
-
-    Args:
-        flavour: "tensorrt", "tensorrt_rtx", or "auto" for the first of them that is installed.
+    """Import a TensorRT of `FLAVOURS`, or for "auto" the first of them that is installed.
 
     Raises:
         ValueError: No such flavour.
@@ -178,23 +167,16 @@ def find_gpu(index: int = 0) -> Gpu:
     _call(cuda, "cuDeviceGetCount", ctypes.byref(count))
     if index >= count.value:
         raise GpuMissingError(f"CUDA device {index} is not there, the driver has {count.value}")
-    device, cuda_version = ctypes.c_int(), ctypes.c_int()
+    device, major, minor, cuda_version = (ctypes.c_int() for _ in range(4))
     _call(cuda, "cuDeviceGet", ctypes.byref(device), index)
     name = ctypes.create_string_buffer(NAME_BYTES)
     _call(cuda, "cuDeviceGetName", name, NAME_BYTES, device)
-    capability = []
-    for attribute in (CC_MAJOR, CC_MINOR):
-        value = ctypes.c_int()
-        _call(cuda, "cuDeviceGetAttribute", ctypes.byref(value), attribute, device)
-        capability.append(str(value.value))
+    _call(cuda, "cuDeviceGetAttribute", ctypes.byref(major), CC_MAJOR, device)
+    _call(cuda, "cuDeviceGetAttribute", ctypes.byref(minor), CC_MINOR, device)
     _call(cuda, "cuDriverGetVersion", ctypes.byref(cuda_version))
     cuda_name = f"CUDA {cuda_version.value // 1000}.{cuda_version.value % 1000 // 10}"
-    return Gpu(
-        index,
-        name.value.decode(errors="replace"),
-        ".".join(capability),
-        _kernel_module_version() or cuda_name,
-    )
+    driver = _kernel_module_version() or cuda_name
+    return Gpu(index, name.value.decode(errors="replace"), f"{major.value}.{minor.value}", driver)
 
 
 def _kernel_module_version(file: Path = DRIVER_FILE) -> str:

@@ -43,13 +43,7 @@ SMALL_BYTES = 256 << 20  # are hashed in a quarter of a second
 
 @dataclass(frozen=True)
 class OwnExport:
-    """What a runtime exports of a model folder: every part that it can be exported in.
-
-    Args:
-        model: The folder.
-        precision: "fp32" or "fp16".
-        opset: Of the graphs.
-    """
+    """What a runtime exports of a model folder: every part that it can be exported in."""
 
     model: Path
     precision: str
@@ -57,11 +51,7 @@ class OwnExport:
 
     @classmethod
     def of(cls, model: Path, precision: str, opset: int) -> OwnExport:
-        """Make sure that it can be made here.
-
-        Raises:
-            RuntimeError: The exporter's libraries are not installed.
-        """
+        """Make sure that it can be made here; a `RuntimeError` says what is not installed."""
         if missing := missing_libraries():
             raise RuntimeError(
                 f"{model} cannot be exported here: {missing}. Or export it on another machine "
@@ -110,10 +100,9 @@ class OwnExport:
 
 
 def missing_libraries(*needed: str) -> str:
-    """What stands in the way of an export by this Python, and what to do; "" where nothing does.
+    """Why this Python cannot export, and what to do; "" where it can.
 
-    Args:
-        needed: Further packages, of whoever is to run the result.
+    `needed` are further packages, of whoever is to run the result.
     """
     missing = [name for name in (*LIBRARIES, *needed) if importlib.util.find_spec(name) is None]
     if missing:
@@ -144,10 +133,7 @@ def model_digest(model: Path, store: Store | None = None, *, known_only: bool = 
 def other_model(export: ExportFolder, model: str | Path, store: Store | None = None) -> str:
     """Why torch must not answer with `model` for an export; "" where it may.
 
-    Args:
-        export: The folder; its manifest holds the hash of the model that it was made of.
-        model: As in `load_runtime`; every byte of its files counts.
-        store: See `model_digest`; None opens it.
+    The export's manifest holds the hash of the model that it was made of: every byte counts.
     """
     made_of = f"{export.path} was exported from {export.manifest.model_id}"
     try:
@@ -178,7 +164,13 @@ def graph_sources() -> tuple[Path, ...]:
     A graph's numbers follow from these, the weights and the libraries; commands, runtimes, checks
     and documentation may change without a new export.
     """
-    roots = {name: _folder(name) for name in (EXPORTER, MODEL)}
+    specs = {name: importlib.util.find_spec(name) for name in (EXPORTER, MODEL)}
+    roots = {
+        name: Path(spec.submodule_search_locations[0])
+        for name, spec in specs.items()
+        if spec is not None and spec.submodule_search_locations
+    }
+    assert len(roots) == len(specs), f"{specs}; see missing_libraries"
     found: dict[Path, None] = {}
     waiting = [roots[EXPORTER] / f"{name}.py" for name in GRAPHS]
     while waiting:
@@ -195,19 +187,12 @@ def graph_sources() -> tuple[Path, ...]:
     return tuple(sorted(found))
 
 
-def _folder(package: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    assert spec is not None, f"{package} is not installed; see missing_libraries"
-    assert spec.submodule_search_locations, package
-    return Path(next(iter(spec.submodule_search_locations)))
-
-
 def _imports(path: Path, roots: dict[str, Path]) -> Iterator[Path]:
     """Files of the packages that a file imports from."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.ImportFrom):
             continue
-        words = (node.module or "").split(".") if node.module else []
+        words = node.module.split(".") if node.module else []
         if node.level:
             base = path.parents[node.level - 1]
         elif words and words[0] in roots:
@@ -215,10 +200,9 @@ def _imports(path: Path, roots: dict[str, Path]) -> Iterator[Path]:
         else:
             continue
         module = base.joinpath(*words)
-        yield from (
-            module.with_suffix(".py") if words else module / "__init__.py",
-            module / "__init__.py",
-        )
+        yield module / "__init__.py"
+        if words:
+            yield module.with_suffix(".py")
         yield from (module / f"{alias.name}.py" for alias in node.names)
 
 

@@ -63,13 +63,10 @@ class RuntimeRequest:
         return folder
 
     def require_exported(self, precisions: Sequence[str]) -> None:
-        """Refuse what exported graphs cannot do.
-
-        Args:
-            precisions: That models are exported in.
+        """Refuse the published prompts, and what is none of the exported precisions.
 
         Raises:
-            ValueError: The published prompts, or another precision.
+            ValueError: One of the two.
         """
         if self.prompt_mode != "shared":
             raise ValueError(

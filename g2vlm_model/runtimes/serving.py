@@ -46,8 +46,6 @@ _LOG = logging.getLogger(__name__)
 POLL_S = 0.05
 
 Cancelled = Callable[[], bool] | None
-
-
 Build = Callable[[BuildContext], SpatialRuntime | None]
 """Makes the runtime that takes over, checked and ready; None: the serving one is to stay."""
 
@@ -161,8 +159,7 @@ class BuildingRuntime:
     def close(self) -> None:
         """End the build with all of its processes, then close every runtime.
 
-        Raises:
-            Exception: The first that a runtime raises; the others are closed all the same.
+        The first error of a runtime is raised; the others are closed all the same.
         """
         self._stopping.set()
         self._thread.join()
@@ -175,10 +172,9 @@ class BuildingRuntime:
     def sweep(self) -> None:
         """Close former runtimes that no open scene needs; their errors are logged."""
         with self._changed:
-            for lease in self._leases():
-                lease.forget_scenes()
-            unused = [lease for lease in self._retired if not lease.needed]
-            self._retired = [lease for lease in self._retired if lease.needed]
+            needed = {id(lease) for lease in self._leases() if lease.needed}
+            unused = [lease for lease in self._retired if id(lease) not in needed]
+            self._retired = [lease for lease in self._retired if id(lease) in needed]
         close_all(*(lease.runtime for lease in unused))
 
     def _leases(self) -> list[_Lease]:
@@ -229,39 +225,30 @@ class BuildingRuntime:
         It begins when no question is being answered, so that it keeps an observation waiting for
         one other observation and not for an answer.
         """
-        with self._changed:
-            while any(lease.asks for lease in self._leases()):
-                self._wait()
-            self._pause = True
-            try:
-                while any(lease.calls for lease in self._leases()):
-                    self._wait()
-            except BaseException:
-                self._resume()
-                raise
         try:
+            with self._changed:
+                self._wait_until_none("asks")
+                self._pause = True
+                self._wait_until_none("calls")
             yield
         finally:
             with self._changed:
-                self._resume()
+                self._pause = False
+                self._changed.notify_all()
 
-    def _wait(self) -> None:
-        if self._stopping.is_set():
-            raise BuildStopped
-        self._changed.wait(POLL_S)
-
-    def _resume(self) -> None:
-        self._pause = False
-        self._changed.notify_all()
+    def _wait_until_none(self, what: str) -> None:
+        while any(getattr(lease, what) for lease in self._leases()):
+            if self._stopping.is_set():
+                raise BuildStopped
+            self._changed.wait(POLL_S)
 
     def _work(self, build: Build | None) -> None:
         if build is None:
             return
         made, failure = None, ""
         serving = self._current.runtime
-        context = BuildContext(self._on_stage, self._stopping, serving, self._alone)
         try:
-            made = build(context)
+            made = build(BuildContext(self._on_stage, self._stopping, serving, self._alone))
         except BuildStopped:
             pass
         except Exception as error:  # whatever a build or a new runtime raises: the old one serves
@@ -276,9 +263,9 @@ class BuildingRuntime:
             close_all(made)
             made = None
         with self._changed:
+            self._failure, self._progress = failure, None
             if made is not None:
                 self._take_over(made)
-            self._failure, self._progress = failure, None
         if made is not None:
             info = made.info
             _LOG.info("%s is built; %s on %s serves", self._what, info.runtime, info.device)
@@ -300,11 +287,7 @@ class BuildingRuntime:
 
 
 def close_all(*runtimes: SpatialRuntime) -> Exception | None:
-    """Close every runtime, whatever another one raises.
-
-    Returns:
-        The first error, None where there is none; all are logged.
-    """
+    """Close every runtime, whatever another one raises; return the first error, log all."""
     first = None
     for runtime in runtimes:
         try:
@@ -327,13 +310,10 @@ class _Lease:
 
     @property
     def needed(self) -> bool:
-        """Whether a call is under way or a scene is open."""
-        return bool(self.calls or self.scenes)
-
-    def forget_scenes(self) -> None:
-        """Forget scenes that are closed, or that nobody holds any more."""
+        """Whether a call is under way, or somebody holds an open scene."""
         alive = [(one, one()) for one in self.scenes]
         self.scenes = [one for one, scene in alive if scene is not None and not scene.closed]
+        return bool(self.calls or self.scenes)
 
 
 class _OwnedScene:

@@ -68,12 +68,9 @@ NO_SPACE_ADVICE = "free some (old entries can go), or set G2VLM_CACHE to a folde
 
 @dataclass
 class Building:
-    """A build under way.
+    """A build under way: write the files into `folder`, which is temporary and empty.
 
-    Args:
-        key: What is built.
-        folder: Temporary, empty; write the files here.
-        entry: What was committed; set from the start where another process was faster.
+    `entry` is what was committed; set from the start where another process was faster.
     """
 
     key: StoreKey
@@ -92,11 +89,7 @@ class Building:
 
 
 def kept_entries() -> int:
-    """Entries of each kind that are kept: $G2VLM_CACHE_ENTRIES, else `KEPT_ENTRIES`.
-
-    Raises:
-        ValueError: The variable holds no whole number from 1.
-    """
+    """Entries of each kind that are kept: $G2VLM_CACHE_ENTRIES, else `KEPT_ENTRIES`."""
     chosen = os.environ.get(KEPT_VARIABLE, "") or str(KEPT_ENTRIES)
     if not chosen.isdecimal() or int(chosen) < 1:
         raise ValueError(f"{KEPT_VARIABLE} is {chosen!r}, expected a whole number from 1")
@@ -130,10 +123,10 @@ class Store:
         """Make the folder where it is missing, for this user only.
 
         Args:
-            root: Default: `cache_root()`.
-            keep: Default: `kept_entries()`.
+            root, keep: Default: `cache_root()`, `kept_entries()`.
 
         Raises:
+            ValueError: $G2VLM_CACHE_ENTRIES holds no whole number from 1.
             PermissionError: The folder belongs to somebody else, or others may write there:
                 an engine is code, and theirs is not run.
             OSError: The folder cannot be made.
@@ -164,9 +157,7 @@ class Store:
     def sha256(self, path: Path, known_only: bool = False) -> str:
         """The hash of a file outside the store, remembered by path, size and time of change.
 
-        Args:
-            path: The file.
-            known_only: Do not read it: "" where its present state is not known.
+        With `known_only` it is not read: "" where its present state is not known.
         """
         state = path.stat()
         name, now = str(path.resolve()), [state.st_size, state.st_mtime_ns, state.st_ino]
@@ -206,7 +197,7 @@ class Store:
         try:
             with self._try_lock(key.digest) as locked:
                 if locked:  # else somebody builds it anew already
-                    self._set_aside_if_damaged(key)
+                    self._sound_entry(key)
         except OSError as error:  # such as a cache that is read-only
             _LOG.warning("the entry is not used: %s; it stays where it is: %s", damage, error)
         else:
@@ -214,13 +205,9 @@ class Store:
         return None
 
     def find(self, kind: str, **facts: object) -> tuple[StoreEntry, ...]:
-        """Entries whose keys say all of some facts and that may be used, the newest first.
+        """Entries of a kind whose keys say all of some facts, the newest first.
 
         Damaged ones, and those that others may write to, are logged and left out.
-
-        Args:
-            kind: `StoreKey.kind` of the keys.
-            facts: Of `StoreKey.as_json`.
         """
         found = []
         for folder in (self.root / ENTRIES).iterdir():
@@ -251,22 +238,17 @@ class Store:
             TimeoutError: Another process still builds after `wait_s`.
         """
         with self._lock(key, wait_s):
-            for path in self._remains(key):
-                _LOG.warning("a build was interrupted; %s is removed", path.name)
-                shutil.rmtree(path, ignore_errors=True)
-            self._set_aside_if_damaged(key)
-            prefix = f"{key.digest}."
-            target = self._folder(key)
-            entry = verified_entry(target, key) if target.exists() else None
-            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self.root / BUILDING))
+            for name in self._remove_remains(key):
+                _LOG.warning("a build was interrupted; %s is removed", name)
+            entry = self._sound_entry(key)
+            folder = Path(tempfile.mkdtemp(prefix=f"{key.digest}.", dir=self.root / BUILDING))
             needed_bytes = needed_bytes if entry is None else 0
             try:
                 with no_space_explained(self.root, needed_bytes, NO_SPACE_ADVICE):
-                    yield Building(key, folder, entry, target)
+                    yield Building(key, folder, entry, self._folder(key))
                 self._evict(key)
             finally:
-                for path in self._remains(key):
-                    shutil.rmtree(path, ignore_errors=True)
+                self._remove_remains(key)
 
     def set_aside(self, key: StoreKey, reason: str) -> None:
         """Take an entry out of use, such as one that fails its golden check.
@@ -283,14 +265,15 @@ class Store:
     def _folder(self, key: StoreKey) -> Path:
         return self.root / ENTRIES / key.digest
 
-    def _set_aside_if_damaged(self, key: StoreKey) -> None:
-        """Under the lock: another process may have replaced the entry meanwhile."""
+    def _sound_entry(self, key: StoreKey) -> StoreEntry | None:
+        """Under the lock, in which nobody replaces it: the entry; a damaged one is set aside."""
         try:
-            verified_entry(self._folder(key), key)
+            return verified_entry(self._folder(key), key)
         except FileNotFoundError:
-            return
+            pass
         except EntryDamagedError as error:
             self._move_aside(key, str(error))
+        return None
 
     def _move_aside(self, key: StoreKey, reason: str) -> None:
         place = self.root / DAMAGED / f"{key.digest}.{time.time_ns()}"
@@ -320,13 +303,16 @@ class Store:
                     folder.rename(gone)
                     shutil.rmtree(gone, ignore_errors=True)
 
-    def _remains(self, key: StoreKey) -> list[Path]:
-        """Under the lock: what a build that has ended, or was killed, has left behind.
+    def _remove_remains(self, key: StoreKey) -> list[str]:
+        """Under the lock: remove and name what a build that has ended, or was killed, has left.
 
         A command that was to write the folder may have been killed with a hidden one beside it.
         """
-        prefixes = (f"{key.digest}.", f".{key.digest}.")
-        return [path for path in (self.root / BUILDING).iterdir() if path.name.startswith(prefixes)]
+        found = [*(self.root / BUILDING).glob(f"{key.digest}.*")]
+        found += (self.root / BUILDING).glob(f".{key.digest}.*")
+        for path in found:
+            shutil.rmtree(path, ignore_errors=True)
+        return [path.name for path in found]
 
     @contextmanager
     def _try_lock(self, digest: str) -> Iterator[bool]:

@@ -151,11 +151,7 @@ class StoreEntry:
 
 
 def verified_entry(folder: Path, key: StoreKey | None = None) -> StoreEntry:
-    """Read an entry and compare it with its manifest, every byte.
-
-    Args:
-        folder: Of the entry.
-        key: What it must have been built under; None: whatever it says.
+    """Read an entry and compare it with its manifest, every byte, and with a key if given.
 
     Raises:
         FileNotFoundError: There is no such folder.

@@ -206,7 +206,7 @@ def test_a_measured_runtime_that_cannot_be_closed_leaves_no_other_open(
             raise BuildStopped
         return {"torch": 2.0, "onnx": 1.0}
 
-    monkeypatch.setattr(fastest, "_load_torch", lambda *_: by_torch)
+    monkeypatch.setattr(fastest, "meanwhile", lambda *_: by_torch)
     monkeypatch.setattr("g2vlm_model.runtimes.onnx.runtime.open_runtime", lambda *_: by_onnx)
     monkeypatch.setattr(fastest, "observe_ms", observed)
     if measured:

@@ -47,12 +47,7 @@ KEPT_KERNELS = 8  # files of it
 
 @dataclass(frozen=True)
 class Place:
-    """What runs the engines.
-
-    Args:
-        trt: TensorRT.
-        gpu: Device.
-    """
+    """What runs the engines."""
 
     trt: TensorRT
     gpu: Gpu
@@ -99,12 +94,7 @@ def ready(request: RuntimeRequest) -> SpatialRuntime | None:
 
 
 def meanwhile(request: RuntimeRequest) -> SpatialRuntime:
-    """torch, on the GPU where it can; the exported graphs where torch is missing.
-
-    Raises:
-        ValueError: torch would serve and answer with the weights of another model.
-        RuntimeError: Nothing here can serve.
-    """
+    """torch, on the GPU where it can; the exported graphs where torch is missing."""
     export = _given(request)
     other = "" if export is None else other_model(export, request.model)
     if importlib.util.find_spec("torch") is not None and not other:
@@ -170,14 +160,13 @@ def profile_words(export: ExportFolder) -> tuple[Profile, tuple[str, ...]]:
 
 
 def _given(request: RuntimeRequest) -> ExportFolder | None:
-    """The folder that the caller names.
-
-    Raises:
-        ValueError: It holds engines and no export.
-    """
+    """The folder that the caller names; a `ValueError` where it holds engines and no export."""
     folder = Path(request.export)
-    named = bool(str(request.export))
-    if named and (folder / ENGINES_FILE).is_file() and not (folder / MANIFEST).is_file():
+    if (
+        str(request.export)
+        and (folder / ENGINES_FILE).is_file()
+        and not (folder / MANIFEST).is_file()
+    ):
         raise ValueError(
             f"{folder} holds compiled engines only; name the export folder that they were compiled "
             "from, and put this folder into it"
@@ -191,11 +180,7 @@ def _own(request: RuntimeRequest, place: Place) -> OwnExport:
 
 
 def _loaded(
-    export: ExportFolder,
-    engines: EngineFolder,
-    request: RuntimeRequest,
-    place: Place,
-    store: Store,
+    export: ExportFolder, engines: EngineFolder, request: RuntimeRequest, place: Place, store: Store
 ) -> SpatialRuntime:
     """Engines, with whatever answers on top of them.
 
@@ -245,10 +230,8 @@ def _kernels(store: Store) -> Path:
 def _drop(engines: EngineFolder, place: Place, store: Store, reason: str) -> None:
     """Take engines out of the store that cannot be used, so that they are built again."""
     if engines.path.is_relative_to(store.root):
-        manifest = engines.manifest
-        key = engine_key(
-            manifest.source, manifest.precision, place.trt, place.gpu, manifest.profile
-        )
+        own = engines.manifest
+        key = engine_key(own.source, own.precision, place.trt, place.gpu, own.profile)
         store.set_aside(key, reason)
 
 

@@ -40,20 +40,15 @@ Size = tuple[int, int, int]  # frames, height, width in pixels of the model's pi
 
 @dataclass(frozen=True)
 class Profile:
-    """A range of window sizes, each (frames, height, width).
-
-    Args:
-        minimum, optimum, maximum: Ascending in each of the three numbers.
-    """
+    """A range of window sizes, ascending in each of their three numbers."""
 
     minimum: Size
     optimum: Size
     maximum: Size
 
     def __post_init__(self) -> None:
-        for what, *values in zip(
-            ("frames", "height", "width"), self.minimum, self.optimum, self.maximum, strict=True
-        ):
+        sizes = zip(self.minimum, self.optimum, self.maximum, strict=True)
+        for what, values in zip(("frames", "height", "width"), sizes, strict=True):
             if not 1 <= values[0] <= values[1] <= values[2]:
                 raise ValueError(
                     f"{what} of the profile are {values}, expected smallest <= tuned for <= "
@@ -77,11 +72,7 @@ class Profile:
         return all(low <= value <= high for low, value, high in ranges)
 
     def require(self, size: Size) -> None:
-        """Refuse a window that the engine cannot run.
-
-        Raises:
-            WindowRefusedError: The profile excludes it; the text says which to build.
-        """
+        """Raise `WindowRefusedError` where the profile excludes a window's size."""
         if not self.covers(size):
             low = ",".join(str(min(pair)) for pair in zip(size, self.minimum, strict=True))
             high = ",".join(str(max(pair)) for pair in zip(size, self.maximum, strict=True))
@@ -96,20 +87,12 @@ class Profile:
         return "..".join(_shown(size) for size in (self.minimum, self.optimum, self.maximum))
 
 
-@dataclass(frozen=True)
-class _Named:
-    """Frames, and height over width, of a profile that fits every model."""
-
-    frames: Size
-    shapes: tuple[float, float, float]
-
-
-PROFILES = {
+PROFILES = {  # frames, and height over width, so that they fit every model
     # Cameras are 16:9 to 4:3 (with a rig's 2:1 below); memory is short.
-    "jetson": _Named(frames=(1, 4, 8), shapes=(1 / 2, 3 / 4, 3 / 4)),
+    "jetson": ((1, 4, 8), (1 / 2, 3 / 4, 3 / 4)),
     # Up to the longest window of the published training, up to square pictures. What is longer
     # goes to the runtime that serves beside the engine.
-    "desktop": _Named(frames=(1, 8, 24), shapes=(1 / 2, 3 / 4, 1.0)),
+    "desktop": ((1, 8, 24), (1 / 2, 3 / 4, 1.0)),
 }
 
 
@@ -118,17 +101,17 @@ def named_profile(name: str, width: int, patch: int) -> Profile:
 
     Args:
         name: "jetson" or "desktop".
-        width: Of the model's picture in pixels, the same for all windows.
-        patch: Side of a patch: heights are multiples of it.
+        width, patch: Of the model's picture, and a side of its patches, in pixels.
 
     Raises:
         ValueError: No such profile.
     """
     if name not in PROFILES:
         raise ValueError(f"profile is {name!r}, expected custom or one of {sorted(PROFILES)}")
-    named = PROFILES[name]
-    heights = [max(1, round(width * shape / patch)) * patch for shape in named.shapes]
-    sizes = [(frames, height, width) for frames, height in zip(named.frames, heights, strict=True)]
+    sizes = [
+        (frames, max(1, round(width * shape / patch)) * patch, width)
+        for frames, shape in zip(*PROFILES[name], strict=True)
+    ]
     return Profile(*sizes)
 
 
@@ -242,12 +225,7 @@ ENGINES = ManifestFile(ENGINES_FILE, EngineManifest, 1, AGAIN, EngineRefusedErro
 
 
 class EngineFolder:
-    """Engines whose files were compared with their manifest when it was opened.
-
-    Attributes:
-        path: The folder.
-        manifest: What the engines are.
-    """
+    """Engines whose files were compared with their manifest when the folder was opened."""
 
     def __init__(self, path: Path, manifest: EngineManifest) -> None:
         self.path = path
@@ -314,11 +292,7 @@ class EngineFolder:
         return self.path / self.manifest.engines[graph].file
 
     def mark_checked(self, reports: Mapping[str, str]) -> None:
-        """Note that the golden check passed on the device that runs the engines.
-
-        Args:
-            reports: Of the check, by graph.
-        """
+        """Note the reports of a golden check that passed on this device, by graph."""
         engines = {
             graph: replace(record, check=reports[graph])
             for graph, record in self.manifest.engines.items()
@@ -339,18 +313,8 @@ def bound_to(trt: TensorRT, gpu: Gpu) -> dict[str, str]:
 
 
 def engine_key(source: str, precision: str, trt: TensorRT, gpu: Gpu, profile: Profile) -> EngineKey:
-    """Return the key of engines that are compiled on the device that runs them.
-
-    Args:
-        source: `ExportFolder.digest`.
-        precision: Of the exported graphs.
-        trt, gpu: What compiles and what runs them.
-        profile: Window sizes.
-    """
+    """Return the key of engines of an export, compiled on the device that runs them."""
+    facts = bound_to(trt, gpu)
     return EngineKey(
-        source=source,
-        precision=precision,
-        profile=str(profile),
-        flags=BUILDER_FLAGS,
-        **bound_to(trt, gpu),
+        source, precision=precision, profile=str(profile), flags=BUILDER_FLAGS, **facts
     )
