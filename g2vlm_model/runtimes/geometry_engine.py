@@ -68,7 +68,6 @@ class GeometryEngine(Protocol):
     @property
     def facts(self) -> RuntimeInfo:
         """What really runs; a runtime on top of it reports the same."""
-        ...
 
     def run(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> GeometryArrays:
         """Compute a window.
@@ -83,11 +82,9 @@ class GeometryEngine(Protocol):
             ValueError: A number of frames or a size that the engine was not built for.
             RuntimeError: The device failed; the engine stays usable.
         """
-        ...
 
     def close(self) -> None:
         """Give its memory back; a second call does nothing."""
-        ...
 
 
 @runtime_checkable
@@ -96,10 +93,8 @@ class StreamingEngine(GeometryEngine, Protocol):
 
     def encode(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> Array:
         """(N, P, D) tokens of pictures; those of one picture do not depend on the others."""
-        ...
 
     def run_tokens(
         self, tokens_NPD: Array, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None
     ) -> GeometryArrays:
         """As `run`, of pictures that are encoded: their tokens stand in for the encoder."""
-        ...

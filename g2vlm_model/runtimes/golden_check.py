@@ -38,7 +38,6 @@ class Expected(Protocol):
     @property
     def outputs(self) -> Mapping[str, NDArray[Any]]:
         """Name -> array."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -89,12 +89,9 @@ class Maker(Protocol):
 
     def ready(self, request: RuntimeRequest) -> SpatialRuntime | None:
         """Load what is there already; None where something has to be built first."""
-        ...
 
     def meanwhile(self, request: RuntimeRequest) -> SpatialRuntime:
         """What serves during a build, and takes the windows that the built one does not."""
-        ...
 
     def build(self, context: BuildContext, request: RuntimeRequest) -> SpatialRuntime | None:
         """Build what is missing and load it, in a thread of its own; None: what serves stays."""
-        ...

@@ -71,15 +71,9 @@ class StoreKey:
 
 @dataclass(frozen=True)
 class EngineKey(StoreKey):
-    """What an engine is bound to.
+    """What an engine is bound to: see `EngineManifest`; `profile` is written as it writes itself.
 
-    Args:
-        source: SHA-256 of the exported folder that it was compiled from.
-        builder, builder_version: Python module of the TensorRT, and all parts of its version.
-        gpu, compute_capability, driver: Of the device that compiled it, "8.7".
-        precision: Of the exported graphs, "fp32" or "fp16".
-        profile: Range of input sizes, as the profile writes itself.
-        flags: What else was asked of the builder, in alphabetical order.
+    `flags` is what else was asked of the builder, in alphabetical order.
     """
 
     kind: ClassVar[str] = "engine"
@@ -99,12 +93,8 @@ class EngineKey(StoreKey):
 class ExportKey(StoreKey):
     """What an automatic ONNX export of a model is bound to.
 
-    Args:
-        source: SHA-256 over the files of the model folder.
-        exporter_version: Changes with whatever changes the exported graphs.
-        precision: "fp32" or "fp16".
-        opset: "18" or "23".
-        parts: In alphabetical order.
+    `source` is a SHA-256 over the files of the model folder, `exporter_version` changes with
+    whatever changes the exported graphs, `parts` stand in alphabetical order.
     """
 
     kind: ClassVar[str] = "export"

@@ -121,11 +121,7 @@ def default_profile() -> str:
 
 
 def parse_size(text: str) -> Size:
-    """Read "frames,height,width", as the command line takes it.
-
-    Raises:
-        ValueError: Not three whole numbers from 1.
-    """
+    """Read "frames,height,width", three whole numbers from 1, as the command line takes it."""
     match = re.fullmatch(r"\s*([1-9]\d*)\s*,\s*([1-9]\d*)\s*,\s*([1-9]\d*)\s*", text)
     if match is None:
         raise ValueError(f"size is {text!r}, expected frames,height,width such as 4,392,518")
@@ -235,12 +231,7 @@ class EngineFolder:
     def open(
         cls, path: str | Path, trt: TensorRT, gpu: Gpu, source: str | None = None
     ) -> EngineFolder:
-        """Read the manifest; check every file, the TensorRT and the GPU.
-
-        Args:
-            path: The folder.
-            trt, gpu: What is to run the engines.
-            source: Digest of the export folder that they must have been compiled from.
+        """Read the manifest; check every file, the TensorRT, the GPU, and the export's digest.
 
         Raises:
             FileNotFoundError: No such folder, or no `engines.json` in it.
@@ -278,11 +269,7 @@ class EngineFolder:
         return cls(root, manifest)
 
     def plan(self, graph: str) -> Path:
-        """Return the engine of a graph.
-
-        Raises:
-            EngineRefusedError: There is none.
-        """
+        """Return the engine of a graph; an `EngineRefusedError` where there is none."""
         if graph not in self.manifest.engines:
             raise EngineRefusedError(
                 f"{self.path} has no engine of {graph!r}, it has "
