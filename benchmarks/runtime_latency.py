@@ -73,7 +73,7 @@ def first_token(runtime: SpatialRuntime, rounds: int) -> list[list[str]]:
             step = next(context.decode(QUERY))
             if number:
                 times[name].append((time.perf_counter() - begun) * 1e3)
-            logits[name] = step.logits_V  # type: ignore[attr-defined]
+            logits[name] = step.logits_V
             context.truncate(mark)
     ratios = [one / two for one, two in zip(times["apart"], times["together"], strict=True)]
     most = float((logits["apart"] - logits["together"]).abs().max())

@@ -21,7 +21,6 @@ from ..config import ModelConfig
 from ..extras.references import Reference, find_references
 from ..interface import AnswerStatus, PixelMark, SpatialAnswer, SpatialQuery
 from ..marks import draw_marks, question_with_marks
-from ..positions import CacheMark
 from ..preprocess import semantic_patches
 from ..tokenizer import Tokenizer, prompt_ids
 from .gate import DeviceGate
@@ -129,8 +128,7 @@ class Answerer:
     """Answers questions about scenes of one model.
 
     Args:
-        config: Of the model.
-        tokenizer: Of its folder.
+        config, tokenizer: Of the model.
         gate: Turns on the device.
     """
 
@@ -142,11 +140,7 @@ class Answerer:
         self._drawn = config.mark_style == "drawn"
 
     def read(self, scene: EncodedScene, query: SpatialQuery) -> Question:
-        """A question's words as the model reads them; needs no device.
-
-        Args:
-            scene: What it is about.
-            query: With checked marks.
+        """A question with checked marks as the model reads it; needs no device.
 
         Raises:
             ValueError: The text spells one of the special tokens that structure the prompt.
@@ -169,13 +163,10 @@ class Answerer:
         return Question((*self._prompts.question(ids), special.start_of_answer), references)
 
     def write(self, scene: EncodedScene, question: Question, draft: Draft) -> None:
-        """Answer a question; the scene is unchanged afterwards.
+        """Answer a question from `read`; the scene is unchanged afterwards.
 
-        Args:
-            scene: Of this model.
-            question: From `read`.
-            draft: Filled token by token, so that it holds what was ready when it stops; asked
-                before each step whether to go on.
+        The draft is filled token by token, so that it holds what was ready when it stops, and
+        is asked before each step whether to go on.
 
         Raises:
             Stopped: Cancelled, or out of time. Frames that are done are kept.
@@ -231,9 +222,9 @@ class Answerer:
         if context is None:
             with self._step(draft):
                 context = scene.made_context()
-        ends = scene.semantic_ends
-        context.truncate(ends[-1] if ends else _geometric_end(scene))  # behind an interrupt
-        for index in range(len(ends), len(scene.window)):
+        ends = scene.ends
+        context.truncate(ends[-1])  # behind an interrupt
+        for index in range(len(ends) - 1, len(scene.window)):
             self._append_frame(scene, index, (), context, draft)
             ends.append(context.mark())
         if not (self._drawn and marks):
@@ -246,7 +237,7 @@ class Answerer:
         # A fork in which the frames from the first marked one on are encoded with their marks.
         first = min(mark.frame_index for mark in marks)
         with self._step(draft):
-            fork = context.fork(ends[first - 1] if first else _geometric_end(scene))
+            fork = context.fork(ends[first])
         for index in range(first, len(scene.window)):
             own = [mark for mark in marks if mark.frame_index == index]
             self._append_frame(scene, index, own, fork, draft)
@@ -278,8 +269,3 @@ class Answerer:
             context.append_frame(index, tokens_SD)
         if features is not None:
             features.semantic_SD = tokens_SD
-
-
-def _geometric_end(scene: EncodedScene) -> CacheMark:
-    assert scene.geometric_end is not None, "a context without geometric frames"
-    return scene.geometric_end

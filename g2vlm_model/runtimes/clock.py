@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from ..interface import ObservationCancelledError
@@ -27,7 +28,7 @@ class PassClock:
         self.cancelled = cancelled
         self._cuda = cuda
         self._names: list[str] = []
-        self._times = [time.perf_counter()]
+        self._times: list[float] = []
         self._events: list[Any] = []
         self._mark()
 
@@ -48,27 +49,22 @@ class PassClock:
         """
         self._names.append(name)
         self._mark()
-        self._times.append(time.perf_counter())
         self.check()
 
     def read(self) -> dict[str, float]:
         """Milliseconds of each stage, and "total" since the construction."""
-        spans_ms = [
-            (second - first) * 1e3
-            for first, second in zip(self._times[:-1], self._times[1:], strict=True)
-        ]
+        spans_ms = [(second - first) * 1e3 for first, second in pairwise(self._times)]
         if self._cuda is not None:
             self._events[-1].synchronize()
-            pairs = zip(spans_ms, self._events[:-1], self._events[1:], strict=True)
-            spans_ms = [max(host, first.elapsed_time(second)) for host, first, second in pairs]
+            cuda_ms = [first.elapsed_time(second) for first, second in pairwise(self._events)]
+            spans_ms = list(map(max, spans_ms, cuda_ms))
         total_ms = (time.perf_counter() - self._times[0]) * 1e3
         return {**dict(zip(self._names, spans_ms, strict=True)), "total": total_ms}
 
     def _mark(self) -> None:
-        if self._cuda is None:
-            return
-        import torch
+        if self._cuda is not None:
+            import torch
 
-        event = torch.cuda.Event(enable_timing=True)
-        event.record(torch.cuda.current_stream(self._cuda))
-        self._events.append(event)
+            self._events.append(torch.cuda.Event(enable_timing=True))
+            self._events[-1].record(torch.cuda.current_stream(self._cuda))
+        self._times.append(time.perf_counter())

@@ -39,10 +39,7 @@ class DeviceGate:
         try:
             yield
         finally:
-            with self._changed:
-                self._busy = False
-                self._step_owed = self._steps_waiting > 0
-                self._changed.notify_all()
+            self._release(owed=True)
 
     @contextmanager
     def step(self) -> Iterator[None]:
@@ -62,9 +59,13 @@ class DeviceGate:
         try:
             yield
         finally:
-            with self._changed:
-                self._busy = False
-                self._changed.notify_all()
+            self._release(owed=False)
+
+    def _release(self, owed: bool) -> None:
+        with self._changed:
+            self._busy = False
+            self._step_owed = owed and self._steps_waiting > 0
+            self._changed.notify_all()
 
     def _free_for_observation(self) -> bool:
         return not self._busy and not self._step_owed

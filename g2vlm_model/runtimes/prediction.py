@@ -35,7 +35,6 @@ def predict_geometry(
     confidence_logits_NHW: Array | None,
     colors_NHW3: NDArray[np.uint8],
     frames: Sequence[Frame],
-    config: ConfidenceConfig | None = None,
 ) -> GeometryPrediction:
     """Turn what the heads say of one window into what the runtime returns.
 
@@ -48,12 +47,11 @@ def predict_geometry(
         confidence_logits_NHW: float32; None without the head.
         colors_NHW3: uint8, the model's pictures.
         frames: Of the window; frames of one `camera` share their intrinsics.
-        config: Tolerances; None is the default.
 
     Raises:
         RuntimeError: No point of the window is finite (an overflow of half precision).
     """
-    config = config or ConfidenceConfig()
+    config = ConfidenceConfig()
     given = (local_points_NHW3, T_any_cam_N44, confidence_logits_NHW)
     local_NHW3, T_any_cam_N44, logits = (_nearer(array) for array in given)
     xp = array_namespace(local_NHW3)
@@ -61,7 +59,8 @@ def predict_geometry(
     world_NHW3 = _moved(local_NHW3, T_world_cam_N44)
     edges_NHW = depth_edges(local_NHW3[..., 2], config)
     valid_NHW = valid_points(local_NHW3, edges_NHW)
-    K_N33 = estimate_intrinsics(local_NHW3, _camera_numbers(frames), valid_NHW)
+    numbers = {name: number for number, name in enumerate({f.camera: None for f in frames})}
+    K_N33 = estimate_intrinsics(local_NHW3, [numbers[f.camera] for f in frames], valid_NHW)
     if logits is None:
         confidence_NHW = confidence_from_consistency(
             local_NHW3, T_world_cam_N44, K_N33, edges_NHW, config
@@ -104,12 +103,6 @@ def _moved(points_NHW3: Array, T_a_b_N44: Array) -> Array:
     flat_NM3 = xp.reshape(points_NHW3, (len(points_NHW3), -1, 3))
     turn_N33 = xp.matrix_transpose(T_a_b_N44[:, :3, :3])
     return xp.reshape(flat_NM3 @ turn_N33 + T_a_b_N44[:, None, :3, 3], points_NHW3.shape)
-
-
-def _camera_numbers(frames: Sequence[Frame]) -> list[int]:
-    """0, 1, ... per camera name, in the order of first appearance."""
-    names = list(dict.fromkeys(frame.camera for frame in frames))
-    return [names.index(frame.camera) for frame in frames]
 
 
 def _nearer(array: Array) -> Array:

@@ -42,6 +42,7 @@ __all__ = [
     "KnownFrames",
     "Pass",
     "SceneContext",
+    "Seen",
     "Step",
     "encoded",
     "pictures_of",
@@ -108,28 +109,18 @@ class SceneContext(ABC):
 
     @abstractmethod
     def append_frame(self, index: int, tokens_SD: Array) -> None:
-        """Append a frame's semantic tokens between their marks, geometry added to them.
-
-        Args:
-            index: Of the frame in the window.
-            tokens_SD: From `encode`.
-        """
+        """Append the semantic tokens of frame `index` between their marks, geometry added."""
 
     def name(self, references: Sequence[Reference], tokens: int) -> None:
-        """Compute what references add to the question that is read next.
-
-        Args:
-            references: Of the question; empty where it names nothing.
-            tokens: Of the question, the start of the answer left out.
-        """
+        """Compute what references add to the question of so many tokens that is read next."""
         assert self.fused, "references of a scene without images"
         self._added_TD = self._added(references, tokens)
 
     def read(self, ids: Sequence[int], following: int) -> None:
-        """Append the next tokens of the question.
+        """Append the next tokens of the question; the last of all is the start of its answer.
 
         Args:
-            ids: Token ids; the last one of a question is the start of its answer.
+            ids: Token ids.
             following: Tokens of question and answer that will come behind them.
         """
         added_TD = self._added_TD
@@ -141,11 +132,7 @@ class SceneContext(ABC):
 
     @abstractmethod
     def decode(self, query: SpatialQuery) -> Iterator[Step]:
-        """Decode the answer behind what was read, token by token, without end.
-
-        Args:
-            query: How tokens are chosen.
-        """
+        """Decode the answer behind what was read, as the query wants it, without end."""
 
     @abstractmethod
     def _added(self, references: Sequence[Reference], tokens: int) -> Array:
@@ -211,11 +198,7 @@ class KnownFrames:
         self._newest: tuple[FrameFeatures, ...] = ()
 
     def of_window(self, window: FrameWindow, size_hw: tuple[int, int]) -> list[FrameFeatures]:
-        """Features of a window's frames, with their pictures; needs no device.
-
-        Args:
-            window: Becomes the newest window.
-            size_hw: Of the model's picture.
+        """Features of the frames of what becomes the newest window; needs no device.
 
         Raises:
             ValueError: A frame's key is in use for other pixels.
@@ -235,6 +218,18 @@ class KnownFrames:
         features = FrameFeatures(frame, size_hw)
         with self._lock:
             return self._known.setdefault(name, features)
+
+
+class Seen(NamedTuple):
+    """A window as a pass reads it, with the features of its frames.
+
+    Attributes:
+        grid_hw: Rows and columns of geometric patches.
+    """
+
+    window: FrameWindow
+    features: list[FrameFeatures]
+    grid_hw: tuple[int, int]
 
 
 class Pass(NamedTuple):
@@ -257,34 +252,27 @@ class EncodedScene:
 
     Args:
         owner: Identity of the runtime that made it.
-        window: What was seen.
-        features: What was computed for each frame, shared with other scenes of the same frame.
+        seen: What the pass read; features are shared with other scenes of the same frame.
         found: By the pass.
         latency_ms: Of the pass.
 
     Attributes:
         context: What questions need; None where closed, or where no question has needed it yet.
-        geometric_end: State of the context behind the geometric frames; None until it has them.
-        semantic_ends: State of the context behind each semantic frame that it holds.
+        ends: States of the context behind the geometric frames, and behind each semantic frame
+            that it holds.
         closed: Whether `close` was called.
     """
 
     def __init__(
-        self,
-        owner: object,
-        window: FrameWindow,
-        features: Sequence[FrameFeatures],
-        found: Pass,
-        latency_ms: dict[str, float],
+        self, owner: object, seen: Seen, found: Pass, latency_ms: dict[str, float]
     ) -> None:
         self.owner = owner
-        self.window = window
+        self.window = seen.window
         self.geometry = found.geometry
         self.overlap = found.overlap_N
-        self.features = tuple(features)
+        self.features = tuple(seen.features)
         self.context: SceneContext | None = None
-        self.geometric_end: CacheMark | None = None
-        self.semantic_ends: list[CacheMark] = []
+        self.ends: list[CacheMark] = []
         self.closed = False
         self._turn = threading.Lock()
         self.latency_ms = latency_ms
@@ -330,7 +318,7 @@ class EncodedScene:
 
     def _keep(self, context: SceneContext) -> SceneContext:
         """Take what ends behind the geometric frames; a closed scene takes nothing."""
-        self.geometric_end = context.mark()
+        self.ends = [context.mark()]
         if not self.closed:
             self.context = context
         return context
@@ -353,15 +341,12 @@ def encoded(
     missing = [one for one in features if one.geometric_PD is None]
     if missing:
         tokens_NPD = encode(pictures_of(missing))
+        xp = array_namespace(tokens_NPD)
         for one, tokens_PD in zip(missing, tokens_NPD, strict=True):
             # Each owns its memory: a view would keep that of all.
-            one.geometric_PD = tokens_PD if len(missing) == 1 else _copied(tokens_PD)
+            one.geometric_PD = xp.asarray(tokens_PD, copy=True) if missing[1:] else tokens_PD
     tokens = [one.geometric_PD for one in features]
     return array_namespace(*tokens).stack(tokens)
-
-
-def _copied(array: Array) -> Array:
-    return array_namespace(array).asarray(array, copy=True)
 
 
 def _sampled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -31,7 +31,7 @@ from ..tokenizer import Tokenizer
 from .answering import Answerer, Draft, Stopped
 from .clock import PassClock
 from .gate import DeviceGate
-from .scene import EncodedScene, FrameFeatures, KnownFrames, Pass
+from .scene import EncodedScene, KnownFrames, Pass, Seen
 
 __all__ = ["LIMITS", "MAX_FRAMES", "Executor", "SceneRuntime"]
 
@@ -63,19 +63,11 @@ class Executor(Protocol):
     tokenizer: Tokenizer
     cuda: Any
 
-    def observe(
-        self,
-        window: FrameWindow,
-        features: Sequence[FrameFeatures],
-        grid_hw: tuple[int, int],
-        clock: PassClock,
-    ) -> Pass:
+    def observe(self, seen: Seen, clock: PassClock) -> Pass:
         """Encode a window, inside an `observation` turn of the gate.
 
         Args:
-            window: Within the limits.
-            features: Of its frames.
-            grid_hw: Rows and columns of geometric patches.
+            seen: Within the limits.
             clock: Gets a lap for each stage; asked for a cancellation between the layers.
 
         Raises:
@@ -101,10 +93,7 @@ class SceneRuntime:
     """
 
     def __init__(
-        self,
-        load: Callable[[], Executor],
-        place: str,
-        release: Callable[[], None] = lambda: None,
+        self, load: Callable[[], Executor], place: str, release: Callable[[], None] = lambda: None
     ) -> None:
         self._place = place
         self._release = release
@@ -198,20 +187,16 @@ class SceneRuntime:
             self._release_memory()
 
     def _encoded(
-        self,
-        executor: Executor,
-        window: FrameWindow,
-        size_hw: tuple[int, int],
-        clock: PassClock,
+        self, executor: Executor, window: FrameWindow, size_hw: tuple[int, int], clock: PassClock
     ) -> EncodedScene:
         features = self._known.of_window(window, size_hw)
         patch = self._config.patch_size
-        grid_hw = (size_hw[0] // patch, size_hw[1] // patch)
+        seen = Seen(window, features, (size_hw[0] // patch, size_hw[1] // patch))
         clock.lap("preprocess")
         with self._gate.observation():
             clock.lap("wait")
-            found = executor.observe(window, features, grid_hw, clock)
-        return EncodedScene(self._owner, window, features, found, clock.read())
+            found = executor.observe(seen, clock)
+        return EncodedScene(self._owner, seen, found, clock.read())
 
     def _open_executor(self) -> Executor:
         executor = self._executor

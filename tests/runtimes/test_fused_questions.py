@@ -113,7 +113,7 @@ def test_questions_leave_the_scene_and_stop_between_frames(runtime: SpatialRunti
     want = runtime.ask(runtime.observe(window(1, 2)), query)
     scene = runtime.observe(window(1, 2))
     assert isinstance(scene, EncodedScene)
-    stopped = runtime.ask(scene, query, cancelled=lambda: len(scene.semantic_ends) == 1)
+    stopped = runtime.ask(scene, query, cancelled=lambda: len(scene.ends) == 2)
     assert stopped.status is AnswerStatus.CANCELLED
     assert isinstance(scene.context, TorchContext)
     assert len(scene.context.fused) == 1

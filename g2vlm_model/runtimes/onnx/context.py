@@ -116,12 +116,7 @@ def by_layer(array_TEGC: Numbers) -> Numbers:
 
 
 def frame_positions(start: int, grid_hw: tuple[int, int]) -> NDArray[np.int64]:
-    """(3, T) rotary positions of a picture between its marks, see `g2vlm_model.sequence`.
-
-    Args:
-        start: Of the start mark.
-        grid_hw: Rows and columns of the picture's tokens.
-    """
+    """(3, T) rotary positions of rows and columns of tokens between marks, see `sequence`."""
     rows, columns = np.indices(grid_hw).reshape(2, -1)
     inside_3T = start + 1 + np.stack((np.zeros_like(rows), rows, columns))
     ends = np.full((3, 2), (start, start + 1 + max(grid_hw)))
@@ -173,12 +168,7 @@ class SceneKeys:
         self.position = position
 
     def fork(self, mark: CacheMark, capacity: int | None = None) -> SceneKeys:
-        """A copy that starts as this was in a state of its scene.
-
-        Args:
-            mark: The state.
-            capacity: Of the copy's scene; None is as here.
-        """
+        """A copy that starts as this was in a state of its scene; None is the same capacity."""
         assert mark.length <= self._scene_length, (mark, self._scene_length)
         keys, values = (array[:, :, : mark.length] for array in self._scene)
         return SceneKeys(keys, values, mark.position, capacity or self._scene[0].shape[2])
@@ -204,22 +194,13 @@ class SceneKeys:
 
     def reserve(self, tokens: int) -> None:
         """Make room for `tokens` more of the question and its answer."""
-        needed = self._own_length + tokens
-        if needed <= len(self._own[0]):
-            return
-        moved = []
-        for old in self._own:
-            new = np.empty((needed, *old.shape[1:]), old.dtype)
-            new[: self._own_length] = old[: self._own_length]
-            moved.append(new)
-        self._own = moved
+        missing = self._own_length + tokens - len(self._own[0])
+        if missing > 0:
+            room = np.empty((missing, *self._own[0].shape[1:]), self._own[0].dtype)
+            self._own = [np.concatenate((old, room)) for old in self._own]
 
     def feeds(self, upload: Callable[[Numbers], Any]) -> dict[str, Any]:
-        """All of it, as inputs of the graph.
-
-        Args:
-            upload: Takes a scene's array to where the graph runs; asked once per scene.
-        """
+        """All of it, as inputs of the graph; a scene's are uploaded to where it runs once."""
         held = self._scene_length
         if self._fed is None:
             self._fed = {

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...interface import RuntimeInfo, RuntimeLimits, WindowRefusedError
-from ..export_folder import ExportFolder, Golden, Manifest
+from ..export_folder import ExportFolder, Golden
 from ..geometry_engine import Array, Cancelled, GeometryArrays, GeometryEngine
+from ..golden_check import compare
 from ..graph_geometry import GraphGeometry, StreamingGraphGeometry
 from ..scene_runtime import LIMITS
 from .sessions import (
@@ -23,10 +24,15 @@ from .sessions import (
     Session,
     candidates,
     onnxruntime_module,
-    require_golden,
 )
 
-__all__ = ["OnnxGeometry", "StreamingOnnxGeometry", "check_geometry", "open_geometry"]
+__all__ = [
+    "OnnxGeometry",
+    "StreamingOnnxGeometry",
+    "check_geometry",
+    "open_geometry",
+    "require_golden",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,7 +62,7 @@ def open_geometry(
     problem = ""
     for provider in tried[:-1]:
         try:
-            return _opened(folder, provider, on_device, threads, ""), provider
+            return _opened(folder, provider, on_device, threads), provider
         except ProviderError as error:
             problem = str(error)
             _LOG.warning("fallback: %s", problem)
@@ -64,7 +70,7 @@ def open_geometry(
 
 
 def _opened(
-    folder: ExportFolder, provider: Provider, on_device: bool, threads: int, problem: str
+    folder: ExportFolder, provider: Provider, on_device: bool, threads: int, problem: str = ""
 ) -> GeometryEngine:
     streaming = "streaming" in folder.manifest.parts
     kind = StreamingOnnxGeometry if streaming else OnnxGeometry
@@ -80,12 +86,7 @@ def _opened(
 
 
 def check_geometry(engine: GeometryEngine, folder: ExportFolder, goldens: Sequence[Golden]) -> None:
-    """Refuse an engine that does not say what torch said.
-
-    Args:
-        engine: Of the folder.
-        folder: Its tolerances count.
-        goldens: Of its graph "geometry".
+    """Refuse a folder's engine that does not say what torch said in goldens of "geometry".
 
     Raises:
         ProviderError: It fails on this device, or is out of tolerance.
@@ -99,6 +100,25 @@ def check_geometry(engine: GeometryEngine, folder: ExportFolder, goldens: Sequen
         outputs = {name: array for name, array in named.items() if array is not None}
         where = f"{folder.path} gives wrong numbers on {engine.facts.device}"
         require_golden(outputs, golden, folder, where)
+
+
+def require_golden(
+    outputs: Mapping[str, NDArray[Any]], golden: Golden, folder: ExportFolder, wrong: str
+) -> None:
+    """Refuse outputs of a golden's graph that are not what torch said, by the folder's tolerances.
+
+    Args:
+        wrong: Begins the error: what gives wrong numbers, and where.
+
+    Raises:
+        ProviderError: They are out of tolerance.
+    """
+    comparison = compare(outputs, golden, folder.manifest.tolerances)
+    if not comparison.passed:
+        raise ProviderError(
+            f"{wrong} for the golden {golden.case}:\n{comparison.report()}\nuse another device, "
+            "or export with --precision fp32 --opset 18"
+        )
 
 
 def _output(arrays: GeometryArrays, name: str) -> Any:
@@ -130,7 +150,10 @@ class OnnxGeometry(GraphGeometry):
     ) -> None:
         manifest = folder.manifest
         self._patch = manifest.patch
-        self._limits = limits_of(manifest)
+        self._limits = LIMITS
+        if manifest.static_nhw is not None:
+            frames, height, width = manifest.static_nhw
+            self._limits = RuntimeLimits(frames, frames, (height, width), (height, width))
         self._stay = on_device and provider.memory[0] == "cuda"
         facts = RuntimeInfo(
             runtime="onnx",
@@ -161,11 +184,3 @@ class OnnxGeometry(GraphGeometry):
 
 class StreamingOnnxGeometry(StreamingGraphGeometry, OnnxGeometry):
     """A `StreamingEngine`: encoder and expert apart."""
-
-
-def limits_of(manifest: Manifest) -> RuntimeLimits:
-    """The windows that an export takes: the one size of a static one, else what torch takes."""
-    if manifest.static_nhw is None:
-        return LIMITS
-    frames, height, width = manifest.static_nhw
-    return RuntimeLimits(frames, frames, (height, width), (height, width))

@@ -8,7 +8,6 @@ Shape letters: N frames, P patches per frame, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from ...config import ModelConfig
 from ...extras.overlap import frame_overlap
-from ...interface import FrameWindow, GeometryPrediction, SpatialRuntime
+from ...interface import GeometryPrediction, SpatialRuntime
 from ...tokenizer import Tokenizer
 from ..clock import PassClock
 from ..export_folder import AGAIN, ExportFolder
@@ -25,7 +24,7 @@ from ..geometry_engine import GeometryArrays, GeometryEngine, StreamingEngine
 from ..golden_check import nearest_rotations
 from ..own_exports import other_model
 from ..prediction import predict_geometry
-from ..scene import FrameFeatures, Pass, encoded, pictures_of
+from ..scene import Pass, Seen, encoded, pictures_of
 from ..scene_runtime import SceneRuntime
 from .context import OnnxContext
 from .feeds import scene_feeds
@@ -56,17 +55,11 @@ class OnnxExecutor:
         self._semantic = SemanticGraphs(folder, self.config, self.tokenizer, provider)
         self._engine = engine
 
-    def observe(
-        self,
-        window: FrameWindow,
-        features: Sequence[FrameFeatures],
-        grid_hw: tuple[int, int],
-        clock: PassClock,
-    ) -> Pass:
+    def observe(self, seen: Seen, clock: PassClock) -> Pass:
         """Encode a window, see `Executor.observe`."""
-        pictures_NHW3, engine = pictures_of(features), self._engine
+        pictures_NHW3, engine = pictures_of(seen.features), self._engine
         if isinstance(engine, StreamingEngine):
-            tokens_NPD = encoded(features, partial(engine.encode, cancelled=clock.cancelled))
+            tokens_NPD = encoded(seen.features, partial(engine.encode, cancelled=clock.cancelled))
             clock.lap("encode")
             arrays = engine.run_tokens(tokens_NPD, pictures_NHW3, clock.cancelled)
         else:
@@ -74,14 +67,14 @@ class OnnxExecutor:
         clock.lap("engine")
         T_N44 = _poses(arrays.rotation9, arrays.translation)
         geometry = predict_geometry(
-            arrays.local_points, T_N44, arrays.confidence_logits, pictures_NHW3, window.frames
+            arrays.local_points, T_N44, arrays.confidence_logits, pictures_NHW3, seen.window.frames
         )
-        context = self._context(arrays, geometry, grid_hw)
+        context = self._context(arrays, geometry, seen.grid_hw)
         clock.lap("confidence")
         start = self._semantic.prefix.position
         assert arrays.keys is not None, "a context without keys"
         overlap_N = frame_overlap(
-            arrays.keys[-1], self.config.text, grid_hw, start, window.newest_moment
+            arrays.keys[-1], self.config.text, seen.grid_hw, start, seen.window.newest_moment
         )
         clock.lap("overlap")
         return Pass(geometry, overlap_N, context)

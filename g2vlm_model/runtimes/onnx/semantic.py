@@ -20,7 +20,8 @@ from ...preprocess import semantic_merged_hw
 from ...tokenizer import Tokenizer, prompt_ids
 from ..export_folder import AGAIN, ExportFolder
 from .context import SceneKeys, by_layer
-from .sessions import Provider, Session, require_golden
+from .geometry import require_golden
+from .sessions import Provider, Session
 
 __all__ = ["SemanticGraphs"]
 
@@ -32,8 +33,7 @@ class SemanticGraphs:
 
     Args:
         folder: With the part "semantic".
-        config: Of its model.
-        tokenizer: Of its model.
+        config, tokenizer: Of its model.
         provider: Runs the graphs.
 
     Attributes:
@@ -48,11 +48,7 @@ class SemanticGraphs:
     """
 
     def __init__(
-        self,
-        folder: ExportFolder,
-        config: ModelConfig,
-        tokenizer: Tokenizer,
-        provider: Provider,
+        self, folder: ExportFolder, config: ModelConfig, tokenizer: Tokenizer, provider: Provider
     ) -> None:
         manifest = folder.manifest
         if "semantic" not in manifest.parts:
@@ -100,11 +96,10 @@ class SemanticGraphs:
     def step(
         self, embeddings_TD: Floats, positions_3T: NDArray[np.int64], keys: SceneKeys, causal: bool
     ) -> tuple[Floats, NDArray[Any], NDArray[Any]]:
-        """Run tokens behind what a scene holds.
+        """Run words, or a picture between its marks, behind what a scene holds.
 
         Args:
-            embeddings_TD: Words, or a picture between its marks.
-            positions_3T: Rotary positions.
+            embeddings_TD, positions_3T: Of the tokens.
             keys: What stands before; not changed.
             causal: Whether a token sees only those before it.
 

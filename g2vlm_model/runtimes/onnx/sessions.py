@@ -20,7 +20,8 @@ import importlib
 import platform
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -30,9 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...interface import ObservationCancelledError
-from ..export_folder import ExportFolder, Golden
 from ..geometry_engine import Cancelled
-from ..golden_check import compare
 from ..machine import cpu_threads
 
 __all__ = [
@@ -43,7 +42,6 @@ __all__ = [
     "Session",
     "candidates",
     "onnxruntime_module",
-    "require_golden",
 ]
 
 PROVIDERS = {
@@ -107,15 +105,7 @@ class Provider:
         return ("cuda", self.index) if self.kind in ("cuda", "tensorrt") else ("cpu", 0)
 
     def open(self, ort: ModuleType, path: Path, options: Any) -> Any:
-        """Load a graph on this provider.
-
-        Args:
-            ort: The module onnxruntime.
-            path: The ONNX file.
-            options: SessionOptions; changed here.
-
-        Returns:
-            An InferenceSession that really runs on this provider.
+        """An InferenceSession that really runs on this provider; changes the options.
 
         Raises:
             ProviderError: It would run on another one.
@@ -225,11 +215,7 @@ PIP_LINE = "pip install onnxruntime (for NVIDIA: pip install 'onnxruntime-gpu[cu
 
 
 def onnxruntime_module() -> ModuleType:
-    """Import ONNX Runtime.
-
-    Raises:
-        RuntimeError: It is not installed, or cannot be loaded.
-    """
+    """Import ONNX Runtime; a RuntimeError says how it is installed."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -307,7 +293,7 @@ class Session:
         session, value_of = self._session, self._ort.OrtValue
         if session is None:
             raise RuntimeError(f"{self._path.name} is closed; load the runtime again")
-        watch = _Watch(self._ort.RunOptions(), cancelled)
+        options = self._ort.RunOptions()
         try:
             binding = session.io_binding()
             for name, value in feeds.items():
@@ -318,11 +304,11 @@ class Session:
                     binding.bind_ortvalue_input(name, given)
             for name in self.outputs:
                 binding.bind_output(name, *(self._provider.memory if on_device else ("cpu", 0)))
-            with watch:
-                session.run_with_iobinding(binding, watch.options)
+            with _watched(options, cancelled):
+                session.run_with_iobinding(binding, options)
             found = dict(zip(self.outputs, binding.get_outputs(), strict=True))
         except self._errors as error:
-            if watch.options.terminate:
+            if options.terminate:
                 raise ObservationCancelledError("the observation was cancelled") from None
             raise RuntimeError(
                 f"{self._path.name} failed on {self._provider.device}: {error}"
@@ -340,56 +326,24 @@ class Session:
         self._session = None
 
 
-class _Watch:
-    """Ends a run of a graph when nobody wants it any more.
-
-    Args:
-        options: Of the run.
-        cancelled: Asked every `WATCH_S` from a thread of its own; None: nobody asks.
-    """
-
-    def __init__(self, options: Any, cancelled: Cancelled) -> None:
-        self.options = options
-        self._cancelled = cancelled
-        self._ended = threading.Event()
-
-    def __enter__(self) -> None:
-        """Begin to ask."""
-        if self._cancelled is not None:
-            threading.Thread(target=self._ask, name="cancel-watch", daemon=True).start()
-
-    def __exit__(self, *_: object) -> None:
-        """The run has ended."""
-        self._ended.set()
-
-    def _ask(self) -> None:
-        assert self._cancelled is not None, "nobody to ask"
-        while not self._ended.wait(WATCH_S):
-            if self._cancelled():
-                self.options.terminate = True
-                return
+@contextmanager
+def _watched(options: Any, cancelled: Cancelled) -> Iterator[None]:
+    """End a run with these options when nobody wants it any more; a thread of its own asks."""
+    ended = threading.Event()
+    if cancelled is not None:
+        watch = (options, cancelled, ended)
+        threading.Thread(target=_watch, args=watch, name="cancel-watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
-def require_golden(
-    outputs: Mapping[str, NDArray[Any]], golden: Golden, folder: ExportFolder, wrong: str
-) -> None:
-    """Refuse outputs that are not what torch said.
-
-    Args:
-        outputs: Of the golden's graph.
-        golden: What torch said.
-        folder: Its tolerances count.
-        wrong: Begins the error: what gives wrong numbers, and where.
-
-    Raises:
-        ProviderError: They are out of tolerance.
-    """
-    comparison = compare(outputs, golden, folder.manifest.tolerances)
-    if not comparison.passed:
-        raise ProviderError(
-            f"{wrong} for the golden {golden.case}:\n{comparison.report()}\nuse another device, "
-            "or export with --precision fp32 --opset 18"
-        )
+def _watch(options: Any, cancelled: Callable[[], bool], ended: threading.Event) -> None:
+    while not ended.wait(WATCH_S):
+        if cancelled():
+            options.terminate = True
+            return
 
 
 def _errors(ort: ModuleType) -> tuple[type[Exception], ...]:

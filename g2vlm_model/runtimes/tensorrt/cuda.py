@@ -46,11 +46,7 @@ class OutOfDeviceMemoryError(CudaError):
 
 
 def cuda_runtime() -> Any:
-    """Import the bindings.
-
-    Raises:
-        ModuleNotFoundError: They are not installed.
-    """
+    """Import the bindings; an error says how they are installed."""
     try:
         return importlib.import_module(BINDINGS)
     except ModuleNotFoundError as error:
@@ -90,11 +86,7 @@ class Cuda:
         self._call("cudaSetDevice", self.index)
 
     def allocate(self, size: int) -> int:
-        """Return the address of so many bytes on the device.
-
-        Raises:
-            OutOfDeviceMemoryError: There is no room.
-        """
+        """Address of so many bytes; raises `OutOfDeviceMemoryError` where there is no room."""
         return int(self._call("cudaMalloc", size))
 
     def free(self, address: int) -> None:
@@ -124,11 +116,7 @@ class Cuda:
         self._call("cudaDeviceSynchronize")
 
     def capture(self, work: Callable[[], None]) -> Any:
-        """Record what `work` puts into the stream as a graph that `launch` replays.
-
-        Raises:
-            CudaError: Something in it cannot be captured.
-        """
+        """Record what `work` puts into the stream as a graph; `CudaError` where none can be."""
         mode = self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", self._stream, mode)
         try:
@@ -217,11 +205,7 @@ class Block:
 
 
 class BufferPool:
-    """Buffers of one device.
-
-    Args:
-        cuda: Allocates.
-    """
+    """Buffers of one device."""
 
     def __init__(self, cuda: Cuda) -> None:
         self._cuda = cuda
@@ -271,10 +255,8 @@ class BufferPool:
         try:
             return size, self._cuda.allocate(size)
         except OutOfDeviceMemoryError:
-            if not self._free:
-                raise
-        self._release()
-        return size, self._cuda.allocate(size)
+            self._release()
+            return size, self._cuda.allocate(size)
 
     def _release(self, below: float = math.inf) -> None:
         """Give free buffers of less than a size back to the device."""
@@ -302,11 +284,7 @@ class TensorForm:
 
 
 def packed(tensors: Mapping[str, TensorForm]) -> tuple[dict[str, int], int]:
-    """Lay tensors out one behind the other, each aligned.
-
-    Returns:
-        Their offsets in bytes, and the size of all.
-    """
+    """Offsets of tensors one behind the other, each aligned, and the size of all, in bytes."""
     offsets: dict[str, int] = {}
     size = 0
     for name, tensor in tensors.items():

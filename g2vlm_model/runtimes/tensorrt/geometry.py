@@ -5,7 +5,6 @@ Shape letters: N frames, H W pixels, P patches per frame, D width.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...interface import RuntimeInfo
-from ..export_folder import ExportFolder, Golden
+from ..export_folder import ExportFolder
 from ..geometry_engine import Array, Cancelled, GeometryEngine
 from ..golden_check import compare
 from ..graph_geometry import GraphGeometry, StreamingGraphGeometry
@@ -28,11 +27,8 @@ __all__ = [
     "StreamingTensorRTGeometry",
     "TensorRTGeometry",
     "check_graphs",
-    "goldens_within",
     "open_geometry",
 ]
-
-_LOG = logging.getLogger(__name__)
 
 
 def open_geometry(
@@ -79,12 +75,6 @@ def open_geometry(
     return engine
 
 
-def goldens_within(export: ExportFolder, graph: str, profile: Profile) -> tuple[Golden, ...]:
-    """Golden windows of a graph that a profile covers; none where it covers none."""
-    found = export.goldens(graph)
-    return tuple(g for g in found if profile.covers(g.inputs["pictures"].shape[:3]))
-
-
 def check_graphs(
     graphs: Mapping[str, TensorRTGraph], export: ExportFolder, profile: Profile
 ) -> dict[str, str]:
@@ -98,7 +88,11 @@ def check_graphs(
     """
     reports = {}
     for name, graph in graphs.items():
-        goldens = goldens_within(export, name, profile)
+        goldens = [
+            golden
+            for golden in export.goldens(name)
+            if profile.covers(golden.inputs["pictures"].shape[:3])
+        ]
         if not goldens:
             raise EngineRefusedError(
                 f"the engine of {name} cannot be checked: no golden window of {export.path} lies "

@@ -86,11 +86,8 @@ class TensorRTGraph:
         if self._engine is None:
             raise self._error(f"the engine {plan} cannot be loaded by {trt} on {gpu.name}")
         config = self._kernels.configured(self._engine, static)
-        self._context = (
-            self._engine.create_execution_context()
-            if config is None
-            else self._engine.create_execution_context(config)
-        )
+        given = () if config is None else (config,)
+        self._context = self._engine.create_execution_context(*given)
         if self._context is None:
             raise self._error(f"the engine {plan} has no room on {gpu.name}")
         # RTX captures by itself, where it was told to.
@@ -157,11 +154,9 @@ class TensorRTGraph:
             raise ValueError(f"{self._name} needs the inputs {', '.join(missing)}")
         arrays = {}
         for name, tensor in self.inputs.items():
-            given = feeds[name]
-            there = _on_device(given)
-            array = given if there else np.ascontiguousarray(given)
-            dtype = np.dtype(given.__cuda_array_interface__["typestr"]) if there else array.dtype
-            shape = tuple(array.shape)
+            array = feeds[name] if _on_device(feeds[name]) else np.ascontiguousarray(feeds[name])
+            there = None if isinstance(array, np.ndarray) else array.__cuda_array_interface__
+            shape, dtype = tuple(array.shape), np.dtype(there["typestr"]) if there else array.dtype
             fits = len(shape) == len(tensor.shape) and all(
                 wanted in (-1, size) for wanted, size in zip(tensor.shape, shape, strict=True)
             )
@@ -296,10 +291,6 @@ class KernelCache:
         """A runtime configuration with the cache in it; None where the TensorRT is not RTX.
 
         Newer TensorRTs have configurations too, but neither a cache nor graphs in them.
-
-        Args:
-            engine: That it is for.
-            static: Every run has the same shapes, and is captured as a CUDA graph.
         """
         if not hasattr(self._api, "CudaGraphStrategy"):
             return None

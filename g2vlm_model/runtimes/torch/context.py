@@ -30,12 +30,7 @@ QUESTION_TOKENS = 512  # room for a question and its answer; a cache grows where
 
 
 def prefix_cache(model: G2VLM, ids: Sequence[int]) -> KeyValueCache:
-    """Keys and values of a fixed text, constant per checkpoint.
-
-    Args:
-        model: In evaluation mode.
-        ids: Token ids of the text.
-    """
+    """Keys and values of a fixed text, constant per checkpoint."""
     cache = KeyValueCache(model.config, len(ids), device=model.device, dtype=model.dtype)
     prefill_ids(model, ids, cache)
     return cache
@@ -47,9 +42,8 @@ def scene_cache(
     """A cache that holds a prefix and has room for a scene and its questions.
 
     Args:
-        model: Whose cache it is.
+        model, frames: Whose cache it is, and of how many frames.
         prefix: Text ahead of the frames; not changed.
-        frames: Of the window.
         grid_hw: Rows and columns of geometric patches.
     """
     merged_hw = semantic_merged_hw(model.config)
@@ -61,14 +55,7 @@ def scene_cache(
 def forked_cache(
     model: G2VLM, source: KeyValueCache, mark: CacheMark, capacity: int
 ) -> KeyValueCache:
-    """A new cache that starts with the first tokens of another one.
-
-    Args:
-        model: Whose cache it is.
-        source: Not changed.
-        mark: How much of it is taken: a state that it has been in.
-        capacity: Tokens that the new cache can hold, at least those taken.
-    """
+    """A new cache of so many tokens that starts as another one was in a state."""
     held = mark.length
     assert held <= min(source.length, capacity), (mark, source.length, capacity)
     fork = KeyValueCache(model.config, capacity, device=model.device, dtype=model.dtype)

@@ -24,7 +24,7 @@ from ...preprocess import normalise
 from ...sequence import FrameBlocks
 from ..clock import PassClock
 from ..geometry_engine import Array, GeometryArrays, GeometryEngine, StreamingEngine
-from ..scene import FrameFeatures, encoded, pictures_of
+from ..scene import FrameFeatures, Seen, encoded, pictures_of
 
 __all__ = ["EngineGeometry", "GeometrySaid", "WeightsGeometry"]
 
@@ -57,21 +57,15 @@ class WeightsGeometry:
         self._model = model
         self._coupled = model.config.dino_attention == "compat"
 
-    def run(
-        self,
-        features: Sequence[FrameFeatures],
-        grid_hw: tuple[int, int],
-        cache: KeyValueCache,
-        clock: PassClock,
-    ) -> GeometrySaid:
+    def run(self, seen: Seen, cache: KeyValueCache, clock: PassClock) -> GeometrySaid:
         """Run one pass; uses the device.
 
         Args:
-            features: Of the window's frames.
-            grid_hw: Rows and columns of patches.
+            seen: The window.
             cache: Holds the prefix and has room; takes the frames' keys and values.
             clock: Gets a lap for each stage.
         """
+        features, grid_hw = seen.features, seen.grid_hw
         tokens_NPD = (
             self._encode(pictures_of(features))
             if self._coupled
@@ -131,22 +125,18 @@ class EngineGeometry:
         self._device = model.device
         self._feedback = model.fusion is not None
 
-    def run(
-        self,
-        features: Sequence[FrameFeatures],
-        grid_hw: tuple[int, int],
-        cache: KeyValueCache,
-        clock: PassClock,
-    ) -> GeometrySaid:
+    def run(self, seen: Seen, cache: KeyValueCache, clock: PassClock) -> GeometrySaid:
         """See `WeightsGeometry.run`."""
-        arrays = self._computed(features, clock)
+        arrays = self._computed(seen.features, clock)
         hidden = arrays.hidden
         if arrays.keys is None or arrays.values is None or (self._feedback and hidden is None):
             raise RuntimeError(
                 "the engine returned no keys and values, or no hidden states, which questions "
                 "stand behind; export it with the part 'kv'"
             )
-        self._append(arrays.keys, arrays.values, FrameBlocks(len(features), *grid_hw), cache)
+        self._append(
+            arrays.keys, arrays.values, FrameBlocks(len(seen.features), *seen.grid_hw), cache
+        )
         logits = arrays.confidence_logits
         heads = HeadOutputs(
             local_points=self._tensor(arrays.local_points)[None],

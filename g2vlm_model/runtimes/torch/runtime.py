@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,14 +18,14 @@ from ...cache import KeyValueCache
 from ...checkpoint import load_model, model_id
 from ...extras.overlap import frame_overlap
 from ...extras.reading import read_geometry
-from ...interface import FrameWindow, RuntimeInfo
+from ...interface import RuntimeInfo
 from ...model import G2VLM
 from ...mot import Expert
 from ...tokenizer import prompt_ids
 from ..clock import PassClock
 from ..geometry_engine import GeometryEngine
 from ..prediction import predict_geometry
-from ..scene import FrameFeatures, Pass, pictures_of
+from ..scene import Pass, Seen, pictures_of
 from ..scene_runtime import LIMITS, SceneRuntime
 from .context import TorchContext, forked_cache, prefix_cache, scene_cache
 from .geometry import EngineGeometry, GeometrySaid, WeightsGeometry
@@ -66,9 +66,8 @@ class TorchExecutor:
         self._checkpoint = _Checkpoint(self.model)
         self._geometry: WeightsGeometry | EngineGeometry
         if engine is None:
-            facts = RuntimeInfo(
-                "torch", placement.description, placement.precision, "", 0, limits=LIMITS
-            )
+            where, precision = placement.description, placement.precision
+            facts = RuntimeInfo("torch", where, precision, "", 0, limits=LIMITS)
             # Inference has no use for the global points: neither their time nor their memory.
             del self.model.heads.global_decoder, self.model.heads.global_head
             self._geometry = WeightsGeometry(self.model)
@@ -76,49 +75,43 @@ class TorchExecutor:
             facts = engine.facts
             self._geometry = EngineGeometry(engine, self.model)
         weights = sum(weight.numel() for weight in self.model.parameters())
+        reasons = (facts.fallback_reason, placement.fallback_reason)
         self.info = replace(
             facts,
             model_id=model_id(name),
             parameters=facts.parameters + weights,
-            fallback_reason="; ".join(
-                filter(None, (facts.fallback_reason, placement.fallback_reason))
-            ),
+            fallback_reason="; ".join(filter(None, reasons)),
         )
 
     @torch.inference_mode()
-    def observe(
-        self,
-        window: FrameWindow,
-        features: Sequence[FrameFeatures],
-        grid_hw: tuple[int, int],
-        clock: PassClock,
-    ) -> Pass:
+    def observe(self, seen: Seen, clock: PassClock) -> Pass:
         """Encode a window, see `Executor.observe`."""
-        model, prefix = self.model, self._reconstruct
+        model, prefix, grid_hw = self.model, self._reconstruct, seen.grid_hw
+        frames = len(seen.features)
         with self._checkpoint.during(clock):
             if prefix is None:
-                cache = scene_cache(model, self._chat, len(window), grid_hw)
+                cache = scene_cache(model, self._chat, frames, grid_hw)
             else:
-                capacity = prefix.length + len(window) * (grid_hw[0] * grid_hw[1] + 2)
+                capacity = prefix.length + frames * (grid_hw[0] * grid_hw[1] + 2)
                 cache = forked_cache(model, prefix, prefix.mark(), capacity)
             start = cache.mark()
-            said = self._geometry.run(features, grid_hw, cache, clock)
+            said = self._geometry.run(seen, cache, clock)
             logits = said.tensors.confidence_logits_BNHW1
             geometry = predict_geometry(
                 said.tensors.local_points_BNHW3[0],
                 said.tensors.T_world_cam_BN44[0],
                 None if logits is None else logits[0, ..., 0],
-                pictures_of(features),
-                window.frames,
+                pictures_of(seen.features),
+                seen.window.frames,
             )
             context: TorchContext | partial[TorchContext]
             if prefix is None:
                 context = self._context(said, grid_hw, cache)
             else:
-                context = partial(self._encode_again, features, grid_hw)
+                context = partial(self._encode_again, seen)
             clock.lap("confidence")
             keys_GLC = cache.keys[-1, 0, :, start.length : cache.length]
-            newest = window.newest_moment
+            newest = seen.window.newest_moment
             overlap = frame_overlap(keys_GLC, model.config.text, grid_hw, start.position, newest)
             overlap_N: NDArray[np.float32] = overlap.cpu().numpy()
             clock.lap("overlap")
@@ -130,13 +123,11 @@ class TorchExecutor:
             self._engine.close()
 
     @torch.inference_mode()
-    def _encode_again(
-        self, features: Sequence[FrameFeatures], grid_hw: tuple[int, int]
-    ) -> TorchContext:
+    def _encode_again(self, seen: Seen) -> TorchContext:
         """The pass behind the chat prefix that a first question of "published" mode needs."""
-        cache = scene_cache(self.model, self._chat, len(features), grid_hw)
-        said = self._geometry.run(features, grid_hw, cache, PassClock())
-        return self._context(said, grid_hw, cache)
+        cache = scene_cache(self.model, self._chat, len(seen.features), seen.grid_hw)
+        said = self._geometry.run(seen, cache, PassClock())
+        return self._context(said, seen.grid_hw, cache)
 
     def _context(
         self, said: GeometrySaid, grid_hw: tuple[int, int], cache: KeyValueCache
