@@ -88,7 +88,7 @@ def test_malformed_picture(busy: Graph, name: str) -> None:
 
     def told(status: Any) -> bool:
         texts = dict(zip(status.reason_codes, status.reason_texts, strict=True))
-        return texts.get("BAD_IMAGES", "").startswith(wanted)
+        return str(texts.get("BAD_IMAGES", "")).startswith(wanted)
 
     seen = len(busy.statuses)
     status = busy.wait(lambda: next(filter(told, busy.statuses[max(0, seen - 20) :]), None), wanted)
