@@ -46,7 +46,7 @@ def test_a_killed_export_a_second_try_and_two_who_share_it(
     runtime = building(model_folder)
     (exporter,) = wait_for(exporters, 30.0, what="the export's process")
     wait_for(lambda: "starting" not in str(runtime.info.building), 120.0, what="its first word")
-    assert exporter.nice() == 19
+    wait_for(lambda: exporter.nice() == 19, 30.0, what="the lowest priority")
     exporter.send_signal(signal.SIGKILL)
     assert runtime.wait(30.0)
     assert runtime.info.runtime == "torch"
