@@ -31,6 +31,7 @@ import write_jetson_tables
 
 FRAMES = 8
 BAND = 0.15  # of weights, passes and one scene
+ARENAS = 10 * MIB  # the allocator keeps this much more or less from one process to the next
 MEASURE = """
 import ctypes, gc, sys
 import numpy as np
@@ -85,7 +86,7 @@ def test_model_part_is_what_a_process_takes(name: str, tmp_path: Path) -> None:
     weights = weight_bytes(config, torch.float32).whole
     planned = weights + taken.observe + taken.scene + taken.arrays
     told = f"grew by {grown / MIB:.0f} MiB, planned {planned / MIB:.0f}"
-    assert planned == pytest.approx(grown, rel=BAND), told
+    assert planned == pytest.approx(grown, rel=BAND, abs=ARENAS), told
 
 
 def test_weights_are_the_models() -> None:
