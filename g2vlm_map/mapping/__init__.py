@@ -1,0 +1,1 @@
+"""The map: keyframes, verified edges between them, poses that agree with all edges."""

@@ -1,0 +1,99 @@
+"""What enters a pipeline beside frames: what other sensors of the robot say, in metres.
+
+All are handed in through `Pipeline.sense`, in any order, from any thread; whoever needs them
+looks up what lies around a stamp. Frames (axes) by their TF names; `T_a_b` maps coordinates of
+b to a.
+
+Shape letters: H W pixels, M points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["DepthSample", "Extrinsics", "Gravity", "OdometrySample", "PointSample", "Sample"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class OdometrySample:
+    """Where wheels, or another odometry, say that the base is.
+
+    Args:
+        stamp_ns: When.
+        T_odom_base: (4, 4) float64, metres; drifts but never jumps.
+        sigma_share: Its translation's standard deviation as a share of the way; 0: not told.
+    """
+
+    stamp_ns: int
+    T_odom_base: Floats
+    sigma_share: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class PointSample:
+    """Ranges: a lidar's row or rows, or a cloud, as points in the sensor's own frame.
+
+    Args:
+        stamp_ns: When.
+        points_M3: float32, metres; not finite or at the origin: no reading.
+        T_base_sensor: (4, 4) float64, metres.
+        is_scan: One row of a 2D lidar, which sees one kind of surface.
+    """
+
+    stamp_ns: int
+    points_M3: NDArray[np.float32]
+    T_base_sensor: Floats
+    is_scan: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class DepthSample:
+    """Depth of another sensor, registered to one of the cameras.
+
+    Args:
+        stamp_ns: When.
+        camera: Whose pixels it has.
+        depth_HW: float32 z-depth, metres; not finite or 0: no reading.
+        K: (3, 3) float64 intrinsics in pixels of it.
+    """
+
+    stamp_ns: int
+    camera: str
+    depth_HW: NDArray[np.float32]
+    K: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Gravity:
+    """Which way is up.
+
+    Args:
+        stamp_ns: When.
+        up_base_3: Unit vector in the base's axes.
+        sigma_rad: Its standard deviation.
+    """
+
+    stamp_ns: int
+    up_base_3: Floats
+    sigma_rad: float
+
+
+@dataclass(frozen=True, eq=False)
+class Extrinsics:
+    """Where a camera sits on the robot; the latest one given holds.
+
+    Args:
+        camera: Its name.
+        T_base_cam: (4, 4) float64 of its optical frame, metres; z of the base is up.
+    """
+
+    camera: str
+    T_base_cam: Floats
+
+
+Sample = OdometrySample | PointSample | DepthSample | Gravity | Extrinsics
