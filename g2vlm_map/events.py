@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .questions import Reply
+    from .scale.estimate import ScaleEstimate
     from .scenes import SceneRecord
 
 __all__ = [
@@ -22,8 +23,10 @@ __all__ = [
     "FrameRefused",
     "FramesDropped",
     "Latency",
+    "MapChanged",
     "PassFinished",
     "QuestionAnswered",
+    "ScaleChanged",
     "SceneReady",
     "SegmentBroken",
     "SegmentStarted",
@@ -141,6 +144,35 @@ class ConditionChanged:
     text: str
 
 
+@dataclass(frozen=True)
+class MapChanged:
+    """The map's past is another one than before: whoever keeps poses of it takes the new ones.
+
+    Args:
+        version: Of the map from now on; see `World`.
+        cause: "loop", "merged", "scale", "loaded", "localized", "culled" or "restart".
+        text: What happened, with the numbers.
+    """
+
+    version: int
+    cause: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ScaleChanged:
+    """Lengths have become metres, are no longer, or are other metres than before.
+
+    Args:
+        before, now: The estimates.
+        text: Why, with the numbers.
+    """
+
+    before: ScaleEstimate
+    now: ScaleEstimate
+    text: str
+
+
 Event = (
     SceneReady
     | PassFinished
@@ -150,5 +182,7 @@ Event = (
     | FrameRefused
     | QuestionAnswered
     | ConditionChanged
+    | MapChanged
+    | ScaleChanged
 )
 Emit = Callable[[Event], object]
