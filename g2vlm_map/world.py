@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .mapping.keyframe import PlacedKeyframe
+from .mapping.keyframe import Edge, PlacedKeyframe
 from .scale.estimate import ScaleEstimate
 
 __all__ = ["World"]
@@ -33,6 +33,7 @@ class World:
             first base pose of the segment is the origin; the identity while nobody knows up.
         up_source: "base", "imu", "floor" or "".
         loops: Accepted loops so far.
+        edges: Between the keyframes, loops included.
     """
 
     version: int = 0
@@ -42,3 +43,4 @@ class World:
     T_level_map: Floats = field(default_factory=lambda: np.eye(4))
     up_source: str = ""
     loops: int = 0
+    edges: tuple[Edge, ...] = ()
