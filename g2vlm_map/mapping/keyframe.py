@@ -140,4 +140,5 @@ class PlacedKeyframe:
     def depth(self, view: int = 0) -> NDArray[np.float32]:
         """(H, W) float32 z-depth of a view in map units; 0 where there is none."""
         scale = np.float32(np.exp(self.log_depth_scale))
-        return np.asarray(self.keyframe.views[view].depth_HW, np.float32) * scale
+        depth_HW: NDArray[np.float32] = self.keyframe.views[view].depth_HW * scale
+        return depth_HW
