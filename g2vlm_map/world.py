@@ -34,6 +34,8 @@ class World:
         up_source: "base", "imu", "floor" or "".
         loops: Accepted loops so far.
         edges: Between the keyframes, loops included.
+        T_base_body: (4, 4) float64 extrinsics of the reference camera in metres; None while
+            nobody has given any.
     """
 
     version: int = 0
@@ -44,3 +46,4 @@ class World:
     up_source: str = ""
     loops: int = 0
     edges: tuple[Edge, ...] = ()
+    T_base_body: Floats | None = None
