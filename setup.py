@@ -65,7 +65,7 @@ setup(
     ],
     extras_require={
         "ros": ["opencv-python-headless>=4.6,<5"],
-        "recordings": ["opencv-python-headless>=4.6,<5", "rosbags>=0.11"],
+        "recordings": ["opencv-python-headless>=4.6,<5", "rosbags>=0.11", "pyyaml"],
         "replay": [
             *("opencv-python-headless>=4.6,<5", "rosbags>=0.11", "evo>=1.31", "tqdm", "pyyaml"),
             *("jinja2>=3", "matplotlib>=3.6", "psutil"),

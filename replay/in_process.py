@@ -333,7 +333,13 @@ def note_status(timeline: Timeline, pipeline: Pipeline) -> None:
 def _camera_info(calibration: Calibration) -> Any:
     """An object with the fields of a CameraInfo that the pipeline reads."""
     height, width = calibration.size_hw
-    return SimpleNamespace(height=height, width=width, k=calibration.K.reshape(-1).tolist())
+    return SimpleNamespace(
+        height=height,
+        width=width,
+        k=calibration.K.reshape(-1).tolist(),
+        distortion_model=calibration.distortion_model,
+        d=list(calibration.distortion),
+    )
 
 
 def _answer_of(question: Question, scene_ns: int, reply: Reply) -> Answer:

@@ -8,8 +8,9 @@
     recording.true_depths([stamp_ns])        # metres
     recording.info.left_out                  # what cannot be read, and why
 
-The replay and the data sets of the training read through this door. No rclpy; a bag needs the
-library rosbags, a folder does not.
+Folders may be of the 7-Scenes layout, of EuRoC's (a rig: `open_rig`), have a `transforms.json`, or
+`K.txt` and `poses.txt`. The replay and the data sets of the training read through this door. No
+rclpy; a bag needs the library rosbags, a folder does not.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from .folder import FolderRecording
 from .frames import RecordedFrame
+from .layouts import camera_folders
 from .source import (
     NS,
     Calibration,
@@ -41,11 +43,17 @@ __all__ = [
     "TruePoses",
     "is_bag",
     "open_recording",
+    "open_rig",
 ]
 
 
 def open_recording(
-    path: Path, topics: TopicChoice | None = None, *, fps: float | None = None, limit: int = 0
+    path: Path,
+    topics: TopicChoice | None = None,
+    *,
+    fps: float | None = None,
+    limit: int = 0,
+    camera: str = "",
 ) -> Recording:
     """Open a bag or a folder of frames.
 
@@ -54,6 +62,7 @@ def open_recording(
         topics: those of a bag that cannot be told by themselves.
         fps: frames a second of a folder whose file names carry no capture time.
         limit: take at most this many frames; 0 takes all.
+        camera: which one of a folder that holds a rig; "" takes the first.
 
     Raises:
         RecordingError: Neither, something about it is wrong, or a bag without rosbags.
@@ -61,7 +70,7 @@ def open_recording(
     if not path.exists():
         raise RecordingError(f"{path} does not exist; expected a bag or a folder of frames")
     if path.is_dir() and not is_bag(path):
-        return FolderRecording(path, fps, limit)
+        return FolderRecording(path, fps, limit, camera)
     if path.suffix == ".bag":
         raise RecordingError(
             f"{path} is a ROS 1 bag; convert it first: rosbags-convert --src {path} --dst NEW"
@@ -79,6 +88,22 @@ def open_recording(
             "pip install rosbags"
         ) from error
     return BagRecording(path, topics, limit)
+
+
+def open_rig(
+    path: Path, *, fps: float | None = None, limit: int = 0
+) -> tuple[FolderRecording, ...]:
+    """All cameras of a folder, the reference camera first.
+
+    Args:
+        path: a folder of frames.
+        fps, limit: see `open_recording`; the limit counts the frames of each camera.
+
+    Raises:
+        RecordingError: As `open_recording`.
+    """
+    cameras = tuple(camera_folders(path)) or ("",)
+    return tuple(FolderRecording(path, fps, limit, camera) for camera in cameras)
 
 
 def is_bag(path: Path) -> bool:

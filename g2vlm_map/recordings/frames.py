@@ -22,7 +22,7 @@ from .source import RecordingError
 
 PNG_SIGNATURE = b"\x89PNG"
 COMPRESSED_DEPTH_HEADER_BYTES = 12
-NO_READING_MM = 65535
+NO_READING = 65535
 DEPTH_ENCODINGS = {"16UC1": "<u2", "mono16": "<u2", "32FC1": "<f4"}
 
 
@@ -108,11 +108,11 @@ def message_depth(message: Any, name: str) -> NDArray[np.float32]:
     return depth_metres(depth_HW)
 
 
-def depth_metres(raw_HW: NDArray[Any]) -> NDArray[np.float32]:
-    """Raw depth (H, W), uint16 millimetres or float metres, to metres; 0 = no reading."""
+def depth_metres(raw_HW: NDArray[Any], unit_m: float = 1e-3) -> NDArray[np.float32]:
+    """Raw depth (H, W), whole numbers of `unit_m` or float metres, to metres; 0 = no reading."""
     if raw_HW.dtype.kind == "u":
-        read = (raw_HW > 0) & (raw_HW < NO_READING_MM)
-        return np.asarray(np.where(read, raw_HW, 0) / 1000.0, np.float32)
+        read = (raw_HW > 0) & (raw_HW < NO_READING)
+        return np.asarray(np.where(read, raw_HW, 0) * unit_m, np.float32)
     metres = raw_HW.astype(np.float32)
     return np.asarray(np.where(np.isfinite(metres) & (metres > 0), metres, 0), np.float32)
 

@@ -2,7 +2,8 @@
 
 Stamps are those of the capture, in nanoseconds; `time_ns` is when the recorder received the
 frame. Poses are `T_world_cam`, camera to world, optical axes (x right, y down, z forward), in
-metres; depth is z in metres, 0 where there is no reading. Shape letters: H W pixels, M poses.
+metres unless `is_metric` says otherwise; depth is z in metres, 0 where there is no reading. Shape
+letters: H W pixels, M poses.
 """
 
 from __future__ import annotations
@@ -96,6 +97,9 @@ class RecordingInfo:
         calibration: None where nothing is known.
         left_out: frames that are not given, because they cannot be decoded.
         notes: what a reader of numbers should know about the recording.
+        camera: its name where the recording holds a rig, "" where it does not.
+        T_body_cam: (4, 4) optical axes of the camera to the rig's body, metres; the body's axes
+            are the recording's own, z need not be up. None where nobody says.
     """
 
     path: Path
@@ -110,6 +114,8 @@ class RecordingInfo:
     calibration: Calibration | None = None
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
+    camera: str = ""
+    T_body_cam: NDArray[np.float64] | None = None
 
     @property
     def duration_s(self) -> float:
@@ -123,15 +129,17 @@ class TruePoses:
 
     Args:
         stamps_ns: (M,) int64, increasing.
-        T_world_cam_M44: (M, 4, 4) float64, optical axes of the camera, metres.
+        T_world_cam_M44: (M, 4, 4) float64, optical axes of the camera.
         origin: where they come from, in words.
         tolerance_ns: the largest distance in time at which a pose counts for a frame.
+        is_metric: whether the positions are metres; False for those of structure from motion.
     """
 
     stamps_ns: NDArray[np.int64]
     T_world_cam_M44: NDArray[np.float64]
     origin: str
     tolerance_ns: int
+    is_metric: bool = True
 
 
 class Recording(Protocol):

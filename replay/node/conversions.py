@@ -14,7 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from g2vlm_interfaces.msg import PixelMark
 from g2vlm_interfaces.srv import SpatialQuery
-from g2vlm_map.recordings import NS, RecordedFrame, Recording
+from g2vlm_map.recordings import NS, Calibration, RecordedFrame, Recording
 from g2vlm_map.recordings.bag import BagRecording
 from g2vlm_map.recordings.source import CAMERA_INFO, COMPRESSED
 from g2vlm_model.interface import AnswerStatus, CrossCheck
@@ -62,9 +62,7 @@ def messages_of(recording: Recording) -> Iterator[PlayMessage]:
     info = recording.info
     for frame in recording.frames():
         if info.calibration is not None:
-            message = camera_info_message(
-                info.calibration.K.astype(np.float32), info.size_hw, frame.stamp_ns, frame.frame_id
-            )
+            message = _camera_info(info.calibration, info.size_hw, frame)
             yield PlayMessage(frame.time_ns, frame.stamp_ns, info.info_topic, message)
         yield PlayMessage(
             frame.time_ns, frame.stamp_ns, info.image_topic, _image(frame, info.image_type),
@@ -144,6 +142,17 @@ def ran_with(status: Any) -> RanWith:
         status.scale_source,
         bool(status.is_metric),
     )
+
+
+def _camera_info(calibration: Calibration, size_hw: tuple[int, int], frame: RecordedFrame) -> Any:
+    """The camera as the recording describes it, with its lens."""
+    known_hw = calibration.size_hw if all(calibration.size_hw) else size_hw
+    K = calibration.K.astype(np.float32)
+    message = camera_info_message(K, known_hw, frame.stamp_ns, frame.frame_id)
+    if not calibration.is_pinhole:
+        message.distortion_model = calibration.distortion_model
+        message.d = [float(value) for value in calibration.distortion]
+    return message
 
 
 def _image(frame: RecordedFrame, image_type: str) -> Any:

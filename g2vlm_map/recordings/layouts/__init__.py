@@ -1,0 +1,69 @@
+"""How folders of frames are laid out: which file is a frame, where its truth and K stand.
+
+Each layout is a small class on top of `plain.PlainLayout`; `layout_of` looks for what only one
+of them has.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..source import RecordingError
+from .plain import PlainLayout
+from .pose_rows import PoseRowsLayout
+from .seven_scenes import SevenScenesLayout
+from .transforms_json import TransformsLayout
+
+__all__ = ["PlainLayout", "camera_folders", "layout_of"]
+
+SENSOR_FILE = "sensor.yaml"
+
+
+def layout_of(path: Path, camera: str = "") -> PlainLayout:
+    """The layout of a folder.
+
+    Args:
+        path: The folder.
+        camera: Which one, where a folder holds several; "" takes the first.
+
+    Raises:
+        RecordingError: No folder, no such camera, or a file that says how the folder is laid
+            out and cannot be read.
+    """
+    if not path.is_dir():
+        raise RecordingError(f"{path} is no folder")
+    cameras = camera_folders(path)
+    if camera and camera not in cameras:
+        there = ", ".join(cameras) or "one camera without a name"
+        raise RecordingError(f"{path} has no camera {camera!r}; it holds {there}")
+    if cameras:
+        try:
+            from .euroc import EurocLayout
+        except ImportError as error:
+            raise RecordingError(
+                f"{path} describes its cameras in {SENSOR_FILE}, and the library that reads it is "
+                f"missing ({error}); pip install pyyaml"
+            ) from error
+        name = camera or next(iter(cameras))
+        return EurocLayout(cameras[name], name, path)
+    if (path / "transforms.json").is_file():
+        return TransformsLayout(path)
+    if (path / "poses.txt").is_file() or (path / "K.txt").is_file():
+        return PoseRowsLayout(path)
+    if next(path.glob("*.color*"), None) is not None:
+        return SevenScenesLayout(path)
+    return PlainLayout(path)
+
+
+def camera_folders(path: Path) -> dict[str, Path]:
+    """Folders of cameras by name in EuRoC's layout, in order; empty in any other.
+
+    `path` may be the sequence, the `mav0` in it, or the folder of one camera.
+    """
+    if (path / SENSOR_FILE).is_file():
+        return {path.name: path}
+    for root in (path, path / "mav0"):
+        folders = sorted(file.parent for file in root.glob(f"cam*/{SENSOR_FILE}"))
+        if folders:
+            return {folder.name: folder for folder in folders}
+    return {}
