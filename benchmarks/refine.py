@@ -25,8 +25,10 @@ from benchmarks.common import (
 )
 from benchmarks.pictures import load_pictures
 from g2vlm_map.align import AlignOptions
+from g2vlm_map.mapping.features import find_features
+from g2vlm_map.mapping.options import FeatureOptions
+from g2vlm_map.mapping.two_view import two_view
 from g2vlm_map.refine import RefineOptions, refine_poses
-from g2vlm_map.two_view import FeatureOptions, find_features, two_view
 
 SHIFT_PX = 12
 FOCAL_PX = 585.0

@@ -23,11 +23,17 @@ from g2vlm_model.interface import (
 )
 
 from .events import Event, Latency, PassFinished, SceneReady, SegmentBroken, SegmentStarted
+from .mapping.keyframe import PlacedKeyframe
+from .mapping.making import make_keyframe
+from .mapping.options import FeatureOptions
 from .options import PipelineOptions, WindowOptions
+from .pose_buffer import PoseBuffer
 from .scenes import SceneRecord, SceneStore
 from .segment import JoinError, PathPose, Segment, Similarity, check_geometry
+from .sensing import Extrinsics, OdometrySample, Sample
 from .status import StatusBoard
 from .window import WindowBuilder, WindowJob
+from .world import World
 
 __all__ = ["Newest", "Passes", "fitting_window"]
 
@@ -73,6 +79,9 @@ class Passes:
         self.options = options
         self.window = fitting_window(options.window, len(options.cameras), limits)
         self.newest = Newest()
+        self.world = World()
+        self.odometry = PoseBuffer()
+        self.extrinsics: dict[str, Extrinsics] = {}
         self.segment = Segment(0, options.path.max_poses)
         self.builder = WindowBuilder(self.window, self.segment, board.drop)
         self._runtime = runtime
@@ -90,6 +99,8 @@ class Passes:
         RUNTIME_BUSY says so: there is never more than one.
         """
         self.newest = Newest()
+        self.world = World(segment=1)
+        self.odometry.clear()
         self.segment = Segment(1, self.options.path.max_poses)
         self.builder = WindowBuilder(self.window, self.segment, self._board.drop)
         self._stopping = threading.Event()
@@ -128,6 +139,13 @@ class Passes:
             self._scenes.clear()
             self._emit(SegmentStarted(self.segment.number, cause, text))
             return self.segment.number
+
+    def sense(self, sample: Sample) -> None:
+        """Take over what another sensor says; from any thread."""
+        if isinstance(sample, OdometrySample):
+            self.odometry.add(sample.stamp_ns, sample.T_odom_base)
+        elif isinstance(sample, Extrinsics):
+            self.extrinsics = {**self.extrinsics, sample.camera: sample}
 
     def apply(self, options: PipelineOptions) -> None:
         """Take over what may change while passes run."""
@@ -182,6 +200,7 @@ class Passes:
         self._board.count_used(job.new_frames)
         newest = job.newest[0]
         T_map_cam = None
+        self._grow_world(job, scene, placed, segment.number)
         if job.window.frames[newest].camera == self.options.cameras[0]:
             T_map_cam = placed.pose(scene.geometry.T_world_cam[newest])
             segment.add_pose(PathPose(job.window.frames[newest].stamp_ns, T_map_cam))
@@ -212,6 +231,17 @@ class Passes:
         self._board.count_scene()
         self._board.condition("RUNTIME_FAILED", False)
         self._emit(PassFinished(latency))
+
+    def _grow_world(self, job: WindowJob, scene: Scene, placed: Similarity, segment: int) -> None:
+        """Add the newest moment as a keyframe where the window's similarity puts it."""
+        frames = [job.window.frames[index] for index in job.newest]
+        known = self.world.keyframes
+        number = known[-1].keyframe.number + 1 if known else 1
+        made = make_keyframe(number, frames, scene.geometry, job.newest, FeatureOptions(count=8))
+        T_map_body = placed.pose(scene.geometry.T_world_cam[job.newest[0]])
+        scale = float(np.log(placed.scale))
+        added = PlacedKeyframe(made, T_map_body, scale, np.zeros((6, 6)), segment)
+        self.world = replace(self.world, segment=segment, keyframes=(*known, added))
 
     def _joined(self, job: WindowJob, scene: Scene) -> tuple[Segment, Similarity, int]:
         """The segment that holds the window now, its place in there, the moments it shares."""

@@ -30,7 +30,9 @@ from .passes import Passes
 from .questions import Mark, Question, QuestionDesk, Reply, Respond
 from .scenes import SceneRecord, SceneStore
 from .segment import PathPose
+from .sensing import Sample
 from .status import Snapshot, StatusBoard
+from .world import World
 
 __all__ = ["InputFrame", "Mark", "Pipeline", "Question"]
 
@@ -192,6 +194,13 @@ class Pipeline:
             return
         self._intake.add(frame)
 
+    def sense(self, sample: Sample) -> None:
+        """Take in what a sensor beside the cameras says; see `sensing.py`.
+
+        In any order and from any thread; it is looked at when a keyframe of its time comes.
+        """
+        self._passes.sense(sample)
+
     def calibrate(self, camera: str, info: CameraInfoLike) -> None:
         """Take over a camera's intrinsics from anything with the fields of a CameraInfo."""
         self._intake.calibrate(camera, info)
@@ -253,6 +262,11 @@ class Pipeline:
     def scene(self) -> SceneRecord | None:
         """The newest scene."""
         return self._scenes.newest
+
+    @property
+    def world(self) -> World:
+        """The map as it is now; it never changes, the next one is another object."""
+        return self._passes.world
 
     @property
     def path(self) -> tuple[PathPose, ...]:

@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .align import AlignOptions, Link, align_poses
-from .two_view import FeatureOptions, Features, PairGeometry, find_features, rays, two_view
+from .mapping.features import Features, find_features
+from .mapping.options import FeatureOptions
+from .mapping.two_view import PairGeometry, rays, two_view
 
 __all__ = ["PairOutcome", "PairSource", "RefineOptions", "RefinedPoses", "refine_poses"]
 
@@ -55,7 +57,7 @@ class RefineOptions:
         ValueError: A number out of range.
     """
 
-    features: FeatureOptions = field(default_factory=FeatureOptions)
+    features: FeatureOptions = field(default_factory=lambda: FeatureOptions(count=2000))
     align: AlignOptions = field(default_factory=AlignOptions)
     min_inliers: int = 20
     min_parallax_deg: float = 0.4

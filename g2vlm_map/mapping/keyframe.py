@@ -6,7 +6,8 @@ the trajectory is consistent; `g2vlm_map.scale` says how many metres one of them
 depth is kept in the units of the pass that predicted it, and multiplied by exp(log_depth_scale)
 it is in map units.
 
-Shape letters: H W pixels of the model's picture, F features, E bytes of a descriptor.
+Shape letters: H W pixels of the model's picture, F features, E bytes of a descriptor, K matches
+that agree.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Edge", "Keyframe", "PlacedKeyframe", "View"]
+__all__ = ["Edge", "Keyframe", "PlacedKeyframe", "Tracks", "View"]
 
 Floats = NDArray[np.float64]
 
@@ -90,6 +91,30 @@ class Keyframe:
 
 
 @dataclass(frozen=True, eq=False)
+class Tracks:
+    """What a visual edge leaves for the search for lengths (`lengths.py`).
+
+    Args:
+        feature_K2: uint16 indices of the matches into the features of view `view` of i and j.
+        log_depth_K2: float32 natural log of their z-depth in the cameras of i and j where the
+            edge's translation has length 1; NaN where the parallax is too small.
+        sigma_K: float32 standard deviation of these logs by the noise of the matches.
+        log_ratio_2: Natural log of the edge's length over exp(log_depth_scale), as the depths
+            of i and of j say; NaN where they say nothing.
+        ratio_sigma_2: Standard deviation of that by its scatter, the bias of a depth not
+            included.
+        view: Index of the view.
+    """
+
+    feature_K2: NDArray[np.uint16]
+    log_depth_K2: NDArray[np.float32]
+    sigma_K: NDArray[np.float32]
+    log_ratio_2: tuple[float, float]
+    ratio_sigma_2: tuple[float, float]
+    view: int = 0
+
+
+@dataclass(frozen=True, eq=False)
 class Edge:
     """How two keyframes lie to each other, as one source measured it.
 
@@ -105,6 +130,9 @@ class Edge:
         sigma_log_length: Of the log of the translation's length; infinite where unknown.
         inliers: Matches that agree; 0 where none were needed.
         parallax_deg: Median angle between the rays of the inliers.
+        sigma_still: Standard deviation of the translation where nothing moved (its direction is
+            unknown), map units; infinite where nothing is known of it.
+        tracks: Of a visual edge with parallax.
     """
 
     i: int
@@ -116,6 +144,8 @@ class Edge:
     sigma_log_length: float
     inliers: int = 0
     parallax_deg: float = 0.0
+    sigma_still: float = np.inf
+    tracks: Tracks | None = None
 
 
 @dataclass(frozen=True, eq=False)

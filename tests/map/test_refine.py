@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from g2vlm_map.align import AlignOptions
+from g2vlm_map.mapping.features import Features, find_features, match
+from g2vlm_map.mapping.options import FeatureOptions
+from g2vlm_map.mapping.two_view import two_view
 from g2vlm_map.refine import PairSource, RefineOptions, refine_poses
-from g2vlm_map.two_view import FeatureOptions, Features, find_features, match, two_view
 
 Floats = NDArray[np.float64]
 SIZE = (240, 320)
@@ -44,8 +46,7 @@ class World:
         rng = np.random.default_rng(seed)
         self.poses = np.stack(poses)
         points = rng.uniform((-2.0, -1.5, 2.0), (2.0, 1.5, 6.0), (POINTS, 3))
-        descriptors = rng.normal(size=(POINTS, 64)).astype(np.float32)
-        descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+        descriptors = rng.integers(0, 256, (POINTS, 64), np.uint8)
         self.features: list[Features] = []
         self.depth = np.zeros((len(poses), *SIZE))
         for index, pose in enumerate(self.poses):
@@ -57,7 +58,9 @@ class World:
             inside = ((pixel >= 0) & (pixel <= (319, 239))).all(axis=1) & (local[:, 2] > 0.1)
             column, row = np.round(pixel[inside]).astype(int).T
             self.depth[index, row, column] = local[inside, 2]
-            self.features.append(Features(pixel[inside], descriptors[inside], 1.0, SIZE))
+            self.features.append(
+                Features(pixel[inside].astype(np.float32), descriptors[inside], 1.0, SIZE)
+            )
 
     @property
     def K_N33(self) -> Floats:
@@ -245,13 +248,12 @@ def test_options_out_of_range_are_refused(make: object) -> None:
 
 
 def test_ambiguous_matches_are_dropped() -> None:
-    one = np.eye(3, dtype=np.float32)
-    twins = np.array([[1, 0, 0], [1, 0.01, 0], [0, 0, 1]], np.float32)
-    twins /= np.linalg.norm(twins, axis=1, keepdims=True)
-    i = Features(np.zeros((3, 2)), one, 1.0, SIZE)
-    j = Features(np.zeros((3, 2)), twins, 1.0, SIZE)
+    one = 200 * np.eye(3, dtype=np.uint8)
+    twins = np.array([[200, 0, 0], [200, 2, 0], [0, 0, 200]], np.uint8)
+    places = np.zeros((3, 2), np.float32)
+    i, j = Features(places, one, 1.0, SIZE), Features(places, twins, 1.0, SIZE)
     assert match(i, j, ratio=0.8).tolist() == [[0, 0], [2, 2]]
-    assert match(i, replace(j, descriptor_FE=twins[:1], pixel_F2=np.zeros((1, 2))), 0.8).size == 0
+    assert match(i, replace(j, descriptor_FE=twins[:1], pixel_F2=places[:1]), 0.8).size == 0
 
 
 @pytest.mark.parametrize("detector", ["sift", "orb"])
@@ -260,7 +262,7 @@ def test_features_lie_on_the_pixels_of_the_given_picture(detector: str) -> None:
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 255, (30, 40, 3), np.uint8)
     large = np.asarray(Image.fromarray(coarse).resize((160, 120), Image.Resampling.BICUBIC))
-    options = FeatureOptions(detector=detector, min_width=280)
+    options = FeatureOptions(detector=detector, min_side=280)
     left, right = find_features(large[:, :-8], options), find_features(large[:, 8:], options)
     pairs = match(left, right, options.ratio)
     shift = left.pixel_F2[pairs[:, 0]] - right.pixel_F2[pairs[:, 1]]

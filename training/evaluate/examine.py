@@ -20,8 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from g2vlm_map.mapping.features import Features, find_features
+from g2vlm_map.mapping.two_view import two_view
 from g2vlm_map.refine import PairOutcome, RefinedPoses, RefineOptions, refine_poses
-from g2vlm_map.two_view import Features, find_features, two_view
 from g2vlm_model.extras.match import CELLS_PER_SIDE
 from g2vlm_model.model import G2VLM
 

@@ -1,0 +1,204 @@
+"""Edges between keyframes: verified two-view geometry, its length by the model's depth.
+
+    edge = verified_edge(keyframe_i, keyframe_j, features, edges)
+
+gives rotation and direction from matches, and a first length from the depths of both keyframes,
+for any two keyframes: neighbours, loops, a moment that looks for its place in the map. Tracks and
+the depths of other keyframes improve the lengths later (`lengths.py`).
+
+How far camera j moved follows for each match from z a = s t + w b (a, b: rays, the latter turned
+to i's axes; t: unit direction): z (a x b) = s (t x b) gives the depth z at s = 1, and the model's
+depth over it is s.
+
+Shape letters: H W pixels, F features, K matches that agree.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .features import features_of, pixel_size
+from .keyframe import Edge, Keyframe, Tracks, View
+from .options import EdgeOptions, FeatureOptions
+from .two_view import PairGeometry, rays, two_view
+
+__all__ = ["depth_at", "pair_seed", "verified_edge", "weighted_median"]
+
+Floats = NDArray[np.float64]
+
+# Seen on pairs whose matches scatter less than this: lens, rolling shutter, K.
+_ROTATION_FLOOR = 0.003  # rad
+_DIRECTION_FLOOR = 0.015  # rad
+_DEPTH_BIAS = 0.15  # of the log of one keyframe's depth
+_DEPTH_SCATTER_FLOOR = 0.03
+_TRACK_PARALLAX_DEG = 0.3  # of a single match, for a depth
+_LEAST_DEPTHS = 6
+
+
+def verified_edge(
+    i: Keyframe,
+    j: Keyframe,
+    features: FeatureOptions,
+    options: EdgeOptions,
+    *,
+    kind: str = "visual",
+    log_depth_scales: tuple[float, float] = (0.0, 0.0),
+) -> Edge | None:
+    """How keyframe j lies to keyframe i, as the matches of the views of one camera say.
+
+    The cameras are tried in the order of i's views; the first whose matches suffice is taken.
+
+    Args:
+        i, j: The keyframes.
+        features: How features were searched for.
+        options: What counts.
+        kind: Of the edge: "visual" or "loop".
+        log_depth_scales: `PlacedKeyframe.log_depth_scale` of i and j, which give the length.
+
+    Returns:
+        None where no camera has `options.min_inliers` matches that agree. Where they show no
+        parallax the edge knows its rotation only (`sigma_direction` is infinite).
+    """
+    for index, view in enumerate(i.views):
+        others = [other for other in j.views if other.camera == view.camera]
+        if not others:
+            continue
+        pair = two_view(
+            features_of(view, features),
+            features_of(others[0], features),
+            view.K_image,
+            others[0].K_image,
+            features,
+            pair_seed(options.seed, i.stamp_ns, j.stamp_ns),
+        )
+        if pair is not None and len(pair.inliers) >= options.min_inliers:
+            edge = _edge(i.number, j.number, view, others[0], pair, features, options)
+            tracks = None if edge.tracks is None else replace(edge.tracks, view=index)
+            edge = _with_length(replace(edge, kind=kind, tracks=tracks), log_depth_scales)
+            return edge if index == 0 else _of_body(edge, view)
+    return None
+
+
+def pair_seed(seed: int, *stamps_ns: int) -> int:
+    """A seed that is the same for the same keyframes in every run and on every machine."""
+    return zlib.crc32(repr((seed, *stamps_ns)).encode()) & 0x7FFFFFFF
+
+
+def depth_at(view: View, pixel_K2: NDArray[np.floating]) -> Floats:
+    """(K,) z-depth of the nearest pixel, units of its pass; NaN where there is none.
+
+    Args:
+        view: Whose depth covers its whole picture.
+        pixel_K2: (u, v) in pixels of the matched frame.
+    """
+    size = np.array(view.depth_HW.shape[::-1], np.float64)
+    scale = size / np.array(view.image_hw[::-1], np.float64)
+    place = np.clip(np.floor((pixel_K2 + 0.5) * scale), 0, size - 1).astype(np.int64)
+    found = np.asarray(view.depth_HW[place[:, 1], place[:, 0]], np.float64)
+    return np.where(np.isfinite(found) & (found > 0), found, np.nan)
+
+
+def weighted_median(value_K: Floats, weight_K: Floats) -> float:
+    """The value below which lies half of the weight."""
+    order = value_K.argsort()
+    middle = np.searchsorted(weight_K[order].cumsum(), 0.5 * weight_K.sum())
+    return float(value_K[order][min(int(middle), len(order) - 1)])
+
+
+def _edge(
+    i: int,
+    j: int,
+    view_i: View,
+    view_j: View,
+    pair: PairGeometry,
+    features: FeatureOptions,
+    options: EdgeOptions,
+) -> Edge:
+    """The edge between two cameras, its translation of length 1 or 0."""
+    T = np.eye(4)
+    T[:3, :3] = pair.R_i_j
+    sigma_rotation = math.hypot(pair.sigma_rotation, _ROTATION_FLOOR)
+    count, parallax = len(pair.inliers), pair.parallax_deg
+    if parallax < options.min_parallax_deg:
+        return Edge(i, j, "visual", T, sigma_rotation, math.inf, math.inf, count, parallax)
+    T[:3, 3] = pair.direction_3
+    tracks = _tracks(view_i, view_j, pair, features)
+    sigma_direction = math.hypot(pair.sigma_direction, _DIRECTION_FLOOR)
+    return Edge(
+        *(i, j, "visual", T, sigma_rotation, sigma_direction, math.inf, count, parallax),
+        tracks=tracks,
+    )
+
+
+def _tracks(view_i: View, view_j: View, pair: PairGeometry, features: FeatureOptions) -> Tracks:
+    pixel_i = view_i.feature_F2[pair.inliers[:, 0]]
+    pixel_j = view_j.feature_F2[pair.inliers[:, 1]]
+    ray_i, ray_j = rays(pixel_i, view_i.K_image), rays(pixel_j, view_j.K_image)
+    turned = ray_j @ pair.R_i_j.T
+    across = np.cross(ray_i, turned)
+    square = np.maximum((across**2).sum(axis=1), 1e-18)
+    unit_i = (np.cross(pair.direction_3, turned) * across).sum(axis=1) / square
+    unit_j = (np.cross(pair.direction_3, ray_i) * across).sum(axis=1) / square
+    sine = np.sqrt(square / ((ray_i**2).sum(axis=1) * (turned**2).sum(axis=1)))
+    good = (unit_i > 0) & (unit_j > 0) & (sine > math.radians(_TRACK_PARALLAX_DEG))
+    unit = np.where(good[:, None], np.stack((unit_i, unit_j), axis=1), np.nan)
+    pixel = features.inlier_px * pixel_size(view_i.image_hw, features) / view_i.K_image[0, 0]
+    model = np.stack((depth_at(view_i, pixel_i), depth_at(view_j, pixel_j)), axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        log_ratio = np.log(model / unit)
+        log_unit = np.log(unit)
+    summed = [_summed(log_ratio[:, side], sine) for side in (0, 1)]
+    return Tracks(
+        pair.inliers.astype(np.uint16),
+        log_unit.astype(np.float32),
+        (0.5 * pixel / sine).astype(np.float32),
+        (summed[0][0], summed[1][0]),
+        (summed[0][1], summed[1][1]),
+    )
+
+
+def _summed(log_ratio_K: Floats, sine_K: Floats) -> tuple[float, float]:
+    """Weighted median of log ratios and its standard deviation; each counts as its parallax."""
+    good = np.isfinite(log_ratio_K)
+    if good.sum() < _LEAST_DEPTHS:
+        return math.nan, math.inf
+    value, weight = log_ratio_K[good], sine_K[good]
+    middle = weighted_median(value, weight)
+    spread = 1.4826 * weighted_median(np.abs(value - middle), weight)
+    return middle, math.hypot(spread / math.sqrt(good.sum() / 4), _DEPTH_SCATTER_FLOOR)
+
+
+def _with_length(edge: Edge, log_depth_scales: tuple[float, float]) -> Edge:
+    """The edge with the length that the depths of both keyframes give."""
+    if edge.tracks is None:
+        return edge
+    logs = np.array(edge.tracks.log_ratio_2) + np.array(log_depth_scales)
+    sigma = np.hypot(np.array(edge.tracks.ratio_sigma_2), _DEPTH_BIAS)
+    weight = np.where(np.isfinite(logs), 1 / sigma**2, 0.0)
+    if not weight.any():
+        return edge
+    log_length = float(np.sum(weight * np.nan_to_num(logs)) / weight.sum())
+    T: Floats = edge.T_i_j.copy()
+    T[:3, 3] *= math.exp(log_length) / np.linalg.norm(T[:3, 3])
+    return replace(edge, T_i_j=T, sigma_log_length=float(weight.sum() ** -0.5))
+
+
+def _of_body(edge: Edge, view: View) -> Edge:
+    """An edge between two cameras as one between their rigs.
+
+    What a turn of the rig moves its camera by is in metres, and left out here: an edge of a
+    camera beside the reference one is a rotation, unless it sits in the same place.
+    """
+    R_body_cam = view.T_body_cam[:3, :3]
+    T = np.eye(4)
+    T[:3, :3] = R_body_cam @ edge.T_i_j[:3, :3] @ R_body_cam.T
+    T[:3, 3] = R_body_cam @ edge.T_i_j[:3, 3]
+    if np.linalg.norm(view.T_body_cam[:3, 3]) < 1e-6:
+        return replace(edge, T_i_j=T)
+    T[:3, 3] = 0.0
+    return replace(edge, T_i_j=T, sigma_direction=math.inf, sigma_log_length=math.inf, tracks=None)

@@ -1,0 +1,137 @@
+"""Features of a picture as they are kept: places as float32, descriptors as bytes; and matches.
+
+SIFT is kept as RootSIFT (Arandjelovic and Zisserman 2012) in one byte a component, a quarter of
+what its floats take; ORB's bits are kept as they are. Which of the two it is follows from the
+bytes of a descriptor.
+
+Shape letters: H W pixels, F features, E bytes of a descriptor, M matches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .keyframe import View
+from .options import FeatureOptions
+
+__all__ = ["Features", "features_of", "find_features", "match", "pixel_size"]
+
+_ORB_BYTES = 32
+_ROOT_SIFT = 512.0  # a component of a unit vector is stored as this many steps
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Features of one picture.
+
+    Args:
+        pixel_F2: float32 (u, v) in pixels of the picture as given (centre of the first: 0, 0).
+        descriptor_FE: uint8; 32 bytes are bits, anything else are lengths.
+        px: Size of a pixel of the searched picture in pixels of the given one.
+        size_hw: Of the picture as given.
+    """
+
+    pixel_F2: NDArray[np.float32]
+    descriptor_FE: NDArray[np.uint8]
+    px: float
+    size_hw: tuple[int, int]
+
+
+def find_features(picture_HW3: NDArray[np.uint8], options: FeatureOptions) -> Features:
+    """Find features in a picture.
+
+    Args:
+        picture_HW3: uint8 RGB.
+        options: See `FeatureOptions`.
+
+    Raises:
+        ValueError: A picture of another type or shape.
+    """
+    if picture_HW3.dtype != np.uint8 or picture_HW3.ndim != 3 or picture_HW3.shape[2] != 3:
+        raise ValueError(
+            f"picture is {picture_HW3.dtype} {picture_HW3.shape}, expected uint8 (H, W, 3) RGB"
+        )
+    height, width = picture_HW3.shape[:2]
+    px = pixel_size((height, width), options)
+    grey = cv2.cvtColor(np.ascontiguousarray(picture_HW3), cv2.COLOR_RGB2GRAY)
+    if px != 1.0:
+        size = (max(1, round(width / px)), max(1, round(height / px)))
+        how = cv2.INTER_AREA if px > 1.0 else cv2.INTER_CUBIC
+        grey = cv2.resize(grey, size, interpolation=how)
+    points, raw = _detector(options).detectAndCompute(grey, None)
+    if raw is None or not len(points):
+        empty = np.zeros((0, _ORB_BYTES if options.detector == "orb" else 128), np.uint8)
+        return Features(np.zeros((0, 2), np.float32), empty, px, (height, width))
+    # SIFT gives some places twice and at times a few more than asked for: the strongest stay.
+    order = np.argsort([-point.response for point in points], kind="stable")[: options.count]
+    found = np.array([points[k].pt for k in order], np.float64)
+    stretch = np.array([width / grey.shape[1], height / grey.shape[0]])
+    pixel = ((found + 0.5) * stretch - 0.5).astype(np.float32)
+    return Features(pixel, _as_bytes(np.asarray(raw)[order]), px, (height, width))
+
+
+def features_of(view: View, options: FeatureOptions) -> Features:
+    """The features that a view of a keyframe keeps."""
+    px = pixel_size(view.image_hw, options)
+    return Features(view.feature_F2, view.descriptor_FE, px, view.image_hw)
+
+
+def pixel_size(image_hw: tuple[int, int], options: FeatureOptions) -> float:
+    """Size of a pixel of the searched picture in pixels of a frame of that size."""
+    side = max(image_hw)
+    return float(side / min(max(side, options.min_side), options.max_side))
+
+
+def match(i: Features, j: Features, ratio: float) -> NDArray[np.int64]:
+    """(M, 2) indices of mutual best matches that pass the ratio test (Lowe) on both sides.
+
+    Raises:
+        ValueError: Descriptors of two kinds.
+    """
+    if i.descriptor_FE.shape[1] != j.descriptor_FE.shape[1]:
+        raise ValueError(
+            f"descriptors have {i.descriptor_FE.shape[1]} and {j.descriptor_FE.shape[1]} bytes: "
+            "they come from different detectors (features.detector)"
+        )
+    if min(len(i.pixel_F2), len(j.pixel_F2)) < 2:
+        return np.zeros((0, 2), np.int64)
+    nearness = _unit(i.descriptor_FE) @ _unit(j.descriptor_FE).T
+    best, back = nearness.argmax(axis=1), nearness.argmax(axis=0)
+    rows = np.arange(len(best))
+    mutual = back[best] == rows
+    rows, best = rows[mutual], best[mutual]
+    first = 1.0 - nearness[rows, best]
+    nearness[rows, best] = -np.inf
+    # Mutual matches share no row and no column: one removal serves both sides.
+    second = 1.0 - np.maximum(nearness[rows].max(axis=1), nearness[:, best].max(axis=0))
+    keep = np.maximum(first, 0.0) < ratio**2 * second
+    return np.stack((rows[keep], best[keep]), axis=1).astype(np.int64)
+
+
+def _detector(options: FeatureOptions) -> cv2.Feature2D:
+    if options.detector == "orb":
+        return cv2.ORB.create(nfeatures=options.count)
+    return cv2.SIFT.create(nfeatures=options.count, contrastThreshold=options.contrast)
+
+
+def _as_bytes(raw: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Descriptors in the form that is kept."""
+    if raw.dtype == np.uint8:
+        return np.asarray(raw, np.uint8)
+    values = np.maximum(np.asarray(raw, np.float32), 0.0)
+    root = np.sqrt(values / np.maximum(values.sum(axis=1, keepdims=True), 1e-12))
+    return np.minimum(np.rint(root * _ROOT_SIFT), 255.0).astype(np.uint8)
+
+
+def _unit(kept: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Vectors of unit length whose dot product orders as the descriptors' own distance does."""
+    if kept.shape[1] == _ORB_BYTES:
+        bits = np.unpackbits(kept, axis=1).astype(np.float32)
+        return np.asarray((bits * 2 - 1) / bits.shape[1] ** 0.5, np.float32)
+    values = kept.astype(np.float32)
+    length = np.maximum(np.sqrt(np.einsum("fe,fe->f", values, values)), 1e-12)
+    return np.asarray(values / length[:, None], np.float32)
