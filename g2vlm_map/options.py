@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from .option_fields import OptionGroup, option
+from .scale.options import ScaleOptions
 
 __all__ = [
     "CloudOptions",
@@ -305,6 +306,7 @@ class PipelineOptions(OptionGroup):
     query: QuestionOptions = field(default_factory=QuestionOptions)
     scenes: SceneOptions = field(default_factory=SceneOptions)
     status: StatusOptions = field(default_factory=StatusOptions)
+    scale: ScaleOptions = field(default_factory=ScaleOptions)
 
     MAX_CAMERAS: ClassVar[int] = 16
 

@@ -18,7 +18,7 @@ class ScaleReading:
 
     Args:
         source: Kind of sensor: "odometry", "range", "scan", "stereo", "rig", "height",
-            "fiducial", "fixed", "length".
+            "fiducial", "fixed", "length", "map" (one that was loaded).
         measures: "trajectory" (lengths of the path) or "depth" (lengths along the view).
         keyframe: Number of the keyframe.
         log_scale: Natural log of metres per map unit.
@@ -40,8 +40,10 @@ class ScaleEstimate:
         metric: Whether it carries: lengths may be called metres.
         log_scale: Natural log of metres per map unit; 0 where nothing is known.
         sigma: Standard deviation of that; infinite where nothing is known.
-        log_depth_scale, depth_sigma: The same from the sources that measure depth only; a
-            difference to the trajectory's beyond both sigmas is SCALE_CONFLICT.
+        log_trajectory_scale, trajectory_sigma: The same from the sources that measure the
+            trajectory only.
+        log_depth_scale, depth_sigma: From the sources that measure depth only; a difference to
+            the trajectory's beyond both sigmas is SCALE_CONFLICT.
         sources: Kinds that carry it, the heaviest first.
         version: Changes when what is published in metres has to change.
         reason: Why it does not carry; "" where it does.
@@ -50,6 +52,8 @@ class ScaleEstimate:
     metric: bool = False
     log_scale: float = 0.0
     sigma: float = math.inf
+    log_trajectory_scale: float = 0.0
+    trajectory_sigma: float = math.inf
     log_depth_scale: float = 0.0
     depth_sigma: float = math.inf
     sources: tuple[str, ...] = ()

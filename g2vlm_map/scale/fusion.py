@@ -1,0 +1,168 @@
+"""What all kinds of sources say together: one scale, how sure it is, and who contradicts whom.
+
+Sources that measure the same thing share its errors: a stretch of the trajectory, or the model's
+depth, is wrong for all of them alike. Their sigmas are weighed, not averaged down. Trajectory and
+depth are two things; how far a model's depth may stand from the trajectory is itself uncertain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .kinds import WEAK_SIGMA, Kind
+from .track import SPAN
+
+__all__ = ["Opinion", "Together", "together"]
+
+DEPTH_OFF_SIGMA = 0.08  # of depth scale over trajectory scale, its log, where all is well
+_AGREE = 2.0  # standard deviations
+_CONTRADICT = 2.5
+_LEAST_CONFLICT = math.log(1.10)  # smaller differences are nobody's concern
+_LEAST_CONTRADICTION = math.log(1.35)  # beyond this nothing is metric
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What one kind of source believes.
+
+    Args:
+        kind: Of the source.
+        log_scale, sigma: Its estimate, bias and floor included.
+        span: Keyframes between its first and last reading.
+        contested: It contradicts itself at present.
+    """
+
+    kind: Kind
+    log_scale: float
+    sigma: float
+    span: int
+    contested: bool = False
+
+
+@dataclass(frozen=True)
+class Together:
+    """The scale by all of them.
+
+    Args:
+        log_scale, sigma: Metres per map unit.
+        log_trajectory, trajectory_sigma: The same by those who measure the trajectory only.
+        log_depth, depth_sigma: By those who measure depth only.
+        sources: Kinds that it rests on, the heaviest first.
+        vouched: Two readings far apart, two kinds that agree, or a person vouch for it.
+        conflict: Who contradicts whom, with the numbers; "" where nobody does.
+        blocked: So far that nothing may be called metric.
+    """
+
+    log_scale: float = 0.0
+    sigma: float = math.inf
+    log_trajectory: float = 0.0
+    trajectory_sigma: float = math.inf
+    log_depth: float = 0.0
+    depth_sigma: float = math.inf
+    sources: tuple[str, ...] = ()
+    vouched: bool = False
+    conflict: str = ""
+    blocked: bool = False
+
+
+def together(opinions: Sequence[Opinion]) -> Together:
+    """Fuse what the kinds of sources believe."""
+    heard = _without_weak_voices(opinions)
+    if not heard:
+        return Together()
+    trajectory = _weighed([item for item in heard if item.kind.measures == "trajectory"])
+    depth = _weighed([item for item in heard if item.kind.measures == "depth"])
+    off = DEPTH_OFF_SIGMA if math.isfinite(depth[1]) else math.inf
+    log_scale, sigma = _independent(trajectory, (depth[0], math.hypot(depth[1], off)))
+    conflict, blocked = _contradictions(opinions)
+    strong = [item for item in heard if not item.kind.weak]
+    vouched = any(item.kind.said for item in strong)
+    vouched = vouched or any(item.span > SPAN and not item.contested for item in strong)
+    vouched = vouched or any(
+        _distance(first, second) <= _AGREE
+        for index, first in enumerate(strong)
+        for second in strong[index + 1 :]
+    )
+    return Together(
+        log_scale,
+        sigma,
+        *trajectory,
+        *depth,
+        sources=tuple(item.kind.name for item in sorted(heard, key=_influence)),
+        vouched=vouched,
+        conflict=conflict,
+        blocked=blocked,
+    )
+
+
+def _without_weak_voices(opinions: Sequence[Opinion]) -> list[Opinion]:
+    """Strong ones, and weak ones with the sigma that they deserve; no weak one against a strong.
+
+    A weak source that a strong one agrees with counts for what it says; one that nobody agrees
+    with never carries.
+    """
+    strong = [item for item in opinions if not item.kind.weak]
+    heard = list(strong)
+    for item in opinions:
+        if not item.kind.weak:
+            continue
+        if any(_distance(item, other) <= _AGREE for other in strong):
+            heard.append(item)
+        elif not strong:
+            sigma = max(item.sigma, WEAK_SIGMA)
+            heard.append(Opinion(item.kind, item.log_scale, sigma, 0, item.contested))
+    return heard
+
+
+def _weighed(opinions: Sequence[Opinion]) -> tuple[float, float]:
+    """Mean by inverse variance; the sigma of errors that all of them share.
+
+    Where they scatter more than their sigmas say, those are too small by as much (Birge ratio).
+    """
+    if not opinions:
+        return 0.0, math.inf
+    weights = [item.sigma**-2 for item in opinions]
+    total = sum(weights)
+    mean = sum(w * item.log_scale for w, item in zip(weights, opinions, strict=True)) / total
+    sigma = sum(w * item.sigma for w, item in zip(weights, opinions, strict=True)) / total
+    chi2 = sum(w * (item.log_scale - mean) ** 2 for w, item in zip(weights, opinions, strict=True))
+    return mean, sigma * math.sqrt(max(1.0, chi2 / max(1, len(opinions) - 1)))
+
+
+def _independent(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    """Two estimates without a common error; an infinite sigma says nothing."""
+    if not math.isfinite(a[1]) or not math.isfinite(b[1]):
+        return a if math.isfinite(a[1]) else b
+    weight_a, weight_b = a[1] ** -2, b[1] ** -2
+    mean = (weight_a * a[0] + weight_b * b[0]) / (weight_a + weight_b)
+    birge = max(1.0, abs(a[0] - b[0]) / math.hypot(a[1], b[1]))
+    return mean, birge / math.sqrt(weight_a + weight_b)
+
+
+def _distance(a: Opinion, b: Opinion) -> float:
+    """How many standard deviations two opinions lie apart."""
+    off = DEPTH_OFF_SIGMA if a.kind.measures != b.kind.measures else 0.0
+    return abs(a.log_scale - b.log_scale) / math.hypot(a.sigma, b.sigma, off)
+
+
+def _contradictions(opinions: Sequence[Opinion]) -> tuple[str, bool]:
+    """Pairs that contradict each other, in words; whether strong ones do beyond all measure."""
+    texts, blocked = [], False
+    for index, a in enumerate(opinions):
+        for b in opinions[index + 1 :]:
+            apart = abs(a.log_scale - b.log_scale)
+            if _distance(a, b) <= _CONTRADICT or apart < _LEAST_CONFLICT:
+                continue
+            texts.append(
+                f"{a.kind.name} says {math.exp(a.log_scale):.3g} m a unit (+- {a.sigma:.0%}), "
+                f"{b.kind.name} says {math.exp(b.log_scale):.3g} (+- {b.sigma:.0%}): a factor of "
+                f"{math.exp(apart):.2f}"
+            )
+            blocked |= apart > _LEAST_CONTRADICTION and not (a.kind.weak or b.kind.weak)
+    return "; ".join(texts), blocked
+
+
+def _influence(item: Opinion) -> float:
+    return math.hypot(item.sigma, DEPTH_OFF_SIGMA if item.kind.measures == "depth" else 0.0)

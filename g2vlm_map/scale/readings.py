@@ -1,0 +1,69 @@
+"""What a sensor measured, in a form that survives when the map's past moves.
+
+A source measures metres between two keyframes, or metres per unit of a keyframe's depth. How many
+map units those are is looked up when it is asked for: a solved graph changes poses and depth
+scales of old keyframes, and the sensor's word stays what it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..mapping.keyframe import PlacedKeyframe
+from .estimate import ScaleReading
+
+__all__ = ["Measured", "reading"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One sensor's measurement.
+
+    Args:
+        source: Kind of sensor; see `KINDS`.
+        start: Number of the keyframe that a length begins at; `keyframe` where depth was measured.
+        keyframe: Number of the keyframe that it ends at.
+        log_metric: Natural log of the metres between the two reference cameras, or of the metres
+            per unit of the keyframe's depth as it is kept.
+        sigma: Standard deviation of `log_metric`, what it shares with its neighbours not included.
+    """
+
+    source: str
+    start: int
+    keyframe: int
+    log_metric: float
+    sigma: float
+
+
+def reading(
+    measured: Measured, measures: str, placed: Mapping[int, PlacedKeyframe]
+) -> ScaleReading | None:
+    """What the measurement says with the poses of now.
+
+    Args:
+        measured: See there.
+        measures: "trajectory" or "depth".
+        placed: Keyframes by number; those that were culled are missing.
+
+    Returns:
+        None where a keyframe is missing, or the map has no length between the two.
+    """
+    end = placed.get(measured.keyframe)
+    begin = placed.get(measured.start)
+    if end is None or begin is None or end.segment != begin.segment:
+        return None
+    if measures == "depth":
+        log_units = end.log_depth_scale
+    else:
+        units = float(np.linalg.norm(end.T_map_body[:3, 3] - begin.T_map_body[:3, 3]))
+        if not units > 1e-9:
+            return None
+        log_units = math.log(units)
+    log_scale = measured.log_metric - log_units
+    if not math.isfinite(log_scale):
+        return None
+    return ScaleReading(measured.source, measures, end.keyframe.number, log_scale, measured.sigma)

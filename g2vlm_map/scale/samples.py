@@ -1,0 +1,130 @@
+"""What other sensors said lately, kept until a keyframe asks for it; safe between threads."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from ..poses import Floats
+from ..sensing import DepthSample, Extrinsics, Gravity, OdometrySample, PointSample, Sample
+from .odometry_history import OdometryHistory, Stand
+
+__all__ = ["Samples"]
+
+_Timed = TypeVar("_Timed", PointSample, DepthSample, Gravity)
+
+_KEPT = 40  # samples of each other kind: two seconds at 20 Hz
+_MOST_POINTS = 20_000  # of a cloud
+_MOST_COLUMNS = 200  # of a depth image
+_MAX_COMPLAINTS = 8
+
+
+class Samples:
+    """Buffers of what `Pipeline.sense` hands in."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._complaints: deque[str] = deque(maxlen=_MAX_COMPLAINTS)
+        self._extrinsics: dict[str, Floats] = {}
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop all samples; extrinsics hold on."""
+        with self._lock:
+            self._odometry = OdometryHistory()
+            self._points: deque[PointSample] = deque(maxlen=_KEPT)
+            self._scans: deque[PointSample] = deque(maxlen=_KEPT)
+            self._depths: deque[DepthSample] = deque(maxlen=_KEPT)
+            self._gravity: deque[Gravity] = deque(maxlen=_KEPT)
+
+    def add(self, sample: Sample) -> None:
+        """Keep a sample; what is wrong with it is told by `complaints`."""
+        with self._lock:
+            if isinstance(sample, OdometrySample):
+                text = self._odometry.add(sample)
+                if text:
+                    self._complaints.append(text)
+            elif isinstance(sample, PointSample):
+                (self._scans if sample.is_scan else self._points).append(_thinned_points(sample))
+            elif isinstance(sample, DepthSample):
+                self._depths.append(_thinned_depth(sample))
+            elif isinstance(sample, Gravity):
+                self._gravity.append(sample)
+            elif isinstance(sample, Extrinsics):
+                self._add_extrinsics(sample)
+
+    def complain(self, text: str) -> None:
+        """Remember what is wrong with a sensor, to be told once."""
+        with self._lock:
+            if text not in self._complaints:
+                self._complaints.append(text)
+
+    def complaints(self) -> list[str]:
+        """What was wrong since the last call."""
+        with self._lock:
+            told = list(self._complaints)
+            self._complaints.clear()
+        return told
+
+    def odometry(self, stamp_ns: int) -> Stand | None:
+        """See `OdometryHistory.at`.
+
+        Raises:
+            NotYetError: All samples are older.
+        """
+        with self._lock:
+            return self._odometry.at(stamp_ns)
+
+    def points(self, stamp_ns: int, within_ns: int, scan: bool) -> PointSample | None:
+        """The cloud, or the row of a 2D lidar, nearest to a stamp."""
+        with self._lock:
+            return _nearest(self._scans if scan else self._points, stamp_ns, within_ns)
+
+    def depth(self, camera: str, stamp_ns: int, within_ns: int) -> DepthSample | None:
+        """A camera's measured depth nearest to a stamp."""
+        with self._lock:
+            own = deque(item for item in self._depths if item.camera == camera)
+        return _nearest(own, stamp_ns, within_ns)
+
+    def up(self, stamp_ns: int, within_ns: int) -> Gravity | None:
+        """Which way is up at a stamp."""
+        with self._lock:
+            return _nearest(self._gravity, stamp_ns, within_ns)
+
+    def T_base_cam(self, camera: str) -> Floats | None:
+        """(4, 4) where a camera sits on the robot, metres; None where nobody told."""
+        with self._lock:
+            return self._extrinsics.get(camera)
+
+    def _add_extrinsics(self, sample: Extrinsics) -> None:
+        T = np.asarray(sample.T_base_cam, np.float64)
+        good = T.shape == (4, 4) and np.isfinite(T).all()
+        if not good or abs(np.linalg.det(T[:3, :3]) - 1) > 0.05:
+            self._complaints.append(f"extrinsics of camera {sample.camera!r} are no pose: left out")
+            return
+        self._extrinsics[sample.camera] = T
+
+
+def _nearest(samples: deque[_Timed], stamp_ns: int, within_ns: int) -> _Timed | None:
+    best = min(samples, key=lambda item: abs(item.stamp_ns - stamp_ns), default=None)
+    if best is None or abs(best.stamp_ns - stamp_ns) > within_ns:
+        return None
+    return best
+
+
+def _thinned_points(sample: PointSample) -> PointSample:
+    """Points enough for a median, in memory of their own."""
+    step = 1 + len(sample.points_M3) // _MOST_POINTS
+    return replace(sample, points_M3=np.array(sample.points_M3[::step], np.float32))
+
+
+def _thinned_depth(sample: DepthSample) -> DepthSample:
+    """Every n-th row and column, with the K of them, in memory of their own."""
+    step = 1 + sample.depth_HW.shape[1] // _MOST_COLUMNS
+    K = np.array(sample.K, np.float64)
+    K[:2] /= step
+    return replace(sample, depth_HW=np.array(sample.depth_HW[::step, ::step], np.float32), K=K)

@@ -1,0 +1,95 @@
+"""Wheels, or another odometry: metres between keyframes, by chords over several of them.
+
+A single step says little: the map's own steps scatter by a quarter of their length where the
+robot turns. A chord begins where the last one ended, spans some keyframes and is not taken before
+it is long beside the odometry's own noise.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...poses import Floats, rotation_vector
+from ..readings import Measured
+from ..samples import Samples
+from .sight import Sight
+
+__all__ = ["OdometrySource"]
+
+_LEAST_SPAN = 3  # keyframes
+_MOST_SPAN = 15
+_LEAST_CHORD = 0.15  # metres
+_POSITION_SIGMA = 0.005  # metres of a pose, beside what grows with the way
+_SHARE_SIGMA = 0.02  # of a chord, where the odometry does not tell
+_LEVER_ARM = 0.3  # metres between base and camera that may be overlooked where nobody told
+_FROZEN = 1e-6  # metres: what has not moved by that over a chord repeats its last value
+_MOVED = 0.03  # of the median depth: what a camera that moved has moved by
+
+
+@dataclass(frozen=True, eq=False)
+class _Stand:
+    """Where the camera was by odometry, at a keyframe."""
+
+    keyframe: int
+    T_odom_cam: Floats
+    epoch: int
+
+
+class OdometrySource:
+    """Chords of the reference camera's path by odometry."""
+
+    def __init__(self) -> None:
+        self._begin: _Stand | None = None
+
+    def forget(self) -> None:
+        """The next chord begins at the next keyframe."""
+        self._begin = None
+
+    def measure(self, sight: Sight, samples: Samples) -> list[Measured]:
+        """At most one chord, which ends at this keyframe.
+
+        Raises:
+            NotYetError: The odometry has not arrived at the keyframe's stamp yet.
+        """
+        keyframe = sight.placed.keyframe
+        pose = samples.odometry(keyframe.stamp_ns)
+        if pose is None:
+            return []
+        T_base_cam = samples.T_base_cam(keyframe.views[0].camera)
+        mounted = T_base_cam is not None
+        T_odom_cam = pose.T_odom_base @ (np.eye(4) if T_base_cam is None else T_base_cam)
+        stand = _Stand(keyframe.number, T_odom_cam, pose.epoch)
+        begin = self._begin
+        if begin is None or begin.epoch != stand.epoch or begin.keyframe not in sight.map_keyframes:
+            self._begin = stand
+            return []
+        chord = float(np.linalg.norm(stand.T_odom_cam[:3, 3] - begin.T_odom_cam[:3, 3]))
+        span = stand.keyframe - begin.keyframe
+        if span < _LEAST_SPAN or (chord < _LEAST_CHORD and span < _MOST_SPAN):
+            return []
+        self._begin = stand
+        if chord < _LEAST_CHORD:
+            if chord < _FROZEN and _moved(sight, begin.keyframe):
+                samples.complain(
+                    f"odometry stands still to the last digit over {span} keyframes in which the "
+                    "camera moved: it repeats its last value, or its topic is another robot's"
+                )
+            return []
+        sigma = math.hypot(math.sqrt(2) * _POSITION_SIGMA / chord, pose.sigma_share or _SHARE_SIGMA)
+        if not mounted:
+            turn = rotation_vector(begin.T_odom_cam[:3, :3].T @ stand.T_odom_cam[:3, :3])
+            sigma = math.hypot(sigma, _LEVER_ARM * float(np.linalg.norm(turn)) / chord)
+        return [Measured("odometry", begin.keyframe, stand.keyframe, math.log(chord), sigma)]
+
+
+def _moved(sight: Sight, since: int) -> bool:
+    """Whether the map says that the camera moved."""
+    way = np.linalg.norm(
+        sight.placed.T_map_body[:3, 3] - sight.map_keyframes[since].T_map_body[:3, 3]
+    )
+    depth_HW = sight.placed.depth()
+    seen = depth_HW[depth_HW > 0]
+    return bool(seen.size) and float(way) > _MOVED * float(np.median(seen))

@@ -1,0 +1,121 @@
+"""Ranges against the model's depth: a depth image, a cloud, or the row of a 2D lidar."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...mapping.keyframe import View
+from ...poses import Floats, inverse
+from ...sensing import DepthSample, PointSample
+from ..odometry_history import NotYetError
+from ..readings import Measured
+from ..samples import Samples
+from .depth_ratio import DepthRatio, compare, in_millimetres
+from .sight import Sight
+
+__all__ = ["RangeSource", "ScanSource", "depth_pixels", "point_pixels"]
+
+_WITHIN_NS = 100_000_000  # between a sample and the keyframe
+_SKEW_SIGMA = 0.5  # of the log depth per second between the two, where nobody knows the motion
+
+
+class RangeSource:
+    """Depth images of other sensors, and clouds with several rows."""
+
+    def forget(self) -> None:
+        """Nothing is kept between keyframes."""
+
+    def measure(self, sight: Sight, samples: Samples) -> list[Measured]:
+        """At most one measurement, of the reference camera's depth."""
+        view = sight.placed.keyframe.views[0]
+        depth = samples.depth(view.camera, view.stamp_ns, _WITHIN_NS)
+        if depth is not None:
+            told = in_millimetres(depth.depth_HW)
+            if told:
+                samples.complain(f"depth of camera {depth.camera!r}: {told}; left out")
+                return []
+            found = compare(view, *depth_pixels(depth, view))
+            return _measured(sight, "range", found, view.stamp_ns - depth.stamp_ns)
+        cloud = samples.points(view.stamp_ns, _WITHIN_NS, scan=False)
+        return [] if cloud is None else _by_points(sight, samples, cloud)
+
+
+class ScanSource:
+    """A 2D lidar: one row of ranges, which sees one kind of surface."""
+
+    def forget(self) -> None:
+        """Nothing is kept between keyframes."""
+
+    def measure(self, sight: Sight, samples: Samples) -> list[Measured]:
+        """At most one measurement, of the reference camera's depth."""
+        stamp_ns = sight.placed.keyframe.stamp_ns
+        row = samples.points(stamp_ns, _WITHIN_NS, scan=True)
+        return [] if row is None else _by_points(sight, samples, row)
+
+
+def depth_pixels(sample: DepthSample, view: View) -> tuple[Floats, Floats]:
+    """Places (M, 2) in the model's picture and z-depths (M,) in metres of a depth image."""
+    height, width = sample.depth_HW.shape
+    row, column = np.mgrid[0:height, 0:width].reshape(2, -1)
+    depth_M = np.asarray(sample.depth_HW[row, column], np.float64)
+    homogeneous = np.stack((column, row, np.ones_like(row)), axis=1).astype(np.float64)
+    ray_M3 = homogeneous @ np.linalg.inv(sample.K).T
+    return ray_M3 @ view.K[:2].T, depth_M
+
+
+def point_pixels(sample: PointSample, view: View, T_cam_base: Floats) -> tuple[Floats, Floats]:
+    """Places (M, 2) in the model's picture and z-depths (M,) in metres of a cloud's points.
+
+    Args:
+        sample: The cloud.
+        view: Whose picture.
+        T_cam_base: (4, 4), from the base's axes to the view's, at the stamps of the two.
+    """
+    points = np.asarray(sample.points_M3, np.float64)
+    with np.errstate(invalid="ignore"):
+        points = points[np.isfinite(points).all(axis=1) & (np.abs(points).max(axis=1) > 1e-3)]
+    T_cam_sensor = T_cam_base @ sample.T_base_sensor
+    local = points @ T_cam_sensor[:3, :3].T + T_cam_sensor[:3, 3]
+    local = local[local[:, 2] > 1e-3]
+    image = local @ view.K.T
+    return image[:, :2] / image[:, 2:], local[:, 2]
+
+
+def _by_points(sight: Sight, samples: Samples, sample: PointSample) -> list[Measured]:
+    name = "scan" if sample.is_scan else "range"
+    view = sight.placed.keyframe.views[0]
+    T_base_cam = samples.T_base_cam(view.camera)
+    if T_base_cam is None:
+        samples.complain(
+            f"ranges arrive, but nobody told where camera {view.camera!r} sits on the robot: they "
+            "cannot be laid over its picture"
+        )
+        return []
+    told = in_millimetres(np.linalg.norm(sample.points_M3, axis=1))
+    if told:
+        samples.complain(f"{name}: {told}; left out")
+        return []
+    skew_ns = view.stamp_ns - sample.stamp_ns
+    moved = _base_motion(samples, sample.stamp_ns, view.stamp_ns) if skew_ns else np.eye(4)
+    T_cam_base = inverse(T_base_cam) @ (np.eye(4) if moved is None else moved)
+    found = compare(view, *point_pixels(sample, view, T_cam_base))
+    return _measured(sight, name, found, skew_ns if moved is None else 0)
+
+
+def _base_motion(samples: Samples, from_ns: int, to_ns: int) -> Floats | None:
+    """(4, 4) from the base's axes at one stamp to those at another; None where nobody knows."""
+    try:
+        early, late = samples.odometry(from_ns), samples.odometry(to_ns)
+    except NotYetError:
+        return None
+    if early is None or late is None or early.epoch != late.epoch:
+        return None
+    return np.asarray(inverse(late.T_odom_base) @ early.T_odom_base)
+
+
+def _measured(sight: Sight, name: str, found: DepthRatio | None, skew_ns: int) -> list[Measured]:
+    if found is None:
+        return []
+    number = sight.placed.keyframe.number
+    sigma = float(np.hypot(found.sigma, _SKEW_SIGMA * abs(skew_ns) * 1e-9))
+    return [Measured(name, number, number, found.log_metric, sigma)]

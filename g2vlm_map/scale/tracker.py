@@ -1,0 +1,317 @@
+"""The scale of the map: who says it, how sure it is, and whether lengths may be called metres.
+
+Samples come in from any thread; the thread of the passes tells of each placed keyframe, and asks
+each source what it says of it. What was measured is kept in metres, so that the map's past may
+move: its readings are then made anew. The estimate that is given out keeps still while the new
+one differs by less than it is sure of.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..events import Emit, ScaleChanged
+from ..mapping.keyframe import PlacedKeyframe
+from ..sensing import Sample
+from ..status import StatusBoard
+from .estimate import ScaleEstimate, ScaleReading
+from .fusion import Opinion, Together, together
+from .kinds import KINDS
+from .odometry_history import NotYetError
+from .options import ScaleOptions
+from .readings import Measured, reading
+from .samples import Samples
+from .sources import made_sources
+from .sources.sight import Sight
+from .track import SourceTrack
+
+__all__ = ["ScaleTracker"]
+
+_KEPT = 400  # measurements of each kind; older ones live on in the estimate only
+_PENDING = 30  # keyframes that wait for samples of their time
+_STILL = 0.5  # of the standard deviation, by which the estimate may move unseen
+_MOST_STILL = 0.03
+_NO_SOURCE = "no scale source: lengths are up to scale"
+
+
+class ScaleTracker:
+    """Metres per map unit, from whatever says so.
+
+    Args:
+        options: Of the group `scale`.
+        board: Holds SCALE_UNKNOWN, SCALE_CONFLICT, SCALE_DRIFT and SENSOR_REFUSED.
+        emit: Told of `ScaleChanged`.
+
+    Raises:
+        ValueError: A source that was asked for cannot be had.
+    """
+
+    def __init__(self, options: ScaleOptions, board: StatusBoard, emit: Emit) -> None:
+        self.options = options
+        self._board = board
+        self._emit = emit
+        self._lock = threading.RLock()
+        self._samples = Samples()
+        self._sources = made_sources(options)
+        self._pending: dict[str, deque[Sight]] = {}
+        self._measured: dict[str, deque[tuple[Measured, ScaleReading]]] = {}
+        self._said: list[ScaleReading] = []
+        self._tracks: dict[str, SourceTrack] = {}
+        self._placed: Mapping[int, PlacedKeyframe] = {}
+        self._newest = 0
+        self._estimate = ScaleEstimate()
+        self._reset()
+
+    @property
+    def estimate(self) -> ScaleEstimate:
+        """The scale as it is given out; may be asked for in any thread."""
+        return self._estimate
+
+    @property
+    def samples(self) -> Samples:
+        """What the sensors said lately."""
+        return self._samples
+
+    def start(self) -> None:
+        """Begin with nothing, as a pipeline does."""
+        with self._lock:
+            self._samples.forget()
+            self._estimate = ScaleEstimate()
+            self._reset()
+        self._board.condition("SCALE_UNKNOWN", True, self._estimate.reason)
+
+    def sense(self, sample: Sample) -> None:
+        """Take in what another sensor says; from any thread, in any order."""
+        self._samples.add(sample)
+
+    def reset(self, why: str) -> ScaleEstimate:
+        """A new segment, whose unit has nothing to do with the one before."""
+        with self._lock:
+            before = self._estimate
+            self._reset()
+            self._take_over(together([]))
+        self._tell(before, f"{why}: the unit of lengths is another one")
+        return self._estimate
+
+    def add_keyframe(
+        self,
+        placed: PlacedKeyframe,
+        map_keyframes: Mapping[int, PlacedKeyframe],
+        pictures: Mapping[str, NDArray[np.uint8]] | None = None,
+    ) -> ScaleEstimate:
+        """Ask every source about a new keyframe.
+
+        Args:
+            placed: The keyframe where the map has put it.
+            map_keyframes: All of the map, by number, with their poses of now; not changed
+                by the caller afterwards.
+            pictures: Frames of its cameras as they were matched, by camera.
+
+        Returns:
+            The estimate with it.
+        """
+        sight = Sight(placed, map_keyframes, pictures or {})
+        with self._lock:
+            before = self._estimate
+            self._placed = map_keyframes
+            self._newest = placed.keyframe.number
+            if self.options.fixed and "fixed" not in self._tracks:
+                log_scale, sigma = math.log(self.options.fixed), self.options.fixed_sigma
+                self._add_said(ScaleReading("fixed", "trajectory", self._newest, log_scale, sigma))
+            for name in self._sources:
+                self._ask(name, sight)
+            self._take_over(self._together())
+        self._tell(before, "another keyframe")
+        return self._estimate
+
+    def poses_changed(self, placed: Iterable[PlacedKeyframe], why: str) -> ScaleEstimate:
+        """The map's past is another one: read every measurement with the new poses.
+
+        Args:
+            placed: All keyframes of the present segment.
+            why: For the event, where the scale changes with it.
+        """
+        with self._lock:
+            before = self._estimate
+            self._placed = {item.keyframe.number: item for item in placed}
+            self._reread()
+            self._take_over(self._together())
+        self._tell(before, why)
+        return self._estimate
+
+    def set_length(self, units: float, metres: float, sigma: float = 0.05) -> ScaleEstimate:
+        """A person says how long something is; another length takes the place of the first.
+
+        Args:
+            units: How long the map says it is, in map units.
+            metres: How long it is.
+            sigma: Relative standard deviation of the two together.
+
+        Raises:
+            ValueError: A length that is none, or no keyframe to measure it in.
+        """
+        if not (units > 0 and metres > 0 and math.isfinite(units) and math.isfinite(metres)):
+            raise ValueError(
+                f"the length is {metres:g} m and measures {units:g} map units, expected both above "
+                "0: mark two places that differ and have depth"
+            )
+        if not 0 < sigma < 1:
+            raise ValueError(f"sigma of the length is {sigma:g}, expected above 0 and below 1")
+        with self._lock:
+            if not self._newest:
+                raise ValueError("there is no keyframe yet to measure the length in")
+            before = self._estimate
+            self._said = [item for item in self._said if item.source != "length"]
+            self._tracks.pop("length", None)
+            log_scale = math.log(metres / units)
+            self._add_said(ScaleReading("length", "depth", self._newest, log_scale, sigma))
+            self._take_over(self._together())
+        self._tell(before, f"a length of {metres:g} m was given")
+        return self._estimate
+
+    def restore(self, estimate: ScaleEstimate) -> ScaleEstimate:
+        """Go on with the scale of a map that was loaded, whose unit it is in."""
+        with self._lock:
+            before = self._estimate
+            self._reset()
+            if math.isfinite(estimate.sigma):
+                self._add_said(
+                    ScaleReading("map", "trajectory", 0, estimate.log_scale, estimate.sigma)
+                )
+            self._take_over(self._together())
+        self._tell(before, "a map was loaded")
+        return self._estimate
+
+    def _reset(self) -> None:
+        for source in self._sources.values():
+            source.forget()
+        self._pending = {name: deque(maxlen=_PENDING) for name in self._sources}
+        self._measured = {name: deque(maxlen=_KEPT) for name in self._sources}
+        self._said = []
+        self._tracks = {}
+        self._placed = {}
+        self._newest = 0
+
+    def _add_said(self, item: ScaleReading) -> None:
+        self._said.append(item)
+        self._track(item.source).add(item)
+
+    def _track(self, name: str) -> SourceTrack:
+        return self._tracks.setdefault(name, SourceTrack(KINDS[name]))
+
+    def _ask(self, name: str, sight: Sight) -> None:
+        """Ask a source about the keyframes that wait for its samples, oldest first."""
+        waiting = self._pending[name]
+        waiting.append(sight)
+        while waiting:
+            try:
+                measured = self._sources[name].measure(waiting[0], self._samples)
+            except NotYetError:
+                waiting[-1] = replace(sight, map_keyframes=self._placed, pictures={})
+                return
+            waiting.popleft()
+            for item in measured:
+                made = reading(item, KINDS[name].measures, self._placed)
+                if made is not None:
+                    self._measured[name].append((item, made))
+                    self._track(name).add(made)
+
+    def _reread(self) -> None:
+        """Make all readings anew; those of keyframes that were culled stay as they were."""
+        self._tracks = {}
+        for said in self._said:
+            self._track(said.source).add(said)
+        for name, kept in self._measured.items():
+            anew = [
+                (item, reading(item, KINDS[name].measures, self._placed) or made)
+                for item, made in kept
+            ]
+            self._measured[name] = deque(anew, maxlen=_KEPT)
+            for _, made in anew:
+                self._track(name).add(made)
+
+    def _together(self) -> Together:
+        opinions = []
+        for track in self._tracks.values():
+            if track.known:
+                log_scale, sigma = track.estimate(self._newest)
+                contested = bool(track.contested)
+                opinions.append(Opinion(track.kind, log_scale, sigma, track.span, contested))
+        return together(opinions)
+
+    def _take_over(self, now: Together) -> None:
+        """Give the estimate out, as it is or as it was."""
+        old, options = self._estimate, self.options
+        limit = options.lose_sigma if old.metric else options.max_sigma
+        metric = now.vouched and not now.blocked and now.sigma <= limit
+        log_scale, sigma = now.log_scale, now.sigma
+        moved = abs(log_scale - old.log_scale)
+        if old.metric and metric and moved < min(_STILL * sigma, _MOST_STILL):
+            log_scale, sigma = old.log_scale, math.hypot(sigma, moved)
+        changed = metric != old.metric or (metric and log_scale != old.log_scale)
+        self._estimate = replace(
+            old,
+            metric=metric,
+            log_scale=log_scale,
+            sigma=sigma,
+            log_trajectory_scale=now.log_trajectory,
+            trajectory_sigma=now.trajectory_sigma,
+            log_depth_scale=now.log_depth,
+            depth_sigma=now.depth_sigma,
+            sources=now.sources,
+            version=old.version + changed,
+            reason="" if metric else self._why_not(now),
+        )
+        self._note(now)
+
+    def _why_not(self, now: Together) -> str:
+        if not now.sources:
+            return _NO_SOURCE
+        said = f"{'+'.join(now.sources)} say {math.exp(now.log_scale):.3g} m a unit"
+        if now.blocked:
+            return f"sources contradict each other: {now.conflict}"
+        if now.sigma > self.options.max_sigma:
+            return (
+                f"{said} +- {now.sigma:.0%}, above scale.max_sigma = {self.options.max_sigma:.0%}: "
+                "lengths are up to scale"
+            )
+        return (
+            f"{said} +- {now.sigma:.0%}, but neither two readings more than 20 keyframes apart nor "
+            "a second source vouch for it yet"
+        )
+
+    def _note(self, now: Together) -> None:
+        """Set and clear the conditions."""
+        board, estimate = self._board, self._estimate
+        board.condition("SCALE_UNKNOWN", not estimate.metric, estimate.reason)
+        board.condition("SCALE_CONFLICT", bool(now.conflict), now.conflict)
+        drifts = [
+            f"{name} said {math.exp(track.estimate(self._newest)[0]):.3g} m a unit until lately, "
+            f"and says {math.exp(track.contested):.2f} times that now"
+            for name, track in self._tracks.items()
+            if track.contested
+        ]
+        board.condition("SCALE_DRIFT", bool(drifts), "; ".join(drifts))
+        for text in self._samples.complaints():
+            board.event("SENSOR_REFUSED", text, time.monotonic())
+
+    def _tell(self, before: ScaleEstimate, why: str) -> None:
+        now = self._estimate
+        if now.version == before.version:
+            return
+        if now.metric:
+            numbers = f"{now.metres_per_unit:.3g} m a unit +- {now.sigma:.0%}"
+            text = f"{why}: {numbers} by {'+'.join(now.sources)}"
+            if before.metric:
+                text += f", {before.metres_per_unit:.3g} before"
+        else:
+            text = f"{why}: {now.reason}"
+        self._emit(ScaleChanged(before, now, text))
