@@ -1,4 +1,4 @@
-"""Installs the node and its packages; `training/`, `export/` and `replay/` under longer names.
+"""Installs the node and its packages; `training/`, `export/`, `replay/`, `demo/` are renamed.
 
 colcon's ament_python build reads this file and setup.cfg; pyproject.toml holds the settings of
 the tools only.
@@ -10,7 +10,12 @@ from setuptools import find_packages, setup
 
 NAME = "g2vlm_ros"
 HERE = Path(__file__).parent
-RENAMED = {"g2vlm_training": "training", "g2vlm_export": "export", "g2vlm_replay": "replay"}
+RENAMED = {
+    "g2vlm_training": "training",
+    "g2vlm_export": "export",
+    "g2vlm_replay": "replay",
+    "g2vlm_demo": "demo",
+}
 
 
 def renamed_packages(package: str, folder: str) -> list[str]:
@@ -52,6 +57,7 @@ setup(
             "reproduce/studies/*",
         ],
         "g2vlm_export": ["py.typed"],
+        "g2vlm_demo": ["py.typed"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),

@@ -27,8 +27,8 @@ from tests.replay.bags import pattern, write_plain_bag
 from tests.replay.test_report import SECTIONS, Page
 from tests.ros.scripted_runtime import ScriptedRuntime, create
 
-DEMO = REPO / "demo" / "room.mcap"
-QUESTIONS = REPO / "demo" / "questions.json"
+DEMO = REPO / "tests" / "data" / "room" / "room.mcap"
+QUESTIONS = DEMO.with_name("questions.json")
 
 
 def replay(source: Path, out: Path, *arguments: str) -> tuple[int, dict[str, Any]]:

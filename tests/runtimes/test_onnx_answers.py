@@ -31,7 +31,7 @@ from ..exports import PARTS, Exports
 from ..helpers import REPO
 from .model_folders import window
 
-DEMO = REPO / "demo"
+ROOM = REPO / "tests" / "data" / "room"
 STEP = 3  # pictures between the frames of a window
 MORE = (
     "How many chairs are there?",
@@ -77,7 +77,7 @@ def close(got: Any, want: Any, what: str, limit: float = LIMIT) -> None:
 def demo_questions() -> dict[int, list[SpatialQuery]]:
     """The demo's questions by picture; the picture is the last frame of its window."""
     asked: dict[int, list[SpatialQuery]] = {}
-    for entry in json.loads((DEMO / "questions.json").read_text()):
+    for entry in json.loads((ROOM / "questions.json").read_text()):
         marks = tuple(
             PixelMark(2, one["u"], one["v"], one["label"]) for one in entry.get("marks", ())
         )
@@ -95,7 +95,7 @@ def test_nano_answers_the_demo_as_torch_does(nano: Pair) -> None:
     asked = demo_questions()
     last = sorted(asked)[::2]
     wanted = {index - back for index in last for back in (0, STEP, 2 * STEP)}
-    recording = open_recording(DEMO / "room.mcap")
+    recording = open_recording(ROOM / "room.mcap")
     pictures = {frame.index: frame.rgb() for frame in recording.frames(sorted(wanted))}
     texts: Counter[str] = Counter()
     for index in last:

@@ -300,7 +300,7 @@ def write_and_return(root: Path) -> Path:
 
 
 def test_the_demo_is_a_data_set(capsys: pytest.CaptureFixture[str]) -> None:
-    demo = REPO / "demo" / "room.mcap"
+    demo = REPO / "tests" / "data" / "room" / "room.mcap"
     (sequence,) = open_dataset("recording", demo)
     recording = open_recording(demo)
     truth, info = recording.true_poses(), recording.info

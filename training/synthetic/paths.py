@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from .parts import Shape
 from .room import Room
 
-__all__ = ["PATH_STYLES", "PathStyle", "camera_path", "intrinsics", "look_rotation"]
+__all__ = [
+    "PATH_STYLES",
+    "PathStyle",
+    "camera_path",
+    "intrinsics",
+    "look_rotation",
+    "surface_gaps",
+]
 
 PathStyle = Literal["robot", "arm", "hand"]
 PATH_STYLES: tuple[str, ...] = get_args(PathStyle)
@@ -236,6 +243,30 @@ _Walk = Callable[[Room, np.random.Generator, int, float, float], NDArray[np.floa
 _WALKS: dict[str, _Walk] = {"robot": _drive, "arm": _swing, "hand": _carry}
 
 
+def surface_gaps(
+    room: Room, places_K3: NDArray[np.float64], things: slice | None = None
+) -> NDArray[np.float64]:
+    """(K,) metres from places to the nearest thing in the room, its shell left out.
+
+    Of a ball it is the larger of the distance to its box and that along its shortest axis; inside
+    of a thing the gap is 0 or less.
+
+    Args:
+        room: Where.
+        places_K3: World coordinates, metres.
+        things: Which primitives; None: all but the shell.
+    """
+    some = slice(1, None) if things is None else things
+    offset = places_K3[:, None] - room.centre_M3[some]
+    local = np.einsum("mij,kmi->kmj", room.turn_M33[some], offset)
+    half = room.half_M3[some]
+    gap = np.linalg.norm(np.maximum(np.abs(local) - half, 0.0), axis=2)
+    ball = (np.linalg.norm(local / half, axis=2) - 1) * half.min(axis=1)
+    gap = np.where(room.shape_M[some] == Shape.SPHERE, np.maximum(ball, gap), gap)
+    nearest: NDArray[np.float64] = gap.min(axis=1, initial=np.inf)
+    return nearest
+
+
 def _free(room: Room, places_K3: NDArray[np.float64], clearance: float) -> NDArray[np.bool_]:
     """(K,) whether a ball of the clearance around each place touches nothing."""
     x0, y0, x1, y1 = room.roam
@@ -243,11 +274,5 @@ def _free(room: Room, places_K3: NDArray[np.float64], clearance: float) -> NDArr
     free: NDArray[np.bool_] = (x > x0 + clearance) & (x < x1 - clearance)
     free &= (y > y0 + clearance) & (y < y1 - clearance)
     free &= (z > min(0.15, clearance)) & (z < room.size[2] - 0.15)
-    offset = places_K3[:, None] - room.centre_M3[1:]
-    local = np.einsum("mij,kmi->kmj", room.turn_M33[1:], offset)
-    half = room.half_M3[1:]
-    gap = np.linalg.norm(np.maximum(np.abs(local) - half, 0.0), axis=2)
-    ball = (np.linalg.norm(local / half, axis=2) - 1) * half.min(axis=1)
-    gap = np.where(room.shape_M[1:] == Shape.SPHERE, np.maximum(ball, gap), gap)
-    free &= (gap > clearance).all(axis=1)
+    free &= surface_gaps(room, places_K3) > clearance
     return free

@@ -12,7 +12,16 @@ from .builder import COLOURS, RoomBuilder, SceneObject
 from .interior import Place, build_interior
 from .outdoor import build_outdoor
 
-__all__ = ["COLOURS", "Room", "SceneKind", "SceneObject", "Split", "make_room", "scene_seed"]
+__all__ = [
+    "COLOURS",
+    "Room",
+    "SceneKind",
+    "SceneObject",
+    "Split",
+    "freeze_room",
+    "make_room",
+    "scene_seed",
+]
 
 SceneKind = Literal["indoor", "outdoor"]
 Split = Literal["train", "val", "test"]
@@ -100,10 +109,11 @@ def make_room(seed: int, kind: SceneKind | None = None) -> Room:
     drawn: SceneKind = "outdoor" if rng.random() < OUTDOOR_SHARE else "indoor"
     kind = drawn if kind is None else kind
     build, place = build_outdoor(rng) if kind == "outdoor" else build_interior(rng)
-    return _frozen(seed, kind, build, place)
+    return freeze_room(seed, kind, build, place)
 
 
-def _frozen(seed: int, kind: SceneKind, build: RoomBuilder, place: Place) -> Room:
+def freeze_room(seed: int, kind: SceneKind, build: RoomBuilder, place: Place) -> Room:
+    """The scene that a builder has collected; primitive 0 must be the shell."""
     return Room(
         seed=seed,
         kind=kind,

@@ -1,6 +1,6 @@
-"""Makes the demo: a wheeled robot's camera in a synthetic room, as a bag with ground truth.
+"""Makes a yardstick: a wheeled robot's camera in a synthetic room, as a bag with ground truth.
 
-    python demo/make_demo_bag.py [--out demo]
+    python tests/data/room/make_room.py [--out tests/data/room]
 
 writes `room.mcap` (JPEG pictures, CameraInfo, depth in millimetres, TF with the camera's true
 poses) and `questions.json` (questions with exact answers read off the scene). The room's seed
