@@ -49,7 +49,7 @@ setup(
     package_dir=RENAMED,
     package_data={
         "g2vlm_model": ["py.typed", "weights/*/*"],
-        "g2vlm_map": ["py.typed"],
+        "g2vlm_map": ["py.typed", "mapping/*.npz"],
         "g2vlm_ros": ["py.typed"],
         "g2vlm_replay": ["py.typed", "templates/*"],
         "g2vlm_training": [

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .keyframe import View
 from .options import FeatureOptions
 
-__all__ = ["Features", "features_of", "find_features", "match", "pixel_size"]
+__all__ = ["Features", "features_of", "find_features", "match", "pixel_size", "unit_vectors"]
 
 _ORB_BYTES = 32
 _ROOT_SIFT = 512.0  # a component of a unit vector is stored as this many steps
@@ -99,7 +99,7 @@ def match(i: Features, j: Features, ratio: float) -> NDArray[np.int64]:
         )
     if min(len(i.pixel_F2), len(j.pixel_F2)) < 2:
         return np.zeros((0, 2), np.int64)
-    nearness = _unit(i.descriptor_FE) @ _unit(j.descriptor_FE).T
+    nearness = unit_vectors(i.descriptor_FE) @ unit_vectors(j.descriptor_FE).T
     best, back = nearness.argmax(axis=1), nearness.argmax(axis=0)
     rows = np.arange(len(best))
     mutual = back[best] == rows
@@ -124,10 +124,10 @@ def _as_bytes(raw: NDArray[np.generic]) -> NDArray[np.uint8]:
         return np.asarray(raw, np.uint8)
     values = np.maximum(np.asarray(raw, np.float32), 0.0)
     root = np.sqrt(values / np.maximum(values.sum(axis=1, keepdims=True), 1e-12))
-    return np.minimum(np.rint(root * _ROOT_SIFT), 255.0).astype(np.uint8)
+    return np.asarray(np.minimum(np.rint(root * _ROOT_SIFT), 255.0), np.uint8)
 
 
-def _unit(kept: NDArray[np.uint8]) -> NDArray[np.float32]:
+def unit_vectors(kept: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Vectors of unit length whose dot product orders as the descriptors' own distance does."""
     if kept.shape[1] == _ORB_BYTES:
         bits = np.unpackbits(kept, axis=1).astype(np.float32)
