@@ -1,14 +1,19 @@
 # Everything happens in .venv; scripts/setup_venv.py makes it and does again only what changed.
+# make TARGET ROS_DISTRO=jazzy does it on that distribution, in .venv-jazzy. Named here, not by the
+# variable that a sourced ROS 2 leaves: that one is found by the set-up itself.
 PYTHON ?= python3
 PYTEST_ARGS ?=
 WORKERS ?= 2
-DEMO_OUT ?= out/demo
-IN_VENV := . .venv/env.sh &&
+DISTRO := $(if $(filter command,$(origin ROS_DISTRO)),$(ROS_DISTRO))
+VENV := .venv$(DISTRO:%=-%)
+DEMO_OUT ?= out/demo$(DISTRO:%=-%)
+IN_VENV := . $(VENV)/env.sh &&
+SETUP = $(PYTHON) scripts/setup_venv.py $(DISTRO:%=--distro %)
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # A file's tests stay together, in the order of the files: what they share is made once.
 IN_PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-.PHONY: help demo test test-all setup setup-dev lint types clean
+.PHONY: help demo test test-all test-ros setup setup-dev lint types clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,14 +28,17 @@ test: setup-dev ## Run the tests but the slow ones (PYTEST_ARGS="tests/map -x": 
 test-all: setup-dev ## Run all tests
 	@$(IN_VENV) python -m pytest $(IN_PARALLEL) $(PYTEST_ARGS)
 
+test-ros: setup-dev ## Run the node's, the replay's and the ROS tests (ROS_DISTRO=jazzy: on Jazzy)
+	@$(IN_VENV) python -m pytest $(IN_PARALLEL) -m "not slow" tests/ros tests/replay $(PYTEST_ARGS)
+
 setup: ## Make or refresh .venv
 	@command -v $(PYTHON) >/dev/null || { echo "set-up: missing: python 3.10 to 3.13;" \
 	  "install with: sudo apt install python3 python3-venv python3-dev" >&2; exit 1; }
-	@$(PYTHON) scripts/setup_venv.py
+	@$(SETUP)
 
 setup-dev: ## The same, with pytest, ruff and mypy
 	@command -v $(PYTHON) >/dev/null || $(MAKE) --no-print-directory setup
-	@$(PYTHON) scripts/setup_venv.py --dev
+	@$(SETUP) --dev
 
 lint: setup-dev ## Check format and style
 	@$(IN_VENV) ruff format --check . && ruff check .
@@ -39,5 +47,5 @@ types: setup-dev ## Check types, strictly
 	@$(IN_VENV) scripts/types.sh
 
 clean: ## Remove .venv and everything that was built
-	rm -rf .venv .venv.lock build install log out .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-* .venv*.lock build install log out .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

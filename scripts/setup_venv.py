@@ -2,10 +2,11 @@
 
 Each step remembers a digest of its inputs, and the next steps hang on it: what has not changed
 is not done again. Where a ROS 2 distribution is sourced, that one is used and nothing that it
-brings is replaced; elsewhere ROS 2 Kilted comes from the package index. Writes nothing outside
-the virtual environment but its lock. Standard library only: it runs before anything is installed.
+brings is replaced; elsewhere ROS 2 comes from the package index: Kilted, or the distribution that
+`--distro` names, in an environment of its own, `.venv-DISTRO`. Writes nothing outside the virtual
+environment but its lock. Standard library only: it runs before anything is installed.
 
-Usage: python3 scripts/setup_venv.py [--dev]
+Usage: python3 scripts/setup_venv.py [--dev] [--distro jazzy]
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ REPO = Path(__file__).resolve().parents[1]
 REQUIREMENTS = REPO / "requirements"
 OVERLAY = REPO / "scripts" / "overlay"
 ROS_NAME = "g2vlm_ros"
+DEFAULT_DISTRO = "kilted"
+ON_THE_INDEX = ("jazzy", "kilted")  # distributions with a folder of requirements
 # Quietly: some packages ship templates and tests that no Python compiles.
 COMPILE = (
     "import compileall, sysconfig; "
@@ -61,11 +64,13 @@ class Setup:
     Args:
         host: Interpreter and ROS 2 of this machine.
         venv: Folder of the virtual environment.
+        distro: Distribution that comes from the index where none is sourced.
     """
 
-    def __init__(self, host: Host, venv: Path) -> None:
+    def __init__(self, host: Host, venv: Path, distro: str = DEFAULT_DISTRO) -> None:
         self.host = host
         self.venv = venv
+        self.distro = distro
         self.python = venv / "bin" / "python"
         self.logs = venv / "log" / "setup"
         self.env = clean_environment(os.environ)
@@ -73,7 +78,7 @@ class Setup:
         self.env["PATH"] = f"{venv / 'bin'}{os.pathsep}{self.env['PATH']}"
         if not host.sourced:
             self.env.update(AMENT_PREFIX_PATH=str(venv), CMAKE_PREFIX_PATH=str(venv))
-            self.env.update(ROS_DISTRO="kilted", ROS_VERSION="2", ROS_PYTHON_VERSION="3")
+            self.env.update(ROS_DISTRO=distro, ROS_VERSION="2", ROS_PYTHON_VERSION="3")
 
     def run(self, name: str, command: Iterable[str | Path]) -> None:
         """Run a command with its progress on one line and its output in a log file."""
@@ -101,7 +106,8 @@ class Setup:
         else:
             for file in files:
                 command += ["-r", REQUIREMENTS / file]
-            command += ["-c", REQUIREMENTS / "constraints.txt"]
+            for folder in (REQUIREMENTS, REQUIREMENTS / self.distro):
+                command += ["-c", folder / "constraints.txt"]
         self.run(name, command)
         self.run(f"{name}-compile", [self.python, "-c", COMPILE])
 
@@ -166,7 +172,8 @@ def install_packages(setup: Setup) -> None:
     if setup.host.sourced:
         setup.pip("packages", "runtime.txt", "build.txt")
         return
-    setup.pip("packages", "runtime.txt", "ros.txt", "build.txt", "build-ros.txt")
+    own = [f"{setup.distro}/{name}" for name in ("ros.txt", "build.txt")]
+    setup.pip("packages", "runtime.txt", "build.txt", *own)
     point_exports_here(setup)
 
 
@@ -223,11 +230,14 @@ def tree(*folders: Path) -> tuple[Path, ...]:
     return tuple(path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-def steps(host: Host, with_dev: bool) -> list[Step]:
+def steps(host: Host, with_dev: bool, distro: str = DEFAULT_DISTRO) -> list[Step]:
     """What there is to do, in order."""
-    source = f"ROS 2 {host.distro} of this shell" if host.sourced else "ROS 2 from the index"
+    source = f"ROS 2 {host.distro} of this shell"
     packages = ["runtime.txt", "build.txt"]
-    packages += [] if host.sourced else ["ros.txt", "build-ros.txt", "constraints.txt"]
+    if not host.sourced:
+        source = f"ROS 2 {distro.title()} from the index"
+        own = ("ros.txt", "build.txt", "constraints.txt")
+        packages += ["constraints.txt", *(f"{distro}/{name}" for name in own)]
     inside = [path.relative_to(REPO).as_posix() for path in tree(REPO / "launch")]
     inside += [path.relative_to(REPO).as_posix() for path in sorted(REPO.glob("*/__init__.py"))]
     static = tuple(REPO / name for name in ("setup.py", "setup.cfg", "package.xml"))
@@ -283,14 +293,42 @@ def bring_up_to_date(setup: Setup, todo: list[Step]) -> None:
             stamp.write_text(wanted)
 
 
+def choose_distro(host: Host, asked: str) -> str:
+    """The distribution that the environment gets.
+
+    Args:
+        host: What was found; a sourced distribution is the one that is used.
+        asked: Name that somebody gave; "" for none.
+
+    Raises:
+        SetupError: Another one is sourced, or the index has no wheels of it.
+    """
+    if host.sourced:
+        if asked and asked != host.distro:
+            raise SetupError(
+                f"ROS_DISTRO={asked}, but this shell has sourced {host.distro}; run it in a shell "
+                "that has sourced nothing"
+            )
+        return host.distro
+    if asked and asked not in ON_THE_INDEX:
+        raise SetupError(
+            f"ROS_DISTRO={asked}: the package index has {' and '.join(ON_THE_INDEX)}; source an "
+            "installation of the others"
+        )
+    return asked or DEFAULT_DISTRO
+
+
 def main(argv: list[str]) -> int:
     """Bring the environment up to date; 0 where it is."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dev", action="store_true", help="with pytest, ruff and mypy")
+    parser.add_argument("--distro", default="", help="ROS 2 of this name, in .venv-DISTRO")
     options = parser.parse_args(argv)
     try:
         host = find_host(os.environ, needs_build=True)
-        bring_up_to_date(Setup(host, REPO / ".venv"), steps(host, options.dev))
+        distro = choose_distro(host, options.distro)
+        venv = REPO / (f".venv-{options.distro}" if options.distro else ".venv")
+        bring_up_to_date(Setup(host, venv, distro), steps(host, options.dev, distro))
     except SetupError as error:
         print(f"set-up: {error}", file=sys.stderr)
         return 1

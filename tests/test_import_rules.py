@@ -80,6 +80,7 @@ ROSDEP_KEYS = {
     "cv2": "python3-opencv",
     "numpy": "python3-numpy",
     "torch": "python3-pytorch-pip",
+    "yaml": "python3-yaml",
 }
 # Installed with pip on a robot: see README.md.
 WITHOUT_ROSDEP_KEY = {
@@ -191,7 +192,7 @@ def test_importing_the_node_loads_neither_torch_nor_the_replays_libraries() -> N
 def test_every_library_is_in_a_requirement_file() -> None:
     """What is imported and not pinned works only where somebody happened to install it."""
     pinned = set()
-    for path in (REPO / "requirements").glob("*.txt"):
+    for path in (REPO / "requirements").rglob("*.txt"):
         if path.name != "constraints.txt":
             for line in path.read_text(encoding="utf-8").splitlines():
                 if line and not line.startswith("#"):

@@ -193,20 +193,73 @@ def test_beside_a_sourced_ros_only_what_is_absent_is_installed() -> None:
     setup = setup_venv.Setup(host, REPO / ".venv")
     setup.python = Path(sys.executable)
     setup.venv = REPO
-    assert setup._absent(["runtime.txt", "ros.txt", "dev.txt"]) == []
+    assert setup._absent(["runtime.txt", "kilted/ros.txt", "dev.txt"]) == []
 
 
-def test_requirements_are_pinned_once() -> None:
+@pytest.mark.parametrize("distro", setup_venv.ON_THE_INDEX)
+def test_requirements_are_pinned_once(distro: str) -> None:
     """Each name has one place; each line has one version, and a marker where it has two."""
     places: dict[str, set[str]] = {}
-    for path in sorted((REPO / "requirements").glob("*.txt")):
+    folder = REPO / "requirements"
+    for path in sorted([*folder.glob("*.txt"), *(folder / distro).glob("*.txt")]):
         for line in path.read_text(encoding="utf-8").splitlines():
             if line and not line.startswith("#"):
                 match = re.fullmatch(r"([A-Za-z0-9._-]+)(\[\w+\])?==([\w.+!]+)(; python.*)?", line)
                 assert match, f"{path.name}: {line!r} is not pinned"
-                places.setdefault(match[1].lower(), set()).add(path.name)
+                places.setdefault(match[1].lower(), set()).add(str(path))
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
-    assert "torch" in places
+    assert {"torch", "ros-rclpy", "numpy"} <= set(places)
+
+
+def test_each_distribution_on_the_index_has_its_own_environment(tmp_path: Path) -> None:
+    """No step of one depends on files of the other, and both have all that the node needs."""
+    host = setup_host.Host(sys.executable, "3.11", "", True)
+    named: dict[str, set[str]] = {}
+    for distro in setup_venv.ON_THE_INDEX:
+        packages = next(s for s in setup_venv.steps(host, False, distro) if s.name == "packages")
+        paths = [item for item in packages.inputs if isinstance(item, Path)]
+        own = {path.name for path in paths if path.parent.name == distro}
+        assert own == {"ros.txt", "build.txt", "constraints.txt"}
+        assert not {path.parent.name for path in paths} - {distro, "requirements"}
+        assert distro.title() in packages.title
+        lines = (REPO / "requirements" / distro / "ros.txt").read_text("utf-8").splitlines()
+        named[distro] = {re.split(r"[=\[]", line)[0] for line in lines if line[0] != "#"}
+        setup = setup_venv.Setup(host, tmp_path / distro, distro)
+        assert setup.env["ROS_DISTRO"] == distro
+    assert named["jazzy"] == named["kilted"]
+
+
+@pytest.mark.parametrize(
+    ("sourced", "asked", "expected"),
+    [("", "", "kilted"), ("", "jazzy", "jazzy"), ("humble", "", "humble"),
+     ("jazzy", "jazzy", "jazzy")],
+)  # fmt: skip
+def test_the_distribution_is_the_sourced_one_or_the_one_that_was_asked_for(
+    sourced: str, asked: str, expected: str
+) -> None:
+    host = setup_host.Host(sys.executable, "3.12", sourced, True)
+    assert setup_venv.choose_distro(host, asked) == expected
+
+
+@pytest.mark.parametrize(
+    ("sourced", "asked", "said"),
+    [("kilted", "jazzy", "has sourced kilted"), ("", "lyrical", "index has jazzy and kilted")],
+)
+def test_a_distribution_that_cannot_be_had_is_an_error(sourced: str, asked: str, said: str) -> None:
+    host = setup_host.Host(sys.executable, "3.12", sourced, True)
+    with pytest.raises(setup_host.SetupError, match=said):
+        setup_venv.choose_distro(host, asked)
+
+
+@pytest.mark.parametrize(("words", "venv"), [([], ".venv"), (["ROS_DISTRO=jazzy"], ".venv-jazzy")])
+def test_make_takes_the_distribution_from_its_command_line_only(
+    words: list[str], venv: str
+) -> None:
+    environment = {**os.environ, "ROS_DISTRO": "kilted"}
+    command = ["make", "-n", "test-ros", *words]
+    done = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True)
+    assert f". {venv}/env.sh" in done.stdout
+    assert ("--distro jazzy" in done.stdout) == bool(words)
 
 
 def test_make_help_lists_the_targets() -> None:
