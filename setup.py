@@ -70,7 +70,7 @@ setup(
         *("tokenizers>=0.20", "torch>=2.10"),
     ],
     extras_require={
-        "ros": ["opencv-python-headless>=4.6,<5"],
+        "ros": ["opencv-python-headless>=4.6,<5", "pyyaml"],
         "recordings": ["opencv-python-headless>=4.6,<5", "rosbags>=0.11", "pyyaml"],
         "replay": [
             *("opencv-python-headless>=4.6,<5", "rosbags>=0.11", "evo>=1.31", "tqdm", "pyyaml"),

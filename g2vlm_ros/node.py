@@ -1,5 +1,7 @@
 """The console command `node`: runs the perception node until SIGINT or SIGTERM, exit code 0.
 
+A second signal changes nothing: not while the node ends, and not while the interpreter does.
+
     python -m g2vlm_ros.node --ros-args -p autostart:=true
 
 The heavy imports come after the signal handlers, so that a process that is told to end while
@@ -8,6 +10,7 @@ it still starts ends cleanly too. The node itself is `perception_node.Perception
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -36,6 +39,11 @@ class _Stop:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._handle)
 
+    def ignore(self) -> None:
+        """Let further signals pass: an ending interpreter takes Python's handlers away."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         first, self.asked = not self.asked, True
         if first and self.may_break_off():
@@ -49,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments after the program's name; None: those of the process.
 
     Returns:
-        0 after a signal; 1 where `autostart` is set and the node cannot be configured.
+        0 after a signal. Where `autostart` is set and the node cannot be brought up: 78
+        (EX_CONFIG) if its parameters are wrong, so that another start would not help; else 1.
     """
     stop = _Stop()
     sys.setswitchinterval(_SWITCH_S)
@@ -61,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if stop.asked:  # a library that was being imported, numpy's C code, made this of it
             return 0
         raise
+    finally:
+        stop.ignore()
 
 
 def _run(argv: list[str], stop: _Stop) -> int:
@@ -69,18 +80,19 @@ def _run(argv: list[str], stop: _Stop) -> int:
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
 
+    from g2vlm_ros.param_files import shared_names
     from g2vlm_ros.perception_node import PerceptionNode
 
     cv2.setNumThreads(0)  # small frames: waking a pool costs more than the work
     rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     node: PerceptionNode | None = None
     try:
-        node = PerceptionNode()
+        node = PerceptionNode(shared=shared_names(argv))
         # From here on only a configure is long; nothing else, such as the executor's own
         # constructor, is left half done.
         stop.may_break_off = lambda: node is not None and node.configuring
         if not stop.asked and node.wants_autostart and not node.start():
-            return 1
+            return os.EX_CONFIG if node.misconfigured else 1
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         while not stop.asked:

@@ -7,8 +7,9 @@ into a frozen `NodeParams` or raises one `ValueError` that lists all that is wro
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from g2vlm_map.options import (
     PipelineOptions,
     StatusOptions,
 )
+from g2vlm_ros.topics import AUTO
 
 __all__ = [
     "RENAMED",
@@ -30,12 +32,14 @@ __all__ = [
     "TfParams",
     "camera_options",
     "is_camera_name",
+    "nearest",
     "node_options",
     "parse",
 ]
 
 # Names of earlier versions, and what they are called now.
 RENAMED = {"backend": "runtime", "engines": "export"}
+_RENAMED_OF_CAMERAS = {"transport": "image_transport"}
 
 _CAMERA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TOPIC_NAME = re.compile(r"(~/|/)?[A-Za-z_{][A-Za-z0-9_{}]*(/[A-Za-z_{][A-Za-z0-9_{}]*)*")
@@ -102,10 +106,14 @@ class CameraParams:
     """Topics of one camera; `{camera}` in a default stands for its name."""
 
     name: str
-    image_topic: str = option("{camera}/image_raw", "Topic of the frames")
-    camera_info_topic: str = option("{camera}/camera_info", "Topic of the CameraInfo; empty: none")
-    transport: str = option(
-        "raw", "Type of the frames: Image or CompressedImage", choices=("raw", "compressed")
+    image_topic: str = option("{camera}/image_raw", "Base topic of the frames")
+    camera_info_topic: str = option(
+        AUTO, "Topic of the CameraInfo; auto: camera_info beside the base topic; empty: none"
+    )
+    image_transport: str = option(
+        "raw",
+        "Image of the base topic, or CompressedImage of its /compressed",
+        choices=("raw", "compressed"),
     )
     frame_id: str = option("", "Optical frame to use in place of the header's")
 
@@ -200,7 +208,7 @@ def parse(values: Mapping[str, Any], unknown: Sequence[str] = ()) -> NodeParams:
     ]
     topics = tuple(_camera(name, values, problems) for name in names if is_camera_name(name))
     known = {*node_options(), *(full for name in names for full in camera_options(name))}
-    problems += [_unknown(name) for name in sorted({*unknown, *values} - known)]
+    problems += [_unknown(name, known, names) for name in sorted({*unknown, *values} - known)]
     if problems:
         raise ValueError("; ".join(problems))
     return replace(params, topics=topics)
@@ -231,7 +239,22 @@ def _reserved() -> set[str]:
     return {name.split(".")[0] for name in node_options()}
 
 
-def _unknown(name: str) -> str:
+def nearest(name: str, known: Collection[str]) -> str:
+    """`; did you mean ...?` where a known name is much like this one, else ""."""
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _unknown(name: str, known: Collection[str], cameras: Sequence[str]) -> str:
     if name in RENAMED:
         return f"{name} is called {RENAMED[name]} now; rename it, its value stays"
-    return f"{name} is no parameter of this node; remove it or correct its spelling"
+    camera, _, short = name.rpartition(".")
+    if short in _RENAMED_OF_CAMERAS and camera in cameras:
+        return f"{name} is called {camera}.{_RENAMED_OF_CAMERAS[short]} now; rename it"
+    if is_camera_name(camera) and short in described(CameraParams):
+        return (
+            f"{name} is of no camera: cameras is {list(cameras)}; add {camera!r} to it, e.g. "
+            f"cameras:=[{camera}]"
+        )
+    hint = nearest(name, known) or "; remove it or correct its spelling"
+    return f"{name} is no parameter of this node{hint}"

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Collection
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -52,13 +53,22 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 
 
 class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are not followed
-    """Cameras in; clouds, depth, poses and answers out. Topics: docs/node.md."""
+    """Cameras in; clouds, depth, poses and answers out. Topics: docs/node.md.
 
-    def __init__(self, name: str = "g2vlm", **options: Any) -> None:
+    Args:
+        name: Of the node, where nothing remaps it.
+        shared: Parameters that were given to all nodes alike, see `ParameterDesk`.
+        options: Those of rclpy's node.
+    """
+
+    def __init__(
+        self, name: str = "g2vlm", *, shared: Collection[str] = (), **options: Any
+    ) -> None:
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **options)
-        self._desk = ParameterDesk(self, self._on_parameters)
+        self._desk = ParameterDesk(self, self._on_parameters, shared)
         self._logs = LibraryLogs(self.get_logger())
         self.configuring = False
+        self.misconfigured = False  # the last configure failed for what it was told
         self._runtime: SpatialRuntime | None = None
         self._pipeline: Pipeline | None = None
         self._outputs: Outputs | None = None
@@ -107,6 +117,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
             self._configure()
         except Exception as error:  # whatever a model folder or a runtime raises: say it, stay up
             self.get_logger().error(f"cannot configure: {_one_line(error)}")
+            self.misconfigured = isinstance(error, ValueError | FileNotFoundError)
             self._free()
             return FAILURE
         finally:

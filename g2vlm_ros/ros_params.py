@@ -2,12 +2,13 @@
 
 A bad value in a parameter file must not end the process before the lifecycle has begun, and
 a misspelt name must not be ignored. So both are remembered here and fail `configure`, where
-a lifecycle manager and a person can see why.
+a lifecycle manager and a person can see why. Names that a file gives to all nodes are another
+matter: those that this node does not know are meant for others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -18,13 +19,22 @@ from rcl_interfaces.msg import (
 )
 
 from g2vlm_map.option_fields import Option
-from g2vlm_ros.params import NodeParams, camera_options, is_camera_name, node_options, parse
+from g2vlm_ros.params import (
+    NodeParams,
+    camera_options,
+    is_camera_name,
+    nearest,
+    node_options,
+    parse,
+)
+from g2vlm_ros.subscriptions import resolved_topics
 
 __all__ = ["ParameterDesk"]
 
 # Declared by rclpy itself.
 _BUILT_IN = ("use_sim_time", "start_type_description_service")
-_BUILT_IN_GROUPS = ("qos_overrides.",)
+_QOS_OVERRIDES = "qos_overrides."
+_QOS_POLICIES = ("history", "depth", "reliability")  # rclpy's defaults for overriding
 
 
 class ParameterDesk:
@@ -34,10 +44,18 @@ class ParameterDesk:
         node: Made with `automatically_declare_parameters_from_overrides=True`, so that every
             name that somebody has set can be seen here.
         on_change: Called with the new values after an accepted change while configured.
+        shared: Names that were given to all nodes alike (`param_files.shared_names`); unknown
+            ones are left to others, with one line in the log.
     """
 
-    def __init__(self, node: Any, on_change: Callable[[NodeParams], None]) -> None:
+    def __init__(
+        self,
+        node: Any,
+        on_change: Callable[[NodeParams], None],
+        shared: Collection[str] = (),
+    ) -> None:
         self._node = node
+        self._shared = frozenset(shared)
         self._on_change = on_change
         self._given: dict[str, Any] = {
             name: parameter.value for name, parameter in node.get_parameters_by_prefix("").items()
@@ -68,13 +86,16 @@ class ParameterDesk:
             for name in self._wanted()
             if name in self._declared and name not in self._problems
         }
-        unknown = [name for name in self._given if not self._is_known(name)]
+        strange = {name for name in self._given if not self._is_known(name)}
         try:
-            params = parse(values, unknown)
+            params = parse(values, sorted(strange - self._shared))
         except ValueError as error:
             problems.append(str(error))
+        else:
+            problems += self._without_effect(params)
         if problems:
             raise ValueError("; ".join(problems))
+        self._note_shared(strange & self._shared)
         self._current = params
         return params
 
@@ -83,7 +104,33 @@ class ParameterDesk:
         self._current = None
 
     def _is_known(self, name: str) -> bool:
-        return name in self._declared or name in _BUILT_IN or name.startswith(_BUILT_IN_GROUPS)
+        return name in self._declared or name in _BUILT_IN or name.startswith(_QOS_OVERRIDES)
+
+    def _without_effect(self, params: NodeParams) -> list[str]:
+        """Problems with QoS overrides that nothing would take: those of other topics."""
+        topics = {
+            topic for camera in params.topics for topic in resolved_topics(self._node, camera)
+        }
+        taken = {
+            f"{_QOS_OVERRIDES}{topic}.subscription.{policy}"
+            for topic in topics
+            for policy in _QOS_POLICIES
+        }
+        given = {name for name in self._given if name.startswith(_QOS_OVERRIDES)}
+        return [
+            f"{name} would have no effect: {', '.join(_QOS_POLICIES)} of the subscriptions of "
+            f"{', '.join(sorted(topics - {''}))} can be overridden{nearest(name, taken)}"
+            for name in sorted(given - taken - self._shared)
+        ]
+
+    def _note_shared(self, names: Collection[str]) -> None:
+        """Say which names of a shared file are left to other nodes; a misspelt one shows here."""
+        if names:
+            known = self._declared.keys()
+            listed = ", ".join(f"{name}{nearest(name, known)}" for name in sorted(names))
+            self._node.get_logger().info(
+                f"left to other nodes, as they were given to all (/**): {listed}"
+            )
 
     def _wanted(self) -> dict[str, Option]:
         """All parameters of the node and of the cameras that it has at present."""

@@ -8,19 +8,41 @@ from typing import Any
 
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from g2vlm_map.pipeline import InputFrame, Pipeline
 from g2vlm_map.pixels import CompressedPixels, RawPixels
 from g2vlm_ros import messages
 from g2vlm_ros.params import CameraParams, NodeParams
+from g2vlm_ros.topics import AUTO, compressed_topic, frame_name, info_topic
 
-__all__ = ["CameraSubscriptions"]
+__all__ = ["CameraSubscriptions", "resolved_topics"]
 
 _TYPES = {
     "raw": (Image, "sensor_msgs/msg/Image"),
     "compressed": (CompressedImage, "sensor_msgs/msg/CompressedImage"),
 }
+_OTHER = {"raw": "compressed", "compressed": "raw"}
+
+
+def resolved_topics(node: Any, camera: CameraParams) -> tuple[str, str]:
+    """The topics that a camera's frames and its CameraInfo come from.
+
+    Args:
+        node: Gives namespace and remapping.
+        camera: Its parameters.
+
+    Returns:
+        Both names resolved; "" for a CameraInfo that is turned off. The sibling is that of the
+        base topic as it is remapped, and can be remapped in turn.
+    """
+    base: str = node.resolve_topic_name(camera.image_topic)
+    frames = base
+    if camera.image_transport == "compressed":
+        frames = node.resolve_topic_name(compressed_topic(base))
+    info = info_topic(base) if camera.camera_info_topic == AUTO else camera.camera_info_topic
+    return frames, node.resolve_topic_name(info) if info else ""
 
 
 class CameraSubscriptions:
@@ -34,7 +56,7 @@ class CameraSubscriptions:
 
     Raises:
         Exception: What rclpy raises where a topic cannot be subscribed, e.g. of another type
-            within this process; nothing stays subscribed.
+            within this process, or a QoS override that is none; nothing stays subscribed.
     """
 
     def __init__(self, node: Any, params: NodeParams, pipeline: Pipeline) -> None:
@@ -65,25 +87,25 @@ class CameraSubscriptions:
     def check(self) -> None:
         """Update INCOMPATIBLE_QOS; once a period."""
         for subscription in self._subscriptions:
-            self._check_qos(subscription.topic_name)
+            self._check_qos(subscription)
 
     def _subscribe_camera(self, camera: CameraParams) -> None:
-        message_type, _ = _TYPES[camera.transport]
-        take = partial(self._take, camera)
-        self._subscribe(message_type, camera.image_topic, self._images.queue, take)
-        if camera.camera_info_topic:
-            self._pipeline.expect_calibration(camera.name, camera.camera_info_topic)
+        message_type, _ = _TYPES[camera.image_transport]
+        frames, info = resolved_topics(self._node, camera)
+        self._subscribe(message_type, frames, self._images.queue, partial(self._take, camera))
+        if info:
+            self._pipeline.expect_calibration(camera.name, info)
             calibrate = partial(self._pipeline.calibrate, camera.name)
-            self._subscribe(CameraInfo, camera.camera_info_topic, 1, calibrate)
+            self._subscribe(CameraInfo, info, 1, calibrate)
 
     def _take(self, camera: CameraParams, message: Any) -> None:
-        pixels = RawPixels if camera.transport == "raw" else CompressedPixels
+        pixels = RawPixels if camera.image_transport == "raw" else CompressedPixels
         self._pipeline.add(
             InputFrame(
                 pixels(message),
                 messages.nanoseconds(message.header.stamp),
                 camera.name,
-                camera.frame_id or message.header.frame_id,
+                frame_name(camera.frame_id or message.header.frame_id),
             )
         )
 
@@ -92,21 +114,28 @@ class CameraSubscriptions:
     ) -> None:
         reliability = ReliabilityPolicy[self._images.reliability.upper()]
         qos = QoSProfile(depth=depth, reliability=reliability, durability=DurabilityPolicy.VOLATILE)
-        resolved = self._node.resolve_topic_name(topic)
         events = SubscriptionEventCallbacks(
-            incompatible_qos=lambda _: self._check_qos(resolved), use_default_callbacks=False
+            incompatible_qos=lambda _: self.check(), use_default_callbacks=False
         )
         self._subscriptions.append(
-            self._node.create_subscription(message_type, topic, take, qos, event_callbacks=events)
+            self._node.create_subscription(
+                message_type,
+                topic,
+                take,
+                qos,
+                event_callbacks=events,
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
         )
 
-    def _check_qos(self, topic: str) -> None:
+    def _check_qos(self, subscription: Any) -> None:
         """Publishers whose offer is less than what is asked for: they stay unheard."""
+        topic = subscription.topic_name
+        reliable = subscription.qos_profile.reliability == ReliabilityPolicy.RELIABLE
         unheard = [
             info.node_name
             for info in self._node.get_publishers_info_by_topic(topic)
-            if self._images.reliability == "reliable"
-            and info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+            if reliable and info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
         ]
         text = (
             f"{', '.join(unheard)} offers best_effort, images.reliability is reliable; set it to "
@@ -115,17 +144,31 @@ class CameraSubscriptions:
         self._pipeline.board.condition("INCOMPATIBLE_QOS", bool(unheard), text, topic)
 
     def _why_silent(self, camera: CameraParams) -> str:
-        topic = self._node.resolve_topic_name(camera.image_topic)
+        topic, _ = resolved_topics(self._node, camera)
         publishers = self._node.get_publishers_info_by_topic(topic)
         if not publishers:
-            return (
-                f"nobody publishes {topic}; correct {camera.name}.image_topic or start the camera"
-            )
-        _, expected = _TYPES[camera.transport]
+            return self._who_else_publishes(camera, topic)
+        _, expected = _TYPES[camera.image_transport]
         others = sorted({info.topic_type for info in publishers} - {expected})
         if others:
             return (
                 f"{topic} carries {', '.join(others)}, expected {expected}; set "
-                f"{camera.name}.transport"
+                f"{camera.name}.image_transport"
             )
         return f"{len(publishers)} publisher of {topic} delivers nothing"
+
+    def _who_else_publishes(self, camera: CameraParams, topic: str) -> str:
+        """The camera's other transport where that one has a publisher."""
+        base = self._node.resolve_topic_name(camera.image_topic)
+        other = _OTHER[camera.image_transport]
+        name = compressed_topic(base) if other == "compressed" else base
+        _, wanted = _TYPES[other]
+        found = self._node.get_publishers_info_by_topic(name) if name != topic else []
+        if wanted in {info.topic_type for info in found}:
+            return (
+                f"nobody publishes {topic}, but {name} is there; set {camera.name}.image_transport "
+                f"to {other}"
+            )
+        if camera.image_transport == "compressed" and found:
+            return f"nobody publishes {topic}; {name} carries CompressedImage: remap {topic} to it"
+        return f"nobody publishes {topic}; correct {camera.name}.image_topic or start the camera"

@@ -14,6 +14,7 @@ import g2vlm_ros
 from g2vlm_map.recordings import RecordingInfo
 from g2vlm_map.recordings.source import COMPRESSED
 from g2vlm_ros.launch_arguments import PROFILE_VARIABLE, malloc_environment
+from g2vlm_ros.topics import compressed_topic
 
 from ..errors import NodeFailedError, ReplayInputError
 from ..run_options import LOCKSTEP_PARAMETERS, NODE_NAME, ModelOptions, Parameter
@@ -148,7 +149,7 @@ def node_command(options: ModelOptions, info: RecordingInfo) -> list[str]:
     parameters["camera.image_topic"] = info.image_topic
     parameters["camera.camera_info_topic"] = info.info_topic
     compressed = info.image_type == COMPRESSED
-    parameters["camera.transport"] = "compressed" if compressed else "raw"
+    parameters["camera.image_transport"] = "compressed" if compressed else "raw"
     parameters["images.reliability"] = "reliable"
     if options.params_file is None:
         parameters["runtime"] = "torch"  # "auto" would let a measurement choose what is reported
@@ -159,6 +160,8 @@ def node_command(options: ModelOptions, info: RecordingInfo) -> list[str]:
         parameters.update(LOCKSTEP_PARAMETERS)
     parameters.update(options.parameters)
     command = [sys.executable, "-m", "g2vlm_ros.node", "--ros-args", "-r", f"__node:={NODE_NAME}"]
+    if compressed and (wanted := compressed_topic(info.image_topic)) != info.image_topic:
+        command += ["-r", f"{wanted}:={info.image_topic}"]  # a recording may name it as it likes
     if options.params_file is not None:
         command += ["--params-file", str(options.params_file)]
     for name, value in parameters.items():

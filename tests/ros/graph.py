@@ -247,8 +247,10 @@ class Graph:
         return publisher
 
     def publish(self, message: Any, topic: str = "/camera/image_raw") -> None:
-        """Publish one picture and wait until the node has counted it."""
+        """Publish one picture under a base topic and wait until the node has counted it."""
         kind = CompressedImage if isinstance(message, CompressedImage) else Image
+        if kind is CompressedImage:
+            topic = f"{topic}/compressed"  # where image_transport puts them
         publisher = self.publisher(topic, kind)
         before = self.board.received
         publisher.publish(message)

@@ -154,7 +154,7 @@ def compressed(data: bytes, stamp_ns: int, format_: str = "jpeg") -> Any:
 
 
 def test_malformed_files(make_graph: Make) -> None:
-    graph = make_graph(camera__transport="compressed")
+    graph = make_graph(camera__image_transport="compressed")
     graph.listen("status")
     graph.start()
 

@@ -24,11 +24,14 @@ def test_all_problems_are_named_at_once() -> None:
     with pytest.raises(ValueError) as caught:
         parse({
             "window.size": 0, "window.overlap": 0, "points.min_range": 3.0, "points.max_range": 2.0,
-            "typo": 1, "camera.transport": "smoke", "front.transport": "raw",
+            "typo": 1, "camera.image_transport": "smoke", "front.image_transport": "raw",
+            "windw.size": 3, "camera.transport": "raw",
         })  # fmt: skip
     for part in (
         "window.size is 0", "window.overlap is 0", "points.max_range is 2", "typo is no",
-        "camera.transport is 'smoke'", "front.transport is no",
+        "camera.image_transport is 'smoke'", "front.image_transport is of no camera",
+        "add 'front' to it, e.g. cameras:=[front]", "windw.size is no parameter of this node; did "
+        "you mean window.size?", "camera.transport is called camera.image_transport now",
     ):  # fmt: skip
         assert part in str(caught.value)
 
@@ -45,10 +48,13 @@ def test_combinations_that_do_not_fit_are_named_together() -> None:
 
 
 def test_cameras_have_parameters_of_their_own() -> None:
-    values = {"cameras": ["a", "b"], "b.transport": "compressed", "b.image_topic": "x/compressed"}
+    values = {
+        "cameras": ["a", "b"], "b.image_transport": "compressed", "b.image_topic": "x/compressed",
+    }  # fmt: skip
     first, second = parse(values).topics
-    assert (first.name, first.transport, first.image_topic) == ("a", "raw", "a/image_raw")
-    assert (second.transport, second.image_topic) == ("compressed", "x/compressed")
+    assert (first.name, first.image_transport, first.image_topic) == ("a", "raw", "a/image_raw")
+    assert first.camera_info_topic == "auto"
+    assert (second.image_transport, second.image_topic) == ("compressed", "x/compressed")
 
 
 @pytest.mark.parametrize("name", ["points", "images", "a b", "", "a.b", "ä"])

@@ -77,6 +77,19 @@ def test_signals_end_it_cleanly(ros: None, number: int, autostart: str) -> None:
     assert "Traceback" not in log
 
 
+def test_a_second_signal_changes_nothing(ros: None) -> None:
+    """Not even while the interpreter ends and has taken its handlers away."""
+    process = start(INSTANT, "autostart:=true", "status.period_s:=0.1")
+    read_until(process, "active: ")
+    deadline = time.monotonic() + 20.0
+    while process.poll() is None and time.monotonic() < deadline:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.002)
+    _, log = process.communicate(timeout=5.0)
+    assert process.returncode == 0, log
+    assert "Traceback" not in log
+
+
 @pytest.mark.parametrize(
     "library", ["", "_multiarray_umath", "cv2", "_rclpy_pybind11", "g2vlm_interfaces"]
 )
@@ -159,7 +172,7 @@ def test_a_signal_does_not_wait_for_a_pass(make_graph: Make) -> None:
 def test_autostart_that_fails_says_so(ros: None) -> None:
     process = start("autostart:=true", "model:=/no/such/folder")
     _, log = process.communicate(timeout=60.0)
-    assert process.returncode == 1
+    assert process.returncode == os.EX_CONFIG
     assert "cannot configure: " in log
     assert "/no/such/folder" in log
     assert "Traceback" not in log

@@ -36,7 +36,9 @@ def test_no_images_names_the_wrong_type(graph: Any) -> None:
     try:
         node = rclpy.create_node("stranger", context=other)
         node.create_publisher(CompressedImage, "/camera/image_raw", 1)
-        status = graph.status(lambda s: any("set camera.transport" in t for t in s.reason_texts))
+        status = graph.status(
+            lambda s: any("set camera.image_transport" in t for t in s.reason_texts)
+        )
         assert "NO_IMAGES" in status.reason_codes
         node.destroy_node()
     finally:

@@ -1,0 +1,35 @@
+"""Names of topics by the conventions of image_transport. No rclpy.
+
+A camera has one base topic. Its compressed frames are `<base>/compressed`, its CameraInfo is
+`camera_info` beside it; who gives the base topic and the transport has said all.
+"""
+
+from __future__ import annotations
+
+__all__ = ["AUTO", "compressed_topic", "frame_name", "info_topic"]
+
+AUTO = "auto"  # value of `camera_info_topic`: by the convention
+_COMPRESSED = "compressed"
+
+
+def compressed_topic(topic: str) -> str:
+    """The topic of the compressed frames of a base topic.
+
+    A last name that holds the word already is taken as it is: `/cam/image_raw/compressed`, or
+    `/cam/image_compressed` as usb_cam's launch files have it.
+    """
+    if _COMPRESSED in topic.rsplit("/", 1)[-1]:
+        return topic
+    return f"{topic}/{_COMPRESSED}"
+
+
+def info_topic(topic: str) -> str:
+    """The topic of the CameraInfo of a base topic, or of its compressed frames: its sibling."""
+    base = topic.removesuffix(f"/{_COMPRESSED}")
+    parent, slash, _ = base.rpartition("/")
+    return f"{parent}{slash}camera_info"
+
+
+def frame_name(frame_id: str) -> str:
+    """A frame id as tf2 wants it: without the leading slash of ROS 1."""
+    return frame_id.lstrip("/")
