@@ -6,6 +6,7 @@ tested without ROS's launch.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,15 @@ from pathlib import Path
 from g2vlm_ros.params import RENAMED
 
 __all__ = [
+    "BRING_UP_FAILURES",
     "MALLOC",
     "NODE_ARGUMENTS",
     "PROFILE_VARIABLE",
     "REPLAY_ARGUMENTS",
     "Argument",
+    "camera_names",
     "check_names",
+    "exit_problem",
     "flag",
     "malloc_environment",
     "node_environment",
@@ -33,6 +37,16 @@ PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 # faulted in anew, which costs more than its conversion.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "2147483647"}
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+_LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
+# Transitions (from, to) of a lifecycle node that end its bring-up.
+BRING_UP_FAILURES = frozenset(
+    {
+        ("configuring", "unconfigured"),
+        ("configuring", "errorprocessing"),
+        ("activating", "inactive"),
+        ("activating", "errorprocessing"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -47,10 +61,18 @@ class Argument:
 # An empty default leaves what the parameter file says.
 NODE_ARGUMENTS: tuple[Argument, ...] = (
     Argument("params_file", "", "Parameter file of the node; empty: the project's g2vlm.yaml"),
-    Argument("image_topic", "", "Frames of the camera, e.g. /camera/image_raw"),
-    Argument("compressed", "", "true: the frames are CompressedImage (jpeg, png)"),
-    Argument("camera_info_topic", "", "CameraInfo of the camera"),
-    Argument("camera", "camera", "Name, in parameter cameras, of the camera of these topics"),
+    Argument("cameras", "", "Names of the cameras of a rig, e.g. front,left; the first leads"),
+    Argument(
+        "image_topic",
+        "",
+        "Frames, e.g. /camera/image_raw; of a rig with the name in it: /rig/{camera}/image_raw",
+    ),
+    Argument(
+        "image_transport", "", "raw, or compressed: frames (jpeg, png) of IMAGE_TOPIC/compressed"
+    ),
+    Argument("camera_info", "", "false: there is no CameraInfo, and nothing waits for it"),
+    Argument("camera_info_topic", "", "CameraInfo; empty: camera_info beside the frames' topic"),
+    Argument("camera", "", "The one of several cameras that these topics are of; empty: all"),
     Argument("model", "", "Embedded model name (nano) or folder of a model"),
     Argument(
         "runtime",
@@ -63,8 +85,8 @@ NODE_ARGUMENTS: tuple[Argument, ...] = (
     Argument(
         "publish_tf",
         "",
-        "Publish map -> camera on /tf; empty: true with rviz or foxglove, else as in the "
-        "parameter file; false where another node gives the camera's frame a parent",
+        "Publish transforms on /tf; empty: as in the parameter file. A viewer needs them to show "
+        "clouds in the map; where another node gives the frame a parent, leave it to that node",
     ),
     Argument("autostart", "true", "Configure and activate the node; false: a manager does"),
     Argument("respawn", "false", "Start and activate the node again where it dies"),
@@ -74,7 +96,7 @@ NODE_ARGUMENTS: tuple[Argument, ...] = (
     Argument("shm", "true", "Shared-memory profile for large messages, unless one is set"),
     Argument("rviz", "false", "Start RViz with the project's configuration"),
     Argument("foxglove", "false", "Start the Foxglove bridge (port 8765, layout foxglove.json)"),
-    Argument("log_level", "info", "debug, info, warn, error or fatal"),
+    Argument("log_level", "info", f"{', '.join(_LOG_LEVELS[:-1])} or {_LOG_LEVELS[-1]}"),
 )
 
 REPLAY_ARGUMENTS: tuple[Argument, ...] = (
@@ -94,13 +116,22 @@ def check_names(given: Mapping[str, str]) -> None:
             not forward.
 
     Raises:
-        ValueError: Each old name with the new one.
+        ValueError: Each old name with the new one, and a log level that is none.
     """
     problems = [
         f"{old}:={given[old]}: this argument is called {new} now; give {new}:={given[old]}"
         for old, new in RENAMED.items()
         if given.get(old)
     ]
+    if given.get("compressed"):
+        transport = "compressed" if flag(given, "compressed") else "raw"
+        problems.append(
+            f"compressed:={given['compressed']}: this argument is called image_transport now; give "
+            f"image_transport:={transport}"
+        )
+    level = given.get("log_level", "info")
+    if level.lower() not in _LOG_LEVELS:
+        problems.append(f"log_level:={level!r}, expected one of {', '.join(_LOG_LEVELS)}")
     if problems:
         raise ValueError("; ".join(problems))
 
@@ -117,16 +148,16 @@ def flag(values: Mapping[str, str], name: str) -> bool:
     return word in _TRUE
 
 
-def node_parameters(values: Mapping[str, str]) -> dict[str, str | bool]:
+def node_parameters(values: Mapping[str, str]) -> dict[str, str | bool | list[str]]:
     """Parameters that the arguments set on top of the parameter file.
 
     A node that is started again activates itself: ROS's launch would ask it to, but a process
     that crashed stays discovered for up to 20 s, and a request in that time is lost to it.
 
     Raises:
-        ValueError: A true/false argument is neither.
+        ValueError: A true/false argument is neither, or topics and cameras do not go together.
     """
-    result: dict[str, str | bool] = {
+    result: dict[str, str | bool | list[str]] = {
         "autostart": flag(values, "autostart") and flag(values, "respawn"),
     }
     if values["use_sim_time"]:
@@ -136,15 +167,65 @@ def node_parameters(values: Mapping[str, str]) -> dict[str, str | bool]:
             result[name] = values[name]
     if values["publish_tf"]:
         result["tf.publish"] = flag(values, "publish_tf")
-    elif flag(values, "rviz") or flag(values, "foxglove"):
-        result["tf.publish"] = True  # without it nothing can be shown in the map's frame
-    for name in ("image_topic", "camera_info_topic"):
-        if values[name]:
-            result[f"{values['camera']}.{name}"] = values[name]
-    if values["compressed"]:
-        transport = "compressed" if flag(values, "compressed") else "raw"
-        result[f"{values['camera']}.transport"] = transport
+    names = camera_names(values["cameras"])
+    if names:
+        result["cameras"] = names
+    result.update(_topics(values, names))
     return result
+
+
+def camera_names(text: str) -> list[str]:
+    """Names out of `front,left`, `[front, left]` or nothing."""
+    inside = text.strip().removeprefix("[").removesuffix("]")
+    return [name for part in inside.split(",") if (name := part.strip(" '\""))]
+
+
+def _topics(values: Mapping[str, str], rig: list[str]) -> dict[str, str]:
+    """Parameters of the cameras that the topics are of.
+
+    Raises:
+        ValueError: A camera that is not in the rig, one topic for several cameras, a CameraInfo
+            topic where there shall be none.
+    """
+    camera = values["camera"]
+    if camera and rig and camera not in rig:
+        raise ValueError(f"camera:={camera} is not one of cameras:={','.join(rig)}")
+    of = [camera] if camera else rig or ["camera"]
+    result: dict[str, str] = {}
+    for name in ("image_topic", "camera_info_topic", "image_transport"):
+        given = values[name]
+        if given and len(of) > 1 and name.endswith("_topic") and "{camera}" not in given:
+            raise ValueError(
+                f"{name}:={given} is one topic for the cameras {', '.join(of)}; write {{camera}} "
+                "where their names differ, or name one with camera:="
+            )
+        if given:
+            result |= {f"{one}.{name}": given.replace("{camera}", one) for one in of}
+    if values["camera_info"] and not flag(values, "camera_info"):
+        if values["camera_info_topic"]:
+            raise ValueError(
+                f"camera_info:={values['camera_info']} and camera_info_topic:="
+                f"{values['camera_info_topic']} contradict each other; leave one out"
+            )
+        result |= {f"{one}.camera_info_topic": "" for one in of}
+    return result
+
+
+def exit_problem(what: str, code: int, *, respawn: bool) -> str:
+    """What is wrong about the end of a process, in words; "" where nothing is.
+
+    Args:
+        what: Name of the process.
+        code: Its exit code; negative: the signal that ended it.
+        respawn: It is started again: only a wrong configuration, which that does not mend,
+            counts.
+    """
+    if code == os.EX_CONFIG:
+        again = "; it is not started again: that would not help" if respawn else ""
+        return f"{what} cannot be configured as asked, its log says why{again}"
+    if code and not respawn:
+        return f"{what} ended with exit code {code}"
+    return ""
 
 
 def parameter_file(values: Mapping[str, str], default: Path) -> str:

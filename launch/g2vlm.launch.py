@@ -1,7 +1,11 @@
 """Start the perception node; on request also RViz and the Foxglove bridge.
 
-ros2 launch g2vlm_ros g2vlm.launch.py image_topic:=/cam/image camera_info_topic:=/cam/info
+ros2 launch g2vlm_ros g2vlm.launch.py image_topic:=/cam/image_raw
+ros2 launch g2vlm_ros g2vlm.launch.py cameras:=front,left image_topic:=/rig/{camera}/image_raw
 ros2 launch g2vlm_ros g2vlm.launch.py --show-args
+
+The launch ends with the node: with exit code 0 where it was told to end, with 1 where the node
+failed or could not be configured.
 """
 
 from __future__ import annotations
@@ -11,22 +15,12 @@ from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import LaunchContext, LaunchDescription
-from launch.actions import (
-    DeclareLaunchArgument,
-    EmitEvent,
-    LogInfo,
-    OpaqueFunction,
-    RegisterEventHandler,
-    Shutdown,
-)
-from launch.event_handlers import OnProcessStart
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
-from launch_ros.event_handlers import OnStateTransition
-from launch_ros.events.lifecycle import ChangeState
-from lifecycle_msgs.msg import Transition
 
+from g2vlm_ros.launch_actions import bring_up, end_unless_respawned, end_with
 from g2vlm_ros.launch_arguments import (
     NODE_ARGUMENTS,
     check_names,
@@ -63,17 +57,17 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         name=NODE_NAME,
         namespace=values["namespace"],
         parameters=[parameter_file(values, HERE / "g2vlm.yaml"), node_parameters(values)],
-        ros_arguments=["--log-level", values["log_level"]],
+        ros_arguments=["--log-level", values["log_level"].lower()],
         additional_env=node_environment(values, os.environ, PROFILE),
         output="screen",
         emulate_tty=True,
         respawn=respawn,
         respawn_delay=2.0,
-        on_exit=None if respawn else [Shutdown(reason="the node ended")],
+        on_exit=(end_unless_respawned if respawn else end_with)("the node"),
     )
     actions: list[LaunchDescriptionEntity] = []
     if flag(values, "autostart") and not respawn:  # else the node does it by itself
-        actions += autostart(node)
+        actions += bring_up(node, NODE_NAME)
     actions.append(node)
     environment = profile_environment(values, os.environ, PROFILE)
     if flag(values, "rviz"):
@@ -81,41 +75,6 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if flag(values, "foxglove"):
         actions.append(foxglove(values, environment))
     return actions
-
-
-def autostart(node: LifecycleNode) -> list[LaunchDescriptionEntity]:
-    """Configure the node when its process starts, and activate it once it is configured.
-
-    Events rather than LifecycleNode(autostart=True), which Jazzy does not have.
-    """
-
-    def change(transition_id: int) -> EmitEvent:
-        event = ChangeState(
-            lifecycle_node_matcher=lambda action: action is node, transition_id=transition_id
-        )
-        return EmitEvent(event=event)
-
-    return [
-        RegisterEventHandler(
-            OnProcessStart(target_action=node, on_start=[change(Transition.TRANSITION_CONFIGURE)])
-        ),
-        RegisterEventHandler(
-            OnStateTransition(
-                target_lifecycle_node=node,
-                start_state="configuring",
-                goal_state="inactive",
-                entities=[change(Transition.TRANSITION_ACTIVATE)],
-            )
-        ),
-        RegisterEventHandler(
-            OnStateTransition(
-                target_lifecycle_node=node,
-                start_state="activating",
-                goal_state="active",
-                entities=[LogInfo(msg=f"{NODE_NAME} is active")],
-            )
-        ),
-    ]
 
 
 def rviz(values: dict[str, str], environment: dict[str, str]) -> Node:

@@ -18,13 +18,13 @@ from launch.actions import (
     IncludeLaunchDescription,
     OpaqueFunction,
     RegisterEventHandler,
-    Shutdown,
 )
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.event_handlers import OnStateTransition
 
+from g2vlm_ros.launch_actions import end_with
 from g2vlm_ros.launch_arguments import (
     REPLAY_ARGUMENTS,
     flag,
@@ -65,7 +65,7 @@ def play_when_active(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         cmd=play_command(values),
         output="screen",
         additional_env=profile_environment(shm, os.environ, HERE / "fastdds_shm.xml"),
-        on_exit=[Shutdown(reason="the bag has ended")] if ends else None,
+        on_exit=end_with("the bag") if ends else None,
     )
     handler = OnStateTransition(goal_state="active", entities=[player], handle_once=True)
     return [RegisterEventHandler(handler)]

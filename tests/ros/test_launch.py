@@ -1,12 +1,7 @@
-"""The launch files and what stands beside them: arguments, parameters, profile, views.
-
-ROS's launch is not on the package index; the test that runs the launch file itself needs a
-ROS 2 installation and is skipped elsewhere.
-"""
+"""What stands beside the launch files: arguments, parameters, profile, views."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -15,11 +10,9 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import yaml
 
@@ -69,32 +62,87 @@ def test_the_parameter_file_holds_every_parameter_and_no_other() -> None:
          {"model": "/models/g2vlm", "device": "cuda:0", "runtime": "torch"}),
         ({"runtime": "onnx", "export": "/exports/nano"},
          {"runtime": "onnx", "export": "/exports/nano"}),
-        ({"image_topic": "/a/b", "camera_info_topic": "/a/c", "compressed": "true"},
+        ({"image_topic": "/a/b", "camera_info_topic": "/a/c", "image_transport": "compressed"},
          {"camera.image_topic": "/a/b", "camera.camera_info_topic": "/a/c",
-          "camera.transport": "compressed"}),
-        ({"compressed": "False"}, {"camera.transport": "raw"}),
-        ({"rviz": "true"}, {"tf.publish": True}),
-        ({"foxglove": "1", "publish_tf": "no"}, {"tf.publish": False}),
+          "camera.image_transport": "compressed"}),
+        ({"image_topic": "/a/b", "camera_info": "no"},
+         {"camera.image_topic": "/a/b", "camera.camera_info_topic": ""}),
+        ({"camera_info": "true"}, {}),
+        ({"cameras": "front, left", "image_topic": "/rig/{camera}/raw", "image_transport": "raw"},
+         {"cameras": ["front", "left"], "front.image_topic": "/rig/front/raw",
+          "left.image_topic": "/rig/left/raw", "front.image_transport": "raw",
+          "left.image_transport": "raw"}),
+        ({"cameras": "['a', 'b']", "camera": "b", "image_topic": "/b/raw"},
+         {"cameras": ["a", "b"], "b.image_topic": "/b/raw"}),
+        ({"rviz": "true", "foxglove": "1"}, {}),  # who looks on changes nothing
+        ({"publish_tf": "yes"}, {"tf.publish": True}),
         ({"use_sim_time": "on"}, {"use_sim_time": True}),
         ({"respawn": "true"}, {"autostart": True}),
         ({"respawn": "true", "autostart": "false"}, {}),
     ],
 )  # fmt: skip
 def test_arguments_become_parameters_that_the_node_knows(
-    given: dict[str, str], expected: dict[str, str | bool]
+    given: dict[str, str], expected: dict[str, str | bool | list[str]]
 ) -> None:
     result = arguments.node_parameters(defaults(**given))
     assert {"autostart": False, **expected} == result
-    assert set(result) <= {*node_options(), *camera_options("camera"), "use_sim_time"}
     own = {name: value for name, value in result.items() if name != "use_sim_time"}
-    parse({**yaml_parameters(), **own})
+    shipped = yaml_parameters() if "cameras" not in own else {}
+    parse({**shipped, **own})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"cameras": "a,b", "camera": "c"}, "camera:=c is not one of cameras:=a,b"),
+        ({"cameras": "a,b", "image_topic": "/x/raw"}, r"one topic for the cameras a, b; write {c"),
+        ({"camera_info": "false", "camera_info_topic": "/i"}, "contradict each other"),
+    ],
+)
+def test_topics_and_cameras_that_do_not_go_together(given: dict[str, str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        arguments.node_parameters(defaults(**given))
+
+
+def test_topics_of_a_camera_that_the_node_lacks_name_what_to_add() -> None:
+    """The parameter file may list the camera, so only the node can tell."""
+    result = arguments.node_parameters(defaults(camera="front", image_topic="/a/b"))
+    with pytest.raises(ValueError, match=r"add 'front' to it, e\.g\. cameras:=\[front\]"):
+        parse(result)
+
+
+@pytest.mark.parametrize(
+    ("code", "respawn", "said"),
+    [
+        (0, False, ""),
+        (1, False, "the node ended with exit code 1"),
+        (-9, False, "the node ended with exit code -9"),
+        (os.EX_CONFIG, False, "the node cannot be configured as asked, its log says why"),
+        (0, True, ""),
+        (-9, True, ""),  # a crash: another start may help
+        (os.EX_CONFIG, True, "it is not started again"),
+    ],
+)
+def test_what_the_end_of_a_process_means(code: int, respawn: bool, said: str) -> None:
+    problem = arguments.exit_problem("the node", code, respawn=respawn)
+    assert said in problem
+    assert bool(problem) == bool(said)
 
 
 def test_an_argument_of_an_earlier_version_is_refused_with_its_new_name() -> None:
     arguments.check_names(defaults(runtime="onnx", backend=""))
     with pytest.raises(ValueError, match=r"backend:=onnx: .* called runtime now; give runtime:=o"):
         arguments.check_names(defaults(backend="onnx"))
-    assert not set(RENAMED) & {item.name for item in arguments.NODE_ARGUMENTS}
+    with pytest.raises(ValueError, match=r"image_transport now; give image_transport:=raw"):
+        arguments.check_names(defaults(compressed="false"))
+    names = {item.name for item in arguments.NODE_ARGUMENTS}
+    assert not names & {*RENAMED, "compressed"}
+
+
+def test_a_log_level_that_is_none_is_an_error() -> None:
+    arguments.check_names(defaults(log_level="WARN"))
+    with pytest.raises(ValueError, match="log_level:='loud', expected one of debug, info"):
+        arguments.check_names(defaults(log_level="loud"))
 
 
 def test_a_parameter_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
@@ -108,8 +156,8 @@ def test_a_parameter_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_flag_that_is_none_is_an_error() -> None:
-    with pytest.raises(ValueError, match="rviz:='maybe', expected true or false"):
-        arguments.node_parameters(defaults(rviz="maybe"))
+    with pytest.raises(ValueError, match="publish_tf:='maybe', expected true or false"):
+        arguments.node_parameters(defaults(publish_tf="maybe"))
 
 
 def test_what_the_user_has_set_in_the_environment_stays() -> None:
@@ -185,10 +233,11 @@ def observer(ros: None) -> Iterator[Any]:
     node.destroy_node()
 
 
-def node_process(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
+def node_process(tmp_path: Path, *words: str, **changes: str) -> subprocess.Popen[str]:
     """The node as the launch file starts it: parameter file, overrides, profile, allocator."""
     override = tmp_path / "overrides.yaml"
-    values = arguments.node_parameters(defaults(runtime=INSTANT, image_topic="/cam/image"))
+    given = {"runtime": INSTANT, "image_topic": "/cam/image", **changes}
+    values = arguments.node_parameters(defaults(**given))
     override.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
     environment = {
         **os.environ,
@@ -266,91 +315,28 @@ def test_the_node_runs_with_the_shipped_files_as_the_launch_file_expects(
         print(output)
 
 
-needs_launch = pytest.mark.skipif(
-    importlib.util.find_spec("launch_ros") is None, reason="ROS's launch is not installed"
-)
-RUNNER = """
-import sys
-from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
-pairs = [tuple(word.split(":=", 1)) for word in sys.argv[2:]]
-source = PythonLaunchDescriptionSource(sys.argv[1])
-include = IncludeLaunchDescription(source, launch_arguments=pairs)
-service = LaunchService(noninteractive=True)
-service.include_launch_description(LaunchDescription([include]))
-sys.exit(service.run())
-"""
+def test_a_configure_that_fails_shows_as_the_launch_file_expects(
+    observer: Any, tmp_path: Path
+) -> None:
+    import rclpy
+    from lifecycle_msgs.msg import Transition, TransitionEvent
 
-
-@contextmanager
-def launched(**given: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The launch file in a process of its own, ended by SIGINT as by Ctrl-C."""
-    words = [f"{name}:={value}" for name, value in ({"runtime": INSTANT} | given).items()]
-    command = [sys.executable, "-c", RUNNER, str(LAUNCH / "g2vlm.launch.py"), *words]
-    environment = {
-        "AMENT_PREFIX_PATH": sys.prefix,
-        **os.environ,
-        "PYTHONPATH": f"{REPO}:{os.environ.get('PYTHONPATH', '')}",
-    }
-    process = subprocess.Popen(command, cwd=REPO, env=environment)
+    seen: list[tuple[str, str]] = []
+    observer.create_subscription(
+        TransitionEvent,
+        "/g2vlm/transition_event",
+        lambda msg: seen.append((msg.start_state.label, msg.goal_state.label)),
+        10,
+    )
+    process = node_process(tmp_path, model="/no/such/folder", runtime="torch")
     try:
-        yield process
-        process.send_signal(signal.SIGINT)
-        process.wait(30.0)
+        assert not change(observer, Transition.TRANSITION_CONFIGURE)
+
+        def failed() -> set[tuple[str, str]]:
+            rclpy.spin_once(observer, timeout_sec=0.1)
+            return arguments.BRING_UP_FAILURES & set(seen)
+
+        wait_for(failed, 10.0, what="a failure on transition_event")
     finally:
         process.kill()
-        process.wait()
-
-
-def wait_for_state(observer: Any, process: subprocess.Popen[bytes], name: str, label: str) -> None:
-    """Wait until the node says that it is in this state; an end of the launch is a failure."""
-    import rclpy
-    from lifecycle_msgs.srv import GetState
-
-    client = observer.create_client(GetState, f"{name}/get_state")
-
-    def reached() -> bool:
-        assert process.poll() is None, f"launch ended with {process.returncode}"
-        if not client.wait_for_service(timeout_sec=0.5):
-            return False
-        future = client.call_async(GetState.Request())
-        rclpy.spin_until_future_complete(observer, future, timeout_sec=2.0)
-        return bool(future.done() and future.result().current_state.label == label)
-
-    wait_for(reached, 60.0, what=f"state {label} of {name}")
-    observer.destroy_client(client)
-
-
-@needs_launch
-@pytest.mark.parametrize("namespace", ["", "robot1"])
-def test_the_launch_file_brings_the_node_up_and_down(observer: Any, namespace: str) -> None:
-    name = f"/{namespace}/g2vlm" if namespace else "/g2vlm"
-    with launched(namespace=namespace, image_topic="/cam/image") as process:
-        wait_for_state(observer, process, name, "active")
-        assert observer.count_subscribers("/cam/image") == 1
-    wait_for(lambda: not observer.count_publishers(f"{name}/points"), 10.0, what="the node's end")
-
-
-@needs_launch
-def test_without_autostart_the_node_waits_for_its_manager(observer: Any) -> None:
-    with launched(autostart="false") as process:
-        wait_for_state(observer, process, "/g2vlm", "unconfigured")
-        assert change(observer, 1)  # configure
-        wait_for_state(observer, process, "/g2vlm", "inactive")
-
-
-@needs_launch
-def test_a_node_that_was_killed_comes_back_active(observer: Any) -> None:
-    with launched(respawn="true") as process:
-        wait_for_state(observer, process, "/g2vlm", "active")
-        (node,) = psutil.Process(process.pid).children()
-        node.kill()
-        wait_for(lambda: not node.is_running(), 10.0, what="the node's death")
-        wait_for_state(observer, process, "/g2vlm", "active")
-        (again,) = psutil.Process(process.pid).children()
-        assert again.pid != node.pid
-        node = again
-        node.send_signal(signal.SIGTERM)  # a clean end counts too
-        wait_for(lambda: not node.is_running(), 10.0, what="the node's end")
-        wait_for_state(observer, process, "/g2vlm", "active")
+        process.communicate()
