@@ -334,7 +334,7 @@ def test_a_configure_that_fails_shows_as_the_launch_file_expects(
 
         def failed() -> set[tuple[str, str]]:
             rclpy.spin_once(observer, timeout_sec=0.1)
-            return arguments.BRING_UP_FAILURES & set(seen)
+            return set(seen) & arguments.BRING_UP_FAILURES
 
         wait_for(failed, 10.0, what="a failure on transition_event")
     finally:
