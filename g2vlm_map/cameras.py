@@ -9,17 +9,15 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from g2vlm_model.interface import Frame
-
-from .decode import MAX_SIDE, BadInputError
+from .calibration import CameraCalibration
+from .decode import BadInputError
+from .frame_optics import CameraFrame
 from .options import ImageOptions
 from .pixels import ArrayPixels, Pixels
 
@@ -28,27 +26,16 @@ __all__ = [
     "Admission",
     "Arrival",
     "Camera",
-    "CameraInfoLike",
     "FramePool",
     "InputFrame",
     "Leap",
-    "camera_matrix",
 ]
 
 NS = 1_000_000_000
-MAX_FOCAL_PX = 1_000_000
 
 # Frames get running numbers that never repeat within the process: a runtime caches what it
 # computed for a frame under its key, also across a new segment or another pipeline.
 _numbers = itertools.count(1)
-
-
-class CameraInfoLike(Protocol):
-    """The fields of `sensor_msgs/msg/CameraInfo` that matter here."""
-
-    height: int
-    width: int
-    k: Sequence[float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,11 +130,9 @@ class Camera:
     def __init__(self, name: str, slots: int, options: ImageOptions) -> None:
         self.name = name
         self.options = options
-        self.has_info = False
-        self.info_problem = ""
+        self.calibration = CameraCalibration(options.rectified_fov_deg)
         self._pool = FramePool(slots)
-        self._K: NDArray[np.float64] | None = None
-        self._info_size = (0, 0)
+        self._delivered_HW3: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
         self.restart(0)
 
     def restart(self, now_ns: int) -> None:
@@ -201,8 +186,8 @@ class Camera:
         self._go_on_from(arrival)
         return Admission((arrival,), refused=refused)
 
-    def decode(self, arrival: Arrival) -> Frame:
-        """The whole frame as RGB in a slot of the camera's memory, under a key of its own.
+    def decode(self, arrival: Arrival) -> CameraFrame:
+        """The whole frame as straight RGB in a slot of the camera's memory, under its own key.
 
         Raises:
             BadInputError: Reason "no_free_slot", or that of the decoder.
@@ -210,26 +195,22 @@ class Camera:
         image_HW3 = self._pool.take(*arrival.size)
         if image_HW3 is None:
             raise BadInputError("no_free_slot", "all frame buffers are in use: observe is too slow")
-        arrival.pixels.write_rgb(image_HW3)
-        K = self._intrinsics(arrival.size) if arrival.K is None else arrival.K
+        K, optics = self.calibration.of_frame(arrival.size, arrival.gray)
+        if arrival.K is not None:  # whoever gives K with a frame gives a straight one
+            K, optics = arrival.K, replace(optics, rectification=None)
+        if optics.rectification is None:
+            arrival.pixels.write_rgb(image_HW3)
+        else:
+            if self._delivered_HW3.shape != image_HW3.shape:
+                self._delivered_HW3 = np.empty_like(image_HW3)
+            arrival.pixels.write_rgb(self._delivered_HW3)
+            optics.rectification.apply(self._delivered_HW3, image_HW3)
         key = f"{self.name}#{next(_numbers)}"
-        return Frame(image_HW3, arrival.stamp_ns, arrival.frame_id, self.name, key, K)
+        return CameraFrame(image_HW3, arrival.stamp_ns, arrival.frame_id, self.name, key, K, optics)
 
     def distrust(self) -> None:
         """A frame that was let in cannot be decoded: the next has to be before it counts."""
         self._proven = False
-
-    def calibrate(self, info: CameraInfoLike) -> None:
-        """Take over intrinsics; what is wrong with them stands in `info_problem`."""
-        self.has_info = True
-        try:
-            self._K = camera_matrix(info)
-        except BadInputError as error:
-            self._K = None
-            self.info_problem = str(error)
-        else:
-            self._info_size = (int(info.height), int(info.width))
-            self.info_problem = ""
 
     def silent_s(self, now_ns: int) -> float:
         """Seconds since the last good frame, before the first one since the start."""
@@ -268,18 +249,6 @@ class Camera:
             "out_of_order",
             f"stamp is {late_s:.3f} s before the last frame's, expected a later one",
         )
-
-    def _intrinsics(self, size: tuple[int, int]) -> NDArray[np.float64] | None:
-        if self._K is None:
-            return None
-        if self._info_size not in ((0, 0), size):
-            self.info_problem = (
-                f"CameraInfo is for {self._info_size[1]} x {self._info_size[0]} px, the frame "
-                f"has {size[1]} x {size[0]}"
-            )
-            return None
-        self.info_problem = ""
-        return self._K
 
 
 class FramePool:
@@ -329,39 +298,3 @@ class FramePool:
         loan = np.frombuffer(owner.data, np.uint8)
         weakref.finalize(loan, self._free.append, owner).atexit = False
         return loan.reshape(height, width, 3)
-
-
-def camera_matrix(info: CameraInfoLike) -> NDArray[np.float64]:
-    """The intrinsics of a CameraInfo, checked.
-
-    Returns:
-        (3, 3) float64, pixels of a picture of info.width x info.height.
-
-    Raises:
-        BadInputError: Reason "bad_camera_info": not finite, uncalibrated (zero focal length), a
-            focal length that no lens has, or a principal point outside of the picture.
-    """
-    K = np.array(info.k, np.float64).reshape(3, 3)
-    if not np.isfinite(K).all():
-        raise BadInputError("bad_camera_info", f"K holds a number that is not finite: {K.tolist()}")
-    fx, fy, cx, cy = float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])
-    if not (0 < fx <= MAX_FOCAL_PX and 0 < fy <= MAX_FOCAL_PX):
-        raise BadInputError(
-            "bad_camera_info",
-            f"focal lengths are {fx:g} and {fy:g} px, expected > 0 (0 means uncalibrated) and at "
-            f"most {MAX_FOCAL_PX}",
-        )
-    if not np.array_equal(K[2], (0.0, 0.0, 1.0)):
-        raise BadInputError(
-            "bad_camera_info", f"last row of K is {K[2].tolist()}, expected [0, 0, 1]"
-        )
-    # Drivers may leave the size at zero; no picture is larger than the largest that we take.
-    width, height = int(info.width), int(info.height)
-    if not (width or height):
-        width = height = MAX_SIDE
-    if not (0 <= cx <= width and 0 <= cy <= height):
-        raise BadInputError(
-            "bad_camera_info",
-            f"principal point ({cx:g}, {cy:g}) lies outside of the {width} x {height} picture",
-        )
-    return K

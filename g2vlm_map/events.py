@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .scenes import SceneRecord
 
 __all__ = [
+    "CalibrationChanged",
     "ConditionChanged",
     "Emit",
     "Event",
@@ -145,6 +146,19 @@ class ConditionChanged:
 
 
 @dataclass(frozen=True)
+class CalibrationChanged:
+    """A camera's CameraInfo is another one than its frames so far had; those to come have it.
+
+    Args:
+        camera: Its name.
+        text: What changed, with the numbers.
+    """
+
+    camera: str
+    text: str
+
+
+@dataclass(frozen=True)
 class MapChanged:
     """The map's past is another one than before: whoever keeps poses of it takes the new ones.
 
@@ -182,6 +196,7 @@ Event = (
     | FrameRefused
     | QuestionAnswered
     | ConditionChanged
+    | CalibrationChanged
     | MapChanged
     | ScaleChanged
 )

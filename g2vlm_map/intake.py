@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .cameras import NS, Admission, Arrival, Camera, CameraInfoLike, InputFrame
+from .camera_model import CameraInfoLike
+from .cameras import NS, Admission, Arrival, Camera, InputFrame
 from .decode import BadInputError
-from .events import Emit, FrameRefused
+from .events import CalibrationChanged, Emit, FrameRefused
 from .keyframes import KeyframeChooser, Moment
 from .options import PipelineOptions
 from .pixels import ArrayPixels
@@ -144,11 +145,21 @@ class Intake:
             for arrival in admission.arrivals:
                 self._take(arrival, now_ns)
 
-    def calibrate(self, camera: str, info: CameraInfoLike) -> None:
-        """Take over a camera's intrinsics."""
+    def calibrate(self, camera: str, info: CameraInfoLike, rectified: bool | None = None) -> None:
+        """Take over a camera's intrinsics.
+
+        Args:
+            camera: Its name.
+            info: Anything with the fields of a CameraInfo.
+            rectified: Whether its frames are straight already; None: as the lens says.
+        """
         with self.lock:
-            self._cameras[camera].calibrate(info)
-            self._check_calibration(self._cameras[camera], time.monotonic_ns())
+            changed = self._cameras[camera].calibration.take(info, rectified)
+            now_ns = time.monotonic_ns()
+            self._check_calibration(self._cameras[camera], now_ns)
+        if changed:
+            self._board.event("CAMERA_CHANGED", f"{camera}: {changed}", now_ns / NS)
+            self._emit(CalibrationChanged(camera, changed))
 
     def expect_calibration(self, camera: str, source: str) -> None:
         """NO_CAMERA_INFO where this camera delivers frames, but no calibration comes.
@@ -243,10 +254,13 @@ class Intake:
         return f"no frames belong together for {waited_s:.1f} s: {why}" if why else ""
 
     def _check_calibration(self, camera: Camera, now_ns: int) -> None:
-        source, problem = self._sources.get(camera.name, ""), camera.info_problem
+        source, problem = self._sources.get(camera.name, ""), camera.calibration.problem
         waited_ns = 0 if camera.first_ns is None else now_ns - camera.first_ns
         late = waited_ns > self._options.images.timeout_s * NS
-        missing = bool(source) and not camera.has_info and late
-        text = f"nothing on {source}; K stays unknown"
+        missing = bool(source) and not camera.calibration.has_info and late
+        text = (
+            f"nothing on {source}; K stays unknown. Set {camera.name}.camera_info_topic to its "
+            "topic, or to '' where there is none"
+        )
         self._board.condition("NO_CAMERA_INFO", missing, text, camera.name)
         self._board.condition("BAD_CAMERA_INFO", bool(problem), problem, camera.name)

@@ -52,6 +52,13 @@ class ImageOptions(OptionGroup):
     max_pixels: int = option(
         33554432, "Largest frame that is accepted", unit="px", low=4, high=1073676289
     )
+    rectified_fov_deg: float = option(
+        100.0,
+        "Widest angle of a straightened frame, across and down; what a fisheye sees beyond is cut",
+        unit="deg",
+        low=20.0,
+        high=160.0,
+    )
 
 
 @dataclass(frozen=True)

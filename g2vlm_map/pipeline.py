@@ -21,7 +21,8 @@ from types import TracebackType
 
 from g2vlm_model.interface import AnswerStatus, SpatialRuntime
 
-from .cameras import CameraInfoLike, InputFrame
+from .camera_model import CameraInfoLike
+from .cameras import InputFrame
 from .events import Event, QuestionAnswered
 from .intake import Intake
 from .option_fields import described, flat
@@ -201,9 +202,15 @@ class Pipeline:
         """
         self._passes.sense(sample)
 
-    def calibrate(self, camera: str, info: CameraInfoLike) -> None:
-        """Take over a camera's intrinsics from anything with the fields of a CameraInfo."""
-        self._intake.calibrate(camera, info)
+    def calibrate(self, camera: str, info: CameraInfoLike, rectified: bool | None = None) -> None:
+        """Take over a camera's intrinsics from anything with the fields of a CameraInfo.
+
+        Args:
+            camera: Its name.
+            info: K, lens, binning, region of interest; `camera_model` says what is read.
+            rectified: Whether its frames are straight already; None: as the lens says.
+        """
+        self._intake.calibrate(camera, info, rectified)
 
     def expect_calibration(self, camera: str, source: str) -> None:
         """See `Intake.expect_calibration`."""

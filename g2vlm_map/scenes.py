@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from g2vlm_model.interface import Frame, GeometryPrediction, PixelMark, Scene, SpatialAnswer
 
+from .frame_optics import CameraFrame
+
 __all__ = ["SceneRecord", "SceneStore", "SceneUnknownError", "ScenesInUseError"]
 
 SCENE_UNIT = "scene_unit"
@@ -74,8 +76,8 @@ class SceneRecord:
         Args:
             camera: Name; "" is the camera of the newest frame.
             stamp_ns: 0 is that camera's newest frame.
-            u: Column in the original frame.
-            v: Row in the original frame.
+            u: Column in the frame as it was delivered.
+            v: Row in there.
             label: The question's name for the place.
 
         Raises:
@@ -95,11 +97,19 @@ class SceneRecord:
                 )
             matches = exact
         index = max(matches, key=lambda i: self.frames[i].stamp_ns)
-        height, width = self.frames[index].image.shape[:2]
+        frame = self.frames[index]
+        height, width = frame.image.shape[:2]
         if not (-0.5 <= u <= width - 0.5 and -0.5 <= v <= height - 0.5):
             raise ValueError(
                 f"mark ({u:g}, {v:g}) lies outside of the {width} x {height} frame of {camera}"
             )
+        if isinstance(frame, CameraFrame):
+            given, (u, v) = (u, v), frame.optics.to_frame(u, v)
+            if not (-0.5 <= u <= width - 0.5 and -0.5 <= v <= height - 0.5):
+                raise ValueError(
+                    f"mark ({given[0]:g}, {given[1]:g}) lies where the straightened frame of "
+                    f"{camera} does not reach; mark a place nearer to the middle"
+                )
         return PixelMark(index, float(u), float(v), label)
 
     def in_segment_units(self, answer: SpatialAnswer) -> SpatialAnswer:

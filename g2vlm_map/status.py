@@ -22,7 +22,8 @@ __all__ = ["DROP_CODES", "REASON_CODES", "Reason", "Snapshot", "StatusBoard"]
 REASON_CODES: dict[str, str] = {
     "NO_IMAGES": "A camera delivers no good frames.",
     "NO_CAMERA_INFO": "A camera delivers frames but no CameraInfo; its K is unknown.",
-    "BAD_CAMERA_INFO": "A CameraInfo holds no usable K, or one of another frame size.",
+    "BAD_CAMERA_INFO": "A CameraInfo holds no usable K or lens, or is of another frame shape.",
+    "CAMERA_CHANGED": "A camera's CameraInfo changed while it ran; frames from then on have it.",
     "BAD_IMAGES": "Frames were refused: their fields contradict each other or cannot be read.",
     "UNSYNCHRONISED": "The cameras' frames lie too far apart in time to belong together.",
     "TIME_JUMP": "Stamps went back or leapt; a leap starts a new segment.",

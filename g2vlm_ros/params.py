@@ -116,6 +116,12 @@ class CameraParams:
         choices=("raw", "compressed"),
     )
     frame_id: str = option("", "Optical frame to use in place of the header's")
+    rectified: str = option(
+        "auto",
+        "Whether the frames are straight already; auto: by the topic's name (image_rect...), else "
+        "by the lens in the CameraInfo",
+        choices=("auto", "true", "false"),
+    )
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,8 @@ class CameraSubscriptions:
         self._subscribe(message_type, frames, self._images.queue, partial(self._take, camera))
         if info:
             self._pipeline.expect_calibration(camera.name, info)
-            calibrate = partial(self._pipeline.calibrate, camera.name)
+            straight = _rectified(camera, frames)
+            calibrate = partial(self._pipeline.calibrate, camera.name, rectified=straight)
             self._subscribe(CameraInfo, info, 1, calibrate)
 
     def _take(self, camera: CameraParams, message: Any) -> None:
@@ -172,3 +173,11 @@ class CameraSubscriptions:
         if camera.image_transport == "compressed" and found:
             return f"nobody publishes {topic}; {name} carries CompressedImage: remap {topic} to it"
         return f"nobody publishes {topic}; correct {camera.name}.image_topic or start the camera"
+
+
+def _rectified(camera: CameraParams, topic: str) -> bool | None:
+    """Whether a camera's frames are straight already; None leaves that to its CameraInfo."""
+    if camera.rectified != "auto":
+        return camera.rectified == "true"
+    named = any(part.startswith("image_rect") for part in topic.split("/"))
+    return True if named else None

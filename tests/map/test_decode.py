@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from g2vlm_map.cameras import camera_matrix
 from g2vlm_map.decode import ENCODINGS, BadInputError, check_raw, raw_to_rgb
 from g2vlm_map.pixels import compressed_size, compressed_to_rgb
 
@@ -136,36 +135,6 @@ def test_gray_files_become_rgb() -> None:
     out = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     compressed_to_rgb(image, out)
     np.testing.assert_array_equal(out, np.repeat(gray[..., None], 3, axis=2))
-
-
-def info(**changes: Any) -> Any:
-    k = [500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0]
-    return SimpleNamespace(**{"height": 480, "width": 640, "k": k, **changes})
-
-
-def test_camera_matrix() -> None:
-    K = camera_matrix(info())
-    np.testing.assert_array_equal(K, [[500, 0, 320], [0, 500, 240], [0, 0, 1]])
-
-
-@pytest.mark.parametrize(
-    ("index", "value"),
-    [(0, 0.0), (0, -1.0), (4, float("nan")), (2, float("inf")), (2, 900.0), (8, 0.0), (0, 1e308)],
-)
-def test_bad_camera_matrix(index: int, value: float) -> None:
-    k = list(info().k)
-    k[index] = value
-    with pytest.raises(BadInputError) as caught:
-        camera_matrix(info(k=k))
-    assert caught.value.reason == "bad_camera_info"
-
-
-def test_camera_matrix_of_an_unknown_size() -> None:
-    k = list(info().k)
-    assert camera_matrix(info(width=0, height=0)).shape == (3, 3)
-    k[5] = 1e6
-    with pytest.raises(BadInputError, match="lies outside"):
-        camera_matrix(info(width=0, height=0, k=k))
 
 
 def test_random_fields_never_crash() -> None:

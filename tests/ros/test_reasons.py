@@ -62,7 +62,7 @@ def test_camera_info(make_graph: Make) -> None:
     graph.codes("BAD_CAMERA_INFO", present=False)
     graph.scene()
     assert graph.runtime.windows[-1].frames[-1].K[0, 0] == 130.0
-    publisher.publish(camera_info(width=320, height=240))
+    publisher.publish(camera_info(width=320, height=320))
 
     def told() -> bool:
         graph.good_image()  # one that comes after the info has been taken

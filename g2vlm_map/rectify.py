@@ -1,0 +1,105 @@
+"""Straightening the frames of a camera: which pinhole it becomes, and how pixels get there.
+
+The straight picture has the frame's size and axes. It is the largest one that holds no empty
+corner, not wider than a limit: the corners of a fisheye, stretched without end, would leave
+nothing for the rest. Maps are made once per camera. Shape letters: H W pixels, M points.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .camera_model import FISHEYE, CameraModel
+
+__all__ = ["Rectification"]
+
+Floats = NDArray[np.float64]
+MIN_SPAN = 0.01  # of a straight picture, as x / z
+
+
+class Rectification:
+    """From the frames of a camera to straight ones of the same size.
+
+    Args:
+        model: The camera; any lens.
+        max_fov_deg: Widest angle of the straight picture, across and down.
+
+    Raises:
+        ValueError: The lens leaves no straight picture.
+    """
+
+    def __init__(self, model: CameraModel, max_fov_deg: float) -> None:
+        self.model = model
+        self.K = _straight_K(model, math.tan(math.radians(max_fov_deg) / 2))
+        height, width = model.size_hw
+        lens = (model.K, np.array(model.D), np.eye(3), self.K, (width, height), cv2.CV_32FC1)
+        if model.lens == FISHEYE:
+            u_HW, v_HW = cv2.fisheye.initUndistortRectifyMap(*lens)
+        else:
+            u_HW, v_HW = cv2.initUndistortRectifyMap(*lens)
+        inside_HW = (u_HW >= -0.5) & (u_HW <= width - 0.5)
+        inside_HW &= (v_HW >= -0.5) & (v_HW <= height - 0.5)
+        # Where coefficients fold the picture over, it would be seen a second time, mirrored.
+        self.seen_HW: NDArray[np.bool_] = (
+            inside_HW & (np.gradient(u_HW, axis=1) > 0) & (np.gradient(v_HW, axis=0) > 0)
+        )
+        self._maps = cv2.convertMaps(u_HW, v_HW, cv2.CV_16SC2)
+
+    def apply(self, frame_HW3: NDArray[np.uint8], out_HW3: NDArray[np.uint8]) -> None:
+        """Straighten a frame; what it does not show is black.
+
+        Args:
+            frame_HW3: (H, W, 3) uint8 as it was delivered.
+            out_HW3: (H, W, 3) uint8 C-contiguous, overwritten.
+        """
+        result = cv2.remap(frame_HW3, *self._maps, cv2.INTER_LINEAR, dst=out_HW3)
+        if result is not out_HW3 and not np.shares_memory(result, out_HW3):
+            np.copyto(out_HW3, result)
+
+    def to_straight(self, pixels_M2: Floats) -> Floats:
+        """(M, 2) pixels of the straight picture; NaN for what looks out of it backwards."""
+        rays_M2 = self.model.rays(pixels_M2)
+        straight: Floats = rays_M2 * self.K[[0, 1], [0, 1]] + self.K[:2, 2]
+        return straight
+
+    def to_original(self, pixels_M2: Floats) -> Floats:
+        """(M, 2) pixels of the frame as it was delivered, of pixels of the straight picture."""
+        rays_M2 = (np.asarray(pixels_M2, np.float64) - self.K[:2, 2]) / self.K[[0, 1], [0, 1]]
+        return self.model.pixels(rays_M2)
+
+
+def _straight_K(model: CameraModel, limit: float) -> Floats:
+    """(3, 3) of the largest upright rectangle of rays that the frame fills, at most `limit`.
+
+    Edges that a fisheye sees sideways or backwards set no bound. The ratio of the focal lengths
+    stays.
+    """
+    left, right, upper, lower = model.border_rays()
+    low = np.array([_bound(left[:, 0], np.max, -limit), _bound(upper[:, 1], np.max, -limit)])
+    high = np.array([_bound(right[:, 0], np.min, limit), _bound(lower[:, 1], np.min, limit)])
+    low, high = np.maximum(low, -limit), np.minimum(high, limit)
+    span = high - low
+    if not (span > MIN_SPAN).all():
+        raise ValueError(
+            f"rays of the picture's edges lie at {low.round(3).tolist()} and "
+            f"{high.round(3).tolist()}: no straight picture is in there"
+        )
+    height, width = model.size_hw
+    steps = np.array([width - 1, height - 1])
+    focal = model.K[[0, 1], [0, 1]]
+    focal = focal * (steps / span / focal).max()
+    corner = (low + high - steps / focal) / 2  # ray of the first pixel, the picture in the middle
+    K = np.eye(3)
+    K[[0, 1], [0, 1]] = focal
+    K[:2, 2] = -corner * focal
+    return K
+
+
+def _bound(edge: Floats, inner: Callable[[Floats], float], otherwise: float) -> float:
+    known = edge[np.isfinite(edge)]
+    return float(inner(known)) if len(known) else otherwise
