@@ -17,8 +17,7 @@ from .track import SPAN
 __all__ = ["Opinion", "Together", "together"]
 
 DEPTH_OFF_SIGMA = 0.08  # of depth scale over trajectory scale, its log, where all is well
-_AGREE = 2.0  # standard deviations
-_CONTRADICT = 2.5
+_AGREE = 2.0  # standard deviations; beyond it they contradict each other
 _LEAST_CONFLICT = math.log(1.10)  # smaller differences are nobody's concern
 _LEAST_CONTRADICTION = math.log(1.35)  # beyond this nothing is metric
 
@@ -153,7 +152,7 @@ def _contradictions(opinions: Sequence[Opinion]) -> tuple[str, bool]:
     for index, a in enumerate(opinions):
         for b in opinions[index + 1 :]:
             apart = abs(a.log_scale - b.log_scale)
-            if _distance(a, b) <= _CONTRADICT or apart < _LEAST_CONFLICT:
+            if _distance(a, b) <= _AGREE or apart < _LEAST_CONFLICT:
                 continue
             texts.append(
                 f"{a.kind.name} says {math.exp(a.log_scale):.3g} m a unit (+- {a.sigma:.0%}), "

@@ -66,7 +66,7 @@ class ScaleTracker:
         self._said: list[ScaleReading] = []
         self._tracks: dict[str, SourceTrack] = {}
         self._placed: Mapping[int, PlacedKeyframe] = {}
-        self._newest = 0
+        self._newest = -1
         self._estimate = ScaleEstimate()
         self._reset()
 
@@ -147,13 +147,14 @@ class ScaleTracker:
         self._tell(before, why)
         return self._estimate
 
-    def set_length(self, units: float, metres: float, sigma: float = 0.05) -> ScaleEstimate:
+    def set_length(self, units: float, metres: float, sigma: float = 0.10) -> ScaleEstimate:
         """A person says how long something is; another length takes the place of the first.
 
         Args:
             units: How long the map says it is, in map units.
             metres: How long it is.
-            sigma: Relative standard deviation of the two together.
+            sigma: Relative standard deviation of the two together; above all that of the model's
+                depth at one keyframe.
 
         Raises:
             ValueError: A length that is none, or no keyframe to measure it in.
@@ -166,7 +167,7 @@ class ScaleTracker:
         if not 0 < sigma < 1:
             raise ValueError(f"sigma of the length is {sigma:g}, expected above 0 and below 1")
         with self._lock:
-            if not self._newest:
+            if self._newest < 0:
                 raise ValueError("there is no keyframe yet to measure the length in")
             before = self._estimate
             self._said = [item for item in self._said if item.source != "length"]
@@ -198,7 +199,7 @@ class ScaleTracker:
         self._said = []
         self._tracks = {}
         self._placed = {}
-        self._newest = 0
+        self._newest = -1
 
     def _add_said(self, item: ScaleReading) -> None:
         self._said.append(item)

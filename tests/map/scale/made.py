@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from g2vlm_map.events import Event, ScaleChanged
 from g2vlm_map.mapping.keyframe import Keyframe, PlacedKeyframe, View
@@ -149,12 +149,15 @@ class Drive:
         return said - float(np.log(self.metres_per_unit))
 
 
-def textured(size_hw: tuple[int, int], seed: int) -> Any:
-    """uint8 RGB noise of several scales."""
-    rng = np.random.default_rng(seed)
-    picture = np.zeros(size_hw)
-    for step in (2, 5, 11, 23):
-        coarse = rng.uniform(0, 1, (size_hw[0] // step + 2, size_hw[1] // step + 2))
-        picture += cv2.resize(coarse, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
-    picture = 255 * (picture - picture.min()) / np.ptp(picture)
-    return np.repeat(picture.astype(np.uint8)[..., None], 3, axis=2)
+def room_picture(T_world_cam: Floats, K_33: Floats, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 of the same box, whose walls are covered with a pattern."""
+    depth = room_depth(T_world_cam, K_33, size_hw)
+    row, column = np.indices(size_hw)
+    ray = np.stack((column, row, np.ones_like(row)), axis=-1) @ np.linalg.inv(K_33).T
+    point = (ray * depth[..., None]) @ T_world_cam[:3, :3].T + T_world_cam[:3, 3]
+    rng = np.random.default_rng(5)
+    light = np.zeros(size_hw)
+    for waves in rng.normal(0, 1, (30, 3)) * rng.uniform(3, 25, (30, 1)):
+        light += np.sin(point @ waves + rng.uniform(0, 6))
+    grey = np.clip(127 + 22 * light, 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)

@@ -1,0 +1,173 @@
+"""Two cameras whose distance is known: dense stereo, and features of a rig."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from g2vlm_map.mapping.keyframe import Keyframe, PlacedKeyframe, View
+from g2vlm_map.poses import Floats, inverse, rigid, rotation
+from g2vlm_map.scale.sources.rig import triangulated_ratio
+from g2vlm_map.scale.sources.stereo import Eye, beside, dense_ratio
+from tests.map.scale.made import (
+    METRES_PER_UNIT,
+    T_BASE_CAM,
+    Drive,
+    K,
+    base_pose,
+    room_depth,
+    room_picture,
+)
+
+WIDE_K = np.array([[240.0, 0.0, 159.5], [0.0, 240.0, 119.5], [0.0, 0.0, 1.0]])
+WIDE = (240, 320)
+RIGHT = rigid(np.eye(3), np.array([0.12, 0.0, 0.0]))
+LEFT = rigid(np.eye(3), np.array([-0.12, 0.0, 0.0]))
+ASKEW = rigid(rotation(np.array([0.01, 0.05, -0.02])), np.array([0.12, 0.004, 0.006]))
+
+
+def moment(drive: Drive, number: int, T_body_other: Floats) -> PlacedKeyframe:
+    """A keyframe of two cameras; the pictures of both are in the drive."""
+    T_world_cam = base_pose(number) @ T_BASE_CAM
+    first = drive.view(number, T_world_cam)
+    second = replace(
+        drive.view(number, T_world_cam @ T_body_other), camera="other", T_body_cam=T_body_other
+    )
+    views = tuple(replace(view, image_hw=WIDE) for view in (first, second))
+    drive.pictures = {
+        view.camera: room_picture(T_world_cam @ view.T_body_cam, view.K_image, WIDE)
+        for view in views
+    }
+    T_map_body = T_world_cam.copy()
+    T_map_body[:3, 3] /= METRES_PER_UNIT
+    keyframe = Keyframe(number, first.stamp_ns, f"k{number}", views, {})
+    return PlacedKeyframe(keyframe, T_map_body, 0.0, np.zeros((6, 6)), 1)
+
+
+@pytest.mark.parametrize("T_body_other", [RIGHT, LEFT, ASKEW], ids=["right", "left", "askew"])
+def test_dense_stereo_measures_the_depth_of_the_reference(T_body_other: Floats) -> None:
+    drive = Drive(sources=("stereo",))
+    for number in (0, 5, 9):
+        drive.place(moment(drive, number, T_body_other))
+    assert drive.tracker.estimate.sources == ("stereo",)
+    assert drive.error(drive.tracker.estimate.log_depth_scale) == pytest.approx(0.0, abs=0.03)
+
+
+def test_stereo_becomes_metric_after_a_while() -> None:
+    drive = Drive(sources=("stereo",))
+    placed = moment(drive, 0, RIGHT)
+    for number in range(36):
+        keyframe = replace(placed.keyframe, number=number)
+        estimate = drive.place(replace(placed, keyframe=keyframe))
+    assert estimate.metric
+    assert drive.error() == pytest.approx(0.0, abs=0.03)
+
+
+def test_only_cameras_side_by_side_are_a_stereo_pair() -> None:
+    picture = np.zeros((*WIDE, 3), np.uint8)
+
+    def eye(T_body_cam: Floats) -> Eye:
+        return Eye(picture, WIDE_K, T_body_cam)
+
+    assert beside(eye(np.eye(4)), eye(ASKEW))
+    assert not beside(eye(np.eye(4)), eye(np.eye(4)))
+    ahead = rigid(np.eye(3), np.array([0.02, 0.0, 0.2]))
+    turned = rigid(rotation(np.array([0.0, 0.8, 0.0])), np.array([0.2, 0.0, 0.0]))
+    assert not beside(eye(np.eye(4)), eye(ahead))
+    assert not beside(eye(np.eye(4)), eye(turned))
+
+
+def test_pictures_without_a_pattern_say_nothing() -> None:
+    drive = Drive()
+    view = drive.view(0, base_pose(0) @ T_BASE_CAM)
+    blank = np.full((*WIDE, 3), 90, np.uint8)
+    assert dense_ratio(view, Eye(blank, WIDE_K, np.eye(4)), Eye(blank, WIDE_K, RIGHT)) is None
+
+
+def seen(drive: Drive, T_body_cam: Floats, points_M3: Floats, seed: int, width: int) -> View:
+    """A view of points (M, 3) in the body's axes, each with a descriptor of its own."""
+    T_world_body = base_pose(0) @ T_BASE_CAM
+    view = drive.view(0, T_world_body @ T_body_cam)
+    local = (points_M3 - T_body_cam[:3, 3]) @ T_body_cam[:3, :3]
+    pixel = local @ K.T
+    rng = np.random.default_rng(seed)
+    place = pixel[:, :2] / pixel[:, 2:] + rng.normal(0, 0.1, (len(points_M3), 2))
+    descriptor = np.random.default_rng(3).integers(0, 256, (len(points_M3), width))
+    return replace(
+        view,
+        camera=f"camera{seed}",
+        T_body_cam=T_body_cam,
+        feature_F2=place.astype(np.float32),
+        descriptor_FE=descriptor.astype(np.uint8),
+    )
+
+
+def wall_points(T_body_other: Floats) -> Floats:
+    """Points of the box that two cameras of a rig see."""
+    T_world_body = base_pose(0) @ T_BASE_CAM
+    depth = room_depth(T_world_body)
+    rng = np.random.default_rng(4)
+    place = rng.integers((4, 4), (56, 76), (300, 2))
+    homogeneous = np.stack((place[:, 1], place[:, 0], np.ones(300)), axis=1)
+    points = homogeneous @ np.linalg.inv(K).T * depth[place[:, 0], place[:, 1]][:, None]
+    local = (points - T_body_other[:3, 3]) @ T_body_other[:3, :3] @ K.T
+    inside = (local[:, 2] > 0) & (np.abs(local[:, 0] / local[:, 2] - 39.5) < 39)
+    return np.asarray(points[inside])
+
+
+WIDE_RIG = rigid(rotation(np.array([0.0, 0.5, 0.0])), np.array([0.3, 0.05, -0.1]))
+
+
+@pytest.mark.parametrize("width", [32, 128], ids=["bits", "numbers"])
+def test_a_rig_that_shares_a_part_of_its_view_measures_depth(width: int) -> None:
+    drive = Drive()
+    points = wall_points(WIDE_RIG)
+    found = triangulated_ratio(
+        seen(drive, np.eye(4), points, 1, width), seen(drive, WIDE_RIG, points, 2, width)
+    )
+    assert found is not None
+    assert found.log_metric == pytest.approx(np.log(METRES_PER_UNIT), abs=0.02)
+
+
+def test_a_tracker_hears_a_rig() -> None:
+    drive = Drive(sources=("rig",))
+    points = wall_points(WIDE_RIG)
+    views = (seen(drive, np.eye(4), points, 1, 32), seen(drive, WIDE_RIG, points, 2, 32))
+    T_map_body = base_pose(0) @ T_BASE_CAM
+    for number in range(40):
+        keyframe = Keyframe(number, drive.stamp(number), f"k{number}", views, {})
+        drive.place(PlacedKeyframe(keyframe, T_map_body, 0.0, np.zeros((6, 6)), 1))
+    assert drive.tracker.estimate.metric
+    assert drive.error() == pytest.approx(0.0, abs=0.02)
+
+
+def test_extrinsics_that_the_pictures_contradict_are_refused() -> None:
+    drive = Drive(sources=("rig",))
+    points = wall_points(WIDE_RIG)
+    off = rigid(rotation(np.array([0.0, 0.7, 0.1])), WIDE_RIG[:3, 3])
+    lying = replace(seen(drive, WIDE_RIG, points, 2, 32), T_body_cam=off)
+    views = (seen(drive, np.eye(4), points, 1, 32), lying)
+    keyframe = Keyframe(0, drive.stamp(0), "k0", views, {})
+    drive.place(PlacedKeyframe(keyframe, np.eye(4), 0.0, np.zeros((6, 6)), 1))
+    assert "extrinsics" in drive.reason("SENSOR_REFUSED")
+    assert not np.isfinite(drive.tracker.estimate.sigma)
+
+
+def test_the_pictures_of_the_test_fit_its_depth() -> None:
+    """A pixel of one picture looks like the pixel of the other that sees the same point."""
+    T_world_cam = base_pose(0) @ T_BASE_CAM
+    first = room_picture(T_world_cam, WIDE_K, WIDE)[..., 0].astype(float)
+    second = room_picture(T_world_cam @ RIGHT, WIDE_K, WIDE)[..., 0].astype(float)
+    depth = room_depth(T_world_cam, WIDE_K, WIDE)
+    row, column = np.mgrid[20:220:7, 60:300:7].reshape(2, -1)
+    ray = np.stack((column, row, np.ones_like(row)), 1) @ np.linalg.inv(WIDE_K).T
+    point = ray * depth[row, column][:, None]
+    local = (point @ inverse(RIGHT)[:3, :3].T + inverse(RIGHT)[:3, 3]) @ WIDE_K.T
+    place: NDArray[np.int64] = np.rint(local[:, :2] / local[:, 2:]).astype(np.int64)
+    inside = place[:, 0] >= 0
+    difference = np.abs(first[row, column] - second[place[:, 1], place[:, 0]])[inside]
+    assert np.median(difference) < 12
+    assert np.median(np.abs(first[row, column] - second[row, column])) > 20
