@@ -1,0 +1,265 @@
+"""The dense map of a world: made on demand, again where keyframes moved, within its memory.
+
+Keyframes are taken in blocks of sixteen. What a block becomes depends on the places of its
+keyframes and of those that were asked about them; a block is made again when one of these has
+moved, came or went, and all are made again when the world's version says that the past changed.
+So a map that grew is the map that is built at once, and nothing is ever taken out of a sum.
+
+Where the memory is full, the oldest blocks keep what lies near the robot only; they come back
+with the next version of the world, or when they are seen again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..world import World
+from .consistency import Verdict, judge, witnesses
+from .metric import MetricView, metric_views
+from .obstacles import Standing, standing
+from .occupancy import CellTable, cells_of, merged_cells
+from .options import DenseOptions, ObstacleOptions, OccupancyOptions
+from .voxels import VoxelTable, merged_voxels, voxels_of
+
+__all__ = ["DenseMap", "DenseRules", "DenseSnapshot"]
+
+Floats = NDArray[np.float64]
+_BLOCK = 16  # keyframes
+_SETTLED_M, _SETTLED_RAD, _SETTLED_LOG = 0.01, 0.005, 0.01  # smaller moves are not followed
+_MB = 1e6
+
+_ViewId = tuple[int, int]  # number of the keyframe, which of its views
+_Signature = tuple[tuple[object, ...], ...]
+
+
+@dataclass(frozen=True)
+class DenseRules:
+    """All options that the dense map depends on."""
+
+    dense: DenseOptions = field(default_factory=DenseOptions)
+    obstacles: ObstacleOptions = field(default_factory=ObstacleOptions)
+    occupancy: OccupancyOptions = field(default_factory=OccupancyOptions)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseSnapshot:
+    """The dense map of one world.
+
+    Args:
+        version, segment: Of the world.
+        keyframes: Keyframes of it.
+        stamp_ns: Of the newest.
+        voxels: The map's points.
+        cells: Evidence of occupancy; empty where the base is not known.
+        recent: What the newest keyframes' views see, oldest first; empty without a base.
+        usable, unconfirmed, seen_through: Pixels of all keyframes; see `Verdict`.
+        nbytes: Of all that is kept for it.
+        trimmed: Blocks of which only the part near the robot is kept.
+    """
+
+    version: int
+    segment: int
+    keyframes: int
+    stamp_ns: int
+    voxels: VoxelTable
+    cells: CellTable
+    recent: tuple[Standing, ...]
+    usable: int
+    unconfirmed: int
+    seen_through: int
+    nbytes: int
+    trimmed: int
+
+    @property
+    def left_out(self) -> float:
+        """Share of the pixels that other views contradict or do not confirm."""
+        return (self.unconfirmed + self.seen_through) / max(1, self.usable)
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """A view, the places that its verdict depends on, and the verdict."""
+
+    signature: tuple[object, ...]
+    verdict: Verdict
+
+
+@dataclass(eq=False)
+class _Block:
+    signature: _Signature
+    voxels: VoxelTable
+    cells: CellTable
+    trimmed: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        return self.voxels.nbytes + self.cells.nbytes
+
+
+class DenseMap:
+    """Keeps the dense map of the newest world; one thread at a time.
+
+    Args:
+        rules: May be replaced; everything is made again then.
+    """
+
+    def __init__(self, rules: DenseRules | None = None) -> None:
+        self.rules = rules or DenseRules()
+        self._made_for: tuple[object, ...] = ()
+        self._held: dict[_ViewId, tuple[int, MetricView]] = {}
+        self._judged: dict[_ViewId, _Judged] = {}
+        self._blocks: dict[int, _Block] = {}
+        self.blocks_made = 0
+
+    def update(self, world: World) -> DenseSnapshot:
+        """The dense map of a world.
+
+        Raises:
+            NoScaleError: The scale does not carry.
+        """
+        views = metric_views(world)
+        made_for = (world.version, world.segment, world.scale.version, self.rules)
+        if made_for != self._made_for:
+            self._held, self._judged, self._blocks = {}, {}, {}
+            self._made_for = made_for
+        views = self._hold(views)
+        self._judge(views)
+        self._make_blocks(views)
+        return self._snapshot(world, views)
+
+    def standing(self, view: MetricView) -> Standing:
+        """What a view that was judged says to its robot.
+
+        Raises:
+            NoBaseError: The base is not known.
+        """
+        keep_HW = self._judged[view.number, view.view].verdict.keep_HW
+        return standing(view, keep_HW, self.rules.obstacles)
+
+    def _hold(self, views: Sequence[MetricView]) -> list[MetricView]:
+        """Views at the places at which they are held: a small move is not followed."""
+        held: dict[_ViewId, tuple[int, MetricView]] = {}
+        for view in views:
+            name = (view.number, view.view)
+            revision, before = self._held.get(name, (0, None))
+            if before is None or _moved(before, view):
+                revision, before = revision + 1, view
+            held[name] = (revision, before)
+        self._held = held
+        return [view for _, view in held.values()]
+
+    def _judge(self, views: Sequence[MetricView]) -> None:
+        asked = witnesses(views, self.rules.dense)
+        judged: dict[_ViewId, _Judged] = {}
+        depths: dict[int, NDArray[np.float32]] = {}
+        for view, others in zip(views, asked, strict=True):
+            name = (view.number, view.view)
+            signature = tuple(self._place(item) for item in (view, *(views[i] for i in others)))
+            known = self._judged.get(name)
+            if known is None or known.signature != signature:
+                for i in others:
+                    if i not in depths:
+                        depths[i] = views[i].depth_HW
+                verdict = judge(view, [(views[i], depths[i]) for i in others], self.rules.dense)
+                known = _Judged(signature, verdict)
+            judged[name] = known
+        self._judged = judged
+
+    def _place(self, view: MetricView) -> tuple[int, int, int]:
+        return view.number, view.view, self._held[view.number, view.view][0]
+
+    def _make_blocks(self, views: Sequence[MetricView]) -> None:
+        """Newest first, so that a full memory holds what is new."""
+        members: dict[int, list[MetricView]] = {}
+        for view in views:
+            members.setdefault(view.number // _BLOCK, []).append(view)
+        here = views[-1].T_level_cam[:3, 3] if views else np.zeros(3)
+        budget = self.rules.dense.max_memory_mb * _MB
+        blocks: dict[int, _Block] = {}
+        for number in sorted(members, reverse=True):
+            signature = tuple(self._judged[v.number, v.view].signature for v in members[number])
+            block = self._blocks.get(number)
+            if block is None or block.signature != signature:
+                block = self._made(members[number], signature)
+            if block.nbytes > budget:
+                self._trim(block, here, budget)
+            budget -= block.nbytes
+            blocks[number] = block
+        self._blocks = dict(sorted(blocks.items()))
+
+    def _made(self, views: Sequence[MetricView], signature: _Signature) -> _Block:
+        self.blocks_made += 1
+        size, cell = self.rules.dense.voxel, self.rules.occupancy.resolution
+        voxels, cells = [], []
+        for view in views:
+            keep_HW = self._judged[view.number, view.view].verdict.keep_HW
+            depth_HW = view.depth_HW
+            T = view.T_level_cam
+            points_P3 = view.points(keep_HW, depth_HW) @ T[:3, :3].T + T[:3, 3]
+            color_P3, confidence_P = view.color_HW3[keep_HW], view.confidence_HW[keep_HW]
+            voxels.append(voxels_of(points_P3, depth_HW[keep_HW], color_P3, confidence_P, size))
+            if view.T_level_base is not None:
+                cells.append(cells_of(self.standing(view), self.rules.occupancy))
+        return _Block(signature, merged_voxels(voxels, size), merged_cells(cells, cell))
+
+    def _trim(self, block: _Block, here: Floats, budget: float) -> None:
+        """Keep what is near the robot; where that is too much, the nearest voxels that fit."""
+        radius = self.rules.dense.radius
+        away_C2 = block.cells.centres() - here[:2]
+        block.cells = block.cells.chosen(np.einsum("ci,ci->c", away_C2, away_C2) <= radius**2)
+        if block.cells.nbytes > budget:
+            block.cells = block.cells.chosen(np.zeros(len(block.cells), bool))
+        away_V = block.voxels.distances(here)
+        order_V = np.argsort(away_V, kind="stable")
+        each = max(1, block.voxels.nbytes // max(1, len(block.voxels)))
+        fits = max(0, int((budget - block.cells.nbytes) // each))
+        keep_V = np.zeros(len(away_V), bool)
+        keep_V[order_V[:fits]] = True
+        block.voxels = block.voxels.chosen(keep_V & (away_V <= radius))
+        block.trimmed = True
+
+    def _snapshot(self, world: World, views: Sequence[MetricView]) -> DenseSnapshot:
+        rules = self.rules
+        voxels = merged_voxels([b.voxels for b in self._blocks.values()], rules.dense.voxel)
+        if rules.dense.min_points > 1:
+            voxels = voxels.chosen(voxels.count_V >= rules.dense.min_points)
+        verdicts = [judged.verdict for judged in self._judged.values()]
+        newest = sorted({view.number for view in views})[-rules.obstacles.keyframes :]
+        recent: tuple[Standing, ...] = ()
+        if world.T_base_body is not None:
+            recent = tuple(self.standing(view) for view in views if view.number in newest)
+        return DenseSnapshot(
+            version=world.version,
+            segment=world.segment,
+            keyframes=len({view.number for view in views}),
+            stamp_ns=max((view.stamp_ns for view in views), default=0),
+            voxels=voxels,
+            cells=merged_cells(
+                [block.cells for block in self._blocks.values()], rules.occupancy.resolution
+            ),
+            recent=recent,
+            usable=sum(verdict.usable for verdict in verdicts),
+            unconfirmed=sum(verdict.unconfirmed for verdict in verdicts),
+            seen_through=sum(verdict.seen_through for verdict in verdicts),
+            nbytes=sum(block.nbytes for block in self._blocks.values())
+            + sum(verdict.keep_HW.nbytes for verdict in verdicts),
+            trimmed=sum(block.trimmed for block in self._blocks.values()),
+        )
+
+
+def _moved(before: MetricView, now: MetricView) -> bool:
+    """Whether a view stands elsewhere, or its depth has another scale, than was held."""
+    if (before.T_level_base is None) != (now.T_level_base is None):
+        return True
+    T = np.linalg.solve(before.T_level_cam, now.T_level_cam)
+    sine = 0.5 * np.linalg.norm(T[:3, :3] - T[:3, :3].T) / np.sqrt(2)
+    return bool(
+        np.linalg.norm(T[:3, 3]) > _SETTLED_M
+        or sine > _SETTLED_RAD
+        or np.trace(T[:3, :3]) < 1
+        or abs(np.log(now.depth_scale / before.depth_scale)) > _SETTLED_LOG
+    )
