@@ -30,11 +30,8 @@ class World:
         keyframes: All that are kept, by number.
         scale: Metres per map unit.
         T_level_map: (4, 4) float64: turns and shifts the map's axes so that z is up and the
-            first base pose of the segment is the origin, in map units; the identity while
-            nobody knows up.
+            first base pose of the segment is the origin; the identity while nobody knows up.
         up_source: "base", "imu", "floor" or "".
-        T_base_body: (4, 4) float64: where the bodies sit on the robot's base, metres; None while
-            nobody has said.
         loops: Accepted loops so far.
         edges: Between the keyframes, loops included.
         T_base_body: (4, 4) float64 extrinsics of the reference camera in metres; None while
@@ -47,7 +44,6 @@ class World:
     scale: ScaleEstimate = field(default_factory=ScaleEstimate)
     T_level_map: Floats = field(default_factory=lambda: np.eye(4))
     up_source: str = ""
-    T_base_body: Floats | None = None
     loops: int = 0
     edges: tuple[Edge, ...] = ()
     T_base_body: Floats | None = None

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..mapping.keyframe import PlacedKeyframe
+from ..poses import inverse, metric
 from ..world import World
 
-__all__ = ["MetricView", "NoScaleError", "metric_views", "rigid_inverse"]
+__all__ = ["MetricView", "NoScaleError", "metric_views"]
 
 Floats = NDArray[np.float64]
 
@@ -93,11 +94,10 @@ def metric_views(world: World) -> list[MetricView]:
     for placed in sorted(world.keyframes, key=lambda item: item.keyframe.number):
         if placed.segment != world.segment:
             continue
-        T_level_body = world.T_level_map @ placed.T_map_body
-        T_level_body[:3, 3] *= metres
+        T_level_body = metric(world.T_level_map @ placed.T_map_body, metres)
         T_level_base = None
         if world.T_base_body is not None:
-            T_level_base = T_level_body @ rigid_inverse(world.T_base_body)
+            T_level_base = T_level_body @ inverse(world.T_base_body)
         for index, view in enumerate(placed.keyframe.views):
             views.append(
                 MetricView(
@@ -112,11 +112,3 @@ def metric_views(world: World) -> list[MetricView]:
                 )
             )
     return views
-
-
-def rigid_inverse(T_a_b: Floats) -> Floats:
-    """(4, 4) `T_b_a` of a rotation with a translation."""
-    T_b_a = np.eye(4)
-    T_b_a[:3, :3] = T_a_b[:3, :3].T
-    T_b_a[:3, 3] = -T_a_b[:3, :3].T @ T_a_b[:3, 3]
-    return T_b_a

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..poses import inverse
 from .floor import Floor, fit_floor
-from .metric import MetricView, rigid_inverse
+from .metric import MetricView
 from .options import ObstacleOptions
 
 __all__ = ["NoBaseError", "Standing", "obstacles_around", "standing"]
@@ -67,7 +68,7 @@ def standing(view: MetricView, keep_HW: NDArray[np.bool_], rules: ObstacleOption
             "by TF or parameters"
         )
     depth_HW = view.depth_HW
-    T_base_cam = rigid_inverse(view.T_level_base) @ view.T_level_cam
+    T_base_cam = inverse(view.T_level_base) @ view.T_level_cam
     local_P3 = view.points(keep_HW, depth_HW)
     in_range_P = np.einsum("pi,pi->p", local_P3, local_P3) <= rules.max_range**2
     point_P3 = local_P3[in_range_P] @ T_base_cam[:3, :3].T + T_base_cam[:3, 3]
@@ -96,7 +97,7 @@ def obstacles_around(views: Sequence[Standing], rules: ObstacleOptions) -> Float
     """
     if not views:
         return np.zeros((0, 3))
-    T_now_level = rigid_inverse(views[-1].T_level_base)
+    T_now_level = inverse(views[-1].T_level_base)
     parts = []
     for view in views:
         T = T_now_level @ view.T_level_base
