@@ -15,10 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from g2vlm_map.recordings import NS
-
 from .outcome import StatusSample
-from .pose_metrics import AlignedSegment, rotation_angle_deg
 
 INK, MUTED, GRID = "#1c2430", "#667085", "#e4e7ec"
 WIDE = 10.4  # inches; the report's column
@@ -65,75 +62,9 @@ def in_style(draw: Callable[P, bytes]) -> Callable[P, bytes]:
 
 
 @in_style
-def trajectory_chart(segments: Sequence[AlignedSegment]) -> bytes:
-    """Path seen along the direction in which it varies least, and errors over time; SVG."""
-    figure, (plan, error) = _figure(WIDE, 4.3, [1.15, 1.0])
-    truth_M3 = np.concatenate([s.truth_T_world_cam_M44[:, :3, 3] for s in segments])
-    centre = truth_M3.mean(0)
-    _, _, axes = np.linalg.svd(truth_M3 - centre, full_matrices=False)
-    start_ns = segments[0].stamps_ns[0]
-    for index, segment in enumerate(segments):
-        true_xy = (segment.truth_T_world_cam_M44[:, :3, 3] - centre) @ axes[:2].T
-        own_xy = (segment.T_world_cam_M44[:, :3, 3] - centre) @ axes[:2].T
-        still = true_xy.mean(0)
-        named = index == 0
-        plan.plot(*true_xy.T, color=INK, lw=2.2, label="ground truth" if named else None)
-        plan.plot(
-            *own_xy.T,
-            color=BLUE,
-            lw=1.6,
-            marker="o",
-            ms=2.6,
-            label="node, Sim(3)-aligned" if named else None,
-        )
-        plan.plot(
-            *still,
-            color=ORANGE,
-            marker="X",
-            ms=9,
-            ls="none",
-            label="identity (never moves)" if named else None,
-        )
-        seconds = (np.array(segment.stamps_ns) - start_ns) / NS
-        truth_R, own_R = (
-            segment.truth_T_world_cam_M44[:, :3, :3],
-            segment.T_world_cam_M44[:, :3, :3],
-        )
-        turned = _relative(truth_R)
-        error.plot(
-            seconds,
-            rotation_angle_deg(np.swapaxes(turned, 1, 2) @ _relative(own_R)),
-            color=BLUE,
-            lw=1.6,
-            label="node" if named else None,
-        )
-        error.plot(
-            seconds,
-            rotation_angle_deg(turned),
-            color=ORANGE,
-            lw=1.6,
-            ls="--",
-            label="identity" if named else None,
-        )
-    plan.set(
-        title="Camera path", xlabel="first principal axis of the true path [m]", ylabel="second [m]"
-    )
-    plan.set_aspect("equal", adjustable="datalim")
-    plan.legend(loc="best")
-    error.set(
-        title="Rotation error since the first pose of the segment",
-        xlabel="time [s]",
-        ylabel="error [°]",
-    )
-    error.set_ylim(bottom=0)
-    error.legend(loc="best")
-    return _svg(figure)
-
-
-@in_style
 def latency_chart(latencies_ms: Sequence[float], observe_ms: Sequence[float]) -> bytes:
     """Histograms of the end-to-end latency and of the model pass; SVG."""
-    figure, (ours, model) = _figure(WIDE, 2.9, [1.0, 1.0])
+    figure, (ours, model) = make_figure(WIDE, 2.9, [1.0, 1.0])
     for axes, values, title, colour in (
         (ours, latencies_ms, "Frame handed in to scene received", BLUE),
         (model, observe_ms, "Pass of the model", GREEN),
@@ -149,7 +80,7 @@ def latency_chart(latencies_ms: Sequence[float], observe_ms: Sequence[float]) ->
         axes.legend(loc="upper right")
         axes.set_xlim(left=0)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    return _svg(figure)
+    return svg(figure)
 
 
 @in_style
@@ -192,7 +123,7 @@ def timeline_chart(statuses: Sequence[StatusSample]) -> bytes:
     if not codes:
         reasons.set_visible(False)
         counts.set_xlabel("wall time [s]")
-    return _svg(figure)
+    return svg(figure)
 
 
 @in_style
@@ -200,14 +131,14 @@ def depth_chart(
     seconds: Sequence[float], abs_rel: Sequence[float], baselines: dict[str, float]
 ) -> bytes:
     """AbsRel of each scene over time and the baselines' means; SVG."""
-    figure, (axes,) = _figure(WIDE, 2.4, [1.0])
+    figure, (axes,) = make_figure(WIDE, 2.4, [1.0])
     axes.plot(seconds, abs_rel, color=BLUE, lw=1.6, marker="o", ms=2.6, label="node, each scene")
     for (name, value), style in zip(baselines.items(), ("--", ":"), strict=False):
         axes.axhline(value, color=ORANGE, ls=style, lw=1.5, label=f"{name}, mean")
     axes.set(title="Depth error of each scene", xlabel="time [s]", ylabel="AbsRel")
     axes.set_ylim(bottom=0)
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1, ncols=3)
-    return _svg(figure)
+    return svg(figure)
 
 
 @in_style
@@ -256,27 +187,28 @@ def cloud_chart(xyz_M3: NDArray[np.float32], rgb_M3: NDArray[np.uint8], unit: st
             ylim=(bottom, top),
         )
         axes.set_aspect("equal", adjustable="box")
-    return _png(figure, 150)
+    return png(figure, 150)
 
 
-def _relative(R_M33: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(R_M33[0].T @ R_M33)
-
-
-def _figure(width: float, height: float, ratios: list[float]) -> tuple[Figure, tuple[Axes, ...]]:
+def make_figure(
+    width: float, height: float, ratios: list[float]
+) -> tuple[Figure, tuple[Axes, ...]]:
+    """A figure with one chart beside the other, as wide as their ratios."""
     figure = Figure(figsize=(width, height), layout="constrained")
     grid = figure.add_gridspec(1, len(ratios), width_ratios=ratios)
     return figure, tuple(figure.add_subplot(grid[index]) for index in range(len(ratios)))
 
 
-def _svg(figure: Figure) -> bytes:
+def svg(figure: Figure) -> bytes:
+    """The figure as SVG."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
-def _png(figure: Figure, dpi: int) -> bytes:
+def png(figure: Figure, dpi: int) -> bytes:
+    """The figure as PNG."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
     figure.savefig(buffer, format="png", dpi=dpi)

@@ -3,7 +3,8 @@
 Shape letters: H W pixels of the predicted map, M pixels that count, K frames.
 
 The model's lengths are up to scale, so every predicted map (and every baseline) is first
-multiplied by median(truth) / median(prediction) over the pixels that count ("median scaling").
+multiplied by the median of truth / prediction over the pixels that count ("median scaling"), as
+`g2vlm evaluate` does: half of the pixels then are too near and half too far.
 A number without its baselines says little: a constant already reaches an AbsRel of about 0.3
 in a room, and the mean depth map about 0.25.
 """
@@ -26,7 +27,7 @@ class DepthError:
     Args:
         abs_rel: mean |prediction - truth| / truth over the pixels that count.
         delta_125: share of them with max(prediction / truth, truth / prediction) < 1.25.
-        scale: median(truth) / median(prediction), metres per scene unit.
+        scale: median of truth / prediction, metres per scene unit.
         pixels: how many pixels count.
         coverage: their share of the pixels where the truth reads: 1 where the prediction
             speaks of everything.
@@ -77,7 +78,7 @@ def depth_error(
     truth_M = truth_HW[use_HW].astype(np.float64)
     if predicted_M.size < MIN_PIXELS:
         return None
-    scale = float(np.median(truth_M) / np.median(predicted_M))
+    scale = float(np.median(truth_M / predicted_M))
     scaled_M = predicted_M * scale
     ratio_M = np.maximum(scaled_M / truth_M, truth_M / scaled_M)
     return DepthError(

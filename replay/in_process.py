@@ -11,20 +11,13 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from g2vlm_map.clouds import scene_cloud, scene_depth
-from g2vlm_map.events import Event, PassFinished, SceneReady
-from g2vlm_map.options import CloudOptions, DepthOptions
 from g2vlm_map.pipeline import InputFrame, Pipeline
 from g2vlm_map.pixels import CompressedPixels, RawPixels
 from g2vlm_map.questions import Mark as PipelineMark
@@ -32,18 +25,16 @@ from g2vlm_map.questions import Question as PipelineQuestion
 from g2vlm_map.questions import Reply
 from g2vlm_map.recordings import NS, Calibration, RecordedFrame, Recording
 from g2vlm_map.recordings.source import COMPRESSED
-from g2vlm_map.recordings.transforms import rotations
-from g2vlm_map.scenes import SceneRecord
-from g2vlm_map.segment import quaternion_xyzw
 from g2vlm_model.interface import SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
 from g2vlm_ros.params import NodeParams
 
 from .asking import Answer, Asker
 from .errors import NodeFailedError
+from .kept import KeptScenes, Listener, note_status
 from .machine import ProcessWatch
-from .outcome import Cloud, Outputs, Played, RanWith, SceneTimes, StatusSample, Timeline
-from .pose_metrics import PoseSegment
+from .map_metrics import FinalMap
+from .outcome import Outputs, Played, Timeline
 from .question_file import Question
 from .run_options import RunOptions, parameters_of
 
@@ -79,16 +70,17 @@ def play_in_process(
     """
     params = parameters_of(options.model)
     with tempfile.TemporaryDirectory(prefix="g2vlm-replay-") as folder:
-        scenes = _Scenes(Path(folder), params.points, params.depth)
+        scenes = KeptScenes(Path(folder), params.points, params.depth)
         bar.set_description_str("loading")
         runtime = _load(params)
         try:
             _await_build(runtime, bar)
-            listener = _Listener(timeline, scenes)
+            listener = Listener(timeline, scenes)
             with Pipeline(runtime, params, listener) as pipeline:
                 listener.pipeline = pipeline
                 player = _Player(recording, options, pipeline, timeline, questions, bar)
                 played = player.play()
+                scenes.map = FinalMap.of_world(pipeline.world, listener.before)
         finally:
             runtime.close()
             bar.close()
@@ -140,6 +132,8 @@ class _Player:
         self._frames = 0
         self._stalled = 0
         self._late_ms: list[float] = []
+        self._samples = recording.samples(pipeline.options.cameras[0])
+        self._next_sample = next(self._samples, None)
         self.asker = Asker(questions, recording.info.stamps_ns, self._ask, timeline)
 
     def play(self) -> Played:
@@ -168,8 +162,15 @@ class _Player:
             self._watch.cpu_s() - cpu_s,
         )
 
+    def _sense_until(self, time_ns: int) -> None:
+        """Hand in what the other sensors have said by then."""
+        while self._next_sample is not None and self._next_sample[0] <= time_ns:
+            self._pipeline.sense(self._next_sample[1])
+            self._next_sample = next(self._samples, None)
+
     def _play_in_lockstep(self) -> None:
         for frame in self._recording.frames():
+            self._sense_until(frame.time_ns)
             self._add(frame)
             self._settle()
             while self.asker.ask_due(at_most=1):  # one by one: times without queueing
@@ -180,6 +181,7 @@ class _Player:
         started = time.monotonic()
         for frame in self._recording.frames():
             due = started + (frame.time_ns - first_ns) / NS / rate
+            self._sense_until(frame.time_ns)
             while (left := due - time.monotonic()) > 0:
                 self.asker.ask_due()
                 self._watch.sample()
@@ -225,109 +227,6 @@ class _Player:
 
     def _await_answers(self) -> None:
         self.asker.wait(self._watch.sample, QUESTION_TIMEOUT_S)
-
-
-@dataclass
-class _Listener:
-    """Keeps each scene, and notes when it came; called in the thread of the passes."""
-
-    timeline: Timeline
-    scenes: _Scenes
-    pipeline: Pipeline | None = None
-    failure: OSError | None = None
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, SceneReady):
-            try:
-                self.scenes.add(event.record)
-            except OSError as error:  # the disk is full
-                self.failure = error
-                raise
-            self.timeline.scene_s.setdefault(event.record.stamp_ns, time.monotonic())
-        elif isinstance(event, PassFinished) and self.pipeline is not None:
-            note_status(self.timeline, self.pipeline)
-            latency, scenes = event.latency, self.timeline.statuses[-1].scenes
-            times = SceneTimes(scenes, latency.total, latency.observe, latency.publish)
-            self.timeline.scene_times.append(times)
-
-
-@dataclass
-class _Scenes:
-    """What came out, one file a scene; `Outputs` for the report.
-
-    Args:
-        folder: an empty one.
-        cloud, depth: what of a scene is given, as the node would publish it.
-    """
-
-    folder: Path
-    cloud: CloudOptions
-    depth: DepthOptions
-    poses: list[tuple[int, int, NDArray[np.float64]]] = field(default_factory=list)
-
-    def add(self, record: SceneRecord) -> None:
-        """Keep a scene; one without the reference camera has no place in the report."""
-        if record.T_map_cam is None:
-            return
-        file = self.folder / f"{len(self.poses):06d}.npz"
-        points = scene_cloud(record, self.cloud).reshape(-1)
-        np.savez(file, depth=scene_depth(record, self.depth), points=points)
-        pose = record.T_map_cam.copy()  # with an exact rotation: the model's is rounded
-        pose[:3, :3] = rotations(np.array(quaternion_xyzw(pose[:3, :3])))
-        self.poses.append((record.segment, record.stamp_ns, pose))
-
-    def segments(self) -> list[PoseSegment]:
-        """See `Outputs`."""
-        placed = {stamp: (number, pose) for number, stamp, pose in self.poses}
-        groups: dict[int, list[int]] = {}
-        for stamp in sorted(placed):
-            groups.setdefault(placed[stamp][0], []).append(stamp)
-        return [
-            PoseSegment(number, tuple(group), np.stack([placed[stamp][1] for stamp in group]))
-            for number, group in sorted(groups.items())
-        ]
-
-    def depths(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """See `Outputs`."""
-        for stamp, arrays in self._files():
-            yield stamp, arrays["depth"]
-
-    def clouds(self) -> Iterator[Cloud]:
-        """See `Outputs`."""
-        for stamp, arrays in self._files():
-            yield Cloud.of_records(stamp, arrays["points"])
-
-    def _files(self) -> Iterator[tuple[int, Mapping[str, NDArray[Any]]]]:
-        for number, (_, stamp, _) in enumerate(self.poses):
-            with np.load(self.folder / f"{number:06d}.npz") as arrays:
-                yield stamp, arrays
-
-
-def note_status(timeline: Timeline, pipeline: Pipeline) -> None:
-    """Append how the pipeline stands now."""
-    now = pipeline.snapshot()
-    timeline.ran_with = RanWith(
-        now.runtime.model_id,
-        now.runtime.runtime,
-        now.runtime.device,
-        now.runtime.precision,
-        scale_source="none",
-        is_metric=False,
-    )
-    timeline.reason_texts.update((reason.code, reason.text) for reason in now.reasons)
-    timeline.statuses.append(
-        StatusSample(
-            wall_s=time.monotonic(),
-            received=now.received,
-            used=now.used,
-            dropped=now.dropped,
-            scenes=now.scenes,
-            segment=now.segment,
-            reasons=tuple(reason.code for reason in now.reasons),
-            has_scene=now.scene_segment == now.segment,
-            drops=dict(now.drops),
-        )
-    )
 
 
 def _camera_info(calibration: Calibration) -> Any:

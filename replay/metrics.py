@@ -43,8 +43,9 @@ class Metric:
     meaning: str
 
 
-_SCALED = "after scaling by the ratio of medians"
+_SCALED = "after scaling by the median of the ratios"
 _ALIGNED = "after a Sim(3) alignment of each segment"
+_FINAL = "of the final map's keyframes"
 
 METRICS: dict[str, Metric] = {
     "abs_rel": Metric("Depth AbsRel", "", "lower", f"Mean relative depth error {_SCALED}."),
@@ -59,7 +60,20 @@ METRICS: dict[str, Metric] = {
         "these pixels only, for the model and for its baselines.",
     ),
     "depth_frames": Metric("Depth maps compared", "", "", "Scenes with a depth ground truth."),
-    "ate_m": Metric("ATE", "m", "lower", f"Root mean square position error {_ALIGNED}."),
+    "ate_m": Metric("ATE", "m", "lower", f"Root mean square position error {_FINAL}, {_ALIGNED}."),
+    "ate_se3_m": Metric(
+        "ATE in metres",
+        "m",
+        "lower",
+        f"The same {_FINAL} in the published metres: only a rotation and a shift are taken from "
+        "the ground truth.",
+    ),
+    "ate_published_m": Metric(
+        "ATE as published",
+        "m",
+        "lower",
+        f"The same of each pose as it was published at its own time, {_ALIGNED}.",
+    ),
     "rpe_trans_m": Metric(
         "RPE, translation", "m", "lower", f"Error of the motion between neighbours {_ALIGNED}."
     ),
@@ -76,8 +90,29 @@ METRICS: dict[str, Metric] = {
         "Share of pairs, more than 3 cm apart, whose direction is off by less than 30 degrees; "
         "a random direction reaches 0.07.",
     ),
+    "nees": Metric(
+        "Error squared over covariance",
+        "",
+        "",
+        f"Mean {_FINAL}, six degrees of freedom: 6 where the covariances are honest, more where "
+        "they promise too much.",
+    ),
+    "scale_error": Metric(
+        "Scale error", "", "lower", "How far the last published scale is off, as a share."
+    ),
+    "scale_inside": Metric(
+        "True scale within two sigma",
+        "",
+        "",
+        "Share of the scenes in metres; 0.95 where the sigmas are honest.",
+    ),
+    "scale_scenes": Metric("Scenes in metres", "", "higher", "Scenes whose scale carried."),
+    "keyframes": Metric("Keyframes of the map", "", "", "That it holds at the end."),
+    "map_mib": Metric("Map, kept", "MiB", "lower", "Of the keyframes' arrays."),
+    "loops": Metric("Loops", "", "", "Accepted between keyframes far apart in time."),
+    "loops_wrong": Metric("Loops, wrong", "", "lower", "Off by more than 10 degrees or 0.5 m."),
     "poses": Metric("Poses compared", "", "", "Poses with a ground truth in scored segments."),
-    "segments": Metric("Segments", "", "lower", "Runs of poses that share axes and scale."),
+    "segments": Metric("Segments", "", "lower", "Parts of the map that share axes and scale."),
     "scenes": Metric("Scenes", "", "", "Clouds with depth and pose that were published."),
     "pictures": Metric("Frames played", "", "", "What was handed in."),
     "pictures_unreadable": Metric(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from g2vlm_map.clouds import POINT_DTYPE
 
+from .map_metrics import FinalMap, ScaleSample
 from .pose_metrics import PoseSegment
 
 
@@ -47,7 +48,11 @@ class Outputs(Protocol):
     """The scenes of a run, read back one by one: a long run does not fit into memory."""
 
     def segments(self) -> list[PoseSegment]:
-        """Poses by segment, each pose once."""
+        """Poses by segment as they were published, each pose once."""
+        ...
+
+    def final(self) -> FinalMap | None:
+        """The map when the recording had ended; None where nobody kept it."""
         ...
 
     def depths(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
@@ -112,6 +117,23 @@ class RanWith:
     is_metric: bool
 
 
+@dataclass(frozen=True)
+class MapChange:
+    """The past of the map became another one.
+
+    Args:
+        stamp_ns: of the newest scene.
+        version: of the map from then on.
+        cause: as in `g2vlm_map.events.MapChanged`.
+        text: what happened.
+    """
+
+    stamp_ns: int
+    version: int
+    cause: str
+    text: str
+
+
 @dataclass
 class Timeline:
     """What happened when; written by the run's threads, read by the player.
@@ -123,6 +145,8 @@ class Timeline:
         scene_times: once per scene.
         ran_with: what ran; None before the first status.
         reason_texts: the last explanation of each reason code.
+        scales: what was said of the scale, once per scene.
+        changes: of the map's past.
     """
 
     sent_s: dict[int, float] = field(default_factory=dict)
@@ -131,6 +155,8 @@ class Timeline:
     scene_times: list[SceneTimes] = field(default_factory=list)
     ran_with: RanWith | None = None
     reason_texts: dict[str, str] = field(default_factory=dict)
+    scales: list[ScaleSample] = field(default_factory=list)
+    changes: list[MapChange] = field(default_factory=list)
 
     @property
     def last(self) -> StatusSample | None:

@@ -16,6 +16,7 @@ camera axes, that fits all pairs best: a camera that always moves sideways needs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,8 @@ from evo.core import metrics
 from evo.core.geometry import GeometryException
 from evo.core.trajectory import PosePath3D
 from numpy.typing import NDArray
+
+from g2vlm_map.recordings import TruePoses
 
 MIN_POSES = 3
 MIN_BASELINE_M = 0.03
@@ -97,33 +100,25 @@ class PoseReport:
     poses_without_truth: int
 
 
-def score_poses(
-    segments: list[PoseSegment],
-    truth_stamps_ns: NDArray[np.int64],
-    truth_T_world_cam_M44: NDArray[np.float64],
-    tolerance_ns: int,
-) -> PoseReport | None:
+def score_poses(segments: Sequence[PoseSegment], truth: TruePoses) -> PoseReport | None:
     """Score a run's segments and the motionless camera.
 
     Args:
         segments: the estimate.
-        truth_stamps_ns: (M,) increasing.
-        truth_T_world_cam_M44: (M, 4, 4) camera-to-world, optical axes, metres.
-        tolerance_ns: an estimate is compared with the nearest true pose if that is no
-            further away in time than this.
+        truth: an estimate is compared with the nearest true pose within its tolerance.
 
     Returns:
         The scores, or None where no segment has three poses with a ground truth.
     """
     aligned, identity, short, missing = [], [], 0, 0
     for segment in segments:
-        matched, truth = _match(segment, truth_stamps_ns, truth_T_world_cam_M44, tolerance_ns)
+        matched, true_M44, _ = match_truth(segment, truth)
         missing += len(segment.stamps_ns) - len(matched.stamps_ns)
         if len(matched.stamps_ns) < MIN_POSES:
             short += 1
             continue
-        aligned.append(align_segment(matched, truth))
-        identity.append(_identity_segment(matched, truth))
+        aligned.append(align_segment(matched, true_M44))
+        identity.append(_identity_segment(matched, true_M44))
     if not aligned:
         return None
     return PoseReport(
@@ -138,15 +133,22 @@ def score_poses(
     )
 
 
-def align_segment(segment: PoseSegment, truth_M44: NDArray[np.float64]) -> AlignedSegment:
+def align_segment(
+    segment: PoseSegment, truth_M44: NDArray[np.float64], *, with_scale: bool = True
+) -> AlignedSegment:
     """Lay a segment onto the ground truth by Umeyama's Sim(3).
 
     Where the estimate does not move there is no scale to find: it becomes the identity.
+
+    Args:
+        segment: the estimate.
+        truth_M44: (M, 4, 4) true poses of the same stamps.
+        with_scale: False leaves the lengths as they are: SE(3).
     """
     estimate = PosePath3D(poses_se3=list(segment.T_seg_cam_M44))
     reference = PosePath3D(poses_se3=list(truth_M44))
     try:
-        _, _, scale = estimate.align(reference, correct_scale=True)
+        _, _, scale = estimate.align(reference, correct_scale=with_scale)
     except GeometryException:
         return _identity_segment(segment, truth_M44, segment.T_seg_cam_M44[:, :3, :3])
     return AlignedSegment(
@@ -172,24 +174,21 @@ def rotation_angle_deg(R: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.degrees(np.arctan2(np.linalg.norm(skew, axis=-1), cosine_2)))
 
 
-def _match(
-    segment: PoseSegment,
-    truth_stamps_ns: NDArray[np.int64],
-    truth_M44: NDArray[np.float64],
-    tolerance_ns: int,
-) -> tuple[PoseSegment, NDArray[np.float64]]:
-    keep, nearest = [], []
-    for i, stamp in enumerate(segment.stamps_ns):
-        j = int(np.argmin(np.abs(truth_stamps_ns - stamp)))
-        if abs(int(truth_stamps_ns[j]) - stamp) <= tolerance_ns:
-            keep.append(i)
-            nearest.append(j)
+def match_truth(
+    segment: PoseSegment, truth: TruePoses
+) -> tuple[PoseSegment, NDArray[np.float64], list[int]]:
+    """The poses of a segment that have a ground truth, that truth (M, 4, 4), and their indices."""
+    stamps = np.asarray(segment.stamps_ns, np.int64)
+    after = np.searchsorted(truth.stamps_ns, stamps).clip(1, len(truth.stamps_ns) - 1)
+    before = after - 1
+    nearer = stamps - truth.stamps_ns[before] <= truth.stamps_ns[after] - stamps
+    nearest = np.where(nearer, before, after) if len(truth.stamps_ns) > 1 else after * 0
+    close = np.abs(truth.stamps_ns[nearest] - stamps) <= truth.tolerance_ns
+    keep = [int(index) for index in np.flatnonzero(close)]
     matched = PoseSegment(
-        segment.number,
-        tuple(segment.stamps_ns[i] for i in keep),
-        segment.T_seg_cam_M44[keep],
+        segment.number, tuple(segment.stamps_ns[i] for i in keep), segment.T_seg_cam_M44[keep]
     )
-    return matched, truth_M44[nearest]
+    return matched, truth.T_world_cam_M44[nearest[keep]], keep
 
 
 def _identity_segment(

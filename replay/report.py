@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,10 +15,13 @@ from numpy.typing import NDArray
 
 from g2vlm_map.recordings import NS, Recording
 
-from .charts import cloud_chart, depth_chart, latency_chart, timeline_chart, trajectory_chart
+from .charts import cloud_chart, depth_chart, latency_chart, timeline_chart
+from .map_charts import PathsShown, change_chart, path_chart, scale_chart, trajectory_chart
+from .map_metrics import FinalMap
 from .metrics import BASELINES
 from .outcome import Outputs, Played, Timeline
 from .panels import Panel, colour_bar_png, make_panels
+from .pose_metrics import PoseSegment
 from .report_rows import answer_rows, cards, metric_groups, show
 from .scoring import Scores
 from .summary import SCALE_WORDS
@@ -95,10 +99,12 @@ def _context(report: ReportInput) -> dict[str, Any]:
         "depth_chart": _depth_chart(report),
         "cloud_chart": _cloud_chart(report),
         "cloud_hint": _cloud_hint(report),
-        "trajectory_chart": data_uri(trajectory_chart(scores.poses.segments), "svg+xml")
-        if scores.poses
-        else "",
+        "trajectory_chart": data_uri(_trajectory_chart(scores), "svg+xml"),
         "trajectory_hint": _trajectory_hint(scores),
+        "change_chart": data_uri(_change_chart(scores), "svg+xml"),
+        "change_hint": _change_hint(report.timeline),
+        "scale_chart": data_uri(_scale_chart(scores, report.timeline), "svg+xml"),
+        "scale_hint": _scale_hint(scores, report.timeline),
         "answers": answer_rows(scores, info.stamps_ns),
         "questions_hint": "Each question is asked at the scene of its frame. "
         "The geometry column is the same quantity read off the reconstruction, not the truth.",
@@ -178,17 +184,81 @@ def _scenes_hint(scores: Scores) -> str:
     )
 
 
+def _trajectory_chart(scores: Scores) -> bytes:
+    """Paths on the ground truth, or alone where there is none."""
+    poses = scores.poses
+    if scores.map is not None and scores.map.poses is not None:
+        published = () if poses is None else poses.segments
+        return trajectory_chart(PathsShown(scores.map.poses.segments, published))
+    if poses is not None:
+        return trajectory_chart(PathsShown(poses.segments, ()))
+    segments = scores.segments if scores.final is None else _kept(scores.final)
+    segments = [segment for segment in segments if len(segment.stamps_ns) > 1]
+    return path_chart(segments, "segment units") if segments else b""
+
+
+def _kept(final: FinalMap) -> tuple[PoseSegment, ...]:
+    return tuple(segment.poses for segment in final.segments)
+
+
 def _trajectory_hint(scores: Scores) -> str:
     if not scores.segments:
         return "No pose came out."
-    if scores.poses is None:
-        return "No true poses to compare with; the poses are in trajectory.tum, up to scale."
-    scales = ", ".join(f"{segment.scale:.3g}" for segment in scores.poses.segments[:6])
+    report = scores.poses if scores.map is None else scores.map.poses
+    if report is None:
+        return (
+            "No true poses to compare with; up to scale, in the axes of each segment's first "
+            "keyframe. Also in trajectory.tum."
+        )
+    scales = ", ".join(f"{segment.scale:.3g}" for segment in report.segments[:6])
     return (
-        f"{scores.poses.poses} poses; segments with three poses or more: "
-        f"{len(scores.poses.segments)}. Each segment is laid onto the ground truth by one "
-        f"Sim(3); the scale that this chose, in metres per segment unit: {scales}. A scale near "
-        "zero means that the positions carry nothing."
+        f"{report.poses} poses; segments with three poses or more: {len(report.segments)}. Each "
+        "segment is laid onto the ground truth by one Sim(3); the scale that this chose, in metres "
+        f"per map unit: {scales}. A scale near zero means that the positions carry nothing."
+    )
+
+
+def _change_chart(scores: Scores) -> bytes:
+    """The map before and after, on the ground truth where there is one."""
+    final, world = scores.final, scores.map
+    if final is None or not final.before:
+        return b""
+    if world is not None and world.poses is not None and world.before:
+        before = [segment.T_world_cam_M44[:, :3, 3] for segment in world.before]
+        after = [segment.T_world_cam_M44[:, :3, 3] for segment in world.poses.segments]
+        truth = [segment.truth_T_world_cam_M44[:, :3, 3] for segment in world.poses.segments]
+        return change_chart(before, after, np.concatenate(truth), "m")
+    before, after = (
+        [segment.poses.T_seg_cam_M44[:, :3, 3] for segment in segments]
+        for segments in (final.before, final.segments)
+    )
+    return change_chart(before, after, None, "map units")
+
+
+def _change_hint(timeline: Timeline) -> str:
+    causes = Counter(change.cause for change in timeline.changes)
+    if not causes:
+        return "Nothing changed the map's past."
+    told = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
+    return f"Changes of the map's past: {told}. The last one: {timeline.changes[-1].text}."
+
+
+def _scale_chart(scores: Scores, timeline: Timeline) -> bytes:
+    if not any(np.isfinite(sample.sigma) for sample in timeline.scales):
+        return b""
+    true = next(iter(scores.map.scale.true_by_segment.values()), None) if scores.map else None
+    return scale_chart(timeline.scales, true)
+
+
+def _scale_hint(scores: Scores, timeline: Timeline) -> str:
+    metric = sum(sample.metric for sample in timeline.scales)
+    if not metric:
+        return "No source of scale carried: all lengths are up to scale."
+    last = next(sample for sample in reversed(timeline.scales) if sample.metric)
+    return (
+        f"Lengths were metres in {metric} of {len(timeline.scales)} scenes, by "
+        f"{', '.join(last.sources) or 'a stored map'}; the last scale: {last.metres_per_unit:.3g} "
+        f"metres per map unit, sigma {100 * last.sigma:.1f} %."
     )
 
 

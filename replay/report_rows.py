@@ -16,12 +16,27 @@ GROUPS = (
         "Poses",
         (
             "ate_m",
+            "ate_se3_m",
+            "ate_published_m",
             "rpe_trans_m",
             "rpe_rot_deg",
             "rot_median_deg",
             "direction_30",
             "poses",
             "segments",
+        ),
+    ),
+    (
+        "Map and scale",
+        (
+            "keyframes",
+            "loops",
+            "loops_wrong",
+            "nees",
+            "scale_error",
+            "scale_inside",
+            "scale_scenes",
+            "map_mib",
         ),
     ),
     (

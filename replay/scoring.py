@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from g2vlm_map.recordings import LeftOut, Recording
+from g2vlm_map.recordings import LeftOut, Recording, TruePoses
 
 from .asking import Answer
 from .depth_metrics import DepthReport, resample_truth, score_depths
+from .map_metrics import FinalMap, MapReport, score_map
 from .metrics import METRICS
 from .outcome import Outputs, Played, Timeline
 from .pose_metrics import PoseReport, PoseSegment, score_poses
@@ -38,8 +39,9 @@ class Scores:
     Args:
         values: by name of `metrics.METRICS`; None where this run could not measure it.
         baselines: metric -> baseline -> value.
-        depth, poses: the details, None without ground truth.
-        segments: the poses that came out.
+        depth, poses: the details, None without ground truth; the poses as they were published.
+        final, map: the map at the end and its errors; None where it is not known.
+        segments: the poses that came out, as they were published.
         answers: in the order of the questions file.
         drops: dropped frames by reason.
         latencies_ms: from handing in a frame to its scene, one per scene.
@@ -50,6 +52,8 @@ class Scores:
     baselines: Mapping[str, Mapping[str, float]]
     depth: DepthReport | None
     poses: PoseReport | None
+    final: FinalMap | None
+    map: MapReport | None
     segments: tuple[PoseSegment, ...]
     answers: tuple[Judged, ...]
     drops: Mapping[str, int]
@@ -74,8 +78,10 @@ def score(
         answers: to the questions.
     """
     notes: list[str] = []
-    segments = outputs.segments()
-    poses = _poses(recording, segments, notes)
+    segments, final = outputs.segments(), outputs.final()
+    truth = recording.true_poses()
+    poses = _poses(truth, segments, notes)
+    world = None if truth is None or final is None else score_map(final, timeline.scales, truth)
     depth = _depths(recording, outputs, notes)
     judged = tuple(_judge(answer, depth) for answer in answers)
     latencies = tuple(
@@ -87,7 +93,8 @@ def score(
     values: dict[str, float | None] = dict.fromkeys(METRICS)
     baselines: dict[str, dict[str, float]] = {}
     _fill_depth(values, baselines, depth)
-    _fill_poses(values, baselines, poses)
+    _fill_poses(values, baselines, poses, world)
+    _fill_map(values, final, world)
     _fill_run(values, recording, timeline, played, latencies)
     values["segments"] = float(len(segments))
     _fill_answers(values, baselines, judged)
@@ -96,6 +103,8 @@ def score(
         baselines=baselines,
         depth=depth,
         poses=poses,
+        final=final,
+        map=world,
         segments=tuple(segments),
         answers=judged,
         drops=drops,
@@ -105,13 +114,12 @@ def score(
 
 
 def _poses(
-    recording: Recording, segments: list[PoseSegment], notes: list[str]
+    truth: TruePoses | None, segments: list[PoseSegment], notes: list[str]
 ) -> PoseReport | None:
-    truth = recording.true_poses()
     if truth is None:
         notes.append("No pose ground truth: ATE and RPE are not measured.")
         return None
-    report = score_poses(segments, truth.stamps_ns, truth.T_world_cam_M44, truth.tolerance_ns)
+    report = score_poses(segments, truth)
     notes.append(f"Pose ground truth: {truth.origin}.")
     if report is None:
         notes.append("No segment has three poses with a ground truth: ATE and RPE are missing.")
@@ -183,10 +191,15 @@ def _fill_depth(
 def _fill_poses(
     values: dict[str, float | None],
     baselines: dict[str, dict[str, float]],
-    report: PoseReport | None,
+    published: PoseReport | None,
+    world: MapReport | None,
 ) -> None:
+    """The final keyframes' errors, or where no map is known those of the published poses."""
+    report = published if world is None or world.poses is None else world.poses
     if report is None:
         return
+    if published is not None:
+        values["ate_published_m"] = published.predicted.ate_m
     values["poses"] = float(report.poses)
     for name in ("ate_m", "rpe_trans_m", "rpe_rot_deg", "rot_median_deg", "direction_30"):
         values[name] = _finite(getattr(report.predicted, name))
@@ -195,6 +208,22 @@ def _fill_poses(
     baselines["ate_m"]["line"] = report.line_ate_m
     if (constant := _finite(report.constant_direction_30)) is not None:
         baselines["direction_30"] = {"constant": constant}
+
+
+def _fill_map(
+    values: dict[str, float | None], final: FinalMap | None, world: MapReport | None
+) -> None:
+    if final is not None:
+        values["keyframes"] = float(sum(len(s.poses.stamps_ns) for s in final.segments))
+        values["map_mib"] = final.nbytes / 2**20
+        values["loops"] = float(len(final.loops))
+    if world is not None:
+        values["ate_se3_m"] = _finite(world.ate_se3_m)
+        values["nees"] = _finite(world.nees)
+        values["scale_error"] = _finite(world.scale.error)
+        values["scale_inside"] = _finite(world.scale.inside)
+        values["scale_scenes"] = float(world.scale.samples)
+        values["loops_wrong"] = None if world.loops_wrong is None else float(world.loops_wrong)
 
 
 def _fill_run(

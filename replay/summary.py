@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 SCALE_WORDS = (
-    "Lengths are up to scale. Depth is compared after multiplying each depth map by the "
-    "ratio of medians, trajectories after one Sim(3) alignment per segment; both take the scale "
-    "from the ground truth."
+    "Depth is compared after multiplying each depth map by the median of the ratios, ATE after "
+    "one Sim(3) alignment per segment; both take the scale from the ground truth. What is in "
+    "metres is said to be."
 )
 
 

@@ -19,7 +19,9 @@ from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
-from .bag_poses import PoseTopic, find_poses, read_poses
+from ..sensing import Sample
+from .bag_poses import TF, PoseTopic, find_poses, read_poses
+from .bag_sensors import RobotTopics, find_robot, read_samples
 from .bag_topics import choose_topics
 from .frames import RecordedFrame, message_depth, message_rgb
 from .source import (
@@ -44,10 +46,10 @@ class RecordedMessage:
 
     Args:
         time_ns: when it was received while recording.
-        stamp_ns: of its header.
+        stamp_ns: of its header; of TF, which has none, when it was received.
         topic, msgtype: e.g. "/camera/image_raw", "sensor_msgs/msg/Image".
         data: CDR bytes.
-        frame: index of the frame, -1 for CameraInfo.
+        frame: index of the frame, -1 for what is none.
     """
 
     time_ns: int
@@ -78,11 +80,31 @@ class BagRecording:
             self._topics = choose_topics(reader.connections, choice or TopicChoice())
             named = choice.pose if choice else ""
             self._info, self._poses = self._index(reader, named)
+            self._robot = find_robot(reader, self._info.frame_id, self._deserialize)
 
     @property
     def info(self) -> RecordingInfo:
         """What the bag holds of this camera."""
         return self._info
+
+    @property
+    def robot(self) -> RobotTopics:
+        """The robot that carries the camera."""
+        return self._robot
+
+    @property
+    def robot_topics(self) -> dict[str, str]:
+        """Message type by topic of what the robot says, as `messages` gives it."""
+        with self._open() as reader:
+            found = {item.topic: item.msgtype for item in reader.connections}
+        return {topic: found[topic] for topic in self._robot.topics if topic in found}
+
+    def samples(self, camera: str) -> Iterator[tuple[int, Sample]]:
+        """(time_ns, sample) of the robot's other sensors, in the order of the bag."""
+        with self._open() as reader:
+            yield from read_samples(
+                reader, self._robot, camera, self._info.frame_id, self._deserialize
+            )
 
     def frames(self, indices: Iterable[int] | None = None) -> Iterator[RecordedFrame]:
         """All frames in the order of the bag, or some by index; each is read already."""
@@ -103,11 +125,12 @@ class BagRecording:
                 yield RecordedFrame(index, stamp_ns, time_ns, frame_id, load)
 
     def messages(self) -> Iterator[RecordedMessage]:
-        """Frames and CameraInfo as they were recorded, in the order of the bag."""
+        """Frames, CameraInfo and what the robot says, as recorded, in the order of the bag."""
         image = self._topics.image
         index = 0
+        topics = {image.topic, self._topics.info, *self._robot.topics}
         with self._open() as reader:
-            for connection, time_ns, data in _of_topics(reader, {image.topic, self._topics.info}):
+            for connection, time_ns, data in _of_topics(reader, topics):
                 frame = -1
                 if connection.topic == image.topic:
                     if index == len(self._info.stamps_ns):
@@ -115,7 +138,7 @@ class BagRecording:
                     frame, index = index, index + 1
                 yield RecordedMessage(
                     time_ns,
-                    header_stamp_ns(data),
+                    time_ns if connection.msgtype == TF else header_stamp_ns(data),
                     connection.topic,
                     connection.msgtype,
                     bytes(data),

@@ -16,6 +16,7 @@ from .transforms import TransformTree, transform_from
 TF = "tf2_msgs/msg/TFMessage"
 POSE_STAMPED = "geometry_msgs/msg/PoseStamped"
 ODOMETRY = "nav_msgs/msg/Odometry"
+ODOMETRY_WORD = "odom"  # in the name of the frame that wheels integrate in
 TRUTH_WORDS = ("ground_truth", "groundtruth", "gt", "truth", "mocap", "vicon")
 Deserialize = Callable[[bytes, str], Any]
 
@@ -33,8 +34,9 @@ def find_poses(
 ) -> tuple[PoseTopic | None, list[str]]:
     """Choose the source of true poses.
 
-    A topic that the user names wins; then TF, if a moving chain leads to the camera's frame;
-    then the only pose topic, or the only one whose name says ground truth.
+    A topic that the user names wins; then the only one whose name says ground truth; then TF, if
+    a moving chain leads to the camera's frame from something that is no odometry; then the only
+    PoseStamped.
 
     Returns:
         The choice or None, and notes for the report.
@@ -58,17 +60,13 @@ def find_poses(
             f"true pose topic {named} carries no poses in this bag; "
             f"it has: {', '.join(known) or 'none'}"
         )
-    if has_tf and _read_tree(reader, deserialize).moving_stamps(frame_id).size > 1:
-        return PoseTopic("/tf", TF), []
-    telling = [
-        t
-        for t in poses
-        if any(
-            w in t.lower().split("/") or f"_{w}" in t.lower() or f"{w}_" in t.lower()
-            for w in TRUTH_WORDS
-        )
-    ]
-    candidates = telling or sorted(poses)
+    telling = [topic for topic in poses if is_truth(topic)]
+    if len(telling) != 1 and has_tf:
+        tree = read_tree(reader, deserialize)
+        if tree.moving_stamps(frame_id).size > 1 and ODOMETRY_WORD not in tree.chain(frame_id)[-1]:
+            return PoseTopic("/tf", TF), []
+    # What wheels say is no ground truth, unless its name claims it.
+    candidates = telling or sorted(t for t, kind in poses.items() if kind != ODOMETRY)
     if len(candidates) == 1:
         return PoseTopic(candidates[0], poses[candidates[0]]), []
     if candidates:
@@ -88,7 +86,7 @@ def read_poses(
     child_frame_id; a static TF chain from there to the camera is applied where the bag has one.
     """
     if source.msgtype == TF:
-        tree = _read_tree(reader, deserialize)
+        tree = read_tree(reader, deserialize)
         stamps = tree.moving_stamps(frame_id)
         root = tree.chain(frame_id)[-1]
         return TruePoses(
@@ -108,7 +106,7 @@ def read_poses(
     T_world_body_M44 = np.stack([by_stamp[int(stamp)] for stamp in stamps])
     origin = f"{source.topic} ({source.msgtype.rsplit('/', 1)[1]})"
     if child and child != frame_id:
-        T_body_cam = _static_between(_read_tree(reader, deserialize), child, frame_id)
+        T_body_cam = read_tree(reader, deserialize).static_between(child, frame_id)
         if T_body_cam is None:
             origin += f"; it is about {child}, and the bag says nothing of {frame_id} on it"
         else:
@@ -117,16 +115,13 @@ def read_poses(
     return TruePoses(stamps, T_world_body_M44, origin, _tolerance(stamps))
 
 
-def _static_between(tree: TransformTree, ancestor: str, child: str) -> NDArray[np.float64] | None:
-    """T_ancestor_child where `ancestor` lies above `child`, else None."""
-    chain = tree.chain(child)
-    if ancestor not in chain:
-        return None
-    zero = np.zeros(1, np.int64)
-    T_root_child = tree.lookup(child, zero)[0]
-    if ancestor == chain[-1]:
-        return np.asarray(T_root_child)
-    return np.asarray(np.linalg.inv(tree.lookup(ancestor, zero)[0]) @ T_root_child)
+def is_truth(topic: str) -> bool:
+    """Whether a topic's name says that it holds ground truth."""
+    parts = topic.lower().split("/")
+    return any(
+        word in parts or any(f"_{word}" in part or f"{word}_" in part for part in parts)
+        for word in TRUTH_WORDS
+    )
 
 
 def _tolerance(stamps_ns: NDArray[np.int64]) -> int:
@@ -143,7 +138,8 @@ def _read(reader: Reader, topic: str, deserialize: Deserialize) -> Iterator[Any]
             yield deserialize(data, connection.msgtype)
 
 
-def _read_tree(reader: Reader, deserialize: Deserialize) -> TransformTree:
+def read_tree(reader: Reader, deserialize: Deserialize) -> TransformTree:
+    """All of /tf_static and /tf."""
     tree = TransformTree()
     for topic in ("/tf_static", "/tf"):
         for message in _read(reader, topic, deserialize):

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..sensing import Sample
 from .frames import RecordedFrame, decode_rgb, depth_metres
 from .layouts import layout_of
 from .layouts.plain import FILE_FORMATS, natural_key
@@ -121,6 +122,10 @@ class FolderRecording:
             if 0 <= index < len(self._files):
                 stamp, load = info.stamps_ns[index], functools.partial(read, self._files[index])
                 yield RecordedFrame(index, stamp, stamp, info.frame_id, load)
+
+    def samples(self, camera: str) -> Iterator[tuple[int, Sample]]:
+        """Nothing: a folder knows of no other sensors."""
+        return iter(())
 
     def true_poses(self) -> TruePoses | None:
         """True poses as the layout has them, or None."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..cameras import NS as NS  # it belongs to what recordings offer
 
 if TYPE_CHECKING:
+    from ..sensing import Sample
     from .frames import RecordedFrame
 
 IMAGE = "sensor_msgs/msg/Image"
@@ -166,5 +167,13 @@ class Recording(Protocol):
         Args:
             stamps_ns: of frames.
             left_out: told what cannot be read, and why; the rest is given all the same.
+        """
+        ...
+
+    def samples(self, camera: str) -> Iterator[tuple[int, Sample]]:
+        """(time_ns, sample) of the robot's other sensors, in playing order.
+
+        Args:
+            camera: the name that samples give this camera.
         """
         ...

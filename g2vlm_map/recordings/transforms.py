@@ -109,6 +109,27 @@ class TransformTree:
         busiest = max(links, key=len, default={})
         return np.array(sorted(busiest), np.int64)
 
+    def moves(self, child: str) -> bool:
+        """Whether the link between a frame and its parent was sent again and again."""
+        return child in self._moving
+
+    def static_between(self, a: str, b: str) -> NDArray[np.float64] | None:
+        """T_a_b (4, 4) of two frames that nothing moves against each other, else None."""
+        chain_a, chain_b = self.chain(a), self.chain(b)
+        common = next((frame for frame in chain_a if frame in chain_b), None)
+        if common is None:
+            return None
+        up = chain_a[: chain_a.index(common)]
+        down = chain_b[: chain_b.index(common)]
+        if any(frame in self._moving for frame in (*up, *down)):
+            return None
+        T_common_a, T_common_b = np.eye(4), np.eye(4)
+        for frame in up:
+            T_common_a = self._static[frame] @ T_common_a
+        for frame in down:
+            T_common_b = self._static[frame] @ T_common_b
+        return np.asarray(np.linalg.inv(T_common_a) @ T_common_b)
+
     def lookup(self, child: str, stamps_ns: NDArray[np.int64]) -> NDArray[np.float64]:
         """T_root_child (M, 4, 4) at stamps; moving links are interpolated, ends are held.
 

@@ -34,7 +34,7 @@ class PlayMessage:
         stamp_ns: stamp of its header.
         topic: where it goes.
         content: a message, or its bytes as they were recorded.
-        frame: index of the frame, -1 for CameraInfo.
+        frame: index of the frame, -1 for what is none.
     """
 
     time_ns: int
@@ -44,13 +44,18 @@ class PlayMessage:
     frame: int = -1
 
 
+def robot_topics_of(recording: Recording) -> dict[str, str]:
+    """Message type by topic of what the robot says beside its camera."""
+    return recording.robot_topics if isinstance(recording, BagRecording) else {}
+
+
 def topics_of(recording: Recording) -> dict[str, str]:
     """Message type by topic of what is to be played."""
     info = recording.info
     topics = {info.image_topic: info.image_type}
     if info.info_topic:
         topics[info.info_topic] = CAMERA_INFO
-    return topics
+    return topics | robot_topics_of(recording)
 
 
 def messages_of(recording: Recording) -> Iterator[PlayMessage]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +18,7 @@ import rclpy
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
 from rosgraph_msgs.msg import Clock
 
@@ -49,6 +49,17 @@ ANSWER_TOPIC = f"/{NODE_NAME}/answers"
 ANSWER_TYPE = "g2vlm_interfaces/msg/SpatialAnswer"
 
 
+def _qos(topic: str) -> QoSProfile:
+    """Of a topic that is played: as drivers and TF offer it."""
+    if topic == "/tf_static":
+        return QoSProfile(
+            depth=100,
+            reliability=ReliabilityPolicy.RELIABLE,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL,
+        )
+    return QoSProfile(depth=100 if topic == "/tf" else 10, reliability=ReliabilityPolicy.RELIABLE)
+
+
 @contextmanager
 def _environment(domain_id: int) -> Iterator[None]:
     """The middleware's settings, for the time in which it reads them."""
@@ -74,6 +85,7 @@ class NodeLink:
         domain_id: the node's ROS domain.
         recorder: gets every message.
         question_timeout_s: of one question; 0 leaves it to the node.
+        robot_topics: those of them that the node may have no use for.
     """
 
     def __init__(
@@ -82,8 +94,10 @@ class NodeLink:
         domain_id: int,
         recorder: Recorder,
         question_timeout_s: float = 0.0,
+        robot_topics: Collection[str] = (),
     ) -> None:
         self._recorder = recorder
+        self._robot_topics = robot_topics
         self._question_timeout_s = question_timeout_s
         self._context = rclpy.Context()
         with _environment(domain_id):
@@ -91,10 +105,9 @@ class NodeLink:
             self._node = rclpy.create_node("g2vlm_replay", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
-        qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         self._clock = self._node.create_publisher(Clock, "/clock", 10)
         self._publishers = {
-            topic: self._node.create_publisher(message_class(kind), topic, qos)
+            topic: self._node.create_publisher(message_class(kind), topic, _qos(topic))
             for topic, kind in topics.items()
         }
         self._get_state = self._node.create_client(GetState, f"/{NODE_NAME}/get_state")
@@ -238,7 +251,11 @@ class NodeLink:
 
     def _connected(self) -> bool:
         """Whether the node hears every topic of ours, and we hear its scenes and status."""
-        heard = all(item.get_subscription_count() for item in self._publishers.values())
+        heard = all(
+            publisher.get_subscription_count()
+            for topic, publisher in self._publishers.items()
+            if topic not in self._robot_topics
+        )
         hears = set(OUTPUT_TOPICS) <= {
             topic
             for topic, subscription in self._subscriptions.items()

@@ -25,7 +25,7 @@ from ..outcome import Outputs, Played, Timeline
 from ..question_file import Question
 from ..run_options import ModelOptions, RunOptions, parameters_of
 from .bag_writer import BagWriter
-from .conversions import PlayMessage, messages_of, topics_of
+from .conversions import PlayMessage, messages_of, robot_topics_of, topics_of
 from .link import NodeLink
 from .process import SCENE_TOPIC, STATUS_TOPIC, NodeProcess
 from .published import Published
@@ -242,7 +242,8 @@ def play_through_node(
         ):
             recorder = Recorder(writer, SCENE_TOPIC, STATUS_TOPIC, timeline)
             topics, timeout_s = topics_of(recording), options.question_timeout_s
-            link = NodeLink(topics, domain.number, recorder, timeout_s)
+            robot = robot_topics_of(recording)
+            link = NodeLink(topics, domain.number, recorder, timeout_s, robot)
             try:
                 starting = _Starting(bar)
                 link.wait_until_active(process, options.start_timeout_s, starting)

@@ -14,6 +14,7 @@ from g2vlm_map.clouds import POINT_DTYPE
 from g2vlm_map.recordings.bag import header_stamp_ns
 from g2vlm_map.recordings.transforms import transform_from
 
+from ..map_metrics import FinalMap
 from ..outcome import Cloud, StatusSample
 from ..pose_metrics import PoseSegment
 from ..run_options import NODE_NAME
@@ -59,6 +60,10 @@ class Published:
             PoseSegment(number, tuple(group), np.stack([placed[stamp][1] for stamp in group]))
             for number, group in sorted(groups.items())
         ]
+
+    def final(self) -> FinalMap | None:
+        """See `Outputs`."""
+        return None
 
     def depths(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """(stamp_ns, (H, W) float32 segment units, NaN where there is none)."""

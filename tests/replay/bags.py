@@ -74,6 +74,22 @@ class Scribe:
         message = self.types[name](header=self.header(ns, "world"), pose=self._pose(T))
         self.writer.write_message(topic, name, ns, message)
 
+    def scan(self, topic: str, ns: int, frame_id: str, ranges: np.ndarray) -> None:
+        name = "sensor_msgs/msg/LaserScan"
+        message = self.types[name](
+            header=self.header(ns, frame_id),
+            angle_min=-1.0,
+            angle_max=1.0,
+            angle_increment=2.0 / max(1, len(ranges) - 1),
+            time_increment=0.0,
+            scan_time=0.1,
+            range_min=0.05,
+            range_max=30.0,
+            ranges=ranges.astype(np.float32),
+            intensities=np.zeros(0, np.float32),
+        )
+        self.writer.write_message(topic, name, ns, message)
+
     def odometry(self, topic: str, ns: int, child: str, T: np.ndarray) -> None:
         name = "nav_msgs/msg/Odometry"
         zero = self.types["geometry_msgs/msg/Vector3"](x=0.0, y=0.0, z=0.0)

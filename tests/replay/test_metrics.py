@@ -7,6 +7,8 @@ import pytest
 from g2vlm_replay.depth_metrics import depth_error, mean_depth_map, resample_truth, score_depths
 from g2vlm_replay.pose_metrics import PoseSegment, rotation_angle_deg, score_poses
 
+from g2vlm_map.recordings import TruePoses
+
 MS = 1_000_000
 
 
@@ -26,6 +28,10 @@ def curve(count: int) -> np.ndarray:
 
 def stamps(count: int) -> np.ndarray:
     return np.arange(count, dtype=np.int64) * 100 * MS
+
+
+def true_poses(T_M44: np.ndarray, tolerance_ns: int = 10 * MS) -> TruePoses:
+    return TruePoses(stamps(len(T_M44)), T_M44, "by hand", tolerance_ns)
 
 
 def test_depth_error_by_hand() -> None:
@@ -109,7 +115,7 @@ def test_a_similar_trajectory_has_no_error() -> None:
     other_axes[:3, :3] = rotation_z(70.0)
     other_axes[:3, 3] = [5, -3, 1]
     segment = PoseSegment(0, tuple(stamps(12)), other_axes @ estimate)
-    report = score_poses([segment], stamps(12), truth, 10 * MS)
+    report = score_poses([segment], true_poses(truth, 10 * MS))
     assert report is not None
     assert report.predicted.ate_m == pytest.approx(0.0, abs=1e-9)
     assert report.predicted.rpe_trans_m == pytest.approx(0.0, abs=1e-9)
@@ -123,7 +129,7 @@ def test_identity_baseline_by_hand() -> None:
     truth[:, 0, 3] = [0.0, 0.3, 0.6]
     truth[1, :3, :3], truth[2, :3, :3] = rotation_z(5), rotation_z(10)
     segment = PoseSegment(0, tuple(stamps(3)), np.tile(np.eye(4), (3, 1, 1)))
-    report = score_poses([segment], stamps(3), truth, 10 * MS)
+    report = score_poses([segment], true_poses(truth, 10 * MS))
     assert report is not None
     identity = report.identity
     assert identity.ate_m == pytest.approx(np.sqrt((0.3**2 + 0 + 0.3**2) / 3))
@@ -140,7 +146,7 @@ def test_line_baseline_by_hand() -> None:
     truth = np.tile(np.eye(4), (3, 1, 1))
     truth[:, 1, 3] = [0.0, 0.3, 0.0]  # a peak: the best line is flat at 0.1
     segment = PoseSegment(0, tuple(stamps(3)), truth)
-    report = score_poses([segment], stamps(3), truth, 10 * MS)
+    report = score_poses([segment], true_poses(truth, 10 * MS))
     assert report is not None
     assert report.line_ate_m == pytest.approx(np.sqrt((0.1**2 + 0.2**2 + 0.1**2) / 3))
 
@@ -149,11 +155,11 @@ def test_constant_direction_by_hand() -> None:
     truth = np.tile(np.eye(4), (3, 1, 1))
     truth[1, :3, 3], truth[2, :3, 3] = [1, 0, 0], [1, 0, 1]
     # Pairs move along x, along x + z and along z: only x + z is near the mean direction.
-    report = score_poses([PoseSegment(0, tuple(stamps(3)), truth)], stamps(3), truth, MS)
+    report = score_poses([PoseSegment(0, tuple(stamps(3)), truth)], true_poses(truth, MS))
     assert report is not None
     assert report.constant_direction_30 == pytest.approx(1 / 3)
     still = np.tile(np.eye(4), (3, 1, 1))
-    report = score_poses([PoseSegment(0, tuple(stamps(3)), truth)], stamps(3), still, MS)
+    report = score_poses([PoseSegment(0, tuple(stamps(3)), truth)], true_poses(still, MS))
     assert report is not None
     assert np.isnan(report.constant_direction_30)
 
@@ -162,7 +168,7 @@ def test_a_still_estimate_keeps_its_rotations() -> None:
     truth = curve(5)
     turning = truth.copy()
     turning[:, :3, 3] = 0.0
-    report = score_poses([PoseSegment(0, tuple(stamps(5)), turning)], stamps(5), truth, 10 * MS)
+    report = score_poses([PoseSegment(0, tuple(stamps(5)), turning)], true_poses(truth, 10 * MS))
     assert report is not None
     assert report.predicted.rpe_rot_deg == pytest.approx(0.0, abs=1e-5)
     assert report.identity.rpe_rot_deg == pytest.approx(10.0)
@@ -177,10 +183,10 @@ def test_segments_are_aligned_apart_and_pooled() -> None:
     second = PoseSegment(1, tuple(stamps(8)[4:]), moved)
     short = PoseSegment(2, tuple(stamps(8)[:2]), truth[:2])
     late = PoseSegment(3, (10**15, 10**15 + 1, 10**15 + 2), truth[:3])
-    report = score_poses([first, second, short, late], stamps(8), truth, 10 * MS)
+    report = score_poses([first, second, short, late], true_poses(truth, 10 * MS))
     assert report is not None
     assert report.poses == 8
     assert report.segments_too_short == 2
     assert report.poses_without_truth == 3
     assert report.predicted.ate_m == pytest.approx(0.0, abs=1e-9)
-    assert score_poses([short, late], stamps(8), truth, 10 * MS) is None
+    assert score_poses([short, late], true_poses(truth, 10 * MS)) is None
