@@ -41,7 +41,7 @@ def truth_of(T_M44: np.ndarray) -> TruePoses:
 
 
 def in_map_units(T_M44: np.ndarray) -> np.ndarray:
-    poses = np.linalg.inv(T_M44[0]) @ T_M44
+    poses: np.ndarray = np.linalg.inv(T_M44[0]) @ T_M44
     poses[:, :3, 3] /= UNIT_M
     return poses
 
