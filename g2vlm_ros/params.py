@@ -129,6 +129,13 @@ class NodeParams(PipelineOptions):
     """All parameters of the node; the pipeline takes its own from it."""
 
     autostart: bool = option(False, "Configure and activate by itself, without a lifecycle manager")
+    bond_timeout: float = option(
+        4.0,
+        "Heartbeat of the bond with a lifecycle manager, as Nav2's parameter of this name; 0: none",
+        unit="s",
+        low=0.0,
+        high=3600.0,
+    )
     model: str = option("nano", "Embedded model name or folder of a model")
     runtime: str = option(
         "auto",

@@ -37,6 +37,7 @@ from g2vlm_map.status import Snapshot
 from g2vlm_model.interface import AnswerStatus, RuntimeInfo, SpatialAnswer, SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
 from g2vlm_ros import messages
+from g2vlm_ros.bond import Bond, make_bond
 from g2vlm_ros.logs import LibraryLogs
 from g2vlm_ros.outputs import Outputs
 from g2vlm_ros.params import NodeParams
@@ -73,6 +74,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         self._pipeline: Pipeline | None = None
         self._outputs: Outputs | None = None
         self._cameras: CameraSubscriptions | None = None
+        self._bond: Bond | None = None
         self._running = ""  # what the runtime last said that it is
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._status_timer: Any = None
@@ -240,19 +242,30 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         assert params is not None and pipeline is not None  # noqa: PT018
         pipeline.start()
         self._cameras = CameraSubscriptions(self, params, pipeline)
+        self._drop_bond()
+        self._bond = make_bond(self, params.bond_timeout)
         self.get_logger().info(f"active: {', '.join(self._cameras.topics)}")
         self.publish_status()
 
     def _stop(self, why: str) -> None:
+        if self._bond is not None:
+            self._bond.leave()
         if self._cameras is not None:
             self._cameras.destroy()
             self._cameras = None
         if self._pipeline is not None:
             self._pipeline.stop(why)
 
+    def _drop_bond(self) -> None:
+        """Free the bond of the last activation, which may still say that it leaves."""
+        if self._bond is not None:
+            self._bond.destroy()
+            self._bond = None
+
     def _free(self) -> None:
         """Free whatever there is; may be called in any state, any number of times."""
         self._stop("the node was cleaned up")
+        self._drop_bond()
         if self._status_timer is not None:
             self.destroy_timer(self._status_timer)
             self._status_timer = None

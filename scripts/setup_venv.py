@@ -197,12 +197,15 @@ def point_exports_here(setup: Setup) -> None:
 
 
 def build_interfaces(setup: Setup) -> None:
-    """Build the project's messages, and tf2_msgs only where it cannot be imported."""
+    """Build the project's messages, and those of the overlay that cannot be imported."""
     paths = [REPO / "g2vlm_interfaces"]
-    probe = "import importlib.util as u; print(int(u.find_spec('tf2_msgs') is not None))"
-    built_here = (setup.venv / "build" / "tf2_msgs").is_dir()
-    if built_here or setup.ask(probe) == "0":
-        paths.append(OVERLAY / "tf2_msgs")
+    for overlaid in sorted(OVERLAY.iterdir()):
+        probe = (
+            f"import importlib.util as u; print(int(u.find_spec('{overlaid.name}') is not None))"
+        )
+        built_here = (setup.venv / "build" / overlaid.name).is_dir()
+        if built_here or setup.ask(probe) == "0":
+            paths.append(overlaid)
     flags = ["-DBUILD_TESTING=OFF", *(["-GNinja"] if setup.host.ninja else [])]
     setup.env.setdefault("CMAKE_BUILD_PARALLEL_LEVEL", str(os.cpu_count() or 1))
     setup.colcon("interfaces", "--base-paths", *paths, "--cmake-args", *flags)

@@ -72,7 +72,7 @@ IMPORT_NAMES = {
     "pillow": "PIL",
     "pyyaml": "yaml",
 }
-OPTIONAL = {"cv_bridge", "sensor_msgs_py", "tensorrt"}
+OPTIONAL = {"bond", "cv_bridge", "sensor_msgs_py", "tensorrt"}
 # Found by path, not installed.
 OURS = ("tests", "benchmarks", "setup_host", "setup_venv", "write_jetson_tables")
 ROSDEP_KEYS = {
