@@ -53,9 +53,9 @@ class DenseSnapshot:
         version, segment: Of the world.
         keyframes: Keyframes of it.
         stamp_ns: Of the newest.
+        position: (3,) float64 of the newest camera, level axes, metres; the origin without one.
         voxels: The map's points.
         cells: Evidence of occupancy; empty where the base is not known.
-        recent: What the newest keyframes' views see, oldest first; empty without a base.
         usable, unconfirmed, seen_through: Pixels of all keyframes; see `Verdict`.
         nbytes: Of all that is kept for it.
         trimmed: Blocks of which only the part near the robot is kept.
@@ -65,9 +65,9 @@ class DenseSnapshot:
     segment: int
     keyframes: int
     stamp_ns: int
+    position: Floats
     voxels: VoxelTable
     cells: CellTable
-    recent: tuple[Standing, ...]
     usable: int
     unconfirmed: int
     seen_through: int
@@ -121,15 +121,31 @@ class DenseMap:
         Raises:
             NoScaleError: The scale does not carry.
         """
-        views = metric_views(world)
+        views = self._placed(world)
+        self._judge(views, {view.number for view in views})
+        self._make_blocks(views)
+        return self._snapshot(world, views)
+
+    def around(self, world: World) -> tuple[Standing, ...]:
+        """What the newest keyframes' views see, oldest first, without the rest of the map.
+
+        Raises:
+            NoScaleError: The scale does not carry.
+            NoBaseError: The base is not known.
+        """
+        views = self._placed(world)
+        newest = set(sorted({view.number for view in views})[-self.rules.obstacles.keyframes :])
+        self._judge(views, newest)
+        return tuple(self.standing(view) for view in views if view.number in newest)
+
+    def _placed(self, world: World) -> list[MetricView]:
+        """The world's views at the places at which they are held."""
         made_for = (world.version, world.segment, world.scale.version, self.rules)
+        views = metric_views(world)
         if made_for != self._made_for:
             self._held, self._judged, self._blocks = {}, {}, {}
             self._made_for = made_for
-        views = self._hold(views)
-        self._judge(views)
-        self._make_blocks(views)
-        return self._snapshot(world, views)
+        return self._hold(views)
 
     def standing(self, view: MetricView) -> Standing:
         """What a view that was judged says to its robot.
@@ -152,7 +168,8 @@ class DenseMap:
         self._held = held
         return [view for _, view in held.values()]
 
-    def _judge(self, views: Sequence[MetricView]) -> None:
+    def _judge(self, views: Sequence[MetricView], numbers: set[int]) -> None:
+        """Judge the views of some keyframes anew where it is needed."""
         asked = witnesses(views, self.rules.dense)
         judged: dict[_ViewId, _Judged] = {}
         depths: dict[int, NDArray[np.float32]] = {}
@@ -160,6 +177,10 @@ class DenseMap:
             name = (view.number, view.view)
             signature = tuple(self._place(item) for item in (view, *(views[i] for i in others)))
             known = self._judged.get(name)
+            if view.number not in numbers:
+                if known is not None:
+                    judged[name] = known
+                continue
             if known is None or known.signature != signature:
                 for i in others:
                     if i not in depths:
@@ -177,7 +198,7 @@ class DenseMap:
         members: dict[int, list[MetricView]] = {}
         for view in views:
             members.setdefault(view.number // _BLOCK, []).append(view)
-        here = views[-1].T_level_cam[:3, 3] if views else np.zeros(3)
+        here = _newest_place(views)
         budget = self.rules.dense.max_memory_mb * _MB
         blocks: dict[int, _Block] = {}
         for number in sorted(members, reverse=True):
@@ -228,20 +249,16 @@ class DenseMap:
         if rules.dense.min_points > 1:
             voxels = voxels.chosen(voxels.count_V >= rules.dense.min_points)
         verdicts = [judged.verdict for judged in self._judged.values()]
-        newest = sorted({view.number for view in views})[-rules.obstacles.keyframes :]
-        recent: tuple[Standing, ...] = ()
-        if world.T_base_body is not None:
-            recent = tuple(self.standing(view) for view in views if view.number in newest)
         return DenseSnapshot(
             version=world.version,
             segment=world.segment,
             keyframes=len({view.number for view in views}),
             stamp_ns=max((view.stamp_ns for view in views), default=0),
+            position=_newest_place(views),
             voxels=voxels,
             cells=merged_cells(
                 [block.cells for block in self._blocks.values()], rules.occupancy.resolution
             ),
-            recent=recent,
             usable=sum(verdict.usable for verdict in verdicts),
             unconfirmed=sum(verdict.unconfirmed for verdict in verdicts),
             seen_through=sum(verdict.seen_through for verdict in verdicts),
@@ -249,6 +266,11 @@ class DenseMap:
             + sum(verdict.keep_HW.nbytes for verdict in verdicts),
             trimmed=sum(block.trimmed for block in self._blocks.values()),
         )
+
+
+def _newest_place(views: Sequence[MetricView]) -> Floats:
+    place: Floats = views[-1].T_level_cam[:3, 3] if views else np.zeros(3)
+    return place
 
 
 def _moved(before: MetricView, now: MetricView) -> bool:

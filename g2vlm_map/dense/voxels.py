@@ -15,6 +15,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from ..clouds import POINT_DTYPE
+
 __all__ = ["VoxelTable", "merged_voxels", "packed", "unpacked", "voxels_of"]
 
 Floats = NDArray[np.float64]
@@ -73,6 +75,16 @@ class VoxelTable:
         """The voxels that are marked."""
         arrays = (getattr(self, item.name)[keep_V] for item in fields(self)[1:])
         return VoxelTable(self.size, *arrays)
+
+    def records(self) -> NDArray[np.void]:
+        """(V,) points as a cloud's records of `POINT_DTYPE`."""
+        records: NDArray[np.void] = np.empty(len(self), POINT_DTYPE)
+        for axis, name in enumerate("xyz"):
+            records[name] = self.mean_V3[:, axis]
+        red, green, blue = self.color_V3.T.astype(np.uint32)
+        records["rgb"] = (red << 16 | green << 8 | blue).view(np.float32)
+        records["confidence"] = self.confidence_V / np.float32(255)
+        return records
 
     def distances(self, centre_3: Floats) -> Floats:
         """(V,) distances of the points from a place (level axes), metres."""

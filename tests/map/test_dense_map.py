@@ -55,7 +55,7 @@ def test_without_a_scale_there_is_no_map() -> None:
 def test_an_empty_world_has_an_empty_map() -> None:
     snapshot = made(tour().world(keyframes=()))
     assert len(snapshot.voxels) == len(snapshot.cells) == snapshot.keyframes == 0
-    assert snapshot.recent == ()
+    assert DenseMap().around(tour().world(keyframes=())) == ()
     assert snapshot.left_out == 0.0
 
 
@@ -209,7 +209,8 @@ def test_a_keyframe_that_moved_takes_its_points_along() -> None:
         T[:3, 3] += np.linalg.inv(drive.T_base_cam)[:3, 2] * 0.5 / 0.4  # half a metre up
         lifted.append(replace(placed, T_map_body=T))
     moved = dense.update(drive.world(keyframes=tuple(lifted)))
-    assert abs(np.median(moved.recent[-1].T_level_base[2, 3]) - 0.5) < 1e-6
+    newest = dense.around(drive.world(keyframes=tuple(lifted)))[-1]
+    assert abs(newest.T_level_base[2, 3] - 0.5) < 1e-6
     floor = moved.voxels.mean_V3[:, 2]
     assert abs(floor.min() - 0.5) < 0.02, "old points would lie on the old floor"
 

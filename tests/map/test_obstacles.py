@@ -92,9 +92,9 @@ def test_obstacles_stand_in_the_axes_of_the_newest_base() -> None:
     pose = base_pose(0.0, 0.3, -20.0)
     drive.add(pose, cast(pose @ drive.T_base_cam, BOXES))
     rules = DenseRules()
-    snapshot = mapped(drive, rules)
-    assert len(snapshot.recent) == rules.obstacles.keyframes
-    found = obstacles_around(snapshot.recent, rules.obstacles)
+    recent = DenseMap(rules).around(drive.world())
+    assert len(recent) == rules.obstacles.keyframes
+    found = obstacles_around(recent, rules.obstacles)
     world = found @ pose[:3, :3].T + pose[:3, 3]
     wall = np.minimum(3.0 - np.abs(world[:, 0]), 2.5 - np.abs(world[:, 1]))
     assert np.minimum(np.abs(wall), away_from(world[:, :2], CRATE)).max() < 0.05
@@ -159,7 +159,7 @@ def test_a_base_above_the_floor_knows_its_height() -> None:
     T_level_map[:3, 3] /= 0.4
     world = high.world(T_base_body=T_base_body, T_level_map=T_level_map)
     told = DenseRules(obstacles=ObstacleOptions(base_height=0.12))
-    floor = DenseMap(told).update(world).recent[-1].floor
+    floor = DenseMap(told).around(world)[-1].floor
     assert abs(floor.c + 0.12) < 0.01
     assert floor.points > 500
 
@@ -169,7 +169,8 @@ def test_without_a_base_there_are_points_and_no_obstacles() -> None:
     snapshot = DenseMap().update(world)
     assert len(snapshot.voxels) > 1000
     assert len(snapshot.cells) == 0
-    assert snapshot.recent == ()
+    with pytest.raises(NoBaseError, match="extrinsics"):
+        DenseMap().around(world)
     view = metric_views(world)[0]
     with pytest.raises(NoBaseError, match="extrinsics"):
         standing(view, view.depth_HW > 0, ObstacleOptions())
@@ -180,7 +181,8 @@ def test_a_view_of_nothing_has_no_obstacles_and_frees_nothing() -> None:
     for _ in range(3):
         drive.add(base_pose(0, 0, 0), np.full((84, 112), np.nan))
     snapshot = mapped(drive)
-    assert len(obstacles_around(snapshot.recent, ObstacleOptions())) == 0
+    recent = DenseMap().around(drive.world())
+    assert len(obstacles_around(recent, ObstacleOptions())) == 0
     made = grid(snapshot.cells, OccupancyOptions(), (0, 0))
     assert (made.cells_YX == OCCUPIED).sum() == 0
     assert np.linalg.norm(places(made, FREE) + START, axis=1).max() <= 0.2, "only where it stands"
