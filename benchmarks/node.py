@@ -111,9 +111,11 @@ def measure(seconds: float, rate: float, picture: str) -> dict[str, Any]:
 
     listener.create_subscription(SceneStatus, "/g2vlm/status", statuses.append, 100)
     listener.create_subscription(
-        PointCloud2, "/g2vlm/points", lambda _: count("points"), 5, raw=True
+        PointCloud2, "/g2vlm/up_to_scale/points", lambda _: count("points"), 5, raw=True
     )
-    listener.create_subscription(Image, "/g2vlm/depth/image", lambda _: count("depth"), 5, raw=True)
+    listener.create_subscription(
+        Image, "/g2vlm/up_to_scale/depth/image", lambda _: count("depth"), 5, raw=True
+    )
     executor = SingleThreadedExecutor()
     executor.add_node(listener)
     node = subprocess.Popen(node_command(picture), cwd=REPO)

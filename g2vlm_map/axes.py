@@ -13,13 +13,14 @@ the first body's axes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .mapping.keyframe import PlacedKeyframe
-from .poses import Floats, cross_matrix, inverse, metric, rigid
+from .poses import Floats, cross_matrix, inverse, metric, rigid, rotation_vector
 from .sensing import Extrinsics, Gravity, Sample
+from .world import World
 
 __all__ = ["LevelAxes", "base_pose", "floor_normal", "map_to_odom", "pose_covariance"]
 
@@ -123,13 +124,20 @@ class LevelAxes:
         """Extrinsics of the reference camera; None while nobody has given any."""
         return self._T_base_body
 
+    def forget(self) -> None:
+        """Decide anew, with what the sensors say from now on; extrinsics stay."""
+        self._gravity, self._levels, self._floors = [], {}, {}
+
     def take(self, sample: Sample) -> None:
         """Take over extrinsics of the reference camera and gravity; all else is ignored."""
         if isinstance(sample, Extrinsics) and sample.camera == self._camera:
             known = self._T_base_body
             if known is None or not np.array_equal(known, sample.T_base_cam):
                 self._T_base_body = sample.T_base_cam
-                self._levels.clear()
+                self._levels = {
+                    segment: replace(level, source="", samples=0)
+                    for segment, level in self._levels.items()
+                }
         elif isinstance(sample, Gravity):
             self._gravity.append(sample)
             if len(self._gravity) > _GRAVITY_KEPT:
@@ -163,6 +171,33 @@ class LevelAxes:
             origin = origin + level.T_map_body[:3, :3] @ lever
         return rigid(R, -R @ origin), level.source
 
+    def apply(self, world: World) -> tuple[World, str]:
+        """The world with T_level_map, up_source and T_base_body as they are now.
+
+        Args:
+            world: As the mapper made it, of whatever axes.
+
+        Returns:
+            The new world, and what changed of the axes of a segment that others have seen
+            already, in words: its version has to change then. "" where nothing did.
+        """
+        before = self._levels.get(world.segment)
+        scale = world.scale.metres_per_unit if world.scale.metric else None
+        T_level_map, source = self.level(world.segment, world.keyframes, scale)
+        after = self._levels.get(world.segment)
+        told = ""
+        if before is not None and after is not None and before is not after:
+            turned = rotation_vector(after.R_level_map @ before.R_level_map.T)
+            told = (
+                f"up is by {source or 'the first camera'} now, it was by "
+                f"{before.source or 'the first camera'}; the map's axes turned by "
+                f"{np.degrees(np.linalg.norm(turned)):.1f} deg"
+            )
+        applied = replace(
+            world, T_level_map=T_level_map, up_source=source, T_base_body=self._T_base_body
+        )
+        return applied, told
+
     def _better(
         self,
         segment: int,
@@ -194,15 +229,16 @@ class LevelAxes:
 
     def _ups(self, ours: Sequence[PlacedKeyframe]) -> list[Floats]:
         """Up in the map's axes by the sample nearest to each keyframe, weighed by its sigma."""
-        if not self._gravity:
+        gravity = list(self._gravity)  # others add to it meanwhile
+        if not gravity:
             return []
-        stamps = np.array([sample.stamp_ns for sample in self._gravity], np.int64)
+        stamps = np.array([sample.stamp_ns for sample in gravity], np.int64)
         R_body_base = np.eye(3) if self._T_base_body is None else self._T_base_body[:3, :3].T
         ups = []
         for placed in ours:
             nearest = int(np.argmin(np.abs(stamps - placed.keyframe.stamp_ns)))
             if abs(int(stamps[nearest]) - placed.keyframe.stamp_ns) <= _GRAVITY_GAP_NS:
-                sample = self._gravity[nearest]
+                sample = gravity[nearest]
                 up = placed.T_map_body[:3, :3] @ R_body_base @ sample.up_base_3
                 ups.append(up / max(sample.sigma_rad, 1e-3) ** 2)
         return ups

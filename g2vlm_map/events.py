@@ -164,7 +164,7 @@ class MapChanged:
 
     Args:
         version: Of the map from now on; see `World`.
-        cause: "loop", "merged", "scale", "loaded", "localized", "culled" or "restart".
+        cause: "loop", "merged", "scale", "level", "loaded", "localized", "culled" or "restart".
         text: What happened, with the numbers.
     """
 

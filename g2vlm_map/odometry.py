@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .mapping.keyframe import Edge, PlacedKeyframe
-from .poses import Floats, cross_matrix, inverse, metric, rotation_vector
+from .poses import Floats, StampedPoses, cross_matrix, inverse, metric, rotation_vector
+from .sensing import OdometrySample
 from .world import World
 
-__all__ = ["ContinuousOdometry", "OdometryPose"]
+__all__ = ["ContinuousOdometry", "OdometryFeed", "OdometryPose"]
 
 _NS = 1_000_000_000
 # A step that no edge speaks of: measured spread of a pose graph's steps between keyframes.
@@ -46,6 +47,58 @@ class OdometryPose:
     twist_6: Floats
     twist_covariance_66: Floats
     is_gap: bool = False
+
+
+class OdometryFeed:
+    """The robot's odometry as it comes: what is kept for lookups, and what is told to others.
+
+    Others are promised that an odometry never jumps. One that was reset, or leapt, is told to them
+    as if it had stood still in that step; `at` answers in the odometry's own frame, which is the
+    one that TF has.
+
+    Args:
+        sigma_share: Its lengths' standard deviation as a share of the way; 0: not known.
+    """
+
+    def __init__(self, sigma_share: float = 0.0) -> None:
+        self._sigma_share = sigma_share
+        self._poses = StampedPoses()
+        self._T_told_odom: Floats = np.eye(4)
+        self._T_told_base: Floats = np.eye(4)
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """See `StampedPoses`."""
+        return dict(self._poses.refused)
+
+    @property
+    def newest_ns(self) -> int:
+        """Stamp of the newest pose; 0 before the first."""
+        newest = self._poses.newest
+        return 0 if newest is None else newest[0]
+
+    def at(self, stamp_ns: int) -> Floats | None:
+        """T_odom_base at a stamp, as the odometry said; None where it is not known."""
+        return self._poses.at(stamp_ns)
+
+    def motion(self, start_ns: int, end_ns: int) -> Floats | None:
+        """T_before_after of the base between two stamps; None where one is not known."""
+        start, end = self.at(start_ns), self.at(end_ns)
+        return None if start is None or end is None else inverse(start) @ end
+
+    def take(self, stamp_ns: int, T_odom_base: Floats) -> tuple[OdometrySample | None, str]:
+        """Take a pose over.
+
+        Returns:
+            What to tell others, None where it was refused; and the cause, see `StampedPoses.add`.
+        """
+        cause = self._poses.add(stamp_ns, T_odom_base)
+        if cause in (StampedPoses.ORDER, StampedPoses.VALUE):
+            return None, cause
+        if cause:
+            self._T_told_odom = self._T_told_base @ inverse(T_odom_base)
+        self._T_told_base = self._T_told_odom @ T_odom_base
+        return OdometrySample(stamp_ns, self._T_told_base, self._sigma_share), cause
 
 
 class ContinuousOdometry:

@@ -222,7 +222,7 @@ class StatusOptions(OptionGroup):
         changeable=True,
     )
     tolerated: tuple[str, ...] = option(
-        ("SCALE_UNKNOWN", "ENGINE_BUILDING", "WINDOW_SHORTENED"),
+        ("SCALE_UNKNOWN", "ENGINE_BUILDING", "WINDOW_SHORTENED", "OUTPUTS_MOVED"),
         "Reason codes that do not make the state DEGRADED",
         changeable=True,
     )

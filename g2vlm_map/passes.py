@@ -22,7 +22,16 @@ from g2vlm_model.interface import (
     SpatialRuntime,
 )
 
-from .events import Event, Latency, PassFinished, SceneReady, SegmentBroken, SegmentStarted
+from .axes import LevelAxes
+from .events import (
+    Event,
+    Latency,
+    MapChanged,
+    PassFinished,
+    SceneReady,
+    SegmentBroken,
+    SegmentStarted,
+)
 from .mapping.keyframe import PlacedKeyframe
 from .mapping.making import make_keyframe
 from .mapping.options import FeatureOptions
@@ -81,6 +90,7 @@ class Passes:
         self.newest = Newest()
         self.world = World()
         self.odometry = PoseBuffer()
+        self._axes = LevelAxes(options.cameras[0])
         self.extrinsics: dict[str, Extrinsics] = {}
         self.segment = Segment(0, options.path.max_poses)
         self.builder = WindowBuilder(self.window, self.segment, board.drop)
@@ -101,6 +111,7 @@ class Passes:
         self.newest = Newest()
         self.world = World(segment=1)
         self.odometry.clear()
+        self._axes.forget()
         self.segment = Segment(1, self.options.path.max_poses)
         self.builder = WindowBuilder(self.window, self.segment, self._board.drop)
         self._stopping = threading.Event()
@@ -142,6 +153,7 @@ class Passes:
 
     def sense(self, sample: Sample) -> None:
         """Take over what another sensor says; from any thread."""
+        self._axes.take(sample)
         if isinstance(sample, OdometrySample):
             self.odometry.add(sample.stamp_ns, sample.T_odom_base)
         elif isinstance(sample, Extrinsics):
@@ -241,7 +253,11 @@ class Passes:
         T_map_body = placed.pose(scene.geometry.T_world_cam[job.newest[0]])
         scale = float(np.log(placed.scale))
         added = PlacedKeyframe(made, T_map_body, scale, np.zeros((6, 6)), segment)
-        self.world = replace(self.world, segment=segment, keyframes=(*known, added))
+        world = replace(self.world, segment=segment, keyframes=(*known, added))
+        world, told = self._axes.apply(world)
+        self.world = replace(world, version=world.version + bool(told))
+        if told:
+            self._emit(MapChanged(self.world.version, "level", told))
 
     def _joined(self, job: WindowJob, scene: Scene) -> tuple[Segment, Similarity, int]:
         """The segment that holds the window now, its place in there, the moments it shares."""

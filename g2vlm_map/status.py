@@ -41,6 +41,11 @@ REASON_CODES: dict[str, str] = {
     "RUNTIME_FAILED": "The runtime failed at the last window or at a question.",
     "OVERLOADED": "Questions were turned away or frames dropped because all places are taken.",
     "QUERY_REJECTED": "A question was refused: see its answer's message.",
+    "TF_MISSING": "A transform or an odometry that was asked for is not known.",
+    "TF_CONFLICT": "Another node gives a frame a parent already; the node's is not broadcast.",
+    "EXTRINSICS_CHANGED": "A camera has moved on the robot since its place was taken over.",
+    "ODOMETRY_JUMP": "The robot's odometry leapt or was reset; the leap is left out.",
+    "OUTPUTS_MOVED": "Outputs moved between ~/... (metres) and ~/up_to_scale/... (map units).",
     "INCOMPATIBLE_QOS": "A publisher's QoS cannot serve a subscription; nothing arrives from it.",
 }
 

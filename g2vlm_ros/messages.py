@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import Point, Pose, TransformStamped
+from geometry_msgs.msg import Point, Pose, TransformStamped, Twist
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, PointField
 from std_msgs.msg import Header
@@ -18,22 +18,28 @@ from g2vlm_interfaces.msg import SceneStatus
 from g2vlm_interfaces.msg import SpatialAnswer as AnswerMsg
 from g2vlm_map.cameras import NS
 from g2vlm_map.questions import Mark, Question, Reply
+from g2vlm_map.recordings.source import RecordingError
+from g2vlm_map.recordings.transforms import transform_from
 from g2vlm_map.segment import quaternion_xyzw
 from g2vlm_map.status import Reason, Snapshot
+from g2vlm_map.world import World
 from g2vlm_model.interface import RuntimeInfo
 
 __all__ = [
     "POINT_FIELDS",
     "answer_message",
     "camera_info_message",
+    "covariance",
     "diagnostics_message",
     "hardware_id",
     "header",
+    "matrix",
     "nanoseconds",
     "pose",
     "question",
     "status_message",
     "transform",
+    "twist",
 ]
 
 POINT_FIELDS = [
@@ -52,6 +58,14 @@ def nanoseconds(stamp: Any) -> int:
     return int(stamp.sec) * NS + int(stamp.nanosec)
 
 
+def matrix(translation: Any, rotation: Any) -> NDArray[np.float64] | None:
+    """(4, 4) of a Vector3 or Point and a Quaternion; None where they are no rigid transform."""
+    try:
+        return transform_from(translation, rotation)
+    except RecordingError:
+        return None
+
+
 def pose(T_ref_cam: NDArray[np.float64]) -> Any:
     """geometry_msgs/Pose of a (4, 4) transform."""
     message = Pose()
@@ -59,6 +73,20 @@ def pose(T_ref_cam: NDArray[np.float64]) -> Any:
     rotation = message.orientation
     rotation.x, rotation.y, rotation.z, rotation.w = quaternion_xyzw(T_ref_cam[:3, :3])
     return message
+
+
+def twist(velocity_6: NDArray[np.float64]) -> Any:
+    """geometry_msgs/Twist of m/s and rad/s."""
+    message = Twist()
+    numbers = velocity_6.tolist()
+    message.linear.x, message.linear.y, message.linear.z = numbers[:3]
+    message.angular.x, message.angular.y, message.angular.z = numbers[3:]
+    return message
+
+
+def covariance(covariance_66: NDArray[np.float64]) -> Any:
+    """The 36 numbers of a (6, 6) covariance: x y z, then rotations about X Y Z."""
+    return np.ascontiguousarray(covariance_66, np.float64).reshape(36)
 
 
 def transform(T_parent_child: NDArray[np.float64], stamp_ns: int, parent: str, child: str) -> Any:
@@ -136,8 +164,15 @@ def answer_message(reply: Reply) -> Any:
     return message
 
 
-def status_message(snapshot: Snapshot) -> Any:
-    """g2vlm_interfaces/SceneStatus of a snapshot."""
+def status_message(snapshot: Snapshot, world: World, map_frame: str) -> Any:
+    """g2vlm_interfaces/SceneStatus.
+
+    Args:
+        snapshot: How the pipeline stands.
+        world: The map.
+        map_frame: Frame of poses and path at present.
+    """
+    scale = world.scale
     has_scene = snapshot.scene_segment == snapshot.segment  # else it is of the one before
     info, building, latency = snapshot.runtime, snapshot.runtime.building, snapshot.latency
     state = SceneStatus.STATE_INACTIVE
@@ -173,9 +208,19 @@ def status_message(snapshot: Snapshot) -> Any:
         queries_answered=snapshot.questions_answered,
         queries_rejected=snapshot.questions_rejected,
         queries_waiting=snapshot.questions_waiting,
-        scale_source="none",
-        scale_sigma=math.nan,
-        is_metric=False,
+        map_version=world.version,
+        map_frame=map_frame,
+        up_source=world.up_source,
+        map_keyframes=len(world.keyframes),
+        map_loops=world.loops,
+        is_metric=scale.metric,
+        scale_source="+".join(scale.sources) or "none",
+        scale=scale.metres_per_unit if math.isfinite(scale.sigma) else math.nan,
+        scale_sigma=_finite(scale.sigma),
+        depth_scale=math.exp(scale.log_depth_scale)
+        if math.isfinite(scale.depth_sigma)
+        else math.nan,
+        depth_scale_sigma=_finite(scale.depth_sigma),
     )
 
 
@@ -212,7 +257,15 @@ def diagnostics_message(
         "queries received": status.queries_received,
         "queries answered": status.queries_answered,
         "queries rejected": status.queries_rejected,
+        "map version": status.map_version,
+        "map keyframes": status.map_keyframes,
+        "map loops": status.map_loops,
+        "up": status.up_source or "the first camera",
+        "metric": status.is_metric,
         "scale source": status.scale_source,
+        "scale [m per map unit]": f"{status.scale:.4g} (sigma {status.scale_sigma:.3f})",
+        "depth scale [m per map unit]": f"{status.depth_scale:.4g} "
+        f"(sigma {status.depth_scale_sigma:.3f})",
     }
     entry = DiagnosticStatus(
         level=level,
@@ -235,6 +288,10 @@ def _time(stamp_ns: int) -> Any:
 
 def _or_negative(value: float | None) -> float:
     return -1.0 if value is None else float(value)
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else math.nan
 
 
 def _or_nan(value: float | None) -> float:

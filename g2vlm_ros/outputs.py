@@ -1,34 +1,56 @@
-"""The node's publishers: what a scene becomes on the wire.
+"""What the node publishes of scenes and of the map: in metres under `~/...`, or up to scale.
 
-Only what somebody listens to is computed. Stamps and frames are those of the newest frame of
-the reference camera. Everything is in segment units; see `g2vlm_map.segment`.
+Both sets of publishers exist all the time; only the right one carries messages. When the scale
+comes to carry, or no longer does, the outputs move, and a `MapEvent` says so first. Stamps are
+those of the newest frame of the reference camera.
 """
 
 from __future__ import annotations
 
-import array
+import math
+import threading
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped
-from nav_msgs.msg import Path
-from numpy.typing import NDArray
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from rclpy.qos import QoSProfile
 from tf2_msgs.msg import TFMessage
 
-from g2vlm_map.clouds import POINT_DTYPE, scene_cloud, scene_depth
-from g2vlm_map.events import Event, SceneReady
+from g2vlm_interfaces.msg import MapEvent
+from g2vlm_map.axes import base_pose, pose_covariance
+from g2vlm_map.events import Event, MapChanged, ScaleChanged, SceneReady, SegmentStarted
+from g2vlm_map.mapping.keyframe import PlacedKeyframe
+from g2vlm_map.odometry import ContinuousOdometry
+from g2vlm_map.pipeline import Pipeline
+from g2vlm_map.poses import Floats, inverse, metric
 from g2vlm_map.scenes import SceneRecord
-from g2vlm_map.segment import PathPose
+from g2vlm_map.world import World
 from g2vlm_ros import messages
+from g2vlm_ros.broadcast import Broadcaster
 from g2vlm_ros.params import NodeParams
+from g2vlm_ros.robot_frames import RobotFrames
+from g2vlm_ros.scene_topics import PosePath, SceneTopics
 
 __all__ = ["Outputs"]
 
 _PATH_SHARE = 0.02  # of one core that may go into publishing the path
+_CAUSES = {(False, True): "gained", (True, False): "lost"}
+
+
+@dataclass(frozen=True, eq=False)
+class _Unit:
+    """In what lengths are published.
+
+    Args:
+        is_metric: Whether they are metres.
+        per_map_unit: Of it in one map unit.
+        sigma: Standard deviation of the log of that; 0 where the unit is the map's own.
+    """
+
+    is_metric: bool
+    per_map_unit: float
+    sigma: float
 
 
 class Outputs:
@@ -36,127 +58,244 @@ class Outputs:
 
     Args:
         node: The LifecycleNode.
-        params: Checked parameters; may be replaced by others that differ in what is changeable.
+        params: Checked parameters.
+        pipeline: Whose map is published.
     """
 
-    def __init__(self, node: Any, params: NodeParams) -> None:
-        self.params = params
-        self._node = node
-        # Reliable offers serve reliable and best-effort subscribers alike.
-        qos = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
-        make = node.create_lifecycle_publisher
-        self._points = make(PointCloud2, "~/points", qos)
-        self._depth = make(Image, "~/depth/image", qos)
-        self._depth_info = make(CameraInfo, "~/depth/camera_info", qos)
-        self._pose = make(PoseStamped, "~/pose", 10)
-        self._path = make(Path, "~/path", qos)
-        self._all = [self._points, self._depth, self._depth_info, self._pose, self._path]
-        self._tf = make(TFMessage, "/tf", 100) if params.tf.publish else None
-        if self._tf is not None:
-            self._all.append(self._tf)
-        self._poses: dict[PathPose, Any] = {}  # of the last published path
-        self._path_audience = 0
-        self._path_due = 0.0  # monotonic time before which the path is not published again
-        self._points_message = PointCloud2(
-            fields=messages.POINT_FIELDS, is_bigendian=False, point_step=POINT_DTYPE.itemsize
+    def __init__(self, node: Any, params: NodeParams, pipeline: Pipeline) -> None:
+        self._params, self._pipeline, self._node = params, pipeline, node
+        self._metric = SceneTopics(node, params, is_metric=True)
+        self._free = SceneTopics(node, params, is_metric=False)
+        self._events = node.create_lifecycle_publisher(
+            MapEvent, "~/map_event", QoSProfile(depth=20)
         )
-        self._depth_message = Image(encoding="32FC1")
-        self._depth_view: NDArray[np.float32] = np.zeros((0, 0), np.float32)
+        self._tf: Any = None
+        if params.tf.publish or params.tf.up_to_scale:
+            self._tf = node.create_lifecycle_publisher(TFMessage, "/tf", QoSProfile(depth=100))
+        self._frames: RobotFrames | None = None
+        self._broadcaster: Broadcaster | None = None
+        self._odometries: dict[bool, ContinuousOdometry] = {}
+        self._lock = threading.Lock()  # of what follows: scenes and corrections, two threads
+        self._carried = False  # whether the last scene went out in metres
+        self._optical = ""  # frame of the reference camera
+        self._path_key: tuple[Any, ...] = ()
+        self._path_due = 0.0  # monotonic time before which the path is not published again
+
+    @property
+    def params(self) -> NodeParams:
+        """The parameters in force; others that differ in what is changeable may be set."""
+        return self._params
+
+    @params.setter
+    def params(self, params: NodeParams) -> None:
+        self._params = self._metric.params = self._free.params = params
+
+    @property
+    def map_frame(self) -> str:
+        """Frame of poses and path at present."""
+        return (self._metric if self._carried else self._free).map_frame
+
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens to an output, or transforms are broadcast."""
+        publishers = [*self._metric.publishers, *self._free.publishers]
+        return self._tf is not None or any(item.get_subscription_count() for item in publishers)
+
+    def start(self, frames: RobotFrames) -> None:
+        """The node is active: `frames` knows the robot's frames from now on."""
+        self._frames = frames
+        self._carried = False
+        self._odometries = {
+            scaled: ContinuousOdometry(scaled, frames.odometry.motion) for scaled in (True, False)
+        }
+        if self._tf is not None:
+            self._broadcaster = Broadcaster(
+                self._node, self._params, frames, self._pipeline.board, self._tf
+            )
+
+    def stop(self) -> None:
+        """The node is active no longer."""
+        if self._broadcaster is not None:
+            self._broadcaster.close()
+        self._broadcaster = self._frames = None
 
     def destroy(self) -> None:
         """Remove the publishers."""
-        for publisher in self._all:
-            self._node.destroy_lifecycle_publisher(publisher)
-        self._all = []
+        self.stop()
+        for topics in (self._metric, self._free):
+            topics.destroy()
+        for publisher in (self._events, self._tf):
+            if publisher is not None:
+                self._node.destroy_lifecycle_publisher(publisher)
+        self._tf = None
 
-    def publish_path(self, path: Sequence[PathPose]) -> None:
-        """Publish the path if it or its audience is new; to be called once a period.
+    def tick(self) -> None:
+        """Broadcast what follows the odometry; some times a second."""
+        if self._broadcaster is not None:
+            self._broadcaster.tick()
 
-        A pose costs 13 us to serialise, in the thread that takes frames in: a long path waits
-        until it takes no more than `_PATH_SHARE` of the time.
+    # What happens.
 
-        Args:
-            path: Of the present segment, oldest first.
+    def on_event(self, event: Event) -> None:
+        """Publish what follows from it; in the thread in which it happens."""
+        if isinstance(event, SceneReady):
+            with self._lock:
+                self._publish_scene(event.record, self._pipeline.world)
+        elif isinstance(event, MapChanged):
+            world = self._pipeline.world
+            self._tell(world, MapEvent.MAP_CHANGED, event.cause, event.text, math.nan)
+            with self._lock:
+                self._correct(world)
+        elif isinstance(event, ScaleChanged):
+            cause = _CAUSES.get((event.before.metric, event.now.metric), "changed")
+            world = replace(self._pipeline.world, scale=event.now)
+            before = event.before.metres_per_unit if event.before.sources else math.nan
+            self._tell(world, MapEvent.SCALE_CHANGED, cause, event.text, before)
+        elif isinstance(event, SegmentStarted) and event.cause != "start":
+            self._tell(self._pipeline.world, MapEvent.MAP_CHANGED, "restart", event.text, math.nan)
+
+    def _publish_scene(self, record: SceneRecord, world: World) -> None:
+        unit = _unit(world)
+        if unit.is_metric != self._carried:
+            self._move(world, unit)
+        topics = self._metric if unit.is_metric else self._free
+        self._optical = record.frame_id
+        newest = _newest(world, record.stamp_ns)
+        if self._frames is not None:
+            self._frames.newest_scene_ns = record.stamp_ns
+        if newest is not None:  # first: small, and controllers wait for it
+            self._publish_pose(topics, unit, world, newest)
+        topics.publish_scene(replace(record, scale=record.scale * unit.per_map_unit))
+
+    def _publish_pose(
+        self, topics: SceneTopics, unit: _Unit, world: World, newest: PlacedKeyframe
+    ) -> None:
+        """Pose, odometry and TF of the newest keyframe, as far as they can be told."""
+        for odometry in self._odometries.values():
+            odometry.step(world)
+        frames, stamp_ns = self._frames, newest.keyframe.stamp_ns
+        if frames is None or not self._base_is_known(world):
+            return
+        T_base_body = _extrinsics(world, unit)
+        args = (world.T_level_map, newest.T_map_body, T_base_body)
+        T_map_base = base_pose(*args, unit.per_map_unit)
+        covariance = pose_covariance(*args, newest.covariance, unit.per_map_unit, unit.sigma)
+        topics.publish_pose(stamp_ns, T_map_base, covariance)
+        moved = self._odometries[unit.is_metric].pose
+        if moved is not None and moved.stamp_ns == stamp_ns:
+            topics.publish_odometry(moved, frames.base)
+        if self._broadcaster is None:
+            return
+        if unit.is_metric:
+            self._broadcaster.place(stamp_ns, T_map_base)
+        else:
+            camera = topics.frame(self._optical)
+            T_map_cam = world.T_level_map @ newest.T_map_body
+            self._broadcaster.show(stamp_ns, topics.map_frame, camera, T_map_cam)
+
+    def _correct(self, world: World) -> None:
+        """The past has changed: map -> odom takes the jump at once, not with the next scene."""
+        unit, newest = _unit(world), _newest(world, 0)
+        if not unit.is_metric or newest is None or self._broadcaster is None:
+            return
+        if self._carried and self._base_is_known(world):
+            T_base_body = _extrinsics(world, unit)
+            pose = base_pose(world.T_level_map, newest.T_map_body, T_base_body, unit.per_map_unit)
+            self._broadcaster.place(newest.keyframe.stamp_ns, pose)
+
+    def _move(self, world: World, unit: _Unit) -> None:
+        """The outputs go on under the other names."""
+        self._carried = unit.is_metric
+        self._path_key = ()
+        if not unit.is_metric and self._broadcaster is not None:
+            self._broadcaster.lose()
+        topics = self._metric if unit.is_metric else self._free
+        cause = "gained" if unit.is_metric else "lost"
+        text = f"outputs are on {topics.name('points')} and beside it now: " + (
+            f"lengths are metres, {unit.per_map_unit:.3g} per map unit with sigma {unit.sigma:.3f}"
+            if unit.is_metric
+            else f"lengths are map units ({world.scale.reason or 'no scale'})"
+        )
+        self._tell(world, MapEvent.TOPICS_MOVED, cause, text, math.nan)
+        self._pipeline.board.event("OUTPUTS_MOVED", text, time.monotonic())
+
+    def _base_is_known(self, world: World) -> bool:
+        """Whether poses are of the frame that they are said to be of."""
+        return not self._params.frames.base or world.T_base_body is not None
+
+    def _tell(self, world: World, kind: int, cause: str, text: str, before: float) -> None:
+        scale, newest = world.scale, _newest(world, 0)
+        stamp_ns = 0 if newest is None else newest.keyframe.stamp_ns
+        self._node.get_logger().info(f"map: {text}")
+        self._events.publish(
+            MapEvent(
+                header=messages.header(stamp_ns, self.map_frame),
+                kind=kind,
+                cause=cause,
+                text=text,
+                map_version=world.version,
+                segment=world.segment,
+                is_metric=scale.metric,
+                scale_before=before,
+                scale_now=scale.metres_per_unit if scale.sources else math.nan,
+                scale_sigma=scale.sigma if scale.sources else math.nan,
+            )
+        )
+
+    # The path.
+
+    def publish_path(self) -> None:
+        """Publish the path if it, its past or its audience is new; to be called once a period.
+
+        A long path waits until it takes no more than `_PATH_SHARE` of the time.
         """
         started = time.monotonic()
-        audience = self._path.get_subscription_count()
-        same = audience == self._path_audience and [*self._poses] == [*path]
-        if not audience or same or started < self._path_due:
+        topics = self._metric if self._carried else self._free
+        audience, world = topics.path_audience, self._pipeline.world
+        if not audience or started < self._path_due or not self._base_is_known(world):
             return
-        known = self._poses
-        self._poses = {pose: known.get(pose) or self._stamped(pose) for pose in path}
-        self._path_audience = audience
-        poses = [*self._poses.values()]
-        stamp = poses[-1].header if poses else messages.header(0, self.params.tf.map_frame)
-        self._path.publish(Path(header=stamp, poses=poses))
+        unit = _unit(world)
+        if unit.is_metric != self._carried:
+            return  # the next scene moves the outputs first
+        ours = [placed for placed in world.keyframes if placed.segment == world.segment]
+        ours = ours[-self._params.path.max_poses :]
+        newest = ours[-1] if ours else None
+        key = (audience, unit.is_metric, world.segment, world.version, id(newest), len(ours))
+        if key == self._path_key:
+            return
+        self._path_key = key
+        topics.publish_path(_path(world, unit, ours))
         ended = time.monotonic()
         self._path_due = ended + (ended - started) / _PATH_SHARE
 
-    def on_event(self, event: Event) -> None:
-        """Publish a scene that is ready; in the thread of the passes.
 
-        Its `newest` frame gives stamp and frame of all outputs. Without a pose, which only the
-        reference camera has, none is published.
-        """
-        if not isinstance(event, SceneReady):
-            return
-        record = event.record
-        if record.T_map_cam is not None:  # first: small, and controllers wait for it
-            self._publish_pose(record, record.T_map_cam)
-        if self._depth.get_subscription_count() or self._depth_info.get_subscription_count():
-            self._publish_depth(record)
-        if self._points.get_subscription_count():
-            self._publish_points(record)
+def _unit(world: World) -> _Unit:
+    scale = world.scale
+    if scale.metric:
+        return _Unit(True, scale.metres_per_unit, scale.sigma)
+    return _Unit(False, 1.0, 0.0)
 
-    def _publish_points(self, record: SceneRecord) -> None:
-        options = self.params.points
-        points = scene_cloud(record, options)
-        height, width = points.shape if options.organized else (1, len(points))
-        message = self._points_message
-        message.header = messages.header(record.stamp_ns, record.frame_id)
-        message.height, message.width = height, width
-        message.row_step = POINT_DTYPE.itemsize * width
-        message.is_dense = not options.organized
-        flat = points.reshape(-1).view(np.uint8)
-        if 0 < len(message.data) == flat.nbytes:  # straight into the message's own memory
-            np.copyto(np.frombuffer(message.data, np.uint8), flat)
-        else:
-            data = array.array("B")
-            data.frombytes(flat.data)
-            message.data = data
-        self._points.publish(message)
 
-    def _publish_depth(self, record: SceneRecord) -> None:
-        depth = scene_depth(record, self.params.depth)
-        message = self._depth_message
-        if depth.shape != self._depth_view.shape:
-            message.height, message.width = depth.shape
-            message.step = 4 * depth.shape[1]
-            message.data = array.array("B", bytes(depth.nbytes))
-            # A view of the message's own memory: later images are written straight into it.
-            self._depth_view = np.frombuffer(message.data, np.float32).reshape(depth.shape)
-        np.copyto(self._depth_view, depth)
-        message.header = messages.header(record.stamp_ns, record.frame_id)
-        self._depth.publish(message)
-        self._depth_info.publish(
-            messages.camera_info_message(
-                record.geometry.K[record.newest], depth.shape, record.stamp_ns, record.frame_id
-            )
-        )
+def _extrinsics(world: World, unit: _Unit) -> Floats:
+    """T_base_body; up to scale without the lever, whose metres are not in the map's unit."""
+    if world.T_base_body is None:
+        return np.eye(4)
+    return world.T_base_body if unit.is_metric else metric(world.T_base_body, 0.0)
 
-    def _publish_pose(self, record: SceneRecord, T_map_cam: NDArray[np.float64]) -> None:
-        self._pose.publish(self._stamped(PathPose(record.stamp_ns, T_map_cam)))
-        if self._tf is not None:
-            tf = self.params.tf
-            ends = (tf.map_frame, record.frame_id)
-            T = np.asarray(np.linalg.inv(T_map_cam)) if tf.invert else T_map_cam
-            parent, child = reversed(ends) if tf.invert else ends
-            self._tf.publish(
-                TFMessage(transforms=[messages.transform(T, record.stamp_ns, parent, child)])
-            )
 
-    def _stamped(self, pose: PathPose) -> Any:
-        return PoseStamped(
-            header=messages.header(pose.stamp_ns, self.params.tf.map_frame),
-            pose=messages.pose(pose.T_map_cam),
-        )
+def _newest(world: World, stamp_ns: int) -> PlacedKeyframe | None:
+    """The segment's newest keyframe; None where there is none, or none of that stamp (0: any)."""
+    ours = [placed for placed in world.keyframes if placed.segment == world.segment]
+    if not ours or (stamp_ns and ours[-1].keyframe.stamp_ns != stamp_ns):
+        return None
+    return ours[-1]
+
+
+def _path(world: World, unit: _Unit, placed: list[PlacedKeyframe]) -> PosePath:
+    """Base poses of some keyframes in the present map."""
+    if not placed:
+        return PosePath(np.zeros(0, np.int64), np.zeros((0, 4, 4)))
+    T_N44 = world.T_level_map @ np.stack([item.T_map_body for item in placed])
+    T_N44[:, :3, 3] *= unit.per_map_unit
+    stamps = np.array([item.keyframe.stamp_ns for item in placed], np.int64)
+    return PosePath(stamps, T_N44 @ inverse(_extrinsics(world, unit)))

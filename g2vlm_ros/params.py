@@ -11,9 +11,9 @@ import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar
+from typing import Any
 
-from g2vlm_map.option_fields import Option, OptionGroup, Value, described, flat, from_flat, option
+from g2vlm_map.option_fields import Option, Value, described, flat, from_flat, option
 from g2vlm_map.options import (
     CloudOptions,
     DepthOptions,
@@ -21,15 +21,22 @@ from g2vlm_map.options import (
     PipelineOptions,
     StatusOptions,
 )
+from g2vlm_ros.frame_options import (
+    FramesParams,
+    SensorParams,
+    TfParams,
+    is_topic_name,
+    mounting,
+)
 from g2vlm_ros.topics import AUTO
 
 __all__ = [
+    "REMOVED",
     "RENAMED",
     "CameraParams",
     "ImageParams",
     "NodeParams",
     "StatusParams",
-    "TfParams",
     "camera_options",
     "is_camera_name",
     "nearest",
@@ -38,12 +45,21 @@ __all__ = [
 ]
 
 # Names of earlier versions, and what they are called now.
-RENAMED = {"backend": "runtime", "engines": "export"}
+RENAMED = {
+    "backend": "runtime",
+    "engines": "export",
+    "tf.map_frame": "frames.map",
+    "tf.odom_frame": "frames.odom",
+}
+# Those that have no successor of the same meaning, and what to do.
+REMOVED = {
+    "tf.invert": "name the robot's frames with frames.odom and frames.base, and map -> odom or "
+    "map -> base is broadcast: no child has two parents",
+}
 _RENAMED_OF_CAMERAS = {"transport": "image_transport"}
 
+_OPTIONAL_TOPICS = ("camera_info_topic", "depth_topic", "depth_info_topic")
 _CAMERA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_TOPIC_NAME = re.compile(r"(~/|/)?[A-Za-z_{][A-Za-z0-9_{}]*(/[A-Za-z_{][A-Za-z0-9_{}]*)*")
-_FRAME_NAME = re.compile(r"[^\s/][^\s]*")
 
 
 @dataclass(frozen=True)
@@ -74,34 +90,6 @@ class StatusParams(StatusOptions):
 
 
 @dataclass(frozen=True)
-class TfParams(OptionGroup):
-    """Names of coordinate frames, and whether they are published.
-
-    Raises:
-        ValueError: `map_frame` is no frame name, or `odom_frame` is set.
-    """
-
-    group: ClassVar[str] = "tf"
-
-    publish: bool = option(False, "Publish the camera's pose as a transform")
-    invert: bool = option(
-        False, "Publish camera -> map, for a camera that already has a parent frame"
-    )
-    map_frame: str = option("map", "Frame of poses and path: the first frame of the segment")
-    odom_frame: str = option("", "Publish map -> this frame (REP 105); needs a metric scale")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not _FRAME_NAME.fullmatch(self.map_frame):
-            raise ValueError(f"tf.map_frame is {self.map_frame!r:.60}, expected a frame name")
-        if self.odom_frame:
-            raise ValueError(
-                f"tf.odom_frame is {self.odom_frame!r:.60}: map -> odom would join up-to-scale "
-                "lengths with metres, and no scale source is available; leave it empty"
-            )
-
-
-@dataclass(frozen=True)
 class CameraParams:
     """Topics of one camera; `{camera}` in a default stands for its name."""
 
@@ -121,6 +109,16 @@ class CameraParams:
         "Whether the frames are straight already; auto: by the topic's name (image_rect...), else "
         "by the lens in the CameraInfo",
         choices=("auto", "true", "false"),
+    )
+    extrinsics: str = option(
+        "",
+        "'x y z qx qy qz qw' of the optical frame in frames.base, metres; empty: from TF",
+    )
+    depth_topic: str = option(
+        "", "Depth image of another sensor, registered to this camera; empty: none"
+    )
+    depth_info_topic: str = option(
+        "", "CameraInfo of that depth; empty: the sibling of depth_topic"
     )
 
 
@@ -155,7 +153,9 @@ class NodeParams(PipelineOptions):
     images: ImageParams = field(default_factory=ImageParams)
     points: CloudOptions = field(default_factory=CloudOptions)
     depth: DepthOptions = field(default_factory=DepthOptions)
+    frames: FramesParams = field(default_factory=FramesParams)
     tf: TfParams = field(default_factory=TfParams)
+    sensors: SensorParams = field(default_factory=SensorParams)
     status: StatusParams = field(default_factory=StatusParams)
     topics: tuple[CameraParams, ...] = ()  # one for each of `cameras`
 
@@ -242,9 +242,13 @@ def _camera(name: str, values: Mapping[str, Any], problems: list[str]) -> Camera
         except ValueError as error:
             problems.append(str(error))
             continue
-        optional = short == "camera_info_topic" and not value
-        if short.endswith("_topic") and not optional and not _TOPIC_NAME.fullmatch(str(value)):
+        optional = short in _OPTIONAL_TOPICS and not value
+        if short.endswith("_topic") and not optional and not is_topic_name(str(value)):
             problems.append(f"{full} is {value!r:.80}, expected a topic name")
+    try:
+        mounting(f"{name}.extrinsics", str(checked.get("extrinsics", "")))
+    except ValueError as error:
+        problems.append(str(error))
     return CameraParams(name, **{short: str(value) for short, value in checked.items()})
 
 
@@ -261,6 +265,8 @@ def nearest(name: str, known: Collection[str]) -> str:
 def _unknown(name: str, known: Collection[str], cameras: Sequence[str]) -> str:
     if name in RENAMED:
         return f"{name} is called {RENAMED[name]} now; rename it, its value stays"
+    if name in REMOVED:
+        return f"{name} is gone: {REMOVED[name]}"
     camera, _, short = name.rpartition(".")
     if short in _RENAMED_OF_CAMERAS and camera in cameras:
         return f"{name} is called {camera}.{_RENAMED_OF_CAMERAS[short]} now; rename it"

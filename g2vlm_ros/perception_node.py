@@ -41,7 +41,9 @@ from g2vlm_ros.bond import Bond, make_bond
 from g2vlm_ros.logs import LibraryLogs
 from g2vlm_ros.outputs import Outputs
 from g2vlm_ros.params import NodeParams
+from g2vlm_ros.robot_frames import RobotFrames
 from g2vlm_ros.ros_params import ParameterDesk
+from g2vlm_ros.sensor_subscriptions import SensorSubscriptions
 from g2vlm_ros.subscriptions import CameraSubscriptions
 
 __all__ = ["PerceptionNode"]
@@ -49,6 +51,8 @@ __all__ = ["PerceptionNode"]
 # Who subscribes with this durability too learns the state at once, not a period later; of
 # several kept messages it would learn the past.
 _STATUS_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+_TICK_S = 0.05
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -75,6 +79,9 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         self._outputs: Outputs | None = None
         self._cameras: CameraSubscriptions | None = None
         self._bond: Bond | None = None
+        self._sensors: SensorSubscriptions | None = None
+        self._frames: RobotFrames | None = None
+        self._tick_timer: Any = None
         self._running = ""  # what the runtime last said that it is
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._status_timer: Any = None
@@ -184,7 +191,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         for line in self._pipeline.board.messages(snapshot.reasons, time.monotonic()):
             self.get_logger().warning(line)
         if self._outputs is not None and snapshot.running:
-            self._outputs.publish_path(self._pipeline.path)
+            self._outputs.publish_path()
         status = self._publish_status(snapshot)
         name, hardware = self.get_fully_qualified_name(), messages.hardware_id(snapshot.runtime)
         self._diagnostics_publisher.publish(
@@ -192,7 +199,9 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         )
 
     def _publish_status(self, snapshot: Snapshot) -> Any:
-        status = messages.status_message(snapshot)
+        assert self._pipeline is not None
+        frame = "" if self._outputs is None else self._outputs.map_frame
+        status = messages.status_message(snapshot, self._pipeline.world, frame)
         status.header.stamp = self.get_clock().now().to_msg()
         self._status_publisher.publish(status)
         return status
@@ -226,7 +235,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         )
         self._running = ""
         self._pipeline = Pipeline(self._runtime, params)
-        self._outputs = Outputs(self, params)
+        self._outputs = Outputs(self, params, self._pipeline)
         self._pipeline.listen(self._outputs.on_event)  # first: the status follows its scene
         self._pipeline.listen(self._on_event)
         self._status_publisher = self.create_publisher(SceneStatus, "~/status", _STATUS_QOS)
@@ -238,13 +247,19 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         self.publish_status()
 
     def _activate(self) -> None:
-        params, pipeline = self._desk.params, self._pipeline
-        assert params is not None and pipeline is not None  # noqa: PT018
+        params, pipeline, outputs = self._desk.params, self._pipeline, self._outputs
+        assert params is not None and pipeline is not None and outputs is not None  # noqa: PT018
         pipeline.start()
+        self._frames = RobotFrames(self, params, pipeline)
+        outputs.start(self._frames)
+        self._sensors = SensorSubscriptions(self, params, pipeline, self._frames)
         self._cameras = CameraSubscriptions(self, params, pipeline)
         self._drop_bond()
         self._bond = make_bond(self, params.bond_timeout)
-        self.get_logger().info(f"active: {', '.join(self._cameras.topics)}")
+        self._cameras.on_frame_id = self._frames.learn
+        self._tick_timer = self.create_timer(_TICK_S, self._tick, clock=self._steady)
+        heard = ", ".join([*self._cameras.topics, *self._sensors.topics])
+        self.get_logger().info(f"active: {heard}; transforms by {self._frames.tf_kind or 'nobody'}")
         self.publish_status()
 
     def _stop(self, why: str) -> None:
@@ -253,8 +268,26 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         if self._cameras is not None:
             self._cameras.destroy()
             self._cameras = None
+        if self._tick_timer is not None:
+            self.destroy_timer(self._tick_timer)
+            self._tick_timer = None
+        if self._sensors is not None:
+            self._sensors.destroy()
+            self._sensors = None
         if self._pipeline is not None:
             self._pipeline.stop(why)
+        if self._outputs is not None:
+            self._outputs.stop()
+        if self._frames is not None:
+            self._frames.close()
+            self._frames = None
+
+    def _tick(self) -> None:
+        """What follows transforms and the odometry, many times a second."""
+        if self._frames is not None and self._sensors is not None and self._outputs is not None:
+            self._frames.tick()
+            self._sensors.tick()
+            self._outputs.tick()
 
     def _drop_bond(self) -> None:
         """Free the bond of the last activation, which may still say that it leaves."""

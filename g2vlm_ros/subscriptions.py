@@ -65,6 +65,8 @@ class CameraSubscriptions:
         self._cameras = {camera.name: camera for camera in params.topics}
         self._images = params.images
         self._subscriptions: list[Any] = []
+        # Told the optical frame of every frame that comes, by camera.
+        self.on_frame_id: Callable[[str, str], object] = lambda camera, frame_id: None
         pipeline.explain_silence(lambda name: self._why_silent(self._cameras[name]))
         try:
             for camera in params.topics:
@@ -101,12 +103,11 @@ class CameraSubscriptions:
 
     def _take(self, camera: CameraParams, message: Any) -> None:
         pixels = RawPixels if camera.image_transport == "raw" else CompressedPixels
+        frame_id = frame_name(camera.frame_id or message.header.frame_id)
+        self.on_frame_id(camera.name, frame_id)
         self._pipeline.add(
             InputFrame(
-                pixels(message),
-                messages.nanoseconds(message.header.stamp),
-                camera.name,
-                frame_name(camera.frame_id or message.header.frame_id),
+                pixels(message), messages.nanoseconds(message.header.stamp), camera.name, frame_id
             )
         )
 

@@ -79,6 +79,7 @@ ROSDEP_KEYS = {
     "PIL": "python3-pil",
     "cv2": "python3-opencv",
     "numpy": "python3-numpy",
+    "tf2_ros": "tf2_ros_py",
     "torch": "python3-pytorch-pip",
     "yaml": "python3-yaml",
 }

@@ -32,15 +32,19 @@ from ..question_file import Question
 from ..run_options import NODE_NAME
 from .conversions import PlayMessage, answer_of, request_of
 from .message_types import message_class
-from .process import SCENE_TOPIC, STATUS_TOPIC, NodeProcess, node_environment
+from .process import OUTPUT_PREFIXES, SCENE_TOPICS, STATUS_TOPIC, NodeProcess, node_environment
 from .recorder import Recorder
 
 SPIN_SECONDS = 0.05
 # The two ends of a connection learn of it one after the other.
 MATCH_SECONDS = 0.3
 OUTPUT_TOPICS = (
-    *(f"/{NODE_NAME}/{name}" for name in ("points", "depth/image", "depth/camera_info", "path")),
-    SCENE_TOPIC,
+    *(
+        f"{prefix}/{name}"
+        for prefix in OUTPUT_PREFIXES
+        for name in ("points", "depth/image", "depth/camera_info", "path")
+    ),
+    *SCENE_TOPICS,
     STATUS_TOPIC,
 )
 # Topics of every node, which say nothing about this one.

@@ -27,7 +27,7 @@ from ..run_options import ModelOptions, RunOptions, parameters_of
 from .bag_writer import BagWriter
 from .conversions import PlayMessage, messages_of, robot_topics_of, topics_of
 from .link import NodeLink
-from .process import SCENE_TOPIC, STATUS_TOPIC, NodeProcess
+from .process import SCENE_TOPICS, STATUS_TOPIC, NodeProcess
 from .published import Published
 from .recorder import Recorder
 
@@ -240,7 +240,7 @@ def play_through_node(
             ReservedDomain() as domain,
             NodeProcess(options.model, info, domain.number, options.out / "node.log") as process,
         ):
-            recorder = Recorder(writer, SCENE_TOPIC, STATUS_TOPIC, timeline)
+            recorder = Recorder(writer, SCENE_TOPICS, STATUS_TOPIC, timeline)
             topics, timeout_s = topics_of(recording), options.question_timeout_s
             robot = robot_topics_of(recording)
             link = NodeLink(topics, domain.number, recorder, timeout_s, robot)

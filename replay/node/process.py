@@ -19,7 +19,9 @@ from g2vlm_ros.topics import compressed_topic
 from ..errors import NodeFailedError, ReplayInputError
 from ..run_options import LOCKSTEP_PARAMETERS, NODE_NAME, ModelOptions, Parameter
 
-SCENE_TOPIC = f"/{NODE_NAME}/pose"  # one per scene, the first of its outputs
+# Where outputs are: in metres, and, while the scale is unknown, up to scale.
+OUTPUT_PREFIXES = (f"/{NODE_NAME}", f"/{NODE_NAME}/up_to_scale")
+SCENE_TOPICS = tuple(f"{prefix}/pose" for prefix in OUTPUT_PREFIXES)  # one pose per scene, first
 STATUS_TOPIC = f"/{NODE_NAME}/status"
 LOG_TAIL_LINES = 25
 STOP_SECONDS = 15.0

@@ -17,11 +17,10 @@ from g2vlm_map.recordings.transforms import transform_from
 from ..map_metrics import FinalMap
 from ..outcome import Cloud, StatusSample
 from ..pose_metrics import PoseSegment
-from ..run_options import NODE_NAME
-from .process import SCENE_TOPIC
+from .process import OUTPUT_PREFIXES, SCENE_TOPICS
 
-DEPTH_TOPIC = f"/{NODE_NAME}/depth/image"
-CLOUD_TOPIC = f"/{NODE_NAME}/points"
+DEPTH_TOPICS = tuple(f"{prefix}/depth/image" for prefix in OUTPUT_PREFIXES)
+CLOUD_TOPICS = tuple(f"{prefix}/points" for prefix in OUTPUT_PREFIXES)
 
 
 class Published:
@@ -48,10 +47,10 @@ class Published:
             numbers.setdefault(status.scenes, status.segment)
         counts = sorted(numbers) or [0]
         placed: dict[int, tuple[int, NDArray[np.float64]]] = {}
-        for count, (_, stamp_ns, message) in enumerate(self._read(SCENE_TOPIC), start=1):
+        for count, (_, stamp_ns, message) in enumerate(self._read(*SCENE_TOPICS), start=1):
             # Where a status is missing, the next one speaks, or else the last.
             known = int(counts[min(int(np.searchsorted(counts, count)), len(counts) - 1)])
-            pose = transform_from(message.pose.position, message.pose.orientation)
+            pose = transform_from(message.pose.pose.position, message.pose.pose.orientation)
             placed[stamp_ns] = (numbers.get(known, 1), pose)
         groups: dict[int, list[int]] = {}
         for stamp in sorted(placed):
@@ -66,14 +65,14 @@ class Published:
         return None
 
     def depths(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """(stamp_ns, (H, W) float32 segment units, NaN where there is none)."""
-        for _, stamp_ns, message in self._read(DEPTH_TOPIC):
+        """(stamp_ns, (H, W) float32 metres or map units as published, NaN where there is none)."""
+        for _, stamp_ns, message in self._read(*DEPTH_TOPICS):
             depth = np.frombuffer(bytes(message.data), "<f4").reshape(message.height, message.width)
             yield stamp_ns, depth
 
     def clouds(self) -> Iterator[Cloud]:
         """The clouds, points without a position left out."""
-        for _, stamp_ns, message in self._read(CLOUD_TOPIC):
+        for _, stamp_ns, message in self._read(*CLOUD_TOPICS):
             names = tuple(field.name for field in message.fields)
             assert names == POINT_DTYPE.names, names
             yield Cloud.of_records(stamp_ns, np.frombuffer(bytes(message.data), POINT_DTYPE))

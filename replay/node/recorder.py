@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Collection
 from typing import Any
 
 from g2vlm_map.recordings.bag import header_stamp_ns
@@ -19,16 +20,20 @@ class Recorder:
 
     Args:
         writer: open for writing.
-        scene_topic: the topic with one message per scene.
+        scene_topics: those with one message per scene between them.
         status_topic: the node's status.
         timeline: filled here.
     """
 
     def __init__(
-        self, writer: BagWriter, scene_topic: str, status_topic: str, timeline: Timeline
+        self,
+        writer: BagWriter,
+        scene_topics: Collection[str],
+        status_topic: str,
+        timeline: Timeline,
     ) -> None:
         self._writer = writer
-        self._scene_topic = scene_topic
+        self._scene_topics = scene_topics
         self._status_topic = status_topic
         self._timeline = timeline
         self._lock = threading.Lock()
@@ -44,7 +49,7 @@ class Recorder:
         now_s = time.monotonic()
         with self._lock:
             self._writer.write(topic, msgtype, self.time_ns, data)
-        if topic == self._scene_topic:
+        if topic in self._scene_topics:
             self._timeline.scene_s.setdefault(header_stamp_ns(data), now_s)
 
     def note_status(self, status: Any) -> None:

@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from g2vlm_map.axes import LevelAxes, base_pose, floor_normal, map_to_odom, pose_covariance
 from g2vlm_map.sensing import Extrinsics, Gravity
+from g2vlm_map.world import World
 from tests.map.placed import NS, Floats, floor_depth, mounted, placed, pose
 
 SCALE = 2.5  # metres per map unit
@@ -111,6 +112,22 @@ def test_a_wall_is_no_floor() -> None:
     rng = np.random.default_rng(0)
     noise = rng.uniform(0.5, 5.0, (48, 64)).astype(np.float16)
     assert floor_normal(placed(1, pose(), depth_HW=noise)) is None
+
+
+def test_a_better_source_takes_over_and_is_told() -> None:
+    depth = floor_depth(0.8, 0.1)
+    keyframes = tuple(placed(n, pose(shift=(0, 0, 0.1 * n)), depth_HW=depth) for n in (1, 2))
+    axes = LevelAxes("camera")
+    world, told = axes.apply(World(segment=1, keyframes=keyframes))
+    assert (world.up_source, told) == ("floor", "")
+    assert axes.apply(world)[1] == "", "nothing new"
+    axes.take(Extrinsics("camera", mounted(tilt=0.1)))
+    world, told = axes.apply(world)
+    assert world.up_source == "base"
+    assert "up is by base now" in told
+    assert world.T_base_body is not None
+    axes.forget()
+    assert axes.apply(world)[1] == "", "a new start"
 
 
 def test_map_to_odom_composes_to_the_pose() -> None:

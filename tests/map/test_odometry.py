@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from g2vlm_map.mapping.keyframe import Edge, PlacedKeyframe
-from g2vlm_map.odometry import ContinuousOdometry
+from g2vlm_map.odometry import ContinuousOdometry, OdometryFeed
 from g2vlm_map.scale.estimate import ScaleEstimate
 from g2vlm_map.world import World
 from tests.map.placed import NS, mounted, placed, pose
@@ -156,3 +156,29 @@ def _disturbed(T_step: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     T[:3, :3] = Rotation.from_rotvec(rng.normal(0, 0.01, 3)).as_matrix() @ T[:3, :3]
     T[:3, 3] = t * math.exp(rng.normal(0, 0.04)) + length * across
     return T
+
+
+def test_a_reset_of_the_wheels_is_told_as_standing_still() -> None:
+    feed = OdometryFeed(0.02)
+    for step in range(10):
+        sample, cause = feed.take(NS + step * NS // 10, pose(shift=(0.1 * step, 0, 0)))
+        assert cause == ""
+    assert sample is not None
+    assert sample.sigma_share == 0.02
+    for step in range(3):  # the counter starts again at a place far away
+        stamp_ns = 2 * NS + step * NS // 10
+        sample, cause = feed.take(stamp_ns, pose((0, 0, 1), (-50 + 0.1 * step, 0, 0)))
+        assert cause == ("leap" if step == 0 else "")
+    assert sample is not None
+    np.testing.assert_allclose(
+        sample.T_odom_base,
+        pose(shift=(0.9 + 0.2 * np.cos(1), -0.2 * np.sin(1), 0)),
+        atol=1e-12,
+    )
+    raw = feed.at(2 * NS + NS // 10)
+    assert raw is not None
+    assert raw[0, 3] == pytest.approx(-49.9), "in the odometry's own frame"
+    assert feed.at(NS + NS // 2) is None
+    assert feed.motion(2 * NS, 2 * NS + NS // 5) is not None
+    assert feed.take(2 * NS, pose()) == (None, "order")
+    assert feed.refused == {"order": 1, "value": 0, "loop": 0, "leap": 1}

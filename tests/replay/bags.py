@@ -90,6 +90,14 @@ class Scribe:
         )
         self.writer.write_message(topic, name, ns, message)
 
+    def pose_with_covariance(self, topic: str, ns: int, T: np.ndarray) -> None:
+        name = "geometry_msgs/msg/PoseWithCovarianceStamped"
+        covariant = self.types["geometry_msgs/msg/PoseWithCovariance"](
+            pose=self._pose(T), covariance=np.zeros(36)
+        )
+        message = self.types[name](header=self.header(ns, "world"), pose=covariant)
+        self.writer.write_message(topic, name, ns, message)
+
     def odometry(self, topic: str, ns: int, child: str, T: np.ndarray) -> None:
         name = "nav_msgs/msg/Odometry"
         zero = self.types["geometry_msgs/msg/Vector3"](x=0.0, y=0.0, z=0.0)

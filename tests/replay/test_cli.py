@@ -291,7 +291,7 @@ def test_param_wins_over_the_file(bag: Path, tmp_path: Path) -> None:
             message: Any = reader.deserialize(raw, connection.msgtype)
             if connection.topic == "/g2vlm/status":
                 largest = max(largest, message.keyframes)
-            if connection.topic == "/g2vlm/points":
+            if connection.topic == "/g2vlm/up_to_scale/points":
                 assert message.width < 24 * 32 / 4  # decimation by 3 from the file
     assert largest == 4
 

@@ -41,7 +41,7 @@ def write_outputs(path: Path, stamps: tuple[int, ...]) -> None:
             depth[:, 8:] = np.nan
             scribe.image("/g2vlm/depth/image", ns, depth, "32FC1")
             write_cloud(scribe, ns)
-            scribe.pose("/g2vlm/pose", ns, translation(0.05 * i, 0.01 * i * i))
+            scribe.pose_with_covariance("/g2vlm/pose", ns, translation(0.05 * i, 0.01 * i * i))
 
 
 def write_cloud(scribe: Scribe, ns: int) -> None:

@@ -17,10 +17,10 @@ import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from nav_msgs.msg import Path
+from nav_msgs.msg import Odometry, Path
 from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
@@ -29,7 +29,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
-from g2vlm_interfaces.msg import SceneStatus
+from g2vlm_interfaces.msg import MapEvent, SceneStatus
 from g2vlm_interfaces.srv import SpatialQuery
 from g2vlm_ros.perception_node import PerceptionNode
 from tests.helpers import wait_for
@@ -38,12 +38,20 @@ from tests.ros.scripted_runtime import ScriptedRuntime
 NS = 1_000_000_000
 SCRIPTED = "tests.ros.scripted_runtime:create"
 
-TOPICS: dict[str, Any] = {
+OUTPUTS: dict[str, Any] = {
     "points": PointCloud2,
     "depth/image": Image,
     "depth/camera_info": CameraInfo,
-    "pose": PoseStamped,
+    "image": Image,
+    "pose": PoseWithCovarianceStamped,
+    "odometry": Odometry,
     "path": Path,
+}
+# Without a source of the scale they are up to scale; those in metres are heard by `metric/...`.
+TOPICS: dict[str, Any] = {
+    **OUTPUTS,
+    **{f"metric/{name}": kind for name, kind in OUTPUTS.items()},
+    "map_event": MapEvent,
     "status": SceneStatus,
 }
 _noise = np.random.default_rng(7).integers(0, 256, (40, 600), np.uint8)
@@ -75,6 +83,13 @@ def camera_info(width: int = 160, height: int = 120, focal: float = 130.0) -> An
     """sensor_msgs/CameraInfo of a pinhole camera."""
     k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]
     return CameraInfo(width=width, height=height, k=k)
+
+
+def _topic(name: str) -> str:
+    """The node's own name of an output."""
+    if name in OUTPUTS:
+        return f"up_to_scale/{name}"
+    return name.removeprefix("metric/")
 
 
 class Graph:
@@ -159,7 +174,7 @@ class Graph:
             take = self._take_status if name == "status" else self.received[name].append
             # Deep: what held for a moment only is still heard by a test that was kept waiting.
             self.client.create_subscription(
-                TOPICS[name], f"{self.namespace}/g2vlm/{name}", take, 500
+                TOPICS[name], f"{self.namespace}/g2vlm/{_topic(name)}", take, 500
             )
         self.client.create_subscription(
             DiagnosticArray, "/diagnostics", self.diagnostics.append, 10

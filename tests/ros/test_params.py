@@ -39,11 +39,11 @@ def test_all_problems_are_named_at_once() -> None:
 def test_combinations_that_do_not_fit_are_named_together() -> None:
     values = {
         "window.size": 3, "window.min_moments": 4, "points.organized": True,
-        "points.source": "window", "tf.map_frame": "a b", "cameras": ["left", "left"],
+        "points.source": "window", "frames.map": "a b", "cameras": ["left", "left"],
     }  # fmt: skip
     with pytest.raises(ValueError) as caught:
         parse(values)
-    for part in ("window.min_moments is 4", "points.organized needs", "tf.map_frame", "each name"):
+    for part in ("window.min_moments is 4", "points.organized needs", "frames.map", "each name"):
         assert part in str(caught.value)
 
 

@@ -214,7 +214,7 @@ def test_a_failing_publication_costs_one_scene(graph: Any, monkeypatch: Any) -> 
         raise MemoryError("no room for the cloud")
 
     with monkeypatch.context() as patch:
-        patch.setattr("g2vlm_ros.outputs.scene_cloud", fails)
+        patch.setattr("g2vlm_ros.scene_topics.scene_cloud", fails)
         graph.good_image()
         status = graph.codes("RUNTIME_FAILED")
     assert any("no room for the cloud" in text for text in status.reason_texts)
