@@ -79,6 +79,19 @@ class Intake:
         self._refused: dict[str, str] = {}  # camera -> why its last frame was refused
         self._leap: _RigLeap | None = None
         self._moment_ns = 0
+        self._paused = False
+
+    @property
+    def paused(self) -> bool:
+        """Whether frames are checked and dropped."""
+        return self._paused
+
+    def pause(self, paused: bool) -> None:
+        """Drop every good frame from now on, or no longer; what waits is dropped too."""
+        with self.lock:
+            if paused and not self._paused:
+                self._sync.clear("paused")
+            self._paused, self._moment_ns = paused, time.monotonic_ns()
 
     @property
     def pending_frames(self) -> int:
@@ -184,6 +197,10 @@ class Intake:
 
     def _take(self, arrival: Arrival, now_ns: int) -> None:
         """Find its partners, decide, decode."""
+        if self._paused:
+            self._moment_ns = now_ns
+            self._board.drop("paused", 1)
+            return
         found = self._sync.add(arrival, self._silent(now_ns) if self._is_rig else frozenset())
         if not found:
             return

@@ -222,7 +222,7 @@ class StatusOptions(OptionGroup):
         changeable=True,
     )
     tolerated: tuple[str, ...] = option(
-        ("SCALE_UNKNOWN", "ENGINE_BUILDING", "WINDOW_SHORTENED", "OUTPUTS_MOVED"),
+        ("SCALE_UNKNOWN", "ENGINE_BUILDING", "WINDOW_SHORTENED", "OUTPUTS_MOVED", "PAUSED"),
         "Reason codes that do not make the state DEGRADED",
         changeable=True,
     )
@@ -304,6 +304,14 @@ class PipelineOptions(OptionGroup):
 
     cameras: tuple[str, ...] = option(
         ("camera",), "Names of the cameras; the first is the reference"
+    )
+    max_rate_hz: float = option(
+        0.0,
+        "Passes of the model per second at most; 0: as many as it can",
+        unit="Hz",
+        low=0.0,
+        high=1000.0,
+        changeable=True,
     )
     images: ImageOptions = field(default_factory=ImageOptions)
     sync: SyncOptions = field(default_factory=SyncOptions)

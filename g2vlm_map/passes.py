@@ -174,8 +174,15 @@ class Passes:
         while not stopping.is_set():
             job = builder.take(_POLL_S)
             if job is not None:
+                began = time.monotonic()
                 self._observe(job, builder, stopping)
                 builder.done()
+                stopping.wait(self._rest_s(began))
+
+    def _rest_s(self, began: float) -> float:
+        """How long to rest after a pass, for no more of them than `max_rate_hz`."""
+        rate = self.options.max_rate_hz
+        return max(0.0, began + 1.0 / rate - time.monotonic()) if rate > 0 else 0.0
 
     def _observe(self, job: WindowJob, builder: WindowBuilder, stopping: threading.Event) -> None:
         def unwanted() -> bool:

@@ -165,6 +165,21 @@ class Pipeline:
         with self._intake.lock:
             return self._restart("reset", why)
 
+    def pause(self, paused: bool, why: str = "") -> None:
+        """Use no frames from now on, or use them again; the map and the scenes stay.
+
+        Args:
+            paused: Whether frames are dropped.
+            why: Text of PAUSED.
+        """
+        self._intake.pause(paused)
+        self.board.condition("PAUSED", paused, why)
+
+    @property
+    def paused(self) -> bool:
+        """Whether frames are dropped because of `pause`."""
+        return self._intake.paused
+
     def apply(self, options: PipelineOptions) -> None:
         """Take over options that may change while it runs.
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Point, Pose, TransformStamped, Twist
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, PointField
@@ -21,7 +19,7 @@ from g2vlm_map.questions import Mark, Question, Reply
 from g2vlm_map.recordings.source import RecordingError
 from g2vlm_map.recordings.transforms import transform_from
 from g2vlm_map.segment import quaternion_xyzw
-from g2vlm_map.status import Reason, Snapshot
+from g2vlm_map.status import Snapshot
 from g2vlm_map.world import World
 from g2vlm_model.interface import RuntimeInfo
 
@@ -30,7 +28,6 @@ __all__ = [
     "answer_message",
     "camera_info_message",
     "covariance",
-    "diagnostics_message",
     "hardware_id",
     "header",
     "matrix",
@@ -222,59 +219,6 @@ def status_message(snapshot: Snapshot, world: World, map_frame: str) -> Any:
         else math.nan,
         depth_scale_sigma=_finite(scale.depth_sigma),
     )
-
-
-def diagnostics_message(
-    status: Any, node_name: str, hardware_id: str, reasons: Sequence[Reason]
-) -> Any:
-    """diagnostic_msgs/DiagnosticArray that says the same as a SceneStatus."""
-    words = {
-        SceneStatus.STATE_INACTIVE: "inactive",
-        SceneStatus.STATE_WAITING: "waiting for the first scene",
-        SceneStatus.STATE_RUNNING: "running",
-        SceneStatus.STATE_DEGRADED: "degraded",
-    }
-    level = DiagnosticStatus.OK
-    if status.state == SceneStatus.STATE_DEGRADED:
-        level = DiagnosticStatus.WARN
-    if any(reason.code in ("RUNTIME_FAILED", "NO_IMAGES") for reason in reasons):
-        level = DiagnosticStatus.ERROR
-    codes = ", ".join(reason.code for reason in reasons)
-    values = {
-        **{reason.code: reason.text for reason in reasons},
-        "frames received": status.frames_received,
-        "frames used": status.frames_used,
-        **{
-            f"frames dropped: {name}": count
-            for name, count in zip(status.drop_reasons, status.drop_counts, strict=True)
-        },
-        "scenes": status.scenes,
-        "segment": status.segment,
-        "shared view": f"{status.shared_view:.2f}",
-        "latency [ms]": f"{status.latency_ms:.1f}",
-        "observe [ms]": f"{status.observe_ms:.1f}",
-        "publish [ms]": f"{status.publish_ms:.1f}",
-        "queries received": status.queries_received,
-        "queries answered": status.queries_answered,
-        "queries rejected": status.queries_rejected,
-        "map version": status.map_version,
-        "map keyframes": status.map_keyframes,
-        "map loops": status.map_loops,
-        "up": status.up_source or "the first camera",
-        "metric": status.is_metric,
-        "scale source": status.scale_source,
-        "scale [m per map unit]": f"{status.scale:.4g} (sigma {status.scale_sigma:.3f})",
-        "depth scale [m per map unit]": f"{status.depth_scale:.4g} "
-        f"(sigma {status.depth_scale_sigma:.3f})",
-    }
-    entry = DiagnosticStatus(
-        level=level,
-        name=f"{node_name}: scene",
-        message=words[status.state] + (f": {codes}" if codes else ""),
-        hardware_id=hardware_id,
-        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
-    )
-    return DiagnosticArray(header=status.header, status=[entry])
 
 
 def hardware_id(info: RuntimeInfo) -> str:

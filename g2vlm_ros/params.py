@@ -134,6 +134,11 @@ class NodeParams(PipelineOptions):
         low=0.0,
         high=3600.0,
     )
+    lazy: bool = option(
+        False,
+        "Use no frames while nobody listens to an output and no transform is broadcast; the map "
+        "has gaps then",
+    )
     model: str = option("nano", "Embedded model name or folder of a model")
     runtime: str = option(
         "auto",

@@ -26,7 +26,7 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import serialize_message
 from rclpy.task import Future
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 
 from g2vlm_interfaces.msg import SceneStatus
 from g2vlm_interfaces.srv import SpatialQuery
@@ -37,22 +37,19 @@ from g2vlm_map.status import Snapshot
 from g2vlm_model.interface import AnswerStatus, RuntimeInfo, SpatialAnswer, SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
 from g2vlm_ros import messages
+from g2vlm_ros.active import Active
 from g2vlm_ros.bond import Bond, make_bond
+from g2vlm_ros.diagnostics import Diagnostics
 from g2vlm_ros.logs import LibraryLogs
 from g2vlm_ros.outputs import Outputs
 from g2vlm_ros.params import NodeParams
-from g2vlm_ros.robot_frames import RobotFrames
 from g2vlm_ros.ros_params import ParameterDesk
-from g2vlm_ros.sensor_subscriptions import SensorSubscriptions
-from g2vlm_ros.subscriptions import CameraSubscriptions
 
 __all__ = ["PerceptionNode"]
 
 # Who subscribes with this durability too learns the state at once, not a period later; of
 # several kept messages it would learn the past.
 _STATUS_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-
-_TICK_S = 0.05
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -77,11 +74,9 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         self._runtime: SpatialRuntime | None = None
         self._pipeline: Pipeline | None = None
         self._outputs: Outputs | None = None
-        self._cameras: CameraSubscriptions | None = None
         self._bond: Bond | None = None
-        self._sensors: SensorSubscriptions | None = None
-        self._frames: RobotFrames | None = None
-        self._tick_timer: Any = None
+        self._active: Active | None = None
+        self._diagnostics = Diagnostics(self.get_name())
         self._running = ""  # what the runtime last said that it is
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._status_timer: Any = None
@@ -92,6 +87,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
             SpatialQuery, "~/query", self._on_query, callback_group=ReentrantCallbackGroup()
         )
         self.create_service(Trigger, "~/reset", self._on_reset)
+        self.create_service(SetBool, "~/pause", self._on_pause)
 
     @property
     def wants_autostart(self) -> bool:
@@ -184,8 +180,8 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         """Publish `~/status`, `/diagnostics` and the path; log reasons that are new or over."""
         if self._pipeline is None:
             return
-        if self._cameras is not None:
-            self._cameras.check()
+        if self._active is not None and self._desk.params is not None:
+            self._active.check(self._desk.params, self._open_questions)
         snapshot = self._pipeline.snapshot()
         self._note_runtime(snapshot.runtime)
         for line in self._pipeline.board.messages(snapshot.reasons, time.monotonic()):
@@ -193,9 +189,9 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         if self._outputs is not None and snapshot.running:
             self._outputs.publish_path()
         status = self._publish_status(snapshot)
-        name, hardware = self.get_fully_qualified_name(), messages.hardware_id(snapshot.runtime)
+        hardware = messages.hardware_id(snapshot.runtime)
         self._diagnostics_publisher.publish(
-            messages.diagnostics_message(status, name, hardware, snapshot.reasons)
+            self._diagnostics.message(status, hardware, snapshot.reasons)
         )
 
     def _publish_status(self, snapshot: Snapshot) -> Any:
@@ -250,44 +246,22 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
         params, pipeline, outputs = self._desk.params, self._pipeline, self._outputs
         assert params is not None and pipeline is not None and outputs is not None  # noqa: PT018
         pipeline.start()
-        self._frames = RobotFrames(self, params, pipeline)
-        outputs.start(self._frames)
-        self._sensors = SensorSubscriptions(self, params, pipeline, self._frames)
-        self._cameras = CameraSubscriptions(self, params, pipeline)
+        self._active = Active(self, params, pipeline, outputs, self._steady)
         self._drop_bond()
         self._bond = make_bond(self, params.bond_timeout)
-        self._cameras.on_frame_id = self._frames.learn
-        self._tick_timer = self.create_timer(_TICK_S, self._tick, clock=self._steady)
-        heard = ", ".join([*self._cameras.topics, *self._sensors.topics])
-        self.get_logger().info(f"active: {heard}; transforms by {self._frames.tf_kind or 'nobody'}")
+        self.get_logger().info(f"active: {self._active.text}")
         self.publish_status()
 
     def _stop(self, why: str) -> None:
         if self._bond is not None:
             self._bond.leave()
-        if self._cameras is not None:
-            self._cameras.destroy()
-            self._cameras = None
-        if self._tick_timer is not None:
-            self.destroy_timer(self._tick_timer)
-            self._tick_timer = None
-        if self._sensors is not None:
-            self._sensors.destroy()
-            self._sensors = None
+        if self._active is not None:
+            self._active.unsubscribe()
         if self._pipeline is not None:
             self._pipeline.stop(why)
-        if self._outputs is not None:
-            self._outputs.stop()
-        if self._frames is not None:
-            self._frames.close()
-            self._frames = None
-
-    def _tick(self) -> None:
-        """What follows transforms and the odometry, many times a second."""
-        if self._frames is not None and self._sensors is not None and self._outputs is not None:
-            self._frames.tick()
-            self._sensors.tick()
-            self._outputs.tick()
+        if self._active is not None:
+            self._active.destroy()
+            self._active = None
 
     def _drop_bond(self) -> None:
         """Free the bond of the last activation, which may still say that it leaves."""
@@ -370,6 +344,15 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are 
             return response
         segment = self._pipeline.reset("the node was reset")
         response.success, response.message = True, f"segment {segment} starts"
+        return response
+
+    def _on_pause(self, request: Any, response: Any) -> Any:
+        if self._pipeline is None or not self._pipeline.running:
+            response.success, response.message = False, "the node is inactive; activate it"
+            return response
+        self._pipeline.pause(request.data, "~/pause was called; call it with false to go on")
+        response.success = True
+        response.message = "frames are dropped" if request.data else "frames are used"
         return response
 
 

@@ -303,7 +303,9 @@ def test_status_and_diagnostics_agree(graph: Any) -> None:
 
     graph.wait(lambda: values().get("scenes") == "1", "diagnostics of the scene")
     entry = graph.diagnostics[-1].status[0]
-    assert entry.name == "/g2vlm: scene"
+    names = [status.name for status in graph.diagnostics[-1].status]
+    assert names == ["g2vlm: scene", "g2vlm: map", "g2vlm: image topic status"]
+    assert {status.hardware_id for status in graph.diagnostics[-1].status} == {entry.hardware_id}
 
 
 def test_every_picture_is_used_or_dropped(make_graph: Make) -> None:

@@ -1,0 +1,98 @@
+"""What an active node hears: cameras, other sensors, the robot's frames; and when it rests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from g2vlm_map.pipeline import Pipeline
+from g2vlm_ros.outputs import Outputs
+from g2vlm_ros.params import NodeParams
+from g2vlm_ros.robot_frames import RobotFrames
+from g2vlm_ros.sensor_subscriptions import SensorSubscriptions
+from g2vlm_ros.subscriptions import CameraSubscriptions
+
+__all__ = ["Active"]
+
+_TICK_S = 0.05
+_NOBODY_LISTENS = "nobody listens to an output (lazy)"
+
+
+class Active:
+    """From activation to `destroy`.
+
+    Args:
+        node: The node.
+        params: Checked parameters.
+        pipeline: Started already.
+        outputs: Told of the robot's frames.
+        clock: Of the timer, which must not follow simulated time.
+
+    Raises:
+        Exception: What rclpy raises where a topic cannot be subscribed; nothing stays subscribed.
+    """
+
+    def __init__(
+        self, node: Any, params: NodeParams, pipeline: Pipeline, outputs: Outputs, clock: Any
+    ) -> None:
+        self._node, self._pipeline, self._outputs = node, pipeline, outputs
+        self._cameras: CameraSubscriptions | None = None
+        self._sensors: SensorSubscriptions | None = None
+        self._resting = False  # paused by this object, and not by somebody else
+        self._timer: Any = None
+        self._frames = RobotFrames(node, params, pipeline)
+        try:
+            outputs.start(self._frames)
+            self._sensors = SensorSubscriptions(node, params, pipeline, self._frames)
+            self._cameras = CameraSubscriptions(node, params, pipeline)
+            self._cameras.on_frame_id = self._frames.learn
+            self._timer = node.create_timer(_TICK_S, self._tick, clock=clock)
+        except BaseException:
+            self.unsubscribe()
+            self.destroy()
+            raise
+
+    @property
+    def text(self) -> str:
+        """What is heard, in words."""
+        assert self._cameras is not None and self._sensors is not None  # noqa: PT018
+        heard = ", ".join([*self._cameras.topics, *self._sensors.topics])
+        return f"{heard}; transforms by {self._frames.tf_kind or 'nobody'}"
+
+    def check(self, params: NodeParams, open_questions: int) -> None:
+        """Bring up to date what follows from who publishes and who listens; once a period.
+
+        Args:
+            params: Those in force.
+            open_questions: Who waits for an answer listens too.
+        """
+        if self._cameras is not None:
+            self._cameras.check()
+        wanted = not params.lazy or self._outputs.heard or open_questions > 0
+        if self._resting and wanted:
+            self._resting = False
+            self._pipeline.pause(False)
+        elif not self._resting and not wanted and not self._pipeline.paused:
+            self._resting = True
+            self._pipeline.pause(True, _NOBODY_LISTENS)
+
+    def unsubscribe(self) -> None:
+        """Hear nothing any more; before the pipeline stops."""
+        if self._cameras is not None:
+            self._cameras.destroy()
+        if self._sensors is not None:
+            self._sensors.destroy()
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+        self._cameras = self._sensors = self._timer = None
+
+    def destroy(self) -> None:
+        """Let go of the robot's frames; when no scene is published any more."""
+        self._outputs.stop()
+        self._frames.close()
+
+    def _tick(self) -> None:
+        """What follows transforms and the odometry."""
+        if self._sensors is not None:
+            self._frames.tick()
+            self._sensors.tick()
+            self._outputs.tick()
