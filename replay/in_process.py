@@ -33,7 +33,7 @@ from .asking import Answer, Asker
 from .errors import NodeFailedError
 from .kept import KeptScenes, Listener, note_status
 from .machine import ProcessWatch
-from .map_metrics import FinalMap
+from .map_metrics import FinalMap, segments_of
 from .outcome import Outputs, Played, Timeline
 from .question_file import Question
 from .run_options import RunOptions, parameters_of
@@ -80,7 +80,9 @@ def play_in_process(
                 listener.pipeline = pipeline
                 player = _Player(recording, options, pipeline, timeline, questions, bar)
                 played = player.play()
-                scenes.map = FinalMap.of_world(pipeline.world, listener.before)
+                scenes.map = FinalMap.of_world(
+                    pipeline.world, () if listener.before is None else segments_of(listener.before)
+                )
         finally:
             runtime.close()
             bar.close()

@@ -9,13 +9,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from g2vlm_map.dense.occupancy import FREE, OCCUPIED, Grid
 from g2vlm_map.recordings import NS
 
 from .charts import BLUE, GREEN, GREY, INK, ORANGE, WIDE, in_style, make_figure, svg
 from .map_metrics import ScaleSample
 from .pose_metrics import AlignedSegment, PoseSegment, rotation_angle_deg
 
-__all__ = ["PathsShown", "change_chart", "path_chart", "scale_chart", "trajectory_chart"]
+__all__ = [
+    "PathsShown",
+    "change_chart",
+    "occupancy_chart",
+    "path_chart",
+    "scale_chart",
+    "trajectory_chart",
+]
 
 Floats = NDArray[np.float64]
 
@@ -124,6 +132,31 @@ def change_chart(
         axes.set(xlim=(middle[0] - half, middle[0] + half))
         axes.set(ylim=(middle[1] - half, middle[1] + half))
         axes.legend(loc="best")
+    return svg(figure)
+
+
+@in_style
+def occupancy_chart(grid: Grid, path_M2: Floats) -> bytes:
+    """What stands on the floor, and the way of the robot there.
+
+    Args:
+        grid: in level axes, metres.
+        path_M2: (M, 2) x and y of the base in those axes.
+    """
+    figure, (axes,) = make_figure(WIDE, 5.0, [1.0])
+    shades = np.full((*grid.cells_YX.shape, 3), 0.86)
+    shades[grid.cells_YX == FREE] = 1.0
+    shades[grid.cells_YX == OCCUPIED] = 0.12
+    (x, y), size = grid.origin, grid.resolution
+    rows, columns = grid.cells_YX.shape
+    extent = (x, x + columns * size, y, y + rows * size)
+    axes.imshow(shades, origin="lower", extent=extent, interpolation="nearest")
+    axes.plot(*path_M2.T, color=BLUE, lw=1.4, label="base")
+    axes.plot(*path_M2[:1].T, color=ORANGE, marker="s", ms=6, ls="none", label="start")
+    axes.set(title="Occupancy (black: stands; white: free; grey: unknown)")
+    axes.set(xlabel="x [m]", ylabel="y [m]")
+    axes.grid(visible=False)
+    axes.legend(loc="best")
     return svg(figure)
 
 

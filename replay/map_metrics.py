@@ -123,6 +123,7 @@ class FinalMap:
         nbytes: of what it keeps.
         before: its segments before the change that moved it furthest, e.g. a loop; empty where
             none did.
+        world: what it was made of, for whoever draws it.
     """
 
     segments: tuple[MapSegment, ...]
@@ -130,14 +131,15 @@ class FinalMap:
     scale: ScaleSample | None = None
     nbytes: int = 0
     before: tuple[MapSegment, ...] = ()
+    world: World | None = None
 
     @staticmethod
-    def of_world(world: World, before: World | None = None) -> FinalMap:
+    def of_world(world: World, before: Sequence[MapSegment] = ()) -> FinalMap:
         """The map out of what a pipeline holds."""
         stamps = {placed.keyframe.number: placed.keyframe.stamp_ns for placed in world.keyframes}
         newest = max(stamps.values(), default=0)
         return FinalMap(
-            segments=_segments(world),
+            segments=segments_of(world),
             loops=tuple(
                 LoopClosure(stamps[edge.i], stamps[edge.j], edge.T_i_j)
                 for edge in world.edges
@@ -145,11 +147,13 @@ class FinalMap:
             ),
             scale=ScaleSample.of(world.scale, newest, world.segment),
             nbytes=sum(placed.keyframe.nbytes for placed in world.keyframes),
-            before=() if before is None else _segments(before),
+            before=tuple(before),
+            world=world,
         )
 
 
-def _segments(world: World) -> tuple[MapSegment, ...]:
+def segments_of(world: World) -> tuple[MapSegment, ...]:
+    """The connected parts of a map."""
     groups: dict[int, list[PlacedKeyframe]] = {}
     for placed in world.keyframes:
         groups.setdefault(placed.segment, []).append(placed)

@@ -13,10 +13,20 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from g2vlm_map.dense.dense_map import DenseMap, DenseRules
+from g2vlm_map.dense.metric import metric_views
+from g2vlm_map.dense.occupancy import grid
 from g2vlm_map.recordings import NS, Recording
 
 from .charts import cloud_chart, depth_chart, latency_chart, timeline_chart
-from .map_charts import PathsShown, change_chart, path_chart, scale_chart, trajectory_chart
+from .map_charts import (
+    PathsShown,
+    change_chart,
+    occupancy_chart,
+    path_chart,
+    scale_chart,
+    trajectory_chart,
+)
 from .map_metrics import FinalMap
 from .metrics import BASELINES
 from .outcome import Outputs, Played, Timeline
@@ -103,6 +113,7 @@ def _context(report: ReportInput) -> dict[str, Any]:
         "trajectory_hint": _trajectory_hint(scores),
         "change_chart": data_uri(_change_chart(scores), "svg+xml"),
         "change_hint": _change_hint(report.timeline),
+        "occupancy_chart": data_uri(_occupancy_chart(scores.final), "svg+xml"),
         "scale_chart": data_uri(_scale_chart(scores, report.timeline), "svg+xml"),
         "scale_hint": _scale_hint(scores, report.timeline),
         "answers": answer_rows(scores, info.stamps_ns),
@@ -192,9 +203,9 @@ def _trajectory_chart(scores: Scores) -> bytes:
         return trajectory_chart(PathsShown(scores.map.poses.segments, published))
     if poses is not None:
         return trajectory_chart(PathsShown(poses.segments, ()))
-    segments = scores.segments if scores.final is None else _kept(scores.final)
-    segments = [segment for segment in segments if len(segment.stamps_ns) > 1]
-    return path_chart(segments, "segment units") if segments else b""
+    kept = scores.segments if scores.final is None else _kept(scores.final)
+    shown = [segment for segment in kept if len(segment.stamps_ns) > 1]
+    return path_chart(shown, "map units") if shown else b""
 
 
 def _kept(final: FinalMap) -> tuple[PoseSegment, ...]:
@@ -241,6 +252,21 @@ def _change_hint(timeline: Timeline) -> str:
         return "Nothing changed the map's past."
     told = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
     return f"Changes of the map's past: {told}. The last one: {timeline.changes[-1].text}."
+
+
+def _occupancy_chart(final: FinalMap | None) -> bytes:
+    """The grid of the final map; nothing without metres, or where nobody knows the base."""
+    world = None if final is None else final.world
+    if world is None or world.T_base_body is None or not world.scale.metric:
+        return b""
+    rules = DenseRules()
+    views = metric_views(world)
+    path = [view.T_level_base[:2, 3] for view in views if view.T_level_base is not None]
+    if not path:
+        return b""
+    cells = DenseMap(rules).update(world).cells
+    here = (float(path[-1][0]), float(path[-1][1]))
+    return occupancy_chart(grid(cells, rules.occupancy, here), np.stack(path))
 
 
 def _scale_chart(scores: Scores, timeline: Timeline) -> bytes:

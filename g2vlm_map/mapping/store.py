@@ -84,14 +84,14 @@ def save_map(path: Path, content: MapContent) -> int:
 
 
 def load_map(
-    path: Path, *, model_id: str, detector: str, cameras: Mapping[str, View] | None = None
+    path: Path, *, model_id: str = "", detector: str = "", cameras: Mapping[str, View] | None = None
 ) -> MapContent:
     """Read a map.
 
     Args:
         path: Of the file.
-        model_id: Of the model that runs.
-        detector: That runs.
+        model_id: Of the model that runs; "" where none does.
+        detector: That runs; "" where none does.
         cameras: A view of each camera that is known already.
 
     Raises:
@@ -169,6 +169,7 @@ def _header(content: MapContent, views: Sequence[StoredView]) -> dict[str, Any]:
         "loops": world.loops,
         "up_source": world.up_source,
         "T_level_map": world.T_level_map.tolist(),
+        "T_base_body": None if world.T_base_body is None else world.T_base_body.tolist(),
         "scale": _finite(asdict(world.scale)),
     }
 
@@ -201,12 +202,12 @@ def _check_origin(path: Path, header: Mapping[str, Any], model_id: str, detector
             f"{path} has version {version!r:.20} of the format, this program reads {VERSION}; "
             "load it with the program that wrote it, or a later one"
         )
-    if header.get("model") != model_id:
+    if model_id and header.get("model") != model_id:
         raise MapFileError(
             f"{path} was made with the model {header.get('model')!r:.80}, {model_id!r} runs: "
             "their depths and tokens differ; load that model, or map the place anew"
         )
-    if header.get("detector") != detector:
+    if detector and header.get("detector") != detector:
         raise MapFileError(
             f"{path} holds features of {header.get('detector')!r:.40}, {detector!r} is in use; "
             "set features.detector to what the map was made with"
@@ -227,12 +228,17 @@ def _read(file: ArrayReader, header: Mapping[str, Any]) -> MapContent:
         segment=int(header["segment"]),
         keyframes=keyframes,
         scale=_scale(header["scale"]),
-        T_level_map=_rigid("T_level_map", np.array(header["T_level_map"], np.float64)[None])[0],
+        T_level_map=_axes(header, "T_level_map"),
+        T_base_body=None if header["T_base_body"] is None else _axes(header, "T_base_body"),
         up_source=str(header["up_source"]),
         loops=int(header["loops"]),
         edges=_read_edges(file, edge_count, {one.keyframe.number for one in keyframes}),
     )
     return MapContent(str(header["model"]), str(header["detector"]), str(header["words"]), world)
+
+
+def _axes(header: Mapping[str, Any], name: str) -> Floats:
+    return _rigid(name, np.array(header[name], np.float64)[None])[0]
 
 
 def _scale(values: Mapping[str, Any]) -> ScaleEstimate:

@@ -11,16 +11,20 @@ from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 
 from g2vlm_map.clouds import POINT_DTYPE
+from g2vlm_map.mapping.store import load_map
+from g2vlm_map.recordings import NS
 from g2vlm_map.recordings.bag import header_stamp_ns
 from g2vlm_map.recordings.transforms import transform_from
 
-from ..map_metrics import FinalMap
+from ..map_metrics import FinalMap, MapSegment
 from ..outcome import Cloud, StatusSample
 from ..pose_metrics import PoseSegment
 from .process import OUTPUT_PREFIXES, SCENE_TOPICS
 
 DEPTH_TOPICS = tuple(f"{prefix}/depth/image" for prefix in OUTPUT_PREFIXES)
 CLOUD_TOPICS = tuple(f"{prefix}/points" for prefix in OUTPUT_PREFIXES)
+PATH_TOPICS = tuple(f"{prefix}/path" for prefix in OUTPUT_PREFIXES)
+STILL_M = 1e-3  # poses that moved less have not been moved
 
 
 class Published:
@@ -29,10 +33,14 @@ class Published:
     Args:
         path: the bag's folder.
         statuses: all of the run, in order.
+        map_file: that the node wrote at the end; None where it wrote none.
     """
 
-    def __init__(self, path: Path, statuses: Sequence[StatusSample]) -> None:
+    def __init__(
+        self, path: Path, statuses: Sequence[StatusSample], map_file: Path | None = None
+    ) -> None:
         self._path = path
+        self._map = map_file
         self._statuses = statuses
 
     def segments(self) -> list[PoseSegment]:
@@ -61,8 +69,34 @@ class Published:
         ]
 
     def final(self) -> FinalMap | None:
-        """See `Outputs`."""
-        return None
+        """The map that the node was asked to write, None where it wrote none."""
+        if self._map is None:
+            return None
+        return FinalMap.of_world(load_map(self._map).world, self._before())
+
+    def _before(self) -> tuple[MapSegment, ...]:
+        """The path before it changed most: it is published anew where the map's past did."""
+        older: dict[int, NDArray[np.float64]] = {}
+        furthest, before, before_topic = 0.0, older, ""
+        for topic, _, message in self._read(*PATH_TOPICS):
+            if topic != before_topic:  # other units
+                older, before_topic = {}, topic
+            poses = {
+                item.header.stamp.sec * NS + item.header.stamp.nanosec: transform_from(
+                    item.pose.position, item.pose.orientation
+                )
+                for item in message.poses
+            }
+            moves = [
+                float(np.linalg.norm(poses[stamp][:3, 3] - older[stamp][:3, 3]))
+                for stamp in poses.keys() & older.keys()
+            ]
+            if max(moves, default=0.0) > furthest:
+                furthest, before = max(moves), older
+            older = poses
+        if furthest <= STILL_M or len(before) < 2:
+            return ()
+        return (MapSegment(PoseSegment(1, tuple(before), np.stack(list(before.values())))),)
 
     def depths(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """(stamp_ns, (H, W) float32 metres or map units as published, NaN where there is none)."""

@@ -63,5 +63,7 @@ def random_world(seed: int, keyframes: int = 5) -> World:
             numbers[:-1], numbers[1:], ("visual", "loop", "odometry", "merged"), strict=False
         )
     )
-    scale = ScaleEstimate(True, 0.3, 0.05, 0.2, np.inf, ("odometry", "range"), 3, "")
-    return World(7, 2, placed, scale, random_pose(rng), "floor", 4, edges)
+    scale = ScaleEstimate(
+        metric=True, log_scale=0.3, sigma=0.05, sources=("odometry", "range"), version=3, reason=""
+    )
+    return World(7, 2, placed, scale, random_pose(rng), "floor", 4, edges, random_pose(rng))
