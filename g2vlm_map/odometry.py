@@ -8,7 +8,7 @@ newer one came, in the metres of that time, and never looks back.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,39 +128,64 @@ class ContinuousOdometry:
         """The newest; None before the first."""
         return self._pose
 
-    def step(self, world: World) -> OdometryPose | None:
-        """Go on to the newest keyframe.
+    def step(self, world: World, head: PlacedKeyframe | None = None) -> OdometryPose | None:
+        """Go on to the newest keyframe, and to where the camera is now.
 
         Args:
-            world: In which it is the one with the highest number.
+            world: Its newest keyframe has the highest number.
+            head: A moment after that keyframe that did not become one: where the camera stands
+                still, for one. The odometry tells of it and forgets it again.
 
         Returns:
-            The new pose; None where there is no new keyframe, or nothing to start from.
+            The new pose; None where there is nothing new, or nothing to start from.
         """
         ours = [placed for placed in world.keyframes if placed.segment == world.segment]
         if not ours or (self._scaled and self._last is None and not world.scale.metric):
             return None
         newest = max(ours, key=lambda placed: placed.keyframe.number)
+        told = self._begin(newest) if self._last is None else self._go_on(world, ours, newest)
         last = self._last
-        if last is None:
-            zeros = np.zeros((6, 6))
-            self._last = newest
-            self._pose = OdometryPose(
-                newest.keyframe.stamp_ns, np.eye(4), zeros, np.zeros(6), zeros
-            )
-            return self._pose
+        if head is None or last is None or head.keyframe.stamp_ns <= last.keyframe.stamp_ns:
+            return told
+        if self._is_lost(world):
+            return told
+        seconds = (head.keyframe.stamp_ns - last.keyframe.stamp_ns) / _NS
+        T_step, Q_66 = self._seen(world, newest, head)
+        self._pose = self._compound(head, T_step, Q_66, seconds, is_gap=False)
+        return self._pose
+
+    def _begin(self, first: PlacedKeyframe) -> OdometryPose:
+        zeros = np.zeros((6, 6))
+        self._last = first
+        self._pose = OdometryPose(first.keyframe.stamp_ns, np.eye(4), zeros, np.zeros(6), zeros)
+        return self._pose
+
+    def _go_on(
+        self, world: World, ours: Sequence[PlacedKeyframe], newest: PlacedKeyframe
+    ) -> OdometryPose | None:
+        """Add the step from the keyframe before to the newest one."""
+        last = self._last
+        assert last is not None
         if newest.keyframe.number <= last.keyframe.number:
             return None
         before = next((p for p in ours if p.keyframe.number == last.keyframe.number), None)
         self._last = newest
         seconds = max((newest.keyframe.stamp_ns - last.keyframe.stamp_ns) / _NS, 1e-6)
-        unscaled = self._scaled and not math.isfinite(world.scale.sigma)
-        if before is None or unscaled:
-            return self._add(newest, *self._unseen(last, newest, seconds), seconds, is_gap=True)
-        T_step, Q_66 = self._seen(world, before, newest)
-        sigma = world.scale.sigma if self._scaled else 0.0
-        self._along[:3] += sigma * self._T_odom_base[:3, :3] @ T_step[:3, 3]
-        return self._add(newest, T_step, Q_66, seconds, is_gap=False)
+        gap = before is None or self._is_lost(world)
+        if before is None or gap:
+            T_step, Q_66 = self._unseen(last, newest, seconds)
+        else:
+            T_step, Q_66 = self._seen(world, before, newest)
+            sigma = world.scale.sigma if self._scaled else 0.0
+            self._along[:3] += sigma * self._T_odom_base[:3, :3] @ T_step[:3, 3]
+        self._pose = self._compound(newest, T_step, Q_66, seconds, is_gap=gap)
+        self._covariance = self._pose.covariance_66 - np.outer(self._along, self._along)
+        self._T_odom_base = self._pose.T_odom_base
+        return self._pose
+
+    def _is_lost(self, world: World) -> bool:
+        """Whether nobody knows how long a step is in metres."""
+        return self._scaled and not math.isfinite(world.scale.sigma)
 
     def _seen(
         self, world: World, before: PlacedKeyframe, newest: PlacedKeyframe
@@ -192,34 +217,32 @@ class ContinuousOdometry:
         variances = np.array([shift**2] * 3 + [turn**2] * 3)
         return np.eye(4) if T_step is None else T_step, np.diag(variances)
 
-    def _add(
+    def _compound(
         self,
-        newest: PlacedKeyframe,
+        to: PlacedKeyframe,
         T_step: Floats,
         Q_66: Floats,
         seconds: float,
         *,
         is_gap: bool,
     ) -> OdometryPose:
-        """Compound a step: F C F' + G Q G' with the Jacobians of T_odom_base @ T_step."""
+        """The pose behind a step: F C F' + G Q G' with the Jacobians of T_odom_base @ T_step."""
         R = self._T_odom_base[:3, :3]
         F = np.eye(6)
         F[:3, 3:] = -cross_matrix(R @ T_step[:3, 3])
         G = np.zeros((6, 6))
         G[:3, :3] = G[3:, 3:] = R
-        self._covariance = F @ self._covariance @ F.T + G @ Q_66 @ G.T
-        self._T_odom_base = self._T_odom_base @ T_step
+        covariance = F @ self._covariance @ F.T + G @ Q_66 @ G.T
         turn = rotation_vector(T_step[:3, :3])
         # The scale is one and the same in all steps: its error adds up, it does not average out.
-        self._pose = OdometryPose(
-            newest.keyframe.stamp_ns,
-            self._T_odom_base,
-            self._covariance + np.outer(self._along, self._along),
+        return OdometryPose(
+            to.keyframe.stamp_ns,
+            self._T_odom_base @ T_step,
+            covariance + np.outer(self._along, self._along),
             np.concatenate([T_step[:3, 3], turn]) / seconds,
             Q_66 / seconds**2,
             is_gap,
         )
-        return self._pose
 
 
 def _extrinsics(world: World, *, lever: bool) -> Floats:

@@ -160,42 +160,41 @@ class Outputs:
             self._move(world, unit)
         topics = self._metric if unit.is_metric else self._free
         self._optical = record.frame_id
-        newest = _newest(world, record.stamp_ns)
+        head = _head(world, record)
         if self._frames is not None:
             self._frames.newest_scene_ns = record.stamp_ns
-        if newest is not None:  # first: small, and controllers wait for it
-            self._publish_pose(topics, unit, world, newest)
+        if head is not None:  # first: small, and controllers wait for it
+            self._publish_pose(topics, unit, world, head)
         topics.publish_scene(replace(record, scale=record.scale * unit.per_map_unit))
 
     def _publish_pose(
-        self, topics: SceneTopics, unit: _Unit, world: World, newest: PlacedKeyframe
+        self, topics: SceneTopics, unit: _Unit, world: World, head: PlacedKeyframe
     ) -> None:
-        """Pose, odometry and TF of the newest keyframe, as far as they can be told."""
-        for odometry in self._odometries.values():
-            odometry.step(world)
-        frames, stamp_ns = self._frames, newest.keyframe.stamp_ns
+        """Pose, odometry and TF of the newest moment, as far as they can be told."""
+        moved = {scaled: item.step(world, head) for scaled, item in self._odometries.items()}
+        frames, stamp_ns = self._frames, head.keyframe.stamp_ns
         if frames is None or not self._base_is_known(world):
             return
         T_base_body = _extrinsics(world, unit)
-        args = (world.T_level_map, newest.T_map_body, T_base_body)
+        args = (world.T_level_map, head.T_map_body, T_base_body)
         T_map_base = base_pose(*args, unit.per_map_unit)
-        covariance = pose_covariance(*args, newest.covariance, unit.per_map_unit, unit.sigma)
+        covariance = pose_covariance(*args, head.covariance, unit.per_map_unit, unit.sigma)
         topics.publish_pose(stamp_ns, T_map_base, covariance)
-        moved = self._odometries[unit.is_metric].pose
-        if moved is not None and moved.stamp_ns == stamp_ns:
-            topics.publish_odometry(moved, frames.base)
+        odometry = moved[unit.is_metric]
+        if odometry is not None and odometry.stamp_ns == stamp_ns:
+            topics.publish_odometry(odometry, frames.base)
         if self._broadcaster is None:
             return
         if unit.is_metric:
             self._broadcaster.place(stamp_ns, T_map_base)
         else:
             camera = topics.frame(self._optical)
-            T_map_cam = world.T_level_map @ newest.T_map_body
+            T_map_cam = world.T_level_map @ head.T_map_body
             self._broadcaster.show(stamp_ns, topics.map_frame, camera, T_map_cam)
 
     def _correct(self, world: World) -> None:
         """The past has changed: map -> odom takes the jump at once, not with the next scene."""
-        unit, newest = _unit(world), _newest(world, 0)
+        unit, newest = _unit(world), _newest(world)
         if not unit.is_metric or newest is None or self._broadcaster is None:
             return
         if self._carried and self._base_is_known(world):
@@ -224,7 +223,7 @@ class Outputs:
         return not self._params.frames.base or world.T_base_body is not None
 
     def _tell(self, world: World, kind: int, cause: str, text: str, before: float) -> None:
-        scale, newest = world.scale, _newest(world, 0)
+        scale, newest = world.scale, _newest(world)
         stamp_ns = 0 if newest is None else newest.keyframe.stamp_ns
         self._node.get_logger().info(f"map: {text}")
         self._events.publish(
@@ -283,12 +282,25 @@ def _extrinsics(world: World, unit: _Unit) -> Floats:
     return world.T_base_body if unit.is_metric else metric(world.T_base_body, 0.0)
 
 
-def _newest(world: World, stamp_ns: int) -> PlacedKeyframe | None:
-    """The segment's newest keyframe; None where there is none, or none of that stamp (0: any)."""
+def _newest(world: World) -> PlacedKeyframe | None:
+    """The segment's newest keyframe; None before the first."""
     ours = [placed for placed in world.keyframes if placed.segment == world.segment]
-    if not ours or (stamp_ns and ours[-1].keyframe.stamp_ns != stamp_ns):
+    return ours[-1] if ours else None
+
+
+def _head(world: World, record: SceneRecord) -> PlacedKeyframe | None:
+    """Where the newest moment of a scene is: a keyframe, or one that did not become one.
+
+    The latter has the covariance of the newest keyframe, from which it is placed. None where the
+    moment lacks the reference camera.
+    """
+    newest = _newest(world)
+    if newest is None or newest.keyframe.stamp_ns == record.stamp_ns:
+        return newest
+    if record.T_map_cam is None or record.stamp_ns < newest.keyframe.stamp_ns:
         return None
-    return ours[-1]
+    keyframe = replace(newest.keyframe, number=0, stamp_ns=record.stamp_ns)
+    return replace(newest, keyframe=keyframe, T_map_body=record.T_map_cam)
 
 
 def _path(world: World, unit: _Unit, placed: list[PlacedKeyframe]) -> PosePath:

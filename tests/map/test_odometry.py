@@ -158,6 +158,29 @@ def _disturbed(T_step: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return T
 
 
+def test_a_moment_that_is_no_keyframe_is_told_and_forgotten() -> None:
+    odometry = ContinuousOdometry(scaled=True)
+    keyframes = [placed(1, camera_pose(0)), placed(2, camera_pose(1))]
+    odometry.step(world(keyframes[:1]))
+    at = odometry.step(world(keyframes))
+    head = placed(0, camera_pose(1), stamp_ns=2 * NS + NS // 2)
+    still = odometry.step(world(keyframes), head)
+    assert at is not None
+    assert still is not None
+    assert still.stamp_ns == 2 * NS + NS // 2
+    np.testing.assert_allclose(still.T_odom_base, at.T_odom_base, atol=1e-12)
+    np.testing.assert_allclose(still.twist_6, 0.0, atol=1e-12)
+    keyframes.append(placed(3, camera_pose(2)))
+    told = odometry.step(world(keyframes))
+    direct = ContinuousOdometry(scaled=True)
+    for count in (1, 2, 3):
+        expected = direct.step(world(keyframes[:count]))
+    assert told is not None
+    assert expected is not None
+    np.testing.assert_allclose(told.T_odom_base, expected.T_odom_base, atol=1e-12)
+    np.testing.assert_allclose(told.covariance_66, expected.covariance_66, atol=1e-12)
+
+
 def test_a_reset_of_the_wheels_is_told_as_standing_still() -> None:
     feed = OdometryFeed(0.02)
     for step in range(10):

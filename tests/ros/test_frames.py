@@ -144,6 +144,7 @@ def test_topics_move_with_the_scale_and_back(make_graph: Make, told: Told) -> No
     graph.scene()
     heard = len(graph.received["metric/points"])
     graph.wait(lambda: len(graph.received["points"]) == counts["points"] + 1, "up to scale again")
+    graph.wait(lambda: last(graph, "map_event").cause == "lost", "the event")
     assert "sigma 0.3" in last(graph, "map_event").text
     graph.spin_for(0.2)
     assert len(graph.received["metric/points"]) == heard
