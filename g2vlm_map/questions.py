@@ -28,6 +28,7 @@ from g2vlm_model.interface import (
 
 from .answers.crosscheck import check_answer
 from .options import QuestionOptions
+from .scale.estimate import ScaleEstimate
 from .scenes import SceneRecord, ScenesInUseError, SceneStore, SceneUnknownError
 
 __all__ = ["Mark", "Question", "QuestionDesk", "Reply", "Respond"]
@@ -117,6 +118,7 @@ class QuestionDesk:
         cameras: The names that exist.
         options: Places and defaults; may be replaced at any time.
         on_reply: Called once for every answer, from any thread, before the asker hears of it.
+        scale: The map's, asked for when an answer is there.
     """
 
     def __init__(
@@ -126,8 +128,10 @@ class QuestionDesk:
         cameras: Sequence[str],
         options: QuestionOptions,
         on_reply: Respond,
+        scale: Callable[[], ScaleEstimate] = ScaleEstimate,
     ) -> None:
         self.options = options
+        self._scale = scale
         self._runtime = runtime
         self._scenes = scenes
         self._cameras = tuple(cameras)
@@ -297,7 +301,9 @@ class QuestionDesk:
         scene, query = ticket.record.scene, replace(ticket.query, max_seconds=remaining_s)
         try:
             said = self._runtime.ask(scene, query, cancelled=ticket.cancelled.is_set)
-            answer = ticket.record.in_segment_units(check_answer(said, scene, query))
+            metres = self._scale()
+            checked = check_answer(said, scene, query, ticket.record.metric(metres))
+            answer = ticket.record.given_out(checked, metres)
         except ValueError as error:
             answer = SpatialAnswer(AnswerStatus.REJECTED, str(error))
         except Exception as error:  # a foreign runtime's: one question must not end the desk

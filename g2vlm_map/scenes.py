@@ -5,6 +5,7 @@ Safe between the thread of the passes, that of the questions and whoever asks.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 
 from g2vlm_model.interface import Frame, GeometryPrediction, PixelMark, Scene, SpatialAnswer
 
+from .answers.crosscheck import Scale
 from .frame_optics import CameraFrame
+from .scale.estimate import ScaleEstimate
 
 __all__ = ["SceneRecord", "SceneStore", "SceneUnknownError", "ScenesInUseError"]
 
@@ -128,6 +131,42 @@ class SceneRecord:
             sigma=None if answer.sigma is None else answer.sigma * scale,
             measured_value=None if answer.measured_value is None else answer.measured_value * scale,
         )
+
+    def metric(self, scale: ScaleEstimate) -> Scale | None:
+        """What makes lengths of the scene metres; None where nothing does."""
+        if not scale.metric:
+            return None
+        return Scale(self.scale * scale.metres_per_unit, scale.sigma)
+
+    def given_out(self, answer: SpatialAnswer, scale: ScaleEstimate) -> SpatialAnswer:
+        """The answer with points in the newest frame's axes, in metres where the scale carries.
+
+        Args:
+            answer: With lengths in scene units, or in metres already.
+            scale: Of the map, at the time of the question.
+
+        Returns:
+            Lengths in metres, their sigma with that of the scale, and by whom, in the message;
+            in segment units where nothing carries.
+        """
+        answer = self.in_segment_units(answer)
+        if not scale.metric:
+            return answer
+        metres, message = scale.metres_per_unit, answer.message
+        answer = replace(answer, points=(answer.points * metres).astype(np.float32))
+        if answer.unit == SCENE_UNIT and answer.value is not None:
+            length, measured = abs(answer.value * metres), answer.measured_value
+            answer = replace(
+                answer,
+                value=answer.value * metres,
+                unit="m",
+                is_metric=True,
+                sigma=math.hypot((answer.sigma or 0.0) * metres, length * scale.sigma),
+                measured_value=None if measured is None else measured * metres,
+            )
+        if answer.unit == "m" and answer.is_metric and not message:
+            message = f"metres by {'+'.join(scale.sources)}, +- {scale.sigma:.0%}"
+        return replace(answer, message=message)
 
 
 class SceneStore:
