@@ -32,6 +32,7 @@ REASON_CODES: dict[str, str] = {
     "SCALE_UNKNOWN": "Lengths are up to scale: nothing metric fixes them.",
     "SCALE_CONFLICT": "Two sources of the scale contradict each other.",
     "SCALE_DRIFT": "A source of the scale says something else than it did.",
+    "CALIBRATION_DOUBTFUL": "The pictures show other turns than odometry measures: K may be wrong.",
     "SENSOR_REFUSED": "Another sensor is not believed: it leaps, stands still, is in other units.",
     "SEGMENT_BROKEN": "The last window could not be joined with the one before.",
     "RUNTIME_FALLBACK": "Another device, precision or runtime runs than was asked for.",

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..events import Emit, ScaleChanged
-from ..mapping.keyframe import PlacedKeyframe
+from ..mapping.keyframe import Edge, PlacedKeyframe
 from ..sensing import Sample
 from ..status import StatusBoard
 from .estimate import ScaleEstimate, ScaleReading
+from .focal import FocalCheck
 from .fusion import Opinion, Together, together
 from .kinds import KINDS
 from .odometry_history import NotYetError
@@ -47,7 +48,8 @@ class ScaleTracker:
 
     Args:
         options: Of the group `scale`.
-        board: Holds SCALE_UNKNOWN, SCALE_CONFLICT, SCALE_DRIFT and SENSOR_REFUSED.
+        board: Holds SCALE_UNKNOWN, SCALE_CONFLICT, SCALE_DRIFT, CALIBRATION_DOUBTFUL and
+            SENSOR_REFUSED.
         emit: Told of `ScaleChanged`.
 
     Raises:
@@ -61,6 +63,7 @@ class ScaleTracker:
         self._lock = threading.RLock()
         self._samples = Samples()
         self._sources = made_sources(options)
+        self._focal = FocalCheck()
         self._pending: dict[str, deque[Sight]] = {}
         self._measured: dict[str, deque[tuple[Measured, ScaleReading]]] = {}
         self._said: list[ScaleReading] = []
@@ -84,6 +87,7 @@ class ScaleTracker:
         """Begin with nothing, as a pipeline does."""
         with self._lock:
             self._samples.forget()
+            self._focal.forget()
             self._estimate = ScaleEstimate()
             self._reset()
         self._board.condition("SCALE_UNKNOWN", True, self._estimate.reason)
@@ -106,6 +110,7 @@ class ScaleTracker:
         placed: PlacedKeyframe,
         map_keyframes: Mapping[int, PlacedKeyframe],
         pictures: Mapping[str, NDArray[np.uint8]] | None = None,
+        edges: Iterable[Edge] = (),
     ) -> ScaleEstimate:
         """Ask every source about a new keyframe.
 
@@ -114,6 +119,7 @@ class ScaleTracker:
             map_keyframes: All of the map, by number, with their poses of now; not changed
                 by the caller afterwards.
             pictures: Frames of its cameras as they were matched, by camera.
+            edges: That tie it to keyframes before it: their turns say whether K is right.
 
         Returns:
             The estimate with it.
@@ -128,6 +134,7 @@ class ScaleTracker:
                 self._add_said(ScaleReading("fixed", "trajectory", self._newest, log_scale, sigma))
             for name in self._sources:
                 self._ask(name, sight)
+            self._focal.add(edges, map_keyframes, self._samples)
             self._take_over(self._together())
         self._tell(before, "another keyframe")
         return self._estimate
@@ -301,6 +308,8 @@ class ScaleTracker:
             if track.contested
         ]
         board.condition("SCALE_DRIFT", bool(drifts), "; ".join(drifts))
+        doubt = self._focal.doubt
+        board.condition("CALIBRATION_DOUBTFUL", bool(doubt), doubt)
         for text in self._samples.complaints():
             board.event("SENSOR_REFUSED", text, time.monotonic())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2vlm_map.events import Event, ScaleChanged
-from g2vlm_map.mapping.keyframe import Keyframe, PlacedKeyframe, View
+from g2vlm_map.mapping.keyframe import Edge, Keyframe, PlacedKeyframe, View
 from g2vlm_map.options import StatusOptions
 from g2vlm_map.poses import Floats, rigid, rotation
 from g2vlm_map.scale.estimate import ScaleEstimate
@@ -82,19 +82,19 @@ class Drive:
     def stamp(self, number: int) -> int:
         return 100 * NS + number * STEP_NS
 
-    def add(self, number: int, **changes: Any) -> ScaleEstimate:
-        """A keyframe; the fields of its only view may be changed."""
+    def add(self, number: int, edges: Sequence[Edge] = (), **changes: Any) -> ScaleEstimate:
+        """A keyframe with its edges; the fields of its only view may be changed."""
         T_world_cam = base_pose(number) @ T_BASE_CAM
         T_map_body = T_world_cam.copy()
         T_map_body[:3, 3] /= self.metres_per_unit
         view = replace(self.view(number, T_world_cam), **changes)
         keyframe = Keyframe(number, view.stamp_ns, f"k{number}", (view,), {})
-        return self.place(PlacedKeyframe(keyframe, T_map_body, 0.0, np.zeros((6, 6)), 1))
+        return self.place(PlacedKeyframe(keyframe, T_map_body, 0.0, np.zeros((6, 6)), 1), edges)
 
-    def place(self, placed: PlacedKeyframe) -> ScaleEstimate:
+    def place(self, placed: PlacedKeyframe, edges: Sequence[Edge] = ()) -> ScaleEstimate:
         """A keyframe made by the test."""
         self.placed[placed.keyframe.number] = placed
-        return self.tracker.add_keyframe(placed, self.placed, self.pictures)
+        return self.tracker.add_keyframe(placed, self.placed, self.pictures, edges)
 
     def view(self, number: int, T_world_cam: Floats) -> View:
         """What the camera gives a keyframe: depth in the map's unit, off by the bias."""

@@ -44,8 +44,10 @@ def answered(text: str, scale: ScaleEstimate) -> SpatialAnswer:
 def test_a_length_in_scene_units_becomes_metres() -> None:
     """The words count scene units; 2 map units each, and 1.5 m a map unit."""
     units, metres = answered("4.0", UNKNOWN), answered("4.0", METRIC)
-    assert (units.value, units.unit, units.is_metric) == (pytest.approx(8.0), "scene_unit", False)
-    assert (metres.value, metres.unit, metres.is_metric) == (pytest.approx(12.0), "m", True)
+    assert units.value == pytest.approx(8.0)
+    assert (units.unit, units.is_metric) == ("scene_unit", False)
+    assert metres.value == pytest.approx(12.0)
+    assert (metres.unit, metres.is_metric) == ("m", True)
     assert metres.sigma == pytest.approx(1.2)
     assert metres.message == "metres by odometry+range, +- 10%"
     assert units.message == ""
