@@ -6,7 +6,7 @@ model's tokens where features are few), so that candidates are the union of both
 - "words": VLAD (Jegou et al. 2010) over the features that the map takes anyway, with the residuals
   of each word at unit length (Arandjelovic and Zisserman 2013) and the root of each component.
   The vocabulary is trained on the project's synthetic rooms by `scripts/write_place_words.py`.
-- "tokens": what the model's encoder says of the frame as a whole (`Scene.tokens`).
+- "tokens": what the model's encoder says of the frame as a whole (`TokenScene`).
 
 Alike is a dot product.
 
@@ -49,7 +49,7 @@ def place_vectors(
 
     Args:
         descriptor_FE: Features of the reference camera's view.
-        tokens_D: Of its frame, see `Scene.tokens`; None where the runtime has none.
+        tokens_D: Of its frame, see `TokenScene`; None where the runtime has none.
     """
     places = {}
     words = words_vector(descriptor_FE)

@@ -22,6 +22,7 @@ from .runtime import (
     RuntimeLimits,
     Scene,
     SpatialRuntime,
+    TokenScene,
     WindowRefusedError,
 )
 
@@ -40,5 +41,6 @@ __all__ = [
     "SpatialAnswer",
     "SpatialQuery",
     "SpatialRuntime",
+    "TokenScene",
     "WindowRefusedError",
 ]

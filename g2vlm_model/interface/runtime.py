@@ -19,6 +19,7 @@ __all__ = [
     "RuntimeLimits",
     "Scene",
     "SpatialRuntime",
+    "TokenScene",
     "WindowRefusedError",
 ]
 
@@ -168,6 +169,20 @@ class Scene(Protocol):
 
     def close(self) -> None:
         """Free what questions need; the geometry stays readable."""
+        ...
+
+
+@runtime_checkable
+class TokenScene(Scene, Protocol):
+    """A scene that also says how its frames look as a whole; not every runtime's does."""
+
+    @property
+    def tokens(self) -> NDArray[np.float32] | None:
+        """(N, D) generalised mean of each frame's patch tokens, to tell places by.
+
+        The same frame has the same in every window. None where the encoder does not work frame
+        by frame.
+        """
         ...
 
 

@@ -3,7 +3,7 @@
 | what                                    | made by                      | lives as long as        |
 |-----------------------------------------|------------------------------|-------------------------|
 | a frame's resized picture               | the first window with it     | a window or scene of it |
-| a frame's geometric tokens              | the first pass over it       | the same                |
+| a frame's geometric tokens, their mean  | the first pass over it       | the same                |
 | a frame's semantic tokens               | the first question about it  | the same                |
 | match cues of a pair of frames          | the first pass over both     | both frames             |
 | keys and values of the geometric frames | the pass over the window     | the scene               |
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, to_device
 from numpy.typing import NDArray
 
 from ..extras.references import Reference
@@ -45,11 +45,13 @@ __all__ = [
     "Seen",
     "Step",
     "encoded",
+    "generalised_mean",
     "pictures_of",
 ]
 
 SAMPLE_STEP = 16  # rows and columns between the pixels that tell a reused buffer
 TURN_POLL_S = 0.02
+GEM_POWER = 3
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ class FrameFeatures:
     Attributes:
         picture: (H, W, 3) uint8, resized.
         geometric_PD: Tokens of the geometric encoder, on the device; None until encoded.
+        mean_D: Their generalised mean, see `TokenScene`; None until encoded.
         semantic_SD: Tokens of the semantic encoder, on the device; None until a question.
         cues: What the search for matches found of this frame in others that are in use.
     """
@@ -160,6 +163,7 @@ class FrameFeatures:
     def __init__(self, frame: Frame, size_hw: tuple[int, int]) -> None:
         self.picture = resize_geometric(frame.image, size_hw)
         self.geometric_PD: Array | None = None
+        self.mean_D: NDArray[np.float32] | None = None
         self.semantic_SD: Array | None = None
         self.cues: weakref.WeakKeyDictionary[FrameFeatures, Array] = weakref.WeakKeyDictionary()
         self._shape = frame.image.shape
@@ -271,6 +275,8 @@ class EncodedScene:
         self.geometry = found.geometry
         self.overlap = found.overlap_N
         self.features = tuple(seen.features)
+        means = [one.mean_D for one in seen.features if one.mean_D is not None]
+        self.tokens = np.stack(means) if len(means) == len(seen.features) else None
         self.context: SceneContext | None = None
         self.ends: list[CacheMark] = []
         self.closed = False
@@ -342,11 +348,21 @@ def encoded(
     if missing:
         tokens_NPD = encode(pictures_of(missing))
         xp = array_namespace(tokens_NPD)
-        for one, tokens_PD in zip(missing, tokens_NPD, strict=True):
+        means_ND = generalised_mean(tokens_NPD)
+        for one, tokens_PD, mean_D in zip(missing, tokens_NPD, means_ND, strict=True):
             # Each owns its memory: a view would keep that of all.
             one.geometric_PD = xp.asarray(tokens_PD, copy=True) if missing[1:] else tokens_PD
+            one.mean_D = mean_D.copy()
     tokens = [one.geometric_PD for one in features]
     return array_namespace(*tokens).stack(tokens)
+
+
+def generalised_mean(tokens_NPD: Array) -> NDArray[np.float32]:
+    """(N, D) third power mean over the patches of what is positive (Radenovic et al. 2018)."""
+    xp = array_namespace(tokens_NPD)
+    positive_NPD = xp.clip(xp.astype(tokens_NPD, xp.float32), 1e-6, None)
+    mean_ND = xp.mean(positive_NPD**GEM_POWER, axis=1) ** (1 / GEM_POWER)
+    return np.asarray(to_device(mean_ND, "cpu"), np.float32)
 
 
 def _sampled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -28,6 +28,7 @@ from ..interface import (
     SpatialAnswer,
     SpatialQuery,
     SpatialRuntime,
+    TokenScene,
     WindowRefusedError,
 )
 from .build_process import BuildContext, BuildFailedError, BuildStopped
@@ -325,6 +326,7 @@ class _OwnedScene:
         self.inner = inner
         self.window, self.geometry = inner.window, inner.geometry
         self.latency_ms, self.overlap = inner.latency_ms, inner.overlap
+        self.tokens = inner.tokens if isinstance(inner, TokenScene) else None
         self.closed = False
 
     def close(self) -> None:

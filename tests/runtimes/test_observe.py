@@ -22,10 +22,12 @@ from g2vlm_model.interface import (
     ObservationCancelledError,
     SpatialQuery,
     SpatialRuntime,
+    TokenScene,
     WindowRefusedError,
 )
 from g2vlm_model.preprocess import geometric_pixels, resize_geometric
 from g2vlm_model.runtimes import load_runtime
+from g2vlm_model.runtimes.scene import generalised_mean
 from g2vlm_model.runtimes.torch.placement import Placement
 from g2vlm_model.runtimes.torch.runtime import TorchRuntime
 from g2vlm_model.tokenizer import prompt_ids
@@ -60,6 +62,27 @@ def test_the_prediction_keeps_its_contract(any_runtime: SpatialRuntime) -> None:
     assert steps <= scene.latency_ms.keys()
     parts = sum(value for name, value in scene.latency_ms.items() if name != "total")
     assert 0 < parts <= scene.latency_ms["total"] + 1.0
+
+
+def test_a_frame_has_the_same_tokens_in_every_window(any_runtime: SpatialRuntime) -> None:
+    scenes = [any_runtime.observe(window(*seeds)) for seeds in ((1, 2, 3), (2, 3, 4))]
+    assert isinstance(scenes[0], TokenScene)
+    assert isinstance(scenes[1], TokenScene)
+    first, second = scenes[0].tokens, scenes[1].tokens
+    assert first is not None
+    assert second is not None
+    assert first.dtype == np.float32
+    assert len(first) == len(second) == 3
+    assert (first > 0).all()
+    np.testing.assert_array_equal(first[1:], second[:2])
+    assert np.abs(first[0] - first[1]).max() > 1e-3, "frames that differ have the same tokens"
+
+
+def test_the_generalised_mean_is_what_its_formula_says() -> None:
+    tokens = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
+    expected = (np.maximum(tokens, 1e-6).astype(np.float64) ** 3).mean(axis=1) ** (1 / 3)
+    np.testing.assert_allclose(generalised_mean(tokens), expected, rtol=1e-5)
+    np.testing.assert_allclose(generalised_mean(torch.from_numpy(tokens)), expected, rtol=1e-5)
 
 
 def test_published_mode_returns_the_published_reconstruction(model_folder: Path) -> None:

@@ -24,6 +24,7 @@ from g2vlm_model.interface import (
     SpatialAnswer,
     SpatialQuery,
     SpatialRuntime,
+    TokenScene,
 )
 from g2vlm_model.runtimes import load_runtime
 from g2vlm_model.runtimes.export_folder import ExportFolder
@@ -106,7 +107,7 @@ def assert_same_geometry(got: GeometryPrediction, expected: GeometryPrediction) 
 
 
 def test_overlapping_windows_and_their_answers_are_torchs(
-    by_torch: SpatialRuntime, by_export: SpatialRuntime
+    by_torch: SpatialRuntime, by_export: SpatialRuntime, request: pytest.FixtureRequest
 ) -> None:
     """The same greedy tokens, from geometry that another library computed."""
     texts = set()
@@ -116,6 +117,14 @@ def test_overlapping_windows_and_their_answers_are_torchs(
         assert got.overlap is not None
         assert expected.overlap is not None
         np.testing.assert_allclose(got.overlap, expected.overlap, atol=1e-4)
+        assert isinstance(got, TokenScene)
+        assert isinstance(expected, TokenScene)
+        assert expected.tokens is not None
+        if request.node.callspec.params["by_export"] == "torch on one graph":
+            assert got.tokens is None, "pictures go in, nobody sees tokens"
+        else:
+            assert got.tokens is not None
+            np.testing.assert_allclose(got.tokens, expected.tokens, atol=1e-4)
         for query in QUESTIONS:
             answer, other = by_torch.ask(expected, query), by_export.ask(got, query)
             assert (other.text, other.status, other.tokens) == (
