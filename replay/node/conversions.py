@@ -16,6 +16,7 @@ from g2vlm_interfaces.msg import PixelMark
 from g2vlm_interfaces.srv import SpatialQuery
 from g2vlm_map.recordings import NS, Calibration, RecordedFrame, Recording
 from g2vlm_map.recordings.bag import BagRecording
+from g2vlm_map.recordings.bag_sensors import RobotTopics
 from g2vlm_map.recordings.source import CAMERA_INFO, COMPRESSED
 from g2vlm_model.interface import AnswerStatus, CrossCheck
 from g2vlm_ros.messages import camera_info_message, header
@@ -42,6 +43,11 @@ class PlayMessage:
     topic: str
     content: Any
     frame: int = -1
+
+
+def robot_of(recording: Recording) -> RobotTopics | None:
+    """The robot that carries the camera, where the recording knows one."""
+    return recording.robot if isinstance(recording, BagRecording) else None
 
 
 def robot_topics_of(recording: Recording) -> dict[str, str]:

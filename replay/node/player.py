@@ -25,7 +25,7 @@ from ..outcome import Outputs, Played, Timeline
 from ..question_file import Question
 from ..run_options import ModelOptions, RunOptions, parameters_of
 from .bag_writer import BagWriter
-from .conversions import PlayMessage, messages_of, robot_topics_of, topics_of
+from .conversions import PlayMessage, messages_of, robot_of, robot_topics_of, topics_of
 from .link import NodeLink
 from .process import SCENE_TOPICS, STATUS_TOPIC, NodeProcess
 from .published import Published
@@ -238,7 +238,9 @@ def play_through_node(
         with (
             BagWriter(recorded) as writer,
             ReservedDomain() as domain,
-            NodeProcess(options.model, info, domain.number, options.out / "node.log") as process,
+            NodeProcess(
+                options.model, info, domain.number, options.out / "node.log", robot_of(recording)
+            ) as process,
         ):
             recorder = Recorder(writer, SCENE_TOPICS, STATUS_TOPIC, timeline)
             topics, timeout_s = topics_of(recording), options.question_timeout_s

@@ -12,6 +12,7 @@ from types import TracebackType
 
 import g2vlm_ros
 from g2vlm_map.recordings import RecordingInfo
+from g2vlm_map.recordings.bag_sensors import RobotTopics
 from g2vlm_map.recordings.source import COMPRESSED
 from g2vlm_ros.launch_arguments import PROFILE_VARIABLE, malloc_environment
 from g2vlm_ros.topics import compressed_topic
@@ -70,14 +71,20 @@ class NodeProcess:
         info: topics and types of the frames.
         domain_id: ROS domain.
         log_file: where the node's words go.
+        robot: what else is played; None where nothing is.
     """
 
     def __init__(
-        self, options: ModelOptions, info: RecordingInfo, domain_id: int, log_file: Path
+        self,
+        options: ModelOptions,
+        info: RecordingInfo,
+        domain_id: int,
+        log_file: Path,
+        robot: RobotTopics | None = None,
     ) -> None:
         if options.params_file is not None and not options.params_file.is_file():
             raise ReplayInputError(f"--params {options.params_file} is no file")
-        self._command = node_command(options, info)
+        self._command = node_command(options, info, robot)
         self._environment = node_environment(domain_id)
         self._log_file = log_file
         self._process: subprocess.Popen[bytes] | None = None
@@ -145,7 +152,9 @@ class NodeProcess:
         process.wait()
 
 
-def node_command(options: ModelOptions, info: RecordingInfo) -> list[str]:
+def node_command(
+    options: ModelOptions, info: RecordingInfo, robot: RobotTopics | None = None
+) -> list[str]:
     """The command line of the node under test."""
     parameters: dict[str, Parameter] = {"use_sim_time": True, "autostart": True}
     parameters["camera.image_topic"] = info.image_topic
@@ -153,6 +162,11 @@ def node_command(options: ModelOptions, info: RecordingInfo) -> list[str]:
     compressed = info.image_type == COMPRESSED
     parameters["camera.image_transport"] = "compressed" if compressed else "raw"
     parameters["images.reliability"] = "reliable"
+    if robot is not None and robot.base:
+        parameters["frames.base"] = robot.base
+        parameters["frames.odom"] = robot.odom
+        parameters["sensors.odometry_topic"] = robot.odometry if robot.odometry != "/tf" else ""
+        parameters["sensors.scan_topics"] = " ".join(robot.scans)
     if options.params_file is None:
         parameters["runtime"] = "torch"  # "auto" would let a measurement choose what is reported
     for name in ("model", "runtime", "export", "device"):
