@@ -13,7 +13,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # A file's tests stay together, in the order of the files: what they share is made once.
 IN_PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-.PHONY: help demo test test-all test-ros setup setup-dev lint types clean
+.PHONY: help demo test test-all test-ros workspace setup setup-dev lint types clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ setup: ## Make or refresh .venv
 setup-dev: ## The same, with pytest, ruff and mypy
 	@command -v $(PYTHON) >/dev/null || $(MAKE) --no-print-directory setup
 	@$(SETUP) --dev
+
+workspace: ## Lay both packages out in DIR/src for colcon, rosdep and bloom (LINK=1: links)
+	@test -n "$(DIR)" || { echo "workspace: say where: make workspace DIR=~/ws" >&2; exit 1; }
+	@$(PYTHON) scripts/lay_out_workspace.py $(DIR) $(if $(LINK),--link)
 
 lint: setup-dev ## Check format and style
 	@$(IN_VENV) ruff format --check . && ruff check .

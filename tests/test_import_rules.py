@@ -74,7 +74,14 @@ IMPORT_NAMES = {
 }
 OPTIONAL = {"bond", "cv_bridge", "sensor_msgs_py", "tensorrt"}
 # Found by path, not installed.
-OURS = ("tests", "benchmarks", "setup_host", "setup_venv", "write_jetson_tables")
+OURS = (
+    "tests",
+    "benchmarks",
+    "setup_host",
+    "setup_venv",
+    "lay_out_workspace",
+    "write_jetson_tables",
+)
 ROSDEP_KEYS = {
     "PIL": "python3-pil",
     "cv2": "python3-opencv",
