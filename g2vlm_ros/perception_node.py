@@ -22,7 +22,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import serialize_message
 from rclpy.task import Future
@@ -40,6 +40,7 @@ from g2vlm_ros import messages
 from g2vlm_ros.active import Active
 from g2vlm_ros.bond import Bond, make_bond
 from g2vlm_ros.diagnostics import Diagnostics
+from g2vlm_ros.lifecycle import SteadyLifecycleNode
 from g2vlm_ros.logs import LibraryLogs
 from g2vlm_ros.outputs import Outputs
 from g2vlm_ros.params import NodeParams
@@ -54,7 +55,7 @@ _STATUS_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-class PerceptionNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are not followed
+class PerceptionNode(SteadyLifecycleNode):
     """Cameras in; clouds, depth, poses and answers out. Topics: docs/node.md.
 
     Args:

@@ -1,0 +1,27 @@
+"""rclpy's lifecycle node, with one and the same behaviour from Jazzy on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNode
+
+__all__ = ["SteadyLifecycleNode"]
+
+
+class SteadyLifecycleNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types are not followed
+    """Answers a transition that the present state does not have with `success: false`.
+
+    rclpy 7 (Jazzy) raises in the service's callback instead: the caller gets no answer, and the
+    exception ends the executor and the process. The callback is private in rclpy, and there is no
+    other place between the request and the state machine.
+    """
+
+    def _LifecycleNodeMixin__on_change_state(self, request: Any, response: Any) -> Any:
+        try:
+            return super()._LifecycleNodeMixin__on_change_state(request, response)
+        except rclpy_implementation.RCLError as error:
+            self.get_logger().error(f"refused: {' '.join(str(error).split())}")
+            response.success = False
+            return response
