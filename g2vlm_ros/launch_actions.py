@@ -6,12 +6,18 @@ then says the text, shuts everything down once, and returns 1.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from launch import EventHandler, LaunchContext
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from launch import EventHandler, LaunchContext, LaunchDescription
 from launch.actions import (
+    DeclareLaunchArgument,
     EmitEvent,
+    GroupAction,
+    IncludeLaunchDescription,
     LogInfo,
     OpaqueFunction,
     RegisterEventHandler,
@@ -20,14 +26,23 @@ from launch.actions import (
 )
 from launch.event_handlers import OnProcessStart
 from launch.launch_description_entity import LaunchDescriptionEntity
-from launch_ros.actions import LifecycleNode
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode, Node
 from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState, StateTransition
 from lifecycle_msgs.msg import Transition
 
-from g2vlm_ros.launch_arguments import BRING_UP_FAILURES, exit_problem
+from g2vlm_ros.camera_drivers import DRIVERS, driver_remappings, driver_values
+from g2vlm_ros.launch_arguments import (
+    BRING_UP_FAILURES,
+    driver_arguments,
+    exit_problem,
+    flag,
+    profile_environment,
+)
 
-__all__ = ["bring_up", "end_unless_respawned", "end_with"]
+__all__ = ["bring_up", "end_unless_respawned", "end_with", "installed", "with_driver"]
 
 OnExit = Callable[[Any, LaunchContext], "LaunchDescriptionEntity | None"]
 
@@ -130,3 +145,61 @@ def bring_up(node: LifecycleNode, name: str) -> list[LaunchDescriptionEntity]:
             LogInfo(msg=f"{name} is active"),
         ),
     ]
+
+
+def with_driver(name: str, node_file: Path) -> LaunchDescription:
+    """A camera's driver and the node on its topics.
+
+    Args:
+        name: Of the driver in `DRIVERS`.
+        node_file: The project's g2vlm.launch.py.
+    """
+    arguments = driver_arguments(name)
+
+    def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+        given = {item.name: LaunchConfiguration(item.name).perform(context) for item in arguments}
+        driver = DRIVERS[name]
+        told, topics = driver_values(driver, given)
+        node = IncludeLaunchDescription(
+            PythonLaunchDescriptionSource(str(node_file)), launch_arguments=topics.items()
+        )
+        if not flag(given, "driver"):
+            return [node]
+        share = Path(get_package_prefix(installed(driver.package))) / "share" / driver.package
+        if driver.launch_file:
+            source = PythonLaunchDescriptionSource(str(share / "launch" / driver.launch_file))
+            include = IncludeLaunchDescription(source, launch_arguments=told.items())
+            # Apart: drivers have arguments of our names, such as publish_tf and log_level.
+            return [GroupAction([include], scoped=True, forwarding=False), node]
+        shm = {"shm": context.launch_configurations.get("shm", "true")}
+        profile = node_file.parent / "fastdds_shm.xml"
+        camera = Node(
+            package=driver.package,
+            executable=driver.executable,
+            parameters=[told],
+            remappings=driver_remappings(topics["image_topic"]),
+            output="screen",
+            additional_env=profile_environment(shm, os.environ, profile),
+        )
+        return [camera, node]
+
+    declared = [
+        DeclareLaunchArgument(item.name, default_value=item.default, description=item.description)
+        for item in arguments
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=start)])
+
+
+def installed(package: str) -> str:
+    """Return the name of a package that an argument asked for.
+
+    Raises:
+        RuntimeError: It is not installed; the text says how to install it.
+    """
+    try:
+        get_package_prefix(package)
+    except PackageNotFoundError as error:
+        distro = os.environ.get("ROS_DISTRO", "$ROS_DISTRO")
+        apt = f"sudo apt install ros-{distro}-{package.replace('_', '-')}"
+        raise RuntimeError(f"{package} is not installed; install it with: {apt}") from error
+    return package

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from g2vlm_ros.camera_drivers import DRIVERS
 from g2vlm_ros.params import RENAMED
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Argument",
     "camera_names",
     "check_names",
+    "driver_arguments",
     "exit_problem",
     "flag",
     "malloc_environment",
@@ -38,6 +40,11 @@ PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "2147483647"}
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
+_OF_THE_ROBOT = {
+    "odometry_topic": "sensors.odometry_topic",
+    "base_frame": "frames.base",
+    "odom_frame": "frames.odom",
+}
 # Transitions (from, to) of a lifecycle node that end its bring-up.
 BRING_UP_FAILURES = frozenset(
     {
@@ -72,6 +79,10 @@ NODE_ARGUMENTS: tuple[Argument, ...] = (
     ),
     Argument("camera_info", "", "false: there is no CameraInfo, and nothing waits for it"),
     Argument("camera_info_topic", "", "CameraInfo; empty: camera_info beside the frames' topic"),
+    Argument("depth_topic", "", "Registered depth of another sensor, a source of the scale"),
+    Argument("odometry_topic", "", "nav_msgs/Odometry of the robot, a source of the scale"),
+    Argument("base_frame", "", "Frame of the robot whose pose is told, e.g. base_link"),
+    Argument("odom_frame", "", "Frame of the robot's own odometry; TF is map -> odom then"),
     Argument("camera", "", "The one of several cameras that these topics are of; empty: all"),
     Argument("model", "", "Embedded model name (nano) or folder of a model"),
     Argument(
@@ -105,6 +116,25 @@ REPLAY_ARGUMENTS: tuple[Argument, ...] = (
     Argument("loop", "false", "true: start again at the end"),
     Argument("end_with_bag", "false", "true: end everything when the bag ends"),
 )
+
+
+def driver_arguments(name: str) -> list[Argument]:
+    """Arguments of a camera's launch file, beside those of g2vlm.launch.py.
+
+    Args:
+        name: Of the driver in `DRIVERS`.
+    """
+    driver = DRIVERS[name]
+    switch = Argument("driver", "true", f"Start the camera's driver, {driver.package}, too")
+    told = [
+        Argument(key, value, f"Of {driver.package}")
+        for key, value in driver.told.items()
+        if "." not in key
+    ]
+    topics = [
+        Argument(key, value, "As the driver names it") for key, value in driver.topics.items()
+    ]
+    return [switch, *told, *topics]
 
 
 def check_names(given: Mapping[str, str]) -> None:
@@ -167,6 +197,9 @@ def node_parameters(values: Mapping[str, str]) -> dict[str, str | bool | list[st
             result[name] = values[name]
     if values["publish_tf"]:
         result["tf.publish"] = flag(values, "publish_tf")
+    for argument, name in _OF_THE_ROBOT.items():
+        if values[argument]:
+            result[name] = values[argument]
     names = camera_names(values["cameras"])
     if names:
         result["cameras"] = names
@@ -192,7 +225,7 @@ def _topics(values: Mapping[str, str], rig: list[str]) -> dict[str, str]:
         raise ValueError(f"camera:={camera} is not one of cameras:={','.join(rig)}")
     of = [camera] if camera else rig or ["camera"]
     result: dict[str, str] = {}
-    for name in ("image_topic", "camera_info_topic", "image_transport"):
+    for name in ("image_topic", "camera_info_topic", "depth_topic", "image_transport"):
         given = values[name]
         if given and len(of) > 1 and name.endswith("_topic") and "{camera}" not in given:
             raise ValueError(

@@ -13,14 +13,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 
-from g2vlm_ros.launch_actions import bring_up, end_unless_respawned, end_with
+from g2vlm_ros.launch_actions import bring_up, end_unless_respawned, end_with, installed
 from g2vlm_ros.launch_arguments import (
     NODE_ARGUMENTS,
     check_names,
@@ -110,18 +109,3 @@ def foxglove(values: dict[str, str], environment: dict[str, str]) -> Node:
 def viewer_clock(values: dict[str, str]) -> dict[str, bool]:
     """The clock of a viewer: simulated where the argument says so."""
     return {"use_sim_time": bool(values["use_sim_time"]) and flag(values, "use_sim_time")}
-
-
-def installed(package: str) -> str:
-    """Return the name of a package that an argument asked for.
-
-    Raises:
-        RuntimeError: It is not installed; the text says how to install it.
-    """
-    try:
-        get_package_prefix(package)
-    except PackageNotFoundError as error:
-        distro = os.environ.get("ROS_DISTRO", "$ROS_DISTRO")
-        apt = f"sudo apt install ros-{distro}-{package.replace('_', '-')}"
-        raise RuntimeError(f"{package} is not installed; install it with: {apt}") from error
-    return package

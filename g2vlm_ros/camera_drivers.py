@@ -1,0 +1,99 @@
+"""Cameras with a launch file of their own: what their drivers call things. No launch, no rclpy.
+
+Names are those of the drivers' releases for Jazzy and later: realsense2_camera 4.55 and newer
+(topics below /CAMERA_NAMESPACE/CAMERA_NAME), zed_wrapper 5 (topics below /CAMERA_NAME/NODE_NAME),
+usb_cam 0.8 (topics relative to its namespace).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from g2vlm_ros.topics import compressed_topic, info_topic
+
+__all__ = ["DRIVERS", "Driver", "driver_remappings", "driver_values"]
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The driver of one kind of camera.
+
+    Args:
+        package: Of its driver.
+        launch_file: The driver's own, below share/PACKAGE/launch; "" where a node is started.
+        executable: The driver's node where there is no launch file to include.
+        told: What the driver is told: its launch arguments, or its parameters.
+        topics: Arguments of g2vlm.launch.py: pictures, whose sibling is the CameraInfo, and what
+            the driver publishes in metres.
+        frame: Optical frame of the pictures, for the documentation and the tests.
+    """
+
+    package: str
+    launch_file: str = ""
+    executable: str = ""
+    told: Mapping[str, str] = field(default_factory=dict)
+    topics: Mapping[str, str] = field(default_factory=dict)
+    frame: str = ""
+
+
+DRIVERS: Mapping[str, Driver] = {
+    "realsense": Driver(
+        package="realsense2_camera",
+        launch_file="rs_launch.py",
+        told={
+            "camera_namespace": "camera",
+            "camera_name": "camera",
+            "align_depth.enable": "true",
+        },
+        topics={
+            "image_topic": "/camera/camera/color/image_raw",
+            "depth_topic": "/camera/camera/aligned_depth_to_color/image_raw",
+        },
+        frame="camera_color_optical_frame",
+    ),
+    "zed": Driver(
+        package="zed_wrapper",
+        launch_file="zed_camera.launch.py",
+        told={"camera_name": "zed", "node_name": "zed_node", "camera_model": "zed2i"},
+        topics={
+            "image_topic": "/zed/zed_node/rgb/color/rect/image",
+            "depth_topic": "/zed/zed_node/depth/depth_registered",
+            "odometry_topic": "/zed/zed_node/odom",
+        },
+        frame="zed_left_camera_frame_optical",
+    ),
+    "usb_camera": Driver(
+        package="usb_cam",
+        executable="usb_cam_node_exe",
+        told={"video_device": "/dev/video0", "frame_id": "camera_optical"},
+        topics={"image_topic": "/camera/image_raw"},
+        frame="camera_optical",
+    ),
+}
+
+
+def driver_values(
+    driver: Driver, given: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What the driver and the node are told.
+
+    Args:
+        driver: The camera's.
+        given: Launch arguments with their values; an empty one leaves what stands in `DRIVERS`.
+
+    Returns:
+        The driver's arguments or parameters, and those of g2vlm.launch.py.
+    """
+    told = {name: given.get(name) or value for name, value in driver.told.items()}
+    topics = {name: given.get(name) or value for name, value in driver.topics.items()}
+    return told, topics
+
+
+def driver_remappings(image_topic: str) -> list[tuple[str, str]]:
+    """From the relative names of a driver's node to a base topic and what belongs to it."""
+    return [
+        ("image_raw", image_topic),
+        ("image_raw/compressed", compressed_topic(image_topic)),
+        ("camera_info", info_topic(image_topic)),
+    ]
