@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from g2vlm_model.interface import (
+    GeometryPrediction,
     ObservationCancelledError,
     RuntimeLimits,
     Scene,
@@ -35,6 +36,7 @@ from .events import (
 from .mapping.keyframe import PlacedKeyframe
 from .mapping.making import make_keyframe
 from .mapping.options import FeatureOptions
+from .optics import Optics
 from .options import PipelineOptions, WindowOptions
 from .pose_buffer import PoseBuffer
 from .scenes import SceneRecord, SceneStore
@@ -92,6 +94,7 @@ class Passes:
         self.odometry = PoseBuffer()
         self._axes = LevelAxes(options.cameras[0])
         self.extrinsics: dict[str, Extrinsics] = {}
+        self.optics = Optics(options.cameras[0])
         self.segment = Segment(0, options.path.max_poses)
         self.builder = WindowBuilder(self.window, self.segment, board.drop)
         self._runtime = runtime
@@ -112,6 +115,7 @@ class Passes:
         self.world = World(segment=1)
         self.odometry.clear()
         self._axes.forget()
+        self.optics = Optics(self.options.cameras[0])
         self.segment = Segment(1, self.options.path.max_poses)
         self.builder = WindowBuilder(self.window, self.segment, self._board.drop)
         self._stopping = threading.Event()
@@ -193,10 +197,12 @@ class Passes:
             scene = self._runtime.observe(job.window, cancelled=unwanted)
             observe_ms = (time.perf_counter() - started) * 1e3
             check_geometry(scene.geometry, len(job.window))
+            T_base_cams = {name: it.T_base_cam for name, it in self.extrinsics.items()}
+            geometry = self.optics.corrected(scene.geometry, job.window, T_base_cams)
             with self._committing:
                 if not unwanted():
                     kept, scene = scene, None  # from here on it is the store's to close
-                    self._keep(job, builder, kept, observe_ms)
+                    self._keep(job, builder, kept, geometry, observe_ms)
         except ObservationCancelledError:
             builder.give_back(job)
         except Exception as error:  # a foreign runtime's: one window must not end the pipeline
@@ -209,21 +215,28 @@ class Passes:
                 scene.close()
 
     def _keep(
-        self, job: WindowJob, builder: WindowBuilder, scene: Scene, observe_ms: float
+        self,
+        job: WindowJob,
+        builder: WindowBuilder,
+        scene: Scene,
+        geometry: GeometryPrediction,
+        observe_ms: float,
     ) -> None:
         """Make a scene part of its segment and tell it."""
         started = time.perf_counter()
-        segment, placed, overlap = self._joined(job, scene)
+        segment, placed, overlap = self._joined(job, geometry)
         builder.commit(job, segment)
         self.segment = segment
         self._board.count_used(job.new_frames)
         newest = job.newest[0]
         T_map_cam = None
-        self._grow_world(job, scene, placed, segment.number)
+        self._grow_world(job, geometry, placed, segment.number)
         if job.window.frames[newest].camera == self.options.cameras[0]:
-            T_map_cam = placed.pose(scene.geometry.T_world_cam[newest])
+            T_map_cam = placed.pose(geometry.T_world_cam[newest])
             segment.add_pose(PathPose(job.window.frames[newest].stamp_ns, T_map_cam))
-        record = SceneRecord(scene, newest, placed.scale, segment.number, job.newest, T_map_cam)
+        record = SceneRecord(
+            scene, newest, placed.scale, segment.number, job.newest, T_map_cam, geometry
+        )
         self._scenes.add(record)  # first: who has heard of a scene may ask about it
         failures = self._emit(SceneReady(record))
         if failures:
@@ -251,13 +264,15 @@ class Passes:
         self._board.condition("RUNTIME_FAILED", False)
         self._emit(PassFinished(latency))
 
-    def _grow_world(self, job: WindowJob, scene: Scene, placed: Similarity, segment: int) -> None:
+    def _grow_world(
+        self, job: WindowJob, geometry: GeometryPrediction, placed: Similarity, segment: int
+    ) -> None:
         """Add the newest moment as a keyframe where the window's similarity puts it."""
         frames = [job.window.frames[index] for index in job.newest]
         known = self.world.keyframes
         number = known[-1].keyframe.number + 1 if known else 1
-        made = make_keyframe(number, frames, scene.geometry, job.newest, FeatureOptions(count=8))
-        T_map_body = placed.pose(scene.geometry.T_world_cam[job.newest[0]])
+        made = make_keyframe(number, frames, geometry, job.newest, FeatureOptions(count=8))
+        T_map_body = placed.pose(geometry.T_world_cam[job.newest[0]])
         scale = float(np.log(placed.scale))
         added = PlacedKeyframe(made, T_map_body, scale, np.zeros((6, 6)), segment)
         world = replace(self.world, segment=segment, keyframes=(*known, added))
@@ -266,14 +281,16 @@ class Passes:
         if told:
             self._emit(MapChanged(self.world.version, "level", told))
 
-    def _joined(self, job: WindowJob, scene: Scene) -> tuple[Segment, Similarity, int]:
+    def _joined(
+        self, job: WindowJob, geometry: GeometryPrediction
+    ) -> tuple[Segment, Similarity, int]:
         """The segment that holds the window now, its place in there, the moments it shares."""
         try:
-            return job.segment, job.segment.join(job.moments, scene.geometry), job.overlap
+            return job.segment, job.segment.join(job.moments, geometry), job.overlap
         except JoinError as error:
             old, text = job.segment.number, str(error)
         segment = Segment(old + 1, self.options.path.max_poses)
-        placed = segment.join(job.moments, scene.geometry)
+        placed = segment.join(job.moments, geometry)
         told = f"{text}; segment {segment.number} starts"
         self._board.event("SEGMENT_BROKEN", told, time.monotonic())
         self._emit(SegmentBroken(old, text))

@@ -328,6 +328,7 @@ class Pipeline:
             runtime=info,
             reasons=reasons,
             degraded=board.degraded(reasons),
+            cameras=self._passes.optics.cameras,
         )
 
     # What follows.

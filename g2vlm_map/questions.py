@@ -298,12 +298,12 @@ class QuestionDesk:
         if remaining_s <= 0:
             self._late(ticket)
             return
-        scene, query = ticket.record.scene, replace(ticket.query, max_seconds=remaining_s)
+        record, query = ticket.record, replace(ticket.query, max_seconds=remaining_s)
         try:
-            said = self._runtime.ask(scene, query, cancelled=ticket.cancelled.is_set)
+            said = self._runtime.ask(record.scene, query, cancelled=ticket.cancelled.is_set)
             metres = self._scale()
-            checked = check_answer(said, scene, query, ticket.record.metric(metres))
-            answer = ticket.record.given_out(checked, metres)
+            checked = check_answer(said, record, query, record.metric(metres))
+            answer = record.given_out(checked, metres)
         except ValueError as error:
             answer = SpatialAnswer(AnswerStatus.REJECTED, str(error))
         except Exception as error:  # a foreign runtime's: one question must not end the desk

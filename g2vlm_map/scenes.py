@@ -13,7 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from g2vlm_model.interface import Frame, GeometryPrediction, PixelMark, Scene, SpatialAnswer
+from g2vlm_model.interface import (
+    Frame,
+    FrameWindow,
+    GeometryPrediction,
+    PixelMark,
+    Scene,
+    SpatialAnswer,
+)
 
 from .answers.crosscheck import Scale
 from .frame_optics import CameraFrame
@@ -44,6 +51,7 @@ class SceneRecord:
         moment: Indices of the frames of the newest moment; `newest` is the first of them.
         T_map_cam: (4, 4) pose of the newest frame in the segment's axes and units; None where
             the reference camera is missing in that moment.
+        corrected: The runtime's geometry with what is known of the cameras; None: as it is.
     """
 
     scene: Scene
@@ -52,11 +60,17 @@ class SceneRecord:
     segment: int
     moment: tuple[int, ...] = ()
     T_map_cam: NDArray[np.float64] | None = None
+    corrected: GeometryPrediction | None = None
 
     @property
     def geometry(self) -> GeometryPrediction:
-        """What the geometric expert says of the window."""
-        return self.scene.geometry
+        """What the geometric expert says of the window, on the cameras' own rays."""
+        return self.scene.geometry if self.corrected is None else self.corrected
+
+    @property
+    def window(self) -> FrameWindow:
+        """The window."""
+        return self.scene.window
 
     @property
     def frames(self) -> tuple[Frame, ...]:
@@ -117,7 +131,7 @@ class SceneRecord:
 
     def in_segment_units(self, answer: SpatialAnswer) -> SpatialAnswer:
         """The answer with lengths in segment units and points in the newest frame's axes."""
-        T_world_cam = np.asarray(self.scene.geometry.T_world_cam[self.newest], np.float64)
+        T_world_cam = np.asarray(self.geometry.T_world_cam[self.newest], np.float64)
         points: NDArray[np.float32] = answer.points
         if len(points):
             # Row vectors: (p - t) @ R is R^T (p - t), from world to camera axes.

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from g2vlm_model.interface import RuntimeInfo
 
 from .events import ConditionChanged, Emit, FramesDropped, Latency
+from .known_rays import FocalEstimate
 from .options import StatusOptions
 
 __all__ = ["DROP_CODES", "REASON_CODES", "Reason", "Snapshot", "StatusBoard"]
@@ -103,6 +104,8 @@ class Snapshot:
         runtime: What runs.
         reasons: In force, in the order of `REASON_CODES`.
         degraded: One of them is not tolerated.
+        cameras: Focal length of each camera of the newest scene: given, or the model's averaged
+            over the run, with its spread.
     """
 
     running: bool
@@ -126,6 +129,7 @@ class Snapshot:
     runtime: RuntimeInfo
     reasons: tuple[Reason, ...]
     degraded: bool
+    cameras: tuple[FocalEstimate, ...] = ()
 
     @property
     def dropped(self) -> int:

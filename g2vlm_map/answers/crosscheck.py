@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,8 @@ from numpy.typing import NDArray
 from g2vlm_model.interface import (
     AnswerStatus,
     CrossCheck,
+    FrameWindow,
     GeometryPrediction,
-    Scene,
     SpatialAnswer,
     SpatialQuery,
 )
@@ -127,8 +128,22 @@ def read_answer(
     return _compare(reading, quantity, evidence, scale)
 
 
+class Reconstruction(Protocol):
+    """What answers are held against: a runtime's scene, or that scene on known rays."""
+
+    @property
+    def window(self) -> FrameWindow:
+        """The frames."""
+        ...
+
+    @property
+    def geometry(self) -> GeometryPrediction:
+        """What is known of them."""
+        ...
+
+
 def check_answer(
-    answer: SpatialAnswer, scene: Scene, query: SpatialQuery, scale: Scale | None = None
+    answer: SpatialAnswer, scene: Reconstruction, query: SpatialQuery, scale: Scale | None = None
 ) -> SpatialAnswer:
     """A runtime's answer with its structured part: places, value, unit, cross-check.
 
