@@ -20,6 +20,7 @@ from .events import CalibrationChanged, Emit, FrameRefused
 from .keyframes import KeyframeChooser, Moment
 from .options import PipelineOptions
 from .pixels import ArrayPixels
+from .sensing import Extrinsics, Sample
 from .status import StatusBoard
 from .sync import Synchroniser
 
@@ -73,8 +74,9 @@ class Intake:
         # the one in work, the keyframes that wait.
         slots = options.window.size * (3 * options.scenes.keep + 3) + _WAITING_FOR_PARTNERS
         self._cameras = {name: Camera(name, slots, options.images) for name in options.cameras}
-        self._sync = Synchroniser(options.cameras, options.sync.tolerance_s, board.drop)
+        self._sync = Synchroniser(options.cameras, options.sync, board.drop)
         self._chooser = KeyframeChooser(options.keyframe)
+        self._placed: set[str] = set()  # cameras whose extrinsics are known
         self._sources: dict[str, str] = {}  # camera -> where its calibration comes from
         self._refused: dict[str, str] = {}  # camera -> why its last frame was refused
         self._leap: _RigLeap | None = None
@@ -174,6 +176,13 @@ class Intake:
             self._board.event("CAMERA_CHANGED", f"{camera}: {changed}", now_ns / NS)
             self._emit(CalibrationChanged(camera, changed))
 
+    def sense(self, sample: Sample) -> None:
+        """Take over where a camera sits on the rig; other samples are not of the intake."""
+        if isinstance(sample, Extrinsics):
+            with self.lock:
+                self._placed.add(sample.camera)
+                self._sync.is_rigid = self._placed >= set(self._cameras)
+
     def expect_calibration(self, camera: str, source: str) -> None:
         """NO_CAMERA_INFO where this camera delivers frames, but no calibration comes.
 
@@ -192,6 +201,14 @@ class Intake:
                 silent = camera.name in self._silent(now_ns)
                 text = self._why_silent(camera, now_ns) if silent else ""
                 self._board.condition("NO_IMAGES", silent, text, camera.name)
+                alone = self._is_rig and camera.name not in self._placed
+                self._board.condition(
+                    "NO_EXTRINSICS",
+                    alone and camera.first_ns is not None,
+                    "where it sits on the rig is not known: where its view shares nothing with the "
+                    "others', the model can but guess; give its transform to the base",
+                    camera.name,
+                )
             text = self._why_no_moment(now_ns)
             self._board.condition("UNSYNCHRONISED", bool(text), text)
 
@@ -265,6 +282,8 @@ class Intake:
         """Why frames of a rig do not come together; "" where they do, or one camera is alone."""
         waited_s = (now_ns - self._moment_ns) / NS
         alive = len(self._cameras) - len(self._silent(now_ns))
+        if alive > 1 and self._sync.leaves_out:
+            return self._sync.explain()
         if alive < 2 or waited_s <= self._options.images.timeout_s:
             return ""
         why = self._sync.explain()

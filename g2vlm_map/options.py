@@ -74,6 +74,14 @@ class SyncOptions(OptionGroup):
         low=0.0,
         high=1.0,
     )
+    max_gap_s: float = option(
+        0.2,
+        "With the extrinsics of all cameras, frames this far from the reference's are taken too, "
+        "at the rig's pose of their own stamp",
+        unit="s",
+        low=0.0,
+        high=1.0,
+    )
 
 
 @dataclass(frozen=True)
@@ -222,7 +230,15 @@ class StatusOptions(OptionGroup):
         changeable=True,
     )
     tolerated: tuple[str, ...] = option(
-        ("SCALE_UNKNOWN", "ENGINE_BUILDING", "WINDOW_SHORTENED", "OUTPUTS_MOVED", "PAUSED"),
+        (
+            "SCALE_UNKNOWN",
+            "ENGINE_BUILDING",
+            "WINDOW_SHORTENED",
+            "NO_EXTRINSICS",
+            "OUTPUTS_MOVED",
+            "PAUSED",
+            "NO_EXTRINSICS",
+        ),
         "Reason codes that do not make the state DEGRADED",
         changeable=True,
     )

@@ -215,6 +215,7 @@ class Pipeline:
 
         In any order and from any thread; it is looked at when a keyframe of its time comes.
         """
+        self._intake.sense(sample)
         self._passes.sense(sample)
 
     def calibrate(self, camera: str, info: CameraInfoLike, rectified: bool | None = None) -> None:

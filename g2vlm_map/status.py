@@ -26,6 +26,7 @@ REASON_CODES: dict[str, str] = {
     "BAD_CAMERA_INFO": "A CameraInfo holds no usable K or lens, or is of another frame shape.",
     "CAMERA_CHANGED": "A camera's CameraInfo changed while it ran; frames from then on have it.",
     "BAD_IMAGES": "Frames were refused: their fields contradict each other or cannot be read.",
+    "NO_EXTRINSICS": "A rig's camera has no known place on it: the model's guess stands for it.",
     "UNSYNCHRONISED": "The cameras' frames lie too far apart in time to belong together.",
     "TIME_JUMP": "Stamps went back or leapt; a leap starts a new segment.",
     "LOW_PARALLAX": "The window's frames hardly differ: depth rests on appearance alone.",

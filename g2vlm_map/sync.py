@@ -1,4 +1,9 @@
-"""Rig synchronisation: frames of one instant, one per camera, found by their stamps."""
+"""Rig synchronisation: frames of one instant, one per camera, found by their stamps.
+
+Cameras that expose at times of their own give no frames of one instant. Where every camera's place
+on the rig is known, that is no harm: a moment then is a frame of the reference and the nearest one
+of each other camera, and whoever places them takes the rig's pose of each frame's own stamp.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +14,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .cameras import NS, Arrival
+from .options import SyncOptions
 
 __all__ = ["DropCounter", "Synchroniser"]
 
 _BUFFERED = 8  # frames per camera that wait for their partners
+_MISSED = 20  # moments without a camera, and it is told
 _MARGIN = 1.1  # of a suggested tolerance over what was seen
 _MAX_TOLERANCE_S = 1.0  # of `sync.tolerance_s`; beyond it clocks differ
 
@@ -39,15 +46,27 @@ class Synchroniser:
 
     Args:
         cameras: Names in rig order; the first that delivers sets the time.
-        tolerance_s: Largest distance of the others' stamps.
+        options: How far apart frames may lie.
         drop: Called with a reason and a number of frames for those without partners.
+
+    Attributes:
+        is_rigid: Every camera's place on the rig is known: frames of other instants are taken too.
     """
 
-    def __init__(self, cameras: Sequence[str], tolerance_s: float, drop: DropCounter) -> None:
-        self._tolerance_s = tolerance_s
-        self._tolerance_ns = round(tolerance_s * NS)
+    def __init__(self, cameras: Sequence[str], options: SyncOptions, drop: DropCounter) -> None:
+        self.is_rigid = False
+        self._tolerance_s = options.tolerance_s
+        self._tolerance_ns = round(options.tolerance_s * NS)
+        self._gap_ns = max(self._tolerance_ns, round(options.max_gap_s * NS))
+        self._max_gap_s = options.max_gap_s
         self._drop = drop
         self._waiting: dict[str, deque[Arrival]] = {name: deque() for name in cameras}
+        self._missed = dict.fromkeys(cameras, 0)  # moments in a row without a camera
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether a camera delivers frames that belong to no moment any more."""
+        return max(self._missed.values()) >= _MISSED
 
     @property
     def waiting(self) -> int:
@@ -70,12 +89,12 @@ class Synchroniser:
             self._drop("unsynchronised", 1)
         expected = [n for n in self._waiting if n not in silent or n == arrival.camera]
         for base in reversed(self._waiting[expected[0]]):
-            partners = [self._nearest(name, base) for name in expected]
-            found = tuple(partner for partner in partners if partner is not None)
+            found = self._around(base, expected, self._tolerance_ns)
             if len(found) == len(expected):
-                self._forget_until(found)
+                self._missed = dict.fromkeys(self._missed, 0)
+                self._forget_until(found, self._tolerance_ns)
                 return found
-        return ()
+        return self._around_reference(expected) if self.is_rigid else ()
 
     def clear(self, reason: str, camera: str = "") -> None:
         """Drop what waits, of one camera or ("") of all."""
@@ -86,6 +105,13 @@ class Synchroniser:
 
     def explain(self) -> str:
         """Why what waits finds no partners, and what would pair it; "" where nobody can tell."""
+        left_out = [name for name, missed in self._missed.items() if missed >= _MISSED]
+        if left_out:
+            return (
+                f"the last {_MISSED} moments and more had no frame of {', '.join(left_out)}: its "
+                f"stamps lie further from the others' than sync.max_gap_s = {self._max_gap_s:g}; "
+                "synchronise the cameras' clocks"
+            )
         names = [name for name, queue in self._waiting.items() if queue]
         gaps = [self._gap(names[0], name) for name in names[1:]]
         if not gaps:
@@ -99,7 +125,10 @@ class Synchroniser:
         wanted_s = math.ceil(worst.needed_s * _MARGIN * 1000) / 1000
         if wanted_s > _MAX_TOLERANCE_S:
             return f"{text}: the cameras' clocks differ; synchronise them"
-        return f"{text}; sync.tolerance_s = {wanted_s:g} would pair them"
+        return (
+            f"{text}; sync.tolerance_s = {wanted_s:g} would pair them, and with the extrinsics of "
+            "all cameras their own stamps are used"
+        )
 
     def _gap(self, reference: str, camera: str) -> _Gap:
         stamps = [arrival.stamp_ns for arrival in self._waiting[camera]]
@@ -113,15 +142,38 @@ class Synchroniser:
             statistics.median_high([abs(offset) for offset in offsets]),
         )
 
-    def _nearest(self, camera: str, base: Arrival) -> Arrival | None:
+    def _around_reference(self, expected: Sequence[str]) -> tuple[Arrival, ...]:
+        """The oldest frame of the reference with the nearest of each other camera, once they are.
+
+        A camera's nearest frame is known when it has delivered a later one, or when the reference
+        has: then it is too slow to be waited for, and the moment goes without it.
+        """
+        waiting = self._waiting[expected[0]]
+        if not waiting:
+            return ()
+        base = waiting[0]
+        latest = [queue[-1].stamp_ns for queue in map(self._waiting.get, expected) if queue]
+        complete = len(latest) == len(expected) and min(latest) >= base.stamp_ns
+        if not complete and len(waiting) < 2:
+            return ()
+        found = self._around(base, expected, self._gap_ns)
+        there = {arrival.camera for arrival in found}
+        for name in expected:
+            self._missed[name] = 0 if name in there else self._missed[name] + 1
+        self._forget_until(found, self._gap_ns)
+        return found
+
+    def _around(self, base: Arrival, expected: Sequence[str], limit_ns: int) -> tuple[Arrival, ...]:
+        """The frame nearest to one of the reference of each camera that has one within a time."""
+
         def distance(arrival: Arrival) -> int:
             return abs(arrival.stamp_ns - base.stamp_ns)
 
-        best = min(self._waiting[camera], key=distance, default=None)
-        return best if best is not None and distance(best) <= self._tolerance_ns else None
+        nearest = (min(self._waiting[name], key=distance, default=None) for name in expected)
+        return tuple(item for item in nearest if item is not None and distance(item) <= limit_ns)
 
-    def _forget_until(self, found: tuple[Arrival, ...]) -> None:
-        """Remove the instant's frames, and with a count all that came before them."""
+    def _forget_until(self, found: tuple[Arrival, ...], limit_ns: int) -> None:
+        """Remove the moment's frames, and with a count all that came before them."""
         newest = max(arrival.stamp_ns for arrival in found)
         for arrival in found:
             queue = self._waiting[arrival.camera]
@@ -130,6 +182,6 @@ class Synchroniser:
                 self._drop("unsynchronised", 1)
             queue.popleft()
         for queue in self._waiting.values():  # a silent camera's left-overs
-            while queue and queue[0].stamp_ns < newest - self._tolerance_ns:
+            while queue and queue[0].stamp_ns < newest - limit_ns:
                 queue.popleft()
                 self._drop("unsynchronised", 1)

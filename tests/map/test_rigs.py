@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from typing import Any
 
+import numpy as np
 import pytest
 
 from g2vlm_map.events import (
@@ -19,6 +21,7 @@ from g2vlm_map.options import (
     PipelineOptions,
 )
 from g2vlm_map.pipeline import Pipeline
+from g2vlm_map.sensing import Extrinsics
 from g2vlm_model.interface import RuntimeLimits
 from tests.helpers import wait_for
 from tests.map.bench import Make
@@ -144,3 +147,35 @@ def test_a_rig_that_does_not_fit_at_all_is_refused() -> None:
     runtime.info = dataclasses.replace(runtime.info, limits=RuntimeLimits(8))
     with pytest.raises(ValueError, match=r"takes 8 frames, which are 2 moments of 4 cameras"):
         Pipeline(runtime, PipelineOptions(cameras=("a", "b", "c", "d")))
+
+
+def test_free_running_cameras_with_extrinsics_make_scenes(bench: Make) -> None:
+    """50 ms apart, where frames used to find no partner: their poses are those of their stamps."""
+    one = bench(cameras=("left", "right"), images=ImageOptions(timeout_s=0.5))
+    one.add("left")
+    assert "where it sits on the rig is not known" in one.becomes("NO_EXTRINSICS")
+    for camera in ("left", "right"):
+        one.pipeline.sense(Extrinsics(camera, np.eye(4)))
+    one.becomes("NO_EXTRINSICS", present=False)
+    for _ in range(6):
+        one.add("left", step_s=0.05)
+        one.add("right", step_s=0.05)
+        assert one.pipeline.wait(10.0)
+    assert one.pipeline.snapshot().scenes >= 4
+    record = one.pipeline.scene
+    assert record is not None
+    left, right = (record.frames[index] for index in record.moment)
+    assert abs(left.stamp_ns - right.stamp_ns) == 50_000_000
+    T = record.geometry.T_world_cam.astype(np.float64)
+    lefts = [index for index, item in enumerate(record.frames) if item.camera == "left"]
+    step = T[lefts[-1], :3, 3] - T[lefts[-2], :3, 3]
+    ahead = T[record.moment[1], :3, 3] - T[record.moment[0], :3, 3]
+    np.testing.assert_allclose(ahead, step / 2, atol=1e-6)
+    assert not one.reason("UNSYNCHRONISED")
+
+
+def test_a_camera_alone_needs_no_extrinsics(bench: Make) -> None:
+    one = bench()
+    one.scenes(2)
+    time.sleep(0.3)  # the watch looks ten times a second
+    assert not one.reason("NO_EXTRINSICS")
