@@ -151,6 +151,11 @@ class Outputs:
             world = replace(self._pipeline.world, scale=event.now)
             before = event.before.metres_per_unit if event.before.sources else math.nan
             self._tell(world, MapEvent.SCALE_CHANGED, cause, event.text, before)
+            with self._lock:
+                if event.now.metric != self._carried:
+                    self._move(world, _unit(world))
+                else:
+                    self._correct(world)
         elif isinstance(event, SegmentStarted) and event.cause != "start":
             self._tell(self._pipeline.world, MapEvent.MAP_CHANGED, "restart", event.text, math.nan)
 

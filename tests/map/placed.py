@@ -11,13 +11,14 @@ from scipy.spatial.transform import Rotation
 from g2vlm_map.mapping.keyframe import Keyframe, PlacedKeyframe, View
 
 Floats = NDArray[np.float64]
+Triple = Sequence[float] | Floats
 NS = 1_000_000_000
 # Optical axes in a base's: z of the camera is x of the base, x of it is -y.
 R_BASE_CAM = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 K = np.array([[40.0, 0.0, 31.5], [0.0, 40.0, 23.5], [0.0, 0.0, 1.0]])
 
 
-def pose(turn: Sequence[float] = (0.0, 0.0, 0.0), shift: Sequence[float] = (0.0,) * 3) -> Floats:
+def pose(turn: Triple = (0.0, 0.0, 0.0), shift: Triple = (0.0, 0.0, 0.0)) -> Floats:
     """(4, 4) of a rotation vector in rad and a translation."""
     T = np.eye(4)
     T[:3, :3] = Rotation.from_rotvec(turn).as_matrix()

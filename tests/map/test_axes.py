@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from g2vlm_map.axes import LevelAxes, base_pose, floor_normal, map_to_odom, pose_covariance
+from g2vlm_map.mapping.keyframe import PlacedKeyframe
 from g2vlm_map.sensing import Extrinsics, Gravity
 from g2vlm_map.world import World
 from tests.map.placed import NS, Floats, floor_depth, mounted, placed, pose
@@ -14,7 +15,9 @@ from tests.map.placed import NS, Floats, floor_depth, mounted, placed, pose
 SCALE = 2.5  # metres per map unit
 
 
-def drive(T_base_cam: Floats, count: int = 8, units: float = SCALE) -> tuple[list[Floats], list]:
+def drive(
+    T_base_cam: Floats, count: int = 8, units: float = SCALE
+) -> tuple[list[Floats], list[PlacedKeyframe]]:
     """T_level_base of a drive in metres that starts at the origin, and its keyframes in units."""
     truth = [pose((0, 0, 0.1 * k), (0.4 * k, 0.02 * k * k, 0.0)) for k in range(count)]
     T_cam0 = truth[0] @ T_base_cam

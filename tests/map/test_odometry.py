@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def camera_pose(step: int, units: float = 2.0) -> np.ndarray:
     return np.asarray(T)
 
 
-def world(keyframes: list[PlacedKeyframe], **changes: object) -> World:
+def world(keyframes: list[PlacedKeyframe], **changes: Any) -> World:
     base = World(segment=1, keyframes=tuple(keyframes), scale=METRIC, T_base_body=T_BASE_CAM.copy())
     return dataclasses.replace(base, **changes)
 
@@ -39,6 +40,7 @@ def test_it_follows_the_base_in_metres() -> None:
         keyframes.append(placed(step + 1, camera_pose(step)))
         found = odometry.step(world(keyframes))
         assert found is not None
+    assert found is not None
     expected = pose((0, 0, 0.35), (1.4, 0.49, 0))
     np.testing.assert_allclose(found.T_odom_base, expected, atol=1e-9)
     assert found.stamp_ns == 8 * NS
@@ -152,7 +154,7 @@ def _disturbed(T_step: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     t = T_step[:3, 3]
     length = float(np.linalg.norm(t))
     across = np.cross(t / length, rng.normal(0, 0.05, 3))
-    T = T_step.copy()
+    T: np.ndarray = T_step.copy()
     T[:3, :3] = Rotation.from_rotvec(rng.normal(0, 0.01, 3)).as_matrix() @ T[:3, :3]
     T[:3, 3] = t * math.exp(rng.normal(0, 0.04)) + length * across
     return T

@@ -239,8 +239,8 @@ def test_map_to_odom_takes_the_jump_and_odometry_does_not(make_graph: Make, told
         lambda: [o for o in graph.received["metric/odometry"] if stamp(o.header) == graph.stamp_ns],
         "the next odometry",
     )[-1]
-    step = np.linalg.inv(at) @ matrix(newest.pose.pose)
-    assert np.linalg.norm(step[:3, 3]) < 0.1
+    T_step = np.linalg.inv(at) @ matrix(newest.pose.pose)
+    assert np.linalg.norm(T_step[:3, 3]) < 0.1
     assert newest.header.frame_id == "g2vlm_odom"
     assert newest.child_frame_id == "base_link"
 
