@@ -18,9 +18,9 @@ IN_PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: setup ## Replay the shipped bag through the real node; writes out/demo/report.html
-	@$(IN_VENV) g2vlm replay tests/data/room/room.mcap --questions tests/data/room/questions.json --rate 0 \
-	  --title "A robot's camera in a synthetic room" --out $(DEMO_OUT)
+demo: setup ## Replay the shipped drive through the real node; writes out/demo/report.html
+	@$(IN_VENV) g2vlm replay demo/drive.mcap --questions demo/questions.json --rate 0 \
+	  --title "A robot drives through a synthetic room and comes back" --out $(DEMO_OUT)
 
 test: setup-dev ## Run the tests but the slow ones (PYTEST_ARGS="tests/map -x": pytest's words)
 	@$(IN_VENV) python -m pytest $(IN_PARALLEL) -m "not slow" $(PYTEST_ARGS)

@@ -95,9 +95,14 @@ setup(
         "dev": ["pytest", "ruff", "mypy"],
     },
     entry_points={
-        "console_scripts": ["node = g2vlm_ros.node:main", "g2vlm = g2vlm_model.cli:main"],
+        "console_scripts": [
+            "node = g2vlm_ros.node:main",
+            "simulator = g2vlm_demo.simulator.__main__:main",
+            "g2vlm = g2vlm_model.cli:main",
+        ],
         "g2vlm.commands": [
             "replay = g2vlm_replay:main",
+            "simulate = g2vlm_demo.simulate:main",
             "train = g2vlm_training.cli:main",
             "dataset = g2vlm_training.dataset_cli:main",
             "evaluate = g2vlm_training.evaluate_cli:main",

@@ -165,17 +165,36 @@ class Drive:
         """Metres of the way."""
         return self.motion.length_m
 
+    @property
+    def seconds(self) -> float:
+        """From its start to its end."""
+        return float(self.motion.time_M[-1])
+
+    @property
+    def lidar(self) -> Lidar:
+        """The sensor that scans."""
+        return self.spec.lidar or Lidar(range_max=self.robot.scan_range)
+
+    def T_world_base(self, stamps_ns: NDArray[np.int64]) -> Floats:
+        """(M, 4, 4) true poses of the base at stamps of its sensors."""
+        ticks = np.rint((stamps_ns - START_NS) / (TICK_S * NS)).astype(np.int64)
+        poses: Floats = self.motion.T_world_base_M44[ticks.clip(0, len(self.motion.time_M) - 1)]
+        return poses
+
     def time_s(self, stamp_ns: int) -> float:
         """Seconds from the start of the drive."""
         return (stamp_ns - START_NS) / NS
 
-    def frames(self) -> Iterator[DriveFrame]:
-        """Pictures with their truth, in the order of time; rendered once, then read."""
-        left = self._pictures(0.0)
-        right = self._pictures(self.spec.stereo_m) if self.spec.stereo_m else None
-        others = iter(right) if right is not None else None
+    def frames(self, first: int = 0) -> Iterator[DriveFrame]:
+        """Pictures with their truth, in the order of time; rendered once, then read.
+
+        Args:
+            first: Number of the picture to begin with.
+        """
+        stereo = self.spec.stereo_m
+        others = self.pictures(stereo).read(first) if stereo else None
         rng = np.random.default_rng([self.spec.seed, 61])
-        for number, picture in enumerate(left):
+        for number, picture in enumerate(self.pictures().read(first), first):
             stamp = int(self.stamp_N[number])
             covered = during(
                 self.time_s(stamp), self.spec.faults.cover_camera_at_s,
@@ -195,7 +214,8 @@ class Drive:
         spec, motion, faults = self.spec, self.motion, self.spec.faults
         wheels = WheelOdometry(self.robot.wheel_base, spec.wheels, spec.seed)
         wanted = set(self._ticks(spec.odometry_hz).tolist())
-        poses, twists = [], []
+        poses: list[Floats] = []
+        twists: list[tuple[float, float]] = []
         was_reset = False
         for tick in range(len(motion.time_M)):
             time = float(motion.time_M[tick])
@@ -218,7 +238,7 @@ class Drive:
     def scans(self) -> Scans:
         """The lidar's word."""
         spec, faults = self.spec, self.spec.faults
-        lidar = spec.lidar or Lidar(range_max=self.robot.scan_range)
+        lidar = self.lidar
         ticks = self._ticks(spec.scan_hz)
         T_base_laser = self.robot.T_base_laser(faults.lidar_upside_down)
         rng = np.random.default_rng([spec.seed, 67])
@@ -231,7 +251,8 @@ class Drive:
         junk = rng.choice([np.inf, -np.inf, np.nan, 0.0], ranges.shape)
         return Scans(self._stamps(ticks), np.where(broken, junk, ranges), lidar, T_base_laser)
 
-    def _pictures(self, right_m: float) -> PictureStore:
+    def pictures(self, right_m: float = 0.0) -> PictureStore:
+        """The pictures of the camera, or of the one to the right of it by so many metres."""
         spec = self.spec
         poses = self.T_world_base_N44 @ self.robot.T_base_optical(right_m)
         lens = Lens(self.K, spec.size_hw, spec.supersample)

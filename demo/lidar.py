@@ -52,7 +52,7 @@ class Lidar:
     @property
     def angles(self) -> Floats:
         """(A,) radians about the sensor's z axis, 0 ahead, from -pi on."""
-        return -math.pi + (np.arange(self.beams) + 0.5) * self.step
+        return (np.arange(self.beams, dtype=np.float64) + 0.5) * self.step - math.pi
 
 
 class Scanner:

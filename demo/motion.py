@@ -149,7 +149,7 @@ def motion_of(pose_M3: Floats, robot: Robot, seed: int) -> Motion:
     middle = pose_M3[:, 2] - step[:, 2] / 2
     way = step[:, 0] * np.cos(middle) + step[:, 1] * np.sin(middle)
     return Motion(
-        time_M=TICK_S * np.arange(len(pose_M3)),
+        time_M=np.arange(len(pose_M3), dtype=np.float64) * TICK_S,
         pose_M3=pose_M3,
         way_M=way,
         turn_M=step[:, 2],

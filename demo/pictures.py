@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import os
 import tempfile
 from collections.abc import Iterator
@@ -170,9 +171,17 @@ class PictureStore:
     def __len__(self) -> int:
         return len(self._poses)
 
-    def __iter__(self) -> Iterator[Picture]:
-        for start in range(0, len(self), _PER_FILE):
-            yield from self._file(start)
+    def read(self, first: int = 0) -> Iterator[Picture]:
+        """The pictures from one on."""
+        for start in range(first - first % _PER_FILE, len(self), _PER_FILE):
+            yield from self._file(start)[max(0, first - start) :]
+
+    @property
+    def photographer(self) -> Photographer:
+        """Who takes pictures at the exposure of this drive."""
+        if self._photographer is None:
+            self._photographer = Photographer(self._room, self._lens, self._meter, self._mirror_x)
+        return self._photographer
 
     def _file(self, start: int) -> list[Picture]:
         """The pictures of one file, read or rendered."""
@@ -181,9 +190,7 @@ class PictureStore:
             with np.load(path, allow_pickle=False) as kept:
                 pairs = zip(kept["rgb"], kept["depth"], strict=True)
                 return [Picture(rgb, depth) for rgb, depth in pairs]
-        if self._photographer is None:
-            self._photographer = Photographer(self._room, self._lens, self._meter, self._mirror_x)
-        pictures = self._photographer.take(self._poses[start : start + _PER_FILE])
+        pictures = self.photographer.take(self._poses[start : start + _PER_FILE])
         if path is not None:
             _keep(path, pictures)
         return pictures
@@ -222,6 +229,9 @@ def _code() -> str:
     """Digest of the sources that decide what pictures look like."""
     digest = hashlib.sha256()
     rendering = Path(g2vlm_training.synthetic.__file__).parent
-    for path in (*sorted(rendering.glob("*.py")), Path(__file__)):
+    for path in sorted(rendering.glob("*.py")):
         digest.update(path.read_bytes())
+    for item in (Photographer, _near, _level):
+        digest.update(inspect.getsource(item).encode())
+    digest.update(repr((_BRIGHTNESS, _METER, _METER_HW, _SIGHT_M)).encode())
     return digest.hexdigest()

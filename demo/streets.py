@@ -50,8 +50,9 @@ class _Street:
     @property
     def ahead(self) -> Floats:
         """(2,) unit vector along it."""
-        way: Floats = self.end - self.start
-        return way / np.linalg.norm(way)
+        way = self.end - self.start
+        unit: Floats = way / np.linalg.norm(way)
+        return unit
 
     @property
     def length(self) -> float:

@@ -20,6 +20,7 @@ __all__ = [
     "NODE_ARGUMENTS",
     "PROFILE_VARIABLE",
     "REPLAY_ARGUMENTS",
+    "SIMULATED_ARGUMENTS",
     "Argument",
     "camera_names",
     "check_names",
@@ -32,6 +33,7 @@ __all__ = [
     "parameter_file",
     "play_command",
     "profile_environment",
+    "robot_parameters",
 ]
 
 PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
@@ -115,6 +117,13 @@ REPLAY_ARGUMENTS: tuple[Argument, ...] = (
     Argument("rate", "1.0", "Speed of the replay; 1.0 is as recorded"),
     Argument("loop", "false", "true: start again at the end"),
     Argument("end_with_bag", "false", "true: end everything when the bag ends"),
+)
+
+SIMULATED_ARGUMENTS: tuple[Argument, ...] = (
+    Argument("scene", "room", "room, hall, yard, street, twins (two equal rooms) or mirror"),
+    Argument("index", "0", "Number of the scene of that kind"),
+    Argument("mode", "tour", "tour: through the scene and back, again and again; or cmd_vel"),
+    Argument("robot_params_file", "", "Parameter file of the robot: camera, sensors, faults"),
 )
 
 
@@ -304,6 +313,17 @@ def node_environment(
 ) -> dict[str, str]:
     """Profile and allocator settings of the node's process; see the two above."""
     return {**malloc_environment(environ), **profile_environment(values, environ, profile)}
+
+
+def robot_parameters(values: Mapping[str, str]) -> dict[str, str | int]:
+    """Parameters that the arguments set for the simulated robot.
+
+    Raises:
+        ValueError: The index is not a number of 0 or more.
+    """
+    if not values["index"].isdigit():
+        raise ValueError(f"index:={values['index']!r}, expected a number of 0 or more")
+    return {"scene": values["scene"], "index": int(values["index"]), "mode": values["mode"]}
 
 
 def play_command(values: Mapping[str, str]) -> list[str]:

@@ -17,7 +17,12 @@ import pytest
 from g2vlm_model import cli
 from g2vlm_model.interface import Frame
 from g2vlm_ros.camera_drivers import DRIVERS
-from g2vlm_ros.launch_arguments import NODE_ARGUMENTS, REPLAY_ARGUMENTS, driver_arguments
+from g2vlm_ros.launch_arguments import (
+    NODE_ARGUMENTS,
+    REPLAY_ARGUMENTS,
+    SIMULATED_ARGUMENTS,
+    driver_arguments,
+)
 from tests.helpers import REPO
 
 PAGES = [
@@ -95,13 +100,14 @@ def test_g2vlm_commands_and_their_options_exist(capsys: pytest.CaptureFixture[st
 def test_launch_arguments_and_parameters_exist() -> None:
     files = {"g2vlm.launch.py": list(NODE_ARGUMENTS), "replay.launch.py": list(REPLAY_ARGUMENTS)}
     files |= {f"{name}.launch.py": driver_arguments(name) for name in DRIVERS}
+    files["simulated.launch.py"] = list(SIMULATED_ARGUMENTS)
     for line in of("ros2", "launch", "g2vlm_ros"):
         assert (REPO / "launch" / line[3]).is_file()
         known = {item.name for item in (*NODE_ARGUMENTS, *files[line[3]])}
         given = {word.partition(":=")[0] for word in line[4:] if ":=" in word}
         assert given <= known, line
     for line in of("ros2", "run", "g2vlm_ros"):
-        assert line[3] in {"node", "g2vlm"}, line
+        assert line[3] in {"node", "simulator", "g2vlm"}, line
     named = {name for page in PAGES for name in re.findall(r"`(\w+):=", page.read_text("utf-8"))}
     assert named <= {item.name for arguments in files.values() for item in arguments}
 

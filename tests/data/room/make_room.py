@@ -13,32 +13,24 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from g2vlm_demo.questions import keyframes_of, make_questions
 from g2vlm_replay.node.bag_writer import BagWriter
 from g2vlm_training.synthetic import (
     RenderedFrames,
-    Room,
-    SceneObject,
     camera_path,
     intrinsics,
     make_room,
     render,
     scene_seed,
 )
-from g2vlm_training.synthetic.questions import Question, View, ask
-from g2vlm_training.synthetic.room import COLOURS
 from numpy.typing import NDArray
 
-from g2vlm_map.keyframes import KeyframeChooser
-from g2vlm_map.options import KeyframeOptions
-from g2vlm_map.pixels import CompressedPixels
 from g2vlm_map.recordings.source import COMPRESSED, NS
 from g2vlm_map.segment import quaternion_xyzw
 
@@ -54,15 +46,6 @@ JPEG_QUALITY = 92
 MAX_BYTES = 2_500_000
 FRAME_ID = "camera_optical_frame"
 TOPIC = "/camera/image_raw/compressed"
-ASKED_AT_SHARE = (0.2, 0.4, 0.6, 0.8, 0.97)  # of the keyframes
-MAX_TOKENS = 12
-MIN_OBJECT_PIXELS = 250
-TRIES = 40
-# Types that one picture can answer; marks name the places.
-ASKED = (
-    "what", "distance_prediction_oc", "distance_prediction_oo", "nearer", "depth_prediction_oc",
-    "depth_prediction_oo", "distance_infer_center_oo", "obj_spatial_relation_oo",
-)  # fmt: skip
 
 
 def main() -> int:
@@ -82,7 +65,9 @@ def main() -> int:
     scene = render(room, T_world_cam, intrinsics(FOV_DEG, SIZE_HW), SIZE_HW, supersample=2)
     arguments.out.mkdir(parents=True, exist_ok=True)
     bag = write_bag(arguments.out / "room.mcap", scene)
-    questions = make_questions(room, scene)
+    stamps = [_stamp_ns(index) for index in range(len(scene.rgb))]
+    used = keyframes_of([_jpeg(rgb) for rgb in scene.rgb], stamps)
+    questions = make_questions(room, scene, used)
     text = json.dumps(questions, indent=1) + "\n"
     (arguments.out / "questions.json").write_text(text)
     print(f"{bag}: {bag.stat().st_size / 1e6:.2f} MB, {len(questions)} questions")
@@ -151,88 +136,6 @@ def _transform(types: dict[str, Any], T: NDArray[np.float64]) -> Any:
         translation=types["geometry_msgs/msg/Vector3"](x=x, y=y, z=z),
         rotation=types["geometry_msgs/msg/Quaternion"](x=qx, y=qy, z=qz, w=qw),
     )
-
-
-def make_questions(room: Room, scene: RenderedFrames) -> list[dict[str, Any]]:
-    """Questions with exact answers, a handful at each of some pictures."""
-    questions = []
-    used = keyframes(scene)
-    for share in ASKED_AT_SHARE:
-        questions += _questions_at(room, scene, used[int(share * (len(used) - 1))])
-    return questions
-
-
-def keyframes(scene: RenderedFrames) -> list[int]:
-    """Frames that the node uses with its default parameters: questions are about these."""
-    chooser = KeyframeChooser(KeyframeOptions())
-    found = []
-    for index, rgb in enumerate(scene.rgb):
-        pixels = CompressedPixels(SimpleNamespace(format="jpeg", data=_jpeg(rgb)))
-        pixels.size(SIZE_HW[0] * SIZE_HW[1])
-        verdict = chooser.judge("camera", _stamp_ns(index), pixels.gray)
-        if verdict is not None:
-            chooser.accept(verdict, (), 0)
-            found.append(index)
-    return found
-
-
-def _questions_at(room: Room, scene: RenderedFrames, index: int) -> list[dict[str, Any]]:
-    """One question of each type and a colour at one picture, as far as it shows enough."""
-    view = View(
-        room.objects,
-        scene.depth[index : index + 1],
-        scene.object_id[index : index + 1],
-        scene.T_world_cam[index : index + 1],
-        np.asarray(scene.K, np.float64)[None],
-    )
-    rng = np.random.default_rng([room.seed, index])
-    made = []
-    for task in ASKED:
-        tries = (ask(view, task, rng) for _ in range(TRIES))
-        question = next((q for q in tries if q is not None and not q.by_name), None)
-        if question is not None:
-            made.append(_entry(question, index))
-    colour = _colour_of_one(room, scene, index)
-    return made if colour is None else [*made, colour]
-
-
-def _entry(question: Question, index: int) -> dict[str, Any]:
-    """A question as the replay reads it; lengths are metres."""
-    expected: dict[str, Any] = {"text": question.answer}
-    if question.value is not None:
-        expected = {"value": round(question.value, 3), "unit": "m"}
-    places = [{"label": mark.label, "u": mark.u, "v": mark.v} for mark in question.marks]
-    return {
-        "kind": question.task, "question": question.bare, "at": {"frame": index},
-        "expected": expected, "max_tokens": MAX_TOKENS, "marks": places,
-    }  # fmt: skip
-
-
-def _colour_of_one(room: Room, scene: RenderedFrames, index: int) -> dict[str, Any] | None:
-    """The colour of the only thing of its name so far that looks like its colour."""
-    counts = np.bincount(scene.object_id[index].ravel(), minlength=256)
-    so_far = set(np.unique(scene.object_id[: index + 1]).tolist())
-    names = Counter(thing.name for thing in room.objects if thing.object_id in so_far)
-    for thing in sorted(room.objects, key=lambda thing: -int(counts[thing.object_id])):
-        if counts[thing.object_id] < MIN_OBJECT_PIXELS or names[thing.name] > 1:
-            continue
-        if thing.colour and _looks(scene, index, thing) == thing.colour:
-            return {
-                "kind": "colour", "question": f"What colour is the {thing.name}?",
-                "at": {"frame": index}, "expected": {"text": thing.colour},
-                "max_tokens": MAX_TOKENS,
-            }  # fmt: skip
-    return None
-
-
-def _looks(scene: RenderedFrames, index: int, thing: SceneObject) -> str:
-    """The colour name that most of a thing's pixels show, whatever its light is."""
-    rgb = scene.rgb[index][scene.object_id[index] == thing.object_id] / 255.0
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    tints = np.array(list(COLOURS.values()))
-    hue = linear / np.linalg.norm(linear, axis=1, keepdims=True).clip(1e-6)
-    near = np.argmax(hue @ (tints / np.linalg.norm(tints, axis=1, keepdims=True)).T, axis=1)
-    return list(COLOURS)[int(np.bincount(near).argmax())]
 
 
 if __name__ == "__main__":
