@@ -40,9 +40,19 @@ class Diagnostics:
         self._counted = (time.monotonic(), 0)
         self._frequency = 0.0
 
-    def message(self, status: Any, hardware_id: str, reasons: Sequence[Reason]) -> Any:
-        """DiagnosticArray of a SceneStatus; to be called once a period."""
+    def message(
+        self, status: Any, hardware_id: str, reasons: Sequence[Reason], dense: Mapping[str, str]
+    ) -> Any:
+        """DiagnosticArray of a SceneStatus; to be called once a period.
+
+        Args:
+            status: SceneStatus.
+            hardware_id: What runs where.
+            reasons: In force.
+            dense: What is said of the dense map, by name.
+        """
         tasks = [self._scene(status, reasons), self._map(status, reasons), self._frames(status)]
+        tasks.append(self._dense(reasons, dense))
         for task in tasks:
             task.hardware_id = hardware_id
         return DiagnosticArray(header=status.header, status=tasks)
@@ -93,6 +103,11 @@ class Diagnostics:
             "depth scale [m per map unit]": _number(status.depth_scale, status.depth_scale_sigma),
         }
         return self._task("map", level, words, values)
+
+    def _dense(self, reasons: Sequence[Reason], values: Mapping[str, str]) -> Any:
+        texts = [reason.text for reason in reasons if reason.code == "BASE_UNKNOWN"]
+        level = DiagnosticStatus.WARN if texts else DiagnosticStatus.OK
+        return self._task("dense map", level, texts[0] if texts else "not safety-rated", values)
 
     def _frames(self, status: Any) -> Any:
         now, (since, before) = time.monotonic(), self._counted

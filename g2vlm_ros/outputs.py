@@ -28,6 +28,7 @@ from g2vlm_map.scenes import SceneRecord
 from g2vlm_map.world import World
 from g2vlm_ros import messages
 from g2vlm_ros.broadcast import Broadcaster
+from g2vlm_ros.map_outputs import MapOutputs
 from g2vlm_ros.params import NodeParams
 from g2vlm_ros.robot_frames import RobotFrames
 from g2vlm_ros.scene_topics import PosePath, SceneTopics
@@ -66,6 +67,7 @@ class Outputs:
         self._params, self._pipeline, self._node = params, pipeline, node
         self._metric = SceneTopics(node, params, is_metric=True)
         self._free = SceneTopics(node, params, is_metric=False)
+        self.dense = MapOutputs(node, params, pipeline)
         self._events = node.create_lifecycle_publisher(
             MapEvent, "~/map_event", QoSProfile(depth=20)
         )
@@ -88,7 +90,7 @@ class Outputs:
 
     @params.setter
     def params(self, params: NodeParams) -> None:
-        self._params = self._metric.params = self._free.params = params
+        self._params = self._metric.params = self._free.params = self.dense.params = params
 
     @property
     def map_frame(self) -> str:
@@ -99,12 +101,14 @@ class Outputs:
     def heard(self) -> bool:
         """Whether anybody listens to an output, or transforms are broadcast."""
         publishers = [*self._metric.publishers, *self._free.publishers]
-        return self._tf is not None or any(item.get_subscription_count() for item in publishers)
+        heard = any(item.get_subscription_count() for item in publishers)
+        return heard or self._tf is not None or bool(self.dense.wanted())
 
     def start(self, frames: RobotFrames) -> None:
         """The node is active: `frames` knows the robot's frames from now on."""
         self._frames = frames
         self._carried = False
+        self.dense.start()
         self._odometries = {
             scaled: ContinuousOdometry(scaled, frames.odometry.motion) for scaled in (True, False)
         }
@@ -117,11 +121,13 @@ class Outputs:
         """The node is active no longer."""
         if self._broadcaster is not None:
             self._broadcaster.close()
+        self.dense.stop()
         self._broadcaster = self._frames = None
 
     def destroy(self) -> None:
         """Remove the publishers."""
         self.stop()
+        self.dense.destroy()
         for topics in (self._metric, self._free):
             topics.destroy()
         for publisher in (self._events, self._tf):
@@ -158,6 +164,7 @@ class Outputs:
                     self._correct(world)
         elif isinstance(event, SegmentStarted) and event.cause != "start":
             self._tell(self._pipeline.world, MapEvent.MAP_CHANGED, "restart", event.text, math.nan)
+        self.dense.on_event(event)
 
     def _publish_scene(self, record: SceneRecord, world: World) -> None:
         unit = _unit(world)

@@ -13,6 +13,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from g2vlm_map.dense.options import (
+    DenseOptions,
+    ObstacleOptions,
+    OccupancyOptions,
+    ScanOptions,
+)
 from g2vlm_map.option_fields import Option, Value, described, flat, from_flat, option
 from g2vlm_map.options import (
     CloudOptions,
@@ -158,6 +164,10 @@ class NodeParams(PipelineOptions):
     images: ImageParams = field(default_factory=ImageParams)
     points: CloudOptions = field(default_factory=CloudOptions)
     depth: DepthOptions = field(default_factory=DepthOptions)
+    dense: DenseOptions = field(default_factory=DenseOptions)
+    obstacles: ObstacleOptions = field(default_factory=ObstacleOptions)
+    occupancy: OccupancyOptions = field(default_factory=OccupancyOptions)
+    scan: ScanOptions = field(default_factory=ScanOptions)
     frames: FramesParams = field(default_factory=FramesParams)
     tf: TfParams = field(default_factory=TfParams)
     sensors: SensorParams = field(default_factory=SensorParams)

@@ -191,8 +191,9 @@ class PerceptionNode(SteadyLifecycleNode):
             self._outputs.publish_path()
         status = self._publish_status(snapshot)
         hardware = messages.hardware_id(snapshot.runtime)
+        dense = {} if self._outputs is None else self._outputs.dense.values()
         self._diagnostics_publisher.publish(
-            self._diagnostics.message(status, hardware, snapshot.reasons)
+            self._diagnostics.message(status, hardware, snapshot.reasons, dense)
         )
 
     def _publish_status(self, snapshot: Snapshot) -> Any:

@@ -12,7 +12,7 @@ with the next version of the world, or when they are seen again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from .metric import MetricView, metric_views
 from .obstacles import Standing, standing
 from .occupancy import CellTable, cells_of, merged_cells
 from .options import DenseOptions, ObstacleOptions, OccupancyOptions
+from .sweep import sweep_partners, swept_depth
 from .voxels import VoxelTable, merged_voxels, voxels_of
 
 __all__ = ["DenseMap", "DenseRules", "DenseSnapshot"]
@@ -81,8 +82,20 @@ class DenseSnapshot:
 
 
 @dataclass(frozen=True, eq=False)
+class _Swept:
+    """A view with its swept depth, and the places that this depends on."""
+
+    signature: tuple[object, ...]
+    view: MetricView
+
+    @property
+    def nbytes(self) -> int:
+        return 0 if self.view.swept_HW is None else self.view.swept_HW.nbytes
+
+
+@dataclass(frozen=True, eq=False)
 class _Judged:
-    """A view, the places that its verdict depends on, and the verdict."""
+    """A verdict on a view, and the depths that it depends on."""
 
     signature: tuple[object, ...]
     verdict: Verdict
@@ -111,6 +124,7 @@ class DenseMap:
         self.rules = rules or DenseRules()
         self._made_for: tuple[object, ...] = ()
         self._held: dict[_ViewId, tuple[int, MetricView]] = {}
+        self._swept: dict[_ViewId, _Swept] = {}
         self._judged: dict[_ViewId, _Judged] = {}
         self._blocks: dict[int, _Block] = {}
         self.blocks_made = 0
@@ -143,7 +157,7 @@ class DenseMap:
         made_for = (world.version, world.segment, world.scale.version, self.rules)
         views = metric_views(world)
         if made_for != self._made_for:
-            self._held, self._judged, self._blocks = {}, {}, {}
+            self._held, self._swept, self._judged, self._blocks = {}, {}, {}, {}
             self._made_for = made_for
         return self._hold(views)
 
@@ -153,8 +167,9 @@ class DenseMap:
         Raises:
             NoBaseError: The base is not known.
         """
-        keep_HW = self._judged[view.number, view.view].verdict.keep_HW
-        return standing(view, keep_HW, self.rules.obstacles)
+        name = (view.number, view.view)
+        swept, keep_HW = self._swept[name].view, self._judged[name].verdict.keep_HW
+        return standing(swept, keep_HW, self.rules.obstacles)
 
     def _hold(self, views: Sequence[MetricView]) -> list[MetricView]:
         """Views at the places at which they are held: a small move is not followed."""
@@ -171,24 +186,34 @@ class DenseMap:
     def _judge(self, views: Sequence[MetricView], numbers: set[int]) -> None:
         """Judge the views of some keyframes anew where it is needed."""
         asked = witnesses(views, self.rules.dense)
+        sweeps = sweep_partners(views) if self.rules.dense.sweep else [()] * len(views)
         judged: dict[_ViewId, _Judged] = {}
-        depths: dict[int, NDArray[np.float32]] = {}
-        for view, others in zip(views, asked, strict=True):
-            name = (view.number, view.view)
-            signature = tuple(self._place(item) for item in (view, *(views[i] for i in others)))
+        for index, others in enumerate(asked):
+            name = (views[index].number, views[index].view)
             known = self._judged.get(name)
-            if view.number not in numbers:
-                if known is not None:
-                    judged[name] = known
-                continue
-            if known is None or known.signature != signature:
-                for i in others:
-                    if i not in depths:
-                        depths[i] = views[i].depth_HW
-                verdict = judge(view, [(views[i], depths[i]) for i in others], self.rules.dense)
-                known = _Judged(signature, verdict)
-            judged[name] = known
+            if views[index].number in numbers:
+                swept = [self._sweep(views, i, sweeps[i]) for i in (index, *others)]
+                signature = tuple(item.signature for item in swept)
+                if known is None or known.signature != signature:
+                    seen = [(item.view, item.view.depth_HW) for item in swept[1:]]
+                    known = _Judged(signature, judge(swept[0].view, seen, self.rules.dense))
+            if known is not None:
+                judged[name] = known
         self._judged = judged
+        self._swept = {name: item for name, item in self._swept.items() if name in self._held}
+
+    def _sweep(self, views: Sequence[MetricView], index: int, partners: tuple[int, ...]) -> _Swept:
+        """A view with the depth that its neighbours' pictures agree on."""
+        view = views[index]
+        name = (view.number, view.view)
+        signature = tuple(self._place(views[i]) for i in (index, *partners))
+        known = self._swept.get(name)
+        if known is None or known.signature != signature:
+            if partners:
+                depth_HW = swept_depth(view, [views[i] for i in partners]).astype(np.float16)
+                view = replace(view, swept_HW=depth_HW)
+            known = self._swept[name] = _Swept(signature, view)
+        return known
 
     def _place(self, view: MetricView) -> tuple[int, int, int]:
         return view.number, view.view, self._held[view.number, view.view][0]
@@ -217,9 +242,9 @@ class DenseMap:
         size, cell = self.rules.dense.voxel, self.rules.occupancy.resolution
         voxels, cells = [], []
         for view in views:
-            keep_HW = self._judged[view.number, view.view].verdict.keep_HW
-            depth_HW = view.depth_HW
-            T = view.T_level_cam
+            name = (view.number, view.view)
+            keep_HW, swept = self._judged[name].verdict.keep_HW, self._swept[name].view
+            depth_HW, T = swept.depth_HW, view.T_level_cam
             points_P3 = view.points(keep_HW, depth_HW) @ T[:3, :3].T + T[:3, 3]
             color_P3, confidence_P = view.color_HW3[keep_HW], view.confidence_HW[keep_HW]
             voxels.append(voxels_of(points_P3, depth_HW[keep_HW], color_P3, confidence_P, size))
@@ -263,7 +288,8 @@ class DenseMap:
             unconfirmed=sum(verdict.unconfirmed for verdict in verdicts),
             seen_through=sum(verdict.seen_through for verdict in verdicts),
             nbytes=sum(block.nbytes for block in self._blocks.values())
-            + sum(verdict.keep_HW.nbytes for verdict in verdicts),
+            + sum(verdict.keep_HW.nbytes for verdict in verdicts)
+            + sum(swept.nbytes for swept in self._swept.values()),
             trimmed=sum(block.trimmed for block in self._blocks.values()),
         )
 

@@ -39,6 +39,7 @@ class MetricView:
         K: (3, 3) float64 in pixels of the depth.
         depth_scale: Metres per unit of the keyframe's depth.
         placed: The keyframe itself.
+        swept_HW: float16 depth in metres that takes the place of the keyframe's own; see `sweep`.
     """
 
     number: int
@@ -49,10 +50,13 @@ class MetricView:
     K: Floats
     depth_scale: float
     placed: PlacedKeyframe
+    swept_HW: NDArray[np.float16] | None = None
 
     @property
     def depth_HW(self) -> NDArray[np.float32]:
         """(H, W) float32 z-depth in metres; 0 where there is none."""
+        if self.swept_HW is not None:
+            return self.swept_HW.astype(np.float32)
         depth = self.placed.keyframe.views[self.view].depth_HW.astype(np.float32)
         depth *= np.float32(self.depth_scale)
         depth[~(np.isfinite(depth) & (depth > 0))] = 0.0

@@ -34,6 +34,11 @@ class DenseOptions(OptionGroup):
     min_confidence: float = option(
         0.1, "Leave out points below", low=0.0, high=1.0, changeable=True
     )
+    sweep: bool = option(
+        True,
+        "Correct the model's depth by the pictures of the keyframes around",
+        changeable=True,
+    )
     neighbours: int = option(
         6,
         "Keyframes before and after one that are asked whether they see its points too",

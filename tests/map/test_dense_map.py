@@ -19,7 +19,10 @@ CRATE = (0.8, -0.4, 0.0, 1.2, 0.3, 0.6)
 OFFSET = np.array([2.0, 0.0, 0.0])  # level axes to the room's: the drive starts at x = -2
 
 
-def made(world: World, rules: DenseRules | None = None) -> DenseSnapshot:
+PLAIN = DenseRules(DenseOptions(sweep=False))  # the pictures show nothing to match
+
+
+def made(world: World, rules: DenseRules = PLAIN) -> DenseSnapshot:
     return DenseMap(rules).update(world)
 
 
@@ -55,7 +58,7 @@ def test_without_a_scale_there_is_no_map() -> None:
 def test_an_empty_world_has_an_empty_map() -> None:
     snapshot = made(tour().world(keyframes=()))
     assert len(snapshot.voxels) == len(snapshot.cells) == snapshot.keyframes == 0
-    assert DenseMap().around(tour().world(keyframes=())) == ()
+    assert DenseMap(PLAIN).around(tour().world(keyframes=())) == ()
     assert snapshot.left_out == 0.0
 
 
@@ -117,7 +120,7 @@ def test_what_one_view_sees_in_a_mirror_is_left_out() -> None:
     for stop, where in enumerate(drive.T_world_base):
         seen = cast(where @ drive.T_base_cam, [])
         mirrored.add(where, deeper if stop == 3 else seen)
-    rules = DenseRules(DenseOptions(max_range=20.0))
+    rules = DenseRules(DenseOptions(max_range=20.0, sweep=False))
     behind = made(mirrored.world(), rules).voxels.mean_V3 - OFFSET
     assert (deeper > 5.2).sum() > 1000, "the mirror shows nothing"
     assert (behind[:, 0] > 3.7).sum() == 0, "further behind the wall than the tolerance reaches"
@@ -172,7 +175,7 @@ def test_witnesses_are_neighbours_in_time_and_those_who_came_back() -> None:
 def test_a_map_that_grew_is_the_map_that_is_built_at_once() -> None:
     drive = tour([CRATE], stops=20)
     whole = drive.world()
-    growing = DenseMap()
+    growing = DenseMap(PLAIN)
     for count in (2, 3, 7, 15, 16, 20):
         grown = growing.update(replace(whole, keyframes=whole.keyframes[:count]))
     once = made(whole)
@@ -187,7 +190,7 @@ def test_a_map_that_grew_is_the_map_that_is_built_at_once() -> None:
 def test_only_what_changed_is_made_again() -> None:
     drive = tour([CRATE], stops=36)
     whole = drive.world()
-    dense = DenseMap()
+    dense = DenseMap(PLAIN)
     dense.update(replace(whole, keyframes=whole.keyframes[:35]))
     before = dense.blocks_made
     dense.update(replace(whole, keyframes=whole.keyframes[:35]))
@@ -201,7 +204,7 @@ def test_only_what_changed_is_made_again() -> None:
 
 def test_a_keyframe_that_moved_takes_its_points_along() -> None:
     drive = tour([CRATE], stops=6)
-    dense = DenseMap()
+    dense = DenseMap(PLAIN)
     dense.update(drive.world())
     lifted = []
     for placed in drive.placed:
@@ -221,7 +224,7 @@ def test_memory_is_bounded_and_keeps_what_is_near() -> None:
         pose = base_pose(0.5 * step, 0.0, 0.0)
         drive.add(pose, cast(pose @ drive.T_base_cam, [], (-3.0, -2.5, 0.0, 60.0, 2.5, 2.4)))
     free = made(drive.world())
-    bound = DenseRules(DenseOptions(max_memory_mb=2.0, radius=6.0))
+    bound = DenseRules(DenseOptions(max_memory_mb=2.0, radius=6.0, sweep=False))
     snapshot = made(drive.world(), bound)
     masks = 48 * 84 * 112
     assert free.nbytes - masks > 4e6, "the bound binds nothing"
@@ -267,5 +270,5 @@ def test_keys_keep_places_apart() -> None:
 
 
 def test_cells_stay_where_the_resolution_is_coarse() -> None:
-    rules = DenseRules(occupancy=OccupancyOptions(resolution=0.2))
+    rules = DenseRules(PLAIN.dense, occupancy=OccupancyOptions(resolution=0.2))
     assert made(tour([CRATE]).world(), rules).cells.size == 0.2

@@ -18,7 +18,7 @@ from tests.helpers import wait_for
 from tests.map.box_world import Drive, tour
 
 CRATE = (0.8, -0.4, 0.0, 1.2, 0.3, 0.6)
-FAST = DenseRules(DenseOptions(min_period_s=0.1))
+FAST = DenseRules(DenseOptions(min_period_s=0.1, sweep=False))
 
 
 class Watched:
@@ -148,7 +148,9 @@ def test_the_newest_world_wins_and_the_others_are_counted(
 
 
 def test_the_map_is_rate_limited_and_obstacles_are_not(drive: Drive) -> None:
-    watched = Watched("points", "obstacles", rules=DenseRules(DenseOptions(min_period_s=3600.0)))
+    watched = Watched(
+        "points", "obstacles", rules=DenseRules(DenseOptions(min_period_s=3600.0, sweep=False))
+    )
     whole = drive.world()
     for count in (5, 6, 7, 8):
         watched.worker.offer(replace(whole, keyframes=whole.keyframes[:count]))

@@ -28,12 +28,15 @@ BOXES = [CRATE, SHELF, SILL]
 START = np.array([2.0, 0.0])  # level axes to the room's, with a minus: the drive starts at x = -2
 
 
-def mapped(drive: Drive, rules: DenseRules | None = None) -> DenseSnapshot:
+PLAIN = DenseRules(DenseOptions(sweep=False))  # the pictures show nothing to match
+
+
+def mapped(drive: Drive, rules: DenseRules = PLAIN) -> DenseSnapshot:
     return DenseMap(rules).update(drive.world())
 
 
 def occupied_grid(drive: Drive, resolution: float = 0.05) -> Grid:
-    rules = DenseRules(occupancy=OccupancyOptions(resolution=resolution))
+    rules = DenseRules(PLAIN.dense, occupancy=OccupancyOptions(resolution=resolution))
     return grid(mapped(drive, rules).cells, rules.occupancy, (0.0, 0.0))
 
 
@@ -91,7 +94,7 @@ def test_obstacles_stand_in_the_axes_of_the_newest_base() -> None:
     drive = tour(BOXES)
     pose = base_pose(0.0, 0.3, -20.0)
     drive.add(pose, cast(pose @ drive.T_base_cam, BOXES))
-    rules = DenseRules()
+    rules = PLAIN
     recent = DenseMap(rules).around(drive.world())
     assert len(recent) == rules.obstacles.keyframes
     found = obstacles_around(recent, rules.obstacles)
@@ -158,7 +161,7 @@ def test_a_base_above_the_floor_knows_its_height() -> None:
     T_level_map = T_base_body.copy()
     T_level_map[:3, 3] /= 0.4
     world = high.world(T_base_body=T_base_body, T_level_map=T_level_map)
-    told = DenseRules(obstacles=ObstacleOptions(base_height=0.12))
+    told = DenseRules(PLAIN.dense, obstacles=ObstacleOptions(base_height=0.12))
     floor = DenseMap(told).around(world)[-1].floor
     assert abs(floor.c + 0.12) < 0.01
     assert floor.points > 500
@@ -166,11 +169,11 @@ def test_a_base_above_the_floor_knows_its_height() -> None:
 
 def test_without_a_base_there_are_points_and_no_obstacles() -> None:
     world = tour([CRATE]).world(T_base_body=None)
-    snapshot = DenseMap().update(world)
+    snapshot = DenseMap(PLAIN).update(world)
     assert len(snapshot.voxels) > 1000
     assert len(snapshot.cells) == 0
     with pytest.raises(NoBaseError, match="extrinsics"):
-        DenseMap().around(world)
+        DenseMap(PLAIN).around(world)
     view = metric_views(world)[0]
     with pytest.raises(NoBaseError, match="extrinsics"):
         standing(view, view.depth_HW > 0, ObstacleOptions())
@@ -181,7 +184,7 @@ def test_a_view_of_nothing_has_no_obstacles_and_frees_nothing() -> None:
     for _ in range(3):
         drive.add(base_pose(0, 0, 0), np.full((84, 112), np.nan))
     snapshot = mapped(drive)
-    recent = DenseMap().around(drive.world())
+    recent = DenseMap(PLAIN).around(drive.world())
     assert len(obstacles_around(recent, ObstacleOptions())) == 0
     made = grid(snapshot.cells, OccupancyOptions(), (0, 0))
     assert (made.cells_YX == OCCUPIED).sum() == 0
@@ -194,7 +197,7 @@ def test_the_grid_is_bounded_around_the_robot() -> None:
     made = grid(mapped(drive).cells, rules, (2.0, 0.0))
     assert made.cells_YX.shape == (20, 20)
     assert made.origin == pytest.approx((1.5, -0.5))
-    empty = grid(DenseMap().update(drive.world(keyframes=())).cells, rules, (0.0, 0.0))
+    empty = grid(DenseMap(PLAIN).update(drive.world(keyframes=())).cells, rules, (0.0, 0.0))
     assert empty.cells_YX.tolist() == [[UNKNOWN]]
 
 
