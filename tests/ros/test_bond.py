@@ -30,7 +30,11 @@ class Manager:
         self.heard: list[tuple[float, Any]] = []
         self._publisher = graph.client.create_publisher(Status, "/bond", 5)
         graph.client.create_subscription(Status, "/bond", self._take, 100)
-        graph.client.create_timer(0.1, lambda: self.speaks and self.say(active=True))
+        graph.client.create_timer(0.1, self._beat)
+
+    def _beat(self) -> None:
+        if self.speaks:
+            self.say(active=True)
 
     def _take(self, message: Any) -> None:
         if message.instance_id != self._own:

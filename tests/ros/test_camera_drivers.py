@@ -30,7 +30,7 @@ def test_the_node_knows_what_it_is_told(name: str) -> None:
     driver = DRIVERS[name]
     assert bool(driver.launch_file) != bool(driver.executable)
     parameters = node_parameters(
-        {item.name: item.default or "" for item in NODE_ARGUMENTS} | driver.topics
+        {item.name: item.default or "" for item in NODE_ARGUMENTS} | dict(driver.topics)
     )
     assert set(driver.topics.values()) <= {value for value in parameters.values() if value}
     assert parse(parameters).topics[0].image_topic == driver.topics["image_topic"]
