@@ -174,7 +174,7 @@ class Outputs:
         self._optical = record.frame_id
         head = _head(world, record)
         if self._frames is not None:
-            self._frames.newest_scene_ns = record.stamp_ns
+            self._frames.note_scene(record.stamp_ns)
         if head is not None:  # first: small, and controllers wait for it
             self._publish_pose(topics, unit, world, head)
         topics.publish_scene(replace(record, scale=record.scale * unit.per_map_unit))

@@ -48,7 +48,7 @@ class RobotFrames:
         self._fixed: set[str] = set()  # cameras whose extrinsics a parameter gave
         self._checked = 0.0
         self.odometry = OdometryFeed(params.sensors.odometry_sigma)
-        self.newest_scene_ns = 0
+        self._newest_scene_ns = 0
         self._buffer: TransformBuffer | None = None
         if _needs_tf(params):
             self._buffer = transform_buffer(node)
@@ -73,6 +73,12 @@ class RobotFrames:
         if self._buffer is not None:
             self._buffer.close()
             self._buffer = None
+
+    def note_scene(self, stamp_ns: int) -> None:
+        """A scene of this stamp has come."""
+        if stamp_ns < self._newest_scene_ns - _NS and self._buffer is not None:
+            self._buffer.restart()
+        self._newest_scene_ns = stamp_ns
 
     def learn(self, camera: str, frame_id: str) -> None:
         """A camera's frames have this optical frame."""
@@ -166,9 +172,9 @@ class RobotFrames:
     def _judge_odometry(self) -> None:
         """TF_MISSING while odometry is asked for and stays behind the scenes."""
         frames, sensors = self._params.frames, self._params.sensors
-        if not (frames.odom or sensors.odometry_topic) or not self.newest_scene_ns:
+        if not (frames.odom or sensors.odometry_topic) or not self._newest_scene_ns:
             return
-        late = (self.newest_scene_ns - self.odometry.newest_ns) / _NS
+        late = (self._newest_scene_ns - self.odometry.newest_ns) / _NS
         source = sensors.odometry_topic or f"TF {frames.odom} -> {frames.base}"
         said = f"its newest is {late:.1f} s older than the newest scene"
         if not self.odometry.newest_ns:

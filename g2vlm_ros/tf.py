@@ -52,6 +52,9 @@ class TransformBuffer(Protocol):
     def refused(self) -> dict[str, int]:
         """Transforms that could not be taken, by cause; see `TransformTree.add`."""
 
+    def restart(self) -> None:
+        """Stamps have gone back: what moves begins anew."""
+
     def close(self) -> None:
         """Unsubscribe."""
 
@@ -101,6 +104,9 @@ class OwnBuffer:
     def refused(self) -> dict[str, int]:
         return dict(self._refused)
 
+    def restart(self) -> None:
+        return  # the tree notices by itself
+
     def close(self) -> None:
         self._topics.close()
 
@@ -139,6 +145,9 @@ class Tf2Buffer:
 
     def refused(self) -> dict[str, int]:
         return {}  # tf2 logs what it refuses
+
+    def restart(self) -> None:
+        self._buffer.clear()  # else it drops all that is older than what it has; static ones stay
 
     def close(self) -> None:
         self._listener.unregister()
