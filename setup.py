@@ -67,14 +67,14 @@ setup(
     zip_safe=False,
     install_requires=[
         *("numpy>=1.24", "array-api-compat>=1.11", "pillow>=10.1", "safetensors>=0.4.5"),
-        *("tokenizers>=0.20", "torch>=2.10"),
+        *("scipy>=1.10", "tokenizers>=0.20", "torch>=2.10"),
     ],
     extras_require={
         "ros": ["opencv-python-headless>=4.6,<5", "pyyaml"],
         "recordings": ["opencv-python-headless>=4.6,<5", "rosbags>=0.11", "pyyaml"],
         "replay": [
             *("opencv-python-headless>=4.6,<5", "rosbags>=0.11", "evo>=1.31", "tqdm", "pyyaml"),
-            *("jinja2>=3", "matplotlib>=3.6", "psutil", "scipy"),
+            *("jinja2>=3", "matplotlib>=3.6", "psutil"),
         ],
         "refine": ["opencv-python-headless>=4.6,<5"],
         "onnx": ["onnx>=1.18", "onnx-ir>=0.1", "onnxruntime>=1.22", "onnxscript>=0.5"],
@@ -86,7 +86,7 @@ setup(
         ],
         "tensorrt-rtx": ["tensorrt-rtx>=1.7", "onnx>=1.18", "cuda-bindings>=12.6"],
         "train": [
-            *("pyyaml", "scipy", "tqdm", "webdataset>=1.0", "h5py>=3.8", "tensorboard>=2.16"),
+            *("pyyaml", "tqdm", "webdataset>=1.0", "h5py>=3.8", "tensorboard>=2.16"),
             *("opencv-python-headless>=4.6,<5", "pydantic>=2.12"),
         ],
         "gasp": ["peft>=0.17"],

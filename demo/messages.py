@@ -11,9 +11,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-
 from g2vlm_map.segment import quaternion_xyzw
+from numpy.typing import NDArray
 
 from .lidar import Lidar
 

@@ -109,6 +109,10 @@ class Intake:
             for camera in self._cameras.values():
                 camera.options = options.images
 
+    def want_more(self, more: bool) -> None:
+        """Whether keyframes should lie nearer to each other than they do."""
+        self._chooser.dense = more
+
     def start(self) -> None:
         """Forget the cameras' clocks."""
         with self.lock:

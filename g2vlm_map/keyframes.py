@@ -35,6 +35,7 @@ _MAX_FEATURES = 80
 _MIN_FEATURES = 12
 _ROUND_TRIP_PX = 0.7
 _SAME_LEVELS = 4.0  # mean difference of grey levels of pictures that look the same
+_DENSE = 0.5  # share of the movement that makes a keyframe where the map asks for more
 _MIN_TRACKED = 0.25  # below this share the view has changed altogether
 
 
@@ -152,6 +153,7 @@ class KeyframeChooser:
 
     def __init__(self, options: KeyframeOptions) -> None:
         self.options = options
+        self.dense = False  # the map wants keyframes that lie nearer to each other
         self.restart()
 
     def restart(self) -> None:
@@ -182,7 +184,8 @@ class KeyframeChooser:
             motion = reference.motion_to(picture)
         else:  # another camera leads the rig now: nothing to compare with
             motion = Motion(float("inf"), 0.0, 0.0)
-        if motion.movement >= options.min_motion:
+        least = options.min_motion * (_DENSE if self.dense else 1.0)
+        if motion.movement >= least:
             return Verdict(camera, stamp_ns, picture, motion, False)
         if 0 < options.max_interval_s <= elapsed_s:
             return Verdict(camera, stamp_ns, picture, motion, motion.tracked > 0)

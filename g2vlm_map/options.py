@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from .mapping.options import EdgeOptions, FeatureOptions, GraphOptions, LengthOptions, MapOptions
 from .option_fields import OptionGroup, option
 from .scale.options import ScaleOptions
 
@@ -337,6 +338,10 @@ class PipelineOptions(OptionGroup):
     query: QuestionOptions = field(default_factory=QuestionOptions)
     scenes: SceneOptions = field(default_factory=SceneOptions)
     status: StatusOptions = field(default_factory=StatusOptions)
+    features: FeatureOptions = field(default_factory=FeatureOptions)
+    edges: EdgeOptions = field(default_factory=EdgeOptions)
+    lengths: LengthOptions = field(default_factory=LengthOptions)
+    graph: GraphOptions = field(default_factory=GraphOptions)
     scale: ScaleOptions = field(default_factory=ScaleOptions)
 
     MAX_CAMERAS: ClassVar[int] = 16
@@ -348,3 +353,8 @@ class PipelineOptions(OptionGroup):
             raise ValueError(f"cameras names {count} cameras, expected 1..{self.MAX_CAMERAS}")
         if len(set(self.cameras)) != count:
             raise ValueError(f"cameras is {list(self.cameras)}, expected each name once")
+
+    @property
+    def map(self) -> MapOptions:
+        """Those of the mapper."""
+        return MapOptions(self.features, self.edges, self.lengths, self.graph)

@@ -1,13 +1,14 @@
 """One pass of the model after the other: windows in, scenes that belong to a segment out.
 
-The thread takes the newest window when the model is free. A window belongs to the segment when
-its pass has succeeded and its geometry fits what is there; where it does not fit, the window
-begins a new segment. A pass whose scene nobody wants any more, because of a restart or a stop,
-is told so between two layers of the model, and what comes of it is thrown away.
+The thread takes the newest window when the model is free, and hands what the pass says of it to
+the mapper, which makes keyframes of its new moments and knows where they are. A pass whose scene
+nobody wants any more, because of a restart or a stop, is told so between two layers of the model,
+and what comes of it is thrown away.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +24,6 @@ from g2vlm_model.interface import (
     SpatialRuntime,
 )
 
-from .axes import LevelAxes
 from .events import (
     Event,
     Latency,
@@ -33,18 +33,14 @@ from .events import (
     SegmentBroken,
     SegmentStarted,
 )
-from .mapping.keyframe import PlacedKeyframe
-from .mapping.making import make_keyframe
-from .mapping.options import FeatureOptions
+from .mapping.mapper import Added, Mapper, Sighting
 from .optics import Optics
 from .options import PipelineOptions, WindowOptions
-from .pose_buffer import PoseBuffer
-from .scenes import SceneRecord, SceneStore
-from .segment import JoinError, PathPose, Segment, Similarity, check_geometry
-from .sensing import Extrinsics, OdometrySample, Sample
+from .scale.tracker import ScaleTracker
+from .scenes import SceneRecord, SceneStore, check_geometry
 from .status import StatusBoard
 from .window import WindowBuilder, WindowJob
-from .world import World
+from .world_view import WorldView
 
 __all__ = ["Newest", "Passes", "fitting_window"]
 
@@ -65,14 +61,18 @@ class Newest:
 
 
 class Passes:
-    """Owns the present segment, and the thread that adds to it.
+    """The thread that runs passes and adds to the map.
 
     Args:
         runtime: The loaded model.
         options: Of the pipeline.
         board: Counts, and holds the conditions of scenes.
         scenes: Where scenes are kept for questions.
+        mapper: Makes keyframes of what passes say.
+        scale: Told of each keyframe.
+        view: Of the map.
         emit: Told of segments and scenes; returns what failed at it.
+        want_more: Told whether the map needs keyframes that lie nearer to each other.
 
     Raises:
         ValueError: As `fitting_window`.
@@ -84,23 +84,26 @@ class Passes:
         options: PipelineOptions,
         board: StatusBoard,
         scenes: SceneStore,
+        mapper: Mapper,
+        scale: ScaleTracker,
+        view: WorldView,
         emit: Callable[[Event], list[str]],
+        want_more: Callable[[bool], object],
     ) -> None:
         limits = runtime.info.limits
         self.options = options
         self.window = fitting_window(options.window, len(options.cameras), limits)
         self.newest = Newest()
-        self.world = World()
-        self.odometry = PoseBuffer()
-        self._axes = LevelAxes(options.cameras[0])
-        self.extrinsics: dict[str, Extrinsics] = {}
         self.optics = Optics(options.cameras[0])
-        self.segment = Segment(0, options.path.max_poses)
-        self.builder = WindowBuilder(self.window, self.segment, board.drop)
+        self.builder = WindowBuilder(self.window, board.drop)
         self._runtime = runtime
         self._board = board
         self._scenes = scenes
+        self._mapper = mapper
+        self._scale = scale
+        self._view = view
         self._emit = emit
+        self._want_more = want_more
         self._committing = threading.Lock()  # a scene is out before a restart, or never comes
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -112,12 +115,10 @@ class Passes:
         RUNTIME_BUSY says so: there is never more than one.
         """
         self.newest = Newest()
-        self.world = World(segment=1)
-        self.odometry.clear()
-        self._axes.forget()
+        self._mapper.start()
+        self._view.forget()
         self.optics = Optics(self.options.cameras[0])
-        self.segment = Segment(1, self.options.path.max_poses)
-        self.builder = WindowBuilder(self.window, self.segment, self._board.drop)
+        self.builder = WindowBuilder(self.window, self._board.drop)
         self._stopping = threading.Event()
         self._note_window()
         self._emit(SegmentStarted(1, "start", "the pipeline has started"))
@@ -138,7 +139,7 @@ class Passes:
         """End the thread after `cancel`; a pass that takes longer than the time is given up."""
         if self._thread is not None:
             self._thread.join(timeout_s)
-        self.builder.restart(self.segment, "deactivated")
+        self.builder.restart("deactivated")
 
     def ended(self, timeout_s: float | None) -> bool:
         """Whether no pass runs any more; waits for that, without a limit where None."""
@@ -147,26 +148,32 @@ class Passes:
         return self._thread is None or not self._thread.is_alive()
 
     def restart(self, cause: str, text: str) -> int:
-        """Begin a segment that shares nothing with what was before; its number."""
-        with self._committing:
-            self.segment = Segment(self.segment.number + 1, self.options.path.max_poses)
-            self.builder.restart(self.segment, cause)
-            self._scenes.clear()
-            self._emit(SegmentStarted(self.segment.number, cause, text))
-            return self.segment.number
+        """Begin a segment that shares nothing with what was before; its number.
 
-    def sense(self, sample: Sample) -> None:
-        """Take over what another sensor says; from any thread."""
-        self._axes.take(sample)
-        if isinstance(sample, OdometrySample):
-            self.odometry.add(sample.stamp_ns, sample.T_odom_base)
-        elif isinstance(sample, Extrinsics):
-            self.extrinsics = {**self.extrinsics, sample.camera: sample}
+        A reset forgets the map too; after a leap of time what was is met again, or not.
+        """
+        with self._committing:
+            number = self._mapper.begin(forget=cause == "reset")
+            self.builder.restart(cause)
+            self._scenes.clear()
+            self._scale.reset(text)
+            self._emit(SegmentStarted(number, cause, text))
+            return number
+
+    def tell_past_changed(self, cause: str, text: str) -> None:
+        """The map's past is another one: whoever depends on it hears so.
+
+        Args:
+            cause: See `MapChanged`.
+            text: What happened, with the numbers.
+        """
+        graph = self._mapper.graph
+        self._scale.poses_changed(graph.placed, text)
+        self._emit(MapChanged(self._view.now.version, cause, text))
 
     def apply(self, options: PipelineOptions) -> None:
         """Take over what may change while passes run."""
         self.options = options
-        self.segment.limit_path(options.path.max_poses)
 
     def _run(
         self, builder: WindowBuilder, stopping: threading.Event, before: threading.Thread | None
@@ -190,14 +197,14 @@ class Passes:
 
     def _observe(self, job: WindowJob, builder: WindowBuilder, stopping: threading.Event) -> None:
         def unwanted() -> bool:
-            return stopping.is_set() or job.segment is not self.segment
+            return stopping.is_set() or job.era != builder.era
 
         started, scene = time.perf_counter(), None
         try:
             scene = self._runtime.observe(job.window, cancelled=unwanted)
             observe_ms = (time.perf_counter() - started) * 1e3
             check_geometry(scene.geometry, len(job.window))
-            T_base_cams = {name: it.T_base_cam for name, it in self.extrinsics.items()}
+            T_base_cams = self._scale.samples.T_base_cams()
             geometry = self.optics.corrected(scene.geometry, job.window, T_base_cams)
             with self._committing:
                 if not unwanted():
@@ -222,27 +229,26 @@ class Passes:
         geometry: GeometryPrediction,
         observe_ms: float,
     ) -> None:
-        """Make a scene part of its segment and tell it."""
+        """Make a scene part of the map and tell it."""
         started = time.perf_counter()
-        segment, placed, overlap = self._joined(job, geometry)
-        builder.commit(job, segment)
-        self.segment = segment
+        added = self._mapper.add(_sightings(job), geometry, self._scale.estimate)
+        builder.commit(job)
         self._board.count_used(job.new_frames)
-        newest = job.newest[0]
-        T_map_cam = None
-        self._grow_world(job, geometry, placed, segment.number)
-        if job.window.frames[newest].camera == self.options.cameras[0]:
-            T_map_cam = placed.pose(geometry.T_world_cam[newest])
-            segment.add_pose(PathPose(job.window.frames[newest].stamp_ns, T_map_cam))
-        record = SceneRecord(
-            scene, newest, placed.scale, segment.number, job.newest, T_map_cam, geometry
-        )
+        self._tell_segment(added)
+        self._measure_scale(job, added)
+        version = self._view.now.version
+        for told in self._view.level_changes():
+            self._emit(MapChanged(version, "level", told))
+        newest, scale = job.newest[0], added.depth_scale
+        segment, T_map_cam = self._mapper.segment, added.T_map_body
+        record = SceneRecord(scene, newest, scale, segment, job.newest, T_map_cam, geometry)
         self._scenes.add(record)  # first: who has heard of a scene may ask about it
         failures = self._emit(SceneReady(record))
         if failures:
             self._board.condition("RUNTIME_FAILED", True, "; ".join(failures))
             return
         self._note_parallax(job)  # ahead of the count: who sees that sees what is said of it
+        self._note_matches(added)
         shared_view = self._note_overlap(scene, newest)
         now_ns = time.monotonic_ns()
         latency = Latency(
@@ -250,13 +256,13 @@ class Passes:
             observe_ms,
             (time.perf_counter() - started) * 1e3,
         )
-        goes_on = self.newest.segment == segment.number
+        goes_on = self.newest.segment == segment
         self.newest = Newest(
             stamp_ns=record.stamp_ns,
-            segment=segment.number,
+            segment=segment,
             first_stamp_ns=self.newest.first_stamp_ns if goes_on else record.stamp_ns,
             keyframes=len(job.moments),
-            overlap=overlap,
+            overlap=job.overlap,
             shared_view=shared_view,
             latency=latency,
         )
@@ -264,38 +270,34 @@ class Passes:
         self._board.condition("RUNTIME_FAILED", False)
         self._emit(PassFinished(latency))
 
-    def _grow_world(
-        self, job: WindowJob, geometry: GeometryPrediction, placed: Similarity, segment: int
-    ) -> None:
-        """Add the newest moment as a keyframe where the window's similarity puts it."""
-        frames = [job.window.frames[index] for index in job.newest]
-        known = self.world.keyframes
-        number = known[-1].keyframe.number + 1 if known else 1
-        made = make_keyframe(number, frames, geometry, job.newest, FeatureOptions(count=8))
-        T_map_body = placed.pose(geometry.T_world_cam[job.newest[0]])
-        scale = float(np.log(placed.scale))
-        added = PlacedKeyframe(made, T_map_body, scale, np.zeros((6, 6)), segment)
-        world = replace(self.world, segment=segment, keyframes=(*known, added))
-        world, told = self._axes.apply(world)
-        self.world = replace(world, version=world.version + bool(told))
-        if told:
-            self._emit(MapChanged(self.world.version, "level", told))
+    def _tell_segment(self, added: Added) -> None:
+        """A keyframe hung on nothing, or a segment was met again."""
+        if added.started:
+            number = self._mapper.segment
+            told = f"{added.started}; segment {number} starts"
+            self._board.event("SEGMENT_BROKEN", told, time.monotonic())
+            self._scale.reset(added.started)
+            self._emit(SegmentBroken(self.newest.segment, added.started))
+            self._emit(SegmentStarted(number, "broken", added.started))
+        if added.joined:
+            self.tell_past_changed("merged", added.joined)
 
-    def _joined(
-        self, job: WindowJob, geometry: GeometryPrediction
-    ) -> tuple[Segment, Similarity, int]:
-        """The segment that holds the window now, its place in there, the moments it shares."""
-        try:
-            return job.segment, job.segment.join(job.moments, geometry), job.overlap
-        except JoinError as error:
-            old, text = job.segment.number, str(error)
-        segment = Segment(old + 1, self.options.path.max_poses)
-        placed = segment.join(job.moments, geometry)
-        told = f"{text}; segment {segment.number} starts"
-        self._board.event("SEGMENT_BROKEN", told, time.monotonic())
-        self._emit(SegmentBroken(old, text))
-        self._emit(SegmentStarted(segment.number, "broken", text))
-        return segment, placed, 0
+    def _measure_scale(self, job: WindowJob, added: Added) -> None:
+        """Ask the sensors that know metres about the new keyframes."""
+        if not added.keyframes:
+            return
+        pictures = {frame.key: frame.image for frame in job.window.frames}
+        known = self._mapper.graph.by_number()
+        for placed in added.keyframes:
+            keyframe = placed.keyframe
+            now = known.get(keyframe.number, placed)
+            seen = {
+                frame.camera: pictures[frame.key]
+                for moment in job.moments
+                if moment.frames[0].key == keyframe.key
+                for frame in moment.frames
+            }
+            self._scale.add_keyframe(now, known, seen)
 
     def _note_window(self) -> None:
         asked, got = self.options.window.size, self.window.size
@@ -316,6 +318,16 @@ class Passes:
             f"keyframe.min_parallax = {least:g}; move the camera sideways",
         )
 
+    def _note_matches(self, added: Added) -> None:
+        self._board.condition(
+            "FEW_MATCHES",
+            added.weak,
+            f"the newest keyframe hangs on {added.verified} verified edges, wanted are "
+            f"{added.wanted}: keyframes are taken nearer to each other meanwhile; move slower, or "
+            "look at something with texture",
+        )
+        self._want_more(added.weak)
+
     def _note_overlap(self, scene: Scene, earlier: int) -> float:
         """What the newest frame shares with the best earlier one; negative where unknown."""
         overlap_N, least = scene.overlap, self.options.window.min_shared_view
@@ -330,6 +342,26 @@ class Passes:
             "sees what the model does not know",
         )
         return shared
+
+
+def _sightings(job: WindowJob) -> tuple[Sighting, ...]:
+    """The moments of a window as the mapper takes them."""
+    made, start = [], 0
+    for number, moment in enumerate(job.moments):
+        end = start + len(moment.frames)
+        motion = moment.motion
+        made.append(
+            Sighting(
+                moment.frames,
+                tuple(range(start, end)),
+                is_new=number >= job.overlap,
+                still=moment.still,
+                movement=math.inf if motion is None else motion.movement,
+                tracked=1.0 if motion is None else motion.tracked,
+            )
+        )
+        start = end
+    return tuple(made)
 
 
 def fitting_window(

@@ -25,15 +25,18 @@ from .camera_model import CameraInfoLike
 from .cameras import InputFrame
 from .events import Event, QuestionAnswered
 from .intake import Intake
+from .mapping.mapper import Mapper
+from .mapping.sensed_edges import SensedEdges
 from .option_fields import described, flat
 from .options import PipelineOptions
 from .passes import Passes
 from .questions import Mark, Question, QuestionDesk, Reply, Respond
+from .scale.tracker import ScaleTracker
 from .scenes import SceneRecord, SceneStore
-from .segment import PathPose
 from .sensing import Sample
 from .status import Snapshot, StatusBoard
-from .world import World
+from .world import PathPose, World
+from .world_view import WorldView
 
 __all__ = ["InputFrame", "Mark", "Pipeline", "Question"]
 
@@ -69,7 +72,18 @@ class Pipeline:
         self._telling: set[int] = set()  # threads in which listeners run
         self.board = StatusBoard(options.status, self._emit)
         self._scenes = SceneStore(options.scenes.keep)
-        self._passes = Passes(runtime, options, self.board, self._scenes, self._emit)
+        reference = options.cameras[0]
+        self._scale = ScaleTracker(options.scale, self.board, self._emit)
+        self._sensed = SensedEdges(
+            self._scale.samples,
+            lambda why: self.board.event("SENSOR_REFUSED", why, time.monotonic()),
+        )
+        self.mapper = Mapper(options.map, reference, self._sensed)
+        self._view = WorldView(self.mapper, reference, lambda: self._scale.estimate)
+        self._passes = Passes(
+            *(runtime, options, self.board, self._scenes, self.mapper, self._scale, self._view),
+            *(self._emit, lambda more: self._intake.want_more(more)),
+        )
         self._intake = Intake(
             options,
             self.board,
@@ -113,7 +127,7 @@ class Pipeline:
         self.board.clear_counts()
         self._intake.start()
         self._stopping = stopping = threading.Event()
-        self.board.condition("SCALE_UNKNOWN", True, "no scale source: lengths are up to scale")
+        self._scale.start()
         self._passes.start()
         self._desk.start()
         self._watch = threading.Thread(
@@ -216,7 +230,9 @@ class Pipeline:
         In any order and from any thread; it is looked at when a keyframe of its time comes.
         """
         self._intake.sense(sample)
-        self._passes.sense(sample)
+        self._scale.sense(sample)
+        self._view.sense(sample)
+        self._sensed.sense(sample)
 
     def calibrate(self, camera: str, info: CameraInfoLike, rectified: bool | None = None) -> None:
         """Take over a camera's intrinsics from anything with the fields of a CameraInfo.
@@ -277,7 +293,7 @@ class Pipeline:
     def wait(self, timeout_s: float = 60.0) -> bool:
         """Wait until every keyframe so far has had its scene; False after the time.
 
-        Keyframes that are too few for a first window are not waited for.
+        Keyframes too few for a first window are not waited for.
         """
         return self._passes.builder.wait_idle(timeout_s)
 
@@ -289,12 +305,12 @@ class Pipeline:
     @property
     def world(self) -> World:
         """The map as it is now; it never changes, the next one is another object."""
-        return self._passes.world
+        return self._view.now
 
     @property
     def path(self) -> tuple[PathPose, ...]:
         """Where the reference camera was in the present segment."""
-        return self._passes.segment.poses
+        return self._view.path(self.options.path.max_poses)
 
     @property
     def pending_frames(self) -> int:
@@ -317,7 +333,7 @@ class Pipeline:
             questions_answered=board.questions["answered"],
             questions_rejected=board.questions["rejected"],
             questions_waiting=self._desk.waiting,
-            segment=self._passes.segment.number,
+            segment=self.mapper.segment,
             scene_stamp_ns=newest.stamp_ns,
             scene_segment=newest.segment,
             first_scene_stamp_ns=newest.first_stamp_ns,

@@ -20,6 +20,7 @@ __all__ = [
     "cross_matrix",
     "inverse",
     "metric",
+    "quaternion_xyzw",
     "rigid",
     "rotation",
     "rotation_vector",
@@ -68,6 +69,37 @@ def between(T_ref_a: Floats, T_ref_b: Floats, share: float) -> Floats:
     turn = rotation_vector(T_ref_a[:3, :3].T @ T_ref_b[:3, :3])
     shift = T_ref_b[:3, 3] - T_ref_a[:3, 3]
     return rigid(T_ref_a[:3, :3] @ rotation(share * turn), T_ref_a[:3, 3] + share * shift)
+
+
+def quaternion_xyzw(R: NDArray[np.floating]) -> tuple[float, float, float, float]:
+    """Unit quaternion (x, y, z, w) of a (3, 3) rotation, w >= 0.
+
+    The largest of the four components is computed from the diagonal and divides the others,
+    which keeps the precision for every rotation.
+    """
+    m = np.asarray(R, np.float64)
+    squares = np.array(
+        [
+            1.0 + m[0, 0] - m[1, 1] - m[2, 2],
+            1.0 - m[0, 0] + m[1, 1] - m[2, 2],
+            1.0 - m[0, 0] - m[1, 1] + m[2, 2],
+            1.0 + m[0, 0] + m[1, 1] + m[2, 2],
+        ]
+    )
+    sums = np.array(
+        [
+            [0.0, m[0, 1] + m[1, 0], m[0, 2] + m[2, 0], m[2, 1] - m[1, 2]],
+            [m[0, 1] + m[1, 0], 0.0, m[1, 2] + m[2, 1], m[0, 2] - m[2, 0]],
+            [m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], 0.0, m[1, 0] - m[0, 1]],
+            [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], 0.0],
+        ]
+    )
+    largest = int(np.argmax(squares))
+    quaternion = sums[largest]
+    quaternion[largest] = squares[largest]
+    quaternion /= np.linalg.norm(quaternion) * (1.0 if quaternion[3] >= 0 else -1.0)
+    x, y, z, w = (float(component) for component in quaternion)
+    return x, y, z, w
 
 
 class StampedPoses:

@@ -221,7 +221,7 @@ def _link(
 
 
 def _depth_at(
-    depth_HW: NDArray[np.floating], pixel_M2: Floats, picture_hw: tuple[int, int]
+    depth_HW: NDArray[np.floating], pixel_M2: NDArray[np.floating], picture_hw: tuple[int, int]
 ) -> Floats:
     """Depth of the nearest pixel of a map that covers the whole picture; NaN where none."""
     size = np.array(depth_HW.shape[::-1], np.float64)

@@ -267,3 +267,26 @@ class SceneStore:
                 del self._users[record]
         for record in gone:
             record.scene.close()
+
+
+def check_geometry(geometry: GeometryPrediction, frames: int) -> None:
+    """Refuse a prediction whose arrays do not fit together.
+
+    Raises:
+        RuntimeError: A shape that differs from the one that `GeometryPrediction` promises.
+    """
+    height, width = geometry.image_size
+    grid = (frames, height, width)
+    expected = {
+        "local_points": (*grid, 3),
+        "world_points": (*grid, 3),
+        "T_world_cam": (frames, 4, 4),
+        "confidence": grid,
+        "valid": grid,
+        "K": (frames, 3, 3),
+        "colors": (*grid, 3),
+    }
+    for name, shape in expected.items():
+        got = getattr(geometry, name).shape
+        if got != shape:
+            raise RuntimeError(f"the runtime's {name} has shape {got}, expected {shape}")

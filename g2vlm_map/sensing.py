@@ -14,7 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DepthSample", "Extrinsics", "Gravity", "OdometrySample", "PointSample", "Sample"]
+__all__ = [
+    "DepthSample",
+    "Extrinsics",
+    "Gravity",
+    "OdometrySample",
+    "PointSample",
+    "PoseSample",
+    "Sample",
+]
 
 Floats = NDArray[np.float64]
 
@@ -96,4 +104,21 @@ class Extrinsics:
     T_base_cam: Floats
 
 
-Sample = OdometrySample | PointSample | DepthSample | Gravity | Extrinsics
+@dataclass(frozen=True, eq=False)
+class PoseSample:
+    """A pose that is known, by motion capture or a map of somebody else: it does not drift.
+
+    Args:
+        stamp_ns: When.
+        T_world_cam: (4, 4) float64 of the reference camera's optical frame, metres.
+        sigma_rotation: Its standard deviation, rad.
+        sigma_translation: The same of its place, metres.
+    """
+
+    stamp_ns: int
+    T_world_cam: Floats
+    sigma_rotation: float = 0.01
+    sigma_translation: float = 0.02
+
+
+Sample = OdometrySample | PointSample | DepthSample | Gravity | Extrinsics | PoseSample

@@ -2,8 +2,9 @@
 
 A window is the newest keyframes, oldest first, and shares at least `overlap` of them with the
 window before. Whoever runs the passes takes the newest window when it is free: latest wins,
-and every frame that no window ever held is counted with its reason. A keyframe belongs to the
-segment when a pass over it has succeeded; until then it waits.
+and every frame that no window ever held is counted with its reason. A keyframe is done with when
+a pass over it has succeeded; until then it waits. Windows share keyframes within an *era*: a
+restart begins another one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from g2vlm_model.interface import FrameWindow
 
 from .keyframes import Moment
 from .options import WindowOptions
-from .segment import Segment
 from .sync import DropCounter
 
 __all__ = ["WindowBuilder", "WindowJob"]
@@ -28,13 +28,13 @@ class WindowJob:
 
     Args:
         moments: Oldest first.
-        overlap: How many of them the last window of the segment held too.
-        segment: That it is meant for.
+        overlap: How many of them the last window of the era held too.
+        era: That it is meant for.
     """
 
     moments: tuple[Moment, ...]
     overlap: int
-    segment: Segment
+    era: int
     window: FrameWindow = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,7 +43,7 @@ class WindowJob:
 
     @property
     def new_frames(self) -> int:
-        """Frames that no window of the segment held before."""
+        """Frames that no window of the era held before."""
         return _frames(self.moments[self.overlap :])
 
     @property
@@ -63,35 +63,36 @@ class WindowBuilder:
 
     Args:
         options: Sizes.
-        segment: That windows are meant for.
         drop: Called with a reason and a number of frames.
     """
 
-    def __init__(self, options: WindowOptions, segment: Segment, drop: DropCounter) -> None:
+    def __init__(self, options: WindowOptions, drop: DropCounter) -> None:
         self._options = options
         self._drop = drop
         self._changed = threading.Condition()
         self._closed = False
         self._busy = False  # a window is out
         self._fresh = False  # a keyframe has come since the last window was taken
-        self._segment = segment
+        self.era = 1
+        self._committed: tuple[Moment, ...] = ()  # the last window of the era
         self._pending: list[Moment] = []  # keyframes that no window has held yet
         self._in_work: list[Moment] = []  # those of the window that is out
         self._failed: list[Moment] = []  # those whose pass failed once
 
     @property
     def pending_frames(self) -> int:
-        """Frames of keyframes that belong to no segment yet."""
+        """Frames of keyframes that no pass has succeeded over yet."""
         with self._changed:
             return _frames(self._pending) + _frames(self._in_work)
 
-    def restart(self, segment: Segment, reason: str) -> None:
-        """Go on with a segment that shares no keyframe with what was before."""
+    def restart(self, reason: str) -> None:
+        """Begin an era that shares no keyframe with what was before."""
         with self._changed:
             self._drop(reason, _frames(self._pending) + _frames(self._in_work))
             self._pending, self._in_work, self._failed = [], [], []
             self._fresh = False
-            self._segment = segment
+            self._committed = ()
+            self.era += 1
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -117,33 +118,28 @@ class WindowBuilder:
             self._changed.wait_for(lambda: self._closed or self._has_window(), timeout_s)
             if self._closed or not self._has_window():
                 return None
-            before = list(self._segment.moments)
+            before = list(self._committed)
             if self._pending[0].still:
                 before.pop()  # whose place it takes
             moments = (*before, *self._pending)[-self._options.size :]
             overlap = len(moments) - len(self._pending)
             self._in_work, self._pending = self._pending, []
             self._busy, self._fresh = True, False
-            return WindowJob(moments, overlap, self._segment)
+            return WindowJob(moments, overlap, self.era)
 
-    def commit(self, job: WindowJob, segment: Segment) -> bool:
-        """The window's pass succeeded and `segment` holds it; False where nobody wants it now.
-
-        Args:
-            job: From `take`.
-            segment: That of the job, or a new one that begins with this window.
-        """
+    def commit(self, job: WindowJob) -> bool:
+        """The window's pass succeeded; False where nobody wants it now."""
         with self._changed:
-            if job.segment is not self._segment:
+            if job.era != self.era:
                 return False
-            self._segment = segment
+            self._committed = job.moments
             self._in_work, self._failed = [], []
             return True
 
     def give_back(self, job: WindowJob) -> None:
         """The window's pass failed: its new keyframes wait for another one, once."""
         with self._changed:
-            if job.segment is not self._segment:
+            if job.era != self.era:
                 return
             again = [m for m in self._in_work if not any(m is other for other in self._failed)]
             self._drop("pass_failed", _frames(self._in_work) - _frames(again))
@@ -170,7 +166,7 @@ class WindowBuilder:
         """`pending` with a keyframe more, or with another newest one."""
         if not moment.still:
             return [*pending, moment]
-        known = len(self._segment.moments) + len(self._in_work) + len(pending)
+        known = len(self._committed) + len(self._in_work) + len(pending)
         # Two keyframes at least: what replaces the only one shares nothing with it.
         if known < max(2, self._options.min_moments):
             return [*pending, _as_new(moment)]
@@ -182,11 +178,11 @@ class WindowBuilder:
     def _has_window(self) -> bool:
         if not self._pending or not self._fresh:
             return False
-        return bool(self._segment.moments) or len(self._pending) >= self._options.min_moments
+        return bool(self._committed) or len(self._pending) >= self._options.min_moments
 
     def _thin(self) -> None:
         """Make room for the newest keyframe: leave out the one that is missed least."""
-        before = self._in_work or self._segment.moments
+        before = self._in_work or self._committed
         room = self._options.size - (self._options.overlap if before else 0)
         while len(self._pending) > room:
             gone = self._pending.pop(_least_missed(self._pending, before))

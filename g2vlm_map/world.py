@@ -14,9 +14,22 @@ from numpy.typing import NDArray
 from .mapping.keyframe import Edge, PlacedKeyframe
 from .scale.estimate import ScaleEstimate
 
-__all__ = ["World"]
+__all__ = ["PathPose", "World"]
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class PathPose:
+    """Where the reference camera was, as the map says now.
+
+    Args:
+        stamp_ns: When.
+        T_map_cam: (4, 4) float64 in the segment's axes and units.
+    """
+
+    stamp_ns: int
+    T_map_cam: Floats
 
 
 @dataclass(frozen=True, eq=False)

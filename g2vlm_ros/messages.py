@@ -15,10 +15,10 @@ from std_msgs.msg import Header
 from g2vlm_interfaces.msg import SceneStatus
 from g2vlm_interfaces.msg import SpatialAnswer as AnswerMsg
 from g2vlm_map.cameras import NS
+from g2vlm_map.poses import quaternion_xyzw
 from g2vlm_map.questions import Mark, Question, Reply
 from g2vlm_map.recordings.source import RecordingError
 from g2vlm_map.recordings.transforms import transform_from
-from g2vlm_map.segment import quaternion_xyzw
 from g2vlm_map.status import Snapshot
 from g2vlm_map.world import World
 from g2vlm_model.interface import RuntimeInfo

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from g2vlm_map.poses import quaternion_xyzw
 from g2vlm_map.recordings import NS
-from g2vlm_map.segment import quaternion_xyzw
 
 from .outcome import Cloud
 from .pose_metrics import PoseSegment

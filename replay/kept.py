@@ -20,9 +20,9 @@ from g2vlm_map.clouds import scene_cloud, scene_depth
 from g2vlm_map.events import Event, MapChanged, PassFinished, SceneReady
 from g2vlm_map.options import CloudOptions, DepthOptions
 from g2vlm_map.pipeline import Pipeline
+from g2vlm_map.poses import quaternion_xyzw
 from g2vlm_map.recordings.transforms import rotations
 from g2vlm_map.scenes import SceneRecord
-from g2vlm_map.segment import quaternion_xyzw
 from g2vlm_map.world import World
 
 from .map_metrics import FinalMap, ScaleSample, furthest_move

@@ -85,6 +85,7 @@ OURS = (
 ROSDEP_KEYS = {
     "PIL": "python3-pil",
     "cv2": "python3-opencv",
+    "scipy": "python3-scipy",
     "numpy": "python3-numpy",
     "tf2_ros": "tf2_ros_py",
     "torch": "python3-pytorch-pip",
@@ -194,7 +195,7 @@ def test_importing_the_model_package_loads_no_torch() -> None:
 def test_importing_the_node_loads_neither_torch_nor_the_replays_libraries() -> None:
     loaded = _loaded_by("g2vlm_ros.node", "g2vlm_ros.perception_node")
     assert "rclpy" in loaded
-    assert not loaded & {"torch", "evo", "matplotlib", "rosbags", "scipy", "pandas", "tokenizers"}
+    assert not loaded & {"torch", "evo", "matplotlib", "rosbags", "pandas", "tokenizers"}
 
 
 def test_every_library_is_in_a_requirement_file() -> None:

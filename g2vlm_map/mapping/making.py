@@ -17,7 +17,7 @@ from .keyframe import Keyframe, View
 from .options import FeatureOptions
 from .rotations import orthonormal
 
-__all__ = ["make_keyframe", "model_K"]
+__all__ = ["make_keyframe"]
 
 Floats = NDArray[np.float64]
 
@@ -29,17 +29,19 @@ def make_keyframe(
     indices: Sequence[int],
     features: FeatureOptions,
     T_body_cams: Mapping[str, Floats] | None = None,
+    unit: float = 1.0,
 ) -> Keyframe:
     """A keyframe of one moment.
 
     Args:
         number: Of the keyframe.
         frames: Of the moment, the reference camera's first.
-        geometry: Of the window that holds them.
+        geometry: Of the window that holds them, with the K that is known of its cameras.
         indices: Their indices in the window.
         features: How features are searched for.
         T_body_cams: Known poses of the cameras by name, translations in metres; for a camera
-            that is not in there, the pose is the model's and in units of its pass.
+            that is not in there, the pose is the model's.
+        unit: That the pass's lengths are multiplied by.
     """
     known = T_body_cams or {}
     T_first = np.asarray(geometry.T_world_cam[indices[0]], np.float64)
@@ -49,28 +51,22 @@ def make_keyframe(
         if T_body_cam is None:
             T_body_cam = np.linalg.inv(T_first) @ geometry.T_world_cam[index]
             T_body_cam[:3, :3] = orthonormal(T_body_cam[:3, :3])
+            T_body_cam[:3, 3] *= unit
         found = find_features(frame.image, features)
-        views.append(_view(frame, geometry, index, T_body_cam, found))
+        views.append(_view(frame, geometry, index, T_body_cam, found, unit))
     first = frames[0]
     return Keyframe(number, first.stamp_ns, first.key, tuple(views), {})
 
 
-def model_K(frame: Frame, geometry: GeometryPrediction, index: int) -> Floats:
-    """(3, 3) intrinsics in pixels of the model's picture: the camera's, or the model's guess."""
-    if frame.K is None:
-        return np.asarray(geometry.K[index], np.float64)
-    height, width = geometry.image_size
-    shrink = np.array([width / frame.image.shape[1], height / frame.image.shape[0]])
-    K: Floats = np.array(frame.K, np.float64)
-    K[:2, :2] *= shrink[:, None]
-    K[:2, 2] = (K[:2, 2] + 0.5) * shrink - 0.5
-    return K
-
-
 def _view(
-    frame: Frame, geometry: GeometryPrediction, index: int, T_body_cam: Floats, found: Features
+    frame: Frame,
+    geometry: GeometryPrediction,
+    index: int,
+    T_body_cam: Floats,
+    found: Features,
+    unit: float,
 ) -> View:
-    depth = geometry.local_points[index, ..., 2]
+    depth = geometry.local_points[index, ..., 2] * np.float32(unit)
     with np.errstate(invalid="ignore", over="ignore"):
         kept = np.where(geometry.valid[index] & (depth > 0), depth, 0).astype(np.float16)
     return View(
@@ -78,7 +74,7 @@ def _view(
         frame_id=frame.frame_id,
         stamp_ns=frame.stamp_ns,
         T_body_cam=np.asarray(T_body_cam, np.float64),
-        K=model_K(frame, geometry, index),
+        K=np.asarray(geometry.K[index], np.float64),
         image_hw=(frame.image.shape[0], frame.image.shape[1]),
         depth_HW=np.where(np.isfinite(kept), kept, np.float16(0)),
         confidence_HW=np.rint(geometry.confidence[index] * 255).astype(np.uint8),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..option_fields import OptionGroup, option
 
-__all__ = ["EdgeOptions", "FeatureOptions"]
+__all__ = ["EdgeOptions", "FeatureOptions", "GraphOptions", "LengthOptions", "MapOptions"]
 
 
 @dataclass(frozen=True)
@@ -64,4 +64,65 @@ class EdgeOptions(OptionGroup):
         low=0.0,
         high=45.0,
     )
+    min_tracked: float = option(
+        0.25,
+        "Share of the picture that must be found again for the model's own pose to be an edge",
+        low=0.0,
+        high=1.0,
+    )
     seed: int = option(0, "Seed of everything random in the map", low=0, high=2**31 - 1)
+
+
+@dataclass(frozen=True)
+class GraphOptions(OptionGroup):
+    """How the poses are made to agree."""
+
+    group: ClassVar[str] = "graph"
+
+    kernel: float = option(
+        2.0,
+        "Residual at which an edge counts half, standard deviations",
+        low=0.1,
+        high=100.0,
+    )
+    local: int = option(
+        50, "Newest keyframes that move with each new one", unit="keyframes", low=2, high=10000
+    )
+    max_steps: int = option(15, "Steps of a solve at most", unit="steps", low=1, high=1000)
+    damping: float = option(1e-6, "Damping that a solve begins with", low=0.0, high=1.0)
+    least_gain: float = option(
+        1e-4, "Share of the cost that a step must gain to be followed by another", low=0.0, high=1.0
+    )
+
+
+@dataclass(frozen=True)
+class LengthOptions(OptionGroup):
+    """How tracks and the model's depth are weighed where lengths are looked for."""
+
+    group: ClassVar[str] = "lengths"
+
+    depth_bias: float = option(
+        0.15, "Bias of the log of a keyframe's depth, standard deviation", low=0.001, high=10.0
+    )
+    bias_memory: float = option(
+        0.9, "Correlation of that bias with the keyframe's before", low=0.0, high=0.999
+    )
+    depth_noise: float = option(
+        0.08,
+        "What a depth says of one edge beside its bias, standard deviation",
+        low=0.001,
+        high=10.0,
+    )
+    local: int = option(
+        30, "Newest keyframes whose lengths change with each new one", low=2, high=10000
+    )
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """All that the mapper may be told."""
+
+    features: FeatureOptions = field(default_factory=FeatureOptions)
+    edges: EdgeOptions = field(default_factory=EdgeOptions)
+    lengths: LengthOptions = field(default_factory=LengthOptions)
+    graph: GraphOptions = field(default_factory=GraphOptions)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..segment import quaternion_xyzw
+from ..poses import quaternion_xyzw
 from .source import RecordingError
 
 MAX_DEPTH = 64

@@ -100,6 +100,11 @@ class Samples:
         with self._lock:
             return self._extrinsics.get(camera)
 
+    def T_base_cams(self) -> dict[str, Floats]:
+        """(4, 4) where each camera sits on the robot, metres, of those of which it is known."""
+        with self._lock:
+            return dict(self._extrinsics)
+
     def _add_extrinsics(self, sample: Extrinsics) -> None:
         T = np.asarray(sample.T_base_cam, np.float64)
         good = T.shape == (4, 4) and np.isfinite(T).all()

@@ -8,6 +8,7 @@ from typing import Any
 from g2vlm_map.events import (
     Event,
 )
+from g2vlm_map.mapping.options import FeatureOptions
 from g2vlm_map.options import (
     KeyframeOptions,
     PipelineOptions,
@@ -17,6 +18,7 @@ from tests.helpers import wait_for
 from tests.map.frames import given
 from tests.ros.scripted_runtime import ScriptedRuntime
 
+QUICK = FeatureOptions(detector="orb", count=150)
 EVERY = KeyframeOptions(min_motion=0.0, min_interval_s=0.0, max_interval_s=0.0)
 
 
@@ -26,7 +28,7 @@ class Bench:
     def __init__(self, runtime: ScriptedRuntime | None = None, **options: Any) -> None:
         self.runtime = runtime or ScriptedRuntime()
         self.events: list[Event] = []
-        made = PipelineOptions(**{"keyframe": EVERY, **options})
+        made = PipelineOptions(**{"keyframe": EVERY, "features": QUICK, **options})
         self.pipeline = Pipeline(self.runtime, made, self.events.append)
         self.stamp_s = 10_000.0
         self.pipeline.start()

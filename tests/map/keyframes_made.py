@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from g2vlm_map.mapping.keyframe import Keyframe, View
 from g2vlm_map.mapping.rotations import exp_rotation
@@ -18,7 +18,7 @@ FOCAL = 70.0  # pixels of the depth
 K = np.array([[FOCAL, 0, 39.5], [0, FOCAL, 29.5], [0, 0, 1]])
 
 
-def pose(turn_deg: Sequence[float], centre: Sequence[float]) -> Floats:
+def pose(turn_deg: ArrayLike, centre: ArrayLike) -> Floats:
     """(4, 4) camera-to-world."""
     T = np.eye(4)
     T[:3, :3] = exp_rotation(np.radians(np.asarray(turn_deg, np.float64)))

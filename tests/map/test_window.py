@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 from g2vlm_map.options import WindowOptions
-from g2vlm_map.segment import Segment
 from g2vlm_map.window import WindowBuilder, WindowJob
 from tests.map.frames import NS, Drops, moment
 
@@ -15,9 +14,8 @@ class Windows(WindowBuilder):
 
     def __init__(self, size: int = 4, overlap: int = 2, min_moments: int = 1) -> None:
         self.drops = Drops()
-        self.segment = Segment(1, 10)
         options = WindowOptions(size=size, min_moments=min_moments, overlap=overlap)
-        super().__init__(options, self.segment, self.drops)
+        super().__init__(options, self.drops)
 
     def taken(self) -> WindowJob | None:
         job = self.take(0.0)
@@ -26,8 +24,7 @@ class Windows(WindowBuilder):
         return job
 
     def succeed(self, job: WindowJob) -> None:
-        job.segment.moments = job.moments
-        self.commit(job, job.segment)
+        self.commit(job)
         self.done()
 
     def fail(self, job: WindowJob) -> None:
@@ -185,17 +182,16 @@ def test_a_restart_shares_nothing() -> None:
     job = windows.take(0.0)
     assert job is not None
     windows.offer(moment(3))
-    second = Segment(2, 10)
-    windows.restart(second, "time_jump")
+    windows.restart("time_jump")
     assert windows.drops == {"time_jump": 2}
-    assert not windows.commit(job, job.segment)
+    assert not windows.commit(job)
     windows.give_back(job)
     windows.done()
     assert windows.pending_frames == 0
     windows.offer(moment(4))
     found = windows.taken()
     assert found is not None
-    assert (found.segment, found.overlap, stamps(found)) == (second, 0, [4])
+    assert (found.era, found.overlap, stamps(found)) == (2, 0, [4])
 
 
 def test_take_wakes_for_a_keyframe_and_for_the_end() -> None:

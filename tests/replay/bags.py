@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from g2vlm_replay.node.bag_writer import BagWriter
 
-from g2vlm_map.segment import quaternion_xyzw
+from g2vlm_map.poses import quaternion_xyzw
 
 NS = 1_000_000_000
 K = np.array([[100.0, 0, 31.5], [0, 100.0, 23.5], [0, 0, 1]])

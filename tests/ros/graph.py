@@ -288,7 +288,7 @@ class Graph:
         raise AssertionError(f"no scene after 5 good pictures; {self.board.reasons(0.0)}")
 
     def _more_scenes(self, before: int) -> bool:
-        for _ in range(15):
+        for _ in range(60):
             self.spin(0.02)
             if self.board.scenes > before:
                 return True

@@ -31,8 +31,8 @@ from g2vlm_training.synthetic import (
 )
 from numpy.typing import NDArray
 
+from g2vlm_map.poses import quaternion_xyzw
 from g2vlm_map.recordings.source import COMPRESSED, NS
-from g2vlm_map.segment import quaternion_xyzw
 
 ROOM_INDEX = 25
 PATH = 1

@@ -1,4 +1,4 @@
-"""Joining windows, the bytes of a cloud, units of answers: pure geometry."""
+"""The bytes of a cloud, units of answers: pure geometry."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from benchmarks.instant_runtime import InstantScene, wall
 from g2vlm_map.clouds import cloud, depth_image
 from g2vlm_map.options import CloudOptions
+from g2vlm_map.poses import quaternion_xyzw
 from g2vlm_map.scenes import SceneRecord, SceneStore
-from g2vlm_map.segment import JoinError, SegmentMap, quaternion_xyzw
 from g2vlm_model.interface import (
     AnswerStatus,
     Frame,
@@ -23,97 +22,6 @@ from g2vlm_model.interface import (
 )
 
 HEIGHT, WIDTH = 48, 64
-
-
-def trajectory(count: int) -> NDArray[np.float64]:
-    """(count, 4, 4) camera-to-world along a curve, turning."""
-    poses = np.tile(np.eye(4), (count, 1, 1))
-    for index in range(count):
-        turn = Rotation.from_euler("yxz", [8 * index, 3 * index, -2 * index], degrees=True)
-        poses[index, :3, :3] = turn.as_matrix()
-        poses[index, :3, 3] = [0.2 * index, 0.05 * index**2, -0.1 * index]
-    return poses
-
-
-def window(poses: NDArray[np.float64], first: int, count: int, unit: float) -> GeometryPrediction:
-    """What an exact model says of a window in a scene unit of its own."""
-    base = wall((0.0,) * count, HEIGHT, WIDTH)
-    T = np.linalg.inv(poses[first]) @ poses[first : first + count]
-    T[:, :3, 3] /= unit
-    generator = np.random.default_rng(0)
-    bumps = generator.uniform(0.8, 1.6, (40, HEIGHT, WIDTH, 1))[first : first + count]
-    local = (base.local_points * bumps / unit).astype(np.float32)
-    return dataclasses.replace(base, T_world_cam=T.astype(np.float32), local_points=local)
-
-
-def keys(first: int, count: int) -> list[str]:
-    return [str(index) for index in range(first, first + count)]
-
-
-def test_a_path_over_many_windows_is_the_true_one() -> None:
-    poses = trajectory(20)
-    segment = SegmentMap()
-    units = np.random.default_rng(1).uniform(0.6, 1.6, 20)
-    for first in range(0, 16, 2):
-        geometry = window(poses, first, 4, units[first] if first else 1.0)
-        placed = segment.join(keys(first, 4), geometry)
-        for index in range(4):
-            found = placed.pose(geometry.T_world_cam[index])
-            np.testing.assert_allclose(found, poses[first + index], atol=2e-4)
-        assert placed.scale == pytest.approx(units[first] if first else 1.0, rel=1e-4)
-
-
-def test_windows_that_share_nothing_are_not_joined() -> None:
-    poses = trajectory(9)
-    segment = SegmentMap()
-    segment.join(keys(0, 4), window(poses, 0, 4, 1.0))
-    with pytest.raises(JoinError, match="share no frame"):
-        segment.join(keys(4, 4), window(poses, 4, 4, 1.0))
-    segment.join(keys(3, 4), window(poses, 3, 4, 1.0))  # unchanged by the refusal
-
-
-def test_contradictions_are_refused() -> None:
-    poses = trajectory(8)
-    good = window(poses, 1, 4, 1.0)
-
-    def refuses(geometry: GeometryPrediction, why: str) -> None:
-        segment = SegmentMap()
-        segment.join(keys(0, 4), window(poses, 0, 4, 1.0))
-        with pytest.raises(JoinError, match=why):
-            segment.join(keys(1, 4), geometry)
-
-    moved = good.T_world_cam.copy()
-    moved[0, :3, 3] += 3.0
-    refuses(dataclasses.replace(good, T_world_cam=moved), "median depths in position")
-    turned = good.T_world_cam.copy()
-    turned[0, :3, :3] = Rotation.from_euler("y", 90, degrees=True).as_matrix()
-    refuses(dataclasses.replace(good, T_world_cam=turned), "deg in orientation")
-    refuses(
-        dataclasses.replace(good, local_points=good.local_points * np.float32(9)), "factor of 0.11"
-    )
-    noise = np.random.default_rng(2).lognormal(0, 1, good.valid.shape)[..., None]
-    noisy = (good.local_points * noise).astype(np.float32)
-    refuses(dataclasses.replace(good, local_points=noisy), "spread")
-    refuses(dataclasses.replace(good, valid=np.zeros_like(good.valid)), "0 valid points")
-    broken = good.T_world_cam.copy()
-    broken[2] = np.nan
-    refuses(dataclasses.replace(good, T_world_cam=broken), "not finite")
-
-
-def test_contradictions_are_refused_where_the_newest_shared_frame_has_no_depth() -> None:
-    poses = trajectory(8)
-    first, second = window(poses, 0, 4, 1.0), window(poses, 1, 4, 1.0)
-    valid = first.valid.copy()  # that of `wall` belongs to all tests
-    valid[3] = False
-    first = dataclasses.replace(first, valid=valid)
-    moved = second.T_world_cam.copy()
-    moved[0, :3, 3] += 3.0
-    segment = SegmentMap()
-    segment.join(keys(0, 4), first)
-    with pytest.raises(JoinError, match="median depths in position"):
-        segment.join(keys(1, 4), dataclasses.replace(second, T_world_cam=moved))
-    placed = segment.join(keys(1, 4), second)
-    np.testing.assert_allclose(placed.pose(second.T_world_cam[3]), poses[4], atol=2e-4)
 
 
 def test_quaternions() -> None:

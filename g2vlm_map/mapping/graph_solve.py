@@ -1,0 +1,239 @@
+"""Lengths and poses of a part of the map, or of all of it; the map itself decides when.
+
+Shape letters: N poses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .keyframe import Edge, PlacedKeyframe
+from .lengths import LengthProblem, Lengths, Tie
+from .options import GraphOptions, LengthOptions
+from .pose_graph import Constraints, solve_poses
+from .rotations import cross_matrix, orthonormal
+
+__all__ = ["GraphState", "Key", "local_lengths", "local_poses", "solve_all", "transport"]
+
+Floats = NDArray[np.float64]
+Key = tuple[int, int, str]
+
+_WIDEN = (6.0, 2.0, 1.0)  # of the kernel in a global solve
+_LEAST_SIGMA, _MOST_SIGMA = 0.03, 0.08  # of a log length beside what all of them share
+_COVARIANCES = 48  # keyframes that a global solve looks at closely
+
+
+@dataclass(eq=False)
+class GraphState:
+    """The graph's contents; owned by one who locks it.
+
+    Args:
+        placed: Keyframes by number, in order.
+        edges: By (i, j, kind).
+        touching: Keys of a keyframe's edges.
+        ties: By the edge (i, j) that came later.
+    """
+
+    placed: dict[int, PlacedKeyframe] = field(default_factory=dict)
+    edges: dict[Key, Edge] = field(default_factory=dict)
+    touching: dict[int, set[Key]] = field(default_factory=dict)
+    ties: dict[tuple[int, int], list[Tie]] = field(default_factory=dict)
+
+    def copy(self) -> GraphState:
+        """One that shares all that is frozen."""
+        touching = {number: set(keys) for number, keys in self.touching.items()}
+        return GraphState(dict(self.placed), dict(self.edges), touching, dict(self.ties))
+
+    def put(self, item: PlacedKeyframe) -> None:
+        """Add a keyframe or change its place."""
+        self.placed[item.keyframe.number] = item
+
+    def keep(self, edge: Edge) -> None:
+        """Add an edge or change it."""
+        key = (edge.i, edge.j, edge.kind)
+        self.edges[key] = edge
+        for number in key[:2]:
+            self.touching.setdefault(number, set()).add(key)
+
+    def drop(self, number: int) -> None:
+        """Remove a keyframe and its edges."""
+        self.placed.pop(number, None)
+        for key in self.touching.pop(number, set()):
+            del self.edges[key]
+            self.ties.pop(key[:2], None)
+            other = key[0] if key[1] == number else key[1]
+            self.touching.get(other, set()).discard(key)
+
+
+def local_lengths(state: GraphState, newest: int, options: LengthOptions) -> None:
+    """Solve for the lengths of the newest keyframes' edges; the older ones stay."""
+    numbers = _newest(state, newest, options.local)
+    inside = set(numbers)
+    keys = sorted({key for number in numbers for key in state.touching.get(number, ())})
+    edges = [state.edges[key] for key in keys if key[1] in inside]
+    ahead = [n for n in state.placed if n < numbers[0]]
+    before = (ahead[-1], state.placed[ahead[-1]].log_depth_scale) if ahead else None
+    solved = _lengths(state, numbers, edges, before, options)
+    _set_lengths(state, edges, solved)
+
+
+def local_poses(state: GraphState, newest: int, options: GraphOptions) -> None:
+    """Solve for the newest poses of a segment; the older ones stay, or its first one does."""
+    segment = state.placed[newest].segment
+    numbers = _newest(state, newest, options.local, segment)
+    keys = sorted({key for number in numbers for key in state.touching.get(number, ())})
+    edges = [state.edges[key] for key in keys]
+    used = sorted({number for key in keys for number in key[:2]} | set(numbers))
+    inside = set(numbers)
+    fixed = [number for number in used if number not in inside] or [used[0]]
+    free = np.array([number not in fixed for number in used])
+    index = {number: k for k, number in enumerate(used)}
+    poses = np.array([state.placed[number].T_map_body for number in used])
+    constraints = Constraints.of(edges, index)
+    found = solve_poses(poses, constraints, free, options, covariance_of=[index[newest]])
+    base = state.placed[max(fixed)]
+    for k, number in enumerate(used):
+        if not free[k]:
+            continue
+        item = replace(state.placed[number], T_map_body=_tidy(found.poses_N44[k]))
+        if number == newest:
+            carried = transport(base.covariance, base.T_map_body, item.T_map_body)
+            own = np.nan_to_num(found.covariance_N66[k])
+            item = replace(item, covariance=carried + own)
+        state.put(item)
+
+
+def solve_all(
+    state: GraphState, graph: GraphOptions, lengths: LengthOptions
+) -> tuple[dict[int, PlacedKeyframe], dict[Key, Edge]]:
+    """All lengths and all poses; the first keyframe of each segment stays. Changes `state`.
+
+    Returns:
+        Keyframes and edges as they are after it.
+    """
+    solved = GraphState(dict(state.placed), dict(state.edges), state.touching, state.ties)
+    numbers = list(solved.placed)
+    edges = list(solved.edges.values())
+    _set_lengths(solved, edges, _lengths(solved, numbers, edges, None, lengths))
+    index = {number: k for k, number in enumerate(numbers)}
+    free = np.ones(len(numbers), bool)
+    seen: set[int] = set()
+    for number, item in solved.placed.items():
+        if item.segment not in seen:
+            seen.add(item.segment)
+            free[index[number]] = False
+    poses = np.array([item.T_map_body for item in solved.placed.values()]).reshape(-1, 4, 4)
+    constraints = Constraints.of(list(solved.edges.values()), index)
+    sampled = sorted({*np.linspace(0, len(numbers) - 1, _COVARIANCES).astype(int).tolist()})
+    found = solve_poses(
+        poses, constraints, free, graph, widen=_WIDEN, covariance_of=sampled if numbers else ()
+    )
+    covariance = _filled(found.covariance_N66)
+    for k, number in enumerate(numbers):
+        item = solved.placed[number]
+        T = _tidy(found.poses_N44[k])
+        solved.put(replace(item, T_map_body=T, covariance=covariance[k]))
+    return solved.placed, solved.edges
+
+
+def transport(covariance_66: Floats, T_map_a: Floats, T_map_b: Floats) -> Floats:
+    """The covariance of pose b that hangs rigidly on pose a: a turn of a shifts b."""
+    lever = T_map_b[:3, 3] - T_map_a[:3, 3]
+    carry = np.eye(6)
+    carry[:3, 3:] = -cross_matrix(lever[None])[0]
+    carried: Floats = carry @ covariance_66 @ carry.T
+    return carried
+
+
+def _newest(state: GraphState, newest: int, count: int, segment: int | None = None) -> list[int]:
+    """Numbers of the last keyframes up to one, of one segment, in order."""
+    found: list[int] = []
+    for number in reversed(state.placed):
+        if number <= newest and (segment is None or state.placed[number].segment == segment):
+            found.append(number)
+            if len(found) == count:
+                break
+    return found[::-1]
+
+
+def _lengths(
+    state: GraphState,
+    numbers: Sequence[int],
+    edges: Sequence[Edge],
+    before: tuple[int, float] | None,
+    options: LengthOptions,
+) -> Lengths:
+    problem = LengthProblem(options, numbers, before)
+    inside = set(numbers)
+    outside = {
+        number: state.placed[number].log_depth_scale
+        for edge in edges
+        for number in (edge.i, edge.j)
+        if number not in inside and number in state.placed
+    }
+    problem.add_edges(edges, outside)
+    ties = [tie for edge in edges for tie in state.ties.get((edge.i, edge.j), ())]
+    problem.add_ties(ties, _known_lengths(state, ties))
+    for edge in edges:
+        if edge.tracks is None and math.isfinite(edge.sigma_log_length) and edge.kind != "model":
+            length = float(np.linalg.norm(edge.T_i_j[:3, 3]))
+            if length > 0:
+                pair = (edge.i, edge.j)
+                problem.add_known(pair, math.log(length), edge.sigma_log_length)
+    return problem.solve()
+
+
+def _known_lengths(state: GraphState, ties: Sequence[Tie]) -> dict[tuple[int, int], float]:
+    """Log lengths of the edges that ties name, as they are."""
+    known: dict[tuple[int, int], float] = {}
+    for tie in ties:
+        for pair in (tie.first, tie.second):
+            for kind in ("visual", "loop"):
+                edge = state.edges.get((*pair, kind))
+                if edge is not None and math.isfinite(edge.sigma_log_length):
+                    length = float(np.linalg.norm(edge.T_i_j[:3, 3]))
+                    if length > 0:
+                        known[pair] = math.log(length)
+    return known
+
+
+def _set_lengths(state: GraphState, edges: Sequence[Edge], solved: Lengths) -> None:
+    for number, (value, _) in solved.log_depth_scale.items():
+        state.put(replace(state.placed[number], log_depth_scale=value))
+    for edge in edges:
+        found = solved.log_length.get((edge.i, edge.j))
+        if found is None or edge.tracks is None:
+            continue
+        T: Floats = edge.T_i_j.copy()
+        T[:3, 3] *= math.exp(found[0]) / max(float(np.linalg.norm(T[:3, 3])), 1e-12)
+        state.keep(replace(edge, T_i_j=T, sigma_log_length=_independent(found[1])))
+
+
+def _independent(sigma: float) -> float:
+    """What of a length's sigma is its own: the bias that it shares with all is not."""
+    return min(max(sigma, _LEAST_SIGMA), _MOST_SIGMA)
+
+
+def _tidy(T: Floats) -> Floats:
+    made: Floats = T.copy()
+    made[:3, :3] = orthonormal(T[:3, :3])
+    return made
+
+
+def _filled(covariance_N66: Floats) -> Floats:
+    """Covariances between the sampled ones, along the order of the keyframes."""
+    known = np.flatnonzero(np.isfinite(covariance_N66[:, 0, 0])) if len(covariance_N66) else []
+    if len(known) == 0:
+        return np.zeros_like(covariance_N66)
+    filled: Floats = np.empty_like(covariance_N66)
+    for row in range(6):
+        for column in range(6):
+            filled[:, row, column] = np.interp(
+                np.arange(len(covariance_N66)), known, covariance_N66[known, row, column]
+            )
+    return filled

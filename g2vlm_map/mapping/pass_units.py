@@ -1,0 +1,73 @@
+"""The unit of a pass: lengths of two passes are of one unit, unless their depths leap.
+
+A model may give each pass a unit of its own. The depths of the frames that two windows share tell
+the ratio; small ratios are the model's bias, which changes slowly and which the map estimates
+(carrying them on would add their noise up, window by window), a large one is another unit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from g2vlm_model.interface import Frame, GeometryPrediction
+
+__all__ = ["PassUnits"]
+
+_STRIDE = 8  # every 8th row and column says enough
+_LEAST = 8  # depths
+_LEAP = math.log(1.4)
+
+
+class _Seen(Protocol):
+    @property
+    def frames(self) -> tuple[Frame, ...]: ...
+
+    @property
+    def indices(self) -> tuple[int, ...]: ...
+
+
+class PassUnits:
+    """Follows the unit from pass to pass; `factor` makes lengths of the newest one comparable."""
+
+    def __init__(self) -> None:
+        self.factor = 1.0
+        self._depths: dict[str, NDArray[np.float32]] = {}
+
+    def follow(self, moments: Sequence[_Seen], geometry: GeometryPrediction) -> None:
+        """Take in the next pass.
+
+        Args:
+            moments: Of its window: frames, and their indices in the geometry.
+            geometry: Of the pass.
+        """
+        depths = {
+            frame.key: _sparse(geometry, index)
+            for moment in moments
+            for frame, index in zip(moment.frames, moment.indices, strict=True)
+        }
+        ratios = [
+            np.log(self._depths[key][both] / depth[both])
+            for key, depth in depths.items()
+            if key in self._depths and self._depths[key].shape == depth.shape
+            for both in [np.isfinite(self._depths[key]) & np.isfinite(depth)]
+        ]
+        logs = np.concatenate(ratios) if ratios else np.zeros(0)
+        if len(logs) >= _LEAST:
+            middle = float(np.median(logs))
+            if abs(middle) > _LEAP:
+                self.factor *= math.exp(middle)
+        self._depths = depths
+
+
+def _sparse(geometry: GeometryPrediction, index: int) -> NDArray[np.float32]:
+    """(h, w) depth of every 8th row and column, NaN where there is none."""
+    window = (index, slice(None, None, _STRIDE), slice(None, None, _STRIDE))
+    depth = geometry.local_points[window][..., 2]
+    with np.errstate(invalid="ignore"):
+        usable = geometry.valid[window] & np.isfinite(depth) & (depth > 1e-6)
+    return np.where(usable, depth, np.float32(np.nan))

@@ -1,0 +1,186 @@
+"""Edges by what other sensors say: odometry between keyframes, poses that are known.
+
+Odometry is in metres, the map is not: an edge of it knows rotation and direction, and its length
+as far as the scale is known. It is gated by the visual edge of the same pair; what was reset, has
+leapt or went back is told by `scale.samples`, and no edge reaches across it. A known pose is
+tied to the first keyframe of the segment that has one, so that it does not drift.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..poses import StampedPoses, inverse
+from ..scale.estimate import ScaleEstimate
+from ..scale.odometry_history import NotYetError
+from ..scale.samples import Samples
+from ..sensing import PoseSample, Sample
+from .keyframe import Edge, Keyframe, PlacedKeyframe
+from .map_graph import MapGraph
+from .rotations import log_rotations
+
+__all__ = ["SensedEdges"]
+
+Floats = NDArray[np.float64]
+
+_SHARE = 0.03  # of the way, where an odometry does not say how good it is
+_TURN_SHARE, _LEAST_TURN = 0.03, 0.005  # of the turn; rad
+_LEAST_STEP_M = 0.01
+_GATE_TURN = math.radians(10.0)  # beyond which a visual edge refuses an odometry's turn
+_GATE_LENGTH = 1.0  # and its log length
+_WAITING = 20  # pairs that wait for odometry of their time
+
+
+class SensedEdges:
+    """Makes edges out of samples.
+
+    Args:
+        samples: What the sensors said lately, of the scale.
+        refuse: Told why a sensor was not believed.
+    """
+
+    def __init__(self, samples: Samples, refuse: Callable[[str], object]) -> None:
+        self._samples = samples
+        self._refuse = refuse
+        self._known = StampedPoses()
+        self._sigmas = (0.0, 0.0)
+        self._waiting: deque[tuple[PlacedKeyframe, Keyframe]] = deque(maxlen=_WAITING)
+        self._root: tuple[int, Floats] | None = None
+
+    def begin(self) -> None:
+        """A new segment: nothing reaches back across it."""
+        self._waiting.clear()
+        self._root = None
+
+    def sense(self, sample: Sample) -> None:
+        """Take in a known pose; other samples are `Samples`' business."""
+        if isinstance(sample, PoseSample):
+            self._sigmas = (sample.sigma_rotation, sample.sigma_translation)
+            problem = self._known.add(sample.stamp_ns, sample.T_world_cam)
+            if problem == StampedPoses.VALUE:
+                self._refuse("a known pose is no rigid pose, or not finite: left out")
+
+    def T_body_cams(self, reference: str) -> dict[str, Floats]:
+        """Poses of the rig's cameras in the reference camera's axes, metres, where known."""
+        known = self._samples.T_base_cams()
+        found = {reference: np.eye(4)}
+        if reference in known:
+            T_body_base = inverse(known[reference])
+            found = {name: T_body_base @ T_base_cam for name, T_base_cam in known.items()}
+            found[reference] = np.eye(4)
+        return found
+
+    def edges(
+        self,
+        before: PlacedKeyframe,
+        keyframe: Keyframe,
+        visual: Sequence[Edge],
+        scale: ScaleEstimate,
+    ) -> list[Edge]:
+        """Edges of a new keyframe to the one before and to the known poses' first one."""
+        made = []
+        try:
+            edge = self._odometry(before.keyframe, keyframe, scale)
+        except NotYetError:
+            self._waiting.append((before, keyframe))
+            edge = None
+        if edge is not None and self._believed(edge, visual):
+            made.append(edge)
+        prior = self._prior(before.keyframe, keyframe, scale)
+        return made if prior is None else [*made, prior]
+
+    def late(self, graph: MapGraph, scale: ScaleEstimate) -> list[Edge]:
+        """Edges whose odometry has come since."""
+        made = []
+        for _ in range(len(self._waiting)):
+            before, keyframe = self._waiting.popleft()
+            try:
+                edge = self._odometry(before.keyframe, keyframe, scale)
+            except NotYetError:
+                self._waiting.append((before, keyframe))
+                continue
+            if edge is not None and self._believed(edge, graph.edges_of(keyframe.number)):
+                made.append(edge)
+        return made
+
+    def _odometry(self, i: Keyframe, j: Keyframe, scale: ScaleEstimate) -> Edge | None:
+        T_base_body = self._samples.T_base_cam(i.views[0].camera)
+        there, here = self._samples.odometry(j.stamp_ns), self._samples.odometry(i.stamp_ns)
+        if T_base_body is None or here is None or there is None or here.epoch != there.epoch:
+            return None
+        T_base = inverse(here.T_odom_base) @ there.T_odom_base
+        T = inverse(T_base_body) @ T_base @ T_base_body
+        share = there.sigma_share or _SHARE
+        turn = float(np.linalg.norm(log_rotations(T_base[None, :3, :3])[0]))
+        sigma_turn = math.hypot(_LEAST_TURN, _TURN_SHARE * turn)
+        sigma_m = math.hypot(_LEAST_STEP_M, share * float(np.linalg.norm(T_base[:3, 3])))
+        return _in_map_units(i.number, j.number, "odometry", T, (sigma_turn, sigma_m), scale)
+
+    def _prior(self, before: Keyframe, j: Keyframe, scale: ScaleEstimate) -> Edge | None:
+        T_world_j = self._known.at(j.stamp_ns)
+        if T_world_j is None:
+            return None
+        if self._root is None:
+            T_world_i = self._known.at(before.stamp_ns)
+            if T_world_i is None:
+                return None
+            self._root = (before.number, T_world_i)
+        number, T_world_i = self._root
+        T = inverse(T_world_i) @ T_world_j
+        return _in_map_units(number, j.number, "prior", T, self._sigmas, scale)
+
+    def _believed(self, edge: Edge, visual: Sequence[Edge]) -> bool:
+        """Whether no visual edge of the same pair contradicts an odometry's."""
+        for other in visual:
+            if (other.i, other.j) != (edge.i, edge.j) or other.kind == "model":
+                continue
+            turn = edge.T_i_j[:3, :3].T @ other.T_i_j[:3, :3]
+            off = float(np.linalg.norm(log_rotations(turn[None])[0]))
+            if off > _GATE_TURN + 3 * edge.sigma_rotation:
+                self._refuse(
+                    f"odometry turned by {math.degrees(off):.0f} deg from what the pictures say"
+                )
+                return False
+            lengths = [float(np.linalg.norm(e.T_i_j[:3, 3])) for e in (edge, other)]
+            known = all(math.isfinite(e.sigma_log_length) for e in (edge, other))
+            if known and min(lengths) > 0 and abs(math.log(lengths[0] / lengths[1])) > _GATE_LENGTH:
+                self._refuse(
+                    f"odometry moved by {lengths[0] / lengths[1]:.2f} times what the pictures say"
+                )
+                return False
+        return True
+
+
+def _in_map_units(
+    i: int,
+    j: int,
+    kind: str,
+    T_i_j: Floats,
+    sigmas: tuple[float, float],
+    scale: ScaleEstimate,
+) -> Edge:
+    """An edge of a sensor that knows metres.
+
+    Args:
+        i, j, kind: Of the edge.
+        T_i_j: (4, 4), metres.
+        sigmas: Of the rotation, rad, and of the translation, metres.
+        scale: Metres per map unit, as far as it is known.
+    """
+    sigma_rotation, sigma_m = max(sigmas[0], 1e-4), max(sigmas[1], 1e-4)
+    length_m = float(np.linalg.norm(T_i_j[:3, 3]))
+    known = math.isfinite(scale.sigma)
+    T: Floats = T_i_j.copy()
+    T[:3, 3] /= scale.metres_per_unit if known else 1.0
+    if length_m < 2 * sigma_m:  # no direction to speak of: it stood
+        sigma_still = sigma_m / scale.metres_per_unit if known else math.inf
+        T[:3, 3] = 0.0
+        return Edge(i, j, kind, T, sigma_rotation, math.inf, math.inf, sigma_still=sigma_still)
+    share = sigma_m / length_m
+    sigma_length = math.hypot(share, scale.sigma) if known else math.inf
+    return Edge(i, j, kind, T, sigma_rotation, share, sigma_length)
