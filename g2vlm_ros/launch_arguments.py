@@ -7,12 +7,14 @@ tested without ROS's launch.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from g2vlm_ros.camera_drivers import DRIVERS
 from g2vlm_ros.params import RENAMED
+from g2vlm_ros.topics import info_topic
 
 __all__ = [
     "BRING_UP_FAILURES",
@@ -28,6 +30,7 @@ __all__ = [
     "exit_problem",
     "flag",
     "malloc_environment",
+    "moved_topics",
     "node_environment",
     "node_parameters",
     "parameter_file",
@@ -251,6 +254,25 @@ def _topics(values: Mapping[str, str], rig: list[str]) -> dict[str, str]:
             )
         result |= {f"{one}.camera_info_topic": "" for one in of}
     return result
+
+
+def moved_topics(views: str, namespace: str, node: str) -> list[tuple[str, str]]:
+    """Remappings that let a viewer's configuration show a node in a namespace.
+
+    Args:
+        views: Text of the configuration, in which topics stand as `/NODE/...`.
+        namespace: Of the node; "" moves nothing.
+        node: Its name.
+
+    Returns:
+        From and to for each topic, and for the CameraInfo beside each.
+    """
+    prefix = namespace.strip("/")
+    if not prefix:
+        return []
+    named = set(re.findall(rf"(?<=[\s\"'])/{re.escape(node)}/[\w/]+", views))
+    topics = sorted(named | {info_topic(topic) for topic in named if topic.endswith("/image")})
+    return [(topic, f"/{prefix}{topic}") for topic in topics]
 
 
 def exit_problem(what: str, code: int, *, respawn: bool) -> str:

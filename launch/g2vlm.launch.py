@@ -24,6 +24,7 @@ from g2vlm_ros.launch_arguments import (
     NODE_ARGUMENTS,
     check_names,
     flag,
+    moved_topics,
     node_environment,
     node_parameters,
     parameter_file,
@@ -33,7 +34,6 @@ from g2vlm_ros.launch_arguments import (
 HERE = Path(__file__).resolve().parent
 PROFILE = HERE / "fastdds_shm.xml"
 NODE_NAME = "g2vlm"
-SHOWN_TOPICS = ("points", "depth/image", "depth/camera_info", "pose", "path")
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -78,18 +78,13 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 def rviz(values: dict[str, str], environment: dict[str, str]) -> Node:
     """RViz with the project's configuration, its topics moved into the namespace."""
-    prefix = values["namespace"].strip("/")
-    moved = [
-        (f"/{NODE_NAME}/{topic}", f"/{prefix}/{NODE_NAME}/{topic}")
-        for topic in SHOWN_TOPICS
-        if prefix
-    ]
+    views = HERE / "g2vlm.rviz"
     return Node(
         package=installed("rviz2"),
         executable="rviz2",
-        arguments=["-d", str(HERE / "g2vlm.rviz")],
+        arguments=["-d", str(views)],
         parameters=[viewer_clock(values)],
-        remappings=moved,
+        remappings=moved_topics(views.read_text(encoding="utf-8"), values["namespace"], NODE_NAME),
         additional_env=environment,
         output="log",
     )

@@ -186,6 +186,17 @@ def test_no_variable_is_set_for_what_else_is_launched() -> None:
         assert started == text.count("additional_env="), path.name
 
 
+def test_a_viewer_finds_every_topic_of_a_node_in_a_namespace() -> None:
+    views = (LAUNCH / "g2vlm.rviz").read_text(encoding="utf-8")
+    assert arguments.moved_topics(views, "", "g2vlm") == []
+    moved = dict(arguments.moved_topics(views, "/robot1/", "g2vlm"))
+    shown = {topic for topic in shown_topics() if f"Value: {topic}\n" in views}
+    assert shown <= set(moved)
+    assert len(shown) >= 4
+    assert moved["/g2vlm/depth/image"] == "/robot1/g2vlm/depth/image"
+    assert moved["/g2vlm/depth/camera_info"] == "/robot1/g2vlm/depth/camera_info"
+
+
 def test_play_command() -> None:
     values = {"bag": "/data/run", "rate": "0.5", "loop": "false", "end_with_bag": "false"}
     assert arguments.play_command(values)[:4] == ["ros2", "bag", "play", "/data/run"]
