@@ -154,6 +154,7 @@ class Drive:
         self.scene: Scene = make_scene(spec.scene, spec.split, spec.index)
         self.motion: Motion = _moved(self.scene, spec)
         self.robot = self.scene.robot
+        self._stores: dict[float, PictureStore] = {}
         self.K: Floats = intrinsics(spec.fov_deg, spec.size_hw)
         self._frame_ticks = self._ticks(spec.rate_hz)
         self.stamp_N: NDArray[np.int64] = self._stamps(self._frame_ticks)
@@ -191,22 +192,28 @@ class Drive:
         Args:
             first: Number of the picture to begin with.
         """
-        stereo = self.spec.stereo_m
-        others = self.pictures(stereo).read(first) if stereo else None
-        rng = np.random.default_rng([self.spec.seed, 61])
-        for number, picture in enumerate(self.pictures().read(first), first):
-            stamp = int(self.stamp_N[number])
-            covered = during(
-                self.time_s(stamp), self.spec.faults.cover_camera_at_s,
-                self.spec.faults.cover_camera_for_s,
-            )  # fmt: skip
-            other = next(others).rgb if others is not None else None
-            rgb = picture.rgb
-            if covered:
-                noise = rng.normal(_COVERED_LEVEL, 2.0, rgb.shape).clip(0, 255)
-                rgb = noise.astype(np.uint8)
-                other = None if other is None else rgb
-            yield DriveFrame(stamp, rgb, picture.depth, self.T_world_cam_N44[number], other)
+        for number in range(first, len(self.stamp_N)):
+            yield self.frame(number)
+
+    def frame(self, number: int, *, alone: bool = False) -> DriveFrame:
+        """One picture with its truth.
+
+        Args:
+            number: Which one.
+            alone: See `PictureStore.picture`.
+        """
+        stereo, faults = self.spec.stereo_m, self.spec.faults
+        stamp = int(self.stamp_N[number])
+        taken = self.pictures().picture(number, alone=alone)
+        rgb, right = taken.rgb, None
+        if stereo:
+            right = self.pictures(stereo).picture(number, alone=alone).rgb
+        if during(self.time_s(stamp), faults.cover_camera_at_s, faults.cover_camera_for_s):
+            rng = np.random.default_rng([self.spec.seed, 61, number])
+            noise = rng.normal(_COVERED_LEVEL, 2.0, rgb.shape).clip(0, 255)
+            rgb = noise.astype(np.uint8)
+            right = None if right is None else rgb
+        return DriveFrame(stamp, rgb, taken.depth, self.T_world_cam_N44[number], right)
 
     @cached_property
     def odometry(self) -> Odometry:
@@ -253,11 +260,15 @@ class Drive:
 
     def pictures(self, right_m: float = 0.0) -> PictureStore:
         """The pictures of the camera, or of the one to the right of it by so many metres."""
-        spec = self.spec
-        poses = self.T_world_base_N44 @ self.robot.T_base_optical(right_m)
-        lens = Lens(self.K, spec.size_hw, spec.supersample)
-        meter = self.T_world_cam_N44
-        return PictureStore(self.scene.room, lens, poses, meter, self.scene.mirror_x, self._folder)
+        if right_m not in self._stores:
+            spec = self.spec
+            poses = self.T_world_base_N44 @ self.robot.T_base_optical(right_m)
+            lens = Lens(self.K, spec.size_hw, spec.supersample)
+            self._stores[right_m] = PictureStore(
+                self.scene.room, lens, poses, self.T_world_cam_N44, self.scene.mirror_x,
+                self._folder,
+            )  # fmt: skip
+        return self._stores[right_m]
 
     def _ticks(self, rate_hz: float) -> NDArray[np.int64]:
         """Ticks at which a sensor of a rate speaks."""

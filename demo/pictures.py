@@ -12,7 +12,6 @@ import hashlib
 import inspect
 import os
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -167,14 +166,26 @@ class PictureStore:
         self._poses, self._meter = T_world_cam_N44, meter_N44
         self._folder = None if folder is None else folder / self._key()
         self._photographer: Photographer | None = None
+        self._read: tuple[int, list[Picture]] = (-1, [])  # the file that was used last
 
     def __len__(self) -> int:
         return len(self._poses)
 
-    def read(self, first: int = 0) -> Iterator[Picture]:
-        """The pictures from one on."""
-        for start in range(first - first % _PER_FILE, len(self), _PER_FILE):
-            yield from self._file(start)[max(0, first - start) :]
+    def picture(self, number: int, *, alone: bool = False) -> Picture:
+        """One picture.
+
+        Args:
+            number: Which one.
+            alone: Where it is not kept yet, render it alone and keep nothing; else its
+                neighbours are rendered with it and kept.
+        """
+        start = number - number % _PER_FILE
+        if self._read[0] != start:
+            pictures = self._file(start, alone)
+            if pictures is None:
+                return self.photographer.take(self._poses[number : number + 1])[0]
+            self._read = (start, pictures)
+        return self._read[1][number - start]
 
     @property
     def photographer(self) -> Photographer:
@@ -183,13 +194,15 @@ class PictureStore:
             self._photographer = Photographer(self._room, self._lens, self._meter, self._mirror_x)
         return self._photographer
 
-    def _file(self, start: int) -> list[Picture]:
-        """The pictures of one file, read or rendered."""
+    def _file(self, start: int, only_kept: bool) -> list[Picture] | None:
+        """The pictures of one file, read or rendered; None where only kept ones are wanted."""
         path = None if self._folder is None else self._folder / f"{start:05d}.npz"
         if path is not None and path.is_file():
             with np.load(path, allow_pickle=False) as kept:
                 pairs = zip(kept["rgb"], kept["depth"], strict=True)
                 return [Picture(rgb, depth) for rgb, depth in pairs]
+        if only_kept:
+            return None
         pictures = self.photographer.take(self._poses[start : start + _PER_FILE])
         if path is not None:
             _keep(path, pictures)

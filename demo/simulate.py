@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from g2vlm_replay.node.process import node_environment
+from g2vlm_replay.node.process import node_environment, shipped_file
 
 from .scenes import SCENES
 
@@ -28,11 +28,7 @@ __all__ = ["main", "node_parameters", "robot_parameters"]
 NODE_NAME = "g2vlm"
 _POLL_S = 0.1
 _PATIENCE_S = 15.0  # from the request to end to being made to
-# What the node is told about this robot; everything else is its default.
-_CAMERA = {
-    "camera.image_topic": "/camera/image_raw",
-    "camera.camera_info_topic": "/camera/camera_info",
-}
+_PARAMETERS = "simulated.yaml"  # what the node has to know of this robot
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,13 +55,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"--{name}", action="append", default=[], metavar="NAME=VALUE",
             help=f"a parameter {what}; may be given again",
         )  # fmt: skip
-    parser.add_argument("--params", type=Path, help="parameter file of the node")
+    parser.add_argument(
+        "--params", type=Path, help="parameter file of the node (default: simulated.yaml)"
+    )
     parser.add_argument("--seconds", type=float, default=0.0, help="end after these; 0: at Ctrl-C")
     parser.add_argument("--robot-only", action="store_true", help="without the node")
     chosen = parser.parse_args(argv)
     commands = {"robot": robot_command(robot_parameters(chosen))}
     if not chosen.robot_only:
-        commands["node"] = node_command(node_parameters(chosen.node), chosen.params)
+        commands["node"] = node_command(
+            node_parameters(chosen.node), chosen.params or shipped_file(_PARAMETERS)
+        )
     return _run(commands, chosen.seconds)
 
 
@@ -76,8 +76,8 @@ def robot_parameters(chosen: argparse.Namespace) -> dict[str, str]:
 
 
 def node_parameters(words: Sequence[str]) -> dict[str, str]:
-    """Parameters of the node by name: the robot's topics, and what was given."""
-    return {"autostart": "true", **_CAMERA, **_pairs(words)}
+    """Parameters of the node by name, on top of its file."""
+    return {"autostart": "true", **_pairs(words)}
 
 
 def robot_command(parameters: Mapping[str, str]) -> list[str]:

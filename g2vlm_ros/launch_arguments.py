@@ -126,6 +126,7 @@ SIMULATED_ARGUMENTS: tuple[Argument, ...] = (
     Argument("scene", "room", "room, hall, yard, street, twins (two equal rooms) or mirror"),
     Argument("index", "0", "Number of the scene of that kind"),
     Argument("mode", "tour", "tour: through the scene and back, again and again; or cmd_vel"),
+    Argument("params_file", "", "Parameter file of the node; empty: the project's simulated.yaml"),
     Argument("robot_params_file", "", "Parameter file of the robot: camera, sensors, faults"),
 )
 

@@ -26,17 +26,22 @@ from g2vlm_ros.launch_arguments import (
 )
 
 HERE = Path(__file__).resolve().parent
+PARAMETERS = HERE / "simulated.yaml"  # what the node has to know of the robot
 
 
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments, then include the node's own launch file."""
     declared = [
-        DeclareLaunchArgument(item.name, default_value=item.default, description=item.description)
+        DeclareLaunchArgument(
+            item.name,
+            default_value=str(PARAMETERS) if item.name == "params_file" else item.default,
+            description=item.description,
+        )
         for item in SIMULATED_ARGUMENTS
     ]
     node = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(HERE / "g2vlm.launch.py")),
-        launch_arguments={"image_topic": "/camera/image_raw"}.items(),
+        launch_arguments={"params_file": LaunchConfiguration("params_file")}.items(),
     )
     return LaunchDescription([*declared, OpaqueFunction(function=start_robot), node])
 

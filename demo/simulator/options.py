@@ -24,13 +24,13 @@ class SimulatorOptions:
         mode: "tour": the tour of the scene, round after round; "cmd_vel": as it is told.
         loop: Go on after the first round; else it stands still behind it.
         scene, index, split, seed: See `DriveSpec`.
-        rate_hz, width, height, fov_deg, supersample, stereo_m: Of the camera. A slow machine
-            keeps up at 320 x 240 once a tour was rendered, at 240 x 180 from the start.
+        rate_hz, width, height, fov_deg, supersample, stereo_m: Of the camera.
         scan_hz, odometry_hz: Of lidar and wheels; 0 scans: there is no lidar.
         odometry_share: Error of the wheels as a share of the way.
         raw, compressed: Kinds of pictures that are published.
         depth: Also publish true depth.
-        prerender: Render the whole tour before the first message.
+        prerender: Render the whole tour before the first message, unless it was kept; else
+            pictures are rendered as they are due, and those that come too late are left out.
         faults: What goes wrong, in each round; parameters `faults.NAME`.
 
     Raises:
@@ -55,7 +55,7 @@ class SimulatorOptions:
     raw: bool = True
     compressed: bool = True
     depth: bool = False
-    prerender: bool = False
+    prerender: bool = True
     faults: Faults = NO_FAULTS
 
     def __post_init__(self) -> None:

@@ -77,18 +77,20 @@ class RobotNode(Node):  # type: ignore[misc]
 
     def _start_tour(self, go_on: Callable[[], bool]) -> None:
         if self.options.prerender:
-            for number, _ in enumerate(self.drive.frames(), 1):
+            for number in range(1, len(self.drive.stamp_N) + 1):
+                self.drive.frame(number - 1)
                 if not go_on():
                     return
                 if number % _PROGRESS == 0:
                     self.get_logger().info(f"{number} of {len(self.drive.stamp_N)} pictures made")
-        robot = Rounds(self.drive, self.options.streams(), self.options.loop)
+        alone = not self.options.prerender
+        robot = Rounds(self.drive, self.options.streams(), self.options.loop, alone)
         self._ahead = Ahead(robot.frames(), _AHEAD)
         _ = self.drive.odometry, self.drive.scans  # made at once, before their first sample is due
         while go_on() and not self._ahead.ready:
             time.sleep(0.05)
         start_ns = time.monotonic_ns() + _LEAD_NS
-        robot.use(self._maker(start_ns))
+        robot.use(self._maker(start_ns), start_ns)
         self._begin(robot, by_time(robot.pictures(self._ahead)), start_ns)
 
     def _begin(self, robot: Rounds | Commanded, pictures: Iterator[Due], start_ns: int) -> None:
@@ -141,7 +143,7 @@ class RobotNode(Node):  # type: ignore[misc]
             lost = ", ".join(f"{count} of {name}" for name, count in dropped.items() if count)
             self.get_logger().warning(
                 f"messages were not ready in time and left out so far: {lost}; choose smaller "
-                "pictures (width, height), or render before the start (prerender:=true)"
+                "pictures (width, height), or render a tour before it starts (prerender:=true)"
             )
 
 

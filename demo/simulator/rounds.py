@@ -7,6 +7,7 @@ the odometry goes on from where it was, the stamps too.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -53,10 +54,12 @@ class Rounds:
         drive: The tour.
         streams: What is sent.
         loop: Whether there is a second round.
+        alone: Render pictures that are not kept one by one, and leave out those that are past.
     """
 
-    def __init__(self, drive: Drive, streams: Streams, loop: bool) -> None:
+    def __init__(self, drive: Drive, streams: Streams, loop: bool, alone: bool) -> None:
         self._drive, self._streams, self._loop = drive, streams, loop
+        self._alone, self._start_ns = alone, 0
         self._maker: MessageMaker | None = None
         pose = drive.motion.pose_M3
         early = pose[: len(pose) // 2]
@@ -66,17 +69,23 @@ class Rounds:
         self._again_ns = START_NS + int(np.argmin(apart)) * tick_ns
         self._end_ns = START_NS + (len(pose) - 1) * tick_ns
 
-    def use(self, maker: MessageMaker) -> None:
-        """Who makes messages; needed before the first one."""
-        self._maker = maker
+    def use(self, maker: MessageMaker, start_ns: int) -> None:
+        """Begin: who makes messages, and the monotonic clock at the start of the first round."""
+        self._maker, self._start_ns = maker, start_ns
 
     def frames(self) -> Iterator[RoundFrame]:
         """The moments of the camera; these may be made ahead of time."""
         number = itertools.count()
         for turn in self._rounds():
             first = int(np.searchsorted(self._drive.stamp_N, turn.first_ns))
-            for frame in self._drive.frames(first):
-                yield RoundFrame(frame, next(number), turn.shift_ns)
+            for index in range(first, len(self._drive.stamp_N)):
+                running = next(number)
+                due_ns = int(self._drive.stamp_N[index]) + turn.shift_ns - START_NS
+                past = time.monotonic_ns() > self._start_ns + due_ns
+                if past and self._alone and self._start_ns:
+                    continue
+                frame = self._drive.frame(index, alone=self._alone)
+                yield RoundFrame(frame, running, turn.shift_ns)
 
     def static(self) -> Due:
         """/tf_static."""

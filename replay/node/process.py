@@ -31,7 +31,12 @@ ROOT = Path(g2vlm_ros.__file__).resolve().parents[1]  # of the sources, or where
 
 
 def shared_memory_profile() -> Path | None:
-    """The Fast DDS profile that the project ships, from the sources or the installed share."""
+    """The Fast DDS profile that the project ships."""
+    return shipped_file(PROFILE_FILE)
+
+
+def shipped_file(name: str) -> Path | None:
+    """A file of the launch folder, from the sources or the installed share; None: not there."""
     candidates = [
         ROOT / "launch",
         *(
@@ -40,9 +45,7 @@ def shared_memory_profile() -> Path | None:
             if p
         ),
     ]
-    return next(
-        (folder / PROFILE_FILE for folder in candidates if (folder / PROFILE_FILE).is_file()), None
-    )
+    return next((folder / name for folder in candidates if (folder / name).is_file()), None)
 
 
 def node_environment(domain_id: int) -> dict[str, str]:

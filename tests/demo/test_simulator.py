@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from g2vlm_demo.simulate import node_parameters
+import yaml
+from g2vlm_demo.simulate import node_command, node_parameters
 from g2vlm_demo.simulator.options import SimulatorOptions, defaults, parse
 from g2vlm_demo.simulator.pacing import Ahead, Paced
 from g2vlm_demo.stream import Due
 
 from g2vlm_map.recordings.transforms import TransformTree, transform_from
+from g2vlm_ros.params import parse as parse_node
 from tests.helpers import REPO, wait_for
 
 NS = 1_000_000_000
@@ -184,7 +186,9 @@ def simulation(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
 def test_a_robot_drives_its_tour_at_real_rates_and_ends_when_told(
     listener: Listener, tmp_path: Path
 ) -> None:
-    with simulation(tmp_path, *SMALL, "--robot-only", "--robot", "rate_hz=5.0"):
+    with simulation(
+        tmp_path, *SMALL, "--robot-only", "--robot", "rate_hz=5.0", "--robot", "prerender=false"
+    ):
         heard = listener.hear
         wait_for(lambda: len(heard()["/camera/image_raw"]) >= 15, 90.0, what="pictures")
         wait_for(lambda: len(heard()["/scan"]) >= 20, 30.0, what="scans")
@@ -243,10 +247,14 @@ def test_a_wrong_parameter_ends_the_robot_and_the_command(tmp_path: Path) -> Non
     assert "the robot ended (2)" in done.stderr
 
 
-def test_the_node_gets_the_robots_topics() -> None:
-    given = node_parameters(["scale.max_sigma=0.1", "camera.image_topic=/other"])
-    assert given["camera.image_topic"] == "/other"
-    assert given["camera.camera_info_topic"] == "/camera/camera_info"
-    assert given["autostart"] == "true"
+def test_the_node_knows_the_robot_and_takes_other_words() -> None:
+    document = yaml.safe_load((REPO / "launch" / "simulated.yaml").read_text(encoding="utf-8"))
+    given = document["/**"]["ros__parameters"]
+    known = parse_node(given)
+    assert known.topics[0].image_topic == "/camera/image_raw"
+    command = node_command(node_parameters(["scale.max_sigma=0.1"]), REPO / "x.yaml")
+    assert command[command.index("--params-file") + 1] == str(REPO / "x.yaml")
+    assert "g2vlm:scale.max_sigma:=0.1" in command
+    assert "g2vlm:autostart:=true" in command
     with pytest.raises(ValueError, match="parameter is 'x', expected NAME=VALUE"):
         node_parameters(["x"])
