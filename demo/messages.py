@@ -11,8 +11,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from g2vlm_map.segment import quaternion_xyzw
 from numpy.typing import NDArray
+
+from g2vlm_map.poses import quaternion_xyzw
 
 from .lidar import Lidar
 

@@ -84,7 +84,7 @@ class Pipeline:
             *(runtime, options, self.board, self._scenes, self.mapper, self._scale, self._view),
             *(self._emit, lambda more: self._intake.want_more(more)),
         )
-        self._intake = Intake(
+        self._intake: Intake = Intake(
             options,
             self.board,
             self._emit,

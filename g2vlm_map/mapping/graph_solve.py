@@ -227,8 +227,8 @@ def _tidy(T: Floats) -> Floats:
 
 def _filled(covariance_N66: Floats) -> Floats:
     """Covariances between the sampled ones, along the order of the keyframes."""
-    known = np.flatnonzero(np.isfinite(covariance_N66[:, 0, 0])) if len(covariance_N66) else []
-    if len(known) == 0:
+    known = np.flatnonzero(np.isfinite(covariance_N66[:, 0, 0]))
+    if not len(known):
         return np.zeros_like(covariance_N66)
     filled: Floats = np.empty_like(covariance_N66)
     for row in range(6):

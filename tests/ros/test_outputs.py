@@ -72,8 +72,9 @@ def test_stamps_frames_and_values(graph: Any) -> None:
     assert len(points) == HEIGHT * WIDTH
     # The depth picture and its K give the cloud.
     u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
-    np.testing.assert_allclose(points["x"], ((u - info.k[2]) / info.k[0] * 2.0).ravel(), atol=1e-5)
-    np.testing.assert_allclose(points["y"], ((v - info.k[5]) / info.k[4] * 2.0).ravel(), atol=1e-5)
+    z = np.frombuffer(depth.data, np.float32).reshape(HEIGHT, WIDTH)
+    np.testing.assert_allclose(points["x"], ((u - info.k[2]) / info.k[0] * z).ravel(), atol=1e-5)
+    np.testing.assert_allclose(points["y"], ((v - info.k[5]) / info.k[4] * z).ravel(), atol=1e-5)
     packed = points["rgb"].copy().view(np.uint32)
     shade = np.linspace(0, 255, WIDTH).astype(np.uint32)
     np.testing.assert_array_equal(
