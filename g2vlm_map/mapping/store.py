@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from ..scale.estimate import ScaleEstimate
 from ..world import World
 from .array_file import ArrayFileError, ArrayReader, ArrayWriter, reading, writing
-from .keyframe import Edge, Floats, Keyframe, PlacedKeyframe, View
+from .keyframe import Keyframe, PlacedKeyframe, View
+from .store_edges import read_edges, rigid_poses, write_edges
 from .store_views import MAX_VIEWS, StoredView, read_views, stored_views, write_views
 
 __all__ = ["FORMAT", "VERSION", "MapContent", "MapFileError", "load_map", "save_map"]
@@ -30,9 +31,7 @@ FORMAT = "g2vlm map"
 VERSION = 1
 MAX_KEYFRAMES = 200_000
 MAX_EDGES = 4_000_000
-EDGE_KINDS = ("visual", "model", "odometry", "loop", "merged", "prior")
 _MAX_K_DIFFERENCE = 0.03  # of the focal length: a calibration made anew, not another lens
-_ORTHONORMAL = 1e-4
 _IMPOSSIBLE = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
 
 MapFileError = ArrayFileError
@@ -79,7 +78,7 @@ def save_map(path: Path, content: MapContent) -> int:
         _write_keyframes(file, world.keyframes)
         write_views(file, views, table)
         _write_places(file, world.keyframes)
-        _write_edges(file, world.edges)
+        write_edges(file, world.edges)
     return path.stat().st_size
 
 
@@ -232,13 +231,13 @@ def _read(file: ArrayReader, header: Mapping[str, Any]) -> MapContent:
         T_base_body=None if header["T_base_body"] is None else _axes(header, "T_base_body"),
         up_source=str(header["up_source"]),
         loops=int(header["loops"]),
-        edges=_read_edges(file, edge_count, {one.keyframe.number for one in keyframes}),
+        edges=read_edges(file, edge_count, {one.keyframe.number for one in keyframes}),
     )
     return MapContent(str(header["model"]), str(header["detector"]), str(header["words"]), world)
 
 
-def _axes(header: Mapping[str, Any], name: str) -> Floats:
-    return _rigid(name, np.array(header[name], np.float64)[None])[0]
+def _axes(header: Mapping[str, Any], name: str) -> NDArray[np.float64]:
+    return rigid_poses(name, np.array(header[name], np.float64)[None])[0]
 
 
 def _scale(values: Mapping[str, Any]) -> ScaleEstimate:
@@ -273,7 +272,7 @@ def _read_keyframes(
 ) -> tuple[PlacedKeyframe, ...]:
     integers = file.array("keyframe_integers", "<i8", (count, 4))
     scales = file.array("keyframe_log_depth_scale", "<f8", (count,))
-    poses = _rigid("T_map_body", file.array("keyframe_T_map_body", "<f8", (count, 4, 4)))
+    poses = rigid_poses("T_map_body", file.array("keyframe_T_map_body", "<f8", (count, 4, 4)))
     covariances = file.array("keyframe_covariance", "<f8", (count, 6, 6))
     keys, places = header["keys"], _read_places(file, count, header["places"])
     numbers = integers[:, 0]
@@ -317,53 +316,6 @@ def _read_places(
         for index, row in zip(having.tolist(), pieces, strict=True):
             places[index][str(name)] = row
     return places
-
-
-def _write_edges(file: ArrayWriter, edges: Sequence[Edge]) -> None:
-    integers = [(one.i, one.j, EDGE_KINDS.index(one.kind), one.inliers) for one in edges]
-    file.array("edge_integers", np.array(integers, np.int64).reshape(-1, 4))
-    poses = np.array([one.T_i_j for one in edges], np.float64).reshape(-1, 4, 4)
-    file.array("edge_T_i_j", poses)
-    sigmas = [
-        (one.sigma_rotation, one.sigma_direction, one.sigma_log_length, one.parallax_deg)
-        for one in edges
-    ]
-    file.array("edge_sigmas", np.array(sigmas, np.float64).reshape(-1, 4))
-
-
-def _read_edges(file: ArrayReader, count: int, numbers: set[int]) -> tuple[Edge, ...]:
-    integers = file.array("edge_integers", "<i8", (count, 4))
-    poses = _rigid("T_i_j", file.array("edge_T_i_j", "<f8", (count, 4, 4)))
-    sigmas = file.array("edge_sigmas", "<f8", (count, 4))
-    if count and (np.isnan(sigmas).any() or (sigmas < 0).any()):
-        raise ValueError("sigmas of edges that are negative or no numbers")
-    if not set(integers[:, :2].ravel().tolist()) <= numbers:
-        raise ValueError("edges of keyframes that are not there")
-    if count and not ((integers[:, 2] >= 0) & (integers[:, 2] < len(EDGE_KINDS))).all():
-        raise ValueError("edges of a kind that nobody knows")
-    return tuple(
-        Edge(i, j, EDGE_KINDS[kind], T_i_j, rotation, direction, length, inliers, parallax)
-        for (i, j, kind, inliers), T_i_j, (rotation, direction, length, parallax) in zip(
-            integers.tolist(), poses, sigmas.tolist(), strict=True
-        )
-    )
-
-
-def _rigid(name: str, T_N44: Floats) -> Floats:
-    """The same poses, writable; checked to be rigid.
-
-    Raises:
-        ValueError: Not finite, or no rotations.
-    """
-    if T_N44.shape[1:] != (4, 4) or not np.isfinite(T_N44).all():
-        raise ValueError(f"{name} of shape {T_N44.shape}, or not finite")
-    R_N33 = T_N44[:, :3, :3]
-    off = np.abs(R_N33 @ R_N33.transpose(0, 2, 1) - np.eye(3)).max(initial=0.0)
-    if off > _ORTHONORMAL or (np.linalg.det(R_N33) < 0).any():
-        raise ValueError(f"{name} holds what is no rotation (off by {off:.2g})")
-    if (T_N44[:, 3] != (0.0, 0.0, 0.0, 1.0)).any():
-        raise ValueError(f"{name} holds what is no rigid motion")
-    return np.array(T_N44, np.float64)
 
 
 def _bounded(header: Mapping[str, Any], name: str, most: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from g2vlm_map.mapping.keyframe import Edge, Keyframe, PlacedKeyframe, View
+from g2vlm_map.mapping.keyframe import Edge, Keyframe, PlacedKeyframe, Tracks, View
 from g2vlm_map.scale.estimate import ScaleEstimate
 from g2vlm_map.world import World
 
@@ -50,7 +50,18 @@ def random_placed(
 
 
 def random_edge(rng: np.random.Generator, i: int, j: int, kind: str = "visual") -> Edge:
-    return Edge(i, j, kind, random_pose(rng), 0.01, 0.02, np.inf, inliers=44, parallax_deg=1.5)
+    count = int(rng.integers(0, 30))
+    tracks = Tracks(
+        rng.integers(0, 500, (count, 2), dtype=np.uint16),
+        rng.normal(size=(count, 2)).astype(np.float32),
+        rng.random(count).astype(np.float32),
+        (0.3, np.nan),
+        (0.1, np.inf),
+    )
+    sigmas = (0.01, 0.02, np.inf)
+    if kind != "visual":
+        return Edge(i, j, kind, random_pose(rng), *sigmas, sigma_still=0.3)
+    return Edge(i, j, kind, random_pose(rng), *sigmas, 44, 1.5, tracks=tracks)
 
 
 def random_world(seed: int, keyframes: int = 5) -> World:
