@@ -22,6 +22,7 @@ from g2vlm_model.interface import (
     RuntimeLimits,
     Scene,
     SpatialRuntime,
+    TokenScene,
 )
 
 from .events import (
@@ -231,7 +232,8 @@ class Passes:
     ) -> None:
         """Make a scene part of the map and tell it."""
         started = time.perf_counter()
-        added = self._mapper.add(_sightings(job), geometry, self._scale.estimate)
+        tokens_ND = scene.tokens if isinstance(scene, TokenScene) else None
+        added = self._mapper.add(_sightings(job), geometry, self._scale.estimate, tokens_ND)
         builder.commit(job)
         self._board.count_used(job.new_frames)
         self._tell_segment(added)

@@ -15,6 +15,7 @@ from g2vlm_model.interface import Frame, GeometryPrediction
 from .features import Features, find_features
 from .keyframe import Keyframe, View
 from .options import FeatureOptions
+from .places import place_vectors
 from .rotations import orthonormal
 
 __all__ = ["make_keyframe"]
@@ -30,6 +31,7 @@ def make_keyframe(
     features: FeatureOptions,
     T_body_cams: Mapping[str, Floats] | None = None,
     unit: float = 1.0,
+    tokens_ND: NDArray[np.float32] | None = None,
 ) -> Keyframe:
     """A keyframe of one moment.
 
@@ -42,6 +44,7 @@ def make_keyframe(
         T_body_cams: Known poses of the cameras by name, translations in metres; for a camera
             that is not in there, the pose is the model's.
         unit: That the pass's lengths are multiplied by.
+        tokens_ND: Of the window's frames, see `TokenScene`; None where the runtime has none.
     """
     known = T_body_cams or {}
     T_first = np.asarray(geometry.T_world_cam[indices[0]], np.float64)
@@ -55,7 +58,9 @@ def make_keyframe(
         found = find_features(frame.image, features)
         views.append(_view(frame, geometry, index, T_body_cam, found, unit))
     first = frames[0]
-    return Keyframe(number, first.stamp_ns, first.key, tuple(views), {})
+    tokens_D = None if tokens_ND is None else tokens_ND[indices[0]]
+    places = place_vectors(views[0].descriptor_FE, tokens_D)
+    return Keyframe(number, first.stamp_ns, first.key, tuple(views), places)
 
 
 def _view(

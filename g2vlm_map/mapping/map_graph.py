@@ -16,6 +16,7 @@ Shape letters: N poses.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -175,6 +176,34 @@ class MapGraph:
                 self._keep(edge)
             self.version += 1
             self.revision += 1
+
+    def lay(self, segment: int, onto: int, log_scale: float, R: Floats, t: Floats) -> None:
+        """Make a segment a part of another one, in whose axes and units it is from then on.
+
+        Args:
+            segment: That ends.
+            onto: That goes on.
+            log_scale: Natural log of units of `onto` in one unit of `segment`.
+            R, t: (3, 3), (3,): x_onto = exp(log_scale) R x_segment + t.
+        """
+        scale = math.exp(log_scale)
+        with self.lock:
+            state = self._state
+            moved = [one for one in state.placed.values() if one.segment == segment]
+            for one in moved:
+                T = np.eye(4)
+                T[:3, :3] = R @ one.T_map_body[:3, :3]
+                T[:3, 3] = scale * R @ one.T_map_body[:3, 3] + t
+                depth = one.log_depth_scale + log_scale
+                state.put(replace(one, T_map_body=T, log_depth_scale=depth, segment=onto))
+            keys = {key for one in moved for key in state.touching.get(one.keyframe.number, ())}
+            for key in keys:
+                edge = state.edges[key]
+                T = edge.T_i_j.copy()
+                T[:3, 3] *= scale
+                state.edges[key] = replace(edge, T_i_j=T, sigma_still=edge.sigma_still * scale)
+            self.version += bool(moved)
+            self.revision += bool(moved)
 
     def take_out(self, numbers: Iterable[int]) -> None:
         """Remove keyframes and their edges."""

@@ -123,6 +123,7 @@ class Mapper:
         self._numbers: dict[str, int] = {}  # frame key -> keyframe
         self._last = Added(_NOWHERE, None, (), "", 0, 0)
         self._joined = ""
+        self._tokens_ND: NDArray[np.float32] | None = None
 
     def start(self) -> None:
         """Forget the map; the next keyframe begins segment 1."""
@@ -150,7 +151,11 @@ class Mapper:
         self._listeners.append(hear)
 
     def add(
-        self, moments: Sequence[Sighting], geometry: GeometryPrediction, scale: ScaleEstimate
+        self,
+        moments: Sequence[Sighting],
+        geometry: GeometryPrediction,
+        scale: ScaleEstimate,
+        tokens_ND: NDArray[np.float32] | None = None,
     ) -> Added:
         """Take over what a pass says.
 
@@ -158,6 +163,7 @@ class Mapper:
             moments: Of its window, oldest first.
             geometry: Of the window.
             scale: As it is known: lengths of other sensors come in by it.
+            tokens_ND: Of the window's frames, where the runtime has them (`TokenScene`).
 
         Raises:
             ValueError: The model's poses are not finite.
@@ -165,7 +171,7 @@ class Mapper:
         if not np.isfinite(geometry.T_world_cam).all():
             raise ValueError("the window's poses are not finite")
         made: list[PlacedKeyframe] = []
-        self._joined = ""
+        self._joined, self._tokens_ND = "", tokens_ND
         self._units.follow(moments, geometry)
         started, newest = "", moments[-1]
         for moment in moments:
@@ -301,6 +307,7 @@ class Mapper:
             self.options.features,
             self._sensed.T_body_cams(self._reference),
             self._units.factor,
+            self._tokens_ND,
         )
 
     def _beside(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..option_fields import OptionGroup, option
+from .place_options import LoopOptions, MemoryOptions
 
 __all__ = ["EdgeOptions", "FeatureOptions", "GraphOptions", "LengthOptions", "MapOptions"]
 
@@ -126,3 +127,5 @@ class MapOptions:
     edges: EdgeOptions = field(default_factory=EdgeOptions)
     lengths: LengthOptions = field(default_factory=LengthOptions)
     graph: GraphOptions = field(default_factory=GraphOptions)
+    loops: LoopOptions = field(default_factory=LoopOptions)
+    memory: MemoryOptions = field(default_factory=MemoryOptions)

@@ -98,6 +98,9 @@ class PlaceIndex:
     def __len__(self) -> int:
         return len(self._row_of)
 
+    def __contains__(self, number: int) -> bool:
+        return number in self._row_of
+
     @property
     def nbytes(self) -> int:
         """Bytes of its arrays."""
@@ -133,13 +136,18 @@ class PlaceIndex:
             self._row_of[int(self._numbers[row])] = row
 
     def search(
-        self, vector: Vector, top: int, allowed: Collection[int] | None = None
+        self,
+        vector: Vector,
+        top: int,
+        without: Collection[int] = (),
+        allowed: Collection[int] | None = None,
     ) -> list[tuple[int, float]]:
         """The most alike keyframes with their likeness in -1..1, the most alike first.
 
         Args:
             vector: Of the place that is looked for.
             top: How many at most.
+            without: Numbers that must not come out.
             allowed: Numbers that may come out; None: all.
         """
         count = len(self._row_of)
@@ -151,6 +159,8 @@ class PlaceIndex:
             rows = self._rows_ND[start : min(start + _BLOCK, count)].astype(np.float32)
             alike[start : start + len(rows)] = rows @ wanted
         numbers = self._numbers[:count]
+        if without:
+            alike[np.isin(numbers, np.fromiter(without, np.int64, len(without)))] = -np.inf
         if allowed is not None:
             alike[~np.isin(numbers, np.fromiter(allowed, np.int64, len(allowed)))] = -np.inf
         best = np.argsort(-alike, kind="stable")[:top]
@@ -161,11 +171,12 @@ def candidates(
     indices: Mapping[str, PlaceIndex],
     places: Mapping[str, Vector],
     top: int,
+    without: Collection[int] = (),
     allowed: Collection[int] | None = None,
 ) -> list[int]:
-    """Keyframes that look alike by any descriptor, each once, the best of each first."""
+    """Keyframes that look alike by any descriptor, each once; see `PlaceIndex.search`."""
     found = [
-        index.search(places[name], top, allowed)
+        index.search(places[name], top, without, allowed)
         for name, index in indices.items()
         if name in places
     ]

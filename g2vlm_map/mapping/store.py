@@ -237,7 +237,8 @@ def _read(file: ArrayReader, header: Mapping[str, Any]) -> MapContent:
 
 
 def _axes(header: Mapping[str, Any], name: str) -> NDArray[np.float64]:
-    return rigid_poses(name, np.array(header[name], np.float64)[None])[0]
+    pose: NDArray[np.float64] = rigid_poses(name, np.array(header[name], np.float64)[None])[0]
+    return pose
 
 
 def _scale(values: Mapping[str, Any]) -> ScaleEstimate:

@@ -86,11 +86,14 @@ def test_the_index_finds_what_a_full_search_finds() -> None:
     allowed = {number for number in known if number % 3}
     alike = {n: float(known[n].astype(np.float32) @ wanted.astype(np.float32)) for n in allowed}
     expected = sorted(allowed, key=lambda number: -alike[number])[:7]
-    found = index.search(wanted, 7, allowed)
+    found = index.search(wanted, 7, allowed=allowed)
     assert [number for number, _ in found] == expected
     assert [likeness for _, likeness in found] == pytest.approx([alike[n] for n in expected])
+    without = set(expected[:2])
+    found = index.search(wanted, 5, without, allowed)
+    assert [number for number, _ in found] == expected[2:]
     index.remove(10**9)
-    assert index.search(wanted, 7, ()) == []
+    assert index.search(wanted, 7, allowed=()) == []
 
 
 def test_candidates_are_the_union_of_what_each_descriptor_finds() -> None:

@@ -1,0 +1,251 @@
+"""The thread that looks for places seen before, solves for all poses, and bounds the map.
+
+New keyframes are handed in by the thread of the passes (`hear`), which is not held up: they wait
+in a bounded queue, the oldest go unlooked for where it overflows, and global solves run here on a
+snapshot of the graph (`MapGraph.solve_global`). Several loops in a row share one solve.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .culling import Culler
+from .keyframe import Edge, PlacedKeyframe
+from .loops import Found, Hit, LoopSearch
+from .map_graph import MapGraph
+from .merge import Agreement, Similarity, agreed
+from .options import MapOptions
+
+__all__ = ["Closed", "LoopCloser"]
+
+_LOG = logging.getLogger(__name__)
+
+_POLL_S = 0.5
+_SHARED = 4  # keyframes with loops that wait for one solve while others wait to be looked for
+_QUERIES = 12  # newest keyframes whose hits in another segment may agree
+_RIVALS = 4  # keyframes of an agreement that are looked for elsewhere too
+_FEW = 256  # words of a refusal
+
+
+@dataclass(frozen=True, eq=False)
+class Closed:
+    """What the thread tells.
+
+    Args:
+        cause: "loop", "merged" or "alike"; with the last nothing has changed.
+        text: What happened, with the numbers.
+        segment: That the younger one became part of; 0 without.
+        absorbed: Number of the younger one.
+        similarity: From the absorbed one's axes and units to those of `segment`.
+    """
+
+    cause: str
+    text: str
+    segment: int = 0
+    absorbed: int = 0
+    similarity: Similarity | None = None
+
+
+class LoopCloser:
+    """Looks for loops in a thread of its own; start and stop it as often as you like.
+
+    Args:
+        graph: The map.
+        options: Of the map.
+        tell: Told of what changed, in this object's thread.
+    """
+
+    def __init__(
+        self, graph: MapGraph, options: MapOptions, tell: Callable[[Closed], object]
+    ) -> None:
+        self.graph = graph
+        self.options = options
+        self.search = LoopSearch(graph, options.features, options.edges, options.loops)
+        self.culler = Culler(graph, float(options.memory.max_memory_mb))
+        self._tell = tell
+        self._hits: deque[Hit] = deque(maxlen=16 * _QUERIES)
+        self._waiting: deque[int] = deque(maxlen=options.loops.queue)
+        self._owed = 0  # keyframes with loops since the last solve
+        self._turn = threading.RLock()  # whoever searches: the thread, or `localise`
+        self._wake = threading.Condition()
+        self._busy = False
+        self._stopping = True
+        self._thread: threading.Thread | None = None
+        self.overflowed = 0
+
+    def start(self) -> None:
+        """Begin with what the map holds, and start the thread."""
+        self.clear()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="g2vlm-loops", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """End the thread; a solve that takes longer than the time is given up."""
+        with self._wake:
+            self._stopping = True
+            self._waiting.clear()
+            self._wake.notify_all()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def clear(self) -> None:
+        """The map is another one: know the places that it holds now."""
+        with self._turn:
+            with self._wake:
+                self._waiting.clear()
+            self.search.clear()
+            self.culler.clear()
+            self._hits.clear()
+            self._owed = 0
+            for placed in self.graph.placed:
+                self.search.know(placed.keyframe)
+                for number in self.culler.grown(placed):
+                    self.search.forget(number)
+
+    def hear(self, placed: PlacedKeyframe) -> None:
+        """A keyframe is new; from the thread of the passes, returns at once."""
+        with self._wake:
+            if self._stopping:
+                return
+            if len(self._waiting) == self._waiting.maxlen:
+                self.overflowed += 1
+            self._waiting.append(placed.keyframe.number)
+            self._wake.notify_all()
+
+    def wait_idle(self, timeout_s: float) -> bool:
+        """Wait until every keyframe so far was looked for and solved with; False after the time."""
+        with self._wake:
+            return self._wake.wait_for(lambda: not self._waiting and not self._busy, timeout_s)
+
+    def step(self, number: int) -> Found:
+        """Look for one keyframe's place, and do what follows from it but the solve."""
+        with self._turn:
+            placed = self.graph.get(number)
+            if placed is None:
+                return Found()
+            found = self.search.find(number) if self.options.loops.enabled else Found()
+            if found.loops:
+                self.graph.add_edges(found.loops, loops=1)
+                self._owed += 1
+            if found.refused:
+                self._tell_alike(found)
+            if found.hits:
+                self._hits.extend(found.hits)
+                self.meet(number)
+            for gone in self.culler.grown(placed):
+                self.search.forget(gone)
+            return found
+
+    def settle(self) -> None:
+        """Solve for all poses where loops ask for it."""
+        with self._turn:
+            owed, self._owed = self._owed, 0
+        if not owed:
+            return
+        moved = self.graph.solve_global()
+        if moved is not None:
+            text = f"{owed} keyframes closed loops; poses moved by up to {moved:.3f} map units"
+            self._tell(Closed("loop", text))
+
+    def meet(self, number: int) -> str:
+        """Make segments one where the newest hits agree on how they lie.
+
+        Args:
+            number: Of the newest keyframe.
+
+        Returns:
+            What was found, or why it is not believed.
+        """
+        newest = self.graph.get(number)
+        if newest is None:
+            return "the keyframe is gone"
+        groups: dict[int, list[Hit]] = {}
+        for hit in self._hits:
+            place, query = self.graph.get(hit.place), self.graph.get(hit.query)
+            if place is None or query is None or query.segment != newest.segment:
+                continue
+            if place.segment != newest.segment and number - hit.query < _QUERIES:
+                groups.setdefault(place.segment, []).append(hit)
+        said = ""
+        for segment, hits in groups.items():
+            answer = self._unrivalled(hits, segment)
+            said = answer.text
+            if answer.similarity is not None:
+                self._merge(segment, newest.segment, answer.similarity, answer.hits, said)
+                break
+            if answer.alike:
+                self._tell(Closed("alike", said))
+        return said
+
+    def _unrivalled(self, hits: Sequence[Hit], segment: int) -> Agreement:
+        """What hits agree on, once the same keyframes were looked for everywhere else too."""
+        options = self.options.loops
+        answer = agreed(hits, self.graph.get, options)
+        if answer.similarity is None:
+            return answer
+        rivals: list[Hit] = []
+        for hit in answer.hits[-_RIVALS:]:
+            query = self.graph.get(hit.query)
+            if query is not None:
+                T = answer.similarity.pose(query.T_map_body)
+                rivals += self.search.elsewhere(hit.query, T, segment)
+        return agreed([*hits, *rivals], self.graph.get, options) if rivals else answer
+
+    def _merge(
+        self, places: int, queries: int, onto: Similarity, hits: Sequence[Hit], said: str
+    ) -> None:
+        """The younger segment becomes a part of the older one."""
+        older, younger = min(places, queries), max(places, queries)
+        similarity = onto if places == older else onto.inverse()
+        with self.graph.lock:
+            self.graph.lay(younger, older, similarity.log_scale, similarity.R, similarity.t)
+            edges = [edge for hit in hits if (edge := self._in_map_units(hit.edge)) is not None]
+            self.graph.add_edges(edges, loops=1)
+        self._hits.clear()
+        self.graph.solve_global()
+        text = f"segment {younger} is a part of segment {older}: {said}"
+        self._tell(Closed("merged", text, older, younger, similarity))
+
+    def _in_map_units(self, edge: Edge) -> Edge | None:
+        """A hit's edge once both ends lie in one segment: as long as they now lie apart."""
+        i, j = self.graph.get(edge.i), self.graph.get(edge.j)
+        if i is None or j is None:
+            return None
+        length = float(np.linalg.norm(i.T_map_body[:3, 3] - j.T_map_body[:3, 3]))
+        T = edge.T_i_j.copy()
+        size = float(np.linalg.norm(T[:3, 3]))
+        if size > 0:
+            T[:3, 3] *= max(length, 1e-6) / size
+        return replace(edge, T_i_j=T)
+
+    def _tell_alike(self, found: Found) -> None:
+        worst = [text for text in found.refused if "looks alike" in text]
+        if worst:
+            self._tell(Closed("alike", worst[0][:_FEW]))
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._busy = False
+                self._wake.notify_all()
+                self._wake.wait_for(lambda: self._waiting or self._stopping, _POLL_S)
+                if self._stopping:
+                    return
+                number = self._waiting.popleft() if self._waiting else None
+                self._busy = number is not None
+                pressed = bool(self._waiting)
+            if number is None:
+                continue
+            try:
+                self.step(number)
+                if not pressed or self._owed >= _SHARED:
+                    self.settle()
+            except Exception:  # a loop that was not found must not end the map
+                _LOG.exception("looking for keyframe %d failed", number)

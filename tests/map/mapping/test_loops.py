@@ -1,0 +1,149 @@
+"""Loops are found and never wrong: equal rooms, weak evidence, and what drifts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from g2vlm_map.mapping.closing import Closed, LoopCloser
+from g2vlm_map.mapping.keyframe import Edge
+from g2vlm_map.mapping.loops import LoopSearch, turn_deg
+from g2vlm_map.mapping.place_options import LoopOptions
+
+from .boxes import Box, look
+from .drives import OPTIONS, Drive, circuit, equal_rooms
+
+DRIFT_RAD = np.radians(0.25)
+
+
+def wrong(drive: Drive, edges: list[Edge]) -> list[str]:
+    """Loops that are off by more than 10 deg or 0.5 m."""
+    found = []
+    for edge in edges:
+        T = np.linalg.inv(drive.truth[edge.i]) @ drive.truth[edge.j]
+        off_deg = turn_deg(T[:3, :3].T @ edge.T_i_j[:3, :3])
+        off = np.linalg.norm(T[:3, 3] - edge.T_i_j[:3, 3] * drive.unit)
+        if off_deg > 10 or off > 0.5:
+            found.append(f"{edge.i}-{edge.j}: {off_deg:.1f} deg, {off:.2f} m")
+    return found
+
+
+def search_of(drive: Drive, options: LoopOptions | None = None) -> LoopSearch:
+    chosen = options or OPTIONS.loops
+    return LoopSearch(drive.graph, OPTIONS.features, OPTIONS.edges, chosen)
+
+
+def test_a_circuit_closes_and_what_drifted_comes_back() -> None:
+    drive = Drive(seed=1)
+    drive.go(Box(3), circuit(44, turns=1.4), drift_rad=DRIFT_RAD)
+    told: list[Closed] = []
+    closer = LoopCloser(drive.graph, OPTIONS, told.append)
+    before = drive.errors()[0]
+    for placed in drive.graph.placed:
+        closer.step(placed.keyframe.number)
+    closer.settle()
+    after, _ = drive.errors()
+    loops = [edge for edge in drive.graph.edges if edge.kind == "loop"]
+    assert len(loops) >= 10
+    assert all(edge.j - edge.i > OPTIONS.loops.gap for edge in loops)
+    assert not wrong(drive, loops)
+    assert before > 0.06, before
+    assert after < 0.5 * before, (before, after)
+    assert [one.cause for one in told] == ["loop"]
+
+
+def test_a_room_that_equals_the_first_one_is_another() -> None:
+    """Two rooms alike to the last point, 7 m apart; the way between them is bridged by wheels."""
+    drive = Drive(seed=2)
+    equal_rooms(drive, seed=5, apart=7.0, count=14)
+    told: list[Closed] = []
+    closer = LoopCloser(drive.graph, OPTIONS, told.append)
+    for placed in drive.graph.placed:
+        closer.step(placed.keyframe.number)
+    closer.settle()
+    loops = [edge for edge in drive.graph.edges if edge.kind == "loop"]
+    assert not wrong(drive, loops)
+    assert [one for one in told if one.cause == "alike"], "nobody was told that places look alike"
+    assert "looks alike" in told[0].text
+    assert drive.errors()[0] < 0.3
+
+
+def test_few_matches_need_a_cycle() -> None:
+    """With fewer than the inliers that stand alone, a pair is believed with a second one only."""
+    drive = Drive(seed=3)
+    drive.go(Box(7), circuit(36, turns=1.2))
+    strict = LoopOptions(min_inliers=9000, min_cycle_inliers=20, top=1)
+    search = search_of(drive, strict)
+    numbers = [placed.keyframe.number for placed in drive.graph.placed]
+    with_cycle: list[Edge] = []
+    for number in numbers:
+        found = search.find(number)
+        with_cycle += found.loops
+    assert with_cycle, "no loop closed a cycle"
+    assert not wrong(drive, with_cycle)
+    alone = LoopSearch(drive.graph, OPTIONS.features, OPTIONS.edges, strict)
+    query = drive.graph.placed[-1]
+    for placed in drive.graph.placed[:5]:
+        alone.know(placed.keyframe)
+    alone._beside = lambda hit, query: []  # type: ignore[method-assign]
+    found = alone.find(query.keyframe.number, allowed=numbers[:1])
+    assert not found.loops
+    assert not found.compared or all("inliers" in text for text in found.refused)
+
+
+def test_a_loop_never_reaches_a_neighbour_in_time() -> None:
+    drive = Drive(seed=4)
+    drive.go(Box(8), [look(0.02 * k, 0, 0) for k in range(16)])
+    search = search_of(drive)
+    loops = [edge for p in drive.graph.placed for edge in search.find(p.keyframe.number).loops]
+    assert loops
+    assert min(edge.j - edge.i for edge in loops) > OPTIONS.loops.gap
+
+
+def test_what_was_culled_is_not_found() -> None:
+    drive = Drive(seed=5)
+    drive.go(Box(9), circuit(30, turns=1.3))
+    search = search_of(drive)
+    numbers = [placed.keyframe.number for placed in drive.graph.placed]
+    for number in numbers[:-1]:
+        search.know(drive.graph.placed[number - 1].keyframe)
+    for number in numbers[:10]:
+        search.forget(number)
+        drive.graph.take_out([number])
+    found = search.find(numbers[-1])
+    assert all(edge.i > numbers[9] for edge in found.loops)
+    assert search.find(numbers[0]).compared == 0, "a keyframe that is gone was looked for"
+
+
+def test_a_queue_that_overflows_counts_and_goes_on() -> None:
+    drive = Drive(seed=6)
+    placed = drive.go(Box(10), circuit(12))
+    options = type(OPTIONS)(loops=LoopOptions(queue=4))
+    closer = LoopCloser(drive.graph, options, lambda closed: None)
+    closer._stopping = False  # it takes note, and nobody looks
+    for one in placed:
+        closer.hear(one)
+    assert closer.overflowed == 8
+    closer.stop(0.1)
+
+
+def test_the_thread_looks_for_everything_that_it_hears() -> None:
+    drive = Drive(seed=7)
+    told: list[Closed] = []
+    closer = LoopCloser(drive.graph, OPTIONS, told.append)
+    closer.start()
+    try:
+        drive.graph_listener = closer.hear  # type: ignore[attr-defined]
+        for T in circuit(40, turns=1.3):
+            closer.hear(drive.go(Box(3), [T], drift_rad=DRIFT_RAD)[0])
+        assert closer.wait_idle(60)
+    finally:
+        closer.stop(5)
+    assert drive.graph.loops > 0
+    assert {one.cause for one in told} == {"loop"}
+
+
+@pytest.mark.parametrize("options", [{"min_inliers": 15}, {"gap": 0}, {"cycle_deg": 0.0}])
+def test_senseless_options_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"loops\."):
+        LoopOptions(**options)  # type: ignore[arg-type]
