@@ -25,6 +25,7 @@ from .camera_model import CameraInfoLike
 from .cameras import InputFrame
 from .events import Event, QuestionAnswered
 from .intake import Intake
+from .map_desk import MapDesk
 from .mapping.mapper import Mapper
 from .mapping.sensed_edges import SensedEdges
 from .option_fields import described, flat
@@ -91,6 +92,7 @@ class Pipeline:
             lambda moment: self._passes.builder.offer(moment),
             self._restart,
         )
+        self.map_desk = MapDesk(self._scenes, self._scale)
         self._desk = QuestionDesk(
             runtime, self._scenes, options.cameras, options.query, self._on_reply
         )
@@ -180,12 +182,7 @@ class Pipeline:
             return self._restart("reset", why)
 
     def pause(self, paused: bool, why: str = "") -> None:
-        """Use no frames from now on, or use them again; the map and the scenes stay.
-
-        Args:
-            paused: Whether frames are dropped.
-            why: Text of PAUSED.
-        """
+        """Use no frames from now on and say why, or use them again; map and scenes stay."""
         self._intake.pause(paused)
         self.board.condition("PAUSED", paused, why)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ __all__ = [
     "covariance",
     "hardware_id",
     "header",
+    "marks",
     "matrix",
     "nanoseconds",
     "pose",
@@ -119,14 +121,18 @@ def camera_info_message(
     )
 
 
+def marks(listed: Iterable[Any]) -> list[Mark]:
+    """Marks of a request; nothing is checked here."""
+    return [
+        Mark(item.u, item.v, item.label, item.camera, nanoseconds(item.stamp)) for item in listed
+    ]
+
+
 def question(message: Any) -> Question:
     """A service request in the project's types; nothing is checked here."""
     return Question(
         text=message.question,
-        marks=tuple(
-            Mark(mark.u, mark.v, mark.label, mark.camera, nanoseconds(mark.stamp))
-            for mark in message.marks
-        ),
+        marks=tuple(marks(message.marks)),
         cameras=tuple(message.cameras),
         stamp_ns=nanoseconds(message.stamp),
         timeout_s=message.timeout_s,

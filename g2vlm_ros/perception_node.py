@@ -42,6 +42,7 @@ from g2vlm_ros.bond import Bond, make_bond
 from g2vlm_ros.diagnostics import Diagnostics
 from g2vlm_ros.lifecycle import SteadyLifecycleNode
 from g2vlm_ros.logs import LibraryLogs
+from g2vlm_ros.map_services import MapServices
 from g2vlm_ros.outputs import Outputs
 from g2vlm_ros.params import NodeParams
 from g2vlm_ros.ros_params import ParameterDesk
@@ -89,6 +90,7 @@ class PerceptionNode(SteadyLifecycleNode):
         )
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(SetBool, "~/pause", self._on_pause)
+        self._map_services = MapServices(self, self._running_pipeline)
 
     @property
     def wants_autostart(self) -> bool:
@@ -339,6 +341,9 @@ class PerceptionNode(SteadyLifecycleNode):
         finally:
             self._open_questions -= 1
         return response
+
+    def _running_pipeline(self) -> Pipeline | None:
+        return self._pipeline if self._pipeline is not None and self._pipeline.running else None
 
     def _on_reset(self, request: Any, response: Any) -> Any:
         if self._pipeline is None or not self._pipeline.running:
