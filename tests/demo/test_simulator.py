@@ -129,6 +129,10 @@ class Listener:
             rows.append((stamp.sec + stamp.nanosec / NS, at.x, at.y))
         return np.array(rows)
 
+    def spread(self, topic: str) -> float:
+        """Metres between the outermost places."""
+        return float(np.ptp(self.positions(topic)[:, 1:], axis=0).max())
+
     def tree(self) -> TransformTree:
         """The TF tree as it was heard."""
         tree = TransformTree()
@@ -207,6 +211,41 @@ def test_a_robot_drives_its_tour_at_real_rates_and_ends_when_told(
     way = [np.linalg.norm(np.diff(rows[:, 1:], axis=0), axis=1).sum() for rows in (odometry, truth)]
     assert way[1] > 0.3
     assert 0.85 < way[0] / way[1] < 1.15
+
+
+@pytest.mark.slow
+def test_the_node_maps_what_the_robot_drives_through_in_metres(
+    listener: Listener, tmp_path: Path
+) -> None:
+    """Both processes, as a newcomer starts them: clouds, poses and one tree of frames."""
+    from geometry_msgs.msg import PoseWithCovarianceStamped
+    from rclpy.qos import qos_profile_sensor_data
+    from sensor_msgs.msg import PointCloud2
+
+    listener.listen("/g2vlm/pose", PoseWithCovarianceStamped)
+    for name in ("/g2vlm/points", "/g2vlm/up_to_scale/points"):
+        listener.listen(name, PointCloud2, qos_profile_sensor_data)
+    words = ("--index", "1", "--robot", "width=160", "--robot", "height=120")
+    with simulation(tmp_path, *words, "--robot", "rate_hz=5.0", "--node", "runtime=torch"):
+        heard = listener.hear
+        wait_for(lambda: heard()["/g2vlm/up_to_scale/points"], 120.0, what="a cloud without scale")
+        wait_for(lambda: len(heard()["/g2vlm/pose"]) >= 8, 180.0, what="poses in metres")
+        wait_for(lambda: heard() and listener.spread("/g2vlm/pose") > 0.8, 120.0, what="a way")
+        wait_for(lambda: heard()["/g2vlm/points"], 30.0, what="a cloud in metres")
+        wait_for(lambda: listener.tree().chain("laser")[-1] != "odom", 30.0, what="map -> odom")
+    tree = listener.tree()
+    for frame in ("camera_optical_frame", "laser", "base_link"):
+        assert tree.chain(frame)[-2:] == ["odom", "g2vlm_map"]
+    assert listener.heard["/g2vlm/points"][-1].width > 100
+    # From pose to pose the robot moved as far as it truly did.
+    said, truth = (listener.positions(name) for name in ("/g2vlm/pose", "/ground_truth/odometry"))
+    said = said[(said[:, 0] >= truth[0, 0]) & (said[:, 0] <= truth[-1, 0])]
+    at = np.column_stack([np.interp(said[:, 0], truth[:, 0], truth[:, axis]) for axis in (1, 2)])
+    moved = np.linalg.norm(said[:, None, 1:] - said[None, :, 1:], axis=2)
+    true = np.linalg.norm(at[:, None] - at[None], axis=2)
+    far = true > 0.4 * true.max()
+    assert true.max() > 0.3
+    assert 0.7 < np.median(moved[far] / true[far]) < 1.4
 
 
 @pytest.mark.slow
