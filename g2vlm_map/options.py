@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from .mapping.options import EdgeOptions, FeatureOptions, GraphOptions, LengthOptions, MapOptions
+from .mapping.place_options import LoopOptions, MemoryOptions
 from .option_fields import OptionGroup, option
 from .scale.options import ScaleOptions
 
@@ -342,6 +343,8 @@ class PipelineOptions(OptionGroup):
     edges: EdgeOptions = field(default_factory=EdgeOptions)
     lengths: LengthOptions = field(default_factory=LengthOptions)
     graph: GraphOptions = field(default_factory=GraphOptions)
+    loops: LoopOptions = field(default_factory=LoopOptions)
+    map: MemoryOptions = field(default_factory=MemoryOptions)
     scale: ScaleOptions = field(default_factory=ScaleOptions)
 
     MAX_CAMERAS: ClassVar[int] = 16
@@ -355,6 +358,7 @@ class PipelineOptions(OptionGroup):
             raise ValueError(f"cameras is {list(self.cameras)}, expected each name once")
 
     @property
-    def map(self) -> MapOptions:
+    def mapping(self) -> MapOptions:
         """Those of the mapper."""
-        return MapOptions(self.features, self.edges, self.lengths, self.graph)
+        tied = (self.features, self.edges, self.lengths, self.graph)
+        return MapOptions(*tied, self.loops, self.map)

@@ -148,13 +148,20 @@ class Passes:
             self._thread.join(timeout_s)
         return self._thread is None or not self._thread.is_alive()
 
-    def restart(self, cause: str, text: str) -> int:
+    def restart(self, cause: str, text: str, fill: Callable[[], object] | None = None) -> int:
         """Begin a segment that shares nothing with what was before; its number.
 
         A reset forgets the map too; after a leap of time what was is met again, or not.
+
+        Args:
+            cause, text: See `SegmentStarted`.
+            fill: Fills the map that a reset has emptied.
         """
         with self._committing:
             number = self._mapper.begin(forget=cause == "reset")
+            if fill is not None:
+                fill()
+                number = self._mapper.begin()
             self.builder.restart(cause)
             self._scenes.clear()
             self._scale.reset(text)

@@ -12,7 +12,6 @@ happens is told to listeners (`events.py`); how things stand, to whoever asks (`
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,11 +22,14 @@ from g2vlm_model.interface import AnswerStatus, SpatialRuntime
 
 from .camera_model import CameraInfoLike
 from .cameras import InputFrame
-from .events import Event, QuestionAnswered
+from .events import QuestionAnswered
 from .intake import Intake
+from .listeners import Listener, Listeners
 from .map_desk import MapDesk
+from .map_keeper import KeepsMaps, MapKeeper
 from .mapping.mapper import Mapper
 from .mapping.sensed_edges import SensedEdges
+from .mapping.store import MapContent
 from .option_fields import described, flat
 from .options import PipelineOptions
 from .passes import Passes
@@ -41,14 +43,11 @@ from .world_view import WorldView
 
 __all__ = ["InputFrame", "Mark", "Pipeline", "Question"]
 
-_LOG = logging.getLogger(__name__)
-
-Listener = Callable[[Event], object]
 STOP_S = 0.8  # how long `stop` waits for the runtime
 _WATCH_S = 0.1
 
 
-class Pipeline:
+class Pipeline(KeepsMaps):
     """Everything between frames and answers; start and stop it as often as you like.
 
     Args:
@@ -69,8 +68,8 @@ class Pipeline:
         options = options or PipelineOptions()
         self.options = options
         self._runtime = runtime
-        self._listeners: list[Listener] = [] if on_event is None else [on_event]
-        self._telling: set[int] = set()  # threads in which listeners run
+        self._listeners = Listeners(on_event)
+        self._emit = self._listeners.tell
         self.board = StatusBoard(options.status, self._emit)
         self._scenes = SceneStore(options.scenes.keep)
         reference = options.cameras[0]
@@ -79,11 +78,14 @@ class Pipeline:
             self._scale.samples,
             lambda why: self.board.event("SENSOR_REFUSED", why, time.monotonic()),
         )
-        self.mapper = Mapper(options.map, reference, self._sensed)
+        self.mapper = Mapper(options.mapping, reference, self._sensed)
         self._view = WorldView(self.mapper, reference, lambda: self._scale.estimate)
         self._passes = Passes(
             *(runtime, options, self.board, self._scenes, self.mapper, self._scale, self._view),
             *(self._emit, lambda more: self._intake.want_more(more)),
+        )
+        self._keeper = MapKeeper(
+            *(runtime, options, self.board, self.mapper, self._view, self._scale, self._passes)
         )
         self._intake: Intake = Intake(
             options,
@@ -131,6 +133,7 @@ class Pipeline:
         self._stopping = stopping = threading.Event()
         self._scale.start()
         self._passes.start()
+        self._keeper.start()
         self._desk.start()
         self._watch = threading.Thread(
             target=self._run_watch, args=(stopping,), name="g2vlm-watch", daemon=True
@@ -146,14 +149,16 @@ class Pipeline:
         Raises:
             RuntimeError: Called by a listener.
         """
-        self._refuse_listeners("stop")
+        self._listeners.refuse("stop")
         if not self.running:
             return
         deadline = time.monotonic() + STOP_S
         self._stopping.set()
         self._passes.cancel()
+        self._keeper.cancel()
         self._desk.stop(why, STOP_S)
         self._passes.stop(max(0.0, deadline - time.monotonic()))
+        self._keeper.stop(max(0.0, deadline - time.monotonic()))
         if self._watch is not None:
             self._watch.join()
         self._intake.stop("deactivated")
@@ -177,7 +182,7 @@ class Pipeline:
         Raises:
             RuntimeError: Called by a listener.
         """
-        self._refuse_listeners("reset")
+        self._listeners.refuse("reset")
         with self._intake.lock:
             return self._restart("reset", why)
 
@@ -280,19 +285,15 @@ class Pipeline:
         A listener runs in the thread that the event came about in, and holds that up: it may ask
         how things stand, but neither `reset` nor `stop`.
         """
-        self._listeners = [*self._listeners, listener]
-
-        def end() -> None:
-            self._listeners = [known for known in self._listeners if known is not listener]
-
-        return end
+        return self._listeners.add(listener)
 
     def wait(self, timeout_s: float = 60.0) -> bool:
-        """Wait until every keyframe so far has had its scene; False after the time.
+        """Wait until every keyframe has had its scene and was looked for; False after the time.
 
         Keyframes too few for a first window are not waited for.
         """
-        return self._passes.builder.wait_idle(timeout_s)
+        idle = self._passes.builder.wait_idle(timeout_s)
+        return idle and self._keeper.closer.wait_idle(timeout_s)
 
     @property
     def scene(self) -> SceneRecord | None:
@@ -351,36 +352,24 @@ class Pipeline:
         """Begin a new segment that shares nothing with what was before; the intake is locked."""
         self._intake.clear(cause)
         number = self._passes.restart(cause, text)
+        if cause == "reset":
+            self._keeper.forget()
         self._desk.cancel_all(text)
         return number
+
+    def _exchange(self, content: MapContent) -> str:
+        """Put a map in the place of the present one."""
+        self._listeners.refuse("load_map")
+        with self._intake.lock:
+            self._intake.clear("reset")
+            text = self._keeper.put_in(content)
+            self._desk.cancel_all(text)
+        return text
 
     def _run_watch(self, stopping: threading.Event) -> None:
         while not stopping.wait(_WATCH_S):
             self._desk.expire()
             self._intake.check()
-
-    def _emit(self, event: Event) -> list[str]:
-        """Tell all listeners; what those said that failed."""
-        failures = []
-        thread = threading.get_ident()
-        outermost = thread not in self._telling
-        self._telling.add(thread)
-        try:
-            for listener in self._listeners:
-                try:
-                    listener(event)
-                except Exception as error:  # somebody else's: it must not end a thread of ours
-                    failures.append(f"{type(error).__name__}: {error}")
-                    _LOG.error("a listener failed at %s: %s", type(event).__name__, failures[-1])
-        finally:
-            if outermost:
-                self._telling.discard(thread)
-        return failures
-
-    def _refuse_listeners(self, what: str) -> None:
-        """What a listener holds up must not be waited for in its thread."""
-        if threading.get_ident() in self._telling:
-            raise RuntimeError(f"{what} was called by a listener; call it in another thread")
 
     def _on_reply(self, reply: Reply) -> None:
         status, message, now = reply.answer.status, reply.answer.message, time.monotonic()

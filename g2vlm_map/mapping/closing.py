@@ -86,12 +86,16 @@ class LoopCloser:
         self._thread = threading.Thread(target=self._run, name="g2vlm-loops", daemon=True)
         self._thread.start()
 
-    def stop(self, timeout_s: float) -> None:
-        """End the thread; a solve that takes longer than the time is given up."""
+    def cancel(self) -> None:
+        """Nothing more is looked for."""
         with self._wake:
             self._stopping = True
             self._waiting.clear()
             self._wake.notify_all()
+
+    def stop(self, timeout_s: float) -> None:
+        """End the thread; a solve that takes longer than the time is given up."""
+        self.cancel()
         if self._thread is not None:
             self._thread.join(timeout_s)
 
@@ -142,6 +146,22 @@ class LoopCloser:
             for gone in self.culler.grown(placed):
                 self.search.forget(gone)
             return found
+
+    def look(self, number: int, allowed: Sequence[int] | None) -> str:
+        """Look for a keyframe's place in other segments, in the thread of whoever asks.
+
+        Args:
+            number: Of a keyframe.
+            allowed: Keyframes that are looked at; None: all.
+
+        Returns:
+            What was found, or why it is not believed; "" where nothing looks alike.
+        """
+        with self._turn:
+            hits = self.search.find(number, allowed).hits
+            known = {(hit.place, hit.query) for hit in self._hits}
+            self._hits.extend(hit for hit in hits if (hit.place, hit.query) not in known)
+            return self.meet(number) if hits else ""
 
     def settle(self) -> None:
         """Solve for all poses where loops ask for it."""

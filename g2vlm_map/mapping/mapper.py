@@ -146,6 +146,12 @@ class Mapper:
         self._sensed.begin()
         return self.segment
 
+    def joined(self, absorbed: int, onto: int) -> None:
+        """A segment has become a part of another one; the present one may be it."""
+        with self.graph.lock:
+            if self.segment == absorbed:
+                self.segment = onto
+
     def listen(self, hear: Callable[[PlacedKeyframe], object]) -> None:
         """Tell somebody of each new keyframe from now on."""
         self._listeners.append(hear)

@@ -15,6 +15,7 @@ from g2vlm_map.events import (
     SegmentBroken,
     SegmentStarted,
 )
+from g2vlm_map.mapping.place_options import LoopOptions
 from g2vlm_map.options import (
     KeyframeOptions,
     PathOptions,
@@ -124,7 +125,8 @@ def test_standing_still_for_an_hour_leaves_the_window_as_it_was(bench: Make) -> 
 
 @pytest.mark.parametrize("length", [2, 3, 20])
 def test_a_recording_that_loops_goes_on_in_a_new_segment(bench: Make, length: int) -> None:
-    one = bench(status=StatusOptions(hold_s=600.0))
+    apart = LoopOptions(enabled=False)  # one place is one segment otherwise
+    one = bench(status=StatusOptions(hold_s=600.0), loops=apart)
     for _ in range(3):
         for index in range(length):
             one.pipeline.add(given(10.0 + 0.1 * index))

@@ -45,7 +45,8 @@ class Drive:
     """
 
     def __init__(self, graph: MapGraph | None = None, seed: int = 0, unit: float = 1.0) -> None:
-        self.graph = graph or MapGraph(OPTIONS.graph, OPTIONS.lengths)
+        made = MapGraph(OPTIONS.graph, OPTIONS.lengths) if graph is None else graph
+        self.graph = made
         self.rng = np.random.default_rng(seed)
         self.unit = unit
         self.truth: dict[int, np.ndarray] = {}
