@@ -8,16 +8,20 @@ Shape letters: N frames, H W pixels of the model's picture, M points.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from g2vlm_model.interface import GeometryPrediction
 
+from .camera_model import scaled_K
+from .depth_grid import guided_depth
 from .options import CloudOptions, DepthOptions
 from .scenes import SceneRecord
 
-__all__ = ["POINT_DTYPE", "cloud", "depth_image", "scene_cloud", "scene_depth"]
+__all__ = ["POINT_DTYPE", "DepthPair", "cloud", "depth_image", "depth_pair", "scene_cloud"]
 
 POINT_DTYPE = np.dtype(
     [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<f4"), ("confidence", "<f4")]
@@ -36,9 +40,37 @@ def scene_cloud(record: SceneRecord, rules: CloudOptions) -> NDArray[np.void]:
     return cloud(geometry, frames, T_cam_world, record.scale, rules)
 
 
-def scene_depth(record: SceneRecord, rules: DepthOptions) -> NDArray[np.float32]:
-    """Depth of a scene's newest frame; see `depth_image`."""
-    return depth_image(record.geometry, record.newest, record.scale, rules.min_confidence)
+@dataclass(frozen=True, eq=False)
+class DepthPair:
+    """Depth and colours of one frame, pixel by pixel.
+
+    Args:
+        depth_HW: float32 z-depth in segment units, NaN where there is none.
+        image_HW3: uint8 RGB.
+        K: (3, 3) of both: depth times the rays of K are the points of the cloud.
+    """
+
+    depth_HW: NDArray[np.float32]
+    image_HW3: NDArray[np.uint8]
+    K: NDArray[np.float64]
+
+
+def depth_pair(record: SceneRecord, index: int, rules: DepthOptions) -> DepthPair:
+    """Depth of a frame of a scene with the picture that it belongs to.
+
+    Args:
+        record: The scene.
+        index: Of the frame in its window; those of all cameras are in `record.moment`.
+        rules: What is left out, and on which grid it is given.
+    """
+    geometry, frame = record.geometry, record.frames[index]
+    depth = depth_image(geometry, index, record.scale, rules.min_confidence)
+    colors, K = geometry.colors[index], geometry.K[index].astype(np.float64)
+    if rules.grid == "model":
+        return DepthPair(depth, colors, K)
+    frame_hw = (frame.image.shape[0], frame.image.shape[1])
+    K_frame = scaled_K(K, geometry.image_size, frame_hw) if frame.K is None else frame.K
+    return DepthPair(guided_depth(depth, colors, frame.image), frame.image, K_frame)
 
 
 def cloud(

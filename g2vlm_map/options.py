@@ -310,6 +310,13 @@ class DepthOptions(OptionGroup):
     min_confidence: float = option(
         0.0, "Depth below this confidence is NaN", low=0.0, high=1.0, changeable=True
     )
+    grid: str = option(
+        "model",
+        "Size of the depth and of the picture beside it: the model's, or the camera's own with "
+        "edges where the picture has them",
+        choices=("model", "camera"),
+        changeable=True,
+    )
 
 
 @dataclass(frozen=True)

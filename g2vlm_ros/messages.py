@@ -98,7 +98,7 @@ def transform(T_parent_child: NDArray[np.float64], stamp_ns: int, parent: str, c
 
 
 def camera_info_message(
-    K: NDArray[np.float32], size: tuple[int, int], stamp_ns: int, frame_id: str
+    K: NDArray[np.floating], size: tuple[int, int], stamp_ns: int, frame_id: str
 ) -> Any:
     """CameraInfo of the model's frame: an undistorted pinhole camera.
 

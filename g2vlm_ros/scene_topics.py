@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from g2vlm_map.clouds import POINT_DTYPE, depth_image, scene_cloud
+from g2vlm_map.clouds import POINT_DTYPE, depth_pair, scene_cloud
 from g2vlm_map.odometry import OdometryPose
 from g2vlm_map.poses import Floats
 from g2vlm_map.scenes import SceneRecord
@@ -172,22 +172,22 @@ class _Pictures:
 
     def publish(self, record: SceneRecord, index: int) -> None:
         """Publish what somebody listens to of one frame of a scene."""
-        geometry, frame = record.geometry, record.frames[index]
         depth_heard = self._depth.get_subscription_count()
         info_heard = self._info.get_subscription_count()
         image_heard = self._image.get_subscription_count()
         if not (depth_heard or info_heard or image_heard):
             return
+        frame = record.frames[index]
+        pair = depth_pair(record, index, self._topics.params.depth)
         header = messages.header(frame.stamp_ns, self._topics.frame(frame.frame_id))
         if depth_heard:
-            confidence = self._topics.params.depth.min_confidence
-            depth = depth_image(geometry, index, record.scale, confidence)
-            _publish_picture(self._depth, self._depth_message, header, depth)
+            _publish_picture(self._depth, self._depth_message, header, pair.depth_HW)
         if image_heard:
-            _publish_picture(self._image, self._image_message, header, geometry.colors[index])
+            _publish_picture(self._image, self._image_message, header, pair.image_HW3)
         if info_heard:
+            height, width = pair.depth_HW.shape
             info = messages.camera_info_message(
-                geometry.K[index], geometry.image_size, frame.stamp_ns, header.frame_id
+                pair.K, (height, width), frame.stamp_ns, header.frame_id
             )
             self._info.publish(info)
 

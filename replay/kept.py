@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from g2vlm_map.clouds import scene_cloud, scene_depth
+from g2vlm_map.clouds import depth_pair, scene_cloud
 from g2vlm_map.events import Event, MapChanged, PassFinished, SceneReady
 from g2vlm_map.options import CloudOptions, DepthOptions
 from g2vlm_map.pipeline import Pipeline
@@ -111,7 +111,7 @@ class KeptScenes:
             return
         file = self.folder / f"{len(self.poses):06d}.npz"
         points = scene_cloud(record, self.cloud).reshape(-1)
-        np.savez(file, depth=scene_depth(record, self.depth), points=points)
+        np.savez(file, depth=depth_pair(record, record.newest, self.depth).depth_HW, points=points)
         pose = record.T_map_cam.copy()  # with an exact rotation: the model's is rounded
         pose[:3, :3] = rotations(np.array(quaternion_xyzw(pose[:3, :3])))
         self.poses.append((record.segment, record.stamp_ns, pose))

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -158,8 +157,7 @@ def ran_with(status: Any) -> RanWith:
 def _camera_info(calibration: Calibration, size_hw: tuple[int, int], frame: RecordedFrame) -> Any:
     """The camera as the recording describes it, with its lens."""
     known_hw = calibration.size_hw if all(calibration.size_hw) else size_hw
-    K = calibration.K.astype(np.float32)
-    message = camera_info_message(K, known_hw, frame.stamp_ns, frame.frame_id)
+    message = camera_info_message(calibration.K, known_hw, frame.stamp_ns, frame.frame_id)
     if not calibration.is_pinhole:
         message.distortion_model = calibration.distortion_model
         message.d = [float(value) for value in calibration.distortion]
