@@ -17,13 +17,16 @@ from numpy.typing import NDArray
 
 from g2vlm_model.interface import Frame
 
+from .mapping.keyframe import Keyframe, View
 from .poses import between, inverse
 
-__all__ = ["metres_per_unit", "pose_at", "rigid_poses"]
+__all__ = ["at_one_instant", "metres_per_unit", "pose_at", "poses_of_views", "rigid_poses"]
 
 Floats = NDArray[np.float64]
 
 MAX_CARRIED = 1.0  # steps of the reference that a pose is carried on for
+INSTANT_NS = 5_000_000  # what measures a baseline needs exposures no further apart
+_NEIGHBOUR_NS = 2_000_000_000  # keyframes further apart say nothing of the motion in between
 _SAME_WAY = 0.5  # cosine between the known baseline and the model's
 
 
@@ -87,6 +90,42 @@ def pose_at(stamps_ns: Sequence[int], poses: Sequence[Floats], stamp_ns: int) ->
     return between(
         poses[after - 1], poses[after], float(np.clip(share, -MAX_CARRIED, 1 + MAX_CARRIED))
     )
+
+
+def at_one_instant(view: View, other: View) -> bool:
+    """Whether two cameras of a keyframe exposed together, so that their baseline is the rig's."""
+    return abs(view.stamp_ns - other.stamp_ns) <= INSTANT_NS
+
+
+def poses_of_views(
+    keyframes: Sequence[Keyframe], T_map_bodies: Sequence[Floats]
+) -> list[list[Floats]]:
+    """Where the rig was when each view of each keyframe was exposed.
+
+    Args:
+        keyframes: Neighbours in the order of their numbers.
+        T_map_bodies: (4, 4) of each, any unit.
+
+    Returns:
+        (4, 4) by keyframe and view: the keyframe's own for what was exposed with it, else on the
+        way to the neighbour on that side.
+    """
+    placed = list(zip(keyframes, T_map_bodies, strict=True))
+    found = []
+    for number, (keyframe, T_map_body) in enumerate(placed):
+        poses = []
+        for view in keyframe.views:
+            ahead_ns = view.stamp_ns - keyframe.stamp_ns
+            at = number + (1 if ahead_ns > 0 else -1)
+            pose = T_map_body
+            if ahead_ns and 0 <= at < len(placed):
+                beside, T_map_beside = placed[at]
+                step_ns = beside.stamp_ns - keyframe.stamp_ns
+                if abs(ahead_ns) <= abs(step_ns) <= _NEIGHBOUR_NS and ahead_ns * step_ns > 0:
+                    pose = between(T_map_body, T_map_beside, ahead_ns / step_ns)
+            poses.append(pose)
+        found.append(poses)
+    return found
 
 
 def metres_per_unit(T_ref_cams: Sequence[Floats], known: Sequence[Floats]) -> float | None:

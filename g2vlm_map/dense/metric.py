@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..mapping.keyframe import PlacedKeyframe
 from ..poses import inverse, metric
+from ..rig import poses_of_views
 from ..world import World
 
 __all__ = ["MetricView", "NoScaleError", "metric_views"]
@@ -95,10 +96,11 @@ def metric_views(world: World) -> list[MetricView]:
         raise NoScaleError(f"no map in metres: {world.scale.reason or 'the scale is unknown'}")
     metres = world.scale.metres_per_unit
     views = []
-    for placed in sorted(world.keyframes, key=lambda item: item.keyframe.number):
-        if placed.segment != world.segment:
-            continue
-        T_level_body = metric(world.T_level_map @ placed.T_map_body, metres)
+    ours = [placed for placed in world.keyframes if placed.segment == world.segment]
+    ours.sort(key=lambda item: item.keyframe.number)
+    T_level_bodies = [metric(world.T_level_map @ placed.T_map_body, metres) for placed in ours]
+    of_views = poses_of_views([placed.keyframe for placed in ours], T_level_bodies)
+    for placed, T_level_body, at_views in zip(ours, T_level_bodies, of_views, strict=True):
         T_level_base = None
         if world.T_base_body is not None:
             T_level_base = T_level_body @ inverse(world.T_base_body)
@@ -108,7 +110,7 @@ def metric_views(world: World) -> list[MetricView]:
                     number=placed.keyframe.number,
                     view=index,
                     stamp_ns=view.stamp_ns,
-                    T_level_cam=T_level_body @ view.T_body_cam,
+                    T_level_cam=at_views[index] @ view.T_body_cam,
                     T_level_base=T_level_base,
                     K=view.K,
                     depth_scale=metres * float(np.exp(placed.log_depth_scale)),

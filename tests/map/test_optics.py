@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from g2vlm_map.clouds import cloud, depth_image
 from g2vlm_map.frame_optics import CameraFrame, FrameOptics
+from g2vlm_map.mapping.keyframe import Keyframe, View
 from g2vlm_map.optics import Optics
 from g2vlm_map.options import CloudOptions
 from g2vlm_map.poses import inverse, rigid, rotation
-from g2vlm_map.rig import metres_per_unit, pose_at
+from g2vlm_map.rig import at_one_instant, metres_per_unit, pose_at, poses_of_views
 from g2vlm_map.sensing import Extrinsics
 from g2vlm_model.interface import Frame, FrameWindow, GeometryPrediction
 from tests.map.bench import Make
@@ -199,6 +200,43 @@ def test_poses_between_and_beyond() -> None:
         expected = rigid(rotation(np.array([0, 0, 0.1 * k])), np.array([k, 0.0, 0]))
         np.testing.assert_allclose(pose_at(stamps, poses, stamp_ns), expected, atol=1e-12)
     np.testing.assert_array_equal(pose_at([7], poses[:1], 99), poses[0])
+
+
+def view_at(stamp_s: float, camera: str) -> View:
+    return View(
+        camera=camera,
+        frame_id=camera,
+        stamp_ns=round(stamp_s * 1e9),
+        T_body_cam=np.eye(4),
+        K=np.eye(3),
+        image_hw=HW,
+        depth_HW=np.ones(HW, np.float16),
+        confidence_HW=np.full(HW, 255, np.uint8),
+        color_HW3=np.zeros((*HW, 3), np.uint8),
+        feature_F2=np.zeros((0, 2), np.float32),
+        descriptor_FE=np.zeros((0, 32), np.uint8),
+    )
+
+
+def test_views_lie_where_the_rig_was_at_their_own_time() -> None:
+    stamps = (1.0, 1.2, 1.4, 9.0)  # a gap before the last
+    keyframes = []
+    for number, stamp_s in enumerate(stamps):
+        views = tuple(
+            view_at(stamp_s + ahead_s, name)
+            for name, ahead_s in (("front", 0.0), ("left", 0.05), ("back", -0.08))
+        )
+        keyframes.append(Keyframe(number + 1, views[0].stamp_ns, str(number), views, {}))
+    found = poses_of_views(keyframes, [moving(stamp_s) for stamp_s in stamps])
+    for keyframe, poses in zip(keyframes[1:2], found[1:2], strict=True):
+        for view, pose in zip(keyframe.views, poses, strict=True):
+            np.testing.assert_allclose(pose, moving(view.stamp_ns / 1e9), atol=1e-3)
+    np.testing.assert_array_equal(found[0][2], moving(1.0))  # nothing before it
+    np.testing.assert_array_equal(found[2][1], moving(1.4))  # the next is too far away
+    np.testing.assert_array_equal(found[3][1], moving(9.0))
+    front, left, _ = keyframes[0].views
+    assert at_one_instant(front, front)
+    assert not at_one_instant(front, left), "their baseline is not the rig's while it moves"
 
 
 def test_scenes_of_a_pipeline_lie_on_known_rays(bench: Make) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...mapping.keyframe import View
 from ...poses import Floats, inverse, rotation_vector
+from ...rig import at_one_instant
 from ..readings import Measured
 from ..samples import Samples
 from .depth_ratio import DepthRatio, compare
@@ -41,6 +42,8 @@ class RigSource:
         """At most one measurement: the median over the pairs that can be verified."""
         found = []
         for near, far in combinations(sight.placed.keyframe.views, 2):
+            if not at_one_instant(near, far):
+                continue
             try:
                 ratio = triangulated_ratio(near, far)
             except ValueError as error:

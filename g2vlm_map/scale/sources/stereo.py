@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...mapping.keyframe import View
 from ...poses import Floats, inverse
+from ...rig import at_one_instant
 from ..readings import Measured
 from ..samples import Samples
 from .depth_ratio import DepthRatio, compare
@@ -56,8 +57,8 @@ class StereoSource:
         """At most one measurement: of the first camera that stands beside the reference."""
         views = sight.placed.keyframe.views
         eyes = [_eye(view, sight) for view in views]
-        for eye in eyes[1:]:
-            if beside(eyes[0], eye):
+        for view, eye in zip(views[1:], eyes[1:], strict=True):
+            if at_one_instant(views[0], view) and beside(eyes[0], eye):
                 found = dense_ratio(views[0], eyes[0], eye)
                 if found is None:
                     return []
