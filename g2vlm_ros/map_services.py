@@ -1,4 +1,4 @@
-"""The services of the map and of its scale.
+"""The services of the map and of the scale, and the hint of a place on /initialpose.
 
 They live as long as the node. What takes longer than a callback may runs in a thread, one thing at
 a time; the executor goes on taking frames in.
@@ -9,14 +9,19 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 
-from g2vlm_interfaces.srv import SetScale
+from g2vlm_interfaces.srv import LoadMap, Localize, SaveMap, SetScale
 from g2vlm_map.pipeline import Pipeline
+from g2vlm_map.poses import Floats
 from g2vlm_ros import messages
+from g2vlm_ros.topics import frame_name
 
 __all__ = ["MapServices"]
 
@@ -25,19 +30,28 @@ _REFUSALS = (ValueError, LookupError, OSError, RuntimeError)
 
 
 class MapServices:
-    """`~/set_scale`.
+    """`~/set_scale`, `~/save_map`, `~/load_map`, `~/localize` and the topic `initialpose`.
 
     Args:
         node: The node.
         pipeline: The running pipeline of now; None while the node is not active.
+        map_frame: Frame of poses in metres; that of hints.
     """
 
-    def __init__(self, node: Any, pipeline: Callable[[], Pipeline | None]) -> None:
-        self._node, self._pipeline = node, pipeline
+    def __init__(
+        self, node: Any, pipeline: Callable[[], Pipeline | None], map_frame: Callable[[], str]
+    ) -> None:
+        self._node, self._pipeline, self._map_frame = node, pipeline, map_frame
         self._busy = threading.Lock()
         group = ReentrantCallbackGroup()  # a request that waits holds up no other callback
-        for kind, name, serve in ((SetScale, "~/set_scale", self._set_scale),):
+        for kind, name, serve in (
+            (SetScale, "~/set_scale", self._set_scale),
+            (SaveMap, "~/save_map", self._save),
+            (LoadMap, "~/load_map", self._load),
+            (Localize, "~/localize", self._localize),
+        ):
             node.create_service(kind, name, self._served(serve), callback_group=group)
+        node.create_subscription(PoseWithCovarianceStamped, "initialpose", self._take_hint, 1)
 
     # Each fills the response in, or raises what the response says.
 
@@ -54,6 +68,57 @@ class MapServices:
             if scale.metric
             else f"taken, but nothing is metric yet: {scale.reason}"
         )
+
+    def _save(self, pipeline: Pipeline, request: Any, response: Any) -> None:
+        saved = pipeline.save_map(_path(request.path), overwrite=request.overwrite)
+        response.path, response.bytes = str(saved.path), saved.bytes
+        response.keyframes = saved.keyframes
+        response.message = f"{saved.keyframes} keyframes, {saved.bytes / 1e6:.1f} MB"
+
+    def _load(self, pipeline: Pipeline, request: Any, response: Any) -> None:
+        response.message = pipeline.load_map(_path(request.path))
+        world = pipeline.world
+        response.keyframes, response.map_version = len(world.keyframes), world.version
+
+    def _localize(self, pipeline: Pipeline, request: Any, response: Any) -> None:
+        hint = self._hint(request.hint) if request.has_hint else None
+        found = pipeline.localize(hint)
+        response.message = found.text
+        if found.T_map_body is None:
+            raise LookupError(found.text)
+        if found.T_map_base is None or found.covariance_66 is None:
+            return  # found, but nobody knows how many metres a map unit has
+        response.pose.header = messages.header(found.stamp_ns, self._map_frame())
+        response.pose.pose.pose = messages.pose(found.T_map_base)
+        response.pose.pose.covariance = messages.covariance(found.covariance_66)
+
+    def _hint(self, message: Any) -> Floats:
+        """T_map_base (4, 4) metres of a hint.
+
+        Raises:
+            ValueError: It is in another frame than the map's, or no pose.
+        """
+        frame, expected = frame_name(message.header.frame_id), self._map_frame()
+        if frame != expected:
+            raise ValueError(f"the hint is in {frame!r:.60}, expected {expected!r}")
+        T = messages.matrix(message.pose.pose.position, message.pose.pose.orientation)
+        if T is None:
+            raise ValueError("the hint is no pose: not finite, or a quaternion without length")
+        return np.asarray(T, np.float64)
+
+    def _take_hint(self, message: Any) -> None:
+        pipeline = self._pipeline()
+        if pipeline is None:
+            return
+
+        def look() -> None:
+            try:
+                text = pipeline.localize(self._hint(message)).text
+            except _REFUSALS as error:
+                text = str(error)
+            self._node.get_logger().info(f"initialpose: {text}")
+
+        threading.Thread(target=look, name="g2vlm-initialpose", daemon=True).start()
 
     # How requests are served.
 
@@ -96,3 +161,9 @@ class MapServices:
 
         threading.Thread(target=run, name="g2vlm-map-service", daemon=True).start()
         return str(await done)
+
+
+def _path(text: str) -> Path:
+    if not text.strip():
+        raise ValueError("path is empty, expected the name of a file")
+    return Path(text).expanduser()

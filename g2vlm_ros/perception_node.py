@@ -90,7 +90,7 @@ class PerceptionNode(SteadyLifecycleNode):
         )
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(SetBool, "~/pause", self._on_pause)
-        self._map_services = MapServices(self, self._running_pipeline)
+        self._map_services = MapServices(self, self._running_pipeline, self._map_frame)
 
     @property
     def wants_autostart(self) -> bool:
@@ -344,6 +344,11 @@ class PerceptionNode(SteadyLifecycleNode):
 
     def _running_pipeline(self) -> Pipeline | None:
         return self._pipeline if self._pipeline is not None and self._pipeline.running else None
+
+    def _map_frame(self) -> str:
+        """Frame of poses in metres."""
+        params = self._desk.params
+        return "" if params is None else params.frames.map
 
     def _on_reset(self, request: Any, response: Any) -> Any:
         if self._pipeline is None or not self._pipeline.running:
