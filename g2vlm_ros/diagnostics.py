@@ -13,6 +13,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from g2vlm_interfaces.msg import SceneStatus
+from g2vlm_map.known_rays import FocalEstimate
 from g2vlm_map.status import Reason
 
 __all__ = ["Diagnostics"]
@@ -41,7 +42,12 @@ class Diagnostics:
         self._frequency = 0.0
 
     def message(
-        self, status: Any, hardware_id: str, reasons: Sequence[Reason], dense: Mapping[str, str]
+        self,
+        status: Any,
+        hardware_id: str,
+        reasons: Sequence[Reason],
+        dense: Mapping[str, str],
+        cameras: Sequence[FocalEstimate] = (),
     ) -> Any:
         """DiagnosticArray of a SceneStatus; to be called once a period.
 
@@ -50,9 +56,10 @@ class Diagnostics:
             hardware_id: What runs where.
             reasons: In force.
             dense: What is said of the dense map, by name.
+            cameras: Focal lengths of the cameras of the newest scene.
         """
         tasks = [self._scene(status, reasons), self._map(status, reasons), self._frames(status)]
-        tasks.append(self._dense(reasons, dense))
+        tasks += [self._dense(reasons, dense), self._cameras(reasons, cameras)]
         for task in tasks:
             task.hardware_id = hardware_id
         return DiagnosticArray(header=status.header, status=tasks)
@@ -108,6 +115,24 @@ class Diagnostics:
         texts = [reason.text for reason in reasons if reason.code == "BASE_UNKNOWN"]
         level = DiagnosticStatus.WARN if texts else DiagnosticStatus.OK
         return self._task("dense map", level, texts[0] if texts else "not safety-rated", values)
+
+    def _cameras(self, reasons: Sequence[Reason], cameras: Sequence[FocalEstimate]) -> Any:
+        texts = [reason.text for reason in reasons if reason.code == "BAD_CAMERA_INFO"]
+        level = DiagnosticStatus.WARN if texts else DiagnosticStatus.OK
+        values = {}
+        for camera in cameras:
+            own = f"{camera.model_focal_px:.1f} px"
+            if camera.passes > 1:
+                own += f" +- {100 * camera.spread:.1f} % a pass over {camera.passes} passes"
+            if camera.source == "model":
+                said = f"the model's own: {own}"
+            else:
+                said = f"given: {camera.focal_px:.1f} px; the model's own: {own}"
+            values[f"focal length of {camera.camera}"] = said
+        words = texts[0] if texts else ("no scene yet" if not cameras else "rays are known")
+        if not texts and any(camera.source == "model" for camera in cameras):
+            words = "rays are the model's own, averaged over the run"
+        return self._task("cameras", level, words, values)
 
     def _frames(self, status: Any) -> Any:
         now, (since, before) = time.monotonic(), self._counted
