@@ -3,6 +3,10 @@
 The time since the last keyframe is looked at first, the small grey picture only then, and the
 flow last: most frames of a fast camera cost next to nothing.
 
+A keyframe is what the matcher needs next: the picture moved, or its rim did (a camera that drives
+forward sees most of it hardly move), or features get lost. What hardly moved for a while takes the
+place of the newest keyframe.
+
 Movement is sparse optical flow on pictures of `GRAY_WIDTH` columns, well below a millisecond;
 lengths are shares of the picture's width, so they mean the same at every resolution.
 """
@@ -35,6 +39,10 @@ _MAX_FEATURES = 80
 _MIN_FEATURES = 12
 _ROUND_TRIP_PX = 0.7
 _SAME_LEVELS = 4.0  # mean difference of grey levels of pictures that look the same
+_REACH = 0.85
+_REACHED = 1.2  # times the movement that makes a keyframe, for the features that moved most
+_LOST = 0.5  # share of the features below which matching grows hard
+_STILL = 0.5  # share of the movement up to which a timed keyframe takes the newest one's place
 _DENSE = 0.5  # share of the movement that makes a keyframe where the map asks for more
 _MIN_TRACKED = 0.25  # below this share the view has changed altogether
 
@@ -46,6 +54,8 @@ class Motion:
     Args:
         movement: Median length of the flow, picture widths; infinite where too few features
             are found again, 0 where the keyframe has no texture to follow.
+        reach: The same of the features that moved most: their upper 15 % moved further. Ahead of
+            a camera that drives forward most of the picture hardly moves while its rim does.
         parallax: Upper quartile of what the best affine map of the picture leaves of the
             flow, picture widths. A pure turn of the camera is close to such a map; depth
             seen from two places is not.
@@ -56,6 +66,7 @@ class Motion:
     movement: float
     parallax: float
     tracked: float
+    reach: float = 0.0
 
 
 class Reference:
@@ -71,7 +82,7 @@ class Reference:
     def motion_to(self, gray: NDArray[np.uint8]) -> Motion:
         """Measure a later picture against this keyframe."""
         if gray.shape != self._gray.shape:
-            return Motion(math.inf, math.inf, 0.0)
+            return Motion(math.inf, math.inf, 0.0, math.inf)
         if len(self._points_M12) < _MIN_FEATURES:
             difference = float(cv2.absdiff(gray, self._gray).mean())
             return Motion(0.0, 0.0, 1.0 if difference < _SAME_LEVELS else 0.0)
@@ -82,11 +93,12 @@ class Reference:
         good = there & back & (error < _ROUND_TRIP_PX)
         tracked = float(good.mean())
         if tracked < _MIN_TRACKED or good.sum() < _MIN_FEATURES:
-            return Motion(math.inf, math.inf, tracked)
+            return Motion(math.inf, math.inf, tracked, math.inf)
         start = self._points_M12[good, 0].astype(np.float64)
         flow = moved_M12[good, 0].astype(np.float64) - start
-        movement = float(np.median(np.hypot(flow[:, 0], flow[:, 1]))) / GRAY_WIDTH
-        return Motion(movement, _parallax(start, flow) / GRAY_WIDTH, tracked)
+        length = np.hypot(flow[:, 0], flow[:, 1]) / GRAY_WIDTH
+        movement, reach = float(np.median(length)), float(np.quantile(length, _REACH))
+        return Motion(movement, _parallax(start, flow) / GRAY_WIDTH, tracked, reach)
 
     @staticmethod
     def _flow(
@@ -120,12 +132,14 @@ class Moment:
         received_ns: Monotonic clock when the last of them arrived.
         motion: Against the keyframe before; None for the first of a segment.
         still: Nothing moved since the keyframe before: it takes that one's place.
+        aside: Of one that is still: how far it has moved all the same, picture widths.
     """
 
     frames: tuple[Frame, ...]
     received_ns: int
     motion: Motion | None = None
     still: bool = False
+    aside: float = 0.0
 
     @property
     def stamp_ns(self) -> int:
@@ -183,12 +197,14 @@ class KeyframeChooser:
         if name == camera:
             motion = reference.motion_to(picture)
         else:  # another camera leads the rig now: nothing to compare with
-            motion = Motion(float("inf"), 0.0, 0.0)
+            motion = Motion(float("inf"), 0.0, 0.0, float("inf"))
         least = options.min_motion * (_DENSE if self.dense else 1.0)
-        if motion.movement >= least:
+        moved = motion.movement >= least or motion.reach >= _REACHED * least
+        if moved or 0 < motion.tracked < _LOST:
             return Verdict(camera, stamp_ns, picture, motion, False)
         if 0 < options.max_interval_s <= elapsed_s:
-            return Verdict(camera, stamp_ns, picture, motion, motion.tracked > 0)
+            still = motion.tracked > 0 and motion.reach <= _STILL * _REACHED * options.min_motion
+            return Verdict(camera, stamp_ns, picture, motion, still)
         return None
 
     def accept(self, verdict: Verdict, frames: tuple[Frame, ...], received_ns: int) -> Moment:
@@ -201,4 +217,5 @@ class KeyframeChooser:
         if not verdict.still:
             self._reference = (verdict.camera, Reference(verdict.gray))
             self._motion = verdict.motion
-        return Moment(frames, received_ns, self._motion, verdict.still)
+        aside = verdict.motion.movement if verdict.still and verdict.motion else 0.0
+        return Moment(frames, received_ns, self._motion, verdict.still, aside)

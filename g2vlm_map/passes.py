@@ -8,7 +8,6 @@ and what comes of it is thrown away.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -365,7 +364,7 @@ def _sightings(job: WindowJob) -> tuple[Sighting, ...]:
                 tuple(range(start, end)),
                 is_new=number >= job.overlap,
                 still=moment.still,
-                movement=math.inf if motion is None else motion.movement,
+                movement=moment.aside,
                 tracked=1.0 if motion is None else motion.tracked,
             )
         )

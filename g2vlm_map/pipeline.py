@@ -75,7 +75,7 @@ class Pipeline(KeepsMaps):
         reference = options.cameras[0]
         self._scale = ScaleTracker(options.scale, self.board, self._emit)
         self._sensed = SensedEdges(
-            self._scale.samples,
+            *(self._scale.samples, reference),
             lambda why: self.board.event("SENSOR_REFUSED", why, time.monotonic()),
         )
         self.mapper = Mapper(options.mapping, reference, self._sensed)

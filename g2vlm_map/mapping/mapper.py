@@ -40,6 +40,8 @@ __all__ = ["Added", "Mapper", "Sighting"]
 Floats = NDArray[np.float64]
 
 _BEFORE = (1, 2, 3, 5)  # keyframes before the newest that it is matched with
+_FURTHER = (4, 6, 8, 12)  # and where fewer than `_ENOUGH` of these agree
+_ENOUGH = 2
 _RIGID = 64  # keyframes whose frames' keys are remembered
 _MOVED = 0.01  # picture widths from which a moment is placed anew though it is no keyframe
 _MODEL_TURN, _MODEL_DIRECTION, _MODEL_LENGTH = 0.1, 0.5, 0.4  # sigmas of the model's own poses
@@ -54,7 +56,7 @@ class Sighting:
         indices: Of the frames in the window.
         is_new: No window held it before.
         still: Nothing moved since the keyframe before it.
-        movement: Picture widths since then; infinite where nothing is known.
+        movement: Of one that is still: picture widths that it has moved all the same.
         tracked: Share of the picture that was found again.
     """
 
@@ -62,7 +64,7 @@ class Sighting:
     indices: tuple[int, ...]
     is_new: bool = True
     still: bool = False
-    movement: float = math.inf
+    movement: float = 0.0
     tracked: float = 1.0
 
 
@@ -245,7 +247,7 @@ class Mapper:
         self._numbers[keyframe.key] = keyframe.number
         for key in list(self._numbers)[:-_RIGID]:
             del self._numbers[key]
-        self._last = Added(placed, None, (), "", verified, min(tried, 2))
+        self._last = Added(placed, None, (), "", verified, min(tried, _ENOUGH))
         for hear in self._listeners:
             hear(placed)
         return placed, started
@@ -260,25 +262,28 @@ class Mapper:
     ) -> tuple[list[Edge], int, int]:
         """Edges to keyframes before, how many are verified, how many were tried."""
         edges: list[Edge] = []
-        near = [self.graph.get(self._recent[-k]) for k in _BEFORE if k <= len(self._recent)]
-        known = [placed for placed in near if placed is not None]
-        guess = known[0].log_depth_scale if known else 0.0
-        for placed in known:
-            edge = verified_edge(
-                placed.keyframe,
-                keyframe,
-                self.options.features,
-                self.options.edges,
-                log_depth_scales=(placed.log_depth_scale, guess),
-            )
+        tried = 0
+        before = self.graph.get(self._recent[-1]) if self._recent else None
+        guess = 0.0 if before is None else before.log_depth_scale
+        for gap in (*_BEFORE, *_FURTHER):
+            other = self.graph.get(self._recent[-gap]) if gap <= len(self._recent) else None
+            if other is None or (gap in _FURTHER and len(edges) >= _ENOUGH):
+                continue
+            tried += 1
+            scales = (other.log_depth_scale, guess)
+            edge = self._verified(other.keyframe, keyframe, scales)
             if edge is not None:
                 edges.append(edge)
         verified = len(edges)
-        if known:
-            edges += self._sensed.edges(known[0], keyframe, edges, scale)
-        if not verified and known:
+        if before is not None:
+            edges += self._sensed.edges(before, keyframe, edges, scale)
+        if not verified and before is not None:
             edges += self._model_edge(keyframe, moment, moments, geometry, guess)
-        return edges, verified, len(known)
+        return edges, verified, tried
+
+    def _verified(self, i: Keyframe, j: Keyframe, scales: tuple[float, float]) -> Edge | None:
+        options = self.options
+        return verified_edge(i, j, options.features, options.edges, log_depth_scales=scales)
 
     def _model_edge(
         self,
@@ -311,7 +316,7 @@ class Mapper:
             geometry,
             moment.indices,
             self.options.features,
-            self._sensed.T_body_cams(self._reference),
+            self._sensed.T_body_cams(),
             self._units.factor,
             self._tokens_ND,
         )
@@ -323,13 +328,8 @@ class Mapper:
         if moment.movement < _MOVED or placed is _NOWHERE:
             return placed.T_map_body
         keyframe = self._made(moment, geometry, 0)
-        edge = verified_edge(
-            placed.keyframe,
-            keyframe,
-            self.options.features,
-            self.options.edges,
-            log_depth_scales=(placed.log_depth_scale, placed.log_depth_scale),
-        )
+        scales = (placed.log_depth_scale, placed.log_depth_scale)
+        edge = self._verified(placed.keyframe, keyframe, scales)
         if edge is None:
             return placed.T_map_body
         T: Floats = placed.T_map_body @ edge.T_i_j

@@ -19,7 +19,7 @@ from ..poses import StampedPoses, inverse
 from ..scale.estimate import ScaleEstimate
 from ..scale.odometry_history import NotYetError
 from ..scale.samples import Samples
-from ..sensing import PoseSample, Sample
+from ..sensing import OdometrySample, PoseSample, Sample
 from .keyframe import Edge, Keyframe, PlacedKeyframe
 from .map_graph import MapGraph
 from .rotations import log_rotations
@@ -28,6 +28,7 @@ __all__ = ["SensedEdges"]
 
 Floats = NDArray[np.float64]
 
+_KNOWN_SHARE = 0.005  # of the way, that known poses are wrong by
 _SHARE = 0.03  # of the way, where an odometry does not say how good it is
 _TURN_SHARE, _LEAST_TURN = 0.03, 0.005  # of the turn; rad
 _LEAST_STEP_M = 0.01
@@ -41,11 +42,14 @@ class SensedEdges:
 
     Args:
         samples: What the sensors said lately, of the scale.
+        reference: Name of the reference camera.
         refuse: Told why a sensor was not believed.
     """
 
-    def __init__(self, samples: Samples, refuse: Callable[[str], object]) -> None:
+    def __init__(self, samples: Samples, reference: str, refuse: Callable[[str], object]) -> None:
         self._samples = samples
+        self._reference = reference
+        self._has_odometry = False
         self._refuse = refuse
         self._known = StampedPoses()
         self._sigmas = (0.0, 0.0)
@@ -58,21 +62,32 @@ class SensedEdges:
         self._root = None
 
     def sense(self, sample: Sample) -> None:
-        """Take in a known pose; other samples are `Samples`' business."""
-        if isinstance(sample, PoseSample):
-            self._sigmas = (sample.sigma_rotation, sample.sigma_translation)
-            problem = self._known.add(sample.stamp_ns, sample.T_world_cam)
-            if problem == StampedPoses.VALUE:
-                self._refuse("a known pose is no rigid pose, or not finite: left out")
+        """Take in a known pose; other samples are `Samples`' business.
 
-    def T_body_cams(self, reference: str) -> dict[str, Floats]:
+        Where there is no odometry, known poses are one that hardly drifts: they fix the scale.
+        """
+        if isinstance(sample, OdometrySample):
+            self._has_odometry = True
+        if not isinstance(sample, PoseSample):
+            return
+        self._sigmas = (sample.sigma_rotation, sample.sigma_translation)
+        problem = self._known.add(sample.stamp_ns, sample.T_world_cam)
+        if problem == StampedPoses.VALUE:
+            self._refuse("a known pose is no rigid pose, or not finite: left out")
+        elif not self._has_odometry:
+            T_base_cam = self._samples.T_base_cam(self._reference)
+            if T_base_cam is not None:
+                T_world_base = np.asarray(sample.T_world_cam, np.float64) @ inverse(T_base_cam)
+                self._samples.add(OdometrySample(sample.stamp_ns, T_world_base, _KNOWN_SHARE))
+
+    def T_body_cams(self) -> dict[str, Floats]:
         """Poses of the rig's cameras in the reference camera's axes, metres, where known."""
         known = self._samples.T_base_cams()
-        found = {reference: np.eye(4)}
-        if reference in known:
-            T_body_base = inverse(known[reference])
+        found = {self._reference: np.eye(4)}
+        if self._reference in known:
+            T_body_base = inverse(known[self._reference])
             found = {name: T_body_base @ T_base_cam for name, T_base_cam in known.items()}
-            found[reference] = np.eye(4)
+            found[self._reference] = np.eye(4)
         return found
 
     def edges(

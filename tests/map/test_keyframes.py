@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,9 +59,28 @@ def test_slow_motion_adds_up() -> None:
     """What stands for the keyframe before does not take its place in the comparison."""
     chooser = Chooser(min_motion=0.05, max_interval_s=1.0)
     chooser.offer(1.0, picture())
-    seen = [chooser.offer(2.0 + index, picture(3 * index)) for index in range(1, 5)]
+    seen = [chooser.offer(2.0 + index, picture(2 * index)) for index in range(1, 5)]
     stills = [moment.still for moment in seen if moment is not None]
     assert stills == [True, True, False, True]
+
+
+def test_driving_forward_makes_keyframes_though_most_of_the_picture_hardly_moves() -> None:
+    """A picture that grows by 2 % each 0.1 s: its middle stays, its rim moves by 1.3 px."""
+    chooser = Chooser(min_motion=0.05, max_interval_s=1.0)
+    rng = np.random.default_rng(0)
+    large = cv2.resize(rng.integers(0, 255, (48, 64, 3), np.uint8), (640, 480))
+    chosen = []
+    for number in range(30):
+        share = 1.02**-number
+        height, width = round(480 * share), round(640 * share)
+        top, left = (480 - height) // 2, (640 - width) // 2
+        shown = cv2.resize(large[top : top + height, left : left + width], (160, 120))
+        moment = chooser.offer(1.0 + 0.1 * number, shown)
+        if moment is not None:
+            chosen.append((number, moment.still))
+    assert not any(still for _, still in chosen)
+    gaps = np.diff([number for number, _ in chosen])
+    assert 3 <= gaps.min() <= gaps.max() <= 8, gaps
 
 
 def test_without_texture_only_a_picture_that_looks_the_same_is_still() -> None:

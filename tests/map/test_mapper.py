@@ -35,7 +35,7 @@ class Walk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.samples = Samples()
         self.refused: list[str] = []
-        self.sensed = SensedEdges(self.samples, self.refused.append)
+        self.sensed = SensedEdges(self.samples, "camera", self.refused.append)
         self.mapper = Mapper(MapOptions(), "camera", self.sensed)
         self.mapper.start()
         self.world = Points(1500, (-4, -2, 3), (8, 2, 8))
