@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -41,11 +43,11 @@ def main() -> None:
     for seed in range(SEED, SEED + arguments.rooms):
         frame, depth = rendered(seed)
         coarse_hw, whole_hw, colors = sampled(depth, frame, arguments.width)
-        made = {
-            names[0]: lambda c=whole_hw: nearest_depth(c),
-            names[1]: lambda c=coarse_hw: bilinear_depth(c, FRAME_HW),
-            names[2]: lambda c=whole_hw: bilinear_depth(c, FRAME_HW),
-            names[3]: lambda c=coarse_hw, s=colors, f=frame: guided_depth(c, s, f),
+        made: dict[str, Callable[[], NDArray[np.float32]]] = {
+            names[0]: partial(nearest_depth, whole_hw),
+            names[1]: partial(bilinear_depth, coarse_hw, FRAME_HW),
+            names[2]: partial(bilinear_depth, whole_hw, FRAME_HW),
+            names[3]: partial(guided_depth, coarse_hw, colors, frame),
         }
         for name, make in made.items():
             started = time.process_time()
@@ -83,9 +85,11 @@ def sampled(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
     """The model's grid: depth without its edges, with them, and the picture."""
     size_hw = (round(FRAME_HW[0] * width / FRAME_HW[1] / 14) * 14, width)
-    whole = cv2.resize(depth_HW, size_hw[::-1], interpolation=cv2.INTER_NEAREST)
+    nearest = cv2.resize(depth_HW, size_hw[::-1], interpolation=cv2.INTER_NEAREST)
+    whole = np.asarray(nearest, np.float32)
     edges = np.asarray(depth_edges(np.nan_to_num(whole)[None]))[0] >= 1
-    return np.where(edges, np.nan, whole), whole, resize_geometric(frame_HW3, size_hw)
+    coarse: NDArray[np.float32] = np.where(edges, np.float32(np.nan), whole)
+    return coarse, whole, resize_geometric(frame_HW3, size_hw)
 
 
 def errors(found_HW: NDArray[np.float32], true_HW: NDArray[np.float32]) -> dict[str, float]:

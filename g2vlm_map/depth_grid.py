@@ -157,14 +157,19 @@ def _surfaces(
                 total += there[..., :5] * (weight * member)[..., None]
     both = sums[0] + sums[1]
     single_hw = np.where(usable, inverse_hw, both[..., 0] / np.maximum(both[..., 4], 1e-9))
-    found = []
-    for total in sums:
-        mean = total / np.maximum(total[..., 4:], 1e-9)
-        found.append(
-            (
-                np.where(two_hw, mean[..., 0], single_hw).astype(np.float32),
-                np.ascontiguousarray(mean[..., 1:4]),
-                (total[..., 4] / np.maximum(both[..., 4], 1e-9)).astype(np.float32),
-            )
-        )
-    return found[0], found[1]
+    near, far = (_surface(total, both[..., 4], two_hw, single_hw) for total in sums)
+    return near, far
+
+
+def _surface(
+    total_hw5: Floats, weight_hw: Floats, two_hw: NDArray[np.bool_], single_hw: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Inverse depth, mean colour and share of weight of one surface, from its weighted sums."""
+    mean_hw5 = total_hw5 / np.maximum(total_hw5[..., 4:], np.float32(1e-9))
+    inverse_hw = np.where(two_hw, mean_hw5[..., 0], single_hw)
+    share_hw = total_hw5[..., 4] / np.maximum(weight_hw, np.float32(1e-9))
+    return (
+        np.asarray(inverse_hw, np.float32),
+        np.asarray(mean_hw5[..., 1:4], np.float32, order="C"),
+        np.asarray(share_hw, np.float32),
+    )

@@ -126,7 +126,9 @@ class RimFinder:
             self._brightest_HW = np.maximum(known, gray_HW)
         else:
             self._brightest_HW = gray_HW.copy()
-        self._rim_HW = _rim(self._brightest_HW)
+        found = _rim(self._brightest_HW)
+        if found is None or self._rim_HW is None or not np.array_equal(found, self._rim_HW):
+            self._rim_HW = found  # else the same array: what follows from it is kept
         return self._rim_HW
 
 

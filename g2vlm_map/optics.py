@@ -18,6 +18,7 @@ from g2vlm_model.interface import FrameWindow, GeometryPrediction
 
 from .known_rays import FocalEstimate, FocalHistory, model_K, on_rays, seen_by
 from .rig import rigid_poses
+from .scale.estimate import ScaleEstimate
 
 __all__ = ["Optics"]
 
@@ -35,6 +36,18 @@ class Optics:
         self._reference = reference
         self._histories: dict[str, FocalHistory] = {}
         self.cameras: tuple[FocalEstimate, ...] = ()
+        self._metres_per_unit: float | None = None
+
+    def note_scale(self, units_per_unit: float, estimate: ScaleEstimate) -> None:
+        """Remember how long the units of a pass are, for the baselines in the next one.
+
+        Args:
+            units_per_unit: Map units per unit of the pass's depth.
+            estimate: Of the map.
+        """
+        self._metres_per_unit = units_per_unit * estimate.metres_per_unit
+        if not estimate.metric:
+            self._metres_per_unit = None
 
     def corrected(
         self,
@@ -49,7 +62,8 @@ class Optics:
             geometry: As the runtime made it; is not changed.
             window: That it is of.
             T_base_cams: Extrinsics by camera, (4, 4), metres.
-            metres_per_unit: Metres in one unit of the pass; None where nobody knows.
+            metres_per_unit: Metres in one unit of the pass; None: as `note_scale` said last, and
+                where it could not, as the model's own baselines say.
         """
         size_hw, frames = geometry.image_size, window.frames
         given = [model_K(frame, size_hw) for frame in frames]
@@ -69,8 +83,9 @@ class Optics:
         )
         T_world_cam_N44 = np.asarray(geometry.T_world_cam, np.float64)
         if T_base_cams and len(newest) > 1:
+            metres = self._metres_per_unit if metres_per_unit is None else metres_per_unit
             T_world_cam_N44 = rigid_poses(
-                T_world_cam_N44, frames, T_base_cams, self._reference, metres_per_unit
+                T_world_cam_N44, frames, T_base_cams, self._reference, metres
             )
         return _unseen_is_invalid(on_rays(geometry, K_N33, T_world_cam_N44), window)
 

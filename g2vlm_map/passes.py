@@ -248,6 +248,7 @@ class Passes:
         for told in self._view.level_changes():
             self._emit(MapChanged(version, "level", told))
         newest, scale = job.newest[0], added.depth_scale
+        self.optics.note_scale(scale, self._scale.estimate)
         segment, T_map_cam = self._mapper.segment, added.T_map_body
         record = SceneRecord(scene, newest, scale, segment, job.newest, T_map_cam, geometry)
         self._scenes.add(record)  # first: who has heard of a scene may ask about it

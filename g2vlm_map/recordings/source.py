@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+FISHEYES = ("equidistant", "fisheye")
 
 
 class RecordingError(ValueError):
@@ -77,8 +78,8 @@ class Calibration:
 
     @property
     def is_pinhole(self) -> bool:
-        """Whether the lens bends nothing."""
-        return not any(self.distortion)
+        """Whether the lens bends nothing; a fisheye without coefficients still does."""
+        return not any(self.distortion) and self.distortion_model not in FISHEYES
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def plane(size_hw: tuple[int, int]) -> Floats:
     """A slanted floor: inverse depth is linear in the pixel."""
     v, u = np.mgrid[0 : size_hw[0], 0 : size_hw[1]]
     v, u = (v + 0.5) / size_hw[0], (u + 0.5) / size_hw[1]
-    return (1 / (0.2 + 0.5 * v + 0.1 * u)).astype(np.float32)
+    return np.asarray(1 / (0.2 + 0.5 * v + 0.1 * u), np.float32)
 
 
 def box(size_hw: tuple[int, int]) -> tuple[Floats, NDArray[np.uint8]]:

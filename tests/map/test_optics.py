@@ -16,6 +16,7 @@ from g2vlm_map.optics import Optics
 from g2vlm_map.options import CloudOptions
 from g2vlm_map.poses import inverse, rigid, rotation
 from g2vlm_map.rig import at_one_instant, metres_per_unit, pose_at, poses_of_views
+from g2vlm_map.scale.estimate import ScaleEstimate
 from g2vlm_map.sensing import Extrinsics
 from g2vlm_model.interface import Frame, FrameWindow, GeometryPrediction
 from tests.map.bench import Make
@@ -191,6 +192,20 @@ def test_the_baseline_says_how_long_a_unit_is_where_the_model_agrees_with_it() -
     )
     expected = (RIG @ EXTRINSICS["back"])[:3, :3]
     np.testing.assert_allclose(geometry.T_world_cam[1], rigid(expected, np.zeros(3)), atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", [True, False])
+def test_a_known_scale_goes_before_the_models_baselines(metric: bool) -> None:
+    optics = Optics("front")
+    optics.note_scale(2.0, ScaleEstimate(metric=metric, log_scale=math.log(0.25), sigma=0.05))
+    frames = [frame(1.0), frame(1.0, "back")]
+    known = RIG @ EXTRINSICS["back"]
+    said = known.copy()
+    said[:3, 3] *= 10.0  # a tenth of a metre in one unit
+    said_N44 = np.stack([np.eye(4), said])
+    geometry = optics.corrected(guessed(frames, T=said_N44), FrameWindow(tuple(frames)), EXTRINSICS)
+    metres = 2.0 * 0.25 if metric else 0.1
+    np.testing.assert_allclose(geometry.T_world_cam[1, :3, 3], known[:3, 3] / metres, rtol=1e-5)
 
 
 def test_poses_between_and_beyond() -> None:

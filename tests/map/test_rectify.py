@@ -86,12 +86,12 @@ def delivered(camera: Camera, pixels: NDArray[np.uint8], stamp_s: float = 1.0) -
 
 
 def test_a_camera_hands_on_straight_frames_with_their_k() -> None:
-    model = read_camera_info(LENSES["barrel"], HW)
+    model = read_camera_info(LENSES["barrel"], SMALL_HW)
     frame = delivered(camera_with(LENSES["barrel"]), drawn(model))
     assert frame.K is not None
-    ideal = drawn(CameraModel(HW, frame.K))
+    ideal = drawn(CameraModel(SMALL_HW, frame.K))
     assert np.median(cv2.absdiff(frame.image, ideal)) <= 3
-    assert frame.image.shape == (*HW, 3)
+    assert frame.image.shape == (*SMALL_HW, 3)
     # A place that was marked in the bent frame, by the ray that it is of.
     ray = np.array([[0.31, -0.22]])
     ((u, v),) = model.pixels(ray)
