@@ -101,7 +101,7 @@ def parse(given: Mapping[str, Any]) -> SimulatorOptions:
     wrong = sorted(set(given) - set(known))
     if wrong:
         raise ValueError(f"unknown parameters {wrong}, expected some of {sorted(known)}")
-    values = known | dict(given)
+    values = {name: _typed(name, given.get(name, value), value) for name, value in known.items()}
     faults = {
         name.removeprefix(_FAULT): value
         for name, value in values.items()
@@ -109,3 +109,13 @@ def parse(given: Mapping[str, Any]) -> SimulatorOptions:
     }
     plain = {name: value for name, value in values.items() if not name.startswith(_FAULT)}
     return SimulatorOptions(**plain, faults=Faults(**faults))
+
+
+def _typed(name: str, value: Any, default: Any) -> Any:
+    """A value of its default's type; whole numbers are numbers too."""
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not type(default):
+        wanted = type(default).__name__
+        raise ValueError(f"{name} is {value!r}, expected a value of type {wanted}")
+    return value

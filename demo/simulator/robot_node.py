@@ -25,6 +25,7 @@ __all__ = ["RobotNode"]
 _AHEAD = 40  # pictures that are made before they are due
 _LATE_NS = NS // 2
 _REPORT_S = 5.0
+_FROM_RCLPY = ("use_sim_time", "qos_overrides.", "start_type_description_service")
 _PROGRESS = 100  # pictures between two words on how far rendering is
 _LEAD_NS = NS // 2  # from the first picture made to the first one sent
 _LATCHED = QoSProfile(
@@ -41,9 +42,18 @@ class RobotNode(Node):  # type: ignore[misc]
     """
 
     def __init__(self, overrides: list[Any] | None = None) -> None:
-        super().__init__("robot", parameter_overrides=overrides or [])
+        super().__init__(
+            "robot",
+            automatically_declare_parameters_from_overrides=True,
+            parameter_overrides=overrides or [],
+        )
+        for name, value in defaults().items():
+            if not self.has_parameter(name):
+                self.declare_parameter(name, value)
         values = {
-            name: self.declare_parameter(name, value).value for name, value in defaults().items()
+            name: item.value
+            for name, item in self.get_parameters_by_prefix("").items()
+            if not name.startswith(_FROM_RCLPY)
         }
         self.options: SimulatorOptions = parse(values)
         self.drive: Drive = make_drive(self.options.drive())

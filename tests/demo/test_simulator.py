@@ -41,6 +41,9 @@ def test_parameters_become_a_drive_and_unknown_ones_are_refused() -> None:
     assert parse(defaults()) == SimulatorOptions()
     with pytest.raises(ValueError, match=r"unknown parameters \['faults.kidnap'\], expected some"):
         parse({"faults.kidnap": 3.0})
+    assert parse({"rate_hz": 5}).rate_hz == 5.0
+    with pytest.raises(ValueError, match="raw is 1, expected a value of type bool"):
+        parse({"raw": 1})
     with pytest.raises(ValueError, match="mode is 'fly', expected 'tour' or 'cmd_vel'"):
         parse({"mode": "fly"})
 

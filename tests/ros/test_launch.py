@@ -206,6 +206,15 @@ def test_play_command() -> None:
             arguments.play_command(values | {"rate": rate})
 
 
+def test_parameters_of_the_simulated_robot() -> None:
+    values = {item.name: item.default or "" for item in arguments.SIMULATED_ARGUMENTS}
+    expected = {"scene": "room", "index": 0, "mode": "tour"}
+    assert arguments.robot_parameters(values) == expected
+    for wrong in ("-1", "first", ""):
+        with pytest.raises(ValueError, match=r"index:='.*', expected a number of 0 or more"):
+            arguments.robot_parameters(values | {"index": wrong})
+
+
 def test_the_profile_is_large_enough_for_pictures_and_clouds() -> None:
     root = ET.parse(LAUNCH / "fastdds_shm.xml").getroot()
     space = {"d": "http://www.eprosima.com"}

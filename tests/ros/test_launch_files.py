@@ -14,10 +14,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import yaml
 
 from tests.helpers import REPO, wait_for
 from tests.ros.test_launch import INSTANT, LAUNCH, change, observer
@@ -42,10 +44,12 @@ sys.exit(service.run())
 
 
 @contextmanager
-def launched(*, ends_with: int = 0, **given: str) -> Iterator[subprocess.Popen[bytes]]:
+def launched(
+    *, ends_with: int = 0, file: str = "g2vlm.launch.py", **given: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """The launch file in a process of its own, ended by SIGINT as by Ctrl-C."""
     words = [f"{name}:={value}" for name, value in ({"runtime": INSTANT} | given).items()]
-    command = [sys.executable, "-c", RUNNER, str(LAUNCH / "g2vlm.launch.py"), *words]
+    command = [sys.executable, "-c", RUNNER, str(LAUNCH / file), *words]
     environment = {
         "AMENT_PREFIX_PATH": sys.prefix,
         **os.environ,
@@ -145,3 +149,19 @@ def test_a_node_that_was_killed_comes_back_active(observer: Any) -> None:
         node.send_signal(signal.SIGTERM)  # a clean end counts too
         wait_for(lambda: not node.is_running(), 10.0, what="the node's end")
         wait_for_state(observer, process, "/g2vlm", "active")
+
+
+@needs_launch
+@pytest.mark.slow
+def test_a_simulated_robot_and_the_node_come_up_together_and_end_together(
+    observer: Any, tmp_path: Path
+) -> None:
+    small = tmp_path / "robot.yaml"
+    values = {"width": 64, "height": 48, "rate_hz": 5.0}
+    small.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
+    given = {"index": "1", "robot_params_file": str(small)}
+    with launched(file="simulated.launch.py", **given) as process:
+        wait_for_state(observer, process, "/g2vlm", "active")
+        wait_for(lambda: observer.count_publishers("/camera/image_raw"), 90.0, what="the camera")
+        wait_for(lambda: observer.count_subscribers("/scan"), 10.0, what="the node at /scan")
+    wait_for(lambda: not observer.count_publishers("/odom"), 20.0, what="the robot's end")
