@@ -73,6 +73,47 @@ def test_camera_info(make_graph: Make) -> None:
     assert graph.runtime.windows[-1].frames[-1].K is None
 
 
+@pytest.mark.parametrize(
+    ("parameters", "topic", "focal"),
+    [
+        ({}, "image_raw", None),
+        ({"camera__rectified": "true"}, "image_raw", 90.0),
+        ({"camera__image_topic": "camera/image_rect"}, "image_rect", 90.0),
+        (
+            {"camera__image_topic": "camera/image_rect", "camera__rectified": "false"},
+            "image_rect",
+            None,
+        ),
+    ],
+)
+def test_rectified_topics_have_the_k_of_p(
+    make_graph: Make, parameters: dict[str, str], topic: str, focal: float | None
+) -> None:
+    """A bent lens is straightened unless the topic is straight already; then P is its K."""
+    graph = make_graph(**parameters)
+    graph.listen("status")
+    graph.start()
+    info = camera_info()
+    info.distortion_model, info.d = "plumb_bob", [-0.25, 0.05, 0.0, 0.0, 0.0]
+    info.p = [90.0, 0.0, 80.0, 0.0, 0.0, 90.0, 60.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    publisher = graph.publisher("/camera/camera_info", CameraInfo)
+
+    def calibrated() -> bool:
+        publisher.publish(info)
+        graph.stamp_ns, graph.shift = graph.stamp_ns + 100_000_000, graph.shift + 12
+        graph.publish(image_message(picture(graph.shift), graph.stamp_ns), f"/camera/{topic}")
+        return any(
+            frame.K is not None for window in graph.runtime.windows for frame in window.frames
+        )
+
+    graph.wait(calibrated, "a calibrated frame")
+    found = graph.runtime.windows[-1].frames[-1].K[0, 0]
+    if focal is not None:
+        assert found == focal
+    else:  # the straightened picture's own: a barrel lens reaches further out
+        assert 90.0 < found < 130.0
+
+
 def test_time_jump(graph: Any) -> None:
     graph.scene()
     assert graph.status().segment == 1
