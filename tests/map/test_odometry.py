@@ -155,7 +155,8 @@ def _disturbed(T_step: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     length = float(np.linalg.norm(t))
     across = np.cross(t / length, rng.normal(0, 0.05, 3))
     T: np.ndarray = T_step.copy()
-    T[:3, :3] = Rotation.from_rotvec(rng.normal(0, 0.01, 3)).as_matrix() @ T[:3, :3]
+    turn = rng.normal(0, math.hypot(0.01, 0.0125), 3)  # of the edge, and of what edges share
+    T[:3, :3] = Rotation.from_rotvec(turn).as_matrix() @ T[:3, :3]
     T[:3, 3] = t * math.exp(rng.normal(0, 0.04)) + length * across
     return T
 
