@@ -10,7 +10,7 @@ from importlib import metadata
 
 from tests.helpers import REPO
 
-REPLAYS = ("rosbags", "evo", "jinja2", "matplotlib", "psutil", "scipy", "tqdm", "pandas")
+REPLAYS = ("rosbags", "evo", "jinja2", "matplotlib", "psutil", "tqdm", "pandas")
 IMPORT_NAMES = {"opencv-python-headless": "cv2", "pyyaml": "yaml"}
 FROM_ROS = re.compile(r"(\w+_msgs|rcl\w+|\w+_interfaces)$")
 
