@@ -23,6 +23,7 @@ from g2vlm_model.interface import (
 )
 
 from .answers.crosscheck import Scale
+from .camera_model import scaled_K
 from .frame_optics import CameraFrame
 from .scale.estimate import ScaleEstimate
 
@@ -128,6 +129,25 @@ class SceneRecord:
                     f"{camera} does not reach; mark a place nearer to the middle"
                 )
         return PixelMark(index, float(u), float(v), label)
+
+    def places(self, points_M3: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Where points, such as those of an answer, appear in the newest frame: `mark`'s way back.
+
+        Args:
+            points_M3: In the axes of the newest frame's camera, any unit.
+
+        Returns:
+            (M, 2) pixels (u, v) of the frame as it was delivered; NaN for what lies behind it.
+        """
+        frame = self.frames[self.newest]
+        frame_hw = (frame.image.shape[0], frame.image.shape[1])
+        K = scaled_K(
+            self.geometry.K[self.newest].astype(np.float64), self.geometry.image_size, frame_hw
+        )
+        points = np.asarray(points_M3, np.float64).reshape(-1, 3)
+        points = np.where(points[:, 2:] > 0, points, np.nan)
+        pixels_M2 = points[:, :2] / points[:, 2:] * K[[0, 1], [0, 1]] + K[:2, 2]
+        return frame.optics.to_delivered(pixels_M2) if isinstance(frame, CameraFrame) else pixels_M2
 
     def in_segment_units(self, answer: SpatialAnswer) -> SpatialAnswer:
         """The answer with lengths in segment units and points in the newest frame's axes."""

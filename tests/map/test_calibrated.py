@@ -11,7 +11,7 @@ import pytest
 from g2vlm_map.camera_model import read_camera_info
 from g2vlm_map.events import CalibrationChanged
 from g2vlm_map.pipeline import Mark
-from g2vlm_model.interface import AnswerStatus
+from g2vlm_model.interface import AnswerStatus, SpatialAnswer
 from tests.map.bench import Make
 
 HW = (120, 160)
@@ -32,6 +32,8 @@ def test_marks_are_places_in_the_frame_as_it_was_delivered(bench: Make) -> None:
     one.scenes(2)
     ray = np.array([[0.4, -0.3]])
     ((u, v),) = read_camera_info(BARREL, HW).pixels(ray)
+    # Words alone: value and places are then read off the geometry.
+    one.runtime.break_answer = lambda said: SpatialAnswer(said.status, text=said.text)
     reply = one.pipeline.ask("How far is A?", marks=[Mark(u, v, "A")])
     assert reply.answer.status == AnswerStatus.OK
     (mark,) = one.runtime.queries[-1].marks
@@ -40,6 +42,14 @@ def test_marks_are_places_in_the_frame_as_it_was_delivered(bench: Make) -> None:
     assert K[0, 0] != 100.0, "the runtime sees the straight picture's K"
     np.testing.assert_allclose((mark.u, mark.v), K[:2, :2] @ ray[0] + K[:2, 2], atol=1e-6)
     assert abs(mark.u - u) > 0.5, "the test needs a lens that moves the place"
+    # The answer's place leads back to where it was marked, to a pixel of the model's picture.
+    assert reply.record is not None
+    (place,) = reply.record.places(reply.answer.points)
+    np.testing.assert_allclose(place, (u, v), atol=160 / 32)
+    exact = np.array([[0.4, -0.3, 1.0], [0.4, -0.3, -1.0]]) * 3.0
+    there, behind = reply.record.places(exact)
+    np.testing.assert_allclose(there, (u, v), atol=1e-3)
+    assert np.isnan(behind).all()
 
 
 def test_a_mark_beyond_the_straight_picture_is_refused_with_advice(bench: Make) -> None:
