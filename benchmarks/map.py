@@ -115,25 +115,30 @@ def main() -> None:
 def run(recording: Recording, runtime: Any, options: PipelineOptions) -> Score:
     """Play a recording through a pipeline, frame by frame."""
     spent: dict[str, float] = dict.fromkeys((*_STAGES, "pass", "map"), 0.0)
-    frames = 0
     with _timed(spent), Pipeline(_Timed(runtime, spent), options) as pipeline:
-        calibration = recording.info.calibration
-        if calibration is not None:
-            height, width = calibration.size_hw
-            info = SimpleNamespace(
-                height=height,
-                width=width,
-                k=calibration.K.reshape(-1).tolist(),
-                distortion_model=calibration.distortion_model,
-                d=list(calibration.distortion),
-            )
-            pipeline.calibrate(options.cameras[0], info)
-        for frame in recording.frames():
-            pipeline.add(InputFrame(ArrayPixels(frame.rgb()), frame.stamp_ns))
-            assert pipeline.wait(120.0)
-            frames += 1
+        frames = play(recording, pipeline)
         world = pipeline.world
     return _score(recording, world, spent, frames)
+
+
+def play(recording: Recording, pipeline: Pipeline) -> int:
+    """Hand a recording's calibration and frames in, one by one; how many there were."""
+    frames, calibration = 0, recording.info.calibration
+    if calibration is not None:
+        height, width = calibration.size_hw
+        info = SimpleNamespace(
+            height=height,
+            width=width,
+            k=calibration.K.reshape(-1).tolist(),
+            distortion_model=calibration.distortion_model,
+            d=list(calibration.distortion),
+        )
+        pipeline.calibrate(pipeline.options.cameras[0], info)
+    for frame in recording.frames():
+        pipeline.add(InputFrame(ArrayPixels(frame.rgb()), frame.stamp_ns))
+        assert pipeline.wait(120.0)
+        frames += 1
+    return frames
 
 
 class _Timed:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from g2vlm_training.synthetic import camera_path, intrinsics, make_room, render, scene_seed
 
 from g2vlm_map.mapping.closing import Closed, LoopCloser
-from g2vlm_map.mapping.keyframe import Edge
+from g2vlm_map.mapping.features import find_features
+from g2vlm_map.mapping.keyframe import Edge, Keyframe, View
 from g2vlm_map.mapping.loops import LoopSearch, turn_deg
+from g2vlm_map.mapping.map_graph import MapGraph
 from g2vlm_map.mapping.place_options import LoopOptions
+from g2vlm_map.mapping.places import place_vectors
 
 from .boxes import Box, look
 from .drives import OPTIONS, Drive, circuit, equal_rooms
@@ -113,6 +117,43 @@ def test_what_was_culled_is_not_found() -> None:
     found = search.find(numbers[-1])
     assert all(edge.i > numbers[9] for edge in found.loops)
     assert search.find(numbers[0]).compared == 0, "a keyframe that is gone was looked for"
+
+
+def photographed(number: int, picture: np.ndarray, K: np.ndarray) -> Keyframe:
+    """A keyframe of a picture, all of it 2 m away."""
+    found = find_features(picture, OPTIONS.features)
+    height, width = picture.shape[:2]
+    depth = np.full((height // 4, width // 4), 2.0, np.float16)
+    view = View(
+        *("camera", "camera_optical", number, np.eye(4), K * [[0.25], [0.25], [1.0]]),
+        *((height, width), depth, np.ones(depth.shape, np.uint8)),
+        np.zeros((*depth.shape, 3), np.uint8),
+        found.pixel_F2,
+        found.descriptor_FE,
+    )
+    places = place_vectors(found.descriptor_FE, None)
+    return Keyframe(number, number, str(number), (view,), places)
+
+
+def test_what_a_mirror_shows_is_no_place_that_was_seen() -> None:
+    """A room and its reflection: alike as a whole, and no two points of them fit together."""
+    size_hw, room = (240, 320), make_room(scene_seed("test", 3), "indoor")
+    K = intrinsics(65.0, size_hw)
+    path = camera_path(room, 1, 2, "hand", step=0.2, turn_deg=4.0)
+    first, second = render(room, path, K, size_hw).rgb
+    graph = MapGraph(OPTIONS.graph, OPTIONS.lengths)
+    graph.insert(photographed(1, first, K), [], 1)
+    found = []
+    for number, picture in ((20, second), (40, second[:, ::-1])):
+        step = Edge(1, number, "odometry", np.eye(4), 0.2, np.inf, np.inf, sigma_still=1.0)
+        graph.insert(photographed(number, np.ascontiguousarray(picture), K), [step], 1)
+        easy = LoopOptions(min_inliers=20)
+        search = LoopSearch(graph, OPTIONS.features, OPTIONS.edges, easy)
+        search.know(graph.placed[0].keyframe)
+        found.append(search.find(number))
+    assert found[0].loops, "the room itself was not recognised: the test shows nothing"
+    assert found[1].compared, "the reflection was not even compared"
+    assert not found[1].loops
 
 
 def test_a_queue_that_overflows_counts_and_goes_on() -> None:
