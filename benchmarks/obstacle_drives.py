@@ -39,7 +39,7 @@ class DriveOptions:
     step: float = 0.16
     turn_deg: float = 8.0
     fov_deg: float = 70.0
-    size_hw: tuple[int, int] = (168, 224)
+    size_hw: tuple[int, int] = (240, 320)
 
 
 @dataclass(frozen=True, eq=False)

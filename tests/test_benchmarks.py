@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from benchmarks.forward import count_gflop
 
-from .helpers import REPO
+from .helpers import REPO, shared_data
 
 
 def run(name: str, out: Path, *arguments: str) -> dict[str, Any]:
@@ -156,3 +156,28 @@ def test_runtimes(tmp_path: Path, nano_export: Path) -> None:
     assert start["torch"]["torch"]
     assert not start["onnx opset 23 fp32"]["torch"]
     assert start["onnx opset 23 fp32"]["peak_bytes"] < start["torch"]["peak_bytes"]
+
+
+@pytest.mark.slow
+def test_obstacles_report_every_way(tmp_path: Path) -> None:
+    words = ("--split", "train", "--rooms", "1", "--frames", "22", "--no-pipeline")
+    results = run("obstacles", tmp_path / "obstacles.json", *words)
+    totals = results["total"]
+    assert set(totals) == {"exact depth", "model", "model, swept"}
+    assert totals["exact depth"]["recall"] > 0.95
+    assert totals["exact depth"]["phantoms per 10 m"] == 0
+    assert totals["exact depth"]["free but occupied"] < 0.02
+    assert 0 < totals["model"]["recall"] <= 1
+    assert results["rooms"][0]["pipeline"] == "not asked for"
+
+
+@pytest.mark.slow
+def test_the_kitchens_dense_map_is_compared_with_its_true_depth(tmp_path: Path) -> None:
+    data = shared_data()
+    if data is None or not (data / "7scenes_redkitchen").is_dir():
+        pytest.skip("needs ../shared/data/7scenes_redkitchen, which is not shipped")
+    folder = str(data / "7scenes_redkitchen")
+    rows = run("dense_kitchen", tmp_path / "kitchen.json", folder, "--stride", "20")
+    assert rows["true depth"]["completeness"] > 0.9
+    assert rows["true depth"]["mean m"] < 0.05
+    assert rows["true depth"]["mean m"] < rows["model"]["mean m"] < 0.5

@@ -129,6 +129,11 @@ class DenseMap:
         self._blocks: dict[int, _Block] = {}
         self.blocks_made = 0
 
+    @property
+    def views(self) -> list[MetricView]:
+        """The views of the last world, at the places at which they are held."""
+        return [view for _, view in self._held.values()]
+
     def update(self, world: World) -> DenseSnapshot:
         """The dense map of a world.
 
@@ -181,7 +186,7 @@ class DenseMap:
                 revision, before = revision + 1, view
             held[name] = (revision, before)
         self._held = held
-        return [view for _, view in held.values()]
+        return self.views
 
     def _judge(self, views: Sequence[MetricView], numbers: set[int]) -> None:
         """Judge the views of some keyframes anew where it is needed."""

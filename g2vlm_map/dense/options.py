@@ -199,17 +199,17 @@ class OccupancyOptions(OptionGroup):
         changeable=True,
     )
     passed: float = option(
-        0.35,
+        0.4,
         "The same where it sees the floor, or past",
         low=0.01,
         high=0.49,
         changeable=True,
     )
     occupied_above: float = option(
-        0.65, "Cells above this probability are occupied", low=0.5, high=0.99, changeable=True
+        0.9, "Cells above this probability are occupied", low=0.5, high=0.99, changeable=True
     )
     free_below: float = option(
-        0.3, "Cells below this probability are free", low=0.01, high=0.5, changeable=True
+        0.15, "Cells below this probability are free", low=0.01, high=0.5, changeable=True
     )
     driven_radius: float = option(
         0.15,

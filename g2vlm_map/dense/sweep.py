@@ -85,7 +85,7 @@ def _costs(view: MetricView, depth_HW: Floats32, others: Sequence[MetricView]) -
             uvw_HW3 = toward_HW3 * factor + T[:3, 3]
             w_HW = np.maximum(uvw_HW3[..., 2], _NEAREST_M)
             u_HW, v_HW = uvw_HW3[..., 0] / w_HW, uvw_HW3[..., 1] / w_HW
-            warped_HW = cv2.remap(theirs_HW, u_HW, v_HW, cv2.INTER_LINEAR)
+            warped_HW = np.asarray(cv2.remap(theirs_HW, u_HW, v_HW, cv2.INTER_LINEAR), np.float32)
             seen_HW = (uvw_HW3[..., 2] > _NEAREST_M) & (depth_HW > 0)
             seen_HW &= (u_HW >= 0) & (u_HW <= theirs_HW.shape[1] - 1)
             seen_HW &= (v_HW >= 0) & (v_HW <= theirs_HW.shape[0] - 1)
@@ -137,7 +137,7 @@ def _best(cost_OHW: Floats32) -> Floats32:
     inner_HW = np.clip(best_HW, 1, len(_OFFSETS) - 2)
 
     def at(shift: int) -> Floats32:
-        return np.take_along_axis(cost_OHW, (inner_HW + shift)[None], axis=0)[0]
+        return np.asarray(np.take_along_axis(cost_OHW, (inner_HW + shift)[None], axis=0)[0])
 
     below, here, above = at(-1), at(0), at(1)
     bend = np.maximum(below - 2 * here + above, 1e-6)
@@ -156,7 +156,7 @@ def _gray(view: MetricView) -> Floats32:
 
 def _moments(gray_HW: Floats32) -> tuple[Floats32, Floats32]:
     """Mean and standard deviation in the window, the noise of a camera added."""
-    mean_HW = cv2.blur(gray_HW, (_WINDOW, _WINDOW))
+    mean_HW = np.asarray(cv2.blur(gray_HW, (_WINDOW, _WINDOW)), np.float32)
     square_HW = cv2.blur(gray_HW * gray_HW, (_WINDOW, _WINDOW))
     spread_HW = np.sqrt(np.maximum(square_HW - mean_HW * mean_HW, 0) + _NOISE)
     return mean_HW, spread_HW

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from g2vlm_map.dense import worker as module
 from g2vlm_map.dense.dense_map import DenseRules
+from g2vlm_map.dense.obstacles import obstacles_around
 from g2vlm_map.dense.options import DenseOptions, ObstacleOptions, ScanOptions
 from g2vlm_map.dense.worker import Around, DenseWorker, Whole
 from g2vlm_map.world import World
@@ -125,7 +127,7 @@ def test_the_newest_world_wins_and_the_others_are_counted(
     drive: Drive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go = threading.Event(), threading.Event()
-    real = module.obstacles_around
+    real = obstacles_around
 
     def slow(*given: object) -> object:
         begun.set()
@@ -147,6 +149,10 @@ def test_the_newest_world_wins_and_the_others_are_counted(
     watched.worker.stop()
 
 
+def made_so_far(watched: Watched, count: int) -> bool:
+    return watched.count(Around) == count
+
+
 def test_the_map_is_rate_limited_and_obstacles_are_not(drive: Drive) -> None:
     watched = Watched(
         "points", "obstacles", rules=DenseRules(DenseOptions(min_period_s=3600.0, sweep=False))
@@ -154,7 +160,7 @@ def test_the_map_is_rate_limited_and_obstacles_are_not(drive: Drive) -> None:
     whole = drive.world()
     for count in (5, 6, 7, 8):
         watched.worker.offer(replace(whole, keyframes=whole.keyframes[:count]))
-        wait_for(lambda count=count: watched.count(Around) == count - 4, 10.0, what="obstacles")
+        wait_for(partial(made_so_far, watched, count - 4), 10.0, what="obstacles")
     assert watched.count(Whole) == 1
     watched.worker.stop()
 
