@@ -180,7 +180,7 @@ class Passes:
 
     def apply(self, options: PipelineOptions) -> None:
         """Take over what may change while passes run."""
-        self.options = options
+        self.options, self._scale.options = options, options.scale
 
     def _run(
         self, builder: WindowBuilder, stopping: threading.Event, before: threading.Thread | None
@@ -306,7 +306,8 @@ class Passes:
                 if moment.frames[0].key == keyframe.key
                 for frame in moment.frames
             }
-            self._scale.add_keyframe(now, known, seen)
+            edges = self._mapper.graph.edges_of(keyframe.number)
+            self._scale.add_keyframe(now, known, seen, edges)
 
     def _note_window(self) -> None:
         asked, got = self.options.window.size, self.window.size

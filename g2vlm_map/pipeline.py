@@ -96,7 +96,8 @@ class Pipeline(KeepsMaps):
         )
         self.map_desk = MapDesk(self._scenes, self._scale)
         self._desk = QuestionDesk(
-            runtime, self._scenes, options.cameras, options.query, self._on_reply
+            *(runtime, self._scenes, options.cameras, options.query, self._on_reply),
+            lambda: self._scale.estimate,
         )
         self._stopping = threading.Event()
         self._stopping.set()

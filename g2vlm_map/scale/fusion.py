@@ -16,10 +16,10 @@ from .track import SPAN
 
 __all__ = ["Opinion", "Together", "together"]
 
-DEPTH_OFF_SIGMA = 0.08  # of depth scale over trajectory scale, its log, where all is well
+DEPTH_OFF_SIGMA = 0.12  # of depth scale over trajectory scale, its log, where all is well
 _AGREE = 2.0  # standard deviations; beyond it they contradict each other
 _LEAST_CONFLICT = math.log(1.10)  # smaller differences are nobody's concern
-_LEAST_CONTRADICTION = math.log(1.35)  # beyond this nothing is metric
+_LEAST_CONTRADICTION = math.log(1.5)  # beyond this nothing is metric
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ KINDS: dict[str, Kind] = {
         Kind("fiducial", "depth", bias_sigma=0.30, floor=0.03),
         Kind("scan", "depth", bias_sigma=0.30, floor=0.10, weak=True),
         Kind("height", "depth", bias_sigma=0.30, floor=0.10, weak=True),
-        Kind("length", "depth", bias_sigma=0.01, floor=0.03, said=True),
+        Kind("length", "trajectory", bias_sigma=0.01, floor=0.03, said=True),
         Kind("fixed", "trajectory", bias_sigma=0.01, floor=0.01, said=True, drift=0.0),
         Kind("map", "trajectory", bias_sigma=0.01, floor=0.01, said=True, drift=0.0),
     )

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..mapping.keyframe import PlacedKeyframe
+from ..poses import Floats
 from .estimate import ScaleReading
 
 __all__ = ["Measured", "reading"]
@@ -30,6 +31,8 @@ class Measured:
         log_metric: Natural log of the metres between the two reference cameras, or of the metres
             per unit of the keyframe's depth as it is kept.
         sigma: Standard deviation of `log_metric`, what it shares with its neighbours not included.
+        ends_23: Of a length: where the camera was at its begin and its end, metres, in axes that
+            it shares with a length that begins where this one ends.
     """
 
     source: str
@@ -37,6 +40,7 @@ class Measured:
     keyframe: int
     log_metric: float
     sigma: float
+    ends_23: Floats | None = field(default=None, compare=False)
 
 
 def reading(

@@ -22,21 +22,29 @@ from .kinds import Kind
 __all__ = ["SPAN", "SourceTrack"]
 
 SPAN = 20  # keyframes between two readings that vouch for each other
-GATE = 9.0  # squared standard deviations
+GATE = 16.0  # squared standard deviations: a map's own lengths have long tails
 START = 5  # readings whose median is where the search begins
 _RECENT = 8  # readings that decide between the incumbent and a rival
 _REVOLT = 5  # of them turned away make a rival
+_KEPT = 400  # readings whose keyframes are remembered
 _LEAST_SPREAD = 0.1  # of readings at the start, that one may differ by three times
 
 
 @dataclass
 class _Belief:
-    """A bank and the keyframes of the readings that it took in."""
+    """A bank and the readings that it took in."""
 
     bank: BiasBank
     first: int
     last: int
+    total: float = 0.0
     count: int = 0
+    keyframes: deque[int] = field(default_factory=lambda: deque(maxlen=_KEPT))
+
+    @property
+    def mean(self) -> float:
+        """Of the readings: the scale of what was seen so far."""
+        return self.total / max(1, self.count)
 
     @classmethod
     def of(cls, kind: Kind, readings: list[ScaleReading]) -> _Belief:
@@ -64,7 +72,9 @@ class _Belief:
         self.bank.advance(item.keyframe)
         self.bank.update(item.log_scale, item.sigma)
         self.last = item.keyframe
+        self.total += item.log_scale
         self.count += 1
+        self.keyframes.append(item.keyframe)
 
 
 @dataclass
@@ -106,12 +116,27 @@ class SourceTrack:
         """Keyframe of the last reading that was taken in; 0 where there is none."""
         return 0 if self._belief is None else self._belief.last
 
-    def estimate(self, keyframe: int) -> tuple[float, float]:
-        """Log-scale and its standard deviation at a keyframe; (0, inf) where nothing is known."""
+    @property
+    def believed(self) -> frozenset[int]:
+        """Keyframes of the readings that were taken in, as far as they are remembered."""
+        return frozenset() if self._belief is None else frozenset(self._belief.keyframes)
+
+    def estimate(self, keyframe: int, log_so_far: float | None = None) -> tuple[float, float]:
+        """Log-scale of the map so far, and its standard deviation as that of the map to come.
+
+        Args:
+            keyframe: The newest.
+            log_so_far: The log-scale of all that was taken in, where it is known better than by
+                the mean of the readings.
+
+        Returns:
+            (0, inf) where nothing is known.
+        """
         if self._belief is None:
             return 0.0, math.inf
         self._belief.bank.advance(keyframe)
-        mean, variance = self._belief.bank.moments
+        _, variance = self._belief.bank.moments
+        mean = self._belief.mean if log_so_far is None else log_so_far
         return mean, math.sqrt(variance + self.kind.floor**2 + self.contested**2)
 
     def add(self, item: ScaleReading) -> None:

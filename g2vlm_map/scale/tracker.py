@@ -22,6 +22,7 @@ from ..events import Emit, ScaleChanged
 from ..mapping.keyframe import Edge, PlacedKeyframe
 from ..sensing import Sample
 from ..status import StatusBoard
+from .alignment import path_scale
 from .estimate import ScaleEstimate, ScaleReading
 from .focal import FocalCheck
 from .fusion import Opinion, Together, together
@@ -70,6 +71,8 @@ class ScaleTracker:
         self._tracks: dict[str, SourceTrack] = {}
         self._placed: Mapping[int, PlacedKeyframe] = {}
         self._newest = -1
+        self._path_count = -1  # lengths that the next is the scale of
+        self._log_path_scale: float | None = None
         self._estimate = ScaleEstimate()
         self._reset()
 
@@ -180,7 +183,7 @@ class ScaleTracker:
             self._said = [item for item in self._said if item.source != "length"]
             self._tracks.pop("length", None)
             log_scale = math.log(metres / units)
-            self._add_said(ScaleReading("length", "depth", self._newest, log_scale, sigma))
+            self._add_said(ScaleReading("length", "trajectory", self._newest, log_scale, sigma))
             self._take_over(self._together())
         self._tell(before, f"a length of {metres:g} m was given")
         return self._estimate
@@ -207,6 +210,7 @@ class ScaleTracker:
         self._tracks = {}
         self._placed = {}
         self._newest = -1
+        self._path_count = -1
 
     def _add_said(self, item: ScaleReading) -> None:
         self._said.append(item)
@@ -235,6 +239,7 @@ class ScaleTracker:
     def _reread(self) -> None:
         """Make all readings anew; those of keyframes that were culled stay as they were."""
         self._tracks = {}
+        self._path_count = -1
         for said in self._said:
             self._track(said.source).add(said)
         for name, kept in self._measured.items():
@@ -250,10 +255,22 @@ class ScaleTracker:
         opinions = []
         for track in self._tracks.values():
             if track.known:
-                log_scale, sigma = track.estimate(self._newest)
+                log_scale, sigma = track.estimate(self._newest, self._path_scale(track))
                 contested = bool(track.contested)
                 opinions.append(Opinion(track.kind, log_scale, sigma, track.span, contested))
         return together(opinions)
+
+    def _path_scale(self, track: SourceTrack) -> float | None:
+        """Log-scale by all believed lengths at once; None where it measures none."""
+        if track.kind.measures != "trajectory" or track.kind.said:
+            return None
+        if track.count != self._path_count:  # between two lengths it hardly changes
+            believed, kept = track.believed, self._measured.get(track.kind.name, ())
+            chords = (item for item, _ in kept if item.keyframe in believed)
+            scale = path_scale(chords, self._placed)
+            self._path_count = track.count
+            self._log_path_scale = None if scale is None else math.log(scale)
+        return self._log_path_scale
 
     def _take_over(self, now: Together) -> None:
         """Give the estimate out, as it is or as it was."""

@@ -82,7 +82,9 @@ class OdometrySource:
         if not mounted:
             turn = rotation_vector(begin.T_odom_cam[:3, :3].T @ stand.T_odom_cam[:3, :3])
             sigma = math.hypot(sigma, _LEVER_ARM * float(np.linalg.norm(turn)) / chord)
-        return [Measured("odometry", begin.keyframe, stand.keyframe, math.log(chord), sigma)]
+        ends = np.stack((begin.T_odom_cam[:3, 3], stand.T_odom_cam[:3, 3]))
+        log_chord = math.log(chord)
+        return [Measured("odometry", begin.keyframe, stand.keyframe, log_chord, sigma, ends)]
 
 
 def _moved(sight: Sight, since: int) -> bool:

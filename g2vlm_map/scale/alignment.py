@@ -1,0 +1,71 @@
+"""The scale of a path: the similarity that lays the map's keyframes on where odometry saw them.
+
+The ratio of single chords scatters as much as the map's local scale does; the similarity over all
+of them is the scale of the map as a whole (Umeyama, "Least-squares estimation of transformation
+parameters between two point patterns", 1991). A path falls into pieces where odometry leapt or
+was turned away by the gate: each piece is laid by itself, all with one scale,
+
+    s = sum_p tr(D_p S_p) / sum_p |map points of p about their middle|^2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from ..mapping.keyframe import PlacedKeyframe
+from ..poses import Floats
+from .readings import Measured
+
+__all__ = ["path_scale"]
+
+_LONGEST = 60  # chords of a piece: beyond it the odometry's heading has drifted away
+_SAME_PLACE = 1e-9  # metres
+
+
+def path_scale(chords: Iterable[Measured], placed: Mapping[int, PlacedKeyframe]) -> float | None:
+    """Metres per map unit by all lengths together.
+
+    Args:
+        chords: In the order of time, with their ends; those that are not believed are left out.
+        placed: Keyframes by number, with their poses of now.
+
+    Returns:
+        None where fewer than three keyframes hang together, or nothing moved.
+    """
+    covariance, square = 0.0, 0.0
+    for piece in _pieces(chords, placed):
+        if len(piece) < 3:
+            continue
+        ours, theirs = (points - points.mean(axis=0) for points in _both(piece, placed))
+        U, singular, Vt = np.linalg.svd(theirs.T @ ours)
+        singular[-1] *= np.sign(np.linalg.det(U @ Vt))
+        covariance += float(singular.sum())
+        square += float((ours**2).sum())
+    return covariance / square if covariance > 0 and square > 0 else None
+
+
+def _pieces(
+    chords: Iterable[Measured], placed: Mapping[int, PlacedKeyframe]
+) -> list[list[tuple[int, Floats]]]:
+    """Keyframes and their places by odometry, as far as they hang together."""
+    pieces: list[list[tuple[int, Floats]]] = []
+    for chord in chords:
+        if chord.ends_23 is None or chord.start not in placed or chord.keyframe not in placed:
+            continue
+        begin, end = chord.ends_23
+        last = pieces[-1] if pieces else []
+        goes_on = bool(last) and last[-1][0] == chord.start and len(last) <= _LONGEST
+        if not goes_on or float(np.abs(last[-1][1] - begin).max()) > _SAME_PLACE:
+            pieces.append([(chord.start, begin)])
+        pieces[-1].append((chord.keyframe, end))
+    return pieces
+
+
+def _both(
+    piece: list[tuple[int, Floats]], placed: Mapping[int, PlacedKeyframe]
+) -> tuple[Floats, Floats]:
+    """(N, 3) of the map and (N, 3) of the odometry."""
+    ours = np.array([placed[number].T_map_body[:3, 3] for number, _ in piece])
+    return ours, np.array([place for _, place in piece])
