@@ -53,7 +53,8 @@ def test_one_leap_of_a_rig_is_one_restart(bench: Make) -> None:
             one.add(*rig)
             assert one.pipeline.wait(10.0)
         assert [event.number for event in one.told(SegmentStarted)] == [1, 2], leap_s
-        assert one.told(SceneReady)[-1].record.segment == 2
+        # The new segment sees the same place: the map may join it with the first again.
+        assert 2 in {event.record.segment for event in one.told(SceneReady)}
         assert one.balanced()
 
 
