@@ -19,6 +19,7 @@ import math
 import zlib
 from dataclasses import replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,7 +28,7 @@ from .keyframe import Edge, Keyframe, Tracks, View
 from .options import EdgeOptions, FeatureOptions
 from .two_view import PairGeometry, rays, two_view
 
-__all__ = ["depth_at", "pair_seed", "verified_edge", "weighted_median"]
+__all__ = ["depth_at", "followed", "foreseen", "pair_seed", "verified_edge", "weighted_median"]
 
 Floats = NDArray[np.float64]
 
@@ -38,6 +39,8 @@ _DEPTH_BIAS = 0.15  # of the log of one keyframe's depth
 _DEPTH_SCATTER_FLOOR = 0.03
 _TRACK_PARALLAX_DEG = 0.3  # of a single match, for a depth
 _LEAST_DEPTHS = 6
+_PLENTY = 2  # times the matches that suffice: then where they were expected is where they are
+_LEAST_FLOW_PX = 32  # of a picture that flow is measured in
 
 
 def verified_edge(
@@ -48,6 +51,8 @@ def verified_edge(
     *,
     kind: str = "visual",
     log_depth_scales: tuple[float, float] = (0.0, 0.0),
+    guided: bool = False,
+    guess: Floats | None = None,
 ) -> Edge | None:
     """How keyframe j lies to keyframe i, as the matches of the views of one camera say.
 
@@ -59,6 +64,10 @@ def verified_edge(
         options: What counts.
         kind: Of the edge: "visual" or "loop".
         log_depth_scales: `PlacedKeyframe.log_depth_scale` of i and j, which give the length.
+        guided: The keyframes are neighbours in time: features are looked for first where the
+            optical flow between their small pictures leads to. Patterns that repeat (facades,
+            fences, road markings) else match a period off, along the epipolar line of a camera
+            that drives forward, and nothing tells.
 
     Returns:
         None where no camera has `options.min_inliers` matches that agree. Where they show no
@@ -68,20 +77,73 @@ def verified_edge(
         others = [other for other in j.views if other.camera == view.camera]
         if not others:
             continue
-        pair = two_view(
-            features_of(view, features),
-            features_of(others[0], features),
-            view.K_image,
-            others[0].K_image,
-            features,
-            pair_seed(options.seed, i.stamp_ns, j.stamp_ns),
-        )
+        expected = None
+        if guess is not None and index == 0:
+            expected = foreseen(view, others[0], guess, math.exp(log_depth_scales[0]))
+        elif guided:
+            expected = followed(view, others[0])
+        stamps = (i.stamp_ns, j.stamp_ns)
+        pair = _pair(view, others[0], stamps, features, options, expected)
         if pair is not None and len(pair.inliers) >= options.min_inliers:
             edge = _edge(i.number, j.number, view, others[0], pair, features, options)
             tracks = None if edge.tracks is None else replace(edge.tracks, view=index)
             edge = _with_length(replace(edge, kind=kind, tracks=tracks), log_depth_scales)
             return edge if index == 0 else _of_body(edge, view)
     return None
+
+
+def _pair(
+    view_i: View,
+    view_j: View,
+    stamps_ns: tuple[int, int],
+    features: FeatureOptions,
+    options: EdgeOptions,
+    expected_F2: NDArray[np.float32] | None,
+) -> PairGeometry | None:
+    i, j = features_of(view_i, features), features_of(view_j, features)
+    K_i, K_j = view_i.K_image, view_j.K_image
+    seed = pair_seed(options.seed, *stamps_ns)
+    led = None
+    if expected_F2 is not None:
+        led = two_view(i, j, K_i, K_j, features, seed, expected_F2)
+        if led is not None and len(led.inliers) >= _PLENTY * options.min_inliers:
+            return led
+    free = two_view(i, j, K_i, K_j, features, seed)
+    found = [pair for pair in (led, free) if pair is not None]
+    return max(found, key=lambda pair: len(pair.inliers), default=None)
+
+
+def followed(view_i: View, view_j: View) -> NDArray[np.float32]:
+    """(F, 2) where i's features lead to in j by dense flow (DIS, Kroeger et al. 2016), pixels."""
+    pictures = [cv2.cvtColor(view.color_HW3, cv2.COLOR_RGB2GRAY) for view in (view_i, view_j)]
+    if pictures[0].shape != pictures[1].shape or min(pictures[0].shape) < _LEAST_FLOW_PX:
+        return view_i.feature_F2
+    flower = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flower.setFinestScale(0)
+    flow = flower.calc(pictures[0], pictures[1], None)
+    height, width = pictures[0].shape
+    stretch = np.array([view_i.image_hw[1] / width, view_i.image_hw[0] / height], np.float32)
+    place = np.floor((view_i.feature_F2 + 0.5) / stretch).astype(np.int64)
+    column, row = np.clip(place, 0, (width - 1, height - 1)).T
+    led: NDArray[np.float32] = view_i.feature_F2 + flow[row, column] * stretch
+    return led
+
+
+def foreseen(view_i: View, view_j: View, T_i_j: Floats, units: float) -> NDArray[np.float32]:
+    """(F, 2) where i's features should be in j, pixels; far away where that is not known.
+
+    Args:
+        view_i, view_j: Of two keyframes.
+        T_i_j: (4, 4) pose of j in i, map units.
+        units: Map units per unit of i's depth.
+    """
+    depth = depth_at(view_i, view_i.feature_F2) * units
+    point = rays(view_i.feature_F2, view_i.K_image) * depth[:, None]
+    there = (point - T_i_j[:3, 3]) @ T_i_j[:3, :3]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pixel = (there @ view_j.K_image.T)[:, :2] / there[:, 2:]
+        good = np.isfinite(pixel).all(axis=1) & (there[:, 2] > 0)
+    return np.where(good[:, None], pixel, -1e6).astype(np.float32)
 
 
 def pair_seed(seed: int, *stamps_ns: int) -> int:

@@ -86,8 +86,20 @@ def pixel_size(image_hw: tuple[int, int], options: FeatureOptions) -> float:
     return float(side / min(max(side, options.min_side), options.max_side))
 
 
-def match(i: Features, j: Features, ratio: float) -> NDArray[np.int64]:
+def match(
+    i: Features,
+    j: Features,
+    ratio: float,
+    expected_F2: NDArray[np.float32] | None = None,
+    reach: float = 0.06,
+) -> NDArray[np.int64]:
     """(M, 2) indices of mutual best matches that pass the ratio test (Lowe) on both sides.
+
+    Args:
+        i, j: The features of two pictures.
+        ratio: Best distance over second best above which a match is ambiguous.
+        expected_F2: Where i's features should be found in j, pixels; None: anywhere.
+        reach: How far from there at most, as a share of the picture's longer side.
 
     Raises:
         ValueError: Descriptors of two kinds.
@@ -100,6 +112,10 @@ def match(i: Features, j: Features, ratio: float) -> NDArray[np.int64]:
     if min(len(i.pixel_F2), len(j.pixel_F2)) < 2:
         return np.zeros((0, 2), np.int64)
     nearness = unit_vectors(i.descriptor_FE) @ unit_vectors(j.descriptor_FE).T
+    if expected_F2 is not None:
+        off = expected_F2[:, None] - j.pixel_F2[None]
+        far = np.einsum("ijk,ijk->ij", off, off) > (reach * max(j.size_hw)) ** 2
+        nearness[far] = -1.0
     best, back = nearness.argmax(axis=1), nearness.argmax(axis=0)
     rows = np.arange(len(best))
     mutual = back[best] == rows

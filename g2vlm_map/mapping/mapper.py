@@ -263,6 +263,7 @@ class Mapper:
         """Edges to keyframes before, how many are verified, how many were tried."""
         edges: list[Edge] = []
         tried = 0
+        T_map_body: Floats | None = None
         before = self.graph.get(self._recent[-1]) if self._recent else None
         guess = 0.0 if before is None else before.log_depth_scale
         for gap in (*_BEFORE, *_FURTHER):
@@ -271,9 +272,12 @@ class Mapper:
                 continue
             tried += 1
             scales = (other.log_depth_scale, guess)
-            edge = self._verified(other.keyframe, keyframe, scales)
+            T_i_j = None if T_map_body is None else inverse(other.T_map_body) @ T_map_body
+            edge = self._verified(other.keyframe, keyframe, scales, gap == 1, T_i_j)
             if edge is not None:
                 edges.append(edge)
+                if gap == 1 and math.isfinite(edge.sigma_log_length):
+                    T_map_body = other.T_map_body @ edge.T_i_j
         verified = len(edges)
         if before is not None:
             edges += self._sensed.edges(before, keyframe, edges, scale)
@@ -281,9 +285,20 @@ class Mapper:
             edges += self._model_edge(keyframe, moment, moments, geometry, guess)
         return edges, verified, tried
 
-    def _verified(self, i: Keyframe, j: Keyframe, scales: tuple[float, float]) -> Edge | None:
-        options = self.options
-        return verified_edge(i, j, options.features, options.edges, log_depth_scales=scales)
+    def _verified(
+        self,
+        i: Keyframe,
+        j: Keyframe,
+        scales: tuple[float, float],
+        guided: bool = True,
+        guess: Floats | None = None,
+    ) -> Edge | None:
+        return verified_edge(
+            *(i, j, self.options.features, self.options.edges),
+            log_depth_scales=scales,
+            guided=guided,
+            guess=guess,
+        )
 
     def _model_edge(
         self,

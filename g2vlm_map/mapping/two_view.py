@@ -64,6 +64,7 @@ def two_view(
     K_j33: Floats,
     options: FeatureOptions,
     seed: int = 0,
+    expected_F2: NDArray[np.float32] | None = None,
 ) -> PairGeometry | None:
     """Essential matrix of two pictures by MAGSAC, taken apart into rotation and direction.
 
@@ -72,11 +73,12 @@ def two_view(
         K_i33, K_j33: Intrinsics in pixels of the pictures as given.
         options: Of the features and matches.
         seed: Of the random samples; the outcome is the same for the same seed.
+        expected_F2: Where i's features should be found in j, pixels; None: anywhere.
 
     Returns:
         None where fewer than 8 matches agree.
     """
-    pairs = match(i, j, options.ratio)
+    pairs = match(i, j, options.ratio, expected_F2)
     if len(pairs) < _MIN_MATCHES:
         return None
     ray_i, ray_j = rays(i.pixel_F2[pairs[:, 0]], K_i33), rays(j.pixel_F2[pairs[:, 1]], K_j33)
