@@ -152,6 +152,19 @@ def translation(x: float, y: float = 0.0, z: float = 0.0) -> np.ndarray:
     return T
 
 
+def write_places_bag(path: Path) -> None:
+    """Twenty frames at 5 Hz that show another place every four frames."""
+    rng = np.random.default_rng(0)
+    with BagWriter(path) as writer:
+        scribe = Scribe(writer)
+        for i in range(20):
+            if i % 4 == 0:
+                noise = rng.integers(0, 255, (24, 60, 3), np.uint8)
+                place = cv2.resize(noise, (300, 120), interpolation=cv2.INTER_CUBIC)
+            shown = np.ascontiguousarray(place[:, 12 * (i % 4) :][:, :160])
+            scribe.image("/camera/image", 10 * NS + i * NS // 5, shown, "rgb8")
+
+
 def write_plain_bag(path: Path, *, mcap: bool, count: int = 5) -> None:
     """Compressed frames at 10 Hz from 10 s, camera info, TF with a static mount, depth."""
     with BagWriter(path, mcap=mcap) as writer:

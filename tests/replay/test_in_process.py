@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from g2vlm_replay import main
@@ -23,7 +22,7 @@ from g2vlm_map.recordings.folder import FolderRecording
 from g2vlm_model.interface import BuildProgress, FrameWindow
 from tests.helpers import REPO
 from tests.real_runtime import RealRuntime
-from tests.replay.bags import NS, Scribe, jpeg, pattern, png, write_plain_bag
+from tests.replay.bags import NS, Scribe, jpeg, pattern, png, write_places_bag, write_plain_bag
 from tests.replay.test_report import SECTIONS, Page
 from tests.ros.scripted_runtime import ScriptedRuntime
 
@@ -216,16 +215,7 @@ def test_frames_wait_for_the_build(bag: Path, tmp_path: Path) -> None:
 
 
 def test_short_segments_are_told_apart(tmp_path: Path) -> None:
-    """A bag that shows another place every four frames."""
-    rng = np.random.default_rng(0)
-    with BagWriter(tmp_path / "bag") as writer:
-        scribe = Scribe(writer)
-        for i in range(20):
-            if i % 4 == 0:
-                noise = rng.integers(0, 255, (24, 60, 3), np.uint8)
-                place = cv2.resize(noise, (300, 120), interpolation=cv2.INTER_CUBIC)
-            shown = np.ascontiguousarray(place[:, 12 * (i % 4) :][:, :160])
-            scribe.image("/camera/image", 10 * NS + i * NS // 5, shown, "rgb8")
+    write_places_bag(tmp_path / "bag")
     code, document = run(tmp_path / "bag", tmp_path / "out")
     assert code == 0
     lengths = [segment["poses"] for segment in document["segments"]]
