@@ -20,6 +20,7 @@ __all__ = ["Drive", "DriveOptions", "TrueGrid", "drives", "true_grid"]
 
 Floats = NDArray[np.float64]
 _LEAST_WAY_M = 3.0  # shorter drives turn on the spot and say little of a way
+_BASE_CELL_M, _WHEELS_M = 0.05, 0.1  # lower things are driven over
 _SAMPLES = 3  # per side of a cell
 _SAMPLE_M = 0.04  # between the heights at which a cell is looked at
 
@@ -71,7 +72,9 @@ class Drive:
 
 
 def drives(split: Split, count: int, options: DriveOptions, first: int = 0) -> Iterator[Drive]:
-    """The first drives of a split that are a way, in rooms (scenes outdoors are left out).
+    """The first drives of a split that are a way over free floor, in rooms (none outdoors).
+
+    The paths keep the lens free, so one may lead over a low table: no robot drives there.
 
     Args:
         split: Whose rooms; "train" are those that the embedded model has seen.
@@ -88,12 +91,19 @@ def drives(split: Split, count: int, options: DriveOptions, first: int = 0) -> I
             room, 0, options.frames, "robot", step=options.step, turn_deg=options.turn_deg
         )
         steps = np.linalg.norm(np.diff(T_N44[:, :3, 3], axis=0), axis=1)
-        if steps.sum() < _LEAST_WAY_M:
+        if steps.sum() < _LEAST_WAY_M or not _stands_free(room, T_N44):
             continue
         count -= 1
         K = intrinsics(options.fov_deg, options.size_hw)
         seen = render(room, T_N44, K, options.size_hw, supersample=2)
         yield Drive(room, seen.rgb, seen.depth, T_N44, _mount(T_N44[0]), K)
+
+
+def _stands_free(room: Room, T_N44: Floats) -> bool:
+    """Whether nothing is where the base is, from its wheels up to the camera."""
+    grid = true_grid(room, _BASE_CELL_M, _WHEELS_M, float(T_N44[0, 2, 3]))
+    cells_N2 = np.floor((T_N44[:, :2, 3] - grid.origin) / grid.cell).astype(np.intp)
+    return not bool(grid.occupied_XY[cells_N2[:, 0], cells_N2[:, 1]].any())
 
 
 def _mount(T_world_cam: Floats) -> Floats:
