@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,7 +145,7 @@ def test_what_goes_wrong_is_seen_in_the_samples() -> None:
     base = replace(SMALL, wheels=EXACT, seconds=12.0, odometry_hz=10.0, rate_hz=1.0)
     good = make_drive(base, keep=False)
 
-    def odometry(**faults: float) -> np.ndarray:
+    def odometry(**faults: Any) -> np.ndarray:
         return make_drive(
             replace(base, faults=Faults(**faults)), keep=False
         ).odometry.T_odom_base_M44

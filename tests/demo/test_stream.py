@@ -61,7 +61,7 @@ def test_a_bag_holds_a_connected_robot_and_its_truth(tmp_path: Path) -> None:
     with Reader(path) as reader:
         for connection, _, data in reader.messages():
             counts[connection.topic] = counts.get(connection.topic, 0) + 1
-            message = store.deserialize_cdr(data, connection.msgtype)
+            message: Any = store.deserialize_cdr(data, connection.msgtype)
             if connection.topic in ("/tf", "/tf_static"):
                 for item in message.transforms:
                     T = transform_from(item.transform.translation, item.transform.rotation)

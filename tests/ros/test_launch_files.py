@@ -159,8 +159,8 @@ def test_a_simulated_robot_and_the_node_come_up_together_and_end_together(
     small = tmp_path / "robot.yaml"
     values = {"width": 64, "height": 48, "rate_hz": 5.0}
     small.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
-    given = {"index": "1", "robot_params_file": str(small)}
-    with launched(file="simulated.launch.py", **given) as process:
+    file = "simulated.launch.py"
+    with launched(file=file, index="1", robot_params_file=str(small)) as process:
         wait_for_state(observer, process, "/g2vlm", "active")
         wait_for(lambda: observer.count_publishers("/camera/image_raw"), 90.0, what="the camera")
         wait_for(lambda: observer.count_subscribers("/scan"), 10.0, what="the node at /scan")
