@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO))
@@ -59,6 +60,12 @@ def all_options() -> dict[str, Option]:
     return {**node_options(), **cameras}
 
 
+def yaml_value(value: Any) -> str:
+    """A value as every reader of YAML takes it: `1e-06` is a text to those of version 1.1."""
+    text = json.dumps(value)
+    return text.replace("e", ".0e") if isinstance(value, float) and "." not in text else text
+
+
 def yaml_text() -> str:
     """The parameter file: every parameter of the node and of its cameras."""
     lines = [YAML_HEAD]
@@ -73,7 +80,7 @@ def yaml_text() -> str:
             unit = f" [{made.unit}]" if made.unit else ""
             values = f" ({bounds(made)})" if bounds(made) else ""
             lines.append(f"    # {made.description}{unit}{values}\n")
-            lines.append(f"    {name}: {json.dumps(made.default)}\n")
+            lines.append(f"    {name}: {yaml_value(made.default)}\n")
     return "".join(lines)
 
 
