@@ -297,7 +297,8 @@ def test_status_and_diagnostics_agree(graph: Any) -> None:
     graph.wait(lambda: values().get("scenes") == "1", "diagnostics of the scene")
     entry = graph.diagnostics[-1].status[0]
     names = [status.name for status in graph.diagnostics[-1].status]
-    wanted = ["g2vlm: scene", "g2vlm: map", "g2vlm: image topic status", "g2vlm: dense map"]
+    tasks = ("scene", "map", "image topic status", "dense map", "cameras")
+    wanted = [f"g2vlm: {task}" for task in tasks]
     assert names == wanted
     assert {status.hardware_id for status in graph.diagnostics[-1].status} == {entry.hardware_id}
 
