@@ -122,8 +122,9 @@ def followed(view_i: View, view_j: View) -> NDArray[np.float32]:
         return view_i.feature_F2
     flower = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     flower.setFinestScale(0)
-    flow = flower.calc(pictures[0], pictures[1], None)
     height, width = pictures[0].shape
+    start = np.zeros((height, width, 2), np.float32)
+    flow = np.asarray(flower.calc(pictures[0], pictures[1], start), np.float32)
     stretch = np.array([view_i.image_hw[1] / width, view_i.image_hw[0] / height], np.float32)
     place = np.floor((view_i.feature_F2 + 0.5) / stretch).astype(np.int64)
     column, row = np.clip(place, 0, (width - 1, height - 1)).T

@@ -113,9 +113,9 @@ def match(
         return np.zeros((0, 2), np.int64)
     nearness = unit_vectors(i.descriptor_FE) @ unit_vectors(j.descriptor_FE).T
     if expected_F2 is not None:
-        off = expected_F2[:, None] - j.pixel_F2[None]
-        far = np.einsum("ijk,ijk->ij", off, off) > (reach * max(j.size_hw)) ** 2
-        nearness[far] = -1.0
+        square_i, square_j = ((place**2).sum(axis=1) for place in (expected_F2, j.pixel_F2))
+        square = square_i[:, None] + square_j - 2 * (expected_F2 @ j.pixel_F2.T)
+        nearness[square > (reach * max(j.size_hw)) ** 2] = -1.0
     best, back = nearness.argmax(axis=1), nearness.argmax(axis=0)
     rows = np.arange(len(best))
     mutual = back[best] == rows

@@ -75,7 +75,7 @@ def test_driving_forward_makes_keyframes_though_most_of_the_picture_hardly_moves
         height, width = round(480 * share), round(640 * share)
         top, left = (480 - height) // 2, (640 - width) // 2
         shown = cv2.resize(large[top : top + height, left : left + width], (160, 120))
-        moment = chooser.offer(1.0 + 0.1 * number, shown)
+        moment = chooser.offer(1.0 + 0.1 * number, np.asarray(shown, np.uint8))
         if moment is not None:
             chosen.append((number, moment.still))
     assert not any(still for _, still in chosen)

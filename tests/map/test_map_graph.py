@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from g2vlm_map.mapping import map_graph
+from g2vlm_map.mapping import graph_solve, map_graph
 from g2vlm_map.mapping.graph_solve import transport
 from g2vlm_map.mapping.keyframe import Edge, Keyframe
 from g2vlm_map.mapping.map_graph import MapGraph
@@ -102,7 +102,7 @@ def test_keyframes_that_come_during_a_global_solve_are_carried_along(
     graph = driven(poses[:30], seed=2)
     graph.add_edges([replace(between(poses, 0, 29), kind="loop")])
     solving, go_on = threading.Event(), threading.Event()
-    plain = map_graph.solve_all
+    plain = graph_solve.solve_all
 
     def slow(*arguments: Any) -> Any:
         solving.set()
@@ -126,7 +126,7 @@ def test_keyframes_that_come_during_a_global_solve_are_carried_along(
 
 def test_a_map_that_was_cleared_takes_no_old_solve_over(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = driven(way(5))
-    plain = map_graph.solve_all
+    plain = graph_solve.solve_all
 
     def cleared(*arguments: Any) -> Any:
         graph.clear()
