@@ -1,0 +1,152 @@
+"""Is the scale as good as its sigma says? Hundreds of drives, sensors by seeds.
+
+    python -m benchmarks.scale record FOLDER --split val --drives 8       # minutes a drive
+    python -m benchmarks.scale record FOLDER --split test --drives 20
+    python -m benchmarks.scale score FOLDER --modelled 200
+
+`record` drives a robot through synthetic rooms and keeps what the real pipeline (nano, real
+two-view geometry, pose graph) made of it, once with odometry and once without. `score` runs
+sensors over those of the split `test`, and over drives out of a model whose parameters are
+measured on those of the split `val` (`scale_model.py`). Everything that was chosen was chosen on
+`val`. `--recording` adds folders of real frames, whose odometry is simulated by seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from g2vlm_demo.drives import Drive, DriveSpec, make_drive
+
+from g2vlm_map.options import PipelineOptions
+from g2vlm_model.runtimes import load_runtime
+
+from .common import add_common_arguments, print_table, set_threads, write_report
+from .scale_history import History, Seen, record
+from .scale_model import MapErrors, measured, modelled
+from .scale_runs import Stretch, drive
+from .scale_sensors import MIXTURES, wheels
+from .scale_table import HEADER, Row, row_of
+
+_SCENES = ("room", "hall")
+_WEAK = {"lidar row": ("scan",)}
+_OUTLIERS = 0.15
+
+
+def main() -> None:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    recording = commands.add_parser("record")
+    recording.add_argument("folder", type=Path)
+    recording.add_argument("--split", choices=("val", "test"), default="test")
+    recording.add_argument("--drives", type=int, default=4)
+    recording.add_argument("--first", type=int, default=40, help="index of the first scene")
+    recording.add_argument("--frames", type=int, default=200)
+    scoring = commands.add_parser("score")
+    scoring.add_argument("folder", type=Path)
+    scoring.add_argument("--modelled", type=int, default=200, help="drives out of the model")
+    scoring.add_argument("--seeds", type=int, default=3, help="of the sensors, each recorded drive")
+    scoring.add_argument("--recording", type=Path, nargs="*", default=[], help="kept by `record`")
+    for command in (recording, scoring):
+        add_common_arguments(command, "scale")
+    arguments = parser.parse_args()
+    device = set_threads(arguments)
+    if arguments.command == "record":
+        _record(arguments, device)
+        return
+    rows = _score(arguments)
+    print_table([list(HEADER), *(row.cells() for row in rows)])
+    write_report(arguments.out, "scale", device, {"rows": [asdict(row) for row in rows]})
+
+
+def _record(arguments: argparse.Namespace, device: torch.device) -> None:
+    runtime = load_runtime("torch", model="nano", device=str(device), precision="fp32")
+    for number in range(arguments.drives):
+        scene, index = _SCENES[number % len(_SCENES)], arguments.first + number
+        spec = _spec(scene, index, arguments.split, arguments.frames)
+        for kind in ("odometry", "mono"):
+            path = arguments.folder / f"{arguments.split}_{scene}_{index}.{kind}.npz"
+            if path.exists():
+                continue
+            made = make_drive(spec)
+            stamps, truth = made.stamp_N.tolist(), made.T_world_cam_N44
+            told = wheels(stamps, truth, index) if kind == "odometry" else []
+            history = record(runtime, _seen(made), made.K, PipelineOptions(), told)
+            history.save(path)
+            print(f"{path.name}: {len(history.stamp_N)} keyframes of {len(stamps)} frames")
+
+
+def _spec(scene: str, index: int, split: Literal["val", "test"], frames: int) -> DriveSpec:
+    return DriveSpec(
+        scene, index, split, rate_hz=8.0, size_hw=(240, 320), supersample=1, seconds=frames / 8.0
+    )
+
+
+def _seen(made: Drive) -> Iterator[Seen]:
+    for frame in made.frames():
+        yield Seen(frame.stamp_ns, frame.rgb, frame.depth, frame.T_world_cam)
+
+
+def _score(arguments: argparse.Namespace) -> list[Row]:
+    cv2.setNumThreads(1)
+    errors = [
+        item for history in _kept(arguments.folder, "val", "mono") for item in measured(history[1])
+    ]
+    tied = [
+        item
+        for history in _kept(arguments.folder, "val", "odometry")
+        for item in measured(history[1])
+    ]
+    rows = []
+    for outliers in (0.0, _OUTLIERS):
+        for name, sources in {**MIXTURES, **_WEAK}.items():
+            kind = "odometry" if "odometry" in sources else "mono"
+            said = f"{name}, {outliers:.0%} outliers" if outliers else name
+            stretches = _run(
+                _kept(arguments.folder, "test", kind), sources, outliers, arguments.seeds
+            )
+            rows.append(row_of(f"pipeline: {said}", stretches))
+            own = tied if kind == "odometry" else errors
+            if own and arguments.modelled:
+                drives = _modelled(own, arguments.modelled)
+                rows.append(row_of(f"model: {said}", _run(drives, sources, outliers, 1)))
+    for path in arguments.recording:
+        for name, sources in MIXTURES.items():
+            history = [(path.stem, History.load(path))]
+            rows.append(
+                row_of(f"{path.stem}: {name}", _run(history, sources, 0.0, arguments.seeds))
+            )
+    return [row for row in rows if row.stretches]
+
+
+def _kept(folder: Path, split: str, kind: str) -> Iterator[tuple[str, History]]:
+    for path in sorted(folder.glob(f"{split}_*.{kind}.npz")):
+        yield path.stem, History.load(path)
+
+
+def _modelled(errors: list[MapErrors], drives: int) -> Iterator[tuple[str, History]]:
+    for seed in range(drives):
+        yield f"model{seed}", modelled(errors, 1_000_000 + seed)
+
+
+def _run(
+    histories: Iterable[tuple[str, History]], sources: tuple[str, ...], outliers: float, seeds: int
+) -> list[Stretch]:
+    return [
+        stretch
+        for number, (name, history) in enumerate(histories)
+        for seed in range(seeds)
+        for stretch in drive(name, history, sources, 1000 * number + seed, outliers)
+    ]
+
+
+if __name__ == "__main__":
+    np.seterr(all="ignore")
+    main()
