@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,7 @@ from .sync import Synchroniser
 
 __all__ = ["Intake"]
 
+_CALIBRATION_WAIT_S = 0.5
 _WAITING_FOR_PARTNERS = 8  # decoded frames per camera beyond those of scenes and windows
 
 
@@ -77,6 +79,7 @@ class Intake:
         self._sync = Synchroniser(options.cameras, options.sync, board.drop)
         self._chooser = KeyframeChooser(options.keyframe)
         self._placed: set[str] = set()  # cameras whose extrinsics are known
+        self._uncalibrated: dict[str, deque[Arrival]] = {}  # frames that wait for a calibration
         self._sources: dict[str, str] = {}  # camera -> where its calibration comes from
         self._refused: dict[str, str] = {}  # camera -> why its last frame was refused
         self._leap: _RigLeap | None = None
@@ -97,9 +100,11 @@ class Intake:
 
     @property
     def pending_frames(self) -> int:
-        """Frames that wait for partners or for the next frame."""
+        """Frames that wait for partners, for a calibration or for the next frame."""
         with self.lock:
-            return self._sync.waiting + sum(camera.holds for camera in self._cameras.values())
+            held = sum(len(frames) for frames in self._uncalibrated.values())
+            held += sum(camera.holds for camera in self._cameras.values())
+            return self._sync.waiting + held
 
     def apply(self, options: PipelineOptions) -> None:
         """Take over what may change while frames come in."""
@@ -126,6 +131,8 @@ class Intake:
         """Drop what waits; the next moment is the first of a segment."""
         with self.lock:
             self._sync.clear(reason)
+            self._board.drop(reason, sum(len(held) for held in self._uncalibrated.values()))
+            self._uncalibrated.clear()
             self._chooser.restart()
 
     def stop(self, reason: str) -> None:
@@ -162,7 +169,10 @@ class Intake:
             if admission.leap is not None:
                 self._on_leap(name, admission)
             for arrival in admission.arrivals:
-                self._take(arrival, now_ns)
+                if self._awaits_calibration(camera, now_ns):
+                    self._hold(arrival)
+                else:
+                    self._take(arrival, now_ns)
 
     def calibrate(self, camera: str, info: CameraInfoLike, rectified: bool | None = None) -> None:
         """Take over a camera's intrinsics.
@@ -176,6 +186,7 @@ class Intake:
             changed = self._cameras[camera].calibration.take(info, rectified)
             now_ns = time.monotonic_ns()
             self._check_calibration(self._cameras[camera], now_ns)
+            self._release(camera, now_ns)
         if changed:
             self._board.event("CAMERA_CHANGED", f"{camera}: {changed}", now_ns / NS)
             self._emit(CalibrationChanged(camera, changed))
@@ -190,6 +201,9 @@ class Intake:
     def expect_calibration(self, camera: str, source: str) -> None:
         """NO_CAMERA_INFO where this camera delivers frames, but no calibration comes.
 
+        The first frames wait half a second for it: a driver sends both at once, and which of
+        them arrives first is chance.
+
         Args:
             camera: Its name.
             source: Where it should come from, for the text.
@@ -202,6 +216,8 @@ class Intake:
             now_ns = time.monotonic_ns()
             for camera in self._cameras.values():
                 self._check_calibration(camera, now_ns)
+                if not self._awaits_calibration(camera, now_ns):
+                    self._release(camera.name, now_ns)
                 silent = camera.name in self._silent(now_ns)
                 text = self._why_silent(camera, now_ns) if silent else ""
                 self._board.condition("NO_IMAGES", silent, text, camera.name)
@@ -215,6 +231,24 @@ class Intake:
                 )
             text = self._why_no_moment(now_ns)
             self._board.condition("UNSYNCHRONISED", bool(text), text)
+
+    def _awaits_calibration(self, camera: Camera, now_ns: int) -> bool:
+        if not self._sources.get(camera.name) or camera.calibration.has_info:
+            return False
+        waited_ns = 0 if camera.first_ns is None else now_ns - camera.first_ns
+        return waited_ns <= _CALIBRATION_WAIT_S * NS
+
+    def _hold(self, arrival: Arrival) -> None:
+        """Keep a frame until its camera's calibration has come, or has not come in time."""
+        held = self._uncalibrated.setdefault(arrival.camera, deque())
+        held.append(arrival)
+        if len(held) > _WAITING_FOR_PARTNERS:
+            held.popleft()
+            self._board.drop("superseded", 1)
+
+    def _release(self, camera: str, now_ns: int) -> None:
+        for arrival in self._uncalibrated.pop(camera, ()):
+            self._take(arrival, now_ns)
 
     def _take(self, arrival: Arrival, now_ns: int) -> None:
         """Find its partners, decide, decode."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from g2vlm_map.poses import quaternion_xyzw
+from g2vlm_map.mapping.keyframe import PlacedKeyframe
+from g2vlm_map.poses import metric, quaternion_xyzw
 from g2vlm_map.recordings import NS
+from g2vlm_map.scale.estimate import ScaleEstimate
+from g2vlm_map.world import World
 
-from .outcome import Cloud
 from .pose_metrics import PoseSegment
 
 PLY_DTYPE = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3), ("confidence", "<f4")])
@@ -21,36 +24,47 @@ MAX_POINTS = 1_500_000
 VOXELS_PER_EXTENT = 400
 
 
-def merge_clouds(
-    clouds: Iterable[Cloud], segment: PoseSegment, min_confidence: float
-) -> NDArray[np.void]:
-    """All scenes of one segment as one cloud in the segment's axes.
+def map_cloud(world: World, min_confidence: float) -> NDArray[np.void]:
+    """The depth of all keyframes of the map's largest part as one cloud.
 
     Points below the confidence are left out. Of the points within one voxel (1/400 of the
     cloud's extent) the most confident one stays.
 
     Args:
-        clouds: scenes; those of other segments are skipped.
-        segment: gives the poses, and the axes.
+        world: the map.
         min_confidence: in [0, 1].
 
     Returns:
-        (M,) records of PLY_DTYPE, segment units.
+        (M,) records of PLY_DTYPE in the map's axes, those of its first camera; metres where the
+        scale carries, else map units.
     """
-    T_by_stamp = dict(zip(segment.stamps_ns, segment.T_seg_cam_M44, strict=True))
-    parts = []
-    for cloud in clouds:
-        T_seg_cam = T_by_stamp.get(cloud.stamp_ns)
-        if T_seg_cam is None:
-            continue
-        keep = cloud.confidence_M >= min_confidence
-        part = np.empty(int(keep.sum()), PLY_DTYPE)
-        part["xyz"] = cloud.points_M3[keep] @ T_seg_cam[:3, :3].T + T_seg_cam[:3, 3]
-        part["rgb"] = cloud.colors_M3[keep]
-        part["confidence"] = cloud.confidence_M[keep]
-        parts.append(part)
-    merged = np.concatenate(parts) if parts else np.empty(0, PLY_DTYPE)
-    return _thin(merged)
+    numbers = Counter(placed.segment for placed in world.keyframes)
+    largest = max(numbers, key=lambda number: numbers[number], default=0)
+    parts = [
+        _view_points(placed, index, world.scale, min_confidence)
+        for placed in world.keyframes
+        if placed.segment == largest
+        for index in range(len(placed.keyframe.views))
+    ]
+    return _thin(np.concatenate(parts) if parts else np.empty(0, PLY_DTYPE))
+
+
+def _view_points(
+    placed: PlacedKeyframe, index: int, scale: ScaleEstimate, min_confidence: float
+) -> NDArray[np.void]:
+    view = placed.keyframe.views[index]
+    unit = scale.metres_per_unit if scale.metric else 1.0
+    lever = view.T_body_cam if scale.metric else metric(view.T_body_cam, 0.0)
+    T_map_cam = metric(placed.T_map_body, unit) @ lever
+    depth_HW = placed.depth(index) * unit
+    keep = (depth_HW > 0) & (view.confidence_HW >= 255 * min_confidence)
+    v, u = np.nonzero(keep)
+    rays = np.stack([u, v, np.ones(len(u))], axis=1) @ np.linalg.inv(view.K).T
+    points = np.empty(len(u), PLY_DTYPE)
+    points["xyz"] = rays * depth_HW[keep, None] @ T_map_cam[:3, :3].T + T_map_cam[:3, 3]
+    points["rgb"] = view.color_HW3[keep]
+    points["confidence"] = view.confidence_HW[keep] / np.float32(255)
+    return points
 
 
 def write_ply(path: Path, points: NDArray[np.void], comment: str) -> None:
@@ -73,9 +87,15 @@ def write_ply(path: Path, points: NDArray[np.void], comment: str) -> None:
     path.write_bytes(header.encode("ascii") + points.tobytes())
 
 
-def write_tum(path: Path, segments: Iterable[PoseSegment]) -> None:
-    """Write poses as `seconds tx ty tz qx qy qz qw`, a comment before each segment."""
-    lines = ["# camera poses, camera to segment, up to scale: seconds tx ty tz qx qy qz qw"]
+def write_tum(path: Path, segments: Iterable[PoseSegment], unit: str) -> None:
+    """Write poses as `seconds tx ty tz qx qy qz qw`, a comment before each segment.
+
+    Args:
+        path: the file.
+        segments: camera to segment.
+        unit: of their positions, in words.
+    """
+    lines = [f"# camera poses, camera to segment, {unit}: seconds tx ty tz qx qy qz qw"]
     for segment in segments:
         lines.append(f"# segment {segment.number}: axes and scale of its own")
         for stamp, T in zip(segment.stamps_ns, segment.T_seg_cam_M44, strict=True):

@@ -8,6 +8,7 @@ into memory.
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from g2vlm_map.mapping.store import MapFileError
 from g2vlm_map.pipeline import InputFrame, Pipeline
 from g2vlm_map.pixels import CompressedPixels, RawPixels
 from g2vlm_map.questions import Mark as PipelineMark
@@ -36,8 +38,9 @@ from .machine import ProcessWatch
 from .map_metrics import FinalMap, segments_of
 from .outcome import Outputs, Played, Timeline
 from .question_file import Question
-from .run_options import RunOptions, parameters_of
+from .run_options import MAP_FILE, RunOptions, parameters_of
 
+LOGGER = logging.getLogger(__name__)
 SETTLE_TIMEOUT_S = 300.0
 QUESTION_TIMEOUT_S = 120.0
 POLL_S = 0.05
@@ -70,7 +73,7 @@ def play_in_process(
     """
     params = parameters_of(options.model)
     with tempfile.TemporaryDirectory(prefix="g2vlm-replay-") as folder:
-        scenes = KeptScenes(Path(folder), params.points, params.depth)
+        scenes = KeptScenes(Path(folder), params.depth)
         bar.set_description_str("loading")
         runtime = _load(params)
         try:
@@ -80,6 +83,7 @@ def play_in_process(
                 listener.pipeline = pipeline
                 player = _Player(recording, options, pipeline, timeline, questions, bar)
                 played = player.play()
+                _save_map(pipeline, options.out / MAP_FILE)
                 scenes.map = FinalMap.of_world(
                     pipeline.world, () if listener.before is None else segments_of(listener.before)
                 )
@@ -104,6 +108,14 @@ def _load(params: NodeParams) -> SpatialRuntime:
     except Exception as error:  # whatever a model folder or a foreign runtime raises
         text = " ".join(str(error).split()) or type(error).__name__
         raise NodeFailedError(f"the model cannot be loaded: {text}") from error
+
+
+def _save_map(pipeline: Pipeline, path: Path) -> None:
+    """Keep the map as the node would be asked to."""
+    try:
+        pipeline.save_map(path)
+    except MapFileError as error:
+        LOGGER.warning("the map is not kept: %s", error)
 
 
 def _await_build(runtime: SpatialRuntime, bar: Any) -> None:

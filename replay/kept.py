@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from g2vlm_map.clouds import depth_pair, scene_cloud
+from g2vlm_map.clouds import depth_pair
 from g2vlm_map.events import Event, MapChanged, PassFinished, SceneReady
-from g2vlm_map.options import CloudOptions, DepthOptions
+from g2vlm_map.options import DepthOptions
 from g2vlm_map.pipeline import Pipeline
-from g2vlm_map.poses import quaternion_xyzw
+from g2vlm_map.poses import metric, quaternion_xyzw
 from g2vlm_map.recordings.transforms import rotations
+from g2vlm_map.scale.estimate import ScaleEstimate
 from g2vlm_map.scenes import SceneRecord
 from g2vlm_map.world import World
 
 from .map_metrics import FinalMap, ScaleSample, furthest_move
-from .outcome import Cloud, MapChange, RanWith, SceneTimes, StatusSample, Timeline
-from .pose_metrics import PoseSegment
+from .outcome import MapChange, RanWith, SceneTimes, StatusSample, Timeline
+from .pose_metrics import PoseSegment, grouped
 
 __all__ = ["KeptScenes", "Listener", "note_status"]
 
@@ -59,7 +59,7 @@ class Listener:
             self._note_change(event, self.pipeline.world)
         if isinstance(event, SceneReady):
             try:
-                self.scenes.add(event.record)
+                self.scenes.add(event.record, self._scale())
             except OSError as error:  # the disk is full
                 self.failure = error
                 raise
@@ -74,6 +74,9 @@ class Listener:
             latency, scenes = event.latency, self.timeline.statuses[-1].scenes
             times = SceneTimes(scenes, latency.total, latency.observe, latency.publish)
             self.timeline.scene_times.append(times)
+
+    def _scale(self) -> ScaleEstimate:
+        return ScaleEstimate() if self.pipeline is None else self.pipeline.world.scale
 
     def _note_change(self, event: MapChanged, world: World) -> None:
         newest = max(self.timeline.scene_s, default=0)
@@ -92,67 +95,50 @@ class KeptScenes:
 
     Args:
         folder: an empty one.
-        cloud, depth: what of a scene is given, as the node would publish it.
+        depth: what of a depth map is given, as the node would publish it.
+        poses: segment, whether in metres, stamp, camera to map in that unit.
+        map: how it ended.
     """
 
     folder: Path
-    cloud: CloudOptions
     depth: DepthOptions
-    poses: list[tuple[int, int, NDArray[np.float64]]] = field(default_factory=list)
+    poses: list[tuple[int, bool, int, NDArray[np.float64]]] = field(default_factory=list)
     map: FinalMap | None = None
 
     def final(self) -> FinalMap | None:
         """See `Outputs`."""
         return self.map
 
-    def add(self, record: SceneRecord) -> None:
+    def add(self, record: SceneRecord, scale: ScaleEstimate) -> None:
         """Keep a scene; one without the reference camera has no place in the report."""
         if record.T_map_cam is None:
             return
-        file = self.folder / f"{len(self.poses):06d}.npz"
-        points = scene_cloud(record, self.cloud).reshape(-1)
-        np.savez(file, depth=depth_pair(record, record.newest, self.depth).depth_HW, points=points)
-        pose = record.T_map_cam.copy()  # with an exact rotation: the model's is rounded
-        pose[:3, :3] = rotations(np.array(quaternion_xyzw(pose[:3, :3])))
-        self.poses.append((record.segment, record.stamp_ns, pose))
+        file = self.folder / f"{len(self.poses):06d}.npy"
+        np.save(file, depth_pair(record, record.newest, self.depth).depth_HW)
+        pose = metric(record.T_map_cam, scale.metres_per_unit if scale.metric else 1.0)
+        pose[:3, :3] = rotations(np.array(quaternion_xyzw(pose[:3, :3])))  # exactly: else rounded
+        self.poses.append((record.segment, scale.metric, record.stamp_ns, pose))
 
     def segments(self) -> list[PoseSegment]:
         """See `Outputs`."""
-        placed = {stamp: (number, pose) for number, stamp, pose in self.poses}
-        groups: dict[int, list[int]] = {}
-        for stamp in sorted(placed):
-            groups.setdefault(placed[stamp][0], []).append(stamp)
-        return [
-            PoseSegment(number, tuple(group), np.stack([placed[stamp][1] for stamp in group]))
-            for number, group in sorted(groups.items())
-        ]
+        return grouped(self.poses)
 
     def depths(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """See `Outputs`."""
-        for stamp, arrays in self._files():
-            yield stamp, arrays["depth"]
-
-    def clouds(self) -> Iterator[Cloud]:
-        """See `Outputs`."""
-        for stamp, arrays in self._files():
-            yield Cloud.of_records(stamp, arrays["points"])
-
-    def _files(self) -> Iterator[tuple[int, Mapping[str, NDArray[Any]]]]:
-        for number, (_, stamp, _) in enumerate(self.poses):
-            with np.load(self.folder / f"{number:06d}.npz") as arrays:
-                yield stamp, arrays
+        for number, (_, _, stamp, _) in enumerate(self.poses):
+            yield stamp, np.load(self.folder / f"{number:06d}.npy")
 
 
 def note_status(timeline: Timeline, pipeline: Pipeline) -> None:
     """Append how the pipeline stands now."""
-    now = pipeline.snapshot()
+    now, scale = pipeline.snapshot(), pipeline.world.scale
     timeline.ran_with = RanWith(
         now.runtime.model_id,
         now.runtime.runtime,
         now.runtime.device,
         now.runtime.precision,
-        scale_source="none",
-        is_metric=False,
+        scale_source="+".join(scale.sources) or "none",
+        is_metric=scale.metric,
     )
     timeline.reason_texts.update((reason.code, reason.text) for reason in now.reasons)
     timeline.statuses.append(

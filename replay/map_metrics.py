@@ -13,7 +13,7 @@ and Kirubarajan 2001, section 5.4), and whether the scale's sigma says how wrong
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,6 +132,16 @@ class FinalMap:
     nbytes: int = 0
     before: tuple[MapSegment, ...] = ()
     world: World | None = None
+
+    @property
+    def unit(self) -> str:
+        """Of lengths that are shown: "m" where the scale carries."""
+        return "m" if self.scale is not None and self.scale.metric else "map units"
+
+    def path(self) -> list[PoseSegment]:
+        """The keyframes' poses by segment, in that unit."""
+        metres = self.scale.metres_per_unit if self.scale and self.scale.metric else 1.0
+        return [_scaled(segment.poses, metres) for segment in self.segments]
 
     @staticmethod
     def of_world(world: World, before: Sequence[MapSegment] = ()) -> FinalMap:
@@ -295,10 +305,8 @@ def _in_metres(final: FinalMap, truth: TruePoses) -> tuple[AlignedSegment, ...]:
         matched, true_M44, keep = match_truth(segment.poses, truth)
         if len(keep) < MIN_SCALED:
             continue
-        poses = matched.T_seg_cam_M44.copy()
-        poses[:, :3, 3] *= final.scale.metres_per_unit
-        metric = PoseSegment(matched.number, matched.stamps_ns, poses)
-        made.append(align_segment(metric, true_M44, with_scale=False))
+        in_metres = _scaled(matched, final.scale.metres_per_unit)
+        made.append(align_segment(in_metres, true_M44, with_scale=False))
     return tuple(made)
 
 
@@ -337,6 +345,12 @@ def _wrong_loops(final: FinalMap, truth: TruePoses, scales: dict[int, float]) ->
         shift = float(np.linalg.norm(loop.T_i_j[:3, 3] * scale - true[:3, 3]))
         wrong += turn > WRONG_LOOP_DEG or shift > WRONG_LOOP_M
     return wrong if judged else None
+
+
+def _scaled(poses: PoseSegment, factor: float) -> PoseSegment:
+    scaled_M44 = poses.T_seg_cam_M44.copy()
+    scaled_M44[:, :3, 3] *= factor
+    return replace(poses, T_seg_cam_M44=scaled_M44)
 
 
 def _distances(segment: AlignedSegment) -> Floats:

@@ -12,36 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from g2vlm_map.clouds import POINT_DTYPE
-
 from .map_metrics import FinalMap, ScaleSample
 from .pose_metrics import PoseSegment
-
-
-@dataclass(frozen=True)
-class Cloud:
-    """Points of one scene in the axes of its camera.
-
-    Args:
-        stamp_ns: of the scene.
-        points_M3: (M, 3) float32, segment units.
-        colors_M3: (M, 3) uint8 RGB.
-        confidence_M: (M,) float32 in [0, 1].
-    """
-
-    stamp_ns: int
-    points_M3: NDArray[np.float32]
-    colors_M3: NDArray[np.uint8]
-    confidence_M: NDArray[np.float32]
-
-    @staticmethod
-    def of_records(stamp_ns: int, records: NDArray[np.void]) -> Cloud:
-        """A cloud out of records of `g2vlm_map.clouds.POINT_DTYPE`; those without a place go."""
-        values = records.view(np.float32).reshape(-1, POINT_DTYPE.itemsize // 4)
-        values = values[np.isfinite(values[:, :3]).all(1)]
-        packed = np.ascontiguousarray(values[:, 3]).view(np.uint32)
-        colors = np.stack([packed >> 16, packed >> 8, packed], 1).astype(np.uint8)
-        return Cloud(stamp_ns, values[:, :3], colors, values[:, 4])
 
 
 class Outputs(Protocol):
@@ -56,11 +28,7 @@ class Outputs(Protocol):
         ...
 
     def depths(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """(stamp_ns, (H, W) float32 segment units, NaN where there is none)."""
-        ...
-
-    def clouds(self) -> Iterator[Cloud]:
-        """The clouds, points without a position left out."""
+        """(stamp_ns, (H, W) float32 as published, NaN where there is none)."""
         ...
 
 

@@ -16,7 +16,7 @@ camera axes, that fits all pairs best: a camera that always moves sideways needs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,22 @@ class PoseSegment:
     number: int
     stamps_ns: tuple[int, ...]
     T_seg_cam_M44: NDArray[np.float64]
+
+
+def grouped(poses: Iterable[tuple[int, bool, int, NDArray[np.float64]]]) -> list[PoseSegment]:
+    """Published poses by segment and unit, each stamp once: its last pose.
+
+    Args:
+        poses: number of the segment, whether in metres, stamp, (4, 4) camera to segment.
+    """
+    placed = {stamp: (number, in_metres, pose) for number, in_metres, stamp, pose in poses}
+    groups: dict[tuple[int, bool], list[int]] = {}
+    for stamp in sorted(placed):
+        groups.setdefault(placed[stamp][:2], []).append(stamp)
+    return [
+        PoseSegment(number, tuple(group), np.stack([placed[stamp][2] for stamp in group]))
+        for (number, _), group in sorted(groups.items())
+    ]
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,6 @@ from .map_metrics import FinalMap
 from .metrics import BASELINES
 from .outcome import Outputs, Played, Timeline
 from .panels import Panel, colour_bar_png, make_panels
-from .pose_metrics import PoseSegment
 from .report_rows import answer_rows, cards, metric_groups, show
 from .scoring import Scores
 from .summary import SCALE_WORDS
@@ -171,18 +170,22 @@ def _depth_chart(report: ReportInput) -> str:
 def _cloud_chart(report: ReportInput) -> str:
     if report.cloud is None or len(report.cloud) < 10:
         return ""
-    chart = cloud_chart(report.cloud["xyz"], report.cloud["rgb"], "segment units")
+    chart = cloud_chart(report.cloud["xyz"], report.cloud["rgb"], _unit(report.scores))
     return data_uri(chart, "png")
+
+
+def _unit(scores: Scores) -> str:
+    return "map units" if scores.final is None else scores.final.unit
 
 
 def _cloud_hint(report: ReportInput) -> str:
     if report.cloud is None:
         return ""
-    longest = max(report.scores.segments, key=lambda segment: len(segment.stamps_ns))
+    lengths = "metres" if _unit(report.scores) == "m" else "map units: up to scale"
     return (
-        f"{len(report.cloud):,} points of {len(longest.stamps_ns)} scenes of segment "
-        f"{longest.number}, laid together by their own poses; points with a confidence below "
-        f"{report.cloud_confidence:g} are left out. Up to scale: segment units, no metres."
+        f"{len(report.cloud):,} points: the depth of the final map's keyframes at their final "
+        f"poses; points with a confidence below {report.cloud_confidence:g} are left out. Lengths "
+        f"are {lengths}."
     )
 
 
@@ -203,13 +206,9 @@ def _trajectory_chart(scores: Scores) -> bytes:
         return trajectory_chart(PathsShown(scores.map.poses.segments, published))
     if poses is not None:
         return trajectory_chart(PathsShown(poses.segments, ()))
-    kept = scores.segments if scores.final is None else _kept(scores.final)
+    kept = scores.segments if scores.final is None else scores.final.path()
     shown = [segment for segment in kept if len(segment.stamps_ns) > 1]
-    return path_chart(shown, "map units") if shown else b""
-
-
-def _kept(final: FinalMap) -> tuple[PoseSegment, ...]:
-    return tuple(segment.poses for segment in final.segments)
+    return path_chart(shown, _unit(scores)) if shown else b""
 
 
 def _trajectory_hint(scores: Scores) -> str:
@@ -218,8 +217,8 @@ def _trajectory_hint(scores: Scores) -> str:
     report = scores.poses if scores.map is None else scores.map.poses
     if report is None:
         return (
-            "No true poses to compare with; up to scale, in the axes of each segment's first "
-            "keyframe. Also in trajectory.tum."
+            "No true poses to compare with; in the axes of each segment's first keyframe. Also in "
+            "trajectory.tum."
         )
     scales = ", ".join(f"{segment.scale:.3g}" for segment in report.segments[:6])
     return (

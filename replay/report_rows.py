@@ -104,6 +104,8 @@ def cards(scores: Scores) -> list[dict[str, Any]]:
                 f"{show(number)} {BASELINES[name][key]}"
                 for key, number in scores.baselines[name].items()
             ]
+            if name == "ate_m" and values["ate_se3_m"] is not None:
+                beside.append(f"{show(values['ate_se3_m'])} m at its own scale")
             if name == "abs_rel":
                 beside.append(f"over {values['depth_coverage'] or 0:.0%} of the pixels")
             made.append(

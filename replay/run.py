@@ -22,13 +22,13 @@ from g2vlm_map.recordings import NS, Recording
 
 from .asking import Answer
 from .errors import ReplayInputError
-from .files import merge_clouds, write_json, write_ply, write_tum
+from .files import map_cloud, write_json, write_ply, write_tum
 from .machine import describe_machine
 from .metrics import failures
 from .outcome import Outputs, Played, Timeline
 from .question_file import Question, load_questions
 from .report import ReportInput, write_report
-from .run_options import RunOptions
+from .run_options import MAP_FILE, RunOptions
 from .scoring import Scores, score
 from .summary import metrics_document, summary_lines
 
@@ -39,7 +39,10 @@ Play = Callable[
     AbstractContextManager[tuple[Played, list[Answer], Outputs]],
 ]
 LOGGER = logging.getLogger(__name__)
-OUTPUTS = ("report.html", "metrics.json", "cloud.ply", "trajectory.tum", "node.log", "recorded")
+OUTPUTS = (
+    *("report.html", "metrics.json", "cloud.ply", "trajectory.tum"),
+    *(MAP_FILE, "node.log", "recorded"),
+)
 LONG_PAUSE_S = 30.0
 RECORDING_FILES = {"metadata.yaml", "recorded.mcap"}
 
@@ -100,13 +103,14 @@ def _write(
     outputs: Outputs,
 ) -> RunResult:
     out = options.out
-    write_tum(out / "trajectory.tum", scores.segments)
+    final = scores.final
+    unit = "as published: metres or map units" if final is None else final.unit
+    write_tum(out / "trajectory.tum", scores.segments if final is None else final.path(), unit)
     cloud = None
-    if scores.segments:
-        longest = max(scores.segments, key=lambda segment: len(segment.stamps_ns))
-        cloud = merge_clouds(outputs.clouds(), longest, options.cloud_confidence)
-        axes = "axes of its first camera (x right, y down, z forward), up to scale"
-        write_ply(out / "cloud.ply", cloud, f"segment {longest.number}, {axes}")
+    if final is not None and final.world is not None and final.segments:
+        cloud = map_cloud(final.world, options.cloud_confidence)
+        axes = "axes of its first camera (x right, y down, z forward)"
+        write_ply(out / "cloud.ply", cloud, f"{axes}, {unit}")
     failed = tuple(failures(options.conditions, scores.values))
     machine = describe_machine()
     document = metrics_document(recording, options, scores, timeline, played, machine)

@@ -16,6 +16,7 @@ from .errors import ReplayInputError
 from .metrics import FailCondition
 
 NODE_NAME = "g2vlm"
+MAP_FILE = "map.g2map"  # what `~/load_map` reads
 # Where the frames come as fast as the node takes them, the wall clock says nothing about
 # them, and a status soon after each frame tells when the next one may go.
 LOCKSTEP_PARAMETERS = {

@@ -96,7 +96,7 @@ def score(
     _fill_poses(values, baselines, poses, world)
     _fill_map(values, final, world)
     _fill_run(values, recording, timeline, played, latencies)
-    values["segments"] = float(len(segments))
+    values["segments"] = float(len(segments if final is None else final.segments))
     _fill_answers(values, baselines, judged)
     return Scores(
         values=values,

@@ -92,16 +92,17 @@ def summary_lines(out: Path, scores: Scores, *, in_process: bool) -> str:
         dropped = ", ".join(f"{count} {reason}" for reason, count in scores.drops.items())
         hint = "" if in_process else f"; see {out / 'node.log'}"
         lines.append(f"  Nothing came out: dropped {dropped or 'none'}{hint}")
-    for name in ("abs_rel", "rpe_rot_deg", "ate_m"):
+    for name in ("abs_rel", "rpe_rot_deg", "ate_m", "ate_se3_m"):
         value = values[name]
         if value is None:
             continue
         metric = METRICS[name]
         others = ", ".join(
             f"{BASELINES[name][key]} {_number(number)}{_unit(metric.unit)}"
-            for key, number in scores.baselines[name].items()
+            for key, number in scores.baselines.get(name, {}).items()
         )
-        lines.append(f"  {metric.title} {_number(value)}{_unit(metric.unit)}  ({others})")
+        beside = f"  ({others})" if others else ""
+        lines.append(f"  {metric.title} {_number(value)}{_unit(metric.unit)}{beside}")
     if judged := values["answers_judged"]:
         constant = scores.baselines["answer_accuracy"]["constant"] * judged
         lines.append(
@@ -112,7 +113,7 @@ def summary_lines(out: Path, scores: Scores, *, in_process: bool) -> str:
         "",
         f"  Report:  {out / 'report.html'}",
         f"  Numbers: {out / 'metrics.json'}",
-        *([f"  Cloud:   {out / 'cloud.ply'} (up to scale)"] if scores.segments else []),
+        *([f"  Cloud:   {out / 'cloud.ply'} ({scores.final.unit})"] if scores.final else []),
         *(
             []
             if in_process

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from builtin_interfaces.msg import Time
+from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from g2vlm_interfaces.msg import PixelMark
@@ -17,10 +19,12 @@ from g2vlm_map.recordings import NS, Calibration, RecordedFrame, Recording
 from g2vlm_map.recordings.bag import BagRecording
 from g2vlm_map.recordings.bag_sensors import RobotTopics
 from g2vlm_map.recordings.source import CAMERA_INFO, COMPRESSED
+from g2vlm_map.sensing import Extrinsics
 from g2vlm_model.interface import AnswerStatus, CrossCheck
 from g2vlm_ros.messages import camera_info_message, header
 
 from ..asking import Answer
+from ..map_metrics import ScaleSample
 from ..outcome import RanWith, SceneTimes, StatusSample
 from ..question_file import Question
 
@@ -47,6 +51,14 @@ class PlayMessage:
 def robot_of(recording: Recording) -> RobotTopics | None:
     """The robot that carries the camera, where the recording knows one."""
     return recording.robot if isinstance(recording, BagRecording) else None
+
+
+def base_of(recording: Recording) -> NDArray[np.float64] | None:
+    """T_base_cam (4, 4) in metres where the node is told of a base, else None."""
+    for _, sample in recording.samples(""):
+        if isinstance(sample, Extrinsics):
+            return sample.T_base_cam
+    return None
 
 
 def robot_topics_of(recording: Recording) -> dict[str, str]:
@@ -132,6 +144,22 @@ def sample_of(status: Any, wall_s: float) -> StatusSample:
             name: int(count)
             for name, count in zip(status.drop_reasons, status.drop_counts, strict=True)
         },
+    )
+
+
+def scale_of(status: Any) -> ScaleSample:
+    """What a SceneStatus message says of the scale at its newest scene."""
+    stamp = status.scene_stamp
+    unknown = math.isnan(status.scale_sigma), math.isnan(status.depth_scale_sigma)
+    return ScaleSample(
+        stamp.sec * NS + stamp.nanosec,
+        int(status.segment),
+        bool(status.is_metric),
+        1.0 if unknown[0] else status.scale,
+        math.inf if unknown[0] else status.scale_sigma,
+        1.0 if unknown[1] else status.depth_scale,
+        math.inf if unknown[1] else status.depth_scale_sigma,
+        tuple(status.scale_source.split("+")) if status.is_metric else (),
     )
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -22,8 +23,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
 from rosgraph_msgs.msg import Clock
 
-from g2vlm_interfaces.msg import SceneStatus
-from g2vlm_interfaces.srv import SpatialQuery
+from g2vlm_interfaces.msg import MapEvent, SceneStatus
+from g2vlm_interfaces.srv import SaveMap, SpatialQuery
 from g2vlm_map.recordings import NS
 
 from ..asking import Answer
@@ -36,6 +37,7 @@ from .process import OUTPUT_PREFIXES, SCENE_TOPICS, STATUS_TOPIC, NodeProcess, n
 from .recorder import Recorder
 
 SPIN_SECONDS = 0.05
+SAVE_TIMEOUT_S = 60.0
 # The two ends of a connection learn of it one after the other.
 MATCH_SECONDS = 0.3
 OUTPUT_TOPICS = (
@@ -49,6 +51,7 @@ OUTPUT_TOPICS = (
 )
 # Topics of every node, which say nothing about this one.
 NOT_RECORDED = ("/rosout", "/parameter_events", f"/{NODE_NAME}/transition_event")
+EVENT_TOPIC = f"/{NODE_NAME}/map_event"
 ANSWER_TOPIC = f"/{NODE_NAME}/answers"
 ANSWER_TYPE = "g2vlm_interfaces/msg/SpatialAnswer"
 
@@ -116,6 +119,7 @@ class NodeLink:
         }
         self._get_state = self._node.create_client(GetState, f"/{NODE_NAME}/get_state")
         self._query = self._node.create_client(SpatialQuery, f"/{NODE_NAME}/query")
+        self._save_map = self._node.create_client(SaveMap, f"/{NODE_NAME}/save_map")
         self._subscriptions: dict[str, Any] = {}
         self._status: Any = None  # the newest
         self._built = False
@@ -209,6 +213,14 @@ class NodeLink:
         self._query.call_async(request).add_done_callback(done)
         return result
 
+    def save_map(self, path: Path) -> str:
+        """Have the node write its map; "" where it did, else why not."""
+        request = SaveMap.Request(path=str(path), overwrite=True)
+        reply = self._call(self._save_map, request, SAVE_TIMEOUT_S)
+        if reply is None:
+            return f"the node did not answer ~/save_map within {SAVE_TIMEOUT_S:g} s"
+        return "" if reply.success else str(reply.message)
+
     def _record_answer(self, answer: Any) -> None:
         self._recorder.define(ANSWER_TYPE)
         self._recorder.record(ANSWER_TOPIC, ANSWER_TYPE, bytes(serialize_message(answer)))
@@ -249,6 +261,8 @@ class NodeLink:
                 if not self._built:  # nothing has been played yet
                     return
                 self._recorder.note_status(self._status)
+            elif topic == EVENT_TOPIC:
+                self._recorder.note_change(deserialize_message(bytes(data), MapEvent))
             self._recorder.record(topic, msgtype, bytes(data))
 
         return record

@@ -7,6 +7,7 @@ depend on how fast the machine is.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,13 +24,15 @@ from ..errors import ReplayInputError
 from ..machine import ProcessWatch
 from ..outcome import Outputs, Played, Timeline
 from ..question_file import Question
-from ..run_options import ModelOptions, RunOptions, parameters_of
+from ..run_options import MAP_FILE, ModelOptions, RunOptions, parameters_of
 from .bag_writer import BagWriter
-from .conversions import PlayMessage, messages_of, robot_of, robot_topics_of, topics_of
+from .conversions import PlayMessage, base_of, messages_of, robot_of, robot_topics_of, topics_of
 from .link import NodeLink
 from .process import SCENE_TOPICS, STATUS_TOPIC, NodeProcess
 from .published import Published
 from .recorder import Recorder
+
+LOGGER = logging.getLogger(__name__)
 
 CLOCK_PERIOD_S = 0.01
 POLL_S = 0.002
@@ -148,11 +151,11 @@ class Player:
     def _settle(self, message: PlayMessage, dropped_before: int) -> None:
         """Wait until the node is done with a frame.
 
-        It is done when its scene is here, or when the status counts one more frame as dropped
-        and none as in work. Frames that wait show as arrived, neither used nor dropped, and so
-        does one whose pass takes its time. Without a pass wait the first frames of a segment,
-        until they are `min_moments`; a late frame, until the next one tells what it was; and
-        what a failed pass gave back.
+        It is done when its scene and the status behind it are here, or when the status counts one
+        more frame as dropped and none as in work. Frames that wait show as arrived, neither used
+        nor dropped, and so does one whose pass takes its time. Without a pass wait the first
+        frames of a segment, until they are `min_moments`; a late frame, until the next one tells
+        what it was; and what a failed pass gave back.
         """
         late, self._newest_ns = (
             message.stamp_ns <= self._newest_ns,
@@ -160,10 +163,13 @@ class Player:
         )
         started = time.monotonic()
         while time.monotonic() - started < SETTLE_TIMEOUT_S:
-            if message.stamp_ns in self._timeline.scene_s:
+            status = self._timeline.last
+            # The status behind a scene says that the map has taken it in: what the next frame is
+            # worth hangs on that.
+            told = status is not None and status.scenes >= len(self._timeline.scene_s)
+            if told and message.stamp_ns in self._timeline.scene_s:
                 self._waiting = 0
                 return
-            status = self._timeline.last
             if status is not None and status.received >= self._published:
                 waiting = status.received - status.used - status.dropped
                 if status.dropped > dropped_before and waiting <= self._waiting:
@@ -234,6 +240,7 @@ def play_through_node(
         NodeFailedError: It died or did not become active.
     """
     info, recorded = recording.info, options.out / "recorded"
+    map_file = options.out / MAP_FILE
     try:
         with (
             BagWriter(recorded) as writer,
@@ -261,12 +268,24 @@ def play_through_node(
                 least = _min_moments(options.model)
                 player = Player(recording, link, process, timeline, asker, played_one, least)
                 played = player.play(options.rate)
+                unsaved = link.save_map(map_file.absolute())
+                if unsaved:
+                    LOGGER.warning("the map is not in the report: %s", unsaved)
             finally:
                 link.close()
                 bar.close()
     except WriterError as error:
         raise ReplayInputError(f"cannot write {recorded}: {error}") from error
-    yield played, asker.answers(), Published(recorded, timeline.statuses)
+    yield (
+        played,
+        asker.answers(),
+        Published(
+            recorded,
+            timeline.statuses,
+            map_file if map_file.is_file() else None,
+            base_of(recording),
+        ),
+    )
 
 
 def _min_moments(model: ModelOptions) -> int:

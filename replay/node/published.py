@@ -10,19 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 
-from g2vlm_map.clouds import POINT_DTYPE
 from g2vlm_map.mapping.store import load_map
+from g2vlm_map.poses import metric
 from g2vlm_map.recordings import NS
 from g2vlm_map.recordings.bag import header_stamp_ns
 from g2vlm_map.recordings.transforms import transform_from
 
 from ..map_metrics import FinalMap, MapSegment
-from ..outcome import Cloud, StatusSample
-from ..pose_metrics import PoseSegment
+from ..outcome import StatusSample
+from ..pose_metrics import PoseSegment, grouped
 from .process import OUTPUT_PREFIXES, SCENE_TOPICS
 
 DEPTH_TOPICS = tuple(f"{prefix}/depth/image" for prefix in OUTPUT_PREFIXES)
-CLOUD_TOPICS = tuple(f"{prefix}/points" for prefix in OUTPUT_PREFIXES)
 PATH_TOPICS = tuple(f"{prefix}/path" for prefix in OUTPUT_PREFIXES)
 STILL_M = 1e-3  # poses that moved less have not been moved
 
@@ -34,13 +33,19 @@ class Published:
         path: the bag's folder.
         statuses: all of the run, in order.
         map_file: that the node wrote at the end; None where it wrote none.
+        T_base_cam: (4, 4) metres, where the node's poses are those of a base; else None.
     """
 
     def __init__(
-        self, path: Path, statuses: Sequence[StatusSample], map_file: Path | None = None
+        self,
+        path: Path,
+        statuses: Sequence[StatusSample],
+        map_file: Path | None = None,
+        T_base_cam: NDArray[np.float64] | None = None,
     ) -> None:
         self._path = path
         self._map = map_file
+        self._T_base_cam = T_base_cam
         self._statuses = statuses
 
     def segments(self) -> list[PoseSegment]:
@@ -54,19 +59,22 @@ class Published:
         for status in self._statuses:
             numbers.setdefault(status.scenes, status.segment)
         counts = sorted(numbers) or [0]
-        placed: dict[int, tuple[int, NDArray[np.float64]]] = {}
-        for count, (_, stamp_ns, message) in enumerate(self._read(*SCENE_TOPICS), start=1):
+        placed = []
+        for count, (topic, stamp_ns, message) in enumerate(self._read(*SCENE_TOPICS), start=1):
             # Where a status is missing, the next one speaks, or else the last.
             known = int(counts[min(int(np.searchsorted(counts, count)), len(counts) - 1)])
             pose = transform_from(message.pose.pose.position, message.pose.pose.orientation)
-            placed[stamp_ns] = (numbers.get(known, 1), pose)
-        groups: dict[int, list[int]] = {}
-        for stamp in sorted(placed):
-            groups.setdefault(placed[stamp][0], []).append(stamp)
-        return [
-            PoseSegment(number, tuple(group), np.stack([placed[stamp][1] for stamp in group]))
-            for number, group in sorted(groups.items())
-        ]
+            in_metres = topic == SCENE_TOPICS[0]
+            placed.append(
+                (numbers.get(known, 1), in_metres, stamp_ns, self._camera(pose, in_metres))
+            )
+        return grouped(placed)
+
+    def _camera(self, T_map_base: NDArray[np.float64], in_metres: bool) -> NDArray[np.float64]:
+        """The camera's pose; up to scale the node leaves out the lever, which is in metres."""
+        if self._T_base_cam is None:
+            return T_map_base
+        return T_map_base @ (self._T_base_cam if in_metres else metric(self._T_base_cam, 0.0))
 
     def final(self) -> FinalMap | None:
         """The map that the node was asked to write, None where it wrote none."""
@@ -103,13 +111,6 @@ class Published:
         for _, stamp_ns, message in self._read(*DEPTH_TOPICS):
             depth = np.frombuffer(bytes(message.data), "<f4").reshape(message.height, message.width)
             yield stamp_ns, depth
-
-    def clouds(self) -> Iterator[Cloud]:
-        """The clouds, points without a position left out."""
-        for _, stamp_ns, message in self._read(*CLOUD_TOPICS):
-            names = tuple(field.name for field in message.fields)
-            assert names == POINT_DTYPE.names, names
-            yield Cloud.of_records(stamp_ns, np.frombuffer(bytes(message.data), POINT_DTYPE))
 
     def _read(self, *topics: str) -> Iterator[tuple[str, int, Any]]:
         """(topic, header stamp, message) of some topics."""

@@ -7,11 +7,12 @@ import time
 from collections.abc import Collection
 from typing import Any
 
+from g2vlm_map.recordings import NS
 from g2vlm_map.recordings.bag import header_stamp_ns
 
-from ..outcome import Timeline
+from ..outcome import MapChange, Timeline
 from .bag_writer import BagWriter
-from .conversions import ran_with, sample_of, times_of
+from .conversions import ran_with, sample_of, scale_of, times_of
 from .message_types import definitions
 
 
@@ -62,3 +63,11 @@ class Recorder:
         before = timeline.scene_times[-1].scenes if timeline.scene_times else 0
         if times is not None and times.scenes > before:
             timeline.scene_times.append(times)
+            timeline.scales.append(scale_of(status))
+
+    def note_change(self, event: Any) -> None:
+        """Take over a live MapEvent message."""
+        if event.kind == event.MAP_CHANGED:
+            stamp_ns = event.header.stamp.sec * NS + event.header.stamp.nanosec
+            change = MapChange(stamp_ns, event.map_version, event.cause, event.text)
+            self._timeline.changes.append(change)

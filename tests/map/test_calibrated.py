@@ -12,6 +12,7 @@ from g2vlm_map.camera_model import read_camera_info
 from g2vlm_map.events import CalibrationChanged
 from g2vlm_map.pipeline import Mark
 from g2vlm_model.interface import AnswerStatus, SpatialAnswer
+from tests.helpers import wait_for
 from tests.map.bench import Make
 
 HW = (120, 160)
@@ -106,3 +107,25 @@ def test_without_a_source_for_it_a_missing_camera_info_is_no_trouble(bench: Make
     one.scenes(3)
     now = one.pipeline.snapshot()
     assert "NO_CAMERA_INFO" not in {reason.code for reason in now.reasons}
+
+
+def test_the_first_frame_waits_for_the_calibration_that_is_sent_with_it(bench: Make) -> None:
+    run = bench()
+    run.pipeline.expect_calibration("camera", "/camera_info")
+    run.add()
+    assert run.pipeline.pending_frames == 1
+    run.pipeline.calibrate("camera", info())
+    run.add()
+    assert run.pipeline.wait(10.0)
+    record = run.pipeline.scene
+    assert record is not None
+    assert [frame.K is not None for frame in record.frames] == [True, True]
+
+
+def test_a_calibration_that_does_not_come_holds_no_frame_for_long(bench: Make) -> None:
+    run = bench()
+    run.pipeline.expect_calibration("camera", "/camera_info")
+    for _ in range(12):  # more than are held: the oldest are counted
+        run.add()
+    wait_for(lambda: run.pipeline.scene is not None, 10.0, what="a scene without K")
+    assert run.balanced()

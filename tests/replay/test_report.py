@@ -12,12 +12,12 @@ import pytest
 from evo.tools.file_interface import read_tum_trajectory_file
 from g2vlm_replay.asking import Answer
 from g2vlm_replay.charts import cloud_chart, latency_chart, timeline_chart
-from g2vlm_replay.files import PLY_DTYPE, merge_clouds, write_ply, write_tum
+from g2vlm_replay.files import PLY_DTYPE, map_cloud, write_ply, write_tum
 from g2vlm_replay.machine import describe_machine
 from g2vlm_replay.metrics import METRICS
 from g2vlm_replay.node.bag_writer import BagWriter
 from g2vlm_replay.node.published import Published
-from g2vlm_replay.outcome import Cloud, Played, RanWith, SceneTimes, StatusSample, Timeline
+from g2vlm_replay.outcome import Played, RanWith, SceneTimes, StatusSample, Timeline
 from g2vlm_replay.panels import colour_depth
 from g2vlm_replay.pose_metrics import PoseSegment
 from g2vlm_replay.question_file import Expected, Mark, Question
@@ -25,7 +25,11 @@ from g2vlm_replay.report import ReportInput, write_report
 from g2vlm_replay.report_rows import GROUPS, show
 from g2vlm_replay.scoring import Judged, constant_answer_accuracy, score
 
+from g2vlm_map.mapping.keyframe import Keyframe, PlacedKeyframe, View
 from g2vlm_map.recordings.bag import BagRecording
+from g2vlm_map.scale.estimate import ScaleEstimate
+from g2vlm_map.world import World
+from tests.map.mapping.worlds import random_world
 from tests.replay.bags import NS, OPTICAL, Scribe, translation, write_plain_bag
 
 _UPPER = ("summary", "scenes", "cloud", "trajectory", "questions")
@@ -97,7 +101,6 @@ def full_run(tmp_path: Path) -> tuple[ReportInput, Path]:
     played = Played(1.0, 8, 0, (), 100.0, 0.5)
     outputs = Published(tmp_path / "recorded", timeline.statuses)
     scores = score(recording, outputs, timeline, played, answers)
-    segment = scores.segments[0]
     report = ReportInput(
         title="A <run>",
         created="now",
@@ -106,7 +109,7 @@ def full_run(tmp_path: Path) -> tuple[ReportInput, Path]:
         scores=scores,
         timeline=timeline,
         played=played,
-        cloud=merge_clouds(outputs.clouds(), segment, 0.3),
+        cloud=map_cloud(random_world(3), 0.3),
         cloud_confidence=0.3,
         rate=0.0,
         in_process=False,
@@ -253,16 +256,22 @@ def test_depth_colours() -> None:
 
 
 def test_cloud_file(tmp_path: Path) -> None:
-    points = np.array([[0, 0, 1], [0, 0, 1.0000001], [1, 0, 1], [5, 5, 5]], np.float32)
-    colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [9, 9, 9]], np.uint8)
-    cloud = Cloud(7, points, colours, np.array([0.5, 0.9, 0.6, 0.1], np.float32))
-    other = Cloud(8, points, colours, np.ones(4, np.float32))
-    segment = PoseSegment(1, (7,), translation(10.0)[None])
-    merged = merge_clouds([cloud, other], segment, 0.3)
-    assert len(merged) == 2  # one voxel keeps its best point, the weak one is left out
-    best = merged[np.argmin(merged["xyz"][:, 0])]
-    np.testing.assert_allclose(best["xyz"], [10, 0, 1], atol=1e-5)
-    assert best["rgb"].tolist() == [0, 255, 0]
+    depth = np.array([[2.0, 2.0, 0.0, 4.0]], np.float16)
+    view = View(
+        "camera", OPTICAL, 7, np.eye(4), np.array([[2.0, 0, 1], [0, 2.0, 0], [0, 0, 1]]), (1, 4),
+        depth, np.array([[255, 128, 255, 20]], np.uint8),
+        np.arange(12, dtype=np.uint8).reshape(1, 4, 3),
+        np.zeros((0, 2), np.float32), np.zeros((0, 32), np.uint8),
+    )  # fmt: skip
+    keyframe = Keyframe(1, 7, "7", (view,), {})
+    placed = PlacedKeyframe(keyframe, translation(10.0), np.log(0.5), np.eye(6), 1)
+    scale = ScaleEstimate(metric=True, log_scale=np.log(3.0), sigma=0.1)
+    # In map units the depths are 1 and 2, the second is seen straight ahead; x of rays: -.5, 0, 1.
+    merged = map_cloud(World(keyframes=(placed,)), 0.3)
+    np.testing.assert_allclose(merged["xyz"], [[9.5, 0, 1], [10, 0, 1]], atol=1e-5)
+    assert merged["rgb"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    in_metres = map_cloud(World(keyframes=(placed,), scale=scale), 0.3)
+    np.testing.assert_allclose(in_metres["xyz"], 3 * merged["xyz"], rtol=1e-5)
     write_ply(tmp_path / "c.ply", merged, "up to scale")
     data = (tmp_path / "c.ply").read_bytes()
     header, body = data.split(b"end_header\n")
@@ -273,7 +282,7 @@ def test_cloud_file(tmp_path: Path) -> None:
 
 def test_trajectory_file(tmp_path: Path) -> None:
     T = translation(1.5, -2.0, 0.25)
-    write_tum(tmp_path / "t.tum", [PoseSegment(3, (12 * NS + 5,), T[None])])
+    write_tum(tmp_path / "t.tum", [PoseSegment(3, (12 * NS + 5,), T[None])], "m")
     trajectory = read_tum_trajectory_file(tmp_path / "t.tum")
     np.testing.assert_allclose(trajectory.positions_xyz, [[1.5, -2.0, 0.25]])
     assert "segment 3" in (tmp_path / "t.tum").read_text()
