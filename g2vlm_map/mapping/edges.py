@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from .features import features_of, pixel_size
 from .keyframe import Edge, Keyframe, Tracks, View
 from .options import EdgeOptions, FeatureOptions
+from .planes import flatness
+from .rotations import log_rotations
 from .two_view import PairGeometry, rays, two_view
 
 __all__ = ["depth_at", "followed", "foreseen", "pair_seed", "verified_edge", "weighted_median"]
@@ -42,6 +44,8 @@ _DEPTH_SCATTER_FLOOR = 0.03
 _TRACK_PARALLAX_DEG = 0.3  # of a single match, for a depth
 _LEAST_DEPTHS = 6
 _PLENTY = 2  # times the matches that suffice: then where they were expected is where they are
+_LIKE_CHAIN = math.radians(6.0)  # rotation that the neighbours' edges may be off by
+_CLEARLY = 0.7  # of the second best spread of depths: then the best is believed
 _LEAST_FLOW_PX = 32  # of a picture that flow is measured in
 
 
@@ -87,6 +91,9 @@ def verified_edge(
         stamps = (i.stamp_ns, j.stamp_ns)
         pair = _pair(view, others[0], stamps, features, options, expected)
         if pair is not None and len(pair.inliers) >= options.min_inliers:
+            if pair.rivals:
+                turn = guess[:3, :3] if guess is not None and index == 0 else None
+                pair = _likeliest(pair, view, others[0], turn)
             edge = _edge(i.number, j.number, view, others[0], pair, features, options)
             tracks = None if edge.tracks is None else replace(edge.tracks, view=index)
             edge = _with_length(replace(edge, kind=kind, tracks=tracks), log_depth_scales)
@@ -113,6 +120,46 @@ def _pair(
     free = two_view(i, j, K_i, K_j, features, seed)
     found = [pair for pair in (led, free) if pair is not None]
     return max(found, key=lambda pair: len(pair.inliers), default=None)
+
+
+def _likeliest(
+    pair: PairGeometry, view_i: View, view_j: View, turn_i_j: Floats | None
+) -> PairGeometry:
+    """The one of the poses that the matches of a plane allow which other knowledge supports.
+
+    Args:
+        pair: With its rivals.
+        view_i, view_j: Whose depths say how the plane lies.
+        turn_i_j: (3, 3) rotation that the edges of neighbours lead to; None where unknown.
+
+    Returns:
+        The pose; where neither the neighbours nor the depths tell which is right, one with a
+        rotation and a direction as uncertain as the poses differ.
+    """
+    poses = [pair, *pair.rivals]
+    if turn_i_j is not None:
+        turns = np.array([turn_i_j.T @ one.R_i_j for one in poses])
+        off = np.linalg.norm(log_rotations(turns), axis=1)
+        order = np.argsort(off)
+        if off[order[0]] < _LIKE_CHAIN and off[order[1]] > 2 * off[order[0]]:
+            return poses[int(order[0])]
+    spread = np.array([_flatness(one, view_i, view_j) for one in poses])
+    order = np.argsort(spread, kind="stable")
+    best, second = poses[int(order[0])], poses[int(order[1])]
+    if spread[order[0]] < _CLEARLY * spread[order[1]]:
+        return best
+    turn = log_rotations((best.R_i_j.T @ second.R_i_j)[None])[0]
+    apart = float(np.linalg.norm(turn))
+    return replace(
+        best, sigma_rotation=max(best.sigma_rotation, apart), sigma_direction=max(1.0, apart)
+    )
+
+
+def _flatness(pair: PairGeometry, view_i: View, view_j: View) -> float:
+    pixel_i = view_i.feature_F2[pair.inliers[:, 0]]
+    pixel_j = view_j.feature_F2[pair.inliers[:, 1]]
+    depth = np.stack((depth_at(view_i, pixel_i), depth_at(view_j, pixel_j)), axis=1)
+    return flatness(pair, rays(pixel_i, view_i.K_image), rays(pixel_j, view_j.K_image), depth)
 
 
 def followed(view_i: View, view_j: View) -> NDArray[np.float32]:
