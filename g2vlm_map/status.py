@@ -34,7 +34,7 @@ REASON_CODES: dict[str, str] = {
     "FEW_MATCHES": "The newest keyframe hangs on fewer than two verified edges of the map.",
     "SCALE_UNKNOWN": "Lengths are up to scale: nothing metric fixes them.",
     "SCALE_CONFLICT": "Two sources of the scale contradict each other.",
-    "SCALE_DRIFT": "A source of the scale says something else than it did.",
+    "SCALE_DRIFT": "A source says another scale than it did, or the map has no one scale.",
     "CALIBRATION_DOUBTFUL": "The pictures show other turns than odometry measures: K may be wrong.",
     "SENSOR_REFUSED": "Another sensor is not believed: it leaps, stands still, is in other units.",
     "SEGMENT_BROKEN": "A keyframe shares nothing with those before: a new segment starts.",

@@ -10,32 +10,50 @@ was turned away by the gate: each piece is laid by itself, all with one scale,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from ..mapping.keyframe import PlacedKeyframe
 from ..poses import Floats
 from .readings import Measured
+from .steadiness import spread_of_lengths
 
-__all__ = ["path_scale"]
+__all__ = ["PathScale", "path_scale"]
 
 _LONGEST = 60  # chords of a piece: beyond it the odometry's heading has drifted away
 _SAME_PLACE = 1e-9  # metres
 
 
-def path_scale(chords: Iterable[Measured], placed: Mapping[int, PlacedKeyframe]) -> float | None:
+class PathScale(NamedTuple):
+    """The scale of the path.
+
+    Args:
+        log_scale: Log of metres per map unit, by all that is believed.
+        spread: How far the scale by short and by long lengths stands from that, rms of the log.
+    """
+
+    log_scale: float
+    spread: float
+
+
+def path_scale(
+    chords: Sequence[Measured], believed: frozenset[int], placed: Mapping[int, PlacedKeyframe]
+) -> PathScale | None:
     """Metres per map unit by all lengths together.
 
     Args:
-        chords: In the order of time, with their ends; those that are not believed are left out.
+        chords: In the order of time, with their ends.
+        believed: Keyframes at which those end that the scale is made of; the spread is of all.
         placed: Keyframes by number, with their poses of now.
 
     Returns:
         None where fewer than three keyframes hang together, or nothing moved.
     """
     covariance, square = 0.0, 0.0
-    for piece in _pieces(chords, placed):
+    for piece in _pieces((item for item in chords if item.keyframe in believed), placed):
         if len(piece) < 3:
             continue
         ours, theirs = (points - points.mean(axis=0) for points in _both(piece, placed))
@@ -43,7 +61,11 @@ def path_scale(chords: Iterable[Measured], placed: Mapping[int, PlacedKeyframe])
         singular[-1] *= np.sign(np.linalg.det(U @ Vt))
         covariance += float(singular.sum())
         square += float((ours**2).sum())
-    return covariance / square if covariance > 0 and square > 0 else None
+    if not (covariance > 0 and square > 0):
+        return None
+    log_scale = math.log(covariance / square)
+    whole = [_both(piece, placed) for piece in _pieces(chords, placed)]
+    return PathScale(log_scale, spread_of_lengths(whole, log_scale))
 
 
 def _pieces(

@@ -18,10 +18,11 @@ import numpy as np
 from .bank import BiasBank
 from .estimate import ScaleReading
 from .kinds import Kind
+from .steadiness import STRETCH, spread_of_stretches, stretches
 
 __all__ = ["SPAN", "SourceTrack"]
 
-SPAN = 20  # keyframes between two readings that vouch for each other
+SPAN = STRETCH  # keyframes between two readings that vouch for each other
 GATE = 16.0  # squared standard deviations: a map's own lengths have long tails
 START = 5  # readings whose median is where the search begins
 _RECENT = 8  # readings that decide between the incumbent and a rival
@@ -93,6 +94,8 @@ class SourceTrack:
     _belief: _Belief | None = None
     _rival: _Belief | None = None
     _recent: deque[tuple[ScaleReading, str]] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    _heard: deque[ScaleReading] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    _stretches: tuple[int, list[tuple[float, float]]] = (0, [])  # of so many readings
 
     @property
     def known(self) -> bool:
@@ -105,6 +108,26 @@ class SourceTrack:
         if self._belief is None or self._rival is None:
             return 0.0
         return self._rival.bank.moments[0] - self._belief.bank.moments[0]
+
+    def drift(self, most: float) -> str:
+        """How the map's scale drifts by this source, in words; "" where it does not.
+
+        Args:
+            most: Standard deviation from stretch to stretch that is none.
+        """
+        if self._belief is None:
+            return ""
+        until = math.exp(self._belief.mean)
+        if self.contested:
+            times = math.exp(self.contested)
+            return f"said {until:.3g} m a unit until lately, and says {times:.2f} times that now"
+        if self.unsteady <= most:
+            return ""
+        scales = [math.exp(log_scale) for log_scale, _ in self.stretches]
+        return (
+            f"says {scales[0]:.3g} m a unit over the last {STRETCH} keyframes, and from "
+            f"{min(scales):.3g} to {max(scales):.3g} over all stretches of as many"
+        )
 
     @property
     def span(self) -> int:
@@ -120,6 +143,18 @@ class SourceTrack:
     def believed(self) -> frozenset[int]:
         """Keyframes of the readings that were taken in, as far as they are remembered."""
         return frozenset() if self._belief is None else frozenset(self._belief.keyframes)
+
+    @property
+    def stretches(self) -> list[tuple[float, float]]:
+        """Log-scale of each 20 keyframes and its standard error, the newest first."""
+        if self._stretches[0] != self.count:
+            self._stretches = self.count, stretches(self._heard)
+        return self._stretches[1]
+
+    @property
+    def unsteady(self) -> float:
+        """Standard deviation of the log-scale from stretch to stretch of the map."""
+        return spread_of_stretches(self.stretches)
 
     def estimate(self, keyframe: int, log_so_far: float | None = None) -> tuple[float, float]:
         """Log-scale of the map so far, and its standard deviation as that of the map to come.
@@ -137,11 +172,13 @@ class SourceTrack:
         self._belief.bank.advance(keyframe)
         _, variance = self._belief.bank.moments
         mean = self._belief.mean if log_so_far is None else log_so_far
-        return mean, math.sqrt(variance + self.kind.floor**2 + self.contested**2)
+        spread = math.hypot(self.kind.floor, self.contested, self.unsteady)
+        return mean, math.sqrt(variance + spread**2)
 
     def add(self, item: ScaleReading) -> None:
         """Take in a reading of the newest keyframe, or turn it away."""
         self.count += 1
+        self._heard.append(item)
         if len(self._starting) < START:
             self._starting.append(item)
             self._belief = _Belief.of(self.kind, self._starting)

@@ -22,7 +22,7 @@ from ..events import Emit, ScaleChanged
 from ..mapping.keyframe import Edge, PlacedKeyframe
 from ..sensing import Sample
 from ..status import StatusBoard
-from .alignment import path_scale
+from .alignment import PathScale, path_scale
 from .estimate import ScaleEstimate, ScaleReading
 from .focal import FocalCheck
 from .fusion import Opinion, Together, together
@@ -72,7 +72,7 @@ class ScaleTracker:
         self._placed: Mapping[int, PlacedKeyframe] = {}
         self._newest = -1
         self._path_count = -1  # lengths that the next is the scale of
-        self._log_path_scale: float | None = None
+        self._path: PathScale | None = None
         self._estimate = ScaleEstimate()
         self._reset()
 
@@ -211,6 +211,7 @@ class ScaleTracker:
         self._placed = {}
         self._newest = -1
         self._path_count = -1
+        self._path = None
 
     def _add_said(self, item: ScaleReading) -> None:
         self._said.append(item)
@@ -255,22 +256,23 @@ class ScaleTracker:
         opinions = []
         for track in self._tracks.values():
             if track.known:
-                log_scale, sigma = track.estimate(self._newest, self._path_scale(track))
+                path = self._path_scale(track)
+                log_scale, sigma = track.estimate(self._newest, path and path.log_scale)
+                if path is not None:
+                    sigma = math.hypot(sigma, path.spread)
                 contested = bool(track.contested)
                 opinions.append(Opinion(track.kind, log_scale, sigma, track.span, contested))
         return together(opinions)
 
-    def _path_scale(self, track: SourceTrack) -> float | None:
-        """Log-scale by all believed lengths at once; None where it measures none."""
+    def _path_scale(self, track: SourceTrack) -> PathScale | None:
+        """The scale by all lengths at once; None where the source measures none."""
         if track.kind.measures != "trajectory" or track.kind.said:
             return None
         if track.count != self._path_count:  # between two lengths it hardly changes
-            believed, kept = track.believed, self._measured.get(track.kind.name, ())
-            chords = (item for item, _ in kept if item.keyframe in believed)
-            scale = path_scale(chords, self._placed)
+            chords = [item for item, _ in self._measured.get(track.kind.name, ())]
             self._path_count = track.count
-            self._log_path_scale = None if scale is None else math.log(scale)
-        return self._log_path_scale
+            self._path = path_scale(chords, track.believed, self._placed)
+        return self._path
 
     def _take_over(self, now: Together) -> None:
         """Give the estimate out, as it is or as it was."""
@@ -319,11 +321,15 @@ class ScaleTracker:
         board.condition("SCALE_UNKNOWN", not estimate.metric, estimate.reason)
         board.condition("SCALE_CONFLICT", bool(now.conflict), now.conflict)
         drifts = [
-            f"{name} said {math.exp(track.estimate(self._newest)[0]):.3g} m a unit until lately, "
-            f"and says {math.exp(track.contested):.2f} times that now"
+            f"{name} {text}"
             for name, track in self._tracks.items()
-            if track.contested
+            if (text := track.drift(self.options.max_sigma))
         ]
+        if self._path is not None and self._path.spread > self.options.max_sigma:
+            drifts.append(
+                f"short and long lengths of the path differ in scale by a factor of "
+                f"{math.exp(self._path.spread):.2f}"
+            )
         board.condition("SCALE_DRIFT", bool(drifts), "; ".join(drifts))
         doubt = self._focal.doubt
         board.condition("CALIBRATION_DOUBTFUL", bool(doubt), doubt)

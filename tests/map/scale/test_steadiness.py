@@ -1,0 +1,137 @@
+"""A map that stretches as it goes has no scale: nothing is called metric in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from g2vlm_map.mapping.keyframe import Keyframe, PlacedKeyframe
+from g2vlm_map.poses import Floats, rigid
+from g2vlm_map.scale.alignment import path_scale
+from g2vlm_map.scale.estimate import ScaleReading
+from g2vlm_map.scale.readings import Measured
+from g2vlm_map.scale.steadiness import spread_of_lengths, spread_of_stretches, stretches
+from tests.map.scale.made import T_BASE_CAM, Drive
+
+PACE = 0.2  # metres between keyframes
+KEYFRAMES = 121
+
+
+def heard(log_scales: list[float], every: int = 4) -> list[ScaleReading]:
+    return [
+        ScaleReading("odometry", "trajectory", every * number, value, 0.03)
+        for number, value in enumerate(log_scales)
+    ]
+
+
+def straight(number: float) -> Floats:
+    """T_world_base of a robot that drives ahead through the box and beyond."""
+    return rigid(np.eye(3), np.array([PACE * number - 2.0, 0.0, 0.0]))
+
+
+def drive_in(log_scale_N: Floats, aside_N: Floats | None = None) -> Drive:
+    """A map whose local scale is another one at each keyframe, by odometry that is exact.
+
+    Args:
+        log_scale_N: Log of metres per map unit of the step that ends there.
+        aside_N: Map units by which the place is off to the side.
+    """
+    drive = Drive()
+    drive.mount()
+    seen = drive.view(0, straight(0) @ T_BASE_CAM)
+    ahead_N = np.cumsum(PACE * np.exp(-log_scale_N))
+    for number in range(len(log_scale_N)):
+        drive.odometry(number, straight)
+        T_map_body = straight(number) @ T_BASE_CAM
+        T_map_body[0, 3] = ahead_N[number]
+        T_map_body[1, 3] = 0.0 if aside_N is None else aside_N[number]
+        view = replace(seen, stamp_ns=drive.stamp(number))
+        keyframe = Keyframe(number, view.stamp_ns, f"k{number}", (view,), {})
+        drive.history.append(
+            (drive.place(PlacedKeyframe(keyframe, T_map_body, 0.0, np.zeros((6, 6)), 1)), 0.0)
+        )
+    return drive
+
+
+def metric(drive: Drive, start: int = 0) -> int:
+    return sum(said.metric for said, _ in drive.history[start:])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_steady_map_is_metric_although_its_steps_scatter(seed: int) -> None:
+    scatter_N = np.random.default_rng(seed).normal(0, 0.10, KEYFRAMES)
+    drive = drive_in(0.5 + scatter_N)
+    assert metric(drive, 40) > 70
+    assert not drive.reason("SCALE_DRIFT")
+    estimate = drive.tracker.estimate
+    assert abs(estimate.log_scale - 0.5) <= 2 * estimate.sigma
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_map_whose_scale_walks_is_not_metric_and_says_so(seed: int) -> None:
+    """A random walk of 0.12 a keyframe: a factor of 3.7 over the drive."""
+    walk_N = np.cumsum(np.random.default_rng(seed).normal(0, 0.12, KEYFRAMES))
+    drive = drive_in(0.5 + walk_N)
+    wrong = [
+        number
+        for number, (said, _) in enumerate(drive.history)
+        if said.metric
+        and abs(said.log_scale - 0.5 - walk_N[max(0, number - 19) : number + 1].mean())
+        > 2 * said.sigma
+    ]
+    assert len(wrong) <= 2, wrong
+    assert metric(drive, 80) <= 4
+    assert "odometry" in drive.reason("SCALE_DRIFT") or "lengths" in drive.reason("SCALE_DRIFT")
+    assert "scale.max_sigma" in drive.reason("SCALE_UNKNOWN")
+
+
+def test_a_map_that_shrinks_at_once_loses_its_metres() -> None:
+    drive = drive_in(np.where(np.arange(KEYFRAMES) < 60, 0.5, 1.5))
+    assert metric(drive, 40) > 0
+    assert metric(drive, 85) == 0
+    assert "m a unit" in drive.reason("SCALE_DRIFT")
+
+
+def test_a_path_that_zigzags_has_another_scale_over_short_lengths() -> None:
+    """Each keyframe far off to the side: short lengths are long, long ones are right."""
+    aside_N = np.random.default_rng(7).normal(0, 0.6, KEYFRAMES)
+    drive = drive_in(np.full(KEYFRAMES, 0.5), aside_N)
+    assert metric(drive) == 0
+    assert "short and long lengths" in drive.reason("SCALE_DRIFT")
+
+
+def test_stretches_that_agree_have_no_spread() -> None:
+    values = 0.4 + np.random.default_rng(3).normal(0, 0.05, 40)
+    assert len(stretches(heard(list(values)))) == 8
+    assert spread_of_stretches(stretches(heard(list(values)))) == 0.0
+    assert spread_of_stretches([]) == spread_of_stretches([(0.3, 0.01)]) == 0.0
+
+
+def test_stretches_that_differ_have_the_spread_that_they_have() -> None:
+    rng = np.random.default_rng(5)
+    level_K = rng.normal(0, 0.5, 60)
+    found = stretches(heard(list(np.repeat(level_K, 5))))
+    assert spread_of_stretches(found) == pytest.approx(0.5, rel=0.25)
+
+
+def test_one_stretch_that_slipped_is_forgiven_once_it_has_passed() -> None:
+    values = [0.4] * 20 + [1.0] * 5
+    assert spread_of_stretches(stretches(heard(values))) == pytest.approx(0.6, abs=0.01)
+    assert spread_of_stretches(stretches(heard(values + [0.4] * 10))) == 0.0
+
+
+def test_a_path_that_comes_back_has_one_scale_over_all_lengths() -> None:
+    angle_N = 0.3 * np.arange(80)
+    circle_N3 = np.stack((np.cos(angle_N), np.sin(angle_N), 0 * angle_N), axis=1)
+    noise_N3 = np.random.default_rng(2).normal(0, 0.01, circle_N3.shape)
+    assert spread_of_lengths([(circle_N3 / 2, circle_N3 + noise_N3)], np.log(2)) == 0.0
+    assert spread_of_lengths([(circle_N3[:2], circle_N3[:2])], 0.0) == 0.0
+    assert spread_of_lengths([], 0.0) == 0.0
+
+
+def test_a_path_that_stood_still_has_no_scale() -> None:
+    nowhere = np.zeros((2, 3))
+    chords = [Measured("odometry", n, n + 1, 0.0, 0.02, nowhere) for n in range(5)]
+    assert path_scale(chords, frozenset(range(6)), {}) is None
