@@ -59,14 +59,19 @@ class LoopCloser:
         graph: The map.
         options: Of the map.
         tell: Told of what changed, in this object's thread.
+        denies: Why other sensors deny a loop, "" where they do not.
     """
 
     def __init__(
-        self, graph: MapGraph, options: MapOptions, tell: Callable[[Closed], object]
+        self,
+        graph: MapGraph,
+        options: MapOptions,
+        tell: Callable[[Closed], object],
+        denies: Callable[[Edge], str] = lambda loop: "",
     ) -> None:
         self.graph = graph
         self.options = options
-        self.search = LoopSearch(graph, options.features, options.edges, options.loops)
+        self.search = LoopSearch(graph, options.features, options.edges, options.loops, denies)
         self.culler = Culler(graph, float(options.memory.max_memory_mb))
         self._tell = tell
         self._hits: deque[Hit] = deque(maxlen=16 * _QUERIES)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -85,12 +85,19 @@ class LoopSearch:
         graph: The map.
         features, edges: How pairs are verified.
         options: What is believed.
+        denies: Why other sensors deny a loop, "" where they do not.
     """
 
     def __init__(
-        self, graph: MapGraph, features: FeatureOptions, edges: EdgeOptions, options: LoopOptions
+        self,
+        graph: MapGraph,
+        features: FeatureOptions,
+        edges: EdgeOptions,
+        options: LoopOptions,
+        denies: Callable[[Edge], str] = lambda loop: "",
     ) -> None:
         self.options = options
+        self._denies = denies
         self._graph = graph
         self._features, self._edges = features, edges
         self._indices: dict[str, PlaceIndex] = {}
@@ -211,12 +218,13 @@ class LoopSearch:
         drift = _Drift(self._graph, query.keyframe.number, self.options.drift)
         fitting = []
         for hit in hits:
-            if why := self._misfit(hit, query, drift):
+            if why := self._denies(hit.edge) or self._misfit(hit, query, drift):
                 refused.append(why)
             else:
                 fitting.append(hit)
         if len(fitting) == 1:
-            fitting += self._beside(fitting[0], query)
+            beside = self._beside(fitting[0], query)
+            fitting += [hit for hit in beside if not self._denies(hit.edge)]
         for hit in fitting:
             agree, miss = self._cycles(hit, fitting)
             why = f"{_pair(hit)} has {hit.edge.inliers} inliers, {agree} cycles, misses {miss}"

@@ -154,6 +154,10 @@ class Mapper:
             if self.segment == absorbed:
                 self.segment = onto
 
+    def denies(self, loop: Edge) -> str:
+        """Why a loop cannot be, as other sensors say; "" where it can."""
+        return self._sensed.gate.denies(loop)
+
     def listen(self, hear: Callable[[PlacedKeyframe], object]) -> None:
         """Tell somebody of each new keyframe from now on."""
         self._listeners.append(hear)
@@ -264,6 +268,7 @@ class Mapper:
         edges: list[Edge] = []
         tried = 0
         T_map_body: Floats | None = None
+        self._sensed.gate.note(keyframe)
         before = self.graph.get(self._recent[-1]) if self._recent else None
         guess = 0.0 if before is None else before.log_depth_scale
         for gap in (*_BEFORE, *_FURTHER):
@@ -274,7 +279,7 @@ class Mapper:
             scales = (other.log_depth_scale, guess)
             T_i_j = None if T_map_body is None else inverse(other.T_map_body) @ T_map_body
             edge = self._verified(other.keyframe, keyframe, scales, gap == 1, T_i_j)
-            if edge is not None:
+            if edge is not None and not self._sensed.gate.denies(edge):
                 edges.append(edge)
                 if gap == 1 and math.isfinite(edge.sigma_log_length):
                     T_map_body = other.T_map_body @ edge.T_i_j

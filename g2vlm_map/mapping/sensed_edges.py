@@ -22,6 +22,7 @@ from ..scale.samples import Samples
 from ..sensing import OdometrySample, PoseSample, Sample
 from .keyframe import Edge, Keyframe, PlacedKeyframe
 from .map_graph import MapGraph
+from .odometry_gate import OdometryGate
 from .rotations import log_rotations
 
 __all__ = ["SensedEdges"]
@@ -48,6 +49,7 @@ class SensedEdges:
 
     def __init__(self, samples: Samples, reference: str, refuse: Callable[[str], object]) -> None:
         self._samples = samples
+        self.gate = OdometryGate(samples)
         self._reference = reference
         self._has_odometry = False
         self._refuse = refuse

@@ -1,0 +1,79 @@
+"""Edges that odometry contradicts are refused, and odometry that contradicts everything is not."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from g2vlm_map.mapping.keyframe import Edge, Keyframe
+from g2vlm_map.mapping.odometry_gate import OdometryGate
+from g2vlm_map.scale.samples import Samples
+from g2vlm_map.sensing import Extrinsics, OdometrySample
+from tests.map.keyframes_made import Points, pose
+
+NS = 1_000_000_000
+VIEW = Points(50).view(np.eye(4))
+UNITS = 0.5  # map units per metre
+
+
+def gate_of(steps: int = 30, step_m: float = 2.0, forwards: bool = True) -> OdometryGate:
+    """A robot on a straight road whose keyframes 1, 2 ... are a step apart."""
+    samples = Samples()
+    samples.add(Extrinsics("camera", np.eye(4)))
+    gate = OdometryGate(samples)
+    for number in range(1, steps + 1):
+        z = step_m * number * (1 if forwards else -1)
+        samples.add(OdometrySample(number * NS, pose((0, 0, 0), (0, 0, z)), 0.02))
+        gate.note(Keyframe(number, number * NS, f"{number}", (VIEW,), {}))
+    return gate
+
+
+def edge(i: int, j: int, z_m: float, kind: str = "visual") -> Edge:
+    T = pose((0, 0, 0), (0, 0, z_m * UNITS))
+    return Edge(i, j, kind, T, 0.01, 0.06, 0.15, 80, 3.0)
+
+
+def driven(gate: OdometryGate, steps: int = 12) -> OdometryGate:
+    for i in range(1, steps):
+        assert gate.denies(edge(i, i + 1, 2.0)) == ""
+    return gate
+
+
+def test_a_match_one_facade_off_leads_backwards_and_is_denied() -> None:
+    gate = driven(gate_of())
+    assert "180 deg away" in gate.denies(edge(12, 14, -0.3))
+    assert gate.denies(edge(12, 14, 4.0)) == ""
+
+
+def test_a_loop_between_equal_houses_is_denied_and_a_true_one_is_not() -> None:
+    gate = driven(gate_of())
+    assert "26.0 m elsewhere" in gate.denies(edge(1, 14, 0.0, "loop"))
+    assert gate.denies(edge(1, 14, 27.0, "loop")) == ""
+
+
+def test_a_loop_is_not_denied_while_no_unit_is_known() -> None:
+    assert gate_of().denies(edge(1, 14, 0.0, "loop")) == ""
+
+
+def test_wheels_that_deny_everything_are_not_heard_any_more() -> None:
+    """The camera is said to look the other way: the map must not fall apart for it."""
+    gate = gate_of(forwards=False)
+    told = [gate.denies(edge(i, i + 1, 2.0)) for i in range(1, 20)]
+    assert any(told[:5])
+    assert not any(told[5:])
+
+
+def test_what_hardly_moves_has_no_direction_and_unknown_keyframes_are_left_alone() -> None:
+    assert gate_of(step_m=0.02).denies(edge(1, 2, -0.02)) == ""
+    gate = driven(gate_of())
+    assert gate.denies(edge(1, 99, -5.0)) == ""
+
+
+def test_no_edge_is_denied_across_a_reset_of_odometry() -> None:
+    samples = Samples()
+    samples.add(Extrinsics("camera", np.eye(4)))
+    gate = OdometryGate(samples)
+    for number, z in ((1, 0.0), (2, 0.2), (3, 0.4), (4, -60.0), (5, -59.8)):
+        samples.add(OdometrySample(number * NS, pose((0, 0, 0), (0, 0, z)), 0.02))
+        gate.note(Keyframe(number, number * NS, f"{number}", (VIEW,), {}))
+    assert gate.denies(edge(3, 4, 0.2)) == ""
+    assert gate.denies(edge(4, 5, -0.2)) != ""
