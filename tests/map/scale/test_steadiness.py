@@ -59,7 +59,7 @@ def metric(drive: Drive, start: int = 0) -> int:
     return sum(said.metric for said, _ in drive.history[start:])
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_steady_map_is_metric_although_its_steps_scatter(seed: int) -> None:
     scatter_N = np.random.default_rng(seed).normal(0, 0.10, KEYFRAMES)
     drive = drive_in(0.5 + scatter_N)
@@ -69,7 +69,7 @@ def test_a_steady_map_is_metric_although_its_steps_scatter(seed: int) -> None:
     assert abs(estimate.log_scale - 0.5) <= 2 * estimate.sigma
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_map_whose_scale_walks_is_not_metric_and_says_so(seed: int) -> None:
     """A random walk of 0.12 a keyframe: a factor of 3.7 over the drive."""
     walk_N = np.cumsum(np.random.default_rng(seed).normal(0, 0.12, KEYFRAMES))
@@ -134,4 +134,4 @@ def test_a_path_that_comes_back_has_one_scale_over_all_lengths() -> None:
 def test_a_path_that_stood_still_has_no_scale() -> None:
     nowhere = np.zeros((2, 3))
     chords = [Measured("odometry", n, n + 1, 0.0, 0.02, nowhere) for n in range(5)]
-    assert path_scale(chords, frozenset(range(6)), {}) is None
+    assert path_scale(chords, frozenset(range(3)), {}) is None
