@@ -27,7 +27,7 @@ from .sync import Synchroniser
 
 __all__ = ["Intake"]
 
-_CALIBRATION_WAIT_S = 0.5
+_CALIBRATION_WAIT_S = 0.3
 _WAITING_FOR_PARTNERS = 8  # decoded frames per camera beyond those of scenes and windows
 
 
@@ -80,6 +80,7 @@ class Intake:
         self._chooser = KeyframeChooser(options.keyframe)
         self._placed: set[str] = set()  # cameras whose extrinsics are known
         self._uncalibrated: dict[str, deque[Arrival]] = {}  # frames that wait for a calibration
+        self._sent: dict[str, Callable[[], bool]] = {}  # camera -> whether somebody calibrates it
         self._sources: dict[str, str] = {}  # camera -> where its calibration comes from
         self._refused: dict[str, str] = {}  # camera -> why its last frame was refused
         self._leap: _RigLeap | None = None
@@ -198,17 +199,22 @@ class Intake:
                 self._placed.add(sample.camera)
                 self._sync.is_rigid = self._placed >= set(self._cameras)
 
-    def expect_calibration(self, camera: str, source: str) -> None:
+    def expect_calibration(
+        self, camera: str, source: str, sent: Callable[[], bool] | None = None
+    ) -> None:
         """NO_CAMERA_INFO where this camera delivers frames, but no calibration comes.
 
-        The first frames wait half a second for it: a driver sends both at once, and which of
-        them arrives first is chance.
+        Where somebody sends it, the first frames wait a moment for it: a driver sends both at
+        once, and which of them arrives first is chance.
 
         Args:
             camera: Its name.
             source: Where it should come from, for the text.
+            sent: Whether somebody sends it, asked at the first frames.
         """
         self._sources[camera] = source
+        if sent is not None:
+            self._sent[camera] = sent
 
     def check(self) -> None:
         """Bring the conditions up to date that follow from time passing."""
@@ -233,10 +239,11 @@ class Intake:
             self._board.condition("UNSYNCHRONISED", bool(text), text)
 
     def _awaits_calibration(self, camera: Camera, now_ns: int) -> bool:
-        if not self._sources.get(camera.name) or camera.calibration.has_info:
+        sent = self._sent.get(camera.name)
+        if sent is None or camera.calibration.has_info:
             return False
         waited_ns = 0 if camera.first_ns is None else now_ns - camera.first_ns
-        return waited_ns <= _CALIBRATION_WAIT_S * NS
+        return waited_ns <= _CALIBRATION_WAIT_S * NS and sent()
 
     def _hold(self, arrival: Arrival) -> None:
         """Keep a frame until its camera's calibration has come, or has not come in time."""

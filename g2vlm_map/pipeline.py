@@ -247,9 +247,11 @@ class Pipeline(KeepsMaps):
         """
         self._intake.calibrate(camera, info, rectified)
 
-    def expect_calibration(self, camera: str, source: str) -> None:
+    def expect_calibration(
+        self, camera: str, source: str, sent: Callable[[], bool] | None = None
+    ) -> None:
         """See `Intake.expect_calibration`."""
-        self._intake.expect_calibration(camera, source)
+        self._intake.expect_calibration(camera, source, sent)
 
     def explain_silence(self, explain: Callable[[str], str]) -> None:
         """Let somebody who knows more say why a camera delivers nothing, by its name."""

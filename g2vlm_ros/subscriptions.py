@@ -96,7 +96,8 @@ class CameraSubscriptions:
         frames, info = resolved_topics(self._node, camera)
         self._subscribe(message_type, frames, self._images.queue, partial(self._take, camera))
         if info:
-            self._pipeline.expect_calibration(camera.name, info)
+            sent = partial(self._node.count_publishers, info)
+            self._pipeline.expect_calibration(camera.name, info, lambda: sent() > 0)
             straight = _rectified(camera, frames)
             calibrate = partial(self._pipeline.calibrate, camera.name, rectified=straight)
             self._subscribe(CameraInfo, info, 1, calibrate)

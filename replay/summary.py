@@ -113,7 +113,11 @@ def summary_lines(out: Path, scores: Scores, *, in_process: bool) -> str:
         "",
         f"  Report:  {out / 'report.html'}",
         f"  Numbers: {out / 'metrics.json'}",
-        *([f"  Cloud:   {out / 'cloud.ply'} ({scores.final.unit})"] if scores.final else []),
+        *(
+            [f"  Cloud:   {out / 'cloud.ply'} ({scores.final.unit})"]
+            if scores.final is not None and scores.final.segments
+            else []
+        ),
         *(
             []
             if in_process

@@ -111,7 +111,7 @@ def test_without_a_source_for_it_a_missing_camera_info_is_no_trouble(bench: Make
 
 def test_the_first_frame_waits_for_the_calibration_that_is_sent_with_it(bench: Make) -> None:
     run = bench()
-    run.pipeline.expect_calibration("camera", "/camera_info")
+    run.pipeline.expect_calibration("camera", "/camera_info", sent=lambda: True)
     run.add()
     assert run.pipeline.pending_frames == 1
     run.pipeline.calibrate("camera", info())
@@ -124,8 +124,15 @@ def test_the_first_frame_waits_for_the_calibration_that_is_sent_with_it(bench: M
 
 def test_a_calibration_that_does_not_come_holds_no_frame_for_long(bench: Make) -> None:
     run = bench()
-    run.pipeline.expect_calibration("camera", "/camera_info")
+    run.pipeline.expect_calibration("camera", "/camera_info", sent=lambda: True)
     for _ in range(12):  # more than are held: the oldest are counted
         run.add()
     wait_for(lambda: run.pipeline.scene is not None, 10.0, what="a scene without K")
     assert run.balanced()
+
+
+def test_where_nobody_sends_a_calibration_no_frame_waits(bench: Make) -> None:
+    run = bench()
+    run.pipeline.expect_calibration("camera", "/camera_info", sent=lambda: False)
+    run.scenes(2)
+    assert run.pipeline.pending_frames == 0

@@ -55,7 +55,7 @@ def _imported(folder: str) -> set[str]:
             elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
                 found.add(node.module.split(".")[0])
     ours = {name for name in found if name.startswith("g2vlm_") or FROM_ROS.match(name)}
-    return found - ours - set(sys.stdlib_module_names) - {"numpy"}
+    return found - ours - set(sys.stdlib_module_names) - {"numpy", "scipy"}  # of every install
 
 
 def _extra(name: str) -> set[str]:
