@@ -244,7 +244,7 @@ class MapKeeper:
         level, unit = world.T_level_map, world.scale.metres_per_unit
         T_map_base = base_pose(level, T_map_body, T_base_body, unit)
         covariance = pose_covariance(
-            *(level, T_map_body, T_base_body, placed.covariance, unit, world.scale.sigma)
+            *(level, T_map_body, T_base_body, placed.pose_covariance, unit, world.scale.sigma)
         )
         return Localised(text, stamp_ns, T_map_body, T_map_base, covariance)
 

@@ -190,7 +190,7 @@ class Outputs:
         T_base_body = _extrinsics(world, unit)
         args = (world.T_level_map, head.T_map_body, T_base_body)
         T_map_base = base_pose(*args, unit.per_map_unit)
-        covariance = pose_covariance(*args, head.covariance, unit.per_map_unit, unit.sigma)
+        covariance = pose_covariance(*args, head.pose_covariance, unit.per_map_unit, unit.sigma)
         topics.publish_pose(stamp_ns, T_map_base, covariance)
         odometry = moved[unit.is_metric]
         if odometry is not None and odometry.stamp_ns == stamp_ns:

@@ -174,7 +174,7 @@ def segments_of(world: World) -> tuple[MapSegment, ...]:
                 tuple(placed.keyframe.stamp_ns for placed in group),
                 rigid(np.stack([placed.T_map_body for placed in group])),
             ),
-            np.stack([placed.covariance for placed in group]),
+            np.stack([placed.pose_covariance for placed in group]),
         )
         for number, group in sorted(groups.items())
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
@@ -264,8 +265,8 @@ def test_cloud_file(tmp_path: Path) -> None:
         np.zeros((0, 2), np.float32), np.zeros((0, 32), np.uint8),
     )  # fmt: skip
     keyframe = Keyframe(1, 7, "7", (view,), {})
-    placed = PlacedKeyframe(keyframe, translation(10.0), np.log(0.5), np.eye(6), 1)
-    scale = ScaleEstimate(metric=True, log_scale=np.log(3.0), sigma=0.1)
+    placed = PlacedKeyframe(keyframe, translation(10.0), math.log(0.5), np.eye(6), 1)
+    scale = ScaleEstimate(metric=True, log_scale=math.log(3.0), sigma=0.1)
     # In map units the depths are 1 and 2, the second is seen straight ahead; x of rays: -.5, 0, 1.
     merged = map_cloud(World(keyframes=(placed,)), 0.3)
     np.testing.assert_allclose(merged["xyz"], [[9.5, 0, 1], [10, 0, 1]], atol=1e-5)
