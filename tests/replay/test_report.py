@@ -269,7 +269,7 @@ def test_cloud_file(tmp_path: Path) -> None:
     scale = ScaleEstimate(metric=True, log_scale=math.log(3.0), sigma=0.1)
     # In map units the depths are 1 and 2, the second is seen straight ahead; x of rays: -.5, 0, 1.
     merged = map_cloud(World(keyframes=(placed,)), 0.3)
-    np.testing.assert_allclose(merged["xyz"], [[9.5, 0, 1], [10, 0, 1]], atol=1e-5)
+    np.testing.assert_allclose(merged["xyz"], np.array([[9.5, 0, 1], [10, 0, 1]]), atol=1e-5)
     assert merged["rgb"].tolist() == [[0, 1, 2], [3, 4, 5]]
     in_metres = map_cloud(World(keyframes=(placed,), scale=scale), 0.3)
     np.testing.assert_allclose(in_metres["xyz"], 3 * merged["xyz"], rtol=1e-5)
