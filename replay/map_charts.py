@@ -129,6 +129,7 @@ def change_chart(
             colour = BLUE if number == 0 else None
             axes.plot(*seen(positions).T, color=colour, lw=1.4, marker="o", ms=2.8, label=label)
         _name_plan(axes, title, unit)
+        axes.set_aspect("equal", adjustable="box")  # both over the same square
         axes.set(xlim=(middle[0] - half, middle[0] + half))
         axes.set(ylim=(middle[1] - half, middle[1] + half))
         axes.legend(loc="best")
