@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from g2vlm_map.cameras import InputFrame
 from g2vlm_map.mapping.keyframe import Keyframe, PlacedKeyframe, View
+from g2vlm_map.optics import Optics
 from g2vlm_map.options import KeyframeOptions, PipelineOptions
 from g2vlm_map.pipeline import Pipeline
 from g2vlm_map.poses import inverse, metric
@@ -92,7 +93,7 @@ def model_world(
         first = max(0, newest - _WINDOW + 1)
         frames = tuple(_frame(posed, index, name) for index in range(first, newest + 1))
         scene = runtime.observe(FrameWindow(frames))
-        geometry = scene.geometry
+        geometry = Optics("camera").corrected(scene.geometry, scene.window)
         valid_HW = geometry.valid[-1] & (geometry.local_points[-1, ..., 2] > 0)
         depth_HW = np.where(valid_HW, geometry.local_points[-1, ..., 2], 0).astype(np.float32)
         sure_HW = np.clip(np.rint(geometry.confidence[-1] * 255), 0, 255).astype(np.uint8)

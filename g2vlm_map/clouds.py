@@ -70,7 +70,11 @@ def depth_pair(record: SceneRecord, index: int, rules: DepthOptions) -> DepthPai
         return DepthPair(depth, colors, K)
     frame_hw = (frame.image.shape[0], frame.image.shape[1])
     K_frame = scaled_K(K, geometry.image_size, frame_hw) if frame.K is None else frame.K
-    return DepthPair(guided_depth(depth, colors, frame.image), frame.image, K_frame)
+    fine = guided_depth(depth, colors, frame.image)
+    if geometry.invalid is not None:  # the strips that are filled along edges reach into the sky
+        invalid = geometry.invalid[index].astype(np.uint8)
+        fine[cv2.resize(invalid, frame_hw[::-1], interpolation=cv2.INTER_NEAREST) > 0] = np.nan
+    return DepthPair(fine, frame.image, K_frame)
 
 
 def cloud(

@@ -87,21 +87,23 @@ class Optics:
             T_world_cam_N44 = rigid_poses(
                 T_world_cam_N44, frames, T_base_cams, self._reference, metres
             )
-        return _unseen_is_invalid(on_rays(geometry, K_N33, T_world_cam_N44), window)
+        return _shown(on_rays(geometry, K_N33, T_world_cam_N44), window)
 
     def _own(self, camera: str, size_hw: tuple[int, int], K: NDArray[np.float32]) -> Floats:
         averaged = self._histories[camera].K(size_hw)
         return np.asarray(K, np.float64) if averaged is None else averaged
 
 
-def _unseen_is_invalid(geometry: GeometryPrediction, window: FrameWindow) -> GeometryPrediction:
-    """Rims and what lies outside of a straightened frame are no points."""
+def _shown(geometry: GeometryPrediction, window: FrameWindow) -> GeometryPrediction:
+    """Rims, what lies outside of a straightened frame, and what the model calls invalid: no points.
+
+    This is the one place that decides it: clouds, depth and keyframes look at `valid` alone.
+    """
     seen = seen_by(window.frames, geometry.image_size)
-    if all(mask is None for mask in seen):
+    if geometry.invalid is None and all(mask is None for mask in seen):
         return geometry
-    valid, confidence = geometry.valid.copy(), geometry.confidence.copy()
+    shown = np.ones(geometry.valid.shape, bool) if geometry.invalid is None else ~geometry.invalid
     for number, mask in enumerate(seen):
         if mask is not None:
-            valid[number] &= mask
-            confidence[number] *= mask
-    return replace(geometry, valid=valid, confidence=confidence)
+            shown[number] &= mask
+    return replace(geometry, valid=geometry.valid & shown, confidence=geometry.confidence * shown)

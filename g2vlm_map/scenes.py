@@ -293,7 +293,8 @@ def check_geometry(geometry: GeometryPrediction, frames: int) -> None:
     """Refuse a prediction whose arrays do not fit together.
 
     Raises:
-        RuntimeError: A shape that differs from the one that `GeometryPrediction` promises.
+        RuntimeError: A shape that differs from the one that `GeometryPrediction` promises, or a
+            mask that is none.
     """
     height, width = geometry.image_size
     grid = (frames, height, width)
@@ -310,3 +311,8 @@ def check_geometry(geometry: GeometryPrediction, frames: int) -> None:
         got = getattr(geometry, name).shape
         if got != shape:
             raise RuntimeError(f"the runtime's {name} has shape {got}, expected {shape}")
+    mask = geometry.invalid
+    if mask is not None and (mask.shape != grid or mask.dtype != np.bool_):
+        raise RuntimeError(
+            f"the runtime's invalid is {mask.dtype} {mask.shape}, expected bool {grid} or None"
+        )

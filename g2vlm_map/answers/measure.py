@@ -142,6 +142,8 @@ def _usable_pixel(
     square = (yy - row) ** 2 + (xx - column) ** 2
     points = geometry.local_points[frame, ys, xs]
     in_front = np.isfinite(points).all(axis=-1) & (points[..., 2] > 0)
+    if geometry.invalid is not None:
+        in_front &= ~geometry.invalid[frame, ys, xs]
     for usable in (geometry.valid[frame, ys, xs] & in_front, in_front):
         if usable.any():
             best = int(np.argmin(np.where(usable, square, np.inf)))

@@ -131,6 +131,8 @@ class GeometryPrediction:
             estimated from the points.
         colors: (N, H, W, 3) uint8 RGB, the model's pictures.
         confidence_source: "head" or "consistency" (multi-view consistency and depth edges).
+        invalid: (N, H, W) bool; True where the model says that a pixel shows nothing solid: sky,
+            a rim. None where the model has no word for it.
     """
 
     local_points: NDArray[np.float32]
@@ -141,6 +143,7 @@ class GeometryPrediction:
     K: NDArray[np.float32]
     colors: NDArray[np.uint8]
     confidence_source: str
+    invalid: NDArray[np.bool_] | None = None
 
     @property
     def image_size(self) -> tuple[int, int]:

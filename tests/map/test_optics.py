@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from types import SimpleNamespace
 
@@ -9,17 +10,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from g2vlm_map.clouds import cloud, depth_image
+from g2vlm_map.answers.measure import points_at
+from g2vlm_map.clouds import cloud, depth_image, depth_pair, scene_cloud
+from g2vlm_map.dense.dense_map import DenseMap, DenseRules
+from g2vlm_map.dense.obstacles import obstacles_around
+from g2vlm_map.dense.options import DenseOptions
 from g2vlm_map.frame_optics import CameraFrame, FrameOptics
 from g2vlm_map.mapping.keyframe import Keyframe, View
 from g2vlm_map.optics import Optics
-from g2vlm_map.options import CloudOptions
+from g2vlm_map.options import CloudOptions, DepthOptions
 from g2vlm_map.poses import inverse, rigid, rotation
 from g2vlm_map.rig import at_one_instant, metres_per_unit, pose_at, poses_of_views
 from g2vlm_map.scale.estimate import ScaleEstimate
+from g2vlm_map.scale.options import ScaleOptions
 from g2vlm_map.sensing import Extrinsics
-from g2vlm_model.interface import Frame, FrameWindow, GeometryPrediction
+from g2vlm_model.interface import Frame, FrameWindow, GeometryPrediction, PixelMark
 from tests.map.bench import Make
+from tests.map.box_world import mount
 
 HW = (24, 32)  # of the model's picture
 FRAME_HW = (120, 160)
@@ -133,6 +140,65 @@ def test_what_a_frame_does_not_show_is_no_point() -> None:
     assert (geometry.confidence[0, :, :8] == 0).all()
     assert np.isnan(depth_image(geometry, 0, 1.0, 0.0)[:, :8]).all()
     assert len(cloud(geometry, slice(0, 1), None, 1.0, CloudOptions(min_confidence=0.0))) == 24 * 24
+
+
+def sky_left(geometry: GeometryPrediction) -> GeometryPrediction:
+    """The left half of every picture shows nothing solid, whatever its points say."""
+    invalid = np.zeros(geometry.valid.shape, bool)
+    invalid[..., : geometry.image_size[1] // 2] = True
+    return dataclasses.replace(geometry, invalid=invalid)
+
+
+def test_what_the_model_calls_invalid_is_in_no_output(bench: Make) -> None:
+    """One mask for all: cloud, depth on both grids, keyframes, marks, dense map and obstacles."""
+    leftmost = {}
+    for name, change in (("before", None), ("after", sky_left)):
+        one = bench(scale=ScaleOptions(fixed=1.0))
+        one.runtime.break_geometry = change
+        one.pipeline.sense(Extrinsics("camera", mount(pitch_deg=0.0)))
+        one.scenes(4)
+        record, world = one.pipeline.scene, one.pipeline.world
+        assert record is not None
+        assert world.scale.metric
+        points = scene_cloud(record, CloudOptions(min_confidence=0.0, source="newest"))
+        pairs = [
+            depth_pair(record, record.newest, DepthOptions(min_confidence=0.0, grid=grid))
+            for grid in ("model", "camera")
+        ]
+        shares = [np.isfinite(pair.depth_HW) for pair in pairs]
+        view = world.keyframes[-1].keyframe.views[0]
+        plain = DenseRules(DenseOptions(sweep=False))
+        voxels = DenseMap(plain).update(world).voxels
+        recent = DenseMap(plain).around(world)
+        obstacles_P3 = obstacles_around(recent, plain.obstacles)
+        places = points_at(record.geometry, record.window, [PixelMark(record.newest, 2.0, 60.0)])
+        leftmost[name] = {
+            "cloud": bool((points["x"] < -0.05).any()),
+            "depth": bool(shares[0][:, :16].any()),
+            "fine depth": bool(shares[1][:, : shares[1].shape[1] // 2].any()),
+            "keyframe": bool(view.depth_HW[:, :16].any()),
+            "confidence": bool(view.confidence_HW[:, :16].any()),
+            "voxels": bool((voxels.mean_V3[:, 1] > 0.1).any()),  # level axes: left is +y
+            "obstacles": bool((obstacles_P3[:, 1] > 0.1).any()),
+            "mark": bool(places.found.any()),
+        }
+        assert len(points), name
+        assert len(voxels), name
+        assert (obstacles_P3[:, 1] < -0.1).any(), name
+        assert shares[1][:, shares[1].shape[1] // 2 + 4 :].all(), name
+    assert all(leftmost["before"].values()), leftmost["before"]
+    assert not any(leftmost["after"].values()), leftmost["after"]
+
+
+def test_a_mask_that_is_none_is_refused(bench: Make) -> None:
+    one = bench()
+    one.runtime.break_geometry = lambda said: dataclasses.replace(
+        said,
+        invalid=np.zeros(said.valid.shape, np.uint8),  # type: ignore[arg-type]
+    )
+    one.add()
+    one.add()
+    assert "invalid is uint8 (2, 24, 32), expected bool" in one.becomes("RUNTIME_FAILED")
 
 
 def moving(stamp_s: float) -> Floats:
