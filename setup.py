@@ -67,7 +67,7 @@ setup(
     zip_safe=False,
     install_requires=[
         *("numpy>=1.24", "array-api-compat>=1.11", "pillow>=10.1", "safetensors>=0.4.5"),
-        *("scipy>=1.10", "tokenizers>=0.20", "torch>=2.10"),
+        *("scipy>=1.10", "simplejpeg>=1.8", "tokenizers>=0.20", "torch>=2.10"),
     ],
     extras_require={
         "ros": ["opencv-python-headless>=4.6,<5", "pyyaml"],
@@ -91,8 +91,8 @@ setup(
         ],
         "gasp": ["peft>=0.17"],
         "benchmarks": ["opencv-python-headless>=4.6,<5", "pyarrow>=15"],  # g2vlm evaluate qa
-        "test": ["pytest"],
-        "dev": ["pytest", "ruff", "mypy"],
+        "test": ["pytest", "hypothesis"],
+        "dev": ["pytest", "hypothesis", "ruff", "mypy"],
     },
     entry_points={
         "console_scripts": [

@@ -1,7 +1,7 @@
 """A folder of frames as the recording of one camera.
 
-JPEG and PNG files are given as they are, other formats decoded. What the folder knows beside
-them (K, true poses, depth) comes from its layout, see `layouts`.
+What a file is, its bytes say: JPEG, PNG and WebP are given as they are, other formats decoded.
+What the folder knows beside them (K, true poses, depth) comes from its layout, see `layouts`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..decode import BadInputError
+from ..pictures import decode_samples, open_picture, read_rgb
 from ..sensing import Sample
-from .frames import RecordedFrame, decode_rgb, depth_metres
+from .frames import RecordedFrame, depth_metres
 from .layouts import layout_of
-from .layouts.plain import FILE_FORMATS, natural_key
+from .layouts.file_names import natural_key
+from .layouts.plain import COMPRESSED_KINDS, kind_of_file
 from .source import (
     COMPRESSED,
     IMAGE,
@@ -80,23 +83,27 @@ class FolderRecording:
         layout = self._layout = layout_of(path, camera)
         files = layout.files[:limit] if limit else layout.files
         if not files:
+            seen = "; ".join(str(item) for item in layout.left_out[:3])
             raise RecordingError(
-                f"{layout.path} holds no frame; looked for {', '.join(sorted(FILE_FORMATS))}"
+                f"{layout.path} holds no frame; looked for JPEG, PNG, WebP, TIFF and BMP files"
+                + (f", and found {len(layout.left_out)} others: {seen}" if seen else "")
             )
         sizes = {file: _size(file) for file in files}
-        self._files = [file for file in files if sizes[file] is not None]
+        bad = [LeftOut(file.name, size) for file, size in sizes.items() if isinstance(size, str)]
+        self._files = [file for file in files if not isinstance(sizes[file], str)]
         if not self._files:
-            raise RecordingError(f"{path}: none of {len(files)} frames can be decoded")
+            raise RecordingError(
+                f"{path}: none of {len(files)} frames can be decoded, e.g. {bad[0]}"
+            )
         size_hw = sizes[self._files[0]]
-        assert size_hw is not None
+        assert not isinstance(size_hw, str)
         stamps, clock = layout.stamps(self._files, fps)
         name = layout.camera or "camera"
-        bad = [LeftOut(file.name, "cannot be decoded") for file in files if sizes[file] is None]
         self._info = RecordingInfo(
             path=path,
             kind=f"folder of frames{f' ({layout.name})' if layout.name else ''}",
             image_topic=f"/{name}/image_raw",
-            image_type=COMPRESSED if FILE_FORMATS[self._files[0].suffix.lower()] else IMAGE,
+            image_type=COMPRESSED if kind_of_file(self._files[0]) in COMPRESSED_KINDS else IMAGE,
             info_topic="" if layout.calibration is None else f"/{name}/camera_info",
             frame_id=f"{name}_optical_frame",
             stamps_ns=stamps,
@@ -140,27 +147,42 @@ class FolderRecording:
             depth_file = self._layout.depth_file(file) if stamp in wanted else None
             if depth_file is None:
                 continue
-            raw = cv2.imread(str(depth_file), cv2.IMREAD_UNCHANGED)
-            if raw is not None and raw.ndim == 2:
-                yield stamp, depth_metres(raw, self._layout.depth_unit_m)
-            elif left_out is not None:
-                left_out.append(LeftOut(depth_file.name, "no depth map, expected (H, W)"))
+            try:
+                raw = decode_samples(depth_file.read_bytes())
+            except (BadInputError, OSError) as error:
+                why = str(error)
+            else:
+                if raw.ndim == 2:
+                    yield stamp, depth_metres(raw, self._layout.depth_unit_m)
+                    continue
+                why = f"no depth map: {raw.shape}, expected (H, W)"
+            if left_out is not None:
+                left_out.append(LeftOut(depth_file.name, why))
 
 
 def _compressed(file: Path) -> CompressedFile:
-    kind, payload = FILE_FORMATS[file.suffix.lower()], file.read_bytes()
+    kind, payload = COMPRESSED_KINDS.get(kind_of_file(file), ""), file.read_bytes()
     if kind:
         return CompressedFile(kind, payload)
-    bgr = decode_rgb(payload, file.name)[..., ::-1]  # the odd file among JPEGs or PNGs
+    bgr = _decoded(file)[..., ::-1]  # the odd file among JPEGs or PNGs
     return CompressedFile("png", cv2.imencode(".png", bgr)[1].tobytes())
 
 
 def _raw(file: Path) -> RawFrame:
-    rgb_HW3 = decode_rgb(file.read_bytes(), file.name)
+    rgb_HW3 = _decoded(file)
     return RawFrame(rgb_HW3.shape[0], rgb_HW3.shape[1], rgb_HW3.tobytes())
 
 
-def _size(file: Path) -> tuple[int, int] | None:
-    """(height, width) of a frame, None where it cannot be decoded."""
-    gray = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
-    return None if gray is None else (int(gray.shape[0]), int(gray.shape[1]))
+def _decoded(file: Path) -> NDArray[np.uint8]:
+    try:
+        return read_rgb(file)
+    except (BadInputError, OSError) as error:
+        raise RecordingError(f"{file}: {error}") from error
+
+
+def _size(file: Path) -> tuple[int, int] | str:
+    """(height, width) of a frame, upright; why it cannot be decoded."""
+    try:
+        return open_picture(file.read_bytes()).size
+    except (BadInputError, OSError) as error:
+        return f"cannot be decoded: {error}"

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..decode import MAX_SIDE, BadInputError, check_raw, raw_to_rgb
+from ..decode import BadInputError, SampleBits, check_raw, raw_to_rgb
+from ..pictures import PICTURE_PIXELS, decode_rgb, decode_samples, open_picture
 from .source import RecordingError
 
 PNG_SIGNATURE = b"\x89PNG"
@@ -54,31 +54,23 @@ class RecordedFrame:
         return message_rgb(self.load(), f"frame {self.index}")
 
 
-def decode_rgb(payload: bytes | NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
-    """Decode a JPEG or PNG file to (H, W, 3) uint8 RGB.
+def message_rgb(message: Any, name: str, used: SampleBits | None = None) -> NDArray[np.uint8]:
+    """Decode a sensor_msgs Image or CompressedImage to (H, W, 3) uint8 RGB, upright.
+
+    Args:
+        message: Anything with the fields of one of them.
+        name: Of the frame, for the text.
+        used: Bits that the camera's samples use; None: this frame alone decides.
 
     Raises:
-        RecordingError: OpenCV cannot read it.
+        RecordingError: It cannot be decoded.
     """
-    buffer = np.frombuffer(payload, np.uint8)
-    bgr = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if buffer.size else None
-    if bgr is None:
-        raise RecordingError(f"{name}: {buffer.size} bytes are no frame that can be decoded")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def message_rgb(message: Any, name: str) -> NDArray[np.uint8]:
-    """Decode a sensor_msgs Image or CompressedImage to (H, W, 3) uint8 RGB.
-
-    Raises:
-        RecordingError: Unknown encoding, or sizes that do not multiply out.
-    """
-    if hasattr(message, "format"):
-        return decode_rgb(bytes(message.data), name)
     try:
-        layout = check_raw(message, MAX_SIDE**2)
+        if hasattr(message, "format"):
+            return decode_rgb(open_picture(message.data, told=message.format)).pixels
+        layout = check_raw(message, PICTURE_PIXELS)
         rgb_HW3 = np.empty((layout.height, layout.width, 3), np.uint8)
-        raw_to_rgb(message, layout, rgb_HW3)
+        raw_to_rgb(message, layout, rgb_HW3, used)
     except BadInputError as error:
         raise RecordingError(f"{name}: {error}") from error
     return rgb_HW3
@@ -136,10 +128,15 @@ def _compressed_depth(message: Any, name: str) -> NDArray[np.float32]:
         raise RecordingError(
             f"{name}: format {message.format!r} holds no PNG; lossy depth cannot be a ground truth"
         )
-    raw = cv2.imdecode(np.frombuffer(payload[start:], np.uint8), cv2.IMREAD_UNCHANGED)
-    if raw is None or raw.ndim != 2 or raw.dtype != np.uint16:
-        found = "nothing" if raw is None else f"{raw.dtype} {raw.shape}"
-        raise RecordingError(f"{name}: depth PNG decodes to {found}, expected uint16 (H, W)")
+    try:
+        raw = decode_samples(payload[start:])
+    except BadInputError as error:
+        raise RecordingError(f"{name}: {error}") from error
+    if raw.ndim != 2 or raw.dtype not in (np.uint16, np.int32):
+        raise RecordingError(
+            f"{name}: depth PNG decodes to {raw.dtype} {raw.shape}, expected uint16 (H, W)"
+        )
+    raw = raw.astype(np.uint16)
     if start == COMPRESSED_DEPTH_HEADER_BYTES and message.format.startswith("32FC1"):
         _, quant_a, quant_b = struct.unpack_from("<iff", payload)
         with np.errstate(divide="ignore"):

@@ -72,7 +72,7 @@ def test_seven_scenes_layout(tmp_path: Path) -> None:
     left_out: list[LeftOut] = []
     assert list(source.true_depths([stamp], left_out)) == []
     assert [str(item) for item in left_out] == [
-        "frame-000004.depth.png: no depth map, expected (H, W)"
+        "frame-000004.depth.png: data starts with 637574206f6666, expected a JPEG, PNG or WebP"
     ]
 
 
@@ -102,7 +102,7 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
     assert [item.name for item in info.left_out] == ["a.jpg", "b.jpg"]
     assert len(info.stamps_ns) == 1
     (tmp_path / "c.jpg").unlink()
-    with pytest.raises(RecordingError, match="none of 2 frames can be decoded"):
+    with pytest.raises(RecordingError, match=r"holds no frame.*found 2 others"):
         FolderRecording(tmp_path)
 
 
@@ -159,3 +159,74 @@ def test_what_is_neither_a_bag_nor_a_folder(tmp_path: Path) -> None:
     ):
         with pytest.raises(RecordingError, match=says):
             open_recording(tmp_path / name)
+
+
+def test_the_bytes_decide_what_is_a_frame(tmp_path: Path) -> None:
+    """Phones and messengers name files as they like; what is left out has its name and reason."""
+    for name in ("a.JPG", "b.jfif", "c.png", "d"):
+        (tmp_path / name).write_bytes(jpeg(pattern(1)))
+    webp = cv2.imencode(".webp", pattern(2)[..., ::-1])[1].tobytes()
+    (tmp_path / "e.jpg").write_bytes(webp)
+    (tmp_path / "f.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    (tmp_path / "g.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(40))
+    (tmp_path / "h.dng").write_bytes(b"raw")
+    (tmp_path / "._a.JPG").write_bytes(b"of a Macintosh")
+    (tmp_path / "notes.txt").write_text("no frame")
+    source = FolderRecording(tmp_path)
+    assert [frame.load().format for frame in source.frames()] == ["jpeg"] * 4 + ["webp"]
+    assert all(frame.rgb().shape == (48, 64, 3) for frame in source.frames())
+    assert [str(item) for item in source.info.left_out] == [
+        "f.HEIC: is HEIC, which is not read; convert it",
+        "g.mp4: is film (MP4), which is not read; convert it",
+        "h.dng: is no picture that is known",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stems", "seconds"),
+    [
+        (["WhatsApp Image 2024-01-02 at 10.15.28", "WhatsApp Image 2024-01-02 at 10.16.02"], 34.0),
+        (["PXL_20240101_100000", "PXL_20240101_100003"], 3.0),
+        (["IMG_20240101_100000123", "IMG_20240101_100000623"], 0.5),
+        (["1403636579763555584", "1403636579813555456"], 0.049999872),
+        (["rgb_1403636579763", "rgb_1403636579863"], 0.1),
+        (["1305031102.175304", "1305031102.211214"], 0.03591),
+        (["v1.2.3", "v1.2.4"], 0.1),
+        (["99999999_999999", "20241350_999999"], 0.1),
+        (["room1\u00b20", "room1\u00b21"], 0.1),
+        (["9" * 200, "9" * 201], 0.1),
+    ],
+)
+def test_what_names_say_of_time(tmp_path: Path, stems: list[str], seconds: float) -> None:
+    for stem in stems:
+        (tmp_path / f"{stem}.jpg").write_bytes(jpeg(pattern(1)))
+    first, second = FolderRecording(tmp_path).info.stamps_ns
+    assert (second - first) / NS == pytest.approx(seconds, abs=1e-9)
+
+
+def test_a_word_in_two_names_is_no_layout(tmp_path: Path) -> None:
+    for name in ("p0", "p1", "p2.color_corrected", "p3", "p4.color"):
+        (tmp_path / f"{name}.jpg").write_bytes(jpeg(pattern(1)))
+    info = FolderRecording(tmp_path).info
+    assert (len(info.stamps_ns), info.kind) == (5, "folder of frames")
+    (tmp_path / "p4.pose.txt").write_text("1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1")
+    info = FolderRecording(tmp_path).info
+    assert (len(info.stamps_ns), len(info.left_out)) == (1, 4)
+
+
+def test_folders_in_folders(tmp_path: Path) -> None:
+    inner = tmp_path / "2024" / "rgb"
+    (tmp_path / "depth").mkdir()
+    (tmp_path / "depth" / "0.png").write_bytes(cv2.imencode(".png", pattern(0))[1].tobytes())
+    inner.mkdir(parents=True)
+    (inner / "0.jpg").write_bytes(jpeg(pattern(0)))
+    assert len(open_recording(tmp_path).info.stamps_ns) == 1
+    second = tmp_path / "other"
+    second.mkdir()
+    (second / "0.jpg").write_bytes(jpeg(pattern(0)))
+    with pytest.raises(RecordingError, match="2 folders in it do: 2024/rgb, other; choose one"):
+        open_recording(tmp_path)
+    (tmp_path / "top.jpg").write_bytes(jpeg(pattern(0)))
+    info = open_recording(tmp_path).info
+    assert len(info.stamps_ns) == 1
+    assert [item.name for item in info.left_out] == ["2024/rgb/", "other/"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,6 +34,10 @@ def raw(rgb: NDArray[np.uint8], encoding: str, step_padding: int = 4) -> Any:
     """An Image message of that picture in an encoding, rows padded."""
     height, width = rgb.shape[:2]
     gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    samples = encoding.removesuffix("8").removesuffix("16")
+    samples = {"8UC1": "mono", "16UC1": "mono", "8UC3": "bgr", "16UC3": "bgr", "8UC4": "bgra"}.get(
+        encoding, samples
+    )
     if encoding.startswith("bayer"):
         rows = np.zeros((height, width), np.uint8)
         for index, letter in enumerate(encoding[6:10]):
@@ -42,15 +47,18 @@ def raw(rgb: NDArray[np.uint8], encoding: str, step_padding: int = 4) -> Any:
         first = encoding in ("yuv422_yuy2", "yuyv")
         rows = np.full((height, width, 2), 128, np.uint8)
         rows[..., 0 if first else 1] = gray
-    elif encoding.startswith("mono"):
+    elif encoding in ("nv12", "nv21"):
+        rows = np.concatenate([gray, np.full((height // 2, width), 128, np.uint8)])
+    elif samples == "mono":
         rows = np.asarray(gray, np.uint8)
     else:
-        order = [("rgba".index(letter)) for letter in encoding.rstrip("8")]
+        order = [("rgba".index(letter)) for letter in samples]
         alpha = np.full((height, width, 1), 255, np.uint8)
         rows = np.ascontiguousarray(np.concatenate([rgb, alpha], 2)[..., order])
-    if encoding.endswith("16"):
+    if "16" in encoding:
         rows = (rows.astype(np.uint16) << 8).view(np.uint8)
-    flat = np.pad(rows.reshape(height, -1), ((0, 0), (0, step_padding)))
+    lines = len(rows) if encoding.startswith("nv") else height
+    flat = np.pad(rows.reshape(lines, -1), ((0, 0), (0, step_padding)))
     return SimpleNamespace(
         height=height, width=width, encoding=encoding, is_bigendian=0,
         step=flat.shape[1], data=flat.tobytes(),
@@ -118,6 +126,10 @@ def test_what_is_too_large_is_refused_before_it_is_decoded() -> None:
 def test_a_file_that_cannot_be_decoded_small_either() -> None:
     broken = bytearray(compressed(scene(48, 64), ".png").data)
     broken[60:400] = bytes(340)
+    body = broken.index(b"IDAT") - 4
+    length = int.from_bytes(broken[body : body + 4], "big")  # the sender itself coded nonsense:
+    crc = zlib.crc32(broken[body + 4 : body + 8 + length])  # its check sum is right
+    broken[body + 8 + length : body + 12 + length] = crc.to_bytes(4, "big")
     pixels = CompressedPixels(SimpleNamespace(format="png", data=bytes(broken)))
     assert pixels.size(LIMIT) == (48, 64)
     with pytest.raises(BadInputError) as caught:

@@ -14,7 +14,6 @@ import functools
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from .base import DataError
@@ -28,6 +27,7 @@ from .folder import (
     read_depth_png,
     read_numbers,
     read_picture,
+    read_samples,
     sequence_of,
 )
 
@@ -88,8 +88,7 @@ def _load(picture: Path, depth: Path, lens: Path, trust: Path) -> Frame:
         raise DataError(f"{lens} is for {width:g}x{height:g} pixels, {picture} has {rgb.shape[:2]}")
     map_HW = read_depth_png(depth, 1000.0)
     if trust.is_file():
-        with Image.open(trust) as image:
-            level = np.array(image)
+        level = read_samples(trust, "trust")
         if level.shape != map_HW.shape:
             raise DataError(f"{trust} has shape {level.shape}, its depth map {map_HW.shape}")
         map_HW = np.where(level > 0, map_HW, 0).astype(np.float32)

@@ -16,10 +16,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from .base import DataError, known_depth
-from .folder import FolderSequence, Frame, folders_with, pinhole, read_picture, sequence_of
+from .folder import (
+    FolderSequence,
+    Frame,
+    folders_with,
+    pinhole,
+    read_picture,
+    read_samples,
+    sequence_of,
+)
 
 __all__ = ["open_co3d"]
 
@@ -111,16 +118,8 @@ def _load(root: Path, entry: dict[str, Any]) -> Frame:
 
 def _depth(root: Path, about: dict[str, Any]) -> NDArray[np.float32]:
     path = root / about["path"]
-    try:
-        with Image.open(path) as image:
-            codes = np.array(image).astype(np.uint16)
-    except OSError as error:
-        raise DataError(f"depth map {path} cannot be read: {error}") from error
+    codes = read_samples(path).astype(np.uint16)
     depth = codes.view(np.float16).astype(np.float64) * float(about["scale_adjustment"])
     if about.get("mask_path"):
-        try:
-            with Image.open(root / about["mask_path"]) as image:
-                depth = np.where(np.array(image) > 0, depth, 0)
-        except OSError as error:
-            raise DataError(f"depth mask of {path} cannot be read: {error}") from error
+        depth = np.where(read_samples(root / about["mask_path"], "depth mask") > 0, depth, 0)
     return known_depth(depth)

@@ -7,12 +7,14 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from scipy.spatial.transform import Rotation
 
+from g2vlm_map.decode import BadInputError
+from g2vlm_map.pictures import decode_samples, read_rgb
 from g2vlm_map.recordings.transforms import interpolate_poses
 
 from .base import Clip, DataError, known_depth
@@ -28,6 +30,7 @@ __all__ = [
     "read_depth_png",
     "read_numbers",
     "read_picture",
+    "read_samples",
     "sequence_of",
 ]
 
@@ -185,10 +188,21 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         DataError: Missing or damaged.
     """
     try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
+        return np.ascontiguousarray(read_rgb(path))
+    except (OSError, BadInputError) as error:
         raise DataError(f"picture {path} cannot be read: {error}") from error
+
+
+def read_samples(path: Path, what: str = "depth map") -> NDArray[Any]:
+    """The samples of a picture file as they are stored, (H, W) or (H, W, C).
+
+    Raises:
+        DataError: Missing or damaged; the text begins with `what` it is.
+    """
+    try:
+        return decode_samples(path.read_bytes())
+    except (OSError, BadInputError) as error:
+        raise DataError(f"{what} {path} cannot be read: {error}") from error
 
 
 def read_depth_png(
@@ -205,11 +219,7 @@ def read_depth_png(
     Raises:
         DataError: Missing, damaged, or not of one channel of 16 bits.
     """
-    try:
-        with Image.open(path) as image:
-            raw = np.array(image)
-    except (OSError, UnidentifiedImageError) as error:
-        raise DataError(f"depth map {path} cannot be read: {error}") from error
+    raw = read_samples(path)
     if raw.ndim != 2 or raw.dtype == np.uint8:
         raise DataError(f"depth map {path} is {raw.dtype} {raw.shape}, expected 16 bits (H, W)")
     depth = raw.astype(np.float64) / per_unit

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..source import RecordingError
-from .plain import PlainLayout
+from ..source import LeftOut, RecordingError
+from .file_names import natural_key
+from .plain import PlainLayout, pictures_in
 from .pose_rows import PoseRowsLayout
-from .seven_scenes import SevenScenesLayout
+from .seven_scenes import SevenScenesLayout, is_seven_scenes
 from .transforms_json import TransformsLayout
 
 __all__ = ["PlainLayout", "camera_folders", "layout_of"]
 
 SENSOR_FILE = "sensor.yaml"
+NO_FRAMES = ("depth", "mask", "segment", "label", "thumb", "disparity")  # in a folder's name
 
 
 def layout_of(path: Path, camera: str = "") -> PlainLayout:
@@ -50,9 +52,37 @@ def layout_of(path: Path, camera: str = "") -> PlainLayout:
         return TransformsLayout(path)
     if (path / "poses.txt").is_file() or (path / "K.txt").is_file():
         return PoseRowsLayout(path)
-    if next(path.glob("*.color*"), None) is not None:
+    if is_seven_scenes(path):
         return SevenScenesLayout(path)
-    return PlainLayout(path)
+    below = folders_of_frames(path)
+    if below and not pictures_in(path)[0]:
+        if len(below) > 1:
+            raise RecordingError(
+                f"{path} holds no frame, but {len(below)} folders in it do: "
+                f"{', '.join(str(item.relative_to(path)) for item in below[:12])}; choose one"
+            )
+        return layout_of(below[0])
+    layout = PlainLayout(path)
+    layout.left_out += [
+        LeftOut(f"{item.relative_to(path)}/", "is a folder of its own; replay it by itself")
+        for item in below
+    ]
+    return layout
+
+
+def folders_of_frames(path: Path, depth: int = 3) -> list[Path]:
+    """Folders below one that hold pictures and are not of depth or masks, in order."""
+    found: list[Path] = []
+    for folder in sorted(path.iterdir(), key=lambda item: natural_key(item.name)):
+        if not folder.is_dir() or folder.is_symlink() or folder.name.startswith("."):
+            continue
+        if any(word in folder.name.lower() for word in NO_FRAMES):
+            continue
+        if pictures_in(folder)[0]:
+            found.append(folder)
+        elif depth > 1:
+            found += folders_of_frames(folder, depth - 1)
+    return found
 
 
 def camera_folders(path: Path) -> dict[str, Path]:

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from ..source import Calibration, RecordingError, TruePoses
 from ..transforms import rigid, rotations
+from .file_names import increasing
 from .plain import (
     PlainLayout,
     Stamps,
     check_intrinsics,
-    frame_files,
-    increasing,
 )
 
 SENSOR_FILE = "sensor.yaml"
@@ -56,7 +55,7 @@ class EurocLayout(PlainLayout):
 
     def _read(self) -> None:
         inner = self.path / "data"
-        self.files = frame_files(inner if inner.is_dir() else self.path)
+        self.files = self.frame_files(inner if inner.is_dir() else self.path)
         file = self.path / SENSOR_FILE
         sensor = _load(file)
         missing = [name for name in NEEDED if name not in sensor]
@@ -80,7 +79,7 @@ class EurocLayout(PlainLayout):
 
     def stamps(self, files: list[Path], fps: float | None) -> tuple[Stamps, str]:
         """The nanoseconds in the names; see `PlainLayout.stamps`."""
-        if fps is None and all(file.stem.isdigit() for file in files):
+        if fps is None and all(file.stem.isascii() and file.stem.isdigit() for file in files):
             stamps = [int(file.stem) for file in files]
             if increasing(stamps) and stamps[0] > 0:
                 return tuple(stamps), "Stamps are the nanoseconds in the file names."

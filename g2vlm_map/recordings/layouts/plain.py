@@ -5,28 +5,24 @@ The base of all layouts, and what they share. Shape letters: H W pixels, M poses
 
 from __future__ import annotations
 
-import itertools
 import math
-import re
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...picture_walk import kind_of
 from ..source import NS, Calibration, LeftOut, RecordingError, TruePoses
 from ..transforms import rigid
+from .file_names import natural_key, stamps_of_names
 
-FILE_FORMATS = {  # what CompressedImage calls a file's format; "" where it has no name for it
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".png": "png",
-    ".bmp": "",
-    ".webp": "",
-    ".tif": "",
-    ".tiff": "",
-    ".ppm": "",
+COMPRESSED_KINDS = {"JPEG": "jpeg", "PNG": "png", "WebP": "webp"}  # as CompressedImage calls them
+OTHER_KINDS = ("BMP", "GIF", "PPM", "TIFF")
+# Endings of what lies beside frames and is none: it is not named among what is left out.
+BESIDE = {
+    *(".txt", ".json", ".yaml", ".yml", ".csv", ".md", ".xml", ".log", ".html", ".ini", ".db"),
+    *(".npy", ".npz", ".ply", ".pcd", ".bin", ".gz", ".zip", ".tar", ".py", ".sh"),
 }
-CAPTURE_TIME = re.compile(r"(\d+\.\d+)$")
 INTRINSICS_FILE = "camera-intrinsics.txt"
 FIRST_STAMP_NS = NS  # counted stamps begin at 1 s: a stamp of zero means "not set" in ROS
 DEFAULT_HZ = 10.0
@@ -60,13 +56,21 @@ class PlainLayout:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.files: list[Path] = frame_files(path)
+        self.left_out: list[LeftOut] = []
+        self.files: list[Path] = self.frame_files(path)
         self.calibration: Calibration | None = None
         self.T_body_cam: NDArray[np.float64] | None = None
-        self.left_out: list[LeftOut] = []
         self.notes: list[str] = []
         self.depth_unit_m = 1e-3
         self._read()
+
+    def frame_files(self, folder: Path) -> list[Path]:
+        """Pictures directly in a folder in natural order, without those of depth.
+
+        The first bytes decide what is one. What looks like one and is none is left out by name.
+        """
+        found, self.left_out = pictures_in(folder)
+        return found
 
     def _read(self) -> None:
         K = read_intrinsics(self.path / INTRINSICS_FILE)
@@ -77,11 +81,9 @@ class PlainLayout:
 
     def stamps(self, files: list[Path], fps: float | None) -> tuple[Stamps, str]:
         """Stamp of each file in nanoseconds, increasing, and in words where they come from."""
-        times = [CAPTURE_TIME.search(file.stem) for file in files]
-        if fps is None and all(times):
-            stamps = [round(float(match[1]) * NS) for match in times if match]
-            if increasing(stamps):
-                return tuple(stamps), "Stamps are the capture times in the file names."
+        named = stamps_of_names([file.stem for file in files]) if fps is None else None
+        if named is not None:
+            return tuple(named[0]), named[1]
         rate = fps or DEFAULT_HZ
         stamps = [FIRST_STAMP_NS + round(index / rate * NS) for index in range(len(files))]
         return tuple(stamps), (
@@ -102,22 +104,29 @@ class PlainLayout:
         return None
 
 
-def frame_files(path: Path) -> list[Path]:
-    """Pictures directly in a folder in natural order, without those of depth."""
-    files = [file for file in path.iterdir() if file.suffix.lower() in FILE_FORMATS]
-    files = [file for file in files if file.is_file() and ".depth" not in file.stem]
-    return sorted(files, key=lambda file: natural_key(file.name))
+def pictures_in(folder: Path) -> tuple[list[Path], list[LeftOut]]:
+    """Frames directly in a folder in natural order, and by name what else looks like one."""
+    found, left_out = [], []
+    for file in sorted(folder.iterdir(), key=lambda file: natural_key(file.name)):
+        if file.name.startswith(".") or ".depth" in file.stem or not file.is_file():
+            continue
+        kind = kind_of_file(file)
+        if kind in COMPRESSED_KINDS or kind in OTHER_KINDS:
+            found.append(file)
+        elif kind:
+            left_out.append(LeftOut(file.name, f"is {kind}, which is not read; convert it"))
+        elif file.suffix.lower() not in BESIDE:
+            left_out.append(LeftOut(file.name, "is no picture that is known"))
+    return found, left_out
 
 
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sort key that reads digits as numbers: frame_9 comes before frame_10."""
-    parts = re.split(r"(\d+)", name)
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
-
-
-def increasing(stamps: list[int]) -> bool:
-    """Whether each stamp is later than the one before."""
-    return all(later > earlier for earlier, later in itertools.pairwise(stamps))
+def kind_of_file(file: Path) -> str:
+    """What a file is by its first bytes; "" where nothing is known by them."""
+    try:
+        with file.open("rb") as opened:
+            return kind_of(opened.read(32))
+    except OSError:
+        return ""
 
 
 def poses_of_files(

@@ -15,7 +15,6 @@ from ..source import Calibration, RecordingError, TruePoses
 from .plain import (
     PlainLayout,
     Stamps,
-    frame_files,
     poses_of_files,
     read_intrinsics,
     read_matrix,
@@ -34,7 +33,7 @@ class PoseRowsLayout(PlainLayout):
     def _read(self) -> None:
         folders = [self.path / name for name in FRAME_FOLDERS]
         folder = next((folder for folder in folders if folder.is_dir()), self.path)
-        self.files = frame_files(folder)
+        self.files = self.frame_files(folder)
         K = read_intrinsics(self.path / "K.txt")
         if K is None:
             self.notes.append("No K.txt: K is unknown.")

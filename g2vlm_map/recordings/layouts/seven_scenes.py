@@ -8,10 +8,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..source import NS, TruePoses
-from .plain import FIRST_STAMP_NS, PlainLayout, Stamps, poses_of_files, read_matrix
+from ..source import NS, LeftOut, TruePoses
+from .plain import (
+    FIRST_STAMP_NS,
+    PlainLayout,
+    Stamps,
+    pictures_in,
+    poses_of_files,
+    read_matrix,
+)
 
-FRAME_NUMBER = re.compile(r"(\d+)$")
+FRAME_NUMBER = re.compile(r"([0-9]{1,12})$")
 CAMERA_HZ = 30.0
 
 
@@ -22,7 +29,11 @@ class SevenScenesLayout(PlainLayout):
 
     def _read(self) -> None:
         super()._read()
-        self.files = [file for file in self.files if ".color" in file.stem]
+        others = [file for file in self.files if not is_colour(file)]
+        self.left_out += [
+            LeftOut(file.name, "is no NAME.color.*, as the others") for file in others
+        ]
+        self.files = [file for file in self.files if is_colour(file)]
 
     def stamps(self, files: list[Path], fps: float | None) -> tuple[Stamps, str]:
         """Frame numbers at the rate of the camera; see `PlainLayout.stamps`."""
@@ -47,6 +58,23 @@ class SevenScenesLayout(PlainLayout):
         """`*.depth.png`; see `PlainLayout.depth_file`."""
         depth_file = _beside(file, ".depth.png")
         return depth_file if depth_file.exists() else None
+
+
+def is_colour(file: Path) -> bool:
+    """Whether a file is named as a frame of this layout: NAME.color.ENDING."""
+    return file.stem.endswith(".color")
+
+
+def is_seven_scenes(path: Path) -> bool:
+    """Whether frames are named so, and depth or poses beside them or all of their kind are too."""
+    frames = [file for file in path.glob("*.color.*") if is_colour(file)]
+    beside = (
+        any(_beside(frames[0], ending).exists() for ending in (".depth.png", ".pose.txt"))
+        if (frames)
+        else False
+    )
+    pictures = pictures_in(path)[0] if frames and not beside else []
+    return beside or (bool(frames) and all(is_colour(file) for file in pictures))
 
 
 def _beside(file: Path, ending: str) -> Path:

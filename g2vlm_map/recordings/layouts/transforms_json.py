@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..source import Calibration, LeftOut, RecordingError, TruePoses
-from .plain import PlainLayout, Stamps, check_intrinsics, natural_key, poses_of_files
+from .file_names import natural_key
+from .plain import PlainLayout, Stamps, check_intrinsics, poses_of_files
 
 FILE = "transforms.json"
 GL_OPTICAL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -42,7 +43,7 @@ class TransformsLayout(PlainLayout):
         entries = document.get("frames")
         if not isinstance(entries, list) or not entries:
             raise RecordingError(f"{self.path / FILE} lists no frames, expected a list `frames`")
-        self.files = []
+        self.files, self.left_out = [], []
         self._poses: dict[Path, NDArray[np.float64]] = {}
         self._depths: dict[Path, Path] = {}
         for number, entry in enumerate(entries):
