@@ -165,6 +165,7 @@ class MapChanged:
     Args:
         version: Of the map from now on; see `World`.
         cause: "loop", "merged", "scale", "level", "loaded", "localized", "culled" or "restart".
+            With "culled" keyframes went, and those that stay, and the version, are as they were.
         text: What happened, with the numbers.
     """
 

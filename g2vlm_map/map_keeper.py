@@ -110,7 +110,9 @@ class MapKeeper:
         self._runtime, self._detector = runtime, options.features.detector
         self._board, self._mapper, self._view = board, mapper, view
         self._scale, self._passes = scale, passes
-        self.closer = LoopCloser(mapper.graph, options.mapping, self._take_over, mapper.denies)
+        self.closer = LoopCloser(
+            mapper.graph, options.mapping, self._take_over, mapper.denies, board
+        )
         self._loaded: MapContent | None = None  # until it was found again
         self._checked = True
         mapper.listen(self._hear)

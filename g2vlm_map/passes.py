@@ -174,8 +174,8 @@ class Passes:
             cause: See `MapChanged`.
             text: What happened, with the numbers.
         """
-        graph = self._mapper.graph
-        self._scale.poses_changed(graph.placed, text)
+        if cause != "culled":  # nothing of those that stay has moved
+            self._scale.poses_changed(self._mapper.graph.placed, text)
         self._emit(MapChanged(self._view.now.version, cause, text))
 
     def apply(self, options: PipelineOptions) -> None:

@@ -347,6 +347,7 @@ class Pipeline(KeepsMaps):
             reasons=reasons,
             degraded=board.degraded(reasons),
             cameras=self._passes.optics.cameras,
+            errors=board.error_counts(),
         )
 
     # What follows.

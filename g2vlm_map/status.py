@@ -7,9 +7,11 @@ may be called from any thread; readers get a frozen `Snapshot`.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from g2vlm_model.interface import RuntimeInfo
@@ -46,6 +48,7 @@ REASON_CODES: dict[str, str] = {
     "WINDOW_SHORTENED": "The runtime takes fewer frames than window.size asks for.",
     "RUNTIME_BUSY": "A pass that was given up still runs; the next window waits for its end.",
     "RUNTIME_FAILED": "The runtime failed at the last window or at a question.",
+    "UNEXPECTED_ERROR": "A thread beside the passes met an error that nobody foresaw; it goes on.",
     "OVERLOADED": "Questions were turned away or frames dropped because all places are taken.",
     "QUERY_REJECTED": "A question was refused: see its answer's message.",
     "PAUSED": "Frames are not used: somebody asked for it, or nobody listens.",
@@ -77,6 +80,8 @@ DROP_CODES: dict[str, str] = {
     "bad_stamp": "BAD_IMAGES",
     "bad_frame_id": "BAD_IMAGES",
 }
+
+_LOG = logging.getLogger(__name__)
 
 _REPEAT_LOG_S = 60.0  # a reason that stays in force is logged again after this time
 _QUIET_S = 10.0  # a reason that flickers is logged no more often than this
@@ -113,6 +118,7 @@ class Snapshot:
         degraded: One of them is not tolerated.
         cameras: Focal length of each camera of the newest scene: given, or the model's averaged
             over the run, with its spread.
+        errors: (work, unexpected errors at it), sorted; see `StatusBoard.guard`.
     """
 
     running: bool
@@ -137,6 +143,7 @@ class Snapshot:
     reasons: tuple[Reason, ...]
     degraded: bool
     cameras: tuple[FocalEstimate, ...] = ()
+    errors: tuple[tuple[str, int], ...] = ()
 
     @property
     def dropped(self) -> int:
@@ -178,6 +185,7 @@ class StatusBoard:
             self.scenes = 0
             self.drops: Counter[str] = Counter()
             self.questions: Counter[str] = Counter()
+            self.errors: Counter[str] = Counter()
 
     def count_received(self) -> None:
         """A frame has arrived, good or bad."""
@@ -233,6 +241,29 @@ class StatusBoard:
         if known != holds:
             self._emit(ConditionChanged(code, source, holds, text if holds else ""))
 
+    @contextmanager
+    def guard(self, work: str, what: str) -> Iterator[None]:
+        """Do one piece of a thread's work: an error that nobody foresaw must not end the thread.
+
+        It is logged with its trace, counted, and UNEXPECTED_ERROR holds until a later piece of the
+        same work was done without one.
+
+        Args:
+            work: Of which thread, or which part of its work.
+            what: Which piece.
+        """
+        try:
+            yield
+        except Exception as error:
+            _LOG.exception("%s: %s failed", work, what)
+            with self._lock:
+                self.errors[work] += 1
+                count = self.errors[work]
+            text = f"{what} failed ({count} times so far): {type(error).__name__}: {error}"
+            self.condition("UNEXPECTED_ERROR", True, text, work)
+        else:
+            self.condition("UNEXPECTED_ERROR", False, source=work)
+
     def holds(self, code: str, source: str = "") -> bool:
         """Whether a condition is set."""
         with self._lock:
@@ -278,3 +309,8 @@ class StatusBoard:
         """Dropped frames by reason, sorted by name."""
         with self._lock:
             return tuple(sorted(self.drops.items()))
+
+    def error_counts(self) -> tuple[tuple[str, int], ...]:
+        """Unexpected errors by the work that they befell, sorted by name."""
+        with self._lock:
+            return tuple(sorted(self.errors.items()))

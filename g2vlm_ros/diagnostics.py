@@ -48,6 +48,7 @@ class Diagnostics:
         reasons: Sequence[Reason],
         dense: Mapping[str, str],
         cameras: Sequence[FocalEstimate] = (),
+        errors: Sequence[tuple[str, int]] = (),
     ) -> Any:
         """DiagnosticArray of a SceneStatus; to be called once a period.
 
@@ -57,14 +58,21 @@ class Diagnostics:
             reasons: In force.
             dense: What is said of the dense map, by name.
             cameras: Focal lengths of the cameras of the newest scene.
+            errors: Unexpected errors by the work that they befell.
         """
-        tasks = [self._scene(status, reasons), self._map(status, reasons), self._frames(status)]
+        tasks = [
+            self._scene(status, reasons, errors),
+            self._map(status, reasons),
+            self._frames(status),
+        ]
         tasks += [self._dense(reasons, dense), self._cameras(reasons, cameras)]
         for task in tasks:
             task.hardware_id = hardware_id
         return DiagnosticArray(header=status.header, status=tasks)
 
-    def _scene(self, status: Any, reasons: Sequence[Reason]) -> Any:
+    def _scene(
+        self, status: Any, reasons: Sequence[Reason], errors: Sequence[tuple[str, int]]
+    ) -> Any:
         level = DiagnosticStatus.OK
         if status.state == SceneStatus.STATE_DEGRADED:
             level = DiagnosticStatus.WARN
@@ -77,6 +85,7 @@ class Diagnostics:
             "frames received": status.frames_received,
             "frames used": status.frames_used,
             **{f"frames dropped: {name}": count for name, count in dropped},
+            **{f"unexpected errors: {work}": count for work, count in errors},
             "scenes": status.scenes,
             "segment": status.segment,
             "shared view": f"{status.shared_view:.2f}",

@@ -57,7 +57,7 @@ class MapOutputs:
             qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=durability)
             self._publishers[name] = node.create_lifecycle_publisher(kind, topic, qos)
         self.worker = DenseWorker(
-            self.wanted, self._publish, pipeline.board.condition, _rules(params), params.scan
+            self.wanted, self._publish, pipeline.board, _rules(params), params.scan
         )
 
     @property

@@ -195,7 +195,9 @@ class PerceptionNode(SteadyLifecycleNode):
         hardware = messages.hardware_id(snapshot.runtime)
         dense = {} if self._outputs is None else self._outputs.dense.values()
         self._diagnostics_publisher.publish(
-            self._diagnostics.message(status, hardware, snapshot.reasons, dense, snapshot.cameras)
+            self._diagnostics.message(
+                status, hardware, snapshot.reasons, dense, snapshot.cameras, snapshot.errors
+            )
         )
 
     def _publish_status(self, snapshot: Snapshot) -> Any:

@@ -7,7 +7,6 @@ occupancy no more often than `dense.min_period_s`, and nothing where nothing cha
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..poses import Floats
+from ..status import StatusBoard
 from ..world import World
 from .dense_map import DenseMap, DenseRules, DenseSnapshot
 from .obstacles import Standing, obstacles_around
@@ -23,17 +23,19 @@ from .occupancy import Grid, grid
 from .options import ScanOptions
 from .scan import ScanRow, scan_row
 
-__all__ = ["NEARBY", "WHOLE", "Around", "DenseCounts", "DenseWorker", "Note", "Whole"]
+__all__ = ["NEARBY", "WHOLE", "Around", "DenseCounts", "DenseWorker", "Whole"]
 
-_LOG = logging.getLogger(__name__)
 _POLL_S = 0.25  # how often it looks whether somebody has begun to listen
 WHOLE, NEARBY = frozenset({"points", "occupancy"}), frozenset({"obstacles", "scan"})
+_THREAD, _MAP, _NEAR = (
+    "dense map",
+    "map points and occupancy",
+    "obstacles and scan",
+)  # in the status
 _RATED = (
     "obstacles, scan and occupancy are made of one model's depth and are not safety-rated; never "
     "let them be all that keeps the robot from a collision"
 )
-
-Note = Callable[[str, bool, str], object]  # reason code, whether it holds, text
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +97,7 @@ class DenseWorker:
     Args:
         wanted: Asked which of `WHOLE` and `NEARBY` somebody listens to.
         deliver: Takes what was made, in the worker's thread.
-        note: Told of reasons that begin or end.
+        board: Told of reasons that begin or end, and of errors that nobody foresaw.
         rules: Of the map.
         scan: Of the scan.
     """
@@ -104,11 +106,11 @@ class DenseWorker:
         self,
         wanted: Callable[[], Collection[str]],
         deliver: Callable[[Whole | Around], object],
-        note: Note,
+        board: StatusBoard,
         rules: DenseRules,
         scan: ScanOptions,
     ) -> None:
-        self._wanted, self._deliver, self._note = wanted, deliver, note
+        self._wanted, self._deliver, self._board = wanted, deliver, board
         self._rules, self._scan = rules, scan
         self._news = threading.Condition()
         self._world: World | None = None
@@ -144,8 +146,10 @@ class DenseWorker:
         if self._thread is not None:
             self._thread.join(timeout_s)
             self._thread = None
-        self._note("BASE_UNKNOWN", False, "")
-        self._note("NOT_SAFETY_RATED", False, "")
+        self._board.condition("BASE_UNKNOWN", False)
+        self._board.condition("NOT_SAFETY_RATED", False)
+        for source in (_THREAD, _MAP, _NEAR):
+            self._board.condition("UNEXPECTED_ERROR", False, source=source)
 
     def offer(self, world: World) -> None:
         """This is the newest world; from any thread, at once."""
@@ -174,33 +178,33 @@ class DenseWorker:
                 rules, scan = self._rules, self._scan
             if world is None:
                 continue
-            try:
+            with self._board.guard(_THREAD, f"looking at world {world.version}"):
                 self._make(making, world, rules, scan)
-            except Exception:  # one world must not end the thread; the next may be whole
-                _LOG.exception("the dense map of world %d could not be made", world.version)
 
     def _make(self, making: _Making, world: World, rules: DenseRules, scan: ScanOptions) -> None:
         wanted = frozenset(self._wanted())
         for_robots = bool(wanted - {"points"}) and world.scale.metric
-        self._note("NOT_SAFETY_RATED", for_robots, _RATED if for_robots else "")
+        self._board.condition("NOT_SAFETY_RATED", for_robots, _RATED if for_robots else "")
         lacking = for_robots and world.T_base_body is None
         text = (
             f"{', '.join(sorted(wanted - {'points'}))}: where the cameras sit on the robot is "
             "unknown; give frames.base and the extrinsics by TF or parameters"
         )
-        self._note("BASE_UNKNOWN", lacking, text if lacking else "")
+        self._board.condition("BASE_UNKNOWN", lacking, text if lacking else "")
         if not world.scale.metric or not world.keyframes:
             return
         making.take(rules)
         if wanted & NEARBY and not lacking and making.is_news(world, "around"):
-            started = time.perf_counter()
-            self._give(making.around(world, scan), time.perf_counter() - started)
+            with self._board.guard(_NEAR, f"making them of world {world.version}"):
+                started = time.perf_counter()
+                self._give(making.around(world, scan), time.perf_counter() - started)
         due = time.monotonic() - making.whole_at >= rules.dense.min_period_s
         more = not (wanted & WHOLE) <= making.told
         if wanted & WHOLE and (due or more) and (more or making.is_news(world, "whole")):
-            started = time.perf_counter()
-            made = making.whole(world, wanted & WHOLE)
-            self._give(made, time.perf_counter() - started)
+            with self._board.guard(_MAP, f"making them of world {world.version}"):
+                started = time.perf_counter()
+                made = making.whole(world, wanted & WHOLE)
+                self._give(made, time.perf_counter() - started)
 
     def _give(self, made: Whole | Around | None, seconds: float) -> None:
         if made is None or self._stopping:

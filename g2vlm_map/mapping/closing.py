@@ -7,7 +7,6 @@ snapshot of the graph (`MapGraph.solve_global`). Several loops in a row share on
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,6 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..options import StatusOptions
+from ..status import StatusBoard
 from .culling import Culler
 from .keyframe import Edge, PlacedKeyframe
 from .loops import Found, Hit, LoopSearch
@@ -24,13 +25,12 @@ from .options import MapOptions
 
 __all__ = ["Closed", "LoopCloser"]
 
-_LOG = logging.getLogger(__name__)
-
 _POLL_S = 0.5
 _SHARED = 4  # keyframes with loops that wait for one solve while others wait to be looked for
 _QUERIES = 12  # newest keyframes whose hits in another segment may agree
 _RIVALS = 4  # keyframes of an agreement that are looked for elsewhere too
 _FEW = 256  # words of a refusal
+_NAMED = 8  # culled keyframes that are told by number
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Closed:
     """What the thread tells.
 
     Args:
-        cause: "loop", "merged" or "alike"; with the last nothing has changed.
+        cause: "loop", "merged", "culled" or "alike"; with the last nothing has changed.
         text: What happened, with the numbers.
         segment: That the younger one became part of; 0 without.
         absorbed: Number of the younger one.
@@ -60,6 +60,7 @@ class LoopCloser:
         options: Of the map.
         tell: Told of what changed, in this object's thread.
         denies: Why other sensors deny a loop, "" where they do not.
+        board: Told of errors that nobody foresaw.
     """
 
     def __init__(
@@ -68,12 +69,14 @@ class LoopCloser:
         options: MapOptions,
         tell: Callable[[Closed], object],
         denies: Callable[[Edge], str] = lambda loop: "",
+        board: StatusBoard | None = None,
     ) -> None:
         self.graph = graph
         self.options = options
         self.search = LoopSearch(graph, options.features, options.edges, options.loops, denies)
         self.culler = Culler(graph, float(options.memory.max_memory_mb))
         self._tell = tell
+        self._board = board or StatusBoard(StatusOptions())
         self._hits: deque[Hit] = deque(maxlen=16 * _QUERIES)
         self._waiting: deque[int] = deque(maxlen=options.loops.queue)
         self._owed = 0  # keyframes with loops since the last solve
@@ -148,9 +151,23 @@ class LoopCloser:
             if found.hits:
                 self._hits.extend(found.hits)
                 self.meet(number)
-            for gone in self.culler.grown(placed):
-                self.search.forget(gone)
+            self._cull(placed)
             return found
+
+    def _cull(self, newest: PlacedKeyframe) -> None:
+        """Keep the map within its bound, and tell which keyframes that cost."""
+        gone = self.culler.grown(newest)
+        for number in gone:
+            self.search.forget(number)
+        if gone:
+            numbers = ", ".join(map(str, gone[:_NAMED])) + (", ..." if gone[_NAMED:] else "")
+            self._tell(
+                Closed(
+                    "culled",
+                    f"{len(gone)} redundant keyframes went ({numbers}), {len(self.graph)} are "
+                    f"kept in {self.culler.megabytes:.1f} of {self.culler.max_megabytes:g} MB",
+                )
+            )
 
     def look(self, number: int, allowed: Sequence[int] | None) -> str:
         """Look for a keyframe's place in other segments, in the thread of whoever asks.
@@ -268,9 +285,7 @@ class LoopCloser:
                 pressed = bool(self._waiting)
             if number is None:
                 continue
-            try:
+            with self._board.guard("loops", f"looking for keyframe {number}"):
                 self.step(number)
                 if not pressed or self._owed >= _SHARED:
                     self.settle()
-            except Exception:  # a loop that was not found must not end the map
-                _LOG.exception("looking for keyframe %d failed", number)

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 from g2vlm_map.dense import worker as module
-from g2vlm_map.dense.dense_map import DenseRules
+from g2vlm_map.dense.dense_map import DenseMap, DenseRules
 from g2vlm_map.dense.obstacles import obstacles_around
 from g2vlm_map.dense.options import DenseOptions, ObstacleOptions, ScanOptions
 from g2vlm_map.dense.worker import Around, DenseWorker, Whole
+from g2vlm_map.events import ConditionChanged
+from g2vlm_map.options import StatusOptions
+from g2vlm_map.status import StatusBoard
 from g2vlm_map.world import World
 from tests.helpers import wait_for
 from tests.map.box_world import Drive, tour
@@ -30,15 +33,17 @@ class Watched:
         self.wanted = set(wanted)
         self.made: list[Whole | Around] = []
         self.notes: dict[str, str] = {}
+        self.board = StatusBoard(StatusOptions(), self.note)
         self.worker = DenseWorker(
-            lambda: self.wanted, self.made.append, self.note, rules, ScanOptions()
+            lambda: self.wanted, self.made.append, self.board, rules, ScanOptions()
         )
         self.worker.start()
 
-    def note(self, code: str, holds: bool, text: str) -> None:
-        self.notes.pop(code, None)
-        if holds:
-            self.notes[code] = text
+    def note(self, event: object) -> None:
+        assert isinstance(event, ConditionChanged)
+        self.notes.pop(event.code, None)
+        if event.holds:
+            self.notes[event.code] = event.text
 
     def count(self, kind: type) -> int:
         return sum(isinstance(item, kind) for item in self.made)
@@ -176,16 +181,79 @@ def test_a_version_that_changes_makes_all_anew(drive: Drive) -> None:
     watched.worker.stop()
 
 
-def test_a_world_that_cannot_be_mapped_does_not_end_the_thread(
+def test_a_world_that_cannot_be_mapped_is_told_until_the_next_can(
     drive: Drive, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The reason holds while nothing newer could be made, not only until somebody looks again."""
     watched = Watched("points")
-    broken = drive.world(T_level_map=np.zeros((2, 2)))
-    watched.worker.offer(broken)
-    wait_for(lambda: "could not be made" in caplog.text, 10.0, what="the log")
+    board = watched.board
+    for version in (1, 2):
+        watched.worker.offer(drive.world(version=version, T_level_map=np.zeros((2, 2))))
+        wait_for(
+            lambda made=version: board.error_counts() == (("map points and occupancy", made),),
+            10.0,
+            what="the error",
+        )
+    watched.settle()
+    (reason,) = board.reasons(0.0)
+    assert reason.code == "UNEXPECTED_ERROR"
+    assert "map points and occupancy: making them of world 2 failed (2 times" in reason.text
+    assert "ValueError" in reason.text
+    assert "Traceback" in caplog.text
     watched.worker.offer(World())
+    watched.settle()
+    assert board.holds("UNEXPECTED_ERROR", "map points and occupancy"), "nothing was made yet"
     watched.worker.offer(drive.world(version=3))
     wait_for(lambda: watched.count(Whole) == 1, 10.0, what="the next map")
+    wait_for(lambda: not board.reasons(0.0), 10.0, what="the end of the reason")
+    watched.worker.stop()
+
+
+def test_a_product_that_fails_keeps_no_other_from_being_made(
+    drive: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: object) -> object:
+        raise ZeroDivisionError("of a test")
+
+    watched = Watched("points", "scan")
+    monkeypatch.setattr(module, "scan_row", broken)
+    watched.worker.offer(drive.world())
+    wait_for(lambda: watched.count(Whole) == 1, 10.0, what="the points")
+    reason, _ = watched.board.reasons(0.0)  # NOT_SAFETY_RATED comes behind it
+    assert "obstacles and scan: making them of world" in reason.text
+    assert "ZeroDivisionError: of a test" in reason.text
+    watched.worker.stop()
+    assert not watched.board.reasons(0.0), "what has stopped has no trouble"
+
+
+def test_what_fails_outside_of_the_products_does_not_end_the_thread(drive: Drive) -> None:
+    watched = Watched("points")
+
+    def gone() -> set[str]:
+        raise RuntimeError("the publishers are gone")
+
+    asked, watched.worker._wanted = watched.worker._wanted, gone
+    watched.worker.offer(drive.world())
+    wait_for(lambda: bool(watched.board.reasons(0.0)), 10.0, what="the error")
+    assert "dense map: looking at world" in watched.board.reasons(0.0)[0].text
+    watched.worker._wanted = asked
+    wait_for(lambda: watched.count(Whole) == 1, 10.0, what="the map")
+    wait_for(lambda: not watched.board.reasons(0.0), 10.0, what="the end of the reason")
+    watched.worker.stop()
+
+
+def test_points_of_keyframes_that_were_culled_go(drive: Drive) -> None:
+    watched = Watched("points")
+    whole = drive.world()
+    watched.worker.offer(whole)
+    wait_for(lambda: watched.count(Whole) == 1, 10.0, what="the map")
+    left = replace(whole, keyframes=whole.keyframes[:3])  # the same version: nothing moved
+    watched.worker.offer(left)
+    wait_for(lambda: watched.count(Whole) == 2, 10.0, what="the map of those that are left")
+    before, after = (item.snapshot for item in watched.made if isinstance(item, Whole))
+    assert (before.keyframes, after.keyframes) == (8, 3)
+    np.testing.assert_array_equal(after.voxels.key_V, DenseMap(FAST).update(left).voxels.key_V)
+    assert len(np.setdiff1d(before.voxels.key_V, after.voxels.key_V)) > 100
     watched.worker.stop()
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from g2vlm_map.events import Event, MapChanged, SegmentStarted
 from g2vlm_map.map_keeper import MapFileError
 from g2vlm_map.mapping.loops import turn_deg
+from g2vlm_map.mapping.place_options import LoopOptions, MemoryOptions
 from g2vlm_map.options import PipelineOptions
 from g2vlm_map.pipeline import Pipeline
 from g2vlm_map.scale.estimate import ScaleEstimate
@@ -28,10 +31,10 @@ METRIC = ScaleEstimate(True, math.log(1.2), 0.05, sources=("odometry",), reason=
 class Robot:
     """A started pipeline whose map is filled by a drive instead of by passes."""
 
-    def __init__(self, runtime: ScriptedRuntime | None = None) -> None:
+    def __init__(self, runtime: ScriptedRuntime | None = None, **options: Any) -> None:
         self.events: list[Event] = []
         runtime = runtime or ScriptedRuntime()
-        self.pipeline = Pipeline(runtime, PipelineOptions(), self.events.append)
+        self.pipeline = Pipeline(runtime, PipelineOptions(**options), self.events.append)
         self.pipeline.start()
         self.drive = Drive(self.pipeline.mapper.graph, seed=5)
 
@@ -196,3 +199,21 @@ def test_a_reset_forgets_the_loaded_map(robots: list[Robot], saved: Path) -> Non
     assert not robot.reason("NOT_LOCALISED")
     assert not robot.pipeline.world.keyframes
     wait_for(lambda: len([e for e in robot.events if isinstance(e, SegmentStarted)]) == 3, 5.0)
+
+
+def test_keyframes_that_are_culled_are_told_and_gone_from_everything(robots: list[Robot]) -> None:
+    """The map's version stays: nothing of those that are kept has moved."""
+    robot = Robot(map=MemoryOptions(max_memory_mb=1), loops=LoopOptions(enabled=False))
+    robots.append(robot)
+    robot.go(ROOM, circuit(66, turns=1.5))
+    changes = [event for event in robot.events if isinstance(event, MapChanged)]
+    culled = [event for event in changes if event.cause == "culled"]
+    world, culler = robot.pipeline.world, robot.pipeline._keeper.closer.culler
+    went = sum(int(event.text.split()[0]) for event in culled)
+    assert went == culler.culled == 66 - len(world.keyframes) > 3
+    assert f"{len(world.keyframes)} are kept in" in culled[-1].text
+    assert [event.version for event in changes] == [world.version] * len(culled)
+    kept = {placed.keyframe.number for placed in world.keyframes}
+    named = {int(number) for event in culled for number in re.findall(r"\d+", event.text)[1:2]}
+    assert named
+    assert not named & kept

@@ -9,10 +9,12 @@ from g2vlm_training.synthetic import camera_path, intrinsics, make_room, render,
 from g2vlm_map.mapping.closing import Closed, LoopCloser
 from g2vlm_map.mapping.features import find_features
 from g2vlm_map.mapping.keyframe import Edge, Keyframe, View
-from g2vlm_map.mapping.loops import LoopSearch, turn_deg
+from g2vlm_map.mapping.loops import Found, LoopSearch, turn_deg
 from g2vlm_map.mapping.map_graph import MapGraph
 from g2vlm_map.mapping.place_options import LoopOptions
 from g2vlm_map.mapping.places import place_vectors
+from g2vlm_map.options import StatusOptions
+from g2vlm_map.status import StatusBoard
 
 from .boxes import Box, look
 from .drives import OPTIONS, Drive, circuit, equal_rooms
@@ -182,6 +184,37 @@ def test_the_thread_looks_for_everything_that_it_hears() -> None:
         closer.stop(5)
     assert drive.graph.loops > 0
     assert {one.cause for one in told} == {"loop"}
+
+
+def test_an_error_that_nobody_foresaw_is_told_until_the_next_keyframe_was_looked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drive, board = Drive(seed=8), StatusBoard(StatusOptions())
+    closer = LoopCloser(drive.graph, OPTIONS, lambda closed: None, board=board)
+    first, second, third = drive.go(Box(4), circuit(40)[:3])
+    find = closer.search.find
+
+    def broken(number: int) -> Found:
+        if number != third.keyframe.number:
+            raise KeyError("of a test")
+        return find(number)
+
+    monkeypatch.setattr(closer.search, "find", broken)
+    closer.start()
+    try:
+        for count, placed in enumerate((first, second), 1):
+            closer.hear(placed)
+            assert closer.wait_idle(20)
+            assert board.error_counts() == (("loops", count),)
+        (reason,) = board.reasons(0.0)
+        assert reason.code == "UNEXPECTED_ERROR"
+        looked = f"looking for keyframe {second.keyframe.number} failed (2 times so far)"
+        assert reason.text == f"loops: {looked}: KeyError: 'of a test'"
+        closer.hear(third)
+        assert closer.wait_idle(20)
+        assert not board.reasons(0.0)
+    finally:
+        closer.stop(5)
 
 
 @pytest.mark.parametrize("options", [{"min_inliers": 15}, {"gap": 0}, {"cycle_deg": 0.0}])
