@@ -181,6 +181,10 @@ def test_a_version_that_changes_makes_all_anew(drive: Drive) -> None:
     watched.worker.stop()
 
 
+def failed(board: StatusBoard, times: int) -> bool:
+    return board.error_counts() == (("map points and occupancy", times),)
+
+
 def test_a_world_that_cannot_be_mapped_is_told_until_the_next_can(
     drive: Drive, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -189,11 +193,7 @@ def test_a_world_that_cannot_be_mapped_is_told_until_the_next_can(
     board = watched.board
     for version in (1, 2):
         watched.worker.offer(drive.world(version=version, T_level_map=np.zeros((2, 2))))
-        wait_for(
-            lambda made=version: board.error_counts() == (("map points and occupancy", made),),
-            10.0,
-            what="the error",
-        )
+        wait_for(partial(failed, board, version), 10.0, what="the error")
     watched.settle()
     (reason,) = board.reasons(0.0)
     assert reason.code == "UNEXPECTED_ERROR"

@@ -194,7 +194,7 @@ def test_a_mask_that_is_none_is_refused(bench: Make) -> None:
     one = bench()
     one.runtime.break_geometry = lambda said: dataclasses.replace(
         said,
-        invalid=np.zeros(said.valid.shape, np.uint8),  # type: ignore[arg-type]
+        invalid=np.zeros(said.valid.shape, np.uint8),
     )
     one.add()
     one.add()
