@@ -1,7 +1,7 @@
 """What is known of the cameras, laid over what a pass of the model says.
 
 `Optics.corrected` is called once for each pass, right behind the runtime: known rays, or averaged
-ones; a rig's cameras where the rig holds them; nothing where a frame shows nothing.
+ones; a rig's cameras where the rig holds them; nothing where a frame shows nothing; measured depth.
 
 Shape letters: N frames, H W pixels of the model's picture.
 """
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from g2vlm_model.interface import FrameWindow, GeometryPrediction
 
 from .known_rays import FocalEstimate, FocalHistory, model_K, on_rays, seen_by
+from .measured_depth import MeasuredDepth
 from .rig import rigid_poses
 from .scale.estimate import ScaleEstimate
 
@@ -30,10 +31,12 @@ class Optics:
 
     Args:
         reference: Name of the reference camera.
+        depth: What other sensors measured; None: nothing.
     """
 
-    def __init__(self, reference: str) -> None:
+    def __init__(self, reference: str, depth: MeasuredDepth | None = None) -> None:
         self._reference = reference
+        self._depth = depth
         self._histories: dict[str, FocalHistory] = {}
         self.cameras: tuple[FocalEstimate, ...] = ()
         self._metres_per_unit: float | None = None
@@ -87,7 +90,8 @@ class Optics:
             T_world_cam_N44 = rigid_poses(
                 T_world_cam_N44, frames, T_base_cams, self._reference, metres
             )
-        return _shown(on_rays(geometry, K_N33, T_world_cam_N44), window)
+        made = _shown(on_rays(geometry, K_N33, T_world_cam_N44), window)
+        return made if self._depth is None else self._depth.applied(made, window)
 
     def _own(self, camera: str, size_hw: tuple[int, int], K: NDArray[np.float32]) -> Floats:
         averaged = self._histories[camera].K(size_hw)

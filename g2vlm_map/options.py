@@ -303,9 +303,36 @@ class CloudOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class DepthOptions(OptionGroup):
-    """What of a scene becomes a depth image."""
+    """Whose depth the map has, and what of a scene becomes a depth image."""
 
     group: ClassVar[str] = "depth"
+
+    source: str = option(
+        "model",
+        "Depth of keyframes: the model's; a depth image's, and none where it has no reading; or "
+        "that, and elsewhere the model's, brought to it",
+        choices=("model", "sensor", "fused"),
+    )
+    tolerance_s: float = option(
+        0.02,
+        "A depth image within this time of a frame belongs to it",
+        unit="s",
+        low=0.0,
+        high=1.0,
+    )
+    wait_s: float = option(
+        0.1,
+        "How long a pass waits for the depth image of its newest frame, while they arrive",
+        unit="s",
+        low=0.0,
+        high=5.0,
+    )
+    min_share: float = option(
+        0.02,
+        "Share of the picture that a depth image must have readings on",
+        low=0.0,
+        high=1.0,
+    )
 
     min_confidence: float = option(
         0.0, "Depth below this confidence is NaN", low=0.0, high=1.0, changeable=True
@@ -353,6 +380,7 @@ class PipelineOptions(OptionGroup):
     loops: LoopOptions = field(default_factory=LoopOptions)
     map: MemoryOptions = field(default_factory=MemoryOptions)
     scale: ScaleOptions = field(default_factory=ScaleOptions)
+    depth: DepthOptions = field(default_factory=DepthOptions)
 
     MAX_CAMERAS: ClassVar[int] = 16
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from g2vlm_model.interface import (
     GeometryPrediction,
     ObservationCancelledError,
-    RuntimeLimits,
     Scene,
     SpatialRuntime,
     TokenScene,
@@ -34,15 +33,16 @@ from .events import (
     SegmentStarted,
 )
 from .mapping.mapper import Added, Mapper, Sighting
+from .measured_depth import MeasuredDepth
 from .optics import Optics
-from .options import PipelineOptions, WindowOptions
+from .options import PipelineOptions
 from .scale.tracker import ScaleTracker
 from .scenes import SceneRecord, SceneStore, check_geometry
 from .status import StatusBoard
-from .window import WindowBuilder, WindowJob
+from .window import WindowBuilder, WindowJob, fitting_window
 from .world_view import WorldView
 
-__all__ = ["Newest", "Passes", "fitting_window"]
+__all__ = ["Newest", "Passes"]
 
 _POLL_S = 0.5
 
@@ -71,6 +71,7 @@ class Passes:
         mapper: Makes keyframes of what passes say.
         scale: Told of each keyframe.
         view: Of the map.
+        depth: What other sensors measured.
         emit: Told of segments and scenes; returns what failed at it.
         want_more: Told whether the map needs keyframes that lie nearer to each other.
 
@@ -87,6 +88,7 @@ class Passes:
         mapper: Mapper,
         scale: ScaleTracker,
         view: WorldView,
+        depth: MeasuredDepth,
         emit: Callable[[Event], list[str]],
         want_more: Callable[[bool], object],
     ) -> None:
@@ -94,8 +96,9 @@ class Passes:
         self.options = options
         self.window = fitting_window(options.window, len(options.cameras), limits)
         self.newest = Newest()
-        self.optics = Optics(options.cameras[0])
+        self.optics = Optics(options.cameras[0], depth)
         self.builder = WindowBuilder(self.window, board.drop)
+        self._depth = depth
         self._runtime = runtime
         self._board = board
         self._scenes = scenes
@@ -117,7 +120,8 @@ class Passes:
         self.newest = Newest()
         self._mapper.start()
         self._view.forget()
-        self.optics = Optics(self.options.cameras[0])
+        self._depth.forget()
+        self.optics = Optics(self.options.cameras[0], self._depth)
         self.builder = WindowBuilder(self.window, self._board.drop)
         self._stopping = threading.Event()
         self._note_window()
@@ -372,29 +376,3 @@ def _sightings(job: WindowJob) -> tuple[Sighting, ...]:
         )
         start = end
     return tuple(made)
-
-
-def fitting_window(
-    window: WindowOptions, cameras: int, limits: RuntimeLimits | None
-) -> WindowOptions:
-    """The window as far as a runtime takes it.
-
-    Args:
-        window: As asked for.
-        cameras: Frames of a moment.
-        limits: Of the runtime; None where it does not say.
-
-    Raises:
-        ValueError: Not even the smallest window that the other options need can be had.
-    """
-    if limits is None or window.size * cameras <= limits.max_frames:
-        return window
-    most = limits.max_frames // cameras
-    least = max(2, window.min_moments, window.overlap + 1)
-    if most < least:
-        raise ValueError(
-            f"the runtime takes {limits.max_frames} frames, which are {most} moments of {cameras} "
-            f"cameras; window.min_moments = {window.min_moments} and window.overlap = "
-            f"{window.overlap} need {least}; lower them, or use fewer cameras"
-        )
-    return replace(window, size=most)

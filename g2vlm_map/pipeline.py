@@ -30,6 +30,7 @@ from .map_keeper import KeepsMaps, MapKeeper
 from .mapping.mapper import Mapper
 from .mapping.sensed_edges import SensedEdges
 from .mapping.store import MapContent
+from .measured_depth import MeasuredDepth
 from .option_fields import described, flat
 from .options import PipelineOptions
 from .passes import Passes
@@ -80,9 +81,10 @@ class Pipeline(KeepsMaps):
         )
         self.mapper = Mapper(options.mapping, reference, self._sensed)
         self._view = WorldView(self.mapper, reference, lambda: self._scale.estimate)
+        self._depth = MeasuredDepth(options.depth, self.board)
         self._passes = Passes(
             *(runtime, options, self.board, self._scenes, self.mapper, self._scale, self._view),
-            *(self._emit, lambda more: self._intake.want_more(more)),
+            *(self._depth, self._emit, lambda more: self._intake.want_more(more)),
         )
         self._keeper = MapKeeper(
             *(runtime, options, self.board, self.mapper, self._view, self._scale, self._passes)
@@ -233,6 +235,7 @@ class Pipeline(KeepsMaps):
         In any order and from any thread; it is looked at when a keyframe of its time comes.
         """
         self._intake.sense(sample)
+        self._depth.sense(sample)
         self._scale.sense(sample)
         self._view.sense(sample)
         self._sensed.sense(sample)

@@ -61,19 +61,22 @@ class PointSample:
 
 @dataclass(frozen=True, eq=False)
 class DepthSample:
-    """Depth of another sensor, registered to one of the cameras.
+    """Depth of another sensor, registered to one of the cameras or beside it.
 
     Args:
         stamp_ns: When.
-        camera: Whose pixels it has.
+        camera: That it is registered to, or sits beside.
         depth_HW: float32 z-depth, metres; not finite or 0: no reading.
         K: (3, 3) float64 intrinsics in pixels of it.
+        T_cam_depth: (4, 4) float64 of the sensor's optical axes in the camera's, metres; None: it
+            is registered, so they are the same.
     """
 
     stamp_ns: int
     camera: str
     depth_HW: NDArray[np.float32]
     K: Floats
+    T_cam_depth: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,6 +39,7 @@ REASON_CODES: dict[str, str] = {
     "SCALE_DRIFT": "A source says another scale than it did, or the map has no one scale.",
     "CALIBRATION_DOUBTFUL": "The pictures show other turns than odometry measures: K may be wrong.",
     "SENSOR_REFUSED": "Another sensor is not believed: it leaps, stands still, is in other units.",
+    "DEPTH_MISSING": "depth.source asks for measured depth; the newest keyframe has none.",
     "SEGMENT_BROKEN": "A keyframe shares nothing with those before: a new segment starts.",
     "NOT_LOCALISED": "A map was loaded, and what is seen was not found in it yet.",
     "PLACES_ALIKE": "A place looks like another one where it cannot be; the loop was refused.",

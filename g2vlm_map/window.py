@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from g2vlm_model.interface import FrameWindow
+from g2vlm_model.interface import FrameWindow, RuntimeLimits
 
 from .keyframes import Moment
 from .options import WindowOptions
 from .sync import DropCounter
 
-__all__ = ["WindowBuilder", "WindowJob"]
+__all__ = ["WindowBuilder", "WindowJob", "fitting_window"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,3 +205,29 @@ def _frames(moments: Sequence[Moment]) -> int:
 
 def _as_new(moment: Moment) -> Moment:
     return Moment(moment.frames, moment.received_ns, moment.motion)
+
+
+def fitting_window(
+    window: WindowOptions, cameras: int, limits: RuntimeLimits | None
+) -> WindowOptions:
+    """The window as far as a runtime takes it.
+
+    Args:
+        window: As asked for.
+        cameras: Frames of a moment.
+        limits: Of the runtime; None where it does not say.
+
+    Raises:
+        ValueError: Not even the smallest window that the other options need can be had.
+    """
+    if limits is None or window.size * cameras <= limits.max_frames:
+        return window
+    most = limits.max_frames // cameras
+    least = max(2, window.min_moments, window.overlap + 1)
+    if most < least:
+        raise ValueError(
+            f"the runtime takes {limits.max_frames} frames, which are {most} moments of {cameras} "
+            f"cameras; window.min_moments = {window.min_moments} and window.overlap = "
+            f"{window.overlap} need {least}; lower them, or use fewer cameras"
+        )
+    return replace(window, size=most)

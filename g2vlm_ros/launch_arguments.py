@@ -47,6 +47,7 @@ _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 _OF_THE_ROBOT = {
     "odometry_topic": "sensors.odometry_topic",
+    "depth_source": "depth.source",
     "base_frame": "frames.base",
     "odom_frame": "frames.odom",
 }
@@ -85,6 +86,9 @@ NODE_ARGUMENTS: tuple[Argument, ...] = (
     Argument("camera_info", "", "false: there is no CameraInfo, and nothing waits for it"),
     Argument("camera_info_topic", "", "CameraInfo; empty: camera_info beside the frames' topic"),
     Argument("depth_topic", "", "Registered depth of another sensor, a source of the scale"),
+    Argument(
+        "depth_source", "", "Depth of the map: model, sensor (of depth_topic), or fused of both"
+    ),
     Argument("odometry_topic", "", "nav_msgs/Odometry of the robot, a source of the scale"),
     Argument("base_frame", "", "Frame of the robot whose pose is told, e.g. base_link"),
     Argument("odom_frame", "", "Frame of the robot's own odometry; TF is map -> odom then"),

@@ -22,7 +22,6 @@ from g2vlm_map.dense.options import (
 from g2vlm_map.option_fields import Option, Value, described, flat, from_flat, option
 from g2vlm_map.options import (
     CloudOptions,
-    DepthOptions,
     ImageOptions,
     PipelineOptions,
     StatusOptions,
@@ -121,7 +120,8 @@ class CameraParams:
         "'x y z qx qy qz qw' of the optical frame in frames.base, metres; empty: from TF",
     )
     depth_topic: str = option(
-        "", "Depth image of another sensor, registered to this camera; empty: none"
+        "",
+        "Depth image of another sensor, in this camera's frame or one that TF knows; empty: none",
     )
     depth_info_topic: str = option(
         "", "CameraInfo of that depth; empty: the sibling of depth_topic"
@@ -163,7 +163,6 @@ class NodeParams(PipelineOptions):
     )
     images: ImageParams = field(default_factory=ImageParams)
     points: CloudOptions = field(default_factory=CloudOptions)
-    depth: DepthOptions = field(default_factory=DepthOptions)
     dense: DenseOptions = field(default_factory=DenseOptions)
     obstacles: ObstacleOptions = field(default_factory=ObstacleOptions)
     occupancy: OccupancyOptions = field(default_factory=OccupancyOptions)

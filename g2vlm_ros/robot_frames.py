@@ -98,6 +98,23 @@ class RobotFrames:
             raise TransformUnknownError("the base's frame is not known yet")
         return self._buffer.lookup(self.base, frame, stamp_ns)
 
+    def T_cam(self, camera: str, frame: str) -> Floats | None:
+        """T_cam_frame (4, 4) of a sensor beside a camera; None where it has the camera's own axes.
+
+        Without a tree of transforms a sensor is believed to be registered to its camera.
+
+        Raises:
+            TransformUnknownError: It is not known; why.
+        """
+        if self._buffer is None:
+            return None
+        if camera not in self._optical:
+            raise TransformUnknownError(f"no frame of camera {camera!r} has come yet")
+        optical = self._optical[camera][0]
+        if frame.lstrip("/") == optical:
+            return None
+        return self._buffer.lookup(optical, frame, 0)
+
     def tick(self) -> None:
         """Look for what is new; some times a second."""
         frames = self._params.frames

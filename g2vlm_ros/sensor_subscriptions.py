@@ -171,4 +171,5 @@ class SensorSubscriptions:
         height, width = depth_HW.shape
         K = read_camera_info(self._depth_info[camera], (height, width), rectified=True).K
         stamp_ns = messages.nanoseconds(message.header.stamp)
-        self._pipeline.sense(DepthSample(stamp_ns, camera, depth_HW, K))
+        T_cam_depth = self._frames.T_cam(camera, message.header.frame_id)
+        self._pipeline.sense(DepthSample(stamp_ns, camera, depth_HW, K, T_cam_depth))

@@ -39,7 +39,8 @@ def sweep_partners(views: Sequence[MetricView]) -> list[tuple[int, ...]]:
     """Whose pictures each view is swept with: indices of other views.
 
     The same camera's at the three keyframes before, and at the three after as soon as there are
-    three: so a view is swept twice at most, once as the newest and once for good.
+    three: so a view is swept twice at most, once as the newest and once for good. One whose depth
+    a sensor measured is not.
     """
     by_camera: dict[int, list[int]] = {}
     for index, view in enumerate(views):
@@ -49,6 +50,8 @@ def sweep_partners(views: Sequence[MetricView]) -> list[tuple[int, ...]]:
         for place, index in enumerate(indices):
             after = indices[place + 1 : place + 1 + _PARTNERS]
             before = indices[max(0, place - _PARTNERS) : place]
+            if views[index].placed.keyframe.views[views[index].view].metres:
+                continue
             partners[index] = (*before, *(after if len(after) == _PARTNERS else ()))
     return partners
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
@@ -40,6 +41,7 @@ Floats = NDArray[np.float64]
 _ROTATION_FLOOR = 0.01  # rad
 _DIRECTION_FLOOR = 0.06  # rad
 _DEPTH_BIAS = 0.15  # of the log of one keyframe's depth
+_MEASURED_BIAS = 0.02  # of the same where a sensor measured it
 _DEPTH_SCATTER_FLOOR = 0.03
 _TRACK_PARALLAX_DEG = 0.3  # of a single match, for a depth
 _LEAST_DEPTHS = 6
@@ -96,7 +98,8 @@ def verified_edge(
                 pair = _likeliest(pair, view, others[0], turn)
             edge = _edge(i.number, j.number, view, others[0], pair, features, options)
             tracks = None if edge.tracks is None else replace(edge.tracks, view=index)
-            edge = _with_length(replace(edge, kind=kind, tracks=tracks), log_depth_scales)
+            biases = [_MEASURED_BIAS if one.metres else _DEPTH_BIAS for one in (view, others[0])]
+            edge = _with_length(replace(edge, kind=kind, tracks=tracks), log_depth_scales, biases)
             return edge if index == 0 else _of_body(edge, view)
     return None
 
@@ -285,12 +288,14 @@ def _summed(log_ratio_K: Floats, sine_K: Floats) -> tuple[float, float]:
     return middle, math.hypot(spread / math.sqrt(good.sum() / 4), _DEPTH_SCATTER_FLOOR)
 
 
-def _with_length(edge: Edge, log_depth_scales: tuple[float, float]) -> Edge:
+def _with_length(
+    edge: Edge, log_depth_scales: tuple[float, float], biases: Sequence[float]
+) -> Edge:
     """The edge with the length that the depths of both keyframes give."""
     if edge.tracks is None:
         return edge
     logs = np.array(edge.tracks.log_ratio_2) + np.array(log_depth_scales)
-    sigma = np.hypot(np.array(edge.tracks.ratio_sigma_2), _DEPTH_BIAS)
+    sigma = np.hypot(np.array(edge.tracks.ratio_sigma_2), np.array(biases))
     weight = np.where(np.isfinite(logs), 1 / sigma**2, 0.0)
     if not weight.any():
         return edge

@@ -168,8 +168,10 @@ def _lengths(
     before: tuple[int, float] | None,
     options: LengthOptions,
 ) -> Lengths:
-    problem = LengthProblem(options, numbers, before)
     inside = set(numbers)
+    involved = inside | {number for edge in edges for number in (edge.i, edge.j)}
+    involved |= set() if before is None else {before[0]}
+    problem = LengthProblem(options, numbers, before, _measured(state, involved))
     outside = {
         number: state.placed[number].log_depth_scale
         for edge in edges
@@ -186,6 +188,14 @@ def _lengths(
                 pair = (edge.i, edge.j)
                 problem.add_known(pair, math.log(length), edge.sigma_log_length)
     return problem.solve()
+
+
+def _measured(state: GraphState, numbers: set[int]) -> frozenset[int]:
+    """Those of some keyframes whose reference camera has a sensor's depth."""
+    known = (state.placed.get(number) for number in numbers)
+    return frozenset(
+        one.keyframe.number for one in known if one is not None and one.keyframe.views[0].metres
+    )
 
 
 def _known_lengths(state: GraphState, ties: Sequence[Tie]) -> dict[tuple[int, int], float]:

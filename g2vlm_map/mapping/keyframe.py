@@ -43,6 +43,7 @@ class View:
         color_HW3: uint8 RGB, the model's picture.
         feature_F2: float32 (u, v) of its features in pixels of the matched frame.
         descriptor_FE: uint8 descriptors of them.
+        metres: Metres per unit of `depth_HW` where a depth sensor measured it; 0 where none did.
     """
 
     camera: str
@@ -56,6 +57,7 @@ class View:
     color_HW3: NDArray[np.uint8]
     feature_F2: NDArray[np.float32]
     descriptor_FE: NDArray[np.uint8]
+    metres: float = 0.0
 
     @property
     def K_image(self) -> Floats:

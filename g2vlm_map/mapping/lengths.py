@@ -8,6 +8,7 @@ keyframe, whose depth is the same in both. With l the log of an edge's length an
     depth    l_e - d_k = r          the model's depth over that at length 1, either end of e
     tie      l_e - l_f = r          depths of shared features at length 1, two edges at k
     prior    d_k - rho d_(k-1) = 0  the bias of the depth is slow (autoregressive), and bounded
+    measured d_k - d_(k-1) = 0      both depths are a sensor's, in the same unit
     known    l_e = r                what an odometry says, where the scale is known
 
 A tie carries the scale from keyframe to keyframe, the prior keeps it from walking away. Solved
@@ -19,7 +20,7 @@ Shape letters: X unknowns, M rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,6 +39,8 @@ _DENSE = 400  # unknowns up to which the normal equations are solved as a dense 
 _ROUNDS = 4
 _KERNEL = 2.0
 _LEAST_SHARED = 5
+_MEASURED_STEP = 0.002  # of the log of a depth sensor's factor, from keyframe to keyframe
+_MEASURED_NOISE = 0.02  # what its depth says of one edge beside that
 _TIE_FLOOR = 0.02  # of a tie, however many features it rests on
 
 
@@ -92,11 +95,13 @@ class LengthProblem:
         options: How the sources are weighed.
         numbers: Keyframes whose depth scale is unknown, in their order in time.
         before: Number and log_depth_scale of the keyframe ahead of the first of them.
+        measured: Keyframes whose depth a sensor measured.
     """
 
     options: LengthOptions
     numbers: Sequence[int]
     before: tuple[int, float] | None = None
+    measured: Set[int] = frozenset()
     _edges: dict[tuple[int, int], int] = field(default_factory=dict)
     _rows: list[tuple[int, float, int, float, float, float]] = field(default_factory=list)
 
@@ -160,8 +165,14 @@ class LengthProblem:
     def _add_priors(self) -> None:
         options = self.options
         step = options.depth_bias * math.sqrt(1 - options.bias_memory**2)
-        for place, _ in enumerate(self.numbers):
-            if place:
+        ahead = None if self.before is None else self.before[0]
+        for place, number in enumerate(self.numbers):
+            steady = {number, self.numbers[place - 1] if place else ahead} <= self.measured
+            if steady and place:
+                row = (place, 1.0, place - 1, -1.0, 0.0, _MEASURED_STEP)
+            elif steady and self.before is not None:
+                row = (0, 1.0, 0, 0.0, self.before[1], _MEASURED_STEP)
+            elif place:
                 row = (place, 1.0, place - 1, -options.bias_memory, 0.0, step)
             elif self.before is not None:
                 row = (0, 1.0, 0, 0.0, options.bias_memory * self.before[1], step)
@@ -176,7 +187,8 @@ class LengthProblem:
             ratio = tracks.log_ratio_2[side]
             if not math.isfinite(ratio):
                 continue
-            sigma = math.hypot(tracks.ratio_sigma_2[side], self.options.depth_noise)
+            noise = _MEASURED_NOISE if number in self.measured else self.options.depth_noise
+            sigma = math.hypot(tracks.ratio_sigma_2[side], noise)
             at = self._place.get(number)
             if at is not None:
                 self._rows.append((place, 1.0, at, -1.0, ratio, sigma))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from g2vlm_model.interface import Frame, GeometryPrediction
 
+from ..measured_depth import MeasuredGeometry
 from .features import Features, find_features
 from .keyframe import Keyframe, View
 from .options import FeatureOptions
@@ -32,6 +33,7 @@ def make_keyframe(
     T_body_cams: Mapping[str, Floats] | None = None,
     unit: float = 1.0,
     tokens_ND: NDArray[np.float32] | None = None,
+    per_metre: float | None = None,
 ) -> Keyframe:
     """A keyframe of one moment.
 
@@ -45,6 +47,7 @@ def make_keyframe(
             that is not in there, the pose is the model's.
         unit: That the pass's lengths are multiplied by.
         tokens_ND: Of the window's frames, see `TokenScene`; None where the runtime has none.
+        per_metre: Units of kept depth in a metre, where a sensor measured it (`PassUnits`).
     """
     known = T_body_cams or {}
     T_first = np.asarray(geometry.T_world_cam[indices[0]], np.float64)
@@ -56,7 +59,9 @@ def make_keyframe(
             T_body_cam[:3, :3] = orthonormal(T_body_cam[:3, :3])
             T_body_cam[:3, 3] *= unit
         found = find_features(frame.image, features)
-        views.append(_view(frame, geometry, index, T_body_cam, found, unit))
+        measured = isinstance(geometry, MeasuredGeometry) and bool(geometry.measured_N[index])
+        metres = 1.0 / per_metre if measured and per_metre else 0.0
+        views.append(_view(frame, geometry, index, T_body_cam, found, unit, metres))
     first = frames[0]
     tokens_D = None if tokens_ND is None else tokens_ND[indices[0]]
     places = place_vectors(views[0].descriptor_FE, tokens_D)
@@ -70,6 +75,7 @@ def _view(
     T_body_cam: Floats,
     found: Features,
     unit: float,
+    metres: float,
 ) -> View:
     depth = geometry.local_points[index, ..., 2] * np.float32(unit)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -86,4 +92,5 @@ def _view(
         color_HW3=geometry.colors[index].copy(),
         feature_F2=found.pixel_F2,
         descriptor_FE=found.descriptor_FE,
+        metres=metres,
     )

@@ -339,6 +339,7 @@ class Mapper:
             self._sensed.T_body_cams(),
             self._units.factor,
             self._tokens_ND,
+            self._units.per_metre,
         )
 
     def _beside(

@@ -3,6 +3,10 @@
 A model may give each pass a unit of its own. The depths of the frames that two windows share tell
 the ratio; small ratios are the model's bias, which changes slowly and which the map estimates
 (carrying them on would add their noise up, window by window), a large one is another unit.
+
+Where a pass's metres are known by a depth sensor (`MeasuredGeometry`), the unit is metres times a
+factor that a segment keeps: 1 where it began with a sensor, else what makes the first measured
+pass go on from the ones before.
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2vlm_model.interface import Frame, GeometryPrediction
+
+from ..measured_depth import MeasuredGeometry
 
 __all__ = ["PassUnits"]
 
@@ -36,6 +42,7 @@ class PassUnits:
 
     def __init__(self) -> None:
         self.factor = 1.0
+        self.per_metre: float | None = None  # comparable units in a metre, since one was measured
         self._depths: dict[str, NDArray[np.float32]] = {}
 
     def follow(self, moments: Sequence[_Seen], geometry: GeometryPrediction) -> None:
@@ -57,7 +64,12 @@ class PassUnits:
             for both in [np.isfinite(self._depths[key]) & np.isfinite(depth)]
         ]
         logs = np.concatenate(ratios) if ratios else np.zeros(0)
-        if len(logs) >= _LEAST:
+        if isinstance(geometry, MeasuredGeometry):
+            if self.per_metre is None:
+                first = not self._depths
+                self.per_metre = 1.0 if first else self.factor / geometry.metres_per_unit
+            self.factor = self.per_metre * geometry.metres_per_unit
+        elif len(logs) >= _LEAST:
             middle = float(np.median(logs))
             if abs(middle) > _LEAP:
                 self.factor *= math.exp(middle)

@@ -28,7 +28,7 @@ from .store_views import MAX_VIEWS, StoredView, read_views, stored_views, write_
 __all__ = ["FORMAT", "VERSION", "MapContent", "MapFileError", "load_map", "save_map"]
 
 FORMAT = "g2vlm map"
-VERSION = 1
+VERSION = 2  # 1 had no `View.metres`
 MAX_KEYFRAMES = 200_000
 MAX_EDGES = 4_000_000
 _MAX_K_DIFFERENCE = 0.03  # of the focal length: a calibration made anew, not another lens
@@ -220,7 +220,7 @@ def _read(file: ArrayReader, header: Mapping[str, Any]) -> MapContent:
     count = _bounded(header, "keyframes", MAX_KEYFRAMES)
     edge_count = _bounded(header, "edges", MAX_EDGES)
     view_count = _bounded(header, "views", MAX_VIEWS)
-    views = read_views(file, view_count, header["view_texts"])
+    views = read_views(file, view_count, header["view_texts"], int(header["version"]))
     keyframes = _read_keyframes(file, count, header, views)
     world = World(
         version=int(header["map_version"]),

@@ -83,19 +83,23 @@ def write_views(file: ArrayWriter, views: Sequence[View], table: Sequence[Stored
         side = 4 if name == "T_body_cam" else 3
         rows = np.array([getattr(one, name) for one in views], np.float64)
         file.array(f"view_{name}", rows.reshape(-1, side, side))
+    file.array("view_metres", np.array([one.metres for one in views], np.float64))
     for member, dtype, source, shape in _RAGGED:
         total = sum(int(np.prod(shape(one))) for one in table)
         pieces: Iterator[NDArray[Any]] = (getattr(one, source) for one in views)
         file.pieces(member, np.dtype(dtype), (total,), pieces)
 
 
-def read_views(file: ArrayReader, count: int, texts: Sequence[Sequence[str]]) -> list[View]:
+def read_views(
+    file: ArrayReader, count: int, texts: Sequence[Sequence[str]], version: int
+) -> list[View]:
     """Read what `write_views` has written; every array owns its memory.
 
     Args:
         file: To read from.
         count: V.
         texts: (camera, frame_id) of each.
+        version: Of the format.
 
     Raises:
         ArrayFileError: A member is missing or of another size.
@@ -115,6 +119,9 @@ def read_views(file: ArrayReader, count: int, texts: Sequence[Sequence[str]]) ->
     K = file.array("view_K", "<f8", (count, 3, 3))
     if not (np.isfinite(T_body_cam).all() and np.isfinite(K).all()) or (K[:, 0, 0] <= 0).any():
         raise ValueError("cameras whose K or place is not finite")
+    metres = file.array("view_metres", "<f8", (count,)) if version > 1 else np.zeros(count)
+    if not (np.isfinite(metres).all() and (metres >= 0).all()):
+        raise ValueError("metres of depths that are not finite, or below 0")
     columns: dict[str, list[NDArray[Any]]] = {}
     for member, dtype, source, shape in _RAGGED:
         shapes = [shape(one) for one in table]
@@ -128,6 +135,7 @@ def read_views(file: ArrayReader, count: int, texts: Sequence[Sequence[str]]) ->
             T_body_cam=T_body_cam[index].copy(),
             K=K[index].copy(),
             image_hw=one.image_hw,
+            metres=float(metres[index]),
             **{source: column[index] for source, column in columns.items()},
         )
         for index, one in enumerate(table)

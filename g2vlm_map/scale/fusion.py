@@ -16,7 +16,6 @@ from .track import SPAN
 
 __all__ = ["Opinion", "Together", "together"]
 
-DEPTH_OFF_SIGMA = 0.12  # of depth scale over trajectory scale, its log, where all is well
 _AGREE = 2.0  # standard deviations; beyond it they contradict each other
 _LEAST_CONFLICT = math.log(1.10)  # smaller differences are nobody's concern
 _LEAST_CONTRADICTION = math.log(1.5)  # beyond this nothing is metric
@@ -73,7 +72,7 @@ def together(opinions: Sequence[Opinion]) -> Together:
         return Together()
     trajectory = _weighed([item for item in heard if item.kind.measures == "trajectory"])
     depth = _weighed([item for item in heard if item.kind.measures == "depth"])
-    off = DEPTH_OFF_SIGMA if math.isfinite(depth[1]) else math.inf
+    off = min((item.kind.off for item in heard if item.kind.measures == "depth"), default=math.inf)
     log_scale, sigma = _independent(trajectory, (depth[0], math.hypot(depth[1], off)))
     conflict, blocked = _contradictions(opinions)
     strong = [item for item in heard if not item.kind.weak]
@@ -142,7 +141,9 @@ def _independent(a: tuple[float, float], b: tuple[float, float]) -> tuple[float,
 
 def _distance(a: Opinion, b: Opinion) -> float:
     """How many standard deviations two opinions lie apart."""
-    off = DEPTH_OFF_SIGMA if a.kind.measures != b.kind.measures else 0.0
+    off = 0.0
+    if a.kind.measures != b.kind.measures:
+        off = a.kind.off if a.kind.measures == "depth" else b.kind.off
     return abs(a.log_scale - b.log_scale) / math.hypot(a.sigma, b.sigma, off)
 
 
@@ -164,4 +165,4 @@ def _contradictions(opinions: Sequence[Opinion]) -> tuple[str, bool]:
 
 
 def _influence(item: Opinion) -> float:
-    return math.hypot(item.sigma, DEPTH_OFF_SIGMA if item.kind.measures == "depth" else 0.0)
+    return math.hypot(item.sigma, item.kind.off if item.kind.measures == "depth" else 0.0)

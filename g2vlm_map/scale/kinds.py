@@ -26,6 +26,8 @@ class Kind:
         weak: Sees one kind of surface, or rests on an assumption; never carries alone.
         said: A person said it: carries from the first reading on.
         drift: Standard deviation by which the log-scale wanders per keyframe.
+        off: Of one that measures depth: standard deviation of the log of that depth's scale over
+            the trajectory's, where all is well.
     """
 
     name: str
@@ -35,12 +37,14 @@ class Kind:
     weak: bool = False
     said: bool = False
     drift: float = 0.004
+    off: float = 0.12
 
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("odometry", "trajectory", bias_sigma=0.15, floor=0.03),
+        Kind("depth", "depth", bias_sigma=0.05, floor=0.02, drift=0.002, off=0.05),
         Kind("range", "depth", bias_sigma=0.30, floor=0.03),
         Kind("stereo", "depth", bias_sigma=0.30, floor=0.03),
         Kind("rig", "depth", bias_sigma=0.30, floor=0.04),

@@ -9,7 +9,7 @@ from ..option_fields import OptionGroup, option
 
 __all__ = ["MARKER_FAMILIES", "SENSED_SOURCES", "ScaleOptions"]
 
-SENSED_SOURCES = ("odometry", "range", "scan", "stereo", "rig", "height", "fiducial")
+SENSED_SOURCES = ("odometry", "depth", "range", "scan", "stereo", "rig", "height", "fiducial")
 MARKER_FAMILIES = ("4x4_50", "5x5_100", "6x6_250", "7x7_1000", "original", "april_36h11")
 
 

@@ -77,9 +77,9 @@ def test_the_parameter_file_holds_every_parameter_and_no_other() -> None:
         ({"rviz": "true", "foxglove": "1"}, {}),  # who looks on changes nothing
         ({"publish_tf": "yes"}, {"tf.publish": True}),
         ({"odometry_topic": "/odom", "base_frame": "base_link", "odom_frame": "odom",
-          "depth_topic": "/depth/image"},
+          "depth_topic": "/depth/image", "depth_source": "fused"},
          {"sensors.odometry_topic": "/odom", "frames.base": "base_link", "frames.odom": "odom",
-          "camera.depth_topic": "/depth/image"}),
+          "camera.depth_topic": "/depth/image", "depth.source": "fused"}),
         ({"use_sim_time": "on"}, {"use_sim_time": True}),
         ({"respawn": "true"}, {"autostart": True}),
         ({"respawn": "true", "autostart": "false"}, {}),

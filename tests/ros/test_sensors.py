@@ -219,15 +219,27 @@ def test_every_sensor_becomes_a_sample(heard: Heard) -> None:
     heard.graph.publisher("/odom", type(odometry(0, pose()))).publish(odometry(STAMP, pose()))
     assert heard.wait(OdometrySample).sigma_share == 0.02
     k = [20.0, 0.0, 7.5, 0.0, 20.0, 5.5, 0.0, 0.0, 1.0]
-    heard.send("/tof/depth/camera_info", CameraInfo(width=16, height=12, k=k), "tof")
-    heard.graph.spin_for(0.1)
+    heard.send("/tof/depth/camera_info", CameraInfo(width=16, height=12, k=k), "camera_optical")
+    heard.graph.good_image()  # by its frame the depth is known to be registered
     depth = np.full((12, 16), 1500, np.uint16)
     image = Image(height=12, width=16, step=32, encoding="16UC1", data=depth.tobytes())
-    heard.send("/tof/depth/image_raw", image, "tof")
+    heard.send("/tof/depth/image_raw", image, "camera_optical")
     sample = heard.wait(DepthSample)
     assert sample.camera == "camera"
+    assert sample.T_cam_depth is None
     np.testing.assert_allclose(sample.depth_HW, 1.5)
     np.testing.assert_allclose(sample.K.reshape(-1), k)
+
+
+def test_depth_of_a_sensor_beside_the_camera_comes_with_its_place(heard: Heard) -> None:
+    heard.graph.good_image()
+    k = [20.0, 0.0, 7.5, 0.0, 20.0, 5.5, 0.0, 0.0, 1.0]
+    heard.send("/tof/depth/camera_info", CameraInfo(width=16, height=12, k=k), "laser")
+    image = Image(height=12, width=16, step=64, encoding="32FC1", data=np.ones(192, "f4").tobytes())
+    heard.send("/tof/depth/image_raw", image, "laser")
+    T_base_laser = pose((math.pi, 0, 0), (0, 0, 0.3))
+    expected = np.linalg.inv(mounted()) @ T_base_laser
+    np.testing.assert_allclose(heard.wait(DepthSample).T_cam_depth, expected, atol=1e-9)
 
 
 def test_odometry_of_another_frame_of_the_robot_is_carried_over(heard: Heard) -> None:

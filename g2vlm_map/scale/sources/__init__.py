@@ -6,7 +6,7 @@ from ..options import ScaleOptions
 from .fiducial import FiducialSource
 from .height import HeightSource
 from .odometry import OdometrySource
-from .ranges import RangeSource, ScanSource
+from .ranges import DepthSource, RangeSource, ScanSource
 from .rig import RigSource
 from .sight import Source
 from .stereo import StereoSource
@@ -22,6 +22,7 @@ def made_sources(options: ScaleOptions) -> dict[str, Source]:
     """
     made: dict[str, Source] = {
         "odometry": OdometrySource(),
+        "depth": DepthSource(),
         "range": RangeSource(),
         "scan": ScanSource(),
         "stereo": StereoSource(),

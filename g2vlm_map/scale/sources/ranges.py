@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ...mapping.keyframe import View
@@ -13,14 +15,32 @@ from ..samples import Samples
 from .depth_ratio import DepthRatio, compare, in_millimetres
 from .sight import Sight
 
-__all__ = ["RangeSource", "ScanSource", "depth_pixels", "point_pixels"]
+__all__ = ["DepthSource", "RangeSource", "ScanSource", "depth_pixels", "point_pixels"]
 
 _WITHIN_NS = 100_000_000  # between a sample and the keyframe
+_MEASURED_SIGMA = 0.02  # of one keyframe's measured depth
 _SKEW_SIGMA = 0.5  # of the log depth per second between the two, where nobody knows the motion
 
 
+class DepthSource:
+    """Depth that the map itself has from a sensor (`depth.source`): its unit is known."""
+
+    def forget(self) -> None:
+        """Nothing is kept between keyframes."""
+
+    def measure(self, sight: Sight, samples: Samples) -> list[Measured]:
+        """One measurement where the reference camera's depth was measured."""
+        view, number = sight.placed.keyframe.views[0], sight.placed.keyframe.number
+        if not view.metres:
+            return []
+        return [Measured("depth", number, number, math.log(view.metres), _MEASURED_SIGMA)]
+
+
 class RangeSource:
-    """Depth images of other sensors, and clouds with several rows."""
+    """Depth images of other sensors, and clouds with several rows, beside the model's depth.
+
+    Says nothing of a keyframe whose depth was measured: that sensor has spoken (`DepthSource`).
+    """
 
     def forget(self) -> None:
         """Nothing is kept between keyframes."""
@@ -28,6 +48,8 @@ class RangeSource:
     def measure(self, sight: Sight, samples: Samples) -> list[Measured]:
         """At most one measurement, of the reference camera's depth."""
         view = sight.placed.keyframe.views[0]
+        if view.metres:
+            return []
         depth = samples.depth(view.camera, view.stamp_ns, _WITHIN_NS)
         if depth is not None:
             told = in_millimetres(depth.depth_HW)
@@ -54,13 +76,23 @@ class ScanSource:
 
 
 def depth_pixels(sample: DepthSample, view: View) -> tuple[Floats, Floats]:
-    """Places (M, 2) in the model's picture and z-depths (M,) in metres of a depth image."""
+    """Places (M, 2) in the model's picture and z-depths (M,) in metres of a depth image.
+
+    A sensor beside the camera may see what is hidden from it; of that there is little, and a
+    median is taken.
+    """
     height, width = sample.depth_HW.shape
     row, column = np.mgrid[0:height, 0:width].reshape(2, -1)
     depth_M = np.asarray(sample.depth_HW[row, column], np.float64)
     homogeneous = np.stack((column, row, np.ones_like(row)), axis=1).astype(np.float64)
     ray_M3 = homogeneous @ np.linalg.inv(sample.K).T
-    return ray_M3 @ view.K[:2].T, depth_M
+    if sample.T_cam_depth is None:
+        return ray_M3 @ view.K[:2].T, depth_M
+    local = (ray_M3 * depth_M[:, None]) @ sample.T_cam_depth[:3, :3].T + sample.T_cam_depth[:3, 3]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ahead = np.isfinite(depth_M) & (depth_M > 0) & (local[:, 2] > 1e-3)
+        pixel_M2 = (local @ view.K.T)[:, :2] / local[:, 2:]
+    return pixel_M2, np.where(ahead, local[:, 2], 0.0)
 
 
 def point_pixels(sample: PointSample, view: View, T_cam_base: Floats) -> tuple[Floats, Floats]:
