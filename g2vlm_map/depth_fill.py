@@ -29,6 +29,7 @@ _REACH = 0.1  # of the picture's width: standard deviation of what is slow
 _PULL = 0.02  # weight of no correction, a share of a picture that is full of readings
 _OUTLIER = 3.0  # robust standard deviations, beyond which a ratio counts as that far off
 _NEAREST_M = 1e-3
+_PLENTY = 5000  # pixels that say enough of a fit
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,13 @@ def fit(measured_HW: Floats32, model_HW: Floats32) -> DepthFit | None:
     count = int(both.sum())
     if not count:
         return None
-    measured, model = measured_HW[both].astype(np.float64), model_HW[both].astype(np.float64)
+    step = 1 + count // _PLENTY
+    measured = measured_HW[both][::step].astype(np.float64)
+    model = model_HW[both][::step].astype(np.float64)
     log_ratio = np.log(measured / model)
     middle = float(np.median(log_ratio))
     spread = 1.4826 * float(np.median(np.abs(log_ratio - middle)))
-    ranks = [values.argsort(kind="stable").argsort(kind="stable") for values in (measured, model)]
+    ranks = [_ranks(values) for values in (measured, model)]
     flat = np.ptp(measured) == 0 or np.ptp(model) == 0
     correlation = math.nan if flat or count < 2 else float(np.corrcoef(*ranks)[0, 1])
     return DepthFit(middle, spread, correlation, count)
@@ -109,6 +112,10 @@ def filled(measured_HW: Floats32, model_HW: Floats32, fitted: DepthFit) -> Float
     brought_HW = model_HW * np.exp(np.float32(fitted.log_metres) + slow_HW)
     made: Floats32 = np.where(measured_HW > 0, measured_HW, brought_HW)
     return made
+
+
+def _ranks(values_M: Floats) -> Floats:
+    return values_M.argsort(kind="stable").argsort(kind="stable").astype(np.float64)
 
 
 def _smooth(values_HW: Floats32) -> Floats32:
