@@ -20,7 +20,7 @@ import math
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +54,8 @@ class MeasuredGeometry(GeometryPrediction):
         measured_N: bool; frames whose depth a sensor measured.
     """
 
-    metres_per_unit: float
-    measured_N: NDArray[np.bool_]
+    metres_per_unit: float = 1.0
+    measured_N: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
 
 
 class MeasuredDepth:
