@@ -45,6 +45,7 @@ from .world_view import WorldView
 __all__ = ["Newest", "Passes"]
 
 _POLL_S = 0.5
+_LOOPS_S = 300.0  # that `loops.wait` waits at most
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class Passes:
         self.options = options
         self.window = fitting_window(options.window, len(options.cameras), limits)
         self.newest = Newest()
+        self.await_loops: Callable[[float], object] = lambda timeout_s: None
         self.optics = Optics(options.cameras[0], depth)
         self.builder = WindowBuilder(self.window, board.drop)
         self._depth = depth
@@ -263,6 +265,8 @@ class Passes:
         self._note_parallax(job)  # ahead of the count: who sees that sees what is said of it
         self._note_matches(added)
         shared_view = self._note_overlap(scene, newest)
+        if self.options.loops.wait:  # ahead of the count: who sees that sees the map as it stays
+            self.await_loops(_LOOPS_S)
         now_ns = time.monotonic_ns()
         latency = Latency(
             (now_ns - job.moments[-1].received_ns) / 1e6,

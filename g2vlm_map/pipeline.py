@@ -89,6 +89,7 @@ class Pipeline(KeepsMaps):
         self._keeper = MapKeeper(
             *(runtime, options, self.board, self.mapper, self._view, self._scale, self._passes)
         )
+        self._passes.await_loops = self._keeper.closer.wait_idle
         self._intake: Intake = Intake(
             options,
             self.board,

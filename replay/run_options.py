@@ -18,10 +18,12 @@ from .metrics import FailCondition
 NODE_NAME = "g2vlm"
 MAP_FILE = "map.g2map"  # what `~/load_map` reads
 # Where the frames come as fast as the node takes them, the wall clock says nothing about
-# them, and a status soon after each frame tells when the next one may go.
+# them, and a status soon after each frame tells when the next one may go. Loops, which come from a
+# thread of their own, are waited for, so that they come in at the same frame in every run.
 LOCKSTEP_PARAMETERS = {
     "images.max_jump_s": 3600.0,
     "images.timeout_s": 3600.0,
+    "loops.wait": True,
     "status.period_s": 0.1,
 }
 

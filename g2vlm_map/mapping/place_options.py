@@ -46,6 +46,12 @@ class LoopOptions(OptionGroup):
         64, "Keyframes that may wait to be looked for", unit="keyframes", low=1, high=100000
     )
 
+    wait: bool = option(
+        False,
+        "Each pass waits until its keyframes were looked for and poses solved: the outcome does "
+        "not hang on the machine's speed (replays in lock-step); latency does on the map",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.min_cycle_inliers > self.min_inliers:

@@ -344,6 +344,7 @@ def numbers(source: str) -> dict[str, float]:
     return found
 
 
+@pytest.mark.slow  # two dozen keyframes, three times
 def test_the_map_of_a_drive_is_in_the_sensors_metres() -> None:
     for source in ("sensor", "fused"):
         found = numbers(source)
@@ -352,6 +353,7 @@ def test_the_map_of_a_drive_is_in_the_sensors_metres() -> None:
         assert found["ATE SE3 m"] < 0.1, (source, found)
 
 
+@pytest.mark.slow  # two dozen keyframes, three times
 def test_obstacles_of_a_drive_are_where_they_are() -> None:
     for source in ("sensor", "fused"):
         found = numbers(source)

@@ -1,0 +1,57 @@
+"""Lock-step through the node is lock-step in process: the same map, to rounding."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from g2vlm_replay import main
+from g2vlm_replay.node.bag_writer import BagWriter
+
+from g2vlm_map.recordings.bag import BagRecording
+from tests.helpers import REPO
+from tests.replay.bags import Scribe
+
+NS = 1_000_000_000
+ROOM = REPO / "tests" / "data" / "room" / "room.mcap"
+
+
+@pytest.fixture(scope="module")
+def there_and_back(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every second picture of a drive through a room, and the same ones in reverse."""
+    path = tmp_path_factory.mktemp("bags") / "there_and_back"
+    source = BagRecording(ROOM)
+    frames = list(source.frames(range(0, 40, 2)))
+    assert source.info.calibration is not None
+    with BagWriter(path) as writer:
+        scribe = Scribe(writer)
+        for number, frame in enumerate([*frames, *frames[-2::-1]]):
+            ns = 10 * NS + number * NS // 4
+            scribe.info("/camera/camera_info", ns, source.info.size_hw, source.info.calibration.K)
+            scribe.image("/camera/image_raw", ns, frame.rgb(), "rgb8")
+    return path
+
+
+def replayed(bag: Path, out: Path, *arguments: str) -> tuple[dict[str, Any], np.ndarray]:
+    """The metrics, and the final path as rows of stamp, place and quaternion."""
+    code = main(
+        [str(bag), "--out", str(out), "--rate", "0", "--quiet",
+         "--runtime", "tests.ros.scripted_runtime:create", *arguments]
+    )  # fmt: skip
+    assert code == 0
+    document = json.loads((out / "metrics.json").read_text())
+    return document["metrics"], np.loadtxt(out / "trajectory.tum")
+
+
+def test_node_and_process_make_the_same_map_where_loops_come_in(
+    there_and_back: Path, tmp_path: Path
+) -> None:
+    metrics, path = replayed(there_and_back, tmp_path / "node")
+    others, beside = replayed(there_and_back, tmp_path / "process", "--in-process")
+    assert metrics["loops"] >= 3, "the test needs loops"
+    for name in ("loops", "scenes", "keyframes"):
+        assert metrics[name] == others[name], name
+    np.testing.assert_allclose(path, beside, atol=1e-6, rtol=0)
