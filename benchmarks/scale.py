@@ -31,10 +31,12 @@ from .common import add_common_arguments, print_table, set_threads, write_report
 from .scale_history import History, Seen, record
 from .scale_model import MapErrors, measured, modelled
 from .scale_runs import Stretch, drive
-from .scale_sensors import MIXTURES, wheels
+from .scale_sensors import MIXTURES
 from .scale_table import HEADER, Row, row_of
 
 _SCENES = ("room", "hall")
+_RATE_HZ = 5.0
+_SIZE_HW = (192, 256)
 _WEAK = {"lidar row": ("scan",)}
 _OUTLIERS = 0.15
 
@@ -48,7 +50,8 @@ def main() -> None:
     recording.add_argument("--split", choices=("val", "test"), default="test")
     recording.add_argument("--drives", type=int, default=4)
     recording.add_argument("--first", type=int, default=40, help="index of the first scene")
-    recording.add_argument("--frames", type=int, default=200)
+    recording.add_argument("--frames", type=int, default=90)
+    recording.add_argument("--focal", type=float, default=1.0, help="K that is told over the true")
     scoring = commands.add_parser("score")
     scoring.add_argument("folder", type=Path)
     scoring.add_argument("--modelled", type=int, default=200, help="drives out of the model")
@@ -67,25 +70,25 @@ def main() -> None:
 
 
 def _record(arguments: argparse.Namespace, device: torch.device) -> None:
+    cv2.setNumThreads(1)
     runtime = load_runtime("torch", model="nano", device=str(device), precision="fp32")
     for number in range(arguments.drives):
         scene, index = _SCENES[number % len(_SCENES)], arguments.first + number
-        spec = _spec(scene, index, arguments.split, arguments.frames)
-        for kind in ("odometry", "mono"):
-            path = arguments.folder / f"{arguments.split}_{scene}_{index}.{kind}.npz"
-            if path.exists():
-                continue
-            made = make_drive(spec)
-            stamps, truth = made.stamp_N.tolist(), made.T_world_cam_N44
-            told = wheels(stamps, truth, index) if kind == "odometry" else []
-            history = record(runtime, _seen(made), made.K, PipelineOptions(), told)
-            history.save(path)
-            print(f"{path.name}: {len(history.stamp_N)} keyframes of {len(stamps)} frames")
+        path = arguments.folder / f"{arguments.split}_{scene}_{index}.npz"
+        if path.exists():
+            continue
+        made = make_drive(_spec(scene, index, arguments.split, arguments.frames), keep=False)
+        K_33 = made.K.copy()
+        K_33[[0, 1], [0, 1]] *= arguments.focal
+        history = record(runtime, _seen(made), K_33, PipelineOptions())
+        history.save(path)
+        print(f"{path.name}: {len(history.stamp_N)} keyframes of {len(made.stamp_N)} frames")
 
 
 def _spec(scene: str, index: int, split: Literal["val", "test"], frames: int) -> DriveSpec:
+    seconds = (frames - 1) / _RATE_HZ
     return DriveSpec(
-        scene, index, split, rate_hz=8.0, size_hw=(240, 320), supersample=1, seconds=frames / 8.0
+        scene, index, split, rate_hz=_RATE_HZ, size_hw=_SIZE_HW, supersample=1, seconds=seconds
     )
 
 

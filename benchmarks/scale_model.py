@@ -11,7 +11,6 @@ with standard deviations and correlations drawn from those of whole segments (`m
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -128,26 +127,27 @@ def modelled(errors: Sequence[MapErrors], seed: int) -> History:
     depth = true_depth * shape / np.exp(log_scale + off)[:, None, None]
     K = np.array([[40.0, 0, 27.5], [0, 40.0, 20.5], [0, 0, 1]])
     counts = np.arange(1, _KEYFRAMES + 1)
-    pairs = np.array([(n - 1, n) for n in range(1, _KEYFRAMES)]) + 1
-    turns = [(np.linalg.inv(a) @ b)[:3, :3] for a, b in itertools.pairwise(ours)]
+    stamps = (1000 * _NS + np.arange(_KEYFRAMES) * _NS // 3).astype(np.int64)
     return History(
-        stamp_N=(1000 * _NS + np.arange(_KEYFRAMES) * _NS // 3).astype(np.int64),
+        stamp_N=stamps,
         number_N=counts,
         T_world_cam_N44=truth,
         depth_NHW=depth.astype(np.float16),
         confidence_NHW=np.full((_KEYFRAMES, *_GRID), 255, np.uint8),
         true_depth_NHW=true_depth.astype(np.float16),
+        feature_F2=np.zeros((0, 2), np.float32),
+        feature_count_N=np.zeros(_KEYFRAMES, np.int64),
         K_33=K,
         image_hw=np.array(_GRID),
+        frame_stamp_M=stamps,
+        T_world_frame_M44=truth,
         step_S=counts,
         new_S=np.ones(_KEYFRAMES, np.int64),
         pose_P44=np.concatenate([np.stack(ours[:count]) for count in counts]),
         log_depth_scale_P=np.zeros(int(counts.sum())),
         segment_P=np.ones(int(counts.sum()), np.int64),
-        turn_E2=pairs,
-        turn_E33=np.stack(turns),
-        odometry_stamp_M=np.zeros(0, np.int64),
-        odometry_M44=np.zeros((0, 4, 4)),
+        edge_step_E=np.zeros(0, np.int64),
+        edges=(),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,7 +17,8 @@ from g2vlm_map.scale.tracker import ScaleTracker
 from g2vlm_map.sensing import Extrinsics
 from g2vlm_map.status import StatusBoard
 
-from .scale_history import CAMERA, History
+from .scale_history import CAMERA, History, Step
+from .scale_replay import solved_steps
 from .scale_sensors import SimulatedStereo, samples_of
 
 __all__ = ["Said", "Stretch", "drive", "similarity_scale"]
@@ -111,33 +113,44 @@ def drive(
         tracker._sources["stereo"] = SimulatedStereo(history, seed, outliers)
     tracker._reset()
     tracker.sense(Extrinsics(CAMERA, np.eye(4)))
-    samples = samples_of(history, sources, seed, outliers)
+    samples = deque(samples_of(history, sources, seed, outliers))
+
+    def feed(until_ns: int) -> None:
+        while samples and getattr(samples[0], "stamp_ns", 0) <= until_ns:
+            tracker.sense(samples.popleft())
+
     done: list[Stretch] = []
     now: _Open | None = None
-    for step in history.steps():
+    tied = "odometry" in sources and bool(history.edges)
+    for step in solved_steps(history, tracker, feed) if tied else history.steps():
         for number in step.new:
             placed = step.placed[number]
+            feed(placed.keyframe.stamp_ns)
             if now is None or placed.segment != now.number:
                 done += _closed(name, seed, now, events)
                 now = _Open(placed.segment)
                 tracker.reset("another segment")
                 events.clear()
-            while samples and getattr(samples[0], "stamp_ns", 0) <= placed.keyframe.stamp_ns:
-                tracker.sense(samples.pop(0))
-            estimate = tracker.add_keyframe(placed, step.placed)
+            edges = [edge for edge in step.edges if edge.j == number]
+            estimate = tracker.add_keyframe(placed, step.placed, edges=edges)
             alarms = board.holds("SCALE_CONFLICT"), board.holds("SCALE_DRIFT")
             now.said.append(Said(len(now.said) + 1, estimate, *alarms))
             now.depths.append(_depth_off(history, number, placed.log_depth_scale))
-            ours = [item for item in step.placed.values() if item.segment == placed.segment]
-            rows = [history.index(item.keyframe.number) for item in ours]
-            scale = np.nan
-            if len(ours) >= 3:
-                scale = similarity_scale(
-                    np.array([item.T_map_body[:3, 3] for item in ours]),
-                    history.T_world_cam_N44[rows][:, :3, 3],
-                )
-            now.so_far.append(float(np.log(scale)) if scale > 0 else np.nan)
+            now.so_far.append(_true_scale(history, step, placed.segment))
     return done + _closed(name, seed, now, events)
+
+
+def _true_scale(history: History, step: Step, segment: int) -> float:
+    """Log of metres per map unit, of the segment as far as it goes; NaN where it is unknown."""
+    ours = [item for item in step.placed.values() if item.segment == segment]
+    if len(ours) < 3:
+        return float("nan")
+    rows = [history.index(item.keyframe.number) for item in ours]
+    scale = similarity_scale(
+        np.array([item.T_map_body[:3, 3] for item in ours]),
+        history.T_world_cam_N44[rows][:, :3, 3],
+    )
+    return float(np.log(scale)) if scale > 0 else float("nan")
 
 
 def _closed(name: str, seed: int, now: _Open | None, events: list[Event]) -> list[Stretch]:

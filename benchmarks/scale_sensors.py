@@ -14,10 +14,11 @@ from g2vlm_map.poses import Floats, inverse, rigid, rotation, rotation_vector
 from g2vlm_map.scale.readings import Measured
 from g2vlm_map.scale.samples import Samples
 from g2vlm_map.scale.sources.depth_ratio import compare
+from g2vlm_map.scale.sources.ranged_path import RangedPath
 from g2vlm_map.scale.sources.sight import Sight
 from g2vlm_map.sensing import DepthSample, OdometrySample, PointSample, Sample
 
-from .scale_history import ODOMETRY_SHARE, History
+from .scale_history import History
 
 __all__ = [
     "MIXTURES",
@@ -29,6 +30,7 @@ __all__ = [
     "wheels",
 ]
 
+ODOMETRY_SHARE = 0.02  # of the way, that the odometry says it may be wrong by
 _BASELINE_M = 0.12
 _ROWS = 16
 _NO_SENSOR = rigid(np.eye(3), np.zeros(3))  # sensors sit in the camera's optical frame
@@ -72,10 +74,8 @@ def wheels(
 
 
 def odometry(history: History, seed: int, outliers: float = 0.0) -> list[OdometrySample]:
-    """What the pipeline was told, where it was; else `wheels` that speak at each keyframe."""
-    if len(history.odometry_stamp_M) and not outliers:
-        return history.odometry
-    return wheels(history.stamp_N.tolist(), history.T_world_cam_N44, seed, outliers)
+    """`wheels` that speak at each frame."""
+    return wheels(history.frame_stamp_M.tolist(), history.T_world_frame_M44, seed, outliers)
 
 
 def range_rows(
@@ -125,9 +125,11 @@ class SimulatedStereo:
         self._history, self._outliers = history, outliers
         self._rng = np.random.default_rng([seed, 17])
         self._focal_bias = self._rng.normal(0, 0.01)
+        self._path = RangedPath("stereo")
 
     def forget(self) -> None:
-        """Nothing is kept."""
+        """The path begins anew."""
+        self._path.forget()
 
     def measure(self, sight: Sight, samples: Samples) -> list[Measured]:
         """As `StereoSource.measure`."""
@@ -143,11 +145,11 @@ class SimulatedStereo:
         shifted[gross] = rng.uniform(1.5, 60, int(gross.sum()))
         seen = (depth > 0) & (shifted > 1.5)
         ratio = disparity[seen] / shifted[seen] * (1 + self._focal_bias)
-        found = compare(view, np.stack((column, row), 1)[seen].astype(float), depth[seen] * ratio)
-        if found is None:
-            return []
-        off = rng.normal(0, 1) if rng.random() < self._outliers else 0.0
-        return [Measured("stereo", number, number, found.log_metric + off, found.sigma)]
+        ratio *= np.exp(rng.normal(0, 1)) if rng.random() < self._outliers else 1.0
+        points = np.stack((column, row), 1)[seen].astype(float), depth[seen] * ratio
+        found = compare(view, *points)
+        made = [Measured("stereo", number, number, found.log_metric, found.sigma)] if found else []
+        return made + self._path.add(sight, points)
 
 
 def samples_of(

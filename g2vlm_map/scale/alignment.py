@@ -6,6 +6,9 @@ parameters between two point patterns", 1991). A path falls into pieces where od
 was turned away by the gate: each piece is laid by itself, all with one scale,
 
     s = sum_p tr(D_p S_p) / sum_p |map points of p about their middle|^2.
+
+How sure that is: the path is cut into blocks of neighbours, which err together, and each is left
+out in turn (the jackknife: Quenouille 1956, Tukey 1958).
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ __all__ = ["PathScale", "path_scale"]
 
 _LONGEST = 60  # chords of a piece: beyond it the odometry's heading has drifted away
 _SAME_PLACE = 1e-9  # metres
+_BLOCKS, _LEAST_BLOCKS = 6, 3
 
 
 class PathScale(NamedTuple):
@@ -32,11 +36,17 @@ class PathScale(NamedTuple):
 
     Args:
         log_scale: Log of metres per map unit, by all that is believed.
-        spread: How far the scale by short and by long lengths stands from that, rms of the log.
+        sigma: Standard deviation of that by what its parts differ by; infinite where there are
+            too few of them.
+        spread: How far the scale by short and by long lengths stands from it, rms of the log.
+        apart: How far that by all lengths does, those included that nobody believes: outliers
+            or, as likely, a map whose scale has changed.
     """
 
     log_scale: float
+    sigma: float
     spread: float
+    apart: float
 
 
 def path_scale(
@@ -52,20 +62,53 @@ def path_scale(
     Returns:
         None where fewer than three keyframes hang together, or nothing moved.
     """
+    pieces = [
+        _both(piece, placed)
+        for piece in _pieces((item for item in chords if item.keyframe in believed), placed)
+    ]
+    log_scale = _log_scale(pieces)
+    if log_scale is None:
+        return None
+    whole = [_both(piece, placed) for piece in _pieces(chords, placed)]
+    of_all = _log_scale(whole)
+    apart = 0.0 if of_all is None else abs(of_all - log_scale)
+    spread = spread_of_lengths(whole, log_scale)
+    return PathScale(log_scale, _jackknife(pieces), spread, apart)
+
+
+def _log_scale(pieces: Sequence[tuple[Floats, Floats]]) -> float | None:
+    """Of the similarity with one scale for all pieces; None where nothing hangs together."""
     covariance, square = 0.0, 0.0
-    for piece in _pieces((item for item in chords if item.keyframe in believed), placed):
-        if len(piece) < 3:
+    for piece in pieces:
+        if len(piece[0]) < 3:
             continue
-        ours, theirs = (points - points.mean(axis=0) for points in _both(piece, placed))
+        ours, theirs = (points - points.mean(axis=0) for points in piece)
         U, singular, Vt = np.linalg.svd(theirs.T @ ours)
         singular[-1] *= np.sign(np.linalg.det(U @ Vt))
         covariance += float(singular.sum())
         square += float((ours**2).sum())
-    if not (covariance > 0 and square > 0):
-        return None
-    log_scale = math.log(covariance / square)
-    whole = [_both(piece, placed) for piece in _pieces(chords, placed)]
-    return PathScale(log_scale, spread_of_lengths(whole, log_scale))
+    return math.log(covariance / square) if covariance > 0 and square > 0 else None
+
+
+def _jackknife(pieces: Sequence[tuple[Floats, Floats]]) -> float:
+    """Standard deviation of the log-scale, by leaving out each block of the path in turn."""
+    count = sum(len(ours) for ours, _ in pieces)
+    blocks = min(_BLOCKS, count // 2)
+    if blocks < _LEAST_BLOCKS:
+        return math.inf
+    block = np.arange(count) * blocks // count
+    cuts = np.cumsum([len(ours) for ours, _ in pieces])[:-1]
+    found = []
+    for left_out in range(blocks):
+        kept = np.split(block != left_out, cuts)
+        rest = [
+            (ours[mask], theirs[mask]) for (ours, theirs), mask in zip(pieces, kept, strict=True)
+        ]
+        log_scale = _log_scale(rest)
+        if log_scale is None:
+            return math.inf
+        found.append(log_scale)
+    return math.sqrt((blocks - 1) * float(np.var(found)))
 
 
 def _pieces(

@@ -16,6 +16,7 @@ from .track import SPAN
 
 __all__ = ["Opinion", "Together", "together"]
 
+_DEPTH_NEAR_SIGMA = 0.12  # of depth over trajectory, where it is nobody's concern
 _AGREE = 2.0  # standard deviations; beyond it they contradict each other
 _LEAST_CONFLICT = math.log(1.10)  # smaller differences are nobody's concern
 _LEAST_CONTRADICTION = math.log(1.5)  # beyond this nothing is metric
@@ -82,6 +83,7 @@ def together(opinions: Sequence[Opinion]) -> Together:
         _distance(first, second) <= _AGREE
         for index, first in enumerate(strong)
         for second in strong[index + 1 :]
+        if first.kind.sensor != second.kind.sensor
     )
     return Together(
         log_scale,
@@ -143,7 +145,7 @@ def _distance(a: Opinion, b: Opinion) -> float:
     """How many standard deviations two opinions lie apart."""
     off = 0.0
     if a.kind.measures != b.kind.measures:
-        off = a.kind.off if a.kind.measures == "depth" else b.kind.off
+        off = min(_DEPTH_NEAR_SIGMA, a.kind.off if a.kind.measures == "depth" else b.kind.off)
     return abs(a.log_scale - b.log_scale) / math.hypot(a.sigma, b.sigma, off)
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["KINDS", "WEAK_SIGMA", "Kind"]
+__all__ = ["KINDS", "PATH", "WEAK_SIGMA", "Kind"]
 
+PATH = "_path"  # ends the name of the kind that chords by a sensor's depth are of
 WEAK_SIGMA = 0.30  # of a weak source, until a strong one agrees with it
 
 
@@ -27,7 +28,7 @@ class Kind:
         said: A person said it: carries from the first reading on.
         drift: Standard deviation by which the log-scale wanders per keyframe.
         off: Of one that measures depth: standard deviation of the log of that depth's scale over
-            the trajectory's, where all is well.
+            the trajectory's, measured, see docs/map.md.
     """
 
     name: str
@@ -37,7 +38,12 @@ class Kind:
     weak: bool = False
     said: bool = False
     drift: float = 0.004
-    off: float = 0.12
+    off: float = 0.28
+
+    @property
+    def sensor(self) -> str:
+        """What it comes from: depth, and the path by that depth, are one sensor's word."""
+        return self.name.removesuffix(PATH)
 
 
 KINDS: dict[str, Kind] = {
@@ -46,9 +52,13 @@ KINDS: dict[str, Kind] = {
         Kind("odometry", "trajectory", bias_sigma=0.15, floor=0.03),
         Kind("depth", "depth", bias_sigma=0.05, floor=0.02, drift=0.002, off=0.05),
         Kind("range", "depth", bias_sigma=0.30, floor=0.03),
+        Kind("range_path", "trajectory", bias_sigma=0.15, floor=0.04),
         Kind("stereo", "depth", bias_sigma=0.30, floor=0.03),
+        Kind("stereo_path", "trajectory", bias_sigma=0.15, floor=0.04),
         Kind("rig", "depth", bias_sigma=0.30, floor=0.04),
+        Kind("rig_path", "trajectory", bias_sigma=0.15, floor=0.05),
         Kind("fiducial", "depth", bias_sigma=0.30, floor=0.03),
+        Kind("fiducial_path", "trajectory", bias_sigma=0.20, floor=0.10),
         Kind("scan", "depth", bias_sigma=0.30, floor=0.10, weak=True),
         Kind("height", "depth", bias_sigma=0.30, floor=0.10, weak=True),
         Kind("length", "trajectory", bias_sigma=0.01, floor=0.03, said=True),

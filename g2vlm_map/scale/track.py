@@ -28,6 +28,7 @@ START = 5  # readings whose median is where the search begins
 _RECENT = 8  # readings that decide between the incumbent and a rival
 _REVOLT = 5  # of them turned away make a rival
 _KEPT = 400  # readings whose keyframes are remembered
+_PATH, _SHARED = 1.5, 0.6  # of the path's own sigma and the bank's; chosen on the tuning drives
 _LEAST_SPREAD = 0.1  # of readings at the start, that one may differ by three times
 
 
@@ -156,13 +157,15 @@ class SourceTrack:
         """Standard deviation of the log-scale from stretch to stretch of the map."""
         return spread_of_stretches(self.stretches)
 
-    def estimate(self, keyframe: int, log_so_far: float | None = None) -> tuple[float, float]:
+    def estimate(
+        self, keyframe: int, path: tuple[float, float] | None = None
+    ) -> tuple[float, float]:
         """Log-scale of the map so far, and its standard deviation as that of the map to come.
 
         Args:
             keyframe: The newest.
-            log_so_far: The log-scale of all that was taken in, where it is known better than by
-                the mean of the readings.
+            path: The log-scale of all lengths that were taken in at once, and its standard
+                deviation, where they are known: better than the mean of the readings.
 
         Returns:
             (0, inf) where nothing is known.
@@ -170,10 +173,12 @@ class SourceTrack:
         if self._belief is None:
             return 0.0, math.inf
         self._belief.bank.advance(keyframe)
-        _, variance = self._belief.bank.moments
-        mean = self._belief.mean if log_so_far is None else log_so_far
-        spread = math.hypot(self.kind.floor, self.contested, self.unsteady)
-        return mean, math.sqrt(variance + spread**2)
+        mean, sigma = self._belief.mean, math.sqrt(self._belief.bank.moments[1])
+        if path is not None:
+            mean = path[0]
+            if math.isfinite(path[1]):
+                sigma = math.hypot(_PATH * path[1], _SHARED * sigma)
+        return mean, math.hypot(sigma, self.kind.floor, self.contested, self.unsteady)
 
     def add(self, item: ScaleReading) -> None:
         """Take in a reading of the newest keyframe, or turn it away."""

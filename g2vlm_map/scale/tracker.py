@@ -71,8 +71,7 @@ class ScaleTracker:
         self._tracks: dict[str, SourceTrack] = {}
         self._placed: Mapping[int, PlacedKeyframe] = {}
         self._newest = -1
-        self._path_count = -1  # lengths that the next is the scale of
-        self._path: PathScale | None = None
+        self._paths: dict[str, tuple[int, PathScale | None]] = {}  # by kind: of so many lengths
         self._estimate = ScaleEstimate()
         self._reset()
 
@@ -127,7 +126,8 @@ class ScaleTracker:
         Returns:
             The estimate with it.
         """
-        sight = Sight(placed, map_keyframes, pictures or {})
+        tied = tuple(edges)
+        sight = Sight(placed, map_keyframes, pictures or {}, tied)
         with self._lock:
             before = self._estimate
             self._placed = map_keyframes
@@ -137,7 +137,7 @@ class ScaleTracker:
                 self._add_said(ScaleReading("fixed", "trajectory", self._newest, log_scale, sigma))
             for name in self._sources:
                 self._ask(name, sight)
-            self._focal.add(edges, map_keyframes, self._samples)
+            self._focal.add(tied, map_keyframes, self._samples)
             self._take_over(self._together())
         self._tell(before, "another keyframe")
         return self._estimate
@@ -205,13 +205,12 @@ class ScaleTracker:
         for source in self._sources.values():
             source.forget()
         self._pending = {name: deque(maxlen=_PENDING) for name in self._sources}
-        self._measured = {name: deque(maxlen=_KEPT) for name in self._sources}
+        self._measured = {}
         self._said = []
         self._tracks = {}
         self._placed = {}
         self._newest = -1
-        self._path_count = -1
-        self._path = None
+        self._paths = {}
 
     def _add_said(self, item: ScaleReading) -> None:
         self._said.append(item)
@@ -232,15 +231,16 @@ class ScaleTracker:
                 return
             waiting.popleft()
             for item in measured:
-                made = reading(item, KINDS[name].measures, self._placed)
+                made = reading(item, KINDS[item.source].measures, self._placed)
                 if made is not None:
-                    self._measured[name].append((item, made))
-                    self._track(name).add(made)
+                    kept = self._measured.setdefault(item.source, deque(maxlen=_KEPT))
+                    kept.append((item, made))
+                    self._track(item.source).add(made)
 
     def _reread(self) -> None:
         """Make all readings anew; those of keyframes that were culled stay as they were."""
         self._tracks = {}
-        self._path_count = -1
+        self._paths = {}
         for said in self._said:
             self._track(said.source).add(said)
         for name, kept in self._measured.items():
@@ -257,9 +257,10 @@ class ScaleTracker:
         for track in self._tracks.values():
             if track.known:
                 path = self._path_scale(track)
-                log_scale, sigma = track.estimate(self._newest, path and path.log_scale)
+                whole = None if path is None else (path.log_scale, path.sigma)
+                log_scale, sigma = track.estimate(self._newest, whole)
                 if path is not None:
-                    sigma = math.hypot(sigma, path.spread)
+                    sigma = math.hypot(sigma, path.spread, path.apart)
                 contested = bool(track.contested)
                 opinions.append(Opinion(track.kind, log_scale, sigma, track.span, contested))
         return together(opinions)
@@ -268,11 +269,11 @@ class ScaleTracker:
         """The scale by all lengths at once; None where the source measures none."""
         if track.kind.measures != "trajectory" or track.kind.said:
             return None
-        if track.count != self._path_count:  # between two lengths it hardly changes
-            chords = [item for item, _ in self._measured.get(track.kind.name, ())]
-            self._path_count = track.count
-            self._path = path_scale(chords, track.believed, self._placed)
-        return self._path
+        name = track.kind.name
+        if self._paths.get(name, (-1, None))[0] != track.count:  # else it hardly changes
+            chords = [item for item, _ in self._measured.get(name, ())]
+            self._paths[name] = track.count, path_scale(chords, track.believed, self._placed)
+        return self._paths[name][1]
 
     def _take_over(self, now: Together) -> None:
         """Give the estimate out, as it is or as it was."""
@@ -325,11 +326,12 @@ class ScaleTracker:
             for name, track in self._tracks.items()
             if (text := track.drift(self.options.max_sigma))
         ]
-        if self._path is not None and self._path.spread > self.options.max_sigma:
-            drifts.append(
-                f"short and long lengths of the path differ in scale by a factor of "
-                f"{math.exp(self._path.spread):.2f}"
-            )
+        drifts += [
+            f"{name}: short and long lengths of the path differ in scale by a factor of "
+            f"{math.exp(path.spread):.2f}"
+            for name, (_, path) in self._paths.items()
+            if path is not None and path.spread > self.options.max_sigma
+        ]
         board.condition("SCALE_DRIFT", bool(drifts), "; ".join(drifts))
         doubt = self._focal.doubt
         board.condition("CALIBRATION_DOUBTFUL", bool(doubt), doubt)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...mapping.keyframe import View
 from ...poses import Floats
 
-__all__ = ["DepthRatio", "compare", "in_millimetres"]
+__all__ = ["DepthRatio", "compare", "compared", "in_millimetres"]
 
 _LEAST_PIXELS = 15
 _MOST_SPREAD = 0.6  # of the log ratio over the picture; more, and the two see different things
@@ -49,6 +49,31 @@ def compare(view: View, pixel_M2: Floats, depth_M: Floats) -> DepthRatio | None:
     Returns:
         None where too few pixels can be compared, or they do not fit one factor.
     """
+    found = compared(view, pixel_M2, depth_M)
+    if found is None:
+        return None
+    row, column, log_M = found
+    middle = float(np.median(log_M))
+    spread = 1.4826 * float(np.median(np.abs(log_M - middle)))
+    if spread > _MOST_SPREAD:
+        return None
+    width = view.depth_HW.shape[1]
+    patches = np.unique(row // _PATCH_PX * width + column // _PATCH_PX).size
+    sigma = math.hypot(1.2533 * spread / math.sqrt(patches), _LEAST_SIGMA)
+    return DepthRatio(middle, sigma, len(log_M), spread)
+
+
+def compared(
+    view: View, pixel_M2: Floats, depth_M: Floats
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats] | None:
+    """Where a view's depth can be held against measured depth, and their ratio there.
+
+    Args:
+        view, pixel_M2, depth_M: See `compare`.
+
+    Returns:
+        Rows, columns, and the log of metres per unit; None where those are too few.
+    """
     height, width = view.depth_HW.shape
     with np.errstate(invalid="ignore"):
         near = np.isfinite(depth_M) & (depth_M > 0) & np.isfinite(pixel_M2).all(axis=1)
@@ -59,14 +84,7 @@ def compare(view: View, pixel_M2: Floats, depth_M: Floats) -> DepthRatio | None:
     both = np.isfinite(kept) & (kept > 0) & (view.confidence_HW[row, column] >= _LEAST_CONFIDENCE)
     if int(both.sum()) < _LEAST_PIXELS:
         return None
-    log_M = np.log(depth_M[near][both] / kept[both])
-    middle = float(np.median(log_M))
-    spread = 1.4826 * float(np.median(np.abs(log_M - middle)))
-    if spread > _MOST_SPREAD:
-        return None
-    patches = np.unique(row[both] // _PATCH_PX * width + column[both] // _PATCH_PX).size
-    sigma = math.hypot(1.2533 * spread / math.sqrt(patches), _LEAST_SIGMA)
-    return DepthRatio(middle, sigma, int(both.sum()), spread)
+    return row[both], column[both], np.log(depth_M[near][both] / kept[both])
 
 
 def in_millimetres(range_M: NDArray[np.floating]) -> str:

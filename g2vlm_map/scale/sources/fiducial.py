@@ -12,6 +12,7 @@ from ...poses import Floats
 from ..readings import Measured
 from ..samples import Samples
 from .depth_ratio import DepthRatio
+from .ranged_path import RangedPath
 from .sight import Sight
 
 __all__ = ["FiducialSource"]
@@ -43,6 +44,7 @@ class FiducialSource:
 
     def __init__(self, size: float, family: str) -> None:
         self._size = size
+        self._path = RangedPath("fiducial")
         aruco: Any = getattr(cv2, "aruco", None)
         if not hasattr(aruco, "ArucoDetector"):
             raise ValueError(
@@ -55,10 +57,22 @@ class FiducialSource:
         self._detector = aruco.ArucoDetector(dictionary, settings)
 
     def forget(self) -> None:
-        """Nothing is kept between keyframes."""
+        """The path begins anew."""
+        self._path.forget()
 
     def measure(self, sight: Sight, samples: Samples) -> list[Measured]:
-        """At most one measurement, of the reference camera's depth."""
+        """At most one measurement of the reference camera's depth, and one of its path."""
+        found = self._found(sight)
+        if not found:
+            return self._path.add(sight, None)
+        number = sight.placed.keyframe.number
+        log_metric = float(np.median([item.log_metric for item in found]))
+        sigma = min(item.sigma for item in found)
+        chords = self._path.add(sight, None, log_metric)
+        return [Measured("fiducial", number, number, log_metric, sigma), *chords]
+
+    def _found(self, sight: Sight) -> list[DepthRatio]:
+        """What each marker says."""
         view = sight.placed.keyframe.views[0]
         picture = sight.pictures.get(view.camera)
         if picture is None or picture.shape[:2] != view.image_hw:
@@ -67,18 +81,12 @@ class FiducialSource:
         corners, names, _ = self._detector.detectMarkers(grey)
         if names is None:
             return []
-        found = [
+        return [
             ratio
             for corner in corners
             for ratio in [self._ratio(corner[0].astype(np.float64), view.K_image, sight)]
             if ratio is not None
         ]
-        if not found:
-            return []
-        number = sight.placed.keyframe.number
-        log_metric = float(np.median([item.log_metric for item in found]))
-        sigma = min(item.sigma for item in found)
-        return [Measured("fiducial", number, number, log_metric, sigma)]
 
     def _ratio(self, corner_42: Floats, K: Floats, sight: Sight) -> DepthRatio | None:
         side_px = float(np.linalg.norm(np.roll(corner_42, 1, axis=0) - corner_42, axis=1).mean())

@@ -1,9 +1,4 @@
-"""Wheels, or another odometry: metres between keyframes, by chords over several of them.
-
-A single step says little: the map's own steps scatter by a quarter of their length where the
-robot turns. A chord begins where the last one ended, spans some keyframes and is not taken before
-it is long beside the odometry's own noise.
-"""
+"""Wheels, or another odometry: metres between keyframes, by chords over several of them."""
 
 from __future__ import annotations
 
@@ -15,13 +10,11 @@ import numpy as np
 from ...poses import Floats, rotation_vector
 from ..readings import Measured
 from ..samples import Samples
+from .chords import LEAST_CHORD, chord_ends
 from .sight import Sight
 
 __all__ = ["OdometrySource"]
 
-_LEAST_SPAN = 3  # keyframes
-_MOST_SPAN = 15
-_LEAST_CHORD = 0.15  # metres
 _POSITION_SIGMA = 0.005  # metres of a pose, beside what grows with the way
 _SHARE_SIGMA = 0.02  # of a chord, where the odometry does not tell
 _LEVER_ARM = 0.3  # metres between base and camera that may be overlooked where nobody told
@@ -68,10 +61,10 @@ class OdometrySource:
             return []
         chord = float(np.linalg.norm(stand.T_odom_cam[:3, 3] - begin.T_odom_cam[:3, 3]))
         span = stand.keyframe - begin.keyframe
-        if span < _LEAST_SPAN or (chord < _LEAST_CHORD and span < _MOST_SPAN):
+        if not chord_ends(span, chord):
             return []
         self._begin = stand
-        if chord < _LEAST_CHORD:
+        if chord < LEAST_CHORD:
             if chord < _FROZEN and _moved(sight, begin.keyframe):
                 samples.complain(
                     f"odometry stands still to the last digit over {span} keyframes in which the "

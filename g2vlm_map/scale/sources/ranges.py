@@ -13,12 +13,14 @@ from ..odometry_history import NotYetError
 from ..readings import Measured
 from ..samples import Samples
 from .depth_ratio import DepthRatio, compare, in_millimetres
+from .ranged_path import RangedPath
 from .sight import Sight
 
 __all__ = ["DepthSource", "RangeSource", "ScanSource", "depth_pixels", "point_pixels"]
 
 _WITHIN_NS = 100_000_000  # between a sample and the keyframe
 _MEASURED_SIGMA = 0.02  # of one keyframe's measured depth
+_MOST_SKEW_NS = 50_000_000  # of depth that a path is made of, where nobody knows the motion
 _SKEW_SIGMA = 0.5  # of the log depth per second between the two, where nobody knows the motion
 
 
@@ -42,11 +44,15 @@ class RangeSource:
     Says nothing of a keyframe whose depth was measured: that sensor has spoken (`DepthSource`).
     """
 
+    def __init__(self) -> None:
+        self._path = RangedPath("range")
+
     def forget(self) -> None:
-        """Nothing is kept between keyframes."""
+        """The path begins anew."""
+        self._path.forget()
 
     def measure(self, sight: Sight, samples: Samples) -> list[Measured]:
-        """At most one measurement, of the reference camera's depth."""
+        """At most one measurement of the reference camera's depth, and one of its path."""
         view = sight.placed.keyframe.views[0]
         if view.metres:
             return []
@@ -55,11 +61,18 @@ class RangeSource:
             told = in_millimetres(depth.depth_HW)
             if told:
                 samples.complain(f"depth of camera {depth.camera!r}: {told}; left out")
-                return []
-            found = compare(view, *depth_pixels(depth, view))
-            return _measured(sight, "range", found, view.stamp_ns - depth.stamp_ns)
-        cloud = samples.points(view.stamp_ns, _WITHIN_NS, scan=False)
-        return [] if cloud is None else _by_points(sight, samples, cloud)
+            skew_ns = view.stamp_ns - depth.stamp_ns
+            points = None if told else (*depth_pixels(depth, view), skew_ns)
+        else:
+            cloud = samples.points(view.stamp_ns, _WITHIN_NS, scan=False)
+            points = None if cloud is None else _laid_over(sight, samples, cloud)
+        if points is None:
+            return self._path.add(sight, None)
+        pixel_M2, depth_M, skew_ns = points
+        made = _measured(sight, "range", compare(view, pixel_M2, depth_M), skew_ns)
+        return made + self._path.add(
+            sight, (pixel_M2, depth_M) if abs(skew_ns) <= _MOST_SKEW_NS else None
+        )
 
 
 class ScanSource:
@@ -72,7 +85,11 @@ class ScanSource:
         """At most one measurement, of the reference camera's depth."""
         stamp_ns = sight.placed.keyframe.stamp_ns
         row = samples.points(stamp_ns, _WITHIN_NS, scan=True)
-        return [] if row is None else _by_points(sight, samples, row)
+        points = None if row is None else _laid_over(sight, samples, row)
+        if points is None:
+            return []
+        found = compare(sight.placed.keyframe.views[0], *points[:2])
+        return _measured(sight, "scan", found, points[2])
 
 
 def depth_pixels(sample: DepthSample, view: View) -> tuple[Floats, Floats]:
@@ -113,7 +130,15 @@ def point_pixels(sample: PointSample, view: View, T_cam_base: Floats) -> tuple[F
     return image[:, :2] / image[:, 2:], local[:, 2]
 
 
-def _by_points(sight: Sight, samples: Samples, sample: PointSample) -> list[Measured]:
+def _laid_over(
+    sight: Sight, samples: Samples, sample: PointSample
+) -> tuple[Floats, Floats, int] | None:
+    """A cloud's points in the picture.
+
+    Returns:
+        (M, 2) places, (M,) z-depths there in metres, and nanoseconds between the two that no
+        odometry bridges; None where the cloud cannot be believed.
+    """
     name = "scan" if sample.is_scan else "range"
     view = sight.placed.keyframe.views[0]
     T_base_cam = samples.T_base_cam(view.camera)
@@ -122,16 +147,15 @@ def _by_points(sight: Sight, samples: Samples, sample: PointSample) -> list[Meas
             f"ranges arrive, but nobody told where camera {view.camera!r} sits on the robot: they "
             "cannot be laid over its picture"
         )
-        return []
+        return None
     told = in_millimetres(np.linalg.norm(sample.points_M3, axis=1))
     if told:
         samples.complain(f"{name}: {told}; left out")
-        return []
+        return None
     skew_ns = view.stamp_ns - sample.stamp_ns
     moved = _base_motion(samples, sample.stamp_ns, view.stamp_ns) if skew_ns else np.eye(4)
     T_cam_base = inverse(T_base_cam) @ (np.eye(4) if moved is None else moved)
-    found = compare(view, *point_pixels(sample, view, T_cam_base))
-    return _measured(sight, name, found, skew_ns if moved is None else 0)
+    return (*point_pixels(sample, view, T_cam_base), skew_ns if moved is None else 0)
 
 
 def _base_motion(samples: Samples, from_ns: int, to_ns: int) -> Floats | None:

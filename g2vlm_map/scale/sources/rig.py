@@ -18,6 +18,7 @@ from ...rig import at_one_instant
 from ..readings import Measured
 from ..samples import Samples
 from .depth_ratio import DepthRatio, compare
+from .ranged_path import RangedPath
 from .sight import Sight
 
 __all__ = ["RigSource", "triangulated_ratio"]
@@ -35,11 +36,15 @@ _TRIANGULATION_PX = 0.5  # of a feature's place
 class RigSource:
     """Sparse depth from pairs of cameras that see the same things."""
 
+    def __init__(self) -> None:
+        self._path = RangedPath("rig")
+
     def forget(self) -> None:
-        """Nothing is kept between keyframes."""
+        """The path begins anew."""
+        self._path.forget()
 
     def measure(self, sight: Sight, samples: Samples) -> list[Measured]:
-        """At most one measurement: the median over the pairs that can be verified."""
+        """At most one measurement of depth, by all pairs that agree, and one of the path."""
         found = []
         for near, far in combinations(sight.placed.keyframe.views, 2):
             if not at_one_instant(near, far):
@@ -52,11 +57,12 @@ class RigSource:
             if ratio is not None:
                 found.append(ratio)
         if not found:
-            return []
+            return self._path.add(sight, None)
         number = sight.placed.keyframe.number
         log_metric = float(np.median([item.log_metric for item in found]))
         sigma = float(np.median([item.sigma for item in found]))
-        return [Measured("rig", number, number, log_metric, sigma)]
+        chords = self._path.add(sight, None, log_metric)
+        return [Measured("rig", number, number, log_metric, sigma), *chords]
 
 
 def triangulated_ratio(view: View, other: View) -> DepthRatio | None:

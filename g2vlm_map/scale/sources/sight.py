@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ...mapping.keyframe import PlacedKeyframe
+from ...mapping.keyframe import Edge, PlacedKeyframe
 from ..readings import Measured
 from ..samples import Samples
 
@@ -25,11 +25,13 @@ class Sight:
         map_keyframes: All keyframes that are kept, by number, this one included.
         pictures: (H0, W0, 3) uint8 RGB frames of its cameras as they were matched, by name; as
             far as they are at hand.
+        edges: That tie the keyframe to those before it.
     """
 
     placed: PlacedKeyframe
     map_keyframes: Mapping[int, PlacedKeyframe]
     pictures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    edges: tuple[Edge, ...] = ()
 
 
 class Source(Protocol):

@@ -18,9 +18,10 @@ from ...rig import at_one_instant
 from ..readings import Measured
 from ..samples import Samples
 from .depth_ratio import DepthRatio, compare
+from .ranged_path import RangedPath
 from .sight import Sight
 
-__all__ = ["Eye", "StereoSource", "dense_ratio"]
+__all__ = ["Eye", "StereoSource", "dense_points", "dense_ratio"]
 
 _WIDTH = 320  # pixels of the pictures that are matched
 _BLOCK = 5
@@ -50,21 +51,27 @@ class Eye:
 class StereoSource:
     """Depth of the reference camera from it and the camera beside it."""
 
+    def __init__(self) -> None:
+        self._path = RangedPath("stereo")
+
     def forget(self) -> None:
-        """Nothing is kept between keyframes."""
+        """The path begins anew."""
+        self._path.forget()
 
     def measure(self, sight: Sight, samples: Samples) -> list[Measured]:
-        """At most one measurement: of the first camera that stands beside the reference."""
+        """At most one measurement of depth, by the first camera beside it, and one of the path."""
         views = sight.placed.keyframe.views
         eyes = [_eye(view, sight) for view in views]
         for view, eye in zip(views[1:], eyes[1:], strict=True):
             if at_one_instant(views[0], view) and beside(eyes[0], eye):
-                found = dense_ratio(views[0], eyes[0], eye)
+                points = dense_points(views[0], eyes[0], eye)
+                chords = self._path.add(sight, points)
+                found = dense_ratio(views[0], eyes[0], eye, points)
                 if found is None:
-                    return []
+                    return chords
                 number = sight.placed.keyframe.number
-                return [Measured("stereo", number, number, found.log_metric, found.sigma)]
-        return []
+                return [Measured("stereo", number, number, found.log_metric, found.sigma), *chords]
+        return self._path.add(sight, None)
 
 
 def beside(left: Eye, right: Eye) -> bool:
@@ -77,21 +84,34 @@ def beside(left: Eye, right: Eye) -> bool:
     return bool(turn < _MOST_TURN_DEG and np.abs(T[1:3, 3]).max() < _MOST_ASLANT * baseline)
 
 
-def dense_ratio(view: View, eye: Eye, other: Eye) -> DepthRatio | None:
-    """Metres per unit of a view's depth by dense stereo with another camera.
+def dense_points(view: View, eye: Eye, other: Eye) -> tuple[Floats, Floats]:
+    """(M, 2) pixels of a view and (M,) metres of z-depth there by dense stereo.
 
     Args:
         view: Of the keyframe.
         eye: The same camera's picture.
         other: The picture of the camera beside it.
+    """
+    depth_M, ray_M3 = _stereo_depth(eye, other)
+    return ray_M3 @ view.K[:2].T, depth_M
+
+
+def dense_ratio(
+    view: View, eye: Eye, other: Eye, points: tuple[Floats, Floats] | None = None
+) -> DepthRatio | None:
+    """Metres per unit of a view's depth by dense stereo with another camera.
+
+    Args:
+        view, eye, other: See `dense_points`.
+        points: What that says; None: it is asked.
 
     Returns:
         None where the two pictures say too little.
     """
-    depth_M, ray_M3 = _stereo_depth(eye, other)
+    pixel_M2, depth_M = dense_points(view, eye, other) if points is None else points
     if not len(depth_M):
         return None
-    found = compare(view, ray_M3 @ view.K[:2].T, depth_M)
+    found = compare(view, pixel_M2, depth_M)
     if found is None:
         return None
     baseline = np.linalg.norm((inverse(eye.T_body_cam) @ other.T_body_cam)[:3, 3])

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2vlm_map.events import Event, ScaleChanged
-from g2vlm_map.mapping.keyframe import Edge, Keyframe, PlacedKeyframe, View
+from g2vlm_map.mapping.keyframe import Edge, Keyframe, PlacedKeyframe, Tracks, View
 from g2vlm_map.options import StatusOptions
-from g2vlm_map.poses import Floats, rigid, rotation
+from g2vlm_map.poses import Floats, inverse, rigid, rotation
 from g2vlm_map.scale.estimate import ScaleEstimate
 from g2vlm_map.scale.options import ScaleOptions
 from g2vlm_map.scale.tracker import ScaleTracker
@@ -47,6 +47,58 @@ def base_pose(index: float) -> Floats:
     angle = 0.12 * index
     place = np.array([1.5 * np.sin(angle), -1.0 * np.cos(angle), 0.0])
     return rigid(rotation(np.array([0.0, 0.0, angle])), place)
+
+
+def wall_points(count: int = 1500) -> Floats:
+    """(count, 3) points on the walls, the floor and the ceiling of that box."""
+    rng = np.random.default_rng(9)
+    half = np.array([4.0, 3.0, 1.5])
+    point = rng.uniform(-half, half, (count, 3))
+    wall = rng.integers(0, 3, count)
+    point[np.arange(count), wall] = np.sign(point[np.arange(count), wall]) * half[wall]
+    return np.asarray(point + np.array([0.0, 0.0, 1.5]))
+
+
+WALL_POINTS = wall_points()
+
+
+def points_seen(T_world_cam: Floats) -> tuple[Floats, Floats]:
+    """Pixels (M, 2) and z-depths (M,) in metres of the points that a camera sees, and NaN."""
+    local = (WALL_POINTS - T_world_cam[:3, 3]) @ T_world_cam[:3, :3]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pixel = (local @ K.T)[:, :2] / local[:, 2:]
+        seen = (
+            (local[:, 2] > 0.1) & (pixel > 0).all(1) & (pixel < (SIZE[1] - 1, SIZE[0] - 1)).all(1)
+        )
+    return np.where(seen[:, None], pixel, np.nan), np.where(seen, local[:, 2], np.nan)
+
+
+def tracked_edge(i: int, j: int, metres_per_unit: float = METRES_PER_UNIT) -> Edge:
+    """The edge between two keyframes of `base_pose`, with exact matches of the points above.
+
+    A feature's index is that of its point: keyframes hold all points (`View.feature_F2`).
+    """
+    poses = [base_pose(number) @ T_BASE_CAM for number in (i, j)]
+    T_i_j = inverse(poses[0]) @ poses[1]
+    length = float(np.linalg.norm(T_i_j[:3, 3]))
+    depths = np.stack([points_seen(T)[1] for T in poses], axis=1)
+    both = np.flatnonzero(np.isfinite(depths).all(axis=1))
+    T_i_j[:3, 3] /= metres_per_unit
+    tracks = Tracks(
+        np.stack((both, both), axis=1).astype(np.uint16),
+        np.log(depths[both] / length).astype(np.float32),
+        np.full(len(both), 0.02, np.float32),
+        (np.nan, np.nan),
+        (np.inf, np.inf),
+    )
+    return Edge(i, j, "visual", T_i_j, 0.01, 0.06, 0.05, len(both), 2.0, tracks=tracks)
+
+
+def edges_back(number: int, metres_per_unit: float = METRES_PER_UNIT) -> tuple[Edge, ...]:
+    """Edges of a keyframe to those 1, 2, 3 and 5 before it."""
+    return tuple(
+        tracked_edge(number - gap, number, metres_per_unit) for gap in (1, 2, 3, 5) if number >= gap
+    )
 
 
 Pose = Callable[[float], Floats]
@@ -109,7 +161,7 @@ class Drive:
             depth_HW=units.astype(np.float16),
             confidence_HW=np.full(SIZE, 255, np.uint8),
             color_HW3=np.zeros((*SIZE, 3), np.uint8),
-            feature_F2=np.zeros((0, 2), np.float32),
+            feature_F2=np.nan_to_num(points_seen(T_world_cam)[0]).astype(np.float32),
             descriptor_FE=np.zeros((0, 32), np.uint8),
         )
 

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.scale_history import History
+from benchmarks.scale_history import CAMERA, History
 from benchmarks.scale_model import MapErrors, modelled
 from benchmarks.scale_runs import drive
 from benchmarks.scale_table import HEADER, row_of
+from g2vlm_map.mapping.keyframe import Edge
+from tests.map.scale.made import NS, SIZE, STEP_NS, T_BASE_CAM, Drive, K, base_pose, edges_back
 
+KEYFRAMES = 30
 ERRORS = [MapErrors(0.15, 0.6, 0.15, 0.85, 0.03, 0.12)]
 
 
@@ -32,3 +35,54 @@ def test_the_truth_lies_where_the_sigma_says_on_modelled_drives(tmp_path: Path) 
 def test_a_lidars_row_never_carries_on_modelled_drives() -> None:
     (stretch,) = drive("m", modelled(ERRORS, 1), ("scan",), 1)
     assert not any(said.estimate.metric for said in stretch.said)
+
+
+def exact_history(metres_per_unit: float) -> History:
+    """30 keyframes along `base_pose` with exact edges, as recorded without odometry."""
+    drive = Drive(metres_per_unit)
+    truth = np.stack([base_pose(number) @ T_BASE_CAM for number in range(KEYFRAMES)])
+    views = [drive.view(number, T) for number, T in enumerate(truth)]
+    depth = np.stack([view.depth_HW for view in views])
+    pose = np.linalg.inv(truth[0]) @ truth
+    pose[:, :3, 3] /= metres_per_unit
+    edges: list[list[Edge]] = [list(edges_back(n, metres_per_unit)) for n in range(KEYFRAMES)]
+    counts = np.arange(1, KEYFRAMES + 1)
+    stamps = 100 * NS + np.arange(KEYFRAMES) * STEP_NS
+    return History(
+        stamp_N=stamps,
+        number_N=np.arange(KEYFRAMES),
+        T_world_cam_N44=truth,
+        depth_NHW=depth,
+        confidence_NHW=np.full((KEYFRAMES, *SIZE), 255, np.uint8),
+        true_depth_NHW=(depth * metres_per_unit).astype(np.float16),
+        feature_F2=np.concatenate([view.feature_F2 for view in views]),
+        feature_count_N=np.array([len(view.feature_F2) for view in views]),
+        K_33=K,
+        image_hw=np.array(SIZE),
+        frame_stamp_M=stamps,
+        T_world_frame_M44=truth,
+        step_S=counts,
+        new_S=np.ones(KEYFRAMES, np.int64),
+        pose_P44=np.concatenate([pose[:count] for count in counts]),
+        log_depth_scale_P=np.zeros(int(counts.sum())),
+        segment_P=np.ones(int(counts.sum()), np.int64),
+        edge_step_E=np.repeat(np.arange(KEYFRAMES), [len(own) for own in edges]),
+        edges=tuple(edge for own in edges for edge in own),
+    )
+
+
+def test_a_recorded_drive_is_solved_anew_with_its_odometry(tmp_path: Path) -> None:
+    exact_history(1.6).save(tmp_path / "exact.npz")
+    history = History.load(tmp_path / "exact.npz")
+    assert [len(step.edges) for step in history.steps()][:6] == [0, 1, 2, 3, 3, 4]
+    assert next(iter(history.keyframes())).views[0].camera == CAMERA
+    (with_odometry,) = drive("exact", history, ("odometry",), 3)
+    last = with_odometry.said[-1].estimate
+    assert last.metric
+    assert abs(last.log_scale - with_odometry.log_so_far[-1]) <= 2 * last.sigma < 0.4
+    (ranged,) = drive("exact", history, ("range",), 3)
+    assert abs(ranged.said[-1].estimate.log_scale - np.log(1.6)) < 0.05
+    assert ranged.log_so_far[-1] == np.float64(ranged.log_trajectory)
+    (row,) = [row_of("both", drive("exact", history, ("odometry", "range"), seed)) for seed in [4]]
+    assert row.metric_wrong == 0.0
+    assert row.inside_so_far > 0.9

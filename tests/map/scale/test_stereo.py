@@ -18,6 +18,7 @@ from tests.map.scale.made import (
     Drive,
     K,
     base_pose,
+    edges_back,
     room_depth,
     room_picture,
 )
@@ -36,7 +37,10 @@ def moment(drive: Drive, number: int, T_body_other: Floats) -> PlacedKeyframe:
     second = replace(
         drive.view(number, T_world_cam @ T_body_other), camera="other", T_body_cam=T_body_other
     )
-    views = tuple(replace(view, image_hw=WIDE) for view in (first, second))
+    views = tuple(
+        replace(view, image_hw=WIDE, feature_F2=(view.feature_F2 + 0.5) * 4 - 0.5)
+        for view in (first, second)
+    )
     drive.pictures = {
         view.camera: room_picture(T_world_cam @ view.T_body_cam, view.K_image, WIDE)
         for view in views
@@ -58,12 +62,12 @@ def test_dense_stereo_measures_the_depth_of_the_reference(T_body_other: Floats) 
 
 def test_stereo_becomes_metric_after_a_while() -> None:
     drive = Drive(sources=("stereo",))
-    placed = moment(drive, 0, RIGHT)
-    for number in range(36):
-        keyframe = replace(placed.keyframe, number=number)
-        estimate = drive.place(replace(placed, keyframe=keyframe))
+    for number in range(0, 27, 2):
+        estimate = drive.place(moment(drive, number, RIGHT), edges_back(number))
     assert estimate.metric
+    assert set(estimate.sources) == {"stereo", "stereo_path"}
     assert drive.error() == pytest.approx(0.0, abs=0.03)
+    assert abs(drive.error()) <= 2 * estimate.sigma
 
 
 def test_only_cameras_side_by_side_are_a_stereo_pair() -> None:
@@ -140,8 +144,10 @@ def test_a_tracker_hears_a_rig() -> None:
     for number in range(40):
         keyframe = Keyframe(number, drive.stamp(number), f"k{number}", views, {})
         drive.place(PlacedKeyframe(keyframe, T_map_body, 0.0, np.zeros((6, 6)), 1))
-    assert drive.tracker.estimate.metric
-    assert drive.error() == pytest.approx(0.0, abs=0.02)
+    estimate = drive.tracker.estimate
+    assert estimate.sources == ("rig",)
+    assert drive.error(estimate.log_depth_scale) == pytest.approx(0.0, abs=0.02)
+    assert not estimate.metric  # it stands: nothing is known of the path
 
 
 def test_extrinsics_that_the_pictures_contradict_are_refused() -> None:

@@ -119,7 +119,7 @@ def test_readings_of_keyframes_that_were_culled_stay() -> None:
     now = drive.tracker.poses_changed(left, "culled")
     assert now.metric
     assert now.log_scale == before.log_scale
-    assert now.sigma == pytest.approx(before.sigma, rel=0.05)
+    assert before.sigma <= now.sigma <= 2 * before.sigma  # there is less path to measure
 
 
 def test_a_new_segment_has_no_scale() -> None:

@@ -1,0 +1,224 @@
+"""The camera's path in metres, out of measured depth and the features that edges follow.
+
+A range says how deep the model's depth is at one keyframe, and nothing of the path: the two drift
+apart (by 0.28, rms of the log, over drives through synthetic rooms). But two-view geometry has the
+depth of each match where its edge has length 1, so a measured depth z of a match makes it
+
+    log length = log z - log depth at length 1,
+
+metres, whatever the map's unit is. Lengths and directions of edges chain up to a path, as an RGB-D
+odometry's does (Henry et al., "RGB-D mapping", 2012), and chords of it are readings of the
+trajectory's scale like those of wheels.
+
+Shape letters: M measured points, F features, K matches of an edge, H W pixels of the model's
+picture.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ...mapping.edges import depth_at, weighted_median
+from ...mapping.keyframe import Edge, View
+from ...poses import Floats
+from ..kinds import PATH
+from ..readings import Measured
+from .chords import LEAST_CHORD, chord_ends
+from .depth_ratio import compared
+from .sight import Sight
+
+__all__ = ["RangedPath"]
+
+_KEPT = 24  # keyframes that edges lead back to
+_REACH_PX = 9  # of the model's picture, within which a measured point corrects its depth
+_OUTLYING = 3.0  # spreads of the log ratio over the picture; beyond it a point counts nothing
+_LEAST_MATCHES = 8
+_DEPTH_SIGMA = 0.08  # of a feature's depth
+_ALIKE = 4  # matches that err together
+_LENGTH_FLOOR = 0.04  # of an edge, log: K, the two-view geometry's bias
+_CHORD_FLOOR = 0.03  # of a chord, log
+_LEAST_STEP = 0.005  # metres
+
+
+@dataclass(frozen=True, eq=False)
+class _Spot:
+    """Where a keyframe is on the path.
+
+    Args:
+        log_depth_F: Log of metres to its features; NaN where nothing was measured.
+        place_3: Metres, in the map's axes, from where the path's present piece began.
+        variance: Of the way up to there, square metres.
+        piece: Places of different pieces have nothing to do with each other.
+        depth_m: Median of metres to its features; NaN.
+    """
+
+    log_depth_F: Floats
+    place_3: Floats
+    variance: float
+    piece: int
+    depth_m: float
+
+
+class RangedPath:
+    """Chords of the reference camera's path by one sensor's depth.
+
+    Args:
+        sensor: Kind of source.
+    """
+
+    def __init__(self, sensor: str) -> None:
+        self._kind = sensor + PATH
+        self.forget()
+
+    def forget(self) -> None:
+        """The path begins anew with the next keyframe."""
+        self._spots: dict[int, _Spot] = {}
+        self._begin: int | None = None
+        self._piece = 0
+
+    def add(
+        self,
+        sight: Sight,
+        points: tuple[Floats, Floats] | None,
+        log_metric: float | None = None,
+    ) -> list[Measured]:
+        """Go on to the next keyframe.
+
+        Args:
+            sight: Of it, with its edges.
+            points: (M, 2) pixels of the model's picture and (M,) metres of z-depth there; None
+                where nothing was measured.
+            log_metric: Of metres per unit of the depth, for all of the picture, where no points
+                say it for their surroundings.
+
+        Returns:
+            At most one chord, which ends at this keyframe.
+        """
+        view, number = sight.placed.keyframe.views[0], sight.placed.keyframe.number
+        log_depth_F = np.full(len(view.feature_F2), np.nan)
+        if points is not None:
+            log_depth_F = _depth_of_features(view, *points)
+        elif log_metric is not None and len(log_depth_F):
+            log_depth_F = np.log(depth_at(view, view.feature_F2)) + log_metric
+        seen = log_depth_F[np.isfinite(log_depth_F)]
+        depth_m = float(np.exp(np.median(seen))) if seen.size else math.nan
+        here = self._place(sight, log_depth_F)
+        if here is None:
+            self._piece += 1
+            here = np.zeros(3), 0.0
+        self._spots[number] = _Spot(log_depth_F, *here, self._piece, depth_m)
+        for old in list(self._spots)[:-_KEPT]:
+            del self._spots[old]
+        return self._chord(number)
+
+    def _place(self, sight: Sight, log_depth_F: Floats) -> tuple[Floats, float] | None:
+        """Where the keyframe is, and the variance of the way there; None: on no edge."""
+        places, weights, before = [], [], []
+        for edge in sight.edges:
+            spot = self._spots.get(edge.i)
+            if edge.j != sight.placed.keyframe.number or spot is None or spot.piece != self._piece:
+                continue
+            if edge.kind != "visual" or edge.i not in sight.map_keyframes:
+                continue
+            step = _step(edge, spot, log_depth_F)
+            if step is None:
+                continue
+            R_map_i = sight.map_keyframes[edge.i].T_map_body[:3, :3]
+            places.append(spot.place_3 + R_map_i @ step[0])
+            weights.append(step[1] ** -2)
+            before.append(spot.variance)
+        if not places:
+            return None
+        place: Floats = np.average(np.array(places), axis=0, weights=weights)
+        return place, min(before) + 1.0 / sum(weights)
+
+    def _chord(self, number: int) -> list[Measured]:
+        here, begin = self._spots[number], self._spots.get(self._begin or 0)
+        if self._begin is None or begin is None or begin.piece != here.piece:
+            self._begin = number
+            return []
+        start = self._begin
+        chord = float(np.linalg.norm(here.place_3 - begin.place_3))
+        sigma_m = math.sqrt(max(0.0, here.variance - begin.variance))
+        if not chord_ends(number - start, chord, sigma_m):
+            return []
+        self._begin = number
+        if chord < max(LEAST_CHORD, 3 * sigma_m):
+            return []
+        sigma = math.hypot(sigma_m / chord, _CHORD_FLOOR)
+        ends = np.stack((begin.place_3, here.place_3))
+        return [Measured(self._kind, start, number, math.log(chord), sigma, ends)]
+
+
+def _step(edge: Edge, spot: _Spot, log_depth_F: Floats) -> tuple[Floats, float] | None:
+    """Metres from i to j in i's axes and their standard deviation; None where nothing says so."""
+    if edge.tracks is None:
+        still = math.radians(edge.parallax_deg) * spot.depth_m
+        known = math.isinf(edge.sigma_direction) and edge.inliers > 0 and math.isfinite(still)
+        return (np.zeros(3), max(still, _LEAST_STEP)) if known else None
+    if edge.tracks.view != 0:
+        return None
+    found = _log_length(edge, (spot.log_depth_F, log_depth_F))
+    size = float(np.linalg.norm(edge.T_i_j[:3, 3]))
+    if found is None or not size > 0:
+        return None
+    length = math.exp(found[0])
+    sigma = length * math.hypot(found[1], min(edge.sigma_direction, 1.0))
+    return edge.T_i_j[:3, 3] * (length / size), max(sigma, _LEAST_STEP)
+
+
+def _log_length(edge: Edge, log_depths: tuple[Floats, Floats]) -> tuple[float, float] | None:
+    """Log of an edge's metres by the measured depth of its matches, and its sigma."""
+    tracks = edge.tracks
+    assert tracks is not None
+    sides = [
+        log_depths[side][tracks.feature_K2[:, side]] - tracks.log_depth_K2[:, side]
+        for side in (0, 1)
+    ]
+    value = np.concatenate(sides).astype(np.float64)
+    sigma = np.hypot(np.concatenate((tracks.sigma_K, tracks.sigma_K)), _DEPTH_SIGMA)
+    good = np.isfinite(value) & np.isfinite(sigma)
+    if good.sum() < _LEAST_MATCHES:
+        return None
+    value, weight = value[good], sigma[good] ** -2
+    middle = weighted_median(value, weight)
+    spread = 1.4826 * weighted_median(np.abs(value - middle), weight)
+    error = 1.2533 * spread / math.sqrt(max(1.0, good.sum() / (2 * _ALIKE)))
+    return middle, math.hypot(error, _LENGTH_FLOOR)
+
+
+def _depth_of_features(view: View, pixel_M2: Floats, depth_M: Floats) -> Floats:
+    """(F,) log of metres to the features: the model's depth, corrected by what was measured near.
+
+    The model's depth is smooth where a sensor has gaps between its rows; how much it is off by
+    changes slowly over the picture.
+    """
+    nothing = np.full(len(view.feature_F2), np.nan)
+    found = compared(view, pixel_M2, depth_M)
+    if found is None or not len(nothing):
+        return nothing
+    row, column, log_ratio = found
+    middle = float(np.median(log_ratio))
+    spread = 1.4826 * float(np.median(np.abs(log_ratio - middle)))
+    near = np.abs(log_ratio - middle) <= _OUTLYING * max(spread, 0.02)
+    total, count = np.zeros((2, *view.depth_HW.shape))
+    np.add.at(total, (row[near], column[near]), log_ratio[near])
+    np.add.at(count, (row[near], column[near]), 1.0)
+    size = (_REACH_PX, _REACH_PX)
+    total, count = (
+        cv2.boxFilter(grid, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT)
+        for grid in (total, count)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        field_HW = np.where(count > 0.5, total / count, np.nan)
+        log_model_F = np.log(depth_at(view, view.feature_F2))
+    height, width = field_HW.shape
+    stretch = np.array([width / view.image_hw[1], height / view.image_hw[0]])
+    place = np.floor((view.feature_F2 + 0.5) * stretch).astype(np.int64)
+    place = np.clip(place, 0, (width - 1, height - 1))
+    log_depth_F: Floats = log_model_F + field_HW[place[:, 1], place[:, 0]]
+    return log_depth_F

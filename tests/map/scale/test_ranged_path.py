@@ -1,0 +1,160 @@
+"""The path in metres by measured depth at features that edges follow, good and bad."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from g2vlm_map.mapping.keyframe import Edge, Keyframe, PlacedKeyframe
+from g2vlm_map.poses import Floats
+from g2vlm_map.scale.readings import Measured
+from g2vlm_map.scale.sources.ranged_path import RangedPath
+from g2vlm_map.scale.sources.sight import Sight
+from tests.map.scale.made import (
+    METRES_PER_UNIT,
+    SIZE,
+    T_BASE_CAM,
+    Drive,
+    base_pose,
+    edges_back,
+    room_depth,
+    tracked_edge,
+)
+
+KEYFRAMES = 16
+Points = tuple[Floats, Floats]
+
+
+def seen_from(number: int, rows: int = SIZE[0]) -> Points:
+    """True depth of a keyframe at all pixels of some rows."""
+    depth = room_depth(base_pose(number) @ T_BASE_CAM)
+    kept = np.linspace(2, SIZE[0] - 3, rows).astype(int)
+    row, column = (grid.ravel() for grid in np.meshgrid(kept, np.arange(SIZE[1]), indexing="ij"))
+    return np.stack((column, row), axis=1).astype(np.float64), depth[row, column]
+
+
+def followed(
+    points_of: list[Points | None],
+    edges_of: list[tuple[Edge, ...]] | None = None,
+    *,
+    depth_bias: float = 0.0,
+    log_metric: float | None = None,
+) -> list[Measured]:
+    """Chords of a path along `base_pose`, one keyframe for each element."""
+    drive, path, made = Drive(depth_bias=depth_bias), RangedPath("range"), []
+    placed: dict[int, PlacedKeyframe] = {}
+    for number, points in enumerate(points_of):
+        T_world_cam = base_pose(number) @ T_BASE_CAM
+        view = drive.view(number, T_world_cam)
+        T_map_body = T_world_cam.copy()
+        T_map_body[:3, 3] /= METRES_PER_UNIT
+        keyframe = Keyframe(number, view.stamp_ns, f"k{number}", (view,), {})
+        placed[number] = PlacedKeyframe(keyframe, T_map_body, 0.0, np.zeros((6, 6)), 1)
+        edges = edges_back(number) if edges_of is None else edges_of[number]
+        made += path.add(Sight(placed[number], placed, {}, edges), points, log_metric)
+    return made
+
+
+def errors(chords: list[Measured]) -> Floats:
+    """Log of each chord over the true one."""
+    true = [
+        np.linalg.norm(
+            (base_pose(one.keyframe) @ T_BASE_CAM - base_pose(one.start) @ T_BASE_CAM)[:3, 3]
+        )
+        for one in chords
+    ]
+    return np.array([one.log_metric for one in chords]) - np.log(true)
+
+
+@pytest.mark.parametrize("rows", [SIZE[0], 12])
+def test_chords_are_as_long_as_the_way_whatever_the_models_depth(rows: int) -> None:
+    points = [seen_from(number, rows) for number in range(KEYFRAMES)]
+    for bias in (0.0, 0.5):
+        chords = followed(list(points), depth_bias=bias)
+        assert len(chords) == (KEYFRAMES - 1) // 3
+        assert all(one.source == "range_path" for one in chords)
+        assert np.abs(errors(chords)).max() < 0.05
+        assert np.abs(errors(chords).mean()) < 0.02
+        assert all(0.03 <= one.sigma < 0.15 for one in chords)
+
+
+def test_chords_follow_upon_each_other() -> None:
+    chords = followed([seen_from(number) for number in range(KEYFRAMES)])
+    for before, after in pairwise(chords):
+        assert before.keyframe == after.start
+        assert before.ends_23 is not None
+        assert after.ends_23 is not None
+        np.testing.assert_array_equal(before.ends_23[1], after.ends_23[0])
+
+
+def test_gross_ranges_do_not_lengthen_the_way() -> None:
+    rng = np.random.default_rng(1)
+    points = []
+    for number in range(KEYFRAMES):
+        pixel, depth = seen_from(number)
+        gross = rng.random(len(depth)) < 0.15
+        points.append((pixel, np.where(gross, depth * rng.uniform(0.1, 4.0, len(depth)), depth)))
+    assert np.abs(errors(followed(list(points)))).max() < 0.06
+
+
+def test_one_factor_for_the_whole_depth_is_enough() -> None:
+    """A marker, or a rig, says how much a keyframe's depth is off, and not where."""
+    chords = followed(
+        [None] * KEYFRAMES, depth_bias=0.3, log_metric=float(np.log(METRES_PER_UNIT)) - 0.3
+    )
+    assert len(chords) == (KEYFRAMES - 1) // 3
+    assert np.abs(errors(chords)).max() < 0.05
+
+
+def test_nothing_is_said_without_depth_or_without_edges() -> None:
+    assert followed([None] * KEYFRAMES) == []
+    points = [seen_from(number) for number in range(KEYFRAMES)]
+    assert followed(list(points), [()] * KEYFRAMES) == []
+    nan = [(pixel, np.full(len(depth), np.nan)) for pixel, depth in points]
+    assert followed(list(nan)) == []
+
+
+def test_a_gap_is_bridged_by_edges_that_span_it_and_else_breaks_the_path() -> None:
+    points: list[Points | None] = [seen_from(number) for number in range(KEYFRAMES)]
+    points[6] = None  # the depth at the other end of its edges is known
+    assert len(followed(points)) == (KEYFRAMES - 1) // 3
+    edges = [edges_back(number) if number != 8 else () for number in range(KEYFRAMES)]
+    edges[9:] = [
+        tuple(edge for edge in edges_back(number) if edge.i >= 8) for number in range(9, KEYFRAMES)
+    ]
+    chords = followed(points, edges)
+    assert all(not one.start < 8 <= one.keyframe for one in chords)
+    assert np.abs(errors(chords)).max() < 0.05
+
+
+def test_where_nothing_moved_the_way_is_none() -> None:
+    """Edges without parallax: the robot stands, and no chord grows out of their noise."""
+    still = [
+        tuple(
+            replace(edge, T_i_j=np.eye(4), sigma_direction=np.inf, parallax_deg=0.1, tracks=None)
+            for edge in edges_back(number)
+        )
+        for number in range(40)
+    ]
+    assert followed([seen_from(0)] * 40, still) == []
+
+
+def test_an_edge_of_another_camera_of_the_rig_says_nothing_of_the_reference() -> None:
+    def beside(edge: Edge) -> Edge:
+        assert edge.tracks is not None
+        return replace(edge, tracks=replace(edge.tracks, view=1))
+
+    edges = [tuple(beside(edge) for edge in edges_back(number)) for number in range(KEYFRAMES)]
+    assert followed([seen_from(number) for number in range(KEYFRAMES)], edges) == []
+
+
+def test_an_exact_edge_has_the_length_of_the_way() -> None:
+    """The fixture itself: what its tracks say is what the poses say."""
+    edge = tracked_edge(2, 5)
+    assert edge.tracks is not None
+    assert edge.inliers > 50
+    metres = np.linalg.norm((base_pose(5) @ T_BASE_CAM - base_pose(2) @ T_BASE_CAM)[:3, 3])
+    assert np.linalg.norm(edge.T_i_j[:3, 3]) * METRES_PER_UNIT == pytest.approx(metres)
