@@ -3,7 +3,8 @@
 # variable that a sourced ROS 2 leaves: that one is found by the set-up itself.
 PYTHON ?= python3
 PYTEST_ARGS ?=
-WORKERS ?= 2
+# Three where there are two cores: many tests wait, for a node or a clock.
+WORKERS ?= 3
 DISTRO := $(if $(filter command,$(origin ROS_DISTRO)),$(ROS_DISTRO))
 VENV := .venv$(DISTRO:%=-%)
 DEMO_OUT ?= out/demo$(DISTRO:%=-%)

@@ -113,6 +113,12 @@ def every_runtime(request: pytest.FixtureRequest) -> runtimes.RealRuntime:
 
 
 @pytest.fixture
+def other_runtime(request: pytest.FixtureRequest) -> runtimes.RealRuntime:
+    """Each runtime beside torch, in turn."""
+    return runtimes.find(request)
+
+
+@pytest.fixture
 def real_runtime(request: pytest.FixtureRequest) -> runtimes.RealRuntime:
     """One runtime: torch, or that of `--runtime`."""
     return runtimes.find(request)

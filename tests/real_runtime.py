@@ -1,7 +1,8 @@
 """Which runtime serves the tests that run the embedded model through the node.
 
 `pytest --runtime onnx` runs all of them with that one; without it those that take the fixture
-`every_runtime` run with each of `DEFAULT`, the others with torch.
+`every_runtime` run with each of `DEFAULT`, those that take `other_runtime` with all but torch, the
+others with torch.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ __all__ = ["DEFAULT", "NAMES", "RealRuntime", "choose", "find"]
 
 NAMES = ("torch", "onnx", "tensorrt", "auto")
 DEFAULT = ("torch", "onnx")
-FIXTURES = {"every_runtime": DEFAULT, "real_runtime": DEFAULT[:1]}
+FIXTURES = {"every_runtime": DEFAULT, "real_runtime": DEFAULT[:1], "other_runtime": DEFAULT[1:]}
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ print((resident_kib("VmHWM") - before) * 1024)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read the Linux way")
-@pytest.mark.parametrize("name", ["nano", "mid"])
+@pytest.mark.parametrize("name", ["nano", pytest.param("mid", marks=pytest.mark.slow)])
 def test_model_part_is_what_a_process_takes(name: str, tmp_path: Path) -> None:
     shape = SHAPES[name]
     height, width = (84, 112) if name == "nano" else (shape.height, shape.width)

@@ -114,8 +114,29 @@ def test_the_demo_through_the_real_node(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    every_runtime: RealRuntime,
+    real_runtime: RealRuntime,
 ) -> None:
+    check_the_demo(tmp_path, capsys, monkeypatch, real_runtime)
+
+
+@pytest.mark.slow
+def test_the_demo_through_other_runtimes(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    other_runtime: RealRuntime,
+) -> None:
+    """Quickly, a window of each goes through the node in `tests/ros/test_process.py`."""
+    check_the_demo(tmp_path, capsys, monkeypatch, other_runtime)
+
+
+def check_the_demo(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    runtime: RealRuntime,
+) -> None:
+    """The first second and a half of the demo, through the node and without it."""
     # Sums in another order, by other threads, would tip the map's close decisions.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     shipped = json.loads(QUESTIONS.read_text())
@@ -129,7 +150,7 @@ def test_the_demo_through_the_real_node(
     out = tmp_path / "out"
     code, document = replay(
         DEMO, out, "--limit", "14", "--questions", str(tmp_path / "q.json"),
-        "--fail-if", "scenes<1", "--fail-if", "pictures>13", *every_runtime.options,
+        "--fail-if", "scenes<1", "--fail-if", "pictures>13", *runtime.options,
     )  # fmt: skip
     said = capsys.readouterr()
     assert code == 1
@@ -162,8 +183,8 @@ def test_the_demo_through_the_real_node(
         _, _, raw = next(reader.messages(connections=[status]))
         decoded: Any = reader.deserialize(raw, status.msgtype)
         assert decoded.runtime == document["node"]["runtime"]
-    if every_runtime.name != "auto":
-        assert document["node"]["runtime"] == every_runtime.name
+    if runtime.name != "auto":
+        assert document["node"]["runtime"] == runtime.name
     for topic in ("points", "depth/image", "depth/camera_info", "pose"):
         published = [counts.get(f"/g2vlm/{prefix}{topic}", 0) for prefix in ("", "up_to_scale/")]
         assert sum(published) == metrics["scenes"]
@@ -173,7 +194,7 @@ def test_the_demo_through_the_real_node(
         [
             sys.executable, "-m", "g2vlm_model.cli", "replay", str(DEMO), "--out", str(alone),
             "--rate", "0", "--quiet", "--limit", "14", "--questions", str(tmp_path / "q.json"),
-            "--in-process", *every_runtime.options,
+            "--in-process", *runtime.options,
         ],
         check=True,
         timeout=300,
@@ -224,8 +245,13 @@ def test_lockstep_waits_for_a_slow_pass(tmp_path: Path) -> None:
     assert document["metrics"]["latency_p50_ms"] < 2 * 1.5e3 * IDLE_SECONDS  # none has waited
 
 
+@pytest.mark.slow
 def test_short_segments_are_told_apart(tmp_path: Path) -> None:
-    """Several segments within one period of the path and the status."""
+    """Several segments within one period of the path and the status.
+
+    Quickly: `test_in_process.py` counts the same ones, and `tests/ros/test_outputs.py` ties the
+    poses that a node publishes to their segments.
+    """
     write_places_bag(tmp_path / "bag")
     out = tmp_path / "out"
     code = main([str(tmp_path / "bag"), "--out", str(out), "--rate", "0", "--quiet",

@@ -69,12 +69,11 @@ def test_a_node_serves_on_while_its_export_is_damaged(
 
 
 def test_a_window_that_a_static_export_does_not_serve_goes_to_another_runtime(
-    make_graph: Make, exports: Exports
+    make_graph: Make, exports: Exports, static_export: Path
 ) -> None:
     """Pictures of 320 x 240 make 56 x 42 here; the export serves windows of two, not of three."""
-    export = exports.tiny(static_nhw=(2, 42, 56))
     graph = make_graph(
-        runtime="onnx", model=str(exports.tiny_model()), export=str(export), device="cpu",
+        runtime="onnx", model=str(exports.tiny_model()), export=str(static_export), device="cpu",
         window__size=3, window__overlap=2, points__min_confidence=0.0,
     )  # fmt: skip
     graph.listen("status")
