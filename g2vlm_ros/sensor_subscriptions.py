@@ -24,6 +24,7 @@ from g2vlm_map.sensing import DepthSample, Gravity, PointSample
 from g2vlm_ros import messages, sensor_messages
 from g2vlm_ros.params import CameraParams, NodeParams
 from g2vlm_ros.robot_frames import RobotFrames
+from g2vlm_ros.subscriptions import Subscriptions
 from g2vlm_ros.tf import TransformUnknownError
 from g2vlm_ros.topics import frame_name, info_topic
 
@@ -34,7 +35,7 @@ _LATE_S = 1.0  # how long a message waits for the transform of its time
 _WAITING = 20  # messages of one topic that may
 
 
-class SensorSubscriptions:
+class SensorSubscriptions(Subscriptions):
     """From activation to `destroy`.
 
     Args:
@@ -47,14 +48,14 @@ class SensorSubscriptions:
     def __init__(
         self, node: Any, params: NodeParams, pipeline: Pipeline, frames: RobotFrames
     ) -> None:
-        self._node, self._params, self._pipeline, self._frames = node, params, pipeline, frames
-        self._subscriptions: list[Any] = []
+        super().__init__(node)
+        self._params, self._pipeline, self._frames = params, pipeline, frames
         self._refused: dict[str, int] = {}
         self._waiting: dict[str, deque[tuple[float, Callable[[], None]]]] = {}
         self._depth_info: dict[str, Any] = {}
         self._imu_ns = 0
         sensors = params.sensors
-        try:
+        with self._all_or_none():
             if sensors.odometry_topic:
                 self._listen(Odometry, sensors.odometry_topic, self._take_odometry)
             if sensors.imu_topic:
@@ -66,20 +67,6 @@ class SensorSubscriptions:
             for camera in params.topics:
                 if camera.depth_topic:
                     self._listen_to_depth(camera)
-        except BaseException:
-            self.destroy()
-            raise
-
-    @property
-    def topics(self) -> list[str]:
-        """Resolved names of what is subscribed."""
-        return [subscription.topic_name for subscription in self._subscriptions]
-
-    def destroy(self) -> None:
-        """Unsubscribe."""
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
-        self._subscriptions = []
 
     def tick(self) -> None:
         """Try again what waits for a transform; some times a second."""

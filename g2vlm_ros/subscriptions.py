@@ -1,8 +1,9 @@
-"""Subscriptions of the cameras, and what can be told about the topics behind them."""
+"""Subscriptions: what all have in common, the cameras', what can be told about their topics."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from g2vlm_ros import messages
 from g2vlm_ros.params import CameraParams, NodeParams
 from g2vlm_ros.topics import AUTO, compressed_topic, frame_name, info_topic
 
-__all__ = ["CameraSubscriptions", "resolved_topics"]
+__all__ = ["CameraSubscriptions", "Subscriptions", "resolved_topics"]
 
 _TYPES = {
     "raw": (Image, "sensor_msgs/msg/Image"),
@@ -45,7 +46,39 @@ def resolved_topics(node: Any, camera: CameraParams) -> tuple[str, str]:
     return frames, node.resolve_topic_name(info) if info else ""
 
 
-class CameraSubscriptions:
+class Subscriptions:
+    """What one part of the node listens to, until `destroy`.
+
+    Args:
+        node: The node.
+    """
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self._subscriptions: list[Any] = []
+
+    @property
+    def topics(self) -> list[str]:
+        """Resolved names of what is subscribed."""
+        return [subscription.topic_name for subscription in self._subscriptions]
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+
+    @contextmanager
+    def _all_or_none(self) -> Iterator[None]:
+        """Where one of the subscriptions made within fails, none of them stays."""
+        try:
+            yield
+        except BaseException:
+            self.destroy()
+            raise
+
+
+class CameraSubscriptions(Subscriptions):
     """Feeds a pipeline from topics, from construction until `destroy`.
 
     Args:
@@ -60,31 +93,16 @@ class CameraSubscriptions:
     """
 
     def __init__(self, node: Any, params: NodeParams, pipeline: Pipeline) -> None:
-        self._node = node
+        super().__init__(node)
         self._pipeline = pipeline
         self._cameras = {camera.name: camera for camera in params.topics}
         self._images = params.images
-        self._subscriptions: list[Any] = []
         # Told the optical frame of every frame that comes, by camera.
         self.on_frame_id: Callable[[str, str], object] = lambda camera, frame_id: None
         pipeline.explain_silence(lambda name: self._why_silent(self._cameras[name]))
-        try:
+        with self._all_or_none():
             for camera in params.topics:
                 self._subscribe_camera(camera)
-        except BaseException:
-            self.destroy()
-            raise
-
-    @property
-    def topics(self) -> list[str]:
-        """Resolved names of what is subscribed."""
-        return [subscription.topic_name for subscription in self._subscriptions]
-
-    def destroy(self) -> None:
-        """Unsubscribe."""
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
-        self._subscriptions = []
 
     def check(self) -> None:
         """Update INCOMPATIBLE_QOS; once a period."""
