@@ -168,11 +168,7 @@ def build_engines(
         OSError: The files cannot be written.
     """
     names = graphs_to_build(order.source)
-    (out / ENGINES_FILE).unlink(missing_ok=True)
-    for remains in out.glob(f"{SCRATCH}*"):  # of a build that was killed
-        shutil.rmtree(remains)
-    for name in (*STREAMING, WHOLE):  # of the same, or what the new manifest will not vouch for
-        (out / f"{name}.engine").unlink(missing_ok=True)
+    _clear(out)
     engines: dict[str, EngineRecord] = {}
     scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=out))
     try:
@@ -187,8 +183,25 @@ def build_engines(
         raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    manifest = _manifest(order, engines)
+    manifest.write(out)
+    report("done", 1.0, 0.0)
+    return manifest
+
+
+def _clear(out: Path) -> None:
+    """Remove engines, their manifest, and what a killed build left."""
+    (out / ENGINES_FILE).unlink(missing_ok=True)  # first: it vouches for the rest
+    for remains in out.glob(f"{SCRATCH}*"):
+        shutil.rmtree(remains)
+    for name in (*STREAMING, WHOLE):
+        (out / f"{name}.engine").unlink(missing_ok=True)
+
+
+def _manifest(order: EngineOrder, engines: dict[str, EngineRecord]) -> EngineManifest:
+    """What was built; an engine for other targets than this machine's GPU names none."""
     gpu = order.gpu if not order.targets else None
-    manifest = EngineManifest(
+    return EngineManifest(
         source=order.source.digest,
         model_id=order.source.manifest.model_id,
         builder=order.trt.name,
@@ -202,9 +215,6 @@ def build_engines(
         profile=order.profile,
         engines=engines,
     )
-    manifest.write(out)
-    report("done", 1.0, 0.0)
-    return manifest
 
 
 @dataclass(frozen=True)
