@@ -89,6 +89,7 @@ setup(
             *("pyyaml", "tqdm", "webdataset>=1.0", "h5py>=3.8", "tensorboard>=2.16"),
             *("opencv-python-headless>=4.6,<5", "pydantic>=2.12"),
         ],
+        "scenes": ["embreex>=4.4", "pyoidn>=2.5", "trimesh>=4.5"],  # realistic training rooms
         "gasp": ["peft>=0.17"],
         "benchmarks": ["opencv-python-headless>=4.6,<5", "pyarrow>=15"],  # g2vlm evaluate qa
         "test": ["pytest", "hypothesis"],

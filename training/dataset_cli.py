@@ -1,8 +1,12 @@
-"""`g2vlm dataset synthetic|check`: render shards of synthetic rooms, or look at a data set."""
+"""`g2vlm dataset synthetic|models|render|check`: shards of rooms, furniture, a look at data.
+
+Procedural rooms need nothing; realistic ones need the extra `scenes` and a library of models.
+"""
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +18,15 @@ from .datasets.base import FrameSequence
 from .datasets.check import GOOD_AGREEMENT, check_sequence, check_table
 from .datasets.layouts import LAYOUTS, open_dataset
 from .datasets.mixture import SYNTHETIC
+from .datasets.realistic import RenderPlan, render_shards
 from .datasets.synthetic import ShardPlan, write_shards
+from .synthetic.models import (
+    ModelLibrary,
+    build_library,
+    default_folder,
+    fetch_sources,
+    local_sources,
+)
 
 __all__ = ["main"]
 
@@ -29,8 +41,13 @@ def main(argv: list[str]) -> int:
     check.add_argument("--root", type=Path, required=True, help="folder of the data")
     check.add_argument("--split", choices=("train", "val", "test"), default="train")
     check.add_argument("--sequences", type=int, default=20, help="look at so many at most")
+    _add_models(kinds.add_parser("models", help="fetch and convert furniture for realistic rooms"))
+    _add_render(kinds.add_parser("render", help="render realistic rooms"))
     args = parser.parse_args(argv)
-    return _synthetic(args) if args.kind == "synthetic" else _check(args)
+    commands = {
+        "synthetic": _synthetic, "models": _models, "render": _render, "check": _check,
+    }  # fmt: skip
+    return commands[args.kind](args)
 
 
 def _add_synthetic(synthetic: argparse.ArgumentParser) -> None:
@@ -49,6 +66,93 @@ def _add_synthetic(synthetic: argparse.ArgumentParser) -> None:
     )
     synthetic.add_argument("--device", default="cpu", help="torch device of the rays")
     synthetic.add_argument("--threads", type=int, default=1, help="torch threads")
+
+
+def _add_models(models: argparse.ArgumentParser) -> None:
+    models.add_argument("--out", type=Path, default=default_folder(), help="folder of the library")
+    models.add_argument(
+        "--from", type=Path, dest="source", metavar="FOLDER",
+        help="take .sh3f, .exr and .png files from here and fetch nothing",
+    )  # fmt: skip
+    models.add_argument(
+        "--only-furniture", action="store_true",
+        help="fetch neither panoramas nor textures (530 MB of wheels); both are drawn then",
+    )  # fmt: skip
+    models.add_argument("--check", action="store_true", help="only look whether it is whole")
+
+
+def _models(args: argparse.Namespace) -> int:
+    if not args.check:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        if args.source is not None:
+            build_library(args.out, local_sources(args.source), print)
+        else:
+            with tempfile.TemporaryDirectory(prefix=".fetch.", dir=args.out.parent) as work:
+                sources = fetch_sources(Path(work), extras=not args.only_furniture)
+                build_library(args.out, sources, print)
+    library = ModelLibrary(args.out)
+    print(
+        f"{args.out}: {len(library.entries)} models, {len(library.panoramas)} panoramas, "
+        f"{len(library.surfaces)} textures; credits in {args.out / 'CREDITS.md'}"
+    )
+    return 0
+
+
+def _add_render(render: argparse.ArgumentParser) -> None:
+    plan = RenderPlan(default_folder())
+    render.add_argument("--out", type=Path, required=True, help="folder of the shards")
+    render.add_argument("--models", type=Path, default=plan.library, help="folder of the library")
+    render.add_argument("--split", choices=("train", "val", "test"), default=plan.split)
+    render.add_argument("--shards", type=int, default=50, help="how many")
+    render.add_argument("--first", type=int, default=0, help="number of the first shard")
+    render.add_argument("--rooms", type=int, default=plan.rooms, help="rooms per shard")
+    render.add_argument(
+        "--lengths", type=int, nargs="+", default=list(plan.lengths), help="frames of each clip"
+    )
+    render.add_argument(
+        "--sizes", nargs="+", metavar="WIDTHxHEIGHT",
+        default=[f"{width}x{height}" for height, width in plan.sizes], help="shard after shard",
+    )  # fmt: skip
+    render.add_argument("--rays", type=int, default=plan.rays, help="per pixel")
+    render.add_argument("--processes", type=int, default=1, help="each on one core")
+    render.add_argument(
+        "--most-gib", type=float, default=20.0, help="stop when the folder's shards take so much"
+    )
+
+
+def _render(args: argparse.Namespace) -> int:
+    if min(args.shards, args.processes) < 1 or args.first < 0:
+        raise ValueError(
+            f"--shards, --processes and --first are {args.shards}, {args.processes} and "
+            f"{args.first}, expected at least 1, 1 and 0"
+        )
+    plan = RenderPlan(
+        library=args.models,
+        split=args.split,
+        rooms=args.rooms,
+        lengths=tuple(args.lengths),
+        sizes=tuple(_size(text) for text in args.sizes),
+        rays=args.rays,
+    )
+    started = time.monotonic()
+    paths = render_shards(args.out, plan, args.first, args.shards, args.processes, args.most_gib)
+    for done, path in enumerate(paths, start=1):
+        seconds = time.monotonic() - started
+        left = (args.shards - done) * seconds / done
+        print(f"{path}  {done}/{args.shards}  {left:.0f} s left", flush=True)
+    return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Height and width of "168x126".
+
+    Raises:
+        ValueError: Something else.
+    """
+    width, cross, height = text.partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise ValueError(f"a size is {text!r}, expected WIDTHxHEIGHT such as 168x126")
+    return int(height), int(width)
 
 
 def _synthetic(args: argparse.Namespace) -> int:

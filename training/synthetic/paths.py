@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .builder import SceneObject
 from .parts import Shape
-from .room import Room
 
 __all__ = [
     "PATH_STYLES",
     "PathStyle",
+    "Walkable",
     "camera_path",
     "intrinsics",
     "look_rotation",
@@ -22,6 +23,43 @@ __all__ = [
 
 PathStyle = Literal["robot", "arm", "hand"]
 PATH_STYLES: tuple[str, ...] = get_args(PathStyle)
+
+
+class Walkable(Protocol):
+    """What camera paths need of a scene, procedural or furnished; see `Room`."""
+
+    @property
+    def seed(self) -> int:
+        """Of the scene."""
+
+    @property
+    def size(self) -> tuple[float, float, float]:
+        """Length, width, height, metres."""
+
+    @property
+    def roam(self) -> tuple[float, float, float, float]:
+        """Where cameras go: x0, y0, x1, y1."""
+
+    @property
+    def objects(self) -> tuple[SceneObject, ...]:
+        """The named things."""
+
+    @property
+    def shape_M(self) -> NDArray[np.int64]:
+        """`Shape` numbers of what cameras keep clear of; the first counts for nothing."""
+
+    @property
+    def centre_M3(self) -> NDArray[np.float32]:
+        """Middles."""
+
+    @property
+    def half_M3(self) -> NDArray[np.float32]:
+        """Half sizes."""
+
+    @property
+    def turn_M33(self) -> NDArray[np.float32]:
+        """Columns are their axes in the world."""
+
 
 _CLEARANCE = {"robot": 0.22, "arm": 0.12, "hand": 0.22}  # metres between lens and surfaces
 _TRIES = 60
@@ -62,7 +100,7 @@ def look_rotation(yaw: float, pitch: float, roll: float = 0.0) -> NDArray[np.flo
 
 
 def camera_path(
-    room: Room,
+    room: Walkable,
     seed: int,
     num_frames: int,
     style: PathStyle = "robot",
@@ -132,12 +170,12 @@ def _pose(
     return T_world_cam
 
 
-def _somewhere(room: Room, rng: np.random.Generator, height: float) -> NDArray[np.float64]:
+def _somewhere(room: Walkable, rng: np.random.Generator, height: float) -> NDArray[np.float64]:
     x0, y0, x1, y1 = room.roam
     return np.array([rng.uniform(x0 + 0.3, x1 - 0.3), rng.uniform(y0 + 0.3, y1 - 0.3), height])
 
 
-def _anywhere(room: Room, rng: np.random.Generator) -> NDArray[np.float64]:
+def _anywhere(room: Walkable, rng: np.random.Generator) -> NDArray[np.float64]:
     """A pose in some free place, however narrow.
 
     Raises:
@@ -153,7 +191,7 @@ def _anywhere(room: Room, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _drive(
-    room: Room, rng: np.random.Generator, frames: int, step: float, turn: float
+    room: Walkable, rng: np.random.Generator, frames: int, step: float, turn: float
 ) -> NDArray[np.float64]:
     """A wheeled robot: constant height, forward or now and then backward, or turning in place."""
     position = _somewhere(room, rng, rng.uniform(0.2, 0.7))
@@ -173,7 +211,7 @@ def _drive(
 
 
 def _swing(
-    room: Room, rng: np.random.Generator, frames: int, step: float, turn: float
+    room: Walkable, rng: np.random.Generator, frames: int, step: float, turn: float
 ) -> NDArray[np.float64]:
     """A camera on an arm: on an arc about the top of something between knee and chest."""
     tops = [
@@ -210,7 +248,7 @@ def _swing(
 
 
 def _carry(
-    room: Room, rng: np.random.Generator, frames: int, step: float, turn: float
+    room: Walkable, rng: np.random.Generator, frames: int, step: float, turn: float
 ) -> NDArray[np.float64]:
     """A camera in a hand: drifts, sways, looks at one thing or about."""
     position = _somewhere(room, rng, rng.uniform(1.0, min(1.8, room.size[2] - 0.3)))
@@ -239,12 +277,12 @@ def _carry(
     return np.stack(poses)
 
 
-_Walk = Callable[[Room, np.random.Generator, int, float, float], NDArray[np.float64]]
+_Walk = Callable[[Walkable, np.random.Generator, int, float, float], NDArray[np.float64]]
 _WALKS: dict[str, _Walk] = {"robot": _drive, "arm": _swing, "hand": _carry}
 
 
 def surface_gaps(
-    room: Room, places_K3: NDArray[np.float64], things: slice | None = None
+    room: Walkable, places_K3: NDArray[np.float64], things: slice | None = None
 ) -> NDArray[np.float64]:
     """(K,) metres from places to the nearest thing in the room, its shell left out.
 
@@ -267,7 +305,7 @@ def surface_gaps(
     return nearest
 
 
-def _free(room: Room, places_K3: NDArray[np.float64], clearance: float) -> NDArray[np.bool_]:
+def _free(room: Walkable, places_K3: NDArray[np.float64], clearance: float) -> NDArray[np.bool_]:
     """(K,) whether a ball of the clearance around each place touches nothing."""
     x0, y0, x1, y1 = room.roam
     x, y, z = places_K3.T
