@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Installs the node and its packages; `training/`, `export/`, `replay/`, `demo/` are renamed.
 
 colcon's ament_python build reads this file and setup.cfg; pyproject.toml holds the settings of

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Milliseconds to the first token of an answer: cold (window and question) and warm (question).
 
     python -m benchmarks.ask                     # nano, and hidden 384 with 12 + 12 layers

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the benchmarks share: fair timing, the machine in words, results as JSON and a table.
 
 Other programs use the machine as well. Everything that is compared is therefore measured in

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The dense map of a real sequence against its true depth: accuracy and completeness.
 
     python -m benchmarks.dense_kitchen FOLDER                # 7-Scenes layout, every third frame

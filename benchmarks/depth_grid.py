@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Depth at the camera's own size: time, and errors at the edges of rendered rooms.
 
     python -m benchmarks.depth_grid --rooms 12

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What measured depth does for the map: `depth.source` model, sensor and fused beside each other.
 
     python -m benchmarks.depth_source --rooms 3                    # synthetic drives with the truth

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Seconds and share of the machine's matrix speed of one geometric pass, encoder to points.
 
     python -m benchmarks.forward                     # hidden 384, 12 + 12 layers, 8 x 224 px

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What GASP's losses take: peak memory over the number of anchors, in chunks and all at once.
 
     python -m benchmarks.gasp                                # 8 frames of 16 x 16 tokens

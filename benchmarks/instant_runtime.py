@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A runtime that returns at once: what the node itself costs, without a model.
 
 Runtime "benchmarks.instant_runtime:create"; `model` may name the size of the model's picture,

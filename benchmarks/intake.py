@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a frame costs whoever hands it in: `Pipeline.add`, with a runtime that returns at once.
 
     python -m benchmarks.intake

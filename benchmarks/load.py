@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Peak memory and seconds of loading a generated checkpoint, in processes of their own.
 
     python -m benchmarks.load                  # 1 GB, single and sharded, to fp32 and fp16

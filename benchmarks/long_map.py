@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A map that runs on and on: memory, time per keyframe, and whoever publishes meanwhile.
 
     python -m benchmarks.long_map [--keyframes 10000] [--max-memory-mb 60] [--solve 3000]

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Loops that a map closed and whether they are right; whether a place is found again after load.
 
     python -m benchmarks.loops FOLDER_OR_BAG ... [--then FOLDER_OR_BAG]

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How good and how dear the map is: trajectories against the truth, cost beside the pass.
 
     python -m benchmarks.map FOLDER_OR_BAG ... [--detector orb sift] [--seeds 5]

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the node itself costs: 1280x720 raw at 30 Hz between processes, an instant runtime.
 
     python -m benchmarks.node                  # 60 s

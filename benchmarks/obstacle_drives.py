@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Drives of a wheeled robot through synthetic rooms, with the truth about what stands there.
 
 Axes are those of the rooms: z up, the floor at z = 0, metres. Camera axes are optical.

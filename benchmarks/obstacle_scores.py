@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How far a map of obstacles is right: recall, free cells that are not, phantoms.
 
 A cell or a point is held against everything solid in the band of heights, hidden insides of

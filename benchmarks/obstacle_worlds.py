@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Worlds of drives: through the pipeline, of the model's depth at true poses, or of exact depth.
 
 With true poses the dense map is measured alone; the depth of a keyframe is that of the pass in

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Obstacles, occupancy and phantoms of the embedded model against rooms whose truth is known.
 
     python -m benchmarks.obstacles --split val --rooms 8       # what the defaults were chosen by

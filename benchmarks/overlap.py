@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the overlap of frames costs beside the geometry of a window, and how well it tells.
 
     python -m benchmarks.overlap --threads 1

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Windows for benchmarks, of the pictures that exports are checked with."""
 
 from __future__ import annotations

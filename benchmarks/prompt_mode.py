@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What sharing the chat prefix changes against the published reconstruct prefix.
 
     python -m benchmarks.prompt_mode

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What refined poses cost: features of a picture, a pair, the joint alignment of a window.
 
     python -m benchmarks.refine                              # smooth random pictures, shifted

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Speed of the scenes: frames per second by picture size and smoothness, and what comes before.
 
     python -m benchmarks.render --threads 1

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The ways to run a geometric pass that `benchmarks.runtimes` compares.
 
 Each candidate turns one window of uint8 pictures into points, poses, keys and values. One that

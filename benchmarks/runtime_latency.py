@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How soon an answer begins, and how soon a cancelled pass returns, on the CPU.
 
     python -m benchmarks.runtime_latency [--shape nano|mid] [--rounds N]

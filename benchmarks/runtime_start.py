@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """One runtime's start, for `benchmarks.runtimes`: load it, observe one window, say what it took.
 
     python -m benchmarks.runtime_start onnx '{"model": "nano", "device": "cpu", "export": "DIR"}'

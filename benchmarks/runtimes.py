@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Speed, error, memory and start of every way to run a model: torch, ONNX Runtime, OpenVINO, int8.
 
     python -m benchmarks.runtimes                          # nano, and hidden 384 with 12 layers

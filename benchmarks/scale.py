@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Is the scale as good as its sigma says? Hundreds of drives, sensors by seeds.
 
     python -m benchmarks.scale record FOLDER --split val --drives 8       # minutes a drive

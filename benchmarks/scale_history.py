@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the real pipeline made of a drive, step by step, kept so that sensors can be tried on it.
 
 A pass takes a tenth of a second, a simulated sensor nothing: the pictures of a drive go through

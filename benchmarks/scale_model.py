@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Drives out of a model whose parameters were measured on the real pipeline's maps.
 
 The real pipeline takes minutes a drive; statistics need hundreds. What makes a scale hard is how

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A drive's graph solved anew with odometry in it: what the pipeline would have made of both.
 
 Pictures and model are the costly part of a drive, and odometry changes nothing of them: matches,

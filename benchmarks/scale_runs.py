@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """One drive with one set of sensors: what the tracker said at each keyframe, and the truth."""
 
 from __future__ import annotations

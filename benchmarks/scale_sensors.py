@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Sensors of a robot, simulated from the truth and a seed, for the statistics of the scale.
 
 They see the truth's metres in no other way than a sensor would: with a bias that stays, noise,

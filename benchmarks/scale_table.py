@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What many runs say together: is the truth where the sigma says, and how large are the errors."""
 
 from __future__ import annotations

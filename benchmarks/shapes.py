@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Model shapes that the benchmarks run, with random weights where there are no trained ones."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The geometric pass of a window that slid by one frame, with and without what it knows of pairs.
 
     python -m benchmarks.sliding --threads 1 --frames 4 8 16

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A robot that does not exist: synthetic scenes, drives through them, and its sensors.
 
     drive = make_drive(DriveSpec(scene="room", seed=3))

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Scenes that deceive: two rooms that look the same, and a room with a mirror.
 
 Both are made of one room and its copy. Two equal rooms lie side by side on a corridor. A mirror

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Writes a drive as a bag that a robot might have recorded, with ground truth.
 
 python -m g2vlm_demo.drive_bag street --index 1 --split test --out out/street1

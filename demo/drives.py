@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Drives: what every sensor of a robot says while it goes through a synthetic scene.
 
     drive = make_drive(DriveSpec("street", 0))

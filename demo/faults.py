@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What can go wrong on a robot, to be asked for by name.
 
 The drives in memory, the bags and the simulated robot take the same faults. Times are seconds

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Where a robot can stand in a scene, and ways through it that keep clear of things.
 
 Shape letters: Y X cells of the grid, C cells in a row, K points.

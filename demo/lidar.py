@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A 2D lidar: one row of ranges about the sensor's z axis.
 
 Letters: N scans, A angles.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Makes the demo: a wheeled robot drives through a room and comes back to where it began.
 
     python -m g2vlm_demo.make_demo [--out demo]

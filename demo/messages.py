@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A robot's ROS messages, made alike for bags (rosbags' classes) and for DDS (rclpy's).
 
 Both kinds of classes take their fields by name; they differ in the arrays that they want.

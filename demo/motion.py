@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How a robot drives along given ways: speeds, turns on the spot, stops; the true motion.
 
 A tour is a list of manoeuvres. Each becomes samples of the planar pose every `TICK_S`; heading

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the robot's camera sees: pictures with one exposure per drive, their true depth, a cache.
 
 Rendering takes about a tenth of a second a picture on one core, so what was rendered is kept:

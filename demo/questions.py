@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Questions with exact answers about pictures of a drive, as the replay reads them."""
 
 from __future__ import annotations

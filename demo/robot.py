@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The robots: two driven wheels, a camera that looks ahead, a 2D lidar on top."""
 
 from __future__ import annotations

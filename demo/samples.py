@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A drive as a pipeline takes it: frames, and what the other sensors say, in the order of time."""
 
 from __future__ import annotations

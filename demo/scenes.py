@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The scenes of drives: rooms, yards, streets, and two that deceive."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Runs the node beside a simulated robot, both as processes, without ROS's launch.
 
     g2vlm simulate                                   # a room, the node with nano

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A drive as ROS messages: each with its topic and when it is due, faults included.
 
 | topic | type | |

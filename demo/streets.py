@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Streets to drive through: blocks of houses, trees, parked cars, lamps and what else stands there.
 
 The streets form a grid of `nodes`; a tour follows them on the right-hand side and comes back

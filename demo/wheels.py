@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Odometry as wheels give it: the speeds of two wheels, with their errors, integrated."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Compares the answers of an exported model with those of torch, token by token.
 
 Both runtimes observe the same windows and are asked the same questions. The answer's text is

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Work in a process of its own: when a library crashes there, this one goes on and says so.
 
 TensorRT compiles and runs in C++; a fault there ends the process that it is in, and an error of

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Other forms of an exported graph, for devices whose fused attention computes it wrong.
 
 An attention is one `Attention` node (opset 23), or the pattern MatMul, Softmax, MatMul with what

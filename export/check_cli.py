@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Check exports: torch against every form of them, on four sizes and on pictures of a folder."""
 
 from __future__ import annotations

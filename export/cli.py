@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`g2vlm export onnx|tensorrt|check|plan`: graphs and engines of a model, and what they need.
 
 Each sub-command is a module of this package, `<name>_cli.py` with a function `main(argv)`, and

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Machines that a plan is made for: how much memory there is, and what is gone before the node.
 
 On a Jetson processor and graphics share one memory, so the weights, the builder's copies and the

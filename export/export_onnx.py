@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Exports a model folder: computes goldens, traces, translates, writes the folder.
 
 What was traced serves every further export in the same precision: another opset only has to be

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Memory that a model takes by itself: weights, passes and scenes, followed through the code.
 
 The passes of an observation and of a first question run on tensors without memory

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The ways to run an export on this machine: ONNX Runtime, TensorRT.
 
 A form turns pictures into named arrays, see `parity.Form`.

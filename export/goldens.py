@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Golden inputs and outputs: what torch says in float32, at a few small sizes.
 
 They travel with the export, so that a device without torch can tell whether what it built is

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """From the fastest form of a graph to the safest, until one computes what torch computed.
 
 TensorRT is known to return wrong numbers on some devices without an error, most often from fused

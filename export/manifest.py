@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Writes export folders: everything into a temporary one beside it, which is then renamed."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`g2vlm export onnx --model nano --out DIR`: ONNX graphs with a manifest and golden outputs."""
 
 from __future__ import annotations

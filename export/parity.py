@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Compares every form of an export with torch: each graph, each engine, the answers.
 
 A form is whatever turns pictures into named arrays: the graphs run by ONNX Runtime (in one

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Pictures that forms of a model are compared on: windows of a folder's, and smooth random ones.
 
 Shape letters: N frames, H W pixels.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a runtime takes on a device, and whether it fits, before anything is built.
 
 Three moments are added up: the node at work, the build of an engine by itself, and the build

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`g2vlm export plan --device orin-nx-16`: what a runtime takes there, refused where it cannot fit.
 
 Nothing is built or loaded. Ends with code 1 where the window asked for does not fit, or none of

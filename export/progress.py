@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How far a long command is: a bar on a terminal, or JSON lines for the program that called it.
 
 Stages are named with the share of the whole that they are expected to take; the time left is

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What torch computes in float32: the truth that every exported form is compared with.
 
 It runs the model as the torch runtime does, with its cache and its fast paths, and not the

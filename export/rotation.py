@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The nearest rotation without an SVD, from operations that every engine has.
 
 One-sided Jacobi: columns of A are turned in pairs until they are orthogonal, A V = U S. The

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Golden inputs and outputs of the graphs that answer: what torch says in float32.
 
 The expert's are a chain, as in an answer: a text is read behind nothing, its keys are the scene

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The graphs that answer questions: what is exported for the part `semantic`.
 
 Names of graphs, inputs and outputs are those that `runtimes/onnx/semantic.py` runs.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The semantic expert as modules with tensors in and out: what `semantic_to_onnx` exports.
 
 Keys and values that questions stand behind come in as inputs. Those of a scene are one tensor

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the TensorRT versions have and have not, asked of the installed one.
 
 One code builds with tensorrt 10.x, 11.x and tensorrt_rtx: networks are always strongly typed, so

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """One ONNX graph to one TensorRT engine: parse, profile, compile."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`g2vlm export tensorrt --onnx DIR`: engines for this machine's GPU, checked on it."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How far a TensorRT build is: its phases as one fraction, shown and cancellable.
 
 TensorRT reports a tree of phases, each with a number of steps that is known beforehand. The

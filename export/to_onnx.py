@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Traces the geometric path once and turns it into ONNX graphs.
 
 One trace serves every number of frames and every size of picture (or the one asked for), every

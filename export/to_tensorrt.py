@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """An export folder to a folder of TensorRT engines: ranges, ladder, golden check, manifest."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a model computes in another form while it is traced.
 
 In a trace sizes are symbols: a table cannot be kept under them, a loop over frames would serve

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The geometric path as a module with tensors in and out: what `to_onnx` traces.
 
 uint8 pictures of one window go in, what the heads say comes out, behind the chat prefix whose

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Poses of a window that agree with the matches of all its pairs and with predicted depth.
 
 A matched feature of camera i with depth z becomes a point, and the point is seen by camera j.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which way is up, where the base is, and what lies between the map and an odometry.
 
 The graph places a *body* (axes of the reference camera) in the map's own axes and units. A robot

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What is known of one camera's lens while it runs: its CameraInfo, and when that changes.
 
 A CameraInfo comes with every frame and almost never says anything new; what follows from it (the

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A calibrated camera: what a CameraInfo says of frames of one size.
 
 The models are OpenCV's and those of `sensor_msgs/CameraInfo`: `plumb_bob`, `rational_polynomial`

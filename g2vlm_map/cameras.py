@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """One camera: which of its frames are let in, what its clock did, memory for their pixels.
 
 A frame is checked by its header when it comes in and decoded when somebody needs it. Shape

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Geometry to the bytes of clouds and depth pictures: one pass, no loop over pixels.
 
 A cloud's record is x y z rgb confidence, five float32 of 20 bytes; `rgb` holds the colour's

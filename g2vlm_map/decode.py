@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Raw images to RGB or grey: every field checked, one pass, into memory that exists.
 
 Any object with the fields of `sensor_msgs/Image` will do. An image that cannot be trusted is a

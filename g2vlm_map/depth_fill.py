@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Measured depth in the place of a picture's own: laid over it, held against it, filled up from it.
 
 A sensor's depth has holes (black, shiny, too near, too far); the model's has none, and is right up

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Depth on the camera's own grid: finer than the model's, with edges where the picture has them.
 
 Between two samples of one surface, inverse depth is interpolated, which is exact on planes. Where

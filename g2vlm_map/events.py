@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a pipeline tells those who listen: one stream, in the order in which things happen.
 
 Events come in the thread in which they happen: scenes in that of the passes, answers in that

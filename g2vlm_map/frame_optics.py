@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A frame with what is known of how its camera drew it.
 
 Runtimes see a `Frame`: straight pixels and their K. Whoever deals with pixels of the frame as it

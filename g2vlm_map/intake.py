@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """From frames to keyframes: cameras, their clocks, rig synchronisation, what is worth decoding.
 
 Whatever is wrong with a frame is counted with a reason and told, never raised. Safe for cameras

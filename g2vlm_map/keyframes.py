@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which moments become keyframes: something new is seen, or enough time has gone by.
 
 The time since the last keyframe is looked at first, the small grey picture only then, and the

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Rays that are known: a pass's geometry on the rays of the camera, not on the model's guess.
 
 The model predicts depth and rays; of a calibrated camera the rays are known. Its points become

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Those who hear of events: told in order, in the thread in which the event came about."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What people ask of the map beside questions: how long something is."""
 
 from __future__ import annotations

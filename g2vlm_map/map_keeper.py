@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The map over time: loops closed beside the passes, files, and where a robot is in a loaded map.
 
     pipeline.save_map(path)      the present map, whole or not at all

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Depth of another sensor in the place of the model's: `depth.source` sensor or fused.
 
 `MeasuredDepth.applied` is called once for each pass, once its geometry lies on the cameras' rays.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Odometry out of the map: where the base has gone, as a robot's filters want it.
 
 The map's poses jump when a loop closes and change their lengths when the scale does. An odometry

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What is known of the cameras, laid over what a pass of the model says.
 
 `Optics.corrected` is called once for each pass, right behind the runtime: known rays, or averaged

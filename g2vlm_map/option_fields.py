@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Options as dataclass fields: default, meaning, unit and range in one place, checked when made.
 
 A group of options is a frozen dataclass with the base `OptionGroup`; its fields are made by

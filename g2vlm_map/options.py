@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Every choice of the pipeline and of what is made of its scenes: the one source of defaults.
 
 The node's parameters, its parameter file and the tables of the documentation are derived from

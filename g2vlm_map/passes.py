@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """One pass of the model after the other: windows in, scenes that belong to a segment out.
 
 The thread takes the newest window when the model is free, and hands what the pass says of it to

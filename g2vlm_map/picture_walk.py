@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A coded picture before it is decoded: what it is, whether it is whole, how much work it is.
 
 The bytes decide, not a file's ending nor a message's `format`. A JPEG's segments and a PNG's chunks

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The one decoder of coded pictures: for the node, the replay, folders, data sets and the report.
 
 A picture is walked first (`picture_walk.py`), then decoded upright, as its EXIF orientation says.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Frames in; scenes, segments and answers out: the embeddable object.
 
     with Pipeline(runtime) as pipeline:

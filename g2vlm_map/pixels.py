@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A frame's pixels before anybody has decoded them: size, small and grey, or whole.
 
 A keyframe is chosen on a small grey picture; only then is the whole one worth its time. So a

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Rigid transforms, and poses that come with a stamp: kept for a while, looked up in between.
 
 `T_a_b` (4, 4) maps coordinates of b to coordinates of a. Small rotations are vectors in rad, on

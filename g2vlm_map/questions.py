@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Questions: admission, waiting, deadlines, cancelling. One thread asks the model.
 
 Every question is answered exactly once, with a status, whatever happens: turned away at once

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Straightening the frames of a camera: which pinhole it becomes, and how pixels get there.
 
 The straight picture has the frame's size and axes. It is the largest one that holds no empty

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Poses that hold: feature matches refine the head's poses, predicted depth fixes the lengths.
 
 A hybrid, and not a learned result: SIFT or ORB with the essential matrix (`two_view`) says how

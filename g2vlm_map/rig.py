@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Cameras of a rig as one rigid body, also where they do not expose at the same time.
 
 The model places every frame by itself; frames that share nothing, such as those of four cameras

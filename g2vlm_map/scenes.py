@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The few scenes that questions may be about, closed as soon as nobody needs them.
 
 Safe between the thread of the passes, that of the questions and whoever asks.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What enters a pipeline beside frames: what other sensors of the robot say, in metres.
 
 All are handed in through `Pipeline.sense`, in any order, from any thread; whoever needs them

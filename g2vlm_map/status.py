@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The pipeline's state in one place: counters, reason codes that flip, quiet logs.
 
 A *condition* holds until it is cleared (NO_IMAGES). An *event* holds for a while after it

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Rig synchronisation: frames of one instant, one per camera, found by their stamps.
 
 Cameras that expose at times of their own give no frames of one instant. Where every camera's place

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A robot's tree of frames as it is told piece by piece, looked up in time.
 
 The same questions that tf2's buffer answers, for where tf2 is not installed: the chain from each

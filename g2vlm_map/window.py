@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Overlapping windows of keyframes: what one pass of the model sees.
 
 A window is the newest keyframes, oldest first, and shares at least `overlap` of them with the

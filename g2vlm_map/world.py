@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The map as others see it: frozen, of one version.
 
 Whoever publishes, measures, stores or draws takes a `World` and is never surprised by what the

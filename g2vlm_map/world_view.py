@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The map as a `World`, made when somebody asks and something has changed."""
 
 from __future__ import annotations

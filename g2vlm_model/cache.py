@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Keys and values of the tokens that later tokens may attend to.
 
 Two caches with one interface: `KeyValueCache` writes into memory taken once (inference),

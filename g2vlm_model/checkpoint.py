@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Model folders: strict loading, saving, identity of the weights.
 
 Only safetensors and JSON are read, never a pickle.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Tensor names of published checkpoints beside ours: the one place where they meet.
 
 The published words for the two experts (none for the semantic one, `moe_geo` for the geometric

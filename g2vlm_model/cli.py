@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The `g2vlm` command: finds its sub-commands by entry point, so that no package imports another.
 
 A package offers a sub-command under the entry-point group `g2vlm.commands`: its name, and a

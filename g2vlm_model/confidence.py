@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Confidence and validity of predicted points, for models without a confidence head too.
 
 Without a head, the confidence of a pixel is the product of

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Sizes and options of a model: one frozen tree, filled from the published config JSONs.
 
 A model folder holds `text_config.json`, `vit_config.json` and `dino_config.json` with the

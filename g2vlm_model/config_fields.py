@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Reads config JSONs strictly: every key is known, of the right type, and named when it is not.
 
 The published files come from a library that writes many fields without meaning for this

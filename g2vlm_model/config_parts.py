@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Sizes of a model's parts, and the names of its special tokens; `config.py` joins them."""
 
 from __future__ import annotations

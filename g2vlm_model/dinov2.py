@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Geometric encoder: DINOv2 with registers.
 
 Shape letters: B batch, N frames, M = B * N, H W pixels, P patches, L = 1 + registers + P

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The published sequences (reconstruct, chat) as orders of passes, and decoding.
 
 Shape letters: B batch, N frames, V vocabulary, H W pixels.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Geometry heads: points, camera, confidence and global points from the hidden states.
 
 Each has a small decoder of its own that looks at one frame at a time (the global one also at

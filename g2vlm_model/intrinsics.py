@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Pinhole intrinsics read off predicted points: robust least squares.
 
 Written against the array API: tensors stay on their device, numpy arrays take the same lines.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Small parts that several networks share: norms, MLP, rotary embedding, attention, table cache.
 
 Norms accept a residual stream in float32 beside weights in half precision: they compute in

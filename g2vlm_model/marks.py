@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How marks of a question reach the model: as words, or drawn into its pictures.
 
 Which of the two a model was trained with is `ModelConfig.mark_style`.

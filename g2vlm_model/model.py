@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The whole model: encoders, mixture of transformers, geometry heads, and its passes.
 
 Every pass appends its keys and values to a cache and moves the cache's rotary position on;

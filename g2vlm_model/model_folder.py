@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Where a model's files are; nothing of it needs torch."""
 
 from __future__ import annotations

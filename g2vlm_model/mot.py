@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Mixture of transformers: two experts with their own weights, one attention over all tokens.
 
 Patches of the geometric encoder take the geometric expert; text, semantic patches and the

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """From what the heads say to points and poses: the nearest rotation, and world points on demand.
 
 Frames: camera axes are OpenCV optical axes (x right, y down, z forward); "world" is the frame

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Where a sequence stands: how many tokens it holds and at which rotary position it goes on."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """uint8 pictures to the inputs of both encoders, with the published resizing.
 
 numpy; what hands out tensors imports torch when it is called.

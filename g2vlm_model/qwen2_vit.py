@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Semantic encoder: the vision transformer of Qwen2-VL.
 
 A picture arrives as rows, one per 14 x 14 patch (channels, two equal time steps, patch), in

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Reads tensors of a safetensors file into given memory, a few megabytes at a time.
 
 The file is memory-mapped; what has been copied is given back to the system at once, so that

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Where tokens stand: frame blocks, three-axis rotary positions, order of a pass.
 
 Text counts one running position on all axes. A frame is a start mark at p, patches at

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Text to token ids and back: Qwen2's byte-level BPE, from either of the two file layouts."""
 
 from __future__ import annotations

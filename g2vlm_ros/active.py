@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What an active node hears: cameras, other sensors, the robot's frames; and when it rests."""
 
 from __future__ import annotations

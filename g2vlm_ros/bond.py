@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """One end of a bond: a lifecycle manager such as Nav2's sees that the node lives.
 
 Both ends say `active` on the topic `bond` some times a second under one id, the node's name; an

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the node says on /tf, and when it says nothing.
 
 map -> odom where the robot has an odometry, else map -> base; only in metres. Before a frame is

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Cameras with a launch file of their own: what their drivers call things. No launch, no rclpy.
 
 Names are those of the drivers' releases for Jazzy and later: realsense2_camera 4.55 and newer

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """/diagnostics: what SceneStatus says, as diagnostic_updater's tasks would.
 
 Names are "node: task", as a diagnostics aggregator expects them; the task of the frames has the

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which frames the node speaks of, whether it broadcasts them, and which other sensors it hears."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the launch files share: how a launch ends, how a lifecycle node is brought up.
 
 Needs ROS's launch; only launch files import this. Handlers that raise do so on purpose: launch

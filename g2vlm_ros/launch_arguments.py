@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Arguments of the launch files, and what they mean to the node. No launch, no rclpy.
 
 The launch files turn this into actions; what decides something stands here, where it is

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """rclpy's lifecycle node, with one and the same behaviour from Jazzy on."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the libraries log, in the node's log: so it reaches /rosout and whoever watches that."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the node publishes of the dense map: points, occupancy, obstacles and a scan, in metres.
 
 The thread of the passes only hands the newest world over; `g2vlm_map.dense.worker` makes of it

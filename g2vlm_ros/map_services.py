@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The services of the map and of the scale, and the hint of a place on /initialpose.
 
 They live as long as the node. What takes longer than a callback may runs in a thread, one thing at

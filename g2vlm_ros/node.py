@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The console command `node`: runs the perception node until SIGINT or SIGTERM, exit code 0.
 
 A second signal changes nothing: not while the node ends, and not while the interpreter does.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the node publishes of scenes and of the map: in metres under `~/...`, or up to scale.
 
 Both sets of publishers exist all the time; only the right one carries messages. When the scale

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which parameters a process was given in blocks for all nodes, and which for this one. No rclpy.
 
 rclpy hands a node one merged set of overrides and does not say where each comes from. A parameter

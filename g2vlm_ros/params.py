@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """All that the node may be told, as typed dataclasses: the pipeline's options and a node's own.
 
 The one source of the ROS parameters, of launch/g2vlm.yaml and of the tables in the documentation.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The lifecycle node: parameters, subscriptions, services and what each transition may do.
 
 configure   checks the parameters, loads the runtime, creates publishers

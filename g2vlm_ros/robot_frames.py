@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Where cameras and sensors sit on the robot, and where its own odometry says that it is.
 
 Extrinsics come from parameters or from TF, odometry from TF or a topic; both go to the pipeline

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Parameters on the ROS side: declares the options, collects problems, lets changes through.
 
 A bad value in a parameter file must not end the process before the lifecycle has begun, and

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The publishers of one unit: `~/...` in metres, or the same under `~/up_to_scale/...`.
 
 Only what somebody listens to is computed. What lengths are up to scale stand in frames of names of

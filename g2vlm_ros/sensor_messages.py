@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Messages of other sensors to arrays in metres; what contradicts itself raises.
 
 Shape letters: H W pixels, M points.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Subscriptions of sensors beside the cameras: each message becomes one sample of the pipeline.
 
 What a message says of itself is checked first; then its frame is looked up. What cannot be used is

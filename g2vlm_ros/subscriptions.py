@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Subscriptions: what all have in common, the cameras', what can be told about their topics."""
 
 from __future__ import annotations

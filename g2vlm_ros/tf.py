@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Transforms between the robot's frames: tf2's own buffer where there is one, else a small one.
 
 Wheels of ROS 2 bring no tf2; a robot's installation does. Both sides answer the same two

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Names of topics by the conventions of image_transport. No rclpy.
 
 A camera has one base topic. Its compressed frames are `<base>/compressed`, its CameraInfo is

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Start the perception node; on request also RViz and the Foxglove bridge.
 
 ros2 launch g2vlm_ros g2vlm.launch.py image_topic:=/cam/image_raw

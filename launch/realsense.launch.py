@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A RealSense camera and the perception node on its colour stream.
 
 ros2 launch g2vlm_ros realsense.launch.py

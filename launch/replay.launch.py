@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Play a recorded bag into the node, on the bag's own clock.
 
 ros2 launch g2vlm_ros replay.launch.py bag:=/data/run1 image_topic:=/camera/image_raw rviz:=true

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Start a simulated robot, and the perception node with the topics that the robot has.
 
 ros2 launch g2vlm_ros simulated.launch.py

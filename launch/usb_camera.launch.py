@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A USB camera (Video4Linux, driver usb_cam) and the perception node.
 
 ros2 launch g2vlm_ros usb_camera.launch.py video_device:=/dev/video2

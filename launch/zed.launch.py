@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A ZED camera and the perception node on its rectified left picture.
 
 ros2 launch g2vlm_ros zed.launch.py camera_model:=zed2i

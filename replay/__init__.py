@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`g2vlm replay`: runs the real node on a recording, measures it, writes a report."""
 
 from __future__ import annotations

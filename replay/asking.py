@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Asks the questions of the file at their frames and keeps the answers."""
 
 from __future__ import annotations

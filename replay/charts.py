@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The report's charts, as SVG or PNG bytes: axes with units, legends, nothing interactive."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The command `g2vlm replay`.
 
 Exit codes: 0 fine; 1 a --fail-if condition holds; 2 the input or the command line is wrong;

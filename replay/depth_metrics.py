@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Depth against ground truth: AbsRel and delta < 1.25, each beside what knows no frame.
 
 Shape letters: H W pixels of the predicted map, M pixels that count, K frames.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A ROS domain of one's own: reserved on this machine by a lock file.
 
 Two nodes in one domain hear each other. A number drawn at random meets another one's sooner than

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Writes what others read: cloud.ply, trajectory.tum, metrics.json."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Drives the pipeline in this process, without ROS: the same frames, questions and numbers.
 
 At rate 0 each frame is handed in when nothing is left to be done for the one before, so every

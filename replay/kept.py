@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What came out of a pipeline in this process: kept while it runs, read back for the report.
 
 Scenes lie in a temporary folder until they were read, because a long run does not fit into

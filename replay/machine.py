@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The machine, the versions and the process that a run's numbers belong to."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Charts of where the camera went and of the map: paths, scale, before and after; SVG bytes."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The finished map against ground truth: positions, covariances, scale and loops.
 
 The poses of `pose_metrics` are those that were published at their own time; here are those that

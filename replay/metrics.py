@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The metrics of a replay, and conditions on them that turn it into a failure.
 
 One table is shared by metrics.json, the report and `--fail-if`, whose conditions are such as

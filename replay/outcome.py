@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What came out of a run, whoever ran it: scenes, times, counters. Scoring and report read this.
 
 Shape letters: H W pixels, M points or poses.

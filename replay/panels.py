@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The report's panels: frame, the depth that came out and the true depth side by side."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Trajectories against ground truth: ATE and RPE by evo, beside a camera that never moves.
 
 Shape letters: M poses of one segment.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Questions of a JSON file, and how an answer compares with the expected one.
 
 The file is a list of objects:

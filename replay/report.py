@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """report.html: one file that opens without a network; frames and charts are inside."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The words and rows of the report: cards, metrics beside baselines, answers."""
 
 from __future__ import annotations

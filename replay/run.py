@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """One replay from start to end: recording played, everything measured and written."""
 
 from __future__ import annotations

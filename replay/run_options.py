@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the command line says beyond the recording, and the parameters that follow from it."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """From what came out of a run and the ground truth to the numbers of `metrics.METRICS`."""
 
 from __future__ import annotations

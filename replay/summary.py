@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a replay says in words and numbers: metrics.json and the closing lines."""
 
 from __future__ import annotations

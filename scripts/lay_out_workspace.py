@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Lay both packages out side by side, as ROS's own tools expect them.
 
 In this repository g2vlm_interfaces stands inside g2vlm_ros; colcon, rosdep and bloom look for no

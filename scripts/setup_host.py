@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What this machine offers to the set-up: interpreter, ROS 2, build tools. And running commands.
 
 Standard library only.

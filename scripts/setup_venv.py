@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Make or refresh `.venv`: packages, ROS 2, the project's interfaces, the project itself.
 
 Each step remembers a digest of its inputs, and the next steps hang on it: what has not changed
@@ -224,8 +227,8 @@ def install_project(setup: Setup) -> None:
 
 
 def install_dev(setup: Setup) -> None:
-    """Install what tests, lint and type checks need."""
-    setup.pip("dev", "dev.txt")
+    """Install what tests, lint and type checks need; a sourced ROS 2 brings its own linters."""
+    setup.pip("dev", "dev.txt", *([] if setup.host.sourced else [f"{setup.distro}/dev.txt"]))
 
 
 def tree(*folders: Path) -> tuple[Path, ...]:
@@ -244,7 +247,9 @@ def steps(host: Host, with_dev: bool, distro: str = DEFAULT_DISTRO) -> list[Step
     inside = [path.relative_to(REPO).as_posix() for path in tree(REPO / "launch")]
     inside += [path.relative_to(REPO).as_posix() for path in sorted(REPO.glob("*/__init__.py"))]
     static = tuple(REPO / name for name in ("setup.py", "setup.cfg", "package.xml"))
-    dev = Step("dev", "pytest, ruff, mypy", (REQUIREMENTS / "dev.txt",), install_dev, aside=True)
+    tools = ["dev.txt", *([] if host.sourced else [f"{distro}/dev.txt"])]
+    needs = tuple(REQUIREMENTS / name for name in tools)
+    dev = Step("dev", "pytest, ruff, mypy", needs, install_dev, aside=True)
     return [
         Step("venv", "virtual environment", (str(host), Path(__file__)), make_venv),
         Step(

@@ -1,4 +1,7 @@
 #!/bin/sh
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 # mypy --strict on the project's own packages, under the names that they are installed by, and at
 # the same time on what stands beside them. Called by make types, in the environment.
 set -eu

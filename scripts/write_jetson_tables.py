@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Write the memory tables of docs/jetson.md from the plan that `g2vlm export plan` prints.
 
 Usage: python scripts/write_jetson_tables.py [--check]

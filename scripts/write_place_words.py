@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Train the vocabulary of place descriptors on the project's own synthetic rooms.
 
 Usage: python scripts/write_place_words.py [--rooms 60] [--views 4] [--check]

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Write launch/g2vlm.yaml and the parameter tables of the documentation from the dataclasses.
 
 Usage: python scripts/write_reference.py [--check]

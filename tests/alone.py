@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Has a test that measures time run while the other workers of the run have none under way.
 
 Every test takes its turn: many share one, a test marked `alone` has one for itself. Two file

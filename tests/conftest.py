@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Settings of every test run: a private ROS domain, strict messages, the shared data."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Exports that several tests share; the fixtures that give them stand in `tests/conftest.py`.
 
 An export takes long, so each is made once for all processes of a run and kept in pytest's cache

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What several tests share: one way to wait, the data folder, free ROS domains."""
 
 from __future__ import annotations

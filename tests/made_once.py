@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Folders that are made once for every process of a test run, whoever needs them first.
 
 Workers of pytest-xdist share no memory, so what several of them need lies in a folder; a lock

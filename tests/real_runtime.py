@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which runtime serves the tests that run the embedded model through the node.
 
 `pytest --runtime onnx` runs all of them with that one; without it those that take the fixture

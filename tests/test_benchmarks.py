@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Each benchmark runs, on the smallest case, and writes a report that says where and how."""
 
 from __future__ import annotations

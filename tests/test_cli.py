@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The `g2vlm` command itself; what the sub-commands do is tested beside them."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Consistency confidence on a synthetic room corner seen by exact cameras."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Intrinsics from exact and from disturbed synthetic points."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Folders are made by one process for all, and turns alone are alone."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What README.md and docs/ tell people to type is typed here, or checked word for word."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The set-up: what it says where something is missing, and what it does again."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`make workspace DIR=ws`: what colcon, rosdep and bloom find in it."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What lenses, sensors and files do to a picture, so that rendered ones teach about real ones.
 
 Geometry stays as it is; `datasets.views` crops and mirrors. A draw holds for all frames of a clip

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Windows of clips: what one training step sees.
 
 Shape letters: B clips, N frames, H W pixels.

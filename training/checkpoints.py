@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """State of a run on disk: written whole or not at all, read without pickles.
 
 One process writes a safetensors file. Several write a folder with

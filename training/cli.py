@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`g2vlm train --config nano --data DIR --out RUN`: train a stage, or continue it.
 
 With several processes: `torchrun --nproc-per-node 8 -m g2vlm_training.cli` and the same options.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Options of a training run: one frozen tree, which `config_file.py` fills from YAML."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Reads the config of a run: a YAML file of `configs/`, and changes from the command line.
 
 pydantic checks every value against the types of the dataclasses, without converting any but whole

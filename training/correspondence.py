@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Correspondence supervision of geometric tokens (the contrastive loss of GASP, softened).
 
 From exact depth and poses follows where each cell of a frame lies in every other frame. The

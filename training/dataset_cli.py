@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`g2vlm dataset synthetic|models|render|check`: shards of rooms, furniture, a look at data.
 
 Procedural rooms need nothing; realistic ones need the extra `scenes` and a library of models.

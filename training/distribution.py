@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Several processes, one run: who this process is, which windows are its own, and shared means.
 
 `torchrun` starts the processes, one per device. A step's batch is the same whatever their

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a run will take, before it runs: sizes, memory per device, tokens, operations, time.
 
 A step's forward and backward pass is traced with tensors that have shapes and types but no

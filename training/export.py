@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """From a training run to a model folder: averaged weights, fp16, and where they come from."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which weights each stage trains (paper section 3.3), and a table that says so."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """GASP: geometric priors for the language model, from correspondences (arXiv 2605.30231).
 
 Heads on the visual tokens of the language model's layers have to find each point of a frame in

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Where a language model's layers are, what they say, and the heads that GASP puts on them.
 
 The same code finds the layers of G2VLM (either expert) and of a plain Qwen2.5-VL of

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The two losses of GASP (arXiv 2605.30231, eqs. 5 to 8), from one matrix of similarities.
 
 A chunk of anchors is compared with all patches of its window at once; the contrastive loss, the

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Options of GASP's supervision (arXiv 2605.30231) and of the low-rank adapters it trains."""
 
 from __future__ import annotations

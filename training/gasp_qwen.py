@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """GASP on a plain Qwen2.5-VL of `transformers`: the paper's own setting, by the same code.
 
 The caller draws windows and language batches, and which of them a step takes:

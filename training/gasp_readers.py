@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Pictures through a language model, whichever it is, with its layers listened to.
 
 A reader puts the frames of windows through a model in the order of a chat and says which tokens

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Ground truth of GASP: where lattices of points lie in all frames, and how deep patches are.
 
 Points are pixels of a frame's depth map. Whether they can be seen in another frame is a ray cast

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The geometry stage: what one batch costs in loss, and what it reports."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Attention of questions over shared windows, and the grounding of words in it.
 
 A window is encoded once and asked several questions: their keys and values of the window are

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Start values for training from scratch on a small budget.
 
 The published layer scale of 0.01 suits a deep trunk that starts from pretrained weights; a

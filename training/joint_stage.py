@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """VG + CE, the joint stage: geometry and questions from the same windows, one model."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Low-rank adapters (`peft`) on the linear maps of a model, and their way back into its weights.
 
 A run trains adapters beside frozen weights. At the end they are added to the weights and

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The geometric losses of the paper, as the published code computes them, in fp32.
 
 Everything is normalised first: the truth by the mean distance of its valid points from view 0,

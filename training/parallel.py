@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A stage in several processes: whole in each of them (DDP), or a part in each (FSDP2)."""
 
 from __future__ import annotations

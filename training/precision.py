@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a training step may give up: bits of the forward pass, memory of the layers."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Questions about windows as token ids: drawn from the truth, packed for the language model.
 
 Shape letters: M questions, T text tokens, L real tokens of all questions.

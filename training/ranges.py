@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Ranges of options: one way to check a number and to say what was expected."""
 
 from __future__ import annotations

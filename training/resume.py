@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What may differ when a run is continued: nothing that changes its weights, unless it is named."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """One run of a stage: weights, data, processes, training, evaluation, and the model at the end."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a run tells: a progress line, `log.jsonl`, and TensorBoard files, all in its folder."""
 
 from __future__ import annotations

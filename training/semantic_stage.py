@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The semantic stage (the paper's CE-only variant): questions about windows, geometry frozen.
 
 A window is encoded once and asked several questions. The sequence is the one of a chat at

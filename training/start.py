@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Where the weights of a run come from: drawn, read from model folders, or from another run.
 
 Nothing is drawn that nobody meant to draw, and what every weight came from is written down.

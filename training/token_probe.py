@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What image tokens show: an auxiliary loss of the semantic stage, in training only.
 
 Words of a question can only be found in the pictures once image tokens differ by what they show.

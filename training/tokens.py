@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The embedded model's own tokenizer: byte-level BPE, trained on the questions' words."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The training loop: AdamW, warm-up and cosine, clipping, averaged weights, resume.
 
 A step draws its batch from the seed and its own number, so a resumed run continues with the

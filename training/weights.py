@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Reads weights into a model, strictly: what is missing or has no place is listed and refused.
 
 A folder holds a whole model, or parts of one under the names that they have alone. A checkpoint

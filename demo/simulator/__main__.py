@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The console command `simulator`: runs the simulated robot until SIGINT or SIGTERM, exit code 0.
 
 python -m g2vlm_demo.simulator --ros-args -p scene:=room

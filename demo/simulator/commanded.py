@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A robot that does what /cmd_vel tells it, in a scene, with the same sensors as a drive's."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Parameters of the simulated robot: plain values that become a drive."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Sends what is due when it is due, in a thread of its own; what comes far too late is dropped."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The ROS node of the simulated robot: parameters, publishers, /cmd_vel."""
 
 from __future__ import annotations

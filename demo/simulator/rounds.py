@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The tour of a drive, round after round without a jump.
 
 A tour ends on its own first leg. So the next round begins where the first one passed that place;

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """An answer against the reconstruction: does the geometry say the same?
 
 Pure functions, numpy only. `read_answer` turns the model's words into the structured part of

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Quantities read off a reconstruction: depths, distances, turns of the camera.
 
 numpy only, pure functions. Nothing here knows whether a length is metric: every length is

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What an answer's words say: the number and its unit, the chosen label, the side.
 
 Standard library only, pure functions. The words themselves are never changed.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Points that other views contradict: left out of the map, and counted.
 
 A point is asked of witnesses: the keyframes before and after its own, and the newest of those

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The dense map of a world: made on demand, again where keyframes moved, within its memory.
 
 Keyframes are taken in blocks of sixteen. What a block becomes depends on the places of its

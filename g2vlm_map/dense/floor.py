@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The floor under a robot, seen from its base.
 
 The base stands on the floor, so the floor's height and slope are known to some centimetres and

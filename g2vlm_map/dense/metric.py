@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Keyframes in metres: the door through which all of the dense map comes, shut without a scale.
 
 The axes are level: z up, the first base pose of the segment is the origin.

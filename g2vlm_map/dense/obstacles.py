@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a robot can run into: points in a band of heights over the floor, in its base's axes.
 
 It is made of one model's depth and is not safety-rated: see docs/map.md.

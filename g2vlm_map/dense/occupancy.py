@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Occupancy on the floor: where something stands, where nothing does, and where nobody knows.
 
 Every view is turned into a fan of bearings about its camera. In a bearing the nearest points

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What of the keyframes' depth becomes points, occupancy, obstacles and a scan; all in metres."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The obstacles as a planar scanner on the base would see them, for what takes a LaserScan.
 
 REP 117 says what a range means: a number is an obstacle, +inf says that nothing stands within

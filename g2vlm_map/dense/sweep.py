@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Depth that the pictures of several keyframes agree on, with the model's depth as its shape.
 
 A plane sweep (Collins, 1996) whose planes have the shape of the model's depth: the depth of a

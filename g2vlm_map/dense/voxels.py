@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Points in a sparse grid: a sorted table of the voxels that hold any.
 
 A voxel's place is packed into one int64, so that tables are merged and looked up by sorting

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Makes the dense map in a thread of its own, of the newest world, as far as somebody wants it.
 
 Whoever has a new world offers it, which costs a lock; a world that was not begun when the next

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Arrays and a JSON header in one file that is either whole or not there.
 
 The file is a zip of .npy members (what numpy calls an npz) and `header.json`. Members are stored,

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The thread that looks for places seen before, solves for all poses, and bounds the map.
 
 New keyframes are handed in by the thread of the passes (`hear`), which is not held up: they wait

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What is kept when the map has grown to its bound: keyframes that show what no other shows.
 
 The most redundant keyframe goes first: the one that has others nearest to it, by place and by

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Edges between keyframes: verified two-view geometry, its length by the model's depth.
 
     edge = verified_edge(keyframe_i, keyframe_j, features, edges)

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Features of a picture as they are kept: places as float32, descriptors as bytes; and matches.
 
 SIFT is kept as RootSIFT (Arandjelovic and Zisserman 2012) in one byte a component, a quarter of

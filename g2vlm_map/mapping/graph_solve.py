@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Lengths and poses of a part of the map, or of all of it; the map itself decides when.
 
 Shape letters: N poses.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the map holds: keyframes, the edges between them, and where each keyframe is.
 
 A keyframe is a rigid body: its axes are the optical axes of the rig's reference camera, and

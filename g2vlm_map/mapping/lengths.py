@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How long edges are: tracks that several edges share, and the model's depth, weighed.
 
 Two-view geometry knows no length. Two things do: the depth that the model predicts, which is

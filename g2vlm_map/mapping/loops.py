@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Places that were seen before: found by how they look, believed for how they fit.
 
 A new keyframe is compared with what looks alike by either descriptor and with what the graph says

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Keyframes out of what a pass says of a moment's frames.
 
 Shape letters: H W pixels of the model's picture.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The map as it grows: keyframes, edges, poses and scales, in one place, safe between threads.
 
     insert          a new keyframe with its edges: lengths and poses of the newest are solved

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The mapper: what a pass says of its newest moments becomes keyframes of the map.
 
     mapper.add(moments, geometry, scale)     after each pass: keyframes, edges, a local solve

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Segments that turn out to be one: how they lie to each other, and in which units.
 
 Two segments have axes and units of their own, so a verified pair between them (`loops.Hit`) is

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Edges that odometry contradicts: a facade's period off, or a place that only looks the same.
 
 Where patterns repeat, matches agree on a motion that did not happen, with many inliers: on a

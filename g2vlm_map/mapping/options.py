@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the map's choices are: features, what counts as an edge, how the graph is solved."""
 
 from __future__ import annotations

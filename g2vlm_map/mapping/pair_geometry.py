@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Relative pose of two calibrated pictures: essential matrix, its parts, their polish.
 
 Rotation and direction are polished on the inliers: least squares of the Sampson error (Hartley

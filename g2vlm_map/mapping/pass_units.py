@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The unit of a pass: lengths of two passes are of one unit, unless their depths leap.
 
 A model may give each pass a unit of its own. The depths of the frames that two windows share tell

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What counts as a place that was seen before, and how much is kept."""
 
 from __future__ import annotations

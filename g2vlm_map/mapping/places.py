@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How a place looks, as one short vector, and which known places look alike.
 
 Two descriptors of a keyframe, each good where the other is not (VLAD wins in cluttered rooms, the

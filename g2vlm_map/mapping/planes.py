@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Pictures of a plane: two relative poses explain them equally well, and one of them is wrong.
 
 A homography comes apart into two rotations, directions and normals (Faugeras and Lustman 1988;

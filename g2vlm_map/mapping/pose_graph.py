@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The pose graph: where all keyframes are so that the edges between them agree best.
 
 Levenberg-Marquardt over SE(3) with analytic derivatives and a Cauchy kernel per edge, on numpy

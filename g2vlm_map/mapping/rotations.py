@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Rotations as the map computes with them: exponential, logarithm, cross products.
 
 Turns are axis-angle vectors in rad; poses turn by `exp_rotation(turn) @ R` (about the map's

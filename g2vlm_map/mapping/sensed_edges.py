@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Edges by what other sensors say: odometry between keyframes, poses that are known.
 
 Odometry is in metres, the map is not: an edge of it knows rotation and direction, and its length

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A map in a file: everything that its keyframes, edges and scale consist of.
 
 One file per map (see `array_file`), written at once or not at all. What is read is checked before

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Edges as members of a map file; what their matches say of lengths goes with them.
 
 Shape letters: E edges, K matches of an edge.

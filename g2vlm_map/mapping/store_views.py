@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What cameras saw, as members of a map file: one table, and the arrays of all views in a row.
 
 Shape letters: V views, F features of a view, E bytes of a descriptor, H W pixels of a picture.

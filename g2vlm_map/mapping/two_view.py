@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Two-view geometry of calibrated pictures out of matched features. Nothing is learned.
 
 MAGSAC++ (Barath et al. 2020) finds the essential matrix; `pair_geometry.py` takes it apart and

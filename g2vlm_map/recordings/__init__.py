@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Bags and folders as one kind of source: frames, calibration, ground truth.
 
     recording = open_recording(Path("room.mcap"))

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A rosbag2 recording (sqlite3 or MCAP) of one camera: its frames, calibration, ground truth."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Finds and reads the camera's true poses in a bag: TF, PoseStamped or Odometry."""
 
 from __future__ import annotations

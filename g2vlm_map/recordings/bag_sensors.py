@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a bag holds of the robot beside its camera: where the camera sits, odometry, lidars.
 
 The base is the frame below the lowest moving link of TF above the camera, e.g. `base_link` in

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which topics of a bag are the camera, its CameraInfo and its true depth."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A folder of frames as the recording of one camera.
 
 What a file is, its bytes say: JPEG, PNG and WebP are given as they are, other formats decoded.

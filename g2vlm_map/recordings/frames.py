@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A frame of a recording, and how the colour and depth that it holds are decoded.
 
 A node under test decodes its own input; what is decoded here serves the report, the ground

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a recording gives, whatever it is stored as: frames, calibration, ground truth.
 
 Stamps are those of the capture, in nanoseconds; `time_ns` is when the recorder received the

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A recorded TF tree, looked up and interpolated in time.
 
 A transform between `parent` and `child` is T_parent_child: it maps child coordinates to parent

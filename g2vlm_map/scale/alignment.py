@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The scale of a path: the similarity that lays the map's keyframes on where odometry saw them.
 
 The ratio of single chords scatters as much as the map's local scale does; the similarity over all

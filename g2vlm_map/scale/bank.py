@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The scale out of readings that share a slow bias of unknown size.
 
 A model's depth is off by the same factor for many keyframes, and so is a stretch of a trajectory:

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a sensor says of the scale, and what all of them say together.
 
 The scale is the number of metres in one map unit; its natural log is what is measured, so a

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Is K right? Turns that the pictures show, held against those that the odometry measures.
 
 A turn by an angle a about an axis across the view moves the picture by f tan(a): with a focal

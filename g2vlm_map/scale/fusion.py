@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What all kinds of sources say together: one scale, how sure it is, and who contradicts whom.
 
 Sources that measure the same thing share its errors: a stretch of the trajectory, or the model's

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What is known of each kind of source before it has said anything.
 
 The numbers were chosen on the tuning drives of `benchmarks/scale.py` and are scored on others.

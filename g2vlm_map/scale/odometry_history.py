@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Where the base was at any time, as its odometry says, and when that cannot be believed."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What may be said of the scale, and how sure it has to be before lengths are called metres."""
 
 from __future__ import annotations

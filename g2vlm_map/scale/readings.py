@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a sensor measured, in a form that survives when the map's past moves.
 
 A source measures metres between two keyframes, or metres per unit of a keyframe's depth. How many

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What other sensors said lately, kept until a keyframe asks for it; safe between threads."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Whether a map has one scale: stretches of it against each other, short lengths against long ones.
 
 The belief of a source averages over a bias that comes and goes around one scale. A map that

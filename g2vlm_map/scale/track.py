@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What one kind of source says over time: a believed scale, and who contradicts it.
 
 The first readings start from their median. Later ones pass a chi-square gate; what it turns away

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The scale of the map: who says it, how sure it is, and whether lengths may be called metres.
 
 Samples come in from any thread; the thread of the passes tells of each placed keyframe, and asks

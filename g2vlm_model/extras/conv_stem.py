@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Convolution stem: patches whose windows overlap, for small geometric encoders.
 
 An option that the published architecture lacks (`ModelConfig.conv_stem`, 0 is off).

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which frames see each other in the geometric pass, where it is not all of them.
 
 Options that the published architecture lacks: `ModelConfig.geometry_attention` (`frame`, `mixed`

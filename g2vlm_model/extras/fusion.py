@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Geometry for the semantic expert: what the geometric pass found, added to its own tokens.
 
 An option that the published architecture lacks (`ModelConfig.geometry_feedback`). There the

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Match injection: tell each geometric token where it went in the other frames.
 
 An option that the published architecture lacks (`ModelConfig.match_width`, 0 is off). Fine

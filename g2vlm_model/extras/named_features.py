@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the named tokens of questions carry: features of marks, things, cameras, and a summary.
 
 `references.py` says which tokens these are, `fusion.py` holds the networks.

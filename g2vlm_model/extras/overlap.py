@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How much of each frame the newest ones show too, from what a geometric pass computes anyway.
 
 Each place of a frame is looked for in the frames of the newest moment (one, or one of each camera

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Point refinement: let the point map follow the edges of the picture.
 
 An option that the published architecture lacks (`ModelConfig.point_refine`, 0 is off). The

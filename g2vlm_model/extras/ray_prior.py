@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Nominal rays: let the point head say how a ray differs from that of a usual camera.
 
 An option that the published architecture lacks (`ModelConfig.ray_prior_fov_deg`, 0 is off).

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a geometric pass says, free of scale, and numbers that a small network can compare.
 
 Lengths are divided by the window's median depth: ratios, sides and angles are exact, and metres

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Words of a question that name a mark, a thing or a frame, and the tokens that spell them.
 
 With `ModelConfig.reference_features` these tokens carry the features of what they name

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Every type that crosses a package border: frames in, geometry and answers out.
 
 numpy only: the node, the runtimes and the tools share these types and none of them

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What goes in and what comes out: frames, windows of them, places in them, geometry.
 
 Shape letters: N frames, H W pixels of the *model's* picture (after its resize), M points.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What executes a model: what runs, the scene of one pass, and how both are asked."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How much memory a pass takes, found by running it on tensors without memory, or on real ones.
 
 On the meta device, or under `torch._subclasses.FakeTensorMode` where gradients on the CPU are

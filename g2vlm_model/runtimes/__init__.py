@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Runtimes: what executes a model. `load_runtime` is the one way to get one.
 
 Importing this package imports no torch; a runtime's libraries are imported when it is loaded.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Answers questions about scenes, without a framework: reads the words, prepares, decodes.
 
 [chat prefix][geometric frames][semantic frames] is what every question stands behind. The

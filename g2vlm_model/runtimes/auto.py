@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`runtime="auto"`: which runtimes to try, the fastest first.
 
 | machine                                          | what runs                                   |

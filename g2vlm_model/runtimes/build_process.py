@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A long `g2vlm` command as a child process, behind everything else on the machine.
 
 The robot's own work goes first: the child has the lowest priority, is the first that the kernel

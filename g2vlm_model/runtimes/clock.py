@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The stages of a pass: what each takes, and whether anybody still wants the pass.
 
 On a CUDA device the laps are events in its queue, so that no stage waits for the one before; torch

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Export folders: graphs of a model, what they were made from, and golden outputs to check them.
 
 `g2vlm export onnx` writes such a folder; runtimes and engine builders read it here. Everything

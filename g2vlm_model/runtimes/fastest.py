@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """torch or ONNX Runtime on this CPU: the faster one, measured once and remembered. A `Maker`.
 
 One observation at a time, in turns, and nothing else is served while it runs: both are measured

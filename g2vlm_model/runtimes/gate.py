@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Whose turn it is on the device: geometry first, questions in small steps.
 
 One piece of work runs at a time. A question works in steps (one decode step, a bounded piece

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What computes the geometry of a window for a runtime: an exported graph, a compiled engine.
 
 A runtime that has a `GeometryEngine` hands it uint8 pictures and gets points, poses, and the

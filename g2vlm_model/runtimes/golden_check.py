@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Compares what a runtime computed with what torch computed in float32 on the same pictures.
 
 An engine can be wrong on one device only: every build is checked on the device that will run

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A geometry engine made of loaded graphs: what those of ONNX Runtime and TensorRT share.
 
 Shape letters: N frames, H W pixels, P patches per frame, D width.

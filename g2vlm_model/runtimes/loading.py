@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """From a request to a runtime: what is ready is loaded, else something serves while it is built.
 
 `auto` orders runtimes (`auto.py`); of those that cannot run here the next one says why.

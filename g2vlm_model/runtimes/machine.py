@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What this machine is: its CPU, its NVIDIA GPU, the TensorRT on it; found without torch.
 
 Engines are bound to all of it, so the builder and the runtime ask the same functions.

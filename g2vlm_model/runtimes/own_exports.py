@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """ONNX exports that runtimes make by themselves and keep in the store.
 
 The exporter is the `g2vlm export` command, run as a child process: nothing here imports it, nor

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the heads say to a `GeometryPrediction`: world axes, intrinsics, confidence, validity.
 
 Written against the array API. Tensors of a CUDA device stay there until what is published comes

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What `load_runtime` is asked for, as one value; and what a runtime answers to it."""
 
 from __future__ import annotations

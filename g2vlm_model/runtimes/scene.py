@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What is kept between `observe` and `ask`: everything that is cached stands in this file.
 
 | what                                    | made by                      | lives as long as        |

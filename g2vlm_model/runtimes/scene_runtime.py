@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`observe` windows, `ask` about scenes: what every runtime shares, without its framework.
 
 An `Executor` computes; this class checks what comes in, hands out turns, answers, and says so

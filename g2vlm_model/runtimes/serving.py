@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Serves with one runtime while a better one is being built, then changes over.
 
     runtime = BuildingRuntime(torch_runtime, "nano for onnx", build)

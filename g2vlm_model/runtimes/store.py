@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What was built once and is used again: engines and exports, vouched for by their manifest.
 
     store = Store.open()

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What is kept in the store: an entry's key, its files and the manifest that vouches for them.
 
 A thing is bound to what it was made from and by. A change of any of these facts is another key,

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Folders that a manifest vouches for: exports, engines, and what the store keeps.
 
 The manifest names each file with its size and SHA-256, and lies in the folder itself. Nothing is

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Writes rosbag2 recordings: the node's outputs, and synthetic input bags."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The replay's types to ROS messages and back."""
 
 from __future__ import annotations

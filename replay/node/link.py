@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The replay's side of the ROS graph: publishes the recording, listens to the node, asks it.
 
 Everything arrives as serialized bytes and is written as such; only the status is decoded.

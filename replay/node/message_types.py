@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Message definitions read off the live message classes.
 
 A recording must carry the definition of each of its types. Packages may be installed without

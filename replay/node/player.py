@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Plays a recording to the node: in the recorded rhythm, or as fast as the node takes it.
 
 In lock-step (`rate` 0) the next frame goes out when the node is done with the one before:

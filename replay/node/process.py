@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The node under test as a process of its own, started the way the launch file does it."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Reads back what the node published: poses by segment, depth maps, clouds."""
 
 from __future__ import annotations

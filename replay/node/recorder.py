@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Keeps what the node publishes: every message into an MCAP, the few facts that pacing needs."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Drives are what they say: driveable, seeded, with sensors that agree with the scene."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The demo that is shipped: small, whole, and a drive that comes back."""
 
 from __future__ import annotations

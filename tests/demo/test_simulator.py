@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The simulated robot as a process, through DDS; with the node beside it, as users start both."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Messages of a drive: what a bag holds, and what faults do to it."""
 
 from __future__ import annotations

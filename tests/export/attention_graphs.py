@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A small graph with one real attention, for tests of the ladder and of the other forms.
 
 y = softmax((x q) (x k)^T / sqrt(C)) (x v), in half or single precision, as one `Attention` node

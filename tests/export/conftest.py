@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Engines that several tests share, compiled without a GPU by TensorRT-RTX."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Ways in which an export folder comes to harm between the machine that wrote it and the robot."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Work in a process of its own: results, errors, crashes, cancelling."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Bad export folders through the command line and `load_runtime`, and exports that are killed."""
 
 from __future__ import annotations

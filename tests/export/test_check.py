@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`g2vlm export check`: right exports pass, wrong ones are found, unusable input is explained."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`g2vlm export onnx`: the folder, what is refused, and that nothing half-written is left."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The ladder on graphs that really overflow or really are damaged, run by real executors."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Exported graphs against torch in float32, run by ONNX Runtime, at sizes never traced."""
 
 from __future__ import annotations

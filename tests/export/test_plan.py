@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The plan against what processes really take, and what it refuses."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The graphs that answer, one by one: half precision, sizes that are free, empty pasts."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Engines built, checked and run on the GPU of this machine."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How far a build is, out of the phases that TensorRT reports."""
 
 from __future__ import annotations

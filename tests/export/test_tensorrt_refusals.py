@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What is refused: engines of another machine, damaged ones, graphs and words that do not fit."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A started pipeline with a scripted runtime, for the tests of the pipeline."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Worlds of boxes with exact depth, as frozen `World`s: what the dense map's tests look at."""
 
 from __future__ import annotations

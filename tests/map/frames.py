@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Frames of a texture that moves, for the tests of what chooses among them."""
 
 from __future__ import annotations

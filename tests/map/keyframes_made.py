@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Keyframes of points with known poses and depths, for the tests of the map."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Keyframes and worlds out of poses, for tests of what is made of a map."""
 
 from __future__ import annotations

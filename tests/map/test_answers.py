@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Words to numbers, labels and sides; answers against geometry that is known exactly."""
 
 from __future__ import annotations

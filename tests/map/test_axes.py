@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Up, the base, the covariance of its pose, and what lies between map and odom."""
 
 from __future__ import annotations

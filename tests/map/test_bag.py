@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Bags: written and read in both formats, topics chosen, ground truth found, damage named."""
 
 from __future__ import annotations

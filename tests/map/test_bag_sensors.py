@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The robot around a bag's camera: which frame is its base, odometry, scans, and what is truth."""
 
 from __future__ import annotations

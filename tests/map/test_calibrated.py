@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Calibrated cameras through the pipeline: marks, changes, what is wrong with a CameraInfo."""
 
 from __future__ import annotations

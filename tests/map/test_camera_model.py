@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a CameraInfo says of the frames that come: lenses, binning, cut-outs, other sizes."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """One camera: its clock, what it lets in, memory that comes back by itself."""
 
 from __future__ import annotations

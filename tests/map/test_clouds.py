@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The bytes of a cloud, units of answers: pure geometry."""
 
 from __future__ import annotations

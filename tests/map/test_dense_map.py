@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The dense map of rooms of boxes with exact depth, and of rooms in which something is wrong."""
 
 from __future__ import annotations

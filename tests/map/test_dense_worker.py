@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The thread that makes the dense map: only what is wanted, of the newest world, counted."""
 
 from __future__ import annotations

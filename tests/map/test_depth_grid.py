@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Depth at the frame's own size: exact on planes, edges where the picture has them."""
 
 from __future__ import annotations

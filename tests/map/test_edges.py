@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Edges between keyframes: what matches and depths say, and what they cannot say."""
 
 from __future__ import annotations

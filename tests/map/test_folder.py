@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Folders of frames: order, stamps, intrinsics, the 7-Scenes layout, unreadable files."""
 
 from __future__ import annotations

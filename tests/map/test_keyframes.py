@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which moments become keyframes, and what is looked at to decide."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Folders as photogrammetry, RGB-D samples and EuRoC lay them out, and what is wrong in some."""
 
 from __future__ import annotations

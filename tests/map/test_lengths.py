@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Lengths of edges from shared tracks and from depths that are biased."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The map as it grows: segments, loops, solves beside each other, what is taken out."""
 
 from __future__ import annotations

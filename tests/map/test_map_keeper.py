@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Maps that are kept: saved, loaded, found again in the right units, or an honest no."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What moments become: keyframes, edges of all kinds, segments, places of what stands still."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Measurements on synthetic geometry whose answers are known exactly."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Measured depth in the place of the model's: what a keyframe keeps, what is said where it fails.
 
 Shape letters: N frames, H W pixels.

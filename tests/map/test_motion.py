@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How far the picture moved: shift, depth, nothing to follow."""
 
 from __future__ import annotations

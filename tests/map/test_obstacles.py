@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Floor, obstacles, occupancy and scan of rooms of boxes whose depth is exact."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The continuous odometry: sums of steps, no jump at a loop, no rescaling of the past."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Known rays, averaged ones, rigs that are rigid, and pixels that show nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Options: one place for default, range and name; checked when they are made."""
 
 from __future__ import annotations

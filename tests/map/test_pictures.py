@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Coded pictures: what they claim is checked first, damage is told, nothing is printed."""
 
 from __future__ import annotations

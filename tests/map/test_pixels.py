@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Small and grey without the whole: close to what the decoded picture gives, and cheaper."""
 
 from __future__ import annotations

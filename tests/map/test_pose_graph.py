@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The solver of the pose graph: its derivatives, a loop, outliers, covariances."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Stamped poses: what lies between two, and what is refused."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Questions without ROS: the scene they keep, deadlines, cancelling, bounds."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Straight frames out of bent ones: pixels, marks, rims, and a calibration that changes."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Refined poses: exact where the matches are, the head's where there is nothing to match."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Rigs through the pipeline: leaps, cameras apart, cameras that fail, windows that fit."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The status board: counters, conditions, events, quiet logs."""
 
 from __future__ import annotations

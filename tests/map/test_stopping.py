@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Stop returns within a second whatever the model does; there is never more than one pass."""
 
 from __future__ import annotations

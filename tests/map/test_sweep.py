@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Depth by neighbours' pictures: right where they show something, else the model's.
 
 The worlds are painted: a point's shade is a smooth function of its place, so all views agree.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Rigs: which frames belong together, and why they do not."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The own buffer of transforms: chains, times, and links that cannot be."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Overlapping windows: what is in them, what falls out, what a failed pass costs."""
 
 from __future__ import annotations

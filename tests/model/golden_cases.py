@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Runs a golden case and records, under the goldens' names, every tensor on the way."""
 
 from __future__ import annotations

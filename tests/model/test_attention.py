@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Attention patterns: who sees whom, in small products and in the whole geometric pass."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Decoding on a cache equals one pass over everything; questions leave a scene as it was."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Frame-causal passes of a model that can do both, match injection included."""
 
 from __future__ import annotations

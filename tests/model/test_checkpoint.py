@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Model folders: exact round trips, and a clear refusal of every kind of bad file."""
 
 from __future__ import annotations

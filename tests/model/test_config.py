@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Configs from published files: every key checked, every refusal names key and file."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The example of docs/model.md runs as it stands there."""
 
 from __future__ import annotations

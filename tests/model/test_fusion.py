@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Geometry for the semantic expert: what is read, what it is added to, which words carry it."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Rotations and their gradient, poses, points, heads."""
 
 from __future__ import annotations

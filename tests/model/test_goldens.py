@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The model against the published code's outputs: every tensor of every golden case.
 
 Our own cases run always; G2VLM_GOLDENS (folders, separated as in PATH) adds others.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Each fast path of the shared parts against its plain twin."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Loading takes no memory beside the weights, also where their type is converted."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Cues of pairs of frames that are kept between passes, and the search's fast and traced forms."""
 
 from __future__ import annotations

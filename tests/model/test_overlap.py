@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Overlap of frames from descriptors of the pass: exact where it can be, telling where it must."""
 
 from __future__ import annotations

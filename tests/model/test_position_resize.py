@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The resize of the position embeddings is torch's antialiased bicubic one."""
 
 from __future__ import annotations

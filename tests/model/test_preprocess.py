@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Preprocessing against the published code's outputs, intrinsics, and refusals."""
 
 from __future__ import annotations

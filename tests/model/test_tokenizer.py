@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The tokenizer from both file layouts, special tokens by name, the published prompts."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Trains a byte-level BPE as Qwen2's in a moment."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A replay whose runtime is still being built when the node becomes active."""
 
 from __future__ import annotations

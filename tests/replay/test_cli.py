@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The command: exit codes and words for everything that can be wrong with its input."""
 
 from __future__ import annotations

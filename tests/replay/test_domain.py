@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """ROS domains: held by one at a time, whoever it is, and free again when the holder ends."""
 
 from __future__ import annotations

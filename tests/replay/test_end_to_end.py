@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The real node with the real embedded model on real messages, start to end."""
 
 from __future__ import annotations

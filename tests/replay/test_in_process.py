@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The pipeline driven without ROS: the same numbers, every frame offered, every run alike."""
 
 from __future__ import annotations

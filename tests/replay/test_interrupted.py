@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A replay that is broken off: the node is killed, or the user interrupts."""
 
 from __future__ import annotations

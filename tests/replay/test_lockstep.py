@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Lock-step through the node is lock-step in process: the same map, to rounding."""
 
 from __future__ import annotations

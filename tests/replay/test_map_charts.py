@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The charts of the map: they are drawn from what a run leaves, however little that is."""
 
 from __future__ import annotations

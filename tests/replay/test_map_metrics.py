@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The final map against ground truth, on cases whose numbers are known."""
 
 from __future__ import annotations

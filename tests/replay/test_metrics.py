@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Scores against cases that are worked out by hand."""
 
 from __future__ import annotations

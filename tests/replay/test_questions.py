@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The questions file: what it may hold, what is refused, how answers are judged."""
 
 from __future__ import annotations

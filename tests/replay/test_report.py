@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The report: one file without a network, all sections, honest where something is missing."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which libraries what needs: a robot none of the replay's, the replay those of its extra."""
 
 from __future__ import annotations

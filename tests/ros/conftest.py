@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Fixtures of the node's tests; skipped with a reason where ROS or the interfaces are missing."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A real ROS graph for tests: the node under test in one thread, a client node in the test.
 
 Everything goes over topics and services, as it does on a robot.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A runtime whose behaviour a test dictates: slow, failing, rescaled. Small pictures.
 
 Runtime "tests.ros.scripted_runtime:create". The geometry is the wall of the benchmark's

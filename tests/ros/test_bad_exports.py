@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Export folders that came to harm, in the node: refused in words, and served on where it can."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Bad input over the wire: refused with a reason, counted, and the node keeps working."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The bond with a lifecycle manager, with a stand-in for Nav2's."""
 
 from __future__ import annotations

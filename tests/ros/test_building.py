@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The node while an engine is being built: what it says, the change-over, a build that fails."""
 
 from __future__ import annotations

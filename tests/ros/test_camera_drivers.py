@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The cameras' launch files: what they tell the driver and the node. No launch."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the diagnostics say of the cameras; no node is needed."""
 
 from __future__ import annotations

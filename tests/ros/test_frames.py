@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Frames, transforms and units: what a robot's TF and scale make of the outputs."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Topics of a camera by image_transport's conventions, in a real graph."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """docs/interfaces.md: what it says of this node's side is so."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What stands beside the launch files: arguments, parameters, profile, views."""
 
 from __future__ import annotations

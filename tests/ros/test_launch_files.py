@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The launch files themselves, run by ROS's launch.
 
 That one is not on the package index: these tests need a ROS 2 installation and are skipped

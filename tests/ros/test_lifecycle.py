@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Every transition, twice round; what each may do; failures of configure."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The dense map on the wire: frames, stamps, units, late listeners, silence without a scale."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The services of map and scale: what a bad request gets, and that a good one reaches the map."""
 
 from __future__ import annotations

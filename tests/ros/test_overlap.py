@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """LOW_OVERLAP: a newest picture that does not belong to its window, told over the wire."""
 
 from __future__ import annotations

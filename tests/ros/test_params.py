@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The node's parameters and the documentation of its codes: no ROS."""
 
 from __future__ import annotations

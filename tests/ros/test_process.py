@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The node as a process: signals at any time, exit codes, the embedded model from end to end."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Questions over the wire: structured answers, units, deadlines, cancelling."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Reason codes come and go over the wire: each is made true, then false again."""
 
 from __future__ import annotations

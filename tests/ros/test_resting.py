@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Paused, at a bounded rate, or idle because nobody listens."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A rig: depth, colours and K of each camera beside those of the reference."""
 
 from __future__ import annotations

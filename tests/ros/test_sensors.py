@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Other sensors of the robot: what becomes a sample, and what is refused with a reason."""
 
 from __future__ import annotations

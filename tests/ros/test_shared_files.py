@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Parameter files that several nodes share, and QoS overrides, with the node as a process."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """tf2_ros where it is installed: that it is asked, and how; the wheels have no such package."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Names of topics by image_transport's conventions, and what of parameter files is shared."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A `g2vlm` command that builds, fails or hangs, found by child processes by its entry point."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Exports with engines that are the exported graphs themselves, for `host_tensorrt`."""
 
 from __future__ import annotations

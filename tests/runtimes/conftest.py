@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A small model folder and runtimes of it, shared by the tests of this folder."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A GPU in the host's memory, for the code around one where there is none.
 
 The calls are those of `cuda.bindings.runtime`. It is as strict as the real thing, or stricter:

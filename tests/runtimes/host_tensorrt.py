@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """TensorRT's bindings for a GPU in the host's memory: engines are ONNX files.
 
 ONNX Runtime executes them, in the stream's order and between the addresses that were set.

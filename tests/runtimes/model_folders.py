@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Model folders with random weights and a tokenizer trained on a few sentences."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Looking at what a runtime asks of its model, without changing it."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Observations and questions at the same time: order of events, no waiting for a whole answer."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Answers: what they are equal to, what they leave unchanged, how they end."""
 
 from __future__ import annotations

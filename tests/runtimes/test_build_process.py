@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """One command as a child process: how it runs, and every way it can end."""
 
 from __future__ import annotations

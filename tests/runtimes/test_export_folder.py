@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Export folders are checked when they are opened, and vouch for every file."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which of torch and ONNX Runtime is faster here: measured fairly, and remembered."""
 
 from __future__ import annotations

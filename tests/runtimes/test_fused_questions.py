@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Questions to a model whose semantic expert reads the geometry (`geometry_feedback`)."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Turns on the device, checked by the order of events and not by the clock."""
 
 from __future__ import annotations

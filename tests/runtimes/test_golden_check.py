@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Every kind of wrong output is found, rounding is not."""
 
 from __future__ import annotations

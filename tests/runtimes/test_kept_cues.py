@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a window that slides by one frame keeps of its pairs, and what a rig's newest moment is."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Loading: names, folders, factories, and what is imported when."""
 
 from __future__ import annotations

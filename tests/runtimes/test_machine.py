@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What is found of NVIDIA's software and hardware, and what is said where there is none."""
 
 from __future__ import annotations

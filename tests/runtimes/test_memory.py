@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Memory: what scenes hold, when it is given back, and what happens when there is none."""
 
 from __future__ import annotations

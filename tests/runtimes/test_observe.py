@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What an observation returns, and what it does not compute twice."""
 
 from __future__ import annotations

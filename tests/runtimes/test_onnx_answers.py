@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Answers of ONNX Runtime are those of torch: pictures, references, logits, words."""
 
 from __future__ import annotations

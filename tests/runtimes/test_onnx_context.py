@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Keys, positions and samples of the answers without torch."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """An export run by ONNX Runtime, against torch; with torch's answers, and without torch."""
 
 from __future__ import annotations

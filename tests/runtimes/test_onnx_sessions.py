@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which provider runs: what is refused, what falls back, and what is said of it."""
 
 from __future__ import annotations

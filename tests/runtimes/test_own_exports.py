@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Exports that runtimes make by themselves: what they are kept under, and how they come about."""
 
 from __future__ import annotations

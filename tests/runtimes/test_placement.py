@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The hardware table, with hardware that this machine does not have."""
 
 from __future__ import annotations

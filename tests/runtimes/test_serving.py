@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Serving while something better is built: the change-over, and every way a build can end.
 
 The commands of the builds are real child processes.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Two runtimes at once: windows that an engine does not take, and measuring while others wait."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """From an empty cache to ONNX Runtime, with the real export in a child process."""
 
 from __future__ import annotations

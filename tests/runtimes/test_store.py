@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The engine cache: what it vouches for, two processes, kills and full disks."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the store keeps, and what it removes: old entries, remains of builds, digests of files."""
 
 from __future__ import annotations

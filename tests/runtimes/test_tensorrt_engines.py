@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Window sizes of an engine: named profiles, what they cover, what is refused."""
 
 from __future__ import annotations

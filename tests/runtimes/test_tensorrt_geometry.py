@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Geometry by engines: the golden check, the profile, what stays on the device.
 
 Engines of these tests are the exported graphs themselves, "executed" by `host_gpu`.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Memory, copies and captured graphs around an engine, on a GPU in the host's memory."""
 
 from __future__ import annotations

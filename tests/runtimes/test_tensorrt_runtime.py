@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The TensorRT runtime by name: which engines it takes, refuses, builds; who answers on them.
 
 Engines of these tests are the exported graphs themselves, "executed" by `host_gpu`. What needs a

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A manifest and its files: what is written is read, and whatever does not fit is refused."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Tiny folders in the layouts of the published benchmarks, and a runtime with fixed answers."""
 
 from __future__ import annotations

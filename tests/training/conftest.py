@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What many tests of the training share; each worker of a parallel run makes its own."""
 
 from __future__ import annotations

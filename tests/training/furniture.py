@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Furniture archives made here: boxes with names, sizes, a texture, a pane of glass."""
 
 from __future__ import annotations

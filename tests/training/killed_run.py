@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Started in tests: runs that kill themselves while they write their third checkpoint.
 
     python -m tests.training.killed_run SHARDS OUT

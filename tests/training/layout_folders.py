@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A room whose every surface point is known, written in the layouts of public data sets.
 
 The room is a box seen from inside, so no point of it hides another: whatever one frame sees, the

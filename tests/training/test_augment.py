@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Augmentation: nothing at strength 0, repeatable, and each option does what it says."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Reading the published layouts, and scores of scripted answers that are computed by hand."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Files that are no benchmark, rows that cannot be asked: told or counted, never skipped."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`g2vlm evaluate qa`: continuing, blind rows, refusals while asking, and the real nano."""
 
 from __future__ import annotations

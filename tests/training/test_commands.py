@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What `g2vlm dataset` refuses before it does anything."""
 
 from __future__ import annotations

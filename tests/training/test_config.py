@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Configs from files and the command line: what is taken, and what is refused with a reason."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Matches in queries and keys: the equations on made-up layers, and the command on real ones."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Two gloo processes against one: the same losses, and checkpoints that either can read."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Layers of G2VLM and of a plain Qwen2.5-VL, and heads that begin as their queries."""
 
 from __future__ import annotations

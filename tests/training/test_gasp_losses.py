@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """GASP's losses beside their equations written out, chunk by chunk, and without anything to do."""
 
 from __future__ import annotations

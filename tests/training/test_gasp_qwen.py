@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """GASP on a plain Qwen2.5-VL: the same heads, losses, adapters and trainer."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The stage gasp: what it trains, what it leaves out, and that nothing of it is left at the end."""
 
 from __future__ import annotations

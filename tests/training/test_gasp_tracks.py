@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Where GASP's points lie and whether they are seen: rooms by rays, RGB-D frames by depth."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`g2vlm evaluate geometry`: from data to files, and every way in which it can be refused."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The geometry stage's choices per step, and what it trains."""
 
 from __future__ import annotations

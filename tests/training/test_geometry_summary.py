@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Metrics pooled over windows, their intervals, and the tables made of them."""
 
 from __future__ import annotations

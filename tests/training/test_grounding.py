@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Grounding: words point to the right tokens, and the loss moves attention there."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Training that is killed, or whose disk is full: what was saved stays, and is continued."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Each layout's reader, on a folder written in that layout: conventions, not only loading."""
 
 from __future__ import annotations

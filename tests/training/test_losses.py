@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The losses against the published code's values and gradients, and against their own logic."""
 
 from __future__ import annotations

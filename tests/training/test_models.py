@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The model library: what is taken, how it is stored, and every way in which it is refused."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The embedded model: its size, where it comes from, and that it sees what it is shown."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The words of a question do not tell its answer, and the tokenizer knows all of them.
 
 Rooms of one half train a naive Bayes classifier on the words (with their neighbours, the rounded

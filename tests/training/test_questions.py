@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Questions of synthetic windows: exact, in the words that inference uses, well-behaved."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Furnished scenes: exact depth, light that adds up, glass, mirrors, sky, things that stand."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The harness of the paper's comparisons: studies, runs that are kept, verdicts, one encoder."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A run is continued as what it was; what differs is named, refused, and allowed by name."""
 
 from __future__ import annotations

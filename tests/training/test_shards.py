@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Shards give back what was written, refuse what is damaged, and batches repeat exactly."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Scores of answers by hand, answers in a batch, and the report with its baselines."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What each stage trains, that saving memory changes no gradient, and what a dry run says."""
 
 from __future__ import annotations

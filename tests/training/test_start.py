@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a run begins with: every weight from where it was named, and written down truthfully."""
 
 from __future__ import annotations

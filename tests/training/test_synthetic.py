@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The ray caster is exact: depth, poses, ids and pictures agree with each other."""
 
 from __future__ import annotations

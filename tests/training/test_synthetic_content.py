@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Scenes hold what they should, where it can stand; cameras behave like cameras."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Normals, depth and correspondences are exact; several rooms in one call change nothing."""
 
 from __future__ import annotations

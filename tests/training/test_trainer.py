@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Training at a tiny size: it learns, it resumes exactly, its files are whole."""
 
 from __future__ import annotations

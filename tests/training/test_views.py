@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Windows: which frames, crops that stay true, mirrored worlds, mixtures, refusals."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A model that trains in seconds, and clips for it."""
 
 from __future__ import annotations

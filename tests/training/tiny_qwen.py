@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A plain Qwen2.5-VL of `transformers` with a tiny random configuration."""
 
 from __future__ import annotations

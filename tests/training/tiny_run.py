@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Started by `torchrun` in tests: trains the tiny model in each way and writes the losses.
 
     torchrun --nproc-per-node 2 -m tests.training.tiny_run SHARDS OUT WAY:STAGE ...

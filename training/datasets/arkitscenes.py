@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """ARKitScenes: the `lowres_wide` pictures of a video with what belongs to them.
 
 `lowres_wide/ID_STAMP.png`, `lowres_depth/ID_STAMP.png`, `lowres_wide_intrinsics/ID_STAMP.pincam`

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What every data set gives: clips of posed pictures, checked once at this border.
 
 Axes and units are the same whatever the source: `T_world_cam` maps OpenCV camera axes (x right,

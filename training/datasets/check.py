@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Whether depth, poses and intrinsics of a data set belong together, measured on its own frames.
 
 A wrong axis, unit or time shift loads without complaint and ruins a training run. So points of

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Co3Dv2: `CATEGORY/frame_annotations.jgz` beside the folders of the sequences.
 
 The annotations are gzipped JSON: for each frame the paths of picture, depth map and depth mask,

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """DL3DV-10K and whatever else nerfstudio wrote: `transforms.json` and the pictures that it names.
 
 A `transform_matrix` is camera-to-world with OpenGL camera axes (x right, y up, z backward).

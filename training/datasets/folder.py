@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the readers of posed RGB-D folders share: lazy sequences, files, time, axes."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Hypersim: `ai_VVV_NNN/_detail/cam_XX/camera_keyframe_*.hdf5` and `ai_VVV_NNN/images`.
 
 Pictures are `images/scene_cam_XX_final_preview/frame.IIII.tonemap.jpg`, depth is

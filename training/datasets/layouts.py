@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Posed RGB-D data sets by the name of their layout."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Pictures and depth maps of different lenses brought onto one pinhole grid."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Several data sets as one source of windows, each with its weight."""
 
 from __future__ import annotations

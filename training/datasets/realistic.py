@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Furnished scenes rendered into shards, room by room from their seeds, by several processes."""
 
 from __future__ import annotations

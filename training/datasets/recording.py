@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Recordings of a robot as training clips: bags, and recorded folders with poses.
 
 A bag needs a CameraInfo and true poses (TF that leads to the camera, PoseStamped, Odometry); its

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """ScanNet, exported from its .sens files.
 
 `color/N.jpg`, `depth/N.png`, `pose/N.txt`, `intrinsic/intrinsic_color.txt`, `intrinsic_depth.txt`.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """7-Scenes: `frame-NNNNNN.color.png|jpg`, `.depth.png`, `.pose.txt` in one folder a sequence.
 
 Depth is 16-bit millimetres, 0 and 65535 no reading; a pose is a 4x4 camera-to-world matrix in

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Clips in WebDataset shards, mapped into memory.
 
 A shard is a plain tar file that any WebDataset reader streams. Here it is mapped, so that a

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Synthetic rooms rendered into shards: what one shard number of a split holds."""
 
 from __future__ import annotations

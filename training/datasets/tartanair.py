@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """TartanAir: `image_left/NNNNNN_left.png`, `depth_left/NNNNNN_left_depth.npy`, `pose_left.txt`.
 
 Poses are x y z and a quaternion x y z w in north-east-down axes, where the camera looks along

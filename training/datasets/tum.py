@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """TUM RGB-D: `rgb.txt`, `depth.txt`, `groundtruth.txt` and the files that they list.
 
 Depth is 16-bit with 5000 per metre, registered to the colour camera. Pictures, depth maps and

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which frames of a sequence make a window, and how they are cropped, resized and mirrored.
 
 Follows section 4 of the paper and its published sampler: a reference frame and others around it,

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Greedy answers to all questions about a window at once.
 
 Shape letters: M questions, T text tokens, D width, V vocabulary.

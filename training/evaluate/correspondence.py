@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Whether a language model knows where things are: matches in its queries and keys.
 
 The analysis of GASP's section 5.3: points of a first frame are looked for in later frames by the

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`g2vlm analyse correspondence`: do a model's queries and keys know which points are the same?"""
 
 from __future__ import annotations

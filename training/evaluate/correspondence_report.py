@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """report.html of a correspondence analysis: the paper's three plots, one line per model."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Models through the sequences of an analysis: the same frames and points for all of them."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The matches of one model on many sequences, pooled: what a correspondence analysis says.
 
 Shape letters: N later frames, Q points, W sequences, L layers.

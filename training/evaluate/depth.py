@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Depth metrics, after one median scale per window.
 
 Shape letters: N frames, H W pixels.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Everything that is measured on one window: the model's rows and those of its baselines.
 
 A row's samples are arrays, one number per window, pair, point or match; `summary` pools them

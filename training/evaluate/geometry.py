@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Geometry of a model on windows with known truth, beside the rows of its baselines."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Pictures of an evaluation's report, as data URLs: scenes, and metrics over window length."""
 
 from __future__ import annotations

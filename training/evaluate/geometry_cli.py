@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`g2vlm evaluate geometry`: every geometry metric of a model, beside its baselines."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """report.html of an evaluation: one file that opens without a network, pictures inside."""
 
 from __future__ import annotations

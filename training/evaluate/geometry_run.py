@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The geometry of a model on many windows: run, pool, and say what was left out."""
 
 from __future__ import annotations

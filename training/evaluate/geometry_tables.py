@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`geometry.json` to text and Markdown: the numbers of the documents come from files."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Point clouds and normals: accuracy and completeness after Sim(3) and ICP, angles of normals.
 
 The protocol of the multi-view reconstruction tables of the paper: predicted and true points of

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Relative-pose metrics over all pairs of a window (PoseDiffusion's RRA, RTA and AUC).
 
 Shape letters: N frames, K pairs.

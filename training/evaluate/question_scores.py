@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What an answer is worth, and what can be had without looking.
 
 A choice is right or wrong. A number scores the mean relative accuracy of VSI-Bench; a view change

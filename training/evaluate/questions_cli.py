@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`g2vlm evaluate questions`: a model and its baselines on questions about held-out rooms."""
 
 from __future__ import annotations

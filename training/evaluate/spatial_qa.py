@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Questions about windows that were never trained on: scores per task, level and in total.
 
 Beside the model stand a question-only baseline (a model trained and asked without pictures), the

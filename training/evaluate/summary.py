@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Samples of many windows to numbers with 95 % intervals, and to tables.
 
 An interval resamples sequences (rooms) where there are ten or more, else windows: windows of one

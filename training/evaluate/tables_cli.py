@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`g2vlm evaluate tables FILE ...`: geometry.json files as Markdown, for a model card."""
 
 from __future__ import annotations

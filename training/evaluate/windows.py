@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Windows of an evaluation: which frames of which sequence, read and checked one by one.
 
 Windows of 2, 4, 8, ... frames at the same places start at the same frame, so that tables side

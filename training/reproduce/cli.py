@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`g2vlm reproduce --data DIR --out DIR`: the paper's comparisons with small models."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Clips at the size of the small models, resized once and kept in memory.
 
 Shape letters: N frames, H W pixels.

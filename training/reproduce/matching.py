@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What GASP is about, measured on a model: matches in queries and keys, answers by category."""
 
 from __future__ import annotations

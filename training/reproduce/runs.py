@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """One line of a comparison with one seed: train its phases, then measure."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The paper's single-encoder design: the semantic encoder's patches are the geometric tokens.
 
 Only the comparison of section 4.3 needs it, so it is no option of the model.

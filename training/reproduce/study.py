@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What is compared with what: one YAML file of `studies/` per question.
 
 A file says what the paper found, what all variants share (`base`, a training config as in

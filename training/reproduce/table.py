@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a comparison's runs say together: means, spread over seeds, and a verdict."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Procedural rooms with exact ground truth, and a ray caster that photographs them.
 
     room = make_room(seed)

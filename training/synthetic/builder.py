@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Collects the primitives, materials, lamps and named things of a room while it is furnished."""
 
 from __future__ import annotations

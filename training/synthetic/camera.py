@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a real camera does to a picture: shutter, white balance, vignette, noise, JPEG.
 
 The order is that of the light: motion blur while the shutter is open, falloff of the lens,

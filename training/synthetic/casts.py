@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The first hit of rays with unit shapes: a cube, a ball, a capped cone.
 
 None of them has a selection: `torch.where` takes thirty times as long as a product on a CPU.

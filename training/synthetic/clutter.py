@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Small things that stand on surfaces, and things that hang on walls or lie on the floor."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Where surface points of one frame are in another, and whether they can be seen there.
 
 Exact: a point is visible where a ray from the other camera to the very point meets nothing

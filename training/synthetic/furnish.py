@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Places furniture in groups, as rooms of a purpose have it, and clutter on what it carries."""
 
 from __future__ import annotations

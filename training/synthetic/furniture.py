@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Furniture that stands on the floor, built of parts."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The primitives of one or more rooms as tensors, ready for rays.
 
 Every primitive is a unit shape (cube from -1 to 1, unit ball, cone about z) behind an affine

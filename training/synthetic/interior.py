@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Builds the inside of houses: floor plans, walls and what hangs on them, lamps."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Builds open scenes: ground, sky, facades, trees and what stands in yards and streets."""
 
 from __future__ import annotations

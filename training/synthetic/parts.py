@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Primitives that things are built of, and pieces: things made of them.
 
 A builder returns parts in the axes of the piece: origin on the floor (or the surface that it

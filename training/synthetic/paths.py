@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Camera paths of wheeled robots, robot arms and hands, at their heights and speeds."""
 
 from __future__ import annotations

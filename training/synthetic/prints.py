@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Textures that fit a face once: posters, books, windows, doors, screens, labels."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Rays against boxes, cones and balls, in torch.
 
 Pictures are cut into tiles of 8 x 8 rays. A tile is paired with the primitives that its

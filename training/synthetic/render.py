@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Photographs of rooms: colour, z-depth, normals and object numbers, exactly registered."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A scene: primitives, materials, lamps and the objects that questions ask about."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Colour of the surfaces that rays hit: textures, lamps, shadows, bounced light, sky.
 
 Letters: R rays, M primitives, T materials, K textures, S texture side, L lamps, B rooms.

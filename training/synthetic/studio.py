@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Looks at rooms through cameras: what is seen, its light, smooth edges, exposure.
 
 Letters: F frames, G tiles, T rays of a tile, E pixels on edges, R rays.

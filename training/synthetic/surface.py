@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Where a ray ended on a primitive: point, normal, face and place on the face.
 
 Letters: R rays, M primitives, C columns of the table.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Procedural textures: each a square tile of grey-to-colour patterns.
 
 A tile is (S, S, 3) float32 in [0, 1], linear light, made to be multiplied by a material's tint.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What procedural textures are made with: coordinates, noise that wraps around, grey."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How folders of frames are laid out: which file is a frame, where its truth and K stand.
 
 Each layout is a small class on top of `plain.PlainLayout`; `layout_of` looks for what only one

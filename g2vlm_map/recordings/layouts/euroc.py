@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """EuRoC's (ASL) layout: a folder a camera with `sensor.yaml`, names of files are nanoseconds.
 
 The frames lie in `cam0/data/`, or in `cam0/` itself. True poses of the body stand in

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What names of files say: their order, and when the frames were taken.
 
 Names are written by people and phones: digits of other scripts are letters here, and a clock time

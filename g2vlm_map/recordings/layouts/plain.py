@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Frames in one folder, in the natural order of their names, with K where a file says it.
 
 The base of all layouts, and what they share. Shape letters: H W pixels, M poses.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`K.txt`, `poses.txt` with a row of 16 numbers a frame, `images/` and `depth/`.
 
 Poses are camera-to-world (4, 4), row by row, optical axes, metres; row i belongs to the i-th

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The 7-Scenes layout: `*.color.*`, `*.depth.png`, `*.pose.txt`, `camera-intrinsics.txt`.
 
 Poses are camera-to-world in metres, depth is in millimetres (65535 and 0: no reading).

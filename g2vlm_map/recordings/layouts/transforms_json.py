@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`transforms.json` of instant-ngp and nerfstudio: frames, K, distortion and poses in one file.
 
 Poses are camera-to-world in OpenGL axes (y up, z backwards) and become optical ones; they

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Sensors that know metres: each turns its samples around a keyframe into measurements."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """When a way between two keyframes is long enough to say something of the scale.
 
 A single step says little: the map's own steps scatter by a quarter of their length where the

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Measured depth over the model's depth at the same pixels: what all depth sources share."""
 
 from __future__ import annotations

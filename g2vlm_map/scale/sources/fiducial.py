@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Square markers of a known size: OpenCV finds them, their pose is in metres."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The floor, and how high the camera is above it: a weak source, for a counter looks like a floor.
 
 A plane counts as the floor where nothing lies below it, it is wide, level, and stays at the same

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Wheels, or another odometry: metres between keyframes, by chords over several of them."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The camera's path in metres, out of measured depth and the features that edges follow.
 
 A range says how deep the model's depth is at one keyframe, and nothing of the path: the two drift

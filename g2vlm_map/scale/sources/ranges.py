@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Ranges against the model's depth: a depth image, a cloud, or the row of a 2D lidar."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Two cameras of a rig whose distance is known: features that both see, triangulated.
 
 The extrinsics give the epipolar geometry; it is held against the matches before it is believed,

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Two cameras side by side whose distance is known: dense stereo against the model's depth.
 
 Semi-global matching (Hirschmueller 2008, in OpenCV) on the pair rectified to a common plane, at

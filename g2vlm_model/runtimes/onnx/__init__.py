@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The ONNX runtime: an exported model, run by ONNX Runtime, with or without torch. A `Maker`.
 
 Where no export is given it makes its own, fp16 for a GPU and fp32 for the CPU; torch serves

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a question stands behind, computed with exported graphs; keys and values as numpy arrays.
 
 The scene's are one array per layer in the form that the graph reads, with room for exactly what

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the semantic graphs are fed of the geometry and of what a question names, by input.
 
 The numpy twin of `g2vlm_model.extras.reading` and, for one question, of `extras.named_features`.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """An exported model, run without torch: what observes, and the runtime around it.
 
 The geometry comes from any `GeometryEngine` whose arrays are numpy's; questions are answered by

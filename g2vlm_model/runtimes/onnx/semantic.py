@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The exported semantic expert: words and pictures in, keys, values and logits out.
 
 One session per graph of the part `semantic`. The expert's graph serves pictures, questions and

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """One loaded ONNX graph on one execution provider, which is verified.
 
 | device of `load_runtime` | provider                                                             |

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The TensorRT runtime: engines compiled on this device from an exported model. A `Maker`.
 
 Engines lie in a folder inside the export, or in the store. Where there are none for this model,

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A CUDA device as an engine uses it: memory, copies, one stream, captured graphs.
 
 The calls are those of `cuda.bindings.runtime`, NVIDIA's own bindings: one code with and without

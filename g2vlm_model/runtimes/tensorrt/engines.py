@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Compiled engines in a folder: the window sizes that they serve, and what vouches for them.
 
 `g2vlm export tensorrt` writes such a folder: one engine per graph, and `engines.json`, which says

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The geometry of an export folder, run by engines that were compiled from it.
 
 Shape letters: N frames, H W pixels, P patches per frame, D width.

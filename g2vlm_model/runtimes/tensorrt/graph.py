@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """One compiled graph: arrays in, arrays out, by name.
 
 One upload of the inputs, one download of the outputs that the host needs; the others stay on

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The torch runtime: encode a window once, ask about it many times. A `Maker`."""
 
 from __future__ import annotations

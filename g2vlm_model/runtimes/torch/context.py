@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a question stands behind, computed with torch modules into a preallocated cache.
 
 Shape letters: S merged semantic patches of a frame, D width, T tokens.

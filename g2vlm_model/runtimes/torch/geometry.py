@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The geometric pass of a window: by the model's own weights, or by an engine.
 
 Both append the frames' keys and values to the scene's cache and return what the heads say, so

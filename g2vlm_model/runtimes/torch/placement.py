@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which device and which precision: one table, and no silent fallback.
 
 | device | what it can do            | precision=auto | also allowed |

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A model on torch: what holds its memory, and the runtime around it."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Makes a yardstick: a wheeled robot's camera in a synthetic room, as a bag with ground truth.
 
     python tests/data/room/make_room.py [--out tests/data/room]

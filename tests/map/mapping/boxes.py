@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Rooms without pictures: points on and before the walls of a box, each with a descriptor.
 
 Keyframes of them have exact features and depth up to the noise that is asked for, so that what is

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Maps of box rooms, built as the mapper builds them: edges to the last keyframes, one by one."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A map within its bound: what goes is redundant, what stays hangs together and stays put."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Loops are found and never wrong: equal rooms, weak evidence, and what drifts."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Segments become one where several pairs agree, in the right units, and only then."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Edges that odometry contradicts are refused, and odometry that contradicts everything is not."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Places that look alike are found, by either descriptor; the index forgets what is taken out."""
 
 from __future__ import annotations

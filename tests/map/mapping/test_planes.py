@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Pictures of a wall: of the two poses that explain all matches the right one must be taken."""
 
 from __future__ import annotations

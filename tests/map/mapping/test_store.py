@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A map file gives back what went in, or says why not; nothing half written is ever found."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Keyframes, edges and worlds out of random numbers, for tests that need no picture."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Keyframes with exact depth, sensors that fit them, and a tracker, for the tests of the scale."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Answers where the scale carries: metres, their sigma, and by whom."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The statistics of the scale, on few drives: the whole of it runs as `benchmarks.scale`."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A focal length that is wrong, by turns that odometry measures."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The floor, and square markers, as sources of the scale."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Is the truth where the sigma says? On readings with a slow bias, by seeds."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The scale in a running pipeline: what a world, a status and an answer say."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Odometry as a source of the scale, good and bad."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The path in metres by measured depth at features that edges follow, good and bad."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Depth images, clouds and a 2D lidar as sources of the scale, good and bad."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A map that stretches as it goes has no scale: nothing is called metric in it."""
 
 from __future__ import annotations

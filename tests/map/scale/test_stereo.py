@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Two cameras whose distance is known: dense stereo, and features of a rig."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The tracker: what is said, who contradicts whom, maps that move, maps that are loaded."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Published benchmarks of spatial questions: readers, scorers, tables, and what asks a model."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What every published benchmark is made of: items, what was refused, tasks and columns.
 
 A benchmark is a record of functions (`Benchmark`), not a class to derive from. Scores are in

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The rows beside the model: guessing at random, and the best constant answer of each task."""
 
 from __future__ import annotations

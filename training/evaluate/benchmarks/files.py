@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Rows of annotation files: JSON, JSON lines and parquet, with what is broken counted."""
 
 from __future__ import annotations

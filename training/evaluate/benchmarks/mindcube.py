@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """MindCube: one scene from a few views, what is where out of sight (arXiv 2506.21458).
 
 Lines have `id`, `category`, `type`, `meta_info`, `question` (its options inside), `images` and

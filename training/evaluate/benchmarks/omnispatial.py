@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """OmniSpatial: four dimensions of spatial reasoning on one picture each (arXiv 2506.03135).
 
 Entries have `id`, `question`, `options`, `answer` (index of the option), `task_type` and

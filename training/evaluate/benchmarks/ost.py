@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """OST-Bench: a dialogue while an agent walks through a room (arXiv 2507.07984).
 
 Entries have `scan_id`, `turn_id`, `type`, `new_observations` (paths), `origin_question`,

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Where a question's pictures come from: files, bytes, cells of a parquet file, a video.
 
 Nothing is decoded before it is asked about, so a benchmark of gigabytes fits into memory.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the readers share: one row becomes one item, or is refused with a reason."""
 
 from __future__ import annotations

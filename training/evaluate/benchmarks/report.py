@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The table of a run: the paper's columns for the model and for the rows beside it."""
 
 from __future__ import annotations

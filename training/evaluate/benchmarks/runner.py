@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Asks a model the questions of a benchmark: each scene is encoded once, then asked about."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """SPAR-Bench: 20 tasks on single and several views, in three levels (arXiv 2503.22976).
 
 Rows have `id`, `img_type`, `format_type`, `task`, `source`, `image` (a list), `question` and

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The answers of a run on disk: one JSON line each, so that a killed run continues.
 
 The first line says who was asked and how, each answer which question it belongs to. A file of

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """VSI-Bench: eight kinds of questions about videos of rooms (arXiv 2412.14171).
 
 Rows have `id`, `dataset`, `scene_name`, `question_type`, `question`, `options` (null for

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Furniture models, panoramas and textures: fetched once, kept small, credited.
 
     build_library(folder, fetch_sources(work))

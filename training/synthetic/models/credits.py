@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Who made what: the credits that the licences ask for."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Rays against triangles, by Embree.
 
 Letters: V vertices, F faces, R rays.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The library on disk: built once, read by every process, whole or not there.
 
 `models.safetensors` holds per model positions (uint16 over its box), normals (int8 / 127), uv,

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """One model's OBJ file as arrays in metres: scaled to its listed size, front towards -y.
 
 Letters: V vertices, F faces, T materials, G cells of the grid of tops.

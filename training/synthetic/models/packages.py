@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Fetches what scenes are made of, with the clients of the system: apt-get, dpkg-deb and pip.
 
 | what | from | licence |

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Skies and surroundings: HDR panoramas, read or drawn.
 
 A panorama is (H, 2H, 3) linear light. Its rows go from straight up to straight down, its columns

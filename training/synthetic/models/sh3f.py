@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Reads furniture archives of Sweet Home 3D (`.sh3f`): what they list and under which licence.
 
 An archive is a zip file with `PluginFurnitureCatalog.properties` (`key#number=value`, Latin-1)

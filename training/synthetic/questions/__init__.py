@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Questions about windows whose truth is known, with exact answers.
 
 The 20 types of SPAR-Bench in their three levels, and a fourth level of simple ones: counting,

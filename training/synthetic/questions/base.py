@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a question is: words, answer, score's ingredients, and where its words point to."""
 
 from __future__ import annotations

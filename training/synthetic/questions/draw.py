@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Draws that keep answers broad, and independent of what the words give away."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Relations of things and imagined standpoints (SPAR-Bench's level "high").
 
 Left, right, in front and behind are meant along the axes of a camera, or, after an imagined move

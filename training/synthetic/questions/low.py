@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Depth and distance: numbers in metres (SPAR-Bench's level "low").
 
 Depth is the z coordinate in a camera's axes, distance is Euclidean. A thing given by name stands

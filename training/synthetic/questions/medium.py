@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Matching positions and camera motion (SPAR-Bench's level "medium").
 
 The offered places are marks A to D. They are drawn so that neither their places nor that of the

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Places that questions are about, by mark or by name, and the writing of their words.
 
 Shape letters: M places.

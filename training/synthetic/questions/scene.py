@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Counting, the size of the room, and simple questions about camera, colours and names."""
 
 from __future__ import annotations

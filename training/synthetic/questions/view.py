@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A window with its truth, and the tables that make asking about it quick.
 
 Shape letters: N frames, H W pixels, M places.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The words of the questions: templates per type, and the tokenizer's training texts.
 
 Fields: `a`, `b`, `p`, `q` places, `f`, `i`, `j` frames, the rest words. A clause " in {f}" is left

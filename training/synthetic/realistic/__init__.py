@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Furnished scenes of real furniture models, and a renderer that photographs them.
 
     scene = furnished_scene(seed, open_stock(folder))

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Puts models into rooms: against walls, about other things, on tops; nothing floats."""
 
 from __future__ import annotations

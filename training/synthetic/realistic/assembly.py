@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Collects triangles, materials and named things while a scene is put together.
 
 Letters: V vertices, F faces, T materials.

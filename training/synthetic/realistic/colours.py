@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Names the colour of what is there: the nearest of the project's colour words in CIELAB."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Skies turned to a scene, their suns taken out of them, and lamps as rectangles."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Furniture in groups, as rooms of each use have it."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which models of the library are used as what, by their names, sizes and categories.
 
 The libraries name things as people do, so a name alone does not say where a thing belongs: a roast

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How much light falls on places: sun, windows, lamps, and what surfaces throw back.
 
 Direct light is sampled with one ray to the sun and one to a window or lamp. What surfaces throw

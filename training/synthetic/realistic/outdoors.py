@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Yards and streets: ground, facades, trees, vehicles, what stands about; the sky is a panorama."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Photographs of furnished scenes: Embree's rays, one bounce into a light volume, OIDN.
 
 Each pixel's colour is the mean of a few jittered rays, denoised by Open Image Denoise with their

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What rooms hold that the library lacks: pictures, mirrors, rugs, monitors, curtains, lamps."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Floor plans: rectangles that make a floor, and the walls around them with their openings.
 
 Letters: none; lengths are metres, the room is centred on the z axis.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Makes furnished rooms: plan, windows, furniture by use, clutter, lamps, daylight."""
 
 from __future__ import annotations

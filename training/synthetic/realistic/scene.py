@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A furnished scene: triangles, materials, light, and what camera paths and questions need.
 
 Letters: V vertices, F faces, T materials, M boxes of the clearance test, L lights, K textures.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Builds the shell of a room: floor, ceiling, walls with real openings, windows, skirting."""
 
 from __future__ import annotations

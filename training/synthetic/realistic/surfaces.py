@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What rays meet in a furnished scene: the nearest surface behind glass and through cut-outs.
 
 Letters: R rays, F faces.

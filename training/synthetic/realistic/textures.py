@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Textures of a scene in one table, looked up at the size of a pixel's footprint.
 
 Letters: R rays, K textures, Z mip levels.
