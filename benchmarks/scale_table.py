@@ -30,7 +30,7 @@ class Row:
         median, p95: Error from 24 keyframes on, of the scale of the whole stretch.
         median_so_far, p95_so_far: The same of the map until then.
         depth_median: The same of the depth's scale.
-        metric: Share that was called metric.
+        metric, metric_settled: Share that was called metric; the same from 24 keyframes on.
         metric_wrong: Share of those with the truth of the map until then outside of two sigma.
         sigma: Median standard deviation from 24 keyframes on.
         conflicts: Share of the stretches that raised SCALE_CONFLICT.
@@ -49,6 +49,7 @@ class Row:
     p95_so_far: float
     depth_median: float
     metric: float
+    metric_settled: float
     metric_wrong: float
     sigma: float
     conflicts: float
@@ -106,6 +107,12 @@ def row_of(name: str, stretches: Sequence[Stretch]) -> Row:
         _percentile(so_far, 95),
         _percentile(depths, 50),
         len(metric) / max(1, sum(len(stretch.said) for stretch in stretches)),
+        _mean(
+            said.estimate.metric
+            for stretch in stretches
+            for said in stretch.said
+            if said.number >= _SETTLED
+        ),
         _mean(not _inside(s, said, lambda s, n: float(s.log_so_far[n - 1])) for s, said in metric),
         _percentile([said.estimate.sigma for _, said in settled], 50),
         _mean(any(said.conflict for said in stretch.said) for stretch in stretches),

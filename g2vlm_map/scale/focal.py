@@ -24,11 +24,11 @@ from .samples import Samples
 __all__ = ["FocalCheck"]
 
 _LEAST_TURN = math.radians(3.0)  # of a pair that says something
-_LEAST_PAIRS = 40
+_LEAST_PAIRS = 60
 _KEPT = 400  # pairs
 _PENDING = 100  # pairs whose odometry has not come
-_USUAL = 1.01  # what pictures show where K is right: noise makes turns look larger
-_OFF = 0.045  # from there on K, or the odometry's turns, must be wrong
+_USUAL = 1.003  # what pictures show where K is right: noise makes turns look larger
+_OFF = 0.04  # of the log; from there on K, or the odometry's turns, must be wrong
 _ALIKE = 4  # pairs of a keyframe that say nearly the same
 
 
@@ -77,7 +77,7 @@ class FocalCheck:
     def doubt(self) -> str:
         """Why K is hardly right; "" where nothing speaks against it."""
         gain, sigma = self.gain
-        if not math.isfinite(sigma) or abs(gain - _USUAL) <= _OFF:
+        if not math.isfinite(sigma) or abs(math.log(max(gain, 1e-3) / _USUAL)) <= _OFF:
             return ""
         return (
             f"the pictures show {gain:.2f} (+- {sigma:.2f}) of the turns that the odometry "

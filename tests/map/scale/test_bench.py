@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.scale_focal import focal_row, told_another
 from benchmarks.scale_history import CAMERA, History
 from benchmarks.scale_model import MapErrors, modelled
 from benchmarks.scale_runs import drive
 from benchmarks.scale_table import HEADER, row_of
 from g2vlm_map.mapping.keyframe import Edge
+from g2vlm_map.poses import rotation_vector
 from tests.map.scale.made import NS, SIZE, STEP_NS, T_BASE_CAM, Drive, K, base_pose, edges_back
 
 KEYFRAMES = 30
@@ -89,3 +91,20 @@ def test_a_recorded_drive_is_solved_anew_with_its_odometry(tmp_path: Path) -> No
     (row,) = [row_of("both", drive("exact", history, ("odometry", "range"), seed)) for seed in [4]]
     assert row.metric_wrong == 0.0
     assert row.inside_so_far > 0.9
+
+
+def test_an_edge_turns_by_what_its_matches_say_and_by_another_angle_with_another_K() -> None:
+    history = exact_history(1.6)
+    views = {item.number: item.views[0] for item in history.keyframes()}
+    edge = next(edge for edge in history.edges if (edge.i, edge.j) == (10, 15))
+    turns = {}
+    for told in (0.9, 1.0, 1.1):
+        R = told_another(edge, views[edge.i], views[edge.j], told)
+        assert R is not None
+        turns[told] = float(np.linalg.norm(rotation_vector(R)))
+    true = float(np.linalg.norm(rotation_vector(edge.T_i_j[:3, :3])))
+    assert abs(turns[1.0] / true - 1) < 0.01
+    assert turns[0.9] > turns[1.0] > turns[1.1]
+    row = focal_row([("exact", history)], 1.0, 2)
+    assert (row.drives, row.at_end, row.ever) == (1, 0.0, 0.0)
+    assert 0.97 < row.gain < 1.03
