@@ -4,10 +4,16 @@
 """Occupancy on the floor: where something stands, where nothing does, and where nobody knows.
 
 Every view is turned into a fan of bearings about its camera. In a bearing the nearest points
-in the band of heights are a hit; from the nearest to the furthest floor that is seen in front
-of it, nothing stands. Both are counted in cells of level axes and summed as log-odds
-(Moravec and Elfes, 1985: evidence of independent views adds up), so the order of views is of no
-matter. What lies under the picture or behind an obstacle stays unknown.
+in the band of heights, and those that the depth's error cannot tell from them, are a hit; from the
+nearest to the furthest floor that is seen in front of it, less that error, nothing stands. Both
+are counted in cells of level axes and summed as log-odds (Moravec and Elfes, 1985: evidence of
+independent views adds up), so the order of views is of no matter. What lies under the picture or
+behind an obstacle stays unknown.
+
+A depth's error grows with the range (`sigma`), so a view counts less for what is further away, as
+the likelihood in a cell falls where it is spread over more of them, and beyond
+`occupancy.max_range` not at all: errors of neighbouring views are alike, and no number of them
+places a wall that each sees half a metre off. So what a later, nearer view says carries.
 
 Shape letters: P points, C cells, B bearings, X Y cells of the grid.
 """
@@ -23,15 +29,29 @@ from numpy.typing import NDArray
 from .obstacles import Standing
 from .options import OccupancyOptions
 
-__all__ = ["FREE", "OCCUPIED", "UNKNOWN", "CellTable", "Grid", "cells_of", "grid", "merged_cells"]
+__all__ = [
+    "FREE",
+    "OCCUPIED",
+    "UNKNOWN",
+    "CellTable",
+    "Grid",
+    "cells_of",
+    "grid",
+    "merged_cells",
+    "sigma",
+]
 
 Floats = NDArray[np.float64]
 Keys = NDArray[np.int64]
 UNKNOWN, FREE, OCCUPIED = -1, 0, 100  # as nav_msgs/OccupancyGrid says them
-_BEARING_RAD = 0.015  # a column of the model's picture is 0.6 to 0.9 degrees wide
+_BEARINGS = 420  # a column of the model's picture is 0.6 to 0.9 degrees wide
 _NEAREST = 2  # the hit of a bearing is its second nearest point: a single one may be noise
 _HALF = 1 << 30
 _DRIVEN = 8  # views that a robot's own wheels weigh
+_UNITS = 64  # of a view's word: whole numbers, so that sums do not depend on their order
+_SURE_M = 0.15  # what is known this well counts in full
+_SIGMA = (0.03, 0.05, 0.01)  # of a range r in metres: s0 + s1 r + s2 r^2
+_SAME, _CLEAR = 3.0, 1.5  # sigmas: behind the nearest and still a hit; in front and not free
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +61,8 @@ class CellTable:
     Args:
         size: Edge of a cell, metres.
         key_C: int64, x and y packed.
-        hit_C: int32 views that see something stand there.
-        pass_C: int32 views that see that nothing does.
+        hit_C: int32 views that see something stand there, in 64ths of a near one.
+        pass_C: int32 views that see that nothing does, in the same.
     """
 
     size: float
@@ -83,65 +103,77 @@ class Grid:
     cells_YX: NDArray[np.int8]
 
 
+def sigma(range_P: Floats) -> Floats:
+    """(P,) standard deviation of ranges, both in metres; `docs/map.md` says of what."""
+    s0, s1, s2 = _SIGMA
+    return s0 + (s1 + s2 * range_P) * range_P
+
+
 def cells_of(view: Standing, rules: OccupancyOptions) -> CellTable:
     """What one view says of cells."""
-    size = rules.resolution
+    size, most = rules.resolution, rules.max_range
     flat_P2 = view.point_P3[:, :2] - view.camera_3[:2]
     obstacles_P2, floor_P2 = flat_P2[view.is_obstacle_P], flat_P2[view.is_floor_P]
     T_level_base, foot_2 = view.T_level_base, view.camera_3[:2]
 
-    def keys(flat_P2: Floats) -> Keys:
+    def table(flat_P2: Floats, hits: bool, least: int = 1) -> CellTable:
+        """What these places, about the camera's foot, add to cells that hold enough of them."""
         level_P2 = (flat_P2 + foot_2) @ T_level_base[:2, :2].T + T_level_base[:2, 3]
-        return _packed(np.floor(level_P2 / size).astype(np.int64))
+        keys_P = _packed(np.floor(level_P2 / size).astype(np.int64))
+        key_C, cell_P, count_C = np.unique(keys_P, return_inverse=True, return_counts=True)
+        away_P = np.hypot(flat_P2[:, 0], flat_P2[:, 1])
+        away_C = np.bincount(cell_P, away_P, len(key_C)) / count_C
+        word_C = np.rint(_UNITS * np.minimum(1.0, _SURE_M / sigma(away_C))).astype(np.int32)
+        word_C[(away_C > most) | (count_C < least)] = 0
+        none_C = np.zeros_like(word_C)
+        made = CellTable(size, key_C, *((word_C, none_C) if hits else (none_C, word_C)))
+        return made.chosen(word_C > 0)
 
-    hits_C, count_C = np.unique(keys(obstacles_P2), return_counts=True)
-    hits_C = hits_C[count_C >= _NEAREST]
-    passed_C = np.unique(keys(_seen_free(obstacles_P2, floor_P2, size)))
-    passed_C = np.setdiff1d(passed_C, hits_C, assume_unique=True)
-    driven_C = np.unique(keys(_disc(rules.driven_radius, size) - foot_2))
-    parts = [
-        CellTable(size, hits_C, np.ones(len(hits_C), np.int32), np.zeros(len(hits_C), np.int32)),
-        CellTable(size, passed_C, *_counts(passed_C, 1)),
-        CellTable(size, driven_C, *_counts(driven_C, _DRIVEN)),
-    ]
-    return merged_cells(parts, size)
+    bearing_P, range_P = _polar(obstacles_P2)
+    hit_B = _nearest_hits(bearing_P, range_P)
+    is_front_P = range_P <= (hit_B + _SAME * sigma(hit_B))[bearing_P]
+    hits = table(obstacles_P2[is_front_P], True, _NEAREST)
+    passed = table(_seen_free(hit_B, floor_P2, size), False)
+    passed = passed.chosen(~np.isin(passed.key_C, hits.key_C))
+    driven = table(_disc(rules.driven_radius, size) - foot_2, False)
+    driven.pass_C[:] = _DRIVEN * _UNITS
+    return merged_cells([hits, passed, driven], size)
 
 
-def _counts(keys_C: Keys, passes: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    return np.zeros(len(keys_C), np.int32), np.full(len(keys_C), passes, np.int32)
-
-
-def _seen_free(obstacles_P2: Floats, floor_P2: Floats, size: float) -> Floats:
-    """(P, 2) places, about the camera's foot, at which a view sees that nothing stands."""
-    if not len(floor_P2):
-        return np.zeros((0, 2))
-    bearings = int(np.ceil(2 * np.pi / _BEARING_RAD))
-    hit_B = np.full(bearings, np.inf)
-    bearing_P, range_P = _polar(obstacles_P2, bearings)
+def _nearest_hits(bearing_P: NDArray[np.intp], range_P: Floats) -> Floats:
+    """(B,) range of the second nearest obstacle of each bearing, or of the only one; else inf."""
+    hit_B = np.full(_BEARINGS, np.inf)
     order = np.lexsort((range_P, bearing_P))
     bearing_P, range_P = bearing_P[order], range_P[order]
     starts, counts = np.unique(bearing_P, return_index=True, return_counts=True)[1:]
     nth = starts + np.minimum(_NEAREST, counts) - 1
     hit_B[bearing_P[starts]] = range_P[nth]
-    bearing_P, range_P = _polar(floor_P2, bearings)
-    in_front_P = range_P < hit_B[bearing_P]
+    return hit_B
+
+
+def _seen_free(hit_B: Floats, floor_P2: Floats, size: float) -> Floats:
+    """(P, 2) places, about the camera's foot, at which a view sees that nothing stands."""
+    bearing_P, range_P = _polar(floor_P2)
+    clear_B = hit_B.copy()
+    clear_B[np.isfinite(hit_B)] -= _CLEAR * sigma(hit_B[np.isfinite(hit_B)])
+    in_front_P = range_P < clear_B[bearing_P]
     bearing_P, range_P = bearing_P[in_front_P], range_P[in_front_P]
-    near_B, far_B = np.full(bearings, np.inf), np.zeros(bearings)
+    near_B, far_B = np.full(_BEARINGS, np.inf), np.zeros(_BEARINGS)
     np.minimum.at(near_B, bearing_P, range_P)
     np.maximum.at(far_B, bearing_P, range_P)
     seen = np.flatnonzero(far_B > near_B)
     steps = np.arange(int(far_B.max(initial=0.0) / (0.5 * size)) + 1) * 0.5 * size
     along_BS = np.broadcast_to(steps, (len(seen), len(steps)))
     free_BS = (along_BS >= near_B[seen, None]) & (along_BS <= far_B[seen, None])
-    angle_B = (seen + 0.5) / bearings * 2 * np.pi - np.pi
+    angle_B = (seen + 0.5) / _BEARINGS * 2 * np.pi - np.pi
     places_BS2 = along_BS[..., None] * np.stack([np.cos(angle_B), np.sin(angle_B)], -1)[:, None]
     places: Floats = places_BS2[free_BS]
     return places
 
 
-def _polar(flat_P2: Floats, bearings: int) -> tuple[NDArray[np.intp], Floats]:
+def _polar(flat_P2: Floats) -> tuple[NDArray[np.intp], Floats]:
     angle_P = np.arctan2(flat_P2[:, 1], flat_P2[:, 0])
-    bearing_P = ((angle_P + np.pi) / (2 * np.pi) * bearings).astype(np.intp) % bearings
+    bearing_P = ((angle_P + np.pi) / (2 * np.pi) * _BEARINGS).astype(np.intp) % _BEARINGS
     return bearing_P, np.hypot(flat_P2[:, 0], flat_P2[:, 1])
 
 
@@ -190,6 +222,7 @@ def grid(table: CellTable, rules: OccupancyOptions, centre: tuple[float, float])
     high = np.where(wide, low + most - 1, high)
     inside_C = ((xy_C2 >= low) & (xy_C2 <= high)).all(axis=1)
     odds_C = table.hit_C * _log_odds(rules.hit) + table.pass_C * _log_odds(rules.passed)
+    odds_C /= _UNITS
     said_C = np.full(len(table), UNKNOWN, np.int8)
     said_C[odds_C > _log_odds(rules.occupied_above)] = OCCUPIED
     said_C[odds_C < _log_odds(rules.free_below)] = FREE

@@ -209,10 +209,18 @@ class OccupancyOptions(OptionGroup):
         changeable=True,
     )
     occupied_above: float = option(
-        0.9, "Cells above this probability are occupied", low=0.5, high=0.99, changeable=True
+        0.95, "Cells above this probability are occupied", low=0.5, high=0.99, changeable=True
     )
     free_below: float = option(
-        0.15, "Cells below this probability are free", low=0.01, high=0.5, changeable=True
+        0.08, "Cells below this probability are free", low=0.01, high=0.5, changeable=True
+    )
+    max_range: float = option(
+        3.0,
+        "Nothing is marked or freed further than this from its camera",
+        unit="m",
+        low=0.2,
+        high=100.0,
+        changeable=True,
     )
     driven_radius: float = option(
         0.15,

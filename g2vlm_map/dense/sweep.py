@@ -11,6 +11,10 @@ are held together by semi-global matching (Hirschmueller, 2008) along rows and c
 no texture, no parallax or no other view keeps what its neighbours say, and in the end the model's
 depth. Exposure does not matter, wrong poses and moving things match nowhere.
 
+How long a view's depths are as a whole is a state of the map, which many views and sensors measure;
+the pictures' word on it is worth no more than the K that it is read with. So the median offset of a
+view counts by half: a K that is wrong by a tenth would else move the whole map.
+
 Shape letters: H W pixels, O offsets, J other views, L lines of a picture, M pixels of a line.
 """
 
@@ -27,21 +31,22 @@ from .metric import MetricView
 __all__ = ["sweep_partners", "swept_depth"]
 
 Floats32 = NDArray[np.float32]
-_OFFSETS = np.linspace(-0.84, 0.48, 23).astype(np.float32)  # the model errs to the far side
+_OFFSETS = np.linspace(-0.6, 0.42, 18).astype(np.float32)  # the model errs to the far side
 _WINDOW = 5  # pixels
 _NOISE = 9.0  # grey levels squared: what is flatter than this matches anything
 _PRIOR = 0.1  # cost of an offset of 1, squared
-_STEP, _LEAP = 0.06, 0.25  # cost of neighbours one offset apart, and further
+_STEP, _LEAP = 0.1, 0.5  # cost of neighbours one offset apart, and further
 _UNSEEN = 1.0  # cost where fewer than two views look: as much as no texture says
 _LEAST_VIEWS = 2
 _NEAREST_M = 0.05
-_PARTNERS = 3  # keyframes before, and after
+_BEFORE, _AFTER = 5, 3  # keyframes
+_MAPS_WORD = 0.5  # how much the map's word on a view's depths weighs against the pictures'
 
 
 def sweep_partners(views: Sequence[MetricView]) -> list[tuple[int, ...]]:
     """Whose pictures each view is swept with: indices of other views.
 
-    The same camera's at the three keyframes before, and at the three after as soon as there are
+    The same camera's at the five keyframes before, and at the three after as soon as there are
     three: so a view is swept twice at most, once as the newest and once for good. One whose depth
     a sensor measured is not.
     """
@@ -51,11 +56,11 @@ def sweep_partners(views: Sequence[MetricView]) -> list[tuple[int, ...]]:
     partners: list[tuple[int, ...]] = [()] * len(views)
     for indices in by_camera.values():
         for place, index in enumerate(indices):
-            after = indices[place + 1 : place + 1 + _PARTNERS]
-            before = indices[max(0, place - _PARTNERS) : place]
             if views[index].placed.keyframe.views[views[index].view].metres:
                 continue
-            partners[index] = (*before, *(after if len(after) == _PARTNERS else ()))
+            after = indices[place + 1 : place + 1 + _AFTER]
+            before = indices[max(0, place - _BEFORE) : place]
+            partners[index] = (*before, *(after if len(after) == _AFTER else ()))
     return partners
 
 
@@ -72,6 +77,9 @@ def swept_depth(view: MetricView, others: Sequence[MetricView]) -> Floats32:
     cost_OHW = _costs(view, depth_HW, others)
     cost_OHW += _PRIOR * (_OFFSETS**2)[:, None, None]
     offset_HW = _best(_held_together(cost_OHW))
+    known_HW = depth_HW > 0
+    if known_HW.any():
+        offset_HW -= _MAPS_WORD * np.median(offset_HW[known_HW])
     swept: Floats32 = depth_HW * np.exp(offset_HW)
     return swept
 

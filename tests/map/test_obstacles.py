@@ -11,10 +11,19 @@ import numpy as np
 import pytest
 
 from g2vlm_map.dense.dense_map import DenseMap, DenseRules, DenseSnapshot
-from g2vlm_map.dense.floor import fit_floor
+from g2vlm_map.dense.floor import Floor, fit_floor
 from g2vlm_map.dense.metric import metric_views
-from g2vlm_map.dense.obstacles import NoBaseError, obstacles_around, standing
-from g2vlm_map.dense.occupancy import FREE, OCCUPIED, UNKNOWN, Grid, grid
+from g2vlm_map.dense.obstacles import NoBaseError, Standing, obstacles_around, standing
+from g2vlm_map.dense.occupancy import (
+    FREE,
+    OCCUPIED,
+    UNKNOWN,
+    Grid,
+    cells_of,
+    grid,
+    merged_cells,
+    sigma,
+)
 from g2vlm_map.dense.options import (
     DenseOptions,
     ObstacleOptions,
@@ -26,7 +35,7 @@ from tests.map.box_world import Box, Drive, base_pose, cast, mount, tour
 
 CRATE: Box = (0.8, -0.4, 0.0, 1.2, 0.3, 0.6)
 SHELF: Box = (0.6, 0.8, 1.5, 1.2, 1.6, 1.9)  # the robot passes under it
-SILL: Box = (0.0, -1.6, 0.0, 0.4, -1.1, 0.05)  # lower than an obstacle
+SILL: Box = (0.0, -1.1, 0.0, 0.4, -0.6, 0.05)  # lower than an obstacle
 BOXES = [CRATE, SHELF, SILL]
 START = np.array([2.0, 0.0])  # level axes to the room's, with a minus: the drive starts at x = -2
 
@@ -60,7 +69,7 @@ def away_from(places_P2: np.ndarray, box: Box) -> np.ndarray:
 
 @pytest.mark.parametrize("roll_deg", [0.0, 180.0], ids=["upright", "upside down"])
 def test_occupancy_of_exact_depth_is_exact(roll_deg: float) -> None:
-    made = occupied_grid(tour(BOXES, mount(roll_deg=roll_deg)))
+    made = occupied_grid(tour(BOXES, mount(roll_deg=roll_deg), stops=18))
     occupied, free = places(made, OCCUPIED), places(made, FREE)
     wall = np.minimum(3.0 - np.abs(occupied[:, 0]), 2.5 - np.abs(occupied[:, 1]))
     off = np.minimum(np.abs(wall), away_from(occupied, CRATE))
@@ -75,6 +84,67 @@ def test_occupancy_of_exact_depth_is_exact(roll_deg: float) -> None:
     assert (away_from(free, SILL) == 0).any(), "lower than an obstacle: the robot drives over it"
     under_shelf = away_from(occupied, SHELF) == 0
     assert not under_shelf.any(), "the robot passes under the shelf"
+
+
+def one_view(*points: tuple[float, float, bool]) -> Standing:
+    """What a view from the origin says of (range along x, along y, whether it is an obstacle)."""
+    point_P3 = np.array([[x, y, 0.5 if high else 0.0] for x, y, high in points])
+    high_P = point_P3[:, 2] > 0.1
+    return Standing(
+        np.eye(4), np.array([0.0, 0.0, 0.5]), Floor(), point_P3, point_P3[:, 2], high_P, ~high_P
+    )
+
+
+def evidence(view: Standing, x: float, **rules: float) -> tuple[float, float]:
+    """Hits and passes, in whole views, of the cell at (x, 0.01)."""
+    table = cells_of(view, OccupancyOptions(driven_radius=0.0, **rules))
+    away_C = np.abs(table.centres() - (x, 0.025)).max(axis=1)
+    at = away_C < 0.5 * table.size
+    return float(table.hit_C[at].sum()) / 64, float(table.pass_C[at].sum()) / 64
+
+
+def test_a_view_counts_less_for_what_is_far_and_not_at_all_beyond_the_range() -> None:
+    near, middle, far = (
+        evidence(one_view((x, 0.01, True), (x, 0.02, True)), x)[0] for x in (0.62, 2.52, 3.12)
+    )
+    assert near == 1.0
+    assert middle == pytest.approx(0.15 / sigma(np.array([2.52]))[0], abs=1 / 64)
+    assert far == 0.0
+    view = one_view((3.12, 0.01, True), (3.12, 0.02, True))
+    assert evidence(view, 3.12, max_range=4.0)[0] > 0.3
+    assert evidence(one_view((0.62, 0.01, True)), 0.62)[0] == 0.0, "one point may be noise"
+
+
+def test_what_the_error_of_depth_cannot_tell_from_a_hit_is_not_free() -> None:
+    floor = [(x, 0.01, False) for x in np.arange(0.4, 2.4, 0.02)]
+    view = one_view(*floor, (2.02, 0.01, True), (2.02, 0.02, True))
+    spread = float(sigma(np.array([2.0]))[0])
+    assert evidence(view, 1.02)[1] > 0
+    assert evidence(view, 2.02 - 2 * spread)[1] > 0
+    assert evidence(view, 2.02 - spread) == (0.0, 0.0)
+
+
+def test_a_bearing_is_hit_by_its_nearest_obstacles_only() -> None:
+    """What it sees over them, or through a wrong edge of depth, another view has to see."""
+    near = [(1.02, 0.01, True), (1.02, 0.02, True), (1.12, 0.01, True), (1.12, 0.02, True)]
+    view = one_view(*near, (2.02, 0.02, True), (2.02, 0.03, True))
+    assert evidence(view, 1.02)[0] > 0.9
+    assert evidence(view, 1.12)[0] > 0.9, "within its error"
+    assert evidence(view, 2.02) == (0.0, 0.0)
+
+
+def test_a_nearer_view_outweighs_what_far_ones_misplaced() -> None:
+    """A wall that three views saw half a metre too near is unsaid once six were near."""
+    wrong = [one_view((2.52, 0.01, True), (2.52, 0.02, True))] * 3
+    rules = OccupancyOptions(driven_radius=0.0, hit=0.9)
+    floor = [(x, 0.01, False) for x in np.arange(0.3, 1.2, 0.02)]
+    there = replace(one_view(*floor), T_level_base=base_pose(1.8, 0.0, 0.0))
+    before = merged_cells([cells_of(view, rules) for view in wrong], rules.resolution)
+    after = merged_cells([before, *[cells_of(there, rules)] * 6], rules.resolution)
+    for table, said in ((before, OCCUPIED), (after, UNKNOWN)):
+        made = grid(table, rules, (0.0, 0.0))
+        at = ((np.array([2.52, 0.01]) - made.origin) / made.resolution).astype(int)
+        assert made.cells_YX[at[1], at[0]] == said
 
 
 def test_what_nobody_saw_is_unknown() -> None:

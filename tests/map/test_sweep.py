@@ -121,14 +121,29 @@ def test_no_depth_stays_no_depth(wrong: tuple[Drive, list[np.ndarray], list[np.n
     assert np.isfinite(swept).all()
 
 
-def test_partners_are_three_before_and_three_after_once_they_are_there() -> None:
-    views = metric_views(tour(stops=9).world())
+def test_partners_are_five_before_and_three_after_once_they_are_there() -> None:
+    views = metric_views(tour(stops=10).world())
     partners = sweep_partners(views)
-    assert partners[4] == (1, 2, 3, 5, 6, 7)
-    assert partners[8] == (5, 6, 7)
-    assert partners[6] == (3, 4, 5), "two after are not three: it would be swept again and again"
+    assert partners[6] == (1, 2, 3, 4, 5, 7, 8, 9)
+    assert partners[9] == (4, 5, 6, 7, 8)
+    assert partners[7] == (2, 3, 4, 5, 6), "two after are not three: it would be swept again"
     assert partners[0] == (1, 2, 3)
     assert sweep_partners([]) == []
+
+
+def test_the_map_and_the_pictures_share_the_say_on_how_long_a_views_depths_are() -> None:
+    """Depths that are all a fifth too great: half of that stays, the shape does not suffer."""
+    drive, truths = Drive(mount()), []
+    for step in range(7):
+        pose = base_pose(-1.2 + 0.12 * step, -0.5 + 0.15 * step, 0.0)
+        truths.append(cast(pose @ drive.T_base_cam, [CRATE]))
+        drive.add(pose, 1.2 * truths[-1])
+    views = metric_views(painted(drive, truths))
+    swept = swept_depth(views[3], views[:3] + views[4:])
+    near = truths[3] < 3.0
+    ratio = np.log(swept[near] / truths[3][near])
+    assert np.median(ratio) == pytest.approx(0.5 * np.log(1.2), abs=0.02)
+    assert np.median(np.abs(ratio - np.median(ratio))) < 0.02
 
 
 def test_the_map_is_made_of_swept_depth(
