@@ -29,6 +29,7 @@ from g2vlm_model.interface import SpatialRuntime
 from .axes import base_pose, pose_covariance
 from .mapping.closing import Closed, LoopCloser
 from .mapping.keyframe import PlacedKeyframe
+from .mapping.learned import learned_matcher
 from .mapping.loops import view_depth
 from .mapping.mapper import Mapper
 from .mapping.places import words_id, words_vector
@@ -110,7 +111,9 @@ class MapKeeper:
         scale: ScaleTracker,
         passes: _Passes,
     ) -> None:
-        self._runtime, self._detector = runtime, options.features.detector
+        graph = learned_matcher(options.features.detector)
+        self._detector = options.features.detector if graph is None else graph.identity
+        self._runtime = runtime
         self._board, self._mapper, self._view = board, mapper, view
         self._scale, self._passes = scale, passes
         self.closer = LoopCloser(

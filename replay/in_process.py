@@ -35,7 +35,7 @@ from g2vlm_model.runtimes import load_runtime
 from g2vlm_ros.params import NodeParams
 
 from .asking import Answer, Asker
-from .errors import NodeFailedError
+from .errors import NodeFailedError, ReplayInputError
 from .kept import KeptScenes, Listener, note_status
 from .machine import ProcessWatch
 from .map_metrics import FinalMap, segments_of
@@ -82,7 +82,7 @@ def play_in_process(
         try:
             _await_build(runtime, bar)
             listener = Listener(timeline, scenes)
-            with Pipeline(runtime, params, listener) as pipeline:
+            with _pipeline(runtime, params, listener) as pipeline:
                 listener.pipeline = pipeline
                 player = _Player(recording, options, pipeline, timeline, questions, bar)
                 played = player.play()
@@ -96,6 +96,13 @@ def play_in_process(
         if listener.failure is not None:
             raise NodeFailedError(f"a scene could not be kept: {listener.failure}")
         yield played, player.asker.answers(), scenes
+
+
+def _pipeline(runtime: SpatialRuntime, params: NodeParams, listener: Listener) -> Pipeline:
+    try:
+        return Pipeline(runtime, params, listener)
+    except ValueError as error:
+        raise ReplayInputError(str(error)) from error
 
 
 def _load(params: NodeParams) -> SpatialRuntime:

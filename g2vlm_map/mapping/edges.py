@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .features import features_of, pixel_size
+from .features import features_of, matched_by_graph, pixel_size
 from .keyframe import Edge, Keyframe, Tracks, View
 from .options import EdgeOptions, FeatureOptions
 from .planes import flatness
@@ -118,12 +118,13 @@ def _pair(
     i, j = features_of(view_i, features), features_of(view_j, features)
     K_i, K_j = view_i.K_image, view_j.K_image
     seed = pair_seed(options.seed, *stamps_ns)
+    graph_pairs = matched_by_graph(view_i, view_j, features)
     led = None
     if expected_F2 is not None:
-        led = two_view(i, j, K_i, K_j, features, seed, expected_F2)
+        led = two_view(i, j, K_i, K_j, features, seed, expected_F2, graph_pairs)
         if led is not None and len(led.inliers) >= _PLENTY * options.min_inliers:
             return led
-    free = two_view(i, j, K_i, K_j, features, seed)
+    free = two_view(i, j, K_i, K_j, features, seed, pairs=graph_pairs)
     found = [pair for pair in (led, free) if pair is not None]
     return max(found, key=lambda pair: len(pair.inliers), default=None)
 

@@ -45,7 +45,7 @@ class View:
         confidence_HW: uint8, 255 is 1.
         color_HW3: uint8 RGB, the model's picture.
         feature_F2: float32 (u, v) of its features in pixels of the matched frame.
-        descriptor_FE: uint8 descriptors of them.
+        descriptor_FE: uint8 descriptors of them; int8 where they were learned (`features.py`).
         metres: Metres per unit of `depth_HW` where a depth sensor measured it; 0 where none did.
     """
 
@@ -59,7 +59,7 @@ class View:
     confidence_HW: NDArray[np.uint8]
     color_HW3: NDArray[np.uint8]
     feature_F2: NDArray[np.float32]
-    descriptor_FE: NDArray[np.uint8]
+    descriptor_FE: NDArray[np.uint8 | np.int8]
     metres: float = 0.0
 
     @property

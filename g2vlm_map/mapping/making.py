@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from g2vlm_model.interface import Frame, GeometryPrediction
 
 from ..measured_depth import MeasuredGeometry
-from .features import Features, find_features
+from .features import Features, find_features, searched_picture
 from .keyframe import Keyframe, View
 from .options import FeatureOptions
 from .places import place_vectors
@@ -61,7 +61,7 @@ def make_keyframe(
             T_body_cam = np.linalg.inv(T_first) @ geometry.T_world_cam[index]
             T_body_cam[:3, :3] = orthonormal(T_body_cam[:3, :3])
             T_body_cam[:3, 3] *= unit
-        found = find_features(frame.image, features)
+        found = _found(frame.image, geometry.colors[index], features)
         measured = isinstance(geometry, MeasuredGeometry) and bool(geometry.measured_N[index])
         metres = 1.0 / per_metre if measured and per_metre else 0.0
         views.append(_view(frame, geometry, index, T_body_cam, found, unit, metres))
@@ -69,6 +69,20 @@ def make_keyframe(
     tokens_D = None if tokens_ND is None else tokens_ND[indices[0]]
     places = place_vectors(views[0].descriptor_FE, tokens_D)
     return Keyframe(number, first.stamp_ns, first.key, tuple(views), places)
+
+
+def _found(
+    frame_HW3: NDArray[np.uint8], model_HW3: NDArray[np.uint8], options: FeatureOptions
+) -> Features:
+    """Features in pixels of the frame, whichever picture they are found in."""
+    picture = searched_picture(frame_HW3, model_HW3, options)
+    found = find_features(picture, options)
+    if picture.shape == frame_HW3.shape:
+        return found
+    size = np.array(frame_HW3.shape[1::-1])
+    stretch = size / np.array(picture.shape[1::-1])
+    pixel = ((found.pixel_F2 + 0.5) * stretch - 0.5).astype(np.float32)
+    return Features(pixel, found.descriptor_FE, found.px, (int(size[1]), int(size[0])))
 
 
 def _view(

@@ -21,7 +21,9 @@ class FeatureOptions(OptionGroup):
     group: ClassVar[str] = "features"
 
     detector: str = option(
-        "sift", "Features that are matched; orb is faster and coarser", choices=("sift", "orb")
+        "sift",
+        "Features that are matched: sift; orb, which is faster and coarser; or the path of an ONNX "
+        "graph that finds them, or finds and matches them (*.onnx; docs/map.md)",
     )
     count: int = option(1000, "Features of a picture at most", unit="features", low=8, high=20000)
     contrast: float = option(
@@ -45,6 +47,11 @@ class FeatureOptions(OptionGroup):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.detector not in ("sift", "orb") and not self.detector.endswith(".onnx"):
+            raise ValueError(
+                f"features.detector is {self.detector!r:.200}, expected sift, orb or the path of "
+                "an ONNX graph (*.onnx)"
+            )
         if self.max_side < self.min_side:
             raise ValueError(
                 f"features.max_side is {self.max_side}, expected at least features.min_side = "

@@ -46,7 +46,7 @@ Vector = NDArray[np.float16]
 
 
 def place_vectors(
-    descriptor_FE: NDArray[np.uint8], tokens_D: NDArray[np.floating] | None
+    descriptor_FE: NDArray[np.uint8 | np.int8], tokens_D: NDArray[np.floating] | None
 ) -> dict[str, Vector]:
     """What `Keyframe.places` holds.
 
@@ -63,12 +63,14 @@ def place_vectors(
     return places
 
 
-def words_vector(descriptor_FE: NDArray[np.uint8]) -> Vector | None:
+def words_vector(descriptor_FE: NDArray[np.uint8 | np.int8]) -> Vector | None:
     """(W * D,) float16 of unit length: what the features are beside their words.
 
     Returns:
         None where there are too few features, or no vocabulary for their kind.
     """
+    if descriptor_FE.dtype != np.uint8:
+        return None
     centres_WD = _vocabulary().get(_DETECTOR_OF_BYTES.get(descriptor_FE.shape[1], ""))
     if centres_WD is None or len(descriptor_FE) < _FEWEST:
         return None

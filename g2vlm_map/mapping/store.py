@@ -46,7 +46,7 @@ class MapContent:
 
     Args:
         model_id: Of the model that predicted depths and tokens, as `RuntimeInfo.model_id`.
-        detector: Of the features, as `FeatureOptions.detector`.
+        detector: Of the features: "sift", "orb", or a graph's `LearnedMatcher.identity`.
         words_id: Of the vocabulary that made the places' "words".
         world: Keyframes, edges, scale and axes.
     """
@@ -223,7 +223,8 @@ def _read(file: ArrayReader, header: Mapping[str, Any]) -> MapContent:
     count = _bounded(header, "keyframes", MAX_KEYFRAMES)
     edge_count = _bounded(header, "edges", MAX_EDGES)
     view_count = _bounded(header, "views", MAX_VIEWS)
-    views = read_views(file, view_count, header["view_texts"], int(header["version"]))
+    learned = str(header["detector"]).startswith("onnx-")
+    views = read_views(file, view_count, header["view_texts"], int(header["version"]), learned)
     keyframes = _read_keyframes(file, count, header, views)
     world = World(
         version=int(header["map_version"]),

@@ -89,12 +89,12 @@ def write_views(file: ArrayWriter, views: Sequence[View], table: Sequence[Stored
     file.array("view_metres", np.array([one.metres for one in views], np.float64))
     for member, dtype, source, shape in _RAGGED:
         total = sum(int(np.prod(shape(one))) for one in table)
-        pieces: Iterator[NDArray[Any]] = (getattr(one, source) for one in views)
+        pieces: Iterator[NDArray[Any]] = (_as_stored(getattr(one, source)) for one in views)
         file.pieces(member, np.dtype(dtype), (total,), pieces)
 
 
 def read_views(
-    file: ArrayReader, count: int, texts: Sequence[Sequence[str]], version: int
+    file: ArrayReader, count: int, texts: Sequence[Sequence[str]], version: int, learned: bool
 ) -> list[View]:
     """Read what `write_views` has written; every array owns its memory.
 
@@ -103,6 +103,7 @@ def read_views(
         count: V.
         texts: (camera, frame_id) of each.
         version: Of the format.
+        learned: Descriptors are signed.
 
     Raises:
         ArrayFileError: A member is missing or of another size.
@@ -130,6 +131,8 @@ def read_views(
         shapes = [shape(one) for one in table]
         total = sum(int(np.prod(each)) for each in shapes)
         columns[source] = list(file.pieces(member, dtype, (total,), shapes))
+    if learned:
+        columns["descriptor_FE"] = [rows.view(np.int8) for rows in columns["descriptor_FE"]]
     return [
         View(
             camera=one.camera,
@@ -143,3 +146,8 @@ def read_views(
         )
         for index, one in enumerate(table)
     ]
+
+
+def _as_stored(values: NDArray[Any]) -> NDArray[Any]:
+    """Signed bytes as bytes: the header's detector says which they are."""
+    return values.view(np.uint8) if values.dtype == np.int8 else values

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .features import Features, match
+from .features import Features, match, near_expected
 from .options import FeatureOptions
 from .pair_geometry import PairGeometry, polished, rays, taken_apart
 from .planes import rivals
@@ -41,6 +41,7 @@ def two_view(
     options: FeatureOptions,
     seed: int = 0,
     expected_F2: NDArray[np.float32] | None = None,
+    pairs: NDArray[np.int64] | None = None,
 ) -> PairGeometry | None:
     """Essential matrix of two pictures by MAGSAC, taken apart into rotation and direction.
 
@@ -50,11 +51,15 @@ def two_view(
         options: Of the features and matches.
         seed: Of the random samples; the outcome is the same for the same seed.
         expected_F2: Where i's features should be found in j, pixels; None: anywhere.
+        pairs: (M, 2) indices that are matched already; None: by their descriptors.
 
     Returns:
         None where fewer than 8 matches agree.
     """
-    pairs = match(i, j, options.ratio, expected_F2)
+    if pairs is None:
+        pairs = match(i, j, options.ratio, expected_F2)
+    elif expected_F2 is not None:
+        pairs = pairs[near_expected(pairs, j, expected_F2)]
     if len(pairs) < _MIN_MATCHES:
         return None
     ray_i, ray_j = rays(i.pixel_F2[pairs[:, 0]], K_i33), rays(j.pixel_F2[pairs[:, 1]], K_j33)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ...mapping.features import unit_vectors
 from ...mapping.keyframe import View
 from ...poses import Floats, inverse, rotation_vector
 from ...rig import at_one_instant
@@ -110,17 +111,17 @@ def _matches(view: View, other: View) -> NDArray[np.int64]:
     """(M, 2) mutual best matches that pass the ratio test."""
     if min(len(view.descriptor_FE), len(other.descriptor_FE)) < 2:
         return np.zeros((0, 2), np.int64)
-    norm = cv2.NORM_HAMMING if view.descriptor_FE.shape[1] <= 64 else cv2.NORM_L2
-    matcher = cv2.BFMatcher(norm)
-    back = {
-        best.queryIdx: best.trainIdx
-        for best, *_ in matcher.knnMatch(other.descriptor_FE, view.descriptor_FE, k=1)
-    }
+    first, second = view.descriptor_FE, other.descriptor_FE
+    if first.dtype != np.uint8:
+        first, second = unit_vectors(first), unit_vectors(second)
+    bits = first.dtype == np.uint8 and first.shape[1] <= 64
+    matcher = cv2.BFMatcher(cv2.NORM_HAMMING if bits else cv2.NORM_L2)
+    back = {best.queryIdx: best.trainIdx for best, *_ in matcher.knnMatch(second, first, k=1)}
     return np.array(
         [
             (best.queryIdx, best.trainIdx)
-            for best, second in matcher.knnMatch(view.descriptor_FE, other.descriptor_FE, k=2)
-            if best.distance < _RATIO * second.distance and back[best.trainIdx] == best.queryIdx
+            for best, next_best in matcher.knnMatch(first, second, k=2)
+            if best.distance < _RATIO * next_best.distance and back[best.trainIdx] == best.queryIdx
         ],
         np.int64,
     ).reshape(-1, 2)
