@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from g2vlm_map.axes import pose_covariance
 from g2vlm_map.clouds import depth_pair
 from g2vlm_map.events import Event, MapChanged, PassFinished, SceneReady
 from g2vlm_map.options import DepthOptions
 from g2vlm_map.pipeline import Pipeline
 from g2vlm_map.poses import metric, quaternion_xyzw
 from g2vlm_map.recordings.transforms import rotations
-from g2vlm_map.scale.estimate import ScaleEstimate
 from g2vlm_map.scenes import SceneRecord
 from g2vlm_map.world import World
 
@@ -62,7 +62,8 @@ class Listener:
             self._note_change(event, self.pipeline.world)
         if isinstance(event, SceneReady):
             try:
-                self.scenes.add(event.record, self._scale())
+                world = World() if self.pipeline is None else self.pipeline.world
+                self.scenes.add(event.record, world)
             except OSError as error:  # the disk is full
                 self.failure = error
                 raise
@@ -77,9 +78,6 @@ class Listener:
             latency, scenes = event.latency, self.timeline.statuses[-1].scenes
             times = SceneTimes(scenes, latency.total, latency.observe, latency.publish)
             self.timeline.scene_times.append(times)
-
-    def _scale(self) -> ScaleEstimate:
-        return ScaleEstimate() if self.pipeline is None else self.pipeline.world.scale
 
     def _note_change(self, event: MapChanged, world: World) -> None:
         newest = max(self.timeline.scene_s, default=0)
@@ -100,25 +98,40 @@ class KeptScenes:
         folder: an empty one.
         depth: what of a depth map is given, as the node would publish it.
         poses: segment, whether in metres, stamp, camera to map in that unit.
+        spread: covariance of each, by stamp.
         map: how it ended.
     """
 
     folder: Path
     depth: DepthOptions
     poses: list[tuple[int, bool, int, NDArray[np.float64]]] = field(default_factory=list)
+    spread: dict[int, NDArray[np.float64]] = field(default_factory=dict)
     map: FinalMap | None = None
+
+    def covariances(self) -> dict[int, NDArray[np.float64]]:
+        """See `Outputs`."""
+        return self.spread
 
     def final(self) -> FinalMap | None:
         """See `Outputs`."""
         return self.map
 
-    def add(self, record: SceneRecord, scale: ScaleEstimate) -> None:
-        """Keep a scene; one without the reference camera has no place in the report."""
+    def add(self, record: SceneRecord, world: World) -> None:
+        """Keep a scene and the map's word on it.
+
+        One without the reference camera has no place in the report.
+        """
         if record.T_map_cam is None:
             return
+        scale = world.scale
+        unit, sigma = (scale.metres_per_unit, scale.sigma) if scale.metric else (1.0, 0.0)
+        if world.keyframes:
+            own = (np.eye(4), record.T_map_cam, np.eye(4))
+            newest = world.keyframes[-1].pose_covariance
+            self.spread[record.stamp_ns] = pose_covariance(*own, newest, unit, sigma)
         file = self.folder / f"{len(self.poses):06d}.npy"
         np.save(file, depth_pair(record, record.newest, self.depth).depth_HW)
-        pose = metric(record.T_map_cam, scale.metres_per_unit if scale.metric else 1.0)
+        pose = metric(record.T_map_cam, unit)
         pose[:3, :3] = rotations(np.array(quaternion_xyzw(pose[:3, :3])))  # exactly: else rounded
         self.poses.append((record.segment, scale.metric, record.stamp_ns, pose))
 

@@ -15,7 +15,7 @@ and Kirubarajan 2001, section 5.4), and whether the scale's sigma says how wrong
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -284,6 +284,39 @@ def nees(poses: PoseSegment, covariance_M66: Floats, truth_M44: Floats, scale: f
     own = np.repeat([2 * TRUTH_SIGMA_M**2, 2 * TRUTH_SIGMA_RAD**2], 3)  # of both true poses
     solved = np.linalg.solve(covariance + np.diag(own), error[..., None])[..., 0]
     return np.asarray((error * solved).sum(1))
+
+
+def published_nees(
+    segments: Sequence[PoseSegment],
+    covariances: Mapping[int, Floats],
+    truth: TruePoses,
+) -> float:
+    """Mean NEES of poses as they were published at their own time.
+
+    Each is held against the first pose of its segment and unit, whose own covariance is added; what
+    was published in metres is taken at its word, of the rest the scale of the Sim(3) alignment.
+
+    Args:
+        segments: as published.
+        covariances: see `Outputs.covariances`.
+        truth: the camera's true poses.
+
+    Returns:
+        NaN where nothing could be measured.
+    """
+    parts = []
+    for segment in segments:
+        matched, true_M44, _ = match_truth(segment, truth)
+        known = [covariances.get(stamp) for stamp in matched.stamps_ns]
+        told = [item for item in known if item is not None]
+        if len(told) < len(known) or len(known) < MIN_SCALED:
+            continue
+        scale = 1.0 if segment.in_metres else align_segment(matched, true_M44).scale
+        if scale <= 0:
+            continue
+        covariance = np.stack(told)
+        parts.append(nees(matched, covariance + covariance[0], true_M44, scale))
+    return float(np.concatenate(parts).mean()) if parts else float("nan")
 
 
 def _mean_nees(final: FinalMap, truth: TruePoses, scales: dict[int, float]) -> float:

@@ -100,6 +100,13 @@ METRICS: dict[str, Metric] = {
         f"Mean {_FINAL}, six degrees of freedom: 6 where the covariances are honest, more where "
         "they promise too much.",
     ),
+    "nees_published": Metric(
+        "The same of the poses as published",
+        "",
+        "",
+        "Each at its own time, relative to the first of its segment in the same unit; the scale's "
+        "sigma counts where it is in metres.",
+    ),
     "scale_error": Metric(
         "Scale error", "", "lower", "How far the last published scale is off, as a share."
     ),

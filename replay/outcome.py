@@ -26,6 +26,13 @@ class Outputs(Protocol):
         """Poses by segment as they were published, each pose once."""
         ...
 
+    def covariances(self) -> dict[int, NDArray[np.float64]]:
+        """(6, 6) of each pose of `segments`, by stamp: translation in its unit, rotation in rad.
+
+        Of the camera, in the axes of the map; what nobody said is missing.
+        """
+        ...
+
     def final(self) -> FinalMap | None:
         """The map when the recording had ended; None where nobody kept it."""
         ...

@@ -20,7 +20,7 @@ camera axes, that fits all pairs best: a camera that always moves sideways needs
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from evo.core import metrics
@@ -43,11 +43,13 @@ class PoseSegment:
         number: the node's running number of the segment.
         stamps_ns: (M,) capture times.
         T_seg_cam_M44: (M, 4, 4) float64 camera-to-segment, scene units.
+        in_metres: whether these are metres.
     """
 
     number: int
     stamps_ns: tuple[int, ...]
     T_seg_cam_M44: NDArray[np.float64]
+    in_metres: bool = False
 
 
 def grouped(poses: Iterable[tuple[int, bool, int, NDArray[np.float64]]]) -> list[PoseSegment]:
@@ -61,8 +63,10 @@ def grouped(poses: Iterable[tuple[int, bool, int, NDArray[np.float64]]]) -> list
     for stamp in sorted(placed):
         groups.setdefault(placed[stamp][:2], []).append(stamp)
     return [
-        PoseSegment(number, tuple(group), np.stack([placed[stamp][2] for stamp in group]))
-        for (number, _), group in sorted(groups.items())
+        PoseSegment(
+            number, tuple(group), np.stack([placed[stamp][2] for stamp in group]), in_metres
+        )
+        for (number, in_metres), group in sorted(groups.items())
     ]
 
 
@@ -204,8 +208,10 @@ def match_truth(
     nearest = np.where(nearer, before, after) if len(truth.stamps_ns) > 1 else after * 0
     close = np.abs(truth.stamps_ns[nearest] - stamps) <= truth.tolerance_ns
     keep = [int(index) for index in np.flatnonzero(close)]
-    matched = PoseSegment(
-        segment.number, tuple(segment.stamps_ns[i] for i in keep), segment.T_seg_cam_M44[keep]
+    matched = replace(
+        segment,
+        stamps_ns=tuple(segment.stamps_ns[i] for i in keep),
+        T_seg_cam_M44=segment.T_seg_cam_M44[keep],
     )
     return matched, truth.T_world_cam_M44[nearest[keep]], keep
 

@@ -36,6 +36,7 @@ GROUPS = (
             "loops",
             "loops_wrong",
             "nees",
+            "nees_published",
             "scale_error",
             "scale_inside",
             "scale_scenes",

@@ -15,7 +15,7 @@ from g2vlm_map.recordings import LeftOut, Recording, TruePoses
 
 from .asking import Answer
 from .depth_metrics import DepthReport, resample_truth, score_depths
-from .map_metrics import FinalMap, MapReport, score_map
+from .map_metrics import FinalMap, MapReport, published_nees, score_map
 from .metrics import METRICS
 from .outcome import Outputs, Played, Timeline
 from .pose_metrics import PoseReport, PoseSegment, score_poses
@@ -99,6 +99,9 @@ def score(
     _fill_poses(values, baselines, poses, world)
     _fill_map(values, final, world)
     _fill_run(values, recording, timeline, played, latencies)
+    if truth is not None and poses is not None:
+        spread = published_nees(segments, outputs.covariances(), truth)
+        values["nees_published"] = _finite(spread)
     values["segments"] = float(len(segments if final is None else final.segments))
     _fill_answers(values, baselines, judged)
     return Scores(

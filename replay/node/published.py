@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 
 from g2vlm_map.mapping.store import load_map
-from g2vlm_map.poses import metric
+from g2vlm_map.poses import cross_matrix, metric
 from g2vlm_map.recordings import NS
 from g2vlm_map.recordings.bag import header_stamp_ns
 from g2vlm_map.recordings.transforms import transform_from
@@ -72,6 +72,18 @@ class Published:
                 (numbers.get(known, 1), in_metres, stamp_ns, self._camera(pose, in_metres))
             )
         return grouped(placed)
+
+    def covariances(self) -> dict[int, NDArray[np.float64]]:
+        """Of the camera: a turn of the base moves it through the lever between the two."""
+        made = {}
+        for topic, stamp_ns, message in self._read(*SCENE_TOPICS):
+            pose = transform_from(message.pose.pose.position, message.pose.pose.orientation)
+            lever = self._camera(pose, topic == SCENE_TOPICS[0])[:3, 3] - pose[:3, 3]
+            jacobian = np.eye(6)
+            jacobian[:3, 3:] = -cross_matrix(lever)
+            own = np.asarray(message.pose.covariance, np.float64).reshape(6, 6)
+            made[stamp_ns] = jacobian @ own @ jacobian.T
+        return made
 
     def _camera(self, T_map_base: NDArray[np.float64], in_metres: bool) -> NDArray[np.float64]:
         """The camera's pose; up to scale the node leaves out the lever, which is in metres."""

@@ -15,6 +15,7 @@ from g2vlm_replay.map_metrics import (
     MapSegment,
     ScaleSample,
     nees,
+    published_nees,
     score_map,
 )
 from g2vlm_replay.pose_metrics import PoseSegment
@@ -133,3 +134,27 @@ def test_the_error_squared_tells_whether_a_covariance_is_honest(
     errors = nees(segment, covariance, true, UNIT_M)
     assert errors.shape == (399,)
     assert low < errors.mean() < high
+
+
+@pytest.mark.parametrize("in_metres", [False, True])
+def test_poses_as_published_are_held_against_the_first_of_their_unit(in_metres: bool) -> None:
+    """The first one is as uncertain as the others; metres that are none count as an error."""
+    true = arc(300)
+    sigma = np.array([0.02, 0.02, 0.02, 0.01, 0.01, 0.01])
+    unit = 1.0 if in_metres else UNIT_M
+    covariances: dict[int, np.ndarray] = {}
+    means = []
+    for seed in range(6):  # each with another first pose
+        poses = true.copy() if in_metres else in_map_units(true)
+        noise = np.random.default_rng(seed).normal(size=(300, 6)) * sigma
+        poses[:, :3, 3] += noise[:, :3]
+        poses[:, :3, :3] = Rotation.from_rotvec(noise[:, 3:]).as_matrix() @ poses[:, :3, :3]
+        segment = PoseSegment(1, stamps(300), poses, in_metres)
+        covariances = dict.fromkeys(stamps(300), np.diag(sigma**2))
+        means.append(published_nees([segment], covariances, truth_of(true)))
+    assert 2.0 < float(np.mean(means)) < 20.0, means
+    wrong = PoseSegment(1, stamps(300), true * 1.0, in_metres)
+    wrong.T_seg_cam_M44[:, :3, 3] *= 1.3 / unit
+    off = published_nees([wrong], covariances, truth_of(true))
+    assert (off > 100) is in_metres
+    assert math.isnan(published_nees([segment], {}, truth_of(true)))
