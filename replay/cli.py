@@ -16,7 +16,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from g2vlm_map.recordings import RecordingError, TopicChoice, open_recording
+from g2vlm_map.recordings import (
+    Recording,
+    RecordingError,
+    TopicChoice,
+    open_recording,
+    open_rig,
+)
 
 from .errors import NodeFailedError, ReplayInputError
 from .metrics import METRICS, parse_condition
@@ -132,6 +138,13 @@ def _add_recording_options(made: argparse.ArgumentParser) -> None:
         ("truth-depth", "true depth"),
     ):
         topics.add_argument(f"--{name}-topic", default="", metavar="TOPIC", help=what)
+    made.add_argument(
+        "--cameras",
+        default="",
+        metavar="all|A,B,...",
+        help="play several cameras as a rig, the first leads: all that there are, image topics of "
+        "a bag, or names of a folder's cameras; where they sit comes from the bag's TF",
+    )
     folder = made.add_argument_group("a folder of frames")
     folder.add_argument(
         "--fps",
@@ -180,6 +193,32 @@ def _remedy(module: str) -> str:
     )
 
 
+def _recording(arguments: argparse.Namespace) -> Recording:
+    """What the arguments name: one camera, or a rig.
+
+    Raises:
+        RecordingError: It cannot be opened.
+        ReplayInputError: Options that do not go together.
+    """
+    topics = TopicChoice(
+        image=arguments.image_topic,
+        camera_info=arguments.camera_info_topic,
+        pose=arguments.truth_pose_topic,
+        depth=arguments.truth_depth_topic,
+    )
+    how = {"fps": arguments.fps, "limit": arguments.limit}
+    if not arguments.cameras:
+        return open_recording(arguments.source, topics, **how)
+    if topics.image or topics.camera_info:
+        raise ReplayInputError(
+            "--cameras names the cameras of a rig, --image-topic and --camera-info-topic are of "
+            "one camera; leave them out"
+        )
+    named = arguments.cameras if arguments.cameras != "all" else ""
+    cameras = [name for part in named.split(",") if (name := part.strip())]
+    return open_rig(arguments.source, cameras, topics, **how)
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from .run import replay
     from .run_options import ModelOptions, RunOptions, parse_parameter
@@ -197,19 +236,8 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ReplayInputError(f"--limit is {arguments.limit}, expected 0 or more")
     if not 0 <= arguments.cloud_confidence <= 1:
         raise ReplayInputError(f"--cloud-confidence is {arguments.cloud_confidence}, expected 0..1")
-    recording = open_recording(
-        arguments.source,
-        TopicChoice(
-            image=arguments.image_topic,
-            camera_info=arguments.camera_info_topic,
-            pose=arguments.truth_pose_topic,
-            depth=arguments.truth_depth_topic,
-        ),
-        fps=arguments.fps,
-        limit=arguments.limit,
-    )
     result = replay(
-        recording,
+        _recording(arguments),
         RunOptions(
             out=arguments.out,
             model=ModelOptions(

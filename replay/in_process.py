@@ -28,7 +28,14 @@ from g2vlm_map.pixels import CompressedPixels, RawPixels
 from g2vlm_map.questions import Mark as PipelineMark
 from g2vlm_map.questions import Question as PipelineQuestion
 from g2vlm_map.questions import Reply
-from g2vlm_map.recordings import NS, Calibration, RecordedFrame, Recording
+from g2vlm_map.recordings import (
+    NS,
+    Calibration,
+    RecordedFrame,
+    Recording,
+    RigRecording,
+    cameras_of,
+)
 from g2vlm_map.recordings.source import COMPRESSED
 from g2vlm_model.interface import SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
@@ -74,7 +81,8 @@ def play_in_process(
         ReplayInputError: A parameter is wrong.
         NodeFailedError: The model cannot be loaded.
     """
-    params = parameters_of(options.model)
+    rig = recording.cameras if isinstance(recording, RigRecording) else {}
+    params = parameters_of(options.model, tuple(rig))
     with tempfile.TemporaryDirectory(prefix="g2vlm-replay-") as folder:
         scenes = KeptScenes(Path(folder), params.depth)
         bar.set_description_str("loading")
@@ -156,7 +164,8 @@ class _Player:
         self._frames = 0
         self._stalled = 0
         self._late_ms: list[float] = []
-        self._samples = recording.samples(pipeline.options.cameras[0])
+        self._reference = pipeline.options.cameras[0]
+        self._samples = recording.samples(self._reference)
         self._next_sample = next(self._samples, None)
         self.asker = Asker(questions, recording.info.stamps_ns, self._ask, timeline)
 
@@ -164,10 +173,10 @@ class _Player:
         """Play everything, ask everything, and wait until all is done."""
         self._bar.set_description_str("playing")
         self._bar.unpause()
-        calibration = self._recording.info.calibration
-        if calibration is not None:
-            camera = self._pipeline.options.cameras[0]
-            self._pipeline.calibrate(camera, _camera_info(calibration))
+        for name, camera in cameras_of(self._recording).items():
+            calibration = camera.info.calibration
+            if calibration is not None:
+                self._pipeline.calibrate(name or self._reference, _camera_info(calibration))
         started, cpu_s = time.monotonic(), self._watch.cpu_s()
         if self._options.rate > 0:
             self._play_in_time(self._options.rate)
@@ -193,17 +202,17 @@ class _Player:
             self._next_sample = next(self._samples, None)
 
     def _play_in_lockstep(self) -> None:
-        for frame in self._recording.frames():
+        for camera, frame in self._frames_of_all():
             self._sense_until(frame.time_ns)
-            self._add(frame)
+            self._add(camera, frame)
             self._settle()
             while self.asker.ask_due(at_most=1):  # one by one: times without queueing
                 self._await_answers()
 
     def _play_in_time(self, rate: float) -> None:
-        first_ns = self._recording.info.times_ns[0]
+        first_ns = min(one.info.times_ns[0] for one in cameras_of(self._recording).values())
         started = time.monotonic()
-        for frame in self._recording.frames():
+        for camera, frame in self._frames_of_all():
             due = started + (frame.time_ns - first_ns) / NS / rate
             self._sense_until(frame.time_ns)
             while (left := due - time.monotonic()) > 0:
@@ -211,19 +220,27 @@ class _Player:
                 self._watch.sample()
                 time.sleep(min(left, SAMPLE_PERIOD_S))
             self._late_ms.append((time.monotonic() - due) * 1e3)
-            self._add(frame)
+            self._add(camera, frame)
         self._settle()
         self.asker.ask_due()
 
-    def _add(self, frame: RecordedFrame) -> None:
-        compressed = self._recording.info.image_type == COMPRESSED
+    def _frames_of_all(self) -> Iterator[tuple[str, RecordedFrame]]:
+        """(camera, frame) in playing order."""
+        if isinstance(self._recording, RigRecording):
+            return self._recording.rig_frames()
+        return ((self._reference, frame) for frame in self._recording.frames())
+
+    def _add(self, camera: str, frame: RecordedFrame) -> None:
+        known = cameras_of(self._recording)
+        compressed = known.get(camera, self._recording).info.image_type == COMPRESSED
         pixels = (CompressedPixels if compressed else RawPixels)(frame.load())
         # A stamp may come twice: the pipeline takes the first frame of it.
-        self._timeline.sent_s.setdefault(frame.stamp_ns, time.monotonic())
-        self._pipeline.add(InputFrame(pixels, frame.stamp_ns, frame_id=frame.frame_id))
+        if camera == self._reference:
+            self._timeline.sent_s.setdefault(frame.stamp_ns, time.monotonic())
+            self._bar.update()
+        self._pipeline.add(InputFrame(pixels, frame.stamp_ns, camera, frame.frame_id))
         self._frames += 1
         self._watch.sample()
-        self._bar.update()
         self._bar.set_postfix_str(f"{len(self._timeline.scene_s)} scenes", refresh=False)
 
     def _settle(self) -> None:

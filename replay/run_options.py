@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,12 @@ def parse_parameter(text: str) -> tuple[str, Parameter]:
     return name.strip(), parsed
 
 
-def parameters_of(model: ModelOptions) -> NodeParams:
+def parameters_of(model: ModelOptions, cameras: Sequence[str] = ()) -> NodeParams:
     """The parameters as the node would have them, for the pipeline without one.
+
+    Args:
+        model: what runs.
+        cameras: names of a rig's; none: the parameters' own.
 
     Raises:
         ReplayInputError: No parameter file, or a value that the node would refuse.
@@ -86,6 +90,8 @@ def parameters_of(model: ModelOptions) -> NodeParams:
     values |= {name: value for name, value in given.items() if value}
     if model.lockstep:
         values |= LOCKSTEP_PARAMETERS
+    if cameras:
+        values["cameras"] = list(cameras)
     values |= model.parameters
     try:
         return parse(values)

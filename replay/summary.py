@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from g2vlm_map.recordings import Recording
+from g2vlm_map.recordings import Recording, cameras_of
 
 from .metrics import BASELINES, METRICS
 from .outcome import Played, Timeline
@@ -53,6 +53,7 @@ def metrics_document(
             "image_type": info.image_type,
             "camera_info_topic": info.info_topic,
             "frame_id": info.frame_id,
+            "cameras": [name for name in cameras_of(recording) if name],
             "pictures": len(info.stamps_ns),
             "unreadable": [item.name for item in info.left_out],
             "height_width": list(info.size_hw),

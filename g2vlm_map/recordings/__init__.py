@@ -11,9 +11,9 @@
     recording.true_depths([stamp_ns])        # metres
     recording.info.left_out                  # what cannot be read, and why
 
-Folders may be of the 7-Scenes layout, of EuRoC's (a rig: `open_rig`), have a `transforms.json`, or
-`K.txt` and `poses.txt`. The replay and the data sets of the training read through this door. No
-rclpy; a bag needs the library rosbags, a folder does not.
+Several cameras are a rig (`open_rig`). Folders may be of the 7-Scenes layout, of EuRoC's, have a
+`transforms.json`, or `K.txt` and `poses.txt`. The replay and the data sets of the training read
+through this door. No rclpy; a bag needs the library rosbags, a folder does not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from .folder import FolderRecording
 from .frames import RecordedFrame
-from .layouts import camera_folders
+from .rig import RigRecording, cameras_of, open_rig
 from .source import (
     NS,
     Calibration,
@@ -42,8 +42,10 @@ __all__ = [
     "Recording",
     "RecordingError",
     "RecordingInfo",
+    "RigRecording",
     "TopicChoice",
     "TruePoses",
+    "cameras_of",
     "is_bag",
     "open_recording",
     "open_rig",
@@ -91,22 +93,6 @@ def open_recording(
             "pip install rosbags"
         ) from error
     return BagRecording(path, topics, limit)
-
-
-def open_rig(
-    path: Path, *, fps: float | None = None, limit: int = 0
-) -> tuple[FolderRecording, ...]:
-    """All cameras of a folder, the reference camera first.
-
-    Args:
-        path: a folder of frames.
-        fps, limit: see `open_recording`; the limit counts the frames of each camera.
-
-    Raises:
-        RecordingError: As `open_recording`.
-    """
-    cameras = tuple(camera_folders(path)) or ("",)
-    return tuple(FolderRecording(path, fps, limit, camera) for camera in cameras)
 
 
 def is_bag(path: Path) -> bool:

@@ -11,7 +11,7 @@ import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
 from ..sensing import Sample
-from .bag_poses import TF, PoseTopic, find_poses, read_poses
+from .bag_poses import TF, PoseTopic, find_poses, read_poses, read_tree
 from .bag_sensors import RobotTopics, find_robot, read_samples
-from .bag_topics import choose_topics
+from .bag_topics import cameras_in, choose_topics
 from .frames import RecordedFrame, message_depth, message_rgb
 from .source import (
     CAMERA_INFO,
@@ -94,6 +94,23 @@ class BagRecording:
     def robot(self) -> RobotTopics:
         """The robot that carries the camera."""
         return self._robot
+
+    def stand_on(self, base: str) -> None:
+        """Take a frame for the robot's base where nothing moves one."""
+        if not self._robot.base:
+            self._robot = replace(self._robot, base=base)
+
+    @property
+    def root_frame(self) -> str:
+        """The frame that the camera hangs on in the end, by TF."""
+        with self._open() as reader:
+            return read_tree(reader, self._deserialize).chain(self._info.frame_id)[-1]
+
+    def T_frame_cam(self, frame: str) -> NDArray[np.float64] | None:
+        """(4, 4) of the camera's optical axes in a frame that it is fixed to; None: it is not."""
+        with self._open() as reader:
+            tree = read_tree(reader, self._deserialize)
+            return tree.static_between(frame, self._info.frame_id)
 
     @property
     def robot_topics(self) -> dict[str, str]:
@@ -247,11 +264,31 @@ class BagRecording:
         except RecordingError:
             raise
         except BAG_ERRORS as error:
-            raise RecordingError(
-                f"{self._path} cannot be read as a bag: {type(error).__name__}: {error}. Expected "
-                "a rosbag2 folder with metadata.yaml, or a .mcap or .db3 file; was the recording "
-                "cut off? `ros2 bag reindex` repairs metadata"
-            ) from error
+            raise unreadable(self._path, error) from error
+
+
+def image_topics(path: Path) -> list[str]:
+    """Topics of all cameras of a bag, each once, in the order of their names.
+
+    Raises:
+        RecordingError: It cannot be read, or has none.
+    """
+    try:
+        with Reader(path) as reader:
+            return sorted(item.topic for item in cameras_in(reader.connections))
+    except RecordingError:
+        raise
+    except BAG_ERRORS as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> RecordingError:
+    """What is said of a bag that cannot be read."""
+    return RecordingError(
+        f"{path} cannot be read as a bag: {type(error).__name__}: {error}. Expected a rosbag2 "
+        "folder with metadata.yaml, or a .mcap or .db3 file; was the recording cut off? `ros2 bag "
+        "reindex` repairs metadata"
+    )
 
 
 @functools.cache

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,22 @@ def _pick_image(connections: list[Connection], named: str) -> Connection:
             if item.topic == named:
                 return item
         raise RecordingError(f"image topic {named} is no image topic of the bag; it has: {listing}")
+    colour = cameras_in(connections)
+    if len(colour) > 1:
+        raise RecordingError(
+            f"the bag has several cameras: {', '.join(sorted(item.topic for item in colour))}; "
+            "choose one as image topic (--image-topic), or play them as a rig (--cameras all)"
+        )
+    return colour[0]
+
+
+def cameras_in(connections: Collection[Connection]) -> list[Connection]:
+    """The image topics of all cameras.
+
+    Raises:
+        RecordingError: There is none.
+    """
+    images = [item for item in connections if item.msgtype in {IMAGE, COMPRESSED}]
     colour = [item for item in images if not _is_depth(item) and item.msgcount]
     if not colour:
         topics = ", ".join(sorted(item.topic for item in connections)) or "none at all"
@@ -62,18 +79,12 @@ def _pick_image(connections: list[Connection], named: str) -> Connection:
         )
     # A camera that was recorded raw and compressed is one camera: the raw one serves.
     raw = {item.topic for item in colour}
-    colour = [
+    return [
         item
         for item in colour
         if item.topic.removesuffix("/compressed") not in raw
         or not item.topic.endswith("/compressed")
     ]
-    if len(colour) > 1:
-        raise RecordingError(
-            f"the bag has several cameras: {', '.join(sorted(item.topic for item in colour))}; "
-            "choose one as image topic (--image-topic)"
-        )
-    return colour[0]
 
 
 def _pick_info(connections: list[Connection], named: str, image_topic: str) -> str:

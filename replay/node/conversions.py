@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import array
+import heapq
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,14 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from g2vlm_interfaces.msg import PixelMark
 from g2vlm_interfaces.srv import SpatialQuery
-from g2vlm_map.recordings import NS, Calibration, RecordedFrame, Recording
+from g2vlm_map.recordings import (
+    NS,
+    Calibration,
+    RecordedFrame,
+    Recording,
+    RigRecording,
+    cameras_of,
+)
 from g2vlm_map.recordings.bag import BagRecording
 from g2vlm_map.recordings.bag_sensors import RobotTopics
 from g2vlm_map.recordings.source import CAMERA_INFO, COMPRESSED
@@ -42,6 +50,10 @@ class PlayMessage:
         topic: where it goes.
         content: a message, or its bytes as they were recorded.
         frame: index of the frame, -1 for what is none.
+        camera: of a rig that the frame is of; "" where there is one camera.
+        moment_ns: stamp of the reference camera's frame, where this is the last frame of its
+            moment; -1 where others follow.
+        cameras: how many frames that moment has.
     """
 
     time_ns: int
@@ -49,11 +61,20 @@ class PlayMessage:
     topic: str
     content: Any
     frame: int = -1
+    camera: str = ""
+    moment_ns: int = -1
+    cameras: int = 1
 
 
 def robot_of(recording: Recording) -> RobotTopics | None:
     """The robot that carries the camera, where the recording knows one."""
-    return recording.robot if isinstance(recording, BagRecording) else None
+    bag = reference_of(recording)
+    return bag.robot if isinstance(bag, BagRecording) else None
+
+
+def reference_of(recording: Recording) -> Recording:
+    """A rig's reference camera, or the recording itself."""
+    return recording.reference if isinstance(recording, RigRecording) else recording
 
 
 def base_of(recording: Recording) -> NDArray[np.float64] | None:
@@ -66,20 +87,68 @@ def base_of(recording: Recording) -> NDArray[np.float64] | None:
 
 def robot_topics_of(recording: Recording) -> dict[str, str]:
     """Message type by topic of what the robot says beside its camera."""
-    return recording.robot_topics if isinstance(recording, BagRecording) else {}
+    bag = reference_of(recording)
+    return bag.robot_topics if isinstance(bag, BagRecording) else {}
 
 
 def topics_of(recording: Recording) -> dict[str, str]:
     """Message type by topic of what is to be played."""
-    info = recording.info
-    topics = {info.image_topic: info.image_type}
-    if info.info_topic:
-        topics[info.info_topic] = CAMERA_INFO
+    topics = {}
+    for camera in cameras_of(recording).values():
+        topics[camera.info.image_topic] = camera.info.image_type
+        if camera.info.info_topic:
+            topics[camera.info.info_topic] = CAMERA_INFO
     return topics | robot_topics_of(recording)
 
 
 def messages_of(recording: Recording) -> Iterator[PlayMessage]:
-    """The camera's messages in the order of their times; a bag's bytes as they were recorded."""
+    """The cameras' messages in the order of their times; a bag's bytes as they were recorded."""
+    if not isinstance(recording, RigRecording):
+        for message in _messages(recording):
+            yield replace(message, moment_ns=message.stamp_ns) if message.frame >= 0 else message
+        return
+    streams = [
+        _of_camera(name, camera, alone=place > 0)
+        for place, (name, camera) in enumerate(recording.cameras.items())
+    ]
+    yield from _by_moment(heapq.merge(*streams, key=lambda message: message.time_ns))
+
+
+def _of_camera(name: str, camera: Recording, *, alone: bool) -> Iterator[PlayMessage]:
+    """A camera's messages with its name; `alone`: without what the robot says."""
+    own = (camera.info.image_topic, camera.info.info_topic)
+    for message in _messages(camera):
+        if not alone or message.topic in own:
+            yield replace(message, camera=name)
+
+
+def _by_moment(messages: Iterable[PlayMessage]) -> Iterator[PlayMessage]:
+    """Messages whose frames tell where a moment ends: where a camera's next frame comes."""
+    held: list[PlayMessage] = []
+    seen: dict[str, int] = {}  # camera -> stamp, of the moment that is held
+    reference = ""
+
+    def ended() -> Iterator[PlayMessage]:
+        last = max((k for k, message in enumerate(held) if message.frame >= 0), default=-1)
+        stamp_ns = seen.get(reference, next(iter(seen.values()), -1))
+        for k, message in enumerate(held):
+            if k == last:
+                message = replace(message, moment_ns=stamp_ns, cameras=len(seen))
+            yield message
+
+    for message in messages:
+        if message.frame >= 0:
+            reference = reference or message.camera
+            if message.camera in seen:
+                yield from ended()
+                held, seen = [], {}
+            seen[message.camera] = message.stamp_ns
+        held.append(message)
+    yield from ended()
+
+
+def _messages(recording: Recording) -> Iterator[PlayMessage]:
+    """One camera's."""
     if isinstance(recording, BagRecording):
         for item in recording.messages():
             yield PlayMessage(item.time_ns, item.stamp_ns, item.topic, item.data, item.frame)

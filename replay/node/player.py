@@ -11,6 +11,7 @@ depend on how fast the machine is.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from typing import Any
 from rosbags.rosbag2 import WriterError
 
 from g2vlm_map.options import WindowOptions
-from g2vlm_map.recordings import NS, Recording
+from g2vlm_map.recordings import NS, Recording, RigRecording, cameras_of
 
 from ..asking import Answer, Asker
 from ..domain import ReservedDomain
@@ -41,6 +42,7 @@ CLOCK_PERIOD_S = 0.01
 POLL_S = 0.002
 # In lock-step: how long nothing may change until a frame counts as waiting for more.
 IDLE_SECONDS = 0.6
+APART_SECONDS = 10.0  # the same for a rig's moment that has all of its frames
 SETTLE_TIMEOUT_S = 300.0
 # At the end in real time: the node is done when nothing came for this long.
 DRAIN_IDLE_S = 2.0
@@ -78,6 +80,8 @@ class Player:
         self._asker = asker
         self._on_frame = on_frame
         self._min_moments = min_moments
+        names = list(cameras_of(recording))
+        self._reference, self._cameras = names[0], len(names)
         self._newest_ns = 0
         self._waiting = 0  # frames that wait without a pass, as of the last that was settled
         self._published = 0
@@ -137,7 +141,7 @@ class Player:
             last = self._timeline.last
             dropped = last.dropped if last is not None else 0
             self._publish(message)
-            if message.frame >= 0:
+            if message.moment_ns >= 0:
                 self._settle(message, dropped)
                 while self._asker.ask_due(at_most=1):  # one by one: times without queueing
                     self._asker.wait(self._check, QUESTION_TIMEOUT_S)
@@ -145,10 +149,11 @@ class Player:
     def _publish(self, message: PlayMessage) -> None:
         if message.frame >= 0:
             # A stamp may come twice: the node takes the first frame of it.
-            self._timeline.sent_s.setdefault(message.stamp_ns, time.monotonic())
+            if message.camera in ("", self._reference):
+                self._timeline.sent_s.setdefault(message.stamp_ns, time.monotonic())
             self._published += 1
         self._link.publish(message)
-        if message.frame >= 0:
+        if message.frame >= 0 and message.camera in ("", self._reference):
             self._on_frame()
 
     def _settle(self, message: PlayMessage, dropped_before: int) -> None:
@@ -161,8 +166,8 @@ class Player:
         what it was; and what a failed pass gave back.
         """
         late, self._newest_ns = (
-            message.stamp_ns <= self._newest_ns,
-            max(self._newest_ns, message.stamp_ns),
+            message.moment_ns <= self._newest_ns,
+            max(self._newest_ns, message.moment_ns),
         )
         started = time.monotonic()
         while time.monotonic() - started < SETTLE_TIMEOUT_S:
@@ -170,7 +175,7 @@ class Player:
             # The status behind a scene says that the map has taken it in: what the next frame is
             # worth hangs on that.
             told = status is not None and status.scenes >= len(self._timeline.scene_s)
-            if told and message.stamp_ns in self._timeline.scene_s:
+            if told and message.moment_ns in self._timeline.scene_s:
                 self._waiting = 0
                 return
             if status is not None and status.received >= self._published:
@@ -178,14 +183,26 @@ class Player:
                 if status.dropped > dropped_before and waiting <= self._waiting:
                     self._waiting = waiting
                     return
-                few = not status.has_scene and waiting < self._min_moments
-                without_pass = late or few or "RUNTIME_FAILED" in status.reasons
-                if without_pass and status.wall_s - started > IDLE_SECONDS:
+                few = not status.has_scene and waiting < self._min_moments * self._cameras
+                waits = late or few or "RUNTIME_FAILED" in status.reasons
+                patience_s = IDLE_SECONDS if waits else self._patience_s(message)
+                if status.wall_s - started > patience_s:
                     self._waiting = 0 if late else waiting
                     return
             self._check()
             time.sleep(POLL_S)
         self._stalled += 1
+
+    def _patience_s(self, message: PlayMessage) -> float:
+        """How long a moment's pass may take; for ever where there is one camera.
+
+        A rig's moment that lacks a camera, or whose frames lie too far apart, may have none.
+        """
+        if self._cameras == 1:
+            return math.inf
+        slowest = max((times.latency for times in self._timeline.scene_times), default=0.0)
+        whole = message.cameras == self._cameras
+        return max(APART_SECONDS if whole else IDLE_SECONDS, 3e-3 * slowest)
 
     def _drain(self) -> None:
         """Wait until the node has worked off what it was sent."""
@@ -249,7 +266,12 @@ def play_through_node(
             BagWriter(recorded) as writer,
             ReservedDomain() as domain,
             NodeProcess(
-                options.model, info, domain.number, options.out / "node.log", robot_of(recording)
+                options.model,
+                info,
+                domain.number,
+                options.out / "node.log",
+                robot_of(recording),
+                recording if isinstance(recording, RigRecording) else None,
             ) as process,
         ):
             recorder = Recorder(writer, SCENE_TOPICS, STATUS_TOPIC, timeline)

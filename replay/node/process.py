@@ -13,8 +13,12 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+from numpy.typing import NDArray
+
 import g2vlm_ros
-from g2vlm_map.recordings import RecordingInfo
+from g2vlm_map.poses import quaternion_xyzw
+from g2vlm_map.recordings import RecordingInfo, RigRecording
 from g2vlm_map.recordings.bag_sensors import RobotTopics
 from g2vlm_map.recordings.source import COMPRESSED
 from g2vlm_ros.launch_arguments import PROFILE_VARIABLE, malloc_environment
@@ -28,6 +32,7 @@ OUTPUT_PREFIXES = (f"/{NODE_NAME}", f"/{NODE_NAME}/up_to_scale")
 SCENE_TOPICS = tuple(f"{prefix}/pose" for prefix in OUTPUT_PREFIXES)  # one pose per scene, first
 STATUS_TOPIC = f"/{NODE_NAME}/status"
 LOG_TAIL_LINES = 25
+RIG_BASE = "rig"  # frame of a folder's rig, which has no name of its own
 STOP_SECONDS = 15.0
 PROFILE_FILE = "fastdds_shm.xml"
 ROOT = Path(g2vlm_ros.__file__).resolve().parents[1]  # of the sources, or where they are installed
@@ -78,6 +83,7 @@ class NodeProcess:
         domain_id: ROS domain.
         log_file: where the node's words go.
         robot: what else is played; None where nothing is.
+        rig: the cameras, where there are several.
     """
 
     def __init__(
@@ -87,10 +93,11 @@ class NodeProcess:
         domain_id: int,
         log_file: Path,
         robot: RobotTopics | None = None,
+        rig: RigRecording | None = None,
     ) -> None:
         if options.params_file is not None and not options.params_file.is_file():
             raise ReplayInputError(f"--params {options.params_file} is no file")
-        self._command = node_command(options, info, robot)
+        self._command = node_command(options, info, robot, rig)
         self._environment = node_environment(domain_id)
         self._log_file = log_file
         self._process: subprocess.Popen[bytes] | None = None
@@ -159,15 +166,28 @@ class NodeProcess:
 
 
 def node_command(
-    options: ModelOptions, info: RecordingInfo, robot: RobotTopics | None = None
+    options: ModelOptions,
+    info: RecordingInfo,
+    robot: RobotTopics | None = None,
+    rig: RigRecording | None = None,
 ) -> list[str]:
     """The command line of the node under test."""
-    parameters: dict[str, Parameter] = {"use_sim_time": True, "autostart": True}
-    parameters["camera.image_topic"] = info.image_topic
-    parameters["camera.camera_info_topic"] = info.info_topic
-    compressed = info.image_type == COMPRESSED
-    parameters["camera.image_transport"] = "compressed" if compressed else "raw"
+    parameters: dict[str, Parameter | list[str]] = {"use_sim_time": True, "autostart": True}
+    cameras = {"camera": info}
+    if rig is not None:
+        cameras = {name: camera.info for name, camera in rig.cameras.items()}
+        parameters["cameras"] = list(cameras)
+    for name, own in cameras.items():
+        parameters[f"{name}.image_topic"] = own.image_topic
+        parameters[f"{name}.camera_info_topic"] = own.info_topic
+        transport = "compressed" if own.image_type == COMPRESSED else "raw"
+        parameters[f"{name}.image_transport"] = transport
     parameters["images.reliability"] = "reliable"
+    if rig is not None and not rig.base:  # a folder's: no TF tells where they sit
+        parameters["frames.base"] = RIG_BASE
+        parameters |= {
+            f"{name}.extrinsics": extrinsics_text(T) for name, T in rig.T_base_cams.items()
+        }
     if robot is not None and robot.base:
         parameters["frames.base"] = robot.base
         parameters["frames.odom"] = robot.odom
@@ -182,14 +202,28 @@ def node_command(
         parameters.update(LOCKSTEP_PARAMETERS)
     parameters.update(options.parameters)
     command = [sys.executable, "-m", "g2vlm_ros.node", "--ros-args", "-r", f"__node:={NODE_NAME}"]
-    if compressed and (wanted := compressed_topic(info.image_topic)) != info.image_topic:
-        command += ["-r", f"{wanted}:={info.image_topic}"]  # a recording may name it as it likes
+    for own in cameras.values():
+        wanted = compressed_topic(own.image_topic)
+        if own.image_type == COMPRESSED and wanted != own.image_topic:
+            command += ["-r", f"{wanted}:={own.image_topic}"]  # it may be called anything
     if options.params_file is not None:
         command += ["--params-file", str(options.params_file)]
     for name, value in parameters.items():
-        # JSON-like text is read as YAML: texts are quoted so that "1" or "" stay texts.
-        quoted = "'" + str(value).replace("'", "''") + "'"
-        shown = quoted if isinstance(value, str) else str(value).lower()
+        if isinstance(value, list):
+            shown = "[" + ", ".join(map(_quoted, value)) + "]"
+        else:
+            shown = _quoted(value) if isinstance(value, str) else str(value).lower()
         # With the node's name: a section of that name in the file would else win over this.
         command += ["-p", f"{NODE_NAME}:{name}:={shown}"]
     return command
+
+
+def extrinsics_text(T_base_cam: NDArray[np.float64]) -> str:
+    """A pose as the parameter `<camera>.extrinsics` has it: x y z qx qy qz qw."""
+    numbers = (*T_base_cam[:3, 3], *quaternion_xyzw(T_base_cam[:3, :3]))
+    return " ".join(f"{float(number):.9g}" for number in numbers)
+
+
+def _quoted(text: str) -> str:
+    """JSON-like text is read as YAML: texts are quoted so that "1" or "" stay texts."""
+    return "'" + text.replace("'", "''") + "'"

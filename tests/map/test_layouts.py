@@ -200,7 +200,7 @@ def test_bad_rows_of_poses(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("inner", "root"), [("", "."), ("data", "mav0")])
 def test_euroc(tmp_path: Path, inner: str, root: str) -> None:
     write_euroc(tmp_path / root, inner)
-    left, right = open_rig(tmp_path)
+    left, right = open_rig(tmp_path).cameras.values()
     assert (left.info.camera, right.info.camera) == ("cam0", "cam1")
     assert right.info.image_topic == "/cam1/image_raw"
     assert left.info.stamps_ns == (1403715273262142976, 1403715273462142976)
@@ -273,7 +273,7 @@ def test_real_folders() -> None:
     assert (cosines > 0.9).all(), cosines
     rows = open_recording(SHARED / "hololens", limit=3)
     assert len(list(rows.true_depths(rows.info.stamps_ns))) == 3
-    left, right = open_rig(SHARED / "euroc_stereo", limit=1)
+    left, right = open_rig(SHARED / "euroc_stereo", limit=1).cameras.values()
     assert left.info.T_body_cam is not None
     assert right.info.T_body_cam is not None
     baseline = np.linalg.inv(left.info.T_body_cam) @ right.info.T_body_cam
