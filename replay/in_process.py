@@ -42,6 +42,7 @@ from g2vlm_model.runtimes import load_runtime
 from g2vlm_ros.params import NodeParams
 
 from .asking import Answer, Asker
+from .depth_sensor import DepthSensor, depth_sensor
 from .errors import NodeFailedError, ReplayInputError
 from .kept import KeptScenes, Listener, note_status
 from .machine import ProcessWatch
@@ -83,6 +84,7 @@ def play_in_process(
     """
     rig = recording.cameras if isinstance(recording, RigRecording) else {}
     params = parameters_of(options.model, tuple(rig))
+    depth = depth_sensor(recording, params.depth.source, params.cameras[0])
     with tempfile.TemporaryDirectory(prefix="g2vlm-replay-") as folder:
         scenes = KeptScenes(Path(folder), params.depth)
         bar.set_description_str("loading")
@@ -92,7 +94,7 @@ def play_in_process(
             listener = Listener(timeline, scenes)
             with _pipeline(runtime, params, listener) as pipeline:
                 listener.pipeline = pipeline
-                player = _Player(recording, options, pipeline, timeline, questions, bar)
+                player = _Player(recording, options, pipeline, timeline, questions, bar, depth)
                 played = player.play()
                 _save_map(pipeline, options.out / MAP_FILE)
                 scenes.map = FinalMap.of_world(
@@ -154,8 +156,10 @@ class _Player:
         timeline: Timeline,
         questions: list[Question],
         bar: Any,
+        depth: DepthSensor | None = None,
     ) -> None:
         self._recording = recording
+        self._depth = depth
         self._options = options
         self._pipeline = pipeline
         self._timeline = timeline
@@ -236,6 +240,9 @@ class _Player:
         pixels = (CompressedPixels if compressed else RawPixels)(frame.load())
         # A stamp may come twice: the pipeline takes the first frame of it.
         if camera == self._reference:
+            sample = None if self._depth is None else self._depth.of(frame.stamp_ns)
+            if sample is not None:
+                self._pipeline.sense(sample)
             self._timeline.sent_s.setdefault(frame.stamp_ns, time.monotonic())
             self._bar.update()
         self._pipeline.add(InputFrame(pixels, frame.stamp_ns, camera, frame.frame_id))

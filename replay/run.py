@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from tqdm import tqdm
 from g2vlm_map.recordings import NS, Recording
 
 from .asking import Answer
+from .depth_sensor import NOTE
 from .errors import ReplayInputError
 from .files import map_cloud, write_json, write_ply, write_tum
 from .machine import describe_machine
@@ -84,6 +85,9 @@ def _replay(recording: Recording, options: RunOptions, questions: list[Question]
         if options.progress:
             print("measuring, drawing the report ...", file=sys.stderr)
         scores = score(recording, outputs, timeline, played, answers)
+        source = options.model.parameters.get("depth.source", "model")
+        if source != "model":
+            scores = replace(scores, notes=(*scores.notes, NOTE.format(source=source)))
         return _write(recording, options, scores, timeline, played, outputs)
 
 

@@ -35,9 +35,13 @@ from g2vlm_model.interface import AnswerStatus, CrossCheck
 from g2vlm_ros.messages import camera_info_message, header
 
 from ..asking import Answer
+from ..depth_sensor import DepthSensor
 from ..map_metrics import ScaleSample
 from ..outcome import RanWith, SceneTimes, StatusSample
 from ..question_file import Question
+
+DEPTH_TOPIC = "/g2vlm_replay/depth/image"
+DEPTH_INFO_TOPIC = "/g2vlm_replay/depth/camera_info"
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,30 @@ def _messages(recording: Recording) -> Iterator[PlayMessage]:
             frame.time_ns, frame.stamp_ns, info.image_topic, _image(frame, info.image_type),
             frame.index,
         )  # fmt: skip
+
+
+def with_depth(
+    messages: Iterable[PlayMessage], depth: DepthSensor, image_topic: str, frame_id: str
+) -> Iterator[PlayMessage]:
+    """Messages with the depth of each frame of a topic, and its CameraInfo, ahead of it."""
+    for message in messages:
+        sample = None
+        if message.frame >= 0 and message.topic == image_topic:
+            sample = depth.of(message.stamp_ns)
+        if sample is not None:
+            own = {"time_ns": message.time_ns, "stamp_ns": message.stamp_ns}
+            size = (sample.depth_HW.shape[0], sample.depth_HW.shape[1])
+            info = camera_info_message(sample.K, size, message.stamp_ns, frame_id)
+            yield PlayMessage(**own, topic=DEPTH_INFO_TOPIC, content=info)
+            data = array.array("B")
+            data.frombytes(np.ascontiguousarray(sample.depth_HW, "<f4").tobytes())
+            stamped = header(message.stamp_ns, frame_id)
+            image = Image(
+                header=stamped, height=size[0], width=size[1], encoding="32FC1",
+                is_bigendian=0, step=4 * size[1], data=data,
+            )  # fmt: skip
+            yield PlayMessage(**own, topic=DEPTH_TOPIC, content=image)
+        yield message
 
 
 def request_of(question: Question, frame_ns: int, scene_ns: int, timeout_s: float) -> Any:

@@ -21,8 +21,10 @@ from rosbags.rosbag2 import WriterError
 
 from g2vlm_map.options import WindowOptions
 from g2vlm_map.recordings import NS, Recording, RigRecording, cameras_of
+from g2vlm_map.recordings.source import CAMERA_INFO, IMAGE
 
 from ..asking import Answer, Asker
+from ..depth_sensor import DepthSensor, depth_sensor
 from ..domain import ReservedDomain
 from ..errors import ReplayInputError
 from ..machine import ProcessWatch
@@ -30,7 +32,17 @@ from ..outcome import Outputs, Played, Timeline
 from ..question_file import Question
 from ..run_options import MAP_FILE, ModelOptions, RunOptions, parameters_of
 from .bag_writer import BagWriter
-from .conversions import PlayMessage, base_of, messages_of, robot_of, robot_topics_of, topics_of
+from .conversions import (
+    DEPTH_INFO_TOPIC,
+    DEPTH_TOPIC,
+    PlayMessage,
+    base_of,
+    messages_of,
+    robot_of,
+    robot_topics_of,
+    topics_of,
+    with_depth,
+)
 from .link import NodeLink
 from .process import SCENE_TOPICS, STATUS_TOPIC, NodeProcess
 from .published import Published
@@ -61,6 +73,7 @@ class Player:
         asker: the questions.
         on_frame: told after each published frame, for the progress bar.
         min_moments: the node's parameter `window.min_moments`.
+        depth: played with the frames; None: no depth is.
     """
 
     def __init__(
@@ -72,8 +85,10 @@ class Player:
         asker: Asker,
         on_frame: Callable[[], None],
         min_moments: int = 2,
+        depth: DepthSensor | None = None,
     ) -> None:
         self._recording = recording
+        self._depth = depth
         self._link = link
         self._process = process
         self._timeline = timeline
@@ -121,7 +136,7 @@ class Player:
     def _play_in_time(self, rate: float) -> None:
         first_ns: int | None = None
         started = time.monotonic()
-        for message in messages_of(self._recording):
+        for message in self._messages():
             first_ns = message.time_ns if first_ns is None else first_ns
             due = started + (message.time_ns - first_ns) / NS / rate
             while (left := due - time.monotonic()) > 0:
@@ -136,7 +151,7 @@ class Player:
             self._publish(message)
 
     def _play_in_lockstep(self) -> None:
-        for message in messages_of(self._recording):
+        for message in self._messages():
             self._link.publish_clock(message.time_ns)
             last = self._timeline.last
             dropped = last.dropped if last is not None else 0
@@ -145,6 +160,12 @@ class Player:
                 self._settle(message, dropped)
                 while self._asker.ask_due(at_most=1):  # one by one: times without queueing
                     self._asker.wait(self._check, QUESTION_TIMEOUT_S)
+
+    def _messages(self) -> Iterator[PlayMessage]:
+        messages, info = messages_of(self._recording), self._recording.info
+        if self._depth is None:
+            return messages
+        return with_depth(messages, self._depth, info.image_topic, info.frame_id)
 
     def _publish(self, message: PlayMessage) -> None:
         if message.frame >= 0:
@@ -260,6 +281,8 @@ def play_through_node(
         NodeFailedError: It died or did not become active.
     """
     info, recorded = recording.info, options.out / "recorded"
+    source = _depth_source(options.model)
+    depth = depth_sensor(recording, source, next(iter(cameras_of(recording))))
     map_file = options.out / MAP_FILE
     try:
         with (
@@ -272,10 +295,13 @@ def play_through_node(
                 options.out / "node.log",
                 robot_of(recording),
                 recording if isinstance(recording, RigRecording) else None,
+                "" if depth is None else DEPTH_TOPIC,
             ) as process,
         ):
             recorder = Recorder(writer, SCENE_TOPICS, STATUS_TOPIC, timeline)
             topics, timeout_s = topics_of(recording), options.question_timeout_s
+            if depth is not None:
+                topics |= {DEPTH_TOPIC: IMAGE, DEPTH_INFO_TOPIC: CAMERA_INFO}
             robot = robot_topics_of(recording)
             link = NodeLink(topics, domain.number, recorder, timeout_s, robot)
             try:
@@ -291,7 +317,7 @@ def play_through_node(
 
                 asker = Asker(questions, info.stamps_ns, link.ask, timeline)
                 least = _min_moments(options.model)
-                player = Player(recording, link, process, timeline, asker, played_one, least)
+                player = Player(recording, link, process, timeline, asker, played_one, least, depth)
                 played = player.play(options.rate)
                 unsaved = link.save_map(map_file.absolute())
                 if unsaved:
@@ -319,6 +345,14 @@ def _min_moments(model: ModelOptions) -> int:
         return parameters_of(model).window.min_moments
     except ReplayInputError:  # the node says what is wrong, in its own words
         return WindowOptions().min_moments
+
+
+def _depth_source(model: ModelOptions) -> str:
+    """Whose depth the map shall have."""
+    try:
+        return parameters_of(model).depth.source
+    except ReplayInputError:  # the node says what is wrong, in its own words
+        return "model"
 
 
 class _Starting:

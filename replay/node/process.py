@@ -84,6 +84,7 @@ class NodeProcess:
         log_file: where the node's words go.
         robot: what else is played; None where nothing is.
         rig: the cameras, where there are several.
+        depth_topic: depth that is played of the (reference) camera; "" none is.
     """
 
     def __init__(
@@ -94,10 +95,11 @@ class NodeProcess:
         log_file: Path,
         robot: RobotTopics | None = None,
         rig: RigRecording | None = None,
+        depth_topic: str = "",
     ) -> None:
         if options.params_file is not None and not options.params_file.is_file():
             raise ReplayInputError(f"--params {options.params_file} is no file")
-        self._command = node_command(options, info, robot, rig)
+        self._command = node_command(options, info, robot, rig, depth_topic)
         self._environment = node_environment(domain_id)
         self._log_file = log_file
         self._process: subprocess.Popen[bytes] | None = None
@@ -170,6 +172,7 @@ def node_command(
     info: RecordingInfo,
     robot: RobotTopics | None = None,
     rig: RigRecording | None = None,
+    depth_topic: str = "",
 ) -> list[str]:
     """The command line of the node under test."""
     parameters: dict[str, Parameter | list[str]] = {"use_sim_time": True, "autostart": True}
@@ -183,6 +186,8 @@ def node_command(
         transport = "compressed" if own.image_type == COMPRESSED else "raw"
         parameters[f"{name}.image_transport"] = transport
     parameters["images.reliability"] = "reliable"
+    if depth_topic:
+        parameters[f"{next(iter(cameras))}.depth_topic"] = depth_topic
     if rig is not None and not rig.base:  # a folder's: no TF tells where they sit
         parameters["frames.base"] = RIG_BASE
         parameters |= {

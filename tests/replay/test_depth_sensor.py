@@ -1,0 +1,68 @@
+"""A recording's depth is played as a sensor's where the map asks for one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from g2vlm_replay import main
+from g2vlm_replay.node.bag_writer import BagWriter
+
+from g2vlm_map.mapping.store import load_map
+from tests.replay.bags import NS, Scribe, pattern, write_places_bag, write_plain_bag
+
+NO_DEPTH = "has no depth that belongs to one of its"
+
+
+def run(source: Path, out: Path, *arguments: str) -> int:
+    return main(
+        [str(source), "--out", str(out), "--rate", "0", "--quiet",
+         "--runtime", "tests.ros.scripted_runtime:create",
+         "--param", "keyframe.min_motion=0.0", *arguments]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("way", [["--in-process"], []], ids=["in process", "node"])
+def test_keyframes_have_the_recorded_depth_and_the_report_says_so(
+    way: list[str], tmp_path: Path
+) -> None:
+    write_plain_bag(tmp_path / "bag", mcap=True, count=6)
+    out = tmp_path / "out"
+    assert run(tmp_path / "bag", out, "--param", "depth.source=sensor", *way) == 0
+    document = json.loads((out / "metrics.json").read_text())
+    assert any("the map was given the depth" in note for note in document["notes"])
+    placed = load_map(out / "map.g2map").world.keyframes
+    assert len(placed) >= 4
+    for one in placed:
+        view = one.keyframe.views[0]
+        assert view.metres == 1.0
+        number = round((one.keyframe.stamp_ns - 10 * NS) / (NS / 10))
+        depth = view.depth_HW[3:, :].astype(float)
+        np.testing.assert_allclose(depth[depth > 0], 1.0 + 0.01 * number, rtol=1e-3)
+
+
+@pytest.mark.parametrize("way", [["--in-process"], []], ids=["in process", "node"])
+def test_recordings_without_usable_depth_end_with_a_clear_error(
+    way: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with BagWriter(tmp_path / "late") as writer:  # a depth topic without frames of its time
+        scribe = Scribe(writer)
+        for i in range(3):
+            scribe.info("/camera/camera_info", (10 + i) * NS, (48, 64))
+            scribe.image("/camera/image_raw", (10 + i) * NS, pattern(i), "rgb8")
+            depth = np.full((48, 64), 1000, np.uint16)
+            scribe.image("/camera/depth/image", (100 + i) * NS, depth, "16UC1")
+    write_places_bag(tmp_path / "no K")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for i in range(3):
+        cv2.imwrite(str(folder / f"{i}.png"), pattern(i))
+    for name, words in (("late", NO_DEPTH), ("no K", "has no K"), ("folder", "has no K")):
+        assert run(tmp_path / name, tmp_path / "out", "--param", "depth.source=fused", *way) == 2
+        told = capsys.readouterr().err
+        assert words in told, name
+        assert "depth.source is fused" in told
+        assert "Traceback" not in told
