@@ -23,6 +23,7 @@ from .datasets.layouts import LAYOUTS, open_dataset
 from .datasets.mixture import SYNTHETIC
 from .datasets.realistic import RenderPlan, render_shards
 from .datasets.synthetic import ShardPlan, write_shards
+from .synthetic import PATH_STYLES
 from .synthetic.models import (
     ModelLibrary,
     build_library,
@@ -65,8 +66,13 @@ def _add_synthetic(synthetic: argparse.ArgumentParser) -> None:
     synthetic.add_argument("--width", type=int, default=plan.width, help="pixels")
     synthetic.add_argument("--heights", type=int, nargs="+", default=list(plan.heights))
     synthetic.add_argument(
-        "--fov", type=float, nargs=2, default=list(plan.fov_deg), help="degrees, from and to"
-    )
+        "--fov", type=float, nargs=2, default=list(plan.fov_deg),
+        help="degrees along the longer side, from and to",
+    )  # fmt: skip
+    synthetic.add_argument(
+        "--styles", nargs="+", choices=PATH_STYLES, default=list(plan.styles),
+        help="kinds of camera paths, each as often as it is named",
+    )  # fmt: skip
     synthetic.add_argument("--device", default="cpu", help="torch device of the rays")
     synthetic.add_argument("--threads", type=int, default=1, help="torch threads")
 
@@ -172,6 +178,7 @@ def _synthetic(args: argparse.Namespace) -> int:
         width=args.width,
         heights=tuple(args.heights),
         fov_deg=tuple(args.fov),
+        styles=tuple(args.styles),
     )
     started = time.monotonic()
     per_shard = plan.rooms * plan.clips * plan.frames

@@ -165,8 +165,8 @@ def test_bad_input_is_refused(room: Room) -> None:
         render(room, outside, K, SIZE)
     with pytest.raises(ValueError, match=r"expected \(N, 4, 4\)"):
         render(room, np.eye(4), K, SIZE)
-    with pytest.raises(ValueError, match="style is 'drone'"):
-        camera_path(room, 0, 3, "drone")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="style is 'submarine'"):
+        camera_path(room, 0, 3, "submarine")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="num_frames is 0"):
         camera_path(room, 0, 0)
     with pytest.raises(ValueError, match="fov_deg is 0"):

@@ -82,7 +82,10 @@ def test_primitives_lie_in_the_boxes_of_their_objects(rooms: list[Room]) -> None
 @pytest.mark.parametrize("style", PATH_STYLES)
 def test_no_camera_stands_inside_of_anything(style: str, rooms: list[Room]) -> None:
     """The lens keeps a distance from every primitive, in every style, at the style's height."""
-    low, high = {"robot": (0.2, 0.7), "arm": (0.4, 1.2), "hand": (0.9, 1.85)}[style]
+    low, high = {
+        "robot": (0.2, 0.7), "arm": (0.4, 1.2), "hand": (0.9, 1.85), "drive": (0.3, 1.6),
+        "drone": (0.5, 4.0), "turn": (0.25, 1.85), "still": (0.25, 1.85),
+    }[style]  # fmt: skip
     for index, room in enumerate(rooms[:30]):
         path = camera_path(room, index, 5, style, step=0.25, turn_deg=12.0)  # type: ignore[arg-type]
         for place in path[:, :3, 3]:
@@ -93,6 +96,34 @@ def test_no_camera_stands_inside_of_anything(style: str, rooms: list[Room]) -> N
             inside &= ~balls | (np.linalg.norm(ratio, axis=1) <= 1)
             assert not inside.any(), (room.seed, place)
             assert low - 0.01 <= place[2] <= high + 0.01
+
+
+def _steps(rooms: list[Room], style: str) -> tuple[np.ndarray, np.ndarray]:
+    """Degrees between neighbours, and motion in the axes of the first of them, metres."""
+    turns, moves = [], []
+    for room in rooms[:30]:
+        path = camera_path(room, 0, 5, style, step=0.2, turn_deg=8.0)  # type: ignore[arg-type]
+        step = np.linalg.inv(path[:-1]) @ path[1:]
+        cosine = (np.trace(step[:, :3, :3], axis1=1, axis2=2) - 1) / 2
+        turns.append(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+        moves.append(step[:, :3, 3])
+    return np.concatenate(turns), np.concatenate(moves)
+
+
+def test_each_way_of_moving_is_what_it_is_called(rooms: list[Room]) -> None:
+    turns, moves = _steps(rooms, "drive")
+    moved = np.linalg.norm(moves, axis=1) > 0.05  # the others are boxed in
+    assert moved.mean() > 0.7
+    assert np.median(turns[moved]) < 1.5
+    assert np.median(moves[moved, 2] / np.linalg.norm(moves[moved], axis=1)) > 0.98
+    turns, moves = _steps(rooms, "turn")
+    assert np.median(turns) > 4
+    assert np.linalg.norm(moves, axis=1).max() < 0.12
+    turns, moves = _steps(rooms, "still")
+    assert np.quantile(turns, 0.9) < 2
+    assert np.quantile(np.linalg.norm(moves, axis=1), 0.9) < 0.02
+    turns, moves = _steps(rooms, "drone")
+    assert np.quantile(np.abs(moves[:, 1]), 0.75) > 0.02  # up and down too
 
 
 def test_large_motion_still_overlaps(rooms: list[Room]) -> None:

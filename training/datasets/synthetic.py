@@ -50,7 +50,8 @@ class ShardPlan:
         heights: Picture heights; shard i takes `heights[i % len(heights)]`.
         smooth: Share of rooms with 2 x 2 colour rays per pixel of an edge.
         camera: Share of clips taken by a drawn camera: blur, noise, colour, JPEG.
-        fov_deg: Range of the horizontal field of view.
+        fov_deg: Range of the field of view along the longer side.
+        styles: Kinds of camera paths, each as often as it is named.
 
     Raises:
         ValueError: A number out of range.
@@ -65,6 +66,7 @@ class ShardPlan:
     smooth: float = 0.5
     camera: float = 0.7
     fov_deg: tuple[float, float] = (45.0, 100.0)
+    styles: tuple[str, ...] = ("robot", "arm", "hand")
 
     def __post_init__(self) -> None:
         for name in ("rooms", "clips", "frames", "width"):
@@ -72,6 +74,9 @@ class ShardPlan:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if not self.heights:
             raise ValueError("heights is empty, expected at least one picture height")
+        unknown = sorted(set(self.styles) - set(PATH_STYLES))
+        if unknown or not self.styles:
+            raise ValueError(f"styles is {self.styles}, expected some of {PATH_STYLES}")
         low, high = self.fov_deg
         if not 1 <= low <= high <= 170:
             raise ValueError(f"fov_deg is {self.fov_deg}, expected two numbers in 1..170, ordered")
@@ -108,6 +113,15 @@ def _clips(plan: ShardPlan, index: int, device: str) -> Iterator[Clip]:
         yield from render_room(plan, scene_seed(plan.split, number), size, device)
 
 
+def _across(fov_deg: float, size_hw: tuple[int, int]) -> float:
+    """Horizontal field of view of square pixels from that of the longer side."""
+    height, width = size_hw
+    if height <= width:
+        return fov_deg
+    tangent = np.tan(np.radians(fov_deg) / 2) * width / height
+    return float(np.degrees(2 * np.arctan(tangent)))
+
+
 def render_room(
     plan: ShardPlan, seed: int, size_hw: tuple[int, int], device: str = "cpu"
 ) -> list[Clip]:
@@ -123,7 +137,7 @@ def render_room(
     room = make_room(seed)
     shots = []
     for clip in range(plan.clips):
-        style = PATH_STYLES[int(rng.integers(len(PATH_STYLES)))]
+        style = plan.styles[int(rng.integers(len(plan.styles)))]
         T_world_cam = camera_path(
             room,
             clip,
@@ -132,7 +146,7 @@ def render_room(
             step=float(np.exp(rng.uniform(*np.log(_STEP_M)))),
             turn_deg=float(np.exp(rng.uniform(*np.log(_TURN_DEG)))),
         )
-        K = intrinsics(float(rng.uniform(*plan.fov_deg)), size_hw)
+        K = intrinsics(_across(float(rng.uniform(*plan.fov_deg)), size_hw), size_hw)
         shots.append(Shot(room, T_world_cam, K))
     rendered = render_shots(
         shots,
@@ -161,6 +175,7 @@ def render_room(
             normals=frames.normals,
             scene=scene,
             name=f"{plan.split} room {seed} path {clip}",
+            complete=True,
         )
         for clip, frames in enumerate(taken)
     ]
