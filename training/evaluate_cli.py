@@ -1,23 +1,25 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""`g2vlm evaluate geometry|questions|qa|tables ...`: metrics beside their baselines."""
+"""`g2vlm evaluate geometry|stretches|questions|qa|tables|card ...`: metrics and baselines."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 
-from .evaluate import geometry_cli, questions_cli, tables_cli
+from .evaluate import card, geometry_cli, questions_cli, stretches, tables_cli
 from .evaluate.benchmarks import cli as benchmark_files
 
 __all__ = ["main"]
 
 _KINDS = {
     "geometry": (geometry_cli, "depth, points, normals and poses on any posed RGB-D data"),
+    "stretches": (stretches, "geometry on real stretches, by name"),
     "questions": (questions_cli, "questions on held-out rooms"),
     "qa": (benchmark_files, "published benchmark files"),
     "tables": (tables_cli, "geometry.json files as Markdown"),
+    "card": (card, "the model card from evaluation files"),
 }
 
 

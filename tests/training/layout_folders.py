@@ -118,6 +118,17 @@ def write_tum(root: Path) -> Truth:
     return truth
 
 
+def write_posed(root: Path) -> Truth:
+    truth = make_truth(pinhole(80.0, 60.0, 44.0), (90, 120))
+    folder = root / "walk"
+    for i in range(len(truth.T_world_cam)):
+        save(folder / f"images/{3 * i + 3:05d}.png", truth.rgb[i])
+        save_depth(folder / f"depth/{3 * i + 3:05d}.png", truth.depth[i], 1000)
+    np.savetxt(folder / "poses.txt", truth.T_world_cam.reshape(-1, 16))
+    np.savetxt(folder / "K.txt", truth.K)
+    return truth
+
+
 def write_scannet(root: Path) -> Truth:
     truth = make_truth(pinhole(110.0, 65.0, 46.0), (96, 128), 4)
     K_depth = pinhole(54.0, 31.0, 23.0)
@@ -299,6 +310,7 @@ WRITERS: dict[str, Callable[[Path], Truth]] = {
     "co3d": write_co3d,
     "dl3dv": write_dl3dv,
     "hypersim": write_hypersim,
+    "posed": write_posed,
     "recording": write_recording,
     "scannet": write_scannet,
     "tartanair": write_tartanair,

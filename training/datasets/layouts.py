@@ -13,6 +13,7 @@ from .co3d import open_co3d
 from .dl3dv import open_dl3dv
 from .folder import FolderSequence
 from .hypersim import open_hypersim
+from .pose_rows import open_pose_rows
 from .recording import open_recordings
 from .scannet import open_scannet
 from .seven_scenes import open_seven_scenes
@@ -27,6 +28,7 @@ LAYOUTS: dict[str, Callable[[Path], list[FolderSequence]]] = {
     "co3d": open_co3d,
     "dl3dv": open_dl3dv,
     "hypersim": open_hypersim,
+    "posed": open_pose_rows,
     "recording": open_recordings,
     "scannet": open_scannet,
     "tartanair": open_tartanair,

@@ -32,6 +32,7 @@ from g2vlm_model.model import G2VLM
 from ..batch import world_points
 from ..correspondence import cell_tracks, match_error
 from ..datasets.base import Clip
+from .confidence import confidence_samples
 from .depth import depth_score
 from .points import normal_angles_deg, point_score
 from .pose import PairErrors, pair_errors, relative_errors
@@ -45,6 +46,7 @@ Samples = Mapping[str, Floats]
 AXES = ("+x", "-x", "+y", "-y", "+z", "-z")
 _ALL_PAIRS = 100_000
 _KEPT_PICTURES = 256
+_NONE: Floats = np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -71,17 +73,17 @@ class Examiner:
 
     def learned(self, window: EvalWindow, said: Prediction) -> dict[str, Samples]:
         """Rows of the head and of what looks at no picture."""
-        truth, T_true = window.batch.depth_BNHW[0], window.batch.T_world_cam_BN44[0]
+        truth = window.batch.depth_BNHW[0]
         mean, own = (_resized(map_HW, truth) for map_HW in (self.mean_map_HW, self.own_map_HW))
         flat = torch.linalg.inv(window.batch.K_BN33[0])
-        still = torch.eye(4).expand(len(T_true), 4, 4)
+        still = torch.eye(4).expand(len(truth), 4, 4)
         rows: dict[str, Samples] = {
             "head": {
                 **self._depth(said.points_NHW3[..., 2], truth),
                 **_points(window, said.points_NHW3, said.T_world_cam_N44),
                 **_normals(window, said.points_NHW3),
-                **self._poses(pair_errors(said.T_world_cam_N44, T_true)),
                 **_matches(self.model, window, said),
+                **_confidence(window, said),
             },
             "mean-depth map": {
                 **self._depth(mean, truth),
@@ -89,6 +91,17 @@ class Examiner:
                 **_normals(window, _lifted(mean, flat)),
             },
             "mean-depth map of these frames": self._depth(own, truth),
+        }
+        for name, poses in self.moved(window, said).items():
+            rows[name] = {**rows.get(name, {}), **poses}
+        return rows
+
+    def moved(self, window: EvalWindow, said: Prediction) -> dict[str, Samples]:
+        """Rows of the head's poses and of those that look at no picture."""
+        T_true = window.batch.T_world_cam_BN44[0]
+        still = torch.eye(4).expand(len(T_true), 4, 4)
+        rows: dict[str, Samples] = {
+            "head": self._poses(pair_errors(said.T_world_cam_N44, T_true)),
             "identity motion": self._poses(pair_errors(still, T_true)),
         }
         for axis in AXES:
@@ -230,6 +243,20 @@ def _normals(window: EvalWindow, points_NHW3: Tensor) -> dict[str, Floats]:
         "normal_mean_deg": np.array([angles.mean()]),
         "normal_median_deg": np.array([np.median(angles)]),
     }
+
+
+def _confidence(window: EvalWindow, said: Prediction) -> dict[str, Floats]:
+    """Confidence beside error, and what the head that knows the sky gets right."""
+    if said.confidence_NHW is None:
+        return {}
+    depth, truth = said.points_NHW3[..., 2].numpy(), window.batch.depth_BNHW[0].numpy()
+    found = {"confidence": confidence_samples(depth, truth, said.confidence_NHW)}
+    empty = window.batch.invalid_BNHW[0].numpy()
+    if said.invalid_NHW is not None and window.model.complete:
+        right = said.invalid_NHW[empty]
+        found["invalid_found"] = np.atleast_1d(right.mean()) if len(right) else _NONE
+        found["invalid_wrong"] = np.atleast_1d(said.invalid_NHW[~empty].mean())
+    return found
 
 
 def _matches(model: G2VLM, window: EvalWindow, said: Prediction) -> dict[str, Floats]:

@@ -19,9 +19,14 @@ import torch
 from torch import Tensor
 
 from g2vlm_model.checkpoint import load_model, model_id
+from g2vlm_model.model import G2VLM
 
 from ..batch import ClipPool
+from ..checkpoints import git_hash, latest_checkpoint, stored_meta
+from ..config_file import config_of
+from ..datasets.base import FrameSequence
 from ..datasets.layouts import LAYOUTS
+from ..start import Start, start_model
 from .examine import Examiner
 from .geometry import mean_log_depth
 from .geometry_run import GeometryOptions, GeometryTable, run_geometry
@@ -29,7 +34,17 @@ from .geometry_tables import text_table
 from .summary import METRICS, value_of
 from .windows import mean_depth_of, open_sequences
 
-__all__ = ["add_arguments", "run"]
+__all__ = [
+    "MeanMap",
+    "add_arguments",
+    "examinee",
+    "measured",
+    "numbers",
+    "run",
+    "stored_mean_map",
+    "table_text",
+    "write_files",
+]
 
 _LOG = logging.getLogger(__name__)
 _MEAN_SHARDS = 8
@@ -38,7 +53,14 @@ _STORED_MAP = Path(__file__).with_name("mean_depth.json")
 
 
 @dataclass(frozen=True)
-class _MeanMap:
+class MeanMap:
+    """Mean depth of training rooms.
+
+    Args:
+        depth_HW: Up to scale.
+        source: What it was taken from, in words.
+    """
+
     depth_HW: Tensor
     source: str
 
@@ -46,11 +68,11 @@ class _MeanMap:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
-    add("--model", default="nano", help="model folder, or nano")
+    add("--model", default="nano", help="model folder, nano, or a run of the stage geometry")
     add("--dataset", default="synthetic", help=f"synthetic, or {', '.join(LAYOUTS)}")
     add("--root", type=Path, required=True, help="folder of the data in that layout")
     add("--split", choices=("train", "val", "test"), default="test", help="synthetic: whose rooms")
-    add("--frames", type=_numbers, default=(4,), help="frames per window, e.g. 2,4,8,16")
+    add("--frames", type=numbers, default=(4,), help="frames per window, e.g. 2,4,8,16")
     add("--stride", type=int, default=1, help="step between the frames of a window")
     add("--windows", type=int, default=200, help="at most so many of each length")
     add("--refine-windows", type=int, default=100, help="refined and two-view rows: on so many")
@@ -76,18 +98,48 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         _check_writable(args.out)
     sequences = open_sequences(args.dataset, args.root, args.split)
-    model, _ = load_model(args.model)
-    mean = _mean_map(args.mean_map)
+    model, name = examinee(args.model)
     options = GeometryOptions(
         frames=args.frames, stride=args.stride, windows=args.windows,
         refined=args.refine_windows, seed=args.seed, causal=args.causal,
     )  # fmt: skip
-    own = mean_depth_of(sequences, model.config, args.seed)
-    examiner = Examiner(model.eval(), mean.depth_HW, own, args.min_baseline)
+    command = {key: value for key, value in vars(args).items() if key not in ("what", "json")}
+    mean = stored_mean_map() if args.mean_map is None else _mean_map(args.mean_map)
+    content, tables = measured(model, name, sequences, options, mean, command)
+    print(json.dumps(content, indent=2, default=str) if args.json else table_text(content))
+    if args.out is not None:
+        write_files(args.out, content, tables)
+    return 0
+
+
+def measured(
+    model: G2VLM,
+    name: str,
+    sequences: Sequence[FrameSequence],
+    options: GeometryOptions,
+    mean: MeanMap,
+    command: dict[str, Any],
+) -> tuple[dict[str, Any], list[GeometryTable]]:
+    """Content of geometry.json, and the tables with the windows that a report shows.
+
+    Args:
+        model: What is measured.
+        name: Of the model.
+        sequences: Where windows come from.
+        options: Which windows.
+        mean: The mean-depth baseline.
+        command: What was asked for; `min_baseline` of it is used.
+
+    Raises:
+        ValueError: See `run_geometry`.
+    """
+    own = mean_depth_of(sequences, model.config, options.seed) if options.depth else mean.depth_HW
+    examiner = Examiner(model.eval(), mean.depth_HW, own, command["min_baseline"])
     tables = run_geometry(examiner, sequences, options)
     content = {
-        "model": model_id(args.model),
-        "command": {key: value for key, value in vars(args).items() if key not in ("what", "json")},
+        "model": name,
+        "git": git_hash(),
+        "command": command,
         "mean_map": mean.source,
         "tables": [
             {
@@ -100,20 +152,33 @@ def run(args: argparse.Namespace) -> int:
             for table in tables
         ],
     }
-    print(json.dumps(content, indent=2, default=str) if args.json else _text(content))
-    if args.out is not None:
-        _write(args.out, content, tables)
-    return 0
+    return content, tables
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def examinee(source: str) -> tuple[G2VLM, str]:
+    """A model and its name: of a model folder, or the averages of a run's newest checkpoint.
+
+    Args:
+        source: "nano", a model folder, or the folder of a run of the stage geometry, whose
+            semantic half stays as it is drawn.
+    """
+    newest = latest_checkpoint(Path(source)) if Path(source).is_dir() else None
+    if newest is None:
+        return load_model(source)[0], model_id(source)
+    config = config_of(stored_meta(newest)["config"], str(newest))
+    model, *_ = start_model(config.model, Start(geometry=Path(source)))
+    return model, f"{Path(source).resolve().name}/{newest.stem}"
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Numbers of frames between commas, for argparse."""
     try:
-        numbers = tuple(int(word) for word in text.split(","))
+        found = tuple(int(word) for word in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: expected numbers such as 2,4,8") from None
-    if min(numbers) < 1:
+    if min(found) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected numbers of frames from 1")
-    return numbers
+    return found
 
 
 def _check_writable(folder: Path) -> None:
@@ -124,17 +189,21 @@ def _check_writable(folder: Path) -> None:
     probe.unlink()
 
 
-def _mean_map(folder: Path | None) -> _MeanMap:
-    """The mean-depth baseline: of a folder of training shards, or the one that is stored."""
-    if folder is not None:
-        pool = ClipPool(folder, "train")
-        shards = min(_MEAN_SHARDS, len(pool.paths))
-        return _MeanMap(mean_log_depth(pool, _MEAN_SHARDS, _MEAN_SIZE), f"{shards} training shards")
+def _mean_map(folder: Path) -> MeanMap:
+    """The mean-depth baseline of a folder of training shards."""
+    pool = ClipPool(folder, "train")
+    shards = min(_MEAN_SHARDS, len(pool.paths))
+    return MeanMap(mean_log_depth(pool, _MEAN_SHARDS, _MEAN_SIZE), f"{shards} training shards")
+
+
+def stored_mean_map() -> MeanMap:
+    """The mean-depth baseline that comes with the package."""
     stored = json.loads(_STORED_MAP.read_text(encoding="utf-8"))
-    return _MeanMap(torch.tensor(stored["depth"], dtype=torch.float32), stored["source"])
+    return MeanMap(torch.tensor(stored["depth"], dtype=torch.float32), stored["source"])
 
 
-def _text(content: dict[str, Any]) -> str:
+def table_text(content: dict[str, Any]) -> str:
+    """Content of geometry.json for the terminal."""
     parts = [f"{content['model']}  {content['command']}"]
     for table in content["tables"]:
         head = table["rows"][0]
@@ -152,7 +221,8 @@ def _text(content: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _write(folder: Path, content: dict[str, Any], tables: Sequence[GeometryTable]) -> None:
+def write_files(folder: Path, content: dict[str, Any], tables: Sequence[GeometryTable]) -> None:
+    """Write geometry.json, windows.csv and report.html."""
     from .geometry_report import write_report  # matplotlib takes a second to load
 
     text = json.dumps(content, indent=2, default=str) + "\n"

@@ -30,6 +30,7 @@ _GROUPS = (
         "Poses",
         ("rotation_median_deg", "rra5", "rra15", "rra30", "rta5", "rta15", "rta30", "auc30"),
     ),
+    ("Confidence", ("confidence_ratio", "confidence_area", "invalid_found", "invalid_wrong")),
     ("Neighbours in time, and matches", (
         "near_rotation_median_deg", "near_auc30", "matched", "matched_still",
     )),

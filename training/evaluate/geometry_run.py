@@ -38,6 +38,7 @@ class GeometryOptions:
         seed: Of the choice of windows.
         causal: Let each frame see earlier ones only, whatever the config says.
         shown: So many windows of each length are kept for the report.
+        depth: The data have true depth; else poses are scored alone.
     """
 
     frames: tuple[int, ...] = (2, 4, 8)
@@ -47,6 +48,7 @@ class GeometryOptions:
     seed: int = 7
     causal: bool = False
     shown: int = 1
+    depth: bool = True
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def _table(
     refused: dict[str, str] = {}
     for number, plan in enumerate(plans):
         try:
-            window = read_window(plan, examiner.model.config)
+            window = read_window(plan, examiner.model.config, options.depth)
         except DataError as error:
             refused[plan.name] = str(error)
             _LOG.warning("left out window %d: %s", len(refused), error)
@@ -188,7 +190,7 @@ def _score(
     number: int,
 ) -> Scored:
     said = predict(examiner.model, window.batch, options.causal)
-    rows = examiner.learned(window, said)
+    rows = examiner.learned(window, said) if options.depth else examiner.moved(window, said)
     poses = None
     if refines:
         more, result = examiner.refined(plan, window, said)

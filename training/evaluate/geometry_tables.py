@@ -14,7 +14,8 @@ __all__ = ["SHORT", "frames_table", "metrics_table", "text_table"]
 
 SHORT = (
     "abs_rel", "delta_125", "accuracy_mean", "completeness_mean", "normal_mean_deg",
-    "rotation_median_deg", "rra5", "rta30", "auc30", "matched",
+    "rotation_median_deg", "rra5", "rta30", "auc30", "matched", "confidence_ratio",
+    "confidence_area",
 )  # fmt: skip
 _BY_KEY = {metric.key: metric for metric in METRICS}
 

@@ -11,11 +11,13 @@ Shape letters: S samples, G groups.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .confidence import quartile_ratio, sparsification_error
 
 __all__ = ["METRICS", "Estimate", "Metric", "difference", "estimate", "groups_of", "value_of"]
 
@@ -23,7 +25,7 @@ Floats = NDArray[np.float64]
 Samples = Mapping[str, Floats]
 
 _RESAMPLES = 1000
-_MEDIAN_RESAMPLES = 200
+_POOLED_RESAMPLES = 200
 _MANY_SEQUENCES = 10
 _THRESHOLDS_DEG = np.arange(1, 31)
 
@@ -36,8 +38,8 @@ class Metric:
         key: Name in files.
         title: Name in tables.
         samples: Key of the samples that it pools.
-        kind: "mean", "median", "below" (share below `limit`), or "auc" (mean over the
-            thresholds 1..30 degrees of the share below).
+        kind: "mean", "below" (share below `limit`), "auc" (mean over the thresholds 1..30 degrees
+            of the share below), or one of `_POOLED`, which look at all samples together.
         limit: For "below".
         digits: After the point.
         lower_is_better: Direction.
@@ -52,12 +54,19 @@ class Metric:
     lower_is_better: bool = True
 
     def transformed(self, values: Floats) -> Floats:
-        """Numbers whose mean is the metric (for "median": the numbers themselves)."""
+        """Numbers whose mean is the metric (for `_POOLED` the samples themselves)."""
         if self.kind == "below":
             return (values < self.limit).astype(np.float64)
         if self.kind == "auc":
             return np.asarray((values[:, None] < _THRESHOLDS_DEG).mean(axis=1), np.float64)
         return values
+
+
+_POOLED: dict[str, Callable[[Floats], float]] = {
+    "median": lambda values: float(np.median(values)),
+    "quartiles": quartile_ratio,
+    "sparsification": sparsification_error,
+}
 
 
 def _share(key: str, title: str, samples: str, limit: float) -> Metric:
@@ -85,6 +94,10 @@ METRICS: tuple[Metric, ...] = (
     Metric("near_auc30", "near AUC30", "near_worst_deg", "auc", lower_is_better=False),
     Metric("matched", "matched", "matched", lower_is_better=False),
     Metric("matched_still", "matched, still", "matched_still", lower_is_better=False),
+    Metric("confidence_ratio", "conf. quartiles", "confidence", "quartiles"),
+    Metric("confidence_area", "conf. area", "confidence", "sparsification"),
+    Metric("invalid_found", "sky found", "invalid_found", lower_is_better=False),
+    Metric("invalid_wrong", "taken for sky", "invalid_wrong", digits=4),
 )
 
 
@@ -111,7 +124,8 @@ def value_of(metric: Metric, samples: Samples) -> float | None:
     if values is None or not len(values):
         return None
     changed = metric.transformed(values)
-    return float(np.median(changed) if metric.kind == "median" else changed.mean())
+    pooled = _POOLED.get(metric.kind)
+    return float(changed.mean()) if pooled is None else pooled(changed)
 
 
 def estimate(
@@ -135,10 +149,11 @@ def estimate(
         per_group[group].append(metric.transformed(values))
     pooled = [np.concatenate(items) for items in per_group]
     rng = np.random.default_rng(seed)
-    if metric.kind == "median":
-        value = float(np.median(np.concatenate(pooled)))
-        picks = rng.integers(0, len(pooled), (_MEDIAN_RESAMPLES, len(pooled)))
-        spread = np.array([np.median(np.concatenate([pooled[k] for k in pick])) for pick in picks])
+    if metric.kind in _POOLED:
+        of = _POOLED[metric.kind]
+        value = of(np.concatenate(pooled))
+        picks = rng.integers(0, len(pooled), (_POOLED_RESAMPLES, len(pooled)))
+        spread = np.array([of(np.concatenate([pooled[k] for k in pick])) for pick in picks])
     else:
         sums = np.array([items.sum() for items in pooled])
         counts = np.array([len(items) for items in pooled])

@@ -15,10 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from g2vlm_model.config import ModelConfig
+from g2vlm_model.interface import Frame
 from g2vlm_model.model import G2VLM
+from g2vlm_model.runtimes.prediction import predict_geometry
 
 from ..batch import ClipPool, WindowBatch, batch_of, pixels_of
 from ..datasets.base import Clip, DataError, FrameSequence
@@ -77,12 +80,17 @@ class Prediction:
         T_world_cam_N44: float32.
         tokens_BNPD: Tokens of the geometric encoder, for the matches.
         grid: Rows and columns of patches.
+        confidence_NHW: What the runtimes say of it: of the confidence head or, without one, of
+            the consistency of the frames.
+        invalid_NHW: bool, pixels that show nothing solid; None of a model without that head.
     """
 
     points_NHW3: Tensor
     T_world_cam_N44: Tensor
     tokens_BNPD: Tensor
     grid: tuple[int, int]
+    confidence_NHW: NDArray[np.float32] | None = None
+    invalid_NHW: NDArray[np.bool_] | None = None
 
 
 def open_sequences(dataset: str, root: Path, split: Split) -> Sequence[FrameSequence]:
@@ -153,8 +161,13 @@ def plan_windows(
     ]
 
 
-def read_window(plan: WindowPlan, config: ModelConfig) -> EvalWindow:
+def read_window(plan: WindowPlan, config: ModelConfig, needs_depth: bool = True) -> EvalWindow:
     """Read a window's frames.
+
+    Args:
+        plan: Which.
+        config: Of the model that sees them.
+        needs_depth: Refuse windows whose depth is unknown nearly everywhere.
 
     Raises:
         DataError: A file is damaged, or the depth is unknown nearly everywhere.
@@ -162,7 +175,7 @@ def read_window(plan: WindowPlan, config: ModelConfig) -> EvalWindow:
     original = plan.sequence.read(list(plan.frames))
     clip = model_clip(original, config)
     known = float((clip.depth > 0).mean())
-    if known < _MIN_KNOWN:
+    if needs_depth and known < _MIN_KNOWN:
         raise DataError(
             f"{plan.name}: depth is known for {known:.1%} of the pixels, needs {_MIN_KNOWN:.0%}"
         )
@@ -223,4 +236,9 @@ def predict(model: G2VLM, batch: WindowBatch, causal: bool = False) -> Predictio
     points, poses = geometry.local_points_BNHW3[0], geometry.T_world_cam_BN44[0]
     if not bool(torch.isfinite(points).all()) or not bool(torch.isfinite(poses).all()):
         raise RuntimeError("the model's points or poses hold numbers that are not finite")
-    return Prediction(points, poses, tokens, grid)
+    pictures = (batch.rgb_BN3HW[0] * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    frames = [Frame(image, n, "camera", "camera", str(n)) for n, image in enumerate(pictures)]
+    logits = (geometry.confidence_logits_BNHW1, geometry.invalid_logits_BNHW1)
+    confidence, invalid = (None if one is None else one[0, ..., 0] for one in logits)
+    served = predict_geometry(points, poses, confidence, pictures, frames, invalid)
+    return Prediction(points, poses, tokens, grid, served.confidence, served.invalid)
