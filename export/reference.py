@@ -68,9 +68,9 @@ class TorchReference:
         Returns:
             What a graph `geometry` gives with every part: `local_points` (N, H, W, 3),
             `rotation9` (N, 9), `rotation` (N, 3, 3), `translation` (N, 3),
-            `confidence_logits` (N, H, W) where the model has the head, `keys` and `values`
-            (E, G, L, C) without the prefix's, `hidden` (N, P, D), and `tokens` (N, P, D) of
-            the encoder.
+            `confidence_logits` and `invalid_logits` (N, H, W) where the model has the heads,
+            `keys` and `values` (E, G, L, C) without the prefix's, `hidden` (N, P, D), and
+            `tokens` (N, P, D) of the encoder.
         """
         model = self.model
         frames, height, width = pictures_NHW3.shape[:3]
@@ -93,4 +93,6 @@ class TorchReference:
         }
         if said.confidence_logits_BNHW1 is not None:
             tensors["confidence_logits"] = said.confidence_logits_BNHW1[0, ..., 0]
+        if said.invalid_logits_BNHW1 is not None:
+            tensors["invalid_logits"] = said.invalid_logits_BNHW1[0, ..., 0]
         return tensors

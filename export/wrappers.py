@@ -51,6 +51,8 @@ def said_names(config: ModelConfig, *, in_graph_rotation: bool) -> tuple[str, ..
     names = ["local_points", "rotation" if in_graph_rotation else "rotation9", "translation"]
     if config.confidence_head:
         names.append("confidence_logits")
+    if config.invalid_head:
+        names.append("invalid_logits")
     return tuple(names)
 
 
@@ -140,4 +142,6 @@ class GeometryGraph(nn.Module):
             given["rotation9"] = said.rotation9[0]
         if said.confidence_logits is not None:
             given["confidence_logits"] = said.confidence_logits[0, ..., 0]
+        if said.invalid_logits is not None:
+            given["invalid_logits"] = said.invalid_logits[0, ..., 0]
         return tuple(given[name] for name in self.outputs)

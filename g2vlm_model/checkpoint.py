@@ -46,6 +46,7 @@ FLOAT32_PREFIXES = (
     "heads.point_head.",
     "heads.global_head.",
     "heads.confidence_head.",
+    "heads.invalid_head.",
     "heads.camera_head.",
 )
 

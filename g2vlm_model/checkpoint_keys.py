@@ -291,6 +291,7 @@ KEY_TABLE: tuple[tuple[str, str], ...] = (
     ("fusion.place.fc2.{p}", "fusion.place.fc2.{p}"),
     ("fusion.summary.fc1.{p}", "fusion.summary.fc1.{p}"),
     ("fusion.summary.fc2.{p}", "fusion.summary.fc2.{p}"),
+    ("heads.invalid_head.{p}", "invalid_head.{p}"),
     ("heads.point_refine.detail.{p}", "point_refine.detail.{p}"),
     ("heads.point_refine.enter.{p}", "point_refine.enter.{p}"),
     ("heads.point_refine.widen.{p}", "point_refine.widen.{p}"),

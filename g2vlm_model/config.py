@@ -54,6 +54,8 @@ class ModelConfig:
         dino_width: Width in pixels of the geometric encoder's picture.
         vit_size: Side in pixels of the square picture ahead of the semantic encoder's rounding.
         confidence_head: The model has a confidence decoder and head.
+        invalid_head: Beside it a head that knows pixels without anything solid (sky, the rim of a
+            lens); False is published.
         dino_attention: "per_image", or "compat": the windows of the published code, which
             drift by one image's class and register tokens per image.
         geometry_attention: Which frames see each other in the geometric pass: "global" (all),
@@ -89,6 +91,7 @@ class ModelConfig:
     dino_width: int = 518
     vit_size: int = 768
     confidence_head: bool = False
+    invalid_head: bool = False
     dino_attention: str = "per_image"
     geometry_attention: str = "global"
     tokens: TokenNames = field(default_factory=TokenNames)
@@ -124,6 +127,10 @@ class ModelConfig:
             width % heads == 0 and width // heads % 4 == 0,
             f"text hidden_size {width} over heads.num_heads {heads} must give a head width "
             "that is a multiple of 4",
+        )
+        check(
+            self.confidence_head or not self.invalid_head,
+            "invalid_head reads the confidence decoder: set confidence_head too",
         )
         check(self.conv_stem >= 0, f"conv_stem is {self.conv_stem}, expected 0 or more")
         check(self.match_width >= 0, f"match_width is {self.match_width}, expected 0 or more")

@@ -57,7 +57,10 @@ class GeometryHeads(nn.Module):
         if config.confidence_head:
             self.confidence_decoder = FrameDecoder(config, heads.point_dim, cross=False)
             self.confidence_head = nn.Linear(heads.point_dim, patch**2)
-        # What the published heads lack: both change the raw point map.
+        self.invalid_head: nn.Linear | None = None
+        if config.invalid_head:
+            self.invalid_head = nn.Linear(heads.point_dim, patch**2)
+        # What the published heads lack, like the invalid head: both change the raw point map.
         fov_deg = config.ray_prior_fov_deg
         self.ray_prior = RayPrior(fov_deg) if fov_deg else None
         self.point_refine: PointRefine | None = None
@@ -121,11 +124,15 @@ class GeometryHeads(nn.Module):
         local_MHW3 = _local_points(map_MHW3)
         camera_MPE = self.camera_decoder(hidden_MPD, rotation)
         rotation9_M9, translation_M3 = self.camera_head(camera_MPE)
-        confidence = None
+        confidence = invalid = None
         if self.confidence_decoder is not None and self.confidence_head is not None:
-            confidence_MPE = self.confidence_decoder(hidden_MPD, rotation)
+            # Learning what the geometry gets wrong must not change the geometry.
+            confidence_MPE = self.confidence_decoder(hidden_MPD.detach(), rotation)
             confidence_MHW1 = self._to_map(self.confidence_head, confidence_MPE, grid_hw)
             confidence = confidence_MHW1.unflatten(0, by_frame)
+            if self.invalid_head is not None:
+                invalid_MHW1 = self._to_map(self.invalid_head, confidence_MPE, grid_hw)
+                invalid = invalid_MHW1.unflatten(0, by_frame)
         global_points = None
         if first_BPD is not None:
             context_MPD = first_BPD[:, None].expand_as(hidden_BNPD).flatten(0, 1)
@@ -137,6 +144,7 @@ class GeometryHeads(nn.Module):
             rotation9=rotation9_M9.unflatten(0, by_frame),
             translation=translation_M3.unflatten(0, by_frame),
             confidence_logits=confidence,
+            invalid_logits=invalid,
             global_points=global_points,
         )
 

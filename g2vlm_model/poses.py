@@ -38,6 +38,7 @@ class HeadOutputs:
         rotation9: (B, N, 9) raw row-major matrix, not orthogonal.
         translation: (B, N, 3) camera centre in world axes.
         confidence_logits: (B, N, H, W, 1), or None without the head.
+        invalid_logits: (B, N, H, W, 1) that a pixel shows nothing solid; None without the head.
         global_points: (B, N, H, W, 3) world axes, or None where not asked for.
     """
 
@@ -45,6 +46,7 @@ class HeadOutputs:
     rotation9: Tensor
     translation: Tensor
     confidence_logits: Tensor | None = None
+    invalid_logits: Tensor | None = None
     global_points: Tensor | None = None
 
 
@@ -57,6 +59,7 @@ class GeometryTensors:
         rotation9_BN9, translation_BN3: What the camera head said, before orthogonalisation.
         T_world_cam_BN44: Camera to world.
         confidence_logits_BNHW1: Raw logits, or None without the head.
+        invalid_logits_BNHW1: The same that a pixel shows nothing solid.
         global_points_BNHW3: The global head's own world points, or None where not asked for.
     """
 
@@ -65,6 +68,7 @@ class GeometryTensors:
     translation_BN3: Tensor
     T_world_cam_BN44: Tensor
     confidence_logits_BNHW1: Tensor | None = None
+    invalid_logits_BNHW1: Tensor | None = None
     global_points_BNHW3: Tensor | None = None
 
     @property
@@ -139,5 +143,6 @@ def assemble_geometry(heads: HeadOutputs) -> GeometryTensors:
         translation_BN3=heads.translation,
         T_world_cam_BN44=T_world_cam_BN44,
         confidence_logits_BNHW1=heads.confidence_logits,
+        invalid_logits_BNHW1=heads.invalid_logits,
         global_points_BNHW3=heads.global_points,
     )

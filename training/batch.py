@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +24,15 @@ from torch import Tensor
 from .augment import AugmentOptions, augment
 from .datasets.base import Clip, DataError, FrameSequence, Refusals, SceneInfo
 from .datasets.shards import Shard, ShardClip, shard_paths
-from .datasets.views import ViewOptions, draw_boxes, draw_frames, draw_size, mirror, resample
+from .datasets.views import (
+    ViewOptions,
+    draw_boxes,
+    draw_frames,
+    draw_size,
+    mirror,
+    resample,
+    round_lens,
+)
 from .synthetic import Split
 
 __all__ = [
@@ -53,6 +61,7 @@ class WindowBatch:
         object_id_BNHW: uint8, 0 where nothing is named.
         T_world_cam_BN44: float32 camera-to-world.
         K_BN33: float32 intrinsics in pixels.
+        invalid_BNHW: bool, pixels known to show nothing that has a depth: sky, the rim of a lens.
         scenes: What is known about each place; None where nothing is.
     """
 
@@ -61,6 +70,7 @@ class WindowBatch:
     object_id_BNHW: Tensor
     T_world_cam_BN44: Tensor
     K_BN33: Tensor
+    invalid_BNHW: Tensor
     scenes: tuple[SceneInfo | None, ...]
 
     @property
@@ -158,14 +168,29 @@ class ClipPool:
             groups.setdefault((*clip.size_hw, len(clip)), []).append(clip)
         self._groups = [groups[key] for key in sorted(groups)]
 
-    def draw(self, clips: int, frames: int, generator: torch.Generator) -> list[ShardClip]:
-        """Clips of one size and length, without repetition; see `ClipSource`."""
+    def draw(
+        self,
+        clips: int,
+        frames: int,
+        generator: torch.Generator,
+        fits: Callable[[tuple[int, int]], bool] | None = None,
+    ) -> list[ShardClip]:
+        """Clips of one size and length, without repetition; see `ClipSource`.
+
+        Args:
+            clips, frames, generator: See `ClipSource`.
+            fits: Whether an (H, W) will do; None: any. Where none does, the list is empty.
+        """
         groups = [group for group in self._groups if len(group[0]) >= frames]
         if not groups:
             longest = max(len(group[0]) for group in self._groups)
             raise ValueError(
                 f"windows of {frames} frames, but the clips of {self.folder} have {longest}"
             )
+        if fits is not None:
+            groups = [group for group in groups if fits(group[0].size_hw)]
+            if not groups:
+                return []
         sizes = torch.tensor([len(group) for group in groups], dtype=torch.float64)
         group = groups[int(torch.multinomial(sizes, 1, generator=generator))]
         chosen = torch.randperm(len(group), generator=generator)[:clips]
@@ -244,10 +269,15 @@ def _window(
         if known < views.min_known:
             refusals.add(f"{clip.name}: {known:.1%} of a frame's depth is known")
             continue
-        if size_hw is not None:
-            clip = resample(clip, draw_boxes(clip, size_hw, views.zoom, generator), size_hw)
-        flip = views.flip > 0 and float(torch.rand((), generator=generator)) < views.flip
-        return mirror(clip) if flip else clip
+        wanted = views.size_of(clip.size_hw) if size_hw is None else size_hw
+        if size_hw is not None or wanted != clip.size_hw:
+            clip = resample(clip, draw_boxes(clip, wanted, views.zoom, generator), wanted)
+        if views.flip > 0 and float(torch.rand((), generator=generator)) < views.flip:
+            clip = mirror(clip)
+        if views.rim > 0 and clip.complete:
+            rim = float(torch.rand((), generator=generator)) < views.rim
+            clip = round_lens(clip, generator) if rim else clip
+        return clip
     return None
 
 
@@ -267,6 +297,9 @@ def batch_of(clips: Sequence[Clip]) -> WindowBatch:
         object_id_BNHW=torch.from_numpy(np.stack([_object_id(clip) for clip in clips])),
         T_world_cam_BN44=torch.from_numpy(np.stack([clip.T_world_cam for clip in clips])).float(),
         K_BN33=torch.from_numpy(np.stack([clip.K for clip in clips])).float(),
+        invalid_BNHW=torch.from_numpy(
+            np.stack([(clip.depth == 0) & clip.complete for clip in clips])
+        ),
         scenes=tuple(clip.scene for clip in clips),
     )
 

@@ -67,6 +67,7 @@ class TrainConfig:
         stage: What is trained.
         steps: Length of the cosine.
         windows: (clips, frames) of a step; each step draws one of them.
+        window_shares: Chance of each of them, relative to the others; none is equal chances.
         lr, warmup, weight_decay, betas, clip_norm: Of AdamW.
         bad_steps: So many steps in a row without a usable loss end the run.
         ema: Decay of the averaged weights, which are what is saved.
@@ -80,6 +81,7 @@ class TrainConfig:
         seed: Of the start values and of every draw.
         refresh_steps: Look for new shards every so many steps.
         log_steps, save_steps, eval_steps: Periods.
+        save_minutes: A checkpoint is written after so many minutes too; 0 goes by steps alone.
         eval_windows: Validation windows per evaluation, 4 frames each, on the CPU; 0 leaves all
             evaluation to `g2vlm evaluate`.
         questions: Questions per window of the semantic stage.
@@ -99,6 +101,7 @@ class TrainConfig:
     stage: Stage = "geometry"
     steps: int = 10000
     windows: tuple[tuple[int, int], ...] = ((8, 2), (5, 3), (4, 4), (3, 6))
+    window_shares: tuple[float, ...] = ()
     lr: float = 1e-3
     warmup: int = 200
     weight_decay: float = 0.05
@@ -115,6 +118,7 @@ class TrainConfig:
     log_steps: int = 50
     save_steps: int = 500
     eval_steps: int = 1000
+    save_minutes: float = 0.0
     eval_windows: int = 60
     questions: int = 8
     grounding: float = 0.2
@@ -136,12 +140,19 @@ class TrainConfig:
         check_range(self, COUNT, "steps", "bad_steps", "questions")
         check_range(self, COUNT, "refresh_steps", "log_steps", "save_steps", "eval_steps")
         check_range(self, WEIGHT, "warmup", "weight_decay", "seed", "eval_windows")
-        check_range(self, WEIGHT, "grounding", "probing")
+        check_range(self, WEIGHT, "grounding", "probing", "save_minutes")
         check_range(self, FRACTION, "ema", "betas")
         unknown = sorted(set(self.tasks) - set(TASKS))
         if unknown:
             raise ValueError(f"tasks has {unknown}, expected some of {sorted(TASKS)}")
         if not self.windows or any(clips < 1 or frames < 1 for clips, frames in self.windows):
             raise ValueError(f"windows is {self.windows}, expected (clips, frames) pairs")
+        check_range(self, WEIGHT, "window_shares")
+        shares = self.window_shares
+        if shares and (len(shares) != len(self.windows) or sum(shares) == 0):
+            raise ValueError(
+                f"window_shares is {shares}, expected one number for each of the "
+                f"{len(self.windows)} windows, some above 0"
+            )
         if not self.sources:
             raise ValueError("sources is empty, expected at least one data set")

@@ -18,7 +18,7 @@ __all__ = [
     "apply_freezing",
     "freezing_table",
     "is_geometric",
-    "learns_nowhere",
+    "learns_if_there",
     "trained_in",
 ]
 
@@ -27,6 +27,7 @@ STAGES: tuple[str, ...] = get_args(Stage)
 
 _GEOMETRIC = ("dino.", "dino_projection.", "match.", "heads.", "trunk.geometric_norm.")
 _GEOMETRIC_EXPERT = ".geometric."
+_OPTIONAL = ("heads.confidence_", "heads.invalid_")
 _BEHIND_THE_EXPERT = ("heads.", "trunk.geometric_norm.")  # an answer's loss never gets there
 
 
@@ -35,9 +36,9 @@ def is_geometric(name: str) -> bool:
     return name.startswith(_GEOMETRIC) or _GEOMETRIC_EXPERT in name
 
 
-def learns_nowhere(name: str) -> bool:
-    """Whether no stage trains a parameter: the confidence head's."""
-    return "confidence" in name
+def learns_if_there(name: str) -> bool:
+    """Whether a parameter is of a head that geometry goes without: confidence, invalid."""
+    return name.startswith(_OPTIONAL)
 
 
 def apply_freezing(model: G2VLM, stage: Stage) -> None:
@@ -72,11 +73,7 @@ def trained_in(model: nn.Module, stage: Stage) -> set[str]:
         "joint": lambda name: True,
         "gasp": lambda name: False,
     }
-    return {
-        name
-        for name, _ in model.named_parameters()
-        if trains[stage](name) and not learns_nowhere(name)
-    }
+    return {name for name, _ in model.named_parameters() if trains[stage](name)}
 
 
 def freezing_table(model: nn.Module) -> str:

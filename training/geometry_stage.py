@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from g2vlm_model.extras.match import CELLS_PER_SIDE
 from g2vlm_model.model import G2VLM
+from g2vlm_model.poses import GeometryTensors
 
 from .batch import WindowBatch, pixels_of, world_points
 from .config import TrainConfig
 from .correspondence import CorrespondenceHead, cell_tracks, correspondence_loss
 from .losses import HeadOutput, geometry_loss, prepare_truth
+from .pixel_losses import aligned_log_error, confidence_loss, invalid_loss, log_depth_loss
 from .precision import mixed_precision
 
 __all__ = ["GeometryStage", "StageLoss", "in_share", "picked_pixels"]
@@ -83,7 +85,8 @@ class GeometryStage(nn.Module):
             None if world is None else world[picked],
         )
         parts = geometry_loss(output, truth, self.config.loss)
-        total = parts.total
+        pixel_total, pixel_report = self._pixels(geometry, batch, picked)
+        total = parts.total + pixel_total
         mode = "causal_" if causal else ""
         report = {
             f"{mode}points": float(parts.local.detach()),
@@ -98,8 +101,33 @@ class GeometryStage(nn.Module):
             weight = 0.5 * (extra.correspondence if early else extra.correspondence_later)
             total = total + weight * (coarse + fine)
             report |= {"coarse": float(coarse.detach()), "fine": float(fine.detach())}
-        report = {"loss": float(total.detach()), **report}
+        report = {"loss": float(total.detach()), **report, **pixel_report}
         return StageLoss(total, batch.depth_BNHW.shape[0] * batch.depth_BNHW.shape[1], report)
+
+    def _pixels(
+        self, geometry: GeometryTensors, batch: WindowBatch, picked: tuple[slice, ...]
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Log depth, and what the heads say about it where the model has them."""
+        options, z_BNHW = self.config.loss, geometry.local_points_BNHW3[picked][..., 2]
+        confidence, nothing = geometry.confidence_logits_BNHW1, geometry.invalid_logits_BNHW1
+        total, report = z_BNHW.new_zeros(()), dict[str, float]()
+        if not options.log_depth_weight and confidence is None and nothing is None:
+            return total, report
+        depth_BNHW, invalid = batch.depth_BNHW[picked], batch.invalid_BNHW[picked]
+        valid = depth_BNHW > 0
+        error_BNHW = aligned_log_error(z_BNHW, depth_BNHW, valid)
+        losses = {"log_depth": (options.log_depth_weight, log_depth_loss(error_BNHW, valid))}
+        if confidence is not None:
+            said = confidence[picked][..., 0]
+            loss = confidence_loss(said, error_BNHW, valid, invalid, options.confidence_scale)
+            losses["confidence"] = (options.confidence_weight, loss)
+        if nothing is not None:
+            loss = invalid_loss(nothing[picked][..., 0], valid, invalid)
+            losses["invalid"] = (options.invalid_weight, loss)
+        for name, (weight, loss) in losses.items():
+            total = total + weight * loss
+            report[name] = float(loss.detach())
+        return total, report
 
     def _correspondence(
         self,

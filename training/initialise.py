@@ -88,7 +88,8 @@ def _initialise_geometric_encoder(model: G2VLM, generator: torch.Generator) -> N
 
 def _initialise_heads(model: G2VLM, generator: torch.Generator) -> None:
     heads = model.heads
-    for head in (heads.point_head, heads.global_head, heads.confidence_head):
+    maps = (heads.point_head, heads.global_head, heads.confidence_head, heads.invalid_head)
+    for head in maps:
         if head is not None:
             head.weight.normal_(0.0, HEAD_STD / math.sqrt(head.in_features), generator=generator)
     if heads.point_refine is not None:

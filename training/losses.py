@@ -50,6 +50,11 @@ class LossOptions:
         huber_delta: Where the translation loss turns linear.
         global_weight: Of the global-point loss, which the paper's equations leave out.
         normal_weight: Of the normal loss (eq. 4).
+        point_weight: Of the point loss (eq. 3).
+        log_depth_weight: Of the log-depth loss (`pixel_losses`), which the paper lacks.
+        confidence_weight: Of the confidence head's loss, for models that have the head.
+        confidence_scale: Relative depth error at which the confidence to be learned is 1/e.
+        invalid_weight: Of the loss of the head that knows the sky, for models that have it.
         scale_samples: Points per sample that fix the optimal scale.
         safe_angle: Rotation angle by atan2, which has a gradient everywhere; False is the
             published clamped acos.
@@ -66,6 +71,11 @@ class LossOptions:
     huber_delta: float = 0.1
     global_weight: float = 1.0
     normal_weight: float = 1.0
+    point_weight: float = 1.0
+    log_depth_weight: float = 0.0
+    confidence_weight: float = 1.0
+    confidence_scale: float = 0.1
+    invalid_weight: float = 1.0
     scale_samples: int = 4096
     safe_angle: bool = True
     bf16_norm: bool = False
@@ -75,8 +85,10 @@ class LossOptions:
         if not self.clip > 0:
             raise ValueError(f"loss: clip is {self.clip}, expected more than 0 (.inf never clips)")
         check_range(self, WEIGHT, "camera_weight", "translation_weight", part="loss")
-        check_range(self, WEIGHT, "global_weight", "normal_weight", part="loss")
-        check_range(self, POSITIVE, "huber_delta", part="loss")
+        check_range(self, WEIGHT, "global_weight", "normal_weight", "point_weight", part="loss")
+        check_range(self, WEIGHT, "log_depth_weight", "confidence_weight", part="loss")
+        check_range(self, WEIGHT, "invalid_weight", part="loss")
+        check_range(self, POSITIVE, "huber_delta", "confidence_scale", part="loss")
         check_range(self, COUNT, "scale_samples", part="loss")
 
 
@@ -188,7 +200,7 @@ def geometry_loss(
     translation, rotation = _camera_loss(poses, scale_B, truth, options)
     camera = options.translation_weight * translation + rotation
     total = (
-        point_loss
+        options.point_weight * point_loss
         + options.normal_weight * normal_loss
         + options.global_weight * world_loss
         + options.camera_weight * camera

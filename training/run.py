@@ -159,9 +159,13 @@ class Batches:
         config = self.config
         if step % config.refresh_steps == 0:
             self.pool.refresh()
-        clips, frames = config.windows[
-            int(torch.randint(len(config.windows), (), generator=generator))
-        ]
+        shares = config.window_shares
+        if shares:
+            chances = torch.tensor(shares, dtype=torch.float64)
+            kind = int(torch.multinomial(chances, 1, generator=generator))
+        else:
+            kind = int(torch.randint(len(config.windows), (), generator=generator))
+        clips, frames = config.windows[kind]
         return draw_batch(self.pool, clips, frames, generator, config.augment, config.views)
 
 
@@ -190,7 +194,7 @@ def prepared_run(config: TrainConfig, options: RunOptions, processes: Processes)
     base = of_the_first(begun.base)
     assert base is not None
     stage = build_stage(config, begun.model, begun.tokenizer, options.blind)
-    pool = Mixture(config.sources, options.data)
+    pool = Mixture(config.sources, options.data, config.views)
     if processes.first:
         _LOG.info("%s\n%d shards", freezing_table(begun.model), len(pool.shards))
     if config.recompute:

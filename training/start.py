@@ -26,7 +26,7 @@ from g2vlm_model.safetensors_file import SafetensorsFile
 from g2vlm_model.tokenizer import Tokenizer
 
 from .checkpoints import latest_checkpoint, stored_meta
-from .freeze import STAGES, Stage, is_geometric, learns_nowhere, trained_in
+from .freeze import STAGES, Stage, is_geometric, learns_if_there, trained_in
 from .initialise import LAYER_SCALE, initialise, initialise_places
 from .resume import differences
 from .tokens import nano_tokenizer
@@ -37,6 +37,7 @@ __all__ = ["Base", "Start", "Started", "base_of", "runs_of", "source_of", "start
 _LOG = logging.getLogger(__name__)
 _DRAWN = "drawn"
 _SEMANTIC, _GEOMETRIC = ".semantic.", ".geometric."
+_ADDED = ("confidence_head", "invalid_head")
 _LEAST_USED = 0.9  # of the rows of an embedding; published ones are padded by less than a hundredth
 
 
@@ -89,9 +90,10 @@ class Start:
         """Whether a parameter that nothing holds is drawn.
 
         Stage 1 draws anything. Stage 2 builds on a trained geometric half and draws the semantic
-        one alone, the stage gasp draws nothing. The confidence head learns in no stage.
+        one alone, the stage gasp draws nothing. A head of the
+        confidence may be drawn anywhere, because geometry goes without.
         """
-        if self.stage in (None, "geometry") or learns_nowhere(name) or name.startswith(self.draw):
+        if self.stage in (None, "geometry") or learns_if_there(name) or name.startswith(self.draw):
             return True
         return self.stage != "gasp" and not is_geometric(name)
 
@@ -286,12 +288,15 @@ def _check_config(folder: Path, config: ModelConfig) -> None:
     """Refuse the weights of a model with other options, which compute something else.
 
     Sizes alone do not tell them: the rotary base, the marks' style and others have no weights.
+    Heads that nothing else reads may be added to a model that was made without.
     """
     root = resolve_folder(folder)
     if not (root / "text_config.json").is_file():
         return  # a part alone
     theirs = _plain(ModelConfig.from_folder(root))
-    different = differences(theirs, _plain(config))
+    mine = _plain(config)
+    added = {key: mine[key] for key in _ADDED if not theirs[key]}
+    different = differences(theirs | added, mine)
     if different:
         raise ValueError(
             f"{folder} is a model with other options than the config:\n  "

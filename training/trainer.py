@@ -36,14 +36,16 @@ from .checkpoints import (
     unflat,
 )
 from .config import TrainConfig
-from .distribution import Processes, mean_over_processes, total_of
+from .distribution import Processes, mean_over_processes, of_the_first, total_of
 from .geometry_stage import StageLoss
 from .runlog import RunLog
 
-__all__ = ["LossOfStep", "Trainer", "learning_rate", "step_generator"]
+__all__ = ["PAUSE", "LossOfStep", "Trainer", "learning_rate", "step_generator"]
 
 _LOG = logging.getLogger(__name__)
+PAUSE = "pause"
 _KEPT = 2
+_LOOK_S = 1.0
 _WEIGHTS, _AVERAGE, _OPTIMISER = "weights", "average", "optimiser"
 
 
@@ -147,7 +149,9 @@ class Trainer:
         log = RunLog(self.folder, self.step) if self.processes.first else None
         recent: dict[str, list[float]] = {}
         started, frames_before, step_before = time.monotonic(), self.frames_seen, self.step
+        saved = started
         while self.step < end:
+            self._wait_while_paused()
             report = self.train_step()
             for key, value in report.items():
                 recent.setdefault(key, []).append(value)
@@ -159,8 +163,10 @@ class Trainer:
                 recent = {}
             if on_step is not None:
                 on_step(self.step, report)
-            if self.step % config.save_steps == 0 or self.step == end:
+            minutes = (time.monotonic() - saved) / 60
+            if self.step == end or _is_due(config, self.step, minutes):
                 self._save_or_go_on(last=self.step == end)
+                saved = time.monotonic()
         if log is not None:
             log.close()
 
@@ -281,6 +287,14 @@ class Trainer:
                 "loss.clip"
             )
 
+    def _wait_while_paused(self) -> None:
+        """Do nothing as long as the folder holds a file `pause`; all processes see the same."""
+        if not (self.folder / PAUSE).exists():
+            return
+        _LOG.info("step %d: paused by %s; delete it to go on", self.step, self.folder / PAUSE)
+        while (self.folder / PAUSE).exists():
+            time.sleep(_LOOK_S)
+
     def _save_or_go_on(self, last: bool) -> None:
         try:
             self.save()
@@ -314,6 +328,13 @@ class Trainer:
         rates = {"lr": learning_rate(self.config, self.step - 1), "rate": rate}
         counts = {"frames": float(self.frames_seen), "skipped": float(self.skipped)}
         log.write(self.step, {**counts, **rates, **means})
+
+
+def _is_due(config: TrainConfig, step: int, minutes: float) -> bool:
+    """Whether a checkpoint is to be written after a step; clocks differ, one process decides."""
+    if step % config.save_steps == 0:
+        return True
+    return config.save_minutes > 0 and of_the_first(minutes >= config.save_minutes)
 
 
 def _groups(

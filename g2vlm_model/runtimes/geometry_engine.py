@@ -38,6 +38,7 @@ class GeometryArrays:
         rotation9: (N, 9) float32 raw row-major matrix, not orthogonal.
         translation: (N, 3) float32 camera centre in the axes of the poses.
         confidence_logits: (N, H, W) float32; None without the head.
+        invalid_logits: The same, that a pixel shows nothing solid.
         hidden: (N, P, D) what the heads read, in the graph's precision; None where the model
             has no use for it (`geometry_feedback`) or the export left it out.
         keys, values: (E, G, L, C) behind the chat prefix (which is not in them), in the order
@@ -48,6 +49,7 @@ class GeometryArrays:
     rotation9: Array
     translation: Array
     confidence_logits: Array | None = None
+    invalid_logits: Array | None = None
     hidden: Array | None = None
     keys: Array | None = None
     values: Array | None = None

@@ -38,6 +38,7 @@ def predict_geometry(
     confidence_logits_NHW: Array | None,
     colors_NHW3: NDArray[np.uint8],
     frames: Sequence[Frame],
+    invalid_logits_NHW: Array | None = None,
 ) -> GeometryPrediction:
     """Turn what the heads say of one window into what the runtime returns.
 
@@ -50,18 +51,23 @@ def predict_geometry(
         confidence_logits_NHW: float32; None without the head.
         colors_NHW3: uint8, the model's pictures.
         frames: Of the window; frames of one `camera` share their intrinsics.
+        invalid_logits_NHW: float32, that a pixel shows nothing solid; None without the head. Above
+            0 a pixel is not valid, has no confidence and says nothing about the intrinsics.
 
     Raises:
         RuntimeError: No point of the window is finite (an overflow of half precision).
     """
     config = ConfidenceConfig()
-    given = (local_points_NHW3, T_any_cam_N44, confidence_logits_NHW)
-    local_NHW3, T_any_cam_N44, logits = (_nearer(array) for array in given)
+    given = (local_points_NHW3, T_any_cam_N44, confidence_logits_NHW, invalid_logits_NHW)
+    local_NHW3, T_any_cam_N44, logits, nothing = (_nearer(array) for array in given)
     xp = array_namespace(local_NHW3)
     T_world_cam_N44 = _first_camera_axes(T_any_cam_N44)
     world_NHW3 = _moved(local_NHW3, T_world_cam_N44)
     edges_NHW = depth_edges(local_NHW3[..., 2], config)
     valid_NHW = valid_points(local_NHW3, edges_NHW)
+    invalid_NHW = None if nothing is None else nothing > 0
+    if invalid_NHW is not None:
+        valid_NHW = valid_NHW & ~invalid_NHW
     numbers = {name: number for number, name in enumerate({f.camera: None for f in frames})}
     K_N33 = estimate_intrinsics(local_NHW3, [numbers[f.camera] for f in frames], valid_NHW)
     if logits is None:
@@ -71,6 +77,8 @@ def predict_geometry(
     else:
         share = 0.5 + 0.5 * xp.tanh(0.5 * xp.astype(logits, xp.float32))  # sigmoid, overflow-free
         confidence_NHW = xp.where(xp.isnan(share), 0.0, share)
+    if invalid_NHW is not None:
+        confidence_NHW = xp.where(invalid_NHW, 0.0, confidence_NHW)
     if not bool(xp.any(finite_points(world_NHW3))):
         raise RuntimeError(
             "the model returned no finite point: its numbers overflow in this precision; "
@@ -85,6 +93,7 @@ def predict_geometry(
         K=_numpy(K_N33),
         colors=colors_NHW3,
         confidence_source="consistency" if logits is None else "head",
+        invalid=None if invalid_NHW is None else _numpy(invalid_NHW),
     )
 
 

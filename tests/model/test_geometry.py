@@ -139,7 +139,7 @@ def test_ray_prior_moves_x_and_y_by_the_rays() -> None:
 
 def test_point_map_is_in_pixel_order() -> None:
     """A pixel's numbers come from the patch that it lies in."""
-    heads = tiny_model(tiny_config(confidence_head=False)).heads
+    heads = tiny_model(tiny_config(confidence_head=False, invalid_head=False)).heads
     features = random_pixels(1, 6, heads.point_head.in_features)
     grid = (2, 3)
     with torch.inference_mode():

@@ -49,6 +49,7 @@ def tiny_config(**changes: Any) -> ModelConfig:
         dino_width=56,
         vit_size=56,
         confidence_head=True,
+        invalid_head=True,
     )
     return replace(config, **changes)
 

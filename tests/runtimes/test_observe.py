@@ -210,6 +210,26 @@ def test_a_confidence_head_is_used_where_there_is_one(tmp_path: Path) -> None:
     runtime.close()
 
 
+def test_pixels_that_show_nothing_are_named_and_neither_valid_nor_trusted(tmp_path: Path) -> None:
+    config = small_config(confidence_head=True, invalid_head=True)
+    runtime = load_runtime(model=write_model(tmp_path / "sky", config), device="cpu")
+    head = model_of(runtime).heads.invalid_head
+    assert head is not None
+    torch.nn.init.zeros_(head.weight)
+    torch.nn.init.constant_(head.bias, -1.0)
+    head.bias.data[: config.patch_size] = 1.0  # the top row of every patch
+    geometry = runtime.observe(window(1, 2)).geometry
+    assert geometry.invalid is not None
+    rows = np.arange(geometry.invalid.shape[1]) % config.patch_size == 0
+    assert geometry.invalid[:, rows].all()
+    assert not geometry.invalid[:, ~rows].any()
+    assert not geometry.valid[:, rows].any()
+    assert geometry.valid[:, ~rows].any()
+    assert (geometry.confidence[:, rows] == 0).all()
+    assert (geometry.confidence[:, ~rows] > 0).any()
+    runtime.close()
+
+
 def test_cameras_have_intrinsics_of_their_own(any_runtime: SpatialRuntime) -> None:
     frames = window(1, 2, 3).frames
     rig = FrameWindow((frames[0], replace(frames[1], camera="rear"), frames[2]))

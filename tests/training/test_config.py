@@ -112,6 +112,7 @@ OUT_OF_RANGE: tuple[tuple[type, dict[str, object]], ...] = (
     (LossOptions, {"huber_delta": 0.0}),
     (LossOptions, {"normal_weight": -1.0}),
     (LossOptions, {"scale_samples": 0}),
+    (LossOptions, {"invalid_weight": math.nan}),
     (ViewOptions, {"flip": 1.1}),
     (ViewOptions, {"multiple": 0}),
     (AugmentOptions, {"jpeg": 2.0}),
@@ -129,6 +130,14 @@ def test_numbers_out_of_range_are_refused_in_code_too(
     ((name, value),) = values.items()
     with pytest.raises(ValueError, match=rf"{name} is {value}, expected"):
         options(**values)
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.0, 0.0, 0.0, 0.0)])
+def test_every_kind_of_window_has_a_share(shares: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="expected one number for each of the 4 windows, some ab"):
+        TrainConfig(window_shares=shares)
+    with pytest.raises(ValueError, match=r"window_shares is .*-1.*, expected 0 or more"):
+        TrainConfig(window_shares=(1.0, 1.0, 1.0, -1.0))
 
 
 def test_a_file_changes_fields_of_its_preset(tmp_path: Path) -> None:

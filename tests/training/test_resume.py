@@ -97,7 +97,9 @@ def test_another_config_is_refused_unless_its_key_is_named(
 
 def test_what_changes_no_weight_may_change(tiny_shards: Path, saved: Path) -> None:
     changes: dict[str, Any] = {"save_steps": 7, "log_steps": 3, "recompute": True, "bad_steps": 2}
-    config = dataclasses.replace(CONFIG, parallel="fsdp", eval_steps=9, eval_windows=1, **changes)
+    config = dataclasses.replace(
+        CONFIG, parallel="fsdp", eval_steps=9, eval_windows=1, save_minutes=2.0, **changes
+    )
     changed = {key for key, *_ in differences(vars(CONFIG), vars(config))}
     assert changed == set(FREE)
     assert prepared(tiny_shards, saved, config).trainer.step == 1

@@ -85,6 +85,7 @@ def test_a_shard_gives_back_its_clips(folder: Path) -> None:
         assert np.abs(length - 1).max() < 0.01
         assert cosine.min() > np.cos(np.radians(0.5))
         assert clip.scene == SCENE
+        assert not clip.complete
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the library's own reader
@@ -207,6 +208,19 @@ def test_pinned_shards_stay_while_new_ones_come(folder: Path, tmp_path: Path) ->
     assert len(pool.clips) == 3
     with pytest.raises(ValueError, match="train-00009"):
         pool.pin(["train-00009.tar"])
+
+
+def test_depth_zero_is_sky_only_where_a_renderer_said_so(tmp_path: Path) -> None:
+    clip = make_clip(3)
+    clip.depth[:, 0] = 0
+    for complete in (True, False):
+        path = tmp_path / f"train-{int(complete):05d}.tar"
+        write_shard(path, [dataclasses.replace(clip, complete=complete)])
+        read = Shard(path).clips[0].read(range(FRAMES))
+        assert read.complete == complete
+        invalid = batch_of([read]).invalid_BNHW
+        assert bool(invalid[0, :, 0].all()) == complete
+        assert not bool(invalid[0, :, 1:].any())
 
 
 def test_world_points_use_the_intrinsics_of_each_frame() -> None:

@@ -280,6 +280,25 @@ def test_options_without_weights_have_to_be_the_folders(
         start_model(tiny_config(), Start(folders=(whole_folder(tmp_path, 8, **options),)))
 
 
+def test_heads_that_nothing_reads_may_be_added_to_a_model(tmp_path: Path) -> None:
+    folder = whole_folder(tmp_path, 8, confidence_head=False)
+    config = tiny_config(confidence_head=True, invalid_head=True)
+    with pytest.raises(ValueError, match=r"heads\.confidence_head\.bias"):
+        start_model(config, Start(folders=(folder,), stage="geometry"))
+    draw = ("heads.confidence_", "heads.invalid_")
+    model, _, _, sources = start_model(
+        config, Start(folders=(folder,), stage="geometry", draw=draw)
+    )
+    drawn = {name for name, source in sources.items() if source == "drawn"}
+    assert drawn == {name for name, _ in model.named_parameters() if name.startswith(draw)}
+    assert drawn < trained_in(model, "geometry")
+    with pytest.raises(ValueError, match="confidence_head: True there, False here"):
+        start_model(
+            tiny_config(confidence_head=False),
+            Start(folders=(whole_folder(tmp_path / "more", 8, confidence_head=True),)),
+        )
+
+
 def based(start: Start) -> Base:
     base = start_model(tiny_config(), start).base
     assert base is not None

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +16,16 @@ import torch
 from g2vlm_training.batch import ClipPool, draw_batch
 from g2vlm_training.checkpoints import latest_checkpoint, load_state
 from g2vlm_training.config import TrainConfig
+from g2vlm_training.datasets.mixture import Mixture, SourceOptions
 from g2vlm_training.datasets.shards import Shard, shard_paths
+from g2vlm_training.distribution import Processes
 from g2vlm_training.freeze import apply_freezing, freezing_table, is_geometric
 from g2vlm_training.geometry_stage import GeometryStage, StageLoss, picked_pixels
 from g2vlm_training.losses import LossOptions
+from g2vlm_training.run import Batches
 from g2vlm_training.semantic_stage import SemanticStage
 from g2vlm_training.tokens import nano_tokenizer
-from g2vlm_training.trainer import Trainer, learning_rate
+from g2vlm_training.trainer import PAUSE, Trainer, learning_rate, step_generator
 
 from tests.training.tiny import tiny_model
 
@@ -138,6 +143,24 @@ def test_checkpoints_are_whole_and_few(pool: ClipPool, tmp_path: Path) -> None:
         load_state(newest)
 
 
+def test_a_run_waits_while_it_is_paused_and_saves_by_the_clock(
+    pool: ClipPool, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(CONFIG, save_steps=1000, save_minutes=1e-6)
+    trainer = _trainer(pool, tmp_path, config)
+    (tmp_path / PAUSE).touch()
+    seen: list[int] = []
+    running = threading.Thread(target=trainer.run, args=(lambda step, report: seen.append(step),))
+    running.start()
+    time.sleep(0.5)
+    assert not seen
+    (tmp_path / PAUSE).unlink()
+    running.join(timeout=60)
+    assert seen == list(range(1, config.steps + 1))
+    names = sorted(path.name for path in tmp_path.glob("*.safetensors"))
+    assert names == ["step-0000005.safetensors", "step-0000006.safetensors"]
+
+
 def test_checkpoint_of_another_model_is_refused(pool: ClipPool, tmp_path: Path) -> None:
     _trainer(pool, tmp_path).run(until=3)
     model = tiny_model(match_width=0)
@@ -168,6 +191,17 @@ def test_bad_losses_change_nothing_are_counted_and_end_the_run(
     with pytest.raises(FloatingPointError, match=r"3 steps in a row.* step 6: loss"):
         for _ in range(3):
             trainer.train_step()
+
+
+def test_kinds_of_windows_have_their_shares(pool: ClipPool, tmp_path: Path) -> None:
+    config = TrainConfig(windows=((3, 1), (1, 2), (1, 3)), window_shares=(0.5, 0.0, 1.5))
+    batches = Batches(config, Mixture((SourceOptions(),), pool.folder), Processes())
+    frames = [
+        batches.of_step(step, step_generator(config, step))[0].depth_BNHW.shape[1]
+        for step in range(120)
+    ]
+    assert set(frames) == {1, 3}
+    assert frames.count(1) / len(frames) == pytest.approx(0.25, abs=0.1)
 
 
 def test_learning_rate_warms_up_and_falls() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from g2vlm_training.batch import ClipPool, draw_batch
+from g2vlm_training.batch import ClipPool, batch_of, draw_batch
 from g2vlm_training.config_file import load_config
 from g2vlm_training.datasets.base import Clip, DataError
 from g2vlm_training.datasets.mixture import FolderPool, Mixture, SourceOptions
@@ -26,6 +26,7 @@ from g2vlm_training.datasets.views import (
     draw_size,
     mirror,
     resample,
+    round_lens,
 )
 
 from tests.helpers import REPO
@@ -208,6 +209,68 @@ def test_a_mixture_draws_by_weight_and_repeats_exactly(roots: Path) -> None:
             assert torch.equal(first, again), field.name
         else:
             assert first == again
+
+
+def test_windows_of_two_sets_of_shards_have_one_size(tmp_path: Path) -> None:
+    both, tall = (28, 42), (42, 42)
+    for name, sizes in {"plain": (both, tall), "rich": (both,)}.items():
+        for number, size in enumerate(sizes):
+            clips = [make_clip(10 * number + i, size=size) for i in range(6)]
+            write_shard(tmp_path / name / f"train-{number:05d}.tar", clips)
+    sources = (SourceOptions(root="plain"), SourceOptions(root="rich"))
+    mixture, source = Mixture(sources, tmp_path), generator()
+    tally: Counter[str] = Counter()
+    for _ in range(150):
+        drawn = mixture.draw(4, 2, source)
+        assert len(drawn) == 4
+        assert len({sequence.size_hw for sequence in drawn}) == 1
+        batch_of([sequence.read([0, 1]) for sequence in drawn])
+        for sequence in drawn:
+            name = next(name for name in ("plain", "rich") if f"/{name}/" in sequence.name)
+            tally[f"{name} {sequence.size_hw[0]}"] += 1
+    free = Mixture(sources, tmp_path, ViewOptions(width=42))
+    sizes = {len({one.size_hw for one in free.draw(4, 2, source)}) for _ in range(30)}
+    assert sizes == {1, 2}  # what is cut to one aspect may be of any size
+    assert tally["plain 42"] > 60  # what only one of them has is seen all the same
+    assert tally["rich 28"] / tally.total() == pytest.approx(0.4, abs=0.15)
+
+
+def test_pictures_of_several_widths_keep_their_aspect_in_one_batch(tmp_path: Path) -> None:
+    clips = {"small": (28, 42), "large": (56, 84)}
+    for name, size in clips.items():
+        K = np.tile(pinhole(40.0, size[1] / 2 - 0.5, size[0] / 2 - 0.5), (4, 1, 1))
+        made = [dataclasses.replace(make_clip(i, size=size), K=K) for i in range(6)]
+        write_shard(tmp_path / name / "train-00000.tar", made)
+    views = ViewOptions(width=42, own_aspect=True)
+    sources = (SourceOptions(root="small"), SourceOptions(root="large"))
+    mixture, source = Mixture(sources, tmp_path, views), generator()
+    focal = set()
+    for _ in range(10):
+        batch = draw_batch(mixture, 4, 2, source, None, views)
+        assert batch.grid == (28, 42)
+        assert len(batch.scenes) == 4
+        focal |= {round(float(f), 2) for f in batch.K_BN33[:, :, 0, 0].flatten()}
+    assert max(focal) == pytest.approx(40.0)  # small ones stay as they are
+    assert min(focal) < 25  # half of it, but for the zoom
+    assert ViewOptions(width=112, own_aspect=True).size_of((168, 126)) == (154, 112)
+    assert ViewOptions(width=112, own_aspect=True).size_of((126, 168)) == (84, 112)
+    with pytest.raises(ValueError, match="width is None"):
+        ViewOptions(own_aspect=True)
+
+
+def test_the_rim_of_a_lens_is_black_and_known_to_be_nothing() -> None:
+    clip = dataclasses.replace(make_clip(1, size=(60, 80)), complete=True)
+    seen = round_lens(clip, generator(5))
+    outside = seen.depth == 0
+    assert (outside == outside[:1]).all()
+    assert 0.02 < outside.mean() < 0.5
+    assert seen.rgb[outside].max() <= 12
+    assert seen.rgb.dtype == np.uint8
+    np.testing.assert_array_equal(seen.rgb[~outside], clip.rgb[~outside])
+    np.testing.assert_array_equal(seen.depth[~outside], clip.depth[~outside])
+    assert not outside[:, 25:35, 35:45].any()  # the middle stays
+    batch = batch_of([seen])
+    np.testing.assert_array_equal(batch.invalid_BNHW[0].numpy(), outside)
 
 
 def test_mirrored_windows_ask_no_questions(roots: Path) -> None:

@@ -93,6 +93,7 @@ class Clip:
         scene: What is known about the place.
         name: Where the frames come from, for messages.
         metric: Whether lengths are metres, not up to a scale.
+        complete: Depth 0 says that nothing is there (sky), not that it is unknown.
 
     Raises:
         DataError: No frame, shapes or kinds that do not fit, depth that is not a number or
@@ -108,6 +109,7 @@ class Clip:
     scene: SceneInfo | None = None
     name: str = "clip"
     metric: bool = True
+    complete: bool = False
 
     def __post_init__(self) -> None:
         self._check_shapes()

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ..synthetic import Split
 from .base import FrameSequence, Refusals
 from .layouts import LAYOUTS, open_dataset
 from .shards import Shard
+from .views import ViewOptions
 
 __all__ = ["SYNTHETIC", "FolderPool", "Mixture", "SourceOptions"]
 
@@ -86,6 +88,7 @@ class Mixture:
     Args:
         options: What to open, at least one.
         folder: Where relative roots start.
+        views: Of the run: they say which sizes are one size in a batch.
 
     Raises:
         ValueError: No source.
@@ -93,7 +96,10 @@ class Mixture:
         DataError: One of them cannot be used.
     """
 
-    def __init__(self, options: Sequence[SourceOptions], folder: Path) -> None:
+    def __init__(
+        self, options: Sequence[SourceOptions], folder: Path, views: ViewOptions | None = None
+    ) -> None:
+        self.views = views or ViewOptions()
         if not options:
             raise ValueError("sources is empty, expected at least one data set")
         self.refusals = Refusals("windows of the mixture")
@@ -134,10 +140,29 @@ class Mixture:
             pool.pin([file for source, _, file in parts if source in ("", key)])
 
     def draw(self, clips: int, frames: int, generator: torch.Generator) -> list[FrameSequence]:
-        """Sequences of several sources; see `ClipSource`."""
+        """Sequences of several sources; see `ClipSource`.
+
+        The first source that is drawn gives the size of the batch. Where the shards of another
+        have none of that size, this batch has fewer windows of it, and more of the first.
+        """
         drawn = torch.multinomial(self.weights, clips, replacement=True, generator=generator)
+        counts = torch.bincount(drawn, minlength=len(self.sources)).tolist()
+        order = list(dict.fromkeys(drawn.tolist()))
         out: list[FrameSequence] = []
-        for index, count in enumerate(torch.bincount(drawn, minlength=len(self.sources)).tolist()):
-            if count:
-                out += self.sources[index].draw(count, frames, generator)
+        fits: Callable[[tuple[int, int]], bool] | None = None
+        for index in order:
+            source = self.sources[index]
+            if isinstance(source, FolderPool):
+                out += source.draw(counts[index], frames, generator)
+                continue
+            found = source.draw(counts[index], frames, generator, fits)
+            if fits is None:
+                fits = functools.partial(self._are_alike, found[0].size_hw)
+            out += found
+        first = self.sources[order[0]]
+        if len(order) > 1 and len(out) < clips and isinstance(first, ClipPool):
+            out += first.draw(clips - len(out), frames, generator, fits)
         return out
+
+    def _are_alike(self, one_hw: tuple[int, int], other_hw: tuple[int, int]) -> bool:
+        return self.views.size_of(one_hw) == self.views.size_of(other_hw)

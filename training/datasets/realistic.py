@@ -212,6 +212,7 @@ def render_furnished(plan: RenderPlan, seed: int, size_hw: tuple[int, int]) -> l
                 normals=taken.normals,
                 scene=known,
                 name=f"{plan.split} furnished scene {seed} path {number}",
+                complete=True,
             )
         )
     return clips

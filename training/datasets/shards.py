@@ -115,6 +115,7 @@ def _members(clip: Clip) -> dict[str, Any]:
         "format": _FORMAT,
         "name": clip.name,
         "metric": clip.metric,
+        "complete": clip.complete,
         "T_world_cam": clip.T_world_cam.tolist(),
         "K": clip.K.tolist(),
         "scene": None if clip.scene is None else clip.scene.to_json(),
@@ -243,6 +244,7 @@ class _Meta:
     K: NDArray[np.float64]
     scene: SceneInfo | None
     metric: bool
+    complete: bool
 
 
 @dataclass(frozen=True)
@@ -286,6 +288,7 @@ class ShardClip:
             scene=meta.scene,
             name=self.name,
             metric=meta.metric,
+            complete=meta.complete,
         )
 
     @functools.cached_property
@@ -303,7 +306,10 @@ class ShardClip:
             raise DataError(
                 f"{self.name} has {len(self)} pictures, {len(poses)} poses and {len(K)} intrinsics"
             )
-        return _Meta(poses, K, None if scene is None else SceneInfo.from_json(scene), metric)
+        info = None if scene is None else SceneInfo.from_json(scene)
+        # Shards from before "complete" hold rendered rooms only.
+        complete = bool(content.get("complete", info is not None and info.seed is not None))
+        return _Meta(poses, K, info, metric, complete)
 
 
 def _index(file: Any) -> dict[str, slice]:

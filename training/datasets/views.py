@@ -34,8 +34,11 @@ __all__ = [
     "mirror",
     "model_clip",
     "resample",
+    "round_lens",
 ]
 
+_RIM_RADIUS = (0.8, 1.15)  # of the circle, in halves of the picture's longer side
+_RIM_LEVEL = 12  # brightest of the black
 _MANY = 16  # from so many frames on, some windows span the whole sequence
 
 
@@ -47,6 +50,7 @@ class ViewOptions:
         width: Width of the pictures; None keeps every sequence's own size.
         aspect: Range of height over width, one draw per batch; heights are multiples of
             `multiple`.
+        own_aspect: Every sequence keeps its own aspect, up to a multiple; only its width changes.
         multiple: Patch size of the model.
         zoom: Largest relative cut at the border of a frame beyond what the aspect asks for.
         spread: Frames to both sides of the reference per frame of the window.
@@ -56,6 +60,8 @@ class ViewOptions:
         whole: Chance that a window of more than 16 frames spans the whole sequence.
         flip: Chance that a window is mirrored left to right with its geometry. Its scene is
             forgotten, because left and right in words would be wrong.
+        rim: Chance that a window of a clip whose depth is complete is seen through a round lens:
+            black outside of a circle, where nothing has a depth.
         min_known: Least share of pixels with known depth in every frame of a window.
 
     Raises:
@@ -64,6 +70,7 @@ class ViewOptions:
 
     width: int | None = None
     aspect: tuple[float, float] = (0.5, 1.0)
+    own_aspect: bool = False
     multiple: int = 14
     zoom: float = 0.1
     spread: int = 30
@@ -71,18 +78,31 @@ class ViewOptions:
     stratified: float = 0.5
     whole: float = 0.1
     flip: float = 0.0
+    rim: float = 0.0
     min_known: float = 0.05
 
     def __post_init__(self) -> None:
         check_range(self, COUNT, "multiple", part="views")
         if self.width is not None and (self.width < 1 or self.width % self.multiple):
             raise ValueError(f"width is {self.width}, expected a multiple of {self.multiple}")
+        if self.own_aspect and self.width is None:
+            raise ValueError("own_aspect is on and width is None: say how wide pictures become")
         low, high = self.aspect
         if not 0 < low <= high <= 4:
             raise ValueError(f"aspect is {self.aspect}, expected two numbers in 0..4, ordered")
-        check_range(self, CHANCE, "zoom", "stratified", "whole", "flip", "min_known", part="views")
+        check_range(self, CHANCE, "zoom", "stratified", "whole", "flip", part="views")
+        check_range(self, CHANCE, "rim", "min_known", part="views")
         check_range(self, WEIGHT, "radius", part="views")
         check_range(self, COUNT, "spread", part="views")
+
+    def size_of(self, size_hw: tuple[int, int]) -> tuple[int, int]:
+        """(H, W) that pictures of a sequence have in a batch; (0, 0): whatever the batch draws."""
+        if self.width is None:
+            return size_hw
+        if not self.own_aspect:
+            return 0, 0
+        rows = max(1, round(size_hw[0] * self.width / size_hw[1] / self.multiple))
+        return rows * self.multiple, self.width
 
 
 def draw_frames(
@@ -118,8 +138,8 @@ def draw_frames(
 
 
 def draw_size(options: ViewOptions, generator: torch.Generator) -> tuple[int, int] | None:
-    """Draw the (H, W) of a batch; None where every sequence keeps its own."""
-    if options.width is None:
+    """Draw the (H, W) of a batch; None where that is a matter of its sequences."""
+    if options.width is None or options.own_aspect:
         return None
     low, high = options.aspect
     aspect = low + (high - low) * float(torch.rand((), generator=generator))
@@ -217,4 +237,35 @@ def mirror(clip: Clip) -> Clip:
         T_world_cam=clip.T_world_cam * sign[:, None] * sign,
         K=K,
         scene=None,
+    )
+
+
+def round_lens(clip: Clip, generator: torch.Generator) -> Clip:
+    """The clip through a lens whose image circle ends inside of the picture, as of fisheyes.
+
+    The circle is the same for all frames.
+
+    Args:
+        clip: Its depth is complete, so 0 says that nothing is there.
+        generator: Source of every random choice.
+    """
+    assert clip.complete, clip.name
+    height, width = clip.size_hw
+    draw = torch.rand(4, generator=generator).tolist()
+    low, high = _RIM_RADIUS
+    radius = max(height, width) / 2 * (low + (high - low) * draw[0])
+    centre = ((width - 1) * (0.46 + 0.08 * draw[1]), (height - 1) * (0.46 + 0.08 * draw[2]))
+    v, u = np.mgrid[:height, :width]
+    outside = np.hypot(u - centre[0], v - centre[1]) > radius
+    black = np.uint8(draw[3] * _RIM_LEVEL)
+    return dataclasses.replace(
+        clip,
+        rgb=np.where(outside[:, :, None], black, clip.rgb),
+        depth=np.where(outside, np.float32(0), clip.depth),
+        object_id=None
+        if clip.object_id is None
+        else np.where(outside, np.uint8(0), clip.object_id),
+        normals=None
+        if clip.normals is None
+        else np.where(outside[:, :, None], np.float32(0), clip.normals),
     )

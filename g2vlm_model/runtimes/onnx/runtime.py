@@ -70,8 +70,9 @@ class OnnxExecutor:
         clock.lap("engine")
         T_N44 = _poses(arrays.rotation9, arrays.translation)
         geometry = predict_geometry(
-            arrays.local_points, T_N44, arrays.confidence_logits, pictures_NHW3, seen.window.frames
-        )
+            arrays.local_points, T_N44, arrays.confidence_logits, pictures_NHW3,
+            seen.window.frames, arrays.invalid_logits,
+        )  # fmt: skip
         context = self._context(arrays, geometry, seen.grid_hw)
         clock.lap("confidence")
         start = self._semantic.prefix.position

@@ -140,18 +140,21 @@ class EngineGeometry:
         self._append(
             arrays.keys, arrays.values, FrameBlocks(len(seen.features), *seen.grid_hw), cache
         )
-        logits = arrays.confidence_logits
         heads = HeadOutputs(
             local_points=self._tensor(arrays.local_points)[None],
             rotation9=self._tensor(arrays.rotation9)[None],
             translation=self._tensor(arrays.translation)[None],
-            confidence_logits=None if logits is None else self._tensor(logits)[None, ..., None],
+            confidence_logits=self._logits(arrays.confidence_logits),
+            invalid_logits=self._logits(arrays.invalid_logits),
         )
         nothing = torch.empty(0, device=self._device)
         hidden_1NPD = nothing if hidden is None else self._tensor(hidden)[None]
         said = GeometrySaid(assemble_geometry(heads), hidden_1NPD)
         clock.lap("engine")
         return said
+
+    def _logits(self, logits_NHW: Array | None) -> Tensor | None:
+        return None if logits_NHW is None else self._tensor(logits_NHW)[None, ..., None]
 
     def _computed(self, features: Sequence[FrameFeatures], clock: PassClock) -> GeometryArrays:
         pictures_NHW3 = pictures_of(features)

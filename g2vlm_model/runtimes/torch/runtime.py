@@ -99,13 +99,15 @@ class TorchExecutor:
                 cache = forked_cache(model, prefix, prefix.mark(), capacity)
             start = cache.mark()
             said = self._geometry.run(seen, cache, clock)
-            logits = said.tensors.confidence_logits_BNHW1
+            confidence = said.tensors.confidence_logits_BNHW1
+            invalid = said.tensors.invalid_logits_BNHW1
             geometry = predict_geometry(
                 said.tensors.local_points_BNHW3[0],
                 said.tensors.T_world_cam_BN44[0],
-                None if logits is None else logits[0, ..., 0],
+                None if confidence is None else confidence[0, ..., 0],
                 pictures_of(seen.features),
                 seen.window.frames,
+                None if invalid is None else invalid[0, ..., 0],
             )
             context: TorchContext | partial[TorchContext]
             if prefix is None:
