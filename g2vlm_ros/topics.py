@@ -9,9 +9,11 @@ A camera has one base topic. Its compressed frames are `<base>/compressed`, its 
 
 from __future__ import annotations
 
-__all__ = ["AUTO", "compressed_topic", "frame_name", "info_topic"]
+__all__ = ["AUTO", "VIEWER_TF", "compressed_topic", "frame_name", "info_topic"]
 
 AUTO = "auto"  # value of `camera_info_topic`: by the convention
+# Where RViz is remapped to from /tf and /tf_static; see `viewer_frames`.
+VIEWER_TF = (("/tf", "/g2vlm_viewer/tf"), ("/tf_static", "/g2vlm_viewer/tf_static"))
 _COMPRESSED = "compressed"
 
 

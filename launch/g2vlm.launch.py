@@ -14,10 +14,11 @@ failed or could not be configured.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
@@ -33,6 +34,7 @@ from g2vlm_ros.launch_arguments import (
     parameter_file,
     profile_environment,
 )
+from g2vlm_ros.topics import VIEWER_TF
 
 HERE = Path(__file__).resolve().parent
 PROFILE = HERE / "fastdds_shm.xml"
@@ -73,7 +75,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     actions.append(node)
     environment = profile_environment(values, os.environ, PROFILE)
     if flag(values, "rviz"):
-        actions.append(rviz(values, environment))
+        actions += [viewer_frames(values, environment), rviz(values, environment)]
     if flag(values, "foxglove"):
         actions.append(foxglove(values, environment))
     return actions
@@ -87,10 +89,30 @@ def rviz(values: dict[str, str], environment: dict[str, str]) -> Node:
         executable="rviz2",
         arguments=["-d", str(views)],
         parameters=[viewer_clock(values)],
-        remappings=moved_topics(views.read_text(encoding="utf-8"), values["namespace"], NODE_NAME),
+        remappings=[*moved(values), *VIEWER_TF],
         additional_env=environment,
         output="log",
     )
+
+
+def viewer_frames(values: dict[str, str], environment: dict[str, str]) -> ExecuteProcess:
+    """What gives RViz a copy of TF in which the node's frames of both states lie in one."""
+    remappings = [word for old, new in moved(values) for word in ("-r", f"{old}:={new}")]
+    clock = "true" if viewer_clock(values)["use_sim_time"] else "false"
+    return ExecuteProcess(
+        cmd=[
+            *(sys.executable, "-m", "g2vlm_ros.viewer_frames"),
+            *("--ros-args", *remappings, "-p", f"use_sim_time:={clock}"),
+        ],
+        additional_env=environment,
+        output="log",
+    )
+
+
+def moved(values: dict[str, str]) -> list[tuple[str, str]]:
+    """RViz's topics moved into the namespace."""
+    views = (HERE / "g2vlm.rviz").read_text(encoding="utf-8")
+    return moved_topics(views, values["namespace"], NODE_NAME)
 
 
 def foxglove(values: dict[str, str], environment: dict[str, str]) -> Node:
