@@ -5,17 +5,22 @@
 
     python -m benchmarks.render --threads 1
     python -m benchmarks.render --device cuda --rooms 64 --together 64
+    python -m benchmarks.render --rooms 4 --frames 6 --rounds 1 --widths 112 168 --models FOLDER
 
-Making a scene and a camera path is Python on one core and is shown apart from the pictures. On
-a CPU rooms are rendered one by one, as the shard writer does; a GPU is given several at once.
+With a library of models (`g2vlm dataset models`) realistic scenes are timed beside the procedural
+ones; "light scene" is their light volume. Making a scene and a camera path is Python on one core
+and is shown apart from the pictures. On a CPU rooms are rendered one by one, as the shard writer
+does; a GPU is given several at once.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from g2vlm_training.augment import AugmentOptions, augment
 from g2vlm_training.synthetic import (
     CameraModel,
     Room,
@@ -53,6 +58,7 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=8, help="per scene")
     parser.add_argument("--together", type=int, default=1, help="scenes in one call")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--models", type=Path, help="library: time realistic scenes too")
     parser.add_argument("--widths", type=int, nargs="*", help="of these sizes only")
     arguments = parser.parse_args()
     device = set_threads(arguments)
@@ -84,9 +90,45 @@ def main() -> int:
     for size in sizes:
         for rays in (1, 2):
             jobs[f"{size[1]}x{size[0]}, {rays * rays} ray"] = shoot(size, rays)
+    rgb = torch.rand(arguments.rooms, arguments.frames, 3, *sizes[0])
+    depth, intrinsic = torch.rand_like(rgb[:, :, 0]) + 1, torch.from_numpy(taken.K).float()
+    jobs["augment"] = lambda: augment(
+        rgb, AugmentOptions(), torch.Generator().manual_seed(0), depth,
+        intrinsic.expand(*rgb.shape[:2], 3, 3),
+    )  # fmt: skip
+    if arguments.models is not None:
+        jobs.update(realistic_jobs(arguments, sizes))
     timings = interleaved(jobs, arguments.rounds, device)
     report(timings, rooms, arguments, device)
     return 0
+
+
+def realistic_jobs(
+    arguments: argparse.Namespace, sizes: list[tuple[int, int]]
+) -> dict[str, Callable[[], object]]:
+    """The same work on furnished scenes; set OIDN_NUM_THREADS=1 to time one core."""
+    from g2vlm_training.synthetic.realistic import Photographer, furnished_scene, open_stock
+
+    stock = open_stock(arguments.models)
+    seeds = [scene_seed("test", index) for index in range(arguments.rooms)]
+    scenes = [furnished_scene(seed, stock, "indoor") for seed in seeds]
+    paths = [camera_path(scene, 0, arguments.frames, "hand") for scene in scenes]
+    jobs: dict[str, Callable[[], object]] = {
+        "realistic: make scene": lambda: [furnished_scene(seed, stock, "indoor") for seed in seeds],
+        "realistic: light scene": lambda: [Photographer(scene) for scene in scenes],
+    }
+
+    def shoot(size: tuple[int, int], rays: int) -> Callable[[], object]:
+        K = intrinsics(FOV_DEG, size)
+        cameras = [Photographer(scene, rays=rays) for scene in scenes]
+        return lambda: [
+            camera.take(path, K, size) for camera, path in zip(cameras, paths, strict=True)
+        ]
+
+    for size in sizes:
+        for rays in (2, 4):
+            jobs[f"realistic: {size[1]}x{size[0]}, {rays} rays"] = shoot(size, rays)
+    return jobs
 
 
 def report(

@@ -3,7 +3,9 @@
 
 """What lenses, sensors and files do to a picture, so that rendered ones teach about real ones.
 
-Geometry stays as it is; `datasets.views` crops and mirrors. A draw holds for all frames of a clip
+The order is that of the light: lens and shutter (`lens.py`), focus, exposure, colour, the camera's
+sharpening, the sensor's noise, the file. Geometry stays as it is; `datasets.views` crops and
+mirrors. A draw holds for all frames of a clip
 with chance `shared` (one camera, one setting), else each frame has its own.
 
 Shape letters: B clips, N frames, H W pixels.
@@ -20,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .lens import Warp, motion_field, warped
 from .ranges import CHANCE, WEIGHT, check_range
 
 __all__ = ["AugmentOptions", "augment"]
@@ -27,6 +30,12 @@ __all__ = ["AugmentOptions", "augment"]
 _FLICKER = 1 / 3  # exposure of neighbouring frames varies by this share of that of clips
 _REACH = 3  # pixels to each side of the blur kernels
 _JPEG_QUALITY = (35, 95)
+_BLUR, _ROLL = 0.06, 0.03  # longest flow of an exposure and of a read-out, of the width
+_LITTLE = 0.15  # of the other motion beside the main one
+_NOMINAL_FOV = 1.0  # focal length over width of pictures that come without intrinsics
+_GAMMA = 2.2
+_DARK_STOPS = (1.0, 3.5)
+_READ = 0.12  # read noise over the shot noise of white
 
 
 @dataclass(frozen=True)
@@ -49,9 +58,15 @@ class AugmentOptions:
         remix: Chance that red, green and blue are mixed by a random matrix.
         vignette: Largest loss of light in the corners.
         blur: Chance of a lens out of focus (Gaussian, up to 1.2 pixels).
-        motion: Chance of a smear along a line of up to 7 pixels.
+        motion: Chance of blur along the true flow of a drawn motion, up to 6 % of the width.
+        rolling: Chance that rows are read one after the other during such a motion.
+        bend: Largest radial shift of the corners by distortion that calibration left, of the
+            width.
+        fringe: The same between red, green and blue.
+        dark: Chance of a scene 1 to 3.5 stops too dark, with noise to match.
         sharpen: Chance of the halos of a camera's own sharpening.
-        noise: Largest deviation of the sensor's noise, of full scale; half of it is grainy.
+        noise: Largest deviation of the sensor's noise at middle grey, of full scale: shot noise in
+            linear light, read noise beside it; half of it is grainy.
         jpeg: Chance of compression, quality 35 to 95.
 
     Raises:
@@ -69,13 +84,19 @@ class AugmentOptions:
     remix: float = 0.0
     vignette: float = 0.35
     blur: float = 0.35
-    motion: float = 0.1
+    motion: float = 0.15
+    rolling: float = 0.1
+    bend: float = 0.006
+    fringe: float = 0.002
+    dark: float = 0.06
     sharpen: float = 0.2
     noise: float = 0.03
     jpeg: float = 0.1
 
     def __post_init__(self) -> None:
-        chances = ("shared", "grey", "remix", "blur", "motion", "sharpen", "jpeg")
+        chances = (
+            *("shared", "grey", "remix", "blur", "motion", "rolling", "dark", "sharpen", "jpeg"),
+        )
         check_range(self, WEIGHT, *vars(self), part="augment")
         check_range(self, CHANCE, *chances, part="augment")
 
@@ -104,17 +125,27 @@ class _Draws:
         return torch.where(keep, own[:, :1], own)
 
 
-def augment(rgb_BN3HW: Tensor, options: AugmentOptions, generator: torch.Generator) -> Tensor:
+def augment(
+    rgb_BN3HW: Tensor,
+    options: AugmentOptions,
+    generator: torch.Generator,
+    depth_BNHW: Tensor | None = None,
+    K_BN33: Tensor | None = None,
+) -> Tensor:
     """Return pictures as a worse camera would have taken them.
 
     Args:
         rgb_BN3HW: float in [0, 1], on the CPU.
         options: Strengths.
         generator: Source of every random choice.
+        depth_BNHW: z-depth in any unit, 0 where unknown: near things blur more when the camera
+            moves. None: only its rotations blur.
+        K_BN33: Intrinsics in pixels; None: a field of view of 53 degrees.
     """
     batch, frames = rgb_BN3HW.shape[:2]
     draws = _Draws(batch, frames, options.shared, generator)
-    out = _focus(rgb_BN3HW, options, draws)
+    out = _expose(rgb_BN3HW, options, draws, depth_BNHW, K_BN33)
+    out = _focus(out, options, draws)
     out = _light(out, options, draws)
     out = _colour(out, options, draws)
     out = _sharpen(out, options, draws)
@@ -122,20 +153,55 @@ def augment(rgb_BN3HW: Tensor, options: AugmentOptions, generator: torch.Generat
     return _compress(out, options, draws)
 
 
+def _expose(
+    rgb: Tensor, options: AugmentOptions, draws: _Draws, depth: Tensor | None, K: Tensor | None
+) -> Tensor:
+    """A lens that is not quite calibrated, and a camera that moves meanwhile."""
+    blurred = draws.chosen(options.motion).flatten()
+    rolled = draws.chosen(options.rolling).flatten()
+    blur = (_BLUR * draws.uniform()).flatten()
+    roll = (_ROLL * (2 * draws.uniform() - 1)).flatten()
+    bend = (options.bend * (2 * draws.uniform() - 1)).flatten()
+    fringe = (options.fringe * (2 * draws.uniform(2) - 1)).flatten(0, 1)
+    turn, move = draws.normal(3).flatten(0, 1), draws.normal(3).flatten(0, 1)
+    travels = (draws.uniform(1) < 0.5).flatten(0, 1)  # as on wheels; hands turn
+    changed = blurred | rolled
+    if options.bend > 0 or options.fringe > 0:
+        changed = torch.ones_like(changed)
+    if not bool(changed.any()):
+        return rgb
+    height, width = rgb.shape[-2:]
+    if depth is None:
+        depth = rgb.new_zeros(*rgb.shape[:2], height, width)
+    if K is None:
+        K = torch.eye(3)
+        K[:2, 2] = torch.tensor([(width - 1) / 2, (height - 1) / 2])
+        K[0, 0] = K[1, 1] = _NOMINAL_FOV * width
+        K = K.expand(*rgb.shape[:2], 3, 3)
+    moving = (blurred | rolled)[changed]
+    flow = rgb.new_zeros(int(changed.sum()), height, width, 2)
+    if bool(moving.any()):
+        which = changed.nonzero()[:, 0][moving]
+        turn = torch.where(travels, _LITTLE * turn, turn)[which]
+        move = torch.where(travels, move, _LITTLE * move)[which]
+        flow[moving] = motion_field(depth.flatten(0, 1)[which], K.flatten(0, 1)[which], turn, move)
+    warp = Warp(
+        flow, (blur * blurred)[changed], (roll * rolled)[changed], bend[changed], fringe[changed]
+    )
+    out = rgb.flatten(0, 1).clone()
+    out[changed] = warped(out[changed], warp)
+    return out.view_as(rgb)
+
+
 def _focus(rgb: Tensor, options: AugmentOptions, draws: _Draws) -> Tensor:
-    """Out of focus and moved during the exposure; one kernel per picture."""
+    """Out of focus; one kernel per picture."""
     sigma = 0.3 + 0.9 * draws.uniform(1, 1, 1)
-    length, angle = 6 * draws.uniform(1, 1, 1), math.pi * draws.uniform(1, 1, 1)
-    soft, smeared = draws.chosen(options.blur), draws.chosen(options.motion)
-    changed = (soft | smeared).flatten()
+    changed = draws.chosen(options.blur).flatten()
     if not bool(changed.any()):
         return rgb
     y, x = torch.meshgrid(*[torch.arange(-_REACH, _REACH + 1.0)] * 2, indexing="ij")
     disc = (-(x.square() + y.square()) / (2 * sigma.square())).exp()
-    along = x * angle.cos() + y * angle.sin()
-    across = y * angle.cos() - x * angle.sin()
-    line = (1 - across.abs()).clamp(min=0) * (length / 2 + 0.5 - along.abs()).clamp(0, 1)
-    kernels = torch.where(smeared, line, disc).flatten(0, 2)[changed][:, None]
+    kernels = disc.flatten(0, 2)[changed][:, None]
     kernels = kernels / kernels.sum((-1, -2), keepdim=True)
     out = rgb.flatten(0, 1).clone()
     padded = F.pad(out[changed], [_REACH] * 4, mode="replicate").transpose(0, 1)
@@ -198,16 +264,27 @@ def _sharpen(rgb: Tensor, options: AugmentOptions, draws: _Draws) -> Tensor:
 
 
 def _noise(rgb: Tensor, options: AugmentOptions, draws: _Draws) -> Tensor:
-    """Stronger in the light than in the dark; grainy (over 2x2 pixels) or not, coloured or not."""
-    if options.noise == 0:
-        return rgb
+    """Shot and read noise in linear light; grainy (over 2x2 pixels) or not, coloured or not.
+
+    A dark scene loses its light ahead of the noise, and some of the loss is amplified again.
+    """
     strength = options.noise * draws.uniform(1, 1, 1)
+    low, high = _DARK_STOPS
+    stops = (low + (high - low) * draws.uniform(1, 1, 1)) * draws.chosen(options.dark)
+    lifted = stops * draws.uniform(1, 1, 1) * 0.6
+    if options.noise == 0 and not bool((stops > 0).any()):
+        return rgb
     grainy, coloured = draws.chosen(0.5), draws.chosen(0.5)
     fine = torch.randn(*rgb.shape, generator=draws.generator)
     coarse = F.avg_pool2d(F.pad(fine.flatten(0, 1), [0, 1, 0, 1], mode="replicate"), 2, 1)
     noise = torch.where(grainy, 2 * coarse.view_as(fine), fine)
     noise = torch.where(coloured, noise, noise[:, :, :1])
-    return rgb + strength * (0.4 + 0.6 * rgb.sqrt()) * noise
+    linear = rgb.clamp(min=0).pow(_GAMMA) * (-stops).exp2()
+    # So strong that a middle grey of 0.5 varies by the strength once it is encoded.
+    grey = 0.5**_GAMMA
+    unit = _GAMMA * 0.5 ** (_GAMMA - 1) / (grey + _READ**2) ** 0.5
+    linear = linear + strength * unit * (linear + _READ**2).sqrt() * noise
+    return (linear.clamp(min=1e-6) * lifted.exp2()).pow(1 / _GAMMA)
 
 
 def _compress(rgb: Tensor, options: AugmentOptions, draws: _Draws) -> Tensor:

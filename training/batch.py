@@ -245,7 +245,7 @@ def draw_batch(
     batch = batch_of(chosen)
     if augmentation is None:
         return batch
-    rgb = augment(batch.rgb_BN3HW, augmentation, generator)
+    rgb = augment(batch.rgb_BN3HW, augmentation, generator, batch.depth_BNHW, batch.K_BN33)
     return dataclasses.replace(batch, rgb_BN3HW=rgb)
 
 

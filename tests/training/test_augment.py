@@ -11,6 +11,7 @@ import pytest
 import torch
 from g2vlm_training.augment import AugmentOptions, augment
 from g2vlm_training.config_file import load_config
+from g2vlm_training.lens import Warp, motion_field, warped
 
 OFF = AugmentOptions(**{field.name: 0.0 for field in dataclasses.fields(AugmentOptions)})
 
@@ -47,13 +48,15 @@ def test_the_generator_decides_everything() -> None:
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(OFF)][1:])
 def test_every_option_does_something_moderate(name: str) -> None:
     rgb = pictures()
-    strength = {"hue_deg": 40.0, "noise": 0.1}.get(name, 1.0 if name in _chances() else 0.4)
+    strength = {"hue_deg": 40.0, "noise": 0.1, "bend": 0.03, "fringe": 0.02}.get(
+        name, 1.0 if name in _chances() else 0.4
+    )
     difference = (_augmented(rgb, **{name: strength}) - rgb).abs().mean()
     assert 0.002 < difference < 0.35, f"{name}: mean difference {difference:.4f}"
 
 
 def _chances() -> tuple[str, ...]:
-    return ("grey", "remix", "blur", "motion", "sharpen", "jpeg")
+    return ("grey", "remix", "blur", "motion", "rolling", "dark", "sharpen", "jpeg")
 
 
 def test_frames_of_a_clip_share_their_draws_or_do_not() -> None:
@@ -101,3 +104,139 @@ def test_questions_about_colours_keep_their_colours() -> None:
     assert semantic.hue_deg == semantic.grey == semantic.remix == 0
     geometry = load_config("nano").augment
     assert min(geometry.hue_deg, geometry.grey, geometry.remix, geometry.jpeg) > 0
+
+
+SIZE = (42, 56)
+K = torch.tensor([[[50.0, 0, 27.5], [0, 50.0, 20.5], [0, 0, 1]]])
+
+
+def _field(depth: torch.Tensor, turn: tuple[float, ...], move: tuple[float, ...]) -> torch.Tensor:
+    return motion_field(depth[None], K, torch.tensor([turn]), torch.tensor([move]))[0]
+
+
+def test_flow_of_a_sideways_camera_is_level_and_falls_with_depth() -> None:
+    depth = torch.full(SIZE, 2.0)
+    depth[:, 28:] = 4.0
+    flow = _field(depth, (0, 0, 0), (1, 0, 0))
+    assert flow[..., 1].abs().max() < 1e-5
+    assert (flow[..., 0] < 0).all()  # the world moves against the camera
+    assert flow[5, 5, 0] / flow[5, 50, 0] == pytest.approx(2.0, rel=1e-4)
+
+
+def test_flow_of_a_camera_that_goes_ahead_leaves_the_principal_point() -> None:
+    flow = _field(torch.full(SIZE, 2.0), (0, 0, 0), (0, 0, 1))
+    y, x = torch.meshgrid(torch.arange(42) - 20.5, torch.arange(56) - 27.5, indexing="ij")
+    outward = torch.stack((x, y), dim=-1)
+    along = (flow * outward).sum(-1)
+    assert (along > 0).all()
+    torch.testing.assert_close(along, flow.norm(dim=-1) * outward.norm(dim=-1))
+
+
+def test_flow_of_a_turn_does_not_depend_on_depth_and_the_sky_moves_with_turns_only() -> None:
+    near, far = torch.full(SIZE, 1.0), torch.rand(SIZE) * 5 + 1
+    turn = (0.1, -0.2, 0.3)
+    torch.testing.assert_close(_field(near, turn, (0, 0, 0)), _field(far, turn, (0, 0, 0)))
+    roll = _field(near, (0, 0, 1), (0, 0, 0))
+    assert roll[20, 50, 1] < 0 < roll[20, 5, 1]  # a clockwise camera: the world goes round against
+    half = torch.full(SIZE, 2.0)
+    half[:20] = 0.0
+    flow = _field(half, (0, 0, 0), (1, 0, 0))
+    assert flow[:20].norm(dim=-1).max() < 1e-3 * flow[20:].norm(dim=-1).min()
+
+
+def test_flow_is_that_of_points_carried_along_by_a_small_motion() -> None:
+    """Against two projections, half a motion before and half a motion after."""
+    generator = torch.Generator().manual_seed(3)
+    depth = torch.rand(SIZE, generator=generator, dtype=torch.float64) * 3 + 1
+    turn, move = torch.tensor([[0.3, -0.5, 0.2]]), torch.tensor([[0.4, 0.1, -0.6]])
+    y, x = torch.meshgrid(torch.arange(42.0), torch.arange(56.0), indexing="ij")
+    rays = torch.stack(((x - 27.5) / 50, (y - 20.5) / 50, torch.ones(SIZE)), dim=-1).double()
+    points = rays * depth[..., None]
+    cross = torch.linalg.cross(turn[0].double().expand_as(points), points)
+    step, median = 1e-5, depth.median()
+    moved = points - step * (cross + move[0].double() * median)
+    pixels = moved[..., :2] / moved[..., 2:] * 50 + torch.tensor([27.5, 20.5])
+    expected = (pixels - torch.stack((x, y), dim=-1)) / step
+    flow = motion_field(depth[None].float(), K, turn, move)[0].double()
+    scale = (flow * expected).sum() / flow.square().sum()
+    assert (flow * scale - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+def _lines(upright: bool) -> torch.Tensor:
+    """One picture of lines of one pixel, every seven."""
+    rgb = torch.zeros(1, 3, *SIZE)
+    if upright:
+        rgb[..., ::7] = 1.0
+    else:
+        rgb[:, :, ::7] = 1.0
+    return rgb
+
+
+def _still(**changes: torch.Tensor) -> Warp:
+    none = torch.zeros(1)
+    return dataclasses.replace(
+        Warp(torch.zeros(1, *SIZE, 2), none, none, none, torch.zeros(1, 2)), **changes
+    )
+
+
+def test_blur_smears_along_the_flow_and_keeps_the_light() -> None:
+    flow = torch.zeros(1, *SIZE, 2)
+    flow[..., 0] = 1.0  # to the right
+    warp = _still(flow_PHW2=flow, blur_P=torch.tensor([0.1]))
+    across, along = warped(_lines(True), warp), warped(_lines(False), warp)
+    torch.testing.assert_close(along, _lines(False), atol=1e-5, rtol=0)
+    assert across[..., 7:49].std() < 0.4 * _lines(True).std()
+    assert across[..., 7:49].mean() == pytest.approx(
+        float(_lines(True)[..., 7:49].mean()), rel=0.05
+    )
+
+
+def test_rolling_shutter_shears_and_the_middle_row_stays() -> None:
+    flow = torch.zeros(1, *SIZE, 2)
+    flow[..., 0] = 1.0
+    rgb = torch.zeros(1, 3, *SIZE)
+    rgb[..., 28:] = 1.0  # an upright edge
+    sheared = warped(rgb, _still(flow_PHW2=flow, rolling_P=torch.tensor([0.1])))
+    edge = (sheared[0, 0] < 0.5).sum(dim=1)
+    assert edge[0] - edge[-1] == pytest.approx(0.1 * 56 * 41 / 42, abs=1.01)
+    assert abs(int(edge[20]) - 28) <= 1
+
+
+def test_a_bent_lens_moves_corners_and_colours_part_there() -> None:
+    x = torch.meshgrid(torch.linspace(0, 1, 42), torch.linspace(0, 1, 56), indexing="ij")[1]
+    rgb = torch.stack((x, x, x))[None]
+    bent = warped(rgb, _still(bend_P=torch.tensor([-0.02])))
+    assert (bent - rgb)[0, 0, 21, 26:30].abs().max() < 1e-3
+    shift = float((bent - rgb)[0, 0, 1, 3] * 55)  # pixels
+    assert 0.3 < shift < 0.02 * 56 + 0.1
+    fringed = warped(rgb, _still(fringe_P2=torch.tensor([[0.01, -0.01]])))
+    torch.testing.assert_close(fringed[0, 1], rgb[0, 1], atol=1e-5, rtol=0)
+    assert (fringed[0, 0] - fringed[0, 2])[:, 50].mean() > 0.005
+    assert (fringed[0, 0] - fringed[0, 2])[20, 26:30].abs().max() < 1e-3
+
+
+def test_near_things_blur_more_than_far_ones() -> None:
+    rgb = _lines(True)[:, None].repeat(1, 40, 1, 1, 1) * 0.8 + 0.1
+    depth = torch.full((1, 40, *SIZE), 1.0)
+    depth[:, :, :21] = 30.0
+    taken = augment(
+        rgb, dataclasses.replace(OFF, motion=1.0), torch.Generator().manual_seed(0), depth,
+        K[None].expand(1, 40, 3, 3),
+    )  # fmt: skip
+    far, near = (
+        taken[:, :, :, part].std((-1, -2)).mean() for part in (slice(1, 18), slice(24, 41))
+    )
+    assert near < 0.93 * far
+
+
+def test_noise_grows_with_the_light_and_darkness_costs_light() -> None:
+    levels = torch.tensor([0.05, 0.5, 0.9])
+    rgb = levels[None, None, None, None].expand(1, 30, 3, 60, 3).contiguous()
+    noisy = _augmented(rgb, noise=0.05)
+    linear = noisy.clamp(min=1e-4).pow(2.2)
+    dark, _, bright = linear.std((1, 2, 3))[0]
+    assert bright > 2 * dark  # shot noise
+    assert (noisy - rgb).std() < 0.05
+    dim = _augmented(pictures(), dark=1.0)
+    ratio = (dim / pictures()).mean()
+    assert 0.15 < ratio < 0.8

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from g2vlm_training.batch import ClipPool
 from g2vlm_training.datasets.realistic import RenderPlan, render_furnished, render_shards
 from g2vlm_training.synthetic import PATH_STYLES, camera_path, intrinsics, scene_seed
 from g2vlm_training.synthetic.models import ModelsError, Sources, build_library
+from g2vlm_training.synthetic.models.embree import Tracer
 from g2vlm_training.synthetic.paths import look_rotation, surface_gaps
 from g2vlm_training.synthetic.questions import TASKS, View, ask
 from g2vlm_training.synthetic.realistic import (
@@ -67,15 +69,19 @@ def room(stock: Stock) -> FurnishedScene:
     return furnished_scene(scene_seed("test", 3), stock, "indoor")
 
 
+@functools.cache
+def _bare(stock: Stock) -> FurnishedScene:
+    return furnished_scene(scene_seed("test", 3), stock, "outdoor")
+
+
 def _scene(
     stock: Stock, build: Assembly, sky: np.ndarray = GREY, lamps: tuple[Lamp, ...] = (),
     kind: str = "outdoor",
 ) -> FurnishedScene:  # fmt: skip
     """What an assembly holds, under a sky without sun."""
     day = Day(sky.astype(np.float32), None, np.zeros(3, np.float32))
-    bare = furnished_scene(scene_seed("test", 3), stock, "outdoor")
     return replace(
-        bare,
+        _bare(stock),
         kind=kind,
         objects=tuple(build.objects),
         triangles=build.triangles(),
@@ -229,16 +235,14 @@ def test_points_of_one_view_are_seen_by_the_others(room: FurnishedScene) -> None
 
 
 def test_nothing_floats_sinks_or_stands_outside(stock: Stock) -> None:
-    from g2vlm_training.synthetic.models.embree import Tracer
-
     checked = 0
-    for index in range(6):
+    for index in range(4):
         scene = furnished_scene(scene_seed("test", index), stock, "indoor")
+        hung = ("lamp", "window", "picture", "mirror", "curtain", "rug", "monitor")
         triangles = scene.triangles
-        for thing in scene.objects:
-            if thing.name in ("lamp", "window", "picture", "mirror", "curtain", "rug", "monitor"):
-                continue
+        for thing in [each for each in scene.objects if each.name not in hung]:
             x, y, z = thing.centre
+            assert any(a < x < c and b < y < d for a, b, c, d in scene.floors), thing
             others = triangles.face_F3[triangles.object_F != thing.object_id]
             start = np.array([[x, y, z]], np.float32)
             below = Tracer(triangles.position_V3, others).hits(
@@ -246,9 +250,8 @@ def test_nothing_floats_sinks_or_stands_outside(stock: Stock) -> None:
             )
             gap = float(below.t_R[0]) - thing.size[2] / 2
             assert abs(gap) < 0.03, f"{thing} of {scene.seed} is {gap:.3f} m above what bears it"
-            assert any(a < x < c and b < y < d for a, b, c, d in scene.floors), thing
             checked += 1
-    assert checked > 60
+    assert checked > 40
 
 
 def test_colours_are_those_of_the_surface(room: FurnishedScene) -> None:

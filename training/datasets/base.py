@@ -42,7 +42,7 @@ class SceneInfo:
         room_size: Length along x, width along y, height along z in metres; None outdoors or
             unknown.
         floor_area: Square metres inside of the walls; None outdoors or unknown.
-        seed: What the scene was made with; None for real scenes.
+        seed: What `make_room` made the scene with; None for all others.
         split: "train", "val" or "test"; "" unknown.
     """
 
