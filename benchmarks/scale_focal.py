@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Is a K that is wrong by a tenth found? The turns of recorded drives, with another K told.
 
 The pipeline's own matches of each edge are solved again for a turn with the K that is told; which

@@ -10,8 +10,6 @@ letters: H W pixels.
 from __future__ import annotations
 
 import itertools
-import weakref
-from collections import deque
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 from .calibration import CameraCalibration
 from .decode import BadInputError
 from .frame_optics import CameraFrame
+from .frame_pool import FramePool
 from .options import ImageOptions
 from .pixels import ArrayPixels, Pixels
 
@@ -29,12 +28,16 @@ __all__ = [
     "Admission",
     "Arrival",
     "Camera",
-    "FramePool",
     "InputFrame",
     "Leap",
 ]
 
 NS = 1_000_000_000
+_FRAME_CHANGES = 10  # frames in a row under another frame_id until that is believed
+_SKEWED = 3  # frames in a row whose stamps are of another clock until that is said
+_MB = 2**20
+MAX_STAMP_NS = 2**62  # the year 2116; far below what int64 holds
+_LONG_AGO_NS = 10 * 365 * 86400 * NS
 
 # Frames get running numbers that never repeat within the process: a runtime caches what it
 # computed for a frame under its key, also across a new segment or another pipeline.
@@ -68,6 +71,7 @@ class Arrival:
         camera, stamp_ns, frame_id, K, pixels: As in `InputFrame`.
         size: (H, W).
         received_ns: Monotonic clock of its arrival.
+        takes_damage: Whether pixels of corrupt data may be used.
     """
 
     camera: str
@@ -77,15 +81,38 @@ class Arrival:
     pixels: Pixels
     size: tuple[int, int]
     received_ns: int
+    takes_damage: bool = False
+
+    @property
+    def damage(self) -> str:
+        """What is wrong with the pixels that were decoded so far; "" for nothing."""
+        return str(getattr(self.pixels, "damage", ""))
 
     @cached_property
     def gray(self) -> NDArray[np.uint8]:
         """Small and grey.
 
         Raises:
-            BadInputError: It cannot be decoded.
+            BadInputError: It cannot be decoded, or is damaged.
         """
-        return self.pixels.gray()
+        gray = self.pixels.gray()
+        self._judge_damage()
+        return gray
+
+    def write_rgb(self, out_HW3: NDArray[np.uint8]) -> None:
+        """The whole picture.
+
+        Raises:
+            BadInputError: It cannot be decoded, or is damaged.
+        """
+        self.pixels.write_rgb(out_HW3)
+        self._judge_damage()
+
+    def _judge_damage(self) -> None:
+        if self.damage and not self.takes_damage:
+            raise BadInputError(
+                "damaged", f"{self.damage}; images.damaged = use takes such frames all the same"
+            )
 
 
 @dataclass(frozen=True)
@@ -114,11 +141,13 @@ class Admission:
         arrivals: Frames to go on with, oldest first.
         leap: The first of them lies behind a leap.
         refused: Why the one that was held back is refused.
+        renamed: The camera's frame_id is another one from here on, in words; "" where it is not.
     """
 
     arrivals: tuple[Arrival, ...] = ()
     leap: Leap | None = None
     refused: BadInputError | None = None
+    renamed: str = ""
 
 
 class Camera:
@@ -128,13 +157,15 @@ class Camera:
         name: Its name.
         slots: Decoded frames that may be in use at once.
         options: Limits; may be replaced at any time.
+        least: Slots without which no scene comes about.
     """
 
-    def __init__(self, name: str, slots: int, options: ImageOptions) -> None:
+    def __init__(self, name: str, slots: int, options: ImageOptions, least: int = 1) -> None:
         self.name = name
         self.options = options
+        self._least = least
         self.calibration = CameraCalibration(options.rectified_fov_deg)
-        self._pool = FramePool(slots)
+        self._pool = FramePool(slots, options.max_memory_mb * _MB)
         self._delivered_HW3: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
         self.restart(0)
 
@@ -146,6 +177,9 @@ class Camera:
         self._stamp_ns = 0
         self._stamp_received_ns = 0
         self._held: Arrival | None = None
+        self._frame_id = ""  # of the frames so far
+        self._other = ("", 0)  # another one that came since, and how often in a row
+        self._skew = (0, 0)  # stamps behind the node's clock, ns, and for how many frames
 
     @property
     def holds(self) -> int:
@@ -170,6 +204,12 @@ class Camera:
         if self.first_ns is None:
             self.first_ns = now_ns
         arrival = self._checked(frame, now_ns)
+        renamed = self._renamed(arrival.frame_id)
+        if renamed:
+            self._held = None
+            self._good_ns = now_ns
+            self._go_on_from(arrival)
+            return Admission((arrival,), renamed=renamed)
         if not self._proven:
             _ = arrival.gray  # raises; once a camera sent what cannot be decoded, headers lie
             self._proven = True
@@ -202,11 +242,11 @@ class Camera:
         if arrival.K is not None:  # whoever gives K with a frame gives a straight one
             K, optics = arrival.K, replace(optics, rectification=None)
         if optics.rectification is None:
-            arrival.pixels.write_rgb(image_HW3)
+            arrival.write_rgb(image_HW3)
         else:
             if self._delivered_HW3.shape != image_HW3.shape:
                 self._delivered_HW3 = np.empty_like(image_HW3)
-            arrival.pixels.write_rgb(self._delivered_HW3)
+            arrival.write_rgb(self._delivered_HW3)
             optics.rectification.apply(self._delivered_HW3, image_HW3)
         key = f"{self.name}#{next(_numbers)}"
         return CameraFrame(image_HW3, arrival.stamp_ns, arrival.frame_id, self.name, key, K, optics)
@@ -223,16 +263,75 @@ class Camera:
         given = frame.pixels
         pixels = given if isinstance(given, Pixels) else ArrayPixels(given)
         size = pixels.size(self.options.max_pixels)
-        frame_id = self.name if frame.frame_id is None else frame.frame_id
-        if frame.stamp_ns <= 0:
-            raise BadInputError("bad_stamp", "the stamp is 0 or negative: the driver must stamp")
-        if not frame_id or len(frame_id) > 255 or any(ch.isspace() for ch in frame_id):
+        self._check_memory(*size)
+        frame_id = self.name if frame.frame_id is None else frame.frame_id.lstrip("/")
+        if not 0 < frame.stamp_ns < MAX_STAMP_NS:
+            raise BadInputError(
+                "bad_stamp",
+                f"the stamp is {frame.stamp_ns / NS:g} s, expected above 0: the driver must stamp",
+            )
+        if not frame_id or len(frame_id) > 255 or not frame_id.isprintable() or " " in frame_id:
             raise BadInputError(
                 "bad_frame_id",
                 f"frame_id is {frame_id!r:.60}, expected the optical frame's name; correct the "
                 f"driver or set {self.name}.frame_id",
             )
-        return Arrival(self.name, frame.stamp_ns, frame_id, frame.K, pixels, size, now_ns)
+        takes = self.options.damaged == "use"
+        return Arrival(self.name, frame.stamp_ns, frame_id, frame.K, pixels, size, now_ns, takes)
+
+    def _check_memory(self, height: int, width: int) -> None:
+        needed_mb = self._least * height * width * 3 / _MB
+        if needed_mb > self.options.max_memory_mb:
+            raise BadInputError(
+                "bad_size",
+                f"picture is {width} x {height}; {self._least} of them, the least that scenes "
+                f"need, take {needed_mb:.0f} MB, more than images.max_memory_mb = "
+                f"{self.options.max_memory_mb}; raise it, or lower window.size or scenes.keep",
+            )
+
+    def _renamed(self, frame_id: str) -> str:
+        """Why frames carry another frame_id from now on, "" where they carry that which they had.
+
+        Raises:
+            BadInputError: They carry another one, and it is not believed yet.
+        """
+        if frame_id == self._frame_id or not self._frame_id:
+            self._frame_id, self._other = frame_id, ("", 0)
+            return ""
+        times = self._other[1] + 1 if frame_id == self._other[0] else 1
+        self._other = (frame_id, times)
+        if times < _FRAME_CHANGES:
+            raise BadInputError(
+                "bad_frame_id",
+                f"frame_id is {frame_id!r:.60}, it was {self._frame_id!r:.60}: a camera has one; "
+                f"correct the driver or set {self.name}.frame_id",
+            )
+        text = f"frame_id was {self._frame_id!r:.60}, it is {frame_id!r:.60} for {times} frames"
+        self._frame_id, self._other = frame_id, ("", 0)
+        return text
+
+    def compare_clock(self, stamp_ns: int, clock_ns: int) -> None:
+        """Hold a frame's stamp against the node's clock at its arrival."""
+        behind_ns = clock_ns - stamp_ns
+        off = 0 < self.options.max_skew_s < abs(behind_ns) / NS
+        self._skew = (behind_ns, self._skew[1] + 1 if off else 0)
+
+    @property
+    def skew(self) -> str:
+        """How the stamps lie to the node's clock, in words; "" where they fit."""
+        behind_ns, times = self._skew
+        if times < _SKEWED:
+            return ""
+        apart_s, side = abs(behind_ns) / NS, "behind" if behind_ns > 0 else "ahead of"
+        likely = (
+            "they count from the start of the machine or of the camera"
+            if behind_ns > _LONG_AGO_NS
+            else "two machines' clocks differ, or sim time is on in one place only"
+        )
+        return (
+            f"stamps lie {apart_s:.1f} s {side} the node's clock: {likely}; transforms and "
+            "odometry of other nodes do not meet them. Set use_sim_time or the driver's clock"
+        )
 
     def _go_on_from(self, arrival: Arrival) -> None:
         self._stamp_ns, self._stamp_received_ns = arrival.stamp_ns, arrival.received_ns
@@ -252,52 +351,3 @@ class Camera:
             "out_of_order",
             f"stamp is {late_s:.3f} s before the last frame's, expected a later one",
         )
-
-
-class FramePool:
-    """A bounded set of equal buffers for decoded frames, allocated once and reused.
-
-    A slot is lent as an array. It comes back by itself when the last reference to that array
-    (the frame, the window, a scene that keeps it, a view into it) is gone, so nobody has to
-    remember to return it and nobody can overwrite a frame that is still in use.
-
-    Args:
-        slots: Number of frames that can be alive at once, at least 1.
-    """
-
-    def __init__(self, slots: int) -> None:
-        assert slots >= 1, slots
-        self._slots = slots
-        self._shape = (0, 0)
-        self._free: deque[NDArray[np.uint8]] = deque()
-        self._made = 0
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all buffers of the present size."""
-        return self._made * self._shape[0] * self._shape[1] * 3
-
-    def take(self, height: int, width: int) -> NDArray[np.uint8] | None:
-        """Lend a buffer.
-
-        A new size drops the old buffers; those still in use live on until released.
-
-        Returns:
-            (H, W, 3) uint8 C-contiguous with old content, or None when all slots are in use.
-        """
-        if (height, width) != self._shape:
-            self._shape = (height, width)
-            self._free = deque()
-            self._made = 0
-        if self._free:
-            owner = self._free.popleft()
-        elif self._made < self._slots:
-            owner = np.empty(height * width * 3, np.uint8)
-            self._made += 1
-        else:
-            return None
-        # The memoryview between owner and loan stops NumPy from shortening the chain of
-        # bases, so every view of the loan keeps `loan` alive and not only `owner`.
-        loan = np.frombuffer(owner.data, np.uint8)
-        weakref.finalize(loan, self._free.append, owner).atexit = False
-        return loan.reshape(height, width, 3)

@@ -23,6 +23,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .words import plain
+
 __all__ = [
     "BadInputError",
     "ImageLike",
@@ -43,7 +45,7 @@ class BadInputError(ValueError):
     """An input that is refused. `reason` is a short stable word, the text says the rest."""
 
     def __init__(self, reason: str, text: str) -> None:
-        super().__init__(text)
+        super().__init__(plain(text))
         self.reason = reason
 
 

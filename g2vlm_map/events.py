@@ -72,7 +72,7 @@ class SegmentStarted:
 
     Args:
         number: Of the segment.
-        cause: "start", "reset", "time_jump" or "broken".
+        cause: "start", "reset", "time_jump", "frame_changed" or "broken".
         text: Why, in words.
     """
 

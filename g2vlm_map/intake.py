@@ -70,6 +70,7 @@ class Intake:
     ) -> None:
         self.lock = threading.RLock()
         self.explain_silence: Callable[[str], str] | None = None
+        self.clock_ns: Callable[[], int] | None = None  # of whoever else reads the stamps
         self._options = options
         self._board = board
         self._emit = emit
@@ -78,7 +79,9 @@ class Intake:
         # Alive at once at most: scenes that are kept or held by questions (twice that number),
         # the one in work, the keyframes that wait.
         slots = options.window.size * (3 * options.scenes.keep + 3) + _WAITING_FOR_PARTNERS
-        self._cameras = {name: Camera(name, slots, options.images) for name in options.cameras}
+        # Without questions: the scenes that are kept, the one in work, what waits.
+        least = options.window.size * (options.scenes.keep + 1) + _WAITING_FOR_PARTNERS
+        self._cameras = {n: Camera(n, slots, options.images, least) for n in options.cameras}
         self._sync = Synchroniser(options.cameras, options.sync, board.drop)
         self._chooser = KeyframeChooser(options.keyframe)
         self._placed: set[str] = set()  # cameras whose extrinsics are known
@@ -89,6 +92,7 @@ class Intake:
         self._leap: _RigLeap | None = None
         self._moment_ns = 0
         self._paused = False
+        self._damaged = 0  # frames that were used all the same
 
     @property
     def paused(self) -> bool:
@@ -161,6 +165,8 @@ class Intake:
         self._board.count_received()
         with self.lock:
             camera = self._cameras[name]
+            if self.clock_ns is not None and (clock_ns := self.clock_ns()) > 0:
+                camera.compare_clock(frame.stamp_ns, clock_ns)
             try:
                 admission = camera.admit(frame, now_ns)
             except BadInputError as error:
@@ -172,6 +178,9 @@ class Intake:
                 self._refused.pop(name, None)
             if admission.leap is not None:
                 self._on_leap(name, admission)
+            if admission.renamed:
+                self._board.event("CAMERA_CHANGED", f"{name}: {admission.renamed}", now_ns / NS)
+                self._restart("frame_changed", f"{name}: {admission.renamed}")
             for arrival in admission.arrivals:
                 if self._awaits_calibration(camera, now_ns):
                     self._hold(arrival)
@@ -225,6 +234,7 @@ class Intake:
             now_ns = time.monotonic_ns()
             for camera in self._cameras.values():
                 self._check_calibration(camera, now_ns)
+                self._board.condition("CLOCK_SKEW", bool(camera.skew), camera.skew, camera.name)
                 if not self._awaits_calibration(camera, now_ns):
                     self._release(camera.name, now_ns)
                 silent = camera.name in self._silent(now_ns)
@@ -279,6 +289,8 @@ class Intake:
             frames = []
             for at in found:
                 frames.append(self._cameras[at.camera].decode(at))
+                if at.damage:
+                    self._note_damage(at, now_ns)
         except BadInputError as error:
             if error.reason != "no_free_slot":
                 self._cameras[at.camera].distrust()
@@ -286,6 +298,11 @@ class Intake:
             self._board.drop("unsynchronised", len(found) - 1)
             return
         self._offer(self._chooser.accept(verdict, tuple(frames), now_ns))
+
+    def _note_damage(self, arrival: Arrival, now_ns: int) -> None:
+        self._damaged += 1
+        text = f"{arrival.camera}: used although damaged ({self._damaged} so far): {arrival.damage}"
+        self._board.event("BAD_IMAGES", text, now_ns / NS)
 
     def _on_leap(self, camera: str, admission: Admission) -> None:
         """Begin a new segment, unless this is the leap that another camera has made already."""

@@ -57,6 +57,27 @@ class ImageOptions(OptionGroup):
     max_pixels: int = option(
         33554432, "Largest frame that is accepted", unit="px", low=4, high=1073676289
     )
+    max_memory_mb: int = option(
+        2048,
+        "Memory for the decoded frames of one camera; larger frames than fit are refused",
+        unit="MB",
+        low=1,
+        high=1048576,
+    )
+    damaged: str = option(
+        "refuse",
+        "A frame whose coded data is corrupt, but decodes: refuse it, or use it and say so",
+        choices=("refuse", "use"),
+        changeable=True,
+    )
+    max_skew_s: float = option(
+        10.0,
+        "CLOCK_SKEW where stamps lie further than this from the node's clock; 0 never",
+        unit="s",
+        low=0.0,
+        high=1e6,
+        changeable=True,
+    )
     rectified_fov_deg: float = option(
         100.0,
         "Widest angle of a straightened frame, across and down; what a fisheye sees beyond is cut",

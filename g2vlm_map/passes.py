@@ -228,7 +228,7 @@ class Passes:
                     self._keep(job, builder, kept, geometry, observe_ms)
         except ObservationCancelledError:
             builder.give_back(job)
-        except Exception as error:  # a foreign runtime's: one window must not end the pipeline
+        except BaseException as error:  # a foreign runtime's, exits and panics too: go on
             builder.give_back(job)
             if not stopping.is_set():
                 text = f"{type(error).__name__}: {error}"

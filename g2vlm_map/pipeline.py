@@ -260,6 +260,14 @@ class Pipeline(KeepsMaps):
         """See `Intake.expect_calibration`."""
         self._intake.expect_calibration(camera, source, sent)
 
+    def tell_clock(self, clock_ns: Callable[[], int]) -> None:
+        """Hold stamps against the clock of those who read them too; CLOCK_SKEW where it differs.
+
+        Args:
+            clock_ns: Nanoseconds; 0 while it is not known.
+        """
+        self._intake.clock_ns = clock_ns
+
     def explain_silence(self, explain: Callable[[str], str]) -> None:
         """Let somebody who knows more say why a camera delivers nothing, by its name."""
         self._intake.explain_silence = explain

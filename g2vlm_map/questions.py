@@ -33,6 +33,7 @@ from .answers.crosscheck import check_answer
 from .options import QuestionOptions
 from .scale.estimate import ScaleEstimate
 from .scenes import SceneRecord, ScenesInUseError, SceneStore, SceneUnknownError
+from .words import plain
 
 __all__ = ["Mark", "Question", "QuestionDesk", "Reply", "Respond"]
 
@@ -309,7 +310,7 @@ class QuestionDesk:
             answer = record.given_out(checked, metres)
         except ValueError as error:
             answer = SpatialAnswer(AnswerStatus.REJECTED, str(error))
-        except Exception as error:  # a foreign runtime's: one question must not end the desk
+        except BaseException as error:  # a foreign runtime's, exits and panics too: go on
             answer = SpatialAnswer(AnswerStatus.FAILED, f"{type(error).__name__}: {error}")
         self._finish(ticket, answer, waited_s * 1e3)
 
@@ -334,13 +335,13 @@ class QuestionDesk:
         record: SceneRecord | None,
         queue_ms: float,
     ) -> None:
-        reply = Reply(answer, record, queue_ms)
+        reply = Reply(replace(answer, message=plain(answer.message)), record, queue_ms)
         self._on_reply(reply)
         try:
             respond(reply)
         except Exception as error:  # a foreign runtime's answer, or nobody to send it to any more
             # Whoever asked gets a word where that is possible; the desk goes on either way.
-            text = f"the answer cannot be sent: {type(error).__name__}: {error}"
+            text = plain(f"the answer cannot be sent: {type(error).__name__}: {error}")
             _LOG.error("%s", text)
             with suppress(Exception):
                 failed = SpatialAnswer(AnswerStatus.FAILED, text)

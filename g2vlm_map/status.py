@@ -22,6 +22,7 @@ from g2vlm_model.interface import RuntimeInfo
 from .events import ConditionChanged, Emit, FramesDropped, Latency
 from .known_rays import FocalEstimate
 from .options import StatusOptions
+from .words import plain
 
 __all__ = ["DROP_CODES", "REASON_CODES", "Reason", "Snapshot", "StatusBoard"]
 
@@ -30,10 +31,11 @@ REASON_CODES: dict[str, str] = {
     "NO_CAMERA_INFO": "A camera delivers frames but no CameraInfo; its K is unknown.",
     "BAD_CAMERA_INFO": "A CameraInfo holds no usable K or lens, or is of another frame shape.",
     "CAMERA_CHANGED": "A camera's CameraInfo changed while it ran; frames from then on have it.",
-    "BAD_IMAGES": "Frames were refused: their fields contradict each other or cannot be read.",
+    "BAD_IMAGES": "Frames were refused or are damaged: fields that contradict each other, data.",
     "NO_EXTRINSICS": "A rig's camera has no known place on it: the model's guess stands for it.",
     "UNSYNCHRONISED": "The cameras' frames lie too far apart in time to belong together.",
     "TIME_JUMP": "Stamps went back or leapt; a leap starts a new segment.",
+    "CLOCK_SKEW": "A camera's stamps are of another clock than the node's.",
     "LOW_PARALLAX": "The window's frames hardly differ: depth rests on appearance alone.",
     "LOW_OVERLAP": "The newest frames share too little with the rest of their window.",
     "FEW_MATCHES": "The newest keyframe hangs on fewer than two verified edges of the map.",
@@ -75,11 +77,13 @@ DROP_CODES: dict[str, str] = {
     "paused": "",
     "deactivated": "",
     "time_jump": "TIME_JUMP",
+    "frame_changed": "",
     "out_of_order": "TIME_JUMP",
     "unsynchronised": "",
     "no_free_slot": "OVERLOADED",
     "bad_size": "BAD_IMAGES",
     "bad_data": "BAD_IMAGES",
+    "damaged": "BAD_IMAGES",
     "bad_encoding": "BAD_IMAGES",
     "bad_stamp": "BAD_IMAGES",
     "bad_frame_id": "BAD_IMAGES",
@@ -231,11 +235,12 @@ class StatusBoard:
         """Something happened: the code is in force for `hold_s` from now."""
         assert code in REASON_CODES, code
         with self._lock:
-            self._events[code] = (now + self.options.hold_s, text)
+            self._events[code] = (now + self.options.hold_s, plain(text))
 
     def condition(self, code: str, holds: bool, text: str = "", source: str = "") -> None:
         """Set or clear a lasting condition of one source (a camera, a topic)."""
         assert code in REASON_CODES, code
+        text = plain(text)
         with self._lock:
             known = (code, source) in self._conditions
             if holds:

@@ -9,7 +9,6 @@ reading takes no memory beside the tensors themselves, also where the type is co
 
 from __future__ import annotations
 
-import json
 import math
 import mmap
 import warnings
@@ -20,6 +19,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from .interface.documents import parse_json
 
 __all__ = ["SafetensorsFile", "TensorEntry"]
 
@@ -151,10 +152,10 @@ class SafetensorsFile:
 
     def _parse_header(self) -> tuple[dict[str, str], dict[str, TensorEntry]]:
         try:
-            content = json.loads(self.header)
+            content = parse_json(self.header)
             metadata = content.pop("__metadata__", {})
             entries = {name: self._entry(name, raw) for name, raw in content.items()}
-        except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, TypeError):
+        except (ValueError, AttributeError, TypeError):
             raise self._error("has a damaged header") from None
         return metadata, entries
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 
 from .config import SpecialIds, TokenNames
 from .config_fields import read_json
+from .foreign import foreign
+from .interface.documents import parse_json
 
 __all__ = ["QWEN2_SPLIT", "PromptIds", "Tokenizer", "prompt_ids"]
 
@@ -67,12 +68,14 @@ class Tokenizer:
         whole = root / "tokenizer.json"
         if whole.is_file():
             try:
-                return cls(Backend.from_str(whole.read_text(encoding="utf-8")), str(whole))
+                with foreign(str(whole)):
+                    return cls(Backend.from_str(whole.read_text(encoding="utf-8")), str(whole))
             except Exception as error:  # the library raises bare Exception
-                raise ValueError(f"{whole} is no valid tokenizer: {error}") from None
+                raise ValueError(f"{whole} is no valid tokenizer: {error!s:.500}") from None
         vocab, merges = root / "vocab.json", root / "merges.txt"
         if vocab.is_file() and merges.is_file():
-            return cls(_qwen2_backend(vocab, merges), str(vocab))
+            with foreign(str(vocab)):
+                return cls(_qwen2_backend(vocab, merges), str(vocab))
         raise FileNotFoundError(
             f"{root} holds no tokenizer: tokenizer.json, or vocab.json and merges.txt, is needed"
         )
@@ -133,7 +136,7 @@ def _qwen2_backend(vocab_path: Path, merges_path: Path) -> Any:
     from tokenizers import Tokenizer as Backend
 
     try:
-        vocab = json.loads(vocab_path.read_text(encoding="utf-8"))
+        vocab = parse_json(vocab_path.read_bytes())
         lines = merges_path.read_text(encoding="utf-8").splitlines()
         if lines and lines[0].startswith("#version"):
             del lines[0]

@@ -8,8 +8,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from g2vlm_map.words import plain
+
 __all__ = ["LibraryLogs"]
 
+_MOST_LINES = 100
 _PACKAGES = ("g2vlm_model", "g2vlm_map", "g2vlm_ros")
 
 
@@ -35,7 +38,9 @@ class LibraryLogs(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Log the record as the node."""
         try:
-            self._log(record.levelno, f"{record.name}: {self.format(record)}")
+            lines = f"{record.name}: {self.format(record)}".splitlines()
+            text = "\n".join(plain(line) for line in lines[:_MOST_LINES])
+            self._log(record.levelno, text)
         except Exception:  # as every handler: a log line must not end what it tells about
             self.handleError(record)
 

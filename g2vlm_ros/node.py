@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
+from g2vlm_ros.end_with_parent import end_with_parent
+
 __all__ = ["main"]
 
 _SPIN_S = 0.2  # rclpy's executors can hang without a time limit
@@ -64,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         (EX_CONFIG) if its parameters are wrong, so that another start would not help; else 1.
     """
     stop = _Stop()
+    end_with_parent()
     sys.setswitchinterval(_SWITCH_S)
     try:
         return _run(["node", *(sys.argv[1:] if argv is None else argv)], stop)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from g2vlm_map.documents import parse_yaml
 
 __all__ = ["shared_names"]
 
@@ -62,8 +62,8 @@ def _ros_words(argv: Sequence[str]) -> Iterator[str]:
 def _blocks(path: Path) -> Iterator[tuple[str, set[str]]]:
     """The blocks of a parameter file: whom they address, and the names in them."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        document = parse_yaml(path.read_bytes())
+    except (OSError, ValueError):
         return
     yield from _walk(document, "")
 

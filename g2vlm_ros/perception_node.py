@@ -37,6 +37,7 @@ from g2vlm_map.events import Event, PassFinished
 from g2vlm_map.pipeline import Pipeline
 from g2vlm_map.questions import Reply
 from g2vlm_map.status import Snapshot
+from g2vlm_map.words import plain
 from g2vlm_model.interface import AnswerStatus, RuntimeInfo, SpatialAnswer, SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
 from g2vlm_ros import messages
@@ -55,6 +56,11 @@ __all__ = ["PerceptionNode"]
 # Who subscribes with this durability too learns the state at once, not a period later; of
 # several kept messages it would learn the past.
 _STATUS_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+# Questions that come at once wait here until they are admitted or turned away: as many as
+# `query.queue` may be, and some. With the default depth of 10 the middleware drops the rest, and
+# whoever asked waits for ever.
+_QUESTIONS_QOS = QoSProfile(depth=1100)
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -89,7 +95,11 @@ class PerceptionNode(SteadyLifecycleNode):
         self._open_questions = 0
         # Reentrant: a question that waits for its answer holds up no other callback.
         self.create_service(
-            SpatialQuery, "~/query", self._on_query, callback_group=ReentrantCallbackGroup()
+            SpatialQuery,
+            "~/query",
+            self._on_query,
+            qos_profile=_QUESTIONS_QOS,
+            callback_group=ReentrantCallbackGroup(),
         )
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(SetBool, "~/pause", self._on_pause)
@@ -343,6 +353,10 @@ class PerceptionNode(SteadyLifecycleNode):
         try:
             pipeline.submit(messages.question(request), respond)
             response.answer = await answered
+        except Exception as error:  # a mistake of ours: whoever asked must not wait for ever
+            failed = SpatialAnswer(AnswerStatus.FAILED, f"{type(error).__name__}: {error}")
+            response.answer = messages.answer_message(Reply(failed, None, 0.0))
+            self.get_logger().error(f"a question failed: {_one_line(error)}")
         finally:
             self._open_questions -= 1
         return response
@@ -374,4 +388,4 @@ class PerceptionNode(SteadyLifecycleNode):
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return plain(" ".join(str(error).split())) or type(error).__name__

@@ -172,6 +172,11 @@ class ParameterDesk:
     def _check(self, changes: Mapping[str, Any]) -> None:
         for name, value in changes.items():
             self._declared[name].check(name, value)
+            if name == "runtime" and ":" in str(value) and value != self._given.get(name):
+                raise ValueError(
+                    f"runtime {value!r:.80} is code of your own: it is taken from the start-up "
+                    "parameters only (a parameter file, -p runtime:=...), never from a service"
+                )
             if self._current is not None and not self._declared[name].changeable:
                 raise ValueError(
                     f"{name} is fixed while the node is configured; deactivate and clean up, set "

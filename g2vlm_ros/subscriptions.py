@@ -15,9 +15,11 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from g2vlm_map.decode import SampleBits
 from g2vlm_map.pipeline import InputFrame, Pipeline
 from g2vlm_map.pixels import CompressedPixels, RawPixels
 from g2vlm_ros import messages
+from g2vlm_ros.frame_thread import FrameThread
 from g2vlm_ros.params import CameraParams, NodeParams
 from g2vlm_ros.topics import AUTO, compressed_topic, frame_name, info_topic
 
@@ -100,12 +102,20 @@ class CameraSubscriptions(Subscriptions):
         self._pipeline = pipeline
         self._cameras = {camera.name: camera for camera in params.topics}
         self._images = params.images
+        self._frames = FrameThread(pipeline, params.images.queue)
+        self._used = {camera.name: SampleBits(camera.name) for camera in params.topics}
         # Told the optical frame of every frame that comes, by camera.
         self.on_frame_id: Callable[[str, str], object] = lambda camera, frame_id: None
+        pipeline.tell_clock(lambda: node.get_clock().now().nanoseconds)
         pipeline.explain_silence(lambda name: self._why_silent(self._cameras[name]))
         with self._all_or_none():
             for camera in params.topics:
                 self._subscribe_camera(camera)
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        super().destroy()
+        self._frames.stop()
 
     def check(self) -> None:
         """Update INCOMPATIBLE_QOS; once a period."""
@@ -124,14 +134,12 @@ class CameraSubscriptions(Subscriptions):
             self._subscribe(CameraInfo, info, 1, calibrate)
 
     def _take(self, camera: CameraParams, message: Any) -> None:
-        pixels = RawPixels if camera.image_transport == "raw" else CompressedPixels
+        raw = camera.image_transport == "raw"
+        pixels = RawPixels(message, self._used[camera.name]) if raw else CompressedPixels(message)
         frame_id = frame_name(camera.frame_id or message.header.frame_id)
         self.on_frame_id(camera.name, frame_id)
-        self._pipeline.add(
-            InputFrame(
-                pixels(message), messages.nanoseconds(message.header.stamp), camera.name, frame_id
-            )
-        )
+        stamp_ns = messages.nanoseconds(message.header.stamp)
+        self._frames.put(InputFrame(pixels, stamp_ns, camera.name, frame_id))
 
     def _subscribe(
         self, message_type: Any, topic: str, depth: int, take: Callable[[Any], None]

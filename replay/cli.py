@@ -3,8 +3,9 @@
 
 """The command `g2vlm replay`.
 
-Exit codes: 0 fine; 1 a --fail-if condition holds; 2 the input or the command line is wrong;
-3 the node died or did not become active; 130 interrupted.
+Exit codes: 0 fine; 1 a --fail-if condition holds; 2 the input, the command line or the disk is at
+fault; 3 nothing came out: the node died, did not become active, or made no scene; 130 interrupted,
+by SIGINT, SIGTERM or SIGHUP.
 """
 
 from __future__ import annotations
@@ -12,8 +13,13 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGHUP, SIGTERM
 from typing import Any
 
 from g2vlm_map.recordings import (
@@ -23,6 +29,7 @@ from g2vlm_map.recordings import (
     open_recording,
     open_rig,
 )
+from g2vlm_map.words import plain
 
 from .errors import NodeFailedError, ReplayInputError
 from .metrics import METRICS, parse_condition
@@ -36,6 +43,7 @@ FROM_ROS = {
 LIBRARIES = {"rosbags", "evo", "jinja2", "matplotlib", "psutil", "scipy", "tqdm", "yaml", "cv2"}
 # Options of earlier versions, and what they are called now.
 RENAMED = {"backend": "runtime", "engines": "export"}
+MOST_LINES = 40
 OK, FAILED, BAD_INPUT, NODE_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -166,12 +174,17 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        return _run(arguments)
+        with _interruptible():
+            return _run(arguments)
     except (RecordingError, ReplayInputError) as error:
-        print(f"g2vlm replay: {error}", file=sys.stderr)
+        print(f"g2vlm replay: {plain(str(error))}", file=sys.stderr)
+        return BAD_INPUT
+    except (OSError, MemoryError) as error:
+        print(f"g2vlm replay: {plain(str(error)) or type(error).__name__}", file=sys.stderr)
         return BAD_INPUT
     except NodeFailedError as error:
-        print(f"g2vlm replay: {error}", file=sys.stderr)
+        lines = str(error).splitlines()[:MOST_LINES]
+        print(f"g2vlm replay: {chr(10).join(map(plain, lines))}", file=sys.stderr)
         return NODE_FAILED
     except ImportError as error:
         if (error.name or "").split(".")[0] not in FROM_ROS | LIBRARIES:
@@ -181,6 +194,24 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("g2vlm replay: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP what SIGINT is: what was started is ended in order."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, interrupt) for number in (SIGTERM, SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _remedy(module: str) -> str:
@@ -263,4 +294,6 @@ def _run(arguments: argparse.Namespace) -> int:
     print(result.summary)
     for line in result.failed:
         print(line, file=sys.stderr)
+    if not result.values.get("scenes"):
+        return NODE_FAILED
     return FAILED if result.failed else OK

@@ -19,7 +19,6 @@ may be off by `tolerance` degrees (default 15); a count must be equal.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -31,6 +30,7 @@ from typing import Any
 from g2vlm_map.answers.quantity import QuantityKind, parse_quantity
 from g2vlm_map.recordings import NS
 from g2vlm_model.interface import SpatialQuery
+from g2vlm_model.interface.documents import parse_json
 
 from .errors import ReplayInputError
 
@@ -96,10 +96,10 @@ def load_questions(path: Path, stamps_ns: tuple[int, ...]) -> list[Question]:
         ReplayInputError: Not JSON, or an entry that is not understood; names file and entry.
     """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = parse_json(path.read_bytes())
     except OSError as error:
         raise ReplayInputError(f"questions file {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except ValueError as error:
         raise ReplayInputError(f"questions file {path} is no JSON: {error}") from error
     if not isinstance(entries, list) or not entries:
         raise ReplayInputError(

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from g2vlm_map.documents import parse_yaml
 from g2vlm_ros.params import NodeParams, parse
 
 from .errors import ReplayInputError
@@ -65,8 +64,8 @@ def parse_parameter(text: str) -> tuple[str, Parameter]:
     """
     name, equals, value = text.partition("=")
     try:
-        parsed = yaml.safe_load(value) if equals else None
-    except yaml.YAMLError:
+        parsed = parse_yaml(value) if equals else None
+    except ValueError:
         parsed = None
     if not name.strip() or not isinstance(parsed, str | float | int | bool):
         raise ReplayInputError(f"--param {text!r}: expected NAME=VALUE such as window.size=6")
@@ -102,11 +101,11 @@ def parameters_of(model: ModelOptions, cameras: Sequence[str] = ()) -> NodeParam
 def _from_file(path: Path) -> dict[str, Parameter]:
     """The node's parameters in a ROS parameter file; its own section wins over that of all."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = parse_yaml(path.read_bytes())
         sections = {str(name): section["ros__parameters"] for name, section in document.items()}
     except OSError as error:
         raise ReplayInputError(f"--params {path} is no file") from error
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise ReplayInputError(
             f"--params {path} is no ROS parameter file, expected NODE: ros__parameters: ... "
             f"({type(error).__name__}: {error})"

@@ -95,7 +95,9 @@ def summary_lines(out: Path, scores: Scores, *, in_process: bool) -> str:
     if not values["scenes"]:
         dropped = ", ".join(f"{count} {reason}" for reason, count in scores.drops.items())
         hint = "" if in_process else f"; see {out / 'node.log'}"
-        lines.append(f"  Nothing came out: dropped {dropped or 'none'}{hint}")
+        count = values["pictures"] or 0
+        waited = f"none, {_count(count)} waited for more that differ (window.min_moments)"
+        lines.append(f"  Nothing came out: dropped {dropped or waited}{hint}")
     for name in ("abs_rel", "rpe_rot_deg", "ate_m", "ate_se3_m"):
         value = values[name]
         if value is None:

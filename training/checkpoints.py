@@ -26,9 +26,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.tensor import DTensor, distribute_tensor
+
+from g2vlm_model.interface.documents import parse_json
+
+from .checkpoint_index import IndexReader, IndexWriter
 
 __all__ = [
     "RunState",
@@ -121,7 +124,7 @@ def _save_folder(path: Path, partial: Path, state: RunState) -> None:
     tensors = {name: tensor.detach() for name, tensor in state.tensors.items()}
     trouble: list[str | None] = [None]
     try:
-        state_dict_saver.save(tensors, storage_writer=FileSystemWriter(partial))
+        state_dict_saver.save(tensors, storage_writer=IndexWriter(partial))
     except CheckpointException as error:
         trouble = [str(next(iter(error.failures.values()))[0])]
     if first:
@@ -172,7 +175,12 @@ def stored_meta(path: Path) -> dict[str, Any]:
         ) from error
     if meta is None:
         raise ValueError(f"{path} holds no training state; give a file written by `g2vlm train`")
-    content: dict[str, Any] = json.loads(meta)
+    try:
+        content = parse_json(meta)
+    except ValueError as error:
+        raise ValueError(f"the state of checkpoint {path} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"the state of checkpoint {path} is {type(content).__name__}, not a dict")
     return content
 
 
@@ -184,7 +192,10 @@ def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """
     stored_meta(path)
     if path.is_dir():
-        stored = FileSystemReader(path).read_metadata().state_dict_metadata
+        try:
+            stored = IndexReader(path).read_metadata().state_dict_metadata
+        except OSError as error:
+            raise ValueError(f"checkpoint {path} has no index that can be read: {error}") from error
         return {
             name: tuple(entry.size)
             for name, entry in stored.items()
@@ -206,7 +217,7 @@ def load_into(path: Path, targets: Mapping[str, Tensor]) -> None:
             if path.is_dir():
                 state_dict_loader.load(
                     dict(targets),
-                    storage_reader=FileSystemReader(path),
+                    storage_reader=IndexReader(path),
                     no_dist=not dist.is_initialized(),
                 )
                 return

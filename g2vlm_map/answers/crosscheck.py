@@ -150,6 +150,8 @@ def check_answer(
 ) -> SpatialAnswer:
     """A runtime's answer with its structured part: places, value, unit, cross-check.
 
+    Words that were cut off have places only: "1" may be the beginning of "1.4 m".
+
     `points` stay in scene units: whoever publishes them scales them with the cloud.
 
     Args:
@@ -162,7 +164,9 @@ def check_answer(
     if answer.value is not None or len(answer.points):
         return answer
     marked = measure.points_at(scene.geometry, scene.window, query.marks)
-    reading = read_answer(query.question, answer.text, scene.geometry, marked, scale)
+    reading = AnswerReading()
+    if answer.status is AnswerStatus.OK:
+        reading = read_answer(query.question, answer.text, scene.geometry, marked, scale)
     return replace(
         answer,
         message=reading.note if answer.status is AnswerStatus.OK else answer.message,

@@ -23,6 +23,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from g2vlm_model.interface.documents import parse_json
+
 __all__ = ["ArrayFileError", "ArrayReader", "ArrayWriter", "reading", "writing"]
 
 HEADER = "header.json"
@@ -96,8 +98,8 @@ class ArrayReader:
                 f"{MAX_HEADER_BYTES}"
             )
         try:
-            values = json.loads(self._archive.read(info))
-        except (ValueError, RecursionError) as error:
+            values = parse_json(self._archive.read(info))
+        except ValueError as error:
             raise ArrayFileError(f"{self._path}: its header is no JSON: {error}") from error
         if not isinstance(values, dict):
             raise ArrayFileError(f"{self._path}: its header is no JSON object")

@@ -20,8 +20,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .film import FilmRecording
 from .folder import FolderRecording
 from .frames import RecordedFrame
+from .layouts.plain import kind_of_file
 from .rig import RigRecording, cameras_of, open_rig
 from .source import (
     NS,
@@ -60,12 +62,13 @@ def open_recording(
     limit: int = 0,
     camera: str = "",
 ) -> Recording:
-    """Open a bag or a folder of frames.
+    """Open a bag, a film or a folder of frames.
 
     Args:
-        path: a rosbag2 folder, its single .mcap or .db3 file, or a folder of frames.
+        path: a rosbag2 folder, its single .mcap or .db3 file, a ROS 1 .bag, a film (MP4, AVI,
+            Matroska ...), or a folder of frames.
         topics: those of a bag that cannot be told by themselves.
-        fps: frames a second of a folder whose file names carry no capture time.
+        fps: frames a second of a folder whose file names carry no capture time, or of a film.
         limit: take at most this many frames; 0 takes all.
         camera: which one of a folder that holds a rig; "" takes the first.
 
@@ -76,14 +79,12 @@ def open_recording(
         raise RecordingError(f"{path} does not exist; expected a bag or a folder of frames")
     if path.is_dir() and not is_bag(path):
         return FolderRecording(path, fps, limit, camera)
-    if path.suffix == ".bag":
-        raise RecordingError(
-            f"{path} is a ROS 1 bag; convert it first: rosbags-convert --src {path} --dst NEW"
-        )
     if not is_bag(path):
+        if kind_of_file(path).startswith("film"):
+            return FilmRecording(path, fps, limit)
         raise RecordingError(
-            f"{path} is no bag; expected a folder with metadata.yaml, a .mcap or .db3 file, or a "
-            "folder of frames"
+            f"{path} is no bag; expected a folder with metadata.yaml, a .mcap, .db3 or .bag file, "
+            "a film, or a folder of frames"
         )
     try:
         from .bag import BagRecording
@@ -101,4 +102,4 @@ def is_bag(path: Path) -> bool:
         return (path / "metadata.yaml").is_file() or any(
             next(path.glob(pattern), None) for pattern in ("*.mcap", "*.db3")
         )
-    return path.suffix in {".mcap", ".db3"}
+    return path.suffix in {".mcap", ".db3", ".bag"}

@@ -1,12 +1,11 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A rosbag2 recording (sqlite3 or MCAP) of one camera: its frames, calibration, ground truth."""
+"""A bag (ROS 2's sqlite3 or MCAP, ROS 1's) of one camera: its frames, calibration, ground truth."""
 
 from __future__ import annotations
 
 import functools
-import sqlite3
 import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
@@ -18,14 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader, ReaderError
-from rosbags.typesys import Stores, get_typestore
-from rosbags.typesys.store import Typestore
 
 from ..sensing import Sample
+from .bag_files import MCAP_START, BagReader
+from .bag_opening import deserialize, opened, picture_topics
 from .bag_poses import TF, PoseTopic, find_poses, read_poses, read_tree
 from .bag_sensors import RobotTopics, find_robot, read_samples
-from .bag_topics import cameras_in, choose_topics
+from .bag_topics import choose_topics
 from .frames import RecordedFrame, message_depth, message_rgb
 from .source import (
     CAMERA_INFO,
@@ -38,8 +36,6 @@ from .source import (
     TruePoses,
 )
 
-# What the storage back ends raise on a file that is no bag or was cut off.
-BAG_ERRORS = (ReaderError, OSError, sqlite3.Error, ValueError, KeyError, IndexError, EOFError)
 DEPTH_TOLERANCE_NS = 25_000_000  # at most between a depth map and the frame that it is of
 
 
@@ -67,7 +63,7 @@ class BagRecording:
     """One camera of a bag; a `Recording`.
 
     Args:
-        path: the bag's folder, or its single .mcap or .db3 file.
+        path: the bag's folder, or its single .mcap, .db3 or .bag file.
         choice: topics that the user names.
         limit: take at most this many frames; 0 takes all.
 
@@ -78,11 +74,11 @@ class BagRecording:
     def __init__(self, path: Path, choice: TopicChoice | None = None, limit: int = 0) -> None:
         self._path = path
         self._limit = limit
-        self._typestore = rosbags_typestore()
+        self._lost: list[LeftOut] = []
         with self._open() as reader:
-            self._topics = choose_topics(reader.connections, choice or TopicChoice())
-            named = choice.pose if choice else ""
-            self._info, self._poses = self._index(reader, named)
+            choice = choice or TopicChoice()
+            self._topics = choose_topics(picture_topics(reader, self._deserialize), choice)
+            self._info, self._poses = self._index(reader, choice.pose)
             self._robot = find_robot(reader, self._info.frame_id, self._deserialize)
 
     @property
@@ -206,11 +202,12 @@ class BagRecording:
                     times.append(time_ns)
         return np.array(stamps, np.int64), tuple(times)
 
-    def _index(self, reader: Reader, poses: str) -> tuple[RecordingInfo, PoseTopic | None]:
+    def _index(self, reader: BagReader, poses: str) -> tuple[RecordingInfo, PoseTopic | None]:
         image, info_topic = self._topics.image, self._topics.info
         stamps: list[int] = []
         times: list[int] = []
         first: tuple[str, tuple[int, int]] | None = None  # frame and size of the first good one
+        why = ""
         calibration: Calibration | None = None
         for connection, time_ns, data in _of_topics(reader, {image.topic, info_topic}):
             if connection.topic == image.topic:
@@ -219,20 +216,25 @@ class BagRecording:
                 stamps.append(header_stamp_ns(data))
                 times.append(time_ns)
                 if first is None:
-                    first = self._frame_and_size(data, connection.msgtype)
+                    try:
+                        first = self._frame_and_size(data, connection.msgtype)
+                    except RecordingError as error:  # the node will refuse and count it
+                        why = why or str(error)
             elif calibration is None:
                 calibration = _calibration(self._deserialize(data, CAMERA_INFO))
         if first is None:
             raise RecordingError(
                 f"{self._path}: none of {len(stamps)} frames of {image.topic} can be decoded"
+                + (f"; {why}" if why else "")
             )
         frame_id, size_hw = first
         pose_topic, notes = find_poses(reader, poses, frame_id, self._deserialize)
+        notes += self._topics.notes
         if not info_topic:
             notes.append("The bag has no CameraInfo for this camera.")
         info = RecordingInfo(
             path=self._path,
-            kind="MCAP bag" if _is_mcap(self._path) else "sqlite3 bag",
+            kind=_kind(self._path),
             image_topic=image.topic,
             image_type=image.msgtype,
             info_topic=info_topic,
@@ -241,60 +243,24 @@ class BagRecording:
             times_ns=tuple(times),
             size_hw=size_hw,
             calibration=calibration,
+            left_out=tuple(self._lost),
             notes=tuple(notes),
         )
         return info, pose_topic
 
-    def _frame_and_size(self, data: bytes, msgtype: str) -> tuple[str, tuple[int, int]] | None:
+    def _frame_and_size(self, data: bytes, msgtype: str) -> tuple[str, tuple[int, int]]:
         message = self._deserialize(data, msgtype)
-        try:
-            height, width = message_rgb(message, "frame").shape[:2]
-        except RecordingError:
-            return None  # the node will refuse and count it
+        height, width = message_rgb(message, "frame").shape[:2]
         return str(message.header.frame_id).lstrip("/"), (height, width)
 
     def _deserialize(self, data: bytes, msgtype: str) -> Any:
-        return self._typestore.deserialize_cdr(data, msgtype)
+        return deserialize(self._path, data, msgtype)
 
     @contextmanager
-    def _open(self) -> Iterator[Reader]:
-        try:
-            with Reader(self._path) as reader:
-                yield reader
-        except RecordingError:
-            raise
-        except BAG_ERRORS as error:
-            raise unreadable(self._path, error) from error
-
-
-def image_topics(path: Path) -> list[str]:
-    """Topics of all cameras of a bag, each once, in the order of their names.
-
-    Raises:
-        RecordingError: It cannot be read, or has none.
-    """
-    try:
-        with Reader(path) as reader:
-            return sorted(item.topic for item in cameras_in(reader.connections))
-    except RecordingError:
-        raise
-    except BAG_ERRORS as error:
-        raise unreadable(path, error) from error
-
-
-def unreadable(path: Path, error: Exception) -> RecordingError:
-    """What is said of a bag that cannot be read."""
-    return RecordingError(
-        f"{path} cannot be read as a bag: {type(error).__name__}: {error}. Expected a rosbag2 "
-        "folder with metadata.yaml, or a .mcap or .db3 file; was the recording cut off? `ros2 bag "
-        "reindex` repairs metadata"
-    )
-
-
-@functools.cache
-def rosbags_typestore() -> Typestore:
-    """The message definitions of the ROS distribution; shared, so nobody may add to them."""
-    return get_typestore(Stores.ROS2_KILTED)
+    def _open(self) -> Iterator[BagReader]:
+        with opened(self._path) as (reader, lost):
+            self._lost = self._lost or lost
+            yield reader
 
 
 def header_stamp_ns(cdr: bytes) -> int:
@@ -329,23 +295,40 @@ def _calibration(message: Any) -> Calibration:
     )
 
 
-def _is_mcap(path: Path) -> bool:
-    return path.suffix == ".mcap" or (path.is_dir() and next(path.glob("*.mcap"), None) is not None)
+def _kind(path: Path) -> str:
+    if path.suffix == ".bag":
+        return "ROS 1 bag"
+    file = path if path.is_file() else next(path.glob("*.mcap"), path)
+    if file.is_dir():
+        return "sqlite3 bag"
+    with file.open("rb") as opened:
+        return "MCAP bag" if opened.read(len(MCAP_START)) == MCAP_START else "sqlite3 bag"
 
 
-def _of_topics(reader: Reader, topics: set[str]) -> Iterator[tuple[Connection, int, bytes]]:
-    connections = [item for item in reader.connections if item.topic in topics]
+def _of_topics(reader: BagReader, topics: set[str]) -> Iterator[tuple[Connection, int, bytes]]:
+    connections = _one_type(reader, topics)
     return reader.messages(connections=connections) if connections else iter(())
 
 
 def _nth_at(
-    reader: Reader, topic: str, times_ns: tuple[int, ...], index: int
+    reader: BagReader, topic: str, times_ns: tuple[int, ...], index: int
 ) -> tuple[Connection, int, bytes]:
     """One message of a topic by its number, without reading those before it."""
     time_ns = times_ns[index]
-    connections = [item for item in reader.connections if item.topic == topic]
+    connections = _one_type(reader, {topic})
     there = reader.messages(connections=connections, start=time_ns, stop=time_ns + 1)
     for number, item in enumerate(there, start=bisect_left(times_ns, time_ns)):
         if number == index:  # several may have come in the same nanosecond
             return item
     raise KeyError(f"message {index} of {topic} is not where the index has it")
+
+
+def _one_type(reader: BagReader, topics: set[str]) -> list[Connection]:
+    """Connections of some topics; where one has two types, those of the one with most messages."""
+    counts: dict[str, dict[str, int]] = {}
+    for item in reader.connections:
+        if item.topic in topics:
+            of_type = counts.setdefault(item.topic, {})
+            of_type[item.msgtype] = of_type.get(item.msgtype, 0) + item.msgcount
+    types = {topic: max(found, key=lambda name: found[name]) for topic, found in counts.items()}
+    return [item for item in reader.connections if types.get(item.topic) == item.msgtype]

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.rosbag2 import Reader
 
+from .bag_files import BagReader
 from .source import NS, RecordingError, TruePoses
 from .transforms import TransformTree, transform_from
 
@@ -20,7 +20,10 @@ TF = "tf2_msgs/msg/TFMessage"
 POSE_STAMPED = "geometry_msgs/msg/PoseStamped"
 ODOMETRY = "nav_msgs/msg/Odometry"
 ODOMETRY_WORD = "odom"  # in the name of the frame that wheels integrate in
-TRUTH_WORDS = ("ground_truth", "groundtruth", "gt", "truth", "mocap", "vicon")
+TRUTH_WORDS = (
+    *("ground_truth", "groundtruth", "gt", "truth", "mocap", "vicon"),
+    *("optitrack", "vrpn", "qualisys", "leica"),
+)
 Deserialize = Callable[[bytes, str], Any]
 
 
@@ -33,13 +36,13 @@ class PoseTopic:
 
 
 def find_poses(
-    reader: Reader, named: str, frame_id: str, deserialize: Deserialize
+    reader: BagReader, named: str, frame_id: str, deserialize: Deserialize
 ) -> tuple[PoseTopic | None, list[str]]:
     """Choose the source of true poses.
 
     A topic that the user names wins; then the only one whose name says ground truth; then TF, if
-    a moving chain leads to the camera's frame from something that is no odometry; then the only
-    PoseStamped.
+    a moving chain leads to the camera's frame from something that is no odometry. Any other pose
+    may be a goal or somebody's estimate: it is asked for.
 
     Returns:
         The choice or None, and notes for the report.
@@ -68,20 +71,21 @@ def find_poses(
         tree = read_tree(reader, deserialize)
         if tree.moving_stamps(frame_id).size > 1 and ODOMETRY_WORD not in tree.chain(frame_id)[-1]:
             return PoseTopic("/tf", TF), []
+    if len(telling) == 1:
+        return PoseTopic(telling[0], poses[telling[0]]), []
     # What wheels say is no ground truth, unless its name claims it.
     candidates = telling or sorted(t for t, kind in poses.items() if kind != ODOMETRY)
-    if len(candidates) == 1:
-        return PoseTopic(candidates[0], poses[candidates[0]]), []
     if candidates:
         return None, [
-            f"Several topics carry poses ({', '.join(sorted(candidates))}); none is taken as the "
-            "ground truth. Choose one as true pose topic (--truth-pose-topic)."
+            f"Poses are carried by {', '.join(sorted(candidates))}; none is taken as the ground "
+            "truth, as its name does not say so of one alone. Choose it as true pose topic "
+            "(--truth-pose-topic)."
         ]
     return None, []
 
 
 def read_poses(
-    reader: Reader, source: PoseTopic, frame_id: str, deserialize: Deserialize
+    reader: BagReader, source: PoseTopic, frame_id: str, deserialize: Deserialize
 ) -> TruePoses:
     """Read the true poses of the camera's optical frame.
 
@@ -134,14 +138,14 @@ def _tolerance(stamps_ns: NDArray[np.int64]) -> int:
     return int(np.clip(np.median(np.diff(stamps_ns)) / 2, 1_000_000, 50_000_000))
 
 
-def _read(reader: Reader, topic: str, deserialize: Deserialize) -> Iterator[Any]:
+def _read(reader: BagReader, topic: str, deserialize: Deserialize) -> Iterator[Any]:
     connections = [item for item in reader.connections if item.topic == topic]
     if connections:
         for connection, _, data in reader.messages(connections=connections):
             yield deserialize(data, connection.msgtype)
 
 
-def read_tree(reader: Reader, deserialize: Deserialize) -> TransformTree:
+def read_tree(reader: BagReader, deserialize: Deserialize) -> TransformTree:
     """All of /tf_static and /tf."""
     tree = TransformTree()
     for topic in ("/tf_static", "/tf"):

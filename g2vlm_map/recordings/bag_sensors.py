@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rosbags.rosbag2 import Reader
 
 from ..sensing import Extrinsics, OdometrySample, PointSample, Sample
+from .bag_files import BagReader
 from .bag_poses import ODOMETRY, ODOMETRY_WORD, TF, Deserialize, is_truth, read_tree
 from .source import NS
 from .transforms import TransformTree, transform_from
@@ -54,7 +54,7 @@ class RobotTopics:
         return ("/tf_static", *own, *self.scans)
 
 
-def find_robot(reader: Reader, frame_id: str, deserialize: Deserialize) -> RobotTopics:
+def find_robot(reader: BagReader, frame_id: str, deserialize: Deserialize) -> RobotTopics:
     """Look for the robot that carries a camera.
 
     Args:
@@ -85,7 +85,7 @@ def find_robot(reader: Reader, frame_id: str, deserialize: Deserialize) -> Robot
 
 
 def read_samples(
-    reader: Reader, robot: RobotTopics, camera: str, frame_id: str, deserialize: Deserialize
+    reader: BagReader, robot: RobotTopics, camera: str, frame_id: str, deserialize: Deserialize
 ) -> Iterator[tuple[int, Sample]]:
     """What the robot's sensors said, in the order of the bag, each with its time of reception.
 

@@ -142,7 +142,8 @@ def open_rig(
     from . import is_bag, open_recording  # they know of this one
 
     if not path.exists() or is_bag(path) or path.suffix == ".bag":
-        from .bag import BagRecording, image_topics
+        from .bag import BagRecording
+        from .bag_opening import image_topics
 
         if not is_bag(path):
             open_recording(path)  # says what is wrong with it

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cameras import NS as NS  # it belongs to what recordings offer
+from ..words import plain
 
 if TYPE_CHECKING:
     from ..sensing import Sample
@@ -32,7 +33,14 @@ FISHEYES = ("equidistant", "fisheye")
 
 
 class RecordingError(ValueError):
-    """A recording that cannot be used; says what, got, expected, what to do."""
+    """A recording that cannot be used; says what, got, expected, what to do.
+
+    Args:
+        text: May hold names out of the recording; it becomes plain.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(plain(text))
 
 
 @dataclass(frozen=True)

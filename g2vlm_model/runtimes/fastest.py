@@ -27,6 +27,7 @@ import numpy as np
 
 from ..config import ModelConfig
 from ..interface import Frame, FrameWindow, SpatialRuntime
+from ..interface.documents import parse_json
 from .export_folder import ExportFolder
 from .machine import cpu_facts, cpu_threads, package_version
 from .onnx import own_export
@@ -137,7 +138,7 @@ def recall(store: Store, circumstances: Circumstances) -> dict[str, float] | Non
     """What was measured; None where nothing was, or the file is damaged (it is measured again)."""
     path = _path(store, circumstances)
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = parse_json(path.read_bytes())
         if circumstances.differences(tree["circumstances"]):
             raise ValueError("it was measured elsewhere")
         found = {str(name): float(spent) for name, spent in tree["observe_ms"].items()}

@@ -13,6 +13,7 @@ import logging
 from dataclasses import replace
 from functools import partial
 
+from ..foreign import foreign
 from ..interface import SpatialRuntime
 from .auto import order
 from .request import Maker, RuntimeRequest
@@ -74,15 +75,19 @@ def load_foreign(runtime: str, request: RuntimeRequest) -> SpatialRuntime:
             f"runtime {runtime!r} does not exist here; there is {', '.join(sorted(RUNTIMES))}, "
             "or a 'package.module:function' of your own"
         )
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"runtime {runtime!r}: cannot import {module_name}: {error}") from error
+    with foreign(f"runtime {runtime!r}: {module_name}"):
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"runtime {runtime!r}: cannot import {module_name}: {error}"
+            ) from error
     function = getattr(module, function_name, None)
     if not callable(function):
         raise ValueError(f"runtime {runtime!r}: {module_name} has no function {function_name!r}")
     given = {name: value for name, value in vars(request).items() if name != "export" or str(value)}
-    loaded = function(**given)
+    with foreign(f"runtime {runtime!r}"):
+        loaded = function(**given)
     if not isinstance(loaded, SpatialRuntime):
         raise TypeError(
             f"runtime {runtime!r} returned {type(loaded).__name__}, which is no SpatialRuntime "

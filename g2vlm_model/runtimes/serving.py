@@ -255,7 +255,7 @@ class BuildingRuntime:
             made = build(BuildContext(self._on_stage, self._stopping, serving, self._alone))
         except BuildStopped:
             pass
-        except Exception as error:  # whatever a build or a new runtime raises: the old one serves
+        except BaseException as error:  # of a build, exits and panics too: the old one serves
             _LOG.debug("the build failed", exc_info=True)
             info = serving.info
             failure = (

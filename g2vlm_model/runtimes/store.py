@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..interface.documents import parse_json
 from .store_entry import (
     ENTRY,
     EngineKey,
@@ -177,7 +178,7 @@ class Store:
 
     def _digests(self) -> dict[str, list[Any]]:
         try:
-            tree = json.loads((self.root / DIGESTS).read_text(encoding="utf-8"))
+            tree = parse_json((self.root / DIGESTS).read_bytes())
             return {str(name): list(facts) for name, facts in tree.items()}
         except (OSError, ValueError, TypeError, AttributeError):  # none yet, or damaged
             return {}

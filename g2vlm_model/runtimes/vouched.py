@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ..config_fields import from_strict
+from ..interface.documents import parse_json
 
 __all__ = [
     "FileRecord",
@@ -87,8 +88,8 @@ class ManifestFile(Generic[T]):
                 unknown one, or a value that does not fit.
         """
         try:
-            tree = json.loads(content.decode())
-        except (ValueError, RecursionError) as error:
+            tree = parse_json(content)
+        except ValueError as error:
             raise self.refused(f"{path} is not valid JSON: {error}; {self.advice}") from None
         found = tree.pop("format", None) if isinstance(tree, dict) else None
         if found != self.format:

@@ -24,6 +24,7 @@ from lifecycle_msgs.srv import GetState
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
+from rosbags.rosbag2 import WriterError
 from rosgraph_msgs.msg import Clock
 
 from g2vlm_interfaces.msg import MapEvent, SceneStatus
@@ -31,7 +32,7 @@ from g2vlm_interfaces.srv import SaveMap, SpatialQuery
 from g2vlm_map.recordings import NS
 
 from ..asking import Answer
-from ..errors import NodeFailedError
+from ..errors import NodeFailedError, ReplayInputError
 from ..question_file import Question
 from ..run_options import NODE_NAME
 from .conversions import PlayMessage, answer_of, request_of
@@ -40,6 +41,8 @@ from .process import OUTPUT_PREFIXES, SCENE_TOPICS, STATUS_TOPIC, NodeProcess, n
 from .recorder import Recorder
 
 SPIN_SECONDS = 0.05
+LOOK_SECONDS = 1.0  # the graph is looked at this often
+OF_BOTH = ("/tf", "/tf_static")  # the node publishes transforms beside the recorded ones
 SAVE_TIMEOUT_S = 60.0
 # The two ends of a connection learn of it one after the other.
 MATCH_SECONDS = 0.3
@@ -109,6 +112,7 @@ class NodeLink:
         self._recorder = recorder
         self._robot_topics = robot_topics
         self._question_timeout_s = question_timeout_s
+        self._domain_id = domain_id
         self._context = rclpy.Context()
         with _environment(domain_id):
             rclpy.init(context=self._context, domain_id=domain_id)
@@ -126,6 +130,8 @@ class NodeLink:
         self._subscriptions: dict[str, Any] = {}
         self._status: Any = None  # the newest
         self._built = False
+        self._looked_s = 0.0  # when the graph was looked at last
+        self._failure: Exception | None = None  # of the thread
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._spin, name="replay-spin", daemon=True)
         self._thread.start()
@@ -155,6 +161,7 @@ class NodeLink:
         state = "not answering"
         while time.monotonic() < deadline:
             process.check_alive()
+            self.check()
             on_wait(state)
             if self._get_state.wait_for_service(timeout_sec=0.0):
                 reply = self._call(self._get_state, GetState.Request(), 2.0)
@@ -183,11 +190,41 @@ class NodeLink:
         """
         while not self._built:
             process.check_alive()
+            self.check()
             status = self._status
             if status is not None:
                 on_wait(f"engine {max(0.0, 100 * status.build_fraction):.0f} %")
                 self._built = status.build_fraction < 0
             time.sleep(0.05)
+
+    def check(self) -> None:
+        """Raise what the thread could not do, and where somebody else is in the domain.
+
+        Raises:
+            ReplayInputError: What comes back cannot be written.
+            NodeFailedError: A stranger publishes what the replay or the node publishes.
+        """
+        if self._failure is not None:
+            if isinstance(self._failure, OSError | WriterError):
+                raise ReplayInputError(
+                    f"what the node publishes cannot be written: {self._failure}"
+                ) from self._failure
+            raise self._failure
+        if time.monotonic() - self._looked_s < LOOK_SECONDS:
+            return
+        self._looked_s = time.monotonic()
+        for topic in (STATUS_TOPIC, "/clock", *self._publishers):
+            found = self._node.get_publishers_info_by_topic(topic)
+            most = 1 + (topic in OF_BOTH)
+            if len(found) > most:
+                names = ", ".join(
+                    sorted(f"{item.node_namespace}{item.node_name}" for item in found)
+                )
+                raise NodeFailedError(
+                    f"somebody else is in ROS domain {self._domain_id}: {topic} is published by "
+                    f"{len(found)} nodes ({names}), expected {most}; what came back is not of this "
+                    "replay alone. Start it again: it draws another domain"
+                )
 
     def publish(self, message: PlayMessage) -> None:
         """Publish a recorded message as it is."""
@@ -299,4 +336,7 @@ class NodeLink:
             try:
                 self._executor.spin_once(timeout_sec=SPIN_SECONDS)
             except ExternalShutdownException:
+                return
+            except Exception as error:  # e.g. a full disk: `check` raises it where it is seen
+                self._failure = self._failure or error
                 return

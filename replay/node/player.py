@@ -254,6 +254,7 @@ class Player:
     def _check(self) -> None:
         if self._watch.sample():
             self._process.check_alive()
+        self._link.check()
 
 
 @contextmanager
@@ -325,7 +326,7 @@ def play_through_node(
             finally:
                 link.close()
                 bar.close()
-    except WriterError as error:
+    except (WriterError, OSError) as error:
         raise ReplayInputError(f"cannot write {recorded}: {error}") from error
     yield (
         played,

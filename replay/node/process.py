@@ -21,6 +21,7 @@ from g2vlm_map.poses import quaternion_xyzw
 from g2vlm_map.recordings import RecordingInfo, RigRecording
 from g2vlm_map.recordings.bag_sensors import RobotTopics
 from g2vlm_map.recordings.source import COMPRESSED
+from g2vlm_ros.end_with_parent import PARENT_VARIABLE
 from g2vlm_ros.launch_arguments import PROFILE_VARIABLE, malloc_environment
 from g2vlm_ros.topics import compressed_topic
 
@@ -64,6 +65,7 @@ def node_environment(domain_id: int) -> dict[str, str]:
         "ROS_DOMAIN_ID": str(domain_id),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "PYTHONUNBUFFERED": "1",
+        PARENT_VARIABLE: str(os.getpid()),  # it ends with the replay, however that ends
     }
     profile = shared_memory_profile()
     if profile is not None:

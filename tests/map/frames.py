@@ -37,9 +37,11 @@ def moment(stamp_s: float, still: bool = False) -> Moment:
     return Moment((frame(stamp_s),), received_ns=0, still=still)
 
 
-def given(stamp_s: float, camera: str = "", shift: int = 0) -> InputFrame:
+def given(
+    stamp_s: float, camera: str = "", shift: int = 0, frame_id: str | None = None
+) -> InputFrame:
     """A frame as it is handed in."""
-    return InputFrame(picture(shift), round(stamp_s * NS), camera)
+    return InputFrame(picture(shift), round(stamp_s * NS), camera, frame_id)
 
 
 def arrival(stamp_s: float, camera: str = "camera") -> Arrival:

@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from g2vlm_map.cameras import NS, Admission, Camera, FramePool, InputFrame
+from g2vlm_map.cameras import NS, Admission, Camera, InputFrame
 from g2vlm_map.decode import BadInputError
+from g2vlm_map.frame_pool import FramePool
 from g2vlm_map.options import ImageOptions
+from g2vlm_map.pixels import CompressedPixels
 from tests.map.frames import given, picture
+from tests.map.test_pictures import coded
 
 
 def camera(max_jump_s: float = 5.0) -> Camera:
@@ -139,3 +144,79 @@ def test_pool_follows_the_picture_size() -> None:
     assert pool.take(4, 4) is None
     del large
     assert pool.take(4, 4) is not None
+
+
+def test_a_frame_id_that_changes_is_believed_after_ten_frames() -> None:
+    one = camera()
+    one.admit(given(1.0, frame_id="/left"), 0)
+    for index in range(9):
+        with pytest.raises(BadInputError, match="frame_id is 'right', it was 'left'"):
+            one.admit(given(1.1 + 0.1 * index, frame_id="right"), index)
+    after = one.admit(given(2.1, frame_id="right"), 10)
+    assert "it is 'right' for 10 frames" in after.renamed
+    assert stamps(after) == [2.1]
+    assert one.admit(given(2.2, frame_id="right"), 11).renamed == ""
+
+
+def test_a_frame_id_that_never_stays_the_same_is_refused_for_ever() -> None:
+    one = camera()
+    one.admit(given(1.0, frame_id="cam_0"), 0)
+    for index in range(1, 40):
+        with pytest.raises(BadInputError) as caught:
+            one.admit(given(1.0 + index, frame_id=f"cam_{index}"), index)
+        assert caught.value.reason == "bad_frame_id"
+
+
+@pytest.mark.parametrize("name", ["a b", "a\x1b[31m", "a\u202e", "x" * 300, "/", "a\n"])
+def test_frame_ids_that_are_no_names(name: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        camera().admit(given(1.0, frame_id=name), 0)
+    assert caught.value.reason == "bad_frame_id"
+    assert str(caught.value).isprintable()
+
+
+def test_stamps_are_held_against_the_clock() -> None:
+    one = camera()
+    for index in range(2):
+        one.compare_clock((5000 + index) * NS, (1_700_000_000 + index) * NS)
+        assert one.skew == ""
+    one.compare_clock(5002 * NS, 1_700_000_002 * NS)
+    assert "1699995000.0 s behind the node's clock: they count from the start" in one.skew
+    one.compare_clock(1_700_000_003 * NS, 1_700_000_004 * NS)
+    assert one.skew == ""
+    for index in range(3):
+        one.compare_clock((1_700_000_100 + index) * NS, (1_700_000_000 + index) * NS)
+    assert "100.0 s ahead of" in one.skew
+
+
+@pytest.mark.parametrize("stamp", [0, -1, 2**63 - 1, 2**70, -(2**63)])
+def test_stamps_that_no_clock_gives(stamp: int) -> None:
+    with pytest.raises(BadInputError, match="stamp is"):
+        camera().admit(InputFrame(picture(), stamp), 0)
+
+
+def test_memory_is_bounded_in_bytes() -> None:
+    pool = FramePool(100, max_bytes=3 * 10 * 10 * 3)
+    lent = [pool.take(10, 10) for _ in range(4)]
+    assert [loan is None for loan in lent] == [False, False, False, True]
+    one = Camera("camera", 100, ImageOptions(max_memory_mb=1), least=40)
+    one.admit(InputFrame(np.zeros((80, 100, 3), np.uint8), NS), 0)
+    with pytest.raises(BadInputError, match=r"40 of them.*max_memory_mb = 1") as caught:
+        one.admit(InputFrame(np.zeros((120, 100, 3), np.uint8), 2 * NS), 0)
+    assert caught.value.reason == "bad_size"
+
+
+@pytest.mark.parametrize("damaged", ["refuse", "use"])
+def test_damaged_frames_are_refused_or_used(damaged: str) -> None:
+    data = coded("JPEG", np.asarray(picture(), np.uint8), quality=90)
+    cut = data[: len(data) * 2 // 3] + data[len(data) * 2 // 3 + 60 :]
+    one = Camera("camera", 8, ImageOptions(damaged=damaged))
+    frame = InputFrame(CompressedPixels(SimpleNamespace(format="jpeg", data=cut)), NS)
+    if damaged == "refuse":
+        with pytest.raises(BadInputError, match=r"images.damaged = use") as caught:
+            one.admit(frame, 0)
+        assert caught.value.reason == "damaged"
+        return
+    (arrival,) = one.admit(frame, 0).arrivals
+    assert one.decode(arrival).image.shape == picture().shape
+    assert "Corrupt JPEG" in arrival.damage

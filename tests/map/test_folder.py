@@ -157,7 +157,7 @@ def test_what_is_neither_a_bag_nor_a_folder(tmp_path: Path) -> None:
     for name, says in (
         ("missing", "does not exist"),
         ("a.txt", "is no bag"),
-        ("a.bag", "ROS 1 bag"),
+        ("a.bag", "rosbag reindex"),
         ("empty", "holds no frame"),
     ):
         with pytest.raises(RecordingError, match=says):

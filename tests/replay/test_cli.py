@@ -83,7 +83,7 @@ def test_wrong_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         ("missing", "does not exist"),
         ("empty", "holds no frame"),
         ("a.txt", "is no bag"),
-        ("a.bag", "ROS 1 bag"),
+        ("a.bag", "rosbag reindex"),
     ):
         assert main([str(tmp_path / name), "--out", str(tmp_path / "out")]) == 2
         assert says in capsys.readouterr().err

@@ -26,7 +26,7 @@ def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], psutil.Proc
     """A replay in the middle of a long recording, and its node."""
     write_plain_bag(tmp_path / "bag", mcap=True, count=300)
     arguments = [str(tmp_path / "bag"), "--out", str(tmp_path / "out"), "--quiet"]
-    arguments += ["--runtime", "tests.ros.scripted_runtime:create", "--rate", "2"]
+    arguments += ["--runtime", "tests.ros.scripted_runtime:create", "--rate", "0.5"]
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, *arguments],
         cwd=REPO,
@@ -40,8 +40,8 @@ def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], psutil.Proc
         (recorded,) = wait_for(
             lambda: list((tmp_path / "out").glob("recorded/*.mcap")), 60.0, what="the recording"
         )
+        (node,) = wait_for(psutil.Process(process.pid).children, 60.0, what="the node")
         wait_for(lambda: recorded.stat().st_size > 8_000, 60.0, what="the first scenes")
-        (node,) = psutil.Process(process.pid).children()
         yield process, node
     finally:
         if process.poll() is None:
@@ -59,11 +59,24 @@ def test_a_node_that_is_killed_ends_the_replay(
     assert "the node ended (by signal SIGKILL)" in said
 
 
-def test_an_interrupted_replay_ends_its_node(
+def test_a_node_ends_with_a_replay_that_is_killed(
     running: tuple[subprocess.Popen[str], psutil.Process],
 ) -> None:
     process, node = running
-    process.send_signal(signal.SIGINT)
+    process.kill()
+    wait_for(
+        lambda: not node.is_running() or node.status() == psutil.STATUS_ZOMBIE,
+        20.0,
+        what="the node's end",
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_replay_ends_its_node(
+    running: tuple[subprocess.Popen[str], psutil.Process], number: signal.Signals
+) -> None:
+    process, node = running
+    process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted" in said

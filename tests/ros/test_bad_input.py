@@ -130,7 +130,7 @@ def png(width: int = 160, height: int = 120) -> bytes:
 
 
 def huge_png() -> bytes:
-    """A PNG whose header claims 65537 x 65537 pixels."""
+    """A PNG whose header was made to claim 65537 x 65537 pixels; its check sum is the old one."""
     data = bytearray(png())
     data[16:24] = (65537).to_bytes(4, "big") * 2
     return bytes(data)
@@ -144,8 +144,9 @@ BAD_FILES = {
     "jpeg magic only": (b"\xff\xd8\xff\xd9", "bad_data"),
     "jpeg without a frame": (b"\xff\xd8\xff\xe0\x00\x04ab\xff\xd9", "bad_data"),
     "png cut in half": (png()[: len(png()) // 2], "bad_data"),
-    "png of 65537 x 65537": (huge_png(), "bad_size"),
-    "gif": (b"GIF89a" + bytes(100), "bad_encoding"),
+    "png of 65537 x 65537": (huge_png(), "bad_data"),
+    "gif": (b"GIF89a" + bytes(100), "bad_data"),
+    "h264": (bytes.fromhex("000000016742001f") + bytes(100), "bad_encoding"),
 }
 
 

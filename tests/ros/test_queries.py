@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from builtin_interfaces.msg import Time
+from rclpy.qos import QoSProfile
 
 from g2vlm_interfaces.msg import PixelMark
 from g2vlm_interfaces.msg import SpatialAnswer as Answer
@@ -217,3 +218,38 @@ def test_an_answer_leaves_at_once(make_graph: Make, capsys: pytest.CaptureFixtur
         delays_ms.append(1e3 * (time.monotonic() - sent[-1]))
     with capsys.disabled():
         print(f" [{statistics.median(delays_ms):.1f} ms from the desk to the client] ", end="")
+
+
+def test_a_hundred_questions_at_once_are_all_answered(graph: Any) -> None:
+    """Beyond `query.queue` they are turned away, also around deactivate and cleanup."""
+    graph.scene()
+    graph.runtime.ask_gate.clear()
+    name = "/g2vlm/query"
+    client = graph.client.create_client(SpatialQuery, name, qos_profile=QoSProfile(depth=500))
+    graph.wait(client.service_is_ready, "the service")
+
+    def ask(count: int) -> list[Any]:
+        return [client.call_async(SpatialQuery.Request(question=f"{i}?")) for i in range(count)]
+
+    def statuses(futures: list[Any]) -> list[int]:
+        graph.wait(lambda: all(future.done() for future in futures), "every answer", 20.0)
+        return [future.result().answer.status for future in futures]
+
+    futures = ask(100)
+    graph.wait(lambda: sum(future.done() for future in futures) >= 90, "those turned away")
+    graph.runtime.ask_gate.set()
+    found = statuses(futures)
+    assert found.count(Answer.OVERLOADED) >= 90 - 2
+    assert set(found) <= {Answer.OK, Answer.OVERLOADED}
+    graph.runtime.ask_gate.clear()
+    futures = ask(20)
+    assert graph.deactivate()
+    futures += ask(20)
+    assert graph.cleanup()
+    futures += ask(20)
+    assert graph.configure()
+    assert graph.activate()
+    futures += ask(20)
+    graph.runtime.ask_gate.set()
+    assert len(statuses(futures)) == 80
+    graph.client.destroy_client(client)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from ...documents import parse_yaml
 from ..source import Calibration, RecordingError, TruePoses
 from ..transforms import rigid, rotations
 from .file_names import increasing
@@ -121,8 +121,8 @@ def _load(file: Path) -> dict[str, Any]:
     """YAML, also behind OpenCV's first line, which is none."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
-        document = yaml.safe_load("\n".join(line for line in lines if not line.startswith("%")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        document = parse_yaml("\n".join(line for line in lines if not line.startswith("%")))
+    except (OSError, ValueError) as error:
         raise RecordingError(f"{file} is no YAML that can be read: {error}") from error
     if not isinstance(document, dict):
         raise RecordingError(f"{file} holds a {type(document).__name__}, expected names and values")

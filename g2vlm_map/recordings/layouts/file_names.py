@@ -51,13 +51,14 @@ def stamps_of_names(stems: list[str]) -> tuple[list[int], str] | None:
     readers: tuple[tuple[Callable[[str], int | None], str], ...] = (
         (_seconds, "capture times"),
         (_epoch, "capture times since 1970"),
-        (_clock, "clock times, taken as UTC"),
+        (_clock, "clock times"),
     )
     for read, words in readers:
         found = [read(stem) for stem in stems]
         stamps = [stamp for stamp in found if stamp is not None]
         if len(stamps) == len(stems) and stamps and stamps[0] > 0 and increasing(stamps):
-            return stamps, f"Stamps are the {words} in the file names."
+            utc = ", taken as UTC" if read is _clock else ""
+            return stamps, f"Stamps are the {words} in the file names{utc}."
     return None
 
 

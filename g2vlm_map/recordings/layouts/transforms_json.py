@@ -9,7 +9,6 @@ mostly come from structure from motion, so their unit is not a metre.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from g2vlm_model.interface.documents import parse_json
 
 from ..source import Calibration, LeftOut, RecordingError, TruePoses
 from .file_names import natural_key
@@ -146,8 +147,8 @@ def _numbers_of(lens: Calibration | None) -> tuple[object, ...]:
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        document = parse_json(file.read_bytes())
+    except (OSError, ValueError) as error:
         raise RecordingError(f"{file} is no JSON that can be read: {error}") from error
     if not isinstance(document, dict):
         raise RecordingError(f"{file} holds a {type(document).__name__}, expected an object")
