@@ -261,11 +261,7 @@ class Pipeline(KeepsMaps):
         self._intake.expect_calibration(camera, source, sent)
 
     def tell_clock(self, clock_ns: Callable[[], int]) -> None:
-        """Hold stamps against the clock of those who read them too; CLOCK_SKEW where it differs.
-
-        Args:
-            clock_ns: Nanoseconds; 0 while it is not known.
-        """
+        """CLOCK_SKEW where stamps are of another clock than this one, ns; 0 while it is unknown."""
         self._intake.clock_ns = clock_ns
 
     def explain_silence(self, explain: Callable[[str], str]) -> None:
