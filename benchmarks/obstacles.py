@@ -8,7 +8,8 @@
 
 Each drive is mapped of exact depth, of the model's depth as it is, and of that corrected by the
 pictures (`dense.sweep`), all at true poses; and once with everything through the pipeline, which
-knows K, the mount and wheels that are 2 % wrong. See `obstacle_scores` for what counts.
+knows K, the mount and wheels that are 2 % wrong. See `obstacle_scores` for what counts. Brackets
+hold 95 % over rooms drawn with replacement.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 from benchmarks.common import add_common_arguments, print_table, set_threads, write_report
 from benchmarks.obstacle_drives import Drive, DriveOptions, drives
-from benchmarks.obstacle_scores import NEAR_M, RANGE_M, Score, score, summed
+from benchmarks.obstacle_scores import NEAR_M, RANGE_M, Score, intervals, score, summed
 from benchmarks.obstacle_worlds import (
     Posed,
     ScaleError,
@@ -77,16 +78,22 @@ def main() -> None:
     made = {name: items for name, items in scores.items() if items}
     totals = {name: summed(items).numbers for name, items in made.items()}
     print(f"found: within {NEAR_M} m; seen: within {RANGE_M} m of the camera")
+    spread = {name: intervals(items) for name, items in made.items()}
     print_table(
         [
             ["", *(f"{name} ({len(items)})" for name, items in made.items()), "wanted"],
             *(
-                [key, *(f"{totals[name][key]:.3f}" for name in made), WANTED.get(key, "")]
-                for key in totals["model"]
+                [key, *(_told(totals[name][key], *spread[name][key]) for name in made), wanted]
+                for key, wanted in ((key, WANTED.get(key, "")) for key in totals["model"])
             ),
         ]
     )
-    write_report(arguments.out, "obstacles", device, {"total": totals, "rooms": rooms})
+    results = {"total": totals, "interval": spread, "rooms": rooms}
+    write_report(arguments.out, "obstacles", device, results)
+
+
+def _told(value: float, low: float, high: float) -> str:
+    return f"{value:.3f} ({low:.3f} .. {high:.3f})"
 
 
 def _posed(drive: Drive) -> Posed:

@@ -9,6 +9,7 @@ import importlib
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.forward import count_gflop
+from benchmarks.obstacle_scores import Score, intervals, summed
 
 from .helpers import REPO, shared_data
 
@@ -159,6 +161,14 @@ def test_runtimes(tmp_path: Path, nano_export: Path) -> None:
     assert start["torch"]["torch"]
     assert not start["onnx opset 23 fp32"]["torch"]
     assert start["onnx opset 23 fp32"]["peak_bytes"] < start["torch"]["peak_bytes"]
+
+
+def test_intervals_are_those_of_rooms_and_hold_the_sum() -> None:
+    numbers = dict.fromkeys((part.name for part in fields(Score)), 1.0)
+    rooms = [Score(**{**numbers, "seen": 10.0, "found": float(found)}) for found in (10, 9, 5, 8)]
+    low, high = intervals(rooms)["recall"]
+    assert 0.5 < low < summed(rooms).numbers["recall"] == 0.8 < high <= 1.0
+    assert intervals(rooms[:1])["recall"] == (1.0, 1.0)
 
 
 @pytest.mark.slow

@@ -8,6 +8,9 @@ keyframes and of those that were asked about them; a block is made again when on
 moved, came or went, and all are made again when the world's version says that the past changed.
 So a map that grew is the map that is built at once, and nothing is ever taken out of a sum.
 
+A loop moves keyframes far, and their neighbours with them. What was made of pictures and depths, by
+far the most work, hangs on how views stand to each other: it is kept while that is as it was.
+
 Where the memory is full, the oldest blocks keep what lies near the robot only; they come back
 with the next version of the world, or when they are seen again.
 """
@@ -20,6 +23,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..poses import inverse
 from ..world import World
 from .consistency import Verdict, judge, witnesses
 from .metric import MetricView, metric_views
@@ -85,10 +89,46 @@ class DenseSnapshot:
 
 
 @dataclass(frozen=True, eq=False)
+class _Stance:
+    """How views stand to one of them.
+
+    Args:
+        names: Of that view, then of the others.
+        T_view_others: (J, 4, 4) of the others' cameras in its axes, metres.
+        log_scales: (1 + J,) logs of their depths' scales.
+    """
+
+    names: tuple[_ViewId, ...]
+    T_view_others: Floats
+    log_scales: Floats
+
+    @classmethod
+    def of(cls, view: MetricView, others: Sequence[MetricView]) -> _Stance:
+        """How others stand to a view."""
+        views = (view, *others)
+        T = np.reshape([other.T_level_cam for other in others], (-1, 4, 4))
+        return cls(
+            tuple((one.number, one.view) for one in views),
+            inverse(view.T_level_cam) @ T,
+            np.log([one.depth_scale for one in views]),
+        )
+
+    def same(self, other: _Stance) -> bool:
+        """Whether the views are the same and none has moved against the first, nor grown."""
+        return (
+            self.names == other.names
+            and not any(map(_turned, self.T_view_others, other.T_view_others))
+            and bool((np.abs(self.log_scales - other.log_scales) <= _SETTLED_LOG).all())
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class _Swept:
-    """A view with its swept depth, and the places that this depends on."""
+    """A view with its swept depth, the places that this depends on, and how it was made."""
 
     signature: tuple[object, ...]
+    stance: _Stance
+    making: int  # no two depths have the same
     view: MetricView
 
     @property
@@ -98,9 +138,11 @@ class _Swept:
 
 @dataclass(frozen=True, eq=False)
 class _Judged:
-    """A verdict on a view, and the depths that it depends on."""
+    """A verdict on a view, the places and the depths that it depends on, and how those stood."""
 
     signature: tuple[object, ...]
+    stance: _Stance
+    makings: tuple[int, ...]
     verdict: Verdict
 
 
@@ -126,11 +168,13 @@ class DenseMap:
     def __init__(self, rules: DenseRules | None = None) -> None:
         self.rules = rules or DenseRules()
         self._made_for: tuple[object, ...] = ()
+        self._made_by: DenseRules | None = None
         self._held: dict[_ViewId, tuple[int, MetricView]] = {}
         self._swept: dict[_ViewId, _Swept] = {}
         self._judged: dict[_ViewId, _Judged] = {}
         self._blocks: dict[int, _Block] = {}
-        self.blocks_made = 0
+        self._revision = 0  # of places: no two have the same
+        self.blocks_made = self.makings = 0  # of blocks, and of views' depths, since the start
 
     @property
     def views(self) -> list[MetricView]:
@@ -162,12 +206,13 @@ class DenseMap:
 
     def _placed(self, world: World) -> list[MetricView]:
         """The world's views at the places at which they are held."""
-        made_for = (world.version, world.segment, world.scale.version, self.rules)
+        made_for = (world.version, world.segment, world.scale.version)
         views = metric_views(world)
-        if made_for != self._made_for:
-            self._held, self._swept, self._judged, self._blocks = {}, {}, {}, {}
-            self._made_for = made_for
-        return self._hold(views)
+        if self.rules != self._made_by:
+            self._swept, self._judged, self._blocks = {}, {}, {}
+        anew = made_for != self._made_for or self.rules != self._made_by
+        self._made_for, self._made_by = made_for, self.rules
+        return self._hold(views, anew)
 
     def standing(self, view: MetricView) -> Standing:
         """What a view that was judged says to its robot.
@@ -179,14 +224,15 @@ class DenseMap:
         swept, keep_HW = self._swept[name].view, self._judged[name].verdict.keep_HW
         return standing(swept, keep_HW, self.rules.obstacles)
 
-    def _hold(self, views: Sequence[MetricView]) -> list[MetricView]:
-        """Views at the places at which they are held: a small move is not followed."""
+    def _hold(self, views: Sequence[MetricView], anew: bool) -> list[MetricView]:
+        """Views at the places at which they are held: a small move is followed only `anew`."""
         held: dict[_ViewId, tuple[int, MetricView]] = {}
         for view in views:
             name = (view.number, view.view)
             revision, before = self._held.get(name, (0, None))
-            if before is None or _moved(before, view):
-                revision, before = revision + 1, view
+            if anew or before is None or _moved(before, view):
+                self._revision += 1
+                revision, before = self._revision, view
             held[name] = (revision, before)
         self._held = held
         return self.views
@@ -203,12 +249,22 @@ class DenseMap:
                 swept = [self._sweep(views, i, sweeps[i]) for i in (index, *others)]
                 signature = tuple(item.signature for item in swept)
                 if known is None or known.signature != signature:
-                    seen = [(item.view, item.view.depth_HW) for item in swept[1:]]
-                    known = _Judged(signature, judge(swept[0].view, seen, self.rules.dense))
+                    known = self._judged_anew(known, signature, swept)
             if known is not None:
                 judged[name] = known
         self._judged = judged
         self._swept = {name: item for name, item in self._swept.items() if name in self._held}
+
+    def _judged_anew(
+        self, known: _Judged | None, signature: tuple[object, ...], swept: Sequence[_Swept]
+    ) -> _Judged:
+        """The verdict on the first of some views; the one before where nothing moved against it."""
+        view, *others = (item.view for item in swept)
+        stance, makings = _Stance.of(view, others), tuple(item.making for item in swept)
+        if known is not None and known.makings == makings and known.stance.same(stance):
+            return replace(known, signature=signature)
+        asked = [(other, other.depth_HW) for other in others]
+        return _Judged(signature, stance, makings, judge(view, asked, self.rules.dense))
 
     def _sweep(self, views: Sequence[MetricView], index: int, partners: tuple[int, ...]) -> _Swept:
         """A view with the depth that its neighbours' pictures agree on."""
@@ -217,10 +273,18 @@ class DenseMap:
         signature = tuple(self._place(views[i]) for i in (index, *partners))
         known = self._swept.get(name)
         if known is None or known.signature != signature:
-            if partners:
-                depth_HW = swept_depth(view, [views[i] for i in partners]).astype(np.float16)
-                view = replace(view, swept_HW=depth_HW)
-            known = self._swept[name] = _Swept(signature, view)
+            others = [views[i] for i in partners]
+            stance = _Stance.of(view, others)
+            if known is not None and known.stance.same(stance):
+                view = replace(view, swept_HW=known.view.swept_HW)
+                known = replace(known, signature=signature, view=view)
+            else:
+                if partners:
+                    depth_HW = swept_depth(view, others).astype(np.float16)
+                    view = replace(view, swept_HW=depth_HW)
+                self.makings += 1
+                known = _Swept(signature, stance, self.makings, view)
+            self._swept[name] = known
         return known
 
     def _place(self, view: MetricView) -> tuple[int, int, int]:
@@ -309,13 +373,17 @@ def _newest_place(views: Sequence[MetricView]) -> Floats:
 
 def _moved(before: MetricView, now: MetricView) -> bool:
     """Whether a view stands elsewhere, or its depth has another scale, than was held."""
-    if (before.T_level_base is None) != (now.T_level_base is None):
-        return True
-    T = np.linalg.solve(before.T_level_cam, now.T_level_cam)
+    return (
+        (before.T_level_base is None) != (now.T_level_base is None)
+        or _turned(before.T_level_cam, now.T_level_cam)
+        or bool(abs(np.log(now.depth_scale / before.depth_scale)) > _SETTLED_LOG)
+    )
+
+
+def _turned(before: Floats, now: Floats) -> bool:
+    """Whether a pose is another one, by more than what is not followed."""
+    T = inverse(before) @ now
     sine = 0.5 * np.linalg.norm(T[:3, :3] - T[:3, :3].T) / np.sqrt(2)
     return bool(
-        np.linalg.norm(T[:3, 3]) > _SETTLED_M
-        or sine > _SETTLED_RAD
-        or np.trace(T[:3, :3]) < 1
-        or abs(np.log(now.depth_scale / before.depth_scale)) > _SETTLED_LOG
+        np.linalg.norm(T[:3, 3]) > _SETTLED_M or sine > _SETTLED_RAD or np.trace(T[:3, :3]) < 1
     )

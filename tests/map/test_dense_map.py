@@ -15,8 +15,9 @@ from g2vlm_map.dense.dense_map import DenseMap, DenseRules, DenseSnapshot
 from g2vlm_map.dense.metric import NoScaleError, metric_views
 from g2vlm_map.dense.options import DenseOptions, OccupancyOptions
 from g2vlm_map.dense.voxels import merged_voxels, packed, unpacked, voxels_of
+from g2vlm_map.poses import metric
 from g2vlm_map.world import World
-from tests.map.box_world import Drive, base_pose, cast, mount, tour
+from tests.map.box_world import UNIT_M, Drive, base_pose, cast, mount, tour
 
 CRATE = (0.8, -0.4, 0.0, 1.2, 0.3, 0.6)
 OFFSET = np.array([2.0, 0.0, 0.0])  # level axes to the room's: the drive starts at x = -2
@@ -203,6 +204,36 @@ def test_only_what_changed_is_made_again() -> None:
     before = dense.blocks_made
     dense.update(replace(whole, version=2))
     assert dense.blocks_made - before == 3
+
+
+def test_what_hangs_on_neighbours_is_kept_where_a_loop_moves_them_all() -> None:
+    """Depths and verdicts are not made anew; the points go where the keyframes went."""
+    drive = tour([CRATE], stops=20)
+    dense = DenseMap(PLAIN)
+    before = dense.update(drive.world())
+    level_map = drive.world().T_level_map
+
+    def moved(bent: float) -> World:
+        """All moved as one, those from the ninth on by `bent` metres more."""
+        placed = []
+        for number, item in enumerate(drive.placed):
+            turn = metric(base_pose(3.0 + bent * (number >= 8), -2.0, 40.0), 1 / UNIT_M)
+            T = np.linalg.inv(level_map) @ turn @ level_map @ item.T_map_body
+            placed.append(replace(item, T_map_body=T))
+        return drive.world(keyframes=tuple(placed), version=2 + int(100 * bent))
+
+    made_before, judged = dense.makings, dict(dense._judged)
+    after = dense.update(moved(0.0))
+    assert dense.makings == made_before == 20
+    assert all(dense._judged[name].verdict is judged[name].verdict for name in judged)
+    once = made(moved(0.0))
+    np.testing.assert_array_equal(after.voxels.key_V, once.voxels.key_V)
+    np.testing.assert_array_equal(after.cells.key_C, once.cells.key_C)
+    assert abs(after.voxels.mean_V3[:, 0].mean() - before.voxels.mean_V3[:, 0].mean()) > 0.5
+    dense.update(moved(0.05))
+    again = [name for name in judged if dense._judged[name].verdict is not judged[name].verdict]
+    assert {number for number, _ in again} >= {7, 8, 9, 10}, "about the bend"
+    assert not {number for number, _ in again} & {17, 18, 19, 20}, "these moved with all they ask"
 
 
 def test_a_keyframe_that_moved_takes_its_points_along() -> None:
