@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -34,6 +34,7 @@ __all__ = [
     "KeyframeChooser",
     "Moment",
     "Motion",
+    "PictureTracks",
     "Reference",
     "Verdict",
 ]
@@ -64,52 +65,96 @@ class Motion:
             seen from two places is not.
         tracked: Share of the features that were found again. Where the keyframe has none to
             follow, 1 if the pictures look the same, else 0: nobody knows what moved.
+        tracks: Where the features went; None where nothing is known of it.
     """
 
     movement: float
     parallax: float
     tracked: float
     reach: float = 0.0
+    tracks: PictureTracks | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, eq=False)
+class PictureTracks:
+    """Features that were followed from a keyframe's picture through all pictures up to a later one.
+
+    Args:
+        since_ns: Stamp of the keyframe.
+        start_M2, end_M2: (u, v) of the centres of pixels in both pictures, shares of their width
+            and height.
+    """
+
+    since_ns: int
+    start_M2: NDArray[np.float64]
+    end_M2: NDArray[np.float64]
 
 
 class Reference:
-    """A keyframe's small grey picture with the features to find again in later ones."""
+    """A keyframe's small grey picture with the features to find again in later ones.
 
-    def __init__(self, gray: NDArray[np.uint8]) -> None:
+    A feature is looked for where it was last seen, so that between two pictures it need not be
+    told from the next of its kind: a facade's windows are further apart than what a car does in a
+    tenth of a second, and nearer than what it does between two keyframes.
+
+    Args:
+        gray: The picture.
+        stamp_ns: When it was taken.
+    """
+
+    def __init__(self, gray: NDArray[np.uint8], stamp_ns: int = 0) -> None:
         self._gray = gray
+        self._stamp_ns = stamp_ns
         found = cv2.goodFeaturesToTrack(gray, _MAX_FEATURES, qualityLevel=0.01, minDistance=5)
         self._points_M12 = (
             np.zeros((0, 1, 2), np.float32) if found is None else np.asarray(found, np.float32)
         )
+        self._seen_M12 = self._points_M12.copy()  # where each was seen last
 
     def motion_to(self, gray: NDArray[np.uint8]) -> Motion:
-        """Measure a later picture against this keyframe."""
+        """Measure a later picture against this keyframe; the pictures come in their order."""
         if gray.shape != self._gray.shape:
             return Motion(math.inf, math.inf, 0.0, math.inf)
         if len(self._points_M12) < _MIN_FEATURES:
             difference = float(cv2.absdiff(gray, self._gray).mean())
             return Motion(0.0, 0.0, 1.0 if difference < _SAME_LEVELS else 0.0)
-        moved_M12, there = self._flow(self._gray, gray, self._points_M12)
-        back_M12, back = self._flow(gray, self._gray, moved_M12)
+        moved_M12, there = self._flow(self._gray, gray, self._points_M12, self._seen_M12)
+        back_M12, back = self._flow(gray, self._gray, moved_M12, self._points_M12)
         # A feature counts when the way back leads to where it came from.
         error = np.abs(back_M12 - self._points_M12).max(axis=(1, 2))
         good = there & back & (error < _ROUND_TRIP_PX)
         tracked = float(good.mean())
         if tracked < _MIN_TRACKED or good.sum() < _MIN_FEATURES:
             return Motion(math.inf, math.inf, tracked, math.inf)
-        start = self._points_M12[good, 0].astype(np.float64)
-        flow = moved_M12[good, 0].astype(np.float64) - start
+        # What was lost is looked for where the others went.
+        step_M12 = moved_M12 - self._seen_M12
+        self._seen_M12 = np.where(
+            good[:, None, None], moved_M12, self._seen_M12 + np.median(step_M12[good], axis=0)
+        )
+        start, end = (m[good, 0].astype(np.float64) for m in (self._points_M12, moved_M12))
+        flow = end - start
         length = np.hypot(flow[:, 0], flow[:, 1]) / GRAY_WIDTH
         movement, reach = float(np.median(length)), float(np.quantile(length, _REACH))
-        return Motion(movement, _parallax(start, flow) / GRAY_WIDTH, tracked, reach)
+        size = np.array(gray.shape[::-1], np.float64)
+        tracks = PictureTracks(self._stamp_ns, (start + 0.5) / size, (end + 0.5) / size)
+        return Motion(movement, _parallax(start, flow) / GRAY_WIDTH, tracked, reach, tracks)
 
     @staticmethod
     def _flow(
-        old: NDArray[np.uint8], new: NDArray[np.uint8], points_M12: NDArray[np.float32]
+        old: NDArray[np.uint8],
+        new: NDArray[np.uint8],
+        points_M12: NDArray[np.float32],
+        first_M12: NDArray[np.float32],
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Where the points are in the new picture, and whether they were found."""
         moved, status, _ = cv2.calcOpticalFlowPyrLK(
-            old, new, points_M12, points_M12.copy(), winSize=(13, 13), maxLevel=2
+            old,
+            new,
+            points_M12,
+            first_M12.copy(),
+            winSize=(13, 13),
+            maxLevel=2,
+            flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
         )
         return np.asarray(moved, np.float32), np.asarray(status).reshape(-1) == 1
 
@@ -218,7 +263,7 @@ class KeyframeChooser:
         """
         self._stamp_ns = verdict.stamp_ns
         if not verdict.still:
-            self._reference = (verdict.camera, Reference(verdict.gray))
+            self._reference = (verdict.camera, Reference(verdict.gray, verdict.stamp_ns))
             self._motion = verdict.motion
         aside = verdict.motion.movement if verdict.still and verdict.motion else 0.0
         return Moment(frames, received_ns, self._motion, verdict.still, aside)

@@ -117,7 +117,8 @@ class MapKeeper:
         self._board, self._mapper, self._view = board, mapper, view
         self._scale, self._passes = scale, passes
         self.closer = LoopCloser(
-            mapper.graph, options.mapping, self._take_over, mapper.denies, board
+            *(mapper.graph, options.mapping, self._take_over, mapper.denies, board),
+            scale=lambda: scale.estimate,
         )
         self._loaded: MapContent | None = None  # until it was found again
         self._checked = True

@@ -369,8 +369,7 @@ def _sightings(job: WindowJob) -> tuple[Sighting, ...]:
     """The moments of a window as the mapper takes them."""
     made, start = [], 0
     for number, moment in enumerate(job.moments):
-        end = start + len(moment.frames)
-        motion = moment.motion
+        end, motion = start + len(moment.frames), moment.motion
         made.append(
             Sighting(
                 moment.frames,
@@ -379,6 +378,7 @@ def _sightings(job: WindowJob) -> tuple[Sighting, ...]:
                 still=moment.still,
                 movement=moment.aside,
                 tracked=1.0 if motion is None else motion.tracked,
+                tracks=None if motion is None else motion.tracks,
             )
         )
         start = end

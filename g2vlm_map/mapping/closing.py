@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..options import StatusOptions
+from ..scale.estimate import ScaleEstimate
 from ..status import StatusBoard
 from .culling import Culler
 from .keyframe import Edge, PlacedKeyframe
@@ -64,6 +65,7 @@ class LoopCloser:
         tell: Told of what changed, in this object's thread.
         denies: Why other sensors deny a loop, "" where they do not.
         board: Told of errors that nobody foresaw.
+        scale: Metres in a map unit, as far as they are known now.
     """
 
     def __init__(
@@ -73,10 +75,12 @@ class LoopCloser:
         tell: Callable[[Closed], object],
         denies: Callable[[Edge], str] = lambda loop: "",
         board: StatusBoard | None = None,
+        scale: Callable[[], ScaleEstimate] = ScaleEstimate,
     ) -> None:
         self.graph = graph
         self.options = options
-        self.search = LoopSearch(graph, options.features, options.edges, options.loops, denies)
+        how = (options.features, options.edges, options.loops, denies, scale)
+        self.search = LoopSearch(graph, *how)
         self.culler = Culler(graph, float(options.memory.max_memory_mb))
         self._tell = tell
         self._board = board or StatusBoard(StatusOptions())

@@ -23,18 +23,21 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..keyframes import PictureTracks
+from ..scale.estimate import ScaleEstimate
+from .expected import depth_at, followed, foreseen
 from .features import features_of, matched_by_graph, pixel_size
 from .keyframe import Edge, Keyframe, Tracks, View
 from .options import EdgeOptions, FeatureOptions
-from .planes import flatness
+from .pair_geometry import unit_depths
+from .planes import flatness, off_plane
 from .rotations import log_rotations
-from .two_view import PairGeometry, rays, two_view
+from .two_view import PairGeometry, Prior, rays, tracked_pose, two_view
 
-__all__ = ["depth_at", "followed", "foreseen", "pair_seed", "verified_edge", "weighted_median"]
+__all__ = ["pair_seed", "verified_edge", "weighted_median"]
 
 Floats = NDArray[np.float64]
 
@@ -51,7 +54,10 @@ _LEAST_DEPTHS = 6
 _PLENTY = 2  # times the matches that suffice: then where they were expected is where they are
 _LIKE_CHAIN = math.radians(6.0)  # rotation that the neighbours' edges may be off by
 _CLEARLY = 0.7  # of the second best spread of depths: then the best is believed
-_LEAST_FLOW_PX = 32  # of a picture that flow is measured in
+_TRACK_PX = 1 / 160  # of the picture's longer side: a track is as good as its small picture
+_SAME_WAY = 0.5  # cosine of directions that say the same
+_NO_LEVER_M = 1e-6
+_UNKNOWN = ScaleEstimate()
 
 
 def verified_edge(
@@ -64,6 +70,8 @@ def verified_edge(
     log_depth_scales: tuple[float, float] = (0.0, 0.0),
     guided: bool = False,
     guess: Floats | None = None,
+    scale: ScaleEstimate = _UNKNOWN,
+    tracks: Sequence[PictureTracks] = (),
 ) -> Edge | None:
     """How keyframe j lies to keyframe i, as the matches of the views of one camera say.
 
@@ -76,9 +84,10 @@ def verified_edge(
         kind: Of the edge: "visual" or "loop".
         log_depth_scales: `PlacedKeyframe.log_depth_scale` of i and j, which give the length.
         guided: The keyframes are neighbours in time: features are looked for first where the
-            optical flow between their small pictures leads to. Patterns that repeat (facades,
-            fences, road markings) else match a period off, along the epipolar line of a camera
-            that drives forward, and nothing tells.
+            optical flow between their small pictures leads to (see `expected.py`).
+        guess: (4, 4) pose of j in i that the edges of neighbours lead to, map units.
+        scale: Metres in a map unit: a camera beside the reference one sits on a lever in metres.
+        tracks: Of the reference camera from i's picture to j's, by way of the keyframes between.
 
     Returns:
         None where no camera has `options.min_inliers` matches that agree. Where they show no
@@ -88,22 +97,27 @@ def verified_edge(
         others = [other for other in j.views if other.camera == view.camera]
         if not others:
             continue
-        expected = None
-        if guess is not None and index == 0:
-            expected = foreseen(view, others[0], guess, math.exp(log_depth_scales[0]))
+        expected, units = None, math.exp(log_depth_scales[0])
+        if tracks and index == 0:
+            expected = followed(view, others[0], tracks)
+        elif guess is not None and index == 0:
+            expected = foreseen(view, others[0], guess, units)
         elif guided:
             expected = followed(view, others[0])
         stamps = (i.stamp_ns, j.stamp_ns)
-        pair = _pair(view, others[0], stamps, features, options, expected)
+        prior = _prior(view, others[0], guess, units, tracks) if index == 0 else None
+        pair = _pair(view, others[0], stamps, features, options, expected, prior)
         if pair is not None and len(pair.inliers) >= options.min_inliers:
             if pair.rivals:
                 turn = guess[:3, :3] if guess is not None and index == 0 else None
                 pair = _likeliest(pair, view, others[0], turn)
             edge = _edge(i.number, j.number, view, others[0], pair, features, options)
-            tracks = None if edge.tracks is None else replace(edge.tracks, view=index)
+            matched = None if edge.tracks is None else replace(edge.tracks, view=index)
             biases = [_MEASURED_BIAS if one.metres else _DEPTH_BIAS for one in (view, others[0])]
-            edge = _with_length(replace(edge, kind=kind, tracks=tracks), log_depth_scales, biases)
-            return edge if index == 0 else _of_body(edge, view)
+            edge = _with_length(replace(edge, kind=kind, tracks=matched), log_depth_scales, biases)
+            if kind == "loop":
+                edge = replace(edge, off_plane=_off_plane(view, pair))
+            return edge if index == 0 else _of_body(edge, view, scale)
     return None
 
 
@@ -114,19 +128,74 @@ def _pair(
     features: FeatureOptions,
     options: EdgeOptions,
     expected_F2: NDArray[np.float32] | None,
+    prior: Prior | None,
 ) -> PairGeometry | None:
+    """What matches say: of those that are where they should be, else of all.
+
+    Where a prior leads one way and all matches together another one, they are a period off.
+    """
     i, j = features_of(view_i, features), features_of(view_j, features)
     K_i, K_j = view_i.K_image, view_j.K_image
     seed = pair_seed(options.seed, *stamps_ns)
     graph_pairs = matched_by_graph(view_i, view_j, features)
+    enough = options.min_inliers * (_PLENTY if prior is None else 1)
     led = None
     if expected_F2 is not None:
-        led = two_view(i, j, K_i, K_j, features, seed, expected_F2, graph_pairs)
-        if led is not None and len(led.inliers) >= _PLENTY * options.min_inliers:
+        led = two_view(i, j, K_i, K_j, features, seed, expected_F2, graph_pairs, prior)
+        if led is not None and len(led.inliers) >= enough:
             return led
     free = two_view(i, j, K_i, K_j, features, seed, pairs=graph_pairs)
+    if free is not None and prior is not None and _contradicts(free, prior):
+        free = None
     found = [pair for pair in (led, free) if pair is not None]
     return max(found, key=lambda pair: len(pair.inliers), default=None)
+
+
+def _prior(
+    view_i: View,
+    view_j: View,
+    guess: Floats | None,
+    units: float,
+    tracks: Sequence[PictureTracks],
+) -> Prior | None:
+    """The pose that the edges of neighbours lead to, else tracks; None where neither says.
+
+    Args:
+        view_i, view_j: Of two keyframes.
+        guess: (4, 4) pose of j in i, map units.
+        units: Map units per unit of i's depth.
+        tracks: Of one step: those of several were lost on the way too often.
+    """
+    depth = depth_at(view_i, view_i.feature_F2)
+    if guess is not None:
+        known = float(np.linalg.norm(guess[:3, 3])) > 0
+        return Prior(guess[:3, :3], guess[:3, 3], depth * units) if known else None
+    if len(tracks) != 1:
+        return None
+    size = np.array(view_i.image_hw[::-1], np.float64)
+    start, end = (place * size - 0.5 for place in (tracks[0].start_M2, tracks[0].end_M2))
+    px = _TRACK_PX * max(view_i.image_hw)
+    found = tracked_pose(start, end, view_i.K_image, view_j.K_image, px)
+    if found is None:
+        return None
+    kept = found.inliers[:, 0]
+    ray_i, ray_j = rays(start[kept], view_i.K_image), rays(end[kept], view_j.K_image)
+    unit, sine = unit_depths(found.R_i_j, found.direction_3, ray_i, ray_j)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        log_ratio = np.log(depth_at(view_i, start[kept]) / unit[:, 0])
+    length, _ = _summed(log_ratio, sine)
+    if not math.isfinite(length):
+        depth = np.full_like(depth, np.nan)
+    return Prior(found.R_i_j, found.direction_3 * math.exp(np.nan_to_num(length)), depth)
+
+
+def _contradicts(pair: PairGeometry, prior: Prior) -> bool:
+    """Whether all poses that a pair with parallax allows lead another way than a prior does."""
+    ahead = prior.t_3 / np.linalg.norm(prior.t_3)
+    poses = (pair, *pair.rivals)
+    return math.isfinite(pair.sigma_direction) and all(
+        float(one.direction_3 @ ahead) < _SAME_WAY for one in poses
+    )
 
 
 def _likeliest(
@@ -169,57 +238,9 @@ def _flatness(pair: PairGeometry, view_i: View, view_j: View) -> float:
     return flatness(pair, rays(pixel_i, view_i.K_image), rays(pixel_j, view_j.K_image), depth)
 
 
-def followed(view_i: View, view_j: View) -> NDArray[np.float32]:
-    """(F, 2) where i's features lead to in j by dense flow (DIS, Kroeger et al. 2016), pixels."""
-    pictures = [cv2.cvtColor(view.color_HW3, cv2.COLOR_RGB2GRAY) for view in (view_i, view_j)]
-    if pictures[0].shape != pictures[1].shape or min(pictures[0].shape) < _LEAST_FLOW_PX:
-        return view_i.feature_F2
-    flower = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    flower.setFinestScale(0)
-    height, width = pictures[0].shape
-    start = np.zeros((height, width, 2), np.float32)
-    flow = np.asarray(flower.calc(pictures[0], pictures[1], start), np.float32)
-    stretch = np.array([view_i.image_hw[1] / width, view_i.image_hw[0] / height], np.float32)
-    place = np.floor((view_i.feature_F2 + 0.5) / stretch).astype(np.int64)
-    column, row = np.clip(place, 0, (width - 1, height - 1)).T
-    led: NDArray[np.float32] = view_i.feature_F2 + flow[row, column] * stretch
-    return led
-
-
-def foreseen(view_i: View, view_j: View, T_i_j: Floats, units: float) -> NDArray[np.float32]:
-    """(F, 2) where i's features should be in j, pixels; far away where that is not known.
-
-    Args:
-        view_i, view_j: Of two keyframes.
-        T_i_j: (4, 4) pose of j in i, map units.
-        units: Map units per unit of i's depth.
-    """
-    depth = depth_at(view_i, view_i.feature_F2) * units
-    point = rays(view_i.feature_F2, view_i.K_image) * depth[:, None]
-    there = (point - T_i_j[:3, 3]) @ T_i_j[:3, :3]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        pixel = (there @ view_j.K_image.T)[:, :2] / there[:, 2:]
-        good = np.isfinite(pixel).all(axis=1) & (there[:, 2] > 0)
-    return np.where(good[:, None], pixel, -1e6).astype(np.float32)
-
-
 def pair_seed(seed: int, *stamps_ns: int) -> int:
     """A seed that is the same for the same keyframes in every run and on every machine."""
     return zlib.crc32(repr((seed, *stamps_ns)).encode()) & 0x7FFFFFFF
-
-
-def depth_at(view: View, pixel_K2: NDArray[np.floating]) -> Floats:
-    """(K,) z-depth of the nearest pixel, units of its pass; NaN where there is none.
-
-    Args:
-        view: Whose depth covers its whole picture.
-        pixel_K2: (u, v) in pixels of the matched frame.
-    """
-    size = np.array(view.depth_HW.shape[::-1], np.float64)
-    scale = size / np.array(view.image_hw[::-1], np.float64)
-    place = np.clip(np.floor((pixel_K2 + 0.5) * scale), 0, size - 1).astype(np.int64)
-    found = np.asarray(view.depth_HW[place[:, 1], place[:, 0]], np.float64)
-    return np.where(np.isfinite(found) & (found > 0), found, np.nan)
 
 
 def weighted_median(value_K: Floats, weight_K: Floats) -> float:
@@ -227,6 +248,12 @@ def weighted_median(value_K: Floats, weight_K: Floats) -> float:
     order = value_K.argsort()
     middle = np.searchsorted(weight_K[order].cumsum(), 0.5 * weight_K.sum())
     return float(value_K[order][min(int(middle), len(order) - 1)])
+
+
+def _off_plane(view: View, pair: PairGeometry) -> int:
+    """How many matches lie off the plane that holds most of them, as the model's depth says."""
+    pixel = view.feature_F2[pair.inliers[:, 0]]
+    return off_plane(rays(pixel, view.K_image), depth_at(view, pixel))
 
 
 def _edge(
@@ -258,14 +285,9 @@ def _tracks(view_i: View, view_j: View, pair: PairGeometry, features: FeatureOpt
     pixel_i = view_i.feature_F2[pair.inliers[:, 0]]
     pixel_j = view_j.feature_F2[pair.inliers[:, 1]]
     ray_i, ray_j = rays(pixel_i, view_i.K_image), rays(pixel_j, view_j.K_image)
-    turned = ray_j @ pair.R_i_j.T
-    across = np.cross(ray_i, turned)
-    square = np.maximum((across**2).sum(axis=1), 1e-18)
-    unit_i = (np.cross(pair.direction_3, turned) * across).sum(axis=1) / square
-    unit_j = (np.cross(pair.direction_3, ray_i) * across).sum(axis=1) / square
-    sine = np.sqrt(square / ((ray_i**2).sum(axis=1) * (turned**2).sum(axis=1)))
-    good = (unit_i > 0) & (unit_j > 0) & (sine > math.radians(_TRACK_PARALLAX_DEG))
-    unit = np.where(good[:, None], np.stack((unit_i, unit_j), axis=1), np.nan)
+    unit, sine = unit_depths(pair.R_i_j, pair.direction_3, ray_i, ray_j)
+    good = (unit > 0).all(axis=1) & (sine > math.radians(_TRACK_PARALLAX_DEG))
+    unit = np.where(good[:, None], unit, np.nan)
     pixel = features.inlier_px * pixel_size(view_i.image_hw, features) / view_i.K_image[0, 0]
     model = np.stack((depth_at(view_i, pixel_i), depth_at(view_j, pixel_j)), axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -309,17 +331,54 @@ def _with_length(
     return replace(edge, T_i_j=T, sigma_log_length=float(weight.sum() ** -0.5))
 
 
-def _of_body(edge: Edge, view: View) -> Edge:
+def _of_body(edge: Edge, view: View, scale: ScaleEstimate) -> Edge:
     """An edge between two cameras as one between their rigs.
 
-    What a turn of the rig moves its camera by is in metres, and left out here: an edge of a
-    camera beside the reference one is a rotation, unless it sits in the same place.
+    With X = T_body_cam it is X T_i_j X^-1, so the rig moved by R_bc t + (I - R) x: where it turned,
+    its camera swung on the lever x, which is known in metres and comes in by the map's scale.
+    Without one the edge is a rotation, unless the camera sits where the reference one does.
     """
-    R_body_cam = view.T_body_cam[:3, :3]
+    R_body_cam, lever_m = view.T_body_cam[:3, :3], view.T_body_cam[:3, 3]
     T = np.eye(4)
     T[:3, :3] = R_body_cam @ edge.T_i_j[:3, :3] @ R_body_cam.T
     T[:3, 3] = R_body_cam @ edge.T_i_j[:3, 3]
-    if np.linalg.norm(view.T_body_cam[:3, 3]) < 1e-6:
+    if np.linalg.norm(lever_m) < _NO_LEVER_M:
         return replace(edge, T_i_j=T)
-    T[:3, 3] = 0.0
-    return replace(edge, T_i_j=T, sigma_direction=math.inf, sigma_log_length=math.inf, tracks=None)
+    edge = replace(edge, tracks=None)  # they tell the length of the camera's way
+    if not (math.isfinite(scale.sigma) and math.isfinite(edge.sigma_log_length)):
+        T[:3, 3] = 0.0
+        return replace(edge, T_i_j=T, sigma_direction=math.inf, sigma_log_length=math.inf)
+    lever = lever_m / scale.metres_per_unit
+    swung = lever - T[:3, :3] @ lever
+    spread = _spread(T[:3, 3], edge.sigma_direction, edge.sigma_log_length)
+    spread += scale.sigma**2 * np.outer(swung, swung)
+    spread += (edge.sigma_rotation * float(np.linalg.norm(lever))) ** 2 * np.eye(3)
+    T[:3, 3] += swung
+    length = float(np.linalg.norm(T[:3, 3]))
+    along = T[:3, 3] / max(length, 1e-12)
+    sigma_along = math.sqrt(along @ spread @ along)
+    across = np.eye(3) - np.outer(along, along)
+    sigma_across = math.sqrt(np.linalg.eigvalsh(across @ spread @ across)[-1])
+    if length < 2 * max(sigma_along, sigma_across):  # it turned about where it is
+        still = math.sqrt(np.linalg.eigvalsh(spread)[-1])
+        T[:3, 3] = 0.0
+        still = math.hypot(still, length)
+        sigma_across = sigma_along = math.inf
+    else:
+        still = edge.sigma_still
+        sigma_across, sigma_along = sigma_across / length, sigma_along / length
+    return replace(
+        edge,
+        T_i_j=T,
+        sigma_direction=sigma_across,
+        sigma_log_length=sigma_along,
+        sigma_still=still,
+    )
+
+
+def _spread(t_3: Floats, sigma_direction: float, sigma_log_length: float) -> Floats:
+    """(3, 3) covariance of a translation whose direction and log length have these sigmas."""
+    outer = np.outer(t_3, t_3)
+    across = float(t_3 @ t_3) * np.eye(3) - outer
+    spread: Floats = sigma_direction**2 * across + sigma_log_length**2 * outer
+    return spread

@@ -142,6 +142,7 @@ class Edge:
         sigma_still: Standard deviation of the translation where nothing moved (its direction is
             unknown), map units; infinite where nothing is known of it.
         tracks: Of a visual edge with parallax.
+        off_plane: Of a loop: matches that do not lie on the one plane that holds most of them.
     """
 
     i: int
@@ -155,6 +156,7 @@ class Edge:
     parallax_deg: float = 0.0
     sigma_still: float = np.inf
     tracks: Tracks | None = None
+    off_plane: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,9 @@ A new keyframe is compared with what looks alike by either descriptor and with w
 is near; two-view geometry verifies. What is verified is believed when
 
 - it fits the graph as far as that can have drifted along its edges (a second room that equals the
-  first one fits nothing), and
-- it closes a cycle with another verified pair nearby, or has so many inliers that it need not.
+  first one fits nothing),
+- it closes a cycle with another verified pair nearby, or has so many inliers that it need not;
+- and its matches do not all lie on one plane.
 
 A loop that closes a cycle with one and misses another is kept with wider sigmas. Where the place
 lies in another segment nothing is known of how the two lie to each other, so what is verified is
@@ -28,6 +29,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import dijkstra
 
 from ..poses import inverse
+from ..scale.estimate import ScaleEstimate
 from .edges import verified_edge
 from .keyframe import Edge, Keyframe, PlacedKeyframe
 from .map_graph import MapGraph
@@ -46,6 +48,7 @@ _SIGMAS = 3.0  # of the graph's drift that a loop may be off
 _TURN_DEG, _TURN_DEG_PER_STEP = 2.0, 0.7  # drift of the rotation, and per root of edges
 _LENGTH_SHARE, _DEPTH_SHARE = 0.35, 0.15  # of its length, of the view's depth: slack of a loop
 _NEAR_SHARE, _NEAR_DEG = 0.7, 50.0  # of the view's depth: keyframes that may see the same
+_LEAST_OFF_PLANE = 4  # matches; with fewer off one plane it may be a pattern that repeats
 _ALONE, _DISPUTED = 1.5, 3.0  # factors on sigmas
 
 
@@ -62,6 +65,11 @@ class Hit:
     place: int
     query: int
     edge: Edge
+
+    @property
+    def flat(self) -> bool:
+        """It rests on one plane: asphalt, tiles, a facade may look the same a period further."""
+        return self.edge.off_plane < _LEAST_OFF_PLANE
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +97,7 @@ class LoopSearch:
         features, edges: How pairs are verified.
         options: What is believed.
         denies: Why other sensors deny a loop, "" where they do not.
+        scale: Metres in a map unit, as far as they are known now.
     """
 
     def __init__(
@@ -98,9 +107,11 @@ class LoopSearch:
         edges: EdgeOptions,
         options: LoopOptions,
         denies: Callable[[Edge], str] = lambda loop: "",
+        scale: Callable[[], ScaleEstimate] = ScaleEstimate,
     ) -> None:
         self.options = options
         self._denies = denies
+        self._scale = scale
         self._graph = graph
         self._features, self._edges = features, edges
         self._indices: dict[str, PlaceIndex] = {}
@@ -137,7 +148,7 @@ class LoopSearch:
         hits = [hit for place in places if (hit := self._verified(place, query)) is not None]
         self.know(query.keyframe)
         ours = [h for h in hits if self._segment(h.place) == query.segment]
-        others = tuple(h for h in hits if self._segment(h.place) != query.segment)
+        others = tuple(h for h in hits if self._segment(h.place) != query.segment and not h.flat)
         loops, refused = self._believed(ours, query)
         return Found(tuple(loops), others, tuple(refused), len(places))
 
@@ -206,6 +217,7 @@ class LoopSearch:
             self._edges,
             kind="loop",
             log_depth_scales=(known.log_depth_scale, query.log_depth_scale),
+            scale=self._scale(),
         )
         if edge is None or edge.inliers < self.options.min_cycle_inliers:
             return None
@@ -230,8 +242,12 @@ class LoopSearch:
             fitting += [hit for hit in beside if not self._denies(hit.edge)]
         for hit in fitting:
             agree, miss = self._cycles(hit, fitting)
-            why = f"{_pair(hit)} has {hit.edge.inliers} inliers, {agree} cycles, misses {miss}"
-            if miss > agree or (not agree and hit.edge.inliers < self.options.min_inliers):
+            why = (
+                f"{_pair(hit)} has {hit.edge.inliers} inliers, {hit.edge.off_plane} off one plane, "
+                f"{agree} cycles, misses {miss}"
+            )
+            few = hit.edge.inliers < self.options.min_inliers
+            if hit.flat or miss > agree or (not agree and few):
                 refused.append(why)
                 continue
             loops.append(_widened(hit.edge, _DISPUTED if miss else 1.0 if agree else _ALONE))
@@ -266,10 +282,13 @@ class LoopSearch:
         return [one for one in found if one is not None]
 
     def _cycles(self, hit: Hit, others: Sequence[Hit]) -> tuple[int, int]:
-        """How many other verified pairs nearby say the same, and how many say otherwise."""
+        """How many other verified pairs nearby say the same, and how many say otherwise.
+
+        Flat ones do not count: they agree with each other a period off.
+        """
         agree = miss = 0
         for other in [*others, *self._recent]:
-            if other is hit or (other.place, other.query) == (hit.place, hit.query):
+            if other.flat or (other.place, other.query) == (hit.place, hit.query):
                 continue
             if max(abs(other.place - hit.place), abs(other.query - hit.query)) > _NEIGHBOURS:
                 continue

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from g2vlm_model.interface import Frame, GeometryPrediction
 
+from ..keyframes import PictureTracks
 from ..poses import inverse
 from ..scale.estimate import ScaleEstimate
 from .edges import verified_edge
@@ -61,6 +62,7 @@ class Sighting:
         still: Nothing moved since the keyframe before it.
         movement: Of one that is still: picture widths that it has moved all the same.
         tracked: Share of the picture that was found again.
+        tracks: Of the reference camera since the keyframe before it; None where there are none.
     """
 
     frames: tuple[Frame, ...]
@@ -69,6 +71,7 @@ class Sighting:
     still: bool = False
     movement: float = 0.0
     tracked: float = 1.0
+    tracks: PictureTracks | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,11 +124,13 @@ class Mapper:
         self.graph = MapGraph(options.graph, options.lengths)
         self.segment = 0
         self._reference = reference
+        self.scale = ScaleEstimate()  # as it was known at the newest pass
         self._sensed = sensed
         self._listeners: list[Callable[[PlacedKeyframe], object]] = []
         self._recent: list[int] = []  # keyframes since the last `begin`
         self._units = PassUnits()
         self._numbers: dict[str, int] = {}  # frame key -> keyframe
+        self._tracks: dict[int, PictureTracks] = {}  # to a keyframe from the one before it
         self._last = Added(_NOWHERE, None, (), "", 0, 0)
         self._joined = ""
         self._tokens_ND: NDArray[np.float32] | None = None
@@ -146,7 +151,7 @@ class Mapper:
         self._last = Added(_NOWHERE, None, (), "", 0, 0)
         self.segment = self.graph.new_segment(self.segment)
         self._recent = []
-        self._numbers = {}
+        self._numbers, self._tracks = {}, {}
         self._units = PassUnits()
         self._sensed.begin()
         return self.segment
@@ -186,7 +191,7 @@ class Mapper:
         if not np.isfinite(geometry.T_world_cam).all():
             raise ValueError("the window's poses are not finite")
         made: list[PlacedKeyframe] = []
-        self._joined, self._tokens_ND = "", tokens_ND
+        self._joined, self._tokens_ND, self.scale = "", tokens_ND, scale
         self._units.follow(moments, geometry)
         started, newest = "", moments[-1]
         for moment in moments:
@@ -254,6 +259,8 @@ class Mapper:
         self._numbers[keyframe.key] = keyframe.number
         for key in list(self._numbers)[:-_RIGID]:
             del self._numbers[key]
+        for number in list(self._tracks)[:-_RIGID]:
+            del self._tracks[number]
         self._last = Added(placed, None, (), "", verified, min(tried, _ENOUGH))
         for hear in self._listeners:
             hear(placed)
@@ -273,6 +280,9 @@ class Mapper:
         T_map_body: Floats | None = None
         self._sensed.gate.note(keyframe)
         before = self.graph.get(self._recent[-1]) if self._recent else None
+        tracks = moment.tracks
+        if before is not None and tracks and tracks.since_ns == before.keyframe.stamp_ns:
+            self._tracks[keyframe.number] = tracks
         guess = 0.0 if before is None else before.log_depth_scale
         for gap in (*_BEFORE, *_FURTHER):
             other = self.graph.get(self._recent[-gap]) if gap <= len(self._recent) else None
@@ -281,7 +291,8 @@ class Mapper:
             tried += 1
             scales = (other.log_depth_scale, guess)
             T_i_j = None if T_map_body is None else inverse(other.T_map_body) @ T_map_body
-            edge = self._verified(other.keyframe, keyframe, scales, gap == 1, T_i_j)
+            way = self._tracks_since(gap, keyframe.number)
+            edge = self._verified(other.keyframe, keyframe, scales, gap == 1, T_i_j, way)
             if edge is not None and not self._sensed.gate.denies(edge):
                 edges.append(edge)
                 if gap == 1 and math.isfinite(edge.sigma_log_length):
@@ -293,6 +304,12 @@ class Mapper:
             edges += self._model_edge(keyframe, moment, moments, geometry, guess)
         return edges, verified, tried
 
+    def _tracks_since(self, gap: int, newest: int) -> tuple[PictureTracks, ...]:
+        """Tracks to the newest keyframe from the one so many before it; empty where one lacks."""
+        numbers = [*self._recent[-gap:][1:], newest]
+        found = [self._tracks[number] for number in numbers if number in self._tracks]
+        return tuple(found) if len(found) == gap else ()
+
     def _verified(
         self,
         i: Keyframe,
@@ -300,12 +317,15 @@ class Mapper:
         scales: tuple[float, float],
         guided: bool = True,
         guess: Floats | None = None,
+        tracks: Sequence[PictureTracks] = (),
     ) -> Edge | None:
         return verified_edge(
             *(i, j, self.options.features, self.options.edges),
             log_depth_scales=scales,
             guided=guided,
             guess=guess,
+            scale=self.scale,
+            tracks=tracks,
         )
 
     def _model_edge(

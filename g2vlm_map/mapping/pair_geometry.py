@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 
 from .rotations import cross_matrix, exp_rotation
 
-__all__ = ["PairGeometry", "agreeing", "essential_of", "polished", "rays", "taken_apart"]
+__all__ = [
+    "PairGeometry", "agreeing", "essential_of", "polished", "rays", "taken_apart", "unit_depths",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 
@@ -98,6 +100,22 @@ def taken_apart(E: Floats, ray_i_M3: Floats, ray_j_M3: Floats) -> tuple[Floats, 
     if (votes / np.sqrt(np.maximum(square, 1e-24))).sum() < 0:
         direction = -direction
     return R_j_i.T, direction, parallax_deg
+
+
+def unit_depths(
+    R_i_j: Floats, direction_3: Floats, ray_i_K3: Floats, ray_j_K3: Floats
+) -> tuple[Floats, Floats]:
+    """z-depths of matches where the cameras lie one unit apart, and how far their rays part.
+
+    Returns:
+        (K, 2) in the cameras of i and of j, not positive behind them; (K,) sine of the parallax.
+    """
+    turned = ray_j_K3 @ R_i_j.T
+    across = np.cross(ray_i_K3, turned)
+    square = np.maximum((across**2).sum(axis=1), 1e-18)
+    sides = [(np.cross(direction_3, ray) * across).sum(axis=1) for ray in (turned, ray_i_K3)]
+    sine = np.sqrt(square / ((ray_i_K3**2).sum(axis=1) * (turned**2).sum(axis=1)))
+    return np.stack(sides, axis=1) / square[:, None], sine
 
 
 def polished(found: PairGeometry, ray_i_K3: Floats, ray_j_K3: Floats) -> PairGeometry:

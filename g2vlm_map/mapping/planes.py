@@ -7,7 +7,8 @@ A homography comes apart into two rotations, directions and normals (Faugeras an
 Malis and Vargas 2007), so matches that lie on a wall or a facade do not tell how the camera
 moved: the other pose may be off by tens of degrees with every match an inlier. `rivals` finds
 all poses that the matches allow; `flatness` measures one of them against depths that somebody
-else knows: the wrong pose puts the plane at another slant.
+else knows: the wrong pose puts the plane at another slant. And a floor or a wall may show the same
+pattern again and again: `off_plane` says how much of a match does not rest on one surface.
 
 Shape letters: M matches, K inliers.
 """
@@ -18,9 +19,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .pair_geometry import PairGeometry, agreeing, essential_of, polished, taken_apart
+from .pair_geometry import (
+    PairGeometry,
+    agreeing,
+    essential_of,
+    polished,
+    taken_apart,
+    unit_depths,
+)
 
-__all__ = ["flatness", "rivals"]
+__all__ = ["flatness", "off_plane", "rivals"]
 
 Floats = NDArray[np.float64]
 
@@ -28,6 +36,8 @@ _ALLOWED = 0.95  # of the inliers found: the right pose is not short of any but 
 _SAME_DEG = 3.0  # two poses whose rotations differ by less are one
 _STANDS = 1e-3  # of the plane's distance: whoever moved less has no direction
 _FEW = 12  # matches that a plane is looked for in
+_PLANES = 100  # that are tried
+_THICK = 0.05  # of the depth: what is nearer lies on a plane
 _AHEAD = 0.6  # of the points lie ahead of both cameras: far ones do by chance
 
 
@@ -73,19 +83,35 @@ def flatness(pair: PairGeometry, ray_i_K3: Floats, ray_j_K3: Floats, depth_K2: F
         ray_i_K3, ray_j_K3: Of its inliers, z = 1.
         depth_K2: Their z-depths in i and in j as a model says, NaN where it does not.
     """
-    turned = ray_j_K3 @ pair.R_i_j.T
-    across = np.cross(ray_i_K3, turned)
-    square = np.maximum((across**2).sum(axis=1), 1e-18)
-    unit_K2 = np.stack(
-        [(np.cross(pair.direction_3, ray) * across).sum(axis=1) for ray in (turned, ray_i_K3)],
-        axis=1,
-    )
+    unit_K2, _ = unit_depths(pair.R_i_j, pair.direction_3, ray_i_K3, ray_j_K3)
     ahead = (unit_K2 > 0).all(axis=1)
     known = ahead & np.isfinite(depth_K2).all(axis=1)
     if ahead.mean() < _AHEAD or known.sum() < _FEW // 2:
         return float("inf")
-    logs = np.log(depth_K2[known]) - np.log(unit_K2[known] / square[known, None])
+    logs = np.log(depth_K2[known]) - np.log(unit_K2[known])
     return float(np.median(np.abs(logs - np.median(logs, axis=0)), axis=0).mean())
+
+
+def off_plane(ray_K3: Floats, depth_K: Floats) -> int:
+    """How many points lie off the plane that holds most of them (Fischler and Bolles 1981).
+
+    Args:
+        ray_K3: Their rays, z = 1.
+        depth_K: z-depth; NaN where unknown: these points lie as the others do. Where hardly any
+            depth is known, none is known to lie on a plane.
+    """
+    known = np.isfinite(depth_K)
+    point = ray_K3[known] * depth_K[known, None]
+    if len(point) < _FEW // 2:
+        return len(ray_K3)
+    drawn = np.random.default_rng(len(point)).integers(0, len(point), (_PLANES, 3))
+    a, b, c = (point[drawn[:, k]] for k in range(3))
+    normal = np.cross(b - a, c - a)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+    away = np.abs(np.einsum("pn,kn->pk", normal, point) - (normal * a).sum(axis=1)[:, None])
+    on = (away < _THICK * point[:, 2]).sum(axis=1)
+    spans = np.linalg.norm(normal, axis=1) > 0.5  # three points on a line span no plane
+    return round(len(ray_K3) * (1 - int(on[spans].max(initial=0)) / len(point)))
 
 
 def _apart_deg(a: PairGeometry, b: PairGeometry) -> float:

@@ -15,6 +15,7 @@ from g2vlm_map.mapping.edges import pair_seed, verified_edge
 from g2vlm_map.mapping.features import Features, match
 from g2vlm_map.mapping.keyframe import Edge, Keyframe
 from g2vlm_map.mapping.options import EdgeOptions, FeatureOptions
+from g2vlm_map.scale.estimate import ScaleEstimate
 from tests.map.keyframes_made import Points, pose, turn_between_deg
 
 FEATURES, EDGES = FeatureOptions(), EdgeOptions()
@@ -150,6 +151,40 @@ def test_another_camera_of_the_rig_says_how_the_body_turned() -> None:
     edge = edge_of(*keyframes)
     assert turn_between_deg(edge.T_i_j, THERE) < 0.3
     assert math.isinf(edge.sigma_direction), "the lever arm is in metres"
+
+
+@pytest.mark.parametrize("metres", [1.0, 2.5])
+def test_a_camera_on_a_lever_says_how_the_body_moved_where_the_scale_is_known(
+    metres: float,
+) -> None:
+    """The rig turns by 10 degrees about a point beside it: the camera swings, the body stays."""
+    lever = np.array([1.5, 0.0, 0.4])  # metres
+    right = pose((0, 90, 0), (lever / metres).tolist())  # map units, where the points are
+    turned = pose((0, 10, 0), (0.4, 0.05, 0.1))
+    world = Points(low=(4.0, -2.0, -3.0), high=(8.0, 2.0, 3.0), count=1500)
+    known = right.copy()
+    known[:3, 3] = lever
+    i, j = (
+        Keyframe(
+            *(number, number, str(number)),
+            (world.view(T), world.view(T @ right, camera="right", T_body_cam=known)),
+            {},
+        )
+        for number, T in ((1, HERE), (2, turned))
+    )
+    scale = ScaleEstimate(metric=True, log_scale=math.log(metres), sigma=0.02)
+    edge = verified_edge(i, j, FEATURES, EDGES, scale=scale)
+    assert edge is not None
+    off = edge.T_i_j[:3, 3] - turned[:3, 3]
+    np.testing.assert_allclose(off, 0, atol=0.04)
+    assert math.isfinite(edge.sigma_direction)
+    length = float(np.linalg.norm(turned[:3, 3]))
+    assert np.linalg.norm(off) < 3 * length * math.hypot(
+        edge.sigma_direction, edge.sigma_log_length
+    )
+    blind = verified_edge(i, j, FEATURES, EDGES)
+    assert blind is not None
+    assert math.isinf(blind.sigma_direction), "nobody knows how long the lever is in map units"
 
 
 def test_descriptors_of_two_detectors_are_told_apart() -> None:

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ...mapping.edges import depth_at, weighted_median
+from ...mapping.edges import weighted_median
+from ...mapping.expected import depth_at
 from ...mapping.keyframe import Edge, View
 from ...poses import Floats
 from ..kinds import PATH

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from g2vlm_training.synthetic import camera_path, intrinsics, make_room, render, scene_seed
@@ -18,6 +20,7 @@ from g2vlm_map.mapping.place_options import LoopOptions
 from g2vlm_map.mapping.places import place_vectors
 from g2vlm_map.options import StatusOptions
 from g2vlm_map.status import StatusBoard
+from tests.map.keyframes_made import Points
 
 from .boxes import Box, look
 from .drives import OPTIONS, Drive, circuit, equal_rooms
@@ -124,11 +127,14 @@ def test_what_was_culled_is_not_found() -> None:
     assert search.find(numbers[0]).compared == 0, "a keyframe that is gone was looked for"
 
 
-def photographed(number: int, picture: np.ndarray, K: np.ndarray) -> Keyframe:
-    """A keyframe of a picture, all of it 2 m away."""
+def photographed(
+    number: int, picture: np.ndarray, true_depth: np.ndarray, K: np.ndarray
+) -> Keyframe:
+    """A keyframe of a picture and its depth."""
     found = find_features(picture, OPTIONS.features)
     height, width = picture.shape[:2]
-    depth = np.full((height // 4, width // 4), 2.0, np.float16)
+    depth = true_depth[2::4, 2::4].astype(np.float16)
+    assert depth.shape == (height // 4, width // 4)
     view = View(
         *("camera", "camera_optical", number, np.eye(4), K * [[0.25], [0.25], [1.0]]),
         *((height, width), depth, np.ones(depth.shape, np.uint8)),
@@ -145,13 +151,15 @@ def test_what_a_mirror_shows_is_no_place_that_was_seen() -> None:
     size_hw, room = (240, 320), make_room(scene_seed("test", 3), "indoor")
     K = intrinsics(65.0, size_hw)
     path = camera_path(room, 1, 2, "hand", step=0.2, turn_deg=4.0)
-    first, second = render(room, path, K, size_hw).rgb
+    made = render(room, path, K, size_hw)
+    (first, second), (near, far) = made.rgb, made.depth
     graph = MapGraph(OPTIONS.graph, OPTIONS.lengths)
-    graph.insert(photographed(1, first, K), [], 1)
+    graph.insert(photographed(1, first, near, K), [], 1)
     found = []
-    for number, picture in ((20, second), (40, second[:, ::-1])):
+    for number, picture, depth in ((20, second, far), (40, second[:, ::-1], far[:, ::-1])):
         step = Edge(1, number, "odometry", np.eye(4), 0.2, np.inf, np.inf, sigma_still=1.0)
-        graph.insert(photographed(number, np.ascontiguousarray(picture), K), [step], 1)
+        shown = photographed(number, np.ascontiguousarray(picture), depth, K)
+        graph.insert(shown, [step], 1)
         easy = LoopOptions(min_inliers=20)
         search = LoopSearch(graph, OPTIONS.features, OPTIONS.edges, easy)
         search.know(graph.placed[0].keyframe)
@@ -159,6 +167,31 @@ def test_what_a_mirror_shows_is_no_place_that_was_seen() -> None:
     assert found[0].loops, "the room itself was not recognised: the test shows nothing"
     assert found[1].compared, "the reflection was not even compared"
     assert not found[1].loops
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_pattern_on_one_plane_closes_no_loop(flat: bool) -> None:
+    """The same tiles in front of the camera again, 4 m further: nothing but wheels tells."""
+    rng = np.random.default_rng(3)
+    here = Points(count=400, low=(-3, -2, 4), high=(3, 2, 4.01 if flat else 8), seed=5)
+    graph = MapGraph(OPTIONS.graph, OPTIONS.lengths)
+    first, again = (here.keyframe(number, np.eye(4)) for number in (1, 30))
+    graph.insert(first, [], 1)
+    step = Edge(1, 30, "odometry", np.eye(4), 0.05, 0.5, 1.0, sigma_still=1.0)
+    graph.insert(again, [step], 1)
+    search = LoopSearch(graph, OPTIONS.features, OPTIONS.edges, OPTIONS.loops)
+    search.know(first)
+    place = rng.normal(size=8).astype(np.float16)
+    for keyframe in (first, again):
+        keyframe.places["tokens"] = place / np.linalg.norm(place)
+    search.know(replace(first, places={"tokens": first.places["tokens"]}))
+    found = search.find(30)
+    assert found.compared
+    if flat:
+        assert not found.loops
+        assert "off one plane" in found.refused[0]
+    else:
+        assert found.loops
 
 
 def test_a_queue_that_overflows_counts_and_goes_on() -> None:

@@ -15,6 +15,7 @@ from g2vlm_map.mapping.edges import verified_edge
 from g2vlm_map.mapping.features import features_of
 from g2vlm_map.mapping.keyframe import Edge, Keyframe
 from g2vlm_map.mapping.options import EdgeOptions, FeatureOptions
+from g2vlm_map.mapping.planes import off_plane
 from g2vlm_map.mapping.two_view import PairGeometry, two_view
 from tests.map.keyframes_made import Points, pose, turn_between_deg
 
@@ -95,6 +96,19 @@ def test_what_is_no_plane_has_no_rival(thickness_m: float) -> None:
         pair = pair_of(*pictures(seed, thickness_m), seed)
         assert pair.rivals == ()
         assert turn_between_deg(pair.R_i_j, AROUND) < 1.5
+
+
+def test_what_lies_off_a_plane_is_counted() -> None:
+    rng = np.random.default_rng(2)
+    ray = np.c_[rng.uniform(-0.6, 0.6, (120, 2)), np.ones(120)]
+    floor = 1.5 / (0.9 - 0.5 * ray[:, 0] - 0.4 * ray[:, 1])
+    floor *= np.exp(rng.normal(0, 0.01, 120))
+    assert off_plane(ray, floor) < 4
+    floor[:30] *= rng.uniform(1.3, 2.0, 30)
+    assert 25 <= off_plane(ray, floor) <= 34
+    floor[:15] = np.nan
+    assert 12 <= off_plane(ray, floor) <= 20, "what has no depth lies as the others do"
+    assert off_plane(ray, np.full(120, np.nan)) == 120, "nothing is known of them"
 
 
 def test_pure_rotation_has_no_rival() -> None:
