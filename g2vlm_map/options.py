@@ -166,7 +166,11 @@ class SceneOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class StatusOptions(OptionGroup):
-    """How reasons are reported."""
+    """How reasons are reported.
+
+    Raises:
+        ValueError: A code that does not exist is tolerated.
+    """
 
     group: ClassVar[str] = "status"
 
@@ -191,6 +195,17 @@ class StatusOptions(OptionGroup):
         "Reason codes that do not make the state DEGRADED",
         changeable=True,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        from .status import REASON_CODES  # it needs these options
+
+        unknown = sorted(set(self.tolerated) - set(REASON_CODES))
+        if unknown:
+            raise ValueError(
+                f"status.tolerated names {', '.join(unknown)[:200]}, expected some of "
+                f"{', '.join(REASON_CODES)}"
+            )
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def resolve_folder(model: str | Path) -> Path:
         raise ValueError(
             f"model is {str(model)!r}, expected {', '.join(EMBEDDED_MODELS)} or a folder"
         )
-    folder = EMBEDDED_MODELS.get(str(model), Path(model))
+    folder = EMBEDDED_MODELS.get(str(model), Path(model).expanduser())
     if folder.is_file():
         refuse_pickle(folder)
         raise ValueError(f"{folder} is a file; give the folder that holds it")

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from g2vlm_map.decode import SampleBits
 from g2vlm_map.mapping.store import MapFileError
 from g2vlm_map.pipeline import InputFrame, Pipeline
 from g2vlm_map.pixels import CompressedPixels, RawPixels
@@ -168,6 +169,7 @@ class _Player:
         self._frames = 0
         self._stalled = 0
         self._late_ms: list[float] = []
+        self._used: dict[str, SampleBits] = {}
         self._reference = pipeline.options.cameras[0]
         self._samples = recording.samples(self._reference)
         self._next_sample = next(self._samples, None)
@@ -237,7 +239,9 @@ class _Player:
     def _add(self, camera: str, frame: RecordedFrame) -> None:
         known = cameras_of(self._recording)
         compressed = known.get(camera, self._recording).info.image_type == COMPRESSED
-        pixels = (CompressedPixels if compressed else RawPixels)(frame.load())
+        used = self._used.setdefault(camera, SampleBits(camera))
+        message = frame.load()
+        pixels = CompressedPixels(message) if compressed else RawPixels(message, used)
         # A stamp may come twice: the pipeline takes the first frame of it.
         if camera == self._reference:
             sample = None if self._depth is None else self._depth.of(frame.stamp_ns)

@@ -256,3 +256,15 @@ def test_metres_without_a_scale_stay_words() -> None:
     assert answer.cross_check is UNCHECKED
     cut = SpatialAnswer(AnswerStatus.TRUNCATED, "the answer was cut", text="1.5 m")
     assert check_answer(cut, scene, asked).message == "the answer was cut"
+
+
+@pytest.mark.parametrize(
+    "status", [AnswerStatus.TRUNCATED, AnswerStatus.TIMEOUT, AnswerStatus.CANCELLED]
+)
+def test_words_that_were_cut_off_give_no_number(status: AnswerStatus) -> None:
+    scene, query = encoded()
+    asked = replace(query, question="What is the distance between A and B?")
+    cut = check_answer(SpatialAnswer(status, "cut", text="1"), scene, asked)  # of "1.4 m"
+    assert (cut.text, cut.value, cut.unit, cut.cross_check) == ("1", None, "", UNCHECKED)
+    whole = check_answer(SpatialAnswer(AnswerStatus.OK, text="1"), scene, asked)
+    assert (whole.value, whole.unit) == (1.0, "scene_unit")

@@ -255,6 +255,20 @@ def test_a_corrected_parameter_lets_configure_pass(make_graph: Make) -> None:
     assert graph.configure()
 
 
+def test_code_comes_from_the_start_up_parameters_only(make_graph: Make) -> None:
+    from rclpy.parameter import Parameter
+
+    graph = make_graph()
+    for name in ("os:system", "tests.ros.scripted_runtime:other"):
+        result = graph.node.set_parameters([Parameter("runtime", value=name)])[0]
+        assert not result.successful
+        assert "start-up parameters only" in result.reason
+    own = graph.node.get_parameter("runtime").value
+    assert ":" in own
+    assert graph.node.set_parameters([Parameter("runtime", value="torch")])[0].successful
+    assert graph.node.set_parameters([Parameter("runtime", value=own)])[0].successful
+
+
 def test_whole_numbers_are_taken_for_fractions(make_graph: Make) -> None:
     graph = make_graph(status__hold_s=2)
     assert graph.configure()
