@@ -75,10 +75,16 @@ def focal_row(drives: Sequence[tuple[str, History]], told: float, seeds: int) ->
             evers.append(ever)
             gains.append(check.gain[0] if np.isfinite(check.gain[1]) else np.nan)
     enough = np.isfinite(gains)
-    keyframes = float(np.mean([len(history.stamp_N) for _, history in drives]))
-    gain, spread = float(np.nanmean(gains)), float(np.nanstd(gains))
-    shares = [float(np.mean(values)) for values in (enough, ends, evers)]
-    return FocalRow(told, len(drives), keyframes, *shares, gain, spread)
+    return FocalRow(
+        told=told,
+        drives=len(drives),
+        keyframes=float(np.mean([len(history.stamp_N) for _, history in drives])),
+        enough=float(np.mean(enough)),
+        at_end=float(np.mean(ends)),
+        ever=float(np.mean(evers)),
+        gain=float(np.nanmean(gains)),
+        spread=float(np.nanstd(gains)),
+    )
 
 
 def _checked(history: History, edges: Sequence[Edge], seed: int) -> tuple[FocalCheck, bool]:

@@ -6,15 +6,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from g2vlm_map.mapping.features import find_features
 from g2vlm_map.mapping.keyframe import Keyframe, PlacedKeyframe, View
+from g2vlm_map.mapping.options import FeatureOptions
 from g2vlm_map.poses import Floats, inverse, rigid, rotation
+from g2vlm_map.recordings import open_rig
 from g2vlm_map.scale.sources.rig import triangulated_ratio
-from g2vlm_map.scale.sources.stereo import Eye, beside, dense_ratio
+from g2vlm_map.scale.sources.stereo import Eye, beside, dense_points, dense_ratio
 from tests.map.scale.made import (
     METRES_PER_UNIT,
     T_BASE_CAM,
@@ -26,6 +31,7 @@ from tests.map.scale.made import (
     room_picture,
 )
 
+EUROC = Path(__file__).parents[3].parent / "shared" / "data" / "euroc_stereo"
 WIDE_K = np.array([[240.0, 0.0, 159.5], [0.0, 240.0, 119.5], [0.0, 0.0, 1.0]])
 WIDE = (240, 320)
 RIGHT = rigid(np.eye(3), np.array([0.12, 0.0, 0.0]))
@@ -180,3 +186,51 @@ def test_the_pictures_of_the_test_fit_its_depth() -> None:
     difference = np.abs(first[row, column] - second[place[:, 1], place[:, 0]])[inside]
     assert np.median(difference) < 12
     assert np.median(np.abs(first[row, column] - second[row, column])) > 20
+
+
+@pytest.mark.skipif(not EUROC.is_dir(), reason=f"no recording at {EUROC}")
+def test_dense_and_sparse_depth_of_a_real_pair_agree() -> None:
+    """One view of EuRoC V1_01: two ways to the depth that share the calibration only."""
+    rig = open_rig(EUROC, limit=1)
+    lenses = [source.info.calibration for source in rig]
+    poses = [source.info.T_body_cam for source in rig]
+    assert lenses[0] is not None
+    straight_K = lenses[0].K
+    eyes, views = [], []
+    for source, lens, T_rig_cam in zip(rig, lenses, poses, strict=True):
+        assert lens is not None
+        assert T_rig_cam is not None
+        assert poses[0] is not None
+        frame = next(iter(source.frames([0]))).rgb()
+        picture = cv2.undistort(frame, lens.K, np.array(lens.distortion), None, straight_K)
+        T_body_cam = inverse(poses[0]) @ T_rig_cam
+        eyes.append(Eye(np.asarray(picture, np.uint8), straight_K, T_body_cam))
+        found = find_features(eyes[-1].picture_HW3, FeatureOptions())
+        height, width = picture.shape[0] // 4, picture.shape[1] // 4
+        K = straight_K / 4
+        K[:2, 2], K[2, 2] = (straight_K[:2, 2] + 0.5) / 4 - 0.5, 1
+        views.append(
+            View(
+                camera=source.info.camera,
+                frame_id=source.info.camera,
+                stamp_ns=0,
+                T_body_cam=T_body_cam,
+                K=K,
+                image_hw=picture.shape[:2],
+                depth_HW=np.zeros((height, width), np.float16),
+                confidence_HW=np.full((height, width), 255, np.uint8),
+                color_HW3=np.zeros((height, width, 3), np.uint8),
+                feature_F2=found.pixel_F2,
+                descriptor_FE=found.descriptor_FE,
+            )
+        )
+    pixel_M2, depth_M = dense_points(views[0], *eyes)
+    assert len(depth_M) > 2000
+    column, row = np.rint(pixel_M2).astype(int).T
+    inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
+    views[0].depth_HW[row[inside], column[inside]] = depth_M[inside]
+    sparse_over_dense = triangulated_ratio(*views)
+    assert sparse_over_dense is not None
+    assert sparse_over_dense.pixels > 80
+    assert abs(sparse_over_dense.log_metric) < 0.02
+    assert sparse_over_dense.spread < 0.06
