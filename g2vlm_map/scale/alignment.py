@@ -29,7 +29,7 @@ from .steadiness import spread_of_lengths
 
 __all__ = ["PathScale", "path_scale"]
 
-_LONGEST = 60  # chords of a piece: beyond it the odometry's heading has drifted away
+_LONGEST = 240  # keyframes of a piece: beyond it the odometry's heading has drifted away
 _SAME_PLACE = 1e-9  # metres
 _BLOCKS, _LEAST_BLOCKS = 6, 3
 
@@ -75,7 +75,8 @@ def path_scale(
     whole = [_both(piece, placed) for piece in _pieces(chords, placed)]
     of_all = _log_scale(whole)
     apart = 0.0 if of_all is None else abs(of_all - log_scale)
-    spread = spread_of_lengths(whole, log_scale)
+    ends = [_both(piece, placed) for piece in _pieces(chords, placed, ends_only=True)]
+    spread = spread_of_lengths(ends, log_scale)
     return PathScale(log_scale, _jackknife(pieces), spread, apart)
 
 
@@ -115,7 +116,7 @@ def _jackknife(pieces: Sequence[tuple[Floats, Floats]]) -> float:
 
 
 def _pieces(
-    chords: Iterable[Measured], placed: Mapping[int, PlacedKeyframe]
+    chords: Iterable[Measured], placed: Mapping[int, PlacedKeyframe], *, ends_only: bool = False
 ) -> list[list[tuple[int, Floats]]]:
     """Keyframes and their places by odometry, as far as they hang together."""
     pieces: list[list[tuple[int, Floats]]] = []
@@ -127,6 +128,8 @@ def _pieces(
         goes_on = bool(last) and last[-1][0] == chord.start and len(last) <= _LONGEST
         if not goes_on or float(np.abs(last[-1][1] - begin).max()) > _SAME_PLACE:
             pieces.append([(chord.start, begin)])
+        if not ends_only:
+            pieces[-1] += [item for item in chord.between if item[0] in placed]
         pieces[-1].append((chord.keyframe, end))
     return pieces
 

@@ -20,8 +20,8 @@ class ScaleReading:
     """One sensor's word on the scale at one keyframe.
 
     Args:
-        source: Kind of sensor: "odometry", "range", "scan", "stereo", "rig", "height",
-            "fiducial", "fixed", "length", "map" (one that was loaded).
+        source: Kind, see `kinds.KINDS`: a sensor, or one with `_path` for the path that its depth
+            gives.
         measures: "trajectory" (lengths of the path) or "depth" (lengths along the view).
         keyframe: Number of the keyframe.
         log_scale: Natural log of metres per map unit.

@@ -36,6 +36,8 @@ class Measured:
         sigma: Standard deviation of `log_metric`, what it shares with its neighbours not included.
         ends_23: Of a length: where the camera was at its begin and its end, metres, in axes that
             it shares with a length that begins where this one ends.
+        between: Of a length: numbers of the keyframes on the way and where the camera was at
+            each, in those axes.
     """
 
     source: str
@@ -44,6 +46,7 @@ class Measured:
     log_metric: float
     sigma: float
     ends_23: Floats | None = field(default=None, compare=False)
+    between: tuple[tuple[int, Floats], ...] = field(default=(), compare=False)
 
 
 def reading(

@@ -13,7 +13,7 @@ import numpy as np
 from ...poses import Floats, rotation_vector
 from ..readings import Measured
 from ..samples import Samples
-from .chords import LEAST_CHORD, chord_ends
+from .chords import chord_ends
 from .sight import Sight
 
 __all__ = ["OdometrySource"]
@@ -22,6 +22,7 @@ _POSITION_SIGMA = 0.005  # metres of a pose, beside what grows with the way
 _SHARE_SIGMA = 0.02  # of a chord, where the odometry does not tell
 _LEVER_ARM = 0.3  # metres between base and camera that may be overlooked where nobody told
 _FROZEN = 1e-6  # metres: what has not moved by that over a chord repeats its last value
+_LOOKED_AT = 15  # keyframes without a chord after which the odometry is doubted
 _MOVED = 0.03  # of the median depth: what a camera that moved has moved by
 
 
@@ -39,10 +40,12 @@ class OdometrySource:
 
     def __init__(self) -> None:
         self._begin: _Stand | None = None
+        self._between: list[tuple[int, Floats]] = []
 
     def forget(self) -> None:
         """The next chord begins at the next keyframe."""
         self._begin = None
+        self._between = []
 
     def measure(self, sight: Sight, samples: Samples) -> list[Measured]:
         """At most one chord, which ends at this keyframe.
@@ -60,27 +63,37 @@ class OdometrySource:
         stand = _Stand(keyframe.number, T_odom_cam, pose.epoch)
         begin = self._begin
         if begin is None or begin.epoch != stand.epoch or begin.keyframe not in sight.map_keyframes:
-            self._begin = stand
+            self._begin, self._between = stand, []
             return []
         chord = float(np.linalg.norm(stand.T_odom_cam[:3, 3] - begin.T_odom_cam[:3, 3]))
         span = stand.keyframe - begin.keyframe
         if not chord_ends(span, chord):
-            return []
-        self._begin = stand
-        if chord < LEAST_CHORD:
-            if chord < _FROZEN and _moved(sight, begin.keyframe):
+            self._between.append((stand.keyframe, stand.T_odom_cam[:3, 3]))
+            if self._frozen(sight):
                 samples.complain(
-                    f"odometry stands still to the last digit over {span} keyframes in which the "
-                    "camera moved: it repeats its last value, or its topic is another robot's"
+                    f"odometry stands still to the last digit over {_LOOKED_AT} keyframes in which "
+                    "the camera moved: it repeats its last value, or its topic is another robot's"
                 )
             return []
+        self._begin, between = stand, tuple(self._between)
+        self._between = []
         sigma = math.hypot(math.sqrt(2) * _POSITION_SIGMA / chord, pose.sigma_share or _SHARE_SIGMA)
         if not mounted:
             turn = rotation_vector(begin.T_odom_cam[:3, :3].T @ stand.T_odom_cam[:3, :3])
             sigma = math.hypot(sigma, _LEVER_ARM * float(np.linalg.norm(turn)) / chord)
         ends = np.stack((begin.T_odom_cam[:3, 3], stand.T_odom_cam[:3, 3]))
         log_chord = math.log(chord)
-        return [Measured("odometry", begin.keyframe, stand.keyframe, log_chord, sigma, ends)]
+        return [
+            Measured("odometry", begin.keyframe, stand.keyframe, log_chord, sigma, ends, between)
+        ]
+
+    def _frozen(self, sight: Sight) -> bool:
+        """Whether the newest of the keyframes without a chord have one place to the last digit."""
+        if len(self._between) % _LOOKED_AT:
+            return False
+        since, place_3 = self._between[-_LOOKED_AT]
+        way = float(np.linalg.norm(self._between[-1][1] - place_3))
+        return way < _FROZEN and since in sight.map_keyframes and _moved(sight, since)
 
 
 def _moved(sight: Sight, since: int) -> bool:

@@ -31,7 +31,7 @@ from ...mapping.keyframe import Edge, View
 from ...poses import Floats
 from ..kinds import PATH
 from ..readings import Measured
-from .chords import LEAST_CHORD, chord_ends
+from .chords import chord_ends
 from .depth_ratio import compared
 from .sight import Sight
 
@@ -82,6 +82,7 @@ class RangedPath:
         """The path begins anew with the next keyframe."""
         self._spots: dict[int, _Spot] = {}
         self._begin: int | None = None
+        self._between: list[tuple[int, Floats]] = []
         self._piece = 0
 
     def add(
@@ -143,19 +144,19 @@ class RangedPath:
     def _chord(self, number: int) -> list[Measured]:
         here, begin = self._spots[number], self._spots.get(self._begin or 0)
         if self._begin is None or begin is None or begin.piece != here.piece:
-            self._begin = number
+            self._begin, self._between = number, []
             return []
         start = self._begin
         chord = float(np.linalg.norm(here.place_3 - begin.place_3))
         sigma_m = math.sqrt(max(0.0, here.variance - begin.variance))
         if not chord_ends(number - start, chord, sigma_m):
+            self._between.append((number, here.place_3))
             return []
-        self._begin = number
-        if chord < max(LEAST_CHORD, 3 * sigma_m):
-            return []
+        self._begin, between = number, tuple(self._between)
+        self._between = []
         sigma = math.hypot(sigma_m / chord, _CHORD_FLOOR)
         ends = np.stack((begin.place_3, here.place_3))
-        return [Measured(self._kind, start, number, math.log(chord), sigma, ends)]
+        return [Measured(self._kind, start, number, math.log(chord), sigma, ends, between)]
 
 
 def _step(edge: Edge, spot: _Spot, log_depth_F: Floats) -> tuple[Floats, float] | None:

@@ -87,3 +87,18 @@ def test_a_bank_agrees_with_least_squares_where_the_bias_is_known() -> None:
     mean, variance = bank.moments
     assert mean == pytest.approx(weight @ values / precision, abs=1e-9)
     assert variance == pytest.approx(1 / precision, rel=1e-9)
+
+
+def test_a_source_that_is_turned_away_often_is_believed_less() -> None:
+    """Each fifth reading gross: those that pass the gate are in doubt, too."""
+    clean, faulty = SourceTrack(KINDS["odometry"]), SourceTrack(KINDS["odometry"])
+    rng = np.random.default_rng(3)
+    for number in range(80):
+        value = TRUTH + rng.normal(0, 0.05)
+        clean.add(ScaleReading("odometry", "trajectory", number, value, 0.03))
+        gross = value + 3.0 if number >= 10 and number % 5 == 0 else value
+        faulty.add(ScaleReading("odometry", "trajectory", number, gross, 0.03))
+    assert faulty.rejected == 14
+    path = TRUTH, 0.05
+    assert faulty.estimate(79, path)[1] > 1.1 * clean.estimate(79, path)[1]
+    assert faulty.estimate(79, path)[0] == TRUTH

@@ -138,3 +138,79 @@ def test_a_path_that_stood_still_has_no_scale() -> None:
     nowhere = np.zeros((2, 3))
     chords = [Measured("odometry", n, n + 1, 0.0, 0.02, nowhere) for n in range(5)]
     assert path_scale(chords, frozenset(range(3)), {}) is None
+
+
+def path_of(
+    true_N3: Floats, map_N3: Floats, every: int = 3
+) -> tuple[list[Measured], dict[int, PlacedKeyframe]]:
+    """Chords over some keyframes each, those on the way between them, and the map."""
+    view = Drive().view(0, straight(0) @ T_BASE_CAM)
+    placed = {
+        number: PlacedKeyframe(
+            Keyframe(number, number, f"k{number}", (view,), {}),
+            rigid(np.eye(3), place),
+            0.0,
+            np.zeros((6, 6)),
+            1,
+        )
+        for number, place in enumerate(map_N3)
+    }
+    chords = []
+    for start in range(0, len(true_N3) - every, every):
+        ends = true_N3[[start, start + every]]
+        between = tuple((n, true_N3[n]) for n in range(start + 1, start + every))
+        length = float(np.log(np.linalg.norm(ends[1] - ends[0])))
+        chords.append(Measured("odometry", start, start + every, length, 0.02, ends, between))
+    return chords, placed
+
+
+def curve(count: int = 61) -> Floats:
+    angle = 0.05 * np.arange(count)
+    return np.stack((4 * np.sin(angle), 4 * np.cos(angle), 0 * angle), axis=1)
+
+
+def believed(chords: list[Measured]) -> frozenset[int]:
+    return frozenset(chord.keyframe for chord in chords)
+
+
+def test_the_sigma_of_a_path_is_what_its_parts_differ_by() -> None:
+    true_N3 = curve()
+    chords, placed = path_of(true_N3, true_N3 / 2)
+    exact = path_scale(chords, believed(chords), placed)
+    assert exact is not None
+    assert exact.log_scale == pytest.approx(np.log(2))
+    assert exact.sigma < 1e-9
+    step = np.diff(true_N3, axis=0, prepend=true_N3[:1])
+    bent = np.cumsum(step * np.where(np.arange(61) < 30, 0.4, 0.6)[:, None], axis=0)
+    chords, placed = path_of(true_N3, bent)
+    parts = path_scale(chords, believed(chords), placed)
+    assert parts is not None
+    assert 0.05 < parts.sigma < 0.4
+    few = path_scale(chords[:1], believed(chords[:1]), placed)
+    assert few is not None
+    assert few.sigma == np.inf
+
+
+def test_keyframes_between_the_ends_of_chords_are_part_of_the_path() -> None:
+    """The map throws them aside: the similarity that lays it on the truth counts them too."""
+    true_N3 = curve()
+    map_N3 = true_N3 / 2
+    aside = np.arange(61) % 3 != 0
+    map_N3 = map_N3 + np.where(aside, 1.0, 0.0)[:, None] * np.array([0.3, 0.2, 0.5])
+    chords, placed = path_of(true_N3, map_N3)
+    found = path_scale(chords, believed(chords), placed)
+    assert found is not None
+    assert found.log_scale < np.log(2) - 0.01
+    # The ends alone know nothing of it.
+    assert found.spread == 0.0
+
+
+def test_lengths_that_nobody_believes_are_told_apart() -> None:
+    true_N3 = curve()
+    step = np.diff(true_N3, axis=0, prepend=true_N3[:1])
+    bent = np.cumsum(step * np.where(np.arange(61) < 30, 0.5, 0.25)[:, None], axis=0)
+    chords, placed = path_of(true_N3, bent)
+    found = path_scale(chords, believed(chords[:9]), placed)
+    assert found is not None
+    assert found.log_scale == pytest.approx(np.log(2), abs=0.01)
+    assert found.apart > 0.1
