@@ -30,7 +30,7 @@ _GIB = 2**30
 _TRIES = 6
 _GLANCE = (21, 28)  # size at which a path is looked at before it is rendered
 _KNOWN, _NEAR = 0.25, 0.45  # least share of depth and least median depth of a good path, metres
-_THINGS = 4  # with fewer in sight, the building among them, another path is tried
+_THINGS = 6  # with fewer in sight, the building among them, another path is tried
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class Motion:
     share: float
 
 
-# What cameras do: carried and driven about, straight ahead with little parallax, standing still,
-# turning on the spot.
+# What cameras do, and how often; see `camera_path`.
 _MOTIONS = (
     Motion("hand", (0.03, 0.3), (1.0, 10.0), 0.34),
-    Motion("robot", (0.03, 0.35), (1.0, 10.0), 0.22),
-    Motion("arm", (0.03, 0.2), (1.0, 8.0), 0.16),
-    Motion("robot", (0.08, 0.35), (0.1, 0.6), 0.12),
-    Motion("hand", (0.001, 0.01), (0.05, 0.5), 0.06),
-    Motion("hand", (0.003, 0.02), (3.0, 12.0), 0.1),
+    Motion("robot", (0.03, 0.35), (1.0, 10.0), 0.2),
+    Motion("arm", (0.03, 0.2), (1.0, 8.0), 0.14),
+    Motion("drive", (0.05, 0.35), (0.3, 4.0), 0.12),
+    Motion("drone", (0.03, 0.35), (1.0, 8.0), 0.08),
+    Motion("turn", (0.03, 0.2), (2.0, 12.0), 0.08),
+    Motion("still", (0.03, 0.2), (1.0, 6.0), 0.04),
 )
 
 

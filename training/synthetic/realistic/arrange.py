@@ -33,6 +33,7 @@ class Arranger:
     def __init__(self, build: Assembly, stock: Stock, plan: FloorPlan) -> None:
         self.build, self.stock, self.plan, self.rng = build, stock, plan, build.rng
         self.models: dict[int, int] = {}  # object number -> model
+        self.boards: set[int] = set()  # object numbers of level boxes that things may stand on
         self.lit: list[SceneObject] = []  # lamps that are on
         self.lamps_on = False
 
@@ -169,22 +170,47 @@ class Arranger:
             count: How many are tried.
             near: Share of the top, from its middle, that is used.
         """
-        if thing is None or thing.object_id not in self.models:
+        top = None if thing is None else self.top(thing)
+        if thing is None or top is None:
             return
-        model = self.models[thing.object_id]
-        entry = self.stock.library.entries[model]
-        grid = self.stock.library.tops(model).copy()
-        top = entry.top if entry.top is not None else entry.size[2]
-        level = _shelf(grid, top)
-        if level is None:
-            return
-        free = np.abs(grid - level) < _LEVEL
+        level, free = top
         for _ in range(count):
-            most = (0.8 * entry.size[0], 0.95 * entry.size[1], 0.9)
+            most = (0.8 * thing.size[0], 0.95 * thing.size[1], 0.9)
             small = self.stock.draw_small(self.rng, place, most)
             if small is None:
                 continue
             self._on_top(thing, small, free, level, near)
+
+    def top(self, thing: SceneObject) -> tuple[float, NDArray[np.bool_]] | None:
+        """Height of a thing's level top above its lower side, and which of its cells are level."""
+        if thing.object_id in self.boards:
+            return thing.size[2], np.ones((GRID, GRID), np.bool_)
+        if thing.object_id not in self.models:
+            return None
+        model = self.models[thing.object_id]
+        entry = self.stock.library.entries[model]
+        grid = self.stock.library.tops(model)
+        level = _shelf(grid, entry.size[2] if entry.top is None else entry.top)
+        return None if level is None else (level, np.abs(grid - level) < _LEVEL)
+
+    def spot(
+        self, thing: SceneObject, size: tuple[float, float], free: NDArray[np.bool_], turn: float,
+        near: float = 1.0,
+    ) -> tuple[float, float] | None:  # fmt: skip
+        """A place on a thing's top whose cells are free, in its own axes; they are taken then."""
+        wide, deep, _ = thing.size
+        c, s = abs(np.cos(turn)), abs(np.sin(turn))
+        half = ((c * size[0] + s * size[1]) / 2, (s * size[0] + c * size[1]) / 2)
+        room = (near * wide / 2 - half[0], near * deep / 2 - half[1])
+        if min(room) < 0:
+            return None
+        x, y = (float(self.rng.uniform(-limit, limit)) for limit in room)
+        columns = _cells(x - half[0], x + half[0], wide)
+        rows = _cells(y - half[1], y + half[1], deep)
+        if not free[rows, columns].all():
+            return None
+        free[rows, columns] = False
+        return x, y
 
     def on_top(self, thing: SceneObject | None, model: int | None, kind: str) -> SceneObject | None:
         """Stand one model on a thing's top, facing as it does, near its middle."""
@@ -208,30 +234,18 @@ class Arranger:
     ) -> None:
         """One thing where enough level cells are free; they are taken then."""
         width, depth, height = self.size(small)
-        wide, deep, tall = thing.size
-        for _ in range(_TRIES):
-            turn = (
-                float(self.rng.normal(0, 0.5))
-                if self.rng.random() < 0.8
-                else float(self.rng.uniform(-np.pi, np.pi))
-            )
-            c, s = abs(np.cos(turn)), abs(np.sin(turn))
-            half = ((c * width + s * depth) / 2, (s * width + c * depth) / 2)
-            room = (near * wide / 2 - half[0], near * deep / 2 - half[1])
-            if min(room) < 0:
-                continue
-            x, y = (float(self.rng.uniform(-limit, limit)) for limit in room)
-            columns = _cells(x - half[0], x + half[0], wide)
-            rows = _cells(y - half[1], y + half[1], deep)
-            if not free[rows, columns].all():
-                continue
-            bottom = thing.centre[2] - tall / 2 + level
-            if bottom + height > self.plan.size[2] - 0.05:
-                return
-            at = self.beside(thing, x, -y)
-            if self._add(small, "", at[0], at[1], bottom, thing.yaw + turn) is not None:
-                free[rows, columns] = False
+        bottom = thing.centre[2] - thing.size[2] / 2 + level
+        if bottom + height > self.plan.size[2] - 0.05:
             return
+        for _ in range(_TRIES):
+            turn = float(self.rng.normal(0, 0.5))
+            if self.rng.random() < 0.2:
+                turn = float(self.rng.uniform(-np.pi, np.pi))
+            place = self.spot(thing, (width, depth), free, turn, near)
+            if place is not None:
+                at = self.beside(thing, place[0], -place[1])
+                self._add(small, "", at[0], at[1], bottom, thing.yaw + turn)
+                return
 
 
 def _cells(low: float, high: float, side: float) -> slice:

@@ -13,7 +13,7 @@ from ..builder import SceneObject, footprint
 from .arrange import Arranger
 from .pieces import add_books, add_monitor, lay_rug
 
-__all__ = ["USES", "clutter", "hang_door"]
+__all__ = ["USES", "clutter", "hang_door", "stand"]
 
 
 def _living(place: Arranger) -> None:
@@ -40,11 +40,11 @@ def _living(place: Arranger) -> None:
             x, y = place.beside(sofa, (sofa.size[0] / 2 + 0.3) * rng.choice([-1, 1]), 0.0)
             small = place.put(stock.draw(rng, "side table"), "side table", x, y, sofa.yaw)
             place.crowd(small, "night", 2)
-    stand = place.against(stock.draw(rng, "tv stand"), "tv stand", front=0.4)
-    if stand is not None and place.on_top(stand[0], stock.draw(rng, "tv"), "tv") is None:
-        place.crowd(stand[0], "sideboard", 4)
+    rack = place.against(stock.draw(rng, "tv stand"), "tv stand", front=0.4)
+    if rack is not None and place.on_top(rack[0], stock.draw(rng, "tv"), "tv") is None:
+        place.crowd(rack[0], "sideboard", 4)
     for kind, chance in (("shelf", 0.8), ("cabinet", 0.6), ("shelf", 0.3), ("floor lamp", 0.3)):
-        _stand(place, kind, chance, "sideboard")
+        stand(place, kind, chance, "sideboard")
 
 
 def _dining(place: Arranger) -> None:
@@ -52,7 +52,7 @@ def _dining(place: Arranger) -> None:
     table = _table_with_chairs(place, "table", "chair")
     place.crowd(table, "dining", int(rng.integers(3, 14)), 0.95)
     for kind, chance in (("cabinet", 0.8), ("shelf", 0.5), ("cabinet", 0.4)):
-        _stand(place, kind, chance, "sideboard")
+        stand(place, kind, chance, "sideboard")
     if rng.random() < 0.25 and table is not None:
         lay_rug(place, *table.centre[:2], table.size[0] + 1.2, table.size[1] + 1.2, table.yaw)
 
@@ -114,7 +114,7 @@ def _bedroom(place: Arranger) -> None:
             x, y = place.beside(bed, bed.size[0] / 2 * rng.choice([-1, 1]), 0.3)
             lay_rug(place, x, y, 1.3, 1.9, bed.yaw)
     for kind, chance in (("wardrobe", 0.85), ("cabinet", 0.7), ("shelf", 0.4), ("armchair", 0.3)):
-        _stand(place, kind, chance, "sideboard")
+        stand(place, kind, chance, "sideboard")
     if rng.random() < 0.4:
         _desk_group(place)
 
@@ -124,7 +124,7 @@ def _office(place: Arranger) -> None:
     for _ in range(int(rng.integers(1, 4))):
         _desk_group(place)
     for kind, chance in (("shelf", 0.9), ("cabinet", 0.8), ("shelf", 0.5), ("cabinet", 0.4)):
-        _stand(place, kind, chance, "sideboard")
+        stand(place, kind, chance, "sideboard")
     if rng.random() < 0.35:
         table = _table_with_chairs(place, "table", "office chair")
         place.crowd(table, "desk", 6)
@@ -183,7 +183,7 @@ def _kitchen(place: Arranger) -> None:
         table = _table_with_chairs(place, "table", "chair" if rng.random() < 0.7 else "stool")
         place.crowd(table, "dining", int(rng.integers(3, 12)), 0.95)
     for kind, chance in (("cabinet", 0.3), ("shelf", 0.3), ("fridge", 0.3)):
-        _stand(place, kind, chance, "counter")
+        stand(place, kind, chance, "counter")
 
 
 def _bathroom(place: Arranger) -> None:
@@ -191,7 +191,7 @@ def _bathroom(place: Arranger) -> None:
         ("bath", 0.6), ("shower", 0.5), ("toilet", 0.9), ("washbasin", 1.0), ("washbasin", 0.2),
         ("washing machine", 0.4), ("cabinet", 0.4), ("wardrobe", 0.15),
     ):  # fmt: skip
-        _stand(place, kind, chance, "bath", 3)
+        stand(place, kind, chance, "bath", 3)
 
 
 def _hall(place: Arranger) -> None:
@@ -199,13 +199,13 @@ def _hall(place: Arranger) -> None:
         ("cabinet", 0.7), ("shelf", 0.5), ("wardrobe", 0.6), ("stool", 0.4), ("chair", 0.4),
         ("side table", 0.4),
     ):  # fmt: skip
-        _stand(place, kind, chance, "sideboard")
+        stand(place, kind, chance, "sideboard")
 
 
 def _store(place: Arranger) -> None:
     rng, stock = place.rng, place.stock
     for _ in range(int(rng.integers(2, 6))):
-        _stand(place, str(rng.choice(["shelf", "cabinet", "wardrobe", "table"])), 1.0, "sideboard")
+        stand(place, str(rng.choice(["shelf", "cabinet", "wardrobe", "table"])), 1.0, "sideboard")
     for _ in range(int(rng.integers(4, 12))):
         model = stock.draw_small(rng, "floor")
         if rng.random() < 0.5:
@@ -214,7 +214,7 @@ def _store(place: Arranger) -> None:
             place.anywhere(model, "")
 
 
-def _stand(
+def stand(
     place: Arranger, kind: str, chance: float, crowd: str, most: int = 6
 ) -> SceneObject | None:
     """Perhaps stand something of a kind to a wall, with small things on its top."""

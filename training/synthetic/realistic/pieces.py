@@ -13,7 +13,17 @@ from .arrange import Arranger
 from .plan import Wall
 from .shell import drawn_texture
 
-__all__ = ["add_books", "add_monitor", "hang_curtains", "hang_mirror", "hang_picture", "lay_rug"]
+__all__ = [
+    "add_books",
+    "add_monitor",
+    "hang_board",
+    "hang_curtains",
+    "hang_mirror",
+    "hang_notes",
+    "hang_picture",
+    "lay_papers",
+    "lay_rug",
+]
 
 
 def _print_of(place: Arranger) -> int:
@@ -217,3 +227,68 @@ def hang_curtains(place: Arranger, wall: Wall, start: float, end: float, top: fl
         )  # fmt: skip
         x, y = wall.at(begin + wide / 2, 0.09)
         build.name("curtain", "", (x, y, (low + top) / 2), (wide, 0.07, top - low), wall.yaw)
+
+
+def lay_papers(place: Arranger, thing: SceneObject | None, count: int) -> None:
+    """Sheets and booklets, flat on a thing's top."""
+    top = None if thing is None else place.top(thing)
+    if thing is None or top is None:
+        return
+    rng, build, (level, free) = place.rng, place.build, top
+    for _ in range(count):
+        wide = float(rng.uniform(0.1, 0.24))
+        deep, high = 1.41 * wide, float(rng.uniform(0.002, 0.015))
+        turn = float(rng.normal(0, 0.6))
+        at = place.spot(thing, (wide, deep), free.copy(), turn)  # papers may lie on papers
+        if at is None or build.full():
+            continue
+        x, y = place.beside(thing, at[0], -at[1])
+        z = thing.centre[2] - thing.size[2] / 2 + level
+        kind = str(rng.choice(["poster", "writing", "label"]))
+        white = build.material(np.full(3, rng.uniform(0.6, 0.8)))
+        shown = build.material((0.8, 0.8, 0.8), drawn_texture(build, kind))
+        owner, yaw = build.number(), thing.yaw + turn
+        build.box((x, y, z + high / 2), (wide, deep, high), white, owner, yaw, 0.0, shown)
+        build.name("paper", "", (x, y, z + high / 2), (wide, deep, high), yaw, clear=False)
+
+
+def hang_notes(place: Arranger) -> None:
+    """A cluster of notes and leaflets on a stretch of wall."""
+    rng, build = place.rng, place.build
+    wide, high = float(rng.uniform(0.4, 1.2)), float(rng.uniform(0.3, 0.8))
+    spot = _on_wall(place, wide, high, float(rng.uniform(1.3, 1.6)))
+    if spot is None:
+        return
+    wall, along, low = spot
+    heading = -np.array([*wall.heading, 0.0])
+    for _ in range(int(rng.integers(3, 12))):
+        w = float(rng.uniform(0.08, 0.22))
+        h = w * float(rng.choice([0.71, 1.0, 1.41]))
+        if w > wide or h > high or build.full():
+            continue
+        begin = along + wide / 2 - float(rng.uniform(0, wide - w))
+        bottom = low + float(rng.uniform(0, high - h))
+        off = float(rng.uniform(0.003, 0.008))
+        kind = str(rng.choice(["poster", "writing", "label"]))
+        sheet = build.material(np.full(3, rng.uniform(0.6, 0.85)), drawn_texture(build, kind))
+        owner = build.number()
+        build.quad((*wall.at(begin, off), bottom), heading * w, (0, 0, h), sheet, owner)
+        x, y = wall.at(begin - w / 2, off)
+        build.name("paper", "", (x, y, bottom + h / 2), (w, 0.002, h), wall.yaw, clear=False)
+
+
+def hang_board(place: Arranger, crowd: str) -> None:
+    """A shelf board on a wall, with things on it."""
+    rng, build = place.rng, place.build
+    size = (float(rng.uniform(0.5, 1.4)), float(rng.uniform(0.18, 0.3)), 0.025)
+    spot = _on_wall(place, size[0], 0.45, float(rng.uniform(1.4, 1.8)))
+    if spot is None or build.full():
+        return
+    wall, along, low = spot
+    tint = np.array(WOODS[int(rng.integers(4))]) if rng.random() < 0.6 else np.full(3, 0.6)
+    board = build.material(tint, drawn_texture(build, "wood"))
+    x, y = wall.at(along, size[1] / 2)
+    build.box((x, y, low + size[2] / 2), size, board, build.number(), wall.yaw, 0.6)
+    thing = build.name("shelf", "", (x, y, low + size[2] / 2), size, wall.yaw)
+    place.boards.add(thing.object_id)
+    place.crowd(thing, crowd, int(rng.integers(2, 9)))

@@ -108,6 +108,11 @@ class FloorPlan:
         """Square metres."""
         return sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in self.floors)
 
+    @property
+    def covered(self) -> float:
+        """Share of the floor that is taken, overlaps counted twice."""
+        return sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in self.taken) / self.area
+
     def is_free(self, rectangle: Rectangle, margin: float = 0.0) -> bool:
         """Whether a rectangle lies on the floor, and nothing stands on it."""
         x0, y0, x1, y1 = rectangle

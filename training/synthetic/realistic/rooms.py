@@ -17,10 +17,17 @@ from ..room import OUTDOOR_SHARE, SceneKind
 from .arrange import Arranger
 from .assembly import Assembly
 from .daylight import Day, Lamp, daylight, lighting
-from .groups import USES, clutter, hang_door
+from .groups import USES, clutter, hang_door, stand
 from .kinds import Stock
 from .outdoors import build_outdoors
-from .pieces import hang_curtains, hang_mirror, hang_picture
+from .pieces import (
+    hang_board,
+    hang_curtains,
+    hang_mirror,
+    hang_notes,
+    hang_picture,
+    lay_papers,
+)
 from .plan import FloorPlan, Rectangle, draw_plan
 from .scene import FurnishedScene
 from .shell import Portal, build_shell, cut_windows
@@ -66,7 +73,7 @@ def furnished_scene(seed: int, stock: Stock, kind: SceneKind | None = None) -> F
 
 
 def _furnish(place: Arranger) -> None:
-    rng, plan = place.rng, place.plan
+    rng, plan, build = place.rng, place.plan, place.build
     for _ in range(int(rng.integers(1, 3))):
         hang_door(place)
     for wall in plan.walls:
@@ -89,7 +96,16 @@ def _furnish(place: Arranger) -> None:
     for _ in range(int(plan.area / 14)):  # large rooms hold more than one group
         again = uses[int(rng.integers(len(uses)))] if rng.random() < 0.6 else "hall"
         USES[again][1](place)
+    target = float(rng.uniform(0.18, 0.4))
+    for _ in range(30):  # people fill their rooms
+        if plan.covered > target:
+            break
+        kind = str(rng.choice(["shelf", "cabinet", "wardrobe", "armchair", "desk", "side table"]))
+        stand(place, kind, 1.0, "sideboard")
     clutter(place)
+    for thing in list(build.objects):
+        if thing.name in ("table", "desk", "cabinet", "counter") and rng.random() < 0.5:
+            lay_papers(place, thing, int(rng.integers(1, 6)))
     _dress_walls(place)
 
 
@@ -99,6 +115,10 @@ def _dress_walls(place: Arranger) -> None:
         hang_picture(place)
     if rng.random() < 0.3:
         hang_mirror(place)
+    for _ in range(int(rng.integers(0, 3))):
+        hang_notes(place)
+    for _ in range(int(rng.integers(0, 4))):
+        hang_board(place, str(rng.choice(["sideboard", "counter", "desk"])))
     for kind, chance, low in (
         ("radiator", 0.6, 0.1), ("wall tv", 0.15, 1.0), ("wall thing", 0.5, 1.5),
         ("switch", 0.9, 1.05), ("switch", 0.7, 0.25), ("wall thing", 0.2, 1.9),
