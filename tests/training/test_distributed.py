@@ -21,22 +21,32 @@ from tests.helpers import REPO
 from tests.training.tiny_run import AFTER, BEFORE, losses_of, tiny_trainer
 
 TOLERANCE = 1e-5
-WAYS = (("ddp", "geometry"), ("fsdp", "joint"), ("fsdp", "gasp"))
+# Sharded quickly in the stage with the most parts; joint alone is tested in one process too.
+WAYS = (
+    ("ddp", "geometry"),
+    pytest.param("fsdp", "joint", marks=pytest.mark.slow),
+    ("fsdp", "gasp"),
+)
 
 
 @pytest.fixture(scope="module")
-def runs(tiny_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with what one process and what two processes wrote."""
+def runs(
+    request: pytest.FixtureRequest, tiny_shards: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Folder with what one process and what two processes wrote, for the ways that are tested."""
+    given = [getattr(item, "callspec", None) for item in request.session.items]
+    named = [one.params for one in given if one is not None and "way" in one.params]
+    ways = sorted({(one["way"], one["stage"]) for one in named})
     shards = tiny_shards
     out = tmp_path_factory.mktemp("runs")
     words = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
     words += ["--nproc-per-node", "2", "-m", "tests.training.tiny_run", str(shards), str(out)]
-    words += [f"{way}:{stage}" for way, stage in WAYS]
+    words += [f"{way}:{stage}" for way, stage in ways]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     two = subprocess.Popen(
         words, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    for _, stage in WAYS:
+    for _, stage in ways:
         losses_of(shards, out, Processes(), "ddp", stage)
     said, _ = two.communicate(timeout=300)
     assert two.returncode == 0, said.decode(errors="replace")[-4000:]
