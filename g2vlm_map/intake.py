@@ -162,8 +162,8 @@ class Intake:
             raise ValueError(f"frame is of camera {name!r:.60}, expected {self._options.cameras}")
         if len(self._cameras) > 1 and isinstance(frame.pixels, np.ndarray):
             frame = replace(frame, pixels=ArrayPixels(frame.pixels.copy()))  # it may have to wait
-        self._board.count_received()
         with self.lock:
+            self._board.count_received()  # who sees it and takes the lock sees its fate
             camera = self._cameras[name]
             if self.clock_ns is not None and (clock_ns := self.clock_ns()) > 0:
                 camera.compare_clock(frame.stamp_ns, clock_ns)

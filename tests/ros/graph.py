@@ -273,6 +273,8 @@ class Graph:
         before = self.board.received
         publisher.publish(message)
         wait_for(lambda: self.board.received > before, 10.0, interval_s=0.001, what="the arrival")
+        with self.node.pipeline._intake.lock:
+            pass  # it is counted first, then looked at
 
     def good_image(self, shift: int = 12) -> int:
         """Publish a good picture 0.1 s later that shows something new; its stamp."""
