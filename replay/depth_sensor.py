@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A recording's depth as the depth image of a sensor: where `depth.source` asks for one.
 
 It is handed in just ahead of the frame that it is of, whenever the recorder got it: what is late in

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Features and matches by a network of yours, an ONNX graph: `features.detector: /path/to/it.onnx`.
 
 Three kinds of graph are taken, told apart by the names of their inputs and outputs. The names, and

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """All cameras of a bag or a folder as one recording: a rig.
 
 What concerns the whole (ground truth, odometry, stamps) is the reference camera's, the first one.

@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A recording's depth is played as a sensor's where the map asks for one."""
 
 from __future__ import annotations

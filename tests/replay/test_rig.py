@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A rig's recording is played whole: all cameras, at their own stamps, where TF says they sit."""
 
 from __future__ import annotations

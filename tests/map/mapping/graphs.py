@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Small ONNX graphs that find corners, describe them, and match them: what a user's would do.
 
 Corners by Harris and Stephens (1988), descriptors by fixed random filters of zero mean over a

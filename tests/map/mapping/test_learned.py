@@ -1,3 +1,6 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Features and matches by an ONNX graph: a map is built by it, and a bad graph is a clear error."""
 
 from __future__ import annotations
