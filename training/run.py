@@ -24,7 +24,7 @@ from g2vlm_model.tokenizer import Tokenizer
 from .batch import ClipPool, WindowBatch, draw_batch
 from .checkpoints import latest_checkpoint, stored_meta
 from .config import TrainConfig
-from .datasets.mixture import Mixture
+from .datasets.mixture import SYNTHETIC, Mixture
 from .distribution import Processes, of_the_first
 from .evaluate.geometry import evaluate_geometry, mean_log_depth, windows_of
 from .evaluate.spatial_qa import evaluate_questions
@@ -50,6 +50,7 @@ __all__ = [
     "inputs_of",
     "prepared_run",
     "train",
+    "validation_pool",
 ]
 
 _LOG = logging.getLogger(__name__)
@@ -276,13 +277,23 @@ def averaged_model(run: Run, options: RunOptions) -> tuple[G2VLM, Tokenizer] | N
     return model.eval(), tokenizer
 
 
+def validation_pool(config: TrainConfig, data: Path) -> ClipPool:
+    """The validation rooms beside the first synthetic source.
+
+    Raises:
+        FileNotFoundError: There are none; `eval_windows: 0` goes without.
+    """
+    roots = [item.root for item in config.sources if item.layout == SYNTHETIC]
+    return ClipPool(data / (roots or ["."])[0], "val")
+
+
 def _examiner(run: Run, options: RunOptions) -> Callable[[int, dict[str, float]], None] | None:
     """Evaluates the averaged weights on validation windows every so often; None never does."""
     config = run.trainer.config
     if config.eval_windows == 0:
         return None
     if run.trainer.processes.first:
-        validation = ClipPool(options.data, "val")
+        validation = validation_pool(config, options.data)
         mean_map = mean_log_depth(run.pool, _MEAN_SHARDS, _EVAL_SIZE)
 
     def on_step(step: int, report: dict[str, float]) -> None:

@@ -22,7 +22,7 @@ from g2vlm_training.distribution import Processes
 from g2vlm_training.freeze import apply_freezing, freezing_table, is_geometric
 from g2vlm_training.geometry_stage import GeometryStage, StageLoss, picked_pixels
 from g2vlm_training.losses import LossOptions
-from g2vlm_training.run import Batches
+from g2vlm_training.run import Batches, validation_pool
 from g2vlm_training.semantic_stage import SemanticStage
 from g2vlm_training.tokens import nano_tokenizer
 from g2vlm_training.trainer import PAUSE, Trainer, learning_rate, step_generator
@@ -202,6 +202,20 @@ def test_kinds_of_windows_have_their_shares(pool: ClipPool, tmp_path: Path) -> N
     ]
     assert set(frames) == {1, 3}
     assert frames.count(1) / len(frames) == pytest.approx(0.25, abs=0.1)
+
+
+def test_validation_rooms_stand_beside_the_first_rooms(tiny_shards: Path) -> None:
+    alone = TrainConfig(sources=(SourceOptions(), SourceOptions("7scenes", "real")))
+    below = TrainConfig(
+        sources=(SourceOptions("7scenes", "real"), SourceOptions(root=tiny_shards.name))
+    )
+    found = [
+        validation_pool(config, root)
+        for config, root in ((alone, tiny_shards), (below, tiny_shards.parent))
+    ]
+    assert [pool.paths[0] for pool in found] == [tiny_shards / "val-00000.tar"] * 2
+    with pytest.raises(FileNotFoundError, match="no val shards"):
+        validation_pool(alone, tiny_shards.parent)
 
 
 def test_learning_rate_warms_up_and_falls() -> None:
