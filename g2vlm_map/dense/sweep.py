@@ -12,8 +12,8 @@ no texture, no parallax or no other view keeps what its neighbours say, and in t
 depth. Exposure does not matter, wrong poses and moving things match nowhere.
 
 How long a view's depths are as a whole is a state of the map, which many views and sensors measure;
-the pictures' word on it is worth no more than the K that it is read with. So the median offset of a
-view counts by half: a K that is wrong by a tenth would else move the whole map.
+the pictures' word on it is worth no more than the K that it is read with, and a K that is wrong by
+a tenth would move the whole map. So the sweep decides a depth's shape alone: its median stays.
 
 Shape letters: H W pixels, O offsets, J other views, L lines of a picture, M pixels of a line.
 """
@@ -31,7 +31,7 @@ from .metric import MetricView
 __all__ = ["sweep_partners", "swept_depth"]
 
 Floats32 = NDArray[np.float32]
-_OFFSETS = np.linspace(-0.6, 0.42, 18).astype(np.float32)  # the model errs to the far side
+_OFFSETS = np.linspace(-0.36, 0.3, 12).astype(np.float32)  # the model errs to the far side
 _WINDOW = 5  # pixels
 _NOISE = 9.0  # grey levels squared: what is flatter than this matches anything
 _PRIOR = 0.1  # cost of an offset of 1, squared
@@ -40,7 +40,6 @@ _UNSEEN = 1.0  # cost where fewer than two views look: as much as no texture say
 _LEAST_VIEWS = 2
 _NEAREST_M = 0.05
 _BEFORE, _AFTER = 5, 3  # keyframes
-_MAPS_WORD = 0.5  # how much the map's word on a view's depths weighs against the pictures'
 
 
 def sweep_partners(views: Sequence[MetricView]) -> list[tuple[int, ...]]:
@@ -79,7 +78,7 @@ def swept_depth(view: MetricView, others: Sequence[MetricView]) -> Floats32:
     offset_HW = _best(_held_together(cost_OHW))
     known_HW = depth_HW > 0
     if known_HW.any():
-        offset_HW -= _MAPS_WORD * np.median(offset_HW[known_HW])
+        offset_HW -= np.median(offset_HW[known_HW])
     swept: Floats32 = depth_HW * np.exp(offset_HW)
     return swept
 
