@@ -191,7 +191,7 @@ def test_the_pictures_of_the_test_fit_its_depth() -> None:
 @pytest.mark.skipif(not EUROC.is_dir(), reason=f"no recording at {EUROC}")
 def test_dense_and_sparse_depth_of_a_real_pair_agree() -> None:
     """One view of EuRoC V1_01: two ways to the depth that share the calibration only."""
-    rig = open_rig(EUROC, limit=1)
+    rig = list(open_rig(EUROC, limit=1).cameras.values())
     lenses = [source.info.calibration for source in rig]
     poses = [source.info.T_body_cam for source in rig]
     assert lenses[0] is not None
