@@ -312,7 +312,7 @@ def _rows(image: ImageLike, rows: int) -> NDArray[np.uint8]:
 def _samples(image: ImageLike, layout: RawLayout, spec: _Encoding) -> NDArray[Any]:
     """(H, W) or (H, W, C) view of a raw picture's samples, uint8, or uint16 of this machine."""
     data = np.frombuffer(image.data, np.uint8)
-    dtype = np.dtype(np.uint8)
+    dtype: np.dtype[Any] = np.dtype(np.uint8)
     if spec.itemsize == 2:
         dtype = np.dtype(">u2" if image.is_bigendian else "<u2")
     shape, strides = [layout.height, layout.width], [int(image.step), spec.channels * spec.itemsize]

@@ -196,7 +196,8 @@ def _jpeg_markers(data: memoryview) -> NDArray[np.intp]:
     codes = np.frombuffer(data, np.uint8)
     at = np.flatnonzero(codes[:-1] == 0xFF)
     code = codes[at + 1]
-    return at[(code != 0) & (code != 0xFF) & ((code < 0xD0) | (code > 0xD7))]
+    found: NDArray[np.intp] = at[(code != 0) & (code != 0xFF) & ((code < 0xD0) | (code > 0xD7))]
+    return found
 
 
 def _bound_scans(scans: int, frame: tuple[int, int, int] | None) -> None:

@@ -28,7 +28,7 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag1 import Reader as Rosbag1Reader
 from rosbags.rosbag2 import Reader as Rosbag2Reader
-from rosbags.rosbag2 import storage_mcap  # it knows which modules of compression there are
+from rosbags.rosbag2 import storage_mcap
 from rosbags.typesys.store import Typestore
 
 from .layouts.file_names import natural_key
@@ -39,6 +39,7 @@ __all__ = ["BagReader", "open_bag"]
 MCAP_START = b"\x89MCAP0\r\n"
 _NO_DEFINITION = MessageDefinition(MessageDefinitionFormat.NONE, "")
 _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = 3, 4, 5, 6
+_PACKERS: Any = storage_mcap  # it knows which modules of lz4 and zstd there are
 _MAX_RECORD = 2**31  # bytes; a length beyond is nonsense
 Item = tuple[Connection, int, bytes]
 
@@ -337,7 +338,7 @@ def _unpacked(chunk: bytes) -> bytes:
     if kind == "":
         return packed
     if kind == "lz4":
-        data = bytes(storage_mcap.lz4_decompress(packed))
+        data = bytes(_PACKERS.lz4_decompress(packed))
     elif kind == "zstd":
         data = _zstd(packed, size)
     else:
@@ -348,10 +349,10 @@ def _unpacked(chunk: bytes) -> bytes:
 
 
 def _zstd(packed: bytes, size: int) -> bytes:
-    decompressor: Any = storage_mcap.zstd.ZstdDecompressor()
+    decompressor: Any = _PACKERS.zstd.ZstdDecompressor()
     try:
         return bytes(decompressor.decompress(packed, size))
-    except storage_mcap.zstd.ZstdError as error:
+    except _PACKERS.zstd.ZstdError as error:
         raise ValueError(f"zstd: {error}") from error
 
 

@@ -162,7 +162,7 @@ def _pick_depth(
             )
         return named, []
     depths = [item for item in others if item.is_depth and item.connection.msgcount]
-    notes = []
+    notes: list[str] = []
     for item in sorted(depths, key=lambda item: (item.rank, item.connection.topic)):
         why = _unlike(item, image)
         if not why:

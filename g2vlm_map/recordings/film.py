@@ -47,7 +47,8 @@ class FilmRecording:
         if fps is not None and not 0 < fps <= MAX_FPS:
             raise RecordingError(f"fps is {fps:g}, expected above 0 and at most {MAX_FPS:g}")
         self._path = path
-        times_ms, said = [], 0
+        times_ms: list[float] = []
+        said = 0
         size_hw: tuple[int, int] | None = None
         with _opened(path) as film:
             said = int(film.get(cv2.CAP_PROP_FRAME_COUNT))
