@@ -93,9 +93,10 @@ def fit(measured_HW: Floats32, model_HW: Floats32) -> DepthFit | None:
     log_ratio = np.log(measured / model)
     middle = float(np.median(log_ratio))
     spread = 1.4826 * float(np.median(np.abs(log_ratio - middle)))
-    ranks = [_ranks(values) for values in (measured, model)]
     flat = np.ptp(measured) == 0 or np.ptp(model) == 0
-    correlation = math.nan if flat or count < 2 else float(np.corrcoef(*ranks)[0, 1])
+    correlation = math.nan
+    if not flat and len(measured) > 1:
+        correlation = float(np.corrcoef(_ranks(measured), _ranks(model))[0, 1])
     return DepthFit(middle, spread, correlation, count)
 
 

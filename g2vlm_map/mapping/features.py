@@ -231,7 +231,7 @@ def _as_bytes(raw: NDArray[np.generic]) -> NDArray[np.uint8]:
 def unit_vectors(kept: NDArray[np.uint8 | np.int8]) -> NDArray[np.float32]:
     """Vectors of unit length whose dot product orders as the descriptors' own distance does."""
     if kept.dtype == np.uint8 and kept.shape[1] == _ORB_BYTES:
-        bits = np.unpackbits(kept, axis=1).astype(np.float32)
+        bits = np.unpackbits(kept.astype(np.uint8, copy=False), axis=1).astype(np.float32)
         return np.asarray((bits * 2 - 1) / bits.shape[1] ** 0.5, np.float32)
     values = kept.astype(np.float32)
     length = np.maximum(np.sqrt(np.einsum("fe,fe->f", values, values)), 1e-12)

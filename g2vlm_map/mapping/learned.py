@@ -145,9 +145,12 @@ class LearnedMatcher:
         pixel = self._keypoints(out["keypoints"], "keypoints", stretch)
         count = len(pixel)
         score = self._finite(out["scores"], "scores").reshape(-1)
-        descriptor = self._finite(out["descriptors"], "descriptors")
-        descriptor = descriptor.reshape(descriptor.shape[-2:])
-        if descriptor.shape[0] != count and descriptor.shape[1] == count:
+        raw = self._finite(out["descriptors"], "descriptors")
+        rows, columns = (0, 0, *raw.shape)[-2:]
+        descriptor = np.zeros((0, 0), np.float32)
+        if rows * columns == raw.size:
+            descriptor = raw.reshape(rows, columns)
+        if rows != count and columns == count:
             descriptor = descriptor.T
         if len(score) != count or len(descriptor) != count:
             raise ValueError(
@@ -213,12 +216,12 @@ class LearnedMatcher:
             fixed or max(_MULTIPLE, round(side / px / _MULTIPLE) * _MULTIPLE)
             for fixed, side in zip(self._sides, (height, width), strict=True)
         ]
-        picture = np.ascontiguousarray(picture_HW3)
+        picture: Any = np.ascontiguousarray(picture_HW3)
         if self._channels == 1:
-            picture = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None]
+            picture = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         how = cv2.INTER_AREA if sides[1] < width else cv2.INTER_LINEAR
         resized = cv2.resize(picture, (sides[1], sides[0]), interpolation=how)
-        resized = resized.reshape(*sides, self._channels)
+        resized = resized.reshape(sides[0], sides[1], self._channels)
         fed = (resized.transpose(2, 0, 1)[None] / np.float32(255)).astype(self._dtype)
         return fed, np.array([width / sides[1], height / sides[0]])
 

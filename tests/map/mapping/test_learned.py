@@ -134,9 +134,11 @@ def test_descriptors_may_lie_the_other_way_round(tmp_path: Path) -> None:
          r"keypoints \(1, 40, 3\), expected \(1, F, 2\)"),
         (("Identity (points)", "Identity (few_marks)", "Identity (vectors)"),
          "40 keypoints, 30 scores"),
+        (("Identity (points)", "Identity (marks)", "Reshape (vectors, minus_one)"),
+         r"40 keypoints, 40 scores and descriptors \(320,\)"),
         (("Identity (points)", "Identity (marks)", "Reshape (vectors, s)"), "fails on a picture"),
     ],
-    ids=["NaN keypoints", "NaN descriptors", "three coordinates", "scores", "fails"],
+    ids=["NaN keypoints", "NaN descriptors", "three coordinates", "scores", "one row", "fails"],
 )  # fmt: skip
 def test_a_graph_that_answers_nonsense_is_refused_before_anything_runs(
     outputs: tuple[str, str, str], words: str, tmp_path: Path
