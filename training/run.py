@@ -243,7 +243,8 @@ def _resume(
     changed = check_same_run(newest, was, {**config, **state}, allowed)
     trainer.resume()
     shards = meta.get("shards")
-    if isinstance(shards, list) and trainer.step % trainer.config.refresh_steps:
+    same = "sources" not in changed  # else new ones have no shard that the checkpoint names
+    if same and isinstance(shards, list) and trainer.step % trainer.config.refresh_steps:
         pool.pin([str(name) for name in shards])
     changes: list[dict[str, Any]] = meta.get("changes", [])
     if changed:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from g2vlm_training.checkpoints import RunState, latest_checkpoint, load_state, save_state
 from g2vlm_training.config import TrainConfig
+from g2vlm_training.datasets.mixture import SourceOptions
 from g2vlm_training.distribution import Processes
 from g2vlm_training.gasp_options import LoraOptions
 from g2vlm_training.lora import load_adapted
@@ -103,6 +104,20 @@ def test_what_changes_no_weight_may_change(tiny_shards: Path, saved: Path) -> No
     changed = {key for key, *_ in differences(vars(CONFIG), vars(config))}
     assert changed == set(FREE)
     assert prepared(tiny_shards, saved, config).trainer.step == 1
+
+
+def test_a_data_set_may_join_a_run_that_is_told_so(tiny_shards: Path, saved: Path) -> None:
+    other = saved.parent / "more"
+    other.mkdir()
+    (other / "train-00007.tar").write_bytes((tiny_shards / "train-00000.tar").read_bytes())
+    sources = (SourceOptions(), SourceOptions(root=str(other)))
+    config = dataclasses.replace(CONFIG, sources=sources)
+    with pytest.raises(ValueError, match="--allow-change sources"):
+        prepared(tiny_shards, saved, config)
+    run = prepared(tiny_shards, saved, config, allow_change=("sources",))
+    assert run.trainer.step == 1
+    assert [Path(name).name for name in run.pool.names] == ["train-00000.tar", "train-00007.tar"]
+    run.trainer.train_step()
 
 
 def test_recomputed_layers_leave_the_next_loss_as_it_was(tiny_shards: Path, saved: Path) -> None:
