@@ -284,7 +284,8 @@ def _noise(rgb: Tensor, options: AugmentOptions, draws: _Draws) -> Tensor:
     grey = 0.5**_GAMMA
     unit = _GAMMA * 0.5 ** (_GAMMA - 1) / (grey + _READ**2) ** 0.5
     linear = linear + strength * unit * (linear + _READ**2).sqrt() * noise
-    return (linear.clamp(min=1e-6) * lifted.exp2()).pow(1 / _GAMMA)
+    encoded: Tensor = (linear.clamp(min=1e-6) * lifted.exp2()).pow(1 / _GAMMA)
+    return encoded
 
 
 def _compress(rgb: Tensor, options: AugmentOptions, draws: _Draws) -> Tensor:

@@ -69,7 +69,8 @@ def motion_field(depth_PHW: Tensor, K_P33: Tensor, turn_P3: Tensor, move_P3: Ten
     down = (y * w - v) / z + a * (1 + y * y) - b * x * y - c * x
     flow = torch.stack((across, down), dim=-1) * focal[:, None, None]
     length = flow.norm(dim=-1).flatten(1).quantile(_QUANTILE, dim=1).clamp(min=1e-9)
-    return flow / length[:, None, None, None]
+    scaled: Tensor = flow / length[:, None, None, None]
+    return scaled
 
 
 def warped(rgb_P3HW: Tensor, warp: Warp) -> Tensor:

@@ -303,6 +303,16 @@ def test_shards_are_resumed_bounded_and_give_questions(folder: Path, tmp_path: P
     assert asked > 10
 
 
+@pytest.mark.slow
+def test_processes_write_what_one_writes(folder: Path, tmp_path: Path) -> None:
+    plan = RenderPlan(folder, "val", rooms=1, lengths=(2,), sizes=(SIZE,), rays=1, spacing=0.8)
+    alone, beside = tmp_path / "alone", tmp_path / "beside"
+    one = sorted(render_shards(alone, plan, 0, 2))
+    two = sorted(render_shards(beside, plan, 0, 2, processes=2))
+    assert [path.name for path in one] == [path.name for path in two]
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+
+
 def test_a_missing_library_is_named(tmp_path: Path) -> None:
     plan = RenderPlan(tmp_path / "none")
     with pytest.raises(ModelsError, match="make it with `g2vlm dataset models"):

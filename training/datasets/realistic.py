@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import typing
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -250,8 +249,3 @@ def _path(
         if most > 0.99:
             break
     return best
-
-
-def default_processes() -> int:
-    """One per core that this process may use."""
-    return len(typing.cast(set[int], os.sched_getaffinity(0)))
