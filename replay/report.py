@@ -20,6 +20,7 @@ from g2vlm_map.dense.dense_map import DenseMap, DenseRules
 from g2vlm_map.dense.metric import metric_views
 from g2vlm_map.dense.occupancy import grid
 from g2vlm_map.recordings import NS, Recording
+from g2vlm_map.words import plain
 
 from .charts import cloud_chart, depth_chart, latency_chart, timeline_chart
 from .map_charts import (
@@ -73,6 +74,13 @@ class ReportInput:
     system: Mapping[str, str]
 
 
+def _shown(value: Any) -> Any:
+    """What is put into the page; words from outside without control characters."""
+    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
+        return value
+    return "\n".join(plain(line, len(line)) for line in value.splitlines())
+
+
 def write_report(path: Path, report: ReportInput) -> None:
     """Render the report into one HTML file."""
     environment = jinja2.Environment(
@@ -80,6 +88,7 @@ def write_report(path: Path, report: ReportInput) -> None:
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
+        finalize=_shown,
     )
     page = environment.get_template("report.html.j2").render(_context(report))
     path.write_text(page, encoding="utf-8")

@@ -106,7 +106,7 @@ def full_run(tmp_path: Path) -> tuple[ReportInput, Path]:
     outputs = Published(tmp_path / "recorded", timeline.statuses)
     scores = score(recording, outputs, timeline, played, answers)
     report = ReportInput(
-        title="A <run>",
+        title="A <run>\x1b[31m\u202e",
         created="now",
         recording=recording,
         outputs=outputs,
@@ -167,6 +167,8 @@ def test_report_is_self_contained_and_whole(tmp_path: Path) -> None:
     assert "@import" not in text
     assert not re.search(r"url\(", text)
     assert "A &lt;run&gt;" in text  # what comes from outside is escaped
+    assert "\x1b" not in text  # and plain
+    assert "\u202e" not in text
     assert "How far is &lt;A&gt;?" in text
     assert "FAILED abs_rel&gt;0.3" in text
     assert "up to scale" in text
