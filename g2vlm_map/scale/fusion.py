@@ -52,7 +52,8 @@ class Together:
         log_trajectory, trajectory_sigma: The same by those who measure the trajectory only.
         log_depth, depth_sigma: By those who measure depth only.
         sources: Kinds that it rests on, the heaviest first.
-        vouched: Two readings far apart, two kinds that agree, or a person vouch for it.
+        vouched: Two readings far apart, two kinds that agree and do not both go through the
+            pictures, or a person vouch for it.
         conflict: Who contradicts whom, with the numbers; "" where nobody does.
         blocked: So far that nothing may be called metric.
     """
@@ -86,7 +87,7 @@ def together(opinions: Sequence[Opinion]) -> Together:
         _distance(first, second) <= _AGREE
         for index, first in enumerate(strong)
         for second in strong[index + 1 :]
-        if first.kind.sensor != second.kind.sensor
+        if not (first.kind.by_pictures and second.kind.by_pictures)
     )
     return Together(
         log_scale,

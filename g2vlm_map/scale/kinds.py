@@ -44,9 +44,9 @@ class Kind:
     off: float = 0.28
 
     @property
-    def sensor(self) -> str:
-        """What it comes from: depth, and the path by that depth, are one sensor's word."""
-        return self.name.removesuffix(PATH)
+    def by_pictures(self) -> bool:
+        """Whether it speaks through the camera's own depth or matches, as others of them do."""
+        return self.measures == "depth" or self.name.endswith(PATH)
 
 
 KINDS: dict[str, Kind] = {

@@ -13,6 +13,8 @@ import pytest
 
 from g2vlm_map.mapping.keyframe import Edge, Keyframe, PlacedKeyframe
 from g2vlm_map.poses import Floats
+from g2vlm_map.scale.fusion import Opinion, together
+from g2vlm_map.scale.kinds import KINDS
 from g2vlm_map.scale.readings import Measured
 from g2vlm_map.scale.sources.ranged_path import RangedPath
 from g2vlm_map.scale.sources.sight import Sight
@@ -161,3 +163,14 @@ def test_an_exact_edge_has_the_length_of_the_way() -> None:
     assert edge.inliers > 50
     metres = np.linalg.norm((base_pose(5) @ T_BASE_CAM - base_pose(2) @ T_BASE_CAM)[:3, 3])
     assert np.linalg.norm(edge.T_i_j[:3, 3]) * METRES_PER_UNIT == pytest.approx(metres)
+
+
+def test_two_sensors_do_not_vouch_for_each_other_through_the_same_pictures() -> None:
+    """A stretch of wrong matches or of wrong depth is wrong for both; wheels are another matter."""
+
+    def opinion(name: str) -> Opinion:
+        return Opinion(KINDS[name], 0.5, 0.05, span=6)
+
+    for first, second in (("range_path", "stereo_path"), ("range", "stereo_path")):
+        assert not together([opinion(first), opinion(second)]).vouched
+    assert together([opinion("range_path"), opinion("odometry")]).vouched
