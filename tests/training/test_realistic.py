@@ -28,6 +28,7 @@ from g2vlm_training.synthetic.realistic.assembly import Assembly
 from g2vlm_training.synthetic.realistic.daylight import Day, Lamp, lighting
 from g2vlm_training.synthetic.realistic.kinds import Stock
 from g2vlm_training.synthetic.realistic.surfaces import Surfaces
+from g2vlm_training.synthetic.room import SceneKind
 
 from tests.training.furniture import model_row, write_archive
 
@@ -76,7 +77,7 @@ def _bare(stock: Stock) -> FurnishedScene:
 
 def _scene(
     stock: Stock, build: Assembly, sky: np.ndarray = GREY, lamps: tuple[Lamp, ...] = (),
-    kind: str = "outdoor",
+    kind: SceneKind = "outdoor",
 ) -> FurnishedScene:  # fmt: skip
     """What an assembly holds, under a sky without sun."""
     day = Day(sky.astype(np.float32), None, np.zeros(3, np.float32))

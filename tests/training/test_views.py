@@ -351,10 +351,15 @@ def test_a_pinned_mixture_keeps_its_shards(roots: Path, tmp_path: Path) -> None:
 
 def test_the_documented_config_names_its_sources(tmp_path: Path) -> None:
     text = (REPO / "docs" / "training.md").read_text(encoding="utf-8")
-    block = text[text.index("sources:\n") :].split("```")[0]
+    blocks = [part.split("```")[0] for part in text.split("sources:\n")[1:]]
     path = tmp_path / "run.yaml"
-    path.write_text("preset: nano\n" + block)
-    config = load_config(str(path))
+    documented = []
+    for block in blocks:
+        path.write_text("preset: nano\nsources:\n" + block)
+        documented.append(load_config(str(path)))
+    rooms, config = documented
+    assert [source.weight for source in rooms.sources] == [0.5, 0.5]
+    assert rooms.views.width == 112
     assert [source.layout for source in config.sources] == ["synthetic", "scannet", "dl3dv"]
     assert [source.weight for source in config.sources] == [3.0, 2.0, 1.0]
     assert config.views.width == 224
