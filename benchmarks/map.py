@@ -3,18 +3,20 @@
 
 """How good and how dear the map is: trajectories against the truth, cost beside the pass.
 
-    python -m benchmarks.map FOLDER_OR_BAG ... [--detector orb sift] [--seeds 5]
+    python -m benchmarks.map FOLDER_OR_BAG ... [--detector orb sift] [--seeds 5] [--wheels]
 
 Plays each recording through the pipeline at rate 0 and measures the final keyframe poses: ATE
 after a similarity and after a rigid alignment, the median rotation error over all pairs, and the
-time that the map takes per keyframe beside the model's pass, in this process on one core.
+time that the map takes per keyframe beside the model's pass, in this process on one core. With
+--wheels an odometry is simulated out of the true poses (`scale_sensors.wheels`: bias, noise, slips,
+by seed), and the rigid alignment is in the metres that the pipeline says.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,8 +36,11 @@ from g2vlm_map.options import PipelineOptions
 from g2vlm_map.pipeline import InputFrame, Pipeline
 from g2vlm_map.pixels import ArrayPixels
 from g2vlm_map.recordings import Recording, open_recording
+from g2vlm_map.sensing import Extrinsics, OdometrySample
 from g2vlm_map.world import World
 from g2vlm_model.runtimes import load_runtime
+
+from .scale_sensors import wheels
 
 Floats = NDArray[np.float64]
 
@@ -54,7 +59,8 @@ class Score:
 
     Args:
         ate, ate_se3: Root mean square of the positions' errors after a similarity and after a
-            rigid alignment, in the truth's unit, pooled over segments.
+            rigid alignment (in metres where the scale carries), in the truth's unit, pooled over
+            segments.
         rot_deg: Median rotation error over all pairs of a segment.
         keyframes, edges, segments, loops: Counts.
         frames: That were played.
@@ -85,6 +91,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--fps", type=float)
+    parser.add_argument("--wheels", action="store_true")
     add_common_arguments(parser, "map")
     arguments = parser.parse_args()
     device = set_threads(arguments)
@@ -102,7 +109,9 @@ def main() -> None:
             scores = []
             for seed in range(arguments.seeds):
                 options = _options(detector, seed)
-                scores.append(run(open_recording(path, fps=arguments.fps), runtime, options))
+                recording = open_recording(path, fps=arguments.fps)
+                told = _wheels(recording, seed) if arguments.wheels else ()
+                scores.append(run(recording, runtime, options, told))
                 print(path.name, detector, seed, _row(scores[-1]), flush=True)
             scores.sort(key=lambda score: score.ate)
             middle = scores[len(scores) // 2]
@@ -115,17 +124,25 @@ def main() -> None:
     write_report(arguments.out, "map", device, results)
 
 
-def run(recording: Recording, runtime: Any, options: PipelineOptions) -> Score:
+def run(
+    recording: Recording,
+    runtime: Any,
+    options: PipelineOptions,
+    odometry: Sequence[OdometrySample] = (),
+) -> Score:
     """Play a recording through a pipeline, frame by frame."""
     spent: dict[str, float] = dict.fromkeys((*_STAGES, "pass", "map"), 0.0)
     with _timed(spent), Pipeline(_Timed(runtime, spent), options) as pipeline:
-        frames = play(recording, pipeline)
+        frames = play(recording, pipeline, odometry)
         world = pipeline.world
     return _score(recording, world, spent, frames)
 
 
-def play(recording: Recording, pipeline: Pipeline) -> int:
+def play(recording: Recording, pipeline: Pipeline, odometry: Sequence[OdometrySample] = ()) -> int:
     """Hand a recording's calibration and frames in, one by one; how many there were."""
+    heard = list(odometry)
+    if heard:
+        pipeline.sense(Extrinsics(pipeline.options.cameras[0], np.eye(4)))
     frames, calibration = 0, recording.info.calibration
     if calibration is not None:
         height, width = calibration.size_hw
@@ -138,10 +155,18 @@ def play(recording: Recording, pipeline: Pipeline) -> int:
         )
         pipeline.calibrate(pipeline.options.cameras[0], info)
     for frame in recording.frames():
+        while heard and heard[0].stamp_ns <= frame.stamp_ns:
+            pipeline.sense(heard.pop(0))
         pipeline.add(InputFrame(ArrayPixels(frame.rgb()), frame.stamp_ns))
         assert pipeline.wait(120.0)
         frames += 1
     return frames
+
+
+def _wheels(recording: Recording, seed: int) -> list[OdometrySample]:
+    truth = recording.true_poses()
+    assert truth is not None, "the recording has no true poses"
+    return wheels(truth.stamps_ns.tolist(), truth.T_world_cam_M44, seed)
 
 
 class _Timed:
@@ -207,6 +232,7 @@ def _score(recording: Recording, world: World, spent: dict[str, float], frames: 
     rigid: list[Floats] = []
     turns: list[Floats] = []
     path = 0.0
+    metres = world.scale.metres_per_unit if world.scale.metric else 1.0
     for segment in sorted({item.segment for item in world.keyframes}):
         ours = [item for item in world.keyframes if item.segment == segment]
         stamps = np.array([item.keyframe.stamp_ns for item in ours])
@@ -214,7 +240,9 @@ def _score(recording: Recording, world: World, spent: dict[str, float], frames: 
         true = truth.T_world_cam_M44[nearest]
         found = np.array([item.T_map_body for item in ours])
         squares.append(_errors(found, true, with_scale=True))
-        rigid.append(_errors(found, true, with_scale=False))
+        in_metres = found.copy()
+        in_metres[:, :3, 3] *= metres
+        rigid.append(_errors(in_metres, true, with_scale=False))
         turns.append(_turns(found, true))
         path += float(np.linalg.norm(np.diff(true[:, :3, 3], axis=0), axis=1).sum())
     keyframes = len(world.keyframes)
