@@ -172,7 +172,7 @@ def _edge_wrong(edge: Edge, true: dict[int, Floats]) -> bool:
     if min(lengths) == 0:
         return False
     cosine = float(T[:3, 3] @ edge.T_i_j[:3, 3]) / (lengths[0] * lengths[1])
-    return cosine < np.cos(np.radians(EDGE_WAY_DEG))
+    return cosine < float(np.cos(np.radians(EDGE_WAY_DEG)))
 
 
 def _loop_wrong(edge: Edge, true: dict[int, Floats], scale: float) -> bool:

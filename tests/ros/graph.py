@@ -273,7 +273,9 @@ class Graph:
         before = self.board.received
         publisher.publish(message)
         wait_for(lambda: self.board.received > before, 10.0, interval_s=0.001, what="the arrival")
-        with self.node.pipeline._intake.lock:
+        pipeline = self.node.pipeline
+        assert pipeline is not None
+        with pipeline._intake.lock:
             pass  # it is counted first, then looked at
 
     def good_image(self, shift: int = 12) -> int:
