@@ -75,6 +75,12 @@ def _bare(stock: Stock) -> FurnishedScene:
     return furnished_scene(scene_seed("test", 3), stock, "outdoor")
 
 
+@pytest.fixture(scope="module")
+def scenes(stock: Stock) -> list[FurnishedScene]:
+    """Some rooms of different plans."""
+    return [furnished_scene(scene_seed("test", index), stock, "indoor") for index in range(3)]
+
+
 def _scene(
     stock: Stock, build: Assembly, sky: np.ndarray = GREY, lamps: tuple[Lamp, ...] = (),
     kind: SceneKind = "outdoor",
@@ -235,10 +241,9 @@ def test_points_of_one_view_are_seen_by_the_others(room: FurnishedScene) -> None
     assert (np.abs(met.t_R - 1) < 1e-3).mean() > 0.6
 
 
-def test_nothing_floats_sinks_or_stands_outside(stock: Stock) -> None:
+def test_nothing_floats_sinks_or_stands_outside(scenes: list[FurnishedScene]) -> None:
     checked = 0
-    for index in range(4):
-        scene = furnished_scene(scene_seed("test", index), stock, "indoor")
+    for scene in scenes:
         hung = ("lamp", "window", "picture", "mirror", "curtain", "rug", "monitor")
         triangles = scene.triangles
         for thing in scene.objects:
@@ -265,9 +270,8 @@ def test_colours_are_those_of_the_surface(room: FurnishedScene) -> None:
 
 
 @pytest.mark.parametrize("style", PATH_STYLES)
-def test_cameras_keep_clear_and_inside(stock: Stock, style: str) -> None:
-    for index in range(4):
-        scene = furnished_scene(scene_seed("test", index), stock)
+def test_cameras_keep_clear_and_inside(scenes: list[FurnishedScene], style: str) -> None:
+    for scene in scenes:
         path = camera_path(scene, 0, 6, style)  # type: ignore[arg-type]
         places = path[:, :3, 3]
         assert surface_gaps(scene, places).min() > 0.05
