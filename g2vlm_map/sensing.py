@@ -69,7 +69,7 @@ class DepthSample:
     Args:
         stamp_ns: When.
         camera: That it is registered to, or sits beside.
-        depth_HW: float32 z-depth, metres; not finite or 0: no reading.
+        depth_HW: float32 (float16 where it is kept) z-depth, metres; not finite or 0: no reading.
         K: (3, 3) float64 intrinsics in pixels of it.
         T_cam_depth: (4, 4) float64 of the sensor's optical axes in the camera's, metres; None: it
             is registered, so they are the same.
@@ -77,7 +77,7 @@ class DepthSample:
 
     stamp_ns: int
     camera: str
-    depth_HW: NDArray[np.float32]
+    depth_HW: NDArray[np.float32 | np.float16]
     K: Floats
     T_cam_depth: Floats | None = None
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 import heapq
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,9 @@ from .source import (
     TopicChoice,
     TruePoses,
 )
+
+if TYPE_CHECKING:
+    from .bag import BagRecording  # needs the library rosbags
 
 __all__ = ["RigRecording", "cameras_of", "open_rig"]
 
@@ -215,10 +219,7 @@ def _placed(infos: dict[str, RecordingInfo]) -> dict[str, Floats]:
     return made
 
 
-def _bag_rig(path: Path, cameras: dict[str, object]) -> RigRecording:
-    from .bag import BagRecording
-
-    bags = {name: one for name, one in cameras.items() if isinstance(one, BagRecording)}
+def _bag_rig(path: Path, bags: Mapping[str, BagRecording]) -> RigRecording:
     reference = next(iter(bags.values()))
     reference.stand_on(reference.root_frame)
     base = reference.robot.base

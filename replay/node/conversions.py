@@ -177,10 +177,10 @@ def with_depth(
         if message.frame >= 0 and message.topic == image_topic:
             sample = depth.of(message.stamp_ns)
         if sample is not None:
-            own = {"time_ns": message.time_ns, "stamp_ns": message.stamp_ns}
+            due = (message.time_ns, message.stamp_ns)
             size = (sample.depth_HW.shape[0], sample.depth_HW.shape[1])
             info = camera_info_message(sample.K, size, message.stamp_ns, frame_id)
-            yield PlayMessage(**own, topic=DEPTH_INFO_TOPIC, content=info)
+            yield PlayMessage(*due, DEPTH_INFO_TOPIC, info)
             data = array.array("B")
             data.frombytes(np.ascontiguousarray(sample.depth_HW, "<f4").tobytes())
             stamped = header(message.stamp_ns, frame_id)
@@ -188,7 +188,7 @@ def with_depth(
                 header=stamped, height=size[0], width=size[1], encoding="32FC1",
                 is_bigendian=0, step=4 * size[1], data=data,
             )  # fmt: skip
-            yield PlayMessage(**own, topic=DEPTH_TOPIC, content=image)
+            yield PlayMessage(*due, DEPTH_TOPIC, image)
         yield message
 
 

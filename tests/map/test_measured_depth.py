@@ -82,7 +82,7 @@ def test_a_sensor_beside_the_camera_is_moved_into_its_axes(size: tuple[int, int]
 def test_holes_are_filled_without_a_step_by_a_model_that_errs_slowly() -> None:
     """The model is in another unit and errs by a quarter over the picture."""
     true = slope((96, 128))
-    model = true / 3 * np.exp(np.linspace(-0.12, 0.12, 128, dtype=np.float32))
+    model = (true / 3 * np.exp(np.linspace(-0.12, 0.12, 128))).astype(np.float32)
     seen = true.copy()
     seen[30:60, 40:80] = 0
     fitted = fit(seen, model)
@@ -124,7 +124,7 @@ def start(bench: Make) -> Callable[..., Bench]:
     def make(source: str, **depth: float) -> Bench:
         runtime = ScriptedRuntime()
         runtime.break_geometry = leads_away
-        return bench(runtime, depth=DepthOptions(source=source, **depth))
+        return bench(runtime, depth=replace(DepthOptions(source=source), **depth))
 
     return make
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ...mapping.features import unit_vectors
+from ...mapping.features import Features, match
 from ...mapping.keyframe import View
 from ...poses import Floats, inverse, rotation_vector
 from ...rig import at_one_instant
@@ -111,11 +111,13 @@ def _matches(view: View, other: View) -> NDArray[np.int64]:
     """(M, 2) mutual best matches that pass the ratio test."""
     if min(len(view.descriptor_FE), len(other.descriptor_FE)) < 2:
         return np.zeros((0, 2), np.int64)
-    first, second = view.descriptor_FE, other.descriptor_FE
-    if first.dtype != np.uint8:
-        first, second = unit_vectors(first), unit_vectors(second)
-    bits = first.dtype == np.uint8 and first.shape[1] <= 64
-    matcher = cv2.BFMatcher(cv2.NORM_HAMMING if bits else cv2.NORM_L2)
+    first, second = np.asarray(view.descriptor_FE), np.asarray(other.descriptor_FE)
+    if first.dtype != np.uint8:  # learned
+        i, j = (
+            Features(one.feature_F2, one.descriptor_FE, 1.0, one.image_hw) for one in (view, other)
+        )
+        return match(i, j, _RATIO)
+    matcher = cv2.BFMatcher(cv2.NORM_HAMMING if first.shape[1] <= 64 else cv2.NORM_L2)
     back = {best.queryIdx: best.trainIdx for best, *_ in matcher.knnMatch(second, first, k=1)}
     return np.array(
         [
