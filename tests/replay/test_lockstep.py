@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,25 @@ from g2vlm_replay import main
 from g2vlm_replay.node.bag_writer import BagWriter
 
 from g2vlm_map.recordings.bag import BagRecording
+from g2vlm_model.interface import GeometryPrediction
 from tests.helpers import REPO
 from tests.replay.bags import Scribe
+from tests.ros.scripted_runtime import HEIGHT, WIDTH, ScriptedRuntime
 
 NS = 1_000_000_000
 ROOM = REPO / "tests" / "data" / "room" / "room.mcap"
+
+
+def uneven(**asked: str) -> ScriptedRuntime:
+    """For --runtime: what it sees is no plane, on which no loop would be believed."""
+    runtime = ScriptedRuntime()
+    bumps = np.random.default_rng(2).uniform(0.6, 1.6, (HEIGHT, WIDTH, 1)).astype(np.float32)
+
+    def bumpy(geometry: GeometryPrediction) -> GeometryPrediction:
+        return replace(geometry, local_points=geometry.local_points * bumps)
+
+    runtime.break_geometry = bumpy
+    return runtime
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +57,7 @@ def replayed(bag: Path, out: Path, *arguments: str) -> tuple[dict[str, Any], np.
     """The metrics, and the final path as rows of stamp, place and quaternion."""
     code = main(
         [str(bag), "--out", str(out), "--rate", "0", "--quiet",
-         "--runtime", "tests.ros.scripted_runtime:create", *arguments]
+         "--runtime", "tests.replay.test_lockstep:uneven", *arguments]
     )  # fmt: skip
     assert code == 0
     document = json.loads((out / "metrics.json").read_text())
