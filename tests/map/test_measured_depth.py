@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,7 +122,7 @@ def leads_away(geometry: GeometryPrediction) -> GeometryPrediction:
 
 @pytest.fixture
 def start(bench: Make) -> Callable[..., Bench]:
-    def make(source: str, **depth: float) -> Bench:
+    def make(source: str, **depth: Any) -> Bench:
         runtime = ScriptedRuntime()
         runtime.break_geometry = leads_away
         return bench(runtime, depth=replace(DepthOptions(source=source), **depth))

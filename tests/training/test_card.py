@@ -122,7 +122,7 @@ def test_stretches_are_looked_at_by_name(
         for frame in found["frames"]:
             frame.pop("depth_file_path", None)
         path.write_text(json.dumps(found))
-    entries = [
+    entries: list[dict[str, Any]] = [
         {"name": "walk", "place": "p", "dataset": "posed", "root": "data/walk"},
         {"name": "turn", "place": "q", "dataset": "dl3dv", "root": "object", "depth": False},
     ]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -130,14 +131,10 @@ def test_the_log_depth_loss_teaches_the_geometry(batch: WindowBatch) -> None:
 
 
 def test_a_single_frame_is_a_window(batch: WindowBatch) -> None:
-    alone = dataclasses.replace(
-        batch,
-        **{
-            name: value[:, :1]
-            for name, value in vars(batch).items()
-            if isinstance(value, torch.Tensor)
-        },
-    )
+    first: dict[str, Any] = {
+        name: value[:, :1] for name, value in vars(batch).items() if isinstance(value, torch.Tensor)
+    }
+    alone = dataclasses.replace(batch, **first)
     loss = stage_with_heads(log_depth_weight=1.0)(alone, 1)
     loss.total.backward()
     assert torch.isfinite(loss.total)

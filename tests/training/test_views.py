@@ -229,8 +229,8 @@ def test_windows_of_two_sets_of_shards_have_one_size(tmp_path: Path) -> None:
             name = next(name for name in ("plain", "rich") if f"/{name}/" in sequence.name)
             tally[f"{name} {sequence.size_hw[0]}"] += 1
     free = Mixture(sources, tmp_path, ViewOptions(width=42))
-    sizes = {len({one.size_hw for one in free.draw(4, 2, source)}) for _ in range(30)}
-    assert sizes == {1, 2}  # what is cut to one aspect may be of any size
+    counts = {len({one.size_hw for one in free.draw(4, 2, source)}) for _ in range(30)}
+    assert counts == {1, 2}  # what is cut to one aspect may be of any size
     assert tally["plain 42"] > 60  # what only one of them has is seen all the same
     assert tally["rich 28"] / tally.total() == pytest.approx(0.4, abs=0.15)
 
