@@ -154,10 +154,10 @@ class SafetensorsFile:
         try:
             content = parse_json(self.header)
             metadata = content.pop("__metadata__", {})
-            entries = {name: self._entry(name, raw) for name, raw in content.items()}
+            tensors = list(content.items())
         except (ValueError, AttributeError, TypeError):
             raise self._error("has a damaged header") from None
-        return metadata, entries
+        return metadata, {name: self._entry(name, raw) for name, raw in tensors}
 
     def _entry(self, name: str, raw: dict[str, Any]) -> TensorEntry:
         start = LENGTH_BYTES + len(self.header)

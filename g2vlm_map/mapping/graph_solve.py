@@ -197,7 +197,9 @@ def _measured(state: GraphState, numbers: set[int]) -> frozenset[int]:
     """Those of some keyframes whose reference camera has a sensor's depth."""
     known = (state.placed.get(number) for number in numbers)
     return frozenset(
-        one.keyframe.number for one in known if one is not None and one.keyframe.views[0].metres
+        one.keyframe.number
+        for one in known
+        if one is not None and any(view.metres for view in one.keyframe.views[:1])
     )
 
 

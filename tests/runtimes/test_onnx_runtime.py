@@ -207,7 +207,10 @@ def test_half_precision_says_nearly_the_same(half_export: Path, exports: Exports
     points, reference = got.geometry.local_points, expected.geometry.local_points
     gap = np.abs(points - reference).max() / np.ptp(reference)
     assert 1e-6 < gap < 5e-3, f"{gap:.2e} of the range"
-    np.testing.assert_allclose(got.geometry.confidence, expected.geometry.confidence, atol=5e-3)
+    confidence, by_head = got.geometry.confidence, expected.geometry.confidence
+    same = (confidence > 0) == (by_head > 0)
+    assert same.mean() > 0.998  # a logit of nearly 0 may fall on the side of what is invalid
+    np.testing.assert_allclose(confidence[same], by_head[same], atol=5e-3)
     query = SpatialQuery("Which is closer?", max_tokens=1)
     said, reference_said = runtime.ask(got, query), by_torch.ask(expected, query)
     assert said.confidence == pytest.approx(reference_said.confidence, rel=0.05)

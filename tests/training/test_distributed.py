@@ -35,7 +35,7 @@ def runs(
 ) -> Path:
     """Folder with what one process and what two processes wrote, for the ways that are tested."""
     given = [getattr(item, "callspec", None) for item in request.session.items]
-    named = [one.params for one in given if one is not None and "way" in one.params]
+    named = [one.params for one in given if one is not None and {"way", "stage"} <= set(one.params)]
     ways = sorted({(one["way"], one["stage"]) for one in named})
     shards = tiny_shards
     out = tmp_path_factory.mktemp("runs")

@@ -12,6 +12,7 @@ Which topics these are, and which folders can be read, says `g2vlm_map.recording
 from __future__ import annotations
 
 import functools
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from .lens import straightened
 
 __all__ = ["open_recordings"]
 
+_LOG = logging.getLogger(__name__)
 _POSE_GAP_S = 0.1
 _LENSES = ("", "plumb_bob", "rational_polynomial")  # whose coefficients OpenCV takes as they are
 
@@ -76,6 +78,8 @@ def _open(path: Path) -> FolderSequence:
     except RecordingError as error:
         raise DataError(str(error)) from error
     info = recording.info
+    for note in info.notes:
+        _LOG.warning("%s: %s", path, note)
     if truth is None:
         raise DataError(f"{path} has no true poses. {' '.join(info.notes)}".rstrip())
     if info.calibration is None:
