@@ -18,6 +18,10 @@ from g2vlm_map.mapping.store import load_map
 from tests.replay.bags import NS, Scribe, pattern, write_places_bag, write_plain_bag
 
 NO_DEPTH = "has no depth that belongs to one of its"
+WAYS = [
+    pytest.param(["--in-process"], id="in process"),
+    pytest.param([], id="node", marks=pytest.mark.slow),
+]
 
 
 def run(source: Path, out: Path, *arguments: str) -> int:
@@ -28,7 +32,7 @@ def run(source: Path, out: Path, *arguments: str) -> int:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("way", [["--in-process"], []], ids=["in process", "node"])
+@pytest.mark.parametrize("way", WAYS)
 def test_keyframes_have_the_recorded_depth_and_the_report_says_so(
     way: list[str], tmp_path: Path
 ) -> None:
@@ -47,7 +51,7 @@ def test_keyframes_have_the_recorded_depth_and_the_report_says_so(
         np.testing.assert_allclose(depth[depth > 0], 1.0 + 0.01 * number, rtol=1e-3)
 
 
-@pytest.mark.parametrize("way", [["--in-process"], []], ids=["in process", "node"])
+@pytest.mark.parametrize("way", WAYS)
 def test_recordings_without_usable_depth_end_with_a_clear_error(
     way: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

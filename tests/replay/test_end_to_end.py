@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 from g2vlm_replay import main
+from g2vlm_replay.files import PLY_DTYPE
 from g2vlm_replay.metrics import METRICS
 from g2vlm_replay.node.player import IDLE_SECONDS
 from g2vlm_replay.question_file import load_questions
@@ -88,6 +89,18 @@ def test_demo_distances_are_exact() -> None:
         assert question.expected.value == pytest.approx(float(length), abs=0.004)  # mm depth
         checked += 1
     assert checked >= 5
+
+
+def assert_same_cloud(a: Path, b: Path) -> None:
+    """Point by point to rounding; a voxel may have kept the other of two equally good points."""
+    points, others = (
+        np.frombuffer(path.read_bytes().split(b"end_header\n", 1)[1], PLY_DTYPE) for path in (a, b)
+    )
+    assert len(points) == len(others)
+    same = np.isclose(points["xyz"], others["xyz"], rtol=0, atol=1e-5).all(axis=1)
+    same &= np.isclose(points["confidence"], others["confidence"], rtol=0, atol=1e-5)
+    same &= (np.abs(points["rgb"].astype(int) - others["rgb"]) <= 1).all(axis=1)
+    assert same.mean() > 0.999
 
 
 def assert_alike(node: dict[str, Any], in_process: dict[str, Any]) -> None:
@@ -203,7 +216,7 @@ def check_the_demo(
         timeout=300,
     )  # fmt: skip
     assert_alike(document, json.loads((alone / "metrics.json").read_text()))
-    assert (alone / "cloud.ply").read_bytes() == (out / "cloud.ply").read_bytes()
+    assert_same_cloud(alone / "cloud.ply", out / "cloud.ply")
     lines = (out / "trajectory.tum").read_text().splitlines()
     assert len([line for line in lines if not line.startswith("#")]) == metrics["keyframes"]
     assert (out / "cloud.ply").read_bytes().startswith(b"ply\n")

@@ -49,6 +49,7 @@ def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], psutil.Proc
         process.wait()
 
 
+@pytest.mark.slow  # 15 s; the other three ends of a replay begin alike
 def test_a_node_that_is_killed_ends_the_replay(
     running: tuple[subprocess.Popen[str], psutil.Process],
 ) -> None:
@@ -71,7 +72,9 @@ def test_a_node_ends_with_a_replay_that_is_killed(
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 def test_an_interrupted_replay_ends_its_node(
     running: tuple[subprocess.Popen[str], psutil.Process], number: signal.Signals
 ) -> None:

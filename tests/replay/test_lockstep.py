@@ -64,6 +64,7 @@ def replayed(bag: Path, out: Path, *arguments: str) -> tuple[dict[str, Any], np.
     return document["metrics"], np.loadtxt(out / "trajectory.tum")
 
 
+@pytest.mark.slow  # 20 s; without loops test_end_to_end holds both against each other
 def test_node_and_process_make_the_same_map_where_loops_come_in(
     there_and_back: Path, tmp_path: Path
 ) -> None:

@@ -30,6 +30,10 @@ TURN = rigid(
     rotation(np.array([0.0, 0.6, 0.0])), np.array([0.15, 0.0, 0.02])
 )  # in the front's axes
 COUNT = 8
+WAYS = [
+    pytest.param(["--in-process"], id="in process"),
+    pytest.param([], id="node", marks=pytest.mark.slow),
+]
 
 
 def write_rig(path: Path, *, joined: bool = True, rear_hz: int = 4) -> Path:
@@ -106,7 +110,7 @@ def test_the_cameras_of_a_bag_are_found_named_and_placed(rig: Path) -> None:
     assert list(named.cameras) == ["side", "front"]
 
 
-@pytest.mark.parametrize("way", [["--in-process"], []], ids=["in process", "node"])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_rig_is_one_map_of_rigid_keyframes(
     rig: Path, run: Run, way: list[str], tmp_path: Path
 ) -> None:
