@@ -75,8 +75,7 @@ def predict_geometry(
             local_NHW3, T_world_cam_N44, K_N33, edges_NHW, config
         )
     else:
-        share = 0.5 + 0.5 * xp.tanh(0.5 * xp.astype(logits, xp.float32))  # sigmoid, overflow-free
-        confidence_NHW = xp.where(xp.isnan(share), 0.0, share)
+        confidence_NHW = _share(logits)
     if invalid_NHW is not None:
         confidence_NHW = xp.where(invalid_NHW, 0.0, confidence_NHW)
     if not bool(xp.any(finite_points(world_NHW3))):
@@ -95,6 +94,13 @@ def predict_geometry(
         confidence_source="consistency" if logits is None else "head",
         invalid=None if invalid_NHW is None else _numpy(invalid_NHW),
     )
+
+
+def _share(logits_NHW: Array) -> Array:
+    """The logistic function without overflow; 0 where a logit is no number."""
+    xp = array_namespace(logits_NHW)
+    share = 0.5 + 0.5 * xp.tanh(0.5 * xp.astype(logits_NHW, xp.float32))
+    return xp.where(xp.isnan(share), 0.0, share)
 
 
 def _first_camera_axes(T_any_cam_N44: Array) -> Array:

@@ -284,33 +284,24 @@ def play_through_node(
     info, recorded = recording.info, options.out / "recorded"
     source = _depth_source(options.model)
     depth = depth_sensor(recording, source, next(iter(cameras_of(recording))))
-    map_file = options.out / MAP_FILE
+    topics, map_file = topics_of(recording), options.out / MAP_FILE
+    if depth is not None:
+        topics |= {DEPTH_TOPIC: IMAGE, DEPTH_INFO_TOPIC: CAMERA_INFO}
+    rig = recording if isinstance(recording, RigRecording) else None
     try:
         with (
             BagWriter(recorded) as writer,
             ReservedDomain() as domain,
             NodeProcess(
-                options.model,
-                info,
-                domain.number,
-                options.out / "node.log",
-                robot_of(recording),
-                recording if isinstance(recording, RigRecording) else None,
-                "" if depth is None else DEPTH_TOPIC,
+                *(options.model, info, domain.number, options.out / "node.log"),
+                *(robot_of(recording), rig, "" if depth is None else DEPTH_TOPIC),
             ) as process,
         ):
             recorder = Recorder(writer, SCENE_TOPICS, STATUS_TOPIC, timeline)
-            topics, timeout_s = topics_of(recording), options.question_timeout_s
-            if depth is not None:
-                topics |= {DEPTH_TOPIC: IMAGE, DEPTH_INFO_TOPIC: CAMERA_INFO}
-            robot = robot_topics_of(recording)
+            timeout_s, robot = options.question_timeout_s, robot_topics_of(recording)
             link = NodeLink(topics, domain.number, recorder, timeout_s, robot)
             try:
-                starting = _Starting(bar)
-                link.wait_until_active(process, options.start_timeout_s, starting)
-                link.wait_until_built(process, starting)
-                bar.set_description_str("playing")
-                bar.unpause()
+                _wait_for_node(link, process, options.start_timeout_s, bar)
 
                 def played_one() -> None:
                     bar.update()
@@ -328,16 +319,18 @@ def play_through_node(
                 bar.close()
     except (WriterError, OSError) as error:
         raise ReplayInputError(f"cannot write {recorded}: {error}") from error
-    yield (
-        played,
-        asker.answers(),
-        Published(
-            recorded,
-            timeline.statuses,
-            map_file if map_file.is_file() else None,
-            base_of(recording),
-        ),
-    )
+    kept = map_file if map_file.is_file() else None
+    outputs = Published(recorded, timeline.statuses, kept, base_of(recording))
+    yield played, asker.answers(), outputs
+
+
+def _wait_for_node(link: NodeLink, process: NodeProcess, timeout_s: float, bar: Any) -> None:
+    """Wait until it is active and what it builds is built."""
+    starting = _Starting(bar)
+    link.wait_until_active(process, timeout_s, starting)
+    link.wait_until_built(process, starting)
+    bar.set_description_str("playing")
+    bar.unpause()
 
 
 def _min_moments(model: ModelOptions) -> int:
