@@ -160,28 +160,40 @@ class Exporter:
             goldens = truth.goldens(cuts(self.config, options), token_type)
             save_goldens(folder, [*goldens, *answers])
             copy_model_files(self.source, folder)
-            manifest = Manifest(
-                model_id=model_id(self.source),
-                model_sha256=model_digest(self.source),
-                precision=options.precision,
-                opset=options.opset,
-                parts=options.parts,
-                in_graph_rotation=options.in_graph_rotation,
-                static_nhw=options.static_nhw,
-                patch=self.config.patch_size,
-                prefix_tokens=prefix.tokens,
-                prefix_position=prefix.position,
-                tolerances=Tolerances.of(options.precision),
-                files=file_records(folder),
-                graphs=graphs,
-                goldens=GOLDENS,
-                versions={name: version(name) for name in LIBRARIES},
-                largest=truth.largest,
-                parameters=parameters,
-            )
+            manifest = self._manifest(options, prefix, folder, graphs, parameters, truth)
             write_manifest(folder, manifest)
         stages.end()
         return manifest
+
+    def _manifest(
+        self,
+        options: ExportOptions,
+        prefix: Prefix,
+        folder: Path,
+        graphs: dict[str, GraphRecord],
+        parameters: int,
+        truth: Truth,
+    ) -> Manifest:
+        """What the files that lie in the folder are."""
+        return Manifest(
+            model_id=model_id(self.source),
+            model_sha256=model_digest(self.source),
+            precision=options.precision,
+            opset=options.opset,
+            parts=options.parts,
+            in_graph_rotation=options.in_graph_rotation,
+            static_nhw=options.static_nhw,
+            patch=self.config.patch_size,
+            prefix_tokens=prefix.tokens,
+            prefix_position=prefix.position,
+            tolerances=Tolerances.of(options.precision),
+            files=file_records(folder),
+            graphs=graphs,
+            goldens=GOLDENS,
+            versions={name: version(name) for name in LIBRARIES},
+            largest=truth.largest,
+            parameters=parameters,
+        )
 
     def _graphs(
         self, options: ExportOptions, stages: Stages

@@ -11,7 +11,6 @@ Scale. Without a scale source nothing is metric, so
   in the text, and `note` says so) and is not checkable;
 - ratios, angles, sides and "which is nearer" need no scale and are always checkable;
 - with a scale source (`metres_per_unit`) lengths are given and checked in metres.
-
 Order relations are only checked where the geometry leads by `MARGIN`; marks whose points
 have a confidence below `MIN_CONFIDENCE` are never used against the model.
 """

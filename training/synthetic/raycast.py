@@ -3,10 +3,8 @@
 
 """Rays against boxes, cones and balls, in torch.
 
-Pictures are cut into tiles of 8 x 8 rays. A tile is paired with the primitives that its
-frustum can meet, and all pairs of all tiles, frames and rooms are tested in one go; so the
-cost follows what is in view, and nothing loops over primitives.
-
+Pictures are cut into tiles of 8 x 8 rays. A tile is paired with the primitives that its frustum
+can meet, and all pairs of all tiles are tested in one go: the cost follows what is in view.
 Camera rays have z = 1 in camera axes, so the ray parameter t is the z-depth.
 Letters: F frames, G tiles of all frames, S tile side, T = S * S rays of a tile, M primitives,
 P pairs of a tile and a primitive.

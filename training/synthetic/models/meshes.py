@@ -157,7 +157,7 @@ def _parts(archive: zipfile.ZipFile, entry: ModelEntry) -> list[Any]:
         def get(self, name: str) -> Any:
             try:
                 return super().get(name)
-            except Exception:
+            except Exception:  # whatever it was: trimesh swallows it, so it is noted
                 missing.append(name)
                 raise
 
