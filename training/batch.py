@@ -41,6 +41,7 @@ __all__ = [
     "WindowBatch",
     "batch_of",
     "draw_batch",
+    "local_points",
     "pixels_of",
     "world_points",
 ]
@@ -316,11 +317,16 @@ def pixels_of(rgb_BN3HW: Tensor) -> Tensor:
 
 def world_points(depth_BNHW: Tensor, T_world_cam_BN44: Tensor, K_BN33: Tensor) -> Tensor:
     """(B, N, H, W, 3) world points of z-depth maps."""
+    R, t = T_world_cam_BN44[..., :3, :3], T_world_cam_BN44[..., :3, 3]
+    local = local_points(depth_BNHW, K_BN33)
+    world: Tensor = local @ R.mT[:, :, None] + t[:, :, None, None]
+    return world
+
+
+def local_points(depth_BNHW: Tensor, K_BN33: Tensor) -> Tensor:
+    """(B, N, H, W, 3) points of z-depth maps in the axes of their cameras."""
     height, width = depth_BNHW.shape[-2:]
     v, u = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     pixel = torch.stack((u, v, torch.ones_like(u)), dim=-1).to(depth_BNHW)
     rays = pixel.flatten(0, 1) @ torch.linalg.inv(K_BN33).mT
-    local = rays.unflatten(2, (height, width)) * depth_BNHW[..., None]
-    R, t = T_world_cam_BN44[..., :3, :3], T_world_cam_BN44[..., :3, 3]
-    world: Tensor = local @ R.mT[:, :, None] + t[:, :, None, None]
-    return world
+    return rays.unflatten(2, (height, width)) * depth_BNHW[..., None]

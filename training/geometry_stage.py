@@ -14,14 +14,20 @@ from g2vlm_model.extras.match import CELLS_PER_SIDE
 from g2vlm_model.model import G2VLM
 from g2vlm_model.poses import GeometryTensors
 
-from .batch import WindowBatch, pixels_of, world_points
+from .batch import WindowBatch, local_points, pixels_of, world_points
 from .config import TrainConfig
 from .correspondence import CorrespondenceHead, cell_tracks, correspondence_loss
 from .losses import HeadOutput, geometry_loss, prepare_truth
-from .pixel_losses import aligned_log_error, confidence_loss, invalid_loss, log_depth_loss
+from .pixel_losses import (
+    aligned_log_error,
+    confidence_loss,
+    invalid_loss,
+    log_depth_loss,
+    surface_loss,
+)
 from .precision import mixed_precision
 
-__all__ = ["GeometryStage", "StageLoss", "in_share", "picked_pixels"]
+__all__ = ["GeometryStage", "StageLoss", "in_share", "picked_pixels", "picked_tile"]
 
 _GOLDEN_RATIO = 0.6180339887
 
@@ -87,6 +93,10 @@ class GeometryStage(nn.Module):
         parts = geometry_loss(output, truth, self.config.loss)
         pixel_total, pixel_report = self._pixels(geometry, batch, picked)
         total = parts.total + pixel_total
+        if self.config.loss.surface_weight > 0:
+            surface = self._surfaces(geometry, batch, step)
+            total = total + self.config.loss.surface_weight * surface
+            pixel_report["surface"] = float(surface.detach())
         mode = "causal_" if causal else ""
         report = {
             f"{mode}points": float(parts.local.detach()),
@@ -129,6 +139,12 @@ class GeometryStage(nn.Module):
             report[name] = float(loss.detach())
         return total, report
 
+    def _surfaces(self, geometry: GeometryTensors, batch: WindowBatch, step: int) -> Tensor:
+        """Angles of normals on the step's tile of each picture."""
+        tile = picked_tile(self.config.extra.pixel_stride, step, batch.grid)
+        truth = local_points(batch.depth_BNHW, batch.K_BN33)[tile]
+        return surface_loss(geometry.local_points_BNHW3[tile], truth, (batch.depth_BNHW > 0)[tile])
+
     def _correspondence(
         self,
         batch: WindowBatch,
@@ -166,3 +182,19 @@ def picked_pixels(stride: int, step: int) -> tuple[slice, slice, slice, slice]:
     row, column = step % stride, step // stride % stride
     every = slice(None)
     return every, every, slice(row, None, stride), slice(column, None, stride)
+
+
+def picked_tile(
+    stride: int, step: int, size_hw: tuple[int, int]
+) -> tuple[slice, slice, slice, slice]:
+    """Index of neighbouring pixels, about as many as `picked_pixels` picks.
+
+    stride^2 steps in a row look at all blocks of 2x2 pixels: tiles share a row and a column.
+    """
+    every = slice(None)
+    place = (step % stride, step // stride % stride)
+    row, column = (
+        slice(k * size // stride, (k + 1) * size // stride + 1)
+        for k, size in zip(place, size_hw, strict=True)
+    )
+    return every, every, row, column

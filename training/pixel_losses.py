@@ -1,10 +1,11 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Losses of single pixels that the paper lacks: log depth, confidence, and what shows nothing.
+"""Losses of single pixels that the paper lacks: log depth, surfaces, confidence, nothing there.
 
-All of them look at the depth z of a window after one scale, the median of log z* - log z over its
-known pixels (Eigen et al. 2014 take the mean), so they need neither poses nor a second frame.
+Log depth and confidence look at the depth z of a window after one scale, the median of
+log z* - log z over its known pixels (Eigen et al. 2014 take the mean). None of the losses needs
+poses or a second frame.
 
 Shape letters: B windows, N frames, H W pixels.
 """
@@ -17,7 +18,15 @@ from torch.nn import functional as F
 
 from .distribution import shared_mean
 
-__all__ = ["aligned_log_error", "confidence_loss", "invalid_loss", "log_depth_loss"]
+__all__ = [
+    "aligned_log_error",
+    "confidence_loss",
+    "invalid_loss",
+    "log_depth_loss",
+    "surface_loss",
+]
+
+_ONE_SURFACE = 0.03  # largest span of depth, over depth, of a block that lies on one surface
 
 
 def aligned_log_error(z_BNHW: Tensor, z_true_BNHW: Tensor, valid_BNHW: Tensor) -> Tensor:
@@ -43,6 +52,41 @@ def aligned_log_error(z_BNHW: Tensor, z_true_BNHW: Tensor, valid_BNHW: Tensor) -
 def log_depth_loss(error_BNHW: Tensor, valid_BNHW: Tensor) -> Tensor:
     """Mean of |error| over known pixels: relative errors, the same for near and far."""
     return shared_mean(error_BNHW.abs().sum(), valid_BNHW.sum())
+
+
+def surface_loss(points_BNHW3: Tensor, truth_BNHW3: Tensor, valid_BNHW: Tensor) -> Tensor:
+    """Mean angle, rad, between predicted and true normals of 2x2 blocks on one surface.
+
+    A block's normal is the cross product of its diagonals, the area-weighted mean of the normals of
+    its four triangles. Blocks whose true depth spans 3 % or more are edges and do not count; the
+    evaluation's `normal_angles_deg` draws the same line.
+
+    Args:
+        points_BNHW3: Predicted points of neighbouring pixels in camera axes, any scale.
+        truth_BNHW3: True points of the same pixels.
+        valid_BNHW: bool, pixels whose truth is known.
+    """
+    four = _corners(truth_BNHW3[..., 2])
+    far = four.amax(dim=0)
+    flat = _corners(valid_BNHW).all(dim=0) & (far - four.amin(dim=0) < _ONE_SURFACE * far)
+    mine, theirs = _block_normals(points_BNHW3.float()), _block_normals(truth_BNHW3.float())
+    sine = (torch.linalg.cross(mine, theirs, dim=-1).square().sum(-1) + 1e-12).sqrt()
+    angle = torch.atan2(sine, (mine * theirs).sum(-1))
+    return shared_mean(torch.where(flat, angle, 0.0).sum(), flat.sum())
+
+
+def _corners(map_BNHW: Tensor) -> Tensor:
+    """(4, B, N, H-1, W-1) values at the corners of each 2x2 block."""
+    top, bottom = map_BNHW[..., :-1, :], map_BNHW[..., 1:, :]
+    return torch.stack((top[..., :-1], top[..., 1:], bottom[..., 1:], bottom[..., :-1]))
+
+
+def _block_normals(points_BNHW3: Tensor) -> Tensor:
+    """(B, N, H-1, W-1, 3) unit normals; away from the camera where the surface faces it."""
+    top, bottom = points_BNHW3[..., :-1, :, :], points_BNHW3[..., 1:, :, :]
+    falling = bottom[..., 1:, :] - top[..., :-1, :]
+    rising = bottom[..., :-1, :] - top[..., 1:, :]
+    return F.normalize(torch.linalg.cross(falling, rising, dim=-1), dim=-1, eps=1e-9)
 
 
 def confidence_loss(

@@ -10,16 +10,18 @@ from typing import Any
 
 import pytest
 import torch
-from g2vlm_training.batch import ClipPool, WindowBatch, draw_batch
+from g2vlm_training.batch import ClipPool, WindowBatch, draw_batch, local_points
 from g2vlm_training.config import GeometryWeights, TrainConfig
+from g2vlm_training.evaluate.points import normal_angles_deg
 from g2vlm_training.freeze import apply_freezing
-from g2vlm_training.geometry_stage import GeometryStage
+from g2vlm_training.geometry_stage import GeometryStage, picked_tile
 from g2vlm_training.losses import LossOptions
 from g2vlm_training.pixel_losses import (
     aligned_log_error,
     confidence_loss,
     invalid_loss,
     log_depth_loss,
+    surface_loss,
 )
 from torch import Tensor
 
@@ -98,6 +100,54 @@ def test_where_nothing_is_confidence_is_to_be_none_and_unknown_pixels_do_not_cou
     assert float(invalid_loss(sure, valid, invalid)) > 8
 
 
+def walls(yaw_deg: float) -> Tensor:
+    """(1, 1, 12, 16, 3) points of a wall 2 m ahead that is turned about the vertical."""
+    K = torch.tensor([[[[14.0, 0, 7.5], [0, 14.0, 5.5], [0, 0, 1]]]])
+    rays = local_points(torch.ones(1, 1, 12, 16), K)
+    slope = torch.tan(torch.deg2rad(torch.tensor(yaw_deg)))
+    return rays * (2 / (1 + slope * rays[..., 0]))[..., None]
+
+
+def test_the_surface_loss_is_the_angle_between_walls_at_any_scale() -> None:
+    known = torch.ones(1, 1, 12, 16, dtype=torch.bool)
+    for turned in (0.0, 3.0, 40.0):
+        loss = surface_loss(5 * walls(turned - 8), walls(-8), known)
+        assert float(torch.rad2deg(loss)) == pytest.approx(turned, abs=0.01)
+
+
+def test_the_surface_loss_counts_no_edge_and_no_unknown_pixel() -> None:
+    truth, known = walls(0).clone(), torch.ones(1, 1, 12, 16, dtype=torch.bool)
+    truth[..., 8:, :] *= 1.5  # two walls, one behind the other
+    assert float(surface_loss(truth, truth, known)) < 1e-3
+    mine = truth.clone()
+    mine[..., 7, :] *= 1.02  # bends the blocks on the near side as well as those of the edge
+    assert float(surface_loss(mine, truth, known)) > 0.01
+    known[..., 6:8] = False
+    assert float(surface_loss(mine, truth, known)) < 1e-3
+    assert float(surface_loss(mine, truth, torch.zeros_like(known))) == 0
+
+
+def test_the_surface_loss_agrees_with_the_evaluation(batch: WindowBatch) -> None:
+    truth = local_points(batch.depth_BNHW, batch.K_BN33)
+    noise = torch.randn(truth.shape[:-1], generator=torch.Generator().manual_seed(1))
+    mine = truth * (1 + 0.003 * noise)[..., None]
+    known = batch.depth_BNHW > 0
+    angles = normal_angles_deg(mine[0].numpy(), truth[0].numpy(), known[0].numpy())
+    loss = surface_loss(mine[:1], truth[:1], known[:1])
+    assert 5 < angles.mean() < 60
+    assert float(torch.rad2deg(loss)) == pytest.approx(angles.mean(), rel=0.03)
+
+
+def test_tiles_look_at_every_block_and_are_small() -> None:
+    seen = torch.zeros(83, 111, dtype=torch.bool)
+    for step in range(9):
+        _, _, rows, columns = picked_tile(3, step, (84, 112))
+        assert len(range(84)[rows]) <= 29
+        assert len(range(112)[columns]) <= 39
+        seen[rows.start : min(rows.stop, 84) - 1, columns.start : min(columns.stop, 112) - 1] = True
+    assert bool(seen.all())
+
+
 def stage_with_heads(**options: float) -> GeometryStage:
     model = tiny_model(confidence_head=True, invalid_head=True)
     apply_freezing(model, "geometry")
@@ -130,6 +180,18 @@ def test_the_log_depth_loss_teaches_the_geometry(batch: WindowBatch) -> None:
     assert float(grad.abs().max()) > 0
 
 
+def test_the_surface_loss_teaches_the_geometry(batch: WindowBatch) -> None:
+    only = {"point_weight": 0.0, "camera_weight": 0.0, "normal_weight": 0.0}
+    stage = stage_with_heads(**only, surface_weight=0.5)
+    parts = stage(batch, 1)
+    assert 0 < parts.report["surface"] < 3.2
+    parts.total.backward()
+    grad = stage.model.heads.point_head.weight.grad
+    assert grad is not None
+    assert float(grad.abs().max()) > 0
+    assert "surface" not in stage_with_heads()(batch, 1).report
+
+
 def test_a_single_frame_is_a_window(batch: WindowBatch) -> None:
     first: dict[str, Any] = {
         name: value[:, :1] for name, value in vars(batch).items() if isinstance(value, torch.Tensor)
@@ -141,7 +203,7 @@ def test_a_single_frame_is_a_window(batch: WindowBatch) -> None:
     assert loss.report["rotation"] == 0
 
 
-@pytest.mark.parametrize("name", ["log_depth_weight", "confidence_weight", "confidence_scale"])
+@pytest.mark.parametrize("name", ["log_depth_weight", "surface_weight", "confidence_scale"])
 def test_weights_below_zero_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"{name} is -1\.0"):
         LossOptions(**{name: -1.0})  # type: ignore[arg-type]
