@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 __all__ = ["EMBEDDED_MODELS", "INDEX_FILE", "WEIGHTS_FILE", "refuse_pickle", "resolve_folder"]
@@ -12,6 +13,7 @@ __all__ = ["EMBEDDED_MODELS", "INDEX_FILE", "WEIGHTS_FILE", "refuse_pickle", "re
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 EMBEDDED_MODELS = {"nano": Path(__file__).parent / "weights" / "nano"}
 
 
@@ -32,7 +34,14 @@ def resolve_folder(model: str | Path) -> Path:
         raise ValueError(f"{folder} is a file; give the folder that holds it")
     if not folder.is_dir():
         known = ", ".join(EMBEDDED_MODELS)
-        raise FileNotFoundError(f"no model folder {folder} (embedded models: {known})")
+        advice = f"embedded models: {known}"
+        if _REPOSITORY.fullmatch(str(model)):
+            name = str(model).rpartition("/")[2]
+            advice = (
+                f"{advice}; nothing is downloaded: if this is a repository on the Hugging Face "
+                f"hub, `hf download {model} --local-dir {name}` and give that folder"
+            )
+        raise FileNotFoundError(f"no model folder {folder} ({advice})")
     return folder
 
 

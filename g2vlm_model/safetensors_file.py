@@ -98,6 +98,9 @@ class SafetensorsFile:
         Args:
             name: One of `entries`.
             target: Contiguous tensor of the entry's shape.
+
+        Raises:
+            ValueError: A number of it is not finite, or none that the target's type holds.
         """
         assert self._map is not None, f"{self.path} is closed"
         assert target.is_contiguous(), f"{name}: target is not contiguous"
@@ -109,8 +112,20 @@ class SafetensorsFile:
         for first in range(0, flat.numel(), step):
             count = min(step, flat.numel() - first)
             begin = entry.begin + first * size
-            flat[first : first + count].copy_(self._view(entry.dtype, begin, count))
+            values = self._view(entry.dtype, begin, count)
+            self._check_numbers(name, values, target.dtype)
+            flat[first : first + count].copy_(values)
             self._forget(begin, begin + count * size)
+
+    def _check_numbers(self, name: str, values: Tensor, dtype: torch.dtype) -> None:
+        """Refuse what would make every prediction NaN, or nonsense, without a word."""
+        low, high = (float(number) for number in torch.aminmax(values))
+        limit = torch.finfo(dtype).max
+        if not (-limit <= low and high <= limit):  # NaN fails both
+            raise self._error(
+                f"holds weights from {low:g} to {high:g} in {name}, expected finite numbers that "
+                f"{str(dtype).removeprefix('torch.')} holds"
+            )
 
     def sample_bytes(self, begin: int, end: int) -> bytes:
         """Return raw bytes of the file."""

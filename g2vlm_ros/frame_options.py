@@ -29,13 +29,19 @@ __all__ = [
 # Behind the name of a frame, and in the name of a topic, whose lengths are map units.
 UP_TO_SCALE = "up_to_scale"
 
-_TOPIC_NAME = re.compile(r"(~/|/)?[A-Za-z_{][A-Za-z0-9_{}]*(/[A-Za-z_{][A-Za-z0-9_{}]*)*")
+_PART = r"(?:[A-Za-z_]|\{(?:node|ns|namespace)\})(?:[A-Za-z0-9_]|\{(?:node|ns|namespace)\})*"
+_TOPIC_NAME = re.compile(rf"(?:~/|/)?{_PART}(?:/{_PART})*")
+_TOPIC_CHARS = 180  # rmw takes 247 with the namespace and what transports add
 _FRAME_NAME = re.compile(r"[^\s/][^\s]*")
 
 
 def is_topic_name(text: str) -> bool:
-    """Whether a text can be a topic's name."""
-    return _TOPIC_NAME.fullmatch(text) is not None
+    """Whether a text is a name of a topic that ROS resolves (design.ros2.org, names of topics).
+
+    Else rcl refuses it when something subscribes, and does not say which parameter it was.
+    """
+    fits = len(text) <= _TOPIC_CHARS and "__" not in text
+    return fits and _TOPIC_NAME.fullmatch(text) is not None
 
 
 def is_frame_name(text: str) -> bool:

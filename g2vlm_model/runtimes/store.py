@@ -150,13 +150,12 @@ class Store:
 
     def sweep(self) -> None:
         """Remove what builds that were killed have left: folders whose key nobody builds."""
-        with suppress(OSError):  # such as a store that is read-only
-            for path in (self.root / BUILDING).iterdir():
-                digest = path.name.lstrip(".").partition(".")[0]
-                with self._try_lock(digest) as locked:
-                    if locked:
-                        _LOG.warning("a build was interrupted; %s is removed", path.name)
-                        shutil.rmtree(path, ignore_errors=True)
+        for path in (self.root / BUILDING).iterdir():
+            digest = path.name.lstrip(".").partition(".")[0]
+            with suppress(OSError), self._try_lock(digest) as locked:  # read-only: it stays
+                if locked:
+                    _LOG.warning("a build was interrupted; %s is removed", path.name)
+                    _remove(path)
 
     def sha256(self, path: Path, known_only: bool = False) -> str:
         """The hash of a file outside the store, remembered by path, size and time of change.
@@ -286,7 +285,7 @@ class Store:
         _LOG.warning("set aside %s: %s", place, reason)
         old = sorted(place.parent.iterdir(), key=lambda path: path.name.rpartition(".")[2])
         for path in old[:-KEPT_DAMAGED]:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
 
     def _evict(self, newest: StoreKey) -> None:
         """Remove the entries of a kind that were used longest ago; never the newest one.
@@ -305,7 +304,7 @@ class Store:
                     _LOG.info("%s is removed: %d newer ones are kept", folder, self.keep)
                     gone = self.root / BUILDING / f"{folder.name}.old"
                     folder.rename(gone)
-                    shutil.rmtree(gone, ignore_errors=True)
+                    _remove(gone)
 
     def _remove_remains(self, key: StoreKey) -> list[str]:
         """Under the lock: remove and name what a build that has ended, or was killed, has left.
@@ -315,7 +314,7 @@ class Store:
         found = [*(self.root / BUILDING).glob(f"{key.digest}.*")]
         found += (self.root / BUILDING).glob(f".{key.digest}.*")
         for path in found:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
         return [path.name for path in found]
 
     @contextmanager
@@ -350,3 +349,9 @@ class Store:
                 _LOG.info("process %s builds %s already; waiting for it", holder, key.digest)
                 told = True
             time.sleep(LOCK_POLL_S)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, or whatever lies in the place of one; what cannot be removed stays."""
+    with suppress(OSError):
+        path.unlink() if path.is_symlink() or not path.is_dir() else shutil.rmtree(path)

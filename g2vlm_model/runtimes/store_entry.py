@@ -147,13 +147,15 @@ def verified_entry(folder: Path, key: StoreKey | None = None) -> StoreEntry:
     """Read an entry and compare it with its manifest, every byte, and with a key if given.
 
     Raises:
-        FileNotFoundError: There is no such folder.
-        EntryDamagedError: The manifest is missing or no manifest, it names another key, or a file
-            is not what it says.
+        FileNotFoundError: There is nothing of that name.
+        EntryDamagedError: It is no folder, the manifest is missing or no manifest, it names another
+            key, or a file is not what it says.
         PermissionError: Somebody else owns the folder or may write there.
     """
-    if not folder.is_dir():
+    if not os.path.lexists(folder):
         raise FileNotFoundError(errno.ENOENT, "there is no such entry", str(folder))
+    if folder.is_symlink() or not folder.is_dir():
+        raise EntryDamagedError(f"{folder} is no folder; {ENTRY.advice}")
     require_own(folder)
     try:
         manifest = ENTRY.read(folder)

@@ -36,7 +36,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _CHUNK_BYTES = 4 << 20
 _KNOWN: dict[tuple[str, int, int, int], str] = {}
 """(path, inode, size, time of the last change) -> hash."""
@@ -146,7 +146,7 @@ def require_plain(*names: str) -> None:
     """
     for name in names:
         if not _PLAIN_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no plain file name")
+            raise ValueError(f"{name!r:.80} is no plain file name")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -134,6 +134,28 @@ def test_missing_unexpected_and_wrong_tensors_are_all_named(copy: Path) -> None:
     assert f"unexpected stranger.weight in {WEIGHTS_FILE}" in text
 
 
+@pytest.mark.parametrize(
+    ("number", "dtype"),
+    [
+        (float("nan"), torch.float32),
+        (float("-inf"), torch.float32),
+        (1e38, torch.float16),  # finite in the file, infinite in the model
+    ],
+)
+def test_weights_that_are_no_numbers(copy: Path, number: float, dtype: torch.dtype) -> None:
+    def damage(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["dino2llm.bias"][3] = number
+
+    rewrite(copy, damage)
+    with pytest.raises(ValueError, match=r"in dino2llm\.bias, expected finite numbers that float"):
+        checkpoint.load_model(copy, dtype=dtype)
+
+
+def test_a_repository_is_told_how_it_becomes_a_folder() -> None:
+    with pytest.raises(FileNotFoundError, match=r"hf download someone/G2VLM-2B --local-dir G2VLM"):
+        checkpoint.load_model("someone/G2VLM-2B")
+
+
 def test_long_lists_are_cut(copy: Path) -> None:
     save_file({"x": torch.zeros(1)}, str(copy / WEIGHTS_FILE))
     with pytest.raises(ValueError, match=r"and \d+ more"):

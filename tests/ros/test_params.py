@@ -66,6 +66,20 @@ def test_names_that_cannot_be_cameras(name: str) -> None:
         parse({"cameras": [name]})
 
 
+@pytest.mark.parametrize("name", ["~/{", "/a{b}", "a__b", "//x", "/1a", "a b", "x" * 300, "/cam/"])
+def test_topics_that_ros_does_not_resolve(name: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"front\.image_topic is .*expected a topic name"
+    ) as caught:
+        parse({"cameras": ["front"], "front.image_topic": name})
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["/cam/image_raw", "~/image", "{node}/image", "{ns}/cam/image"])
+def test_topics_that_ros_resolves(name: str) -> None:
+    assert parse({"cameras": ["front"], "front.image_topic": name}).topics[0].image_topic == name
+
+
 def test_changes_are_checked_against_the_rest() -> None:
     params = parse({"points.max_range": 5.0})
     assert params.replaced({"points.min_range": 1}).points.min_range == 1.0

@@ -110,6 +110,10 @@ def test_keys_of_exports_and_engines_differ() -> None:
         ("manifest missing", "has no entry.json"),
         ("other key", "gpu: built with 'Orin (nvgpu)', here is 'NVIDIA L4'"),
         ("other format", "has format 99, this version reads 2"),
+        ("file in its place", "is no folder"),
+        ("link in its place", "is no folder"),
+        ("long name", "is no plain file name"),
+        ("infinite size", "is no finite number"),
     ],
 )
 def test_a_damaged_entry_is_never_loaded_but_set_aside_and_built_anew(
@@ -127,6 +131,13 @@ def test_a_damaged_entry_is_never_loaded_but_set_aside_and_built_anew(
         manifest.write_text(manifest.read_text()[:-5])
     elif damage == "manifest missing":
         manifest.unlink()
+    elif damage in ("file in its place", "link in its place"):
+        shutil.rmtree(folder)
+        folder.touch() if damage.startswith("file") else folder.symlink_to(cache.root)
+    elif damage == "long name":
+        manifest.write_text(manifest.read_text().replace("geometry.engine", "n" * 5000))
+    elif damage == "infinite size":
+        manifest.write_text(manifest.read_text().replace("16384", "1e999"))
     elif damage == "other format":
         manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 99}))
     else:  # copied by hand from another machine's cache
@@ -137,7 +148,7 @@ def test_a_damaged_entry_is_never_loaded_but_set_aside_and_built_anew(
     assert cache.lookup(key) is None
     assert cache.damaged == 1
     assert reason in caplog.text
-    assert not folder.exists()
+    assert not os.path.lexists(folder)
     build(cache, key)
     assert cache.lookup(key) is not None
 

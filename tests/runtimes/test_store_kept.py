@@ -51,6 +51,21 @@ def test_remains_of_killed_builds_go_when_the_cache_is_opened(cache: Store) -> N
         assert [path.name for path in (cache.root / "building").iterdir()] == [building.folder.name]
 
 
+def test_strangers_in_the_cache_hide_nothing(cache: Store) -> None:
+    """Files and folders that nobody of this project made, with the longest names there are."""
+    build(cache)
+    for place in ("entries", "building", "locks", "damaged"):
+        for name in ("stray", "n" * 255):
+            (cache.root / place / name).write_text("x")
+        (cache.root / place / "folder" / "deep").mkdir(parents=True)
+    again = Store.open(cache.root)
+    assert [path.name for path in (cache.root / "building").iterdir()] == ["folder"]  # its lock
+    assert again.lookup(KEY) is not None
+    assert len(again.find("engine")) == 1
+    build(again, dataclasses.replace(KEY, gpu="another"))
+    assert len(again.find("engine")) == 2
+
+
 def test_a_file_is_hashed_once_per_state(cache: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = cache.root.parent / "model.safetensors"
     weights.write_bytes(b"one")
