@@ -329,4 +329,5 @@ def local_points(depth_BNHW: Tensor, K_BN33: Tensor) -> Tensor:
     v, u = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     pixel = torch.stack((u, v, torch.ones_like(u)), dim=-1).to(depth_BNHW)
     rays = pixel.flatten(0, 1) @ torch.linalg.inv(K_BN33).mT
-    return rays.unflatten(2, (height, width)) * depth_BNHW[..., None]
+    points: Tensor = rays.unflatten(2, (height, width)) * depth_BNHW[..., None]
+    return points

@@ -56,12 +56,37 @@ def test_interval_resamples_groups() -> None:
 
 
 def test_groups_are_sequences_where_there_are_many() -> None:
-    index, kind = groups_of([f"room {k}" for k in range(10)] * 2)
+    index, kind = groups_of([f"room {k}" for k in range(10)] * 2, [0] * 20)
     assert kind == "sequences"
     assert index.max() == 9
-    index, kind = groups_of(["one"] * 5)
-    assert kind == "windows"
-    assert index.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_groups_are_neighbours_in_time_where_there_are_few_sequences() -> None:
+    firsts = np.random.default_rng(0).permutation(34)
+    index, kind = groups_of(["one"] * 34, firsts.tolist())
+    assert kind == "runs of windows"
+    in_time = index[np.argsort(firsts)]
+    assert (np.diff(in_time) >= 0).all()
+    assert sorted(np.bincount(index).tolist()) == [3] * 6 + [4] * 4
+    index, _ = groups_of(["a", "a", "a", "b", "b", "b"], [4, 0, 2, 1, 0, 2])
+    assert len(set(index.tolist())) == 6
+    index, _ = groups_of(["a"] * 20 + ["b"] * 20, [*range(20), *range(20)])
+    assert set(index[:20]) & set(index[20:]) == set()
+    assert index.max() == 9
+
+
+def test_windows_that_repeat_each_other_do_not_narrow_an_interval() -> None:
+    """A slow drift: 60 windows know little more than its ten runs, and the interval says so."""
+    rng = np.random.default_rng(3)
+    drift = np.repeat(rng.normal(0.2, 0.05, 10), 6)
+    samples = windows(*[[float(v)] for v in drift], key="abs_rel")
+    runs, _ = groups_of(["one"] * 60, list(range(60)))
+    honest = estimate(BY_KEY["abs_rel"], samples, runs)
+    blind = estimate(BY_KEY["abs_rel"], samples, np.arange(60))
+    assert honest is not None
+    assert blind is not None
+    assert honest.value == pytest.approx(blind.value)
+    assert honest.high - honest.low > 2 * (blind.high - blind.low)
 
 
 def test_difference_is_taken_window_by_window() -> None:

@@ -86,11 +86,11 @@ class GeometryTable:
         rest = [name for name in names if name not in axes]
         return [name for name in rest if name != "identity motion" or self.frames > 1] + at
 
-    def samples(self, name: str) -> tuple[list[Samples], list[str]]:
-        """Samples of a row and the sequence of each window that has it."""
+    def samples(self, name: str) -> tuple[list[Samples], list[WindowPlan]]:
+        """Samples of a row, and the windows that have it."""
         key = self._best_axis() if name == _BEST_AXIS else name
         with_row = [item for item in self.scored if key in item.rows]
-        return [item.rows[key] for item in with_row], [item.plan.sequence.name for item in with_row]
+        return [item.rows[key] for item in with_row], [item.plan for item in with_row]
 
     def _best_axis(self) -> str:
         """The axis that suits these very windows best by AUC@30."""
@@ -107,15 +107,16 @@ class GeometryTable:
         """One dict per row: how much was scored, and every metric with its interval."""
         rows = []
         for name in self.names():
-            samples, sequences = self.samples(name)
-            groups, kind = groups_of(sequences)
+            samples, plans = self.samples(name)
+            groups, kind = _groups(plans)
             found = {metric.key: estimate(metric, samples, groups) for metric in METRICS}
             pairs = sum(len(item.get("rotation_deg", ())) for item in samples)
             long = sum(len(item.get("direction_deg", ())) for item in samples)
+            places = len({plan.sequence.name for plan in plans})
             rows.append(
                 {
                     "row": name, "frames": self.frames, "windows": len(samples),
-                    "sequences": len(set(sequences)), "pairs": pairs, "baseline_pairs": long,
+                    "sequences": places, "pairs": pairs, "baseline_pairs": long,
                     "resampled": kind,
                     "metrics": {key: vars(e) for key, e in found.items() if e is not None},
                 }
@@ -131,7 +132,7 @@ class GeometryTable:
             ("rotation, mean deg: refined - head", "refined", "head", "rotation_deg"),
         ):
             both = [item for item in self.scored if mine in item.rows and theirs in item.rows]
-            groups, _ = groups_of([item.plan.sequence.name for item in both])
+            groups, _ = _groups([item.plan for item in both])
             found[title] = difference(
                 key, [item.rows[mine] for item in both], [item.rows[theirs] for item in both],
                 groups,
@@ -179,6 +180,10 @@ def _table(
     if not scored:
         raise ValueError(f"none of {len(plans)} windows could be read, e.g. {refused}"[:500])
     return GeometryTable(frames, tuple(scored), refused, time.monotonic() - started)
+
+
+def _groups(plans: Sequence[WindowPlan]) -> tuple[NDArray[np.int64], str]:
+    return groups_of([plan.sequence.name for plan in plans], [plan.frames[0] for plan in plans])
 
 
 def _score(

@@ -3,8 +3,9 @@
 
 """Samples of many windows to numbers with 95 % intervals, and to tables.
 
-An interval resamples sequences (rooms) where there are ten or more, else windows: windows of one
-sequence overlap and are no independent evidence.
+An interval resamples sequences (rooms) where there are ten or more, else runs of neighbouring
+windows, ten in all: windows of one sequence overlap and show the same things, so they are no
+independent evidence (moving blocks: Kuensch 1989).
 
 Shape letters: S samples, G groups.
 """
@@ -26,7 +27,7 @@ Samples = Mapping[str, Floats]
 
 _RESAMPLES = 1000
 _POOLED_RESAMPLES = 200
-_MANY_SEQUENCES = 10
+_LEAST_GROUPS = 10
 _THRESHOLDS_DEG = np.arange(1, 31)
 
 
@@ -110,12 +111,26 @@ class Estimate:
     high: float
 
 
-def groups_of(sequences: Sequence[str]) -> tuple[NDArray[np.int64], str]:
-    """Group number of each window, and what the groups are: "sequences" or "windows"."""
+def groups_of(sequences: Sequence[str], firsts: Sequence[int]) -> tuple[NDArray[np.int64], str]:
+    """Group number of each window, and what the groups are: "sequences" or "runs of windows".
+
+    Args:
+        sequences: Name of the sequence of each window.
+        firsts: Number of each window's first frame there.
+    """
     names, index = np.unique(np.asarray(sequences), return_inverse=True)
-    if len(names) >= _MANY_SEQUENCES:
+    if len(names) >= _LEAST_GROUPS:
         return index.astype(np.int64), "sequences"
-    return np.arange(len(sequences)), "windows"
+    runs = -(-_LEAST_GROUPS // max(1, len(names)))  # of each sequence, rounded up
+    groups = np.zeros(len(index), np.int64)
+    count = 0
+    for sequence in range(len(names)):
+        mine = np.flatnonzero(index == sequence)
+        in_order = mine[np.argsort(np.asarray(firsts)[mine], kind="stable")]
+        for run in np.array_split(in_order, min(runs, len(in_order))):
+            groups[run] = count
+            count += 1
+    return groups, "runs of windows"
 
 
 def value_of(metric: Metric, samples: Samples) -> float | None:
