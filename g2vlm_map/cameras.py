@@ -30,6 +30,7 @@ __all__ = [
     "Camera",
     "InputFrame",
     "Leap",
+    "skew_text",
 ]
 
 NS = 1_000_000_000
@@ -320,18 +321,7 @@ class Camera:
     def skew(self) -> str:
         """How the stamps lie to the node's clock, in words; "" where they fit."""
         behind_ns, times = self._skew
-        if times < _SKEWED:
-            return ""
-        apart_s, side = abs(behind_ns) / NS, "behind" if behind_ns > 0 else "ahead of"
-        likely = (
-            "they count from the start of the machine or of the camera"
-            if behind_ns > _LONG_AGO_NS
-            else "two machines' clocks differ, or sim time is on in one place only"
-        )
-        return (
-            f"stamps lie {apart_s:.1f} s {side} the node's clock: {likely}; transforms and "
-            "odometry of other nodes do not meet them. Set use_sim_time or the driver's clock"
-        )
+        return "" if times < _SKEWED else skew_text(behind_ns)
 
     def _go_on_from(self, arrival: Arrival) -> None:
         self._stamp_ns, self._stamp_received_ns = arrival.stamp_ns, arrival.received_ns
@@ -351,3 +341,17 @@ class Camera:
             "out_of_order",
             f"stamp is {late_s:.3f} s before the last frame's, expected a later one",
         )
+
+
+def skew_text(behind_ns: int) -> str:
+    """CLOCK_SKEW of stamps that lie `behind_ns` behind the node's clock, or ahead of it."""
+    apart_s, side = abs(behind_ns) / NS, "behind" if behind_ns > 0 else "ahead of"
+    likely = (
+        "they count from the start of the machine or of the camera"
+        if behind_ns > _LONG_AGO_NS
+        else "two machines' clocks differ, or sim time is on in one place only"
+    )
+    return (
+        f"stamps lie {apart_s:.1f} s {side} the node's clock: {likely}; transforms and "
+        "odometry of other nodes do not meet them. Set use_sim_time or the driver's clock"
+    )

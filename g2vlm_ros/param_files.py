@@ -1,7 +1,7 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Which parameters a process was given in blocks for all nodes, and which for this one. No rclpy.
+"""What parameter files say to a node, and what of it to all nodes alike. No rclpy.
 
 rclpy hands a node one merged set of overrides and does not say where each comes from. A parameter
 file that several nodes share has a block `/**`; names in it that this node does not know are meant
@@ -12,16 +12,19 @@ are read here a second time, as rcl reads them.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from g2vlm_map.documents import parse_yaml
 
-__all__ = ["shared_names"]
+__all__ = ["named_value", "options_of", "shared_names", "values_for"]
 
 _ALL_NODES = "/**"
 _PARAMETERS = "ros__parameters"
+# Declared by rclpy itself, or about topics: no option of the node.
+_FROM_ROS = re.compile(r"use_sim_time$|qos_overrides\.|start_type_description_service$")
 
 
 def shared_names(argv: Sequence[str]) -> frozenset[str]:
@@ -45,6 +48,58 @@ def shared_names(argv: Sequence[str]) -> frozenset[str]:
             name = value.partition(":=")[0]
             own.add(name.rpartition(":")[2])
     return frozenset(shared - own)
+
+
+def values_for(path: Path, node: str) -> dict[str, Any]:
+    """What a parameter file says to a node; its own block wins over those for all.
+
+    Args:
+        path: The file.
+        node: Its name, without a namespace.
+
+    Returns:
+        Values by full name, `use_sim_time` and QoS overrides among them; see `options_of`.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no parameter file of ROS.
+    """
+    text = path.read_bytes()
+    values: dict[str, Any] = {}
+    try:
+        document = parse_yaml(text)
+        sections = {str(name): section[_PARAMETERS] for name, section in document.items()}
+        for wanted in ("**", "*", node):
+            for name, section in sections.items():
+                if name.rsplit("/", 1)[-1] == wanted:
+                    values.update(_flat(section or {}, ""))
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is no ROS parameter file, expected NODE: ros__parameters: ... "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    return values
+
+
+def named_value(text: str) -> tuple[str, str | float | int | bool]:
+    """NAME=VALUE of a command line; the value as YAML reads it.
+
+    Raises:
+        ValueError: Not of that form.
+    """
+    name, equals, value = text.partition("=")
+    try:
+        parsed = parse_yaml(value) if equals else None
+    except ValueError:
+        parsed = None
+    if not name.strip() or not isinstance(parsed, str | float | int | bool):
+        raise ValueError(f"{text!r:.80}: expected NAME=VALUE such as window.size=6")
+    return name.strip(), parsed
+
+
+def options_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are options of the node, without those that rclpy takes."""
+    return {name: value for name, value in values.items() if not _FROM_ROS.match(name)}
 
 
 def _ros_words(argv: Sequence[str]) -> Iterator[str]:
@@ -74,12 +129,13 @@ def _walk(node: Any, name: str) -> Iterator[tuple[str, set[str]]]:
         return
     for key, value in node.items():
         if key == _PARAMETERS:
-            yield name, set(_flat(value, ""))
+            yield name, {full for full, _ in _flat(value, "")}
         else:
             yield from _walk(value, str(key) if not name else f"{name}/{key}")
 
 
-def _flat(values: Any, prefix: str) -> Iterator[str]:
+def _flat(values: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """(full name, value), groups joined by dots."""
     if not isinstance(values, Mapping):
         return
     for key, value in values.items():
@@ -87,4 +143,4 @@ def _flat(values: Any, prefix: str) -> Iterator[str]:
         if isinstance(value, Mapping):
             yield from _flat(value, f"{full}.")
         else:
-            yield full
+            yield full, value

@@ -22,6 +22,7 @@ from rcl_interfaces.msg import (
 )
 
 from g2vlm_map.option_fields import Option
+from g2vlm_ros.camera_topics import resolved_topics
 from g2vlm_ros.params import (
     NodeParams,
     camera_options,
@@ -30,7 +31,6 @@ from g2vlm_ros.params import (
     node_options,
     parse,
 )
-from g2vlm_ros.subscriptions import resolved_topics
 
 __all__ = ["ParameterDesk"]
 

@@ -1,7 +1,7 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Subscriptions: what all have in common, the cameras', what can be told about their topics."""
+"""Subscriptions: what all have in common, and the cameras'."""
 
 from __future__ import annotations
 
@@ -19,36 +19,14 @@ from g2vlm_map.decode import SampleBits
 from g2vlm_map.pipeline import InputFrame, Pipeline
 from g2vlm_map.pixels import CompressedPixels, RawPixels
 from g2vlm_ros import messages
+from g2vlm_ros.camera_topics import is_straight, offers_best_effort, resolved_topics, why_silent
 from g2vlm_ros.frame_thread import FrameThread
 from g2vlm_ros.params import CameraParams, NodeParams
-from g2vlm_ros.topics import AUTO, compressed_topic, frame_name, info_topic
+from g2vlm_ros.topics import frame_name
 
-__all__ = ["CameraSubscriptions", "Subscriptions", "resolved_topics"]
+__all__ = ["CameraSubscriptions", "Subscriptions"]
 
-_TYPES = {
-    "raw": (Image, "sensor_msgs/msg/Image"),
-    "compressed": (CompressedImage, "sensor_msgs/msg/CompressedImage"),
-}
-_OTHER = {"raw": "compressed", "compressed": "raw"}
-
-
-def resolved_topics(node: Any, camera: CameraParams) -> tuple[str, str]:
-    """The topics that a camera's frames and its CameraInfo come from.
-
-    Args:
-        node: Gives namespace and remapping.
-        camera: Its parameters.
-
-    Returns:
-        Both names resolved; "" for a CameraInfo that is turned off. The sibling is that of the
-        base topic as it is remapped, and can be remapped in turn.
-    """
-    base: str = node.resolve_topic_name(camera.image_topic)
-    frames = base
-    if camera.image_transport == "compressed":
-        frames = node.resolve_topic_name(compressed_topic(base))
-    info = info_topic(base) if camera.camera_info_topic == AUTO else camera.camera_info_topic
-    return frames, node.resolve_topic_name(info) if info else ""
+_CLASSES = {"raw": Image, "compressed": CompressedImage}
 
 
 class Subscriptions:
@@ -123,13 +101,13 @@ class CameraSubscriptions(Subscriptions):
             self._check_qos(subscription)
 
     def _subscribe_camera(self, camera: CameraParams) -> None:
-        message_type, _ = _TYPES[camera.image_transport]
+        message_type = _CLASSES[camera.image_transport]
         frames, info = resolved_topics(self._node, camera)
         self._subscribe(message_type, frames, self._images.queue, partial(self._take, camera))
         if info:
             sent = partial(self._node.count_publishers, info)
             self._pipeline.expect_calibration(camera.name, info, lambda: sent() > 0)
-            straight = _rectified(camera, frames)
+            straight = is_straight(camera, frames)
             calibrate = partial(self._pipeline.calibrate, camera.name, rectified=straight)
             self._subscribe(CameraInfo, info, 1, calibrate)
 
@@ -169,46 +147,14 @@ class CameraSubscriptions(Subscriptions):
             for info in self._node.get_publishers_info_by_topic(topic)
             if reliable and info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
         ]
-        text = (
-            f"{', '.join(unheard)} offers best_effort, images.reliability is reliable; set it to "
-            "best_effort"
+        self._pipeline.board.condition(
+            "INCOMPATIBLE_QOS", bool(unheard), offers_best_effort(unheard), topic
         )
-        self._pipeline.board.condition("INCOMPATIBLE_QOS", bool(unheard), text, topic)
 
     def _why_silent(self, camera: CameraParams) -> str:
-        topic, _ = resolved_topics(self._node, camera)
-        publishers = self._node.get_publishers_info_by_topic(topic)
-        if not publishers:
-            return self._who_else_publishes(camera, topic)
-        _, expected = _TYPES[camera.image_transport]
-        others = sorted({info.topic_type for info in publishers} - {expected})
-        if others:
-            return (
-                f"{topic} carries {', '.join(others)}, expected {expected}; set "
-                f"{camera.name}.image_transport"
-            )
-        return f"{len(publishers)} publisher of {topic} delivers nothing"
+        """What can be told about a camera's topics by who publishes."""
+        return why_silent(self._node, camera, self._types_of).text
 
-    def _who_else_publishes(self, camera: CameraParams, topic: str) -> str:
-        """The camera's other transport where that one has a publisher."""
-        base = self._node.resolve_topic_name(camera.image_topic)
-        other = _OTHER[camera.image_transport]
-        name = compressed_topic(base) if other == "compressed" else base
-        _, wanted = _TYPES[other]
-        found = self._node.get_publishers_info_by_topic(name) if name != topic else []
-        if wanted in {info.topic_type for info in found}:
-            return (
-                f"nobody publishes {topic}, but {name} is there; set {camera.name}.image_transport "
-                f"to {other}"
-            )
-        if camera.image_transport == "compressed" and found:
-            return f"nobody publishes {topic}; {name} carries CompressedImage: remap {topic} to it"
-        return f"nobody publishes {topic}; correct {camera.name}.image_topic or start the camera"
-
-
-def _rectified(camera: CameraParams, topic: str) -> bool | None:
-    """Whether a camera's frames are straight already; None leaves that to its CameraInfo."""
-    if camera.rectified != "auto":
-        return camera.rectified == "true"
-    named = any(part.startswith("image_rect") for part in topic.split("/"))
-    return True if named else None
+    def _types_of(self, topic: str) -> list[str]:
+        """The message type of each publisher of a topic."""
+        return [info.topic_type for info in self._node.get_publishers_info_by_topic(topic)]

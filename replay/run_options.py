@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from g2vlm_map.documents import parse_yaml
+from g2vlm_ros.param_files import named_value, options_of, values_for
 from g2vlm_ros.params import NodeParams, parse
 
 from .errors import ReplayInputError
@@ -28,9 +27,6 @@ LOCKSTEP_PARAMETERS = {
     "loops.wait": True,
     "status.period_s": 0.1,
 }
-
-# Parameters that every ROS node has, and that no pipeline knows.
-FROM_ROS = re.compile(r"(use_sim_time|start_type_description_service|qos_overrides\..*)$")
 
 Parameter = str | float | int | bool
 
@@ -62,14 +58,10 @@ def parse_parameter(text: str) -> tuple[str, Parameter]:
     Raises:
         ReplayInputError: Not of that form.
     """
-    name, equals, value = text.partition("=")
     try:
-        parsed = parse_yaml(value) if equals else None
-    except ValueError:
-        parsed = None
-    if not name.strip() or not isinstance(parsed, str | float | int | bool):
-        raise ReplayInputError(f"--param {text!r}: expected NAME=VALUE such as window.size=6")
-    return name.strip(), parsed
+        return named_value(text)
+    except ValueError as error:
+        raise ReplayInputError(f"--param {error}") from error
 
 
 def parameters_of(model: ModelOptions, cameras: Sequence[str] = ()) -> NodeParams:
@@ -101,29 +93,11 @@ def parameters_of(model: ModelOptions, cameras: Sequence[str] = ()) -> NodeParam
 def _from_file(path: Path) -> dict[str, Parameter]:
     """The node's parameters in a ROS parameter file; its own section wins over that of all."""
     try:
-        document = parse_yaml(path.read_bytes())
-        sections = {str(name): section["ros__parameters"] for name, section in document.items()}
+        return options_of(values_for(path, NODE_NAME))
     except OSError as error:
         raise ReplayInputError(f"--params {path} is no file") from error
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise ReplayInputError(
-            f"--params {path} is no ROS parameter file, expected NODE: ros__parameters: ... "
-            f"({type(error).__name__}: {error})"
-        ) from error
-    values: dict[str, Parameter] = {}
-    for wanted in ("**", "*", NODE_NAME):
-        for name, section in sections.items():
-            if name.rsplit("/", 1)[-1] == wanted:
-                values |= _flat(section or {})
-    return {name: value for name, value in values.items() if not FROM_ROS.match(name)}
-
-
-def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in section.items():
-        full = f"{prefix}{name}"
-        found |= _flat(value, f"{full}.") if isinstance(value, Mapping) else {full: value}
-    return found
+    except ValueError as error:
+        raise ReplayInputError(f"--params {error}") from error
 
 
 @dataclass(frozen=True)

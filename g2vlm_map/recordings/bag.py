@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -27,13 +26,14 @@ from .bag_topics import choose_topics
 from .frames import RecordedFrame, message_depth, message_rgb
 from .source import (
     CAMERA_INFO,
-    NS,
     Calibration,
     LeftOut,
     RecordingError,
     RecordingInfo,
     TopicChoice,
     TruePoses,
+    header_of,
+    header_stamp_ns,
 )
 
 DEPTH_TOLERANCE_NS = 25_000_000  # at most between a depth map and the frame that it is of
@@ -261,29 +261,6 @@ class BagRecording:
         with opened(self._path) as (reader, lost):
             self._lost = self._lost or lost
             yield reader
-
-
-def header_stamp_ns(cdr: bytes) -> int:
-    """Stamp of a serialized message that begins with a std_msgs/Header."""
-    return header_of(cdr)[0]
-
-
-def header_of(cdr: bytes) -> tuple[int, str]:
-    """Stamp and frame of a serialized message that begins with a std_msgs/Header.
-
-    CDR: 4 bytes of encapsulation (the second says the byte order), then sec, nanosec, and the
-    text's length with its closing zero.
-
-    Raises:
-        RecordingError: It is too short.
-    """
-    order = "<" if len(cdr) > 1 and cdr[1] & 1 else ">"
-    try:
-        seconds, nanoseconds, length = struct.unpack_from(f"{order}iII", cdr, 4)
-    except struct.error as error:
-        raise RecordingError(f"message of {len(cdr)} bytes is too short for a header") from error
-    frame_id = bytes(cdr[16 : 16 + length]).rstrip(b"\0").decode("utf-8", "replace")
-    return int(seconds) * NS + int(nanoseconds), frame_id
 
 
 def _calibration(message: Any) -> Calibration:

@@ -11,6 +11,7 @@ letters: H W pixels, M poses.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,3 +190,26 @@ class Recording(Protocol):
             camera: the name that samples give this camera.
         """
         ...
+
+
+def header_stamp_ns(cdr: bytes) -> int:
+    """Stamp of a serialized message that begins with a std_msgs/Header."""
+    return header_of(cdr)[0]
+
+
+def header_of(cdr: bytes) -> tuple[int, str]:
+    """Stamp and frame of a serialized message that begins with a std_msgs/Header.
+
+    CDR: 4 bytes of encapsulation (the second says the byte order), then sec, nanosec, and the
+    text's length with its closing zero.
+
+    Raises:
+        RecordingError: It is too short.
+    """
+    order = "<" if len(cdr) > 1 and cdr[1] & 1 else ">"
+    try:
+        seconds, nanoseconds, length = struct.unpack_from(f"{order}iII", cdr, 4)
+    except struct.error as error:
+        raise RecordingError(f"message of {len(cdr)} bytes is too short for a header") from error
+    frame_id = bytes(cdr[16 : 16 + length]).rstrip(b"\0").decode("utf-8", "replace")
+    return int(seconds) * NS + int(nanoseconds), frame_id

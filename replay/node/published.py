@@ -16,7 +16,7 @@ from rosbags.highlevel import AnyReader
 from g2vlm_map.mapping.store import load_map
 from g2vlm_map.poses import cross_matrix, metric
 from g2vlm_map.recordings import NS
-from g2vlm_map.recordings.bag import header_stamp_ns
+from g2vlm_map.recordings.source import header_stamp_ns
 from g2vlm_map.recordings.transforms import transform_from
 
 from ..map_metrics import FinalMap, MapSegment

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import Any
 
 from g2vlm_map.recordings import NS
-from g2vlm_map.recordings.bag import header_stamp_ns
+from g2vlm_map.recordings.source import header_stamp_ns
 
 from ..outcome import MapChange, Timeline
 from .bag_writer import BagWriter
