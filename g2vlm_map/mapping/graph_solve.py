@@ -29,6 +29,8 @@ Key = tuple[int, int, str]
 _WIDEN = (6.0, 2.0, 1.0)  # of the kernel in a global solve
 _LEAST_SIGMA, _MOST_SIGMA = 0.03, 0.08  # of a log length beside what all of them share
 _COVARIANCES = 48  # keyframes that a global solve looks at closely
+_NOTHING, _HALF = 0.05, 0.5  # kernel weights of a loop that is contradicted, and of one that counts
+_NEAR = 10  # keyframes apart, at either end, of loops between the same two places
 
 
 @dataclass(eq=False)
@@ -62,6 +64,13 @@ class GraphState:
         self.edges[key] = edge
         for number in key[:2]:
             self.touching.setdefault(number, set()).add(key)
+
+    def lose(self, key: Key) -> None:
+        """Remove an edge."""
+        self.edges.pop(key, None)
+        self.ties.pop(key[:2], None)
+        for number in key[:2]:
+            self.touching.get(number, set()).discard(key)
 
     def drop(self, number: int) -> None:
         """Remove a keyframe and its edges."""
@@ -117,7 +126,7 @@ def solve_all(
     """All lengths and all poses; the first keyframe of each segment stays. Changes `state`.
 
     Returns:
-        Keyframes and edges as they are after it.
+        Keyframes and edges as they are after it; loops that others contradict are none of them.
     """
     solved = GraphState(dict(state.placed), dict(state.edges), state.touching, state.ties)
     numbers = list(solved.placed)
@@ -141,7 +150,26 @@ def solve_all(
         item = solved.placed[number]
         T = _tidy(found.poses_N44[k])
         solved.put(replace(item, T_map_body=T, covariance=covariance[k]))
+    keys = [key for key in solved.edges if key[0] in index and key[1] in index]
+    for key in _contradicted(keys, found.weight_E):
+        del solved.edges[key]
     return solved.placed, solved.edges
+
+
+def _contradicted(keys: Sequence[Key], weight_E: Floats) -> list[Key]:
+    """Loops that count for nothing beside one between the same two places that does count.
+
+    A wrong loop may come first and be the only one; what comes later tells (Latif et al. 2013).
+    One that no other loop speaks against stays, even if it is far off: it may be the first of those
+    that will pull the map over.
+    """
+    loops = [(key, weight) for key, weight in zip(keys, weight_E, strict=True) if key[2] == "loop"]
+    ends = np.array([key[:2] for key, weight in loops if weight > _HALF]).reshape(-1, 2)
+    return [
+        key
+        for key, weight in loops
+        if weight < _NOTHING and (np.abs(ends - key[:2]) <= _NEAR).all(axis=1).any()
+    ]
 
 
 def transport(covariance_66: Floats, T_map_a: Floats, T_map_b: Floats) -> Floats:

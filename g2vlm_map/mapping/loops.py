@@ -9,7 +9,7 @@ is near; two-view geometry verifies. What is verified is believed when
 - it fits the graph as far as that can have drifted along its edges (a second room that equals the
   first one fits nothing),
 - it closes a cycle with another verified pair nearby, or has so many inliers that it need not;
-- and its matches do not all lie on one plane.
+- and its matches do not all lie on one plane: twice as many must lie off it where no cycle closes.
 
 A loop that closes a cycle with one and misses another is kept with wider sigmas. Where the place
 lies in another segment nothing is known of how the two lie to each other, so what is verified is
@@ -46,6 +46,7 @@ _NEIGHBOURS = 5  # keyframes apart that a cycle may span on either side
 _REMEMBERED = 64  # verified pairs that later ones may close a cycle with
 _SIGMAS = 3.0  # of the graph's drift that a loop may be off
 _TURN_DEG, _TURN_DEG_PER_STEP = 2.0, 0.7  # drift of the rotation, and per root of edges
+_SENSED_DRIFT = 0.02  # of a way that odometry measured: wheels alone are off by 0.5 to 1.6 %
 _LENGTH_SHARE, _DEPTH_SHARE = 0.35, 0.15  # of its length, of the view's depth: slack of a loop
 _NEAR_SHARE, _NEAR_DEG = 0.7, 50.0  # of the view's depth: keyframes that may see the same
 _LEAST_OFF_PLANE = 4  # matches; with fewer off one plane it may be a pattern that repeats
@@ -247,6 +248,7 @@ class LoopSearch:
                 f"{agree} cycles, misses {miss}"
             )
             few = hit.edge.inliers < self.options.min_inliers
+            few = few or hit.edge.off_plane < 2 * _LEAST_OFF_PLANE
             if hit.flat or miss > agree or (not agree and few):
                 refused.append(why)
                 continue
@@ -325,6 +327,7 @@ class _Drift:
     def __init__(self, graph: MapGraph, start: int, share: float) -> None:
         self._share = share
         edges = graph.edges
+        self._sensed = {n for edge in edges if edge.kind == "odometry" for n in (edge.i, edge.j)}
         numbers = sorted({start, *(n for edge in edges for n in (edge.i, edge.j))})
         self._row = {number: row for row, number in enumerate(numbers)}
         self._start = self._row[start]
@@ -352,18 +355,20 @@ class _Drift:
         row = self._row.get(number)
         if row is None:
             return math.inf, math.inf, math.inf
-        way = own = turn = 0.0
+        way = own = turn = drift = 0.0
         while (before := int(self._before[row])) >= 0:
             edge = self._sure[row, before]
             length = _way(edge)
             way += length
             share = min(edge.sigma_log_length, 1.0)
             own += (share * length) ** 2
+            sensed = {edge.i, edge.j} <= self._sensed
+            drift += length * (min(self._share, _SENSED_DRIFT) if sensed else self._share)
             turn += max(math.degrees(edge.sigma_rotation), _TURN_DEG_PER_STEP) ** 2
             row = before
         if row != self._start:
             return math.inf, math.inf, math.inf
-        return way, math.hypot(self._share * way, math.sqrt(own)), math.sqrt(turn)
+        return way, math.hypot(drift, math.sqrt(own)), math.sqrt(turn)
 
 
 def view_depth(placed: PlacedKeyframe) -> float:

@@ -270,6 +270,8 @@ class MapGraph:
         """The outcome of a solve of a snapshot; what came after it is carried along."""
         placed, edges = solved
         state, moved = self._state, 0.0
+        for key in before.edges.keys() - edges.keys():
+            state.lose(key)
         for key, edge in edges.items():
             if key in state.edges and state.edges[key].tracks is before.edges[key].tracks:
                 state.edges[key] = edge

@@ -156,11 +156,17 @@ class Mapper:
         self._sensed.begin()
         return self.segment
 
-    def joined(self, absorbed: int, onto: int) -> None:
-        """A segment has become a part of another one; the present one may be it."""
+    def joined(self, absorbed: int, onto: int, log_scale: float) -> None:
+        """A segment has become a part of another one; the present one may be it.
+
+        Args:
+            absorbed, onto: Their numbers.
+            log_scale: Natural log of units of `onto` in one unit of `absorbed`.
+        """
         with self.graph.lock:
             if self.segment == absorbed:
                 self.segment = onto
+                self._sensed.gate.rescale(log_scale)
 
     def denies(self, loop: Edge) -> str:
         """Why a loop cannot be, as other sensors say; "" where it can."""

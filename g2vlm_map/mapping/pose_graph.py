@@ -8,13 +8,14 @@ and scipy.sparse. A pose moves by R <- exp(w) R, t <- t + v, both in the map's a
 residual, whitened by its own sigmas, is
 
     rotation    log(R_ij^T R_i^T R_j) / sigma_rotation
-    along       d . (R_i^T (t_j - t_i) - t_ij) / (l sigma_log_length)
+    along       d . (R_i^T (t_j - t_i) - t_ij) / (l sigma_along)
     across      a, b . (R_i^T (t_j - t_i) - t_ij) / (l sigma_direction)
 
-with l, d the edge's length and direction and a, b across it; an edge without a direction has
-R_i^T (t_j - t_i) / sigma_still in place of the last two. The kernel weighs an edge by
-1 / (1 + s / (c^2 n)), s the squared residual and n its freedoms: an edge that is c sigmas off in
-each of them counts half, a wrong loop next to nothing.
+with l, d the edge's length and direction, a, b across it, and sigma_along^2 = sigma_log_length^2 +
+sigma_direction^4 / 4, as a length along a wrong direction is too long by its cosine; an edge
+without a direction has R_i^T (t_j - t_i) / sigma_still in place of the last two. The kernel weighs
+an edge by 1 / (1 + s / (c^2 n)), s the squared residual and n its freedoms: an edge that is c
+sigmas off in each of them counts half, a wrong loop next to nothing.
 
 Shape letters: N poses, E edges.
 """
@@ -324,7 +325,7 @@ def _roots(
     moves = (length > _SHORTEST) & np.isfinite(direction_E)
     safe = np.where(length > _SHORTEST, length, 1.0)
     unit = t_E3 / safe[:, None]
-    along = 1 / (safe * log_length_E)
+    along = 1 / (safe * np.hypot(log_length_E, 0.5 * np.where(moves, direction_E, 0.0) ** 2))
     across = 1 / (safe * direction_E)
     outer = unit[:, :, None] * unit[:, None, :]
     moving = across[:, None, None] * (np.eye(3) - outer) + along[:, None, None] * outer

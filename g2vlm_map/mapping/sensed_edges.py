@@ -4,9 +4,12 @@
 """Edges by what other sensors say: odometry between keyframes, poses that are known.
 
 Odometry is in metres, the map is not: an edge of it knows rotation and direction, and its length
-as far as the scale is known. It is gated by the visual edge of the same pair; what was reset, has
-leapt or went back is told by `scale.samples`, and no edge reaches across it. A known pose is
-tied to the first keyframe of the segment that has one, so that it does not drift.
+in the unit that the segment keeps (`odometry_gate.py`). That one is exact, as what all lengths
+share, a wheel's radius, is part of the unit. Until there is one, a length is known as far as the
+scale is; then the edges so far are made again. An edge is gated by the visual edge of the same
+pair; what was reset, has leapt or went back is told by `scale.samples`, and no edge reaches across
+it. A known pose is tied to the first keyframe of the segment that has one, so that it does not
+drift.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +43,19 @@ _LEAST_STEP_M = 0.01
 _GATE_TURN = math.radians(10.0)  # beyond which a visual edge refuses an odometry's turn
 _GATE_LENGTH = 1.0  # and its log length
 _WAITING = 20  # pairs that wait for odometry of their time
+_UNSCALED = 200  # edges that wait for the segment's unit
+
+
+@dataclass(frozen=True, eq=False)
+class _InMetres:
+    """An edge as its sensor measured it: `sigma_rotation` in rad, `sigma_m` of the translation."""
+
+    i: int
+    j: int
+    kind: str
+    T_i_j: Floats
+    sigma_rotation: float
+    sigma_m: float
 
 
 class SensedEdges:
@@ -59,12 +76,15 @@ class SensedEdges:
         self._known = StampedPoses()
         self._sigmas = (0.0, 0.0)
         self._waiting: deque[tuple[PlacedKeyframe, Keyframe]] = deque(maxlen=_WAITING)
+        self._unscaled: deque[_InMetres] = deque(maxlen=_UNSCALED)
         self._root: tuple[int, Floats] | None = None
 
     def begin(self) -> None:
         """A new segment: nothing reaches back across it."""
         self._waiting.clear()
+        self._unscaled.clear()
         self._root = None
+        self.gate.begin()
 
     def sense(self, sample: Sample) -> None:
         """Take in a known pose; other samples are `Samples`' business.
@@ -115,8 +135,11 @@ class SensedEdges:
         return made if prior is None else [*made, prior]
 
     def late(self, graph: MapGraph, scale: ScaleEstimate) -> list[Edge]:
-        """Edges whose odometry has come since."""
+        """Edges whose odometry has come since, and all of the segment once its unit is known."""
         made = []
+        if self.gate.metres_per_unit is not None:
+            made = [self._in_map_units(one, scale) for one in self._unscaled]
+            self._unscaled.clear()
         for _ in range(len(self._waiting)):
             before, keyframe = self._waiting.popleft()
             try:
@@ -139,7 +162,8 @@ class SensedEdges:
         turn = float(np.linalg.norm(log_rotations(T_base[None, :3, :3])[0]))
         sigma_turn = math.hypot(_LEAST_TURN, _TURN_SHARE * turn)
         sigma_m = math.hypot(_LEAST_STEP_M, share * float(np.linalg.norm(T_base[:3, 3])))
-        return _in_map_units(i.number, j.number, "odometry", T, (sigma_turn, sigma_m), scale)
+        measured = _InMetres(i.number, j.number, "odometry", T, sigma_turn, sigma_m)
+        return self._in_map_units(measured, scale)
 
     def _prior(self, before: Keyframe, j: Keyframe, scale: ScaleEstimate) -> Edge | None:
         T_world_j = self._known.at(j.stamp_ns)
@@ -152,7 +176,7 @@ class SensedEdges:
             self._root = (before.number, T_world_i)
         number, T_world_i = self._root
         T = inverse(T_world_i) @ T_world_j
-        return _in_map_units(number, j.number, "prior", T, self._sigmas, scale)
+        return self._in_map_units(_InMetres(number, j.number, "prior", T, *self._sigmas), scale)
 
     def _believed(self, edge: Edge, visual: Sequence[Edge]) -> bool:
         """Whether no visual edge of the same pair contradicts an odometry's."""
@@ -175,32 +199,22 @@ class SensedEdges:
                 return False
         return True
 
-
-def _in_map_units(
-    i: int,
-    j: int,
-    kind: str,
-    T_i_j: Floats,
-    sigmas: tuple[float, float],
-    scale: ScaleEstimate,
-) -> Edge:
-    """An edge of a sensor that knows metres.
-
-    Args:
-        i, j, kind: Of the edge.
-        T_i_j: (4, 4), metres.
-        sigmas: Of the rotation, rad, and of the translation, metres.
-        scale: Metres per map unit, as far as it is known.
-    """
-    sigma_rotation, sigma_m = max(sigmas[0], 1e-4), max(sigmas[1], 1e-4)
-    length_m = float(np.linalg.norm(T_i_j[:3, 3]))
-    known = math.isfinite(scale.sigma)
-    T: Floats = T_i_j.copy()
-    T[:3, 3] /= scale.metres_per_unit if known else 1.0
-    if length_m < 2 * sigma_m:  # no direction to speak of: it stood
-        sigma_still = sigma_m / scale.metres_per_unit if known else math.inf
-        T[:3, 3] = 0.0
-        return Edge(i, j, kind, T, sigma_rotation, math.inf, math.inf, sigma_still=sigma_still)
-    share = sigma_m / length_m
-    sigma_length = math.hypot(share, scale.sigma) if known else math.inf
-    return Edge(i, j, kind, T, sigma_rotation, share, sigma_length)
+    def _in_map_units(self, measured: _InMetres, scale: ScaleEstimate) -> Edge:
+        """An edge of a sensor that knows metres, by the segment's unit, else by the scale."""
+        sigma_rotation, sigma_m = max(measured.sigma_rotation, 1e-4), max(measured.sigma_m, 1e-4)
+        unit, sigma_unit = self.gate.metres_per_unit, 0.0
+        if unit is None:
+            self._unscaled.append(measured)
+            unit, sigma_unit = scale.metres_per_unit, scale.sigma
+        known = math.isfinite(sigma_unit)
+        length_m = float(np.linalg.norm(measured.T_i_j[:3, 3]))
+        T: Floats = measured.T_i_j.copy()
+        T[:3, 3] /= unit if known else 1.0
+        pair = (measured.i, measured.j, measured.kind)
+        if length_m < 2 * sigma_m:  # no direction to speak of: it stood
+            still = sigma_m / unit if known else math.inf
+            T[:3, 3] = 0.0
+            return Edge(*pair, T, sigma_rotation, math.inf, math.inf, sigma_still=still)
+        share = sigma_m / length_m
+        sigma_length = math.hypot(share, sigma_unit) if known else math.inf
+        return Edge(*pair, T, sigma_rotation, share, sigma_length)

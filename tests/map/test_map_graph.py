@@ -98,6 +98,21 @@ def test_a_loop_is_taken_over_by_a_global_solve_only() -> None:
     assert (graph.loops, graph.version) == (1, 1)
 
 
+def test_a_loop_that_later_ones_contradict_is_taken_back() -> None:
+    poses = way(60)
+    graph = driven(poses, seed=1)
+    wrong = replace(between(poses, 0, 59), kind="loop", T_i_j=pose((0, 40, 0), (5, 0, 0)))
+    graph.add_edges([wrong], loops=1)
+    graph.solve_global()
+    assert [(e.i, e.j) for e in graph.edges if e.kind == "loop"] == [(1, 60)], "nobody denies it"
+    right = [replace(between(poses, i, 56 + i), kind="loop") for i in (0, 1, 2)]
+    graph.add_edges(right, loops=1)
+    graph.solve_global()
+    loops = {(e.i, e.j) for e in graph.edges if e.kind == "loop"}
+    assert loops == {(e.i, e.j) for e in right}
+    assert not [e for e in graph.edges_of(60) if e.kind == "loop"]
+
+
 def test_keyframes_that_come_during_a_global_solve_are_carried_along(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -44,13 +44,15 @@ class Walk:
         self.world = Points(1500, (-4, -2, 3), (8, 2, 8))
         self.poses: dict[str, Floats] = {}
         self.blind: set[str] = set()
+        self.shrink = 1.0  # factor on the model's depth, from keyframe to keyframe
         self.moments: list[Sighting] = []
         monkeypatch.setattr(mapper_module, "make_keyframe", self._make)
 
     def _make(self, number: int, frames: Any, *arguments: Any) -> Keyframe:
         key = frames[0].key
         points = Points(0) if key in self.blind else self.world
-        return Keyframe(number, frames[0].stamp_ns, key, (points.view(self.poses[key]),), {})
+        view = points.view(self.poses[key], depth_factor=self.shrink**number)
+        return Keyframe(number, frames[0].stamp_ns, key, (view,), {})
 
     def step(
         self,
@@ -173,6 +175,22 @@ def test_odometry_bridges_a_covered_camera(walk: Walk) -> None:
     assert covered.weak
     np.testing.assert_allclose(covered.placed.T_map_body[:3, 3], at(3)[:3, 3], atol=0.08)
     assert walk.refused == []
+
+
+def test_lengths_of_odometry_are_of_one_unit_though_the_depth_drifts(walk: Walk) -> None:
+    walk.samples.add(Extrinsics("camera", np.eye(4)))
+    for k in range(14):
+        walk.samples.add(OdometrySample((k + 1) * NS, at(k), 0.02))
+    walk.shrink = 0.95
+    walk.walk(14)
+    edges = {edge.i: edge for edge in walk.mapper.graph.edges if edge.kind == "odometry"}
+    assert sorted(edges) == list(range(1, 14))
+    unit = walk.sensed.gate.metres_per_unit
+    assert unit is not None
+    for i, edge in edges.items():  # those ahead of the unit were made again
+        true = np.linalg.norm((inverse(at(i - 1)) @ at(i))[:3, 3]) / unit
+        assert np.linalg.norm(edge.T_i_j[:3, 3]) == pytest.approx(true, rel=1e-6)
+        assert edge.sigma_log_length < 0.06
 
 
 def test_odometry_that_comes_late_is_taken_in_late(walk: Walk) -> None:

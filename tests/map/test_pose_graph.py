@@ -135,6 +135,18 @@ def test_a_loop_takes_the_drift_out() -> None:
     assert with_loops < 0.5 * without, (with_loops, without)
 
 
+def test_a_length_along_an_unsure_direction_is_unsure() -> None:
+    """A metre to somewhere between ahead and aside, beside half a metre straight ahead."""
+    ahead = np.eye(4)
+    ahead[2, 3] = 0.5
+    far = np.eye(4)
+    far[2, 3] = 1.0
+    start = np.stack((np.eye(4), ahead))
+    edges = [edge(0, 1, ahead), edge(0, 1, far, sigma_direction=1.0, sigma_log_length=0.02)]
+    found = solved(start, edges)
+    assert found.poses_N44[1, 2, 3] == pytest.approx(0.5, abs=0.05)
+
+
 def test_wrong_loops_are_told_apart() -> None:
     truth = circle(60)
     pairs = [(k, k + d) for d in (1, 2, 3) for k in range(60 - d)]

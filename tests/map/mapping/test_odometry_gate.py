@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import pytest
 
 from g2vlm_map.mapping.keyframe import Edge, Keyframe
 from g2vlm_map.mapping.odometry_gate import OdometryGate
@@ -45,6 +48,34 @@ def test_a_match_one_facade_off_leads_backwards_and_is_denied() -> None:
     gate = driven(gate_of())
     assert "180 deg away" in gate.denies(edge(12, 14, -0.3))
     assert gate.denies(edge(12, 14, 4.0)) == ""
+
+
+def test_a_match_one_facade_short_is_denied_once_the_unit_is_known() -> None:
+    gate = gate_of()
+    assert gate.denies(edge(1, 2, 0.4)) == "", "nobody knows yet how long it is"
+    gate = driven(gate)
+    assert gate.metres_per_unit == pytest.approx(1 / UNITS)
+    assert "0.20 times as long as the 12.00 m" in gate.denies(edge(6, 12, 2.4))
+    assert gate.denies(edge(6, 12, 10.0)) == "", "within what the model's depth is sure of"
+
+
+def test_lengths_that_are_denied_more_often_than_not_are_believed() -> None:
+    """The unit came of five edges, and these were wrong."""
+    gate = driven(gate_of(), 6)
+    told = [gate.denies(edge(i, i + 1, 6.0)) for i in range(6, 20)]
+    assert any(told[:4])
+    assert not any(told[5:])
+    assert "180 deg away" in gate.denies(edge(12, 14, -0.3)), "ways are"
+
+
+def test_a_segment_keeps_its_unit_and_the_next_has_one_of_its_own() -> None:
+    gate = driven(gate_of())
+    gate.denies(edge(12, 13, 2.5))
+    assert gate.metres_per_unit == pytest.approx(1 / UNITS)
+    gate.rescale(math.log(2.0))
+    assert gate.metres_per_unit == pytest.approx(0.5 / UNITS)
+    gate.begin()
+    assert gate.metres_per_unit is None
 
 
 def test_a_loop_between_equal_houses_is_denied_and_a_true_one_is_not() -> None:
