@@ -86,6 +86,9 @@ def kind_of(head: bytes) -> str:
         (b"<svg", "SVG"),
         (b"\x1a\x45\xdf\xa3", "film (Matroska or WebM)"),
         (b"\0\0\x01\xba", "film (MPEG)"),
+        (b"\x89MCAP0\r\n", "MCAP bag"),
+        (b"#ROSBAG V", "ROS 1 bag"),
+        (b"SQLite format 3\0", "sqlite3 bag"),
     ):
         if head.startswith(start):
             return name

@@ -140,7 +140,10 @@ def _write(
     )
     write_report(out / "report.html", report)
     return RunResult(
-        scores.values, scores, summary_lines(out, scores, in_process=options.in_process), failed
+        scores.values,
+        scores,
+        summary_lines(out, scores, recording.info.left_out, in_process=options.in_process),
+        failed,
     )
 
 

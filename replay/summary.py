@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from g2vlm_map.recordings import Recording, cameras_of
+from g2vlm_map.recordings import LeftOut, Recording, cameras_of
+from g2vlm_map.words import plain
 
 from .metrics import BASELINES, METRICS
 from .outcome import Played, Timeline
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .run_options import RunOptions
 
 FORMAT_VERSION = 1
+_LINES, _LINE_CHARS = 5, 160  # of what was left out, on the terminal
 SCALE_WORDS = (
     "Depth is compared after multiplying each depth map by the median of the ratios, ATE after "
     "one Sim(3) alignment per segment; both take the scale from the ground truth. What is in "
@@ -56,6 +58,7 @@ def metrics_document(
             "cameras": [name for name in cameras_of(recording) if name],
             "pictures": len(info.stamps_ns),
             "unreadable": [item.name for item in info.left_out],
+            "left_out": [str(item) for item in info.left_out],
             "height_width": list(info.size_hw),
             "duration_s": info.duration_s,
             "notes": list(info.notes),
@@ -84,8 +87,17 @@ def metrics_document(
     }
 
 
-def summary_lines(out: Path, scores: Scores, *, in_process: bool) -> str:
-    """A few friendly lines: where to look and the key numbers beside their baselines."""
+def summary_lines(
+    out: Path, scores: Scores, left_out: Sequence[LeftOut] = (), *, in_process: bool
+) -> str:
+    """A few friendly lines: where to look and the key numbers beside their baselines.
+
+    Args:
+        out: The run's folder.
+        scores: What was measured.
+        left_out: What of the recording was not played.
+        in_process: There was no node.
+    """
     values = scores.values
     lines = [
         "",
@@ -98,6 +110,11 @@ def summary_lines(out: Path, scores: Scores, *, in_process: bool) -> str:
         count = values["pictures"] or 0
         waited = f"none, {_count(count)} waited for more that differ (window.min_moments)"
         lines.append(f"  Nothing came out: dropped {dropped or waited}{hint}")
+    if left_out:
+        shown = [plain(f"    {item}", _LINE_CHARS) for item in left_out[:_LINES]]
+        more = len(left_out) - len(shown)
+        lines += [f"  Left out of the recording: {len(left_out)}", *shown]
+        lines += [f"    ... {more} more in metrics.json"] if more > 0 else []
     for name in ("abs_rel", "rpe_rot_deg", "ate_m", "ate_se3_m"):
         value = values[name]
         if value is None:

@@ -97,9 +97,9 @@ def open_recording(
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a path looks like a bag: a known file ending, or a folder with metadata.yaml."""
+    """Whether a path is a bag by its first bytes, its ending, or a folder's metadata.yaml."""
     if path.is_dir():
         return (path / "metadata.yaml").is_file() or any(
             next(path.glob(pattern), None) for pattern in ("*.mcap", "*.db3")
         )
-    return path.suffix in {".mcap", ".db3", ".bag"}
+    return path.suffix in {".mcap", ".db3", ".bag"} or kind_of_file(path).endswith(" bag")

@@ -18,14 +18,17 @@ from numpy.typing import NDArray
 from rosbags.interfaces import Connection
 
 from ..sensing import Sample
-from .bag_files import MCAP_START, BagReader
+from .bag_files import BagReader
 from .bag_opening import deserialize, opened, picture_topics
 from .bag_poses import TF, PoseTopic, find_poses, read_poses, read_tree
 from .bag_sensors import RobotTopics, find_robot, read_samples
 from .bag_topics import choose_topics
 from .frames import RecordedFrame, message_depth, message_rgb
+from .layouts.file_names import are_stamps
+from .layouts.plain import kind_of_file
 from .source import (
     CAMERA_INFO,
+    NS,
     Calibration,
     LeftOut,
     RecordingError,
@@ -34,6 +37,7 @@ from .source import (
     TruePoses,
     header_of,
     header_stamp_ns,
+    stamped,
 )
 
 DEPTH_TOLERANCE_NS = 25_000_000  # at most between a depth map and the frame that it is of
@@ -75,6 +79,7 @@ class BagRecording:
         self._path = path
         self._limit = limit
         self._lost: list[LeftOut] = []
+        self._by_arrival = False  # the frames' own stamps say nothing
         with self._open() as reader:
             choice = choice or TopicChoice()
             self._topics = choose_topics(picture_topics(reader, self._deserialize), choice)
@@ -137,6 +142,7 @@ class BagRecording:
                 )
             for index, (connection, time_ns, data) in found:
                 stamp_ns, frame_id = header_of(data)
+                stamp_ns = time_ns if self._by_arrival else stamp_ns
                 load = functools.partial(self._deserialize, bytes(data), connection.msgtype)
                 yield RecordedFrame(index, stamp_ns, time_ns, frame_id, load)
 
@@ -147,17 +153,18 @@ class BagRecording:
         topics = {image.topic, self._topics.info, *self._robot.topics}
         with self._open() as reader:
             for connection, time_ns, data in _of_topics(reader, topics):
-                frame = -1
+                frame, data = -1, bytes(data)
                 if connection.topic == image.topic:
                     if index == len(self._info.stamps_ns):
                         return
                     frame, index = index, index + 1
+                    data = stamped(data, time_ns) if self._by_arrival else data
                 yield RecordedMessage(
                     time_ns,
                     time_ns if connection.msgtype == TF else header_stamp_ns(data),
                     connection.topic,
                     connection.msgtype,
-                    bytes(data),
+                    data,
                     frame,
                 )
 
@@ -230,6 +237,13 @@ class BagRecording:
         frame_id, size_hw = first
         pose_topic, notes = find_poses(reader, poses, frame_id, self._deserialize)
         notes += self._topics.notes
+        if len(set(stamps)) == 1 and (len(stamps) > 1 or not stamps[0]) and are_stamps(times):
+            self._by_arrival = True
+            notes.append(
+                f"All frames are stamped {stamps[0] / NS:g} s; in place of that stand the times at "
+                "which they were recorded."
+            )
+            stamps = times
         if not info_topic:
             notes.append("The bag has no CameraInfo for this camera.")
         info = RecordingInfo(
@@ -273,13 +287,8 @@ def _calibration(message: Any) -> Calibration:
 
 
 def _kind(path: Path) -> str:
-    if path.suffix == ".bag":
-        return "ROS 1 bag"
     file = path if path.is_file() else next(path.glob("*.mcap"), path)
-    if file.is_dir():
-        return "sqlite3 bag"
-    with file.open("rb") as opened:
-        return "MCAP bag" if opened.read(len(MCAP_START)) == MCAP_START else "sqlite3 bag"
+    return "sqlite3 bag" if file.is_dir() else kind_of_file(file)
 
 
 def _of_topics(reader: BagReader, topics: set[str]) -> Iterator[tuple[Connection, int, bytes]]:

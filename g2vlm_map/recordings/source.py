@@ -206,10 +206,20 @@ def header_of(cdr: bytes) -> tuple[int, str]:
     Raises:
         RecordingError: It is too short.
     """
-    order = "<" if len(cdr) > 1 and cdr[1] & 1 else ">"
+    order = _order(cdr)
     try:
         seconds, nanoseconds, length = struct.unpack_from(f"{order}iII", cdr, 4)
     except struct.error as error:
         raise RecordingError(f"message of {len(cdr)} bytes is too short for a header") from error
     frame_id = bytes(cdr[16 : 16 + length]).rstrip(b"\0").decode("utf-8", "replace")
     return int(seconds) * NS + int(nanoseconds), frame_id
+
+
+def stamped(cdr: bytes, stamp_ns: int) -> bytes:
+    """A serialized message that begins with a std_msgs/Header, under another stamp."""
+    stamp = struct.pack(f"{_order(cdr)}iI", stamp_ns // NS, stamp_ns % NS)
+    return cdr[:4] + stamp + cdr[12:]
+
+
+def _order(cdr: bytes) -> str:
+    return "<" if len(cdr) > 1 and cdr[1] & 1 else ">"

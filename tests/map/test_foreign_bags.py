@@ -14,6 +14,7 @@ import pytest
 from g2vlm_replay.node.bag_writer import BagWriter
 
 from g2vlm_map.recordings import RecordingError, TopicChoice, open_recording
+from g2vlm_map.recordings.bag import BagRecording
 from g2vlm_map.recordings.bag_opening import rosbags_typestore
 from tests.replay.bags import NS, Scribe, jpeg, pattern, png, translation
 
@@ -101,10 +102,67 @@ def test_a_ros_1_bag(tmp_path: Path) -> None:
     recording = open_recording(tmp_path / "a.bag")
     assert recording.info.kind == "ROS 1 bag"
     assert frames_of(tmp_path / "a.bag") == 3
+    assert open_recording(tmp_path / "a.bag").info.left_out == ()
+
+
+@pytest.mark.parametrize("packed", ["", "BZ2", "LZ4"])
+def test_a_ros_1_bag_that_was_cut_off(tmp_path: Path, packed: str) -> None:
+    """At whatever byte: what is there is read, in the last chunk too, and the rest is told."""
+    from rosbags.rosbag1 import Writer
+    from rosbags.typesys import Stores, get_typestore
+
+    store = get_typestore(Stores.ROS1_NOETIC)
+    writer = Writer(tmp_path / "a.bag")
+    writer.chunk_threshold = 6000
+    if packed:
+        writer.set_compression(Writer.CompressionFormat[packed])
+    with writer:
+        connection = writer.add_connection("/image", IMAGE, typestore=store)
+        for index in range(12):
+            writer.write(connection, (index + 1) * NS, ros1(picture(index)))
     data = (tmp_path / "a.bag").read_bytes()
-    (tmp_path / "a.bag").write_bytes(data[: len(data) // 2])
-    with pytest.raises(RecordingError, match="rosbag reindex"):
-        open_recording(tmp_path / "a.bag")
+    found = []
+    for share in (0.55, 0.7, 0.85, 0.95):
+        path = tmp_path / f"{share}.active"  # the content says what it is
+        path.write_bytes(data[: int(share * len(data))])
+        info = open_recording(path).info
+        found.append(frames_of(path))
+        assert found[-1] == len(info.stamps_ns)
+        assert f"{found[-1]} messages are read (rosbag reindex)" in str(info.left_out[0])
+    assert found == sorted(found)
+    assert 0 < found[0] < found[-1] <= 12
+
+
+def test_damage_in_one_chunk_costs_its_end_only(tmp_path: Path) -> None:
+    head = b"\x89MCAP0\r\n" + record(1, text("ros2") + text("test"))
+    data = head
+    for number in range(3):
+        body = mcap(
+            [("/image", IMAGE, "cdr")],
+            [(1, (2 * number + one + 1) * NS, picture(number)) for one in range(2)],
+        )[len(head) :]
+        if number == 1:  # the length of its last message
+            at = body.rindex(struct.pack("<Q", (2 * number + 2) * NS)) - 23
+            body = body[:at] + struct.pack("<BQ", 5, 2**40) + body[at + 9 :]
+        size = struct.pack("<QQQI", 0, 0, len(body), 0)
+        data += record(6, size + text("") + struct.pack("<Q", len(body)) + body)
+    (tmp_path / "a.mcap").write_bytes(data)
+    assert frames_of(tmp_path / "a.mcap") == 5
+    lost = " ".join(str(item) for item in open_recording(tmp_path / "a.mcap").info.left_out)
+    assert "1 chunks are damaged and read in part" in lost
+    assert "ends without an index" in lost
+
+
+def test_frames_that_all_have_one_stamp_get_those_of_their_recording(tmp_path: Path) -> None:
+    messages = [(1, (index + 1) * NS // 2, picture(0)) for index in range(4)]
+    (tmp_path / "a.mcap").write_bytes(mcap([("/image", IMAGE, "cdr")], messages))
+    recording = open_recording(tmp_path / "a.mcap")
+    assert isinstance(recording, BagRecording)
+    times = (NS // 2, NS, 3 * NS // 2, 2 * NS)
+    assert recording.info.stamps_ns == times
+    assert tuple(frame.stamp_ns for frame in recording.frames()) == times
+    assert tuple(message.stamp_ns for message in recording.messages()) == times
+    assert any("All frames are stamped 1 s" in note for note in recording.info.notes)
 
 
 def test_two_channels_of_one_topic_are_one_camera(tmp_path: Path) -> None:

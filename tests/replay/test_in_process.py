@@ -255,6 +255,25 @@ def test_a_replay_without_scenes_says_why(
     assert "cloud.ply" not in said
 
 
+def test_what_is_left_out_is_counted_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(6):
+        (folder / f"IMG_{i}.JPG").write_bytes(jpeg(pattern(i)))
+        (folder / f"IMG_{i}b.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    (folder / "IMG_9.JPG").symlink_to(tmp_path / "gone")
+    code, document = run(folder, tmp_path / "out", *SCRIPTED)
+    said = capsys.readouterr().out
+    assert code == 0
+    assert "Left out of the recording: 7\n    IMG_0b.HEIC: is HEIC, which is not read" in said
+    assert "... 2 more in metrics.json" in said
+    left_out = document["input"]["left_out"]
+    assert len(left_out) == 7
+    assert left_out[-1] == "IMG_9.JPG: is no file: a broken link, a pipe or a socket"
+
+
 def test_a_corrupt_frame_is_refused_and_counted(bag: Path, tmp_path: Path) -> None:
     with BagWriter(tmp_path / "cut") as writer:
         scribe = Scribe(writer)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...documents import parse_yaml
 from ..source import Calibration, RecordingError, TruePoses
 from ..transforms import rigid, rotations
-from .file_names import increasing
+from .file_names import are_stamps, increasing
 from .plain import (
     PlainLayout,
     Stamps,
@@ -84,7 +84,7 @@ class EurocLayout(PlainLayout):
         """The nanoseconds in the names; see `PlainLayout.stamps`."""
         if fps is None and all(file.stem.isascii() and file.stem.isdigit() for file in files):
             stamps = [int(file.stem) for file in files]
-            if increasing(stamps) and stamps[0] > 0:
+            if are_stamps(stamps):
                 return tuple(stamps), "Stamps are the nanoseconds in the file names."
         return super().stamps(files, fps)
 

@@ -14,9 +14,10 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timezone
 
+from ...cameras import MAX_STAMP_NS
 from ..source import NS
 
-__all__ = ["increasing", "natural_key", "stamps_of_names"]
+__all__ = ["are_stamps", "increasing", "natural_key", "stamps_of_names"]
 
 _SECONDS = re.compile(r"(?<![\d.:])([0-9]{1,12})\.([0-9]{1,12})$", re.ASCII)
 _EPOCH = re.compile(r"(?<!\d)(1[0-9]{12}|1[0-9]{15}|1[0-9]{18})$", re.ASCII)
@@ -40,6 +41,11 @@ def increasing(stamps: list[int]) -> bool:
     return all(later > earlier for earlier, later in itertools.pairwise(stamps))
 
 
+def are_stamps(stamps: list[int]) -> bool:
+    """Whether these can be the stamps of a camera's frames: each later, within what int64 holds."""
+    return bool(stamps) and stamps[0] > 0 and stamps[-1] < MAX_STAMP_NS and increasing(stamps)
+
+
 def stamps_of_names(stems: list[str]) -> tuple[list[int], str] | None:
     """Capture times in nanoseconds as all names say them, and in words what they are.
 
@@ -56,7 +62,7 @@ def stamps_of_names(stems: list[str]) -> tuple[list[int], str] | None:
     for read, words in readers:
         found = [read(stem) for stem in stems]
         stamps = [stamp for stamp in found if stamp is not None]
-        if len(stamps) == len(stems) and stamps and stamps[0] > 0 and increasing(stamps):
+        if len(stamps) == len(stems) and are_stamps(stamps):
             utc = ", taken as UTC" if read is _clock else ""
             return stamps, f"Stamps are the {words} in the file names{utc}."
     return None

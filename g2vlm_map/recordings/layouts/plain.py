@@ -26,6 +26,7 @@ BESIDE = {
     *(".txt", ".json", ".yaml", ".yml", ".csv", ".md", ".xml", ".log", ".html", ".ini", ".db"),
     *(".npy", ".npz", ".ply", ".pcd", ".bin", ".gz", ".zip", ".tar", ".py", ".sh"),
 }
+IS_DEPTH = "is a depth map, by its name"
 INTRINSICS_FILE = "camera-intrinsics.txt"
 FIRST_STAMP_NS = NS  # counted stamps begin at 1 s: a stamp of zero means "not set" in ROS
 DEFAULT_HZ = 10.0
@@ -111,21 +112,37 @@ def pictures_in(folder: Path) -> tuple[list[Path], list[LeftOut]]:
     """Frames directly in a folder in natural order, and by name what else looks like one."""
     found, left_out = [], []
     for file in sorted(folder.iterdir(), key=lambda file: natural_key(file.name)):
-        if file.name.startswith(".") or ".depth" in file.stem or not file.is_file():
+        if file.name.startswith(".") or file.is_dir():
             continue
         kind = kind_of_file(file)
-        if kind in COMPRESSED_KINDS or kind in OTHER_KINDS:
+        if ".depth" in file.stem:
+            left_out.append(LeftOut(file.name, IS_DEPTH))
+        elif kind in COMPRESSED_KINDS or kind in OTHER_KINDS:
             found.append(file)
         elif kind:
             left_out.append(LeftOut(file.name, f"is {kind}, which is not read; convert it"))
         elif file.suffix.lower() not in BESIDE:
-            left_out.append(LeftOut(file.name, "is no picture that is known"))
+            left_out.append(LeftOut(file.name, _why_unknown(file)))
     return found, left_out
+
+
+def _why_unknown(file: Path) -> str:
+    try:
+        if not file.is_file():
+            return "is no file: a broken link, a pipe or a socket"
+        if file.stat().st_size == 0:
+            return "is empty"
+        file.open("rb").close()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return "is no picture that is known"
 
 
 def kind_of_file(file: Path) -> str:
     """What a file is by its first bytes; "" where nothing is known by them."""
     try:
+        if not file.is_file():  # a pipe would wait for whoever writes into it
+            return ""
         with file.open("rb") as opened:
             return kind_of(opened.read(32))
     except OSError:
@@ -170,7 +187,7 @@ def read_matrix(file: Path, shape: tuple[int, int]) -> NDArray[np.float64] | Non
         return None
     try:
         matrix = np.loadtxt(file, dtype=np.float64, ndmin=2)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise RecordingError(f"{file}: {error}") from error
     rows = len(matrix) if shape[0] < 0 else shape[0]
     wanted = (rows, shape[1])

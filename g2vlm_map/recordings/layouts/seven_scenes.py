@@ -12,8 +12,10 @@ import re
 from pathlib import Path
 
 from ..source import NS, LeftOut, TruePoses
+from .file_names import are_stamps
 from .plain import (
     FIRST_STAMP_NS,
+    IS_DEPTH,
     PlainLayout,
     Stamps,
     pictures_in,
@@ -32,6 +34,7 @@ class SevenScenesLayout(PlainLayout):
 
     def _read(self) -> None:
         super()._read()
+        self.left_out = [item for item in self.left_out if item.reason != IS_DEPTH]
         others = [file for file in self.files if not is_colour(file)]
         self.left_out += [
             LeftOut(file.name, "is no NAME.color.*, as the others") for file in others
@@ -46,6 +49,8 @@ class SevenScenesLayout(PlainLayout):
             return super().stamps(files, rate)
         counts = [int(match[1]) for match in numbers if match]
         stamps = [FIRST_STAMP_NS + round(count / rate * NS) for count in counts]
+        if not are_stamps(stamps):
+            return super().stamps(files, rate)
         return tuple(stamps), (
             f"Stamps are the frame numbers at {rate:g} Hz; single photographs want a lower one "
             "(--fps)."

@@ -84,7 +84,7 @@ class TransformsLayout(PlainLayout):
         file = self._inside(entry["file_path"], name)
         if not file.suffix:
             file = file.with_suffix(".png")  # the first such files of NeRF left it out
-        if not file.is_file():
+        if not _is_there(file):
             self.left_out.append(LeftOut(entry["file_path"], "not there"))
             return
         self.files.append(file)
@@ -92,7 +92,7 @@ class TransformsLayout(PlainLayout):
             self._poses[file] = _matrix(entry["transform_matrix"], name) @ GL_OPTICAL
         if isinstance(entry.get("depth_file_path"), str):
             depth_file = self._inside(entry["depth_file_path"], name)
-            if depth_file.is_file():
+            if _is_there(depth_file):
                 self._depths[file] = depth_file
 
     def _inside(self, relative: str, name: str) -> Path:
@@ -113,6 +113,13 @@ class TransformsLayout(PlainLayout):
         if first is None:
             self.notes.append(f"{FILE} names no focal length with w and h: K is unknown.")
         return first
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def _lens(source: dict[str, Any], file: Path) -> Calibration | None:
