@@ -4,7 +4,8 @@
 """A runtime that returns at once: what the node itself costs, without a model.
 
 Runtime "benchmarks.instant_runtime:create"; `model` may name the size of the model's picture,
-e.g. "518x294" (the default; what the full model makes of 16:9) or "112x56". The geometry is
+e.g. "518x294" (the default; what the full model makes of 16:9) or "112x56", and how long a pass
+takes without using the processor, as on a GPU: "112x56@100ms". The geometry is
 a wall at a depth of 2 scene units in front of a camera that moves sideways by 0.1 scene units
 per second of stamp. Everything is computed once per window length, so `observe` takes
 microseconds; colours are not taken from the pictures.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,13 +59,15 @@ class InstantRuntime:
 
     info = RuntimeInfo("instant", "cpu", "fp32", "instant-0", 0)
 
-    def __init__(self, height: int = HEIGHT, width: int = WIDTH) -> None:
+    def __init__(self, height: int = HEIGHT, width: int = WIDTH, pass_ms: int = 0) -> None:
         self._size = (height, width)
+        self._pass_ms = pass_ms
 
     def observe(
         self, window: FrameWindow, *, cancelled: Callable[[], bool] | None = None
     ) -> InstantScene:
         """The wall, seen from where the stamps say the camera is."""
+        time.sleep(1e-3 * self._pass_ms)
         seconds = [(f.stamp_ns - window.frames[0].stamp_ns) * 1e-9 for f in window.frames]
         return InstantScene(
             window, wall(tuple(SPEED * s for s in seconds), *self._size), {"total": 0.0}
@@ -96,9 +100,11 @@ class InstantRuntime:
 def create(
     model: str | Path = "", device: str = "", precision: str = "", prompt_mode: str = ""
 ) -> InstantRuntime:
-    """What the name stands for; `model` is "WIDTHxHEIGHT" or anything else."""
-    size = re.fullmatch(r"(\d+)x(\d+)", str(model))
-    return InstantRuntime(int(size[2]), int(size[1])) if size else InstantRuntime()
+    """What the name stands for; `model` is "WIDTHxHEIGHT", "WIDTHxHEIGHT@MSms" or anything else."""
+    size = re.fullmatch(r"(\d+)x(\d+)(?:@(\d+)ms)?", str(model))
+    if size is None:
+        return InstantRuntime()
+    return InstantRuntime(int(size[2]), int(size[1]), int(size[3] or 0))
 
 
 def wall(

@@ -6,19 +6,20 @@
     python -m benchmarks.node                  # 60 s
     python -m benchmarks.node --seconds 10 --rate 15
 
-Three processes: a camera, the node, and this one, which listens to the cloud, the depth picture
-and the status. Every picture is made a keyframe, so every picture becomes a cloud. Reported:
-pictures sent, received and lost between the processes, what the node did with each, the time
-from the receipt of a picture to the end of its publication without the runtime's share (p50,
-p99), the processor time and the memory of the node's process.
+Three processes: a camera that moves sideways along a textured wall, the node with its defaults
+(keyframes, features, the map), and this one, which listens to the cloud, the depth picture and the
+status. Reported: pictures sent, received and lost between the processes, what the node did with
+each, the time from the receipt of a picture to the end of its publication without the runtime's
+share (p50, p99), the processor time and the memory of the node's process.
 
-Wanted: nothing lost but by policy, p99 below 10 ms, memory flat.
+Wanted: nothing lost but by policy, at most 250 ms for the map and its publication.
 """
 
 from __future__ import annotations
 
 import argparse
 import array
+import math
 import os
 import subprocess
 import sys
@@ -32,7 +33,9 @@ import torch
 from benchmarks.common import REPO, add_common_arguments, print_table, write_report
 from g2vlm_ros.launch_arguments import PROFILE_VARIABLE, malloc_environment
 
-WIDTH, HEIGHT = 1280, 720
+WIDTH, HEIGHT, TILE = 1280, 720, 16
+SWEEP_PX_S = 120.0  # of the wall, through the picture: two to three keyframes a second
+WANTED_MS = 250.0  # of the map and its publication, a keyframe
 SETTLE_S = 5.0  # start-up, discovery, first allocations: not measured
 NS = 1_000_000_000
 
@@ -43,7 +46,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--rate", type=float, default=30.0, help="pictures per second")
     parser.add_argument(
-        "--picture", default="518x294", help="the model's picture; a point for each pixel"
+        "--picture",
+        default="518x294",
+        help="the model's picture (a point for each pixel), and the time of a pass: 112x56@100ms",
     )
     parser.add_argument("--as-camera", action="store_true", help=argparse.SUPPRESS)
     add_common_arguments(parser, "node")
@@ -62,7 +67,7 @@ def main() -> int:
 
 
 def run_camera(rate: float, seconds: float) -> None:
-    """Publish a moving texture at a fixed rate; prints how many pictures were sent."""
+    """Publish a wall that moves past at a fixed rate; prints how many pictures were sent."""
     import rclpy
     from builtin_interfaces.msg import Time
     from rclpy.qos import qos_profile_sensor_data
@@ -73,20 +78,22 @@ def run_camera(rate: float, seconds: float) -> None:
     publisher = node.create_publisher(Image, "camera/image_raw", qos_profile_sensor_data)
     while not publisher.get_subscription_count():
         time.sleep(0.05)
-    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT // 16, 200, 3), np.uint8)
-    texture = np.kron(noise, np.ones((16, 16, 1), np.uint8))
-    messages = []
-    for shift in range(0, 32 * 20, 32):
-        data = array.array("B", np.ascontiguousarray(texture[:, shift : shift + WIDTH]).tobytes())
-        message = Image(height=HEIGHT, width=WIDTH, encoding="rgb8", step=3 * WIDTH, data=data)
-        message.header.frame_id = "camera_optical"
-        messages.append(message)
+    step = SWEEP_PX_S / rate
+    columns = WIDTH + math.ceil(SWEEP_PX_S * seconds)
+    noise = np.random.default_rng(0).integers(
+        0, 256, (HEIGHT // TILE, -(-columns // TILE) + 1, 3), np.uint8
+    )
+    wall = np.kron(noise, np.ones((TILE, TILE, 1), np.uint8))
+    message = Image(height=HEIGHT, width=WIDTH, encoding="rgb8", step=3 * WIDTH)
+    message.header.frame_id = "camera_optical"
     sent = 0
     started = time.monotonic()
     while (due := started + sent / rate) < started + seconds:
         time.sleep(max(0.0, due - time.monotonic()))
         stamp_ns = time.time_ns()
-        message = messages[sent % len(messages)]
+        shift = round(sent * step)
+        seen = np.ascontiguousarray(wall[:, shift : shift + WIDTH])
+        message.data = array.array("B", seen.tobytes())
         message.header.stamp = Time(sec=stamp_ns // NS, nanosec=stamp_ns % NS)
         publisher.publish(message)
         sent += 1
@@ -173,7 +180,6 @@ def summarise(
     drops = dict(zip(last.drop_reasons, (int(c) for c in last.drop_counts), strict=True))
     policy = {"not_keyframe", "superseded", "unsynchronised"}
     lost = sent - int(last.frames_received)
-    growth_mb = (rss[-1] - rss_start) / 1e6
     balanced = last.frames_received == last.frames_used + last.frames_dropped
     return {
         "picture": f"{WIDTH}x{HEIGHT} rgb8",
@@ -198,9 +204,7 @@ def summarise(
         "rss_end_mb": rss[-1] / 1e6,
         "rss_max_mb": max(rss) / 1e6,
         "rss_every_10_s_mb": [round(value / 1e6, 1) for value in rss[::10]],
-        "passed": bool(
-            lost == 0 and balanced and set(drops) <= policy and p99 < 10.0 and abs(growth_mb) < 5.0
-        ),
+        "passed": bool(lost == 0 and balanced and set(drops) <= policy and p99 < WANTED_MS),
     }
 
 
@@ -220,23 +224,21 @@ def report(results: dict[str, Any]) -> None:
                 f"{results['publish_ms_p50']:.1f} / {results['publish_ms_p99']:.1f} ms",
                 "",
             ],
-            ["own work p99", f"{results['own_ms_p99']:.1f} ms", "< 10 ms"],
+            ["own work p99", f"{results['own_ms_p99']:.1f} ms", f"<= {WANTED_MS:g} ms"],
             ["own work max", f"{results['own_ms_max']:.1f} ms", ""],
             ["processor", f"{100 * results['cpu_share_of_one_core']:.0f} % of a core", ""],
             ["memory start", f"{results['rss_start_mb']:.1f} MB", ""],
-            ["memory end", f"{results['rss_end_mb']:.1f} MB", "+- 5 MB"],
+            ["memory end", f"{results['rss_end_mb']:.1f} MB", ""],
         ]
     )
 
 
 def node_command(picture: str) -> list[str]:
-    """The node with the instant runtime; every picture is a keyframe."""
+    """The node with the instant runtime."""
     values = {
         "autostart": "true",
         "runtime": "benchmarks.instant_runtime:create",
         "model": picture,
-        "keyframe.min_motion": "0.0",
-        "keyframe.min_interval_s": "0.0",
     }
     words = [word for name, value in values.items() for word in ("-p", f"{name}:={value}")]
     return [sys.executable, "-m", "g2vlm_ros.node", "--ros-args", *words, "--log-level", "warn"]

@@ -35,7 +35,8 @@ from .events import (
     SegmentBroken,
     SegmentStarted,
 )
-from .mapping.mapper import Added, Mapper, Sighting
+from .mapping.mapper import Added, Mapper
+from .mapping.pass_units import Sighting
 from .measured_depth import MeasuredDepth
 from .optics import Optics
 from .options import PipelineOptions
@@ -217,6 +218,8 @@ class Passes:
 
         started, scene = time.perf_counter(), None
         try:
+            new = [moment for moment in job.moments[job.overlap :] if not moment.still]
+            self._mapper.look_ahead([frame for moment in new for frame in moment.frames])
             scene = self._runtime.observe(job.window, cancelled=unwanted)
             observe_ms = (time.perf_counter() - started) * 1e3
             check_geometry(scene.geometry, len(job.window))

@@ -9,6 +9,7 @@ Shape letters: H W pixels of the model's picture.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +19,59 @@ from g2vlm_model.interface import Frame, GeometryPrediction
 from ..measured_depth import MeasuredGeometry
 from .features import Features, find_features, searched_picture
 from .keyframe import Keyframe, View
+from .learned import learned_matcher
 from .options import FeatureOptions
 from .places import place_vectors
 from .rotations import orthonormal
 
-__all__ = ["make_keyframe"]
+__all__ = ["WORKERS", "FeatureSearch", "make_keyframe"]
+
+WORKERS = "g2vlm-map"  # what the names of threads begin with that work beside a pass
 
 Floats = NDArray[np.float64]
+
+
+class FeatureSearch:
+    """Features of frames, searched for in a thread of its own while the model is at work.
+
+    Half of what a keyframe costs the map is this search, and it needs nothing of the pass: by
+    the time the pass has ended it is mostly done.
+
+    Args:
+        options: How features are searched for.
+    """
+
+    def __init__(self, options: FeatureOptions) -> None:
+        self._options = options
+        graph = learned_matcher(options.detector)
+        self._needs_pass = graph is not None and graph.matches_itself  # sees the model's picture
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=WORKERS)
+        self._begun: dict[tuple[str, str], Future[Features]] = {}
+
+    def begin(self, frames: Sequence[Frame]) -> None:
+        """Search these frames; what was begun before and not asked for is given up."""
+        wanted = {(frame.camera, frame.key): frame for frame in frames}
+        for name in [name for name in self._begun if name not in wanted]:
+            self._begun.pop(name).cancel()
+        for name, frame in wanted.items():
+            if name not in self._begun and not self._needs_pass:
+                begun = self._thread.submit(find_features, frame.image, self._options)
+                self._begun[name] = begun
+
+    def found(self, frame: Frame, model_HW3: NDArray[np.uint8]) -> Features:
+        """The features of a frame in its own pixels, begun before or not.
+
+        Args:
+            frame: Whose.
+            model_HW3: uint8 RGB, the picture that the model saw of it.
+
+        Raises:
+            ValueError: As `find_features`.
+        """
+        begun = self._begun.pop((frame.camera, frame.key), None)
+        if begun is not None:
+            return begun.result()
+        return _found(frame.image, model_HW3, self._options)
 
 
 def make_keyframe(
@@ -32,7 +79,7 @@ def make_keyframe(
     frames: Sequence[Frame],
     geometry: GeometryPrediction,
     indices: Sequence[int],
-    features: FeatureOptions,
+    search: FeatureSearch,
     T_body_cams: Mapping[str, Floats] | None = None,
     unit: float = 1.0,
     tokens_ND: NDArray[np.float32] | None = None,
@@ -45,7 +92,7 @@ def make_keyframe(
         frames: Of the moment, the reference camera's first.
         geometry: Of the window that holds them, with the K that is known of its cameras.
         indices: Their indices in the window.
-        features: How features are searched for.
+        search: Of features.
         T_body_cams: Known poses of the cameras by name, translations in metres; for a camera
             that is not in there, the pose is the model's.
         unit: That the pass's lengths are multiplied by.
@@ -61,7 +108,7 @@ def make_keyframe(
             T_body_cam = np.linalg.inv(T_first) @ geometry.T_world_cam[index]
             T_body_cam[:3, :3] = orthonormal(T_body_cam[:3, :3])
             T_body_cam[:3, 3] *= unit
-        found = _found(frame.image, geometry.colors[index], features)
+        found = search.found(frame, geometry.colors[index])
         measured = isinstance(geometry, MeasuredGeometry) and bool(geometry.measured_N[index])
         metres = 1.0 / per_metre if measured and per_metre else 0.0
         views.append(_view(frame, geometry, index, T_body_cam, found, unit, metres))

@@ -3,6 +3,7 @@
 
 """The mapper: what a pass says of its newest moments becomes keyframes of the map.
 
+    mapper.look_ahead(frames)                before a pass, for what can be done beside it
     mapper.add(moments, geometry, scale)     after each pass: keyframes, edges, a local solve
     mapper.graph                             the map itself (`MapGraph`): keyframes, edges,
                                              `add_edges`, `solve_global`, from any thread
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,14 +34,14 @@ from ..poses import inverse
 from ..scale.estimate import ScaleEstimate
 from .edges import verified_edge
 from .keyframe import Edge, Keyframe, PlacedKeyframe
-from .making import make_keyframe
+from .making import WORKERS, FeatureSearch, make_keyframe
 from .map_graph import MapGraph
 from .options import MapOptions
-from .pass_units import PassUnits
+from .pass_units import PassUnits, Sighting
 from .rotations import orthonormal
 from .sensed_edges import SensedEdges
 
-__all__ = ["Added", "Mapper", "Sighting"]
+__all__ = ["Added", "Mapper"]
 
 Floats = NDArray[np.float64]
 
@@ -49,29 +51,6 @@ _ENOUGH = 2
 _RIGID = 64  # keyframes whose frames' keys are remembered
 _MOVED = 0.01  # picture widths from which a moment is placed anew though it is no keyframe
 _MODEL_TURN, _MODEL_DIRECTION, _MODEL_LENGTH = 0.1, 0.5, 0.4  # sigmas of the model's own poses
-
-
-@dataclass(frozen=True, eq=False)
-class Sighting:
-    """A moment of a window.
-
-    Args:
-        frames: The reference camera's first.
-        indices: Of the frames in the window.
-        is_new: No window held it before.
-        still: Nothing moved since the keyframe before it.
-        movement: Of one that is still: picture widths that it has moved all the same.
-        tracked: Share of the picture that was found again.
-        tracks: Of the reference camera since the keyframe before it; None where there are none.
-    """
-
-    frames: tuple[Frame, ...]
-    indices: tuple[int, ...]
-    is_new: bool = True
-    still: bool = False
-    movement: float = 0.0
-    tracked: float = 1.0
-    tracks: PictureTracks | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +103,8 @@ class Mapper:
         self.graph = MapGraph(options.graph, options.lengths)
         self.segment = 0
         self._reference = reference
+        self._search = FeatureSearch(options.features)
+        self._pairs = ThreadPoolExecutor(len(_BEFORE) - 1, thread_name_prefix=WORKERS)
         self.scale = ScaleEstimate()  # as it was known at the newest pass
         self._sensed = sensed
         self._listeners: list[Callable[[PlacedKeyframe], object]] = []
@@ -175,6 +156,10 @@ class Mapper:
     def listen(self, hear: Callable[[PlacedKeyframe], object]) -> None:
         """Tell somebody of each new keyframe from now on."""
         self._listeners.append(hear)
+
+    def look_ahead(self, frames: Sequence[Frame]) -> None:
+        """Search frames that will be added for features meanwhile; changes nothing else."""
+        self._search.begin(frames)
 
     def add(
         self,
@@ -281,28 +266,43 @@ class Mapper:
         scale: ScaleEstimate,
     ) -> tuple[list[Edge], int, int]:
         """Edges to keyframes before, how many are verified, how many were tried."""
-        edges: list[Edge] = []
-        tried = 0
-        T_map_body: Floats | None = None
         self._sensed.gate.note(keyframe)
         before = self.graph.get(self._recent[-1]) if self._recent else None
         tracks = moment.tracks
         if before is not None and tracks and tracks.since_ns == before.keyframe.stamp_ns:
             self._tracks[keyframe.number] = tracks
         guess = 0.0 if before is None else before.log_depth_scale
-        for gap in (*_BEFORE, *_FURTHER):
-            other = self.graph.get(self._recent[-gap]) if gap <= len(self._recent) else None
-            if other is None or (gap in _FURTHER and len(edges) >= _ENOUGH):
-                continue
-            tried += 1
+        others = {
+            gap: other
+            for gap in (*_BEFORE, *_FURTHER)
+            if gap <= len(self._recent) and (other := self.graph.get(self._recent[-gap]))
+        }
+        edges: list[Edge] = []
+        T_map_body: Floats | None = None
+
+        def tie(gap: int) -> Edge | None:
+            other = others[gap]
             scales = (other.log_depth_scale, guess)
             T_i_j = None if T_map_body is None else inverse(other.T_map_body) @ T_map_body
             way = self._tracks_since(gap, keyframe.number)
-            edge = self._verified(other.keyframe, keyframe, scales, gap == 1, T_i_j, way)
-            if edge is not None and not self._sensed.gate.denies(edge):
-                edges.append(edge)
-                if gap == 1 and math.isfinite(edge.sigma_log_length):
-                    T_map_body = other.T_map_body @ edge.T_i_j
+            return self._verified(other.keyframe, keyframe, scales, gap == 1, T_i_j, way)
+
+        def take(found: Edge | None) -> None:
+            if found is not None and not self._sensed.gate.denies(found):
+                edges.append(found)
+
+        near = [gap for gap in _BEFORE if gap in others]
+        if near:  # what it says guides the others, which ask nothing of each other
+            take(tie(near[0]))
+            if edges and math.isfinite(edges[0].sigma_log_length):
+                T_map_body = others[near[0]].T_map_body @ edges[0].T_i_j
+        for tied in self._pairs.map(tie, near[1:]):
+            take(tied)
+        tried = len(near)
+        for gap in _FURTHER:
+            if gap in others and len(edges) < _ENOUGH:
+                tried += 1
+                take(tie(gap))
         verified = len(edges)
         if before is not None:
             edges += self._sensed.edges(before, keyframe, edges, scale)
@@ -364,7 +364,7 @@ class Mapper:
             moment.frames,
             geometry,
             moment.indices,
-            self.options.features,
+            self._search,
             self._sensed.T_body_cams(),
             self._units.factor,
             self._tokens_ND,

@@ -16,28 +16,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from g2vlm_model.interface import Frame, GeometryPrediction
 
+from ..keyframes import PictureTracks
 from ..measured_depth import MeasuredGeometry
 
-__all__ = ["PassUnits"]
+__all__ = ["PassUnits", "Sighting"]
 
 _STRIDE = 8  # every 8th row and column says enough
 _LEAST = 8  # depths
 _LEAP = math.log(1.4)
 
 
-class _Seen(Protocol):
-    @property
-    def frames(self) -> tuple[Frame, ...]: ...
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """A moment of a window.
 
-    @property
-    def indices(self) -> tuple[int, ...]: ...
+    Args:
+        frames: The reference camera's first.
+        indices: Of the frames in the window.
+        is_new: No window held it before.
+        still: Nothing moved since the keyframe before it.
+        movement: Of one that is still: picture widths that it has moved all the same.
+        tracked: Share of the picture that was found again.
+        tracks: Of the reference camera since the keyframe before it; None where there are none.
+    """
+
+    frames: tuple[Frame, ...]
+    indices: tuple[int, ...]
+    is_new: bool = True
+    still: bool = False
+    movement: float = 0.0
+    tracked: float = 1.0
+    tracks: PictureTracks | None = None
 
 
 class PassUnits:
@@ -48,7 +64,7 @@ class PassUnits:
         self.per_metre: float | None = None  # comparable units in a metre, since one was measured
         self._depths: dict[str, NDArray[np.float32]] = {}
 
-    def follow(self, moments: Sequence[_Seen], geometry: GeometryPrediction) -> None:
+    def follow(self, moments: Sequence[Sighting], geometry: GeometryPrediction) -> None:
         """Take in the next pass.
 
         Args:

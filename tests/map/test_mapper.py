@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,14 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.instant_runtime import wall
+from g2vlm_map.mapping import making
 from g2vlm_map.mapping import mapper as mapper_module
+from g2vlm_map.mapping.features import Features, find_features
 from g2vlm_map.mapping.keyframe import Keyframe, PlacedKeyframe
-from g2vlm_map.mapping.mapper import Added, Mapper, Sighting
-from g2vlm_map.mapping.options import MapOptions
-from g2vlm_map.mapping.pass_units import PassUnits
+from g2vlm_map.mapping.making import WORKERS, FeatureSearch
+from g2vlm_map.mapping.mapper import Added, Mapper
+from g2vlm_map.mapping.options import FeatureOptions, MapOptions
+from g2vlm_map.mapping.pass_units import PassUnits, Sighting
 from g2vlm_map.mapping.sensed_edges import SensedEdges
 from g2vlm_map.poses import inverse
 from g2vlm_map.scale.estimate import ScaleEstimate
@@ -29,6 +33,7 @@ from tests.map.keyframes_made import Points, pose, turn_between_deg
 Floats = NDArray[np.float64]
 NS = 1_000_000_000
 PICTURE = np.zeros((8, 8, 3), np.uint8)
+TILE = np.ones((12, 12, 1), np.uint8)
 METRIC = ScaleEstimate(metric=True, log_scale=math.log(2.0), sigma=0.02)
 
 
@@ -267,3 +272,46 @@ def test_a_pass_of_another_unit_is_brought_back_and_a_bias_is_left_alone() -> No
         units.follow(moments, base)
         factors.append(units.factor)
     np.testing.assert_allclose(factors, [1, 1, 0.2, 0.2, 1.2], rtol=1e-4)
+
+
+def test_features_that_were_begun_beside_the_pass_are_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(3)
+    pictures = [np.kron(rng.integers(0, 255, (15, 20, 3), np.uint8), TILE) for _ in range(3)]
+    frames = [Frame(p, k * NS, "camera", "camera", f"f{k}") for k, p in enumerate(pictures)]
+    searched: list[str] = []
+
+    def find(picture: Any, options: Any) -> Features:
+        searched.append(threading.current_thread().name)
+        return find_features(picture, options)
+
+    monkeypatch.setattr(making, "find_features", find)
+    search = FeatureSearch(FeatureOptions())
+    search.begin(frames[:2])
+    found = [search.found(frame, PICTURE) for frame in frames]
+    for frame, one in zip(frames, found, strict=True):
+        alone = find_features(frame.image, FeatureOptions())
+        assert len(one.pixel_F2) > 20
+        np.testing.assert_array_equal(one.pixel_F2, alone.pixel_F2)
+        np.testing.assert_array_equal(one.descriptor_FE, alone.descriptor_FE)
+    here = threading.current_thread().name
+    assert [name.startswith(WORKERS) for name in searched] == [True, True, False]
+    assert searched[2] == here
+
+
+def test_a_search_that_fails_is_told_to_who_asks_and_one_nobody_asks_for_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(picture: Any, options: Any) -> Features:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(making, "find_features", fail)
+    search = FeatureSearch(FeatureOptions())
+    frames = [Frame(PICTURE, k * NS, "camera", "camera", f"f{k}") for k in range(2)]
+    search.begin(frames)
+    with pytest.raises(RuntimeError, match="no memory"):
+        search.found(frames[0], PICTURE)
+    monkeypatch.undo()
+    search.begin([])  # the next window holds the second one no more
+    assert len(search.found(frames[1], PICTURE).pixel_F2) == 0
