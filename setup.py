@@ -106,6 +106,7 @@ setup(
         ],
         "g2vlm.commands": [
             "replay = g2vlm_replay:main",
+            "doctor = g2vlm_ros.doctor.command:main",
             "simulate = g2vlm_demo.simulate:main",
             "train = g2vlm_training.cli:main",
             "dataset = g2vlm_training.dataset_cli:main",

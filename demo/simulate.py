@@ -22,7 +22,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from g2vlm_replay.node.process import node_environment, shipped_file
+from g2vlm_replay.node.process import node_environment
+
+from g2vlm_ros.shipped import shipped_file
 
 from .scenes import SCENES
 

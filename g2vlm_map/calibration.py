@@ -17,7 +17,7 @@ from .decode import BadInputError
 from .frame_optics import FrameOptics, RimFinder
 from .rectify import Rectification
 
-__all__ = ["CameraCalibration"]
+__all__ = ["CameraCalibration", "missing_info"]
 
 Floats = NDArray[np.float64]
 
@@ -115,3 +115,11 @@ def _difference(before: CameraModel, now: CameraModel | None) -> str:
         )
         return f"fx, fy, cx, cy were {old} px and are {new} px"
     return ""
+
+
+def missing_info(camera: str, source: str) -> str:
+    """NO_CAMERA_INFO of a camera whose CameraInfo should come on a topic."""
+    return (
+        f"nothing on {source}; K stays unknown. Set {camera}.camera_info_topic to its "
+        "topic, or to '' where there is none"
+    )

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .calibration import missing_info
 from .camera_model import CameraInfoLike
 from .cameras import NS, Admission, Arrival, Camera, InputFrame
 from .decode import BadInputError
@@ -359,9 +360,6 @@ class Intake:
         waited_ns = 0 if camera.first_ns is None else now_ns - camera.first_ns
         late = waited_ns > self._options.images.timeout_s * NS
         missing = bool(source) and not camera.calibration.has_info and late
-        text = (
-            f"nothing on {source}; K stays unknown. Set {camera.name}.camera_info_topic to its "
-            "topic, or to '' where there is none"
-        )
+        text = missing_info(camera.name, source)
         self._board.condition("NO_CAMERA_INFO", missing, text, camera.name)
         self._board.condition("BAD_CAMERA_INFO", bool(problem), problem, camera.name)

@@ -115,23 +115,34 @@ class Synchroniser:
                 f"stamps lie further from the others' than sync.max_gap_s = {self._max_gap_s:g}; "
                 "synchronise the cameras' clocks"
             )
-        names = [name for name, queue in self._waiting.items() if queue]
-        gaps = [self._gap(names[0], name) for name in names[1:]]
-        if not gaps:
+        worst, reference = self._worst()
+        if worst is None:
             return ""
-        worst = max(gaps, key=lambda gap: gap.needed_s)
         late = "after" if worst.offset_s >= 0 else "before"
         text = (
             f"frames of {worst.camera} are stamped {abs(worst.offset_s):.3f} s {late} those of "
-            f"{names[0]}, further apart than sync.tolerance_s = {self._tolerance_s:g}"
+            f"{reference}, further apart than sync.tolerance_s = {self._tolerance_s:g}"
         )
-        wanted_s = math.ceil(worst.needed_s * _MARGIN * 1000) / 1000
-        if wanted_s > _MAX_TOLERANCE_S:
+        if not self.pairing_tolerance_s:
             return f"{text}: the cameras' clocks differ; synchronise them"
         return (
-            f"{text}; sync.tolerance_s = {wanted_s:g} would pair them, and with the extrinsics of "
-            "all cameras their own stamps are used"
+            f"{text}; sync.tolerance_s = {self.pairing_tolerance_s:g} would pair them, and with "
+            "the extrinsics of all cameras their own stamps are used"
         )
+
+    @property
+    def pairing_tolerance_s(self) -> float:
+        """The `sync.tolerance_s` that would pair what waits; 0 where none would."""
+        worst, _ = self._worst()
+        wanted_s = 0.0 if worst is None else math.ceil(worst.needed_s * _MARGIN * 1000) / 1000
+        return wanted_s if wanted_s <= _MAX_TOLERANCE_S else 0.0
+
+    def _worst(self) -> tuple[_Gap | None, str]:
+        """The camera whose waiting frames lie furthest from the reference's; and that one."""
+        names = [name for name, queue in self._waiting.items() if queue]
+        gaps = [self._gap(names[0], name) for name in names[1:]]
+        worst = max(gaps, key=lambda gap: gap.needed_s, default=None)
+        return worst, names[0] if names else ""
 
     def _gap(self, reference: str, camera: str) -> _Gap:
         stamps = [arrival.stamp_ns for arrival in self._waiting[camera]]

@@ -16,13 +16,13 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-import g2vlm_ros
 from g2vlm_map.poses import quaternion_xyzw
 from g2vlm_map.recordings import RecordingInfo, RigRecording
 from g2vlm_map.recordings.bag_sensors import RobotTopics
 from g2vlm_map.recordings.source import COMPRESSED
 from g2vlm_ros.end_with_parent import PARENT_VARIABLE
 from g2vlm_ros.launch_arguments import PROFILE_VARIABLE, malloc_environment
+from g2vlm_ros.shipped import PROFILE_FILE, ROOT, shipped_file
 from g2vlm_ros.topics import compressed_topic
 
 from ..errors import NodeFailedError, ReplayInputError
@@ -35,26 +35,6 @@ STATUS_TOPIC = f"/{NODE_NAME}/status"
 LOG_TAIL_LINES = 25
 RIG_BASE = "rig"  # frame of a folder's rig, which has no name of its own
 STOP_SECONDS = 15.0
-PROFILE_FILE = "fastdds_shm.xml"
-ROOT = Path(g2vlm_ros.__file__).resolve().parents[1]  # of the sources, or where they are installed
-
-
-def shared_memory_profile() -> Path | None:
-    """The Fast DDS profile that the project ships."""
-    return shipped_file(PROFILE_FILE)
-
-
-def shipped_file(name: str) -> Path | None:
-    """A file of the launch folder, from the sources or the installed share; None: not there."""
-    candidates = [
-        ROOT / "launch",
-        *(
-            Path(p) / "share" / "g2vlm_ros" / "launch"
-            for p in [sys.prefix, *os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)]
-            if p
-        ),
-    ]
-    return next((folder / name for folder in candidates if (folder / name).is_file()), None)
 
 
 def node_environment(domain_id: int) -> dict[str, str]:
@@ -67,7 +47,7 @@ def node_environment(domain_id: int) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         PARENT_VARIABLE: str(os.getpid()),  # it ends with the replay, however that ends
     }
-    profile = shared_memory_profile()
+    profile = shipped_file(PROFILE_FILE)
     if profile is not None:
         environment[PROFILE_VARIABLE] = str(profile)
     # The sources are importable in the child wherever it is started from.

@@ -23,7 +23,6 @@ from g2vlm_replay.node.process import (
     NodeProcess,
     node_command,
     node_environment,
-    shared_memory_profile,
 )
 from g2vlm_replay.run import long_pause
 from g2vlm_replay.run_options import ModelOptions, parse_parameter
@@ -31,6 +30,7 @@ from rosbags.highlevel import AnyReader
 
 from g2vlm_map.recordings import RecordingInfo, open_recording
 from g2vlm_map.recordings.source import CAMERA_INFO, COMPRESSED
+from g2vlm_ros.shipped import PROFILE_FILE, shipped_file
 from tests.helpers import wait_for
 from tests.replay.bags import NS, jpeg, pattern, write_plain_bag
 
@@ -264,7 +264,7 @@ def test_environment_of_the_node() -> None:
     assert environment["ROS_DOMAIN_ID"] == "42"
     assert environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
     assert environment["MALLOC_MMAP_THRESHOLD_"] == "1073741824"
-    profile = shared_memory_profile()
+    profile = shipped_file(PROFILE_FILE)
     assert profile is not None
     assert environment["FASTDDS_DEFAULT_PROFILES_FILE"] == str(profile)
 

@@ -102,10 +102,15 @@ class Graph:
         parameters: Overrides of the node's parameters.
         namespace: Of the node under test; keeps two graphs of one process apart.
         spin_s: Longest time that the node's executor sleeps where nothing happens.
+        remaps: FROM:=TO of the node under test.
     """
 
     def __init__(
-        self, parameters: dict[str, Any] | None = None, namespace: str = "", spin_s: float = 0.2
+        self,
+        parameters: dict[str, Any] | None = None,
+        namespace: str = "",
+        spin_s: float = 0.2,
+        remaps: tuple[str, ...] = (),
     ) -> None:
         defaults = {
             "runtime": SCRIPTED,
@@ -118,6 +123,7 @@ class Graph:
         values = {**defaults, **(parameters or {})}
         self.node = PerceptionNode(
             namespace=namespace,
+            cli_args=["--ros-args", *(word for item in remaps for word in ("-r", item))],
             parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
         )
         self.namespace = namespace

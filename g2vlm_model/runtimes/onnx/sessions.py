@@ -121,7 +121,7 @@ class Provider:
             options.add_provider_for_devices([devices[self.index]], {})
             session = ort.InferenceSession(str(path), options)
         else:
-            self._check_available(ort)
+            self.check_available(ort)
             names = dict.fromkeys((self.name, PROVIDERS["cuda"]))  # runs what TensorRT cannot
             providers = [(name, {"device_id": str(self.index)}) for name in names]
             session = ort.InferenceSession(str(path), options, providers=providers)
@@ -132,7 +132,12 @@ class Provider:
         """How this machine gets the provider."""
         return ON_ARM if platform.machine() == "aarch64" else INSTALL[self.kind]
 
-    def _check_available(self, ort: ModuleType) -> None:
+    def check_available(self, ort: ModuleType) -> None:
+        """Make sure that an ONNX Runtime has this provider; its libraries show when it runs.
+
+        Raises:
+            ProviderError: It has not; how this machine gets it.
+        """
         available = ort.get_available_providers()
         if self.name not in available:
             raise ProviderError(
