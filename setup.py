@@ -66,6 +66,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", files_in("launch")),
+        (f"share/{NAME}/policies", files_in("policies")),
     ],
     zip_safe=False,
     install_requires=[

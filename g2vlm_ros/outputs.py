@@ -75,7 +75,7 @@ class Outputs:
             MapEvent, "~/map_event", QoSProfile(depth=20)
         )
         self._tf: Any = None
-        if params.tf.publish or params.tf.up_to_scale:
+        if params.broadcasts:
             self._tf = node.create_lifecycle_publisher(TFMessage, "/tf", QoSProfile(depth=100))
         self._frames: RobotFrames | None = None
         self._broadcaster: Broadcaster | None = None

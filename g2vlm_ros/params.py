@@ -176,6 +176,21 @@ class NodeParams(PipelineOptions):
     status: StatusParams = field(default_factory=StatusParams)
     topics: tuple[CameraParams, ...] = ()  # one for each of `cameras`
 
+    @property
+    def needs_transforms(self) -> bool:
+        """Whether transforms between the robot's frames are looked up."""
+        sensors = self.sensors
+        by_tf = any(not camera.extrinsics for camera in self.topics)
+        heard = sensors.imu_topic or sensors.cloud_topics or sensors.scan_topics
+        return bool(
+            (self.frames.base and by_tf) or self.frames.odom or sensors.odometry_topic or heard
+        )
+
+    @property
+    def broadcasts(self) -> bool:
+        """Whether transforms are broadcast."""
+        return self.tf.publish or self.tf.up_to_scale
+
     def replaced(self, changes: Mapping[str, Any]) -> NodeParams:
         """A copy with some values changed, by full name, and everything checked again.
 

@@ -53,7 +53,7 @@ class RobotFrames:
         self.odometry = OdometryFeed(params.sensors.odometry_sigma)
         self._newest_scene_ns = 0
         self._buffer: TransformBuffer | None = None
-        if _needs_tf(params):
+        if params.needs_transforms:
             self._buffer = transform_buffer(node)
         for camera in params.topics:
             T_base_cam = mounting(f"{camera.name}.extrinsics", camera.extrinsics)
@@ -202,13 +202,3 @@ class RobotFrames:
         self._pipeline.board.condition(
             "TF_MISSING", late > _PATIENCE_S, f"{source}: {said}", "odometry"
         )
-
-
-def _needs_tf(params: NodeParams) -> bool:
-    """Whether anything has to be looked up."""
-    sensors = params.sensors
-    by_tf = any(not camera.extrinsics for camera in params.topics)
-    heard = sensors.imu_topic or sensors.cloud_topics or sensors.scan_topics
-    return bool(
-        (params.frames.base and by_tf) or params.frames.odom or sensors.odometry_topic or heard
-    )

@@ -1,7 +1,7 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Write launch/g2vlm.yaml and the parameter tables of the documentation from the dataclasses.
+"""Write launch/g2vlm.yaml, the tables of the documentation and the policies from the dataclasses.
 
 Usage: python scripts/write_reference.py [--check]
 With --check nothing is written; the exit code is 1 where a file is out of date.
@@ -19,14 +19,22 @@ from typing import Any
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO))
 
+from g2vlm_demo.simulator.options import SimulatorOptions, robot_rights  # noqa: E402
+from g2vlm_replay.node.process import replay_rights  # noqa: E402
+
 from g2vlm_map.option_fields import Option, described  # noqa: E402
+from g2vlm_ros.doctor.told import told_by  # noqa: E402
 from g2vlm_ros.params import (  # noqa: E402
     CameraParams,
     NodeParams,
     camera_options,
     node_options,
 )
+from g2vlm_ros.policy import Rights, node_rights, policy_text, viewer_rights  # noqa: E402
 
+POLICIES = REPO / "policies"
+# Topics of a bag as `policies/replay.policy.xml` has it.
+PLAYED = ("/camera/image_raw", "/camera/camera_info")
 YAML_FILE = REPO / "launch" / "g2vlm.yaml"
 PAGE, README = REPO / "docs" / "node.md", REPO / "README.md"
 BEGIN, END = "<!-- parameters: begin -->", "<!-- parameters: end -->"
@@ -110,6 +118,29 @@ def table(names: Sequence[str], columns: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def policies() -> dict[Path, str]:
+    """The text of each policy that is shipped."""
+
+    def of_node(file: Path | None, **given: Any) -> Rights:
+        told = told_by("/g2vlm", file, given)
+        return node_rights(told.params, use_sim_time=told.uses_sim_time)
+
+    replayed = of_node(None, use_sim_time=True)
+    robot = robot_rights(SimulatorOptions())
+    replay = replay_rights(PLAYED, replayed)
+    enclaves = {
+        "g2vlm": [of_node(None)],
+        "full": [of_node(POLICIES / "full.yaml")],
+        "simulated": [of_node(REPO / "launch" / "simulated.yaml"), robot],
+        "replay": [replayed, replay],
+        "viewer": [viewer_rights()],
+    }
+    return {
+        POLICIES / f"{name}.policy.xml": policy_text([(item.node, item) for item in rights])
+        for name, rights in enclaves.items()
+    }
+
+
 def with_table(path: Path, text: str) -> str:
     """A page with its table replaced.
 
@@ -135,6 +166,7 @@ def main(argv: Sequence[str]) -> int:
         YAML_FILE: yaml_text(),
         PAGE: with_table(PAGE, long),
         README: with_table(README, short),
+        **policies(),
     }
     stale = [
         path

@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from g2vlm_ros.policy import Rights, any_node
+
 from ..drives import DriveSpec
 from ..faults import NO_FAULTS, Faults
 from ..stream import Streams
 from ..wheels import WheelErrors
 
-__all__ = ["SimulatorOptions", "defaults", "parse"]
+__all__ = ["SimulatorOptions", "defaults", "parse", "robot_rights"]
 
 _FAULT = "faults."
 
@@ -112,6 +114,19 @@ def parse(given: Mapping[str, Any]) -> SimulatorOptions:
     }
     plain = {name: value for name, value in values.items() if not name.startswith(_FAULT)}
     return SimulatorOptions(**plain, faults=Faults(**faults))
+
+
+def robot_rights(options: SimulatorOptions) -> Rights:
+    """What the simulated robot does in the graph, without faults."""
+    cameras = ["/camera", *(["/right_camera"] if options.stereo_m else [])]
+    publish = ["/odom", "/tf", "/tf_static", "/ground_truth/odometry"]
+    publish += ["/scan"] if options.scan_hz > 0.0 else []
+    publish += ["/ground_truth/depth"] if options.depth else []
+    for camera in cameras:
+        publish.append(f"{camera}/camera_info")
+        publish += [f"{camera}/image_raw"] if options.raw else []
+        publish += [f"{camera}/image_raw/compressed"] if options.compressed else []
+    return any_node("/robot", publish, ["/cmd_vel"] if options.mode == "cmd_vel" else [])
 
 
 def _typed(name: str, value: Any, default: Any) -> Any:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 
@@ -22,6 +23,7 @@ from g2vlm_map.recordings.bag_sensors import RobotTopics
 from g2vlm_map.recordings.source import COMPRESSED
 from g2vlm_ros.end_with_parent import PARENT_VARIABLE
 from g2vlm_ros.launch_arguments import PROFILE_VARIABLE, malloc_environment
+from g2vlm_ros.policy import Rights, any_node
 from g2vlm_ros.shipped import PROFILE_FILE, ROOT, shipped_file
 from g2vlm_ros.topics import compressed_topic
 
@@ -54,6 +56,18 @@ def node_environment(domain_id: int) -> dict[str, str]:
     paths = [str(ROOT), *environment.get("PYTHONPATH", "").split(os.pathsep)]
     environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     return environment
+
+
+def replay_rights(topics: Collection[str], node: Rights) -> Rights:
+    """What the replay's own node may do in the graph: play, listen to all of the node, ask it.
+
+    Args:
+        topics: That are played.
+        node: Rights of the node under test.
+    """
+    heard = node.publish - {"/rosout", "/parameter_events", f"{node.node}/transition_event"}
+    asked = (f"{node.node}/{name}" for name in ("get_state", "query", "save_map"))
+    return any_node("/g2vlm_replay", {*topics, "/clock"}, heard, request=asked)
 
 
 class NodeProcess:
