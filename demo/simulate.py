@@ -26,6 +26,8 @@ from g2vlm_replay.node.process import node_environment
 
 from g2vlm_ros.shipped import shipped_file
 
+from g2vlm_model.processes import started
+
 from .scenes import SCENES
 
 __all__ = ["main", "node_parameters", "robot_parameters"]
@@ -125,7 +127,7 @@ def _run(commands: Mapping[str, Sequence[str]], seconds: float) -> int:
     environment = node_environment(int(os.environ.get("ROS_DOMAIN_ID", "0")))
     # In a session of their own: Ctrl-C reaches this process, which ends them in order.
     processes = {
-        name: subprocess.Popen(list(command), env=environment, start_new_session=True)
+        name: started(list(command), environment, start_new_session=True)
         for name, command in commands.items()
     }
     until = time.monotonic() + seconds if seconds else float("inf")

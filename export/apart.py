@@ -18,6 +18,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
+from g2vlm_model.processes import end_with_spawner
+
 from .progress import Report
 
 __all__ = ["CancelledError", "CrashedError", "run_apart"]
@@ -119,6 +121,7 @@ def _child(
     arguments: tuple[object, ...],
     options: dict[str, object],
 ) -> None:
+    end_with_spawner()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides
     os.dup2(2, 1)  # what C++ prints is no result and no progress of the command
 

@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
         _check_memory(source, profile)
     order = EngineOrder(source, profile, trt, gpu, targets, check=not args.build_only)
     try:
-        with _cancelled_by_ctrl_c() as cancelled:
+        with _cancelled_by_signals() as cancelled:
             if args.out is None:
                 folder = _into_cache(order, args, cancelled)
             else:
@@ -224,10 +224,9 @@ def _device(args: argparse.Namespace, trt: TensorRT) -> tuple[Gpu | None, tuple[
 
 
 @contextmanager
-def _cancelled_by_ctrl_c() -> Iterator[threading.Event]:
-    """The first Ctrl-C asks the build to end cleanly, the second ends the process."""
+def _cancelled_by_signals() -> Iterator[threading.Event]:
+    """The first SIGINT or SIGTERM asks the build to end cleanly, the second ends the process."""
     cancelled = threading.Event()
-    before = signal.getsignal(signal.SIGINT)
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if cancelled.is_set():
@@ -235,11 +234,13 @@ def _cancelled_by_ctrl_c() -> Iterator[threading.Event]:
         cancelled.set()
         print("cancelled: ending at the build's next step (Ctrl-C again: at once)", file=sys.stderr)
 
-    signal.signal(signal.SIGINT, on_signal)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         yield cancelled
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _summary(folder: Path, manifest: EngineManifest) -> str:

@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from .processes import INTERRUPTED, ended_by_signals
+
 __all__ = ["GROUP", "dispatch", "main"]
 
 GROUP = "g2vlm.commands"
@@ -30,9 +32,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The sub-command's exit code; 2 where there is no such sub-command, or where it refuses
-        its input.
+        its input; 130 where SIGINT, SIGTERM or SIGHUP ended it.
     """
-    return dispatch(sys.argv[1:] if argv is None else argv, _commands(), "g2vlm")
+    words = list(sys.argv[1:] if argv is None else argv)
+    with ended_by_signals() as told:
+        try:
+            return dispatch(words, _commands(), "g2vlm")
+        except BaseException as error:
+            # Also what became of it: numpy's C code makes an ImportError of a KeyboardInterrupt.
+            if not told.asked or isinstance(error, SystemExit):
+                raise
+    print(f"g2vlm {words[0]}: interrupted", file=sys.stderr)
+    return INTERRUPTED
 
 
 def dispatch(argv: Sequence[str], commands: Mapping[str, EntryPoint], program: str) -> int:

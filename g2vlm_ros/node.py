@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from g2vlm_ros.end_with_parent import end_with_parent
+from g2vlm_model.processes import end_with_parent
 
 __all__ = ["main"]
 

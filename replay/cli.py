@@ -13,13 +13,8 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGHUP, SIGTERM
 from typing import Any
 
 from g2vlm_map.recordings import (
@@ -30,6 +25,7 @@ from g2vlm_map.recordings import (
     open_rig,
 )
 from g2vlm_map.words import plain
+from g2vlm_model.processes import INTERRUPTED, ended_by_signals
 
 from .errors import NodeFailedError, ReplayInputError
 from .metrics import METRICS, parse_condition
@@ -44,7 +40,7 @@ LIBRARIES = {"rosbags", "evo", "jinja2", "matplotlib", "psutil", "scipy", "tqdm"
 # Options of earlier versions, and what they are called now.
 RENAMED = {"backend": "runtime", "engines": "export"}
 MOST_LINES = 40
-OK, FAILED, BAD_INPUT, NODE_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+OK, FAILED, BAD_INPUT, NODE_FAILED = 0, 1, 2, 3
 
 
 def parser() -> argparse.ArgumentParser:
@@ -174,7 +170,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        with _interruptible():
+        with ended_by_signals():
             return _run(arguments)
     except (RecordingError, ReplayInputError) as error:
         print(f"g2vlm replay: {plain(str(error))}", file=sys.stderr)
@@ -194,24 +190,6 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("g2vlm replay: interrupted", file=sys.stderr)
         return INTERRUPTED
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP what SIGINT is: what was started is ended in order."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, interrupt) for number in (SIGTERM, SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _remedy(module: str) -> str:

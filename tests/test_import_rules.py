@@ -41,19 +41,27 @@ ALLOWED = {
         "g2vlm_interfaces",
         "g2vlm_map",
         "g2vlm_model.interface",
+        "g2vlm_model.processes",
         "g2vlm_model.runtimes",
     ),
     "g2vlm_replay": (
         "g2vlm_interfaces",
         "g2vlm_map",
         "g2vlm_model.interface",
+        "g2vlm_model.processes",
         "g2vlm_model.runtimes",  # --in-process embeds the pipeline, as a user would
         "g2vlm_ros",
     ),
     "g2vlm_training": ("g2vlm_map", "g2vlm_model"),
     "g2vlm_export": ("g2vlm_model",),
     # Writes bags, renders rooms, starts the node beside the robot; nobody but tests imports it.
-    "g2vlm_demo": ("g2vlm_map", "g2vlm_replay", "g2vlm_ros", "g2vlm_training"),
+    "g2vlm_demo": (
+        "g2vlm_map",
+        "g2vlm_model.processes",
+        "g2vlm_replay",
+        "g2vlm_ros",
+        "g2vlm_training",
+    ),
 }
 # Libraries that a package must not import anywhere, not even inside a function.
 FORBIDDEN = {

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+from g2vlm_model.processes import end_with_parent
+
 __all__ = ["main"]
 
 _SPIN_S = 0.2
@@ -42,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 after a signal; 2 where a parameter makes no sense.
     """
     stop = _Stop()
+    end_with_parent()
     import rclpy
     import torch
     from rclpy.executors import SingleThreadedExecutor

@@ -8,12 +8,11 @@ ends when memory runs out, and ends with its parent, however that one ends; its 
 with it. It prints one JSON object per line, {"stage": str, "fraction": 0..1, "seconds_left":
 float | null}, and what went wrong to stderr.
 
-    python -m g2vlm_model.runtimes.build_process PARENT_PID export onnx ...
+    python -m g2vlm_model.runtimes.build_process export onnx ...
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
@@ -31,6 +30,7 @@ from pathlib import Path
 from typing import IO
 
 from ..interface import SpatialRuntime
+from ..processes import end_with_parent, started
 from .store import Store
 from .store_entry import StoreEntry, StoreKey
 
@@ -122,11 +122,11 @@ def run_command(words: Sequence[str], on_stage: OnStage, stopping: threading.Eve
     """
     shown = f"`g2vlm {' '.join(words)}`"
     module = f"{__package__}.build_process"
-    command = [sys.executable, "-m", module, str(os.getpid()), *words, "--progress", "json"]
+    command = [sys.executable, "-m", module, *words, "--progress", "json"]
     try:
-        process = subprocess.Popen(
+        process = started(
             command,
-            env=_environment(),
+            _environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -215,22 +215,18 @@ def _how(code: int) -> str:
 
 
 LOWEST_PRIORITY = 19
-PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 END_ME_FIRST = "1000"  # the highest of proc(5) oom_score_adj
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command: the process id of the parent, then the words behind `g2vlm`."""
+    """Run the command: the words behind `g2vlm`."""
+    end_with_parent(kill=True)  # what it leaves, the store sweeps away
     os.nice(LOWEST_PRIORITY)
     with suppress(OSError):  # another system than Linux, or a sandbox
         Path("/proc/self/oom_score_adj").write_text(END_ME_FIRST, encoding="ascii")
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(argv[0]):  # it ended before the line above
-        return 1
     from g2vlm_model.cli import main as g2vlm
 
-    return g2vlm(argv[1:])
+    return g2vlm(argv)
 
 
 if __name__ == "__main__":

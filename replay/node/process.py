@@ -21,7 +21,7 @@ from g2vlm_map.poses import quaternion_xyzw
 from g2vlm_map.recordings import RecordingInfo, RigRecording
 from g2vlm_map.recordings.bag_sensors import RobotTopics
 from g2vlm_map.recordings.source import COMPRESSED
-from g2vlm_ros.end_with_parent import PARENT_VARIABLE
+from g2vlm_model.processes import started
 from g2vlm_ros.launch_arguments import PROFILE_VARIABLE, malloc_environment
 from g2vlm_ros.policy import Rights, any_node
 from g2vlm_ros.shipped import PROFILE_FILE, ROOT, shipped_file
@@ -47,7 +47,6 @@ def node_environment(domain_id: int) -> dict[str, str]:
         "ROS_DOMAIN_ID": str(domain_id),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "PYTHONUNBUFFERED": "1",
-        PARENT_VARIABLE: str(os.getpid()),  # it ends with the replay, however that ends
     }
     profile = shipped_file(PROFILE_FILE)
     if profile is not None:
@@ -102,9 +101,9 @@ class NodeProcess:
 
     def __enter__(self) -> NodeProcess:
         with self._log_file.open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = started(  # it ends with the replay, however that ends
                 self._command,
-                env=self._environment,
+                self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

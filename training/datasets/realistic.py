@@ -10,11 +10,15 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from g2vlm_model.processes import end_with_parent, end_with_spawner
 
 from ..synthetic import Split, camera_path, draw_camera, intrinsics, photograph, scene_seed
 from ..synthetic.paths import PathStyle
@@ -128,8 +132,7 @@ def render_shards(
                 return
             yield _render_shard(folder, plan, number)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=_alone) as pool:
+    with _renderers(processes) as pool:
         running: set[Future[Path]] = set()
         for number in numbers:
             if _is_full(folder, most_gib):
@@ -142,8 +145,26 @@ def render_shards(
             yield item.result()
 
 
-def _alone() -> None:
-    """One thread per process, in Open Image Denoise too; set before it is loaded."""
+@contextmanager
+def _renderers(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Workers that are ended at once where the block is broken off: a shard takes minutes."""
+    context = multiprocessing.get_context("spawn")
+    theirs, ours = context.Pipe(duplex=False)
+    with theirs, ours, ProcessPoolExecutor(processes, context, _alone, (theirs,)) as pool:
+        try:
+            yield pool
+        except BaseException:
+            ours.close()
+            raise
+
+
+def _alone(lifeline: Connection) -> None:
+    """One thread per process, in Open Image Denoise too; set before it is loaded.
+
+    The process ends where the other end of the lifeline is closed, or its parent is gone.
+    """
+    end_with_spawner()
+    end_with_parent(os.dup(lifeline.fileno()), kill=True)
     os.environ["OIDN_NUM_THREADS"] = "1"
     os.environ["OMP_NUM_THREADS"] = "1"
 

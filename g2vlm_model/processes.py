@@ -1,0 +1,167 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""How processes end: commands by a signal, children with their parent. Standard library only.
+
+A command that is told to end (SIGINT, SIGTERM, SIGHUP) gets a KeyboardInterrupt, so what it holds
+is given back in order, and ends with `INTERRUPTED`.
+
+A child ends with its parent, however the parent ends. Two things see to it: the kernel sends a
+signal when the thread that started the child is gone (prctl(2), PR_SET_PDEATHSIG; Linux only), and
+the child reads a pipe of which the parent holds the other end, which the kernel closes with the
+parent. The pipe needs no polling, knows no reuse of process ids, and works where another process
+stands between the two.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+__all__ = [
+    "INTERRUPTED",
+    "Told",
+    "end_with_parent",
+    "end_with_spawner",
+    "ended_by_signals",
+    "lifeline",
+    "started",
+]
+
+INTERRUPTED = 130  # exit code of a command that was told to end, as of a shell's: 128 + SIGINT
+LIFELINE = "G2VLM_LIFELINE"  # the descriptor that a child reads
+_TOLD_BY = ("SIGINT", "SIGTERM", "SIGHUP")
+_SAME_REQUEST_S = 2.0  # a terminal, `timeout` and a supervisor may each send one
+_GRACE_S = 20.0  # for a child to end in order when its parent is gone
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+
+
+@dataclass
+class Told:
+    """Whether this process was told to end."""
+
+    asked: bool = False
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[Told]:
+    """Make SIGTERM and SIGHUP what SIGINT is, a KeyboardInterrupt in the block.
+
+    More of them within two seconds are the same request: they do not break off the cleaning up
+    that the first one began. Signals that are ignored (a job in the background, nohup) stay so.
+    Outside of the main thread nothing changes: only there signals arrive.
+    """
+    told = Told()
+    if threading.current_thread() is not threading.main_thread():
+        yield told
+        return
+    last_s = -math.inf
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal last_s
+        told.asked, now_s = True, time.monotonic()
+        if now_s - last_s >= _SAME_REQUEST_S:
+            last_s = now_s
+            raise KeyboardInterrupt
+
+    numbers = [getattr(signal, name) for name in _TOLD_BY if hasattr(signal, name)]
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in heard}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def started(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, **options: Any
+) -> subprocess.Popen[Any]:
+    """Start a process of this project that ends with this one; it calls `end_with_parent`.
+
+    Args:
+        command: Program and arguments.
+        environment: Of the child; None: this process's.
+        options: Others of `subprocess.Popen`.
+
+    Raises:
+        OSError: It could not be started.
+    """
+    ours, theirs = lifeline()
+    values = {**(os.environ if environment is None else environment), LIFELINE: str(theirs)}
+    try:
+        process = subprocess.Popen(command, env=values, pass_fds=(theirs,), **options)
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
+    weakref.finalize(process, os.close, ours)  # held until nobody asks for the child any more
+    return process
+
+
+def lifeline() -> tuple[int, int]:
+    """A pipe's writing and reading end: who reads the second sees when the first is closed."""
+    theirs, ours = os.pipe()
+    return ours, theirs
+
+
+def end_with_parent(descriptor: int | None = None, *, kill: bool = False) -> None:
+    """End this process when the one that started it is gone.
+
+    Nothing happens in a process that nobody started so.
+
+    Args:
+        descriptor: What this process reads; None: what `started` left in the environment.
+        kill: By SIGKILL at once, for work that leaves nothing which others need; else by SIGTERM,
+            and by SIGKILL where the process is still there after 20 s.
+    """
+    if descriptor is None:
+        named = os.environ.pop(LIFELINE, "")  # not for the processes further down
+        if not (named.isascii() and named.isdigit()):
+            return
+        descriptor = int(named)
+    number = signal.SIGKILL if kill else signal.SIGTERM
+    with contextlib.suppress(OSError):  # no such descriptor: a variable that was handed on
+        os.set_inheritable(descriptor, False)
+        threading.Thread(
+            target=_wait, args=(descriptor, number), name="g2vlm-parent", daemon=True
+        ).start()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # a libc without it
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+
+
+def end_with_spawner() -> None:
+    """End this process, started by multiprocessing, by SIGKILL when its parent is gone.
+
+    Without it a worker outlives a parent that was killed: it waits for work for ever, as it holds
+    the writing end of its own queue.
+    """
+    from multiprocessing import parent_process
+
+    parent = parent_process()
+    if parent is not None:
+        end_with_parent(parent.sentinel, kill=True)
+
+
+def _wait(descriptor: int, number: int) -> None:
+    """End this process when the other end of a pipe is closed."""
+    with contextlib.suppress(OSError):
+        while os.read(descriptor, 1):
+            pass
+    os.kill(os.getpid(), number)
+    time.sleep(_GRACE_S)
+    os.kill(os.getpid(), signal.SIGKILL)

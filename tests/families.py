@@ -1,0 +1,93 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Parents to kill, started in tests: `python -m tests.families KIND` prints its children's ids.
+
+Each waits for ever, and so do its children.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+from g2vlm_model import processes
+
+__all__ = ["KINDS"]
+
+WORKERS = 2
+
+
+def by_lifeline(kind: str) -> list[int]:
+    """A child by `started`, from a thread that goes on."""
+    command = [sys.executable, "-m", "tests.families", "child", kind]
+    return [processes.started(command).pid]
+
+
+def by_pool() -> list[int]:
+    """The workers of a pool."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(WORKERS, context, processes.end_with_spawner)
+    threading.Thread(target=lambda: list(pool.map(time.sleep, [600.0] * WORKERS))).start()
+    while len(children := multiprocessing.active_children()) < WORKERS:
+        time.sleep(0.01)
+    return [child.pid for child in children if child.pid]
+
+
+def child(kind: str) -> None:
+    """What `by_lifeline` starts."""
+    if kind == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        vars(processes)["_GRACE_S"] = 0.3
+    if kind == "no prctl":  # as where the kernel sends nothing
+        vars(processes)["ctypes"] = None
+    processes.end_with_parent(kill=kind == "kill")
+    print("up", flush=True)
+    while True:
+        time.sleep(600.0)
+
+
+def hang(words: list[str]) -> int:
+    """A sub-command that is told to end, and takes its time to clean up."""
+    try:
+        print(os.getpid(), flush=True)
+        time.sleep(600.0)
+    finally:
+        print("cleaning", flush=True)
+        time.sleep(0.3)
+        print("clean", flush=True)
+    return 0
+
+
+KINDS = {
+    "term": lambda: by_lifeline("term"),
+    "kill": lambda: by_lifeline("kill"),
+    "deaf": lambda: by_lifeline("deaf"),
+    "no prctl": lambda: by_lifeline("no prctl"),
+    "pool": by_pool,
+}
+
+
+def main() -> int:
+    """See the module."""
+    if sys.argv[1] == "child":
+        child(sys.argv[2])
+    if sys.argv[1] == "hang":
+        from importlib.metadata import EntryPoint
+
+        from g2vlm_model import cli
+
+        vars(cli)["_commands"] = lambda: {"hang": EntryPoint("hang", "tests.families:hang", "x")}
+        return cli.main(["hang"])
+    print(*KINDS[sys.argv[1]](), flush=True)
+    time.sleep(600.0)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

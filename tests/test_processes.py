@@ -1,0 +1,107 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Processes end when they are told to, and children with their parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from g2vlm_model.processes import INTERRUPTED, ended_by_signals, started
+from tests.families import KINDS
+from tests.helpers import REPO, wait_for
+
+
+@pytest.fixture
+def families() -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that end with the test."""
+    made: list[subprocess.Popen[str]] = []
+    yield made
+    for process in made:
+        process.kill()
+        process.communicate()
+
+
+def family(families: list[subprocess.Popen[str]], kind: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.families", kind],
+        cwd=REPO,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    families.append(process)
+    return process
+
+
+def gone(number: int) -> bool:
+    try:
+        return psutil.Process(number).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_children_end_with_a_parent_that_is_killed(
+    families: list[subprocess.Popen[str]], kind: str
+) -> None:
+    parent = family(families, kind)
+    assert parent.stdout is not None
+    children = [int(word) for word in parent.stdout.readline().split()]
+    assert children
+    if kind != "pool":
+        assert parent.stdout.readline() == "up\n"
+    assert not any(map(gone, children))
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: all(map(gone, children)), 10.0, what="the children's end")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_told_to_end_cleans_up_and_says_so(
+    families: list[subprocess.Popen[str]], number: int
+) -> None:
+    process = family(families, "hang")
+    assert process.stdout is not None
+    assert int(process.stdout.readline()) == process.pid
+    process.send_signal(number)
+    assert process.stdout.readline() == "cleaning\n"
+    process.send_signal(signal.SIGTERM)  # the same request, by somebody else
+    said, errors = process.communicate(timeout=20)
+    assert said == "clean\n"
+    assert errors == "g2vlm hang: interrupted\n"
+    assert process.returncode == INTERRUPTED
+
+
+def test_signals_interrupt_a_block_once_and_are_as_before_behind_it() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with ended_by_signals() as told:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # the same request
+        assert told.asked
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ended_by_signals() as told:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not told.asked
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_child_that_cannot_be_started_leaves_no_descriptor() -> None:
+    before = psutil.Process().num_fds()
+    with pytest.raises(FileNotFoundError):
+        started(["/no/such/program"])
+    assert psutil.Process().num_fds() == before
