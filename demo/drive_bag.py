@@ -9,12 +9,13 @@ python -m g2vlm_demo.drive_bag street --index 1 --split test --out out/street1
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from g2vlm_replay.node.bag_writer import BagWriter
+
+from g2vlm_model.interface.whole_files import scratch_folder, sync
 
 from .drives import NS, DriveSpec, make_drive
 from .faults import Faults
@@ -38,8 +39,9 @@ def write_drive(spec: DriveSpec, path: Path, streams: Streams = RECORDED) -> Pat
     Returns:
         The path.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        with BagWriter(Path(folder) / "bag") as writer:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_folder(path) as folder:
+        with BagWriter(folder / "bag") as writer:
             known = writer.types()
             maker = MessageMaker(
                 {name: known[name] for name in TYPES},
@@ -48,9 +50,9 @@ def write_drive(spec: DriveSpec, path: Path, streams: Streams = RECORDED) -> Pat
             )
             for due in drive_messages(make_drive(spec), maker, streams):
                 writer.write_message(due.topic, due.msgtype, due.time_ns, due.message)
-        (file,) = (Path(folder) / "bag").glob("*.mcap")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(file.read_bytes())
+        (file,) = (folder / "bag").glob("*.mcap")
+        sync(file)
+        file.replace(path)
     return path
 
 

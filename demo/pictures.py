@@ -14,7 +14,6 @@ import functools
 import hashlib
 import inspect
 import os
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +24,8 @@ from g2vlm_training.synthetic import Room, Shot
 from g2vlm_training.synthetic.raycast import camera_hits
 from g2vlm_training.synthetic.studio import Studio, expose
 from numpy.typing import NDArray
+
+from g2vlm_model.interface.whole_files import whole_file
 
 __all__ = ["Lens", "Photographer", "Picture", "PictureStore", "drives_folder"]
 
@@ -227,10 +228,9 @@ class PictureStore:
 def _keep(path: Path, pictures: list[Picture]) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+    with whole_file(path) as partial, partial.open("wb") as file:
         rgb = np.stack([picture.rgb for picture in pictures])
         np.savez_compressed(file, rgb=rgb, depth=np.stack([item.depth for item in pictures]))
-    Path(file.name).replace(path)
 
 
 def drives_folder() -> Path:

@@ -1,14 +1,12 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Writes export folders: everything into a temporary one beside it, which is then renamed."""
+"""Writes export folders, whole or not at all."""
 
 from __future__ import annotations
 
-import glob
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from g2vlm_model.checkpoint import weight_files
+from g2vlm_model.interface.whole_files import whole_folder
 from g2vlm_model.runtimes.export_folder import (
     MANIFEST,
     Golden,
@@ -44,7 +43,6 @@ __all__ = [
 
 GOLDENS = "goldens.safetensors"
 EXTERNAL_BYTES = 1_500_000_000  # a protobuf file ends at 2 GB
-PARTIAL = ".partial"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 
 
@@ -61,38 +59,11 @@ def replaced_folder(out: Path, *, force: bool) -> Iterator[Path]:
     out = Path(os.path.abspath(out))
     _check_target(out, force)
     out.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(out)
-    prefix = f".{out.name}.{os.getpid()}-"
-    partial = Path(tempfile.mkdtemp(prefix=prefix, suffix=PARTIAL, dir=out.parent))
-    try:
-        with no_space_explained(out.parent, 0, "free some, or give --out on another disk"):
-            yield partial
-        partial.chmod(0o777 & ~_umask())
-        old = partial.with_suffix(".old")
-        if out.exists():
-            out.rename(old)
-        partial.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _remove_abandoned(out: Path) -> None:
-    """Remove what exports to the same place left that were killed; those at work stay."""
-    for partial in out.parent.glob(f".{glob.escape(out.name)}.*-*{PARTIAL}"):
-        process = partial.name.removeprefix(f".{out.name}.").partition("-")[0]
-        if process.isdigit() and not _runs(int(process)):
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
+    with (
+        no_space_explained(out.parent, 0, "free some, or give --out on another disk"),
+        whole_folder(out) as partial,
+    ):
+        yield partial
 
 
 def _check_target(out: Path, force: bool) -> None:
@@ -104,12 +75,6 @@ def _check_target(out: Path, force: bool) -> None:
         )
     if any(out.iterdir()) and not force:
         raise FileExistsError(f"{out} holds an export; give --force to replace it")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def save_graph(folder: Path, name: str, model: onnx_ir.Model) -> GraphRecord:

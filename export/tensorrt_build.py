@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from g2vlm_model.interface.whole_files import whole_file
 from g2vlm_model.runtimes.machine import TensorRT, find_tensorrt
 
 from .apart import CancelledError
@@ -175,7 +176,8 @@ class GraphBuilder:
         if self.timings is not None and not self.trt.compiles_ahead:
             timings = config.get_timing_cache()
             if timings is not None:
-                self.timings.write_bytes(memoryview(timings.serialize()))
+                with whole_file(self.timings) as partial:
+                    partial.write_bytes(memoryview(timings.serialize()))
 
 
 def _set_range(profile: Any, name: str, shape: tuple[int, ...], wanted: Range | None) -> None:

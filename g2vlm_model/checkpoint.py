@@ -9,6 +9,7 @@ Only safetensors and JSON are read, never a pickle.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from .checkpoint_keys import published_names
 from .config import ModelConfig, SpecialIds
 from .config_fields import read_json
+from .interface.whole_files import scratch_folder, sync
 from .model import G2VLM
 from .model_folder import (
     EMBEDDED_MODELS,
@@ -28,7 +30,7 @@ from .model_folder import (
     refuse_pickle,
     resolve_folder,
 )
-from .safetensors_file import SafetensorsFile
+from .safetensors_file import SafetensorsFile, write_errors
 from .tokenizer import Tokenizer
 
 __all__ = [
@@ -233,26 +235,37 @@ def save_model(
     dtype: torch.dtype | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a model folder in the published layout.
+    """Write a model folder in the published layout; with the weights, the last file, it is whole.
 
     Args:
-        folder: Created where missing.
+        folder: Created where missing; other files in it stay.
         model: Its config and weights are written.
         tokenizer: Written as tokenizer.json; left out where None.
         dtype: Of the file; the weights' own where None.
         metadata: Strings for the file's header.
+
+    Raises:
+        OSError: The disk is full or not writable.
     """
     from safetensors.torch import save_file
 
-    root = Path(folder)
-    model.config.to_folder(root)
+    root = Path(os.path.abspath(folder))
+    root.parent.mkdir(parents=True, exist_ok=True)
     state = dict(model.named_parameters())
     tensors: dict[str, Tensor] = {}
     for published, ours in published_names(state).items():
         tensors[published] = state[ours].detach().to("cpu", dtype or state[ours].dtype).contiguous()
-    save_file(tensors, str(root / WEIGHTS_FILE), metadata={"format": "pt", **(metadata or {})})
-    if tokenizer is not None:
-        tokenizer.save(root)
+    with scratch_folder(root) as made:
+        model.config.to_folder(made)
+        with write_errors(root / WEIGHTS_FILE):
+            save_file(tensors, made / WEIGHTS_FILE, metadata={"format": "pt", **(metadata or {})})
+        if tokenizer is not None:
+            tokenizer.save(made)
+        root.mkdir(exist_ok=True)
+        for path in sorted(made.iterdir(), key=lambda path: path.name == WEIGHTS_FILE):
+            sync(path)
+            os.replace(path, root / path.name)
+        sync(root)
 
 
 def _is_geometric(name: str) -> bool:

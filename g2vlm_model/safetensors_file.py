@@ -12,17 +12,20 @@ from __future__ import annotations
 import math
 import mmap
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from .interface.documents import parse_json
 
-__all__ = ["SafetensorsFile", "TensorEntry"]
+__all__ = ["SafetensorsFile", "TensorEntry", "write_errors"]
 
 DTYPES = {
     "F64": torch.float64,
@@ -33,6 +36,19 @@ DTYPES = {
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000
 CHUNK_BYTES = 8 << 20
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Make an OSError of what the library raises where a disk is full or not writable.
+
+    Args:
+        path: Named in the error.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(f"{path} could not be written: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from g2vlm_map.poses import metric, quaternion_xyzw
 from g2vlm_map.recordings import NS
 from g2vlm_map.scale.estimate import ScaleEstimate
 from g2vlm_map.world import World
+from g2vlm_model.interface.whole_files import whole_file
 
 from .pose_metrics import PoseSegment
 
@@ -87,7 +88,8 @@ def write_ply(path: Path, points: NDArray[np.void], comment: str) -> None:
         "property uchar red\nproperty uchar green\nproperty uchar blue\n"
         "property float confidence\nend_header\n"
     )
-    path.write_bytes(header.encode("ascii") + points.tobytes())
+    with whole_file(path) as partial:
+        partial.write_bytes(header.encode("ascii") + points.tobytes())
 
 
 def write_tum(path: Path, segments: Iterable[PoseSegment], unit: str) -> None:
@@ -105,12 +107,14 @@ def write_tum(path: Path, segments: Iterable[PoseSegment], unit: str) -> None:
             numbers = [*T[:3, 3], *quaternion_xyzw(T[:3, :3])]
             shown = " ".join(f"{number:.9g}" for number in numbers)
             lines.append(f"{stamp // NS}.{stamp % NS:09d} {shown}")
-    path.write_text("\n".join(lines) + "\n")
+    with whole_file(path) as partial:
+        partial.write_text("\n".join(lines) + "\n")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON without NaN: numbers that are not finite become null."""
-    path.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
 
 
 def _plain(value: Any) -> Any:

@@ -39,6 +39,7 @@ from g2vlm_map.recordings import (
 )
 from g2vlm_map.recordings.source import COMPRESSED
 from g2vlm_model.interface import SpatialRuntime
+from g2vlm_model.interface.whole_files import scratch_folder
 from g2vlm_model.runtimes import load_runtime
 from g2vlm_ros.params import NodeParams
 
@@ -86,8 +87,8 @@ def play_in_process(
     rig = recording.cameras if isinstance(recording, RigRecording) else {}
     params = parameters_of(options.model, tuple(rig))
     depth = depth_sensor(recording, params.depth.source, params.cameras[0])
-    with tempfile.TemporaryDirectory(prefix="g2vlm-replay-") as folder:
-        scenes = KeptScenes(Path(folder), params.depth)
+    with scratch_folder(Path(tempfile.gettempdir()) / "g2vlm-replay") as folder:
+        scenes = KeptScenes(folder, params.depth)
         bar.set_description_str("loading")
         runtime = _load(params)
         try:

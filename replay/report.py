@@ -21,6 +21,7 @@ from g2vlm_map.dense.metric import metric_views
 from g2vlm_map.dense.occupancy import grid
 from g2vlm_map.recordings import NS, Recording
 from g2vlm_map.words import plain
+from g2vlm_model.interface.whole_files import whole_file
 
 from .charts import cloud_chart, depth_chart, latency_chart, timeline_chart
 from .map_charts import (
@@ -91,7 +92,8 @@ def write_report(path: Path, report: ReportInput) -> None:
         finalize=_shown,
     )
     page = environment.get_template("report.html.j2").render(_context(report))
-    path.write_text(page, encoding="utf-8")
+    with whole_file(path) as partial:
+        partial.write_text(page, encoding="utf-8")
 
 
 def data_uri(content: bytes, kind: str) -> str:

@@ -57,6 +57,7 @@ ALLOWED = {
     # Writes bags, renders rooms, starts the node beside the robot; nobody but tests imports it.
     "g2vlm_demo": (
         "g2vlm_map",
+        "g2vlm_model.interface",
         "g2vlm_model.processes",
         "g2vlm_replay",
         "g2vlm_ros",

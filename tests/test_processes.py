@@ -43,7 +43,7 @@ def family(families: list[subprocess.Popen[str]], kind: str) -> subprocess.Popen
 
 def gone(number: int) -> bool:
     try:
-        return psutil.Process(number).status() == psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(number).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 

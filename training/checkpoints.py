@@ -30,6 +30,8 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from g2vlm_model.interface.documents import parse_json
+from g2vlm_model.interface.whole_files import remove_remains, sync, whole_file
+from g2vlm_model.safetensors_file import write_errors
 
 from .checkpoint_index import IndexReader, IndexWriter
 
@@ -48,6 +50,7 @@ __all__ = [
 
 _STATE_FILE = "state.json"
 _NAME = re.compile(r"step-(\d+)(\.safetensors)?$")
+_PARTS = re.compile(r"\.step-\d+\.partial")  # where several processes write
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,9 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 def prune(folder: Path, kept: int) -> None:
     """Delete all but the newest checkpoints, and what killed processes left behind."""
-    for path in [*_checkpoints(folder)[:-kept], *folder.glob(".step-*.partial")]:
+    remove_remains(folder, "step-*.safetensors")
+    parts = [path for path in folder.glob(".step-*") if _PARTS.fullmatch(path.name)]
+    for path in [*_checkpoints(folder)[:-kept], *parts]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -97,27 +102,22 @@ def save_state(path: Path, state: RunState) -> None:
             raised in all of them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
     if path.suffix:
-        _save_file(path, partial, state)
+        _save_file(path, state)
     else:
-        _save_folder(path, partial, state)
+        _save_folder(path, state)
 
 
-def _save_file(path: Path, partial: Path, state: RunState) -> None:
+def _save_file(path: Path, state: RunState) -> None:
     tensors = {name: tensor.detach().contiguous() for name, tensor in state.tensors.items()}
-    try:
+    with whole_file(path) as partial, write_errors(path):
         save_file(tensors, partial, metadata={"state": json.dumps(state.meta)})
-        _settle(partial, path)
-    except SafetensorError as error:
-        raise OSError(f"checkpoint {path} could not be written: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
-def _save_folder(path: Path, partial: Path, state: RunState) -> None:
+def _save_folder(path: Path, state: RunState) -> None:
     """Write the parts of all processes; the first one then says that they are all there."""
     first = dist.get_rank() == 0
+    partial = path.with_name(f".{path.name}.partial")  # the same for all of them
     if first:
         shutil.rmtree(partial, ignore_errors=True)
     dist.barrier()
@@ -132,29 +132,16 @@ def _save_folder(path: Path, partial: Path, state: RunState) -> None:
             if trouble == [None]:
                 content = json.dumps(state.meta)
                 (partial / _STATE_FILE).write_text(content, encoding="utf-8")
-                _sync(partial / _STATE_FILE)
-                _settle(partial, path)
+                sync(partial / _STATE_FILE)
+                sync(partial)
+                os.replace(partial, path)
+                sync(path.parent)
         except OSError as error:
             trouble = [str(error)]
         shutil.rmtree(partial, ignore_errors=True)
     dist.broadcast_object_list(trouble, src=0)
     if trouble[0] is not None:
         raise OSError(f"checkpoint {path} could not be written: {trouble[0]}")
-
-
-def _settle(partial: Path, path: Path) -> None:
-    """Give a checkpoint its name once its bytes are on the disk."""
-    _sync(partial)
-    os.replace(partial, path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def stored_meta(path: Path) -> dict[str, Any]:

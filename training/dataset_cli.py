@@ -9,12 +9,13 @@ Procedural rooms need nothing; realistic ones need the extra `scenes` and a libr
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+
+from g2vlm_model.interface.whole_files import scratch_folder
 
 from .batch import ClipPool
 from .datasets.base import FrameSequence
@@ -96,8 +97,8 @@ def _models(args: argparse.Namespace) -> int:
         if args.source is not None:
             build_library(args.out, local_sources(args.source), print)
         else:
-            with tempfile.TemporaryDirectory(prefix=".fetch.", dir=args.out.parent) as work:
-                sources = fetch_sources(Path(work), extras=not args.only_furniture)
+            with scratch_folder(args.out.parent / "fetched") as work:
+                sources = fetch_sources(work, extras=not args.only_furniture)
                 build_library(args.out, sources, print)
     library = ModelLibrary(args.out)
     print(

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from g2vlm_model.interface.whole_files import whole_file
 
 __all__ = ["LOG_FILE", "RunLog"]
 
@@ -62,9 +63,8 @@ class RunLog:
         lines = self.path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_of(line) <= step]
         if kept != lines:
-            partial = self.path.with_name(f".{LOG_FILE}.partial")
-            partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-            os.replace(partial, self.path)
+            with whole_file(self.path) as partial:
+                partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
 def _step_of(line: str) -> float:

@@ -12,11 +12,10 @@ of them at once. Nothing is ever unpickled.
 from __future__ import annotations
 
 import json
-import os
 import struct
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2vlm_model.interface.documents import parse_json
+from g2vlm_model.interface.whole_files import whole_file
 
 __all__ = ["ArrayFileError", "ArrayReader", "ArrayWriter", "reading", "writing"]
 
@@ -183,24 +183,14 @@ def writing(path: Path) -> Iterator[ArrayWriter]:
     Raises:
         ArrayFileError: No folder, no room, no right to write; nothing of it is left behind.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        try:
-            with part.open("wb") as file:
-                with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                    yield ArrayWriter(archive)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-            _sync_folder(path.parent)
-        except OSError as error:
-            raise ArrayFileError(
-                f"{path} could not be written: {error.strerror or error}; what was there before "
-                "is unharmed"
-            ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
+        with whole_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+            yield ArrayWriter(archive)
+    except OSError as error:
+        raise ArrayFileError(
+            f"{path} could not be written: {error.strerror or error}; what was there before "
+            "is unharmed"
+        ) from error
 
 
 @contextmanager
@@ -221,12 +211,3 @@ def reading(path: Path) -> Iterator[ArrayReader]:
         raise ArrayFileError(f"{path} is cut off, damaged, or no map: {error}") from error
     except OSError as error:
         raise ArrayFileError(f"{path} could not be read: {error.strerror or error}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put the new name on the disk too."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from ..interface.documents import parse_json
+from ..interface.whole_files import sync
 from .store_entry import (
     ENTRY,
     EngineKey,
@@ -40,7 +41,6 @@ from .store_entry import (
     ExportKey,
     StoreEntry,
     StoreKey,
-    fsync,
     no_space_explained,
     verified_entry,
     write_manifest,
@@ -87,7 +87,7 @@ class Building:
         assert self.entry is None, f"{self.entry} was committed already"
         manifest = write_manifest(self.folder, self.key)
         self.folder.rename(self._target)
-        fsync(self._target.parent)
+        sync(self._target.parent)
         self.entry = StoreEntry(self._target, manifest)
         return self.entry
 

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import ClassVar
 
+from ..interface.whole_files import sync
 from .vouched import FileRecord, ManifestFile, file_sha256, require_own
 
 __all__ = [
@@ -174,10 +175,10 @@ def write_manifest(folder: Path, key: StoreKey) -> EntryManifest:
     paths = sorted(folder.iterdir())
     files = {path.name: FileRecord(file_sha256(path), path.stat().st_size) for path in paths}
     for path in paths:
-        fsync(path)
+        sync(path)
     manifest = EntryManifest(key.as_json(), files)
     ENTRY.write(folder, manifest)
-    fsync(folder)
+    sync(folder)
     return manifest
 
 
@@ -208,12 +209,3 @@ def no_space_explained(folder: Path, needed_bytes: int, advice: str) -> Iterator
             f"{wanted}; {advice}",
             str(folder),
         ) from error
-
-
-def fsync(path: Path) -> None:
-    """Have a file or folder on the disk before anything relies on it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any, Generic, TypeVar
 
 from ..config_fields import from_strict
 from ..interface.documents import parse_json
+from ..interface.whole_files import whole_file
 
 __all__ = [
     "FileRecord",
@@ -151,16 +151,8 @@ def require_plain(*names: str) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file in one step for all readers, on the disk before it has its name."""
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def file_sha256(path: Path) -> str:

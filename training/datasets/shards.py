@@ -32,6 +32,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from g2vlm_model.interface.whole_files import whole_file
+
 from ..synthetic import Split
 from .base import Clip, DataError, SceneInfo, known_depth
 
@@ -97,17 +99,13 @@ def write_shard(path: Path, clips: Iterable[Clip]) -> None:
     from webdataset.writer import TarWriter  # loads slowly, and only writing needs it
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            with TarWriter(file, mtime=0.0, compress=False) as tar:
-                for number, clip in enumerate(clips):
-                    tar.write({"__key__": f"{number:06d}", **_members(clip)})
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        whole_file(path) as partial,
+        partial.open("wb") as file,
+        TarWriter(file, mtime=0.0, compress=False) as tar,
+    ):
+        for number, clip in enumerate(clips):
+            tar.write({"__key__": f"{number:06d}", **_members(clip)})
 
 
 def _members(clip: Clip) -> dict[str, Any]:

@@ -9,12 +9,14 @@ import argparse
 import dataclasses
 import json
 import logging
-import os
 import platform
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from g2vlm_model.checkpoint import WEIGHTS_FILE
+from g2vlm_model.interface.whole_files import whole_file
 
 from ..batch import ClipPool
 from ..checkpoints import git_hash
@@ -122,7 +124,7 @@ def _run(study: Study, variant: Variant, seed: int, data: Data, out: Path, model
     steps = {name: config.steps for name, config in variant.phases}
     if path.is_file():
         _result(path, variant)
-        if export is None or export.is_dir():
+        if export is None or (export / WEIGHTS_FILE).is_file():
             _LOG.info("%s is there", path)
             return
     _LOG.info("%s: %s, seed %d, steps %s", study.name, variant.name, seed, steps)
@@ -139,9 +141,8 @@ def _run(study: Study, variant: Variant, seed: int, data: Data, out: Path, model
         "measured": measured,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     _LOG.info("%s", {name: round(value, 4) for name, value in measured.items()})
 
 

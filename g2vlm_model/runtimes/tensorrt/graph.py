@@ -12,13 +12,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...interface.whole_files import whole_file
 from ..machine import Gpu, TensorRT
 from ..vouched import require_own
 from .cuda import Block, BufferPool, Cuda, CudaError, DeviceArray, TensorForm, packed
@@ -322,14 +322,12 @@ class KernelCache:
         if digest == self._saved:
             return
         self._saved = digest
-        new = self._file.with_name(f".{self._file.name}.{os.getpid()}")
         try:
-            new.write_bytes(content)
-            new.replace(self._file)
+            with whole_file(self._file) as partial:
+                partial.write_bytes(content)
         except OSError as error:
             # As text: a log that keeps its records would keep the error's frames, and buffers.
             _LOG.warning("the compiled kernels are not kept in %s: %s", self._file, str(error))
-            new.unlink(missing_ok=True)
 
     def _load(self, file: Path) -> None:
         if not file.is_file():

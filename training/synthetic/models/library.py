@@ -16,8 +16,6 @@ import hashlib
 import io
 import json
 import logging
-import os
-import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -27,7 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from g2vlm_model.interface.whole_files import whole_folder
 from g2vlm_model.runtimes.store import cache_root
+from g2vlm_model.safetensors_file import write_errors
 
 from .credits import credits_text
 from .meshes import Material, ModelMesh, TexturePicture, load_mesh, top_grid
@@ -63,9 +63,7 @@ def build_library(folder: Path, sources: Sources, say: Callable[[str], None] = _
         OSError: The disk is full or not writable; nothing is left behind.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as work:
-        made = Path(work) / "library"
-        made.mkdir()
+    with whole_folder(folder) as made:
         tensors: dict[str, NDArray[Any]] = {}
         kept: list[tuple[ModelEntry, ModelMesh]] = []
         left: dict[str, str] = {}
@@ -88,10 +86,6 @@ def build_library(folder: Path, sources: Sources, say: Callable[[str], None] = _
             raise ModelsError(f"no model can be used: {_counted(left)}")
         panoramas, surfaces = _add_pictures(tensors, sources)
         _write(made, tensors, kept, left, sources, panoramas, surfaces)
-        if folder.exists():
-            old = Path(work) / "old"
-            os.replace(folder, old)
-        os.replace(made, folder)
     say(f"{folder}: {len(kept)} models, {len(left)} left out ({_counted(left)})")
     return folder
 
@@ -181,7 +175,8 @@ def _write(
 ) -> None:
     from safetensors.numpy import save_file
 
-    save_file(tensors, folder / _TENSORS)
+    with write_errors(folder / _TENSORS):
+        save_file(tensors, folder / _TENSORS)
     entries = [entry for entry, _ in kept]
     content = {
         "format": FORMAT,
