@@ -5,6 +5,8 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 # Three where there are two cores: many tests wait, for a node or a clock.
 WORKERS ?= 3
+MINUTES ?= 60
+RUNTIME ?= instant
 DISTRO := $(if $(filter command,$(origin ROS_DISTRO)),$(ROS_DISTRO))
 VENV := .venv$(DISTRO:%=-%)
 DEMO_OUT ?= out/demo$(DISTRO:%=-%)
@@ -14,7 +16,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # A file's tests stay together, in the order of the files: what they share is made once.
 IN_PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-.PHONY: help demo test test-all test-ros workspace setup setup-dev lint types clean
+.PHONY: help demo test test-all test-ros soak chaos workspace setup setup-dev lint types clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +33,13 @@ test-all: setup-dev ## Run all tests
 
 test-ros: setup-dev ## Run the node's, the replay's and the ROS tests (ROS_DISTRO=jazzy: on Jazzy)
 	@$(IN_VENV) python -m pytest $(IN_PARALLEL) -m "not slow" tests/ros tests/replay $(PYTEST_ARGS)
+
+soak: setup-dev ## Run the node for MINUTES=60 with RUNTIME=instant, torch or onnx: does anything grow?
+	@$(IN_VENV) python -m tests.chaos.soak --runtime $(RUNTIME) --minutes $(MINUTES) $(SOAK_ARGS)
+
+chaos: setup-dev ## Break everything off at each point and at random; CHAOS_ARGS="map --random 5"
+	@$(IN_VENV) python -m tests.chaos.campaign $(CHAOS_ARGS)
+	@$(IN_VENV) python -m tests.chaos.cycles
 
 setup: ## Make or refresh .venv
 	@command -v $(PYTHON) >/dev/null || { echo "set-up: missing: python 3.10 to 3.13;" \

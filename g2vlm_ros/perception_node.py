@@ -305,6 +305,7 @@ class PerceptionNode(SteadyLifecycleNode):
             self._free_runtime(self._runtime)
         self._pipeline = self._runtime = None
         self._desk.release()
+        self.forget_destroyed()
 
     def _free_runtime(self, runtime: SpatialRuntime) -> None:
         """Close the runtime, behind the last pass: where that goes on, in a thread that waits."""
