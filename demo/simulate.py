@@ -24,9 +24,8 @@ from pathlib import Path
 
 from g2vlm_replay.node.process import node_environment
 
-from g2vlm_ros.shipped import shipped_file
-
 from g2vlm_model.processes import started
+from g2vlm_ros.shipped import shipped_file
 
 from .scenes import SCENES
 
