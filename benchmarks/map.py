@@ -244,10 +244,10 @@ def _score(recording: Recording, world: World, spent: dict[str, float], frames: 
         nearest = np.abs(truth.stamps_ns[None] - stamps[:, None]).argmin(axis=1)
         true = truth.T_world_cam_M44[nearest]
         found = np.array([item.T_map_body for item in ours])
-        squares.append(_errors(found, true, with_scale=True))
+        squares.append(squared_errors(found, true, with_scale=True))
         in_metres = found.copy()
         in_metres[:, :3, 3] *= metres
-        rigid.append(_errors(in_metres, true, with_scale=False))
+        rigid.append(squared_errors(in_metres, true, with_scale=False))
         turns.append(_turns(found, true))
         path += float(np.linalg.norm(np.diff(true[:, :3, 3], axis=0), axis=1).sum())
     keyframes = len(world.keyframes)
@@ -272,7 +272,7 @@ def _rms(squares: list[Floats]) -> float:
     return float(np.sqrt(np.concatenate(squares).mean()))
 
 
-def _errors(found: Floats, true: Floats, with_scale: bool) -> Floats:
+def squared_errors(found: Floats, true: Floats, with_scale: bool) -> Floats:
     """(M,) squared position errors after the best alignment (Umeyama 1991)."""
     a, b = found[:, :3, 3], true[:, :3, 3]
     a0, b0 = a - a.mean(axis=0), b - b.mean(axis=0)

@@ -13,12 +13,16 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from benchmarks.forward import count_gflop
+from benchmarks.instant_runtime import InstantRuntime
+from benchmarks.kept import KeptPasses
 from benchmarks.obstacle_scores import Score, intervals, summed
+from g2vlm_model.interface import Frame, FrameWindow
 
 from .helpers import REPO, shared_data
 
@@ -194,3 +198,17 @@ def test_the_kitchens_dense_map_is_compared_with_its_true_depth(tmp_path: Path) 
     assert rows["true depth"]["completeness"] > 0.9
     assert rows["true depth"]["mean m"] < 0.05
     assert rows["true depth"]["mean m"] < rows["model"]["mean m"] < 0.5
+
+
+def test_a_pass_that_was_kept_says_what_the_runtime_said(tmp_path: Path) -> None:
+    runtime = InstantRuntime(28, 42)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 28, 42, 3), np.uint8)
+    windows = [FrameWindow((Frame(picture, 1, "camera", "camera", "1"),)) for picture in pictures]
+    passes, again = (KeptPasses(runtime, tmp_path) for _ in range(2))
+    passes.observe(windows[0])
+    kept, true = again.observe(windows[0]).geometry, runtime.observe(windows[0]).geometry
+    assert (passes.computed, again.computed) == (1, 0)
+    for item in fields(true):
+        np.testing.assert_array_equal(getattr(kept, item.name), getattr(true, item.name))
+    again.observe(windows[1])
+    assert again.computed == 1, "the same key and stamp, another picture"

@@ -19,7 +19,7 @@ from .keyframe import Edge, PlacedKeyframe
 from .lengths import LengthProblem, Lengths, Tie
 from .options import GraphOptions, LengthOptions
 from .pose_graph import Constraints, solve_poses
-from .rotations import cross_matrix, orthonormal
+from .rotations import cross_matrix, log_rotations, orthonormal
 
 __all__ = ["GraphState", "Key", "local_lengths", "local_poses", "solve_all", "transport"]
 
@@ -29,7 +29,9 @@ Key = tuple[int, int, str]
 _WIDEN = (6.0, 2.0, 1.0)  # of the kernel in a global solve
 _LEAST_SIGMA, _MOST_SIGMA = 0.03, 0.08  # of a log length beside what all of them share
 _COVARIANCES = 48  # keyframes that a global solve looks at closely
-_NOTHING, _HALF = 0.05, 0.5  # kernel weights of a loop that is contradicted, and of one that counts
+_NOTHING, _HALF = 0.25, 0.5  # kernel weights of a loop that is contradicted, and of one that counts
+_LENGTHS = (0.1, 0.7)  # of the log of a loop's length, by which that alone may be wrong
+_SIGMAS = 3.0  # by which the rest may be off then
 _NEAR = 10  # keyframes apart, at either end, of loops between the same two places
 
 
@@ -126,7 +128,8 @@ def solve_all(
     """All lengths and all poses; the first keyframe of each segment stays. Changes `state`.
 
     Returns:
-        Keyframes and edges as they are after it; loops that others contradict are none of them.
+        Keyframes and edges as they are after it; loops that others contradict are none of them,
+        and of those whose length alone is contradicted that is dropped.
     """
     solved = GraphState(dict(state.placed), dict(state.edges), state.touching, state.ties)
     numbers = list(solved.placed)
@@ -151,13 +154,19 @@ def solve_all(
         T = _tidy(found.poses_N44[k])
         solved.put(replace(item, T_map_body=T, covariance=covariance[k]))
     keys = [key for key in solved.edges if key[0] in index and key[1] in index]
-    for key in _contradicted(keys, found.weight_E):
-        del solved.edges[key]
+    denied = _contradicted(keys, found.weight_E)
+    for key, weight in zip(keys, found.weight_E, strict=True):
+        if key[2] == "loop" and weight < _HALF:
+            kept = _without_length(solved.edges[key], solved.placed)
+            if kept is not None:
+                solved.edges[key] = kept
+            elif key in denied:
+                del solved.edges[key]
     return solved.placed, solved.edges
 
 
 def _contradicted(keys: Sequence[Key], weight_E: Floats) -> list[Key]:
-    """Loops that count for nothing beside one between the same two places that does count.
+    """Loops that hardly count beside one between the same two places that does count.
 
     A wrong loop may come first and be the only one; what comes later tells (Latif et al. 2013).
     One that no other loop speaks against stays, even if it is far off: it may be the first of those
@@ -170,6 +179,26 @@ def _contradicted(keys: Sequence[Key], weight_E: Floats) -> list[Key]:
         for key, weight in loops
         if weight < _NOTHING and (np.abs(ends - key[:2]) <= _NEAR).all(axis=1).any()
     ]
+
+
+def _without_length(loop: Edge, placed: dict[int, PlacedKeyframe]) -> Edge | None:
+    """A loop without its length; None where the solved poses contradict more of it, or nothing.
+
+    Its length rests on the model's depth of two views, its rotation and direction on their matches.
+    """
+    T_i, T_j = placed[loop.i].T_map_body, placed[loop.j].T_map_body
+    T = np.linalg.inv(T_i) @ T_j
+    apart, length = (float(np.linalg.norm(one[:3, 3])) for one in (T, loop.T_i_j))
+    if min(apart, length) <= 0 or not _LENGTHS[0] < abs(math.log(apart / length)) < _LENGTHS[1]:
+        return None
+    cosine = float(T[:3, 3] @ loop.T_i_j[:3, 3]) / (apart * length)
+    aside = math.acos(min(1.0, max(-1.0, cosine)))
+    turned = float(np.linalg.norm(log_rotations(T[None, :3, :3].mT @ loop.T_i_j[:3, :3])[0]))
+    if aside > _SIGMAS * loop.sigma_direction or turned > _SIGMAS * loop.sigma_rotation:
+        return None
+    kept: Floats = loop.T_i_j.copy()
+    kept[:3, 3] *= apart / length
+    return replace(loop, T_i_j=kept, sigma_log_length=math.inf, tracks=None)
 
 
 def transport(covariance_66: Floats, T_map_a: Floats, T_map_b: Floats) -> Floats:

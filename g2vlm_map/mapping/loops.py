@@ -9,7 +9,7 @@ is near; two-view geometry verifies. What is verified is believed when
 - it fits the graph as far as that can have drifted along its edges (a second room that equals the
   first one fits nothing),
 - it closes a cycle with another verified pair nearby, or has so many inliers that it need not;
-- and its matches do not all lie on one plane: twice as many must lie off it where no cycle closes.
+- and its matches do not all lie on one plane; with few off it, the other pair must have more.
 
 A loop that closes a cycle with one and misses another is kept with wider sigmas. Where the place
 lies in another segment nothing is known of how the two lie to each other, so what is verified is
@@ -25,11 +25,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse.csgraph import dijkstra
 
 from ..poses import inverse
 from ..scale.estimate import ScaleEstimate
+from .drift import Drift, way_of
 from .edges import verified_edge
 from .keyframe import Edge, Keyframe, PlacedKeyframe
 from .map_graph import MapGraph
@@ -45,8 +44,7 @@ Floats = NDArray[np.float64]
 _NEIGHBOURS = 5  # keyframes apart that a cycle may span on either side
 _REMEMBERED = 64  # verified pairs that later ones may close a cycle with
 _SIGMAS = 3.0  # of the graph's drift that a loop may be off
-_TURN_DEG, _TURN_DEG_PER_STEP = 2.0, 0.7  # drift of the rotation, and per root of edges
-_SENSED_DRIFT = 0.02  # of a way that odometry measured: wheels alone are off by 0.5 to 1.6 %
+_TURN_DEG = 2.0  # drift of the rotation beside that of the edges
 _LENGTH_SHARE, _DEPTH_SHARE = 0.35, 0.15  # of its length, of the view's depth: slack of a loop
 _NEAR_SHARE, _NEAR_DEG = 0.7, 50.0  # of the view's depth: keyframes that may see the same
 _LEAST_OFF_PLANE = 4  # matches; with fewer off one plane it may be a pattern that repeats
@@ -71,6 +69,11 @@ class Hit:
     def flat(self) -> bool:
         """It rests on one plane: asphalt, tiles, a facade may look the same a period further."""
         return self.edge.off_plane < _LEAST_OFF_PLANE
+
+    @property
+    def solid(self) -> bool:
+        """It does not nearly rest on one plane either."""
+        return self.edge.off_plane >= 2 * _LEAST_OFF_PLANE
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +234,7 @@ class LoopSearch:
         refused: list[str] = []
         if not hits:
             return loops, refused
-        drift = _Drift(self._graph, query.keyframe.number, self.options.drift)
+        drift = Drift(self._graph, query.keyframe.number, self.options.drift)
         fitting = []
         for hit in hits:
             if why := self._denies(hit.edge) or self._misfit(hit, query, drift):
@@ -247,16 +250,15 @@ class LoopSearch:
                 f"{_pair(hit)} has {hit.edge.inliers} inliers, {hit.edge.off_plane} off one plane, "
                 f"{agree} cycles, misses {miss}"
             )
-            few = hit.edge.inliers < self.options.min_inliers
-            few = few or hit.edge.off_plane < 2 * _LEAST_OFF_PLANE
-            if hit.flat or miss > agree or (not agree and few):
+            alone = hit.solid and hit.edge.inliers >= self.options.min_inliers
+            if hit.flat or miss > agree or not (agree or alone):
                 refused.append(why)
                 continue
             loops.append(_widened(hit.edge, _DISPUTED if miss else 1.0 if agree else _ALONE))
         self._recent.extend(fitting)
         return loops, refused
 
-    def _misfit(self, hit: Hit, query: PlacedKeyframe, drift: _Drift) -> str:
+    def _misfit(self, hit: Hit, query: PlacedKeyframe, drift: Drift) -> str:
         """Why the graph cannot have drifted so far; "" where it can."""
         known = self._graph.get(hit.place)
         if known is None:
@@ -265,7 +267,7 @@ class LoopSearch:
         T_graph = inverse(known.T_map_body) @ query.T_map_body
         off_deg = turn_deg(T_graph[:3, :3].T @ hit.edge.T_i_j[:3, :3])
         off = float(np.linalg.norm(T_graph[:3, 3] - hit.edge.T_i_j[:3, 3]))
-        slack = math.hypot(_LENGTH_SHARE * _way(hit.edge), _DEPTH_SHARE * view_depth(known))
+        slack = math.hypot(_LENGTH_SHARE * way_of(hit.edge), _DEPTH_SHARE * view_depth(known))
         sigma, sigma_deg = math.hypot(lost, slack), _TURN_DEG + lost_deg
         if off <= _SIGMAS * sigma and off_deg <= _SIGMAS * sigma_deg:
             return ""
@@ -286,11 +288,11 @@ class LoopSearch:
     def _cycles(self, hit: Hit, others: Sequence[Hit]) -> tuple[int, int]:
         """How many other verified pairs nearby say the same, and how many say otherwise.
 
-        Flat ones do not count: they agree with each other a period off.
+        Flat ones do not count, nor do nearly flat ones: they agree with each other a period off.
         """
         agree = miss = 0
         for other in [*others, *self._recent]:
-            if other.flat or (other.place, other.query) == (hit.place, hit.query):
+            if not other.solid or (other.place, other.query) == (hit.place, hit.query):
                 continue
             if max(abs(other.place - hit.place), abs(other.query - hit.query)) > _NEIGHBOURS:
                 continue
@@ -321,65 +323,11 @@ class LoopSearch:
         return -1 if placed is None else placed.segment
 
 
-class _Drift:
-    """Ways along the graph's edges from one keyframe to the others, and what is lost on them."""
-
-    def __init__(self, graph: MapGraph, start: int, share: float) -> None:
-        self._share = share
-        edges = graph.edges
-        self._sensed = {n for edge in edges if edge.kind == "odometry" for n in (edge.i, edge.j)}
-        numbers = sorted({start, *(n for edge in edges for n in (edge.i, edge.j))})
-        self._row = {number: row for row, number in enumerate(numbers)}
-        self._start = self._row[start]
-        ends = [(self._row[edge.i], self._row[edge.j]) for edge in edges]
-        self._sure: dict[tuple[int, int], Edge] = {}
-        for (i, j), edge in zip(ends, edges, strict=True):
-            held = self._sure.get((i, j))
-            if held is None or edge.sigma_rotation < held.sigma_rotation:
-                self._sure[i, j] = self._sure[j, i] = edge
-        # A step that stays on the spot is a step all the same.
-        ways = [_way(edge) + 1e-6 for edge in edges]
-        rows, columns = np.array(ends, np.int64).reshape(-1, 2).T
-        size = (len(numbers), len(numbers))
-        near = sparse.csr_matrix((ways, (rows, columns)), shape=size)
-        near = near.maximum(near.T)
-        self._before = dijkstra(
-            near, directed=False, indices=self._start, return_predecessors=True
-        )[1]
-
-    def to(self, number: int) -> tuple[float, float, float]:
-        """Way to a keyframe, and the standard deviations of its place and of its turn in deg.
-
-        All are infinite where no way leads there.
-        """
-        row = self._row.get(number)
-        if row is None:
-            return math.inf, math.inf, math.inf
-        way = own = turn = drift = 0.0
-        while (before := int(self._before[row])) >= 0:
-            edge = self._sure[row, before]
-            length = _way(edge)
-            way += length
-            share = min(edge.sigma_log_length, 1.0)
-            own += (share * length) ** 2
-            sensed = {edge.i, edge.j} <= self._sensed
-            drift += length * (min(self._share, _SENSED_DRIFT) if sensed else self._share)
-            turn += max(math.degrees(edge.sigma_rotation), _TURN_DEG_PER_STEP) ** 2
-            row = before
-        if row != self._start:
-            return math.inf, math.inf, math.inf
-        return way, math.hypot(drift, math.sqrt(own)), math.sqrt(turn)
-
-
 def view_depth(placed: PlacedKeyframe) -> float:
     """Median depth of the reference camera's view, map units; 0 where it has none."""
     depth = placed.keyframe.views[0].depth_HW
     known = depth[depth > 0]
     return float(np.median(known)) * math.exp(placed.log_depth_scale) if len(known) else 0.0
-
-
-def _way(edge: Edge) -> float:
-    return float(np.linalg.norm(edge.T_i_j[:3, 3]))
 
 
 def turn_deg(R: Floats) -> float:

@@ -7,7 +7,8 @@ Where patterns repeat, matches agree on a motion that did not happen, with many 
 street with equal houses a fifth of the edges led backwards while the wheels went forwards (6 % of
 those to the keyframe before, 21 to 32 % of those further back), and every loop linked places that
 were 9 to 64 m apart. The direction of a motion needs no scale, so an edge between neighbours is
-checked by it. Turns are not: two views know them better than wheels do.
+checked by it. Two views know a turn better than wheels do; but where the edge to the keyframe
+before bears the wheels out, another one that says otherwise is wrong.
 
 Lengths need metres per map unit. The first edges of neighbours that agree in direction say them,
 and a segment keeps them: the unit of a map is free to choose, but once it is chosen odometry knows
@@ -24,7 +25,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,7 @@ _SHARE = 0.03  # of the way, where an odometry does not say how good it is
 _STEP_TURN, _TURN_SHARE = 0.005, 0.03  # heading lost by each keyframe, rad; by each turn
 _LEAST_M = 0.1  # a shorter motion has no direction that counts
 _DIRECTION = math.radians(30.0)  # a direction that is off by more is another motion's
+_TURN = math.radians(10.0)  # and so is a turn: wheels know nothing of pitch and roll
 _LENGTH = 0.15  # of the log of a length by the model's depth, beside its own sigma
 _SIGMAS = 3.0
 _GRACE = 4  # denials in advance of agreement
@@ -52,7 +54,10 @@ _ENOUGH = 5  # lengths of neighbours that the unit is taken from
 
 @dataclass(frozen=True, eq=False)
 class _Mark:
-    """Where odometry was at a keyframe: its pose, way and turns so far since its last reset."""
+    """Where odometry was at a keyframe: its pose, way and turns so far since its last reset.
+
+    `doubts` are the steps so far that turned by what the edge of the same step contradicts.
+    """
 
     epoch: int
     T_odom_body: Floats
@@ -60,6 +65,7 @@ class _Mark:
     way_m: float
     turned: float
     steps: int
+    doubts: int
 
 
 @dataclass(eq=False)
@@ -132,13 +138,13 @@ class OdometryGate:
             return
         T = np.asarray(stand.T_odom_base, np.float64) @ T_base_body
         way = turned = 0.0
-        steps, last = 0, self._newest
+        steps, doubts, last = 0, 0, self._newest
         if last is not None and last.epoch == stand.epoch:
             step = inverse(last.T_odom_body) @ T
             way = last.way_m + float(np.linalg.norm(step[:3, 3]))
             turned = last.turned + float(np.linalg.norm(log_rotations(step[None, :3, :3])[0]))
-            steps = last.steps + 1
-        mark = _Mark(stand.epoch, T, stand.sigma_share or _SHARE, way, turned, steps)
+            steps, doubts = last.steps + 1, last.doubts
+        mark = _Mark(stand.epoch, T, stand.sigma_share or _SHARE, way, turned, steps, doubts)
         with self._lock:
             self._newest = self._marks[keyframe.number] = mark
 
@@ -156,6 +162,8 @@ class OdometryGate:
 
     def _near(self, edge: Edge, i: _Mark, j: _Mark) -> str:
         T, sigma_m = _between(i, j)
+        if turned := self._turned(edge, i, j, T):
+            return turned
         length_m, length = (float(np.linalg.norm(t)) for t in (T[:3, 3], edge.T_i_j[:3, 3]))
         if not math.isfinite(edge.sigma_direction) or length_m < max(_LEAST_M, 4 * sigma_m):
             return ""
@@ -173,6 +181,22 @@ class OdometryGate:
         if not math.isfinite(edge.sigma_log_length):
             return ""
         return self._length(edge, length_m, math.log(length_m / length), sigma_m / length_m)
+
+    def _turned(self, edge: Edge, i: _Mark, j: _Mark, T_m: Floats) -> str:
+        """The same of its turn."""
+        turn = T_m[:3, :3].T @ edge.T_i_j[:3, :3]
+        off = float(np.linalg.norm(log_rotations(turn[None])[0]))
+        if off <= _TURN + _SIGMAS * math.hypot(_heading(i, j), edge.sigma_rotation):
+            return ""
+        if j.steps == i.steps + 1:  # `SensedEdges` decides which of the two is right
+            self._marks[edge.j] = doubtful = replace(j, doubts=j.doubts + 1)
+            self._newest = doubtful if self._newest is j else self._newest
+        if i.doubts != j.doubts or j.steps == i.steps + 1:
+            return ""
+        self._ways.count(True)
+        return (
+            f"{edge.inliers} matches turn by {math.degrees(off):.0f} deg from where odometry does"
+        )
 
     def _length(self, edge: Edge, length_m: float, log_ratio: float, share: float) -> str:
         """The same of its length, once the unit is known; till then it helps to find it."""
@@ -211,7 +235,12 @@ class OdometryGate:
 
 def _between(i: _Mark, j: _Mark) -> tuple[Floats, float]:
     """Pose of j in i by odometry, metres, and the standard deviation of its place."""
-    way, steps = abs(j.way_m - i.way_m), abs(j.steps - i.steps)
-    turned = abs(j.turned - i.turned)
-    heading = math.hypot(_STEP_TURN * math.sqrt(steps), _TURN_SHARE * turned)
-    return inverse(i.T_odom_body) @ j.T_odom_body, way * math.hypot(max(i.share, j.share), heading)
+    way = abs(j.way_m - i.way_m)
+    sigma_m = way * math.hypot(max(i.share, j.share), _heading(i, j))
+    return inverse(i.T_odom_body) @ j.T_odom_body, sigma_m
+
+
+def _heading(i: _Mark, j: _Mark) -> float:
+    """Standard deviation of the turn from i to j by odometry, rad."""
+    lost = _STEP_TURN * math.sqrt(abs(j.steps - i.steps))
+    return math.hypot(lost, _TURN_SHARE * abs(j.turned - i.turned))

@@ -43,6 +43,8 @@ _LEAST_STEP_M = 0.01
 _GATE_TURN = math.radians(10.0)  # beyond which a visual edge refuses an odometry's turn
 _GATE_LENGTH = 1.0  # and its log length
 _WAITING = 20  # pairs that wait for odometry of their time
+_AHEAD_NS = (20_000_000, 50_000_000, 100_000_000, 200_000_000)
+_AHEAD_SHARE = 0.3  # of a way that is foreseen
 _UNSCALED = 200  # edges that wait for the segment's unit
 
 
@@ -128,7 +130,7 @@ class SensedEdges:
             edge = self._odometry(before.keyframe, keyframe, scale)
         except NotYetError:
             self._waiting.append((before, keyframe))
-            edge = None
+            edge = None if visual else self._foreseen(before.keyframe, keyframe, scale)
         if edge is not None and self._believed(edge, visual):
             made.append(edge)
         prior = self._prior(before.keyframe, keyframe, scale)
@@ -151,17 +153,42 @@ class SensedEdges:
                 made.append(edge)
         return made
 
-    def _odometry(self, i: Keyframe, j: Keyframe, scale: ScaleEstimate) -> Edge | None:
+    def _foreseen(self, i: Keyframe, j: Keyframe, scale: ScaleEstimate) -> Edge | None:
+        """The edge as the motion of the newest samples leads on, which beats a broken map.
+
+        `late` puts the measured one in its place.
+        """
+        for ahead_ns in _AHEAD_NS:
+            try:
+                return self._odometry(i, j, scale, ahead_ns)
+            except NotYetError:
+                continue
+        return None
+
+    def _odometry(
+        self, i: Keyframe, j: Keyframe, scale: ScaleEstimate, ahead_ns: int = 0
+    ) -> Edge | None:
+        """The edge by samples up to `ahead_ns` before j's time, and the motion of as long before.
+
+        Raises:
+            NotYetError: The samples end earlier.
+        """
         T_base_body = self._samples.T_base_cam(i.views[0].camera)
-        there, here = self._samples.odometry(j.stamp_ns), self._samples.odometry(i.stamp_ns)
-        if T_base_body is None or here is None or there is None or here.epoch != there.epoch:
+        here = self._samples.odometry(i.stamp_ns)
+        there = self._samples.odometry(j.stamp_ns - ahead_ns)
+        earlier = self._samples.odometry(j.stamp_ns - 2 * ahead_ns)
+        if T_base_body is None or here is None or there is None or earlier is None:
             return None
-        T_base = inverse(here.T_odom_base) @ there.T_odom_base
+        if not here.epoch == earlier.epoch == there.epoch:
+            return None
+        ahead = inverse(earlier.T_odom_base) @ there.T_odom_base
+        T_base = inverse(here.T_odom_base) @ there.T_odom_base @ ahead
         T = inverse(T_base_body) @ T_base @ T_base_body
         share = there.sigma_share or _SHARE
         turn = float(np.linalg.norm(log_rotations(T_base[None, :3, :3])[0]))
         sigma_turn = math.hypot(_LEAST_TURN, _TURN_SHARE * turn)
-        sigma_m = math.hypot(_LEAST_STEP_M, share * float(np.linalg.norm(T_base[:3, 3])))
+        guessed = _AHEAD_SHARE * float(np.linalg.norm(ahead[:3, 3]))
+        sigma_m = math.hypot(_LEAST_STEP_M, share * float(np.linalg.norm(T_base[:3, 3])), guessed)
         measured = _InMetres(i.number, j.number, "odometry", T, sigma_turn, sigma_m)
         return self._in_map_units(measured, scale)
 

@@ -113,6 +113,24 @@ def test_a_loop_that_later_ones_contradict_is_taken_back() -> None:
     assert not [e for e in graph.edges_of(60) if e.kind == "loop"]
 
 
+def test_a_loop_whose_length_alone_is_contradicted_keeps_rotation_and_direction() -> None:
+    poses = way(60)
+    graph = driven(poses, seed=1)
+    right = [replace(between(poses, i, 52 + i), kind="loop") for i in (0, 2, 4, 6)]
+    short = replace(between(poses, 1, 53), kind="loop")
+    T = short.T_i_j.copy()
+    T[:3, 3] *= 0.6
+    graph.add_edges([*right, replace(short, T_i_j=T)], loops=1)
+    graph.solve_global()
+    loops = {(e.i, e.j): e for e in graph.edges if e.kind == "loop"}
+    assert len(loops) == 5
+    found = loops[2, 54]
+    assert not np.isfinite(found.sigma_log_length)
+    assert np.isfinite(found.sigma_direction)
+    np.testing.assert_allclose(found.T_i_j[:3, 3], short.T_i_j[:3, 3], rtol=0.2)
+    assert all(np.isfinite(e.sigma_log_length) for key, e in loops.items() if key != (2, 54))
+
+
 def test_keyframes_that_come_during_a_global_solve_are_carried_along(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -35,6 +35,7 @@ NS = 1_000_000_000
 PICTURE = np.zeros((8, 8, 3), np.uint8)
 TILE = np.ones((12, 12, 1), np.uint8)
 METRIC = ScaleEstimate(metric=True, log_scale=math.log(2.0), sigma=0.02)
+METRES = ScaleEstimate(metric=True, log_scale=0.0, sigma=0.02)
 
 
 class Walk:
@@ -182,6 +183,27 @@ def test_odometry_bridges_a_covered_camera(walk: Walk) -> None:
     assert walk.refused == []
 
 
+def test_odometry_that_is_a_little_late_bridges_all_the_same(walk: Walk) -> None:
+    """What the newest samples lead to holds the map together until the next ones are there."""
+    walk.samples.add(Extrinsics("camera", np.eye(4)))
+    straight = [pose((0, 0, 0), (0.25 * k / 10, 0, 0)) for k in range(80)]
+    times = [NS + k * NS // 10 for k in range(80)]
+    for T, time_ns in zip(straight[:30], times[:30], strict=True):
+        walk.samples.add(OdometrySample(time_ns, T, 0.02))
+    for k in (0, 10, 20):
+        walk.step(straight[k], scale=METRES)
+    covered = walk.step(straight[30], blind=True, tracked=0.0, scale=METRES)
+    assert covered.started == ""
+    (guess,) = walk.mapper.graph.edges_of(4)
+    assert guess.kind == "odometry"
+    assert guess.T_i_j[0, 3] == pytest.approx(0.25, abs=0.02)
+    for T, time_ns in zip(straight[30:], times[30:], strict=True):
+        walk.samples.add(OdometrySample(time_ns, T, 0.02))
+    walk.step(straight[40], blind=True, tracked=0.0, scale=METRES)
+    edges = {edge.i: edge for edge in walk.mapper.graph.edges if edge.j == 4}
+    assert edges[3].sigma_log_length < guess.sigma_log_length, "as measured by now"
+
+
 def test_lengths_of_odometry_are_of_one_unit_though_the_depth_drifts(walk: Walk) -> None:
     walk.samples.add(Extrinsics("camera", np.eye(4)))
     for k in range(14):
@@ -220,9 +242,8 @@ def test_odometry_that_contradicts_the_pictures_is_refused(
     walk.samples.add(Extrinsics("camera", np.eye(4)))
     walk.samples.add(OdometrySample(1 * NS, at(0), 0.02))
     walk.samples.add(OdometrySample(2 * NS, at(1) @ change, 0.02))
-    metres = ScaleEstimate(metric=True, log_scale=0.0, sigma=0.02)
     for k in range(2):
-        walk.step(at(k), scale=metres)
+        walk.step(at(k), scale=METRES)
     assert "odometry" not in {edge.kind for edge in walk.mapper.graph.edges}
     assert words in walk.refused[0]
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,6 +58,15 @@ def test_a_match_one_facade_short_is_denied_once_the_unit_is_known() -> None:
     assert gate.metres_per_unit == pytest.approx(1 / UNITS)
     assert "0.20 times as long as the 12.00 m" in gate.denies(edge(6, 12, 2.4))
     assert gate.denies(edge(6, 12, 10.0)) == "", "within what the model's depth is sure of"
+
+
+def test_a_match_that_turns_elsewhere_is_denied_where_the_step_before_bears_wheels_out() -> None:
+    gate = driven(gate_of())
+    turned = replace(edge(9, 12, 6.0), T_i_j=pose((0, 30, 0), (0, 0, 6.0 * UNITS)))
+    assert "turn by 30 deg" in gate.denies(turned)
+    step = replace(edge(11, 12, 2.0), T_i_j=pose((0, 30, 0), (0, 0, 2.0 * UNITS)))
+    assert gate.denies(step) == "", "which is right is decided elsewhere"
+    assert gate.denies(turned) == "", "and now the wheels are in doubt"
 
 
 def test_lengths_that_are_denied_more_often_than_not_are_believed() -> None:
