@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from g2vlm_model.config import ModelConfig
+from g2vlm_model.interface.words import log_plainly
 from g2vlm_model.runtimes.export_folder import ExportFolder
 from g2vlm_model.runtimes.machine import (
     FLAVOURS,
@@ -65,7 +66,7 @@ ENGINE_OVER_ONNX = 4  # bytes that a build needs on the disk, for bytes of graph
 def main(argv: Sequence[str]) -> int:
     """Run `g2vlm export tensorrt`; returns 0, 1 where every form is refused, 130 on Ctrl-C."""
     args = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_plainly(logging.INFO, "%(message)s")
     source = ExportFolder.open(args.onnx)
     profile = _profile(args, source)
     trt = _tensorrt(args.flavour)

@@ -41,7 +41,7 @@ from .status import StatusBoard
 from .world import World
 from .world_view import WorldView
 
-__all__ = ["KeepsMaps", "Localised", "MapFileError", "MapKeeper", "SavedMap"]
+__all__ = ["SUFFIX", "KeepsMaps", "Localised", "MapFileError", "MapKeeper", "SavedMap"]
 
 SUFFIX = ".g2map"
 _NEWEST = 6  # keyframes that `localize` looks for

@@ -82,7 +82,11 @@ def dispatch(argv: Sequence[str], commands: Mapping[str, EntryPoint], program: s
     except (ValueError, OSError) as error:
         if not _is_for_the_user(error):
             raise
-        print(f"{program} {name}: {error}", file=sys.stderr)
+        from .interface.words import (
+            plain_lines,  # its package loads numpy: `g2vlm help` stays light
+        )
+
+        print(f"{program} {name}: {plain_lines(str(error))}", file=sys.stderr)
         return 2
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "Argument",
     "camera_names",
     "check_names",
+    "companion_enclave",
     "driver_arguments",
     "exit_problem",
     "flag",
@@ -40,6 +41,7 @@ __all__ = [
     "play_command",
     "profile_environment",
     "robot_parameters",
+    "ros_arguments",
 ]
 
 PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
@@ -119,6 +121,7 @@ NODE_ARGUMENTS: tuple[Argument, ...] = (
     Argument("shm", "true", "Shared-memory profile for large messages, unless one is set"),
     Argument("rviz", "false", "Start RViz with the project's configuration"),
     Argument("foxglove", "false", "Start the Foxglove bridge (port 8765, layout foxglove.json)"),
+    Argument("enclave", "", "SROS2 enclave of the node, e.g. /g2vlm; empty: by the environment"),
     Argument("log_level", "info", f"{', '.join(_LOG_LEVELS[:-1])} or {_LOG_LEVELS[-1]}"),
 )
 
@@ -331,6 +334,28 @@ def profile_environment(
     """
     wanted = flag(values, "shm") and not environ.get(PROFILE_VARIABLE)
     return {PROFILE_VARIABLE: str(profile)} if wanted else {}
+
+
+def ros_arguments(values: Mapping[str, str]) -> list[str]:
+    """Words of the node's process behind `--ros-args`.
+
+    Raises:
+        ValueError: The enclave is no absolute name.
+    """
+    words, enclave = ["--log-level", values["log_level"].lower()], values["enclave"]
+    if enclave and not re.fullmatch(r"(/[A-Za-z_][A-Za-z0-9_]*)+", enclave):
+        raise ValueError(f"enclave:={enclave!r}, expected a name such as /g2vlm")
+    return [*words, "--enclave", enclave] if enclave else words
+
+
+def companion_enclave(values: Mapping[str, str], node: str) -> list[str]:
+    """Words that put a process beside the node into an enclave of its own, where the node has one.
+
+    Args:
+        values: Arguments; `enclave` counts.
+        node: Name of the process's node, and so of its enclave in `policies/`.
+    """
+    return ["--enclave", f"/{node}"] if values.get("enclave") else []
 
 
 def malloc_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from g2vlm_map.words import plain
+from g2vlm_model.interface.words import plain_lines
 
 __all__ = ["LibraryLogs"]
 
-_MOST_LINES = 100
 _PACKAGES = ("g2vlm_model", "g2vlm_map", "g2vlm_ros")
 
 
@@ -38,9 +37,7 @@ class LibraryLogs(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Log the record as the node."""
         try:
-            lines = f"{record.name}: {self.format(record)}".splitlines()
-            text = "\n".join(plain(line) for line in lines[:_MOST_LINES])
-            self._log(record.levelno, text)
+            self._log(record.levelno, plain_lines(f"{record.name}: {self.format(record)}"))
         except Exception:  # as every handler: a log line must not end what it tells about
             self.handleError(record)
 

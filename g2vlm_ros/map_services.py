@@ -21,12 +21,15 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 
 from g2vlm_interfaces.srv import LoadMap, Localize, SaveMap, SetScale
+from g2vlm_map.map_keeper import SUFFIX
+from g2vlm_map.mapping.store import is_map
 from g2vlm_map.pipeline import Pipeline
 from g2vlm_map.poses import Floats
+from g2vlm_map.words import plain
 from g2vlm_ros import messages
 from g2vlm_ros.topics import frame_name
 
-__all__ = ["MapServices"]
+__all__ = ["MapServices", "map_path"]
 
 # What a bad request, a bad file or a full disk raises; anything else is a mistake of ours.
 _REFUSALS = (ValueError, LookupError, OSError, RuntimeError)
@@ -39,12 +42,18 @@ class MapServices:
         node: The node.
         pipeline: The running pipeline of now; None while the node is not active.
         map_frame: Frame of poses in metres; that of hints.
+        folder: The parameter `map_folder`.
     """
 
     def __init__(
-        self, node: Any, pipeline: Callable[[], Pipeline | None], map_frame: Callable[[], str]
+        self,
+        node: Any,
+        pipeline: Callable[[], Pipeline | None],
+        map_frame: Callable[[], str],
+        folder: Callable[[], str],
     ) -> None:
         self._node, self._pipeline, self._map_frame = node, pipeline, map_frame
+        self._folder = folder
         self._busy = threading.Lock()
         group = ReentrantCallbackGroup()  # a request that waits holds up no other callback
         for kind, name, serve in (
@@ -73,13 +82,17 @@ class MapServices:
         )
 
     def _save(self, pipeline: Pipeline, request: Any, response: Any) -> None:
-        saved = pipeline.save_map(_path(request.path), overwrite=request.overwrite)
+        path = map_path(request.path, self._folder())
+        path = path if path.suffix else path.with_suffix(SUFFIX)
+        if path.exists() and not is_map(path):
+            raise ValueError(f"{path} is no map, and only a map is overwritten; name another")
+        saved = pipeline.save_map(path, overwrite=request.overwrite)
         response.path, response.bytes = str(saved.path), saved.bytes
         response.keyframes = saved.keyframes
         response.message = f"{saved.keyframes} keyframes, {saved.bytes / 1e6:.1f} MB"
 
     def _load(self, pipeline: Pipeline, request: Any, response: Any) -> None:
-        response.message = pipeline.load_map(_path(request.path))
+        response.message = pipeline.load_map(map_path(request.path, self._folder()))
         world = pipeline.world
         response.keyframes, response.map_version = len(world.keyframes), world.version
 
@@ -119,7 +132,7 @@ class MapServices:
                 text = pipeline.localize(self._hint(message)).text
             except _REFUSALS as error:
                 text = str(error)
-            self._node.get_logger().info(f"initialpose: {text}")
+            self._node.get_logger().info(f"initialpose: {plain(text)}")
 
         threading.Thread(target=look, name="g2vlm-initialpose", daemon=True).start()
 
@@ -155,9 +168,9 @@ class MapServices:
             try:
                 work()
             except _REFUSALS as error:
-                failure = " ".join(str(error).split()) or type(error).__name__
+                failure = plain(" ".join(str(error).split())) or type(error).__name__
             except Exception as error:  # a mistake of ours: whoever asked must not wait for ever
-                failure = f"{type(error).__name__}: {error}"
+                failure = plain(f"{type(error).__name__}: {error}")
                 self._node.get_logger().error(failure)
             done.set_result(failure)
             executor.wake()
@@ -166,7 +179,24 @@ class MapServices:
         return str(await done)
 
 
-def _path(text: str) -> Path:
-    if not text.strip():
-        raise ValueError("path is empty, expected the name of a file")
-    return Path(text).expanduser()
+def map_path(text: str, folder: str) -> Path:
+    """The file that a request names.
+
+    Args:
+        text: Of the request: whoever may call the service chooses it.
+        folder: What it stays in; "": anywhere.
+
+    Raises:
+        ValueError: It names nothing, or leads out of the folder, be it by a link.
+    """
+    if not text.strip() or "\0" in text:
+        raise ValueError(f"path is {text!r:.80}, expected the name of a file")
+    if not folder:
+        return Path(text).expanduser()
+    root = Path(folder).expanduser().resolve()
+    path = (root / text).resolve()
+    if path == root or not path.is_relative_to(root):
+        raise ValueError(
+            f"path {text!r:.80} leads out of map_folder = {folder!r:.80}; name a file in it"
+        )
+    return path

@@ -148,6 +148,10 @@ class NodeParams(PipelineOptions):
         "Use no frames while nobody listens to an output and no transform is broadcast; the map "
         "has gaps then",
     )
+    map_folder: str = option(
+        "",
+        "Folder that ~/save_map and ~/load_map stay in; empty: any file that the node may write",
+    )
     model: str = option("nano", "Embedded model name or folder of a model")
     runtime: str = option(
         "auto",

@@ -103,7 +103,9 @@ class PerceptionNode(SteadyLifecycleNode):
         )
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(SetBool, "~/pause", self._on_pause)
-        self._map_services = MapServices(self, self._running_pipeline, self._map_frame)
+        self._map_services = MapServices(
+            self, self._running_pipeline, self._map_frame, self._map_folder
+        )
 
     @property
     def wants_autostart(self) -> bool:
@@ -369,6 +371,11 @@ class PerceptionNode(SteadyLifecycleNode):
         """Frame of poses in metres."""
         params = self._desk.params
         return "" if params is None else params.frames.map
+
+    def _map_folder(self) -> str:
+        """Folder that map files stay in; "" where they may lie anywhere."""
+        params = self._desk.params
+        return "" if params is None else params.map_folder
 
     def _on_reset(self, request: Any, response: Any) -> Any:
         if self._pipeline is None or not self._pipeline.running:

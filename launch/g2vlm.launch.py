@@ -27,12 +27,14 @@ from g2vlm_ros.launch_actions import bring_up, end_unless_respawned, end_with, i
 from g2vlm_ros.launch_arguments import (
     NODE_ARGUMENTS,
     check_names,
+    companion_enclave,
     flag,
     moved_topics,
     node_environment,
     node_parameters,
     parameter_file,
     profile_environment,
+    ros_arguments,
 )
 from g2vlm_ros.topics import VIEWER_TF
 
@@ -61,7 +63,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         name=NODE_NAME,
         namespace=values["namespace"],
         parameters=[parameter_file(values, HERE / "g2vlm.yaml"), node_parameters(values)],
-        ros_arguments=["--log-level", values["log_level"].lower()],
+        ros_arguments=ros_arguments(values),
         additional_env=node_environment(values, os.environ, PROFILE),
         output="screen",
         emulate_tty=True,
@@ -103,6 +105,7 @@ def viewer_frames(values: dict[str, str], environment: dict[str, str]) -> Execut
         cmd=[
             *(sys.executable, "-m", "g2vlm_ros.viewer_frames"),
             *("--ros-args", *remappings, "-p", f"use_sim_time:={clock}"),
+            *companion_enclave(values, "g2vlm_viewer_frames"),
         ],
         additional_env=environment,
         output="log",

@@ -24,6 +24,7 @@ from launch_ros.actions import Node
 from g2vlm_ros.launch_actions import end_with
 from g2vlm_ros.launch_arguments import (
     SIMULATED_ARGUMENTS,
+    companion_enclave,
     profile_environment,
     robot_parameters,
 )
@@ -61,6 +62,7 @@ def start_robot(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         executable="simulator",
         name="robot",
         parameters=[*files, robot_parameters(values)],
+        ros_arguments=companion_enclave(context.launch_configurations, "robot"),
         additional_env=profile_environment(shm, os.environ, HERE / "fastdds_shm.xml"),
         output="screen",
         emulate_tty=True,

@@ -24,7 +24,7 @@ from g2vlm_map.recordings import (
     open_recording,
     open_rig,
 )
-from g2vlm_map.words import plain
+from g2vlm_model.interface.words import log_plainly, plain, plain_lines
 from g2vlm_model.processes import INTERRUPTED, ended_by_signals
 
 from .errors import NodeFailedError, ReplayInputError
@@ -39,7 +39,6 @@ FROM_ROS = {
 LIBRARIES = {"rosbags", "evo", "jinja2", "matplotlib", "psutil", "scipy", "tqdm", "yaml", "cv2"}
 # Options of earlier versions, and what they are called now.
 RENAMED = {"backend": "runtime", "engines": "export"}
-MOST_LINES = 40
 OK, FAILED, BAD_INPUT, NODE_FAILED = 0, 1, 2, 3
 
 
@@ -168,7 +167,7 @@ def main(argv: list[str] | None = None) -> int:
         The exit code; see the module.
     """
     arguments = parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    log_plainly(logging.WARNING, "%(levelname)s: %(message)s")
     try:
         with ended_by_signals():
             return _run(arguments)
@@ -179,8 +178,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"g2vlm replay: {plain(str(error)) or type(error).__name__}", file=sys.stderr)
         return BAD_INPUT
     except NodeFailedError as error:
-        lines = str(error).splitlines()[:MOST_LINES]
-        print(f"g2vlm replay: {chr(10).join(map(plain, lines))}", file=sys.stderr)
+        print(f"g2vlm replay: {plain_lines(str(error))}", file=sys.stderr)
         return NODE_FAILED
     except ImportError as error:
         if (error.name or "").split(".")[0] not in FROM_ROS | LIBRARIES:

@@ -25,8 +25,9 @@ __all__ = ["DOMAINS", "ReservedDomain"]
 
 DOMAINS = range(1, 102)  # 0 is everybody's; above 101 the ports may belong to the system
 LOCK_NAME = "ros_domain_{}.lock"
-# DDS's mapping of a domain to the port on which its first participant is discovered.
-FIRST_PORT, PORTS_PER_DOMAIN, UNICAST_OFFSET = 7400, 250, 10
+# DDS's mapping of a domain to the ports on which its participants are discovered.
+FIRST_PORT, PORTS_PER_DOMAIN, UNICAST_OFFSET, PORTS_PER_PARTICIPANT = 7400, 250, 10, 2
+LOOKED_AT = 10  # participants: the first may have ended before the others
 
 
 class ReservedDomain:
@@ -102,7 +103,11 @@ class ReservedDomain:
 
 def _is_inhabited(number: int) -> bool:
     """Whether a participant of this machine listens in a domain."""
-    port = FIRST_PORT + PORTS_PER_DOMAIN * number + UNICAST_OFFSET
+    first = FIRST_PORT + PORTS_PER_DOMAIN * number + UNICAST_OFFSET
+    return any(_is_taken(first + PORTS_PER_PARTICIPANT * index) for index in range(LOOKED_AT))
+
+
+def _is_taken(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.bind(("", port))

@@ -29,7 +29,10 @@ from g2vlm_ros.launch_arguments import (
 from tests.helpers import REPO
 
 PAGES = [
-    *(REPO / name for name in ("README.md", "CONTRIBUTING.md", "QUALITY_DECLARATION.md")),
+    *(
+        REPO / name
+        for name in ("README.md", "CONTRIBUTING.md", "QUALITY_DECLARATION.md", "SECURITY.md")
+    ),
     *sorted((REPO / "docs").glob("*.md")),
 ]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)

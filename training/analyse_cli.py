@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import logging
 
+from g2vlm_model.interface.words import log_plainly
+
 from .evaluate import correspondence_cli
 
 __all__ = ["main"]
@@ -23,7 +25,7 @@ def main(argv: list[str]) -> int:
         kinds.add_parser("correspondence", help=words, description=description)
     )
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_plainly(logging.INFO, "%(message)s")
     return correspondence_cli.run(args)
 
 

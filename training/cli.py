@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from g2vlm_model.checkpoint import resolve_folder
+from g2vlm_model.interface.words import log_plainly
 
 from .config import TrainConfig
 from .config_file import load_config
@@ -29,7 +30,7 @@ __all__ = ["main"]
 def main(argv: list[str]) -> int:
     """Run `g2vlm train`; returns the exit code."""
     args = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    log_plainly(logging.INFO, "%(asctime)s %(message)s", "%H:%M:%S")
     torch.set_num_threads(args.threads)
     config = load_config(args.config, args.set)
     if args.steps is not None:

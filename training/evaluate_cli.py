@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import logging
 
+from g2vlm_model.interface.words import log_plainly
+
 from .evaluate import card, geometry_cli, questions_cli, stretches, tables_cli
 from .evaluate.benchmarks import cli as benchmark_files
 
@@ -30,7 +32,7 @@ def main(argv: list[str]) -> int:
     for name, (module, words) in _KINDS.items():
         module.add_arguments(kinds.add_parser(name, help=words, description=module.__doc__))
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_plainly(logging.INFO, "%(message)s")
     return int(_KINDS[args.what][0].run(args))
 
 

@@ -85,6 +85,15 @@ def save_map(path: Path, content: MapContent) -> int:
     return path.stat().st_size
 
 
+def is_map(path: Path) -> bool:
+    """Whether a file begins as a map, of whatever version and model."""
+    try:
+        with reading(path) as file:
+            return file.header().get("format") == FORMAT
+    except (MapFileError, OSError):
+        return False
+
+
 def load_map(
     path: Path, *, model_id: str = "", detector: str = "", cameras: Mapping[str, View] | None = None
 ) -> MapContent:

@@ -82,3 +82,22 @@ def test_a_domain_with_a_node_in_it_is_passed_over(
         rclpy.shutdown(context=context)
         with ReservedDomain(tmp_path) as empty:
             assert empty.number == held.number
+
+
+def test_a_domain_whose_first_inhabitant_has_left_is_passed_over_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ReservedDomain() as held:
+        monkeypatch.setattr(domain, "DOMAINS", (held.number,))
+        first, second = rclpy.Context(), rclpy.Context()
+        for context in (first, second):
+            rclpy.init(context=context, domain_id=held.number)
+        nodes = [rclpy.create_node("inhabitant", context=context) for context in (first, second)]
+        nodes[0].destroy_node()
+        rclpy.shutdown(context=first)
+        with pytest.raises(RuntimeError, match="all 1 ROS domains"):
+            ReservedDomain(tmp_path)
+        nodes[1].destroy_node()
+        rclpy.shutdown(context=second)
+        with ReservedDomain(tmp_path) as empty:
+            assert empty.number == held.number

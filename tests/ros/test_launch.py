@@ -146,6 +146,17 @@ def test_an_argument_of_an_earlier_version_is_refused_with_its_new_name() -> Non
     assert not names & {*RENAMED, "compressed"}
 
 
+def test_an_enclave_reaches_the_node_and_what_runs_beside_it() -> None:
+    assert arguments.ros_arguments(defaults()) == ["--log-level", "info"]
+    inside = defaults(enclave="/robot1/g2vlm", log_level="WARN")
+    words = ["--log-level", "warn", "--enclave", "/robot1/g2vlm"]
+    assert arguments.ros_arguments(inside) == words
+    assert arguments.companion_enclave(inside, "robot") == ["--enclave", "/robot"]
+    assert arguments.companion_enclave(defaults(), "robot") == []
+    with pytest.raises(ValueError, match="enclave:='g2vlm', expected a name such as /g2vlm"):
+        arguments.ros_arguments(defaults(enclave="g2vlm"))
+
+
 def test_a_log_level_that_is_none_is_an_error() -> None:
     arguments.check_names(defaults(log_level="WARN"))
     with pytest.raises(ValueError, match="log_level:='loud', expected one of debug, info"):

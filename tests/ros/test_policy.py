@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from g2vlm_replay.node.link import NodeLink
 from g2vlm_replay.node.recorder import Recorder
 from g2vlm_replay.outcome import Timeline
 
+from g2vlm_ros.launch_arguments import ros_arguments
 from g2vlm_ros.policy import Rights, main
 from g2vlm_ros.viewer_frames import ViewerFrames
 from tests.helpers import REPO
@@ -177,3 +180,21 @@ def test_the_replays_own_node_and_the_viewers_too(ros: None, tmp_path: Path) -> 
             link.close()
             viewer.destroy_node()
             graph.close()
+
+
+def test_with_enforce_a_node_without_its_enclave_does_not_start(tmp_path: Path) -> None:
+    """The words are those of the launch file; without them it would start in another enclave."""
+    environment = {
+        **os.environ,
+        "ROS_SECURITY_ENABLE": "true",
+        "ROS_SECURITY_STRATEGY": "Enforce",
+        "ROS_SECURITY_KEYSTORE": str(tmp_path),
+    }
+    values = {"log_level": "info", "enclave": "/g2vlm"}
+    command = [sys.executable, "-m", "g2vlm_ros.node", "--ros-args", *ros_arguments(values)]
+    done = subprocess.run(
+        command, cwd=REPO, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode not in (0, None)
+    assert "SECURITY ERROR" in done.stderr
+    assert "g2vlm" in done.stderr

@@ -25,6 +25,7 @@ from .folder import (
     FolderSequence,
     Frame,
     folders_with,
+    inside,
     pinhole,
     read_picture,
     read_samples,
@@ -105,7 +106,7 @@ def _intrinsics(view: dict[str, Any], size_hw: tuple[int, int]) -> NDArray[np.fl
 
 def _load(root: Path, entry: dict[str, Any]) -> Frame:
     try:
-        rgb = read_picture(root / entry["image"]["path"])
+        rgb = read_picture(inside(root, entry["image"]["path"]))
         K = _intrinsics(entry["viewpoint"], (rgb.shape[0], rgb.shape[1]))
         about = entry.get("depth")
         depth = None if about is None else _depth(root, about)
@@ -120,9 +121,9 @@ def _load(root: Path, entry: dict[str, Any]) -> Frame:
 
 
 def _depth(root: Path, about: dict[str, Any]) -> NDArray[np.float32]:
-    path = root / about["path"]
+    path = inside(root, about["path"])
     codes = read_samples(path).astype(np.uint16)
     depth = codes.view(np.float16).astype(np.float64) * float(about["scale_adjustment"])
     if about.get("mask_path"):
-        depth = np.where(read_samples(root / about["mask_path"], "depth mask") > 0, depth, 0)
+        depth = np.where(read_samples(inside(root, about["mask_path"]), "depth mask") > 0, depth, 0)
     return known_depth(depth)

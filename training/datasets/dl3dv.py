@@ -27,6 +27,7 @@ from .folder import (
     FolderSequence,
     Frame,
     folders_with,
+    inside,
     pinhole,
     read_depth_png,
     read_picture,
@@ -73,7 +74,7 @@ def _open(folder: Path) -> FolderSequence:
 
 
 def _picture(folder: Path, name: str) -> Path | None:
-    path = folder / name
+    path = inside(folder, name)
     smaller = (folder / kind / path.name for kind in _SMALLER)
     return next((item for item in (path, *smaller) if item.is_file()), None)
 
@@ -89,7 +90,9 @@ def _load(folder: Path, picture: Path, about: dict[str, Any]) -> Frame:
         raise DataError(f"{folder}: camera of {picture.name} cannot be read: {error!r}") from error
     K = pinhole(*focal, *centre)
     name = about.get("depth_file_path")
-    depth = None if name is None else _depth(folder / str(name), (rgb.shape[0], rgb.shape[1]))
+    depth = (
+        None if name is None else _depth(inside(folder, str(name)), (rgb.shape[0], rgb.shape[1]))
+    )
     return Frame(*straightened(rgb, depth, K, lens), K)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ __all__ = [
     "FolderSequence",
     "Frame",
     "folders_with",
+    "inside",
     "interpolated_poses",
     "pinhole",
     "pose_of",
@@ -182,6 +184,22 @@ def folders_with(root: Path, marker: str, layout: str) -> list[Path]:
         f"{root} holds no {marker}, nor do {_DEEPEST} levels of folders below it; "
         f"is it a data set in the {layout} layout?"
     )
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The file of a name that an annotation gives.
+
+    Args:
+        folder: That it stays in; a link inside may lead anywhere.
+        name: As it is given.
+
+    Raises:
+        DataError: It leads out of the folder.
+    """
+    path = Path(os.path.normpath(folder / name))
+    if not path.is_relative_to(os.path.normpath(folder)):
+        raise DataError(f"{folder}: {name!r:.80} leads out of it")
+    return path
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:

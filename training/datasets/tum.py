@@ -25,6 +25,7 @@ from .folder import (
     FolderSequence,
     Frame,
     folders_with,
+    inside,
     interpolated_poses,
     pinhole,
     pose_of,
@@ -87,7 +88,7 @@ def _listed(path: Path) -> tuple[NDArray[np.float64], list[Path]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
-        entries = sorted((float(row[0]), path.parent / row[1]) for row in rows)
+        entries = sorted((float(row[0]), inside(path.parent, row[1])) for row in rows)
     except (OSError, ValueError, IndexError) as error:
         raise DataError(f"{path} is no list of stamps and files: {error}") from error
     if not entries:

@@ -17,6 +17,7 @@ import torch
 
 from g2vlm_model.checkpoint import WEIGHTS_FILE
 from g2vlm_model.interface.whole_files import whole_file
+from g2vlm_model.interface.words import log_plainly
 
 from ..batch import ClipPool
 from ..checkpoints import git_hash
@@ -33,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 def main(argv: list[str]) -> int:
     """Run `g2vlm reproduce`; returns the exit code."""
     args = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    log_plainly(logging.INFO, "%(asctime)s %(message)s", "%H:%M:%S")
     torch.set_num_threads(args.threads)
     studies = [load_study(name) for name in args.studies or study_names()]
     if not args.studies:  # others want pictures of their model's size
