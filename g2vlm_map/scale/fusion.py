@@ -5,14 +5,15 @@
 
 Sources that measure the same thing share its errors: a stretch of the trajectory, or the model's
 depth, is wrong for all of them alike. Their sigmas are weighed, not averaged down. Trajectory and
-depth are two things; how far a model's depth may stand from the trajectory is itself uncertain.
+depth are two things; how far a model's depth may stand from the trajectory is itself uncertain, and
+a sensor's depth and the path that it gives err together: the surer of the two is believed.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .kinds import WEAK_SIGMA, Kind
 from .track import SPAN
@@ -34,6 +35,8 @@ class Opinion:
         log_scale, sigma: Its estimate, bias and floor included.
         span: Keyframes between its first and last reading.
         contested: It contradicts itself at present.
+        unsteady: What of sigma is the map's own, whose scale changes on the way: depth says no
+            more of such a path than lengths do.
     """
 
     kind: Kind
@@ -41,6 +44,7 @@ class Opinion:
     sigma: float
     span: int
     contested: bool = False
+    unsteady: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,8 @@ def together(opinions: Sequence[Opinion]) -> Together:
         return Together()
     trajectory = _weighed([item for item in heard if item.kind.measures == "trajectory"])
     depth = _weighed([item for item in heard if item.kind.measures == "depth"])
-    off = min((item.kind.off for item in heard if item.kind.measures == "depth"), default=math.inf)
-    log_scale, sigma = _independent(trajectory, (depth[0], math.hypot(depth[1], off)))
+    by_depth = depth[0], math.hypot(depth[1], _off(heard))
+    log_scale, sigma = min(trajectory, by_depth, key=lambda said: said[1])
     conflict, blocked = _contradictions(opinions)
     strong = [item for item in heard if not item.kind.weak]
     vouched = any(item.kind.said for item in strong)
@@ -116,7 +120,7 @@ def _without_weak_voices(opinions: Sequence[Opinion]) -> list[Opinion]:
             heard.append(item)
         elif not strong:
             sigma = max(item.sigma, WEAK_SIGMA)
-            heard.append(Opinion(item.kind, item.log_scale, sigma, 0, item.contested))
+            heard.append(replace(item, sigma=sigma, span=0))
     return heard
 
 
@@ -135,14 +139,10 @@ def _weighed(opinions: Sequence[Opinion]) -> tuple[float, float]:
     return mean, sigma * math.sqrt(max(1.0, chi2 / max(1, len(opinions) - 1)))
 
 
-def _independent(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
-    """Two estimates without a common error; an infinite sigma says nothing."""
-    if not math.isfinite(a[1]) or not math.isfinite(b[1]):
-        return a if math.isfinite(a[1]) else b
-    weight_a, weight_b = a[1] ** -2, b[1] ** -2
-    mean = (weight_a * a[0] + weight_b * b[0]) / (weight_a + weight_b)
-    birge = max(1.0, abs(a[0] - b[0]) / math.hypot(a[1], b[1]))
-    return mean, birge / math.sqrt(weight_a + weight_b)
+def _off(heard: Sequence[Opinion]) -> float:
+    """How far the trajectory's scale may stand from the depth's: further where the map bends."""
+    off = min((item.kind.off for item in heard if item.kind.measures == "depth"), default=math.inf)
+    return math.hypot(off, *(one.unsteady for one in heard if one.kind.measures == "trajectory"))
 
 
 def _distance(a: Opinion, b: Opinion) -> float:

@@ -38,6 +38,8 @@ class Measured:
             it shares with a length that begins where this one ends.
         between: Of a length: numbers of the keyframes on the way and where the camera was at
             each, in those axes.
+        open: The length goes on: where the camera was until now is known, and no reading is made
+            of it. The next one of its kind takes its place.
     """
 
     source: str
@@ -47,6 +49,7 @@ class Measured:
     sigma: float
     ends_23: Floats | None = field(default=None, compare=False)
     between: tuple[tuple[int, Floats], ...] = field(default=(), compare=False)
+    open: bool = False
 
 
 def reading(

@@ -70,11 +70,12 @@ class ScaleTracker:
         self._focal = FocalCheck()
         self._pending: dict[str, deque[Sight]] = {}
         self._measured: dict[str, deque[tuple[Measured, ScaleReading]]] = {}
+        self._open: dict[str, Measured] = {}  # lengths that go on
         self._said: list[ScaleReading] = []
         self._tracks: dict[str, SourceTrack] = {}
         self._placed: Mapping[int, PlacedKeyframe] = {}
         self._newest = -1
-        self._paths: dict[str, tuple[int, PathScale | None]] = {}  # by kind: of so many lengths
+        self._paths: dict[str, tuple[int, PathScale | None]] = {}  # by kind: at that keyframe
         self._estimate = ScaleEstimate()
         self._reset()
 
@@ -209,6 +210,7 @@ class ScaleTracker:
             source.forget()
         self._pending = {name: deque(maxlen=_PENDING) for name in self._sources}
         self._measured = {}
+        self._open = {}
         self._said = []
         self._tracks = {}
         self._placed = {}
@@ -234,6 +236,10 @@ class ScaleTracker:
                 return
             waiting.popleft()
             for item in measured:
+                self._open.pop(item.source, None)
+                if item.open:
+                    self._open[item.source] = item
+                    continue
                 made = reading(item, KINDS[item.source].measures, self._placed)
                 if made is not None:
                     kept = self._measured.setdefault(item.source, deque(maxlen=_KEPT))
@@ -263,9 +269,13 @@ class ScaleTracker:
                 whole = None if path is None else (path.log_scale, path.sigma)
                 log_scale, sigma = track.estimate(self._newest, whole)
                 if path is not None:
-                    sigma = math.hypot(sigma, path.spread, path.apart)
+                    sigma = math.hypot(sigma, path.spread, path.apart, path.uncovered)
                 contested = bool(track.contested)
-                opinions.append(Opinion(track.kind, log_scale, sigma, track.span, contested))
+                opinions.append(
+                    Opinion(
+                        track.kind, log_scale, sigma, track.span, contested, unsteady=track.unsteady
+                    )
+                )
         return together(opinions)
 
     def _path_scale(self, track: SourceTrack) -> PathScale | None:
@@ -273,9 +283,13 @@ class ScaleTracker:
         if track.kind.measures != "trajectory" or track.kind.said:
             return None
         name = track.kind.name
-        if self._paths.get(name, (-1, None))[0] != track.count:  # else it hardly changes
+        if self._paths.get(name, (-1, None))[0] != self._newest:
             chords = [item for item, _ in self._measured.get(name, ())]
-            self._paths[name] = track.count, path_scale(chords, track.believed, self._placed)
+            since = chords[0].start if len(chords) == _KEPT else 0
+            chords += [self._open[name]] if name in self._open else []
+            slips = not track.kind.by_pictures
+            believed = track.believed if slips else {item.keyframe for item in chords}
+            self._paths[name] = self._newest, path_scale(chords, believed, self._placed, since)
         return self._paths[name][1]
 
     def _take_over(self, now: Together) -> None:

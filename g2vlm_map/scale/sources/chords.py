@@ -10,7 +10,15 @@ it is long beside the sensor's own noise; what stands or turns on the spot lies 
 
 from __future__ import annotations
 
-__all__ = ["LEAST_CHORD", "chord_ends"]
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...poses import Floats
+from ..readings import Measured
+
+__all__ = ["LEAST_CHORD", "chord_ends", "open_chord"]
 
 LEAST_CHORD = 0.15  # metres
 _LEAST_SPAN = 3  # keyframes
@@ -25,3 +33,20 @@ def chord_ends(span: int, chord_m: float, sigma_m: float = 0.0) -> bool:
         sigma_m: Standard deviation of that; a chord is at least three of them.
     """
     return span >= _LEAST_SPAN and chord_m >= max(LEAST_CHORD, 3 * sigma_m)
+
+
+def open_chord(
+    source: str, start: tuple[int, Floats], between: Sequence[tuple[int, Floats]]
+) -> list[Measured]:
+    """The way since the last chord, which is too short for one; nothing where there is none.
+
+    Args:
+        source: Kind.
+        start: Keyframe that it begins at, and where the camera was (3,), metres.
+        between: The keyframes since, the newest last.
+    """
+    if not between:
+        return []
+    (first, place_3), (newest, now_3) = start, between[-1]
+    ends = np.stack((place_3, now_3))
+    return [Measured(source, first, newest, 0.0, math.inf, ends, tuple(between[:-1]), open=True)]

@@ -13,7 +13,7 @@ import numpy as np
 from ...poses import Floats, rotation_vector
 from ..readings import Measured
 from ..samples import Samples
-from .chords import chord_ends
+from .chords import chord_ends, open_chord
 from .sight import Sight
 
 __all__ = ["OdometrySource"]
@@ -21,7 +21,7 @@ __all__ = ["OdometrySource"]
 _POSITION_SIGMA = 0.005  # metres of a pose, beside what grows with the way
 _SHARE_SIGMA = 0.02  # of a chord, where the odometry does not tell
 _LEVER_ARM = 0.3  # metres between base and camera that may be overlooked where nobody told
-_FROZEN = 1e-6  # metres: what has not moved by that over a chord repeats its last value
+_FROZEN = 1e-6  # metres, turns: what has not moved by that repeats its last value
 _LOOKED_AT = 15  # keyframes without a chord after which the odometry is doubted
 _MOVED = 0.03  # of the median depth: what a camera that moved has moved by
 
@@ -41,14 +41,16 @@ class OdometrySource:
     def __init__(self) -> None:
         self._begin: _Stand | None = None
         self._between: list[tuple[int, Floats]] = []
+        self._last: Floats = np.eye(4)
+        self._alive = 0  # of those between, until the last that is not like the one before it
 
     def forget(self) -> None:
         """The next chord begins at the next keyframe."""
         self._begin = None
-        self._between = []
+        self._between, self._alive = [], 0
 
     def measure(self, sight: Sight, samples: Samples) -> list[Measured]:
-        """At most one chord, which ends at this keyframe.
+        """A chord that ends at this keyframe, or one that is open until the next.
 
         Raises:
             NotYetError: The odometry has not arrived at the keyframe's stamp yet.
@@ -63,20 +65,25 @@ class OdometrySource:
         stand = _Stand(keyframe.number, T_odom_cam, pose.epoch)
         begin = self._begin
         if begin is None or begin.epoch != stand.epoch or begin.keyframe not in sight.map_keyframes:
-            self._begin, self._between = stand, []
+            self._begin, self._last = stand, T_odom_cam
+            self._between, self._alive = [], 0
             return []
         chord = float(np.linalg.norm(stand.T_odom_cam[:3, 3] - begin.T_odom_cam[:3, 3]))
         span = stand.keyframe - begin.keyframe
         if not chord_ends(span, chord):
             self._between.append((stand.keyframe, stand.T_odom_cam[:3, 3]))
+            if float(np.abs(T_odom_cam - self._last).max()) > _FROZEN:
+                self._alive = len(self._between)
+            self._last = T_odom_cam
             if self._frozen(sight):
                 samples.complain(
                     f"odometry stands still to the last digit over {_LOOKED_AT} keyframes in which "
                     "the camera moved: it repeats its last value, or its topic is another robot's"
                 )
-            return []
-        self._begin, between = stand, tuple(self._between)
-        self._between = []
+            start = begin.keyframe, begin.T_odom_cam[:3, 3]
+            return open_chord("odometry", start, self._between[: self._alive])
+        self._begin, between, self._last = stand, tuple(self._between), T_odom_cam
+        self._between, self._alive = [], 0
         sigma = math.hypot(math.sqrt(2) * _POSITION_SIGMA / chord, pose.sigma_share or _SHARE_SIGMA)
         if not mounted:
             turn = rotation_vector(begin.T_odom_cam[:3, :3].T @ stand.T_odom_cam[:3, :3])

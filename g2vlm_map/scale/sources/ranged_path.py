@@ -4,17 +4,13 @@
 """The camera's path in metres, out of measured depth and the features that edges follow.
 
 A range says how deep the model's depth is at one keyframe, and nothing of the path: the two drift
-apart (by 0.28, rms of the log, over drives through synthetic rooms). But two-view geometry has the
-depth of each match where its edge has length 1, so a measured depth z of a match makes it
+apart (by 0.28, rms of the log, over drives through synthetic rooms). But matches whose depth was
+measured give the step between two keyframes in metres, turn and direction with it
+(`metric_step.py`), whatever the map's unit is. Steps chain up to a path, as an RGB-D odometry's do
+(Henry et al., "RGB-D mapping", 2012), and chords of it are readings of the trajectory's scale like
+those of wheels.
 
-    log length = log z - log depth at length 1,
-
-metres, whatever the map's unit is. Lengths and directions of edges chain up to a path, as an RGB-D
-odometry's does (Henry et al., "RGB-D mapping", 2012), and chords of it are readings of the
-trajectory's scale like those of wheels.
-
-Shape letters: M measured points, F features, K matches of an edge, H W pixels of the model's
-picture.
+Shape letters: M measured points, F features, H W pixels of the model's picture.
 """
 
 from __future__ import annotations
@@ -25,14 +21,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ...mapping.edges import weighted_median
 from ...mapping.expected import depth_at
 from ...mapping.keyframe import Edge, View
-from ...poses import Floats
+from ...mapping.rotations import exp_rotation, log_rotations
+from ...poses import Floats, rigid
 from ..kinds import PATH
 from ..readings import Measured
-from .chords import chord_ends
+from .chords import chord_ends, open_chord
 from .depth_ratio import compared
+from .metric_step import MetricStep, metric_step
 from .sight import Sight
 
 __all__ = ["RangedPath"]
@@ -40,10 +37,8 @@ __all__ = ["RangedPath"]
 _KEPT = 24  # keyframes that edges lead back to
 _REACH_PX = 9  # of the model's picture, within which a measured point corrects its depth
 _OUTLYING = 3.0  # spreads of the log ratio over the picture; beyond it a point counts nothing
-_LEAST_MATCHES = 8
-_DEPTH_SIGMA = 0.08  # of a feature's depth
-_ALIKE = 4  # matches that err together
-_LENGTH_FLOOR = 0.04  # of an edge, log: K, the two-view geometry's bias
+_DEPTH_SIGMA = 0.08  # of a feature's depth where something was measured next to it
+_MODEL_SIGMA = 0.20  # of the model's, with one factor for the picture
 _CHORD_FLOOR = 0.03  # of a chord, log
 _LEAST_STEP = 0.005  # metres
 
@@ -54,14 +49,14 @@ class _Spot:
 
     Args:
         log_depth_F: Log of metres to its features; NaN where nothing was measured.
-        place_3: Metres, in the map's axes, from where the path's present piece began.
+        T_piece_cam: (4, 4), metres, from where the path's present piece began.
         variance: Of the way up to there, square metres.
         piece: Places of different pieces have nothing to do with each other.
         depth_m: Median of metres to its features; NaN.
     """
 
     log_depth_F: Floats
-    place_3: Floats
+    T_piece_cam: Floats
     variance: float
     piece: int
     depth_m: float
@@ -105,41 +100,45 @@ class RangedPath:
         """
         view, number = sight.placed.keyframe.views[0], sight.placed.keyframe.number
         log_depth_F = np.full(len(view.feature_F2), np.nan)
+        sigma_depth = _DEPTH_SIGMA if log_metric is None else _MODEL_SIGMA
         if points is not None:
             log_depth_F = _depth_of_features(view, *points)
         elif log_metric is not None and len(log_depth_F):
             log_depth_F = np.log(depth_at(view, view.feature_F2)) + log_metric
         seen = log_depth_F[np.isfinite(log_depth_F)]
         depth_m = float(np.exp(np.median(seen))) if seen.size else math.nan
-        here = self._place(sight, log_depth_F)
+        here = self._place(sight, log_depth_F, sigma_depth)
         if here is None:
             self._piece += 1
-            here = np.zeros(3), 0.0
+            here = np.eye(4), 0.0
         self._spots[number] = _Spot(log_depth_F, *here, self._piece, depth_m)
         for old in list(self._spots)[:-_KEPT]:
             del self._spots[old]
         return self._chord(number)
 
-    def _place(self, sight: Sight, log_depth_F: Floats) -> tuple[Floats, float] | None:
+    def _place(
+        self, sight: Sight, log_depth_F: Floats, sigma_depth: float
+    ) -> tuple[Floats, float] | None:
         """Where the keyframe is, and the variance of the way there; None: on no edge."""
-        places, weights, before = [], [], []
+        steps, poses, before = [], [], []
         for edge in sight.edges:
             spot = self._spots.get(edge.i)
             if edge.j != sight.placed.keyframe.number or spot is None or spot.piece != self._piece:
                 continue
             if edge.kind != "visual" or edge.i not in sight.map_keyframes:
                 continue
-            step = _step(edge, spot, log_depth_F)
+            step = _step(edge, sight, (spot.log_depth_F, log_depth_F), spot.depth_m, sigma_depth)
             if step is None:
                 continue
-            R_map_i = sight.map_keyframes[edge.i].T_map_body[:3, :3]
-            places.append(spot.place_3 + R_map_i @ step[0])
-            weights.append(step[1] ** -2)
+            steps.append(step)
+            poses.append(spot.T_piece_cam @ step.T_i_j)
             before.append(spot.variance)
-        if not places:
+        if not steps:
             return None
-        place: Floats = np.average(np.array(places), axis=0, weights=weights)
-        return place, min(before) + 1.0 / sum(weights)
+        weight = np.array([step.sigma_m**-2 for step in steps])
+        place = np.average([T[:3, 3] for T in poses], axis=0, weights=weight)
+        variance = min(before) + 1.0 / float(weight.sum())
+        return rigid(_middle(poses, steps), place), variance
 
     def _chord(self, number: int) -> list[Measured]:
         here, begin = self._spots[number], self._spots.get(self._begin or 0)
@@ -147,53 +146,45 @@ class RangedPath:
             self._begin, self._between = number, []
             return []
         start = self._begin
-        chord = float(np.linalg.norm(here.place_3 - begin.place_3))
+        chord = float(np.linalg.norm(here.T_piece_cam[:3, 3] - begin.T_piece_cam[:3, 3]))
         sigma_m = math.sqrt(max(0.0, here.variance - begin.variance))
         if not chord_ends(number - start, chord, sigma_m):
-            self._between.append((number, here.place_3))
-            return []
+            self._between.append((number, here.T_piece_cam[:3, 3]))
+            return open_chord(self._kind, (start, begin.T_piece_cam[:3, 3]), self._between)
         self._begin, between = number, tuple(self._between)
         self._between = []
         sigma = math.hypot(sigma_m / chord, _CHORD_FLOOR)
-        ends = np.stack((begin.place_3, here.place_3))
+        ends = np.stack((begin.T_piece_cam[:3, 3], here.T_piece_cam[:3, 3]))
         return [Measured(self._kind, start, number, math.log(chord), sigma, ends, between)]
 
 
-def _step(edge: Edge, spot: _Spot, log_depth_F: Floats) -> tuple[Floats, float] | None:
-    """Metres from i to j in i's axes and their standard deviation; None where nothing says so."""
+def _step(
+    edge: Edge,
+    sight: Sight,
+    log_depths: tuple[Floats, Floats],
+    depth_m: float,
+    sigma_depth: float,
+) -> MetricStep | None:
+    """From i to j; None where nothing says so."""
     if edge.tracks is None:
-        still = math.radians(edge.parallax_deg) * spot.depth_m
-        known = math.isinf(edge.sigma_direction) and edge.inliers > 0 and math.isfinite(still)
-        return (np.zeros(3), max(still, _LEAST_STEP)) if known else None
+        still = math.radians(edge.parallax_deg) * depth_m
+        if math.isfinite(edge.sigma_direction) or not edge.inliers or not math.isfinite(still):
+            return None
+        T = rigid(edge.T_i_j[:3, :3], np.zeros(3))
+        return MetricStep(T, max(still, _LEAST_STEP), edge.sigma_rotation)
     if edge.tracks.view != 0:
         return None
-    found = _log_length(edge, (spot.log_depth_F, log_depth_F))
-    size = float(np.linalg.norm(edge.T_i_j[:3, 3]))
-    if found is None or not size > 0:
-        return None
-    length = math.exp(found[0])
-    sigma = length * math.hypot(found[1], min(edge.sigma_direction, 1.0))
-    return edge.T_i_j[:3, 3] * (length / size), max(sigma, _LEAST_STEP)
+    views = sight.map_keyframes[edge.i].keyframe.views[0], sight.placed.keyframe.views[0]
+    return metric_step(edge, views, log_depths, sigma_depth)
 
 
-def _log_length(edge: Edge, log_depths: tuple[Floats, Floats]) -> tuple[float, float] | None:
-    """Log of an edge's metres by the measured depth of its matches, and its sigma."""
-    tracks = edge.tracks
-    assert tracks is not None
-    sides = [
-        log_depths[side][tracks.feature_K2[:, side]] - tracks.log_depth_K2[:, side]
-        for side in (0, 1)
-    ]
-    value = np.concatenate(sides).astype(np.float64)
-    sigma = np.hypot(np.concatenate((tracks.sigma_K, tracks.sigma_K)), _DEPTH_SIGMA)
-    good = np.isfinite(value) & np.isfinite(sigma)
-    if good.sum() < _LEAST_MATCHES:
-        return None
-    value, weight = value[good], sigma[good] ** -2
-    middle = weighted_median(value, weight)
-    spread = 1.4826 * weighted_median(np.abs(value - middle), weight)
-    error = 1.2533 * spread / math.sqrt(max(1.0, good.sum() / (2 * _ALIKE)))
-    return middle, math.hypot(error, _LENGTH_FLOOR)
+def _middle(poses: list[Floats], steps: list[MetricStep]) -> Floats:
+    """(3, 3) rotation in the middle of those that the steps lead to."""
+    weight = np.array([max(step.sigma_turn, 1e-4) ** -2 for step in steps])
+    best: Floats = poses[int(weight.argmax())][:3, :3]
+    off = log_rotations(np.array([best.T @ T[:3, :3] for T in poses]))
+    turned: Floats = best @ exp_rotation(np.average(off, axis=0, weights=weight))
+    return turned
 
 
 def _depth_of_features(view: View, pixel_M2: Floats, depth_M: Floats) -> Floats:

@@ -12,6 +12,7 @@ import pytest
 
 from g2vlm_map.scale.bank import BiasBank
 from g2vlm_map.scale.estimate import ScaleReading
+from g2vlm_map.scale.fusion import Opinion, together
 from g2vlm_map.scale.kinds import KINDS
 from g2vlm_map.scale.track import SourceTrack
 
@@ -102,3 +103,12 @@ def test_a_source_that_is_turned_away_often_is_believed_less() -> None:
     path = TRUTH, 0.05
     assert faulty.estimate(79, path)[1] > 1.1 * clean.estimate(79, path)[1]
     assert faulty.estimate(79, path)[0] == TRUTH
+
+
+def test_an_unsteady_map_does_not_make_depth_say_more_of_its_path() -> None:
+    """The path's sigma is large since the map bends: what measures depth knows no better."""
+    depth = Opinion(KINDS["range"], 0.5, 0.05, span=40)
+    path = Opinion(KINDS["range_path"], 0.2, 0.33, span=40, unsteady=0.32)
+    assert together([depth, path]).log_scale == 0.2
+    loose = Opinion(KINDS["range_path"], 0.2, 0.33, span=40)  # few lengths: depth is the surer one
+    assert together([depth, loose]).log_scale == 0.5

@@ -47,8 +47,9 @@ def followed(
     *,
     depth_bias: float = 0.0,
     log_metric: float | None = None,
+    goes_on: bool = False,
 ) -> list[Measured]:
-    """Chords of a path along `base_pose`, one keyframe for each element."""
+    """Chords of a path along `base_pose`, one keyframe for each element, or the open ones."""
     drive, path, made = Drive(depth_bias=depth_bias), RangedPath("range"), []
     placed: dict[int, PlacedKeyframe] = {}
     for number, points in enumerate(points_of):
@@ -60,7 +61,7 @@ def followed(
         placed[number] = PlacedKeyframe(keyframe, T_map_body, 0.0, np.zeros((6, 6)), 1)
         edges = edges_back(number) if edges_of is None else edges_of[number]
         made += path.add(Sight(placed[number], placed, {}, edges), points, log_metric)
-    return made
+    return [chord for chord in made if chord.open == goes_on]
 
 
 def errors(chords: list[Measured]) -> Floats:
@@ -93,6 +94,22 @@ def test_chords_follow_upon_each_other() -> None:
         assert before.ends_23 is not None
         assert after.ends_23 is not None
         np.testing.assert_array_equal(before.ends_23[1], after.ends_23[0])
+
+
+def test_a_chord_is_open_until_it_ends() -> None:
+    """Each keyframe on the way is told of with those before it, and where the camera was."""
+    points = [seen_from(number) for number in range(KEYFRAMES)]
+    ends = followed(list(points))
+    open_ones = followed(list(points), goes_on=True)
+    assert {one.keyframe for one in open_ones} == set(range(1, KEYFRAMES)) - {
+        one.keyframe for one in ends
+    }
+    for one in open_ones:
+        assert [number for number, _ in one.between] == list(range(one.start + 1, one.keyframe))
+        assert one.ends_23 is not None
+        way = float(np.linalg.norm(one.ends_23[1] - one.ends_23[0]))
+        true = (base_pose(one.keyframe) @ T_BASE_CAM - base_pose(one.start) @ T_BASE_CAM)[:3, 3]
+        assert way == pytest.approx(float(np.linalg.norm(true)), rel=0.06)
 
 
 def test_gross_ranges_do_not_lengthen_the_way() -> None:

@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.scale_runs import similarity_scale
 from g2vlm_map.mapping.keyframe import Keyframe, PlacedKeyframe
-from g2vlm_map.poses import Floats, rigid
+from g2vlm_map.poses import Floats, rigid, rotation
 from g2vlm_map.scale.alignment import path_scale
 from g2vlm_map.scale.estimate import ScaleReading
 from g2vlm_map.scale.readings import Measured
@@ -205,12 +206,86 @@ def test_keyframes_between_the_ends_of_chords_are_part_of_the_path() -> None:
     assert found.spread == 0.0
 
 
-def test_lengths_that_nobody_believes_are_told_apart() -> None:
+def test_steps_that_slip_are_as_long_as_those_around_them() -> None:
+    """Of the wheels' steps 15 % have any length up to three times; the map is exact."""
+    true_N3 = curve()
+    rng = np.random.default_rng(5)
+    gross = rng.random(61) < 0.15
+    step = np.diff(true_N3, axis=0, prepend=true_N3[:1])
+    wheels_N3 = np.cumsum(step * np.where(gross, rng.uniform(0, 3, 61), 1.0)[:, None], axis=0)
+    chords, placed = path_of(wheels_N3, true_N3 / 2)
+    found = path_scale(chords, believed(chords), placed)
+    assert found is not None
+    assert found.log_scale == pytest.approx(np.log(2), abs=0.02)
+    assert found.apart > 0.03  # by which all steps as they were would have moved it
+
+
+def test_a_stretch_that_slips_is_held_against_what_the_gate_let_pass() -> None:
     true_N3 = curve()
     step = np.diff(true_N3, axis=0, prepend=true_N3[:1])
-    bent = np.cumsum(step * np.where(np.arange(61) < 30, 0.5, 0.25)[:, None], axis=0)
-    chords, placed = path_of(true_N3, bent)
+    slips = (np.arange(61) > 20) & (np.arange(61) <= 45)
+    wheels_N3 = np.cumsum(step * np.where(slips, 1.8, 1.0)[:, None], axis=0)
+    chords, placed = path_of(wheels_N3, true_N3 / 2)
+    kept = frozenset(item.keyframe for item in chords if not slips[item.keyframe])
+    found = path_scale(chords, kept, placed)
+    assert found is not None
+    assert found.log_scale == pytest.approx(np.log(2), abs=0.02)
+    assert found.apart > 0.1
+    everything = path_scale(chords, believed(chords), placed)
+    assert everything is not None
+    assert everything.log_scale > np.log(2) + 0.1
+
+
+def test_a_part_of_the_map_that_is_unlike_the_rest_counts() -> None:
+    """The map bends by a fifth, and nobody slipped: its scale is that of the whole of it."""
+    true_N3 = curve()
+    step = np.diff(true_N3, axis=0, prepend=true_N3[:1])
+    map_N3 = np.cumsum(step * np.where(np.arange(61) < 30, 0.5, 0.6)[:, None], axis=0)
+    chords, placed = path_of(true_N3, map_N3)
     found = path_scale(chords, believed(chords[:9]), placed)
     assert found is not None
-    assert found.log_scale == pytest.approx(np.log(2), abs=0.01)
-    assert found.apart > 0.1
+    assert found.log_scale == pytest.approx(np.log(similarity_scale(map_N3, true_N3)), abs=1e-6)
+    assert found.apart < 1e-9
+
+
+def test_what_lies_between_the_pieces_was_not_measured() -> None:
+    true_N3 = curve()
+    chords, placed = path_of(true_N3, true_N3 / 2)
+    whole = path_scale(chords, believed(chords), placed)
+    gap = [item for item in chords if not 15 <= item.start < 45]
+    broken = path_scale(gap, believed(gap), placed)
+    assert whole is not None
+    assert broken is not None
+    assert whole.uncovered < 1e-9
+    assert broken.uncovered > 0.08
+    late = path_scale(gap[5:], believed(gap), placed, since=gap[5].start)
+    assert late is not None
+    assert late.uncovered < 1e-9
+
+
+def test_a_length_that_goes_on_is_part_of_the_path_and_no_reading() -> None:
+    """A robot that turns on the spot makes no length for long, and its map may bend there."""
+    drive = Drive()
+    drive.mount()
+    seen = drive.view(0, straight(0) @ T_BASE_CAM)
+
+    def pose(number: float) -> Floats:
+        return straight(number) if number < 30 else rigid(
+            rotation(np.array([0.0, 0.0, 0.05 * (number - 30)])), straight(30)[:3, 3]
+        )  # fmt: skip
+
+    for number in range(45):
+        drive.odometry(number, pose)
+        T_map_body = pose(number) @ T_BASE_CAM
+        T_map_body[:3, 3] += rigid(np.eye(3), np.array([0, 0.05 * max(0, number - 30), 0]))[:3, 3]
+        keyframe = Keyframe(number, drive.stamp(number), f"k{number}", (seen,), {})
+        drive.place(PlacedKeyframe(keyframe, T_map_body, 0.0, np.zeros((6, 6)), 1))
+    tracker = drive.tracker
+    assert tracker._open["odometry"].keyframe == 44
+    assert max(item.keyframe for item, _ in tracker._measured["odometry"]) <= 34
+    map_N3 = np.array([item.T_map_body[:3, 3] for item in tracker._placed.values()])
+    true_N3 = np.array([(pose(number) @ T_BASE_CAM)[:3, 3] for number in range(45)])
+    path = tracker._paths["odometry"][1]
+    assert path is not None
+    assert path.uncovered < 1e-9
+    assert path.log_scale == pytest.approx(np.log(similarity_scale(map_N3, true_N3)), abs=0.01)
