@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .keyframe import Edge, PlacedKeyframe
+from .keyframe import SHARED_ERRORS, Edge, PlacedKeyframe
 from .lengths import LengthProblem, Lengths, Tie
 from .options import GraphOptions, LengthOptions
 from .pose_graph import Constraints, solve_poses
@@ -28,6 +28,7 @@ Key = tuple[int, int, str]
 
 _WIDEN = (6.0, 2.0, 1.0)  # of the kernel in a global solve
 _LEAST_SIGMA, _MOST_SIGMA = 0.03, 0.08  # of a log length beside what all of them share
+_SENSED, _SENSED_BIAS = ("odometry", "prior"), 0.02  # kinds that know lengths; what these share
 _COVARIANCES = 48  # keyframes that a global solve looks at closely
 _NOTHING, _HALF = 0.25, 0.5  # kernel weights of a loop that is contradicted, and of one that counts
 _LENGTHS = (0.1, 0.7)  # of the log of a loop's length, by which that alone may be wrong
@@ -96,7 +97,9 @@ def local_lengths(state: GraphState, newest: int, options: LengthOptions) -> Non
     _set_lengths(state, edges, solved)
 
 
-def local_poses(state: GraphState, newest: int, options: GraphOptions) -> None:
+def local_poses(
+    state: GraphState, newest: int, options: GraphOptions, lengths: LengthOptions
+) -> None:
     """Solve for the newest poses of a segment; the older ones stay, or its first one does."""
     segment = state.placed[newest].segment
     numbers = _newest(state, newest, options.local, segment)
@@ -118,8 +121,25 @@ def local_poses(state: GraphState, newest: int, options: GraphOptions) -> None:
         if number == newest:
             carried = transport(base.covariance, base.T_map_body, item.T_map_body)
             own = np.nan_to_num(found.covariance_N66[k])
+            own[:3, :3] += _of_shared_lengths(state, item, base, lengths.depth_bias)
             item = replace(item, covariance=carried + own)
         state.put(item)
+
+
+def _of_shared_lengths(
+    state: GraphState, newest: PlacedKeyframe, base: PlacedKeyframe, depth_bias: float
+) -> Floats:
+    """(3, 3) covariance of the way from one keyframe to another by what its lengths share.
+
+    The solve takes edges to be independent (`_independent`), but all lengths of some keyframes rest
+    on depths with one slow bias, until odometry, a sensor or a loop knows better.
+    """
+    edges = [state.edges[key] for key in state.touching.get(newest.keyframe.number, ())]
+    sensed = any(edge.kind in _SENSED and math.isfinite(edge.sigma_log_length) for edge in edges)
+    sensed = sensed or any(view.metres for view in newest.keyframe.views[:1])
+    way = newest.T_map_body[:3, 3] - base.T_map_body[:3, 3]
+    shared: Floats = (_SENSED_BIAS if sensed else depth_bias) ** 2 * np.outer(way, way)
+    return shared / SHARED_ERRORS  # which `pose_covariance` is widened by
 
 
 def solve_all(

@@ -138,7 +138,7 @@ class MapGraph:
             T = near.T_map_body @ state.edges[best.i, best.j, best.kind].T_i_j
             state.put(replace(state.placed[number], T_map_body=T, segment=near.segment))
             self.version += self._join_segments(edges)
-            local_poses(state, number, self.graph)
+            local_poses(state, number, self.graph, self.lengths)
             return state.placed[number]
 
     def add_edges(self, edges: Iterable[Edge], *, loops: int = 0) -> bool:

@@ -87,6 +87,20 @@ def test_the_covariance_grows_along_the_way_and_is_zero_at_its_start() -> None:
     assert sizes[5] < sizes[20] < sizes[79], "beyond the local solve, too"
 
 
+def test_the_covariance_knows_that_all_lengths_rest_on_one_depth_or_on_wheels() -> None:
+    """Along a straight way of 10 units: 15 % of it by the model's depth, 2 % by odometry."""
+    poses = [pose((0, 0, 0), (0, 0, 0.5 * k)) for k in range(21)]
+    along = {}
+    for kind in ("visual", "odometry"):
+        graph = MapGraph(GraphOptions(), LengthOptions())
+        for j in range(len(poses)):
+            edges = [replace(between(poses, j - d, j), kind=kind) for d in (1, 2) if j >= d]
+            graph.insert(blank(graph.next_number()), edges, 1)
+        along[kind] = float(np.sqrt(graph.placed[-1].pose_covariance[2, 2]))
+    own = np.sqrt(along["odometry"] ** 2 - 0.2**2)
+    assert along["visual"] == pytest.approx(np.hypot(own, 1.5), rel=1e-3)
+
+
 def test_a_loop_is_taken_over_by_a_global_solve_only() -> None:
     poses = way(60)
     graph = driven(poses, seed=1)
