@@ -97,12 +97,15 @@ class _Level:
         T_map_body: Of its first keyframe, whose base is the origin; map units.
         source: As `World.up_source`.
         samples: Keyframes that an IMU has spoken of.
+        origin_3: Of the level frame in map units, where a file says it; such a level stands,
+            since places that were noted in it are kept outside of the map.
     """
 
     R_level_map: Floats
     T_map_body: Floats
     source: str = ""
     samples: int = 0
+    origin_3: Floats | None = None
 
 
 class LevelAxes:
@@ -131,6 +134,15 @@ class LevelAxes:
         """Decide anew, with what the sensors say from now on; extrinsics stay."""
         self._gravity, self._levels, self._floors = [], {}, {}
 
+    def restore(self, world: World) -> None:
+        """Take over what a map from a file says of its segment, where it knew what is up."""
+        ours = [placed for placed in world.keyframes if placed.segment == world.segment]
+        if world.up_source and ours:
+            R, first = world.T_level_map[:3, :3], min(ours, key=lambda one: one.keyframe.number)
+            origin_3 = inverse(world.T_level_map)[:3, 3]
+            level = _Level(R, first.T_map_body, world.up_source, origin_3=origin_3)
+            self._levels[world.segment] = level
+
     def take(self, sample: Sample) -> None:
         """Take over extrinsics of the reference camera and gravity; all else is ignored."""
         if isinstance(sample, Extrinsics) and sample.camera == self._camera:
@@ -138,7 +150,9 @@ class LevelAxes:
             if known is None or not np.array_equal(known, sample.T_base_cam):
                 self._T_base_body = sample.T_base_cam
                 self._levels = {
-                    segment: replace(level, source="", samples=0)
+                    segment: level
+                    if level.origin_3 is not None
+                    else replace(level, source="", samples=0)
                     for segment, level in self._levels.items()
                 }
         elif isinstance(sample, Gravity):
@@ -169,7 +183,9 @@ class LevelAxes:
         level = self._better(segment, level, first, ours)
         self._levels[segment] = level
         R, origin = level.R_level_map, level.T_map_body[:3, 3]
-        if metres_per_unit is not None and self._T_base_body is not None:
+        if level.origin_3 is not None:
+            origin = level.origin_3
+        elif metres_per_unit is not None and self._T_base_body is not None:
             lever = inverse(self._T_base_body)[:3, 3] / metres_per_unit
             origin = origin + level.T_map_body[:3, :3] @ lever
         return rigid(R, -R @ origin), level.source
@@ -209,6 +225,8 @@ class LevelAxes:
         ours: Sequence[PlacedKeyframe],
     ) -> _Level:
         """The level by the best source that speaks now."""
+        if level.origin_3 is not None:
+            return level
         ups = self._ups(ours)
         due = [count for count in _REFINED_AT if level.samples < count <= len(ups)]
         if due:

@@ -32,7 +32,7 @@ POINT_DTYPE = np.dtype(
 
 
 def scene_cloud(record: SceneRecord, rules: CloudOptions) -> NDArray[np.void]:
-    """Points of a scene in the axes of its newest frame's camera, segment units; see `cloud`."""
+    """Points of a scene in the axes of its newest frame's camera; see `cloud`."""
     geometry, newest = record.geometry, record.newest
     frames: slice | list[int] = slice(None)
     if rules.source == "newest":
@@ -48,7 +48,7 @@ class DepthPair:
     """Depth and colours of one frame, pixel by pixel.
 
     Args:
-        depth_HW: float32 z-depth in segment units, NaN where there is none.
+        depth_HW: float32 z-depth in the unit that `record.scale` leads to, NaN where there is none.
         image_HW3: uint8 RGB.
         K: (3, 3) of both: depth times the rays of K are the points of the cloud.
     """
@@ -87,14 +87,14 @@ def cloud(
     scale: float,
     rules: CloudOptions,
 ) -> NDArray[np.void]:
-    """Points of some frames in one camera's axes, in segment units.
+    """Points of some frames in one camera's axes, in the unit of the output.
 
     Args:
         geometry: The window's prediction.
         frames: Which frames.
         T_out_world: (4, 4) from the window's axes to those of the output, scene units;
             None: the frame's own camera axes (one frame).
-        scale: Segment units per scene unit.
+        scale: Units of the output (map units, or metres) per scene unit.
         rules: What is left out.
 
     Returns:
@@ -143,7 +143,7 @@ def _in_range(local: NDArray[np.float32], scale: float, rules: CloudOptions) -> 
 def depth_image(
     geometry: GeometryPrediction, frame: int, scale: float, min_confidence: float
 ) -> NDArray[np.float32]:
-    """(H, W) float32 z-depth of one frame in segment units; NaN where there is none (REP 118)."""
+    """(H, W) float32 z-depth of one frame times `scale`; NaN where there is none (REP 118)."""
     keep = geometry.valid[frame] & (geometry.confidence[frame] >= min_confidence)
     depth: NDArray[np.float32] = geometry.local_points[frame, ..., 2] * np.float32(scale)
     depth[~(keep & np.isfinite(depth))] = np.nan

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -173,6 +173,9 @@ class Intake:
             except BadInputError as error:
                 self._refuse(name, error)
                 return
+            except BaseException:
+                self._board.drop("failed", 1)
+                raise
             if admission.refused is not None:
                 self._refuse(name, admission.refused)
             else:
@@ -182,11 +185,11 @@ class Intake:
             if admission.renamed:
                 self._board.event("CAMERA_CHANGED", f"{name}: {admission.renamed}", now_ns / NS)
                 self._restart("frame_changed", f"{name}: {admission.renamed}")
-            for arrival in admission.arrivals:
-                if self._awaits_calibration(camera, now_ns):
+            if self._awaits_calibration(camera, now_ns):
+                for arrival in admission.arrivals:
                     self._hold(arrival)
-                else:
-                    self._take(arrival, now_ns)
+            else:
+                self._take_all(admission.arrivals, now_ns)
 
     def calibrate(self, camera: str, info: CameraInfoLike, rectified: bool | None = None) -> None:
         """Take over a camera's intrinsics.
@@ -268,8 +271,16 @@ class Intake:
             self._board.drop("superseded", 1)
 
     def _release(self, camera: str, now_ns: int) -> None:
-        for arrival in self._uncalibrated.pop(camera, ()):
-            self._take(arrival, now_ns)
+        self._take_all(self._uncalibrated.pop(camera, ()), now_ns)
+
+    def _take_all(self, arrivals: Iterable[Arrival], now_ns: int) -> None:
+        """Take one after the other; where one fails, the rest of them is counted."""
+        left = deque(arrivals)
+        try:
+            while left:
+                self._take(left.popleft(), now_ns)
+        finally:
+            self._board.drop("failed", len(left))
 
     def _take(self, arrival: Arrival, now_ns: int) -> None:
         """Find its partners, decide, decode."""
@@ -298,6 +309,9 @@ class Intake:
             self._refuse(at.camera, error)
             self._board.drop("unsynchronised", len(found) - 1)
             return
+        except BaseException:
+            self._board.drop("failed", len(found))
+            raise
         self._offer(self._chooser.accept(verdict, tuple(frames), now_ns))
 
     def _note_damage(self, arrival: Arrival, now_ns: int) -> None:

@@ -191,6 +191,7 @@ class MapKeeper:
 
         def fill() -> None:
             self._mapper.graph.put_back(world.keyframes, world.edges)
+            self._view.restore(world)
 
         self._passes.restart("reset", text, fill)
         self._loaded = content

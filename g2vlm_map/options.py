@@ -237,16 +237,17 @@ class CloudOptions(OptionGroup):
     )
     min_range: float = option(
         0.0,
-        "Leave out points nearer than this to their camera",
-        unit="segment units",
+        "Leave out points nearer than this to their camera; map units under ~/up_to_scale",
+        unit="m",
         low=0.0,
         high=1e9,
         changeable=True,
     )
     max_range: float = option(
         0.0,
-        "Leave out points further than this from their camera; 0 no limit",
-        unit="segment units",
+        "Leave out points further than this from their camera; 0 no limit; map units under "
+        "~/up_to_scale",
+        unit="m",
         low=0.0,
         high=1e9,
         changeable=True,

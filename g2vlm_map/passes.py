@@ -168,6 +168,8 @@ class Passes:
         """
         with self._committing:
             number = self._mapper.begin(forget=cause == "reset")
+            if cause == "reset":
+                self._view.forget()  # of what the map held; numbers of segments come again
             if fill is not None:
                 fill()
                 number = self._mapper.begin()
@@ -203,7 +205,8 @@ class Passes:
             job = builder.take(_POLL_S)
             if job is not None:
                 began = time.monotonic()
-                self._observe(job, builder, stopping)
+                with self._board.guard("passes", f"that of {len(job.moments)} moments"):
+                    self._observe(job, builder, stopping)
                 builder.done()
                 stopping.wait(self._rest_s(began))
 
@@ -227,8 +230,11 @@ class Passes:
             geometry = self.optics.corrected(scene.geometry, job.window, T_base_cams)
             with self._committing:
                 if not unwanted():
-                    kept, scene = scene, None  # from here on it is the store's to close
-                    self._keep(job, builder, kept, geometry, observe_ms)
+                    kept = time.perf_counter()
+                    record, added = self._enter(job, builder, scene, geometry)
+                    self._scenes.add(record)  # first: who has heard of a scene may ask about it
+                    scene = None  # from here on it is the store's to close
+                    self._tell(job, record, added, observe_ms, kept)
         except ObservationCancelledError:
             builder.give_back(job)
         except BaseException as error:  # a foreign runtime's, exits and panics too: go on
@@ -240,16 +246,10 @@ class Passes:
             if scene is not None:
                 scene.close()
 
-    def _keep(
-        self,
-        job: WindowJob,
-        builder: WindowBuilder,
-        scene: Scene,
-        geometry: GeometryPrediction,
-        observe_ms: float,
-    ) -> None:
-        """Make a scene part of the map and tell it."""
-        started = time.perf_counter()
+    def _enter(
+        self, job: WindowJob, builder: WindowBuilder, scene: Scene, geometry: GeometryPrediction
+    ) -> tuple[SceneRecord, Added]:
+        """Make what a pass says part of the map."""
         tokens_ND = scene.tokens if isinstance(scene, TokenScene) else None
         added = self._mapper.add(_sightings(job), geometry, self._scale.estimate, tokens_ND)
         builder.commit(job)
@@ -263,14 +263,20 @@ class Passes:
         self.optics.note_scale(scale, self._scale.estimate)
         segment, T_map_cam = self._mapper.segment, added.T_map_body
         record = SceneRecord(scene, newest, scale, segment, job.newest, T_map_cam, geometry)
-        self._scenes.add(record)  # first: who has heard of a scene may ask about it
+        return record, added
+
+    def _tell(
+        self, job: WindowJob, record: SceneRecord, added: Added, observe_ms: float, started: float
+    ) -> None:
+        """Tell a scene that is kept; `started` is when that began, s of `time.perf_counter`."""
+        segment = record.segment
         failures = self._emit(SceneReady(record))
         if failures:
             self._board.condition("RUNTIME_FAILED", True, "; ".join(failures))
             return
         self._note_parallax(job)  # ahead of the count: who sees that sees what is said of it
         self._note_matches(added)
-        shared_view = self._note_overlap(scene, newest)
+        shared_view = self._note_overlap(record.scene, record.newest)
         if self.options.loops.wait:  # ahead of the count: who sees that sees the map as it stays
             self.await_loops(_LOOPS_S)
         now_ns = time.monotonic_ns()

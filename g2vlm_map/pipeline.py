@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from types import TracebackType
 
 from g2vlm_model.interface import AnswerStatus, SpatialRuntime
 
@@ -104,6 +103,7 @@ class Pipeline(KeepsMaps):
         self._desk = QuestionDesk(
             *(runtime, self._scenes, options.cameras, options.query, self._on_reply),
             lambda: self._scale.estimate,
+            self.board,
         )
         self._stopping = threading.Event()
         self._stopping.set()
@@ -113,12 +113,7 @@ class Pipeline(KeepsMaps):
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.stop("the pipeline has ended")
 
     # From start to stop.
@@ -129,7 +124,7 @@ class Pipeline(KeepsMaps):
         return not self._stopping.is_set()
 
     def start(self) -> None:
-        """Start the threads; counters begin at zero, segments at 1.
+        """Start the threads; counters begin at zero, segments at 1, and nothing is paused.
 
         Where a pass that `stop` gave up still runs, the first new one waits for its end, and
         RUNTIME_BUSY says so.
@@ -137,6 +132,7 @@ class Pipeline(KeepsMaps):
         assert not self.running, "the pipeline runs already"
         self.board.clear_counts()
         self._intake.start()
+        self.pause(False)  # the reason that would say so went with the last `stop`
         self._stopping = stopping = threading.Event()
         self._scale.start()
         self._passes.start()
@@ -383,8 +379,10 @@ class Pipeline(KeepsMaps):
 
     def _run_watch(self, stopping: threading.Event) -> None:
         while not stopping.wait(_WATCH_S):
-            self._desk.expire()
-            self._intake.check()
+            with self.board.guard("watch", "looking for questions that are late"):
+                self._desk.expire()
+            with self.board.guard("cameras", "looking at what cameras lack"):
+                self._intake.check()
 
     def _on_reply(self, reply: Reply) -> None:
         status, message, now = reply.answer.status, reply.answer.message, time.monotonic()

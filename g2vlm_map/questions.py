@@ -30,9 +30,10 @@ from g2vlm_model.interface import (
 )
 
 from .answers.crosscheck import check_answer
-from .options import QuestionOptions
+from .options import QuestionOptions, StatusOptions
 from .scale.estimate import ScaleEstimate
 from .scenes import SceneRecord, ScenesInUseError, SceneStore, SceneUnknownError
+from .status import StatusBoard
 from .words import plain
 
 __all__ = ["Mark", "Question", "QuestionDesk", "Reply", "Respond"]
@@ -88,7 +89,8 @@ class Reply:
     """An answer.
 
     Args:
-        answer: Lengths in segment units, points in the axes of the scene's newest frame.
+        answer: Points in the axes of the scene's newest frame; they and lengths in scene units
+            are in metres where it `is_metric`, else in map units.
         record: The scene that it is about; None where there was none.
         queue_ms: How long the question waited.
     """
@@ -123,6 +125,7 @@ class QuestionDesk:
         options: Places and defaults; may be replaced at any time.
         on_reply: Called once for every answer, from any thread, before the asker hears of it.
         scale: The map's, asked for when an answer is there.
+        board: Told of errors that nobody foresaw.
     """
 
     def __init__(
@@ -133,9 +136,11 @@ class QuestionDesk:
         options: QuestionOptions,
         on_reply: Respond,
         scale: Callable[[], ScaleEstimate] = ScaleEstimate,
+        board: StatusBoard | None = None,
     ) -> None:
         self.options = options
         self._scale = scale
+        self._board = board or StatusBoard(StatusOptions())
         self._runtime = runtime
         self._scenes = scenes
         self._cameras = tuple(cameras)
@@ -288,7 +293,8 @@ class QuestionDesk:
                     return
                 self._running = ticket = self._waiting.popleft()
             try:
-                self._serve(ticket)
+                with self._board.guard("questions", "answering one"):
+                    self._serve(ticket)
             finally:
                 with self._wakeup:
                     self._running = None

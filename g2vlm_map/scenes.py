@@ -50,7 +50,7 @@ class SceneRecord:
     Args:
         scene: The runtime's scene.
         newest: Index of the frame whose camera axes its outputs are in.
-        scale: Segment units per scene unit.
+        scale: Map units per scene unit.
         segment: Number of its segment.
         moment: Indices of the frames of the newest moment; `newest` is the first of them.
         T_map_cam: (4, 4) pose of the newest frame in the segment's axes and units; None where
@@ -152,8 +152,8 @@ class SceneRecord:
         pixels_M2 = points[:, :2] / points[:, 2:] * K[[0, 1], [0, 1]] + K[:2, 2]
         return frame.optics.to_delivered(pixels_M2) if isinstance(frame, CameraFrame) else pixels_M2
 
-    def in_segment_units(self, answer: SpatialAnswer) -> SpatialAnswer:
-        """The answer with lengths in segment units and points in the newest frame's axes."""
+    def in_map_units(self, answer: SpatialAnswer) -> SpatialAnswer:
+        """The answer with lengths in map units and points in the newest frame's axes."""
         T_world_cam = np.asarray(self.geometry.T_world_cam[self.newest], np.float64)
         points: NDArray[np.float32] = answer.points
         if len(points):
@@ -173,7 +173,7 @@ class SceneRecord:
         """What makes lengths of the scene metres; None where nothing does."""
         if not scale.metric:
             return None
-        return Scale(self.scale * scale.metres_per_unit, scale.sigma)
+        return Scale(self.scale * scale.metres_per_unit, scale.sigma, "+".join(scale.sources))
 
     def given_out(self, answer: SpatialAnswer, scale: ScaleEstimate) -> SpatialAnswer:
         """The answer with points in the newest frame's axes, in metres where the scale carries.
@@ -184,26 +184,25 @@ class SceneRecord:
 
         Returns:
             Lengths in metres, their sigma with that of the scale, and by whom, in the message;
-            in segment units where nothing carries.
+            in map units where nothing carries. `is_metric` says which.
         """
-        answer = self.in_segment_units(answer)
-        if not scale.metric:
+        answer, carries = self.in_map_units(answer), self.metric(scale)
+        if carries is None:
+            return replace(answer, is_metric=False)
+        metres = scale.metres_per_unit
+        points = (answer.points * metres).astype(np.float32)
+        answer = replace(answer, points=points, is_metric=True)
+        if answer.unit != SCENE_UNIT or answer.value is None:
             return answer
-        metres, message = scale.metres_per_unit, answer.message
-        answer = replace(answer, points=(answer.points * metres).astype(np.float32))
-        if answer.unit == SCENE_UNIT and answer.value is not None:
-            length, measured = abs(answer.value * metres), answer.measured_value
-            answer = replace(
-                answer,
-                value=answer.value * metres,
-                unit="m",
-                is_metric=True,
-                sigma=math.hypot((answer.sigma or 0.0) * metres, length * scale.sigma),
-                measured_value=None if measured is None else measured * metres,
-            )
-        if answer.unit == "m" and answer.is_metric and not message:
-            message = f"metres by {'+'.join(scale.sources)}, +- {scale.sigma:.0%}"
-        return replace(answer, message=message)
+        length, measured = abs(answer.value * metres), answer.measured_value
+        return replace(
+            answer,
+            message=answer.message or carries.text,
+            value=answer.value * metres,
+            unit="m",
+            sigma=math.hypot((answer.sigma or 0.0) * metres, length * scale.sigma),
+            measured_value=None if measured is None else measured * metres,
+        )
 
 
 class SceneStore:

@@ -78,6 +78,11 @@ class WorldView:
             self._axes.forget()
             self._seen, self._told = (-1, -1, -1), []
 
+    def restore(self, world: World) -> None:
+        """A map from a file is a part of this one now: its segment's axes are as it says."""
+        with self._lock:
+            self._axes.restore(world)
+
     def level_changes(self) -> list[str]:
         """How the axes changed since the last call, in words; their version has too."""
         with self._lock:

@@ -73,4 +73,5 @@ class FrameThread:
                     return
                 frame = self._frames.popleft()
                 self._waiting[frame.camera] -= 1
-            self._pipeline.add(frame)
+            with self._pipeline.board.guard("frames", f"looking at one of {frame.camera}"):
+                self._pipeline.add(frame)

@@ -26,6 +26,7 @@ from g2vlm_map.recordings.transforms import transform_from
 from g2vlm_map.status import Snapshot
 from g2vlm_map.world import World
 from g2vlm_model.interface import RuntimeInfo
+from g2vlm_ros.topics import unit_frame
 
 __all__ = [
     "POINT_FIELDS",
@@ -166,7 +167,8 @@ def answer_message(reply: Reply) -> Any:
         model_id=answer.model_id,
     )
     if reply.record is not None:
-        message.header = header(reply.record.stamp_ns, reply.record.frame_id)
+        frame = unit_frame(reply.record.frame_id, answer.is_metric)
+        message.header = header(reply.record.stamp_ns, frame)
     return message
 
 

@@ -28,6 +28,7 @@ from g2vlm_map.scenes import SceneRecord
 from g2vlm_ros import messages
 from g2vlm_ros.frame_options import UP_TO_SCALE
 from g2vlm_ros.params import NodeParams
+from g2vlm_ros.topics import unit_frame
 
 __all__ = ["PosePath", "SceneTopics"]
 
@@ -94,7 +95,7 @@ class SceneTopics:
 
     def frame(self, name: str) -> str:
         """The name of a frame in this unit."""
-        return name if self.is_metric else f"{name}_{UP_TO_SCALE}"
+        return unit_frame(name, self.is_metric)
 
     def destroy(self) -> None:
         """Remove the publishers."""

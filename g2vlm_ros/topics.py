@@ -1,7 +1,7 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Names of topics by the conventions of image_transport. No rclpy.
+"""Names of topics by the conventions of image_transport, and of frames. No rclpy.
 
 A camera has one base topic. Its compressed frames are `<base>/compressed`, its CameraInfo is
 `camera_info` beside it; who gives the base topic and the transport has said all.
@@ -9,7 +9,9 @@ A camera has one base topic. Its compressed frames are `<base>/compressed`, its 
 
 from __future__ import annotations
 
-__all__ = ["AUTO", "VIEWER_TF", "compressed_topic", "frame_name", "info_topic"]
+from g2vlm_ros.frame_options import UP_TO_SCALE
+
+__all__ = ["AUTO", "VIEWER_TF", "compressed_topic", "frame_name", "info_topic", "unit_frame"]
 
 AUTO = "auto"  # value of `camera_info_topic`: by the convention
 # Where RViz is remapped to from /tf and /tf_static; see `viewer_frames`.
@@ -38,3 +40,8 @@ def info_topic(topic: str) -> str:
 def frame_name(frame_id: str) -> str:
     """A frame id as tf2 wants it: without the leading slash of ROS 1."""
     return frame_id.lstrip("/")
+
+
+def unit_frame(name: str, is_metric: bool) -> str:
+    """The name of a frame whose lengths are metres, or of its like in map units."""
+    return name if is_metric else f"{name}_{UP_TO_SCALE}"

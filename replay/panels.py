@@ -32,7 +32,7 @@ class Panel:
         depth_jpeg: the depth that came out, coloured.
         truth_jpeg: the true depth on the same colours, b"" where there is none.
         near, far: the ends of the colours, `unit`.
-        unit: "m" after median scaling, "segment units" without a ground truth.
+        unit: "m" after median scaling, "map units" without a ground truth.
         abs_rel: of this scene, None without a ground truth.
     """
 
@@ -129,6 +129,6 @@ def _panel(
         truth_jpeg=b"" if truth is None else jpeg(colour_depth(truth, near, far)),
         near=near,
         far=far,
-        unit="m" if error is not None else "segment units",
+        unit="m" if error is not None else "map units",
         abs_rel=None if error is None else error.abs_rel,
     )

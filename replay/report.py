@@ -205,7 +205,7 @@ def _cloud_hint(report: ReportInput) -> str:
 
 def _scenes_hint(scores: Scores) -> str:
     if scores.depth is None:
-        return "Lengths are in segment units: the input carries no depth to compare with."
+        return "Lengths are in map units: the input carries no depth to compare with."
     return (
         f"{scores.depth.predicted.frames} scenes are compared with the true depth. Each depth "
         "map is scaled by the ratio of medians before colours and errors are made."

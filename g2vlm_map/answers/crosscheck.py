@@ -35,7 +35,7 @@ from g2vlm_model.interface import (
 )
 
 from . import measure
-from .measure import MarkedPoints
+from .measure import MarkedPoints, Scale
 from .quantity import Quantity, QuantityKind, chosen_label, labels_in, parse_quantity, side_in
 
 __all__ = ["AnswerReading", "Scale", "check_answer", "read_answer"]
@@ -52,30 +52,11 @@ ANGLE_TOLERANCE = 0.15  # relative; the larger of the two holds
 
 
 @dataclass(frozen=True)
-class Scale:
-    """What makes a reconstruction metric.
-
-    Args:
-        metres_per_unit: Metres of one scene unit, above 0.
-        relative_sigma: Relative standard deviation of it, at least 0.
-    """
-
-    metres_per_unit: float
-    relative_sigma: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (self.metres_per_unit > 0 and np.isfinite(self.metres_per_unit)):
-            raise ValueError(f"metres_per_unit is {self.metres_per_unit}, expected above 0")
-        if not self.relative_sigma >= 0:
-            raise ValueError(f"relative_sigma is {self.relative_sigma}, expected at least 0")
-
-
-@dataclass(frozen=True)
 class AnswerReading:
     """The structured part of an answer; the fields are those of `SpatialAnswer`.
 
     Args:
-        note: Why a number in the text is not given as `value`; "" where nothing is withheld.
+        note: Whose metres `value` is in, or why a number in the text is not given as `value`.
     """
 
     value: float | None = None
@@ -199,14 +180,19 @@ def _value(
             return AnswerReading(value=quantity.value, unit="scene_unit")
         metres = quantity.value * scale.metres_per_unit
         sigma = abs(metres) * scale.relative_sigma
-        return AnswerReading(value=metres, unit="m", is_metric=True, sigma=sigma)
+        return AnswerReading(metres, "m", is_metric=True, sigma=sigma, note=scale.text)
     if kind is QuantityKind.METRIC_LENGTH:
         if scale is None:
             return AnswerReading(
                 note="the text states a metric length, but nothing fixes this scene's scale: "
                 "it is the model's guess and not given as a value"
             )
-        return AnswerReading(value=quantity.value, unit="m", is_metric=True)
+        return AnswerReading(
+            value=quantity.value,
+            unit="m",
+            is_metric=True,
+            note="the model's own words, not measured; measured_value is, where there is one",
+        )
     return AnswerReading(value=quantity.value)
 
 

@@ -23,6 +23,7 @@ from g2vlm_model.interface import FrameWindow, GeometryPrediction, PixelMark
 
 __all__ = [
     "MarkedPoints",
+    "Scale",
     "distance_between",
     "model_pixel",
     "nearest",
@@ -31,6 +32,32 @@ __all__ = [
 ]
 
 SEARCH_RADIUS = 2  # pixels around a mark in which a usable point is looked for
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What makes a reconstruction metric.
+
+    Args:
+        metres_per_unit: Metres of one scene unit, above 0.
+        relative_sigma: Relative standard deviation of it, at least 0.
+        by: The kinds of sensors that it comes from.
+    """
+
+    metres_per_unit: float
+    relative_sigma: float = 0.0
+    by: str = ""
+
+    def __post_init__(self) -> None:
+        if not (self.metres_per_unit > 0 and np.isfinite(self.metres_per_unit)):
+            raise ValueError(f"metres_per_unit is {self.metres_per_unit}, expected above 0")
+        if not self.relative_sigma >= 0:
+            raise ValueError(f"relative_sigma is {self.relative_sigma}, expected at least 0")
+
+    @property
+    def text(self) -> str:
+        """By whom a length in metres is one: of a value that it has made metres, and no other."""
+        return f"metres by {self.by or 'the given scale'}, +- {self.relative_sigma:.0%}"
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,7 @@ class Mapper:
         self._numbers: dict[str, int] = {}  # frame key -> keyframe
         self._tracks: dict[int, PictureTracks] = {}  # to a keyframe from the one before it
         self._last = Added(_NOWHERE, None, (), "", 0, 0)
+        self._untold: list[PlacedKeyframe] = []  # made by an `add` that then failed
         self._joined = ""
         self._tokens_ND: NDArray[np.float32] | None = None
 
@@ -132,7 +133,7 @@ class Mapper:
         self._last = Added(_NOWHERE, None, (), "", 0, 0)
         self.segment = self.graph.new_segment(self.segment)
         self._recent = []
-        self._numbers, self._tracks = {}, {}
+        self._numbers, self._tracks, self._untold = {}, {}, []
         self._units = PassUnits()
         self._sensed.begin()
         return self.segment
@@ -168,7 +169,7 @@ class Mapper:
         scale: ScaleEstimate,
         tokens_ND: NDArray[np.float32] | None = None,
     ) -> Added:
-        """Take over what a pass says.
+        """Take over what a pass says; of one that failed half way, only what is new again.
 
         Args:
             moments: Of its window, oldest first.
@@ -181,19 +182,20 @@ class Mapper:
         """
         if not np.isfinite(geometry.T_world_cam).all():
             raise ValueError("the window's poses are not finite")
-        made: list[PlacedKeyframe] = []
         self._joined, self._tokens_ND, self.scale = "", tokens_ND, scale
         self._units.follow(moments, geometry)
         started, newest = "", moments[-1]
         for moment in moments:
             if moment.is_new and self._is_keyframe(moment):
                 placed, why = self._add_keyframe(moment, moments, geometry, scale)
-                made.append(placed)
+                self._untold.append(placed)
                 started = started or why
         late = self._sensed.late(self.graph, scale)
         if late:
             self.graph.add_edges(late)
-        return self._told(newest, geometry, tuple(made), started)
+        told = self._told(newest, geometry, tuple(self._untold), started)
+        self._untold = []
+        return told
 
     def _told(
         self,
@@ -218,7 +220,8 @@ class Mapper:
         )
 
     def _is_keyframe(self, moment: Sighting) -> bool:
-        if moment.frames[0].camera != self._reference:
+        lead = moment.frames[0]
+        if lead.camera != self._reference or lead.key in self._numbers:
             return False
         return not (moment.still and self._recent)
 

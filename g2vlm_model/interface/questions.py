@@ -95,7 +95,8 @@ class SpatialAnswer:
             "scene_unit", "m"); None where the text holds none, and for a length said in
             metres while nothing fixes the scene's scale: that is the model's guess, it stays
             in `text` and `message` says so.
-        is_metric: True only where a scale source fixed the scene's scale.
+        is_metric: True only where a scale source fixed the scene's scale: then `points`, and
+            lengths that were read in scene units, are metres, whatever `unit` is.
         sigma: Standard deviation of `value` in `unit`; None where unknown.
         points: (M, 3) float32 places the answer is about, axes of the window's first
             camera, scene units; `labels` names each.

@@ -165,3 +165,31 @@ def test_the_covariance_is_that_of_poses_drawn_from_it() -> None:
     assert difference < 0.06, difference
     mean_nees = np.einsum("ni,ij,nj->n", drawn, np.linalg.inv(found_66), drawn).mean()
     assert mean_nees == pytest.approx(6.0, rel=0.05)
+
+
+def test_a_stored_level_stands_whatever_the_sensors_say() -> None:
+    """Goals that were noted in it are kept elsewhere: they would lie somewhere else."""
+    T_base_cam = mounted(tilt=0.3)
+    _, keyframes = drive(T_base_cam)
+    T_level_map = pose((0.3, -0.2, 0.1), (1.0, 2.0, 3.0))
+    stored = World(
+        version=1, segment=1, keyframes=tuple(keyframes), T_level_map=T_level_map, up_source="floor"
+    )
+    axes = LevelAxes("camera")
+    axes.restore(stored)
+    axes.take(Extrinsics("camera", T_base_cam))
+    for item in keyframes:
+        axes.take(Gravity(item.keyframe.stamp_ns, np.array([0.0, 0.0, 1.0]), 0.01))
+    for scale in (None, SCALE):
+        found, source = axes.level(1, keyframes, scale)
+        np.testing.assert_allclose(found, T_level_map, atol=1e-12)
+        assert source == "floor"
+
+
+def test_a_stored_map_that_did_not_know_up_is_levelled_by_who_does() -> None:
+    T_base_cam = mounted(tilt=0.3)
+    _, keyframes = drive(T_base_cam)
+    axes = LevelAxes("camera")
+    axes.restore(World(version=1, segment=1, keyframes=tuple(keyframes)))
+    axes.take(Extrinsics("camera", T_base_cam))
+    assert axes.level(1, keyframes, SCALE)[1] == "base"

@@ -105,7 +105,7 @@ def record(scale: float = 1.0, stamp_ns: int = 1) -> SceneRecord:
     return SceneRecord(InstantScene(FrameWindow(frames), geometry, {}), 1, scale, 1)
 
 
-def test_answers_in_segment_units() -> None:
+def test_answers_in_map_units() -> None:
     turn = Rotation.from_euler("xyz", [20, 30, 40], degrees=True).as_matrix()
     scene = record(scale=2.0)
     scene.scene.geometry.T_world_cam[1, :3, :3] = turn
@@ -113,11 +113,11 @@ def test_answers_in_segment_units() -> None:
     answer = SpatialAnswer(
         AnswerStatus.OK, value=3.0, unit="scene_unit", sigma=0.5, measured_value=2.5, points=point
     )
-    found = scene.in_segment_units(answer)
+    found = scene.in_map_units(answer)
     assert (found.value, found.sigma, found.measured_value) == (6.0, 1.0, 5.0)
     expected = turn.T @ (point[0] - [0.5, 0, 0]) * 2.0
     np.testing.assert_allclose(found.points[0], expected, rtol=1e-5)
-    count = scene.in_segment_units(dataclasses.replace(answer, unit=""))
+    count = scene.in_map_units(dataclasses.replace(answer, unit=""))
     assert count.value == 3.0
 
 

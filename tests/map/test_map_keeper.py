@@ -22,9 +22,11 @@ from g2vlm_map.mapping.place_options import LoopOptions, MemoryOptions
 from g2vlm_map.options import PipelineOptions
 from g2vlm_map.pipeline import Pipeline
 from g2vlm_map.scale.estimate import ScaleEstimate
+from g2vlm_map.sensing import Extrinsics
 from tests.helpers import wait_for
 from tests.map.mapping.boxes import Box, look
 from tests.map.mapping.drives import Drive, circuit
+from tests.map.placed import mounted
 from tests.ros.scripted_runtime import ScriptedRuntime
 
 ROOM = Box(41)
@@ -194,6 +196,28 @@ def test_a_file_that_is_there_is_kept_unless_asked(
     assert path.read_bytes() == b"of somebody else"
     done = robot.pipeline.save_map(path)
     assert (done.keyframes, done.bytes) == (3, path.stat().st_size)
+
+
+def test_a_loaded_map_has_the_level_axes_of_its_file(robots: list[Robot], tmp_path: Path) -> None:
+    """The segment that it takes the place of had the same number and other axes."""
+    first, second = Robot(), Robot()
+    robots += [first, second]
+    first.pipeline.sense(Extrinsics("camera", mounted(tilt=0.2)))
+    first.go(ROOM, circuit(24))
+    before = first.pipeline.world
+    assert before.up_source == "base"
+    path = first.pipeline.save_map(tmp_path / "room").path
+    second.pipeline.sense(Extrinsics("camera", mounted(tilt=-0.4)))
+    second.go(Box(77), circuit(3))
+    assert second.pipeline.world.segment == 1
+    assert not np.allclose(second.pipeline.world.T_level_map, before.T_level_map)
+    second.pipeline.load_map(path)
+    second.drive.begin()
+    second.go(ROOM, [look(0.1 * k - 0.2, 0.2, 0.5 + 0.05 * k) for k in range(8)])
+    after = second.pipeline.world
+    assert "localized" in second.causes()
+    assert (after.segment, after.up_source) == (1, "base")
+    np.testing.assert_allclose(after.T_level_map, before.T_level_map, atol=1e-9)
 
 
 def test_a_reset_forgets_the_loaded_map(robots: list[Robot], saved: Path) -> None:

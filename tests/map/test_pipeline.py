@@ -26,7 +26,8 @@ from g2vlm_map.options import (
     StatusOptions,
     WindowOptions,
 )
-from g2vlm_map.pipeline import Pipeline
+from g2vlm_map.pipeline import Pipeline, Question
+from g2vlm_model.interface import AnswerStatus
 from tests.helpers import wait_for
 from tests.map.bench import EVERY, Make
 from tests.map.frames import given
@@ -204,3 +205,75 @@ def test_frames_of_an_unknown_camera_and_outside_of_start_and_stop(bench: Make) 
     one.pipeline.add(given(1.0))
     assert one.pipeline.snapshot().drops == (("deactivated", 1),)
     assert not one.pipeline.snapshot().running
+
+
+def test_what_was_paused_is_not_after_the_next_start(bench: Make) -> None:
+    """The reason went with the stop: frames would be dropped and nobody told why."""
+    one = bench()
+    one.pipeline.pause(True, "for the test")
+    one.pipeline.stop()
+    one.pipeline.start()
+    assert not one.pipeline.paused
+    one.scenes(2)
+    assert "paused" not in dict(one.pipeline.snapshot().drops)
+
+
+def test_an_error_that_nobody_foresaw_ends_no_thread_and_loses_no_count(
+    bench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = bench()
+
+    def fails() -> None:
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(one.pipeline._desk, "expire", fails)
+        broken.setattr(one.pipeline._intake, "check", fails)
+        said = one.becomes("UNEXPECTED_ERROR")
+        wait_for(lambda: len(one.pipeline.snapshot().errors) == 2, 10.0, what="both at once")
+    assert "MemoryError: no room" in said
+    one.becomes("UNEXPECTED_ERROR", present=False)
+    camera = one.pipeline._intake._cameras["camera"]
+    for method in ("admit", "decode"):
+        with monkeypatch.context() as broken:
+            broken.setattr(camera, method, lambda *_: fails())
+            with pytest.raises(MemoryError):
+                one.add()
+    assert dict(one.pipeline.snapshot().drops)["failed"] == 2
+    assert one.balanced()
+
+
+@pytest.mark.parametrize("after_keyframes", [False, True])
+def test_a_scene_that_does_not_come_into_the_map_is_closed_and_tried_again(
+    bench: Make, monkeypatch: pytest.MonkeyPatch, after_keyframes: bool
+) -> None:
+    """Keyframes that were made before the error are not made again."""
+    one = bench()
+    one.scenes(2)
+    mapper = one.pipeline.mapper
+    where = mapper._sensed if after_keyframes else mapper._units
+    with monkeypatch.context() as broken:
+        broken.setattr(where, "late" if after_keyframes else "follow", lambda *_: 1 / 0)
+        one.scenes(1)
+        assert "ZeroDivisionError" in one.reason("RUNTIME_FAILED")
+    one.scenes(1)
+    assert not one.reason("RUNTIME_FAILED")
+    assert [scene.closed for scene in one.runtime.scenes].count(True) >= 1
+    kept = {id(record.scene) for record in one.pipeline._scenes._records}
+    assert all(scene.closed or id(scene) in kept for scene in one.runtime.scenes)
+    keys = [placed.keyframe.key for placed in one.pipeline.world.keyframes]
+    assert len(keys) == len(set(keys)) == 4
+    assert one.balanced()
+
+
+def test_a_question_that_nobody_can_answer_does_not_end_the_thread(
+    bench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = bench()
+    one.scenes(2)
+    with monkeypatch.context() as broken:
+        broken.setattr(one.pipeline._desk, "_serve", lambda ticket: 1 / 0)
+        one.pipeline.submit(Question("How far?"), lambda reply: None)
+        assert "ZeroDivisionError" in one.becomes("UNEXPECTED_ERROR")
+    assert one.pipeline.ask("How far is the wall?").answer.status is AnswerStatus.OK
+    assert not one.reason("UNEXPECTED_ERROR")

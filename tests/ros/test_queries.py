@@ -37,7 +37,7 @@ def test_answer_is_structured(graph: Any) -> None:
     assert (answer.text, answer.has_value, answer.unit) == ("2.0", True, "scene_unit")
     assert answer.value == pytest.approx(2.0, rel=1e-3)  # depth in half floats
     assert not answer.is_metric
-    assert answer.header.frame_id == "camera_optical"
+    assert answer.header.frame_id == "camera_optical_up_to_scale"
     assert answer.header.stamp == as_time(graph.stamp_ns)
     assert list(answer.labels) == ["wall"]
     assert answer.model_id == "scripted-0"
@@ -46,7 +46,7 @@ def test_answer_is_structured(graph: Any) -> None:
     assert (status.queries_received, status.queries_rejected) == (1, 0)
 
 
-def test_lengths_are_in_segment_units_and_points_in_the_newest_camera(graph: Any) -> None:
+def test_lengths_are_in_map_units_and_points_in_the_newest_camera(graph: Any) -> None:
     graph.runtime.scales = [1.0, 2.0]
     graph.scene()
     graph.scene()
@@ -57,6 +57,18 @@ def test_lengths_are_in_segment_units_and_points_in_the_newest_camera(graph: Any
     point = answer.points[0]
     assert point.x == pytest.approx(-newest[0, 3] / 2.0, rel=1e-3)
     assert point.z == pytest.approx(1.0, rel=1e-4)
+
+
+def test_points_in_metres_stand_in_the_frame_of_metres(make_graph: Make) -> None:
+    graph = make_graph(scale__fixed=1.5)
+    graph.start()
+    graph.publisher("/camera/image_raw")
+    for _ in range(3):
+        graph.scene()
+    answer = graph.ask()
+    assert answer.is_metric
+    assert answer.header.frame_id == "camera_optical"
+    assert answer.points[0].z == pytest.approx(1.5 * 2.0, rel=1e-3)
 
 
 def test_marks_become_frame_indices(graph: Any) -> None:

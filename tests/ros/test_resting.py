@@ -94,3 +94,26 @@ def test_stamps_after_a_pause_are_no_leap(graph: Any) -> None:
     graph.stamp_ns += 3 * NS
     graph.scene()
     assert graph.status().segment == 1
+
+
+def test_a_lazy_node_that_rested_hears_after_the_next_activation(make_graph: Make) -> None:
+    graph = make_graph(lazy=True)
+    graph.listen("status")
+    graph.start()
+    graph.publisher("/camera/image_raw")
+    graph.codes("PAUSED")
+    assert graph.deactivate()
+    assert graph.activate()
+    graph.codes("PAUSED")
+    graph.listen("points")
+    graph.codes("PAUSED", present=False)
+    graph.scene()
+
+
+def test_what_somebody_paused_is_used_after_the_next_activation(graph: Any) -> None:
+    graph.scene()
+    pause(graph, True)
+    assert graph.deactivate()
+    assert graph.activate()
+    graph.scene()
+    assert "paused" not in graph.board.drops

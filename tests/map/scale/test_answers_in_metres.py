@@ -83,5 +83,41 @@ def test_what_is_no_length_stays_as_it_is() -> None:
     said = SpatialAnswer(AnswerStatus.OK, value=3.0, unit="")
     for answer in (said, replace(said, unit="deg")):
         out = record().given_out(answer, METRIC)
-        assert (out.value, out.unit, out.is_metric) == (3.0, answer.unit, False)
+        assert (out.value, out.unit, out.is_metric) == (3.0, answer.unit, True)
         assert out.message == ""
+
+
+def asked(question: str, said: SpatialAnswer, scale: ScaleEstimate) -> SpatialAnswer:
+    made = record()
+    query = SpatialQuery(question, (PixelMark(1, 14.5, 9.5, "A"), PixelMark(1, 4.5, 9.5, "B")))
+    return made.given_out(check_answer(said, made.scene, query, made.metric(scale)), scale)
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "status"),
+    [
+        ("Which is closer, A or B?", "A", AnswerStatus.OK),
+        ("How far is A?", "1", AnswerStatus.TRUNCATED),
+        ("How far is A?", "12 degrees", AnswerStatus.OK),
+        ("How far is A?", "4.0", AnswerStatus.OK),
+        ("How far is A?", "4.0 meters", AnswerStatus.OK),
+    ],
+)
+def test_one_flag_says_the_unit_of_the_points_of_every_answer(
+    question: str, text: str, status: AnswerStatus
+) -> None:
+    said = SpatialAnswer(status, text=text)
+    units, metres = asked(question, said, UNKNOWN), asked(question, said, METRIC)
+    assert (units.is_metric, metres.is_metric) == (False, True)
+    assert len(units.points) == 2
+    np.testing.assert_allclose(metres.points, 1.5 * units.points, rtol=1e-6)
+
+
+@pytest.mark.parametrize("said", ["2.5 meters", "9000 meters"])
+def test_what_the_model_only_said_is_not_called_measured(said: str) -> None:
+    answer = answered(said, METRIC)
+    assert (answer.unit, answer.sigma) == ("m", None)
+    assert "the model's own words" in answer.message
+    assert "odometry" not in answer.message
+    own = SpatialAnswer(AnswerStatus.OK, value=4.0, unit="m")
+    assert record().given_out(own, METRIC).message == ""
