@@ -123,10 +123,11 @@ def _odometry_frame(seen: Seen) -> Iterator[Finding]:
 
 def check_parents(seen: Seen) -> Iterator[Finding]:
     """Frames with two parents, or that hang on themselves: the tree is torn, in turns."""
-    mine = _relevant(seen)
+    mine, told = _relevant(seen), set()
     for child in sorted(mine):
         parents = seen.transforms.parents(child)
         if len(parents) > 1:
+            told.add(child)
             yield Finding(
                 "TF_CONFLICT",
                 child,
@@ -141,6 +142,7 @@ def check_parents(seen: Seen) -> Iterator[Finding]:
         if cause in ("cycle", "self") and child in mine:
             above = _chain(seen, parent)
             loop = [child, *reversed(above[: above.index(child) + 1 if child in above else 1])]
+            told.update(loop)
             yield Finding(
                 "TF_CONFLICT",
                 child,
@@ -149,15 +151,16 @@ def check_parents(seen: Seen) -> Iterator[Finding]:
                 f"stop what broadcasts one of these links, such as {parent} -> {child}",
                 ("TF_MISSING", "SENSOR_REFUSED"),
             )
-    yield from _in_the_way(seen)
+    child = seen.params.frames.odom or base_of(seen)
+    if seen.params.tf.publish and child not in told:
+        yield from _in_the_way(seen, child)
 
 
-def _in_the_way(seen: Seen) -> Iterator[Finding]:
+def _in_the_way(seen: Seen, child: str) -> Iterator[Finding]:
     """Somebody who gives the frame a parent to which the node is to give one."""
     frames = seen.params.frames
-    child = frames.odom or base_of(seen)
     parents = seen.transforms.parents(child) if child else []
-    if seen.params.tf.publish and len(parents) == 1 and parents[0] != frames.map:
+    if len(parents) == 1 and parents[0] != frames.map:
         yield Finding(
             "TF_CONFLICT",
             child,

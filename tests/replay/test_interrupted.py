@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+import rclpy
+from rosgraph_msgs.msg import Clock
 
 from tests.helpers import REPO, wait_for
 from tests.replay.bags import write_plain_bag
@@ -58,6 +60,28 @@ def test_a_node_that_is_killed_ends_the_replay(
     _, said = process.communicate(timeout=30)
     assert process.returncode == 3
     assert "the node ended (by signal SIGKILL)" in said
+
+
+@pytest.mark.slow  # as above; that it is noticed at all: test_link.py
+def test_a_stranger_in_the_domain_ends_the_replay(
+    running: tuple[subprocess.Popen[str], psutil.Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who knows nothing of the lock publishes there what the replay does."""
+    process, node = running
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=int(node.environ()["ROS_DOMAIN_ID"]))
+    stranger = rclpy.create_node("stranger", context=context)
+    stranger.create_publisher(Clock, "/clock", 10)
+    try:
+        _, said = process.communicate(timeout=30)
+    finally:
+        stranger.destroy_node()
+        rclpy.shutdown(context=context)
+    assert process.returncode == 3
+    assert "somebody else is in ROS domain" in said
+    assert "/stranger" in said
+    assert not node.is_running() or node.status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_node_ends_with_a_replay_that_is_killed(

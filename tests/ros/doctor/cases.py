@@ -196,7 +196,8 @@ FRAMES = (
         "loop",
         lambda r: r.camera().placed().moving("loop_odom", "loop_base")
         .moving("loop_optical", "loop_odom"),
-        "TF_CONFLICT", "hang on themselves", "stop what broadcasts one of these links", ODOM,
+        "TF_CONFLICT", "hang on themselves", "stop what broadcasts one of these links",
+        {**ODOM, "tf.publish": True},
     ),
     Case(
         "intheway", lambda r: r.camera().placed().moving("intheway_odom", "intheway_base"),

@@ -17,6 +17,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import PointCloud2
 from tf2_msgs.msg import TFMessage
 
+from g2vlm_ros.doctor import running_node
 from g2vlm_ros.doctor.command import examine
 from g2vlm_ros.doctor.findings import Finding
 from g2vlm_ros.doctor.live import GraphLook, told_in
@@ -172,7 +173,10 @@ def test_what_only_the_node_can_know_is_taken_over(graph: Any, doctor: Doctor) -
     assert "out of memory" in item.text
 
 
-def test_a_node_that_does_not_answer(ros: None, doctor: Doctor) -> None:
+def test_a_node_that_does_not_answer(
+    ros: None, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running_node, "_PATIENCE_S", 0.3)
     mute = rclpy.create_node("mute", start_parameter_services=False)
     found = examine(doctor.look(None, "/mute", send=False))
     mute.destroy_node()
