@@ -21,7 +21,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -147,15 +146,7 @@ def play(recording: Recording, pipeline: Pipeline, odometry: Sequence[OdometrySa
         pipeline.sense(Extrinsics(pipeline.options.cameras[0], np.eye(4)))
     frames, calibration = 0, recording.info.calibration
     if calibration is not None:
-        height, width = calibration.size_hw
-        info = SimpleNamespace(
-            height=height,
-            width=width,
-            k=calibration.K.reshape(-1).tolist(),
-            distortion_model=calibration.distortion_model,
-            d=list(calibration.distortion),
-        )
-        pipeline.calibrate(pipeline.options.cameras[0], info)
+        pipeline.calibrate(pipeline.options.cameras[0], calibration.camera_info())
     for frame in recording.frames():
         while heard and heard[0].stamp_ns <= frame.stamp_ns:
             pipeline.sense(heard.pop(0))
@@ -245,9 +236,10 @@ def _score(recording: Recording, world: World, spent: dict[str, float], frames: 
         true = truth.T_world_cam_M44[nearest]
         found = np.array([item.T_map_body for item in ours])
         squares.append(squared_errors(found, true, with_scale=True))
-        in_metres = found.copy()
-        in_metres[:, :3, 3] *= metres
-        rigid.append(squared_errors(in_metres, true, with_scale=False))
+        if not world.scale.metric or segment == world.segment:  # a scale is one of a segment
+            in_metres = found.copy()
+            in_metres[:, :3, 3] *= metres
+            rigid.append(squared_errors(in_metres, true, with_scale=False))
         turns.append(_turns(found, true))
         path += float(np.linalg.norm(np.diff(true[:, :3, 3], axis=0), axis=1).sum())
     keyframes = len(world.keyframes)

@@ -64,6 +64,16 @@ class Rectification:
         if result is not out_HW3 and not np.shares_memory(result, out_HW3):
             np.copyto(out_HW3, result)
 
+    def nearest(self, depth_HW: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Straighten a depth picture: the nearest reading, 0 where the frame shows nothing.
+
+        Args:
+            depth_HW: (H, W) float32 along the optical axis, which straightening does not turn.
+        """
+        maps = cv2.convertMaps(*self._maps, cv2.CV_32FC1)
+        straight_HW = cv2.remap(depth_HW, *maps, cv2.INTER_NEAREST, borderValue=0)
+        return np.where(self.seen_HW, straight_HW, np.float32(0))
+
     def to_straight(self, pixels_M2: Floats) -> Floats:
         """(M, 2) pixels of the straight picture; NaN for what looks out of it backwards."""
         rays_M2 = self.model.rays(pixels_M2)

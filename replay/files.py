@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from g2vlm_map.mapping.keyframe import PlacedKeyframe
 from g2vlm_map.poses import metric, quaternion_xyzw
 from g2vlm_map.recordings import NS
-from g2vlm_map.scale.estimate import ScaleEstimate
 from g2vlm_map.world import World
 from g2vlm_model.interface.whole_files import whole_file
 
@@ -28,7 +27,7 @@ MAX_POINTS = 1_500_000
 VOXELS_PER_EXTENT = 400
 
 
-def map_cloud(world: World, min_confidence: float) -> NDArray[np.void]:
+def map_cloud(world: World, min_confidence: float, *, in_metres: bool) -> NDArray[np.void]:
     """The depth of all keyframes of the map's largest part as one cloud.
 
     Points below the confidence are left out. Of the points within one voxel (1/400 of the
@@ -37,15 +36,16 @@ def map_cloud(world: World, min_confidence: float) -> NDArray[np.void]:
     Args:
         world: the map.
         min_confidence: in [0, 1].
+        in_metres: whether the scale is one of that part, see `FinalMap.unit`.
 
     Returns:
-        (M,) records of PLY_DTYPE in the map's axes, those of its first camera; metres where the
-        scale carries, else map units.
+        (M,) records of PLY_DTYPE in the map's axes, those of its first camera; metres or map units.
     """
     numbers = Counter(placed.segment for placed in world.keyframes)
     largest = max(numbers, key=lambda number: numbers[number], default=0)
+    metres = world.scale.metres_per_unit if in_metres else None
     parts = [
-        _view_points(placed, index, world.scale, min_confidence)
+        _view_points(placed, index, metres, min_confidence)
         for placed in world.keyframes
         if placed.segment == largest
         for index in range(len(placed.keyframe.views))
@@ -54,11 +54,11 @@ def map_cloud(world: World, min_confidence: float) -> NDArray[np.void]:
 
 
 def _view_points(
-    placed: PlacedKeyframe, index: int, scale: ScaleEstimate, min_confidence: float
+    placed: PlacedKeyframe, index: int, metres_per_unit: float | None, min_confidence: float
 ) -> NDArray[np.void]:
     view = placed.keyframe.views[index]
-    unit = scale.metres_per_unit if scale.metric else 1.0
-    lever = view.T_body_cam if scale.metric else metric(view.T_body_cam, 0.0)
+    unit = 1.0 if metres_per_unit is None else metres_per_unit
+    lever = metric(view.T_body_cam, 0.0) if metres_per_unit is None else view.T_body_cam
     T_map_cam = metric(placed.T_map_body, unit) @ lever
     depth_HW = placed.depth(index) * unit
     keep = (depth_HW > 0) & (view.confidence_HW >= 255 * min_confidence)
@@ -102,7 +102,7 @@ def write_tum(path: Path, segments: Iterable[PoseSegment], unit: str) -> None:
     """
     lines = [f"# camera poses, camera to segment, {unit}: seconds tx ty tz qx qy qz qw"]
     for segment in segments:
-        lines.append(f"# segment {segment.number}: axes and scale of its own")
+        lines.append(f"# segment {segment.number}: axes of its own")
         for stamp, T in zip(segment.stamps_ns, segment.T_seg_cam_M44, strict=True):
             numbers = [*T[:3, 3], *quaternion_xyzw(T[:3, :3])]
             shown = " ".join(f"{number:.9g}" for number in numbers)

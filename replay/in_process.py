@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from g2vlm_map.decode import SampleBits
@@ -31,7 +30,6 @@ from g2vlm_map.questions import Question as PipelineQuestion
 from g2vlm_map.questions import Reply
 from g2vlm_map.recordings import (
     NS,
-    Calibration,
     RecordedFrame,
     Recording,
     RigRecording,
@@ -41,6 +39,7 @@ from g2vlm_map.recordings.source import COMPRESSED
 from g2vlm_model.interface import SpatialRuntime
 from g2vlm_model.interface.whole_files import scratch_folder
 from g2vlm_model.runtimes import load_runtime
+from g2vlm_ros.camera_topics import is_straight
 from g2vlm_ros.params import NodeParams
 
 from .asking import Answer, Asker
@@ -96,7 +95,9 @@ def play_in_process(
             listener = Listener(timeline, scenes)
             with _pipeline(runtime, params, listener) as pipeline:
                 listener.pipeline = pipeline
-                player = _Player(recording, options, pipeline, timeline, questions, bar, depth)
+                player = _Player(
+                    recording, options, params, pipeline, timeline, questions, bar, depth
+                )
                 played = player.play()
                 _save_map(pipeline, options.out / MAP_FILE)
                 scenes.map = FinalMap.of_world(
@@ -154,6 +155,7 @@ class _Player:
         self,
         recording: Recording,
         options: RunOptions,
+        params: NodeParams,
         pipeline: Pipeline,
         timeline: Timeline,
         questions: list[Question],
@@ -163,6 +165,7 @@ class _Player:
         self._recording = recording
         self._depth = depth
         self._options = options
+        self._cameras = {camera.name: camera for camera in params.topics}
         self._pipeline = pipeline
         self._timeline = timeline
         self._bar = bar
@@ -183,7 +186,10 @@ class _Player:
         for name, camera in cameras_of(self._recording).items():
             calibration = camera.info.calibration
             if calibration is not None:
-                self._pipeline.calibrate(name or self._reference, _camera_info(calibration))
+                told = calibration.camera_info()
+                named = self._cameras[name or self._reference]
+                straight = is_straight(named, camera.info.image_topic)
+                self._pipeline.calibrate(name or self._reference, told, straight)
         started, cpu_s = time.monotonic(), self._watch.cpu_s()
         if self._options.rate > 0:
             self._play_in_time(self._options.rate)
@@ -280,18 +286,6 @@ class _Player:
 
     def _await_answers(self) -> None:
         self.asker.wait(self._watch.sample, QUESTION_TIMEOUT_S)
-
-
-def _camera_info(calibration: Calibration) -> Any:
-    """An object with the fields of a CameraInfo that the pipeline reads."""
-    height, width = calibration.size_hw
-    return SimpleNamespace(
-        height=height,
-        width=width,
-        k=calibration.K.reshape(-1).tolist(),
-        distortion_model=calibration.distortion_model,
-        d=list(calibration.distortion),
-    )
 
 
 def _answer_of(question: Question, scene_ns: int, reply: Reply) -> Answer:

@@ -28,11 +28,11 @@ from g2vlm_map.recordings.transforms import rotations
 from g2vlm_map.scenes import SceneRecord
 from g2vlm_map.world import World
 
-from .map_metrics import FinalMap, ScaleSample, furthest_move
+from .map_metrics import FinalMap, ScaleSample
 from .outcome import MapChange, RanWith, SceneTimes, StatusSample, Timeline
 from .pose_metrics import PoseSegment, grouped
 
-__all__ = ["KeptScenes", "Listener", "note_status"]
+__all__ = ["KeptScenes", "Listener", "furthest_move", "note_status"]
 
 
 @dataclass
@@ -170,3 +170,14 @@ def note_status(timeline: Timeline, pipeline: Pipeline) -> None:
             drops=dict(now.drops),
         )
     )
+
+
+def furthest_move(before: World, after: World) -> float:
+    """How far the keyframe that moved most went, map units; 0 where none is in both."""
+    old = {placed.keyframe.number: placed.T_map_body[:3, 3] for placed in before.keyframes}
+    moves = [
+        float(np.linalg.norm(placed.T_map_body[:3, 3] - old[placed.keyframe.number]))
+        for placed in after.keyframes
+        if placed.keyframe.number in old
+    ]
+    return max(moves, default=0.0)

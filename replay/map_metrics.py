@@ -107,12 +107,14 @@ class LoopClosure:
 
     Args:
         stamp_i_ns, stamp_j_ns: of its keyframes.
-        T_i_j: (4, 4) camera j in camera i, map units.
+        T_i_j: (4, 4) camera j in camera i, map units of its segment.
+        segment: that it holds together.
     """
 
     stamp_i_ns: int
     stamp_j_ns: int
     T_i_j: Floats
+    segment: int
 
 
 @dataclass(frozen=True)
@@ -138,23 +140,29 @@ class FinalMap:
 
     @property
     def unit(self) -> str:
-        """Of lengths that are shown: "m" where the scale carries."""
-        return "m" if self.scale is not None and self.scale.metric else "map units"
+        """Of lengths that are shown: "m" where the scale carries for every segment.
+
+        A scale is one of a segment; the units of another have nothing to do with it.
+        """
+        last = self.scale
+        ours = last is not None and all(s.poses.number == last.segment for s in self.segments)
+        return "m" if last is not None and last.metric and ours else "map units"
 
     def path(self) -> list[PoseSegment]:
         """The keyframes' poses by segment, in that unit."""
-        metres = self.scale.metres_per_unit if self.scale and self.scale.metric else 1.0
+        metres = self.scale.metres_per_unit if self.scale and self.unit == "m" else 1.0
         return [_scaled(segment.poses, metres) for segment in self.segments]
 
     @staticmethod
     def of_world(world: World, before: Sequence[MapSegment] = ()) -> FinalMap:
         """The map out of what a pipeline holds."""
         stamps = {placed.keyframe.number: placed.keyframe.stamp_ns for placed in world.keyframes}
+        segments = {placed.keyframe.number: placed.segment for placed in world.keyframes}
         newest = max(stamps.values(), default=0)
         return FinalMap(
             segments=segments_of(world),
             loops=tuple(
-                LoopClosure(stamps[edge.i], stamps[edge.j], edge.T_i_j)
+                LoopClosure(stamps[edge.i], stamps[edge.j], edge.T_i_j, segments[edge.i])
                 for edge in world.edges
                 if edge.kind == "loop" and edge.i in stamps and edge.j in stamps
             ),
@@ -183,17 +191,6 @@ def segments_of(world: World) -> tuple[MapSegment, ...]:
     )
 
 
-def furthest_move(before: World, after: World) -> float:
-    """How far the keyframe that moved most went, map units; 0 where none is in both."""
-    old = {placed.keyframe.number: placed.T_map_body[:3, 3] for placed in before.keyframes}
-    moves = [
-        float(np.linalg.norm(placed.T_map_body[:3, 3] - old[placed.keyframe.number]))
-        for placed in after.keyframes
-        if placed.keyframe.number in old
-    ]
-    return max(moves, default=0.0)
-
-
 @dataclass(frozen=True)
 class ScaleScore:
     """The scale beside the true one; NaN where nothing could be measured.
@@ -218,7 +215,8 @@ class MapReport:
     Args:
         poses: after one Sim(3) for each segment.
         before: the same of the map before the change that moved it furthest, empty without one.
-        metric: segments in the published metres after one SE(3) each; empty without a scale.
+        metric: segments in the last metres that were said of each, after one SE(3) each; those
+            of which none were said are left out.
         ate_se3_m: root mean square of their position errors.
         nees: mean over keyframes, six degrees of freedom.
         scale: see `ScaleScore`.
@@ -247,7 +245,7 @@ def score_map(final: FinalMap, samples: Sequence[ScaleSample], truth: TruePoses)
     report = score_poses(segments, truth)
     earlier = score_poses([segment.poses for segment in final.before], truth)
     by_segment = {s.number: s.scale for s in report.segments} if report is not None else {}
-    metric = _in_metres(final, truth)
+    metric = _in_metres(final, samples, truth)
     errors = [_distances(segment) for segment in metric]
     return MapReport(
         poses=report,
@@ -332,16 +330,20 @@ def _mean_nees(final: FinalMap, truth: TruePoses, scales: dict[int, float]) -> f
     return float(np.concatenate(parts).mean()) if parts else float("nan")
 
 
-def _in_metres(final: FinalMap, truth: TruePoses) -> tuple[AlignedSegment, ...]:
-    """Each segment at the published scale, turned and shifted onto the ground truth."""
-    if final.scale is None or not final.scale.metric:
-        return ()
+def _in_metres(
+    final: FinalMap, samples: Sequence[ScaleSample], truth: TruePoses
+) -> tuple[AlignedSegment, ...]:
+    """Each segment at the scale last said of it, turned and shifted onto the ground truth."""
+    said = [*samples, final.scale] if final.scale is not None else [*samples]
+    metres = {one.segment: one.metres_per_unit for one in said if one.metric}
+    if final.scale is not None and not final.scale.metric:  # what was said of it was taken back
+        metres.pop(final.scale.segment, None)
     made = []
     for segment in final.segments:
         matched, true_M44, keep = match_truth(segment.poses, truth)
-        if len(keep) < MIN_SCALED:
+        if len(keep) < MIN_SCALED or segment.poses.number not in metres:
             continue
-        in_metres = _scaled(matched, final.scale.metres_per_unit)
+        in_metres = _scaled(matched, metres[segment.poses.number])
         made.append(align_segment(in_metres, true_M44, with_scale=False))
     return tuple(made)
 
@@ -365,11 +367,11 @@ def _score_scale(
 
 def _wrong_loops(final: FinalMap, truth: TruePoses, scales: dict[int, float]) -> int | None:
     """Loops that are off; those of stamps without a true pose are not judged."""
-    scale = next((scale for scale in scales.values() if scale > 0), None)
-    if scale is None or not final.loops:
-        return None
     wrong = judged = 0
     for loop in final.loops:
+        scale = scales.get(loop.segment, 0.0)
+        if scale <= 0:
+            continue
         stamps = (loop.stamp_i_ns, loop.stamp_j_ns)
         pair = PoseSegment(0, stamps, np.tile(np.eye(4), (2, 1, 1)))
         _, true_M44, keep = match_truth(pair, truth)

@@ -132,7 +132,7 @@ METRICS: dict[str, Metric] = {
     "frames_used": Metric("Frames used", "", "", "What went into a window as keyframe."),
     "frames_dropped": Metric("Frames dropped", "", "", "By policy or refused; see the reasons."),
     "frames_refused": Metric(
-        "Frames refused", "", "lower", "Dropped because of what they are (bad_...)."
+        "Frames refused", "", "lower", "Dropped because of what they are (bad_..., damaged)."
     ),
     "latency_p50_ms": Metric(
         "Latency, median", "ms", "lower", "From publishing a frame to receiving its scene's pose."

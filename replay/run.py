@@ -21,10 +21,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from g2vlm_map.recordings import NS, Recording
+from g2vlm_map.recordings import NS, Recording, cameras_of
 
 from .asking import Answer
-from .depth_sensor import NOTE
+from .depth_sensor import NOTE, straight_recording
 from .errors import ReplayInputError
 from .files import map_cloud, write_json, write_ply, write_tum
 from .machine import describe_machine
@@ -32,7 +32,7 @@ from .metrics import failures
 from .outcome import Outputs, Played, Timeline
 from .question_file import Question, load_questions
 from .report import ReportInput, write_report
-from .run_options import MAP_FILE, RunOptions
+from .run_options import MAP_FILE, RunOptions, parameters_of
 from .scoring import Scores, score
 from .summary import metrics_document, summary_lines
 
@@ -84,6 +84,9 @@ def _replay(recording: Recording, options: RunOptions, questions: list[Question]
         played, answers, outputs = run
         if options.progress:
             print("measuring, drawing the report ...", file=sys.stderr)
+        names = tuple(name for name in cameras_of(recording) if name)
+        params = parameters_of(options.model, names)
+        recording = straight_recording(recording, params)
         scores = score(recording, outputs, timeline, played, answers)
         source = options.model.parameters.get("depth.source", "model")
         if source != "model":
@@ -115,7 +118,7 @@ def _write(
     write_tum(out / "trajectory.tum", scores.segments if final is None else final.path(), unit)
     cloud = None
     if final is not None and final.world is not None and final.segments:
-        cloud = map_cloud(final.world, options.cloud_confidence)
+        cloud = map_cloud(final.world, options.cloud_confidence, in_metres=final.unit == "m")
         axes = "axes of its first camera (x right, y down, z forward)"
         write_ply(out / "cloud.ply", cloud, f"{axes}, {unit}")
     failed = tuple(failures(options.conditions, scores.values))

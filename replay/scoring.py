@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from g2vlm_map.recordings import LeftOut, Recording, TruePoses
+from g2vlm_map.status import DROP_CODES
 
 from .asking import Answer
 from .depth_metrics import DepthReport, resample_truth, score_depths
@@ -246,7 +247,7 @@ def _fill_run(
         for name in ("received", "used", "dropped"):
             values[f"frames_{name}"] = float(getattr(last, name))
         values["frames_refused"] = float(
-            sum(count for reason, count in last.drops.items() if reason.startswith("bad_"))
+            sum(count for reason, count in last.drops.items() if DROP_CODES[reason] == "BAD_IMAGES")
         )
     for percent in (50, 90, 99):
         values[f"latency_p{percent}_ms"] = _percentile(latencies_ms, percent)

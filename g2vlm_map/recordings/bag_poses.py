@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -41,8 +42,9 @@ def find_poses(
     """Choose the source of true poses.
 
     A topic that the user names wins; then the only one whose name says ground truth; then TF, if
-    a moving chain leads to the camera's frame from something that is no odometry. Any other pose
-    may be a goal or somebody's estimate: it is asked for.
+    a moving chain leads to the camera's frame and no frame of it is one that a robot estimates
+    itself in (REP 105: map, odom). Any other pose may be a goal or somebody's estimate: it is
+    asked for.
 
     Returns:
         The choice or None, and notes for the report.
@@ -67,21 +69,32 @@ def find_poses(
             f"it has: {', '.join(known) or 'none'}"
         )
     telling = [topic for topic in poses if is_truth(topic)]
+    notes: list[str] = []
     if len(telling) != 1 and has_tf:
         tree = read_tree(reader, deserialize)
-        if tree.moving_stamps(frame_id).size > 1 and ODOMETRY_WORD not in tree.chain(frame_id)[-1]:
-            return PoseTopic("/tf", TF), []
+        if tree.moving_stamps(frame_id).size > 1:
+            chain = tree.chain(frame_id)
+            estimates = [frame for frame in chain if is_estimate(frame)]
+            if not estimates:
+                return PoseTopic("/tf", TF), []
+            if ODOMETRY_WORD not in chain[-1].lower():  # wheels alone surprise nobody
+                notes = [
+                    f"TF leads from {chain[-1]} to {frame_id} through {estimates[-1]}, in which "
+                    "robots estimate where they are: it is not taken as the ground truth. Where it "
+                    "is, say so (--truth-pose-topic /tf)."
+                ]
     if len(telling) == 1:
         return PoseTopic(telling[0], poses[telling[0]]), []
     # What wheels say is no ground truth, unless its name claims it.
     candidates = telling or sorted(t for t, kind in poses.items() if kind != ODOMETRY)
     if candidates:
         return None, [
+            *notes,
             f"Poses are carried by {', '.join(sorted(candidates))}; none is taken as the ground "
             "truth, as its name does not say so of one alone. Choose it as true pose topic "
-            "(--truth-pose-topic)."
+            "(--truth-pose-topic).",
         ]
-    return None, []
+    return None, notes
 
 
 def read_poses(
@@ -129,6 +142,12 @@ def is_truth(topic: str) -> bool:
         word in parts or any(f"_{word}" in part or f"{word}_" in part for part in parts)
         for word in TRUTH_WORDS
     )
+
+
+def is_estimate(frame: str) -> bool:
+    """Whether a TF frame's name is one of those that a robot estimates itself in."""
+    words = re.split(r"[^a-z0-9]+", frame.lower())
+    return ODOMETRY_WORD in frame.lower() or "map" in words
 
 
 def _tolerance(stamps_ns: NDArray[np.int64]) -> int:

@@ -15,11 +15,13 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..camera_model import CameraInfoLike
 from ..cameras import NS as NS  # it belongs to what recordings offer
 from ..words import plain
 
@@ -87,6 +89,17 @@ class Calibration:
     size_hw: tuple[int, int] = (0, 0)
     distortion_model: str = ""
     distortion: tuple[float, ...] = ()
+
+    def camera_info(self) -> CameraInfoLike:
+        """The fields of a CameraInfo that say the same."""
+        height, width = self.size_hw
+        return SimpleNamespace(
+            height=height,
+            width=width,
+            k=self.K.reshape(-1).tolist(),
+            distortion_model=self.distortion_model,
+            d=list(self.distortion),
+        )
 
     @property
     def is_pinhole(self) -> bool:

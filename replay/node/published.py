@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 
 from g2vlm_map.mapping.store import load_map
-from g2vlm_map.poses import cross_matrix, metric
+from g2vlm_map.poses import cross_matrix, inverse, metric
 from g2vlm_map.recordings import NS
 from g2vlm_map.recordings.source import header_stamp_ns
 from g2vlm_map.recordings.transforms import transform_from
+from g2vlm_map.world import World
 
 from ..map_metrics import FinalMap, MapSegment
 from ..outcome import StatusSample
@@ -95,12 +96,17 @@ class Published:
         """The map that the node was asked to write, None where it wrote none."""
         if self._map is None:
             return None
-        return FinalMap.of_world(load_map(self._map).world, self._before())
+        world = load_map(self._map).world
+        return FinalMap.of_world(world, self._before(world))
 
-    def _before(self) -> tuple[MapSegment, ...]:
-        """The path before it changed most: it is published anew where the map's past did."""
+    def _before(self, world: World) -> tuple[MapSegment, ...]:
+        """The path before it changed most, as camera poses in the axes and units of a map.
+
+        It is published anew where the map's past changed, as base poses in level axes, in metres
+        where the scale carried.
+        """
         older: dict[int, NDArray[np.float64]] = {}
-        furthest, before, before_topic = 0.0, older, ""
+        furthest, before, before_topic, furthest_topic = 0.0, older, "", ""
         for topic, _, message in self._read(*PATH_TOPICS):
             if topic != before_topic:  # other units
                 older, before_topic = {}, topic
@@ -115,11 +121,16 @@ class Published:
                 for stamp in poses.keys() & older.keys()
             ]
             if max(moves, default=0.0) > furthest:
-                furthest, before = max(moves), older
+                furthest, before, furthest_topic = max(moves), older, topic
             older = poses
         if furthest <= STILL_M or len(before) < 2:
             return ()
-        return (MapSegment(PoseSegment(1, tuple(before), np.stack(list(before.values())))),)
+        in_metres = furthest_topic == PATH_TOPICS[0]
+        unit = 1.0 / world.scale.metres_per_unit if in_metres else 1.0
+        T_map_level = inverse(world.T_level_map)
+        cameras = [self._camera(T_level_base, in_metres) for T_level_base in before.values()]
+        T_map_cam_M44 = np.stack([T_map_level @ metric(T, unit) for T in cameras])
+        return (MapSegment(PoseSegment(1, tuple(before), T_map_cam_M44)),)
 
     def depths(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """(stamp_ns, (H, W) float32 metres or map units as published, NaN where there is none)."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,9 +86,9 @@ def test_interpolated_tf_and_rotation(tmp_path: Path) -> None:
         turned = np.eye(4)
         turned[:3, :3] = [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
         for ns, T in ((NS, np.eye(4)), (2 * NS, turned), (3 * NS, turned)):
-            scribe.tf("/tf", ns, "map", "odom", T)
+            scribe.tf("/tf", ns, "world", "turntable", T)
         for i in range(5):
-            scribe.tf("/tf", NS + i * NS // 2, "odom", OPTICAL, translation(float(i)))
+            scribe.tf("/tf", NS + i * NS // 2, "turntable", OPTICAL, translation(float(i)))
         scribe.compressed("/image", NS, jpeg(pattern(0)))
     truth = BagRecording(tmp_path / "bag").true_poses()
     assert truth is not None
@@ -95,6 +96,26 @@ def test_interpolated_tf_and_rotation(tmp_path: Path) -> None:
     half = np.sqrt(0.5)
     expected = [[half, -half, 0, half], [half, half, 0, half], [0, 0, 1, 0], [0, 0, 0, 1]]
     np.testing.assert_allclose(truth.T_world_cam_M44[1], expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("frames", [("map", "odom"), ("g2vlm_map",), ("world", "odom"), ("odom",)])
+def test_what_a_robot_estimates_is_no_truth_until_somebody_says_so(
+    frames: tuple[str, ...], tmp_path: Path
+) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        scribe = Scribe(writer)
+        for i in range(3):
+            ns = NS + i * NS // 2
+            for parent, child in itertools.pairwise((*frames, OPTICAL)):
+                scribe.tf("/tf", ns, parent, child, translation(float(i)))
+            scribe.compressed("/image", ns, jpeg(pattern(i)))
+    source = BagRecording(tmp_path / "bag")
+    assert source.true_poses() is None
+    asked = any("--truth-pose-topic /tf" in note for note in source.info.notes)
+    assert asked is (frames != ("odom",))
+    named = BagRecording(tmp_path / "bag", TopicChoice(pose="/tf")).true_poses()
+    assert named is not None
+    np.testing.assert_allclose(named.T_world_cam_M44[2, 0, 3], 2.0 * len(frames))
 
 
 def test_pose_topics(tmp_path: Path) -> None:

@@ -59,6 +59,21 @@ def test_frames_become_straight(name: str) -> None:
     assert rectification.seen_HW.all(), "nothing of the straight picture is empty"
 
 
+def test_depth_is_straightened_without_mixing_readings() -> None:
+    model = read_camera_info(LENSES["barrel"], SMALL_HW)
+    rectification = Rectification(model, 100.0)
+    columns = np.arange(SMALL_HW[1], dtype=np.float32)
+    bent = np.tile(np.where(columns < 60, 1.0, 3.0).astype(np.float32), (SMALL_HW[0], 1))
+    straight = rectification.nearest(bent)
+    v, u = np.mgrid[0 : SMALL_HW[0], 0 : SMALL_HW[1]]
+    from_M2 = rectification.to_original(np.column_stack([u.reshape(-1), v.reshape(-1)]))
+    expected = np.where(from_M2[:, 0] < 59.5, 1.0, 3.0).reshape(SMALL_HW)
+    sure = np.abs(from_M2[:, 0] - 59.5).reshape(SMALL_HW) > 0.1  # maps are of 1/32 px
+    assert set(np.unique(straight)) == {1.0, 3.0}
+    np.testing.assert_array_equal(straight[sure], expected[sure])
+    assert (straight != bent).mean() > 0.005, "the lens bends the edge"
+
+
 def test_the_straight_picture_is_not_wider_than_the_limit() -> None:
     model = read_camera_info(LENSES["fisheye"], HW)
     for fov_deg in (60.0, 100.0):

@@ -9,6 +9,7 @@ import re
 
 import numpy as np
 import pytest
+from g2vlm_replay.kept import furthest_move
 from g2vlm_replay.map_charts import (
     PathsShown,
     change_chart,
@@ -17,7 +18,7 @@ from g2vlm_replay.map_charts import (
     scale_chart,
     trajectory_chart,
 )
-from g2vlm_replay.map_metrics import FinalMap, MapSegment, ScaleSample, furthest_move, score_map
+from g2vlm_replay.map_metrics import FinalMap, MapSegment, ScaleSample, score_map
 from g2vlm_replay.pose_metrics import PoseSegment
 
 from g2vlm_map.dense.occupancy import FREE, OCCUPIED, UNKNOWN, Grid

@@ -58,7 +58,7 @@ def test_a_perfect_map_has_no_error() -> None:
     true = arc(20)
     poses = PoseSegment(1, stamps(20), in_map_units(true))
     closed = np.linalg.inv(poses.T_seg_cam_M44[2]) @ poses.T_seg_cam_M44[18]
-    loop = LoopClosure(stamps(20)[2], stamps(20)[18], closed)
+    loop = LoopClosure(stamps(20)[2], stamps(20)[18], closed, 1)
     final = FinalMap((MapSegment(poses),), (loop,), said(UNIT_M, 0.05))
     report = score_map(final, [said(UNIT_M, 0.05)], truth_of(true))
     assert report.poses is not None
@@ -105,9 +105,9 @@ def test_loops_that_are_off_are_counted() -> None:
         T = np.linalg.inv(poses.T_seg_cam_M44[i]) @ poses.T_seg_cam_M44[j]
         T[:3, :3] = T[:3, :3] @ Rotation.from_euler("z", turn_deg, degrees=True).as_matrix()
         T[0, 3] += shift_m / UNIT_M
-        return LoopClosure(stamps(20)[i], stamps(20)[j], T)
+        return LoopClosure(stamps(20)[i], stamps(20)[j], T, 1)
 
-    unseen = LoopClosure(10**15, 2 * 10**15, np.eye(4))
+    unseen = LoopClosure(10**15, 2 * 10**15, np.eye(4), 1)
     loops = (loop(0, 19, 9.5, 0.0), loop(0, 18, 10.5, 0.0), loop(1, 17, 0.0, 0.45), unseen)
     report = score_map(FinalMap((MapSegment(poses),), loops), [], truth_of(true))
     assert report.loops_wrong == 1
@@ -158,3 +158,35 @@ def test_poses_as_published_are_held_against_the_first_of_their_unit(in_metres: 
     off = published_nees([wrong], covariances, truth_of(true))
     assert (off > 100) is in_metres
     assert math.isnan(published_nees([segment], {}, truth_of(true)))
+
+
+def test_each_segment_has_a_unit_of_its_own() -> None:
+    """A scale is one of a segment: of another it says nothing, and loops are held to their own."""
+    true, stamp = arc(40), stamps(40)
+    first = PoseSegment(1, stamp[:20], in_map_units(true[:20]))
+    second = PoseSegment(2, stamp[20:], in_map_units(true[20:]))
+    second.T_seg_cam_M44[:, :3, 3] *= 2.0  # its unit is half as long
+    closed = np.linalg.inv(second.T_seg_cam_M44[1]) @ second.T_seg_cam_M44[18]
+    loop = LoopClosure(stamp[21], stamp[38], closed, 2)
+    last = ScaleSample(0, 2, True, UNIT_M / 2, 0.02)
+    final = FinalMap((MapSegment(first), MapSegment(second)), (loop,), last)
+    assert final.unit == "map units"
+    np.testing.assert_array_equal(final.path()[1].T_seg_cam_M44, second.T_seg_cam_M44)
+    report = score_map(final, [], truth_of(true))
+    assert [segment.number for segment in report.metric] == [2]
+    assert report.ate_se3_m == pytest.approx(0, abs=1e-9)
+    assert report.loops_wrong == 0
+    known = score_map(final, [said(UNIT_M * 1.1, 0.02)], truth_of(true))
+    assert [segment.number for segment in known.metric] == [1, 2]
+    assert known.ate_se3_m > 0.01
+    lost = FinalMap(final.segments, (), ScaleSample(0, 2, False, 1.0, math.inf))
+    taken_back = score_map(lost, [said(UNIT_M, 0.02), last], truth_of(true))
+    assert [segment.number for segment in taken_back.metric] == [1]
+    alone = FinalMap((MapSegment(second),), (), last)
+    assert alone.unit == "m"
+    np.testing.assert_allclose(alone.path()[0].T_seg_cam_M44[:, :3, 3][-1], in_metres_end(true))
+
+
+def in_metres_end(true: np.ndarray) -> np.ndarray:
+    moved: np.ndarray = (np.linalg.inv(true[20]) @ true[-1])[:3, 3]
+    return moved

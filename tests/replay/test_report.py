@@ -113,7 +113,7 @@ def full_run(tmp_path: Path) -> tuple[ReportInput, Path]:
         scores=scores,
         timeline=timeline,
         played=played,
-        cloud=map_cloud(random_world(3), 0.3),
+        cloud=map_cloud(random_world(3), 0.3, in_metres=False),
         cloud_confidence=0.3,
         rate=0.0,
         in_process=False,
@@ -273,10 +273,10 @@ def test_cloud_file(tmp_path: Path) -> None:
     placed = PlacedKeyframe(keyframe, translation(10.0), math.log(0.5), np.eye(6), 1)
     scale = ScaleEstimate(metric=True, log_scale=math.log(3.0), sigma=0.1)
     # In map units the depths are 1 and 2, the second is seen straight ahead; x of rays: -.5, 0, 1.
-    merged = map_cloud(World(keyframes=(placed,)), 0.3)
+    merged = map_cloud(World(keyframes=(placed,)), 0.3, in_metres=False)
     np.testing.assert_allclose(merged["xyz"], np.array([[9.5, 0, 1], [10, 0, 1]]), atol=1e-5)
     assert merged["rgb"].tolist() == [[0, 1, 2], [3, 4, 5]]
-    in_metres = map_cloud(World(keyframes=(placed,), scale=scale), 0.3)
+    in_metres = map_cloud(World(keyframes=(placed,), scale=scale), 0.3, in_metres=True)
     np.testing.assert_allclose(in_metres["xyz"], 3 * merged["xyz"], rtol=1e-5)
     write_ply(tmp_path / "c.ply", merged, "up to scale")
     data = (tmp_path / "c.ply").read_bytes()

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from g2vlm_model.checkpoint import WEIGHTS_FILE
 from g2vlm_model.interface.whole_files import whole_file
 from g2vlm_model.interface.words import log_plainly
+from g2vlm_model.model_folder import WEIGHTS_FILE
 
 from ..batch import ClipPool
 from ..checkpoints import git_hash
