@@ -25,7 +25,7 @@ from g2vlm_training.synthetic.raycast import camera_hits
 from g2vlm_training.synthetic.studio import Studio, expose
 from numpy.typing import NDArray
 
-from g2vlm_model.interface.whole_files import whole_file
+from g2vlm_model.interface.whole_files import remove_remains, whole_file
 
 __all__ = ["Lens", "Photographer", "Picture", "PictureStore", "drives_folder"]
 
@@ -228,6 +228,7 @@ class PictureStore:
 def _keep(path: Path, pictures: list[Picture]) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_remains(path.parent)
     with whole_file(path) as partial, partial.open("wb") as file:
         rgb = np.stack([picture.rgb for picture in pictures])
         np.savez_compressed(file, rgb=rgb, depth=np.stack([item.depth for item in pictures]))

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import logging
 import os
@@ -13,7 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from g2vlm_map.recordings import NS, Recording, cameras_of
+from g2vlm_model.interface.whole_files import only_writer
 
 from .asking import Answer
 from .depth_sensor import NOTE, straight_recording
@@ -178,22 +178,18 @@ def _reserved(out: Path) -> Iterator[None]:
     """Make the folder and keep other replays out of it."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        folder = os.open(out, os.O_RDONLY)
     except OSError as error:
         raise ReplayInputError(f"--out {out} cannot be written: {error.strerror}") from error
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(folder)
-        raise ReplayInputError(
-            f"--out {out}: another replay writes there; wait for it or choose another folder"
-        ) from None
-    except OSError:
-        LOGGER.debug("%s: this file system knows no locks", out)
-    try:
+    with ExitStack() as held:
+        try:
+            held.enter_context(only_writer(out))
+        except BlockingIOError:
+            raise ReplayInputError(
+                f"--out {out}: another replay writes there; wait for it or choose another folder"
+            ) from None
+        except OSError as error:
+            raise ReplayInputError(f"--out {out} cannot be written: {error.strerror}") from error
         yield
-    finally:
-        os.close(folder)  # the lock ends with it
 
 
 def _clean(out: Path, source: Path) -> None:

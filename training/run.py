@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from g2vlm_model.interface.whole_files import only_writer
 from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import Tokenizer
 
@@ -176,12 +178,17 @@ def train(config: TrainConfig, options: RunOptions, processes: Processes) -> Non
     Raises:
         FileNotFoundError: No data, or no run to start from.
         ValueError: Weights or a checkpoint that do not fit.
+        BlockingIOError: Another run writes to the folder.
         FloatingPointError, OSError: See `Trainer.run`.
     """
-    run = prepared_run(config, options, processes)
-    run.trainer.run(_examiner(run, options), options.until)
-    if options.export is not None:
-        _export(run, options)
+    with ExitStack() as held:
+        if processes.first:
+            options.out.mkdir(parents=True, exist_ok=True)
+            held.enter_context(only_writer(options.out))
+        run = prepared_run(config, options, processes)
+        run.trainer.run(_examiner(run, options), options.until)
+        if options.export is not None:
+            _export(run, options)
 
 
 def prepared_run(config: TrainConfig, options: RunOptions, processes: Processes) -> Run:

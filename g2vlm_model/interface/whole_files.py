@@ -11,7 +11,8 @@ its name in one step. A folder also for a file: what libraries put beside a file
 (safetensors, a temporary one) lies in it too. While its process lives, it holds a lock on the
 folder (flock(2), which the kernel drops with the process, so none is stale, in whatever container
 it ran); what nobody holds was left by a process that was killed, and goes when something of that
-name is written again. Standard library only.
+name is written again. Who leaves alone what is there already, as with shards, calls
+`remove_remains` first: its name may never be written again. Standard library only.
 """
 
 from __future__ import annotations
@@ -27,7 +28,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["remove_remains", "scratch_folder", "sync", "whole_file", "whole_folder"]
+__all__ = [
+    "only_writer",
+    "remove_remains",
+    "scratch_folder",
+    "sync",
+    "whole_file",
+    "whole_folder",
+]
 
 SUFFIX = ".partial"
 _TAG_BYTES = 4  # of a name of its own for each writer
@@ -97,6 +105,31 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
     finally:
         os.close(descriptor)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Keep others who ask the same out of a folder; a file system without locks lets all in.
+
+    Raises:
+        BlockingIOError: Another process writes there.
+        OSError: The folder cannot be opened.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        text = "another process writes there; wait for it or choose another folder"
+        raise BlockingIOError(errno.EWOULDBLOCK, text, str(folder)) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            os.close(descriptor)
+            raise
+    try:
+        yield
+    finally:
+        os.close(descriptor)  # the lock ends with it
 
 
 def remove_remains(folder: Path, pattern: str = "*") -> list[str]:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 import json
 import os
 import random
@@ -75,6 +76,8 @@ class Campaign:
 
     def prepare(self) -> None:
         """Make the input, and run once without a fault: the points, the time it takes."""
+        for module in self.scenario.modules:
+            importlib.import_module(module)
         self.given = self.root / "given"
         self.given.mkdir(parents=True)
         self._must(Child(lambda: self._quiet(self.scenario.prepare)).wait(RUN_S), {0}, "prepare")
@@ -259,7 +262,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(SCENARIOS))
     parser.add_argument("--random", type=int, default=30, help="moments for each signal")
-    parser.add_argument("--only-kill", action="store_true", help="no other faults at the points")
+    parser.add_argument(
+        "--faults", nargs="+", choices=FAULTS, default=list(FAULTS), help="at the points"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out/chaos"))
     given = parser.parse_args(argv)
@@ -284,7 +289,7 @@ def _one(campaign: Campaign, given: argparse.Namespace, report: Path) -> None:
     campaign.prepare()
     print(f"{name}: {len(campaign.points)} points, {campaign.seconds:.1f} s a run", flush=True)
     parts: tuple[Callable[[], None], ...] = (
-        lambda: campaign.at_points((KILL,) if given.only_kill else tuple(FAULTS)),
+        lambda: campaign.at_points(given.faults),
         campaign.on_bad_disks,
         campaign.two_at_once,
         lambda: campaign.at_moments(given.random),

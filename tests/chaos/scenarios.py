@@ -34,6 +34,7 @@ class Scenario:
         prepare: Gets the folder of what is read.
         work: Gets that, and the folder to write to.
         sound, whole: Get the same two.
+        modules: Loaded once, ahead of the processes: what each of them would load anew.
         refusals: Exit codes with which the work may say that it cannot be done.
     """
 
@@ -42,6 +43,7 @@ class Scenario:
     work: Callable[[Path, Path], int]
     sound: Callable[[Path, Path], None]
     whole: Callable[[Path, Path], None]
+    modules: tuple[str, ...] = ()
     refusals: tuple[int, ...] = (2,)
 
 
@@ -100,7 +102,7 @@ def _train(given: Path, out: Path) -> int:
 
     from tests.training.tiny_run import CONFIG
 
-    config = dataclasses.replace(CONFIG, steps=_STEPS, save_steps=1, log_steps=1)
+    config = dataclasses.replace(CONFIG, steps=_STEPS, save_steps=1, log_steps=1, eval_windows=0)
     options = RunOptions(given / "shards", out / "run", Start(config.seed), out / "model")
     return _as_command(lambda: train(config, options, Processes()))
 
@@ -126,7 +128,8 @@ def _run_is_sound(given: Path, out: Path) -> None:
 def _model_is_sound(folder: Path) -> None:
     import torch
 
-    from g2vlm_model.checkpoint import WEIGHTS_FILE, load_model
+    from g2vlm_model.checkpoint import load_model
+    from g2vlm_model.model_folder import WEIGHTS_FILE
 
     if (folder / WEIGHTS_FILE).is_file():
         load_model(folder, torch.device("cpu"), torch.float32)
@@ -301,13 +304,34 @@ def _anything(given: Path, out: Path) -> None:
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        Scenario("dataset", _nothing, _dataset, _shards_are_sound, _shards_are_whole),
-        Scenario("training", _training_data, _train, _run_is_sound, _run_is_whole),
-        Scenario("map", _nothing, _save_maps, _map_is_sound, _map_is_whole),
-        Scenario("build", _build_command, _build, _store_is_sound, _store_is_whole),
-        Scenario("export", _model, _export, _export_is_sound, _export_is_whole),
-        Scenario("replay", _bag, _replay, _report_is_sound, _report_is_whole),
-        Scenario("in-process", _bag, _replay_in_process, _report_is_sound, _report_is_whole),
-        Scenario("node", _nothing, _node, _anything, _anything),
+        Scenario(
+            "dataset", _nothing, _dataset, _shards_are_sound, _shards_are_whole,
+            ("g2vlm_training.dataset_cli", "webdataset.writer"),
+        ),
+        Scenario(
+            "training", _training_data, _train, _run_is_sound, _run_is_whole,
+            ("tests.training.tiny_run", "torch.utils.tensorboard", "webdataset.writer"),
+        ),
+        Scenario(
+            "map", _nothing, _save_maps, _map_is_sound, _map_is_whole,
+            ("tests.map.bench", "tests.map.conftest"),
+        ),
+        Scenario(
+            "build", _build_command, _build, _store_is_sound, _store_is_whole,
+            ("tests.runtimes.test_store", "tests.runtimes.build_commands"),
+        ),
+        Scenario(
+            "export", _model, _export, _export_is_sound, _export_is_whole,
+            ("g2vlm_export.onnx_cli", "g2vlm_export.to_onnx", "onnxscript", "onnxruntime"),
+        ),
+        Scenario(
+            "replay", _bag, _replay, _report_is_sound, _report_is_whole,
+            ("g2vlm_replay.run", "g2vlm_replay.node.player", "tests.replay.bags"),
+        ),
+        Scenario(
+            "in-process", _bag, _replay_in_process, _report_is_sound, _report_is_whole,
+            ("g2vlm_replay.run", "g2vlm_replay.in_process", "tests.replay.bags"),
+        ),
+        Scenario("node", _nothing, _node, _anything, _anything, ("g2vlm_ros.perception_node",)),
     )
-}
+}  # fmt: skip

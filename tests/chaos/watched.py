@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import psutil
+from numpy.typing import ArrayLike
 
 __all__ = ["Growth", "Held", "growth", "held_by", "shared_memory"]
 
@@ -82,7 +82,7 @@ class Growth:
     samples: int
 
 
-def growth(count: Sequence[float], value: Sequence[float], first: float = _FLAT_FROM) -> Growth:
+def growth(count: ArrayLike, value: ArrayLike, first: float = _FLAT_FROM) -> Growth:
     """The slope of the later part of a run.
 
     Args:

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from g2vlm_model.interface import whole_files
 from g2vlm_model.interface.whole_files import (
+    only_writer,
     remove_remains,
     scratch_folder,
     whole_file,
@@ -165,6 +166,14 @@ def test_many_at_once_leave_the_work_of_one(tmp_path: Path) -> None:
     assert not failed
     assert len(set(path.read_text())) == 1
     assert names(tmp_path) == ["it"]
+
+
+def test_one_process_writes_to_a_folder_at_a_time(tmp_path: Path) -> None:
+    refused = pytest.raises(BlockingIOError, match="another process writes there")
+    with only_writer(tmp_path), refused, only_writer(tmp_path):
+        pass
+    with only_writer(tmp_path):
+        pass
 
 
 def test_no_folder_is_an_error(tmp_path: Path) -> None:

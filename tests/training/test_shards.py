@@ -26,6 +26,8 @@ from g2vlm_training.datasets.shards import (
 )
 from g2vlm_training.synthetic import SceneObject
 
+from tests.training.tiny import write_tiny_shards
+
 FRAMES, SIZE = 4, (28, 42)
 SCENE = SceneInfo(
     (SceneObject(3, "chair", "red", (1.0, -0.5, 0.4), (0.5, 0.5, 0.8), 0.3),),
@@ -274,3 +276,13 @@ def test_known_depth_is_zero_where_there_is_none() -> None:
 def test_clips_of_unequal_sizes_make_no_batch() -> None:
     with pytest.raises(DataError, match="unequal"):
         batch_of([make_clip(0), make_clip(1, size=(42, 42))])
+
+
+def test_what_a_killed_run_left_goes_though_its_shard_is_there(tmp_path: Path) -> None:
+    """The kill came between the shard's name and the end of the work."""
+    write_tiny_shards(tmp_path)
+    before = (tmp_path / "train-00000.tar").stat().st_mtime_ns
+    (tmp_path / ".train-00000.tar.0123abcd.partial").mkdir()
+    write_tiny_shards(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["train-00000.tar"]
+    assert (tmp_path / "train-00000.tar").stat().st_mtime_ns == before

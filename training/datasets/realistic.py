@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from g2vlm_model.interface.whole_files import remove_remains
 from g2vlm_model.processes import end_with_parent, end_with_spawner
 
 from ..synthetic import Split, camera_path, draw_camera, intrinsics, photograph, scene_seed
@@ -125,6 +126,7 @@ def render_shards(
         ModelsError: The library is not there or damaged.
         OSError: The disk is full.
     """
+    remove_remains(folder)
     numbers = iter(range(first, first + count))
     if processes == 1:
         for number in numbers:

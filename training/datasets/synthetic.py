@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from g2vlm_model.interface.whole_files import remove_remains
+
 from ..synthetic import (
     PATH_STYLES,
     Shot,
@@ -99,6 +101,7 @@ def write_shards(
     Yields:
         The path of each shard when it is there.
     """
+    remove_remains(folder)
     for index in range(first, first + count):
         path = folder / f"{plan.split}-{index:05d}.tar"
         if not path.is_file():
