@@ -119,6 +119,7 @@ class MapKeeper:
         self.closer = LoopCloser(
             *(mapper.graph, options.mapping, self._take_over, mapper.denies, board),
             scale=lambda: scale.estimate,
+            log_ratio=mapper.log_ratio,
         )
         self._loaded: MapContent | None = None  # until it was found again
         self._checked = True

@@ -66,6 +66,8 @@ class LoopCloser:
         denies: Why other sensors deny a loop, "" where they do not.
         board: Told of errors that nobody foresaw.
         scale: Metres in a map unit, as far as they are known now.
+        log_ratio: Log of units of a segment in one unit of another as odometry has it, None where
+            it does not.
     """
 
     def __init__(
@@ -76,8 +78,10 @@ class LoopCloser:
         denies: Callable[[Edge], str] = lambda loop: "",
         board: StatusBoard | None = None,
         scale: Callable[[], ScaleEstimate] = ScaleEstimate,
+        log_ratio: Callable[[int, int], float | None] = lambda places, queries: None,
     ) -> None:
         self.graph = graph
+        self._log_ratio = log_ratio
         self.options = options
         how = (options.features, options.edges, options.loops, denies, scale)
         self.search = LoopSearch(graph, *how)
@@ -224,7 +228,7 @@ class LoopCloser:
                 groups.setdefault(place.segment, []).append(hit)
         said = ""
         for segment, hits in groups.items():
-            answer = self._unrivalled(hits, segment)
+            answer = self._unrivalled(hits, segment, newest.segment)
             said = answer.text
             if answer.similarity is not None:
                 self._merge(segment, newest.segment, answer.similarity, answer.hits, said)
@@ -233,10 +237,11 @@ class LoopCloser:
                 self._tell(Closed("alike", said))
         return said
 
-    def _unrivalled(self, hits: Sequence[Hit], segment: int) -> Agreement:
+    def _unrivalled(self, hits: Sequence[Hit], segment: int, queries: int) -> Agreement:
         """What hits agree on, once the same keyframes were looked for everywhere else too."""
         options = self.options.loops
-        answer = agreed(hits, self.graph.get, options)
+        ratio = self._log_ratio(segment, queries)
+        answer = agreed(hits, self.graph.get, options, ratio)
         if answer.similarity is None:
             return answer
         rivals: list[Hit] = []
@@ -245,7 +250,7 @@ class LoopCloser:
             if query is not None:
                 T = answer.similarity.pose(query.T_map_body)
                 rivals += self.search.elsewhere(hit.query, T, segment)
-        return agreed([*hits, *rivals], self.graph.get, options) if rivals else answer
+        return agreed([*hits, *rivals], self.graph.get, options, ratio) if rivals else answer
 
     def _merge(
         self, places: int, queries: int, onto: Similarity, hits: Sequence[Hit], said: str

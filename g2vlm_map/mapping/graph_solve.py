@@ -173,16 +173,33 @@ def solve_all(
         item = solved.placed[number]
         T = _tidy(found.poses_N44[k])
         solved.put(replace(item, T_map_body=T, covariance=covariance[k]))
-    keys = [key for key in solved.edges if key[0] in index and key[1] in index]
-    denied = _contradicted(keys, found.weight_E)
-    for key, weight in zip(keys, found.weight_E, strict=True):
-        if key[2] == "loop" and weight < _HALF:
-            kept = _without_length(solved.edges[key], solved.placed)
-            if kept is not None:
-                solved.edges[key] = kept
-            elif key in denied:
-                del solved.edges[key]
+    _judge_loops(
+        solved, [key for key in solved.edges if set(key[:2]) <= set(index)], found.weight_E
+    )
     return solved.placed, solved.edges
+
+
+def _judge_loops(solved: GraphState, keys: Sequence[Key], weight_E: Floats) -> None:
+    """Take back loops, or their lengths, that the solved poses contradict.
+
+    A loop without a length is as long as the poses have it.
+    """
+    denied = _contradicted(keys, weight_E)
+    for key, weight in zip(keys, weight_E, strict=True):
+        loop = solved.edges[key]
+        if key[2] != "loop":
+            continue
+        T = np.linalg.inv(solved.placed[loop.i].T_map_body) @ solved.placed[loop.j].T_map_body
+        unknown = not math.isfinite(loop.sigma_log_length)
+        if weight < _HALF and _only_long(loop, T):
+            unknown = True
+        elif key in denied:
+            del solved.edges[key]
+            continue
+        if unknown and math.isfinite(loop.sigma_direction):
+            kept: Floats = loop.T_i_j.copy()
+            kept[:3, 3] *= float(np.linalg.norm(T[:3, 3]) / np.linalg.norm(kept[:3, 3]))
+            solved.edges[key] = replace(loop, T_i_j=kept, sigma_log_length=math.inf, tracks=None)
 
 
 def _contradicted(keys: Sequence[Key], weight_E: Floats) -> list[Key]:
@@ -201,24 +218,19 @@ def _contradicted(keys: Sequence[Key], weight_E: Floats) -> list[Key]:
     ]
 
 
-def _without_length(loop: Edge, placed: dict[int, PlacedKeyframe]) -> Edge | None:
-    """A loop without its length; None where the solved poses contradict more of it, or nothing.
+def _only_long(loop: Edge, T_i_j: Floats) -> bool:
+    """Whether a pose contradicts the length of a loop and nothing else of it.
 
-    Its length rests on the model's depth of two views, its rotation and direction on their matches.
+    The length rests on the model's depth of two views, rotation and direction on their matches.
     """
-    T_i, T_j = placed[loop.i].T_map_body, placed[loop.j].T_map_body
-    T = np.linalg.inv(T_i) @ T_j
-    apart, length = (float(np.linalg.norm(one[:3, 3])) for one in (T, loop.T_i_j))
+    apart, length = (float(np.linalg.norm(one[:3, 3])) for one in (T_i_j, loop.T_i_j))
     if min(apart, length) <= 0 or not _LENGTHS[0] < abs(math.log(apart / length)) < _LENGTHS[1]:
-        return None
-    cosine = float(T[:3, 3] @ loop.T_i_j[:3, 3]) / (apart * length)
+        return False
+    cosine = float(T_i_j[:3, 3] @ loop.T_i_j[:3, 3]) / (apart * length)
     aside = math.acos(min(1.0, max(-1.0, cosine)))
-    turned = float(np.linalg.norm(log_rotations(T[None, :3, :3].mT @ loop.T_i_j[:3, :3])[0]))
-    if aside > _SIGMAS * loop.sigma_direction or turned > _SIGMAS * loop.sigma_rotation:
-        return None
-    kept: Floats = loop.T_i_j.copy()
-    kept[:3, 3] *= apart / length
-    return replace(loop, T_i_j=kept, sigma_log_length=math.inf, tracks=None)
+    turn = T_i_j[:3, :3].T @ loop.T_i_j[:3, :3]
+    turned = float(np.linalg.norm(log_rotations(turn[None])[0]))
+    return aside < _SIGMAS * loop.sigma_direction and turned < _SIGMAS * loop.sigma_rotation
 
 
 def transport(covariance_66: Floats, T_map_a: Floats, T_map_b: Floats) -> Floats:

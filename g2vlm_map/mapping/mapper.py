@@ -154,6 +154,12 @@ class Mapper:
         """Why a loop cannot be, as other sensors say; "" where it can."""
         return self._sensed.gate.denies(loop)
 
+    def log_ratio(self, places: int, queries: int) -> float | None:
+        """Log of units of one segment in one unit of another by odometry; None: it says nothing."""
+        placed, say = self.graph.placed, self._sensed.gate.metres_per_unit_of
+        query, place = (say(o for o in placed if o.segment == s) for s in (queries, places))
+        return None if query is None or place is None else math.log(query / place)
+
     def listen(self, hear: Callable[[PlacedKeyframe], object]) -> None:
         """Tell somebody of each new keyframe from now on."""
         self._listeners.append(hear)

@@ -9,6 +9,8 @@ in the units of either side from that side's depth, and their ratio is the ratio
 
     x_place = s R x_query + t,    s = length by the place's depth / length by the query's depth.
 
+Where odometry measured ways in both segments it knows s.
+
 One pair is never enough. Pairs of different keyframes must agree (those with few inliers count
 half: they err together), and no second group of pairs may say as well that the place is another
 one: what looks like two places is neither.
@@ -39,6 +41,7 @@ _LOG_SCALE = 0.6  # and in the log of the ratio of units
 _LENGTH_SHARE, _DEPTH_SHARE = 0.35, 0.2  # of the baseline, of the view's depth: and in place
 _DEPTH_SIGMA = 0.2  # of the log of a ratio by one pair's depths
 _STILL_SIGMA = 0.4  # of one by the depths of two views from one spot
+_SENSED_SIGMA = 0.03  # of one by odometry
 _SPREAD_SIGMA = 0.1  # of a ratio by lengths of the path, where the places are exact
 
 
@@ -89,8 +92,17 @@ class Agreement:
     alike: bool = False
 
 
-def similarity_of(hit: Hit, place: PlacedKeyframe, query: PlacedKeyframe) -> Similarity:
-    """How the two segments lie to each other if this pair is right."""
+def similarity_of(
+    hit: Hit, place: PlacedKeyframe, query: PlacedKeyframe, log_ratio: float | None = None
+) -> Similarity:
+    """How the two segments lie to each other if this pair is right.
+
+    Args:
+        hit: The pair.
+        place, query: Its keyframes.
+        log_ratio: Natural log of units of the place's segment in one unit of the query's, where it
+            is known without them.
+    """
     T, tracks = hit.edge.T_i_j, hit.edge.tracks
     log_scale, sigma, log_length = math.nan, math.inf, -math.inf
     if tracks is not None:
@@ -103,6 +115,8 @@ def similarity_of(hit: Hit, place: PlacedKeyframe, query: PlacedKeyframe) -> Sim
         sigma = _STILL_SIGMA
         length = float(np.linalg.norm(T[:3, 3]))
         log_length = math.log(length) if length > 0 else -math.inf
+    if log_ratio is not None:
+        log_scale, sigma = log_ratio, _SENSED_SIGMA
     size = float(np.linalg.norm(T[:3, 3]))
     step = T[:3, 3] * (math.exp(log_length) / size if size > 0 else 0.0)
     R_place, R_query = place.T_map_body[:3, :3], query.T_map_body[:3, :3]
@@ -114,7 +128,10 @@ def similarity_of(hit: Hit, place: PlacedKeyframe, query: PlacedKeyframe) -> Sim
 
 
 def agreed(
-    hits: Sequence[Hit], get: Callable[[int], PlacedKeyframe | None], options: LoopOptions
+    hits: Sequence[Hit],
+    get: Callable[[int], PlacedKeyframe | None],
+    options: LoopOptions,
+    log_ratio: float | None = None,
 ) -> Agreement:
     """Find the largest group of pairs that agree, one pair a query.
 
@@ -122,12 +139,13 @@ def agreed(
         hits: Places of one segment, queries of another.
         get: Keyframes by number; pairs with one that is gone are left out.
         options: How many queries must agree, and with how many inliers one counts whole.
+        log_ratio: Of the units, where it is known; see `similarity_of`.
     """
     known = []
     for hit in hits:
         place, query = get(hit.place), get(hit.query)
         if place is not None and query is not None:
-            said = similarity_of(hit, place, query)
+            said = similarity_of(hit, place, query, log_ratio)
             weight = 1.0 if hit.edge.inliers >= options.min_inliers else 0.5
             known.append(_Seen(hit, place, query, said, weight))
     groups = [[other for other in known if _agree(one, other)] for one in known]

@@ -25,7 +25,9 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +35,7 @@ from numpy.typing import NDArray
 from ..poses import inverse
 from ..scale.odometry_history import NotYetError
 from ..scale.samples import Samples
-from .keyframe import Edge, Keyframe
+from .keyframe import Edge, Keyframe, PlacedKeyframe
 from .rotations import log_rotations
 
 __all__ = ["OdometryGate"]
@@ -103,6 +105,19 @@ class OdometryGate:
     def metres_per_unit(self) -> float | None:
         """What the segment keeps; None until it is known."""
         return self._unit
+
+    def metres_per_unit_of(self, placed: Iterable[PlacedKeyframe]) -> float | None:
+        """What the ways between some keyframes of a segment say; None where they are too few."""
+        with self._lock:
+            marks = [(self._marks.get(one.keyframe.number), one.T_map_body) for one in placed]
+        ratios = []
+        for (i, T_i), (j, T_j) in pairwise(marks):
+            if i is not None and j is not None and i.epoch == j.epoch:
+                way_m = float(np.linalg.norm(j.T_odom_body[:3, 3] - i.T_odom_body[:3, 3]))
+                way = float(np.linalg.norm(T_j[:3, 3] - T_i[:3, 3]))
+                if way_m > _LEAST_M and way > 0:
+                    ratios.append(way_m / way)
+        return float(np.median(ratios)) if len(ratios) >= _ENOUGH else None
 
     def begin(self) -> None:
         """A new segment has a unit of its own."""

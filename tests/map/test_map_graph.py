@@ -143,6 +143,13 @@ def test_a_loop_whose_length_alone_is_contradicted_keeps_rotation_and_direction(
     assert np.isfinite(found.sigma_direction)
     np.testing.assert_allclose(found.T_i_j[:3, 3], short.T_i_j[:3, 3], rtol=0.2)
     assert all(np.isfinite(e.sigma_log_length) for key, e in loops.items() if key != (2, 54))
+    T[:3, 3] *= 9.0
+    graph.add_edges([replace(found, T_i_j=T)])
+    graph.solve_global()
+    again = next(e for e in graph.edges if (e.i, e.j) == (2, 54))
+    placed = graph.by_number()
+    apart = np.linalg.norm(placed[2].T_map_body[:3, 3] - placed[54].T_map_body[:3, 3])
+    assert np.linalg.norm(again.T_i_j[:3, 3]) == pytest.approx(apart), "as long as the map has it"
 
 
 def test_keyframes_that_come_during_a_global_solve_are_carried_along(

@@ -79,6 +79,25 @@ def test_segments_that_meet_become_one_in_the_units_of_the_older() -> None:
     assert abs(float(np.median(ratios))) < 0.15, "edges kept the units of the segment that ended"
 
 
+def test_odometry_knows_the_ratio_of_the_units_better_than_depth() -> None:
+    drive, ours = two_segments(unit=1.7)
+    told: list[Closed] = []
+    asked: list[tuple[int, int]] = []
+
+    def ratio(places: int, queries: int) -> float:
+        asked.append((places, queries))
+        return math.log(1.7)
+
+    closer = LoopCloser(drive.graph, OPTIONS, told.append, log_ratio=ratio)
+    for placed in drive.graph.placed[:24]:
+        closer.search.know(placed.keyframe)
+    for number in ours:
+        closer.step(number)
+    assert set(asked) == {(1, 2)}
+    assert told[0].similarity is not None
+    assert abs(told[0].similarity.log_scale - math.log(1.7)) < 0.03
+
+
 def test_one_pair_is_not_enough() -> None:
     drive, ours = two_segments(unit=1.0)
     told: list[Closed] = []

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from g2vlm_map.mapping.keyframe import Edge, Keyframe
+from g2vlm_map.mapping.keyframe import Edge, Keyframe, PlacedKeyframe
 from g2vlm_map.mapping.odometry_gate import OdometryGate
 from g2vlm_map.scale.samples import Samples
 from g2vlm_map.sensing import Extrinsics, OdometrySample
@@ -20,6 +20,7 @@ from tests.map.keyframes_made import Points, pose
 NS = 1_000_000_000
 VIEW = Points(50).view(np.eye(4))
 UNITS = 0.5  # map units per metre
+EMPTY = Keyframe(99, 0, "nobody noted it", (), {})
 
 
 def gate_of(steps: int = 30, step_m: float = 2.0, forwards: bool = True) -> OdometryGate:
@@ -86,6 +87,23 @@ def test_a_segment_keeps_its_unit_and_the_next_has_one_of_its_own() -> None:
     assert gate.metres_per_unit == pytest.approx(0.5 / UNITS)
     gate.begin()
     assert gate.metres_per_unit is None
+
+
+def test_the_unit_of_any_segment_is_told_by_the_ways_between_its_keyframes() -> None:
+    gate = gate_of()
+    placed = [
+        PlacedKeyframe(
+            Keyframe(number, number * NS, f"{number}", (VIEW,), {}),
+            pose((0, 0, 0), (0, 0, 2.0 * number * UNITS)),
+            0.0,
+            np.zeros((6, 6)),
+            1,
+        )
+        for number in range(3, 12)
+    ]
+    assert gate.metres_per_unit_of(placed) == pytest.approx(1 / UNITS)
+    assert gate.metres_per_unit_of(placed[:4]) is None, "too few ways"
+    assert gate.metres_per_unit_of(replace(one, keyframe=EMPTY) for one in placed) is None
 
 
 def test_a_loop_between_equal_houses_is_denied_and_a_true_one_is_not() -> None:
