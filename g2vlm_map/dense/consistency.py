@@ -14,7 +14,7 @@ Shape letters: H W pixels, P points, V views, S sample points of a view, C candi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,26 +111,36 @@ def _looked_up(
     return z_P, seen_P
 
 
-def witnesses(views: Sequence[MetricView], rules: DenseOptions) -> list[tuple[int, ...]]:
+def witnesses(
+    views: Sequence[MetricView], rules: DenseOptions, wanted: Collection[int] | None = None
+) -> list[tuple[int, ...]]:
     """Whom to ask about each view: indices of other views, in rising order.
 
     The half of `rules.neighbours` keyframes before and after it, each by the view that sees
     most of it, and up to four views of other times that see at least 0.3 of it. Depends on the
     views alone, so that a map that grew is the map that is built at once.
+
+    Args:
+        views: All.
+        rules: How many.
+        wanted: Keyframes of whose views it is asked; the others have none. None: of all.
     """
     if not views or rules.neighbours == 0:
         return [()] * len(views)
-    samples_VS3 = np.stack([_samples(view) for view in views])
     cameras = _Cameras(views)
     order = {number: rank for rank, number in enumerate(sorted({v.number for v in views}))}
     rank_V = np.array([order[view.number] for view in views])
     half = -(-rules.neighbours // 2)
-    reach, found = _REVISIT_RANGES * rules.max_range, []
-    for index in range(len(views)):
+    reach = _REVISIT_RANGES * rules.max_range
+    found: list[tuple[int, ...]] = []
+    for index, view in enumerate(views):
+        if wanted is not None and view.number not in wanted:
+            found.append(())
+            continue
         away_V = np.abs(rank_V - rank_V[index])
         apart_V = np.linalg.norm(cameras.centre_V3 - cameras.centre_V3[index], axis=1)
         candidates = np.flatnonzero((away_V > 0) & ((away_V <= half) | (apart_V < reach)))
-        share_C = cameras.shares(candidates, samples_VS3[index])
+        share_C = cameras.shares(candidates, _samples(view))
         near = away_V[candidates] <= half
         chosen = _best_of_each(candidates[near], share_C[near], rank_V)
         again = candidates[~near][share_C[~near] >= _REVISIT_SHARE]
@@ -152,14 +162,15 @@ def _best_of_each(
 
 def _samples(view: MetricView) -> Floats:
     """(S, 3) points spread over a view, level axes; NaN where it has no depth."""
-    depth_HW = view.depth_HW
+    size_hw = view.placed.keyframe.views[view.view].depth_HW.shape
     rows, columns = (
         ((np.arange(count) + 0.5) / count * side).astype(np.intp)
-        for count, side in zip(_SAMPLES, depth_HW.shape, strict=True)
+        for count, side in zip(_SAMPLES, size_hw, strict=True)
     )
-    grid = np.ix_(rows, columns)
-    depth_S = depth_HW[grid].ravel().astype(np.float64)
-    points_S3 = view.rays()[grid].reshape(-1, 3) * depth_S[:, None]
+    depth_S = view.depth_at(np.ix_(rows, columns)).ravel().astype(np.float64)
+    v_S, u_S = (part.ravel() for part in np.meshgrid(rows, columns, indexing="ij"))
+    rays_S2 = (np.column_stack([u_S, v_S]) - view.K[:2, 2]) / view.K[[0, 1], [0, 1]]
+    points_S3 = np.column_stack([rays_S2, np.ones(len(rays_S2))]) * depth_S[:, None]
     points_S3[depth_S <= 0] = np.nan
     level_S3: Floats = points_S3 @ view.T_level_cam[:3, :3].T + view.T_level_cam[:3, 3]
     return level_S3

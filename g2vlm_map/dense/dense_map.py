@@ -239,7 +239,7 @@ class DenseMap:
 
     def _judge(self, views: Sequence[MetricView], numbers: set[int]) -> None:
         """Judge the views of some keyframes anew where it is needed."""
-        asked = witnesses(views, self.rules.dense)
+        asked = witnesses(views, self.rules.dense, numbers)
         sweeps = sweep_partners(views) if self.rules.dense.sweep else [()] * len(views)
         judged: dict[_ViewId, _Judged] = {}
         for index, others in enumerate(asked):

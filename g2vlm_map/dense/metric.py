@@ -11,6 +11,7 @@ Shape letters: H W pixels of the model's picture, P points.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,9 +60,13 @@ class MetricView:
     @property
     def depth_HW(self) -> NDArray[np.float32]:
         """(H, W) float32 z-depth in metres; 0 where there is none."""
+        return self.depth_at(...)
+
+    def depth_at(self, pixels: Any) -> NDArray[np.float32]:
+        """The same of some pixels alone, given as numpy takes them."""
         if self.swept_HW is not None:
-            return self.swept_HW.astype(np.float32)
-        depth = self.placed.keyframe.views[self.view].depth_HW.astype(np.float32)
+            return self.swept_HW[pixels].astype(np.float32)
+        depth = self.placed.keyframe.views[self.view].depth_HW[pixels].astype(np.float32)
         depth *= np.float32(self.depth_scale)
         depth[~(np.isfinite(depth) & (depth > 0))] = 0.0
         return depth

@@ -174,6 +174,10 @@ def test_witnesses_are_neighbours_in_time_and_those_who_came_back() -> None:
     assert not {9, 10, 11} & set(asked[0])
     assert set(asked[12]) & set(range(9))
     assert set(asked[4]) >= {1, 2, 3, 5, 6, 7}
+    views = metric_views(drive.world())
+    some = witnesses(views, DenseOptions(), {views[4].number, views[12].number})
+    assert [some[4], some[12]] == [asked[4], asked[12]]
+    assert not any(some[index] for index in range(len(views)) if index not in (4, 12))
 
 
 def test_a_map_that_grew_is_the_map_that_is_built_at_once() -> None:
