@@ -15,7 +15,7 @@ from g2vlm_training.evaluate.card import claims, confidence_table, real_table
 from g2vlm_training.evaluate.stretches import Stretch, part_of, stretches_of
 from g2vlm_training.evaluate_cli import main
 
-from g2vlm_model.checkpoint import model_id
+from g2vlm_model.checkpoint import model_id, resolve_folder
 from tests.training.layout_folders import write_dl3dv, write_posed
 
 
@@ -79,14 +79,16 @@ def test_a_card_is_written_from_files_and_refuses_others(tmp_path: Path) -> None
     notes.write_text("## Data\n\nRooms.\n")
     rooms = tmp_path / "rooms.json"
     content = evaluation("x", "x", -0.1, 0.3, model)
-    rooms.write_text(json.dumps({**content, "command": {"stride": 1, "split": "test"}}))
+    rooms.write_text(
+        json.dumps({**content, "command": {"stride": 1, "split": "test", "root": "made/plain"}})
+    )
     good = written(tmp_path / "good", four(model=model))
     words = ["card", "--rooms", str(rooms), "--notes", str(notes), "--stretches"]
     out = tmp_path / "README.md"
     assert main([*words, str(good), "--out", str(out)]) == 0
     text = out.read_text()
     for part in (model, "5,322,592", "10.7 MB", "## Data", "seed 4", "on all 4 stretches",
-                 "| a1 | a |", "**test rooms, stride 1, 1 frame**"):  # fmt: skip
+                 "| a1 | a |", "**shards plain, split test, stride 1, 1 frame**"):  # fmt: skip
         assert part in text, part
     few = written(tmp_path / "few", four(model=model)[:3])
     with pytest.raises(ValueError, match="3 real stretches of 2 places, a card needs 4 of 3"):
@@ -98,6 +100,20 @@ def test_a_card_is_written_from_files_and_refuses_others(tmp_path: Path) -> None
     rooms.write_text("[]")
     with pytest.raises(ValueError, match="is no evaluation file with 'tables'"):
         main([*words, str(good)])
+
+
+def test_the_card_that_ships_is_what_the_command_writes(tmp_path: Path) -> None:
+    """No number of it comes from elsewhere, and all are of the very weights beside it."""
+    files = Path(__file__).parents[2] / "docs/cards/nano"
+    out = tmp_path / "README.md"
+    words = ["card", "--model", "nano", "--notes", str(files / "notes.md"), "--out", str(out)]
+    rooms = [str(files / name / "geometry.json") for name in ("rooms", "realistic")]
+    words += ["--rooms", *rooms, "--stretches", str(files / "stretches")]
+    assert main([*words, "--questions", str(files / "questions.json")]) == 0
+    shipped = resolve_folder("nano") / "README.md"
+    assert shipped.read_text(encoding="utf-8") == out.read_text(encoding="utf-8")
+    for path in files.rglob("*.json"):
+        assert '"/' not in path.read_text(encoding="utf-8"), f"{path} names a place of one machine"
 
 
 def test_a_stretch_is_a_part_of_a_sequence(tmp_path: Path) -> None:

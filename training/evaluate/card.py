@@ -231,9 +231,10 @@ def _span(gain: dict[str, Any]) -> str:
 
 def _rooms(content: dict[str, Any]) -> dict[str, Any]:
     """One synthetic evaluation: a table for each number of frames."""
+    command = content["command"]
     return {
-        "setting": f"{content['command'].get('split', '')} rooms, stride "
-        f"{content['command']['stride']}",
+        "setting": f"shards {Path(command['root']).name}, split {command.get('split', '')}, stride "
+        f"{command['stride']}",
         "tables": [
             {
                 "frames": table["frames"],
