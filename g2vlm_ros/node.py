@@ -88,8 +88,10 @@ def _run(argv: list[str], stop: _Stop) -> int:
 
     from g2vlm_ros.param_files import shared_names
     from g2vlm_ros.perception_node import PerceptionNode
+    from g2vlm_ros.shared_memory import remove_dead_segments
 
     cv2.setNumThreads(0)  # small frames: waking a pool costs more than the work
+    remove_dead_segments()
     rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     node: PerceptionNode | None = None
     try:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import importlib.util
 import os
@@ -19,12 +18,13 @@ from g2vlm_ros.doctor.seen import Machine, Participant
 from g2vlm_ros.launch_arguments import PROFILE_VARIABLE
 from g2vlm_ros.params import NodeParams
 
+from ..shared_memory import dead_segments
+
 __all__ = ["look_at_machine", "outdated", "participants", "remains", "runtime_problem"]
 
 # Variables of a process by which Fast DDS carries large messages.
 _PROFILES = (PROFILE_VARIABLE, "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
 _LIBRARIES = (b"libfastdds.so", b"libfastrtps.so")
-_LOCKS = re.compile(r"fastdds_([0-9a-z]{16}|port\d{1,5})_[es]l")
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*([^;]*)(;.*)?")
 _PACKAGE = "g2vlm_ros"
 _BY_PROVIDER = ("cuda", "tensorrt")  # the others are plugins: seen when they run
@@ -76,31 +76,15 @@ def participants(domain: int) -> Iterator[Participant]:
 
 
 def remains(folder: Path) -> int:
-    """Bytes in files of Fast DDS whose process is gone: its lock can be taken."""
+    """Bytes in files of Fast DDS whose process is gone."""
     total = 0
-    for lock in folder.glob("fastdds_*_?l"):
-        if _LOCKS.fullmatch(lock.name) and not _is_held(lock):
-            for path in (lock, lock.with_name(lock.name[:-3])):
-                try:
-                    total += path.stat().st_blocks * 512  # sparse ones take less
-                except OSError:
-                    continue
+    for pair in dead_segments(folder):
+        for path in pair:
+            try:
+                total += path.stat().st_blocks * 512  # sparse ones take less
+            except OSError:
+                continue
     return total
-
-
-def _is_held(lock: Path) -> bool:
-    """Whether a living process holds a lock; one that cannot be asked counts as held."""
-    try:
-        descriptor = os.open(lock, os.O_RDONLY)
-    except OSError:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def outdated(requirements: Iterable[str] | None = None) -> Iterator[tuple[str, str, str]]:
