@@ -153,8 +153,7 @@ class MapServices:
             finally:
                 self._busy.release()
             response.success = not failure
-            if failure:
-                response.message = failure
+            response.message = plain(failure or response.message)
             return response
 
         return answer

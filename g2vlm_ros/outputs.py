@@ -28,6 +28,7 @@ from g2vlm_map.odometry import ContinuousOdometry
 from g2vlm_map.pipeline import Pipeline
 from g2vlm_map.poses import Floats, inverse, metric
 from g2vlm_map.scenes import SceneRecord
+from g2vlm_map.words import plain
 from g2vlm_map.world import World
 from g2vlm_ros import messages
 from g2vlm_ros.broadcast import Broadcaster
@@ -240,6 +241,7 @@ class Outputs:
     def _tell(self, world: World, kind: int, cause: str, text: str, before: float) -> None:
         scale, newest = world.scale, _newest(world)
         stamp_ns = 0 if newest is None else newest.keyframe.stamp_ns
+        text = plain(text)  # it may hold the name of a file that somebody asked for
         self._node.get_logger().info(f"map: {text}")
         self._events.publish(
             MapEvent(

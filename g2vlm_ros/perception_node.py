@@ -236,7 +236,7 @@ class PerceptionNode(SteadyLifecycleNode):
     def _configure(self) -> None:
         params = self._desk.load()
         started = time.monotonic()
-        self.get_logger().info(f"loading {params.model} ({params.runtime})")
+        self.get_logger().info(plain(f"loading {params.model} ({params.runtime})"))
         self._runtime = load_runtime(
             params.runtime,
             model=params.model,

@@ -115,7 +115,7 @@ def _start(what: str) -> str:
 
 def _listing(found: list[str], want: Want) -> str:
     if not found:
-        return f". Nobody publishes {want.msgtype} that is not taken already"
+        return f". No other topic carries {want.msgtype}"
     return f". Of this type are {', '.join(found[:_SHOWN])}"
 
 

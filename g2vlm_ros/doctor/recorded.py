@@ -47,9 +47,10 @@ def look_at_bag(path: Path, told: Told) -> Seen:
             for want in wants
             if (hearing := _hear(reader, want, decode)) is not None
         }
-        transforms = _transforms(reader, decode)
+        transforms, broken = _transforms(reader, decode)
         mismatches = [item for want in wants for item in _unheard(reader, want)]
     left_out = "" if not lost else f" ({len(lost)} parts of it cannot be read)"
+    left_out += "" if not broken else f" ({broken} messages of TF cannot be read)"
     return Seen(
         source=f"{path}{left_out}",
         is_live=False,
@@ -81,14 +82,17 @@ def _hear(reader: BagReader, want: Want, decode: Any) -> Hearing | None:
     return hearing
 
 
-def _transforms(reader: BagReader, decode: Any) -> TransformsHeard:
-    heard = TransformsHeard()
+def _transforms(reader: BagReader, decode: Any) -> tuple[TransformsHeard, int]:
+    """All of /tf_static and /tf, and how many messages of them cannot be read."""
+    heard, broken = TransformsHeard(), 0
     for topic in ("/tf_static", "/tf"):
         found = [i for i in reader.connections if (i.topic, i.msgtype) == (topic, TF)]
-        if found:
-            for _, _, data in reader.messages(connections=found):
+        for _, _, data in reader.messages(connections=found) if found else ():
+            try:
                 heard.take(decode(data, TF), is_static=topic == "/tf_static")
-    return heard
+            except RecordingError:
+                broken += 1
+    return heard, broken
 
 
 def _unheard(reader: BagReader, want: Want) -> list[Mismatch]:

@@ -110,3 +110,19 @@ def test_answers_hold_no_control_characters_and_have_a_length(graph: Any) -> Non
     assert len(answer.message) < 5000
     with pytest.raises(ValueError, match="expected the name of a file"):
         map_path("a\0b", "")
+
+
+def test_a_name_with_an_escape_reaches_no_log(
+    graph: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever calls the service chooses the file's name; others read the log and the events."""
+    graph.scene()
+    path = str(tmp_path / "a\x1b[2Jb.g2map")
+    saved = graph.call(SaveMap, "/g2vlm/save_map", SaveMap.Request(path=path))
+    loaded = graph.call(LoadMap, "/g2vlm/load_map", LoadMap.Request(path=path))
+    assert saved.success
+    assert loaded.success
+    events = graph.wait(lambda: [e for e in graph.received["map_event"] if e.cause], "an event")
+    texts = [saved.message, loaded.message, *(event.text for event in events)]
+    assert all(text.isprintable() for text in texts), texts
+    assert "\x1b[2J" not in capfd.readouterr().err

@@ -63,6 +63,25 @@ def escape(scribe: Scribe) -> None:
         scribe.scan("/scan", START + number * NS // 10, "las\x1b[31mer", np.ones(3))
 
 
+def junk(scribe: Scribe) -> None:
+    """Bytes that are no messages of the types that they claim to be."""
+    for number in range(6):
+        time_ns = START + number * NS // 10
+        scribe.writer.write("/camera/image_raw", "sensor_msgs/msg/Image", time_ns, b"\0\1\0\0")
+        scribe.writer.write("/tf", "tf2_msgs/msg/TFMessage", time_ns, b"\0\1\0\0\xff\xff\xff")
+
+
+def test_bytes_that_are_no_messages_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([bag(tmp_path / "bag", junk), "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    (item,) = document["findings"]
+    assert item["code"] == "SILENT_TOPIC"
+    assert "message of 4 bytes is too short for a header" in item["text"]
+    assert document["source"].endswith("(6 messages of TF cannot be read)")
+
+
 def test_the_shipped_drive_is_healthy(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([DRIVE, *ROBOT, "--param", "camera.image_transport=compressed"]) == 0
     out = capsys.readouterr().out
