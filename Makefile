@@ -7,6 +7,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 3
 MINUTES ?= 60
 RUNTIME ?= instant
+NODE_MESSAGES ?= 5000
 DISTRO := $(if $(filter command,$(origin ROS_DISTRO)),$(ROS_DISTRO))
 VENV := .venv$(DISTRO:%=-%)
 DEMO_OUT ?= out/demo$(DISTRO:%=-%)
@@ -16,7 +17,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # A file's tests stay together, in the order of the files: what they share is made once.
 IN_PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-.PHONY: help demo test test-all test-ros soak chaos workspace setup setup-dev lint types clean
+.PHONY: help demo test test-all test-ros fuzz soak chaos workspace setup setup-dev lint types clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +34,10 @@ test-all: setup-dev ## Run all tests
 
 test-ros: setup-dev ## Run the node's, the replay's and the ROS tests (ROS_DISTRO=jazzy: on Jazzy)
 	@$(IN_VENV) python -m pytest $(IN_PARALLEL) -m "not slow" tests/ros tests/replay $(PYTEST_ARGS)
+
+fuzz: setup-dev ## Fuzz every door and the real node for MINUTES=60; counts add up in out/fuzz
+	@$(IN_VENV) pip install -q -r requirements/fuzz.txt -c requirements/constraints.txt coverage
+	@$(IN_VENV) python -m tests.fuzz.campaign --minutes $(MINUTES) --node $(NODE_MESSAGES)
 
 soak: setup-dev ## Run the node for MINUTES=60 with RUNTIME=instant, torch or onnx: does anything grow?
 	@$(IN_VENV) python -m tests.chaos.soak --runtime $(RUNTIME) --minutes $(MINUTES) $(SOAK_ARGS)

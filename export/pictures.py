@@ -3,6 +3,9 @@
 
 """Pictures that forms of a model are compared on: windows of a folder's, and smooth random ones.
 
+Read by Pillow alone, PNG and JPEG, upright and of a bounded size: the exporter needs neither OpenCV
+nor the map, in which the decoder of the node lives, and whoever compares chose the folder.
+
 Shape letters: N frames, H W pixels.
 """
 
@@ -14,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.preprocess import geometric_size, resize_geometric
@@ -130,7 +133,7 @@ def _random_window(size_nhw: tuple[int, int, int], seed: int) -> NDArray[np.uint
 
 def _load(path: Path) -> Picture:
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path} is no picture that can be read: {error}") from None

@@ -138,13 +138,16 @@ def decode_samples(data: Any, max_pixels: int = PICTURE_PIXELS) -> NDArray[Any]:
 
 
 def read_rgb(path: Path, max_pixels: int = PICTURE_PIXELS) -> NDArray[np.uint8]:
-    """A picture file as (H, W, 3) RGB, upright.
+    """A picture file as (H, W, 3) RGB, upright; damage that it decodes with is logged.
 
     Raises:
         BadInputError: It cannot be decoded.
         OSError: It cannot be read.
     """
-    return decode_rgb(open_picture(path.read_bytes(), max_pixels, path.name)).pixels
+    decoded = decode_rgb(open_picture(path.read_bytes(), max_pixels, path.name))
+    if decoded.damage:
+        _LOG.warning("%s is damaged: %s", path.name, decoded.damage)
+    return decoded.pixels
 
 
 @functools.cache

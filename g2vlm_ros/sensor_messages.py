@@ -132,8 +132,8 @@ def up_of_imu(message: Any) -> tuple[Floats, float] | None:
     acceleration = np.array([a.x, a.y, a.z])
     if not np.isfinite(acceleration).all():
         raise ValueError(f"the IMU's acceleration is {acceleration}")
-    size = float(np.linalg.norm(acceleration))
-    turning = math.sqrt(w.x**2 + w.y**2 + w.z**2)
+    size = math.hypot(*acceleration)
+    turning = math.hypot(w.x, w.y, w.z)  # a square would overflow
     if abs(size / GRAVITY - 1.0) > _STILL_ACCELERATION or turning > _STILL_TURN:
         return None
     return acceleration / size, 0.08

@@ -13,7 +13,6 @@ Shape letters: B windows, N frames, S visual tokens per frame, L tokens.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from g2vlm_model.checkpoint import load_model, resolve_folder
 from g2vlm_model.config import ModelConfig, VitConfig
+from g2vlm_model.config_fields import read_json
 from g2vlm_model.model import G2VLM
 
 from .batch import WindowBatch, pixels_of
@@ -220,7 +220,7 @@ def open_reader(folder: str | Path, expert: str = "semantic", side: int = 0) -> 
 
 
 def _qwen(folder: Path) -> Any:
-    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    kind = read_json(folder / "config.json").get("model_type")
     if kind != _QWEN:
         raise ValueError(f"{folder} holds a model of type {kind!r}, expected G2VLM or {_QWEN!r}")
     from transformers import Qwen2_5_VLForConditionalGeneration

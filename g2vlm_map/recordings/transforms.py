@@ -9,6 +9,7 @@ coordinates (x_parent = T_parent_child @ x_child), as geometry_msgs/TransformSta
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..poses import quaternion_xyzw
 from .source import RecordingError
 
 MAX_DEPTH = 64
+MAX_METRES = 1e9  # what is further overflows where it is squared
 MAX_STRETCH = 0.05
 
 
@@ -29,10 +31,13 @@ def transform_from(translation: Any, rotation: Any) -> NDArray[np.float64]:
     """
     quaternion = np.array([rotation.x, rotation.y, rotation.z, rotation.w], np.float64)
     position = np.array([translation.x, translation.y, translation.z], np.float64)
-    if not np.isfinite(quaternion).all() or not np.isfinite(position).all():
-        raise RecordingError(f"transform is not finite: {position} {quaternion}")
-    length = np.linalg.norm(quaternion)
-    if length < 1e-6:
+    if not np.isfinite(quaternion).all() or not (np.abs(position) <= MAX_METRES).all():
+        raise RecordingError(
+            f"transform is not finite, or leads further than {MAX_METRES:g} m: {position} "
+            f"{quaternion}"
+        )
+    length = math.hypot(*quaternion)  # a square would overflow
+    if not 1e-6 <= length < math.inf:
         raise RecordingError(f"quaternion {quaternion} has no length")
     T = np.eye(4)
     T[:3, :3] = rotations(quaternion / length)

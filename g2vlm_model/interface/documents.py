@@ -20,31 +20,34 @@ MAX_BYTES = 2**28
 MAX_DIGITS = 300  # of a whole number: a float holds it
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, max_bytes: int = MAX_BYTES, *, nan: bool = False) -> Any:
     """Read JSON.
 
     Args:
         text: The document; bytes are UTF-8.
+        max_bytes: Longest one that is read; the lists of whole data sets are long.
+        nan: Take NaN, which Python writes for a measurement that failed.
 
     Raises:
         ValueError: It is none, or holds what no file of this project needs.
     """
-    check_size(text)
+    check_size(text, max_bytes)
     try:
-        words = text.decode("utf-8") if isinstance(text, bytes) else text
-        return json.loads(words, parse_int=_whole, parse_float=_number, parse_constant=_strange)
+        constant = _nan if nan else _strange
+        words = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        return json.loads(words, parse_int=_whole, parse_float=_number, parse_constant=constant)
     except RecursionError:
         raise ValueError("brackets are nested too deeply") from None
 
 
-def check_size(text: str | bytes) -> None:
+def check_size(text: str | bytes, max_bytes: int = MAX_BYTES) -> None:
     """Refuse a document that is too long.
 
     Raises:
         ValueError: It is.
     """
-    if len(text) > MAX_BYTES:
-        raise ValueError(f"it has {len(text)} bytes, expected at most {MAX_BYTES}")
+    if len(text) > max_bytes:
+        raise ValueError(f"it has {len(text)} bytes, expected at most {max_bytes}")
 
 
 def _whole(digits: str) -> int:
@@ -58,6 +61,10 @@ def _number(digits: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{digits[:40]} is no finite number")
     return value
+
+
+def _nan(name: str) -> float:
+    return math.nan if name == "NaN" else _strange(name)
 
 
 def _strange(name: str) -> NoReturn:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from g2vlm_map.documents import parse_yaml
@@ -28,6 +30,15 @@ from g2vlm_model.interface.documents import parse_json
 def test_json_that_is_refused(text: str | bytes, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         parse_json(text)
+
+
+def test_json_that_is_asked_for_only() -> None:
+    assert math.isnan(parse_json('{"a": NaN}', nan=True)["a"])
+    with pytest.raises(ValueError, match="Infinity is no finite number"):
+        parse_json("Infinity", nan=True)
+    with pytest.raises(ValueError, match="it has 9 bytes, expected at most 8"):
+        parse_json('"1234567"', 8)
+    assert parse_json(b"\xef\xbb\xbf[1]") == [1]
 
 
 def test_json_that_is_read() -> None:

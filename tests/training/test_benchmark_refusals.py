@@ -185,6 +185,16 @@ def test_pictures_that_are_none(tmp_path: Path) -> None:
         load_picture(image.getvalue()[:60])
     with pytest.raises(FileNotFoundError):
         load_picture(tmp_path / "b.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    noise = np.random.default_rng(1).integers(0, 256, (40, 56, 3), np.uint8)
+    image = io.BytesIO()
+    Image.fromarray(noise).save(image, "JPEG", exif=turned)
+    assert load_picture(image.getvalue()).shape == (56, 40, 3)  # upright, as the node sees it
+    whole = image.getvalue()
+    cut = whole[: len(whole) // 2] + whole[-300:]
+    with pytest.raises(ValueError, match="is damaged: Corrupt JPEG data"):
+        load_picture(cut)
     (tmp_path / "v.mp4").write_text("no video")
     with pytest.raises(ValueError, match="no video"):
         video_frames(tmp_path / "v.mp4", 4)

@@ -130,6 +130,13 @@ def _lost(root: Path) -> None:
         np.savetxt(path, np.full((4, 4), -np.inf))
 
 
+def _elsewhere(root: Path) -> None:
+    for path in root.rglob("transforms.json"):
+        content = json.loads(path.read_text())
+        content["frames"][0]["file_path"] = "../" * 9 + "etc/passwd"
+        path.write_text(json.dumps(content))
+
+
 def _fisheye(root: Path) -> None:
     (path,) = root.rglob("transforms.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "camera_model": "OPENCV_FISHEYE"}))
@@ -162,6 +169,9 @@ def _nan_orientation(root: Path) -> None:
         ("dl3dv", _fisheye, "camera_model is OPENCV_FISHEYE"),
         ("dl3dv", _remove("images_4"), "none of 3 frames has all its parts"),
         ("dl3dv", _text("transforms.json", "{"), "transforms.json cannot be read"),
+        ("dl3dv", _text("transforms.json", "[" * 10**5), "brackets are nested too deeply"),
+        ("dl3dv", _text("transforms.json", '{"frames": 1e999}'), "is no finite number"),
+        ("dl3dv", _elsewhere, "lies outside of the folder"),
         ("tartanair", _remove("000001_left.png"), "2 pictures in image_left, but 3 poses"),
         ("hypersim", _remove("metadata_scene.csv"), "says no meters_per_asset_unit"),
         ("hypersim", _remove("camera_keyframe_positions.hdf5"), "positions.hdf5 cannot be read"),

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import functools
 import gzip
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from g2vlm_model.interface.documents import parse_json
 
 from .base import DataError, known_depth
 from .folder import (
@@ -34,6 +35,7 @@ from .folder import (
 
 __all__ = ["open_co3d"]
 
+_MAX_BYTES = 2**32  # of a category's list, unpacked
 _ANNOTATIONS = "frame_annotations.jgz"
 _OPENCV_FROM_PYTORCH3D = np.diag([-1.0, -1.0, 1.0])
 
@@ -54,8 +56,8 @@ def open_co3d(root: Path) -> list[FolderSequence]:
 def _open_category(folder: Path) -> list[FolderSequence]:
     path = folder / _ANNOTATIONS
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            entries = json.load(file)
+        with gzip.open(path, "rb") as file:
+            entries = parse_json(file.read(_MAX_BYTES + 1), _MAX_BYTES)
         by_sequence: dict[str, list[dict[str, Any]]] = {}
         for entry in entries:
             by_sequence.setdefault(str(entry["sequence_name"]), []).append(entry)

@@ -14,12 +14,13 @@ or .npy).
 from __future__ import annotations
 
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from g2vlm_model.interface.documents import parse_json
 
 from .base import DataError, known_depth
 from .folder import (
@@ -54,7 +55,7 @@ def open_dl3dv(root: Path) -> list[FolderSequence]:
 def _open(folder: Path) -> FolderSequence:
     path = folder / "transforms.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
         shared = {key: value for key, value in content.items() if key != "frames"}
         model = shared.get("camera_model", "OPENCV")
         if model not in ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE"):
@@ -86,13 +87,11 @@ def _load(folder: Path, picture: Path, about: dict[str, Any]) -> Frame:
         focal = np.array([about["fl_x"], about.get("fl_y", about["fl_x"])]) * scale
         centre = np.array([about["cx"], about["cy"]]) * scale - 0.5
         lens = np.array([about.get(name, 0.0) for name in _LENS], np.float64)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise DataError(f"{folder}: camera of {picture.name} cannot be read: {error!r}") from error
     K = pinhole(*focal, *centre)
     name = about.get("depth_file_path")
-    depth = (
-        None if name is None else _depth(inside(folder, str(name)), (rgb.shape[0], rgb.shape[1]))
-    )
+    depth = None if name is None else _depth(inside(folder, name), (rgb.shape[0], rgb.shape[1]))
     return Frame(*straightened(rgb, depth, K, lens), K)
 
 

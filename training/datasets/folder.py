@@ -186,19 +186,17 @@ def folders_with(root: Path, marker: str, layout: str) -> list[Path]:
     )
 
 
-def inside(folder: Path, name: str) -> Path:
-    """The file of a name that an annotation gives.
-
-    Args:
-        folder: That it stays in; a link inside may lead anywhere.
-        name: As it is given.
+def inside(root: Path, name: object) -> Path:
+    """A file that a list of a data set names, below the data set's folder.
 
     Raises:
-        DataError: It leads out of the folder.
+        DataError: It is no name, or leads out of the folder.
     """
-    path = Path(os.path.normpath(folder / name))
-    if not path.is_relative_to(os.path.normpath(folder)):
-        raise DataError(f"{folder}: {name!r:.80} leads out of it")
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise DataError(f"{root}: {name!r:.80} is no name of a file")
+    path = Path(os.path.normpath(root / name))  # a link inside may lead anywhere
+    if not path.is_relative_to(os.path.normpath(root)):
+        raise DataError(f"{root}: {name!r:.80} lies outside of the folder")
     return path
 
 

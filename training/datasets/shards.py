@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from g2vlm_model.interface.documents import parse_json
 from g2vlm_model.interface.whole_files import whole_file
 
 from ..synthetic import Split
@@ -292,19 +293,21 @@ class ShardClip:
     @functools.cached_property
     def _meta(self) -> _Meta:
         try:
-            content = json.loads(_mapped(self.file)[self.meta_place])
+            content = parse_json(bytes(_mapped(self.file)[self.meta_place]))
             if content["format"] != _FORMAT:
                 raise DataError(f"{self.name}: format is {content['format']}, expected {_FORMAT}")
             poses = np.array(content["T_world_cam"], np.float64)
             K = np.array(content["K"], np.float64)
             scene, metric = content["scene"], bool(content["metric"])
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            info = None if scene is None else SceneInfo.from_json(scene)
+        except DataError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{self.name}: meta.json cannot be read ({error!r})") from error
-        if not len(poses) == len(K) == len(self):
+        if poses.shape != (len(self), 4, 4) or K.shape != (len(self), 3, 3):
             raise DataError(
-                f"{self.name} has {len(self)} pictures, {len(poses)} poses and {len(K)} intrinsics"
+                f"{self.name} has {len(self)} pictures, poses {poses.shape}, intrinsics {K.shape}"
             )
-        info = None if scene is None else SceneInfo.from_json(scene)
         # Shards from before "complete" hold rendered rooms only.
         complete = bool(content.get("complete", info is not None and info.seed is not None))
         return _Meta(poses, K, info, metric, complete)

@@ -10,7 +10,6 @@ they hold no results. What the card claims is what holds on every stretch, and i
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ import jinja2
 
 from g2vlm_model.checkpoint import model_id, resolve_folder, weight_files
 from g2vlm_model.config import ModelConfig
+from g2vlm_model.interface.documents import parse_json
 from g2vlm_model.safetensors_file import SafetensorsFile
 
 from .geometry_tables import metrics_table
@@ -165,10 +165,10 @@ def confidence_table(stretches: Sequence[dict[str, Any]]) -> str:
 def _read(path: Path, key: str, name: str) -> dict[str, Any]:
     """An evaluation of this very model."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = parse_json(path.read_bytes())
         model = content["model"]
         content[key]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no evaluation file with {key!r}") from error
     if model != name:
         raise ValueError(f"{path} is of {model}, the card is of {name}; evaluate it again")
@@ -194,7 +194,7 @@ def _facts(model: str) -> dict[str, Any]:
         with SafetensorsFile(path) as reader:
             header |= reader.metadata
             count += sum(math.prod(entry.shape) for entry in reader.entries.values())
-    runs = {key: json.loads(text) for key, text in header.items() if text.startswith("{")}
+    runs = {key: parse_json(text) for key, text in header.items() if text.startswith("{")}
     plain = {key: text for key, text in header.items() if key not in runs and key != "format"}
     return {"count": count, "megabytes": size / 1e6, "width": config.dino_width,
             "patch": config.patch_size, "runs": runs, "header": plain}  # fmt: skip

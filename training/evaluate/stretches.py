@@ -11,12 +11,13 @@ asks for one by name; "all" is for the report at the end. Each gives a geometry.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+from g2vlm_model.interface.documents import parse_json
 
 from ..datasets.base import Clip, FrameSequence
 from .geometry_cli import examinee, measured, numbers, stored_mean_map, table_text, write_files
@@ -136,8 +137,8 @@ def stretches_of(path: Path) -> list[Stretch]:
         ValueError: It is no list of stretches, or a name comes twice.
     """
     try:
-        found = [Stretch(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
-    except (json.JSONDecodeError, TypeError) as error:
+        found = [Stretch(**entry) for entry in parse_json(path.read_bytes())]
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is no list of stretches: {error}") from error
     names = [stretch.name for stretch in found]
     if len(set(names)) < len(names):

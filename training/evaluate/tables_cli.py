@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
+
+from g2vlm_model.interface.documents import parse_json
 
 from .geometry_tables import SHORT, frames_table, metrics_table
 from .summary import METRICS
@@ -40,9 +41,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _markdown(path: Path, keys: list[str], name: str, interval: bool) -> str:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = parse_json(path.read_bytes())
         tables, command = content["tables"], content["command"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no geometry.json of `g2vlm evaluate geometry`") from error
     setting = f"{command['dataset']}, stride {command['stride']}"
     parts = []

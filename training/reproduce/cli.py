@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from g2vlm_model.interface.documents import parse_json
 from g2vlm_model.interface.whole_files import whole_file
 from g2vlm_model.interface.words import log_plainly
 from g2vlm_model.model_folder import WEIGHTS_FILE
@@ -107,12 +108,27 @@ def _result(path: Path, variant: Variant) -> dict[str, Any]:
     Raises:
         ValueError: Another line of that name made it.
     """
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content = _parsed(path)
     if content.get("line") != _plain(variant):
         raise ValueError(
             f"{path} was made with another configuration of {variant.name!r}; give another --out, "
             "or remove it to measure again"
         )
+    return content
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """What a result file holds.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        content = parse_json(path.read_bytes(), nan=True)
+    except ValueError as error:
+        raise ValueError(f"{path} is no result ({error}); remove it to measure again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is no result; remove it to measure again")
     return content
 
 
@@ -153,7 +169,7 @@ def _finished(study: Study, out: Path) -> dict[str, list[dict[str, float]]]:
     for variant in study.variants:
         pattern = _result_file(study, variant.name, 0, out).name.replace("-0.json", "-*.json")
         for path in sorted((out / study.name).glob(pattern)):
-            name = json.loads(path.read_text(encoding="utf-8"))["variant"]
+            name = _parsed(path).get("variant")
             if name == variant.name:  # another name may begin like this one
                 found.setdefault(name, []).append(_result(path, variant)["measured"])
     return found

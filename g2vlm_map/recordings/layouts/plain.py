@@ -9,6 +9,7 @@ The base of all layouts, and what they share. Shape letters: H W pixels, M poses
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -186,7 +187,9 @@ def read_matrix(file: Path, shape: tuple[int, int]) -> NDArray[np.float64] | Non
     if not file.exists():
         return None
     try:
-        matrix = np.loadtxt(file, dtype=np.float64, ndmin=2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # an empty file is refused below
+            matrix = np.loadtxt(file, dtype=np.float64, ndmin=2)
     except (OSError, ValueError) as error:
         raise RecordingError(f"{file}: {error}") from error
     rows = len(matrix) if shape[0] < 0 else shape[0]

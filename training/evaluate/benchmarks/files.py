@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from g2vlm_model.interface.documents import parse_json
 
 from .base import Refusals
 from .pictures import import_parquet
 
 __all__ = ["Row", "find_annotations", "first_folder", "options_in", "rows_of", "text_field"]
 
+_MAX_BYTES = 2**31
 BROKEN = "line or entry that is no JSON object"
 
 
@@ -76,8 +78,8 @@ def rows_of(path: Path, refusals: Refusals) -> Iterator[Row]:
     if path.suffix != ".json":
         raise ValueError(f"{path} is not read; expected .json, .jsonl or .parquet")
     try:
-        entries = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        entries = parse_json(path.read_bytes(), _MAX_BYTES)
+    except ValueError as error:
         raise ValueError(f"{path} is no JSON: {error}; is it cut off?") from error
     if not isinstance(entries, list):
         raise ValueError(f"{path} holds a {type(entries).__name__}, expected a list of objects")
@@ -135,8 +137,8 @@ def options_in(question: str) -> tuple[str, ...]:
 
 def _parsed(line: bytes) -> object:
     try:
-        return json.loads(line)
-    except (json.JSONDecodeError, UnicodeDecodeError):
+        return parse_json(line)
+    except ValueError:
         return None
 
 

@@ -9,7 +9,6 @@ Nothing is decoded before it is asked about, so a benchmark of gigabytes fits in
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +17,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+
+from g2vlm_map.decode import BadInputError
+from g2vlm_map.pictures import decode_rgb, open_picture
 
 __all__ = [
     "ParquetCell",
@@ -70,30 +71,27 @@ def picture_key(picture: Picture) -> str:
 
 
 def load_picture(picture: Picture) -> NDArray[np.uint8]:
-    """Decode one picture.
+    """Decode one picture, upright as the node sees it.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
         OSError: No such file.
-        ValueError: Its content is no picture.
+        ValueError: Its content is no picture, or damaged.
     """
     if isinstance(picture, Path):
-        source: Path | io.BytesIO = picture
-        name = picture.name
+        data, name = picture.read_bytes(), picture.name
     else:
         data = _cell_bytes(picture) if isinstance(picture, ParquetCell) else picture
-        source, name = io.BytesIO(data), "a picture of the file"
+        name = "a picture of the file"
     try:
-        with Image.open(source) as image:
-            return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
-        raise ValueError(f"{name} is no picture: {error}") from error
-    except OSError as error:
-        if isinstance(source, Path) and not source.is_file():
-            raise
-        raise ValueError(f"{name} cannot be decoded: {error}") from error
+        decoded = decode_rgb(open_picture(data))
+    except BadInputError as error:
+        raise ValueError(f"{name} is no picture that is read: {error}") from error
+    if decoded.damage:
+        raise ValueError(f"{name} is damaged: {decoded.damage}")
+    return decoded.pixels
 
 
 def video_frames(path: Path, limit: int) -> list[NDArray[np.uint8]]:

@@ -17,6 +17,8 @@ from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 
+from g2vlm_model.interface.documents import parse_json
+
 from .base import BenchmarkItem
 
 __all__ = ["AnswerStore", "fingerprint"]
@@ -118,8 +120,8 @@ class AnswerStore:
 
     def _entry(self, line: bytes, number: int) -> dict[str, object]:
         try:
-            entry = json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError):
+            entry = parse_json(line)
+        except ValueError:
             entry = None
         if not isinstance(entry, dict):
             raise ValueError(f"{self.path}:{number} is no JSON object; give another --out")

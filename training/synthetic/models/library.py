@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from g2vlm_model.interface.documents import parse_json
 from g2vlm_model.interface.whole_files import whole_folder
 from g2vlm_model.runtimes.store import cache_root
 from g2vlm_model.safetensors_file import write_errors
@@ -224,16 +225,15 @@ class ModelLibrary:
     def __init__(self, folder: Path) -> None:
         advice = f"make it with `g2vlm dataset models --out {folder}`"
         try:
-            content = json.loads((folder / _LIST).read_text(encoding="utf-8"))
+            content = parse_json((folder / _LIST).read_bytes())
             tensors = folder / _TENSORS
             digest = _digest(tensors)
         except (OSError, ValueError) as error:
             raise ModelsError(f"no model library in {folder} ({error}); {advice}") from error
-        if content.get("format") != FORMAT:
-            raise ModelsError(
-                f"{folder} is of format {content.get('format')}, expected {FORMAT}; {advice}"
-            )
-        if digest != content["tensors"]:
+        found = content.get("format") if isinstance(content, dict) else None
+        if found != FORMAT:
+            raise ModelsError(f"{folder} is of format {found!r:.40}, expected {FORMAT}; {advice}")
+        if digest != content.get("tensors"):
             raise ModelsError(f"{tensors} is damaged: its SHA-256 is another; {advice}")
         from safetensors import safe_open
 
