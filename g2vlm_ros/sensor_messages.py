@@ -81,7 +81,8 @@ def scan_points(message: Any) -> NDArray[np.float32]:
     angles = message.angle_min + step * np.arange(len(ranges))
     distance = np.where(good, ranges, np.nan)
     points = np.stack([np.cos(angles), np.sin(angles), np.zeros(len(ranges))], axis=-1)
-    return np.asarray(points * distance[:, None], np.float32)
+    with np.errstate(all="ignore"):  # beyond what a float holds is as good as no reading
+        return np.asarray(points * distance[:, None], np.float32)
 
 
 def depth_metres(message: Any) -> NDArray[np.float32]:

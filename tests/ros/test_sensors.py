@@ -141,6 +141,9 @@ def test_up_by_an_imu_at_rest_and_by_its_orientation() -> None:
     assert said is not None
     np.testing.assert_allclose(said[0], pose((0.3, 0, 0))[2, :3], atol=1e-9)
     assert said[1] == pytest.approx(0.01)
+    spinning = imu((0.0, 0.0, 9.8))
+    spinning.angular_velocity.z = 1e300  # its square is no float
+    assert up_of_imu(spinning) is None
     for broken in (imu((math.nan, 0, 0)), imu((0, 0, 9.8))):
         if math.isfinite(broken.linear_acceleration.x):
             broken.linear_acceleration_covariance[0] = -1.0

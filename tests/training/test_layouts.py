@@ -171,7 +171,7 @@ def _nan_orientation(root: Path) -> None:
         ("dl3dv", _text("transforms.json", "{"), "transforms.json cannot be read"),
         ("dl3dv", _text("transforms.json", "[" * 10**5), "brackets are nested too deeply"),
         ("dl3dv", _text("transforms.json", '{"frames": 1e999}'), "is no finite number"),
-        ("dl3dv", _elsewhere, "lies outside of the folder"),
+        ("dl3dv", _elsewhere, "leads out of it"),
         ("tartanair", _remove("000001_left.png"), "2 pictures in image_left, but 3 poses"),
         ("hypersim", _remove("metadata_scene.csv"), "says no meters_per_asset_unit"),
         ("hypersim", _remove("camera_keyframe_positions.hdf5"), "positions.hdf5 cannot be read"),

@@ -192,11 +192,11 @@ def inside(root: Path, name: object) -> Path:
     Raises:
         DataError: It is no name, or leads out of the folder.
     """
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not isinstance(name, str) or "\0" in name:
         raise DataError(f"{root}: {name!r:.80} is no name of a file")
     path = Path(os.path.normpath(root / name))  # a link inside may lead anywhere
     if not path.is_relative_to(os.path.normpath(root)):
-        raise DataError(f"{root}: {name!r:.80} lies outside of the folder")
+        raise DataError(f"{root}: {name!r:.80} leads out of it")
     return path
 
 
