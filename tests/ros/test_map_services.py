@@ -102,7 +102,8 @@ def test_a_map_is_saved_and_loaded(graph: Any, tmp_path: Path) -> None:
     assert Path(saved.path).stat().st_size == saved.bytes
     assert saved.keyframes == len(graph.node.pipeline.world.keyframes) > 0
     assert not save(graph, saved.path).success, "it is there already"
-    assert save(graph, saved.path, overwrite=True).success
+    saved = save(graph, saved.path, overwrite=True)  # the map may have grown meanwhile
+    assert saved.success
     before = graph.status().map_version
     loaded = load(graph, saved.path)
     assert loaded.success, loaded.message
