@@ -19,7 +19,7 @@ from typing import Any
 
 from g2vlm_map.documents import parse_yaml
 
-__all__ = ["named_value", "options_of", "shared_names", "values_for"]
+__all__ = ["named_value", "node_values", "options_of", "shared_names"]
 
 _ALL_NODES = "/**"
 _PARAMETERS = "ros__parameters"
@@ -50,7 +50,7 @@ def shared_names(argv: Sequence[str]) -> frozenset[str]:
     return frozenset(shared - own)
 
 
-def values_for(path: Path, node: str) -> dict[str, Any]:
+def node_values(path: Path, node: str) -> tuple[dict[str, Any], frozenset[str]]:
     """What a parameter file says to a node; its own block wins over those for all.
 
     Args:
@@ -58,27 +58,30 @@ def values_for(path: Path, node: str) -> dict[str, Any]:
         node: Its name, without a namespace.
 
     Returns:
-        Values by full name, `use_sim_time` and QoS overrides among them; see `options_of`.
+        Values by full name, `use_sim_time` and QoS overrides among them (see `options_of`); the
+        names that stand in blocks `/**` only, as `shared_names`.
 
     Raises:
         OSError: It cannot be read.
         ValueError: It is no parameter file of ROS.
     """
     text = path.read_bytes()
-    values: dict[str, Any] = {}
     try:
-        document = parse_yaml(text)
-        sections = {str(name): section[_PARAMETERS] for name, section in document.items()}
-        for wanted in ("**", "*", node):
-            for name, section in sections.items():
-                if name.rsplit("/", 1)[-1] == wanted:
-                    values.update(_flat(section or {}, ""))
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        blocks = list(_walk(parse_yaml(text), ""))
+        if not blocks:
+            raise ValueError(f"no {_PARAMETERS}")
+    except ValueError as error:
         raise ValueError(
-            f"{path} is no ROS parameter file, expected NODE: ros__parameters: ... "
-            f"({type(error).__name__}: {error})"
+            f"{path} is no ROS parameter file, expected NODE: ros__parameters: ... ({error})"
         ) from error
-    return values
+    values: dict[str, Any] = {}
+    for wanted in ("**", "*", node):
+        for name, block in blocks:
+            if name.rsplit("/", 1)[-1] == wanted:
+                values.update(block)
+    shared = {name for block, named in blocks if block == _ALL_NODES for name in named}
+    own = {name for block, named in blocks if block != _ALL_NODES for name in named}
+    return values, frozenset(shared - own)
 
 
 def named_value(text: str) -> tuple[str, str | float | int | bool]:
@@ -114,22 +117,27 @@ def _ros_words(argv: Sequence[str]) -> Iterator[str]:
             yield word
 
 
-def _blocks(path: Path) -> Iterator[tuple[str, set[str]]]:
-    """The blocks of a parameter file: whom they address, and the names in them."""
+def _blocks(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The blocks of a parameter file; none where rcl cannot read it either."""
     try:
-        document = parse_yaml(path.read_bytes())
+        return list(_walk(parse_yaml(path.read_bytes()), ""))
     except (OSError, ValueError):
-        return
-    yield from _walk(document, "")
+        return []
 
 
-def _walk(node: Any, name: str) -> Iterator[tuple[str, set[str]]]:
-    """Namespaces nest: `robot1: {camera: {ros__parameters: ...}}` addresses /robot1/camera."""
+def _walk(node: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Blocks: whom they address, and their values by full name.
+
+    Namespaces nest: `robot1: {camera: {ros__parameters: ...}}` addresses robot1/camera.
+
+    Raises:
+        ValueError: Something else stands where a node's name or parameters should.
+    """
     if not isinstance(node, Mapping):
-        return
+        raise ValueError(f"{name or 'the file'} holds {type(node).__name__}, expected a mapping")
     for key, value in node.items():
         if key == _PARAMETERS:
-            yield name, {full for full, _ in _flat(value, "")}
+            yield name, dict(_flat(value, ""))
         else:
             yield from _walk(value, str(key) if not name else f"{name}/{key}")
 

@@ -256,11 +256,19 @@ def parse(values: Mapping[str, Any], unknown: Sequence[str] = ()) -> NodeParams:
         if not is_camera_name(name)
     ]
     topics = tuple(_camera(name, values, problems) for name in names if is_camera_name(name))
-    known = {*node_options(), *(full for name in names for full in camera_options(name))}
+    known = known_names(values)
     problems += [_unknown(name, known, names) for name in sorted({*unknown, *values} - known)]
     if problems:
         raise ValueError("; ".join(problems))
     return replace(params, topics=topics)
+
+
+def known_names(values: Mapping[str, Any]) -> frozenset[str]:
+    """All parameters that there are with these values, those of the cameras in them too."""
+    cameras = _listed_cameras(values.get("cameras", NodeParams().cameras))
+    return frozenset(
+        {*node_options(), *(full for name in cameras for full in camera_options(name))}
+    )
 
 
 def _listed_cameras(value: Any) -> list[str]:

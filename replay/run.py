@@ -88,7 +88,7 @@ def _replay(recording: Recording, options: RunOptions, questions: list[Question]
         params = parameters_of(options.model, names)
         recording = straight_recording(recording, params)
         scores = score(recording, outputs, timeline, played, answers)
-        source = options.model.parameters.get("depth.source", "model")
+        source = params.depth.source
         if source != "model":
             scores = replace(scores, notes=(*scores.notes, NOTE.format(source=source)))
         return _write(recording, options, scores, timeline, played, outputs)

@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from g2vlm_ros.param_files import named_value, options_of, values_for
-from g2vlm_ros.params import NodeParams, parse
+from g2vlm_map.options import DepthOptions
+from g2vlm_ros.param_files import named_value, node_values, options_of
+from g2vlm_ros.params import NodeParams, known_names, parse
 
 from .errors import ReplayInputError
 from .metrics import FailCondition
 
+LOGGER = logging.getLogger(__name__)
 NODE_NAME = "g2vlm"
 MAP_FILE = "map.g2map"  # what `~/load_map` reads
 # Where the frames come as fast as the node takes them, the wall clock says nothing about
@@ -51,6 +55,52 @@ class ModelOptions:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     lockstep: bool = False
 
+    @cached_property
+    def _file(self) -> tuple[dict[str, Parameter], frozenset[str]]:
+        if self.params_file is None:
+            return {}, frozenset()
+        try:
+            values, shared = node_values(self.params_file, NODE_NAME)
+        except OSError as error:
+            raise ReplayInputError(f"--params {self.params_file} is no file") from error
+        except ValueError as error:
+            raise ReplayInputError(f"--params {error}") from error
+        return options_of(values), shared
+
+    @property
+    def file_values(self) -> dict[str, Parameter]:
+        """What the parameter file says to the node, read once; its own section wins.
+
+        Raises:
+            ReplayInputError: No such file, or none of parameters.
+        """
+        return self._file[0]
+
+    @property
+    def shared_names(self) -> frozenset[str]:
+        """Names in the file that are said to all nodes: unknown ones are meant for others.
+
+        Raises:
+            ReplayInputError: As `file_values`.
+        """
+        return self._file[1]
+
+    @property
+    def own_values(self) -> dict[str, Parameter]:
+        """What goes on top of the parameter file: the command line, and what a replay needs.
+
+        Raises:
+            ReplayInputError: As `file_values`.
+        """
+        values: dict[str, Parameter] = {}
+        if "runtime" not in self.file_values:
+            values["runtime"] = "torch"  # "auto" would let a measurement choose what is reported
+        given = {name: getattr(self, name) for name in ("model", "runtime", "export", "device")}
+        values |= {name: value for name, value in given.items() if value}
+        if self.lockstep:
+            values |= LOCKSTEP_PARAMETERS
+        return values | dict(self.parameters)
+
 
 def parse_parameter(text: str) -> tuple[str, Parameter]:
     """Read NAME=VALUE of `--param`; the value as YAML reads it.
@@ -74,30 +124,28 @@ def parameters_of(model: ModelOptions, cameras: Sequence[str] = ()) -> NodeParam
     Raises:
         ReplayInputError: No parameter file, or a value that the node would refuse.
     """
-    values: dict[str, Any] = {} if model.params_file is None else _from_file(model.params_file)
-    if model.params_file is None:
-        values["runtime"] = "torch"  # "auto" would let a measurement choose what is reported
-    given = {name: getattr(model, name) for name in ("model", "runtime", "export", "device")}
-    values |= {name: value for name, value in given.items() if value}
-    if model.lockstep:
-        values |= LOCKSTEP_PARAMETERS
-    if cameras:
-        values["cameras"] = list(cameras)
-    values |= model.parameters
+    rig: dict[str, Any] = {"cameras": list(cameras)} if cameras else {}
+    values = {**model.file_values, **rig, **model.own_values}
+    if foreign := (model.shared_names & {*values}) - known_names(values) - {*model.own_values}:
+        _note_foreign(model.params_file, frozenset(foreign))
     try:
-        return parse(values)
+        return parse({name: value for name, value in values.items() if name not in foreign})
     except ValueError as error:
         raise ReplayInputError(str(error)) from error
 
 
-def _from_file(path: Path) -> dict[str, Parameter]:
-    """The node's parameters in a ROS parameter file; its own section wins over that of all."""
+@cache
+def _note_foreign(path: Path | None, names: frozenset[str]) -> None:
+    """Say once what of a file was taken to be meant for other nodes."""
+    LOGGER.warning("%s: left out, as meant for other nodes: %s", path, ", ".join(sorted(names)))
+
+
+def depth_source(model: ModelOptions) -> str:
+    """Whose depth the map gets; where the parameters are wrong, the node says so, not this."""
     try:
-        return options_of(values_for(path, NODE_NAME))
-    except OSError as error:
-        raise ReplayInputError(f"--params {path} is no file") from error
-    except ValueError as error:
-        raise ReplayInputError(f"--params {error}") from error
+        return parameters_of(model).depth.source
+    except ReplayInputError:
+        return DepthOptions().source
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def metrics_document(
             "in_process": options.in_process,
             "stalled_pictures": played.stalled,
             "late_ms_max": max(played.late_ms, default=None),
-            "parameters": dict(options.model.parameters),
+            "parameters": {**options.model.file_values, **options.model.own_values},
             "fail_if": [str(condition) for condition in options.conditions],
         },
         "node": asdict(timeline.ran_with) if timeline.ran_with is not None else {},

@@ -30,7 +30,7 @@ from ..errors import ReplayInputError
 from ..machine import ProcessWatch
 from ..outcome import Outputs, Played, Timeline
 from ..question_file import Question
-from ..run_options import MAP_FILE, ModelOptions, RunOptions, parameters_of
+from ..run_options import MAP_FILE, ModelOptions, RunOptions, depth_source, parameters_of
 from .bag_writer import BagWriter
 from .conversions import (
     DEPTH_INFO_TOPIC,
@@ -282,8 +282,8 @@ def play_through_node(
         NodeFailedError: It died or did not become active.
     """
     info, recorded = recording.info, options.out / "recorded"
-    source = _depth_source(options.model)
-    depth = depth_sensor(recording, source, next(iter(cameras_of(recording))))
+    source, camera = depth_source(options.model), next(iter(cameras_of(recording)))
+    depth = depth_sensor(recording, source, camera)
     topics, map_file = topics_of(recording), options.out / MAP_FILE
     if depth is not None:
         topics |= {DEPTH_TOPIC: IMAGE, DEPTH_INFO_TOPIC: CAMERA_INFO}
@@ -339,14 +339,6 @@ def _min_moments(model: ModelOptions) -> int:
         return parameters_of(model).window.min_moments
     except ReplayInputError:  # the node says what is wrong, in its own words
         return WindowOptions().min_moments
-
-
-def _depth_source(model: ModelOptions) -> str:
-    """Whose depth the map shall have."""
-    try:
-        return parameters_of(model).depth.source
-    except ReplayInputError:  # the node says what is wrong, in its own words
-        return "model"
 
 
 class _Starting:

@@ -27,8 +27,8 @@ from g2vlm_ros.policy import Rights, any_node
 from g2vlm_ros.shipped import PROFILE_FILE, ROOT, shipped_file
 from g2vlm_ros.topics import compressed_topic
 
-from ..errors import NodeFailedError, ReplayInputError
-from ..run_options import LOCKSTEP_PARAMETERS, NODE_NAME, ModelOptions, Parameter
+from ..errors import NodeFailedError
+from ..run_options import NODE_NAME, ModelOptions, Parameter
 
 # Where outputs are: in metres, and, while the scale is unknown, up to scale.
 OUTPUT_PREFIXES = (f"/{NODE_NAME}", f"/{NODE_NAME}/up_to_scale")
@@ -92,8 +92,6 @@ class NodeProcess:
         rig: RigRecording | None = None,
         depth_topic: str = "",
     ) -> None:
-        if options.params_file is not None and not options.params_file.is_file():
-            raise ReplayInputError(f"--params {options.params_file} is no file")
         self._command = node_command(options, info, robot, rig, depth_topic)
         self._environment = node_environment(domain_id)
         self._log_file = log_file
@@ -193,14 +191,7 @@ def node_command(
         parameters["frames.odom"] = robot.odom
         parameters["sensors.odometry_topic"] = robot.odometry if robot.odometry != "/tf" else ""
         parameters["sensors.scan_topics"] = " ".join(robot.scans)
-    if options.params_file is None:
-        parameters["runtime"] = "torch"  # "auto" would let a measurement choose what is reported
-    for name in ("model", "runtime", "export", "device"):
-        if value := getattr(options, name):
-            parameters[name] = value
-    if options.lockstep:
-        parameters.update(LOCKSTEP_PARAMETERS)
-    parameters.update(options.parameters)
+    parameters |= options.own_values
     command = [sys.executable, "-m", "g2vlm_ros.node", "--ros-args", "-r", f"__node:={NODE_NAME}"]
     for own in cameras.values():
         wanted = compressed_topic(own.image_topic)

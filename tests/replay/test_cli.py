@@ -25,7 +25,7 @@ from g2vlm_replay.node.process import (
     node_environment,
 )
 from g2vlm_replay.run import long_pause
-from g2vlm_replay.run_options import ModelOptions, parse_parameter
+from g2vlm_replay.run_options import ModelOptions, parameters_of, parse_parameter
 from rosbags.highlevel import AnyReader
 
 from g2vlm_map.recordings import RecordingInfo, open_recording
@@ -207,27 +207,36 @@ def test_texts_reach_the_node_as_they_are() -> None:
         rclpy.shutdown(context=context)
 
 
-def test_what_is_reported_does_not_depend_on_a_measurement() -> None:
+def test_what_is_reported_does_not_depend_on_a_measurement(tmp_path: Path) -> None:
     def runtime(options: ModelOptions) -> list[str]:
         words = node_command(options, INFO)
         return [word for word in words if word.startswith("g2vlm:runtime:=")]
 
-    file = Path("p.yaml")
+    says, silent = tmp_path / "says.yaml", tmp_path / "silent.yaml"
+    says.write_text("/**:\n  ros__parameters:\n    runtime: onnx\n")
+    silent.write_text("g2vlm:\n  ros__parameters:\n    frames: {base: base_link}\n")
     assert runtime(ModelOptions()) == ["g2vlm:runtime:='torch'"]
-    assert runtime(ModelOptions(params_file=file)) == []  # as the file says
+    assert runtime(ModelOptions(params_file=says)) == []  # as the file says
+    assert runtime(ModelOptions(params_file=silent)) == ["g2vlm:runtime:='torch'"]
+    for file in (says, silent):  # and the same without the node
+        command = runtime(ModelOptions(params_file=file))
+        expected = "torch" if command else "onnx"
+        assert parameters_of(ModelOptions(params_file=file)).runtime == expected
     assert runtime(ModelOptions(runtime="onnx")) == ["g2vlm:runtime:='onnx'"]
-    assert runtime(ModelOptions(runtime="auto", params_file=file)) == ["g2vlm:runtime:='auto'"]
+    assert runtime(ModelOptions(runtime="auto", params_file=says)) == ["g2vlm:runtime:='auto'"]
     assert runtime(ModelOptions(parameters={"runtime": "auto"})) == ["g2vlm:runtime:='auto'"]
 
 
-def test_parameters_of_the_node() -> None:
+def test_parameters_of_the_node(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text("g2vlm:\n  ros__parameters:\n    points.decimation: 3\n")
     options = ModelOptions(
-        model="nano", params_file=Path("p.yaml"), parameters={"window.size": 6}, lockstep=True
+        model="nano", params_file=file, parameters={"window.size": 6}, lockstep=True
     )
     command = node_command(options, INFO)
     words = " ".join(command)
     assert "-m g2vlm_ros.node --ros-args" in words
-    assert "--params-file p.yaml" in words
+    assert f"--params-file {file}" in words
     for expected in (
         "use_sim_time:=true",
         "autostart:=true",

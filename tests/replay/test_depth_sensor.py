@@ -37,14 +37,18 @@ def run(source: Path, out: Path, *arguments: str) -> int:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("in_file", [False, True], ids=["as --param", "in a file"])
 @pytest.mark.parametrize("way", WAYS)
 def test_keyframes_have_the_recorded_depth_and_the_report_says_so(
-    way: list[str], tmp_path: Path
+    way: list[str], in_file: bool, tmp_path: Path
 ) -> None:
     write_plain_bag(tmp_path / "bag", mcap=True, count=6)
-    out = tmp_path / "out"
-    assert run(tmp_path / "bag", out, "--param", "depth.source=sensor", *way) == 0
+    out, file = tmp_path / "out", tmp_path / "p.yaml"
+    file.write_text("/**:\n  ros__parameters: {depth: {source: sensor}, lidar.range: 5.0}\n")
+    given = ["--params", str(file)] if in_file else ["--param", "depth.source=sensor"]
+    assert run(tmp_path / "bag", out, *given, *way) == 0
     document = json.loads((out / "metrics.json").read_text())
+    assert document["replay"]["parameters"]["depth.source"] == "sensor"
     assert any("the map was given the depth" in note for note in document["notes"])
     placed = load_map(out / "map.g2map").world.keyframes
     assert len(placed) >= 4

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from g2vlm_replay import main
+from g2vlm_replay.errors import ReplayInputError
 from g2vlm_replay.node.bag_writer import BagWriter
 from g2vlm_replay.run_options import ModelOptions, parameters_of
 
@@ -173,6 +174,23 @@ def test_parameter_files_are_read_as_ros_reads_them(tmp_path: Path) -> None:
     assert (params.window.size, params.window.overlap, params.runtime) == (4, 2, "onnx")
     assert parameters_of(ModelOptions()).runtime == "torch"
     assert parameters_of(ModelOptions(lockstep=True)).images.timeout_s == 3600.0
+
+
+def test_names_for_all_nodes_that_this_one_lacks_are_left_out_as_the_node_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(
+        "/**:\n  ros__parameters: {lidar.range: 5.0, depth.source: fused, left.depth_topic: /d}\n"
+        "robot1: {other: {ros__parameters: {window.size: 9}}}\n"
+    )
+    options = ModelOptions(params_file=file)
+    assert parameters_of(options).depth.source == "fused"
+    assert "meant for other nodes: left.depth_topic, lidar.range" in caplog.text
+    assert parameters_of(options, ("left",)).topics[0].depth_topic == "/d"
+    file.write_text("g2vlm:\n  ros__parameters: {lidar.range: 5.0}\n")
+    with pytest.raises(ReplayInputError, match=r"lidar\.range is no parameter"):
+        parameters_of(ModelOptions(params_file=file))
 
 
 def test_a_file_that_holds_no_parameters(
