@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from g2vlm_training.evaluate.depth import depth_score, median_scale
+from g2vlm_training.evaluate.depth import depth_score, mean_depth, median_scale
 from g2vlm_training.evaluate.geometry import bootstrap_interval
 from g2vlm_training.evaluate.pose import pair_errors, pose_score
 
@@ -43,6 +43,22 @@ def test_depth_score_of_a_known_error() -> None:
 def test_depth_without_valid_pixels_is_an_error() -> None:
     with pytest.raises(ValueError, match="no valid pixel"):
         median_scale(torch.ones(2), torch.ones(2), torch.zeros(2, dtype=torch.bool))
+
+
+def test_mean_depth_is_of_what_is_known() -> None:
+    """Of frames of any scale; sky and empty frames weigh nothing, whatever the size."""
+    near_far = torch.tensor([[1.0, 1.0, 4.0], [1.0, 1.0, 4.0]])
+    sky = torch.tensor([[0.0, 0.0, 0.0], [3.0, 3.0, 12.0]])
+    depths = [torch.zeros(2, 3), near_far, 7 * near_far, sky, torch.zeros(2, 3)]
+    torch.testing.assert_close(mean_depth(depths), near_far)
+    halved = mean_depth([*depths, sky.repeat_interleave(2, 0).repeat_interleave(2, 1)])
+    torch.testing.assert_close(halved, near_far)
+    large = mean_depth(depths, (4, 6))
+    torch.testing.assert_close(large[:, 0], torch.ones(4))
+    torch.testing.assert_close(large[:, -1], torch.full((4,), 4.0))
+    torch.testing.assert_close(mean_depth([sky])[0], torch.full((3,), 4.0 ** (1 / 3)))
+    with pytest.raises(ValueError, match="known in none of 2 frames"):
+        mean_depth([torch.zeros(2, 3)] * 2)
 
 
 def test_pair_errors_ignore_the_world_frame_and_the_scale() -> None:

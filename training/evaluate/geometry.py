@@ -20,7 +20,7 @@ from g2vlm_model.model import G2VLM
 from ..batch import ClipPool, WindowBatch, draw_batch, pixels_of
 from ..correspondence import cell_tracks, match_error
 from ..datasets.mixture import Mixture
-from .depth import depth_score
+from .depth import depth_score, mean_depth
 from .pose import PairErrors, pair_errors, pose_score
 
 __all__ = ["GeometryReport", "GeometryRow", "evaluate_geometry", "mean_log_depth", "windows_of"]
@@ -91,20 +91,10 @@ class GeometryReport:
 
 
 def mean_log_depth(pool: ClipPool | Mixture, shards: int, size: tuple[int, int]) -> Tensor:
-    """(H, W) exp of the mean log-depth of a pool: the map that ignores the picture."""
-    total, count = torch.zeros(size), 0
-    for clip in (clip for shard in pool.shards[:shards] for clip in shard.clips):
-        depth = torch.from_numpy(clip.read(range(len(clip))).depth)
-        scale = depth.flatten(1).mean(1)
-        log = (depth / scale[:, None, None]).clamp(min=1e-3).log()
-        resized = torch.nn.functional.interpolate(
-            log[:, None], size=size, mode="bilinear", align_corners=False
-        )[:, 0]
-        total += resized.sum(0)
-        count += len(depth)
-    if count == 0:
-        raise ValueError("no clip to take a mean depth map from")
-    return (total / count).exp()
+    """(H, W) mean depth of a pool's first shards; see `mean_depth`."""
+    clips = (clip for shard in pool.shards[:shards] for clip in shard.clips)
+    frames = (clip.read(range(len(clip))).depth for clip in clips)
+    return mean_depth((torch.from_numpy(depth) for clip in frames for depth in clip), size)
 
 
 def windows_of(pool: ClipPool, count: int, frames: int, seed: int) -> Iterable[WindowBatch]:

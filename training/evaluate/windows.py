@@ -9,7 +9,7 @@ by side look at the same pictures; frames are in the order of the camera's path.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from ..datasets.layouts import LAYOUTS, open_dataset
 from ..datasets.mixture import SYNTHETIC
 from ..datasets.views import model_clip
 from ..synthetic import Split
+from .depth import mean_depth
 
 __all__ = [
     "EvalWindow",
@@ -185,34 +186,22 @@ def read_window(plan: WindowPlan, config: ModelConfig, needs_depth: bool = True)
 def mean_depth_of(
     sequences: Sequence[FrameSequence], config: ModelConfig, seed: int, frames: int = 128
 ) -> Tensor:
-    """(H, W) exp of the mean log-depth of random frames, each divided by its median.
-
-    Frames of other sizes are stretched to the first one's; unknown depth is left out.
+    """(H, W) mean depth of random frames, from their truth; see `mean_depth`.
 
     Raises:
         ValueError: No frame, or depth is known nowhere.
     """
     places = [(s, k) for s in sequences for k in range(len(s))]
     order = np.random.default_rng(seed).permutation(len(places))[:frames]
-    total, count = torch.zeros(0), torch.zeros(0)
-    for index in order:
-        sequence, frame = places[index]
-        try:
-            depth = torch.from_numpy(model_clip(sequence.read([frame]), config).depth[0])
-        except DataError:
-            continue  # the window that holds it says so
-        if not bool((depth > 0).any()):
-            continue
-        if not total.numel():
-            total, count = torch.zeros_like(depth), torch.zeros_like(depth)
-        depth = torch.nn.functional.interpolate(depth[None, None], total.shape)[0, 0]
-        known = depth > 0
-        total += torch.where(known, depth / depth[known].median(), 1.0).log()
-        count += known
-    if not bool((count > 0).any()):
-        raise ValueError(f"depth is known in none of {len(order)} frames that were looked at")
-    log_mean = total / count.clamp(min=1)
-    return torch.where(count > 0, log_mean, log_mean[count > 0].mean()).exp()
+
+    def depths() -> Iterator[Tensor]:
+        for sequence, frame in (places[index] for index in order):
+            try:
+                yield torch.from_numpy(model_clip(sequence.read([frame]), config).depth[0])
+            except DataError:
+                continue  # the window that holds it says so
+
+    return mean_depth(depths())
 
 
 @torch.no_grad()

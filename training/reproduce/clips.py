@@ -18,6 +18,7 @@ from torch import Tensor
 from ..batch import ClipPool
 from ..datasets.base import Clip, FrameSequence, Refusals
 from ..datasets.views import draw_boxes, resample
+from ..evaluate.depth import mean_depth
 
 __all__ = ["SmallClips"]
 
@@ -51,15 +52,8 @@ class SmallClips:
         return [long[index] for index in order.tolist()]
 
     def mean_depth_map(self) -> Tensor:
-        """(H, W): exp of the mean log-depth over frames of mean depth 1, known pixels only."""
-        maps = []
-        for kept in self.clips:
-            depth = torch.from_numpy(kept.clip.depth)
-            known = depth > 0
-            counts = known.sum((1, 2)).clamp(min=1)
-            mean_N11 = ((depth * known).sum((1, 2)) / counts)[:, None, None]
-            maps.append(torch.where(known, depth / mean_N11.clamp(min=1e-6), torch.nan).log())
-        return torch.cat(maps).nanmean(0).nan_to_num(0.0).exp()
+        """(H, W) mean depth of all frames; see `evaluate.depth.mean_depth`."""
+        return mean_depth(torch.from_numpy(one) for kept in self.clips for one in kept.clip.depth)
 
 
 class _KeptClip:
