@@ -75,15 +75,18 @@ setup(
     ],
     extras_require={
         "ros": ["opencv-python-headless>=4.6,<5", "pyyaml"],
-        "recordings": ["opencv-python-headless>=4.6,<5", "rosbags>=0.11", "pyyaml"],
+        "recordings": ["opencv-python-headless>=4.6,<5", "rosbags>=0.11", "pyyaml", "lz4>=4"],
         "replay": [
             *("opencv-python-headless>=4.6,<5", "rosbags>=0.11", "evo>=1.31", "tqdm", "pyyaml"),
-            *("jinja2>=3", "matplotlib>=3.6", "psutil"),
+            *("jinja2>=3", "matplotlib>=3.6", "psutil", "lz4>=4"),
         ],
         "refine": ["opencv-python-headless>=4.6,<5"],
-        "onnx": ["onnx>=1.18", "onnx-ir>=0.1", "onnxruntime>=1.22", "onnxscript>=0.5"],
+        "onnx": [
+            *("onnx>=1.18", "onnx-ir>=0.1", "onnxruntime>=1.22", "onnxscript>=0.5", "tqdm"),
+        ],
         "onnx-gpu": [  # in place of onnx: the two onnxruntime packages overwrite each other
             *("onnx>=1.18", "onnx-ir>=0.1", "onnxruntime-gpu[cuda,cudnn]>=1.22", "onnxscript>=0.5"),
+            "tqdm",
         ],
         "tensorrt": [  # a Jetson's JetPack brings its own; cuda-bindings: the release of its CUDA
             *("tensorrt>=10.3", "onnx>=1.18", "cuda-bindings>=12.6"),
@@ -92,9 +95,10 @@ setup(
         "train": [
             *("pyyaml", "tqdm", "webdataset>=1.0", "h5py>=3.8", "tensorboard>=2.16"),
             *("opencv-python-headless>=4.6,<5", "pydantic>=2.12"),
+            *("jinja2>=3", "matplotlib>=3.6"),  # reports of g2vlm evaluate
         ],
         "scenes": ["embreex>=4.4", "pyoidn>=2.5", "trimesh>=4.5"],  # realistic training rooms
-        "gasp": ["peft>=0.17"],
+        "gasp": ["peft>=0.17", "transformers>=5"],
         "benchmarks": ["opencv-python-headless>=4.6,<5", "pyarrow>=15"],  # g2vlm evaluate qa
         "test": ["pytest", "hypothesis"],
         "dev": ["pytest", "hypothesis", "ruff", "mypy"],

@@ -15,8 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tqdm import tqdm
-
 __all__ = ["Report", "Stages", "reporting", "silent"]
 
 Report = Callable[[str, float, float | None], None]
@@ -33,10 +31,15 @@ def reporting(kind: str) -> Iterator[Report]:
 
     Args:
         kind: "json": a line on stdout at each report. "auto": a bar on stderr where that is a
-            terminal, else nothing.
+            terminal and tqdm is installed, else nothing.
     """
     if kind == "json":
         yield _json_line
+        return
+    try:
+        from tqdm import tqdm  # a robot, whose node lets its model be exported, has none
+    except ImportError:
+        yield silent
         return
     bar = tqdm(
         total=1.0,

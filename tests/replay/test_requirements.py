@@ -1,11 +1,12 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Which libraries what needs: a robot none of the replay's, the replay those of its extra."""
+"""Which libraries what needs: a robot none of the replay's, the rest those of its extra."""
 
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -14,7 +15,12 @@ from importlib import metadata
 from tests.helpers import REPO
 
 REPLAYS = ("rosbags", "evo", "jinja2", "matplotlib", "psutil", "tqdm", "pandas")
-IMPORT_NAMES = {"opencv-python-headless": "cv2", "pyyaml": "yaml"}
+IMPORT_NAMES = {
+    "opencv-python-headless": "cv2",
+    "pyyaml": "yaml",
+    "pillow": "PIL",
+    "onnx-ir": "onnx_ir",
+}
 FROM_ROS = re.compile(r"(\w+_msgs|rcl\w+|\w+_interfaces)$")
 
 ROBOT = """
@@ -58,14 +64,19 @@ def _imported(folder: str, files: str = "*.py") -> set[str]:
             elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
                 found.add(node.module.split(".")[0])
     ours = {name for name in found if name.startswith("g2vlm_") or FROM_ROS.match(name)}
-    return found - ours - set(sys.stdlib_module_names) - {"numpy", "scipy"}  # of every install
+    return found - ours - set(sys.stdlib_module_names) - _required("extra ==", none=True)
 
 
 def _extra(name: str) -> set[str]:
+    return _required(f'extra == "{name}"')
+
+
+def _required(marker: str, none: bool = False) -> set[str]:
+    """Import names of the requirements with such a marker, or of all without."""
     wanted = set()
     for line in metadata.requires("g2vlm_ros") or []:
-        requirement, _, marker = line.partition(";")
-        if f'extra == "{name}"' in marker.replace("'", '"'):
+        requirement, _, markers = line.partition(";")
+        if (marker in markers.replace("'", '"')) is not none:
             library = re.split(r"[<>=!~\[ ]", requirement.strip())[0].lower()
             wanted.add(IMPORT_NAMES.get(library, library))
     return wanted
@@ -76,3 +87,24 @@ def test_the_extras_are_what_is_imported() -> None:
     assert _extra("recordings") == recordings
     assert _extra("replay") == _imported("replay") | recordings
     assert not _extra("ros") & set(REPLAYS)
+
+
+def test_the_training_and_the_export_import_what_their_extras_bring() -> None:
+    """TensorBoard is reached through torch, ONNX Runtime through `g2vlm_model`."""
+    special = _extra("scenes") | _extra("gasp") | _extra("benchmarks")
+    assert _extra("train") - {"tensorboard"} == _imported("training") - (special - {"cv2"})
+    assert special <= _imported("training")
+    assert _extra("onnx") - {"onnx", "onnxruntime"} == _imported("export")
+
+
+def test_an_export_without_tqdm_shows_no_bar() -> None:
+    """As on a robot, whose node exports its own model."""
+    code = (
+        "import sys; sys.modules['tqdm'] = None\n"
+        "from g2vlm_export.progress import reporting\n"
+        "with reporting('json') as report: report('graphs', 0.5, 2.0)\n"
+        "with reporting('auto') as report: report('graphs', 0.5, 2.0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"stage": "graphs", "fraction": 0.5, "seconds_left": 2.0}

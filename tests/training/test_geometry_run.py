@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -165,6 +166,31 @@ def test_command_writes_numbers_windows_and_report(
     said = capsys.readouterr().out
     assert f"| head | 2 | {value['value']:.3f} ({value['low']:.3f} to" in said
     assert "| head | 1 frames | 2 frames |" in said
+
+
+def test_a_report_that_cannot_be_drawn_is_refused_before_the_work(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "g2vlm_training.evaluate.geometry_report", raising=False)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    words = ["geometry", "--dataset", "tum", "--root", str(folder), "--out", str(tmp_path / "out")]
+    with pytest.raises(ValueError, match=r"jinja2 is missing: pip install 'g2vlm_ros\[train\]'"):
+        main(words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_numbers_are_kept_where_drawing_fails(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("g2vlm_training.evaluate.geometry_report.write_report", fails)
+    words = ["geometry", "--dataset", "tum", "--root", str(folder), "--frames", "2"]
+    with pytest.raises(OSError, match="no space left"):
+        main([*words, "--windows", "1", "--refine-windows", "0", "--out", str(tmp_path)])
+    assert json.loads((tmp_path / "geometry.json").read_text())["tables"]
+    assert len((tmp_path / "windows.csv").read_text().splitlines()) > 5
 
 
 def test_command_prints_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib
 import json
 import logging
 from collections.abc import Sequence
@@ -89,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit code.
 
     Raises:
-        ValueError: Unknown layout, numbers out of range, no window long enough.
+        ValueError: Unknown layout, numbers out of range, no window long enough, a library that a
+            report needs is missing.
         FileNotFoundError: The root holds nothing in that layout.
         OSError: `--out` cannot be written.
     """
@@ -183,6 +185,13 @@ def numbers(text: str) -> tuple[int, ...]:
 
 def _check_writable(folder: Path) -> None:
     """Fail before the work and not after it."""
+    try:
+        importlib.import_module(".geometry_report", __package__)
+    except ImportError as error:
+        raise ValueError(
+            f"--out writes a report, and {error.name} is missing: pip install 'g2vlm_ros[train]'; "
+            "--json prints the numbers without it"
+        ) from error
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / ".writable"
     probe.touch()
@@ -222,9 +231,7 @@ def table_text(content: dict[str, Any]) -> str:
 
 
 def write_files(folder: Path, content: dict[str, Any], tables: Sequence[GeometryTable]) -> None:
-    """Write geometry.json, windows.csv and report.html."""
-    from .geometry_report import write_report  # matplotlib takes a second to load
-
+    """Write geometry.json, windows.csv and report.html; numbers first, should drawing fail."""
     text = json.dumps(content, indent=2, default=str) + "\n"
     (folder / "geometry.json").write_text(text, encoding="utf-8")
     with (folder / "windows.csv").open("w", encoding="utf-8", newline="") as file:
@@ -237,5 +244,7 @@ def write_files(folder: Path, content: dict[str, Any], tables: Sequence[Geometry
                     cells = ["" if value is None else f"{value:.6g}" for value in values]
                     place = [table.frames, item.plan.sequence.name, item.plan.frames[0]]
                     writer.writerow([*place, name, *cells])
+    from .geometry_report import write_report  # matplotlib takes a second to load
+
     write_report(folder / "report.html", content, tables)
     _LOG.info("wrote geometry.json, windows.csv and report.html to %s", folder)
