@@ -65,6 +65,7 @@ lint: setup-dev ## Check format and style
 types: setup-dev ## Check types, strictly
 	@$(IN_VENV) scripts/types.sh
 
-clean: ## Remove .venv and everything that was built
-	rm -rf .venv .venv-* .venv*.lock build install log out .pytest_cache .mypy_cache .ruff_cache *.egg-info
+clean: ## Remove .venv, caches and what make and the benchmarks wrote; other replays in out/ stay
+	rm -rf .venv .venv-* .venv*.lock build install log out/demo out/demo-* out/benchmarks
+	rm -rf .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -263,6 +264,17 @@ def test_make_takes_the_distribution_from_its_command_line_only(
     done = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True)
     assert f". {venv}/env.sh" in done.stdout
     assert ("--distro jazzy" in done.stdout) == bool(words)
+
+
+def test_make_clean_leaves_the_users_own_replays(tmp_path: Path) -> None:
+    shutil.copy(REPO / "Makefile", tmp_path)
+    made = ("out/demo", "out/demo-jazzy", "out/benchmarks", ".venv", ".venv-jazzy", "build")
+    for name in (*made, "out/my_bag", "out/demonstration"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "report.html").touch()
+    subprocess.run(["make", "-s", "-C", tmp_path, "clean"], check=True)
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("report.html")}
+    assert left == {"out/my_bag/report.html", "out/demonstration/report.html"}
 
 
 def test_make_help_lists_the_targets() -> None:
