@@ -18,7 +18,7 @@ from g2vlm_replay.node.bag_writer import BagWriter
 from g2vlm_model.interface.whole_files import scratch_folder, sync
 
 from .drives import NS, DriveSpec, make_drive
-from .faults import Faults
+from .faults import Faults, faults_help
 from .messages import TYPES, MessageMaker
 from .scenes import SCENES
 from .stream import Streams, drive_messages
@@ -59,8 +59,9 @@ def write_drive(spec: DriveSpec, path: Path, streams: Streams = RECORDED) -> Pat
 def main(argv: list[str] | None = None) -> int:
     """Read the command line, write the bag."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+        description=__doc__, epilog=faults_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     parser.add_argument("scene", choices=SCENES)
     parser.add_argument("--index", type=int, default=0, help="of the scene (default 0)")
     parser.add_argument("--split", choices=("val", "test"), default="val", help="val: to tune on")
@@ -70,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--stereo", type=float, default=0.0, help="baseline, metres (0: none)")
     parser.add_argument(
         "--fault", action="append", default=[], metavar="NAME=VALUE",
-        help="a field of g2vlm_demo.faults.Faults, e.g. kidnap_at_s=20; may be given again",
+        help="listed below, e.g. kidnap_at_s=20; may be given again",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="the .mcap file")
     chosen = parser.parse_args(argv)

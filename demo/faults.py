@@ -9,9 +9,10 @@ from the start of the drive; a time below 0 is never.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, fields
 
-__all__ = ["CAMERA_INFO_FAULTS", "NO_FAULTS", "Faults", "during"]
+__all__ = ["CAMERA_INFO_FAULTS", "NO_FAULTS", "Faults", "during", "faults_help"]
 
 CAMERA_INFO_FAULTS = (
     "",
@@ -97,3 +98,12 @@ NO_FAULTS = Faults()
 def during(time_s: float, at_s: float, for_s: float = float("inf")) -> bool:
     """Whether a time lies in a span that begins at `at_s`; never where that is below 0."""
     return at_s >= 0.0 and at_s <= time_s < at_s + for_s
+
+
+def faults_help() -> str:
+    """The faults with their defaults and what they do, for the end of a command's help."""
+    defaults = (f"  {field.name}={getattr(NO_FAULTS, field.name)}" for field in fields(Faults))
+    meanings = inspect.getdoc(Faults) or ""
+    meanings = meanings.partition("Args:\n")[2].partition("\nRaises:")[0]
+    head = "faults and their defaults; seconds count from the start, a time below 0 is never:"
+    return "\n".join((head, *defaults, "", meanings.rstrip()))

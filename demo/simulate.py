@@ -27,6 +27,7 @@ from g2vlm_replay.node.process import node_environment
 from g2vlm_model.processes import started
 from g2vlm_ros.shipped import shipped_file
 
+from .faults import faults_help
 from .scenes import SCENES
 
 __all__ = ["main", "node_parameters", "robot_parameters"]
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 where both were told to end and did; else the code of the one that ended by itself.
     """
     parser = argparse.ArgumentParser(
-        prog="g2vlm simulate", description=__doc__,
+        prog="g2vlm simulate", description=__doc__, epilog=faults_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--scene", choices=SCENES, default="room")
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, what in (
         ("robot", "of the robot"),
         ("node", "of the node"),
-        ("fault", "that goes wrong"),
+        ("fault", "that goes wrong, listed below"),
     ):
         parser.add_argument(
             f"--{name}", action="append", default=[], metavar="NAME=VALUE",

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ import numpy as np
 import psutil
 import pytest
 import yaml
+from g2vlm_demo import drive_bag, simulate
+from g2vlm_demo.faults import Faults
 from g2vlm_demo.simulate import node_command, node_parameters
 from g2vlm_demo.simulator.options import SimulatorOptions, defaults, parse
 from g2vlm_demo.simulator.pacing import Ahead, Paced
@@ -55,6 +58,19 @@ def test_the_page_names_every_parameter_and_every_fault() -> None:
     page = (REPO / "docs" / "simulation.md").read_text(encoding="utf-8")
     names = {name.removeprefix("faults.") for name in defaults()}
     assert not {name for name in names if f"`{name}`" not in page}
+
+
+@pytest.mark.parametrize("command", [simulate.main, drive_bag.main])
+def test_the_help_lists_every_fault_with_its_default_and_says_what_it_does(
+    command: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        command(["--help"])
+    listed = capsys.readouterr().out.partition("faults and their defaults")[2]
+    values, _, meanings = listed.partition("\n\n")
+    for name, default in vars(Faults()).items():
+        assert f"  {name}={default}\n" in values + "\n"
+        assert re.search(rf"\b{name}\b", meanings), name
 
 
 def test_messages_go_out_when_they_are_due_and_stale_ones_do_not() -> None:
