@@ -6,8 +6,9 @@
 Shape letters: H W pixels of the predicted map, M pixels that count, K frames.
 
 The model's lengths are up to scale, so every predicted map (and every baseline) is first
-multiplied by the median of truth / prediction over the pixels that count ("median scaling"), as
-`g2vlm evaluate` does: half of the pixels then are too near and half too far.
+multiplied by the median of truth / prediction over the pixels that count ("median scaling"): half
+of the pixels then are too near and half too far. The metrics of these names in `g2vlm evaluate` are
+stricter: one scale for all frames of a window, and every pixel whose truth is known counts.
 A number without its baselines says little: a constant already reaches an AbsRel of about 0.3
 in a room, and the mean depth map about 0.25.
 """

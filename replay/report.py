@@ -208,7 +208,7 @@ def _scenes_hint(scores: Scores) -> str:
         return "Lengths are in map units: the input carries no depth to compare with."
     return (
         f"{scores.depth.predicted.frames} scenes are compared with the true depth. Each depth "
-        "map is scaled by the ratio of medians before colours and errors are made."
+        "map is scaled by the median of the ratios before colours and errors are made."
     )
 
 

@@ -16,7 +16,7 @@ from g2vlm_model.runtimes import load_runtime
 from . import BENCHMARKS
 from .pictures import even_indices
 from .report import make_report
-from .runner import MAX_FRAMES, AskOptions, ask_items
+from .runner import MOST_SHOWN, AskOptions, ask_items
 from .store import AnswerStore
 
 __all__ = ["add_arguments", "run"]
@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frames",
         type=int,
-        default=MAX_FRAMES,
-        help=f"pictures a question at most, evenly spread (default {MAX_FRAMES})",
+        default=MOST_SHOWN,
+        help=f"pictures a question at most, evenly spread (default {MOST_SHOWN})",
     )
     parser.add_argument("--max-tokens", type=int, default=64, help="of an answer (default 64)")
     parser.add_argument("--blind", action="store_true", help="ask about grey pictures instead")

@@ -28,7 +28,7 @@ from .store import AnswerStore
 
 __all__ = ["AskOptions", "ask_items"]
 
-MAX_FRAMES = 24  # the longest sequence of the published training
+MOST_SHOWN = 24  # the longest sequence of the published training
 _GREY = 128
 _GREY_SIZE = (480, 640)
 
@@ -45,7 +45,7 @@ class AskOptions:
         blind: Grey pictures instead of the real ones: what the words alone give away.
     """
 
-    frames: int = MAX_FRAMES
+    frames: int = MOST_SHOWN
     max_tokens: int = 64
     blind: bool = False
 
