@@ -16,8 +16,8 @@ from typing import Any
 from g2vlm_ros.camera_topics import Names
 from g2vlm_ros.doctor.seen import NodeSeen
 from g2vlm_ros.doctor.wanted import GraphNames
-from g2vlm_ros.param_files import options_of, shared_names, values_for
-from g2vlm_ros.params import NodeParams, parse
+from g2vlm_ros.param_files import node_values, options_of
+from g2vlm_ros.params import NodeParams, known_names, parse
 
 __all__ = ["Told", "told_by"]
 
@@ -60,28 +60,16 @@ def told_by(
         ValueError: It is no parameter file.
     """
     values = dict(running or {})
-    unknown: frozenset[str] = frozenset()
+    shared: frozenset[str] = frozenset()
     if file is not None:
-        values = values_for(file, name.rpartition("/")[2])
-        unknown = shared_names(["--ros-args", "--params-file", str(file)])
+        values, shared = node_values(file, name.rpartition("/")[2])
     values |= dict(given or {})
     uses_sim_time = values.get("use_sim_time") is True
-    options = options_of(values)
+    foreign = shared - known_names(values) - {*(given or {})}  # said to all, meant for others
+    options = {name: value for name, value in options_of(values).items() if name not in foreign}
     problem = ""
     try:
-        params = parse(_without_others(options, unknown))
+        params = parse(options)
     except ValueError as error:
         params, problem = parse({}), str(error)
     return Told(params, uses_sim_time, GraphNames(name), None, problem)
-
-
-def _without_others(values: Mapping[str, Any], shared: frozenset[str]) -> dict[str, Any]:
-    """Without names that a file gives to all nodes alike and this one does not know."""
-    left = dict(values)
-    for name in shared & values.keys():
-        try:
-            parse({"cameras": values.get("cameras", ["camera"]), name: values[name]})
-        except ValueError as error:
-            if "is no parameter of this node" in str(error):
-                del left[name]
-    return left
