@@ -43,6 +43,7 @@ _SETTLED = 1e-4  # rad, and share of the way
 _MOST_TURN = 0.1  # rad in one step of the search
 _CAUCHY = 2.0  # standard deviations
 _MEDIAN_SQUARE = 2 * math.log(2.0)  # of two normal numbers; more, and the sigmas were too small
+_CONTRADICTION = 0.3  # between the lengths by the depth of i and of j, log: one is wrong
 _LEAST_STEP = 0.005  # metres
 _FLOOR = 0.03  # of a step: K, depths that err together
 _TURN_FLOOR = 0.002  # rad
@@ -75,7 +76,8 @@ def metric_step(
         sigma_depth: Standard deviation of those of a feature.
 
     Returns:
-        None where fewer than eight matches have depth, or the edge no direction.
+        None where fewer than eight matches have depth, or the edge no direction, or the depths
+        of i and of j contradict each other.
     """
     tracks = edge.tracks
     size = float(np.linalg.norm(edge.T_i_j[:3, 3]))
@@ -110,6 +112,11 @@ def _length(depth: list[Floats], edge: Edge, sigma_depth: float) -> float | None
     good = np.isfinite(value) & np.isfinite(sigma)
     if good.sum() < _LEAST_MATCHES:
         return None
+    first, second = (np.isfinite(one) for one in np.split(value, 2))
+    if min(first.sum(), second.sum()) >= _LEAST_MATCHES:
+        apart = np.median(value[: len(first)][first]) - np.median(value[len(first) :][second])
+        if abs(float(apart)) > _CONTRADICTION:
+            return None
     return math.exp(weighted_median(value[good].astype(np.float64), sigma[good] ** -2.0))
 
 

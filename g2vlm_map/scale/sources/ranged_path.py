@@ -41,6 +41,8 @@ _DEPTH_SIGMA = 0.08  # of a feature's depth where something was measured next to
 _MODEL_SIGMA = 0.20  # of the model's, with one factor for the picture
 _CHORD_FLOOR = 0.03  # of a chord, log
 _LEAST_STEP = 0.005  # metres
+_MOST_LOST = 2  # keyframes in a row: edges reach back over them
+_AGREE = 4.0  # standard deviations between steps to one place
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +81,7 @@ class RangedPath:
         self._begin: int | None = None
         self._between: list[tuple[int, Floats]] = []
         self._piece = 0
+        self._lost = 0  # keyframes in a row that are not on the path
 
     def add(
         self,
@@ -109,8 +112,12 @@ class RangedPath:
         depth_m = float(np.exp(np.median(seen))) if seen.size else math.nan
         here = self._place(sight, log_depth_F, sigma_depth)
         if here is None:
+            self._lost += 1
+            if self._spots and self._lost <= _MOST_LOST:  # the next one may go on without it
+                return []
             self._piece += 1
             here = np.eye(4), 0.0
+        self._lost = 0
         self._spots[number] = _Spot(log_depth_F, *here, self._piece, depth_m)
         for old in list(self._spots)[:-_KEPT]:
             del self._spots[old]
@@ -119,8 +126,15 @@ class RangedPath:
     def _place(
         self, sight: Sight, log_depth_F: Floats, sigma_depth: float
     ) -> tuple[Floats, float] | None:
-        """Where the keyframe is, and the variance of the way there; None: on no edge."""
-        steps, poses, before = [], [], []
+        """Where the keyframe is, and the variance of the way there.
+
+        Returns:
+            None where no edge leads here, or the steps of most edges contradict each other:
+            matches that are a period of a pattern off fit together as well as right ones.
+        """
+        steps: list[MetricStep] = []
+        poses: list[Floats] = []
+        before: list[float] = []
         for edge in sight.edges:
             spot = self._spots.get(edge.i)
             if edge.j != sight.placed.keyframe.number or spot is None or spot.piece != self._piece:
@@ -133,11 +147,13 @@ class RangedPath:
             steps.append(step)
             poses.append(spot.T_piece_cam @ step.T_i_j)
             before.append(spot.variance)
-        if not steps:
+        most = _agreeing(poses, steps)
+        if 2 * len(most) <= len(steps):
             return None
+        steps, poses = [steps[row] for row in most], [poses[row] for row in most]
         weight = np.array([step.sigma_m**-2 for step in steps])
         place = np.average([T[:3, 3] for T in poses], axis=0, weights=weight)
-        variance = min(before) + 1.0 / float(weight.sum())
+        variance = min(before[row] for row in most) + 1.0 / float(weight.sum())
         return rigid(_middle(poses, steps), place), variance
 
     def _chord(self, number: int) -> list[Measured]:
@@ -176,6 +192,20 @@ def _step(
         return None
     views = sight.map_keyframes[edge.i].keyframe.views[0], sight.placed.keyframe.views[0]
     return metric_step(edge, views, log_depths, sigma_depth)
+
+
+def _agreeing(poses: list[Floats], steps: list[MetricStep]) -> list[int]:
+    """Rows of the most steps that lead to one place, of as many the surest."""
+    found: list[int] = []
+    for middle in sorted(range(len(steps)), key=lambda row: steps[row].sigma_m):
+        near = [
+            row
+            for row, (T, step) in enumerate(zip(poses, steps, strict=True))
+            if float(np.linalg.norm(T[:3, 3] - poses[middle][:3, 3]))
+            <= _AGREE * math.hypot(step.sigma_m, steps[middle].sigma_m)
+        ]
+        found = near if len(near) > len(found) else found
+    return found
 
 
 def _middle(poses: list[Floats], steps: list[MetricStep]) -> Floats:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from g2vlm_map.poses import Floats
 from g2vlm_map.scale.fusion import Opinion, together
 from g2vlm_map.scale.kinds import KINDS
 from g2vlm_map.scale.readings import Measured
+from g2vlm_map.scale.sources import ranged_path
+from g2vlm_map.scale.sources.metric_step import MetricStep
 from g2vlm_map.scale.sources.ranged_path import RangedPath
 from g2vlm_map.scale.sources.sight import Sight
 from tests.map.scale.made import (
@@ -149,6 +152,39 @@ def test_a_gap_is_bridged_by_edges_that_span_it_and_else_breaks_the_path() -> No
     ]
     chords = followed(points, edges)
     assert all(not one.start < 8 <= one.keyframe for one in chords)
+    assert np.abs(errors(chords)).max() < 0.05
+
+
+def test_a_keyframe_whose_edges_contradict_each_other_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Matches a period of a pattern off fit well, and each edge says another way."""
+    measured = ranged_path._step
+
+    def step(edge: Edge, *rest: Any) -> MetricStep | None:
+        found = measured(edge, *rest)
+        if edge.j != 8 or found is None:
+            return found
+        T = found.T_i_j.copy()
+        T[:3, 3] *= 1.0 - 0.3 * (edge.j - edge.i)
+        return replace(found, T_i_j=T)
+
+    monkeypatch.setattr(ranged_path, "_step", step)
+    chords = followed([seen_from(number) for number in range(KEYFRAMES)])
+    assert len(chords) >= 4
+    assert np.abs(errors(chords)).max() < 0.06
+    known = {number for one in chords for number, _ in one.between}
+    assert 7 in known
+    assert 8 not in known | {one.keyframe for one in chords}
+
+
+def test_a_keyframe_whose_ranges_are_all_wrong_is_left_out() -> None:
+    """Millimetres for once, or another factor: the depths of its edges' ends contradict it."""
+    points = [seen_from(number) for number in range(KEYFRAMES)]
+    for wrong in (5, 11):
+        points[wrong] = points[wrong][0], 2.5 * points[wrong][1]
+    chords = followed(list(points))
+    assert len(chords) >= 4
     assert np.abs(errors(chords)).max() < 0.05
 
 
