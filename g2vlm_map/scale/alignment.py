@@ -63,6 +63,7 @@ class PathScale(NamedTuple):
         spread: How far the scale by short and by long lengths stands from it, rms of the log.
         apart: How far that with the steps does that are like none around them.
         uncovered: Standard deviation by the share of the map that lies between the pieces.
+        reach: Keyframes from the first to the last of the piece that holds the most.
     """
 
     log_scale: float
@@ -70,6 +71,7 @@ class PathScale(NamedTuple):
     spread: float
     apart: float
     uncovered: float
+    reach: int
 
 
 def path_scale(
@@ -104,7 +106,8 @@ def path_scale(
     ours_N3 = np.array([item.T_map_body[:3, 3] for item in kept if item.segment == segment])
     share = sum(_extent(points) for points, _ in pieces) / _extent(ours_N3)
     uncovered = _BETWEEN * max(0.0, 1 - share)
-    return PathScale(log_scale, _jackknife(pieces), spread, apart, uncovered)
+    reach = max(piece[-1][0] - piece[0][0] for piece in joined)
+    return PathScale(log_scale, _jackknife(pieces), spread, apart, uncovered, reach)
 
 
 def _extent(points_N3: Floats) -> float:

@@ -33,7 +33,7 @@ class Opinion:
     Args:
         kind: Of the source.
         log_scale, sigma: Its estimate, bias and floor included.
-        span: Keyframes between its first and last reading.
+        span: Keyframes between its first and last reading, of a path without a gap.
         contested: It contradicts itself at present.
         unsteady: What of sigma is the map's own, whose scale changes on the way: depth says no
             more of such a path than lengths do.
@@ -82,11 +82,15 @@ def together(opinions: Sequence[Opinion]) -> Together:
     trajectory = _weighed([item for item in heard if item.kind.measures == "trajectory"])
     depth = _weighed([item for item in heard if item.kind.measures == "depth"])
     by_depth = depth[0], math.hypot(depth[1], _off(heard))
-    log_scale, sigma = min(trajectory, by_depth, key=lambda said: said[1])
+    measures = "trajectory" if trajectory[1] <= by_depth[1] else "depth"
+    log_scale, sigma = trajectory if measures == "trajectory" else by_depth
     conflict, blocked = _contradictions(opinions)
     strong = [item for item in heard if not item.kind.weak]
     vouched = any(item.kind.said for item in strong)
-    vouched = vouched or any(item.span > SPAN and not item.contested for item in strong)
+    vouched = vouched or any(
+        item.span > SPAN and not item.contested and item.kind.measures == measures
+        for item in strong
+    )
     vouched = vouched or any(
         _distance(first, second) <= _AGREE
         for index, first in enumerate(strong)

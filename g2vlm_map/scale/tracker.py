@@ -270,11 +270,11 @@ class ScaleTracker:
                 log_scale, sigma = track.estimate(self._newest, whole)
                 if path is not None:
                     sigma = math.hypot(sigma, path.spread, path.apart, path.uncovered)
-                contested = bool(track.contested)
+                contested, span = bool(track.contested), track.span
+                if path is not None and track.kind.by_pictures:
+                    span = path.reach if span else 0  # what breaks it may have bent the map, too
                 opinions.append(
-                    Opinion(
-                        track.kind, log_scale, sigma, track.span, contested, unsteady=track.unsteady
-                    )
+                    Opinion(track.kind, log_scale, sigma, span, contested, track.unsteady)
                 )
         return together(opinions)
 

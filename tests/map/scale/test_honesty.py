@@ -112,3 +112,11 @@ def test_an_unsteady_map_does_not_make_depth_say_more_of_its_path() -> None:
     assert together([depth, path]).log_scale == 0.2
     loose = Opinion(KINDS["range_path"], 0.2, 0.33, span=40)  # few lengths: depth is the surer one
     assert together([depth, loose]).log_scale == 0.5
+
+
+def test_depth_that_was_seen_for_long_does_not_vouch_for_a_path_that_broke() -> None:
+    depth = Opinion(KINDS["range"], 0.5, 0.05, span=40)
+    assert not together([depth, Opinion(KINDS["range_path"], 0.5, 0.05, span=12)]).vouched
+    assert together([depth, Opinion(KINDS["range_path"], 0.5, 0.05, span=24)]).vouched
+    assert together([depth]).vouched  # and says with its sigma how little it says
+    assert together([depth]).sigma > 0.25

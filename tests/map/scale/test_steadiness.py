@@ -258,6 +258,7 @@ def test_what_lies_between_the_pieces_was_not_measured() -> None:
     assert broken is not None
     assert whole.uncovered < 1e-9
     assert broken.uncovered > 0.08
+    assert (whole.reach, broken.reach) == (60, 15)
     late = path_scale(gap[5:], believed(gap), placed, since=gap[5].start)
     assert late is not None
     assert late.uncovered < 1e-9

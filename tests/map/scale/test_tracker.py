@@ -74,11 +74,14 @@ def test_a_contradiction_that_comes_later_takes_the_metres_away() -> None:
     assert drive.changes[-1].before.metric
 
 
-def test_trajectory_and_depth_apart_raise_an_alarm_and_widen_the_sigma() -> None:
+def test_trajectory_and_depth_apart_raise_an_alarm_and_are_given_out_apart() -> None:
     apart, together = both(1.4), both(1.0)
     assert "a factor of 1.3" in apart.reason("SCALE_CONFLICT")
+    assert not together.reason("SCALE_CONFLICT")
     assert apart.tracker.estimate.metric
-    assert apart.tracker.estimate.sigma > together.tracker.estimate.sigma
+    assert apart.tracker.estimate.log_scale == pytest.approx(
+        apart.tracker.estimate.log_trajectory_scale, abs=0.01
+    )
     difference = (
         apart.tracker.estimate.log_trajectory_scale - apart.tracker.estimate.log_depth_scale
     )
