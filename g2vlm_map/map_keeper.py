@@ -269,6 +269,7 @@ class MapKeeper:
         if closed.absorbed and closed.similarity is not None:
             log_scale = closed.similarity.log_scale
             self._mapper.joined(closed.absorbed, closed.segment, log_scale)
+            self._scale.joined(closed.absorbed, closed.segment, log_scale)
             stored = set() if loaded is None else {one.segment for one in loaded.world.keyframes}
             if loaded is not None and closed.segment in stored:
                 cause, self._loaded = "localized", None

@@ -175,7 +175,7 @@ class Passes:
                 number = self._mapper.begin()
             self.builder.restart(cause)
             self._scenes.clear()
-            self._scale.reset(text)
+            self._scale.reset(text, forget=cause == "reset")
             self._emit(SegmentStarted(number, cause, text))
             return number
 

@@ -73,6 +73,23 @@ class Together:
     conflict: str = ""
     blocked: bool = False
 
+    def why_not_metric(self, max_sigma: float) -> str:
+        """Words on what keeps lengths from being called metres, where something does."""
+        if not self.sources:
+            return "no scale source: lengths are up to scale"
+        said = f"{'+'.join(self.sources)} say {math.exp(self.log_scale):.3g} m a unit"
+        if self.blocked:
+            return f"sources contradict each other: {self.conflict}"
+        if self.sigma > max_sigma:
+            return (
+                f"{said} +- {self.sigma:.0%}, above scale.max_sigma = {max_sigma:.0%}: lengths are "
+                "up to scale"
+            )
+        return (
+            f"{said} +- {self.sigma:.0%}, but neither two readings more than {SPAN} keyframes "
+            "apart nor a second source vouch for it yet"
+        )
+
 
 def together(opinions: Sequence[Opinion]) -> Together:
     """Fuse what the kinds of sources believe."""

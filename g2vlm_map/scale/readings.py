@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from ..mapping.keyframe import PlacedKeyframe
 from ..poses import Floats
 from .estimate import ScaleReading
 
-__all__ = ["Measured", "reading"]
+__all__ = ["Measured", "SaidOfSegments", "reading"]
 
 
 @dataclass(frozen=True)
@@ -80,3 +80,41 @@ def reading(
     if not math.isfinite(log_scale):
         return None
     return ScaleReading(measured.source, measures, end.keyframe.number, log_scale, measured.sigma)
+
+
+class SaidOfSegments:
+    """What a person, a parameter or a loaded map said of segments: no sensor says it again."""
+
+    def __init__(self) -> None:
+        self._said: dict[int, dict[str, ScaleReading]] = {}
+
+    def of(self, segment: int) -> tuple[ScaleReading, ...]:
+        """All of a segment."""
+        return tuple(self._said.get(segment, {}).values())
+
+    def put(self, segment: int, item: ScaleReading) -> None:
+        """Add a reading, in the place of what its source said of the segment before."""
+        self._said.setdefault(segment, {})[item.source] = item
+
+    def forget(self, segment: int | None = None) -> None:
+        """Forget a segment; None: all."""
+        if segment is None:
+            self._said.clear()
+        self._said.pop(segment or 0, None)
+
+    def join(self, absorbed: int, onto: int, log_scale: float, newer: int) -> None:
+        """Two segments are one.
+
+        Args:
+            absorbed, onto: Numbers; the unit of the second one goes on.
+            log_scale: Natural log of units of `onto` in one unit of `absorbed`.
+            newer: Of which of them a source's word counts where it spoke of both.
+        """
+        there = self._said.pop(onto, {})
+        comes = {
+            name: item if name == "fixed" else replace(item, log_scale=item.log_scale - log_scale)
+            for name, item in self._said.pop(absorbed, {}).items()
+        }
+        both = {**comes, **there} if newer == onto else {**there, **comes}
+        if both:
+            self._said[onto] = both

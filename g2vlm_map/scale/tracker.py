@@ -32,7 +32,7 @@ from .fusion import Opinion, Together, together
 from .kinds import KINDS
 from .odometry_history import NotYetError
 from .options import ScaleOptions
-from .readings import Measured, reading
+from .readings import Measured, SaidOfSegments, reading
 from .samples import Samples
 from .sources import made_sources
 from .sources.sight import Sight
@@ -44,7 +44,6 @@ _KEPT = 400  # measurements of each kind; older ones live on in the estimate onl
 _PENDING = 30  # keyframes that wait for samples of their time
 _STILL = 0.5  # of the standard deviation, by which the estimate may move unseen
 _MOST_STILL = 0.03
-_NO_SOURCE = "no scale source: lengths are up to scale"
 
 
 class ScaleTracker:
@@ -71,7 +70,8 @@ class ScaleTracker:
         self._pending: dict[str, deque[Sight]] = {}
         self._measured: dict[str, deque[tuple[Measured, ScaleReading]]] = {}
         self._open: dict[str, Measured] = {}  # lengths that go on
-        self._said: list[ScaleReading] = []
+        self._said = SaidOfSegments()
+        self._segment = 0  # of the newest keyframe; 0 before there is one
         self._tracks: dict[str, SourceTrack] = {}
         self._placed: Mapping[int, PlacedKeyframe] = {}
         self._newest = -1
@@ -95,18 +95,30 @@ class ScaleTracker:
             self._samples.forget()
             self._focal.forget()
             self._estimate = ScaleEstimate()
+            self._said.forget()
             self._reset()
+            self._segment = 0
         self._board.condition("SCALE_UNKNOWN", True, self._estimate.reason)
 
     def sense(self, sample: Sample) -> None:
         """Take in what another sensor says; from any thread, in any order."""
         self._samples.add(sample)
 
-    def reset(self, why: str) -> ScaleEstimate:
-        """A new segment, whose unit has nothing to do with the one before."""
+    def reset(self, why: str, *, forget: bool = False) -> ScaleEstimate:
+        """A new segment, whose unit has nothing to do with the one before.
+
+        What a person or a loaded map said of that one counts again where it is met again.
+
+        Args:
+            why: For the event.
+            forget: It will not be: the map goes.
+        """
         with self._lock:
             before = self._estimate
+            if forget:
+                self._said.forget()
             self._reset()
+            self._segment = 0
             self._take_over(together([]))
         self._tell(before, f"{why}: the unit of lengths is another one")
         return self._estimate
@@ -134,6 +146,8 @@ class ScaleTracker:
         sight = Sight(placed, map_keyframes, pictures or {}, tied)
         with self._lock:
             before = self._estimate
+            if placed.segment != self._segment:  # begun, or met again without the one between
+                self._enter(placed.segment)
             self._placed = map_keyframes
             self._newest = placed.keyframe.number
             if self.options.fixed and "fixed" not in self._tracks:
@@ -150,16 +164,31 @@ class ScaleTracker:
         """The map's past is another one: read every measurement with the new poses.
 
         Args:
-            placed: All keyframes of the present segment.
+            placed: All keyframes.
             why: For the event, where the scale changes with it.
         """
         with self._lock:
             before = self._estimate
             self._placed = {item.keyframe.number: item for item in placed}
+            newest = self._placed.get(self._newest)
+            if newest is not None and newest.segment != self._segment:  # edges joined them,
+                self.joined(self._segment, newest.segment, 0.0)  # and edges are of one unit
             self._reread()
             self._take_over(self._together())
         self._tell(before, why)
         return self._estimate
+
+    def joined(self, absorbed: int, onto: int, log_scale: float) -> None:
+        """Two segments have become one; `poses_changed` tells of its poses.
+
+        Args:
+            absorbed, onto: Numbers; the unit of the second one goes on.
+            log_scale: Natural log of units of `onto` in one unit of `absorbed`.
+        """
+        with self._lock:
+            self._said.join(absorbed, onto, log_scale, newer=self._segment)
+            if self._segment == absorbed:
+                self._segment = onto
 
     def set_length(self, units: float, metres: float, sigma: float = 0.10) -> ScaleEstimate:
         """A person says how long something is; another length takes the place of the first.
@@ -184,7 +213,6 @@ class ScaleTracker:
             if self._newest < 0:
                 raise ValueError("there is no keyframe yet to measure the length in")
             before = self._estimate
-            self._said = [item for item in self._said if item.source != "length"]
             self._tracks.pop("length", None)
             log_scale = math.log(metres / units)
             self._add_said(ScaleReading("length", "trajectory", self._newest, log_scale, sigma))
@@ -197,6 +225,7 @@ class ScaleTracker:
         with self._lock:
             before = self._estimate
             self._reset()
+            self._said.forget(self._segment)
             if math.isfinite(estimate.sigma):
                 self._add_said(
                     ScaleReading("map", "trajectory", 0, estimate.log_scale, estimate.sigma)
@@ -211,14 +240,21 @@ class ScaleTracker:
         self._pending = {name: deque(maxlen=_PENDING) for name in self._sources}
         self._measured = {}
         self._open = {}
-        self._said = []
         self._tracks = {}
         self._placed = {}
         self._newest = -1
         self._paths = {}
 
+    def _enter(self, segment: int) -> None:
+        """Another segment is the present one, a new one or one that is met again."""
+        self._reset()
+        self._said.join(0, segment, 0.0, newer=0)
+        self._segment = segment
+        for item in self._said.of(segment):
+            self._track(item.source).add(item)
+
     def _add_said(self, item: ScaleReading) -> None:
-        self._said.append(item)
+        self._said.put(self._segment, item)
         self._track(item.source).add(item)
 
     def _track(self, name: str) -> SourceTrack:
@@ -250,7 +286,7 @@ class ScaleTracker:
         """Make all readings anew; those of keyframes that were culled stay as they were."""
         self._tracks = {}
         self._paths = {}
-        for said in self._said:
+        for said in self._said.of(self._segment):
             self._track(said.source).add(said)
         for name, kept in self._measured.items():
             anew = [
@@ -313,25 +349,9 @@ class ScaleTracker:
             depth_sigma=now.depth_sigma,
             sources=now.sources,
             version=old.version + changed,
-            reason="" if metric else self._why_not(now),
+            reason="" if metric else now.why_not_metric(options.max_sigma),
         )
         self._note(now)
-
-    def _why_not(self, now: Together) -> str:
-        if not now.sources:
-            return _NO_SOURCE
-        said = f"{'+'.join(now.sources)} say {math.exp(now.log_scale):.3g} m a unit"
-        if now.blocked:
-            return f"sources contradict each other: {now.conflict}"
-        if now.sigma > self.options.max_sigma:
-            return (
-                f"{said} +- {now.sigma:.0%}, above scale.max_sigma = {self.options.max_sigma:.0%}: "
-                "lengths are up to scale"
-            )
-        return (
-            f"{said} +- {now.sigma:.0%}, but neither two readings more than 20 keyframes apart nor "
-            "a second source vouch for it yet"
-        )
 
     def _note(self, now: Together) -> None:
         """Set and clear the conditions."""

@@ -227,6 +227,68 @@ def test_the_scale_of_a_loaded_map_goes_on_and_is_held_against_the_sensors() -> 
     assert not drive.tracker.restore(ScaleEstimate()).metric
 
 
+def in_segment(drive: Drive, number: int, segment: int) -> ScaleEstimate:
+    drive.add(number)
+    placed = replace(drive.placed[number], segment=segment)
+    return drive.place(placed)
+
+
+def told(drive: Drive, length: float = 3.2) -> Drive:
+    """A drive in segment 1 whose scale a person has said."""
+    in_segment(drive, 0, 1)
+    assert drive.tracker.set_length(units=2.0, metres=length).metric
+    return drive
+
+
+def test_what_a_person_said_of_a_segment_counts_again_where_it_is_met_again() -> None:
+    """One blurred keyframe between: by its edges, or straight back into the segment."""
+    for joins in (True, False):
+        drive = Drive()
+        for number in (0, 1):
+            drive.add(number)
+        told(drive)
+        assert not drive.tracker.reset("broken").metric
+        placed = {n: replace(p, segment=1) for n, p in drive.placed.items()}
+        if joins:
+            blurred = replace(drive.placed[1], segment=2)
+            assert not drive.tracker.add_keyframe(blurred, {**placed, 1: blurred}).metric
+            said = drive.tracker.poses_changed(placed.values(), "met again")
+        else:
+            said = drive.tracker.add_keyframe(placed[1], placed)
+        assert said.metric
+        assert said.sources == ("length",)
+        assert said.metres_per_unit == pytest.approx(1.6)
+
+
+def test_what_was_said_follows_a_segment_into_the_unit_of_another() -> None:
+    drive = told(Drive())
+    drive.tracker.joined(1, 7, math.log(2.0))  # one of its units is two of the other's
+    placed = [replace(one, segment=7) for one in drive.placed.values()]
+    now = drive.tracker.poses_changed(placed, "found in the map")
+    assert now.metric
+    assert now.metres_per_unit == pytest.approx(0.8)
+    left = told(Drive())
+    left.tracker.reset("broken")
+    left.tracker.joined(1, 2, math.log(2.0))  # while nothing is known of the present one
+    assert in_segment(left, 1, 2).metres_per_unit == pytest.approx(0.8)
+
+
+def test_what_was_said_last_counts_where_two_segments_become_one() -> None:
+    drive = told(Drive())
+    drive.tracker.reset("broken")
+    in_segment(drive, 1, 2)
+    assert drive.tracker.set_length(units=1.0, metres=3.0).metric
+    drive.tracker.joined(2, 1, 0.0)
+    placed = [replace(one, segment=1) for one in drive.placed.values()]
+    assert drive.tracker.poses_changed(placed, "merged").metres_per_unit == pytest.approx(3.0)
+
+
+def test_a_map_that_goes_takes_what_was_said_of_it_along() -> None:
+    drive = told(Drive())
+    drive.tracker.reset("reset", forget=True)
+    assert not in_segment(drive, 1, 1).metric
+
+
 def test_start_forgets_everything_but_the_extrinsics() -> None:
     drive = Drive()
     drive.mount()
