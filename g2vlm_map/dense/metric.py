@@ -65,8 +65,9 @@ class MetricView:
     def depth_at(self, pixels: Any) -> NDArray[np.float32]:
         """The same of some pixels alone, given as numpy takes them."""
         if self.swept_HW is not None:
-            return self.swept_HW[pixels].astype(np.float32)
-        depth = self.placed.keyframe.views[self.view].depth_HW[pixels].astype(np.float32)
+            return np.asarray(self.swept_HW[pixels], np.float32)
+        kept = self.placed.keyframe.views[self.view].depth_HW[pixels]
+        depth: NDArray[np.float32] = kept.astype(np.float32)
         depth *= np.float32(self.depth_scale)
         depth[~(np.isfinite(depth) & (depth > 0))] = 0.0
         return depth

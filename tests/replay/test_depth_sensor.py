@@ -80,6 +80,7 @@ def test_the_true_depth_of_a_bent_lens_is_straightened_as_its_frames_are(
     if straight:
         np.testing.assert_array_equal(depth, raw)
         return
+    assert recording.info.calibration is not None
     model = read_camera_info(recording.info.calibration.camera_info(), (48, 64))
     np.testing.assert_array_equal(depth, Rectification(model, 100.0).nearest(raw))
     assert (depth != raw).any()
