@@ -93,6 +93,7 @@ class Intake:
         self._leap: _RigLeap | None = None
         self._moment_ns = 0
         self._paused = False
+        self._in_hand = 0  # frames that are looked at: their fate is not counted yet
         self._damaged = 0  # frames that were used all the same
 
     @property
@@ -101,27 +102,28 @@ class Intake:
         return self._paused
 
     def pause(self, paused: bool) -> None:
-        """Drop every good frame from now on, or no longer; what waits is dropped too."""
-        with self.lock:
-            if paused and not self._paused:
-                self._sync.clear("paused")
-            self._paused, self._moment_ns = paused, time.monotonic_ns()
+        """Drop every good frame from now on, or no longer; what waits is dropped soon.
+
+        Waits for nobody, so that a node may pause while a frame is looked at.
+        """
+        self._paused, self._moment_ns = paused, time.monotonic_ns()
 
     @property
     def pending_frames(self) -> int:
-        """Frames that wait for partners, for a calibration or for the next frame."""
-        with self.lock:
-            held = sum(len(frames) for frames in self._uncalibrated.values())
-            held += sum(camera.holds for camera in self._cameras.values())
-            return self._sync.waiting + held
+        """Frames that wait for partners, a calibration or the next frame, or are looked at.
+
+        Waits for nobody: listeners ask while a restart that holds the lock waits for them.
+        """
+        held = sum(len(frames) for frames in list(self._uncalibrated.values()))
+        held += sum(camera.holds for camera in self._cameras.values())
+        return self._sync.waiting + held + self._in_hand
 
     def apply(self, options: PipelineOptions) -> None:
-        """Take over what may change while frames come in."""
-        with self.lock:
-            self._options = options
-            self._chooser.options = options.keyframe
-            for camera in self._cameras.values():
-                camera.options = options.images
+        """Take over what may change while frames come in; waits for none that is looked at."""
+        self._options = options
+        self._chooser.options = options.keyframe
+        for camera in self._cameras.values():
+            camera.options = options.images
 
     def want_more(self, more: bool) -> None:
         """Whether keyframes should lie nearer to each other than they do."""
@@ -164,32 +166,12 @@ class Intake:
         if len(self._cameras) > 1 and isinstance(frame.pixels, np.ndarray):
             frame = replace(frame, pixels=ArrayPixels(frame.pixels.copy()))  # it may have to wait
         with self.lock:
-            self._board.count_received()  # who sees it and takes the lock sees its fate
-            camera = self._cameras[name]
-            if self.clock_ns is not None and (clock_ns := self.clock_ns()) > 0:
-                camera.compare_clock(frame.stamp_ns, clock_ns)
+            self._in_hand = 1
+            self._board.count_received()
             try:
-                admission = camera.admit(frame, now_ns)
-            except BadInputError as error:
-                self._refuse(name, error)
-                return
-            except BaseException:
-                self._board.drop("failed", 1)
-                raise
-            if admission.refused is not None:
-                self._refuse(name, admission.refused)
-            else:
-                self._refused.pop(name, None)
-            if admission.leap is not None:
-                self._on_leap(name, admission)
-            if admission.renamed:
-                self._board.event("CAMERA_CHANGED", f"{name}: {admission.renamed}", now_ns / NS)
-                self._restart("frame_changed", f"{name}: {admission.renamed}")
-            if self._awaits_calibration(camera, now_ns):
-                for arrival in admission.arrivals:
-                    self._hold(arrival)
-            else:
-                self._take_all(admission.arrivals, now_ns)
+                self._look_at(frame, self._cameras[name], now_ns)
+            finally:
+                self._in_hand = 0
 
     def calibrate(self, camera: str, info: CameraInfoLike, rectified: bool | None = None) -> None:
         """Take over a camera's intrinsics.
@@ -211,9 +193,8 @@ class Intake:
     def sense(self, sample: Sample) -> None:
         """Take over where a camera sits on the rig; other samples are not of the intake."""
         if isinstance(sample, Extrinsics):
-            with self.lock:
-                self._placed.add(sample.camera)
-                self._sync.is_rigid = self._placed >= set(self._cameras)
+            self._placed.add(sample.camera)
+            self._sync.is_rigid = self._placed >= set(self._cameras)
 
     def expect_calibration(
         self, camera: str, source: str, sent: Callable[[], bool] | None = None
@@ -236,6 +217,8 @@ class Intake:
         """Bring the conditions up to date that follow from time passing."""
         with self.lock:
             now_ns = time.monotonic_ns()
+            if self._paused:
+                self._sync.clear("paused")
             for camera in self._cameras.values():
                 self._check_calibration(camera, now_ns)
                 self._board.condition("CLOCK_SKEW", bool(camera.skew), camera.skew, camera.name)
@@ -254,6 +237,34 @@ class Intake:
                 )
             text = self._why_no_moment(now_ns)
             self._board.condition("UNSYNCHRONISED", bool(text), text)
+
+    def _look_at(self, frame: InputFrame, camera: Camera, now_ns: int) -> None:
+        """Whether it is good, and what follows; the intake is locked."""
+        if self.clock_ns is not None and (clock_ns := self.clock_ns()) > 0:
+            camera.compare_clock(frame.stamp_ns, clock_ns)
+        try:
+            admission = camera.admit(frame, now_ns)
+        except BadInputError as error:
+            self._refuse(camera.name, error)
+            return
+        except BaseException:
+            self._board.drop("failed", 1)
+            raise
+        if admission.refused is not None:
+            self._refuse(camera.name, admission.refused)
+        else:
+            self._refused.pop(camera.name, None)
+        if admission.leap is not None:
+            self._on_leap(camera.name, admission)
+        if admission.renamed:
+            text = f"{camera.name}: {admission.renamed}"
+            self._board.event("CAMERA_CHANGED", text, now_ns / NS)
+            self._restart("frame_changed", text)
+        if self._awaits_calibration(camera, now_ns):
+            for arrival in admission.arrivals:
+                self._hold(arrival)
+        else:
+            self._take_all(admission.arrivals, now_ns)
 
     def _awaits_calibration(self, camera: Camera, now_ns: int) -> bool:
         sent = self._sent.get(camera.name)
@@ -285,6 +296,7 @@ class Intake:
     def _take(self, arrival: Arrival, now_ns: int) -> None:
         """Find its partners, decide, decode."""
         if self._paused:
+            self._sync.clear("paused")
             self._moment_ns = now_ns
             self._board.drop("paused", 1)
             return

@@ -125,6 +125,15 @@ class MapKeeper:
         self._checked = True
         mapper.listen(self._hear)
 
+    @property
+    def counts(self) -> tuple[tuple[str, int], ...]:
+        """What became of keyframes that are not all that one would wish, for the status."""
+        closer = self.closer
+        return (
+            ("keyframes culled", closer.culler.culled),
+            ("keyframes not looked for", closer.overflowed),
+        )
+
     def start(self) -> None:
         """Start the thread."""
         self._loaded = None
@@ -292,8 +301,11 @@ class MapKeeper:
         """The loaded map turns out to be another camera's."""
         self._loaded = None
         self._mapper.graph.take_out([one.keyframe.number for one in world.keyframes])
+        self.closer.clear()  # its places and its memory count no more
         self._board.condition("NOT_LOCALISED", False)
-        self._board.event("MAP_FILE_FAILED", f"the map was put away: {why}", time.monotonic())
+        text = f"the map was put away: {why}"
+        self._board.event("MAP_FILE_FAILED", text, time.monotonic())
+        self._passes.tell_past_changed("culled", text)
 
     def _note_place(self, text: str) -> None:
         self._board.condition("NOT_LOCALISED", True, text)

@@ -150,6 +150,7 @@ class Passes:
         if self._thread is not None:
             self._thread.join(timeout_s)
         self.builder.restart("deactivated")
+        self._mapper.rest(wait=self.ended(0.0))
 
     def ended(self, timeout_s: float | None) -> bool:
         """Whether no pass runs any more; waits for that, without a limit where None."""

@@ -241,13 +241,14 @@ class Pipeline(KeepsMaps):
         self._sensed.sense(sample)
 
     def calibrate(self, camera: str, info: CameraInfoLike, rectified: bool | None = None) -> None:
-        """Take over a camera's intrinsics from anything with the fields of a CameraInfo.
+        """Take over a camera's intrinsics; refused in a listener, as `reset` is.
 
         Args:
             camera: Its name.
             info: K, lens, binning, region of interest; `camera_model` says what is read.
             rectified: Whether its frames are straight already; None: as the lens says.
         """
+        self._listeners.refuse("calibrate")
         self._intake.calibrate(camera, info, rectified)
 
     def expect_calibration(
@@ -293,7 +294,7 @@ class Pipeline(KeepsMaps):
         """Tell somebody all events from now on; returns what ends that.
 
         A listener runs in the thread that the event came about in, and holds that up: it may ask
-        how things stand, but neither `reset` nor `stop`.
+        how things stand and `pause`, but neither hand frames in nor `calibrate`, `reset`, `stop`.
         """
         return self._listeners.add(listener)
 
@@ -355,6 +356,7 @@ class Pipeline(KeepsMaps):
             degraded=board.degraded(reasons),
             cameras=self._passes.optics.cameras,
             errors=board.error_counts(),
+            map_counts=self._keeper.counts,
         )
 
     # What follows.

@@ -128,6 +128,7 @@ class Snapshot:
         cameras: Focal length of each camera of the newest scene: given, or the model's averaged
             over the run, with its spread.
         errors: (work, unexpected errors at it), sorted; see `StatusBoard.guard`.
+        map_counts: (what, how many) of the map's keyframes.
     """
 
     running: bool
@@ -153,6 +154,7 @@ class Snapshot:
     degraded: bool
     cameras: tuple[FocalEstimate, ...] = ()
     errors: tuple[tuple[str, int], ...] = ()
+    map_counts: tuple[tuple[str, int], ...] = ()
 
     @property
     def dropped(self) -> int:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from g2vlm_map.pipeline import Pipeline
@@ -39,6 +40,7 @@ class Active:
     ) -> None:
         self._node, self._pipeline, self._outputs = node, pipeline, outputs
         self._cameras: CameraSubscriptions | None = None
+        self._heard: CameraSubscriptions | None = None  # of which a frame may still be looked at
         self._sensors: SensorSubscriptions | None = None
         self._resting = False  # paused by this object, and not by somebody else
         self._timer: Any = None
@@ -79,8 +81,10 @@ class Active:
             self._pipeline.pause(True, _NOBODY_LISTENS)
 
     def unsubscribe(self) -> None:
-        """Hear nothing any more; before the pipeline stops."""
+        """Hear nothing any more, and tell all threads to end; before the pipeline stops."""
+        self._outputs.dense.worker.cancel()
         if self._cameras is not None:
+            self._heard = self._cameras
             self._cameras.destroy()
         if self._sensors is not None:
             self._sensors.destroy()
@@ -88,9 +92,16 @@ class Active:
             self._node.destroy_timer(self._timer)
         self._cameras = self._sensors = self._timer = None
 
-    def destroy(self) -> None:
-        """Let go of the robot's frames; when no scene is published any more."""
-        self._outputs.stop()
+    def destroy(self, timeout_s: float = 0.5) -> None:
+        """Let go of the robot's frames; when no scene is published any more.
+
+        Args:
+            timeout_s: How long to wait for the threads, all together; what lasts longer ends alone.
+        """
+        deadline = time.monotonic() + timeout_s
+        if self._heard is not None:
+            self._heard.wait(timeout_s)
+        self._outputs.stop(max(0.0, deadline - time.monotonic()))
         self._frames.close()
 
     def _tick(self) -> None:

@@ -52,6 +52,7 @@ class Diagnostics:
         dense: Mapping[str, str],
         cameras: Sequence[FocalEstimate] = (),
         errors: Sequence[tuple[str, int]] = (),
+        map_counts: Sequence[tuple[str, int]] = (),
     ) -> Any:
         """DiagnosticArray of a SceneStatus; to be called once a period.
 
@@ -62,10 +63,11 @@ class Diagnostics:
             dense: What is said of the dense map, by name.
             cameras: Focal lengths of the cameras of the newest scene.
             errors: Unexpected errors by the work that they befell.
+            map_counts: Of the map's keyframes, by name.
         """
         tasks = [
             self._scene(status, reasons, errors),
-            self._map(status, reasons),
+            self._map(status, reasons, map_counts),
             self._frames(status),
         ]
         tasks += [self._dense(reasons, dense), self._cameras(reasons, cameras)]
@@ -102,7 +104,9 @@ class Diagnostics:
         words = _WORDS[status.state] + (f": {codes}" if codes else "")
         return self._task("scene", level, words, values)
 
-    def _map(self, status: Any, reasons: Sequence[Reason]) -> Any:
+    def _map(
+        self, status: Any, reasons: Sequence[Reason], counts: Sequence[tuple[str, int]]
+    ) -> Any:
         known = {reason.code: reason.text for reason in reasons if reason.code in _SCALE_CODES}
         contradicted = any(code != "SCALE_UNKNOWN" for code in known)
         level = DiagnosticStatus.WARN if contradicted else DiagnosticStatus.OK
@@ -115,6 +119,7 @@ class Diagnostics:
             "frame": status.map_frame,
             "keyframes": status.map_keyframes,
             "loops": status.map_loops,
+            **dict(counts),
             "up": status.up_source or "the first camera",
             "metric": status.is_metric,
             "scale source": status.scale_source,

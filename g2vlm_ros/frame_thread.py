@@ -1,7 +1,7 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The thread in which a node looks at frames.
+"""The thread in which a node looks at frames and at what calibrates them.
 
 The executor's thread only hands a message on: a picture that takes long to decode holds up no
 service, timer or transform.
@@ -11,12 +11,21 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
+from dataclasses import dataclass
 
+from g2vlm_map.camera_model import CameraInfoLike
 from g2vlm_map.pipeline import InputFrame, Pipeline
 
 __all__ = ["FrameThread"]
 
-_STOP_S = 0.5
+
+@dataclass(frozen=True, eq=False)
+class _Calibration:
+    """Arguments of `Pipeline.calibrate`."""
+
+    camera: str
+    info: CameraInfoLike
+    rectified: bool | None
 
 
 class FrameThread:
@@ -32,8 +41,8 @@ class FrameThread:
     def __init__(self, pipeline: Pipeline, most: int) -> None:
         self._pipeline = pipeline
         self._most = most
-        self._frames: deque[InputFrame] = deque()
-        self._waiting: Counter[str] = Counter()
+        self._waits: deque[InputFrame | _Calibration] = deque()
+        self._frames: Counter[str] = Counter()  # that wait, by camera
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="g2vlm-frames", daemon=True)
@@ -42,23 +51,40 @@ class FrameThread:
     def put(self, frame: InputFrame) -> None:
         """Hand a frame on; never waits for one that is looked at."""
         with self._changed:
-            if self._waiting[frame.camera] >= self._most:
-                oldest = next(item for item in self._frames if item.camera == frame.camera)
-                self._frames.remove(oldest)
+            if self._frames[frame.camera] >= self._most:
+                self._take_out(InputFrame, frame.camera)
                 self._drop("superseded", 1)
             else:
-                self._waiting[frame.camera] += 1
-            self._frames.append(frame)
+                self._frames[frame.camera] += 1
+            self._waits.append(frame)
             self._changed.notify()
 
-    def stop(self) -> None:
+    def calibrate(self, camera: str, info: CameraInfoLike, rectified: bool | None = None) -> None:
+        """Hand a calibration on, see `Pipeline.calibrate`; one that waits still is outdated."""
+        with self._changed:
+            self._take_out(_Calibration, camera)
+            self._waits.append(_Calibration(camera, info, rectified))
+            self._changed.notify()
+
+    def cancel(self) -> None:
         """Drop what waits; a frame that is looked at may go on for a moment."""
         with self._changed:
             self._stopping = True
-            self._drop("deactivated", len(self._frames))
+            self._drop("deactivated", self._frames.total())
+            self._waits.clear()
             self._frames.clear()
             self._changed.notify()
-        self._thread.join(_STOP_S)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait, after `cancel`, for the end of the thread; no longer than the time."""
+        self._thread.join(timeout_s)
+
+    def _take_out(self, kind: type, camera: str) -> None:
+        """The oldest of its kind of a camera waits no longer."""
+        found = (one for one in self._waits if isinstance(one, kind) and one.camera == camera)
+        oldest = next(found, None)
+        if oldest is not None:
+            self._waits.remove(oldest)
 
     def _drop(self, reason: str, frames: int) -> None:
         for _ in range(frames):
@@ -68,10 +94,14 @@ class FrameThread:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._frames or self._stopping)
+                self._changed.wait_for(lambda: self._waits or self._stopping)
                 if self._stopping:
                     return
-                frame = self._frames.popleft()
-                self._waiting[frame.camera] -= 1
-            with self._pipeline.board.guard("frames", f"looking at one of {frame.camera}"):
-                self._pipeline.add(frame)
+                work = self._waits.popleft()
+                if isinstance(work, InputFrame):
+                    self._frames[work.camera] -= 1
+            with self._pipeline.board.guard("frames", f"looking at one of {work.camera}"):
+                if isinstance(work, InputFrame):
+                    self._pipeline.add(work)
+                else:
+                    self._pipeline.calibrate(work.camera, work.info, work.rectified)

@@ -77,9 +77,9 @@ class MapOutputs:
         """The node is active."""
         self.worker.start()
 
-    def stop(self) -> None:
-        """The node is active no longer."""
-        self.worker.stop()
+    def stop(self, timeout_s: float = 0.5) -> None:
+        """The node is active no longer; waits no longer than the time."""
+        self.worker.stop(timeout_s)
 
     def destroy(self) -> None:
         """Remove the publishers."""

@@ -1,7 +1,7 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The services of the map and of the scale, and the hint of a place on /initialpose.
+"""The services of the map, of its reset and of the scale, and the hint of a place on /initialpose.
 
 They live as long as the node. What takes longer than a callback may runs in a thread, one thing at
 a time; the executor goes on taking frames in.
@@ -19,6 +19,7 @@ import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
+from std_srvs.srv import Trigger
 
 from g2vlm_interfaces.srv import LoadMap, Localize, SaveMap, SetScale
 from g2vlm_map.map_keeper import SUFFIX
@@ -36,7 +37,7 @@ _REFUSALS = (ValueError, LookupError, OSError, RuntimeError)
 
 
 class MapServices:
-    """`~/set_scale`, `~/save_map`, `~/load_map`, `~/localize` and the topic `initialpose`.
+    """`~/reset`, `~/set_scale`, `~/save_map`, `~/load_map`, `~/localize`, topic `initialpose`.
 
     Args:
         node: The node.
@@ -63,9 +64,15 @@ class MapServices:
             (Localize, "~/localize", self._localize),
         ):
             node.create_service(kind, name, self._served(serve), callback_group=group)
+        # Whoever resets does not care what the others would still say.
+        reset = self._served(self._reset, alone=False)
+        node.create_service(Trigger, "~/reset", reset, callback_group=group)
         node.create_subscription(PoseWithCovarianceStamped, "initialpose", self._take_hint, 1)
 
     # Each fills the response in, or raises what the response says.
+
+    def _reset(self, pipeline: Pipeline, request: Any, response: Any) -> None:
+        response.message = f"segment {pipeline.reset('the node was reset')} starts"
 
     def _set_scale(self, pipeline: Pipeline, request: Any, response: Any) -> None:
         marks = messages.marks(request.marks)
@@ -138,20 +145,25 @@ class MapServices:
 
     # How requests are served.
 
-    def _served(self, serve: Callable[[Pipeline, Any, Any], None]) -> Callable[..., Any]:
+    def _served(
+        self, serve: Callable[[Pipeline, Any, Any], None], alone: bool = True
+    ) -> Callable[..., Any]:
+        """A callback that runs `serve` in a thread; `alone`, or it is refused."""
+
         async def answer(request: Any, response: Any) -> Any:
             pipeline = self._pipeline()
             if pipeline is None:
                 response.success, response.message = False, "the node is inactive; activate it"
                 return response
-            if not self._busy.acquire(blocking=False):
+            if alone and not self._busy.acquire(blocking=False):
                 response.success = False
                 response.message = "another request of the map is being served; try again"
                 return response
             try:
                 failure = await self._in_thread(lambda: serve(pipeline, request, response))
             finally:
-                self._busy.release()
+                if alone:
+                    self._busy.release()
             response.success = not failure
             response.message = plain(failure or response.message)
             return response

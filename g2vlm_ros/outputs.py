@@ -121,11 +121,11 @@ class Outputs:
                 self._node, self._params, frames, self._pipeline.board, self._tf
             )
 
-    def stop(self) -> None:
-        """The node is active no longer."""
+    def stop(self, timeout_s: float = 0.5) -> None:
+        """The node is active no longer; waits no longer than the time."""
         if self._broadcaster is not None:
             self._broadcaster.close()
-        self.dense.stop()
+        self.dense.stop(timeout_s)
         self._broadcaster = self._frames = None
 
     def destroy(self) -> None:

@@ -29,7 +29,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import serialize_message
 from rclpy.task import Future
-from std_srvs.srv import SetBool, Trigger
+from std_srvs.srv import SetBool
 
 from g2vlm_interfaces.msg import SceneStatus
 from g2vlm_interfaces.srv import SpatialQuery
@@ -61,6 +61,8 @@ _STATUS_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # `query.queue` may be, and some. With the default depth of 10 the middleware drops the rest, and
 # whoever asked waits for ever.
 _QUESTIONS_QOS = QoSProfile(depth=1100)
+
+_STOP_S = 0.9  # that a deactivation waits for all threads together
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -101,7 +103,6 @@ class PerceptionNode(SteadyLifecycleNode):
             qos_profile=_QUESTIONS_QOS,
             callback_group=ReentrantCallbackGroup(),
         )
-        self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(SetBool, "~/pause", self._on_pause)
         self._map_services = MapServices(
             self, self._running_pipeline, self._map_frame, self._map_folder
@@ -209,10 +210,9 @@ class PerceptionNode(SteadyLifecycleNode):
         status = self._publish_status(snapshot)
         hardware = messages.hardware_id(snapshot.runtime)
         dense = {} if self._outputs is None else self._outputs.dense.values()
+        counted = (snapshot.cameras, snapshot.errors, snapshot.map_counts)
         self._diagnostics_publisher.publish(
-            self._diagnostics.message(
-                status, hardware, snapshot.reasons, dense, snapshot.cameras, snapshot.errors
-            )
+            self._diagnostics.message(status, hardware, snapshot.reasons, dense, *counted)
         )
 
     def _publish_status(self, snapshot: Snapshot) -> Any:
@@ -274,6 +274,8 @@ class PerceptionNode(SteadyLifecycleNode):
         self.publish_status()
 
     def _stop(self, why: str) -> None:
+        """Tell all threads to end, then wait for them until one common deadline."""
+        deadline = time.monotonic() + _STOP_S
         if self._bond is not None:
             self._bond.leave()
         if self._active is not None:
@@ -281,7 +283,7 @@ class PerceptionNode(SteadyLifecycleNode):
         if self._pipeline is not None:
             self._pipeline.stop(why)
         if self._active is not None:
-            self._active.destroy()
+            self._active.destroy(max(0.0, deadline - time.monotonic()))
             self._active = None
 
     def _drop_bond(self) -> None:
@@ -376,14 +378,6 @@ class PerceptionNode(SteadyLifecycleNode):
         """Folder that map files stay in; "" where they may lie anywhere."""
         params = self._desk.params
         return "" if params is None else params.map_folder
-
-    def _on_reset(self, request: Any, response: Any) -> Any:
-        if self._pipeline is None or not self._pipeline.running:
-            response.success, response.message = False, "the node is inactive; activate it"
-            return response
-        segment = self._pipeline.reset("the node was reset")
-        response.success, response.message = True, f"segment {segment} starts"
-        return response
 
     def _on_pause(self, request: Any, response: Any) -> Any:
         if self._pipeline is None or not self._pipeline.running:

@@ -91,9 +91,13 @@ class CameraSubscriptions(Subscriptions):
                 self._subscribe_camera(camera)
 
     def destroy(self) -> None:
-        """Unsubscribe."""
+        """Unsubscribe, and look at no more frames."""
         super().destroy()
-        self._frames.stop()
+        self._frames.cancel()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait, after `destroy`, for the frame that is looked at; no longer than the time."""
+        self._frames.join(timeout_s)
 
     def check(self) -> None:
         """Update INCOMPATIBLE_QOS; once a period."""
@@ -108,7 +112,7 @@ class CameraSubscriptions(Subscriptions):
             sent = partial(self._node.count_publishers, info)
             self._pipeline.expect_calibration(camera.name, info, lambda: sent() > 0)
             straight = is_straight(camera, frames)
-            calibrate = partial(self._pipeline.calibrate, camera.name, rectified=straight)
+            calibrate = partial(self._frames.calibrate, camera.name, rectified=straight)
             self._subscribe(CameraInfo, info, 1, calibrate)
 
     def _take(self, camera: CameraParams, message: Any) -> None:

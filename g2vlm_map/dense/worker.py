@@ -120,7 +120,7 @@ class DenseWorker:
         self._taken = True  # the newest world was begun
         self._counts = {"offered": 0, "superseded": 0, "wholes": 0, "arounds": 0}
         self._last = DenseCounts()
-        self._stopping = False
+        self._stopping = threading.Event()  # one for each start
         self._thread: threading.Thread | None = None
 
     @property
@@ -137,15 +137,21 @@ class DenseWorker:
 
     def start(self) -> None:
         """Begin; nothing is known yet."""
-        self._stopping, self._world, self._taken = False, None, True
-        self._thread = threading.Thread(target=self._run, name="g2vlm-dense", daemon=True)
+        self._stopping, self._world, self._taken = threading.Event(), None, True
+        self._thread = threading.Thread(
+            target=self._run, args=(self._stopping,), name="g2vlm-dense", daemon=True
+        )
         self._thread.start()
 
-    def stop(self, timeout_s: float = 1.0) -> None:
-        """End; what is being made is not delivered. Waits no longer than the time."""
+    def cancel(self) -> None:
+        """Nothing more is made, and what is being made is not delivered."""
         with self._news:
-            self._stopping = True
-            self._news.notify()
+            self._stopping.set()
+            self._news.notify_all()
+
+    def stop(self, timeout_s: float = 1.0) -> None:
+        """End after `cancel`, also where nobody has; waits no longer than the time."""
+        self.cancel()
         if self._thread is not None:
             self._thread.join(timeout_s)
             self._thread = None
@@ -168,14 +174,13 @@ class DenseWorker:
             self._rules, self._scan = rules, scan
             self._news.notify()
 
-    def _run(self) -> None:
-        thread = threading.current_thread()
-        making = _Making()
+    def _run(self, stopping: threading.Event) -> None:
+        making = _Making(stopping)
         while True:
             with self._news:
-                if self._taken and not self._stopping:
+                if self._taken and not stopping.is_set():
                     self._news.wait(_POLL_S)
-                if self._stopping or self._thread is not thread:
+                if stopping.is_set():
                     return
                 world, self._taken = self._world, True
                 rules, scan = self._rules, self._scan
@@ -200,17 +205,18 @@ class DenseWorker:
         if wanted & NEARBY and not lacking and making.is_news(world, "around"):
             with self._board.guard(_NEAR, f"making them of world {world.version}"):
                 started = time.perf_counter()
-                self._give(making.around(world, scan), time.perf_counter() - started)
+                around = making.around(world, scan)
+                self._give(making, around, time.perf_counter() - started)
         due = time.monotonic() - making.whole_at >= rules.dense.min_period_s
         more = not (wanted & WHOLE) <= making.told
         if wanted & WHOLE and (due or more) and (more or making.is_news(world, "whole")):
             with self._board.guard(_MAP, f"making them of world {world.version}"):
                 started = time.perf_counter()
                 made = making.whole(world, wanted & WHOLE)
-                self._give(made, time.perf_counter() - started)
+                self._give(making, made, time.perf_counter() - started)
 
-    def _give(self, made: Whole | Around | None, seconds: float) -> None:
-        if made is None or self._stopping:
+    def _give(self, making: _Making, made: Whole | Around | None, seconds: float) -> None:
+        if made is None or making.stopping.is_set():
             return
         if isinstance(made, Whole):
             self._counts["wholes"] += 1
@@ -227,7 +233,8 @@ class DenseWorker:
 class _Making:
     """The dense map, and of which world each product was made last; the worker's thread alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, stopping: threading.Event) -> None:
+        self.stopping = stopping  # of the run that this is made in
         self._dense = DenseMap()
         self._made_of: dict[str, tuple[object, ...]] = {}
         self.whole_at = -np.inf

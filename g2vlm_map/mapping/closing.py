@@ -4,8 +4,9 @@
 """The thread that looks for places seen before, solves for all poses, and bounds the map.
 
 New keyframes are handed in by the thread of the passes (`hear`), which is not held up: they wait
-in a bounded queue, the oldest go unlooked for where it overflows, and global solves run here on a
-snapshot of the graph (`MapGraph.solve_global`). Several loops in a row share one solve.
+in a bounded queue; where it overflows the oldest are not looked for, but known and counted as any
+other. Global solves run here on a snapshot of the graph (`MapGraph.solve_global`). Several loops in
+a row share one solve.
 """
 
 from __future__ import annotations
@@ -94,22 +95,33 @@ class LoopCloser:
         self._turn = threading.RLock()  # whoever searches: the thread, or `localise`
         self._wake = threading.Condition()
         self._busy = False
-        self._stopping = True
+        self._missed: list[int] = []  # fell out of the queue; to be known all the same
+        self._stopping = threading.Event()  # one for each start
+        self._stopping.set()
         self._thread: threading.Thread | None = None
         self.overflowed = 0
 
     def start(self) -> None:
-        """Begin with what the map holds, and start the thread."""
-        self.clear()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="g2vlm-loops", daemon=True)
+        """Start the thread, which begins with what the map holds.
+
+        Where the one before still solves, it ends first: there is never more than one.
+        """
+        with self._wake:
+            self._waiting.clear()
+            self._missed.clear()
+            self._stopping, self._busy, self.overflowed = threading.Event(), True, 0
+        self._thread = threading.Thread(
+            target=self._run, args=(self._stopping, self._thread), name="g2vlm-loops", daemon=True
+        )
         self._thread.start()
 
     def cancel(self) -> None:
         """Nothing more is looked for."""
         with self._wake:
-            self._stopping = True
+            self._stopping.set()
             self._waiting.clear()
+            self._missed.clear()
+            self._busy = False
             self._wake.notify_all()
 
     def stop(self, timeout_s: float) -> None:
@@ -123,6 +135,11 @@ class LoopCloser:
         with self._turn:
             with self._wake:
                 self._waiting.clear()
+                self._missed.clear()
+            self._know_anew()
+
+    def _know_anew(self) -> None:
+        with self._turn:
             self.search.clear()
             self.culler.clear()
             self._hits.clear()
@@ -135,17 +152,20 @@ class LoopCloser:
     def hear(self, placed: PlacedKeyframe) -> None:
         """A keyframe is new; from the thread of the passes, returns at once."""
         with self._wake:
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             if len(self._waiting) == self._waiting.maxlen:
                 self.overflowed += 1
+                self._missed.append(self._waiting[0])
             self._waiting.append(placed.keyframe.number)
             self._wake.notify_all()
 
     def wait_idle(self, timeout_s: float) -> bool:
         """Wait until every keyframe so far was looked for and solved with; False after the time."""
         with self._wake:
-            return self._wake.wait_for(lambda: not self._waiting and not self._busy, timeout_s)
+            return self._wake.wait_for(
+                lambda: not (self._waiting or self._missed or self._busy), timeout_s
+            )
 
     def step(self, number: int) -> Found:
         """Look for one keyframe's place, and do what follows from it but the solve."""
@@ -164,6 +184,14 @@ class LoopCloser:
                 self.meet(number)
             self._cull(placed)
             return found
+
+    def note(self, number: int) -> None:
+        """Know a keyframe that is not looked for, and keep the map within its bound."""
+        with self._turn:
+            placed = self.graph.get(number)
+            if placed is not None:
+                self.search.know(placed.keyframe)
+                self._cull(placed)
 
     def _cull(self, newest: PlacedKeyframe) -> None:
         """Keep the map within its bound, and tell which keyframes that cost."""
@@ -284,20 +312,29 @@ class LoopCloser:
         if worst:
             self._tell(Closed("alike", worst[0][:_FEW]))
 
-    def _run(self) -> None:
+    def _run(self, stopping: threading.Event, before: threading.Thread | None) -> None:
+        if before is not None:
+            before.join()
+        with self._board.guard("loops", "taking note of the map"):
+            self._know_anew()
         while True:
             with self._wake:
+                if stopping.is_set():
+                    return
                 self._busy = False
                 self._wake.notify_all()
-                self._wake.wait_for(lambda: self._waiting or self._stopping, _POLL_S)
-                if self._stopping:
+                self._wake.wait_for(lambda: self._waiting or stopping.is_set(), _POLL_S)
+                if stopping.is_set():
                     return
                 number = self._waiting.popleft() if self._waiting else None
+                missed, self._missed = self._missed, []
                 self._busy = number is not None
                 pressed = bool(self._waiting)
             if number is None:
                 continue
             with self._board.guard("loops", f"looking for keyframe {number}"):
+                for other in missed:
+                    self.note(other)
                 self.step(number)
-                if not pressed or self._owed >= _SHARED:
+                if not stopping.is_set() and (not pressed or self._owed >= _SHARED):
                     self.settle()

@@ -62,15 +62,16 @@ class Culler:
         return self._total / _MEGABYTE
 
     def grown(self, placed: PlacedKeyframe) -> list[int]:
-        """Take note of a new keyframe; the numbers of those that had to go."""
-        self._sizes[placed.keyframe.number] = placed.keyframe.nbytes
-        self._total += placed.keyframe.nbytes
-        gone = []
+        """Take note of a keyframe, if nobody has yet; the numbers of those that had to go."""
+        number, size = placed.keyframe.number, placed.keyframe.nbytes
+        self._total += size - self._sizes.get(number, 0)
+        self._sizes[number] = size
+        gone: list[int] = []
         while self._total > self.max_megabytes * _MEGABYTE:
-            number = self._cull()
-            if number is None:
+            most_redundant = self._cull()
+            if most_redundant is None:
                 break
-            gone.append(number)
+            gone.append(most_redundant)
         return gone
 
     def clear(self) -> None:

@@ -58,6 +58,12 @@ class FeatureSearch:
                 begun = self._thread.submit(find_features, frame.image, self._options)
                 self._begun[name] = begun
 
+    def rest(self, wait: bool) -> None:
+        """End the thread until the next `begin`; `wait` for a search that goes on."""
+        ended, self._thread = self._thread, ThreadPoolExecutor(1, thread_name_prefix=WORKERS)
+        self._begun.clear()
+        ended.shutdown(wait, cancel_futures=True)
+
     def found(self, frame: Frame, model_HW3: NDArray[np.uint8]) -> Features:
         """The features of a frame in its own pixels, begun before or not.
 

@@ -272,8 +272,14 @@ class MapGraph:
         state, moved = self._state, 0.0
         for key in before.edges.keys() - edges.keys():
             state.lose(key)
+        laid = {  # in the units of another segment meanwhile
+            number
+            for number, item in state.placed.items()
+            if number in placed and before.placed[number].segment != item.segment
+        }
         for key, edge in edges.items():
-            if key in state.edges and state.edges[key].tracks is before.edges[key].tracks:
+            same = key in state.edges and state.edges[key].tracks is before.edges[key].tracks
+            if same and not laid.intersection(key[:2]):
                 state.edges[key] = edge
         anchors: dict[int, tuple[Floats, float]] = {}
         for number, item in list(state.placed.items()):

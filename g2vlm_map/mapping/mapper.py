@@ -23,6 +23,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,7 @@ _ENOUGH = 2
 _RIGID = 64  # keyframes whose frames' keys are remembered
 _MOVED = 0.01  # picture widths from which a moment is placed anew though it is no keyframe
 _MODEL_TURN, _MODEL_DIRECTION, _MODEL_LENGTH = 0.1, 0.5, 0.4  # sigmas of the model's own poses
+_workers = partial(ThreadPoolExecutor, len(_BEFORE) - 1, thread_name_prefix=WORKERS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +106,7 @@ class Mapper:
         self.segment = 0
         self._reference = reference
         self._search = FeatureSearch(options.features)
-        self._pairs = ThreadPoolExecutor(len(_BEFORE) - 1, thread_name_prefix=WORKERS)
+        self._pairs = _workers()
         self.scale = ScaleEstimate()  # as it was known at the newest pass
         self._sensed = sensed
         self._listeners: list[Callable[[PlacedKeyframe], object]] = []
@@ -163,6 +165,12 @@ class Mapper:
     def listen(self, hear: Callable[[PlacedKeyframe], object]) -> None:
         """Tell somebody of each new keyframe from now on."""
         self._listeners.append(hear)
+
+    def rest(self, wait: bool) -> None:
+        """End the threads until they are needed; `wait` where no pass is at work."""
+        ended, self._pairs = self._pairs, _workers()
+        ended.shutdown(wait)
+        self._search.rest(wait)
 
     def look_ahead(self, frames: Sequence[Frame]) -> None:
         """Search frames that will be added for features meanwhile; changes nothing else."""

@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -162,6 +162,15 @@ class OdometryGate:
         mark = _Mark(stand.epoch, T, stand.sigma_share or _SHARE, way, turned, steps, doubts)
         with self._lock:
             self._newest = self._marks[keyframe.number] = mark
+
+    def __len__(self) -> int:
+        """At how many keyframes it knows."""
+        return len(self._marks)
+
+    def keep(self, numbers: Set[int]) -> None:
+        """Forget all other keyframes: they are gone."""
+        with self._lock:
+            self._marks = {n: mark for n, mark in self._marks.items() if n in numbers}
 
     def denies(self, edge: Edge) -> str:
         """Why an edge cannot be, "" where it can.

@@ -45,6 +45,7 @@ _GATE_LENGTH = 1.0  # and its log length
 _WAITING = 20  # pairs that wait for odometry of their time
 _AHEAD_NS = (20_000_000, 50_000_000, 100_000_000, 200_000_000)
 _AHEAD_SHARE = 0.3  # of a way that is foreseen
+_SPARE = 100  # keyframes that are gone and still known
 _UNSCALED = 200  # edges that wait for the segment's unit
 
 
@@ -138,6 +139,7 @@ class SensedEdges:
 
     def late(self, graph: MapGraph, scale: ScaleEstimate) -> list[Edge]:
         """Edges whose odometry has come since, and all of the segment once its unit is known."""
+        self._forget_gone(graph)
         made = []
         if self.gate.metres_per_unit is not None:
             made = [self._in_map_units(one, scale) for one in self._unscaled]
@@ -152,6 +154,13 @@ class SensedEdges:
             if edge is not None and self._believed(edge, graph.edges_of(keyframe.number)):
                 made.append(edge)
         return made
+
+    def _forget_gone(self, graph: MapGraph) -> None:
+        """Keyframes go when the map is bounded or reset; priors then hang on a later one."""
+        if self._root is not None and graph.get(self._root[0]) is None:
+            self._root = None
+        if len(self.gate) > 2 * len(graph) + _SPARE:
+            self.gate.keep(graph.by_number().keys())
 
     def _foreseen(self, i: Keyframe, j: Keyframe, scale: ScaleEstimate) -> Edge | None:
         """The edge as the motion of the newest samples leads on, which beats a broken map.

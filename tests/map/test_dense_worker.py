@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -285,4 +286,29 @@ def test_it_can_be_started_again(drive: Drive) -> None:
     assert watched.count(Whole) == 1, "what was offered before the start is of another run"
     watched.worker.offer(drive.world(version=10))
     wait_for(lambda: watched.count(Whole) == 2, 10.0, what="the map of the second run")
+    watched.worker.stop()
+
+
+def test_what_a_stop_gave_up_is_not_delivered_after_the_next_start(
+    drive: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    making, go_on = threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> Any:
+        making.set()
+        assert go_on.wait(10.0)
+        return obstacles_around(*arguments)
+
+    monkeypatch.setattr("g2vlm_map.dense.worker.obstacles_around", slow)
+    watched = Watched("obstacles")
+    watched.worker.offer(drive.world())
+    assert making.wait(10.0)
+    old = watched.worker._thread
+    assert old is not None
+    watched.worker.stop(0.0)
+    watched.worker.start()
+    go_on.set()
+    old.join(10.0)
+    assert not old.is_alive()
+    assert watched.made == []
     watched.worker.stop()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import replace
 from typing import Any
@@ -179,6 +180,30 @@ def test_keyframes_that_come_during_a_global_solve_are_carried_along(
     assert len(after) == 40
     np.testing.assert_allclose(inverse(after[29]) @ after[39], step, atol=1e-9)
     assert np.linalg.norm(after[29, :3, 3] - (inverse(poses[0]) @ poses[29])[:3, 3]) < 0.3
+
+
+def test_a_segment_that_is_laid_during_a_global_solve_keeps_its_new_lengths(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Edges of wheels have no tracks by which they would be made long again."""
+    poses = way(40)
+    graph = driven(poses[:10])
+    for j in range(10, 16):
+        edges = [replace(between(poses, j - 1, j), kind="odometry")] if j > 10 else []
+        graph.insert(blank(graph.next_number()), edges, 2)
+    before = {(e.i, e.j): np.linalg.norm(e.T_i_j[:3, 3]) for e in graph.edges_of(13)}
+    plain = graph_solve.solve_all
+
+    def laid(*arguments: Any) -> Any:
+        graph.lay(2, 1, math.log(2.0), np.eye(3), np.zeros(3))
+        return plain(*arguments)
+
+    monkeypatch.setattr(map_graph, "solve_all", laid)
+    graph.solve_global()
+    assert graph.edges_of(13)
+    for edge in graph.edges_of(13):
+        length = np.linalg.norm(edge.T_i_j[:3, 3])
+        assert length == pytest.approx(2.0 * before[edge.i, edge.j], rel=0.05)
 
 
 def test_a_map_that_was_cleared_takes_no_old_solve_over(monkeypatch: pytest.MonkeyPatch) -> None:

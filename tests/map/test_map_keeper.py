@@ -179,6 +179,11 @@ def test_a_map_of_another_camera_is_put_away_at_its_first_keyframe(
     assert "another camera" in robot.reason("MAP_FILE_FAILED")
     assert not robot.reason("NOT_LOCALISED")
     assert len(robot.pipeline.world.keyframes) == 1
+    closer = robot.pipeline._keeper.closer
+    assert closer.wait_idle(20)
+    assert closer.culler.megabytes == pytest.approx(placed.keyframe.nbytes / 1e6)
+    assert len(closer.search._indices["words"]) == 1
+    assert robot.causes() == ["loaded", "culled"]
 
 
 def test_a_file_that_is_there_is_kept_unless_asked(

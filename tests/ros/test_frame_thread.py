@@ -12,6 +12,7 @@ from tests.helpers import wait_for
 from tests.map.bench import Bench, Make
 from tests.map.conftest import bench  # noqa: F401
 from tests.map.frames import given
+from tests.ros.graph import camera_info
 
 
 @pytest.fixture
@@ -37,5 +38,22 @@ def test_a_frame_that_does_not_fit_into_memory_does_not_make_the_node_deaf(
         frames.put(given(10.1 + 0.1 * k, "camera"))
     wait_for(lambda: one.pipeline.snapshot().scenes >= 1, 10.0, what="a scene")
     one.becomes("UNEXPECTED_ERROR", present=False)
-    frames.stop()
+    frames.cancel()
+    frames.join(5.0)
     assert one.balanced()
+
+
+def test_a_calibration_waits_in_the_thread_and_only_the_newest_does(one: Bench) -> None:
+    """The intake is locked while a picture is decoded: the executor must not wait for that."""
+    frames = FrameThread(one.pipeline, 8)
+    with one.pipeline._intake.lock:
+        frames.put(given(10.0, "camera"))
+        for focal in (100.0, 110.0, 120.0):
+            frames.calibrate("camera", camera_info(64, 48, focal=focal))
+        wait_for(lambda: len(frames._waits) == 1, 10.0, what="the frame is in hand")
+        assert one.pipeline.pending_frames >= 0, "asking waits for nobody"
+        one.pipeline.pause(True)
+        one.pipeline.pause(False)
+    wait_for(lambda: one.pipeline._intake._cameras["camera"].calibration.has_info, 10.0)
+    frames.cancel()
+    frames.join(5.0)

@@ -16,6 +16,7 @@ import pytest
 from rcl_interfaces.msg import Log
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
+from std_srvs.srv import SetBool, Trigger
 
 from g2vlm_interfaces.msg import SceneStatus, SpatialAnswer
 from g2vlm_interfaces.srv import SpatialQuery
@@ -310,3 +311,40 @@ def test_every_parameter_is_described(make_graph: Make) -> None:
         if name in ("use_sim_time", "start_type_description_service"):
             continue
         assert graph.node.describe_parameter(name).description, name
+
+
+@pytest.mark.alone
+def test_deactivate_waits_for_all_threads_until_one_deadline(
+    graph: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pass, a frame and the dense map that do not end: not one time after the other."""
+    graph.scene()
+    go_on, busy = threading.Event(), threading.Event()
+    worker = graph.node._outputs.dense.worker
+
+    def slow(*arguments: Any) -> None:
+        busy.set()
+        go_on.wait(20.0)
+
+    monkeypatch.setattr(worker, "_make", slow)
+    worker.offer(graph.node.pipeline.world)
+    assert busy.wait(10.0)
+    graph.runtime.observe_gate.clear()
+    graph.good_image()
+    started = time.monotonic()
+    graph.node._stop("for the test")
+    took = time.monotonic() - started
+    go_on.set()
+    graph.runtime.observe_gate.set()
+    assert took < 1.0, f"{took:.2f} s"
+
+
+def test_a_reset_that_waits_for_a_scene_holds_no_other_service_up(graph: Any) -> None:
+    graph.scene()
+    with graph.node.pipeline._passes._committing:
+        waits = graph.send(Trigger, "/g2vlm/reset", Trigger.Request())
+        answer = graph.call(SetBool, "/g2vlm/pause", SetBool.Request(data=True))
+        assert answer.success
+        assert not waits.done()
+    graph.wait(waits.done, "the reset")
+    assert waits.result().message == "segment 2 starts"

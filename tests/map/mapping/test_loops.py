@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -199,11 +200,78 @@ def test_a_queue_that_overflows_counts_and_goes_on() -> None:
     placed = drive.go(Box(10), circuit(12))
     options = type(OPTIONS)(loops=LoopOptions(queue=4))
     closer = LoopCloser(drive.graph, options, lambda closed: None)
-    closer._stopping = False  # it takes note, and nobody looks
+    closer._stopping.clear()  # it takes note, and nobody looks
     for one in placed:
         closer.hear(one)
     assert closer.overflowed == 8
     closer.stop(0.1)
+
+
+def test_what_falls_out_of_the_queue_is_known_and_counted_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drive = Drive(seed=6)
+    options = type(OPTIONS)(loops=LoopOptions(queue=2))
+    closer = LoopCloser(drive.graph, options, lambda closed: None)
+    step, looks, go_on = closer.step, threading.Event(), threading.Event()
+
+    def slow(number: int) -> Found:
+        looks.set()
+        assert go_on.wait(20)
+        return step(number)
+
+    monkeypatch.setattr(closer, "step", slow)
+    closer.start()
+    try:
+        assert closer.wait_idle(20)
+        placed = drive.go(Box(10), circuit(8))
+        closer.hear(placed[0])
+        assert looks.wait(20)
+        for one in placed[1:]:
+            closer.hear(one)
+        go_on.set()
+        assert closer.wait_idle(20)
+    finally:
+        go_on.set()
+        closer.stop(5)
+    assert closer.overflowed == 5
+    assert len(closer.search._indices["words"]) == 8
+    total = sum(one.keyframe.nbytes for one in placed)
+    assert closer.culler.megabytes == pytest.approx(total / 1e6)
+
+
+def test_a_thread_that_a_stop_gave_up_ends_and_the_next_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drive = Drive(seed=6)
+    closer = LoopCloser(drive.graph, OPTIONS, lambda closed: None)
+    looks, go_on, looked = threading.Event(), threading.Event(), []
+
+    def slow(number: int) -> Found:
+        looks.set()
+        assert go_on.wait(20)
+        looked.append(number)
+        return Found()
+
+    monkeypatch.setattr(closer, "step", slow)
+    closer.start()
+    try:
+        first, second = drive.go(Box(10), circuit(2))
+        closer.hear(first)
+        assert looks.wait(20)
+        closer.stop(0.05)
+        old = closer._thread
+        closer.start()
+        assert not closer.wait_idle(0.1), "it has not even begun"
+        closer.hear(second)
+        go_on.set()
+        assert closer.wait_idle(20)
+        assert old is not None
+        assert not old.is_alive()
+        assert looked == [first.keyframe.number, second.keyframe.number]
+    finally:
+        go_on.set()
+        closer.stop(5)
 
 
 def test_the_thread_looks_for_everything_that_it_hears() -> None:

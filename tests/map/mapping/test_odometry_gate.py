@@ -12,15 +12,20 @@ import numpy as np
 import pytest
 
 from g2vlm_map.mapping.keyframe import Edge, Keyframe, PlacedKeyframe
+from g2vlm_map.mapping.map_graph import MapGraph
 from g2vlm_map.mapping.odometry_gate import OdometryGate
+from g2vlm_map.mapping.options import GraphOptions, LengthOptions
+from g2vlm_map.mapping.sensed_edges import SensedEdges
+from g2vlm_map.scale.estimate import ScaleEstimate
 from g2vlm_map.scale.samples import Samples
-from g2vlm_map.sensing import Extrinsics, OdometrySample
+from g2vlm_map.sensing import Extrinsics, OdometrySample, PoseSample
 from tests.map.keyframes_made import Points, pose
 
 NS = 1_000_000_000
 VIEW = Points(50).view(np.eye(4))
 UNITS = 0.5  # map units per metre
 EMPTY = Keyframe(99, 0, "nobody noted it", (), {})
+SCALE = ScaleEstimate(True, math.log(1 / UNITS), 0.02, sources=("odometry",))
 
 
 def gate_of(steps: int = 30, step_m: float = 2.0, forwards: bool = True) -> OdometryGate:
@@ -139,3 +144,29 @@ def test_no_edge_is_denied_across_a_reset_of_odometry() -> None:
         gate.note(Keyframe(number, number * NS, f"{number}", (VIEW,), {}))
     assert gate.denies(edge(3, 4, 0.2)) == ""
     assert gate.denies(edge(4, 5, -0.2)) != ""
+
+
+def test_keyframes_that_are_gone_are_forgotten() -> None:
+    """A robot that drives for weeks in a bounded map, and a prior whose root was culled."""
+    samples = Samples()
+    samples.add(Extrinsics("camera", np.eye(4)))
+    sensed = SensedEdges(samples, "camera", lambda why: None)
+    graph = MapGraph(GraphOptions(), LengthOptions())
+    before = None
+    for number in range(1, 301):
+        for sample in (
+            OdometrySample(number * NS, pose((0, 0, 0), (0, 0, 2.0 * number)), 0.02),
+            PoseSample(number * NS, pose((0, 0, 0), (0, 0, 2.0 * number))),
+        ):
+            samples.add(sample)
+            sensed.sense(sample)
+        keyframe = Keyframe(number, number * NS, f"{number}", (VIEW,), {})
+        sensed.gate.note(keyframe)
+        if before is not None:
+            priors = [e for e in sensed.edges(before, keyframe, [], SCALE) if e.kind == "prior"]
+            assert priors
+            assert graph.get(priors[0].i) is not None, "it hangs on nothing"
+        before = graph.insert(keyframe, [], 1)
+        graph.take_out([number - 5])
+        sensed.late(graph, SCALE)
+    assert 5 <= len(sensed.gate) <= 120
