@@ -21,6 +21,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from g2vlm_training.evaluate import points
 from numpy.typing import NDArray
 
 from benchmarks.common import add_common_arguments, print_table, set_threads, write_report
@@ -140,15 +141,10 @@ def true_poses(placed: Sequence[PlacedKeyframe], recording: Recording) -> dict[i
 def similarity(
     placed: Sequence[PlacedKeyframe], true: Mapping[int, Floats]
 ) -> tuple[float, Floats, Floats]:
-    """Scale, rotation and shift from the map to the truth (Umeyama 1991)."""
+    """Scale, rotation and shift from the map to the truth."""
     a = np.array([one.T_map_body[:3, 3] for one in placed])
     b = np.array([true[one.keyframe.number][:3, 3] for one in placed])
-    a0, b0 = a - a.mean(axis=0), b - b.mean(axis=0)
-    U, D, Vt = np.linalg.svd(b0.T @ a0)
-    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(U @ Vt))])
-    R = U * sign @ Vt
-    scale = float((D * sign).sum() / max((a0**2).sum(), 1e-12))
-    return scale, R, b.mean(axis=0) - scale * R @ a.mean(axis=0)
+    return points.similarity(a, b)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from g2vlm_training.evaluate.points import similarity
 from numpy.typing import NDArray
 
 from benchmarks.common import add_common_arguments, print_table, set_threads, write_report
@@ -265,14 +266,10 @@ def _rms(squares: list[Floats]) -> float:
 
 
 def squared_errors(found: Floats, true: Floats, with_scale: bool) -> Floats:
-    """(M,) squared position errors after the best alignment (Umeyama 1991)."""
+    """(M,) squared position errors after the best alignment."""
     a, b = found[:, :3, 3], true[:, :3, 3]
-    a0, b0 = a - a.mean(axis=0), b - b.mean(axis=0)
-    U, D, Vt = np.linalg.svd(b0.T @ a0)
-    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(U @ Vt))])
-    R = U * sign @ Vt
-    scale = float((D * sign).sum() / max((a0**2).sum(), 1e-12)) if with_scale else 1.0
-    errors: Floats = ((b0 - scale * a0 @ R.T) ** 2).sum(axis=1)
+    scale, R, t = similarity(a, b, with_scale)
+    errors: Floats = ((b - scale * a @ R.T - t) ** 2).sum(axis=1)
     return errors
 
 

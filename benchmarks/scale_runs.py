@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from g2vlm_training.evaluate.points import similarity
 
 from g2vlm_map.events import Event, ScaleChanged
 from g2vlm_map.options import StatusOptions
@@ -81,11 +82,8 @@ class _Open:
 
 
 def similarity_scale(map_N3: Floats, true_N3: Floats) -> float:
-    """Scale of the least-squares similarity from map to truth (Umeyama 1991)."""
-    ours, theirs = map_N3 - map_N3.mean(0), true_N3 - true_N3.mean(0)
-    U, singular, Vt = np.linalg.svd(theirs.T @ ours / len(ours))
-    singular[-1] *= np.sign(np.linalg.det(U @ Vt))
-    return float(singular.sum() / np.maximum((ours**2).sum(1).mean(), 1e-18))
+    """Scale of the least-squares similarity from map to truth."""
+    return similarity(map_N3, true_N3)[0]
 
 
 def drive(

@@ -147,12 +147,6 @@ class StampedPoses:
         with self._lock:
             return (self._stamps[-1], self._poses[-1]) if self._stamps else None
 
-    @property
-    def oldest_ns(self) -> int:
-        """Stamp of the oldest that is kept; 0 before the first."""
-        with self._lock:
-            return self._stamps[0] if self._stamps else 0
-
     def add(self, stamp_ns: int, T_ref_frame: Floats) -> str:
         """Take a pose over.
 

@@ -14,6 +14,7 @@ from g2vlm_training.evaluate.points import (
     icp,
     normal_angles_deg,
     point_score,
+    similarity,
     umeyama,
 )
 from numpy.typing import NDArray
@@ -40,6 +41,19 @@ def test_umeyama_finds_the_similarity() -> None:
     assert scale == pytest.approx(2.5)
     np.testing.assert_allclose(R_found, R, atol=1e-12)
     np.testing.assert_allclose(t_found, t, atol=1e-12)
+
+
+def test_a_rigid_alignment_keeps_the_scale_and_few_points_are_laid_too() -> None:
+    source = np.random.default_rng(3).normal(size=(40, 3))
+    R = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    scale, R_found, t = similarity(source, 2.5 * source @ R.T + 4.0, with_scale=False)
+    assert scale == 1.0
+    np.testing.assert_allclose(R_found, R, atol=1e-9)
+    np.testing.assert_allclose(t, 2.5 * R @ source.mean(0) + 4.0 - R @ source.mean(0), atol=1e-9)
+    two = np.array([[0.0, 0, 0], [1, 0, 0]])
+    scale, R_found, t = similarity(two, np.array([[1.0, 1, 0], [1, 3, 0]]))
+    assert scale == pytest.approx(2.0)
+    np.testing.assert_allclose(scale * two @ R_found.T + t, [[1, 1, 0], [1, 3, 0]], atol=1e-9)
 
 
 def test_umeyama_never_mirrors() -> None:

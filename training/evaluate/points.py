@@ -25,6 +25,7 @@ __all__ = [
     "icp",
     "normal_angles_deg",
     "point_score",
+    "similarity",
     "umeyama",
 ]
 
@@ -60,15 +61,25 @@ def umeyama(source_M3: Floats, target_M3: Floats) -> tuple[float, Floats, Floats
     """
     if len(source_M3) < 3:
         raise ValueError(f"got {len(source_M3)} points, expected at least 3 to align")
+    if float(((source_M3 - source_M3.mean(axis=0)) ** 2).sum()) < 1e-18:
+        raise ValueError("all predicted points lie in one place; nothing to align")
+    return similarity(source_M3, target_M3)
+
+
+def similarity(
+    source_M3: Floats, target_M3: Floats, with_scale: bool = True
+) -> tuple[float, Floats, Floats]:
+    """As `umeyama`, for any points; without a scale the best rigid motion, with scale 1.
+
+    Where fewer than three points or points on a line leave the rotation open, it is one of the
+    best; points in one place have a scale of about 0.
+    """
     centre, goal = source_M3.mean(axis=0), target_M3.mean(axis=0)
     x, y = source_M3 - centre, target_M3 - goal
-    spread = float((x**2).sum())
-    if spread < 1e-18:
-        raise ValueError("all predicted points lie in one place; nothing to align")
     U, D, Vt = np.linalg.svd(y.T @ x)
     sign = np.array([1.0, 1.0, np.sign(np.linalg.det(U) * np.linalg.det(Vt))])
     R = (U * sign) @ Vt
-    scale = float((D * sign).sum() / spread)
+    scale = float((D * sign).sum() / max(float((x**2).sum()), 1e-18)) if with_scale else 1.0
     return scale, R, goal - scale * R @ centre
 
 
@@ -90,11 +101,8 @@ def icp(source_M3: Floats, target: cKDTree, reach: float = _ICP_REACH) -> Floats
         if near.sum() < 3:
             break
         x, y = moved[near], target.data[nearest[near]]
-        centre, goal = x.mean(axis=0), y.mean(axis=0)
-        U, _, Vt = np.linalg.svd((y - goal).T @ (x - centre))
-        sign = np.array([1.0, 1.0, np.sign(np.linalg.det(U) * np.linalg.det(Vt))])
-        R = (U * sign) @ Vt
-        shifted = (moved - centre) @ R.T + goal
+        _, R, t = similarity(x, y, with_scale=False)
+        shifted = moved @ R.T + t
         step = float(np.abs(shifted - moved).max())
         moved = shifted
         if step < _CONVERGED:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from g2vlm_training.evaluate.points import similarity
 
 from g2vlm_map.mapping.edges import verified_edge
 from g2vlm_map.mapping.keyframe import Edge, PlacedKeyframe
@@ -104,9 +105,6 @@ class Drive:
         placed = [one for one in self.graph.placed if one.segment == segment]
         here = np.array([one.T_map_body[:3, 3] for one in placed])
         there = np.array([self.truth[one.keyframe.number][:3, 3] for one in placed])
-        a, b = here - here.mean(axis=0), there - there.mean(axis=0)
-        U, D, Vt = np.linalg.svd(b.T @ a)
-        S = np.diag([1, 1, np.sign(np.linalg.det(U @ Vt))])
-        scale = float((D * S.diagonal()).sum() / (a**2).sum())
-        off = b - scale * a @ (U @ S @ Vt).T
+        scale, R, t = similarity(here, there)
+        off = there - scale * here @ R.T - t
         return float(np.linalg.norm(off, axis=1).max()), scale

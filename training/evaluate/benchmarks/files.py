@@ -15,7 +15,7 @@ from g2vlm_model.interface.documents import parse_json
 from .base import Refusals
 from .pictures import import_parquet
 
-__all__ = ["Row", "find_annotations", "first_folder", "options_in", "rows_of", "text_field"]
+__all__ = ["Row", "find_annotations", "options_in", "rows_of", "text_field"]
 
 _MAX_BYTES = 2**31
 BROKEN = "line or entry that is no JSON object"
@@ -50,11 +50,6 @@ def find_annotations(root: Path, patterns: Sequence[str], title: str, layout: st
             return found
     problem = f"holds none of {', '.join(patterns)}" if root.is_dir() else "does not exist"
     raise FileNotFoundError(f"{root} {problem}; {title} is read from this layout:\n{layout}")
-
-
-def first_folder(candidates: Sequence[Path]) -> Path:
-    """The first of these folders that exists, else the last one."""
-    return next((folder for folder in candidates if folder.is_dir()), candidates[-1])
 
 
 def rows_of(path: Path, refusals: Refusals) -> Iterator[Row]:
