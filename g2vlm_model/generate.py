@@ -8,8 +8,7 @@ Shape letters: B batch, N frames, V vocabulary, H W pixels.
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,25 +24,14 @@ from .tokenizer import PromptIds
 
 __all__ = [
     "DecodeStep",
-    "Finish",
-    "Generation",
     "Sampler",
     "decode",
-    "generate",
     "prefill_frames",
     "prefill_ids",
     "prefill_semantic",
     "read_frames",
     "reconstruct",
 ]
-
-
-class Finish(enum.Enum):
-    """Why decoding ended."""
-
-    END = "end"  # the model ended its answer
-    LENGTH = "length"
-    STOPPED = "stopped"  # the caller wanted no more
 
 
 @dataclass(frozen=True)
@@ -59,23 +47,6 @@ class DecodeStep:
     token: int
     log_probability: float
     logits_V: Tensor
-
-
-@dataclass(frozen=True)
-class Generation:
-    """An answer.
-
-    Args:
-        ids: Its tokens, without the end token.
-        finish: Why it ended.
-        log_probability: Sum over the computed tokens, the end token included.
-        steps: Tokens that were computed, the end token included.
-    """
-
-    ids: tuple[int, ...]
-    finish: Finish
-    log_probability: float
-    steps: int
 
 
 class Sampler:
@@ -239,43 +210,3 @@ def decode(
         number, logarithm = torch.stack((token.double(), log_probability.double())).tolist()
         yield DecodeStep(int(number), logarithm, logits_V)
         logits_V = None
-
-
-def generate(
-    model: G2VLM,
-    cache: AttentionCache,
-    *,
-    max_tokens: int,
-    sampler: Sampler | None = None,
-    on_token: Callable[[tuple[int, ...]], bool] | None = None,
-) -> Generation:
-    """Decode an answer.
-
-    Args:
-        model: The model.
-        cache: Everything up to the answer; grows by the answer's tokens.
-        max_tokens: Tokens to compute at most.
-        sampler: Chooses the tokens; greedy where None.
-        on_token: Called with the ids so far after each token; False ends the decoding.
-
-    Raises:
-        ValueError: max_tokens below 1.
-    """
-    if max_tokens < 1:
-        raise ValueError(f"max_tokens is {max_tokens}, expected at least 1")
-    ids: list[int] = []
-    total = 0.0
-    finish, steps = Finish.LENGTH, 0
-    for step in decode(model, cache, sampler or Sampler()):
-        steps += 1
-        total += step.log_probability
-        if step.token == model.special_ids.eos:
-            finish = Finish.END
-            break
-        ids.append(step.token)
-        if on_token is not None and not on_token(tuple(ids)):
-            finish = Finish.STOPPED
-            break
-        if steps == max_tokens:
-            break
-    return Generation(tuple(ids), finish, total, steps)

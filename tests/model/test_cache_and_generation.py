@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +19,8 @@ from torch import Tensor
 from g2vlm_model.cache import GrowingCache, KeyValueCache
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.generate import (
-    Finish,
-    Generation,
     Sampler,
     decode,
-    generate,
     prefill_frames,
     prefill_ids,
     prefill_semantic,
@@ -71,15 +69,14 @@ def forgotten(cache: KeyValueCache) -> Iterator[None]:
         cache.truncate(mark.length, mark.position)
 
 
-def ask(model: G2VLM, cache: KeyValueCache, *, steps: int = 6, **sampling: float) -> Generation:
+def ask(
+    model: G2VLM, cache: KeyValueCache, *, temperature: float = 0.0, seed: int = 0
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Six tokens of an answer, and their log probabilities."""
     with torch.inference_mode(), forgotten(cache):
         prefill_ids(model, PROMPTS.question(QUESTION), cache)
-        return generate(
-            model,
-            cache,
-            max_tokens=steps,
-            sampler=Sampler(**sampling),  # type: ignore[arg-type]
-        )
+        steps = list(itertools.islice(decode(model, cache, Sampler(temperature, seed)), 6))
+    return tuple(step.token for step in steps), tuple(step.log_probability for step in steps)
 
 
 def test_tokens_one_by_one_equal_one_pass(model: G2VLM) -> None:
@@ -209,11 +206,11 @@ def test_greedy_takes_the_most_probable_and_reports_it(model: G2VLM) -> None:
 
 def test_sampling_follows_its_seed(model: G2VLM) -> None:
     cache = scene(model)
-    drawn = {seed: ask(model, cache, temperature=3.0, seed=seed).ids for seed in range(4)}
+    drawn = {seed: ask(model, cache, temperature=3.0, seed=seed)[0] for seed in range(4)}
     assert len(set(drawn.values())) > 1
     for seed, ids in drawn.items():
-        assert ask(model, cache, temperature=3.0, seed=seed).ids == ids
-    assert ask(model, cache, temperature=1e-4, seed=9).ids == ask(model, cache).ids
+        assert ask(model, cache, temperature=3.0, seed=seed)[0] == ids
+    assert ask(model, cache, temperature=1e-4, seed=9)[0] == ask(model, cache)[0]
     with pytest.raises(ValueError, match="temperature is -1"):
         Sampler(-1)
 
@@ -224,31 +221,6 @@ def test_sampling_follows_the_probabilities() -> None:
     drawn = torch.stack([sampler(logits) for _ in range(4000)])
     shares = torch.bincount(drawn, minlength=4) / 4000
     torch.testing.assert_close(shares, (logits / 2).softmax(-1), atol=0.03, rtol=0)
-
-
-def test_why_decoding_ends(model: G2VLM) -> None:
-    cache = scene(model)
-    long = ask(model, cache, steps=4)
-    assert (long.finish, len(long.ids), long.steps) == (Finish.LENGTH, 4, 4)
-    seen: list[tuple[int, ...]] = []
-
-    def once(ids: tuple[int, ...]) -> bool:
-        seen.append(ids)
-        return len(ids) < 2
-
-    with torch.inference_mode(), forgotten(cache):
-        prefill_ids(model, PROMPTS.question(QUESTION), cache)
-        stopped = generate(model, cache, max_tokens=9, on_token=once)
-    assert (stopped.finish, stopped.ids) == (Finish.STOPPED, long.ids[:2])
-    assert seen == [long.ids[:1], long.ids[:2]]
-    # The token that comes second is declared the end token.
-    ender = tiny_model()
-    ender.special_ids = type(SPECIAL)(**{**vars(SPECIAL), "eos": long.ids[1]})
-    if long.ids[0] != long.ids[1]:
-        ended = ask(ender, scene(ender))
-        assert (ended.finish, ended.ids, ended.steps) == (Finish.END, long.ids[:1], 2)
-    with pytest.raises(ValueError, match="max_tokens is 0"):
-        ask(model, cache, steps=0)
 
 
 def test_later_pictures_see_earlier_ones_only(model: G2VLM) -> None:
