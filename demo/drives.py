@@ -8,8 +8,9 @@
         frame.rgb, frame.depth, frame.T_world_cam
 
 The same spec is the same drive, on every machine. Scenes of `split="val"` are there to tune on,
-those of `split="test"` to evaluate; `TUNING` and `EVALUATION` name some of each, and no parameter
-of the project was chosen by looking at the second list. Training uses neither.
+those of `split="test"` to evaluate; `TUNING` and `EVALUATION` name some of each. Training uses
+neither. Two drives of "test" were looked at while parameters were chosen and are in no list: room
+3, which `make demo` replays, and street 0 (docs/map.md).
 
 Letters: N pictures, M odometry samples, S scans, A beams.
 """
@@ -86,10 +87,10 @@ TUNING: tuple[DriveSpec, ...] = (
     *(DriveSpec("street", index, supersample=1) for index in range(3)),
 )
 EVALUATION: tuple[DriveSpec, ...] = (
-    *(DriveSpec("room", index, "test") for index in range(8)),
+    *(DriveSpec("room", index, "test") for index in range(8) if index != 3),
     *(DriveSpec("hall", index, "test") for index in range(4)),
     *(DriveSpec("yard", index, "test") for index in range(3)),
-    *(DriveSpec("street", index, "test", supersample=1) for index in range(5)),
+    *(DriveSpec("street", index, "test", supersample=1) for index in range(1, 5)),
 )
 
 

@@ -68,6 +68,9 @@ def test_lists_to_tune_and_to_evaluate_share_no_scene() -> None:
     assert {spec.split for spec in TUNING} == {"val"}
     assert {spec.split for spec in EVALUATION} == {"test"}
     assert len([spec for spec in EVALUATION if spec.scene == "street"]) >= 3
+    # `make demo` replays the one; the map's factors were chosen on the other.
+    seen = {("room", 3), ("street", 0)}
+    assert not seen & {(spec.scene, spec.index) for spec in EVALUATION}
     seeds = [
         {make_scene(spec.scene, spec.split, spec.index).room.seed for spec in specs[:2]}
         for specs in (TUNING, EVALUATION)
