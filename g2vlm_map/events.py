@@ -167,7 +167,8 @@ class MapChanged:
 
     Args:
         version: Of the map from now on; see `World`.
-        cause: "loop", "merged", "scale", "level", "loaded", "localized", "culled" or "restart".
+        cause: "loop", "merged", "level", "loaded", "localized" or "culled"; a scale that changes is
+            a `ScaleChanged`, a restart a `SegmentStarted`.
             With "culled" keyframes went, and those that stay, and the version, are as they were.
         text: What happened, with the numbers.
     """

@@ -130,16 +130,21 @@ class MapServices:
         return np.asarray(T, np.float64)
 
     def _take_hint(self, message: Any) -> None:
-        pipeline = self._pipeline()
+        pipeline, log = self._pipeline(), self._node.get_logger()
         if pipeline is None:
+            return
+        if not self._busy.acquire(blocking=False):
+            log.warning("initialpose: another request of the map is being served; left out")
             return
 
         def look() -> None:
             try:
                 text = pipeline.localize(self._hint(message)).text
-            except _REFUSALS as error:
-                text = str(error)
-            self._node.get_logger().info(f"initialpose: {plain(text)}")
+            except Exception as error:  # of a bad hint, or a mistake of ours: nobody else says it
+                text = f"{type(error).__name__}: {error}"
+            finally:
+                self._busy.release()
+            log.info(f"initialpose: {plain(text)}")
 
         threading.Thread(target=look, name="g2vlm-initialpose", daemon=True).start()
 

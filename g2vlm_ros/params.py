@@ -180,6 +180,14 @@ class NodeParams(PipelineOptions):
     status: StatusParams = field(default_factory=StatusParams)
     topics: tuple[CameraParams, ...] = ()  # one for each of `cameras`
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scan.max_range >= self.obstacles.max_range:
+            raise ValueError(
+                f"scan.max_range is {self.scan.max_range:g}, expected below obstacles.max_range = "
+                f"{self.obstacles.max_range:g}: the floor is not seen further, and nothing free"
+            )
+
     @property
     def needs_transforms(self) -> bool:
         """Whether transforms between the robot's frames are looked up."""

@@ -64,9 +64,9 @@ class SensorSubscriptions(Subscriptions):
             if sensors.imu_topic:
                 self._listen(Imu, sensors.imu_topic, self._take_imu)
             for topic in sensors.cloud_topics.split():
-                self._listen(PointCloud2, topic, self._take_cloud)
+                self._listen(PointCloud2, topic, self._take_cloud, sensor_messages.cloud_points)
             for topic in sensors.scan_topics.split():
-                self._listen(LaserScan, topic, self._take_scan)
+                self._listen(LaserScan, topic, self._take_scan, sensor_messages.scan_points)
             for camera in params.topics:
                 if camera.depth_topic:
                     self._listen_to_depth(camera)
@@ -77,12 +77,23 @@ class SensorSubscriptions(Subscriptions):
             for _ in range(len(waiting)):
                 self._attempt(topic, *waiting.popleft())
 
-    def _listen(self, kind: Any, topic: str, take: Callable[[str, Any], None]) -> None:
+    def _listen(
+        self,
+        kind: Any,
+        topic: str,
+        take: Callable[[str, Any, Any], None],
+        convert: Callable[[Any], Any] = lambda message: message,
+    ) -> None:
         self._waiting[topic] = deque(maxlen=_WAITING)
 
         def heard(message: Any) -> None:
             deadline = time.monotonic() + _LATE_S
-            self._attempt(topic, deadline, partial(take, topic, message))
+            try:
+                content = convert(message)  # once, however often it then waits for its transform
+            except ValueError as error:
+                self._refuse(topic, str(error))
+                return
+            self._attempt(topic, deadline, partial(take, topic, message.header, content))
 
         self._subscriptions.append(
             self._node.create_subscription(kind, topic, heard, qos_profile_sensor_data)
@@ -94,6 +105,8 @@ class SensorSubscriptions(Subscriptions):
             take()
         except TransformUnknownError as error:
             if time.monotonic() < deadline:
+                if len(self._waiting[topic]) == _WAITING:
+                    self._refuse(topic, f"{_WAITING} wait for a transform already: {error}")
                 self._waiting[topic].append((deadline, take))
             else:
                 self._refuse(topic, str(error))
@@ -107,7 +120,7 @@ class SensorSubscriptions(Subscriptions):
 
     # One for each type.
 
-    def _take_odometry(self, topic: str, message: Any) -> None:
+    def _take_odometry(self, topic: str, header: Any, message: Any) -> None:
         frames, child = self._params.frames, frame_name(message.child_frame_id)
         parent = frame_name(message.header.frame_id)
         if frames.odom and parent != frames.odom:
@@ -121,7 +134,7 @@ class SensorSubscriptions(Subscriptions):
             T_base_child = self._frames.T_base(child, 0)
         self._frames.take_odometry(stamp_ns, T_odom_child @ inverse(T_base_child), topic)
 
-    def _take_imu(self, topic: str, message: Any) -> None:
+    def _take_imu(self, topic: str, header: Any, message: Any) -> None:
         stamp_ns = messages.nanoseconds(message.header.stamp)
         if 0 <= stamp_ns - self._imu_ns < _IMU_PERIOD_NS:
             return
@@ -133,15 +146,15 @@ class SensorSubscriptions(Subscriptions):
         self._imu_ns = stamp_ns
         self._pipeline.sense(Gravity(stamp_ns, T_base_imu[:3, :3] @ up_3, sigma))
 
-    def _take_cloud(self, topic: str, message: Any) -> None:
-        self._take_points(message, sensor_messages.cloud_points(message), is_scan=False)
+    def _take_cloud(self, topic: str, header: Any, points_M3: Any) -> None:
+        self._take_points(header, points_M3, is_scan=False)
 
-    def _take_scan(self, topic: str, message: Any) -> None:
-        self._take_points(message, sensor_messages.scan_points(message), is_scan=True)
+    def _take_scan(self, topic: str, header: Any, points_M3: Any) -> None:
+        self._take_points(header, points_M3, is_scan=True)
 
-    def _take_points(self, message: Any, points_M3: Any, *, is_scan: bool) -> None:
-        stamp_ns = messages.nanoseconds(message.header.stamp)
-        T_base_sensor = self._frames.T_base(message.header.frame_id, stamp_ns)
+    def _take_points(self, header: Any, points_M3: Any, *, is_scan: bool) -> None:
+        stamp_ns = messages.nanoseconds(header.stamp)
+        T_base_sensor = self._frames.T_base(header.frame_id, stamp_ns)
         self._pipeline.sense(PointSample(stamp_ns, points_M3, T_base_sensor, is_scan))
 
     # Depth needs the K of its own pixels.
@@ -149,17 +162,17 @@ class SensorSubscriptions(Subscriptions):
     def _listen_to_depth(self, camera: CameraParams) -> None:
         topic = camera.depth_info_topic or info_topic(camera.depth_topic)
         self._listen(CameraInfo, topic, partial(self._take_depth_info, camera.name))
-        self._listen(Image, camera.depth_topic, partial(self._take_depth, camera.name, topic))
+        take = partial(self._take_depth, camera.name, topic)
+        self._listen(Image, camera.depth_topic, take, sensor_messages.depth_metres)
 
-    def _take_depth_info(self, camera: str, topic: str, message: Any) -> None:
+    def _take_depth_info(self, camera: str, topic: str, header: Any, message: Any) -> None:
         self._depth_info[camera] = message
 
-    def _take_depth(self, camera: str, beside: str, topic: str, message: Any) -> None:
-        depth_HW = sensor_messages.depth_metres(message)
+    def _take_depth(self, camera: str, beside: str, topic: str, header: Any, depth_HW: Any) -> None:
         if camera not in self._depth_info:
             raise ValueError(f"no CameraInfo has come on {beside} yet")
         height, width = depth_HW.shape
         K = read_camera_info(self._depth_info[camera], (height, width), rectified=True).K
-        stamp_ns = messages.nanoseconds(message.header.stamp)
-        T_cam_depth = self._frames.T_cam(camera, message.header.frame_id)
+        stamp_ns = messages.nanoseconds(header.stamp)
+        T_cam_depth = self._frames.T_cam(camera, header.frame_id)
         self._pipeline.sense(DepthSample(stamp_ns, camera, depth_HW, K, T_cam_depth))

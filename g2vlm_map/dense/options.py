@@ -256,7 +256,15 @@ class ScanOptions(OptionGroup):
     min_range: float = option(
         0.1, "Nearer obstacles are left out", unit="m", low=0.0, high=10.0, changeable=True
     )
-    max_range: float = option(4.0, "Longest range", unit="m", low=0.2, high=100.0, changeable=True)
+    # A camera above the floor sees less far along it than through the air.
+    max_range: float = option(
+        3.5,
+        "Longest range; below obstacles.max_range, or the floor is never seen so far",
+        unit="m",
+        low=0.2,
+        high=100.0,
+        changeable=True,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -45,12 +45,12 @@ class Drift:
             held = self._sure.get((i, j))
             if held is None or edge.sigma_rotation < held.sigma_rotation:
                 self._sure[i, j] = self._sure[j, i] = edge
-        # A step that stays on the spot is a step all the same.
-        ways = [way_of(edge) + 1e-6 for edge in edges]
-        rows, columns = np.array(ends, np.int64).reshape(-1, 2).T
+        # One for each pair: scipy adds up what several sources say of it. A step that stays on the
+        # spot is a step all the same.
+        ways = [way_of(edge) + 1e-6 for edge in self._sure.values()]
+        rows, columns = np.array(list(self._sure), np.int64).reshape(-1, 2).T
         size = (len(numbers), len(numbers))
         near = sparse.csr_matrix((ways, (rows, columns)), shape=size)
-        near = near.maximum(near.T)
         self._before = dijkstra(
             near, directed=False, indices=self._start, return_predecessors=True
         )[1]

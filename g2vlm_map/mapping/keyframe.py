@@ -130,8 +130,8 @@ class Edge:
     Args:
         i, j: Numbers of the keyframes.
         kind: "visual" (verified two-view geometry), "model" (the model's own poses), "odometry",
-            "loop" (visual, between keyframes that are far apart in time), "merged" (what culled
-            keyframes left).
+            "prior" (known poses), "loop" (visual, between keyframes that are far apart in time),
+            "merged" (what culled keyframes left).
         T_i_j: (4, 4) float64, coordinates of j to coordinates of i; the translation in map units
             (an odometry edge is made with the scale of its time).
         sigma_rotation: Standard deviation of the rotation, rad.

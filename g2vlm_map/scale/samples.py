@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import replace
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -20,7 +20,9 @@ __all__ = ["Samples"]
 
 _Timed = TypeVar("_Timed", PointSample, DepthSample, Gravity)
 
-_KEPT = 40  # samples of each other kind: two seconds at 20 Hz
+_KEPT_NS = 4_000_000_000  # of each kind: a keyframe is asked about up to two passes later
+_KEPT_BYTES = 48_000_000  # of each kind, of depth of each camera
+_LEAST_NS = 1_000_000_000  # a history that is cut shorter than this is complained of
 _MOST_POINTS = 20_000  # of a cloud
 _MOST_COLUMNS = 200  # of a depth image
 _MAX_COMPLAINTS = 8
@@ -39,10 +41,10 @@ class Samples:
         """Drop all samples; extrinsics hold on."""
         with self._lock:
             self._odometry = OdometryHistory()
-            self._points: deque[PointSample] = deque(maxlen=_KEPT)
-            self._scans: deque[PointSample] = deque(maxlen=_KEPT)
-            self._depths: deque[DepthSample] = deque(maxlen=_KEPT)
-            self._gravity: deque[Gravity] = deque(maxlen=_KEPT)
+            self._points = _Recent[PointSample]("clouds")
+            self._scans = _Recent[PointSample]("scans")
+            self._depths: dict[str, _Recent[DepthSample]] = {}  # by camera
+            self._gravity = _Recent[Gravity]("gravity")
 
     def add(self, sample: Sample) -> None:
         """Keep a sample; what is wrong with it is told by `complaints`."""
@@ -52,19 +54,26 @@ class Samples:
                 if text:
                     self._complaints.append(text)
             elif isinstance(sample, PointSample):
-                (self._scans if sample.is_scan else self._points).append(_thinned_points(sample))
+                points = _thinned_points(sample)
+                kept = self._scans if sample.is_scan else self._points
+                self._complain(kept.add(points, points.points_M3.nbytes))
             elif isinstance(sample, DepthSample):
-                self._depths.append(_thinned_depth(sample))
+                depth, name = _thinned_depth(sample), sample.camera
+                own = self._depths.setdefault(name, _Recent[DepthSample](f"depths of {name}"))
+                self._complain(own.add(depth, depth.depth_HW.nbytes))
             elif isinstance(sample, Gravity):
-                self._gravity.append(sample)
+                self._complain(self._gravity.add(sample, 100))
             elif isinstance(sample, Extrinsics):
                 self._add_extrinsics(sample)
 
     def complain(self, text: str) -> None:
         """Remember what is wrong with a sensor, to be told once."""
         with self._lock:
-            if text not in self._complaints:
-                self._complaints.append(text)
+            self._complain(text)
+
+    def _complain(self, text: str) -> None:
+        if text and text not in self._complaints:
+            self._complaints.append(text)
 
     def complaints(self) -> list[str]:
         """What was wrong since the last call."""
@@ -85,18 +94,18 @@ class Samples:
     def points(self, stamp_ns: int, within_ns: int, scan: bool) -> PointSample | None:
         """The cloud, or the row of a 2D lidar, nearest to a stamp."""
         with self._lock:
-            return _nearest(self._scans if scan else self._points, stamp_ns, within_ns)
+            return (self._scans if scan else self._points).nearest(stamp_ns, within_ns)
 
     def depth(self, camera: str, stamp_ns: int, within_ns: int) -> DepthSample | None:
         """A camera's measured depth nearest to a stamp."""
         with self._lock:
-            own = deque(item for item in self._depths if item.camera == camera)
-        return _nearest(own, stamp_ns, within_ns)
+            own = self._depths.get(camera)
+            return None if own is None else own.nearest(stamp_ns, within_ns)
 
     def up(self, stamp_ns: int, within_ns: int) -> Gravity | None:
         """Which way is up at a stamp."""
         with self._lock:
-            return _nearest(self._gravity, stamp_ns, within_ns)
+            return self._gravity.nearest(stamp_ns, within_ns)
 
     def T_base_cam(self, camera: str) -> Floats | None:
         """(4, 4) where a camera sits on the robot, metres; None where nobody told."""
@@ -117,11 +126,46 @@ class Samples:
         self._extrinsics[sample.camera] = T
 
 
-def _nearest(samples: deque[_Timed], stamp_ns: int, within_ns: int) -> _Timed | None:
-    best = min(samples, key=lambda item: abs(item.stamp_ns - stamp_ns), default=None)
-    if best is None or abs(best.stamp_ns - stamp_ns) > within_ns:
-        return None
-    return best
+class _Recent(Generic[_Timed]):
+    """The newest samples of one kind, by time and by memory.
+
+    Args:
+        what: They are, for complaints.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._samples: deque[tuple[_Timed, int]] = deque()
+        self._bytes = 0
+
+    def add(self, sample: _Timed, nbytes: int) -> str:
+        """Keep a sample of that size; why the history is too short, "" where it is not."""
+        self._samples.append((sample, nbytes))
+        self._bytes += nbytes
+        while abs(sample.stamp_ns - self._samples[0][0].stamp_ns) > _KEPT_NS:
+            self._drop()  # of long ago, or of before a leap of time
+        full = False
+        while self._bytes > _KEPT_BYTES and len(self._samples) > 1:
+            self._drop()
+            full = True
+        span_ns = abs(sample.stamp_ns - self._samples[0][0].stamp_ns)
+        if full and span_ns < _LEAST_NS:
+            return (
+                f"{self._what} come so fast that only the newest {_LEAST_NS / 1e9:g} s or less of "
+                "them are kept: some keyframes find none; publish fewer"
+            )
+        return ""
+
+    def nearest(self, stamp_ns: int, within_ns: int) -> _Timed | None:
+        """The one nearest to a stamp; None where none is near."""
+        samples = (item for item, _ in self._samples)
+        best = min(samples, key=lambda item: abs(item.stamp_ns - stamp_ns), default=None)
+        if best is None or abs(best.stamp_ns - stamp_ns) > within_ns:
+            return None
+        return best
+
+    def _drop(self) -> None:
+        self._bytes -= self._samples.popleft()[1]
 
 
 def _thinned_points(sample: PointSample) -> PointSample:

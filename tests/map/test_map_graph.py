@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from g2vlm_map.mapping import graph_solve, map_graph
+from g2vlm_map.mapping.drift import Drift
 from g2vlm_map.mapping.graph_solve import transport
 from g2vlm_map.mapping.keyframe import Edge, Keyframe
 from g2vlm_map.mapping.map_graph import MapGraph
@@ -272,3 +273,13 @@ def test_a_covariance_is_carried_by_its_lever() -> None:
     assert np.sqrt(carried[1, 1]) == pytest.approx(0.1)
     assert carried[0, 0] == carried[2, 2] == 0
     assert carried[1, 5] == pytest.approx(10 * 0.01**2)
+
+
+def test_a_pair_that_two_sources_tie_is_no_longer_way_for_that() -> None:
+    poses = [pose((0, 0, 0), (0, 0, float(k))) for k in range(3)]
+    round_about = replace(between(poses, 0, 2), T_i_j=pose((0, 0, 0), (0, 0, 2.5)))
+    near = [between(poses, 0, 1), between(poses, 1, 2)]
+    graph = MapGraph(GraphOptions(), LengthOptions())
+    wheels = [replace(edge, kind="odometry") for edge in near]
+    graph.put_back(driven(poses).placed, [round_about, *near, *wheels])
+    assert Drift(graph, 1, 0.05).to(3)[0] == pytest.approx(2.0)

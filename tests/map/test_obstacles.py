@@ -300,3 +300,14 @@ def test_options_contradict_each_other_in_words() -> None:
         ScanOptions(min_range=2.0, max_range=1.0)
     with pytest.raises(ValueError, match=r"dense\.agreeing"):
         DenseOptions(neighbours=1, agreeing=2)
+
+
+@pytest.mark.parametrize("height", [0.3, 0.5, 1.2])
+def test_by_default_a_scan_can_say_that_a_bearing_is_free(height: float) -> None:
+    """The floor reaches as far as the camera's range lets it, which its height shortens."""
+    reach = np.sqrt(ObstacleOptions().max_range ** 2 - height**2)
+    bearing = np.linspace(-0.5, 0.5, 200)
+    range_ = np.linspace(0.5, reach, 60)[:, None]
+    x, y = (range_ * np.cos(bearing)).ravel(), (range_ * np.sin(bearing)).ravel()
+    row = scan_row(np.zeros((0, 3)), np.stack([x, y, np.zeros_like(x)], axis=1), ScanOptions())
+    assert np.isinf(row.range_A).sum() > 40

@@ -287,3 +287,25 @@ def test_what_cannot_be_used_is_said(
         topic, words = "/tof/depth/image_raw", "focal lengths are 0"
     assert words in heard.refusal(topic)
     assert not heard.samples
+
+
+def test_what_waits_for_a_transform_is_read_once_and_counted_where_it_falls_out(
+    make_graph: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def reading(message: Any) -> Any:
+        read.append(message)
+        return scan_points(message)
+
+    monkeypatch.setattr("g2vlm_ros.sensor_messages.scan_points", reading)
+    graph = Heard(make_graph, monkeypatch).graph
+    sensors = graph.node._active._sensors
+    (subscription,) = [one for one in sensors._subscriptions if one.topic_name == "/scan"]
+    message = scan([1.0])
+    message.header = messages.header(STAMP, "nowhere")
+    for _ in range(25):
+        subscription.callback(message)
+    assert sensors._refused["/scan"] == 5
+    graph.spin_for(0.3)
+    assert len(read) == 25
