@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import importlib.util
+import inspect
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -90,17 +94,65 @@ def test_make_targets_exist() -> None:
         assert done.returncode == 0, (line, done.stderr)
 
 
-def test_g2vlm_commands_and_their_options_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    for line in of("g2vlm"):
-        if line[1] == "help":
+class Parsed(Exception):  # noqa: N818 - how a command is left once its words were understood
+    """The command line was read without an error; what it asks for is not done."""
+
+
+def shown() -> list[tuple[str, list[str]]]:
+    """(page, words) of the project's own commands in all blocks, fenced or indented."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        code = [block for language, block in FENCE.findall(text) if language in ("", "bash")]
+        code += re.findall(r"(?:^    .*\n)+", FENCE.sub("", text), re.MULTILINE)
+        for line in "\n".join(code).replace("\\\n", " ").splitlines():
+            if not re.match(r" *(g2vlm |python -m (benchmarks\.|g2vlm_)|torchrun )", line):
+                continue
+            # Brackets say that something may be left out, dots that it may be given again.
+            words = shlex.split(re.sub(r"[\[\]](?=\s|-|$)", "", line), comments=True)
+            if words[-1] != "...":
+                found.append((page.name, [word.removesuffix("...") for word in words]))
+    return found
+
+
+def read(words: list[str]) -> None:
+    """Have a command read its words, and raise `Parsed`; SystemExit where they are wrong."""
+    if words[0] == "g2vlm":
+        cli.main(words[1:])
+        return
+    at = words.index("-m") + 1
+    module = importlib.import_module(words[at])
+    sys.argv = words[at:]
+    module.main(*([words[at + 1 :]] if inspect.signature(module.main).parameters else []))
+
+
+def test_every_command_line_is_understood_by_its_own_parser(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of g2vlm, the benchmarks and torchrun; `python -m` of a node takes ROS's words."""
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_only(self: argparse.ArgumentParser, *words: Any, **more: Any) -> None:
+        parse(self, *words, **more)
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
+    monkeypatch.setattr(sys, "argv", list(sys.argv))
+    lines = [(page, words) for page, words in shown() if "--ros-args" not in words]
+    assert len(lines) > 70
+    problems = []
+    for page, words in lines:
+        if words[:2] == ["g2vlm", "help"]:
             assert cli.main(["help"]) == 0
             continue
-        command = line[1 : 3 if line[1] == "export" else 2]
-        with pytest.raises(SystemExit, match="0"):
-            cli.main([*command, "--help"])
-        text = capsys.readouterr().out
-        unknown = [word for word in line if word.startswith("--") and word not in text]
-        assert not unknown, (line, unknown)
+        try:
+            read(words)
+            problems.append(f"{page}: {shlex.join(words)}: read no words")
+        except Parsed:
+            continue
+        except SystemExit:
+            problems.append(f"{page}: {shlex.join(words)}: {capsys.readouterr().err[-300:]}")
+    assert not problems, "\n".join(problems)
 
 
 def test_launch_arguments_and_parameters_exist() -> None:
