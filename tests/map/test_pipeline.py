@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from g2vlm_map.options import (
     WindowOptions,
 )
 from g2vlm_map.pipeline import Pipeline, Question
+from g2vlm_map.sensing import Extrinsics
 from g2vlm_model.interface import AnswerStatus
 from tests.helpers import wait_for
 from tests.map.bench import EVERY, Make
@@ -182,6 +184,40 @@ def test_a_listener_cannot_end_what_it_holds_up(bench: Make) -> None:
     assert one.pipeline.reset() == 2
     one.scenes(2)
     assert one.pipeline.snapshot().scenes == 2
+
+
+def test_a_listener_may_ask_while_a_reset_waits_for_it(bench: Make) -> None:
+    """The reset holds the intake and waits for the scene; who asks must not wait for the intake."""
+    one, asked = bench(), threading.Event()
+
+    def asks(event: Event) -> None:
+        if isinstance(event, SceneReady) and not asked.is_set():
+            intake = one.pipeline._intake
+            resets = threading.Thread(target=one.pipeline.reset, daemon=True)
+            resets.start()
+
+            def is_held() -> bool:
+                free = intake.lock.acquire(blocking=False)
+                if free:
+                    intake.lock.release()
+                return not free
+
+            wait_for(is_held, 10.0, what="the reset to begin")
+            assert one.pipeline.pending_frames >= 0
+            one.pipeline.pause(True)
+            one.pipeline.pause(False)
+            one.pipeline.sense(Extrinsics("camera", np.eye(4)))
+            one.pipeline.apply(one.pipeline.options)
+            with pytest.raises(RuntimeError, match="calibrate was called by a listener"):
+                one.pipeline.calibrate("camera", object())  # type: ignore[arg-type]
+            asked.set()
+
+    one.pipeline.listen(asks)
+    one.add()
+    one.add()
+    assert asked.wait(15.0)
+    wait_for(lambda: one.pipeline.snapshot().segment == 2, 10.0, what="the reset")
+    assert not one.reason("RUNTIME_FAILED")
 
 
 def test_what_may_change_while_it_runs(bench: Make) -> None:
