@@ -24,7 +24,7 @@ from .decode import BadInputError
 from .events import CalibrationChanged, Emit, FrameRefused
 from .keyframes import KeyframeChooser, Moment
 from .options import PipelineOptions
-from .pixels import ArrayPixels
+from .pixels import ArrayPixels, contrast
 from .sensing import Extrinsics, Sample
 from .status import StatusBoard
 from .sync import Synchroniser
@@ -310,6 +310,7 @@ class Intake:
             if verdict is None:
                 self._board.drop("not_keyframe", len(found))
                 return
+            self._check_contrast(found, now_ns)
             frames = []
             for at in found:
                 frames.append(self._cameras[at.camera].decode(at))
@@ -325,6 +326,26 @@ class Intake:
             self._board.drop("failed", len(found))
             raise
         self._offer(self._chooser.accept(verdict, tuple(frames), now_ns))
+
+    def _check_contrast(self, found: tuple[Arrival, ...], now_ns: int) -> None:
+        """Refuse a moment in which no camera sees anything; say so where some do.
+
+        Raises:
+            BadInputError: Reason "featureless".
+        """
+        least = self._options.images.min_contrast
+        blind = [at for at in found if contrast(at.gray) < least]
+        if not blind:
+            return
+        levels = contrast(blind[0].gray)
+        text = (
+            f"the picture shows nothing: its brightness spans {levels} levels of 256 around "
+            f"{float(np.median(blind[0].gray)):.0f}, expected {least} (images.min_contrast); is "
+            "the lens covered, the room dark, the exposure right?"
+        )
+        if len(blind) == len(found):
+            raise BadInputError("featureless", text)
+        self._board.event("BAD_IMAGES", f"{blind[0].camera}: used although {text}", now_ns / NS)
 
     def _note_damage(self, arrival: Arrival, now_ns: int) -> None:
         self._damaged += 1

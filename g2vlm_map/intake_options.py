@@ -51,6 +51,14 @@ class ImageOptions(OptionGroup):
         choices=("refuse", "use"),
         changeable=True,
     )
+    min_contrast: int = option(
+        4,
+        "A frame whose brightness spans fewer levels of 256 (1st to 99th percentile) shows nothing "
+        "and is refused: a covered lens, a dark room, glare; 0 takes all",
+        low=0,
+        high=255,
+        changeable=True,
+    )
     max_skew_s: float = option(
         10.0,
         "CLOCK_SKEW where stamps lie further than this from the node's clock; 0 never",

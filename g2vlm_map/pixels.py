@@ -38,6 +38,7 @@ __all__ = [
     "CompressedPixels",
     "Pixels",
     "RawPixels",
+    "contrast",
     "gray_step",
     "shrink_gray",
     "small_gray",
@@ -197,6 +198,12 @@ class CompressedLike(Protocol):
 
     format: str
     data: Any
+
+
+def contrast(gray: NDArray[np.uint8]) -> int:
+    """Levels of brightness between the 1st and the 99th percentile of a picture."""
+    low, high = np.percentile(gray, (1, 99))
+    return int(high - low)
 
 
 def gray_step(width: int) -> int:

@@ -27,12 +27,12 @@ from g2vlm_map.options import (
     StatusOptions,
     WindowOptions,
 )
-from g2vlm_map.pipeline import Pipeline, Question
+from g2vlm_map.pipeline import InputFrame, Pipeline, Question
 from g2vlm_map.sensing import Extrinsics
 from g2vlm_model.interface import AnswerStatus
 from tests.helpers import wait_for
 from tests.map.bench import EVERY, Make
-from tests.map.frames import given
+from tests.map.frames import NS, given
 from tests.ros.scripted_runtime import ScriptedRuntime
 
 
@@ -241,6 +241,23 @@ def test_frames_of_an_unknown_camera_and_outside_of_start_and_stop(bench: Make) 
     one.pipeline.add(given(1.0))
     assert one.pipeline.snapshot().drops == (("deactivated", 1),)
     assert not one.pipeline.snapshot().running
+
+
+@pytest.mark.parametrize("level", [0, 90, 255])
+def test_a_covered_lens_gives_no_scene_and_a_reason(bench: Make, level: int) -> None:
+    """Black, grey or white, with the noise of a sensor."""
+    one = bench()
+    rng = np.random.default_rng(1)
+    for index in range(12):
+        noise = rng.integers(-1, 2, (120, 160, 3))
+        shown = np.clip(level + noise, 0, 255).astype(np.uint8)
+        one.pipeline.add(InputFrame(shown, (100 + index) * NS))
+    assert dict(one.pipeline.snapshot().drops)["featureless"] > 0
+    assert "the picture shows nothing" in one.reason("BAD_IMAGES")
+    assert "is the lens covered" in one.reason("BAD_IMAGES")
+    assert one.pipeline.snapshot().scenes == 0
+    one.scenes(3)  # the cap is off
+    assert one.pipeline.snapshot().scenes > 0
 
 
 def test_what_was_paused_is_not_after_the_next_start(bench: Make) -> None:
