@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -265,3 +266,29 @@ def test_a_failing_publication_costs_one_scene(graph: Any, monkeypatch: Any) -> 
     assert any("no room for the cloud" in text for text in status.reason_texts)
     graph.scene()
     assert graph.ask().status == 0  # OK
+
+
+def test_frames_of_a_fisheye_are_straightened(make_graph: Make) -> None:
+    """An equidistant CameraInfo is no pinhole's: the model gets straight frames and their K."""
+    graph = make_graph()
+    graph.listen("status")
+    graph.start()
+    info = camera_info(focal=70.0)
+    info.distortion_model, info.d = "equidistant", [0.1, -0.02, 0.0, 0.0]
+    graph.publisher("/camera/camera_info", CameraInfo).publish(info)
+    graph.scene()
+    graph.scene()
+    frame = graph.runtime.windows[-1].frames[-1]
+    assert frame.K is not None
+    assert frame.K[0, 0] != 70.0
+    delivered = picture(graph.shift)
+    assert np.abs(frame.image.astype(int) - delivered).mean() > 5
+    info.d = [0.1, -0.02, 0.0]
+    graph.publisher("/camera/camera_info", CameraInfo).publish(info)
+
+    def told() -> bool:
+        graph.good_image()
+        texts = " ".join(graph.status().reason_texts)
+        return "D has 3 numbers, distortion_model 'equidistant' takes 4" in texts
+
+    graph.wait(told, "BAD_CAMERA_INFO with the numbers")
