@@ -189,12 +189,12 @@ def _sensor(given: tuple[str, Any], folder: Path) -> bool:
         "imu": sensor_messages.up_of_imu,
         "pose": lambda message: messages.matrix(message.position, message.orientation),
     }
-    with refused(ValueError) as said:
+    found: Any = None
+    with refused(ValueError):
         found = read[kind](message)
         if kind == "imu" and found is not None:
             assert abs(np.linalg.norm(found[0]) - 1) < 1e-6
-        return not said and found is not None
-    return False
+    return found is not None
 
 
 def _transforms(links: list[tuple[str, str, int, Any, bool]], folder: Path) -> bool:

@@ -162,11 +162,11 @@ def _under_coverage(
     watch.stop()
     measured = {os.path.realpath(name): name for name in watch.get_data().measured_files()}
     for name in door.watched:
-        path = measured.get(os.path.realpath(name))
-        if path is None:
+        ran = measured.get(os.path.realpath(name))
+        if ran is None:
             tally.lines[name] = [0, 0]
             continue
-        _, lines, _, missing, _ = watch.analysis2(path)
+        _, lines, _, missing, _ = watch.analysis2(ran)
         tally.lines[name] = [len(lines) - len(missing), len(lines)]
 
 
