@@ -64,15 +64,18 @@ class Campaign:
         scenario: What is broken off.
         root: A folder for it.
         random: Draws the moments.
+        report: Gets what was found, after each run: a campaign that is stopped leaves that.
     """
 
     scenario: Scenario
     root: Path
     random: random.Random
+    report: Path
     runs: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     points: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    started_s: float = field(default_factory=time.monotonic)
 
     def prepare(self) -> None:
         """Make the input, and run once without a fault: the points, the time it takes."""
@@ -177,6 +180,7 @@ class Campaign:
     def _afterwards(self, out: Path, what: str, kind: str, again: bool = True) -> None:
         """What is there can be read, nobody is left, the work can be done again."""
         self.runs[kind] += 1
+        self._write()
         if left := _orphans():
             self._note(what, f"processes are left: {left}")
         self._holds(self.scenario.sound, out, what)
@@ -206,8 +210,20 @@ class Campaign:
         elif "Traceback" in said:
             self._note(what, f"a traceback: {said[-300:]!r}")
 
+    def _write(self) -> None:
+        content = {
+            "scenario": self.scenario.name,
+            "points": self.points,
+            "runs": dict(self.runs),
+            "faults": self.faults,
+            "seconds_a_run": round(self.seconds, 2),
+            "seconds": round(time.monotonic() - self.started_s, 1),
+        }
+        self.report.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
     def _note(self, what: str, how: str) -> None:
         self.faults.append(f"{self.scenario.name}: {what}: {how}")
+        self._write()
         print(f"  FAULT {self.faults[-1]}", flush=True)
 
 
@@ -277,34 +293,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Not below a folder that only root may enter: one run is nobody's.
         with tempfile.TemporaryDirectory(prefix="g2vlm-chaos-") as root:
             Path(root).chmod(0o755)
-            campaign = Campaign(SCENARIOS[name], Path(root), random.Random(given.seed))
-            _one(campaign, given, given.out / f"{name}.json")
+            drawn, report = random.Random(given.seed), given.out / f"{name}.json"
+            campaign = Campaign(SCENARIOS[name], Path(root), drawn, report)
+            _one(campaign, given)
             faults += len(campaign.faults)
     return 1 if faults else 0
 
 
-def _one(campaign: Campaign, given: argparse.Namespace, report: Path) -> None:
-    """One scenario; what was found until then is written after each part."""
-    name, started = campaign.scenario.name, time.monotonic()
+def _one(campaign: Campaign, given: argparse.Namespace) -> None:
+    """One scenario."""
     campaign.prepare()
+    name = campaign.scenario.name
     print(f"{name}: {len(campaign.points)} points, {campaign.seconds:.1f} s a run", flush=True)
-    parts: tuple[Callable[[], None], ...] = (
-        lambda: campaign.at_points(given.faults),
-        campaign.on_bad_disks,
-        campaign.two_at_once,
-        lambda: campaign.at_moments(given.random),
-    )
-    for part in parts:
-        part()
-        content = {
-            "scenario": name,
-            "points": campaign.points,
-            "runs": dict(campaign.runs),
-            "faults": campaign.faults,
-            "seconds_a_run": round(campaign.seconds, 2),
-            "seconds": round(time.monotonic() - started, 1),
-        }
-        report.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    campaign.at_points(given.faults)
+    campaign.on_bad_disks()
+    campaign.two_at_once()
+    campaign.at_moments(given.random)
     rows = [["broken off by", "runs"], *([kind, str(n)] for kind, n in campaign.runs.items())]
     print_table([*rows, ["faults found", str(len(campaign.faults))]])
 

@@ -39,6 +39,7 @@ from g2vlm_replay.machine import describe_machine
 from g2vlm_replay.node.process import node_environment
 
 from benchmarks.common import print_table
+from g2vlm_model.interface.whole_files import only_writer
 
 from .loop_drive import PICTURE_HW, picture_number, read_pictures, stamped, write_loop
 from .soak_client import SoakClient
@@ -78,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     loop = given.out / f"loop-{size_hw[1]}x{size_hw[0]}.npz"
     if not loop.is_file():
         write_loop(loop, size_hw)
-    facts = _run(given, loop, out)
+    with only_writer(out):
+        facts = _run(given, loop, out)
     found = summary(_samples(out / "samples.jsonl"), facts)
     (out / "soak.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print_table([["", "value", "wanted"], *found["rows"]])
