@@ -24,7 +24,7 @@ from .decode import BadInputError
 from .events import CalibrationChanged, Emit, FrameRefused
 from .keyframes import KeyframeChooser, Moment
 from .options import PipelineOptions
-from .pixels import ArrayPixels, contrast
+from .pixels import ArrayPixels, contrast, why_blind
 from .sensing import Extrinsics, Sample
 from .status import StatusBoard
 from .sync import Synchroniser
@@ -227,7 +227,7 @@ class Intake:
                 silent = camera.name in self._silent(now_ns)
                 text = self._why_silent(camera, now_ns) if silent else ""
                 self._board.condition("NO_IMAGES", silent, text, camera.name)
-                alone = self._is_rig and camera.name not in self._placed
+                alone = len(self._cameras) > 1 and camera.name not in self._placed
                 self._board.condition(
                     "NO_EXTRINSICS",
                     alone and camera.first_ns is not None,
@@ -300,7 +300,8 @@ class Intake:
             self._moment_ns = now_ns
             self._board.drop("paused", 1)
             return
-        found = self._sync.add(arrival, self._silent(now_ns) if self._is_rig else frozenset())
+        rig = len(self._cameras) > 1
+        found = self._sync.add(arrival, self._silent(now_ns) if rig else frozenset())
         if not found:
             return
         self._moment_ns = now_ns
@@ -328,24 +329,15 @@ class Intake:
         self._offer(self._chooser.accept(verdict, tuple(frames), now_ns))
 
     def _check_contrast(self, found: tuple[Arrival, ...], now_ns: int) -> None:
-        """Refuse a moment in which no camera sees anything; say so where some do.
-
-        Raises:
-            BadInputError: Reason "featureless".
-        """
+        """Refuse (BadInputError "featureless") what no camera sees; say so where some do."""
         least = self._options.images.min_contrast
         blind = [at for at in found if contrast(at.gray) < least]
-        if not blind:
-            return
-        levels = contrast(blind[0].gray)
-        text = (
-            f"the picture shows nothing: its brightness spans {levels} levels of 256 around "
-            f"{float(np.median(blind[0].gray)):.0f}, expected {least} (images.min_contrast); is "
-            "the lens covered, the room dark, the exposure right?"
-        )
+        text = why_blind(blind[0].gray, least) if blind else ""
         if len(blind) == len(found):
             raise BadInputError("featureless", text)
-        self._board.event("BAD_IMAGES", f"{blind[0].camera}: used although {text}", now_ns / NS)
+        if blind:
+            text = f"{blind[0].camera}: used although {text}"
+            self._board.event("BAD_IMAGES", text, now_ns / NS)
 
     def _note_damage(self, arrival: Arrival, now_ns: int) -> None:
         self._damaged += 1
@@ -374,10 +366,6 @@ class Intake:
         self._refused[camera] = f"{error.reason}: {error}"
         self._board.refuse(error.reason, f"{camera}: {error}", time.monotonic())
         self._emit(FrameRefused(camera, error.reason, str(error)))
-
-    @property
-    def _is_rig(self) -> bool:
-        return len(self._cameras) > 1
 
     def _silent(self, now_ns: int) -> frozenset[str]:
         """Cameras without a good frame for too long."""

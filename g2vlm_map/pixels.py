@@ -206,6 +206,15 @@ def contrast(gray: NDArray[np.uint8]) -> int:
     return int(high - low)
 
 
+def why_blind(gray: NDArray[np.uint8], least: int) -> str:
+    """Words on a picture whose `contrast` is below the least."""
+    return (
+        f"the picture shows nothing: its brightness spans {contrast(gray)} levels of 256 around "
+        f"{float(np.median(gray)):.0f}, expected {least} (images.min_contrast); is the lens "
+        "covered, the room dark, the exposure right?"
+    )
+
+
 def gray_step(width: int) -> int:
     """Every how many columns are enough: a factor of two is left to the averaging resize."""
     return max(1, width // (2 * GRAY_WIDTH))

@@ -141,12 +141,7 @@ class Mapper:
         return self.segment
 
     def joined(self, absorbed: int, onto: int, log_scale: float) -> None:
-        """A segment has become a part of another one; the present one may be it.
-
-        Args:
-            absorbed, onto: Their numbers.
-            log_scale: Natural log of units of `onto` in one unit of `absorbed`.
-        """
+        """A segment is a part of another one; `log_scale` as in `MapGraph.lay`."""
         with self.graph.lock:
             if self.segment == absorbed:
                 self.segment = onto
@@ -316,10 +311,9 @@ class Mapper:
         for tied in self._pairs.map(tie, near[1:]):
             take(tied)
         tried = len(near)
-        for gap in _FURTHER:
-            if gap in others and len(edges) < _ENOUGH:
-                tried += 1
-                take(tie(gap))
+        for gap in (gap for gap in _FURTHER if gap in others and len(edges) < _ENOUGH):
+            tried += 1
+            take(tie(gap))
         verified = len(edges)
         if before is not None:
             edges += self._sensed.edges(before, keyframe, edges, scale)

@@ -233,6 +233,16 @@ def test_a_reset_forgets_the_loaded_map(robots: list[Robot], saved: Path) -> Non
     wait_for(lambda: len([e for e in robot.events if isinstance(e, SegmentStarted)]) == 3, 5.0)
 
 
+def test_a_reset_forgets_which_way_was_up(robots: list[Robot]) -> None:
+    """A map that is loaded later has segments of the same numbers, and maybe no axes of its own."""
+    robot = Robot()
+    robots.append(robot)
+    robot.go(ROOM, circuit(2))
+    assert robot.pipeline.world.segment in robot.pipeline._view._axes._levels
+    robot.pipeline.reset()
+    assert not robot.pipeline._view._axes._levels
+
+
 def test_keyframes_that_are_culled_are_told_and_gone_from_everything(robots: list[Robot]) -> None:
     """The map's version stays: nothing of those that are kept has moved."""
     robot = Robot(map=MemoryOptions(max_memory_mb=1), loops=LoopOptions(enabled=False))
