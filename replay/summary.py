@@ -115,17 +115,7 @@ def summary_lines(
         more = len(left_out) - len(shown)
         lines += [f"  Left out of the recording: {len(left_out)}", *shown]
         lines += [f"    ... {more} more in metrics.json"] if more > 0 else []
-    for name in ("abs_rel", "rpe_rot_deg", "ate_m", "ate_se3_m"):
-        value = values[name]
-        if value is None:
-            continue
-        metric = METRICS[name]
-        others = ", ".join(
-            f"{BASELINES[name][key]} {_number(number)}{_unit(metric.unit)}"
-            for key, number in scores.baselines.get(name, {}).items()
-        )
-        beside = f"  ({others})" if others else ""
-        lines.append(f"  {metric.title} {_number(value)}{_unit(metric.unit)}{beside}")
+    lines += _beside_baselines(scores)
     if judged := values["answers_judged"]:
         constant = scores.baselines["answer_accuracy"]["constant"] * judged
         lines.append(
@@ -149,6 +139,23 @@ def summary_lines(
         "",
     ]
     return "\n".join(lines)
+
+
+def _beside_baselines(scores: Scores) -> list[str]:
+    """The key metrics that were measured, each with what needs no model."""
+    lines = []
+    for name in ("abs_rel", "rpe_rot_deg", "ate_m", "ate_se3_m"):
+        value = scores.values[name]
+        if value is None:
+            continue
+        metric = METRICS[name]
+        others = ", ".join(
+            f"{BASELINES[name][key]} {_number(number)}{_unit(metric.unit)}"
+            for key, number in scores.baselines.get(name, {}).items()
+        )
+        beside = f"  ({others})" if others else ""
+        lines.append(f"  {metric.title} {_number(value)}{_unit(metric.unit)}{beside}")
+    return lines
 
 
 def _answer_entry(item: Judged) -> dict[str, Any]:

@@ -36,9 +36,16 @@ def family(families: list[subprocess.Popen[str]], kind: str) -> subprocess.Popen
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_hear_signals,
     )
     families.append(process)
     return process
+
+
+def _hear_signals() -> None:
+    """What a shell starts in the background ignores SIGINT, under nohup SIGHUP, and so do tests."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def gone(number: int) -> bool:

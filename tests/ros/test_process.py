@@ -216,7 +216,7 @@ def test_embedded_model_from_end_to_end(make_graph: Make, every_runtime: RealRun
     answer = graph.ask("How far is the wall?", max_tokens=8, timeout_s=60.0)
     assert answer.status in (SpatialAnswer.OK, SpatialAnswer.TRUNCATED), answer.message
     assert answer.model_id.startswith("nano")
-    assert answer.header.frame_id == "left_optical"
+    assert answer.header.frame_id == "left_optical_up_to_scale"
     status = graph.status(lambda s: s.scenes >= 3)
     assert status.frames_used == 8
     assert "RUNTIME_FAILED" not in status.reason_codes

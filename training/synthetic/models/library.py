@@ -199,7 +199,7 @@ def _write(
             for path in (*sources.archives, *sources.panoramas, *sources.textures)
         },
     }
-    (folder / _LIST).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    (folder / _LIST).write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
     (folder / _CREDITS).write_text(credits_text(entries, panoramas, surfaces), encoding="utf-8")
 
 
@@ -225,7 +225,7 @@ class ModelLibrary:
     def __init__(self, folder: Path) -> None:
         advice = f"make it with `g2vlm dataset models --out {folder}`"
         try:
-            content = parse_json((folder / _LIST).read_bytes())
+            content = parse_json((folder / _LIST).read_bytes(), nan=True)  # of older ones
             tensors = folder / _TENSORS
             digest = _digest(tensors)
         except (OSError, ValueError) as error:

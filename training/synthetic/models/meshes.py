@@ -9,6 +9,7 @@ Letters: V vertices, F faces, T materials, G cells of the grid of tops.
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -198,9 +199,10 @@ def _material(visual: Any, texture_side: int) -> tuple[Material, TexturePicture 
 def _first(value: Any, default: float) -> float:
     """A number of an MTL file, which comes as a text, a list or not at all."""
     try:
-        return float(np.ravel(np.asarray(value, np.float64))[0])
+        number = float(np.ravel(np.asarray(value, np.float64))[0])  # NaN of None
     except (TypeError, ValueError, IndexError):
         return default
+    return number if math.isfinite(number) else default
 
 
 def _linear(encoded: NDArray[np.float64]) -> NDArray[np.float64]:
