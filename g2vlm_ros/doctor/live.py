@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import rclpy
 from nav_msgs.msg import Odometry
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import NodeNameNonExistentError
 from rclpy.qos import (
     DurabilityPolicy,
     QoSCompatibility,
@@ -238,9 +239,7 @@ class GraphLook:
     def _unheard_outputs(self) -> Iterator[Mismatch]:
         if not self._name:
             return
-        space, _, short = self._name.rpartition("/")
-        ours = self._node.get_publisher_names_and_types_by_node(short, space or "/")
-        for topic, _ in ours:
+        for topic, _ in self._of_the_node(self._node.get_publisher_names_and_types_by_node):
             offers = [
                 info
                 for info in self._node.get_publishers_info_by_topic(topic)
@@ -258,8 +257,7 @@ class GraphLook:
         if self._told.node is None or self._told.node.state != "active":
             return names
         assert isinstance(names, GraphNames)
-        space, _, short = self._name.rpartition("/")
-        found = self._node.get_subscriber_names_and_types_by_node(short, space or "/")
+        found = self._of_the_node(self._node.get_subscriber_names_and_types_by_node)
         real = {(topic, kind) for topic, kinds in found for kind in kinds}
         wants = wanted(self._told.params, names)
         unmet = [want for want in wants if (want.topic, want.msgtype) not in real]
@@ -270,6 +268,16 @@ class GraphLook:
             if len(others) == 1 and sum(w.msgtype == want.msgtype for w in unmet) == 1:
                 to[want.topic] = others[0]
         return Remapped(names, to)
+
+    def _of_the_node(
+        self, ask: Callable[[str, str], list[tuple[str, list[str]]]]
+    ) -> list[tuple[str, list[str]]]:
+        """Topics with their types of the node looked at; none where it has just gone."""
+        space, _, short = self._name.rpartition("/")
+        try:
+            return ask(short, space or "/")
+        except NodeNameNonExistentError:
+            return []
 
 
 def _profile(reliability: str) -> Any:

@@ -21,6 +21,7 @@ from g2vlm_replay.node.bag_writer import BagWriter
 from g2vlm_replay.node.link import NodeLink
 from g2vlm_replay.node.recorder import Recorder
 from g2vlm_replay.outcome import Timeline
+from rclpy.node import NodeNameNonExistentError
 
 from g2vlm_ros.launch_arguments import ros_arguments
 from g2vlm_ros.policy import Rights, main
@@ -48,12 +49,15 @@ def allowed(path: Path, node: str) -> Rights:
 
 
 def real(watcher: Any, node: str) -> Rights:
-    """What a node has in the graph."""
+    """What a node has in the graph; nothing while it is not seen there yet."""
     space, _, short = node.rpartition("/")
 
     def of(kind: str) -> frozenset[str]:
         ask = getattr(watcher, f"get_{kind}_names_and_types_by_node")
-        return frozenset(name for name, _ in ask(short, space or "/"))
+        try:
+            return frozenset(name for name, _ in ask(short, space or "/"))
+        except NodeNameNonExistentError:
+            return frozenset()
 
     return Rights(node, of("publisher"), of("subscriber"), of("service"), of("client"))
 
