@@ -16,6 +16,7 @@ from typing import Any
 
 from g2vlm_model.checkpoint import EMBEDDED_MODELS, model_id, resolve_folder
 from g2vlm_model.config import ModelConfig
+from g2vlm_model.interface.words import plain
 from g2vlm_model.preprocess import geometric_size
 from g2vlm_model.runtimes.export_folder import MANIFEST, ExportFolder
 
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         for row in _check(str(name), folder, model, reference, pictures, arguments, facts):
             rows.append(row)
             if not row.error.passed:
-                print(f"{row.form}, {row.case}: {row.error}", file=sys.stderr)
+                print(plain(f"{row.form}, {row.case}: {row.error}"), file=sys.stderr)
     report = Report(tuple(rows))
     _print_table(report.table())
     print(f"{len(rows)} outputs compared, {len(report.failures)} beyond their tolerance")

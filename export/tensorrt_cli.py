@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from g2vlm_model.config import ModelConfig
-from g2vlm_model.interface.words import log_plainly
+from g2vlm_model.interface.words import log_plainly, plain_lines
 from g2vlm_model.runtimes.export_folder import ExportFolder
 from g2vlm_model.runtimes.machine import (
     FLAVOURS,
@@ -81,10 +81,10 @@ def main(argv: Sequence[str]) -> int:
             else:
                 folder = _into_folder(order, args, cancelled)
     except LadderExhaustedError as error:
-        print(f"g2vlm export tensorrt: {error}", file=sys.stderr)
+        print(f"g2vlm export tensorrt: {plain_lines(str(error))}", file=sys.stderr)
         return 1
     except CancelledError as error:
-        print(f"g2vlm export tensorrt: {error}", file=sys.stderr)
+        print(f"g2vlm export tensorrt: {plain_lines(str(error))}", file=sys.stderr)
         return 130
     if args.progress != "json":
         print(_summary(folder.path, folder.manifest))

@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .words import plain
+from g2vlm_model.interface.words import plain
 
 __all__ = [
     "BadInputError",

@@ -34,7 +34,6 @@ from .options import QuestionOptions, StatusOptions
 from .scale.estimate import ScaleEstimate
 from .scenes import SceneRecord, ScenesInUseError, SceneStore, SceneUnknownError
 from .status import StatusBoard
-from .words import plain
 
 __all__ = ["Mark", "Question", "QuestionDesk", "Reply", "Respond"]
 
@@ -341,16 +340,16 @@ class QuestionDesk:
         record: SceneRecord | None,
         queue_ms: float,
     ) -> None:
-        reply = Reply(replace(answer, message=plain(answer.message)), record, queue_ms)
+        reply = Reply(answer, record, queue_ms)
         self._on_reply(reply)
         try:
             respond(reply)
         except Exception as error:  # a foreign runtime's answer, or nobody to send it to any more
             # Whoever asked gets a word where that is possible; the desk goes on either way.
-            text = plain(f"the answer cannot be sent: {type(error).__name__}: {error}")
-            _LOG.error("%s", text)
+            text = f"the answer cannot be sent: {type(error).__name__}: {error}"
+            failed = SpatialAnswer(AnswerStatus.FAILED, text)
+            _LOG.error("%s", failed.message)
             with suppress(Exception):
-                failed = SpatialAnswer(AnswerStatus.FAILED, text)
                 respond(Reply(failed, record, queue_ms))
 
 

@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from g2vlm_model.interface import RuntimeInfo
+from g2vlm_model.interface.words import plain
 
 from .events import ConditionChanged, Emit, FramesDropped, Latency
 from .known_rays import FocalEstimate
 from .options import StatusOptions
-from .words import plain
 
 __all__ = ["DROP_CODES", "REASON_CODES", "Reason", "Snapshot", "StatusBoard"]
 

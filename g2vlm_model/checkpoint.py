@@ -22,6 +22,7 @@ from .checkpoint_keys import published_names
 from .config import ModelConfig, SpecialIds
 from .config_fields import read_json
 from .interface.whole_files import scratch_folder, sync
+from .interface.words import plain
 from .model import G2VLM
 from .model_folder import (
     EMBEDDED_MODELS,
@@ -224,7 +225,7 @@ def model_id(folder: str | Path) -> str:
             for sample in range(64):
                 begin = first + (reader.size - first) * sample // 64
                 digest.update(reader.sample_bytes(begin, min(begin + 4096, reader.size)))
-    return f"{root.resolve().name}-{digest.hexdigest()[:8]}"
+    return f"{plain(root.resolve().name)}-{digest.hexdigest()[:8]}"
 
 
 def save_model(

@@ -75,18 +75,15 @@ def dispatch(argv: Sequence[str], commands: Mapping[str, EntryPoint], program: s
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0].startswith("g2vlm_"):
             raise  # a part of this project is broken, not absent
-        print(f"{program} {name} needs the Python package {error.name!r}: {error}", file=sys.stderr)
+        needed = f"needs the Python package {error.name!r}: {_plain_lines(error)}"
+        print(f"{program} {name} {needed}", file=sys.stderr)
         return 2
     try:
         return int(command(rest) or 0)
     except (ValueError, OSError) as error:
         if not _is_for_the_user(error):
             raise
-        from .interface.words import (
-            plain_lines,  # its package loads numpy: `g2vlm help` stays light
-        )
-
-        print(f"{program} {name}: {plain_lines(str(error))}", file=sys.stderr)
+        print(f"{program} {name}: {_plain_lines(error)}", file=sys.stderr)
         return 2
 
 
@@ -100,6 +97,12 @@ def _is_for_the_user(error: ValueError | OSError) -> bool:
         trace = trace.tb_next
     module = str(trace.tb_frame.f_globals.get("__name__", "")) if trace is not None else ""
     return isinstance(error, OSError) or module.startswith("g2vlm_")
+
+
+def _plain_lines(error: Exception) -> str:
+    from .interface.words import plain_lines  # its package loads numpy: `g2vlm help` stays light
+
+    return plain_lines(str(error))
 
 
 def _commands() -> dict[str, EntryPoint]:

@@ -10,6 +10,8 @@ from typing import Any
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
 
+from g2vlm_model.interface.words import plain
+
 __all__ = ["SteadyLifecycleNode"]
 
 
@@ -25,7 +27,7 @@ class SteadyLifecycleNode(LifecycleNode):  # type: ignore[misc]  # rclpy's types
         try:
             return super()._LifecycleNodeMixin__on_change_state(request, response)
         except rclpy_implementation.RCLError as error:
-            self.get_logger().error(f"refused: {' '.join(str(error).split())}")
+            self.get_logger().error(f"refused: {plain(' '.join(str(error).split()))}")
             response.success = False
             return response
 

@@ -26,7 +26,7 @@ from g2vlm_map.map_keeper import SUFFIX
 from g2vlm_map.mapping.store import is_map
 from g2vlm_map.pipeline import Pipeline
 from g2vlm_map.poses import Floats
-from g2vlm_map.words import plain
+from g2vlm_model.interface.words import plain
 from g2vlm_ros import messages
 from g2vlm_ros.topics import frame_name
 

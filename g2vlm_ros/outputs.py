@@ -28,8 +28,8 @@ from g2vlm_map.odometry import ContinuousOdometry
 from g2vlm_map.pipeline import Pipeline
 from g2vlm_map.poses import Floats, inverse, metric
 from g2vlm_map.scenes import SceneRecord
-from g2vlm_map.words import plain
 from g2vlm_map.world import World
+from g2vlm_model.interface.words import plain
 from g2vlm_ros import messages
 from g2vlm_ros.broadcast import Broadcaster
 from g2vlm_ros.map_outputs import MapOutputs

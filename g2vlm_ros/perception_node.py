@@ -37,8 +37,8 @@ from g2vlm_map.events import Event, PassFinished
 from g2vlm_map.pipeline import Pipeline
 from g2vlm_map.questions import Reply
 from g2vlm_map.status import Snapshot
-from g2vlm_map.words import plain
 from g2vlm_model.interface import AnswerStatus, RuntimeInfo, SpatialAnswer, SpatialRuntime
+from g2vlm_model.interface.words import plain
 from g2vlm_model.runtimes import load_runtime
 from g2vlm_ros import messages
 from g2vlm_ros.active import Active

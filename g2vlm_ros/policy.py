@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from g2vlm_model.interface.words import plain_lines
 from g2vlm_ros.doctor.told import told_by
 from g2vlm_ros.doctor.wanted import GraphNames, wanted
 from g2vlm_ros.frame_options import UP_TO_SCALE
@@ -164,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if told.problem:
             raise ValueError(told.problem)
     except (OSError, ValueError) as error:
-        print(f"no policy: {error}", file=sys.stderr)
+        print(f"no policy: {plain_lines(str(error))}", file=sys.stderr)
         return 2
     rights = node_rights(told.params, name, use_sim_time=told.uses_sim_time)
     print(policy_text([(chosen.enclave or name, rights)]), end="")

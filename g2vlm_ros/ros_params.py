@@ -22,6 +22,7 @@ from rcl_interfaces.msg import (
 )
 
 from g2vlm_map.option_fields import Option
+from g2vlm_model.interface.words import plain
 from g2vlm_ros.camera_topics import resolved_topics
 from g2vlm_ros.params import (
     NodeParams,
@@ -132,7 +133,7 @@ class ParameterDesk:
             known = self._declared.keys()
             listed = ", ".join(f"{name}{nearest(name, known)}" for name in sorted(names))
             self._node.get_logger().info(
-                f"left to other nodes, as they were given to all (/**): {listed}"
+                plain(f"left to other nodes, as they were given to all (/**): {listed}")
             )
 
     def _wanted(self) -> dict[str, Option]:

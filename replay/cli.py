@@ -183,7 +183,7 @@ def main(argv: list[str] | None = None) -> int:
     except ImportError as error:
         if (error.name or "").split(".")[0] not in FROM_ROS | LIBRARIES:
             raise
-        print(f"g2vlm replay: {error}. {_remedy(error.name or '')}", file=sys.stderr)
+        print(plain(f"g2vlm replay: {error}. {_remedy(error.name or '')}"), file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("g2vlm replay: interrupted", file=sys.stderr)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,8 +21,8 @@ from g2vlm_map.dense.dense_map import DenseMap, DenseRules
 from g2vlm_map.dense.metric import metric_views
 from g2vlm_map.dense.occupancy import grid
 from g2vlm_map.recordings import NS, Recording
-from g2vlm_map.words import plain
 from g2vlm_model.interface.whole_files import whole_file
+from g2vlm_model.interface.words import plain
 
 from .charts import cloud_chart, depth_chart, latency_chart, timeline_chart
 from .map_charts import (
@@ -79,7 +80,7 @@ def _shown(value: Any) -> Any:
     """What is put into the page; words from outside without control characters."""
     if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
         return value
-    return "\n".join(plain(line, len(line)) for line in value.splitlines())
+    return "\n".join(plain(line, sys.maxsize) for line in value.splitlines())
 
 
 def write_report(path: Path, report: ReportInput) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from g2vlm_map.recordings import LeftOut, Recording, cameras_of
-from g2vlm_map.words import plain
+from g2vlm_model.interface.words import plain
 
 from .metrics import BASELINES, METRICS
 from .outcome import Played, Timeline

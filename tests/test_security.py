@@ -35,11 +35,15 @@ SUSPECT = re.compile(
 )
 
 
-def files() -> Iterator[tuple[str, ast.Module]]:
+SPEAKING = re.compile(r"print\(|get_logger\(\)")
+PLAIN = {"plain", "plain_lines", "one_line", "type"}  # what they make of an error
+
+
+def files(suspect: re.Pattern[str] = SUSPECT) -> Iterator[tuple[str, ast.Module]]:
     for folder in FOLDERS:
         for path in sorted((REPO / folder).rglob("*.py")):
             text = path.read_text(encoding="utf-8")
-            if SUSPECT.search(text):
+            if suspect.search(text):
                 yield path.relative_to(REPO).as_posix(), ast.parse(text)
 
 
@@ -87,6 +91,51 @@ def test_an_error_of_a_command_reaches_no_terminal_raw(
     assert "\x1b" not in said
     assert said.count("\n") == 1
     assert "\\x1b[31mlong" in said
+
+
+def test_no_command_prints_and_no_node_logs_an_error_as_it_comes() -> None:
+    found = [
+        f"{name}:{call.lineno}"
+        for name, tree in files(SPEAKING)
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and speaks(call) and any(map(says_an_error, call.args))
+    ]
+    assert not found, "make it plain (g2vlm_model/interface/words.py)"
+
+
+@pytest.mark.parametrize(
+    ("text", "raw"),
+    [
+        ("print(f'no: {error}')", True),
+        ("self.get_logger().error(str(error))", True),
+        ("print(plain(f'{path}: {reason}'))", False),
+        ("print(f'no: {plain_lines(str(error))}')", False),
+        ("print(f'no: {error.name!r}')", False),
+    ],
+)
+def test_the_search_for_raw_errors_finds_them(text: str, raw: bool) -> None:
+    (statement,) = ast.parse(text).body
+    assert isinstance(statement, ast.Expr)
+    assert isinstance(statement.value, ast.Call)
+    assert speaks(statement.value)
+    assert any(map(says_an_error, statement.value.args)) == raw
+
+
+def speaks(call: ast.Call) -> bool:
+    """Whether a call reaches a terminal without passing a handler of `log_plainly`."""
+    called = ast.unparse(call.func)
+    return called == "print" or "get_logger()" in called
+
+
+def says_an_error(part: ast.AST) -> bool:
+    """Whether an expression holds the words of an error that nobody made plain."""
+    if isinstance(part, ast.FormattedValue) and part.conversion == ord("r"):
+        return False  # repr escapes
+    if isinstance(part, ast.Call) and ast.unparse(part.func).lstrip("_") in PLAIN:
+        return False
+    if isinstance(part, ast.Name):
+        return part.id in ("error", "reason")
+    return any(map(says_an_error, ast.iter_child_nodes(part)))
 
 
 def test_what_a_command_logs_is_plain_too() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from g2vlm_model.interface.whole_files import scratch_folder
+from g2vlm_model.interface.words import plain
 
 from .batch import ClipPool
 from .datasets.base import FrameSequence
@@ -198,7 +199,7 @@ def _check(args: argparse.Namespace) -> int:
         pool = ClipPool(args.root, args.split)
         sequences = pool.clips
         for path, reason in pool.refused.items():
-            print(f"{path} is left out: {reason}")
+            print(plain(f"{path} is left out: {reason}"))
     else:
         sequences = open_dataset(args.dataset, args.root)
     spread = -(-len(sequences) // max(1, args.sequences))

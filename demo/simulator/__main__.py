@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+from g2vlm_model.interface.words import plain_lines
 from g2vlm_model.processes import end_with_parent
 
 __all__ = ["main"]
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             node = RobotNode()
         except ValueError as error:
-            print(f"simulator: {error}", file=sys.stderr)
+            print(f"simulator: {plain_lines(str(error))}", file=sys.stderr)
             return 2
         node.start(lambda: not stop.asked)
         executor = SingleThreadedExecutor()

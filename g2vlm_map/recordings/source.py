@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from g2vlm_model.interface.words import plain
+
 from ..camera_model import CameraInfoLike
 from ..cameras import NS as NS  # it belongs to what recordings offer
-from ..words import plain
 
 if TYPE_CHECKING:
     from ..sensing import Sample

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .frames import PixelMark
+from .words import make_plain, plain_lines
 
 __all__ = ["AnswerStatus", "CrossCheck", "SpatialAnswer", "SpatialQuery"]
 
@@ -86,6 +87,9 @@ class CrossCheck(enum.IntEnum):
 class SpatialAnswer:
     """A structured answer.
 
+    Its words become plain (`interface.words`): a model, or whoever made its folder, chose them, and
+    they reach logs and terminals.
+
     Args:
         status, message: How it ended, and why in words where it is not OK.
         text: The model's words.
@@ -123,3 +127,7 @@ class SpatialAnswer:
     decode_ms: float = 0.0
     tokens: int = 0
     model_id: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", plain_lines(self.text))
+        make_plain(self, "message", "unit", "labels", "model_id")

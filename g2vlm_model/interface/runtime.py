@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .frames import FrameWindow, GeometryPrediction
 from .questions import SpatialAnswer, SpatialQuery
+from .words import make_plain
 
 __all__ = [
     "BuildProgress",
@@ -105,7 +106,7 @@ def _range(low: int, high: int) -> str:
 
 @dataclass(frozen=True)
 class RuntimeInfo:
-    """What really runs: reported in the status, in reports and in every answer.
+    """What really runs: reported in the status, in reports and in every answer, in plain words.
 
     Args:
         runtime: "torch", "onnx", "tensorrt".
@@ -127,6 +128,9 @@ class RuntimeInfo:
     fallback_reason: str = ""
     building: BuildProgress | None = None
     limits: RuntimeLimits | None = None
+
+    def __post_init__(self) -> None:
+        make_plain(self, "runtime", "device", "precision", "model_id", "fallback_reason")
 
 
 class ObservationCancelledError(RuntimeError):

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import unicodedata
 
-__all__ = ["MAX_CHARS", "log_plainly", "plain", "plain_lines"]
+__all__ = ["MAX_CHARS", "log_plainly", "make_plain", "plain", "plain_lines"]
 
 MAX_CHARS = 2000
 MAX_LINES = 100
+_NOTE_CHARS = 40  # room for how much was cut
 
 
 def plain(text: str, limit: int = MAX_CHARS) -> str:
@@ -20,20 +21,40 @@ def plain(text: str, limit: int = MAX_CHARS) -> str:
     An escape sequence in a frame_id, a topic or a file's name would else reach the terminal of
     whoever reads the log, and 10 kB of it everybody's.
 
+    What it returns it would return again as it is.
+
     Args:
         text: Of whatever length; line ends and tabs become spaces, other controls "\x1b".
-        limit: Characters at most; what is cut is counted.
+        limit: Characters at most, 50 or more; what is cut is counted.
     """
-    cut = len(text) - limit
-    shown = text[:limit]
+    shown, unseen = text[:limit], max(0, len(text) - limit)
     if not shown.isprintable():
-        shown = "".join(_shown(char) for char in shown)[: 2 * limit]
-    return f"{shown} ... ({cut} characters more)" if cut > 0 else shown
+        shown = "".join(_shown(char) for char in shown)
+    if len(shown) + unseen <= limit:
+        return shown
+    kept = shown[: limit - _NOTE_CHARS]
+    return f"{kept} ... ({len(shown) - len(kept) + unseen} characters more)"
 
 
 def plain_lines(text: str) -> str:
     """Several lines, each as `plain` makes it; a hundred at most."""
     return "\n".join(plain(line) for line in text.splitlines()[:MAX_LINES])
+
+
+def make_plain(of: object, *names: str) -> None:
+    """Give a frozen dataclass that is being made its words as `plain` makes them.
+
+    Args:
+        of: In its `__post_init__`.
+        names: Fields of it that hold one line, or a tuple of such.
+
+    Raises:
+        TypeError: Of a field that holds something else.
+    """
+    for name in names:
+        value = getattr(of, name)
+        many = isinstance(value, tuple)
+        object.__setattr__(of, name, tuple(map(plain, value)) if many else plain(value))
 
 
 class _PlainFormatter(logging.Formatter):

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from g2vlm_map.words import plain
+from g2vlm_model.interface.words import plain
 from g2vlm_ros.doctor.check_cameras import (
     check_camera_info,
     check_frames_decode,

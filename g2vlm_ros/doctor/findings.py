@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from g2vlm_map.words import plain
+from g2vlm_model.interface.words import plain
 from g2vlm_ros.doctor.seen import Seen
 
 __all__ = ["Check", "Finding"]

@@ -30,6 +30,7 @@ from rosgraph_msgs.msg import Clock
 from g2vlm_interfaces.msg import MapEvent, SceneStatus
 from g2vlm_interfaces.srv import SaveMap, SpatialQuery
 from g2vlm_map.recordings import NS
+from g2vlm_model.interface.words import plain
 
 from ..asking import Answer
 from ..errors import NodeFailedError, ReplayInputError
@@ -280,7 +281,7 @@ class NodeLink:
             try:
                 kind = message_class(kinds[0])
             except ImportError as error:
-                self._node.get_logger().warning(f"{topic} is not recorded: {error}")
+                self._node.get_logger().warning(plain(f"{topic} is not recorded: {error}"))
                 self._subscriptions[topic] = None
                 continue
             self._recorder.define(kinds[0])

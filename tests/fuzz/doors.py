@@ -28,8 +28,8 @@ from g2vlm_map.pictures import open_picture
 from g2vlm_map.pixels import CompressedPixels, RawPixels
 from g2vlm_map.recordings import RecordingError, open_recording
 from g2vlm_map.recordings.layouts.file_names import natural_key, stamps_of_names
-from g2vlm_map.words import MAX_CHARS, plain
 from g2vlm_model.interface.documents import parse_json
+from g2vlm_model.interface.words import MAX_CHARS, plain
 from tests.fuzz import seeds, strategies
 from tests.fuzz.mutate import change_bytes, change_document, change_picture
 
@@ -375,6 +375,6 @@ DOORS: dict[str, Door] = {
              ("g2vlm_map/mapping/array_file.py", "g2vlm_map/mapping/store.py"), seeds.maps),
         Door("rows", _rows, strategies.annotation_rows, ("training/evaluate/benchmarks/files.py",),
              seeds.questions, change_document),
-        Door("word", _words, strategies.words, ("g2vlm_map/words.py",)),
+        Door("word", _words, strategies.words, ("g2vlm_model/interface/words.py",)),
     )
 }  # fmt: skip

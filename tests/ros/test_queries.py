@@ -170,7 +170,7 @@ def test_a_failing_runtime_does_not_end_the_node(graph: Any) -> None:
 
 def test_an_answer_that_fits_no_message_is_a_failure(graph: Any) -> None:
     graph.scene()
-    graph.runtime.break_answer = lambda answer: dataclasses.replace(answer, text=None)
+    graph.runtime.break_answer = lambda answer: dataclasses.replace(answer, prefill_ms=None)
     answer = graph.ask()
     assert answer.status == Answer.FAILED
     assert "cannot be sent" in answer.message

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -126,3 +127,26 @@ def test_a_name_with_an_escape_reaches_no_log(
     texts = [saved.message, loaded.message, *(event.text for event in events)]
     assert all(text.isprintable() for text in texts), texts
     assert "\x1b[2J" not in capfd.readouterr().err
+
+
+def test_what_a_model_says_and_is_called_reaches_no_terminal_raw(
+    graph: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A model folder from elsewhere chooses its name, and its weights what is answered."""
+    graph.scene()
+    graph.runtime.info = dataclasses.replace(graph.runtime.info, model_id="nano\x1b[2J-0")
+    graph.runtime.break_answer = lambda answer: dataclasses.replace(
+        answer, text="it is\n\x1b]0;owned\x07 2.0", model_id="own\x1b[2J"
+    )
+    answer = graph.ask()
+    assert answer.text == "it is\n\\x1b]0;owned\\x07 2.0"
+    assert answer.model_id == "own\\x1b[2J"
+    graph.status(lambda status: status.model_id == "nano\\x1b[2J-0")
+    said: list[str] = []
+
+    def is_logged() -> bool:
+        said.append(capfd.readouterr().err)
+        return "runs nano" in "".join(said)
+
+    graph.wait(is_logged, "the log's line on the new runtime")
+    assert "\x1b[2J" not in "".join(said)
