@@ -13,24 +13,38 @@ Shape letters: N frames.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from g2vlm_model.interface import Frame
 
-from .mapping.keyframe import Keyframe, View
-from .poses import between, inverse
+from .mapping.keyframe import Edge, Keyframe, View
+from .poses import between, inverse, rotation_vector
+from .scale.estimate import ScaleEstimate
 
-__all__ = ["at_one_instant", "metres_per_unit", "pose_at", "poses_of_views", "rigid_poses"]
+__all__ = [
+    "SeenStep",
+    "at_one_instant",
+    "edge_of_rigs",
+    "metres_per_unit",
+    "pose_at",
+    "poses_of_views",
+    "rigid_poses",
+    "seen_step",
+]
 
 Floats = NDArray[np.float64]
 
 MAX_CARRIED = 1.0  # steps of the reference that a pose is carried on for
 INSTANT_NS = 5_000_000  # what measures a baseline needs exposures no further apart
 _NEIGHBOUR_NS = 2_000_000_000  # keyframes further apart say nothing of the motion in between
+_STRETCH = 3.0  # times what was seen that a step may be
 _SAME_WAY = 0.5  # cosine between the known baseline and the model's
+_NO_LEVER_M = 1e-6
 
 
 def rigid_poses(
@@ -129,6 +143,117 @@ def poses_of_views(
             poses.append(pose)
         found.append(poses)
     return found
+
+
+@dataclass(frozen=True)
+class SeenStep:
+    """How the motion between two views belongs to the step between their keyframes.
+
+    Args:
+        share: Time of the step over that between the views: at a steady speed and turn so much of
+            the motion is the step's.
+        aside: Time between views and keyframes, both ends, over that of the step. The motion was
+            not steady: by so much of it the step may be off.
+    """
+
+    share: float = 1.0
+    aside: float = 0.0
+
+
+def seen_step(i: tuple[Keyframe, View], j: tuple[Keyframe, View]) -> SeenStep | None:
+    """What two views of one camera see of the step between the keyframes that hold them.
+
+    Returns:
+        None where a view was exposed at another time than its keyframe, and the keyframes are too
+        far apart, or too close, for the motion to say how the rig went on meanwhile.
+    """
+    ahead = [view.stamp_ns - keyframe.stamp_ns for keyframe, view in (i, j)]
+    if max(map(abs, ahead)) <= INSTANT_NS:
+        return SeenStep()
+    step_ns = j[0].stamp_ns - i[0].stamp_ns
+    seen_ns = step_ns + ahead[1] - ahead[0]
+    share = step_ns / seen_ns if seen_ns else 0.0
+    if abs(step_ns) > _NEIGHBOUR_NS or not 0 < share <= _STRETCH:
+        return None
+    return SeenStep(share, sum(map(abs, ahead)) / abs(step_ns))
+
+
+def edge_of_rigs(edge: Edge, view: View, step: SeenStep, scale: ScaleEstimate) -> Edge:
+    """An edge between two views of one camera as one between the bodies of their keyframes.
+
+    Args:
+        edge: Of the views, in the camera's axes.
+        view: Of the first keyframe.
+        step: What the views see of the step between the keyframes.
+        scale: Metres in a map unit: the camera sits on a lever in metres.
+    """
+    seen = _of_body(edge, view, scale)
+    if not step.aside:
+        return seen
+    T = between(np.eye(4), seen.T_i_j, step.share)
+    turned = float(np.linalg.norm(rotation_vector(T[:3, :3])))
+    return replace(
+        seen,
+        T_i_j=T,
+        sigma_rotation=math.hypot(seen.sigma_rotation, step.aside * turned),
+        sigma_direction=math.hypot(seen.sigma_direction, step.aside),
+        sigma_log_length=math.hypot(seen.sigma_log_length, step.aside),
+        sigma_still=seen.sigma_still * max(1.0, step.share),
+        tracks=None,  # they tell the length of what was seen
+    )
+
+
+def _of_body(edge: Edge, view: View, scale: ScaleEstimate) -> Edge:
+    """An edge between two cameras as one between their rigs.
+
+    With X = T_body_cam it is X T_i_j X^-1, so the rig moved by R_bc t + (I - R) x: where it turned,
+    its camera swung on the lever x, which is known in metres and comes in by the map's scale.
+    Without one the edge is a rotation, unless the camera sits where the reference one does.
+    """
+    R_body_cam, lever_m = view.T_body_cam[:3, :3], view.T_body_cam[:3, 3]
+    T = np.eye(4)
+    T[:3, :3] = R_body_cam @ edge.T_i_j[:3, :3] @ R_body_cam.T
+    T[:3, 3] = R_body_cam @ edge.T_i_j[:3, 3]
+    if np.linalg.norm(lever_m) < _NO_LEVER_M:
+        return replace(edge, T_i_j=T)
+    edge = replace(edge, tracks=None)  # they tell the length of the camera's way
+    if not (math.isfinite(scale.sigma) and math.isfinite(edge.sigma_log_length)):
+        T[:3, 3] = 0.0
+        return replace(edge, T_i_j=T, sigma_direction=math.inf, sigma_log_length=math.inf)
+    lever = lever_m / scale.metres_per_unit
+    swung = lever - T[:3, :3] @ lever
+    spread = _spread(T[:3, 3], edge.sigma_direction, edge.sigma_log_length)
+    spread += scale.sigma**2 * np.outer(swung, swung)
+    spread += (edge.sigma_rotation * float(np.linalg.norm(lever))) ** 2 * np.eye(3)
+    T[:3, 3] += swung
+    length = float(np.linalg.norm(T[:3, 3]))
+    along = T[:3, 3] / max(length, 1e-12)
+    sigma_along = math.sqrt(along @ spread @ along)
+    across = np.eye(3) - np.outer(along, along)
+    sigma_across = math.sqrt(np.linalg.eigvalsh(across @ spread @ across)[-1])
+    if length < 2 * max(sigma_along, sigma_across):  # it turned about where it is
+        still = math.sqrt(np.linalg.eigvalsh(spread)[-1])
+        T[:3, 3] = 0.0
+        still = math.hypot(still, length)
+        sigma_across = sigma_along = math.inf
+    else:
+        still = edge.sigma_still
+        sigma_across, sigma_along = sigma_across / length, sigma_along / length
+    return replace(
+        edge,
+        T_i_j=T,
+        sigma_direction=sigma_across,
+        sigma_log_length=sigma_along,
+        sigma_still=still,
+    )
+
+
+def _spread(t_3: Floats, sigma_direction: float, sigma_log_length: float) -> Floats:
+    """(3, 3) covariance of a translation whose direction and log length have these sigmas."""
+    outer = np.outer(t_3, t_3)
+    across = float(t_3 @ t_3) * np.eye(3) - outer
+    spread: Floats = sigma_direction**2 * across + sigma_log_length**2 * outer
+    return spread
 
 
 def metres_per_unit(T_ref_cams: Sequence[Floats], known: Sequence[Floats]) -> float | None:

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..keyframes import PictureTracks
+from ..rig import SeenStep, edge_of_rigs, seen_step
 from ..scale.estimate import ScaleEstimate
 from .expected import depth_at, followed, foreseen
 from .features import features_of, matched_by_graph, pixel_size
@@ -56,7 +57,6 @@ _LIKE_CHAIN = math.radians(6.0)  # rotation that the neighbours' edges may be of
 _CLEARLY = 0.7  # of the second best spread of depths: then the best is believed
 _TRACK_PX = 1 / 160  # of the picture's longer side: a track is as good as its small picture
 _SAME_WAY = 0.5  # cosine of directions that say the same
-_NO_LEVER_M = 1e-6
 _UNKNOWN = ScaleEstimate()
 
 
@@ -75,7 +75,8 @@ def verified_edge(
 ) -> Edge | None:
     """How keyframe j lies to keyframe i, as the matches of the views of one camera say.
 
-    The cameras are tried in the order of i's views; the first whose matches suffice is taken.
+    The cameras are tried in the order of i's views; the first whose matches suffice is taken. One
+    that exposed at other times than the keyframes tells of their step by `seen_step`, if at all.
 
     Args:
         i, j: The keyframes.
@@ -95,7 +96,8 @@ def verified_edge(
     """
     for index, view in enumerate(i.views):
         others = [other for other in j.views if other.camera == view.camera]
-        if not others:
+        step = seen_step((i, view), (j, others[0])) if others and index else SeenStep()
+        if not others or step is None:
             continue
         expected, units = None, math.exp(log_depth_scales[0])
         if tracks and index == 0:
@@ -117,7 +119,7 @@ def verified_edge(
             edge = _with_length(replace(edge, kind=kind, tracks=matched), log_depth_scales, biases)
             if kind == "loop":
                 edge = replace(edge, off_plane=_off_plane(view, pair))
-            return edge if index == 0 else _of_body(edge, view, scale)
+            return edge if index == 0 else edge_of_rigs(edge, view, step, scale)
     return None
 
 
@@ -329,56 +331,3 @@ def _with_length(
     T: Floats = edge.T_i_j.copy()
     T[:3, 3] *= math.exp(log_length) / np.linalg.norm(T[:3, 3])
     return replace(edge, T_i_j=T, sigma_log_length=float(weight.sum() ** -0.5))
-
-
-def _of_body(edge: Edge, view: View, scale: ScaleEstimate) -> Edge:
-    """An edge between two cameras as one between their rigs.
-
-    With X = T_body_cam it is X T_i_j X^-1, so the rig moved by R_bc t + (I - R) x: where it turned,
-    its camera swung on the lever x, which is known in metres and comes in by the map's scale.
-    Without one the edge is a rotation, unless the camera sits where the reference one does.
-    """
-    R_body_cam, lever_m = view.T_body_cam[:3, :3], view.T_body_cam[:3, 3]
-    T = np.eye(4)
-    T[:3, :3] = R_body_cam @ edge.T_i_j[:3, :3] @ R_body_cam.T
-    T[:3, 3] = R_body_cam @ edge.T_i_j[:3, 3]
-    if np.linalg.norm(lever_m) < _NO_LEVER_M:
-        return replace(edge, T_i_j=T)
-    edge = replace(edge, tracks=None)  # they tell the length of the camera's way
-    if not (math.isfinite(scale.sigma) and math.isfinite(edge.sigma_log_length)):
-        T[:3, 3] = 0.0
-        return replace(edge, T_i_j=T, sigma_direction=math.inf, sigma_log_length=math.inf)
-    lever = lever_m / scale.metres_per_unit
-    swung = lever - T[:3, :3] @ lever
-    spread = _spread(T[:3, 3], edge.sigma_direction, edge.sigma_log_length)
-    spread += scale.sigma**2 * np.outer(swung, swung)
-    spread += (edge.sigma_rotation * float(np.linalg.norm(lever))) ** 2 * np.eye(3)
-    T[:3, 3] += swung
-    length = float(np.linalg.norm(T[:3, 3]))
-    along = T[:3, 3] / max(length, 1e-12)
-    sigma_along = math.sqrt(along @ spread @ along)
-    across = np.eye(3) - np.outer(along, along)
-    sigma_across = math.sqrt(np.linalg.eigvalsh(across @ spread @ across)[-1])
-    if length < 2 * max(sigma_along, sigma_across):  # it turned about where it is
-        still = math.sqrt(np.linalg.eigvalsh(spread)[-1])
-        T[:3, 3] = 0.0
-        still = math.hypot(still, length)
-        sigma_across = sigma_along = math.inf
-    else:
-        still = edge.sigma_still
-        sigma_across, sigma_along = sigma_across / length, sigma_along / length
-    return replace(
-        edge,
-        T_i_j=T,
-        sigma_direction=sigma_across,
-        sigma_log_length=sigma_along,
-        sigma_still=still,
-    )
-
-
-def _spread(t_3: Floats, sigma_direction: float, sigma_log_length: float) -> Floats:
-    """(3, 3) covariance of a translation whose direction and log length have these sigmas."""
-    outer = np.outer(t_3, t_3)
-    across = float(t_3 @ t_3) * np.eye(3) - outer
-    spread: Floats = sigma_direction**2 * across + sigma_log_length**2 * outer
-    return spread

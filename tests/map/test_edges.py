@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from g2vlm_map.mapping.edges import pair_seed, verified_edge
 from g2vlm_map.mapping.features import Features, match
@@ -21,6 +22,7 @@ from tests.map.keyframes_made import Points, pose, turn_between_deg
 FEATURES, EDGES = FeatureOptions(), EdgeOptions()
 HERE = pose((0, 0, 0), (0, 0, 0))
 THERE = pose((2, -6, 1), (0.4, 0.05, 0.1))
+ONE_METRE = ScaleEstimate(metric=True, sigma=0.02)
 
 
 def edge_of(i: Keyframe, j: Keyframe, **change: int) -> Edge:
@@ -185,6 +187,60 @@ def test_a_camera_on_a_lever_says_how_the_body_moved_where_the_scale_is_known(
     blind = verified_edge(i, j, FEATURES, EDGES)
     assert blind is not None
     assert math.isinf(blind.sigma_direction), "nobody knows how long the lever is in map units"
+
+
+def side_edge(
+    late_s: tuple[float, float], apart_s: float = 0.5, scale: ScaleEstimate = ONE_METRE
+) -> Edge | None:
+    """Of a camera that looks right and exposes late, on a rig in a steady turn past points.
+
+    Args:
+        late_s: After the first and the second keyframe.
+        apart_s: Between the keyframes.
+        scale: That the lever comes in by.
+    """
+    world = Points(low=(4.0, -2.0, -3.0), high=(8.0, 2.0, 3.0), count=1500)
+    right = pose((0, 90, 0), (0.5, 0, 0.2))
+    keyframes = []
+    for number, start_s in ((1, 0.0), (2, apart_s)):
+        seen_s = start_s + late_s[number - 1]
+        side = world.view(steady(seen_s) @ right, camera="right", T_body_cam=right)
+        views = (world.view(steady(start_s)), replace(side, stamp_ns=round(seen_s * 1e9)))
+        keyframes.append(Keyframe(number, round(start_s * 1e9), str(number), views, {}))
+    return verified_edge(keyframes[0], keyframes[1], FEATURES, EDGES, scale=scale)
+
+
+def steady(at_s: float) -> NDArray[np.float64]:
+    return pose((0, -8.0 * at_s, 0), (0.1 * at_s, 0, 0.6 * at_s))
+
+
+@pytest.mark.parametrize("late_s", [(0.0, 0.1), (0.1, 0.0), (0.1, 0.1), (-0.1, 0.1), (0.0, 0.004)])
+def test_a_camera_that_exposes_at_other_times_tells_of_the_step_of_the_keyframes(
+    late_s: tuple[float, float],
+) -> None:
+    edge = side_edge(late_s)
+    assert edge is not None
+    step = steady(0.5)
+    assert turn_between_deg(edge.T_i_j, step) < 0.4
+    off = float(np.linalg.norm(edge.T_i_j[:3, 3] - step[:3, 3]))
+    assert off < 0.04, "of 0.3"
+    aside = sum(map(abs, late_s)) / 0.5
+    assert edge.tracks is None
+    if aside > 0.1:
+        assert edge.sigma_log_length > aside
+        assert edge.sigma_rotation > aside * math.radians(turn_between_deg(np.eye(4), step))
+    else:
+        assert edge.sigma_log_length < 0.2
+
+
+@pytest.mark.parametrize(
+    ("late_s", "apart_s"), [((0.0, 0.1), 3.0), ((0.15, 0.0), 0.15), ((0.2, 0.0), 0.1)]
+)
+def test_what_says_nothing_of_the_keyframes_step_is_no_edge(
+    late_s: tuple[float, float], apart_s: float
+) -> None:
+    """Too long for the motion to be steady; both views at one instant; views in another order."""
+    assert side_edge(late_s, apart_s) is None
 
 
 def test_descriptors_of_two_detectors_are_told_apart() -> None:
