@@ -72,8 +72,7 @@ class _Replay:
         if not edges and before is not None:
             self._segment = self.graph.new_segment(self._segment)
             self._sensed.begin()
-        guess = 0.0 if before is None else before.log_depth_scale
-        self._newest = self.graph.insert(keyframe, edges, self._segment, guess)
+        self._newest = self.graph.insert(keyframe, edges, self._segment, before)
         self._segment = self._newest.segment
         return edges
 

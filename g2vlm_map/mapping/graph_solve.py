@@ -263,7 +263,9 @@ def _lengths(
     inside = set(numbers)
     involved = inside | {number for edge in edges for number in (edge.i, edge.j)}
     involved |= set() if before is None else {before[0]}
-    problem = LengthProblem(options, numbers, before, _measured(state, involved))
+    placed = [one for number in involved if (one := state.placed.get(number)) is not None]
+    centres = {one.keyframe.number: one.log_depth_centre for one in placed if one.log_depth_centre}
+    problem = LengthProblem(options, numbers, before, _measured(placed), centres)
     outside = {
         number: state.placed[number].log_depth_scale
         for edge in edges
@@ -282,13 +284,10 @@ def _lengths(
     return problem.solve()
 
 
-def _measured(state: GraphState, numbers: set[int]) -> frozenset[int]:
+def _measured(placed: Sequence[PlacedKeyframe]) -> frozenset[int]:
     """Those of some keyframes whose reference camera has a sensor's depth."""
-    known = (state.placed.get(number) for number in numbers)
     return frozenset(
-        one.keyframe.number
-        for one in known
-        if one is not None and any(view.metres for view in one.keyframe.views[:1])
+        one.keyframe.number for one in placed if any(view.metres for view in one.keyframe.views[:1])
     )
 
 

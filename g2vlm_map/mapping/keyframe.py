@@ -170,6 +170,8 @@ class PlacedKeyframe:
         covariance: (6, 6) of the pose: translation in map units, then rotation in rad, in the
             map's axes, relative to the segment's first keyframe; as if edges were independent.
         segment: Number of the connected part of the map that it belongs to.
+        log_depth_centre: What `log_depth_scale` is expected around: 0 in the units that the segment
+            began in; where that was laid upon another one, the log of the latter's units in one.
     """
 
     keyframe: Keyframe
@@ -177,6 +179,7 @@ class PlacedKeyframe:
     log_depth_scale: float
     covariance: Floats
     segment: int
+    log_depth_centre: float = 0.0
 
     @property
     def pose_covariance(self) -> Floats:

@@ -10,12 +10,14 @@ keyframe, whose depth is the same in both. With l the log of an edge's length an
 
     depth    l_e - d_k = r          the model's depth over that at length 1, either end of e
     tie      l_e - l_f = r          depths of shared features at length 1, two edges at k
-    prior    d_k - rho d_(k-1) = 0  the bias of the depth is slow (autoregressive), and bounded
-    measured d_k - d_(k-1) = 0      both depths are a sensor's, in the same unit
+    prior    b_k - rho b_(k-1) = 0  the bias of the depth is slow (autoregressive), and bounded
+    measured b_k - b_(k-1) = 0      both depths are a sensor's, in the same unit
     known    l_e = r                what an odometry says, where the scale is known
 
-A tie carries the scale from keyframe to keyframe, the prior keeps it from walking away. Solved
-by reweighted least squares with a Cauchy kernel.
+where b_k = d_k - c_k is the bias and c_k the centre: 0 in the units that a segment began in, and
+wherever the segment was laid upon another one, the log of the ratio of the units. A tie carries the
+scale from keyframe to keyframe, the prior keeps it from walking away. Solved by reweighted least
+squares with a Cauchy kernel.
 
 Shape letters: X unknowns, M rows.
 """
@@ -99,12 +101,14 @@ class LengthProblem:
         numbers: Keyframes whose depth scale is unknown, in their order in time.
         before: Number and log_depth_scale of the keyframe ahead of the first of them.
         measured: Keyframes whose depth a sensor measured.
+        centres: `PlacedKeyframe.log_depth_centre` of all of these where it is not 0.
     """
 
     options: LengthOptions
     numbers: Sequence[int]
     before: tuple[int, float] | None = None
     measured: Set[int] = frozenset()
+    centres: Mapping[int, float] = field(default_factory=dict)
     _edges: dict[tuple[int, int], int] = field(default_factory=dict)
     _rows: list[tuple[int, float, int, float, float, float]] = field(default_factory=list)
 
@@ -170,18 +174,19 @@ class LengthProblem:
         step = options.depth_bias * math.sqrt(1 - options.bias_memory**2)
         ahead = None if self.before is None else self.before[0]
         for place, number in enumerate(self.numbers):
-            steady = {number, self.numbers[place - 1] if place else ahead} <= self.measured
-            if steady and place:
-                row = (place, 1.0, place - 1, -1.0, 0.0, _MEASURED_STEP)
-            elif steady and self.before is not None:
-                row = (0, 1.0, 0, 0.0, self.before[1], _MEASURED_STEP)
-            elif place:
-                row = (place, 1.0, place - 1, -options.bias_memory, 0.0, step)
+            last = self.numbers[place - 1] if place else ahead
+            centre = self.centres.get(number, 0.0)
+            if last is None:
+                self._rows.append((0, 1.0, 0, 0.0, centre, options.depth_bias))
+                continue
+            centre_of_last = self.centres.get(last, 0.0)
+            steady = {number, last} <= self.measured and centre == centre_of_last
+            memory, sigma = (1.0, _MEASURED_STEP) if steady else (options.bias_memory, step)
+            value = centre - memory * centre_of_last
+            if place:
+                self._rows.append((place, 1.0, place - 1, -memory, value, sigma))
             elif self.before is not None:
-                row = (0, 1.0, 0, 0.0, options.bias_memory * self.before[1], step)
-            else:
-                row = (0, 1.0, 0, 0.0, 0.0, options.depth_bias)
-            self._rows.append(row)
+                self._rows.append((0, 1.0, 0, 0.0, value + memory * self.before[1], sigma))
 
     def _add_depths(
         self, edge: Edge, tracks: Tracks, place: int, fixed: Mapping[int, float]

@@ -110,7 +110,11 @@ class MapGraph:
     # As it grows.
 
     def insert(
-        self, keyframe: Keyframe, edges: Sequence[Edge], segment: int, log_depth_scale: float = 0.0
+        self,
+        keyframe: Keyframe,
+        edges: Sequence[Edge],
+        segment: int,
+        before: PlacedKeyframe | None = None,
     ) -> PlacedKeyframe:
         """Add a keyframe and solve for the newest lengths and poses.
 
@@ -118,14 +122,17 @@ class MapGraph:
             keyframe: With a number from `next_number`.
             edges: To keyframes that are there; their j is the new one.
             segment: Number of the segment that it begins where it has no edges.
-            log_depth_scale: First guess.
+            before: Whose depth is in the same units: where the scale of the new one's begins.
         """
         with self.lock:
             state, number = self._state, keyframe.number
             self.revision += 1
             assert number not in state.placed, number
             edges = [edge for edge in edges if edge.i in state.placed]
-            first = PlacedKeyframe(keyframe, np.eye(4), log_depth_scale, np.zeros((6, 6)), segment)
+            guess, centre = 0.0, 0.0
+            if before is not None:
+                guess, centre = before.log_depth_scale, before.log_depth_centre
+            first = PlacedKeyframe(keyframe, np.eye(4), guess, np.zeros((6, 6)), segment, centre)
             if not edges:
                 state.put(first)
                 return first
@@ -197,8 +204,15 @@ class MapGraph:
                 T = np.eye(4)
                 T[:3, :3] = R @ one.T_map_body[:3, :3]
                 T[:3, 3] = scale * R @ one.T_map_body[:3, 3] + t
-                depth = one.log_depth_scale + log_scale
-                state.put(replace(one, T_map_body=T, log_depth_scale=depth, segment=onto))
+                state.put(
+                    replace(
+                        one,
+                        T_map_body=T,
+                        log_depth_scale=one.log_depth_scale + log_scale,
+                        segment=onto,
+                        log_depth_centre=one.log_depth_centre + log_scale,
+                    )
+                )
             keys = {key for one in moved for key in state.touching.get(one.keyframe.number, ())}
             for key in keys:
                 edge = state.edges[key]

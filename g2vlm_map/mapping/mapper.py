@@ -252,9 +252,8 @@ class Mapper:
             self.segment = self.graph.new_segment(self.segment)
             self._sensed.begin()
         before = self.graph.get(self._recent[-1]) if self._recent else None
-        guess = 0.0 if before is None else before.log_depth_scale
         version = self.graph.version
-        placed = self.graph.insert(keyframe, edges, self.segment, guess)
+        placed = self.graph.insert(keyframe, edges, self.segment, before)
         if self.graph.version != version:
             self._joined = f"segments met again in segment {placed.segment}"
         self.segment = placed.segment

@@ -31,7 +31,7 @@ from .store_views import MAX_VIEWS, StoredView, read_views, stored_views, write_
 __all__ = ["FORMAT", "VERSION", "MapContent", "MapFileError", "load_map", "save_map"]
 
 FORMAT = "g2vlm map"
-VERSION = 2  # 1 had no `View.metres`
+VERSION = 3  # 1 had no `View.metres`, 2 no `PlacedKeyframe.log_depth_centre`
 MAX_KEYFRAMES = 200_000
 MAX_EDGES = 4_000_000
 _MAX_K_DIFFERENCE = 0.03  # of the focal length: a calibration made anew, not another lens
@@ -275,6 +275,8 @@ def _write_keyframes(file: ArrayWriter, placed: Sequence[PlacedKeyframe]) -> Non
     file.array("keyframe_integers", np.array(integers, np.int64).reshape(-1, 4))
     scales = np.array([one.log_depth_scale for one in placed], np.float64)
     file.array("keyframe_log_depth_scale", scales)
+    centres = np.array([one.log_depth_centre for one in placed], np.float64)
+    file.array("keyframe_log_depth_centre", centres)
     poses = np.array([one.T_map_body for one in placed], np.float64).reshape(-1, 4, 4)
     file.array("keyframe_T_map_body", poses)
     covariances = np.array([one.covariance for one in placed], np.float64).reshape(-1, 6, 6)
@@ -286,6 +288,9 @@ def _read_keyframes(
 ) -> tuple[PlacedKeyframe, ...]:
     integers = file.array("keyframe_integers", "<i8", (count, 4))
     scales = file.array("keyframe_log_depth_scale", "<f8", (count,))
+    centres = np.zeros(count)
+    if header["version"] > 2:
+        centres = file.array("keyframe_log_depth_centre", "<f8", (count,))
     poses = rigid_poses("T_map_body", file.array("keyframe_T_map_body", "<f8", (count, 4, 4)))
     covariances = file.array("keyframe_covariance", "<f8", (count, 6, 6))
     keys, places = header["keys"], _read_places(file, count, header["places"])
@@ -294,7 +299,7 @@ def _read_keyframes(
         raise ValueError("numbers of keyframes are not positive, ascending and each there once")
     if integers[:, 3].sum() != len(views) or (integers[:, 3] < 1).any():
         raise ValueError(f"keyframes count {integers[:, 3].sum()} views, there are {len(views)}")
-    if not np.isfinite(scales).all() or len(keys) != count:
+    if not np.isfinite([scales, centres]).all() or len(keys) != count:
         raise ValueError("depth scales that are not finite, or not one key per keyframe")
     ends = np.cumsum(integers[:, 3])
     made = []
@@ -303,7 +308,8 @@ def _read_keyframes(
         keyframe = Keyframe(number, stamp_ns, str(keys[index]), seen, places[index])
         made.append(
             PlacedKeyframe(
-                keyframe, poses[index], float(scales[index]), covariances[index], segment
+                *(keyframe, poses[index], float(scales[index]), covariances[index], segment),
+                float(centres[index]),
             )
         )
     return tuple(made)

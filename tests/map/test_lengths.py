@@ -98,6 +98,27 @@ def test_a_wrong_tie_is_outvoted() -> None:
     assert spread(found.log_length, truth) < spread(right.log_length, truth) + 0.03
 
 
+def test_the_depths_bias_is_that_of_the_units_they_are_in() -> None:
+    """The second half came in units of half the length, and was laid upon the first."""
+    count, laid = 8, range(5, 9)
+    edges, _, truth = walk([0.5 if number in laid else 1.0 for number in range(1, count + 1)])
+    edges = [edge for edge in edges if (edge.i in laid) == (edge.j in laid)]
+    centres = dict.fromkeys(laid, math.log(2.0))
+    for known in (centres, {}):
+        made = LengthProblem(OPTIONS, range(1, count + 1), centres=known)
+        made.add_edges(edges, {})
+        found = made.solve()
+        off = [found.log_length[e.i, e.j][0] - truth[e.i, e.j] for e in edges if e.i in laid]
+        assert (abs(float(np.mean(off))) < 0.05) == bool(known), off
+    late = LengthProblem(OPTIONS, laid, before=(4, 0.1), centres=centres)
+    scales = late.solve().log_depth_scale
+    assert scales[5][0] == pytest.approx(math.log(2.0) + 0.1 * OPTIONS.bias_memory)
+    steady = LengthProblem(OPTIONS, [5, 6], measured={4, 5, 6}, before=(4, 0.1), centres=centres)
+    scales = steady.solve().log_depth_scale
+    assert scales[5][0] == pytest.approx(math.log(2.0) + 0.1 * OPTIONS.bias_memory)
+    assert scales[6][0] == pytest.approx(scales[5][0], abs=1e-6), "both are a sensor's"
+
+
 def test_known_lengths_and_fixed_neighbours_count() -> None:
     edges, ties, truth = walk([1.5] * COUNT)
     made = problem(edges, ties)

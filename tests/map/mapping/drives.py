@@ -95,7 +95,8 @@ class Drive:
                     step = np.linalg.inv(self.truth[self._last[-1]]) @ T
                     step[:3, 3] /= self.unit
                     edges.append(Edge(self._last[-1], number, "odometry", step, 0.01, 0.02, 0.03))
-            made.append(self.graph.insert(keyframe, edges, segment))
+            before = self.graph.get(self._last[-1]) if self._last else None
+            made.append(self.graph.insert(keyframe, edges, segment, before))
             self.truth[number] = T
             self._last.append(number)
         return made

@@ -10,11 +10,14 @@ import math
 import numpy as np
 
 from g2vlm_map.mapping.closing import Closed, LoopCloser
+from g2vlm_map.mapping.keyframe import Edge
 from g2vlm_map.mapping.loops import turn_deg
 from g2vlm_map.mapping.merge import Similarity, agreed, similarity_of
 
 from .boxes import Box, look
 from .drives import OPTIONS, Drive, circuit, equal_rooms
+
+UNIT = 2.5  # metres
 
 
 def two_segments(unit: float, box: Box | None = None) -> tuple[Drive, list[int]]:
@@ -77,6 +80,27 @@ def test_segments_that_meet_become_one_in_the_units_of_the_older() -> None:
     ]
     ratios = [math.log(a / b) for a, b in lengths if b > 0.05]
     assert abs(float(np.median(ratios))) < 0.15, "edges kept the units of the segment that ended"
+
+
+def test_what_comes_after_segments_met_is_as_long_as_what_was_before() -> None:
+    """Depths go on in the units that the segment began in, whatever it was laid upon."""
+    drive, ours = two_segments(unit=UNIT)
+    box = Box(11)
+    drive.graph.lay(2, 1, math.log(UNIT), np.eye(3), np.zeros(3))
+    on = [look(0.3 + 0.1 * k, 0.2, 0.8 + 0.05 * k) for k in range(8)]
+    later = {one.keyframe.number for one in drive.go(box, on)}
+    new = [edge for edge in drive.graph.edges if edge.j in later]
+    assert abs(float(np.median([log_error(drive, edge) for edge in new]))) < 0.05
+    drive.graph.solve_global()
+    for numbers in (set(ours), later):
+        own = [edge for edge in drive.graph.edges if {edge.i, edge.j} <= numbers]
+        assert abs(float(np.median([log_error(drive, edge) for edge in own]))) < 0.05
+
+
+def log_error(drive: Drive, edge: Edge) -> float:
+    """Log of an edge's length over the true one."""
+    true = np.linalg.inv(drive.truth[edge.i]) @ drive.truth[edge.j]
+    return math.log(np.linalg.norm(edge.T_i_j[:3, 3]) / np.linalg.norm(true[:3, 3]))
 
 
 def test_odometry_knows_the_ratio_of_the_units_better_than_depth() -> None:

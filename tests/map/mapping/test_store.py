@@ -176,6 +176,13 @@ def test_a_later_version_is_refused(saved: Path) -> None:
         load(path)
 
 
+def test_a_map_of_the_version_before_has_its_depths_in_the_units_of_their_segments(
+    saved: Path,
+) -> None:
+    path = rewritten(saved, lambda header: header.update(version=2))
+    assert {one.log_depth_centre for one in load(path).world.keyframes} == {0.0}
+
+
 @pytest.mark.parametrize(
     "change",
     [

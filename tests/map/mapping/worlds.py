@@ -49,7 +49,8 @@ def random_placed(
     views = (random_view(rng, features + number), random_view(rng, 0, "rear"))
     keyframe = Keyframe(number, views[0].stamp_ns, f"key-{number}", views, places)
     covariance = np.diag(rng.uniform(0.1, 1, 6))
-    return PlacedKeyframe(keyframe, random_pose(rng), float(rng.normal()), covariance, segment)
+    scale, centre = rng.normal(size=2).tolist()
+    return PlacedKeyframe(keyframe, random_pose(rng), scale, covariance, segment, centre)
 
 
 def random_edge(rng: np.random.Generator, i: int, j: int, kind: str = "visual") -> Edge:
