@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from g2vlm_training.evaluate.depth import depth_score, mean_depth, median_scale
-from g2vlm_training.evaluate.geometry import bootstrap_interval
-from g2vlm_training.evaluate.pose import pair_errors, pose_score
+from g2vlm_training.evaluate.examine import pose_samples
+from g2vlm_training.evaluate.pose import pair_errors
+from g2vlm_training.evaluate.summary import METRICS, value_of
 
 
 def _turned(degrees: float, translation: tuple[float, float, float]) -> torch.Tensor:
@@ -79,19 +79,14 @@ def test_identity_prediction_has_the_true_turn_and_no_direction() -> None:
     assert float(errors.direction_K[0]) == 90.0
 
 
-def test_pose_score_counts_only_long_baselines_for_direction() -> None:
+def test_only_long_baselines_count_for_the_direction() -> None:
     truth = torch.stack([_turned(0, (0, 0, 0)), _turned(2, (0.01, 0, 0)), _turned(4, (1, 0, 0))])
     predicted = torch.stack([_turned(0, (0, 0, 0)), _turned(2, (0, 1, 0)), _turned(4, (1, 0, 0))])
-    score = pose_score([pair_errors(predicted, truth)], min_baseline=0.05)
-    assert score.pairs == 3
-    assert score.baseline_pairs == 2
-    assert score.rra5 == 1.0
-    assert score.rta30 == pytest.approx(0.5)
-    assert score.auc30 == pytest.approx(0.5)
-    with pytest.raises(ValueError, match="no pair"):
-        pose_score([], 0.05)
-
-
-def test_bootstrap_interval_holds_the_mean() -> None:
-    low, high = bootstrap_interval(np.array([1.0, 2.0, 3.0, 4.0] * 10))
-    assert 2.0 < low < 2.5 < high < 3.0
+    samples = pose_samples(pair_errors(predicted, truth), min_baseline=0.05)
+    assert len(samples["rotation_deg"]) == 3
+    assert len(samples["direction_deg"]) == len(samples["worst_deg"]) == 2
+    values = {metric.key: value_of(metric, samples) for metric in METRICS}
+    assert values["rra5"] == 1.0
+    assert values["rta30"] == pytest.approx(0.5)
+    assert values["auc30"] == pytest.approx(0.5)
+    assert pose_samples(pair_errors(predicted[:1], truth[:1]), 0.05) == {}

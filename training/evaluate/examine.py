@@ -29,7 +29,7 @@ from g2vlm_map.refine import PairOutcome, RefinedPoses, RefineOptions, refine_po
 from g2vlm_model.extras.match import CELLS_PER_SIDE
 from g2vlm_model.model import G2VLM
 
-from ..batch import world_points
+from ..batch import WindowBatch, world_points
 from ..correspondence import cell_tracks, match_error
 from ..datasets.base import Clip
 from .confidence import confidence_samples
@@ -38,7 +38,15 @@ from .points import normal_angles_deg, point_score
 from .pose import PairErrors, pair_errors, relative_errors
 from .windows import EvalWindow, Prediction, WindowPlan
 
-__all__ = ["AXES", "Examiner", "Samples"]
+__all__ = [
+    "AXES",
+    "Examiner",
+    "Samples",
+    "depth_samples",
+    "match_samples",
+    "pose_samples",
+    "resized_map",
+]
 
 Floats = NDArray[np.float64]
 Samples = Mapping[str, Floats]
@@ -74,41 +82,44 @@ class Examiner:
     def learned(self, window: EvalWindow, said: Prediction) -> dict[str, Samples]:
         """Rows of the head and of what looks at no picture."""
         truth = window.batch.depth_BNHW[0]
-        mean, own = (_resized(map_HW, truth) for map_HW in (self.mean_map_HW, self.own_map_HW))
+        mean, own = (resized_map(map_HW, truth) for map_HW in (self.mean_map_HW, self.own_map_HW))
         flat = torch.linalg.inv(window.batch.K_BN33[0])
         still = torch.eye(4).expand(len(truth), 4, 4)
         rows: dict[str, Samples] = {
             "head": {
-                **self._depth(said.points_NHW3[..., 2], truth),
+                **depth_samples(said.points_NHW3[..., 2], truth),
                 **_points(window, said.points_NHW3, said.T_world_cam_N44),
                 **_normals(window, said.points_NHW3),
-                **_matches(self.model, window, said),
+                **match_samples(self.model, window.batch, said),
                 **_confidence(window, said),
             },
             "mean-depth map": {
-                **self._depth(mean, truth),
+                **depth_samples(mean, truth),
                 **_points(window, _lifted(mean, flat), still),
                 **_normals(window, _lifted(mean, flat)),
             },
-            "mean-depth map of these frames": self._depth(own, truth),
+            "mean-depth map of these frames": depth_samples(own, truth),
         }
         for name, poses in self.moved(window, said).items():
             rows[name] = {**rows.get(name, {}), **poses}
         return rows
 
     def moved(self, window: EvalWindow, said: Prediction) -> dict[str, Samples]:
-        """Rows of the head's poses and of those that look at no picture."""
+        """Rows of the head's poses and of those that look at no picture.
+
+        The frames are in the order of the camera's path: a constant direction leads from each on.
+        """
         T_true = window.batch.T_world_cam_BN44[0]
         still = torch.eye(4).expand(len(T_true), 4, 4)
-        rows: dict[str, Samples] = {
-            "head": self._poses(pair_errors(said.T_world_cam_N44, T_true)),
-            "identity motion": self._poses(pair_errors(still, T_true)),
-        }
+        said_of = {"head": said.T_world_cam_N44, "identity motion": still}
         for axis in AXES:
             moved = still.clone()
             moved[:, "xyz".index(axis[1]), 3] = float(axis[0] + "1") * torch.arange(len(T_true))
-            rows[f"constant {axis}"] = self._poses(pair_errors(moved, T_true))
-        return rows
+            said_of[f"constant {axis}"] = moved
+        return {
+            name: pose_samples(pair_errors(T_N44, T_true), self.min_baseline)
+            for name, T_N44 in said_of.items()
+        }
 
     def refined(
         self, plan: WindowPlan, window: EvalWindow, said: Prediction
@@ -125,15 +136,15 @@ class Examiner:
         small = [self._found(plan, window.model, k, "small") for k in range(len(T_true))]
         rows: dict[str, Samples] = {
             "refined": {
-                **self._poses(pair_errors(poses, T_true)),
+                **pose_samples(pair_errors(poses, T_true), self.min_baseline),
                 **_points(window, said.points_NHW3, poses.float()),
             },
-            f"two-view, {size}": self._poses(_classic(result.pairs, T_true)),
+            f"two-view, {size}": pose_samples(_classic(result.pairs, T_true), self.min_baseline),
         }
         if window.model.size_hw != window.original.size_hw:
             size = f"{window.model.size_hw[1]} px"
-            rows[f"two-view, {size}"] = self._poses(
-                _two_view_errors(small, window.model.K, self.refine, T_true)
+            rows[f"two-view, {size}"] = pose_samples(
+                _two_view_errors(small, window.model.K, self.refine, T_true), self.min_baseline
             )
         return rows, result
 
@@ -147,27 +158,35 @@ class Examiner:
                 kept.popitem(last=False)
         return kept[key]
 
-    def _depth(self, predicted_NHW: Tensor, truth_NHW: Tensor) -> dict[str, Floats]:
-        score = depth_score(predicted_NHW, truth_NHW, truth_NHW > 0)
-        return {"abs_rel": np.array([score.abs_rel]), "delta_125": np.array([score.delta_125])}
 
-    def _poses(self, errors: PairErrors) -> dict[str, Floats]:
-        """Errors of all pairs, of the long ones, and of neighbours in time."""
-        if not len(errors.rotation_K):
-            return {}
-        rotation, direction = errors.rotation_K.numpy(), errors.direction_K.numpy()
-        long = errors.baseline_K.numpy() > self.min_baseline
-        frames = round((1 + (1 + 8 * len(rotation)) ** 0.5) / 2)
-        first, second = np.triu_indices(frames, 1)
-        near = second == first + 1
-        worst = np.maximum(rotation, direction)
-        return {
-            "rotation_deg": rotation,
-            "direction_deg": direction[long],
-            "worst_deg": worst[long],
-            "near_rotation_deg": rotation[near],
-            "near_worst_deg": worst[long & near],
-        }
+def depth_samples(predicted_NHW: Tensor, truth_NHW: Tensor) -> dict[str, Floats]:
+    """Depth of a window under one scale; see `depth_score`."""
+    score = depth_score(predicted_NHW, truth_NHW, truth_NHW > 0)
+    return {"abs_rel": np.array([score.abs_rel]), "delta_125": np.array([score.delta_125])}
+
+
+def pose_samples(errors: PairErrors, min_baseline: float) -> dict[str, Floats]:
+    """Errors of all pairs of a window, of the long ones, and of those that follow one another.
+
+    Args:
+        errors: Of all pairs.
+        min_baseline: Pairs with a shorter true baseline count for rotation only.
+    """
+    if not len(errors.rotation_K):
+        return {}
+    rotation, direction = errors.rotation_K.numpy(), errors.direction_K.numpy()
+    long = errors.baseline_K.numpy() > min_baseline
+    frames = round((1 + (1 + 8 * len(rotation)) ** 0.5) / 2)
+    first, second = np.triu_indices(frames, 1)
+    near = second == first + 1
+    worst = np.maximum(rotation, direction)
+    return {
+        "rotation_deg": rotation,
+        "direction_deg": direction[long],
+        "worst_deg": worst[long],
+        "near_rotation_deg": rotation[near],
+        "near_worst_deg": worst[long & near],
+    }
 
 
 def _classic(pairs: tuple[PairOutcome, ...], T_true: Tensor) -> PairErrors:
@@ -207,7 +226,8 @@ def _of_pairs(
     return relative_errors(mine, torch.linalg.inv(T[first]) @ T[second])
 
 
-def _resized(map_HW: Tensor, like_NHW: Tensor) -> Tensor:
+def resized_map(map_HW: Tensor, like_NHW: Tensor) -> Tensor:
+    """(N, H, W) the same map for each of some frames."""
     resized = torch.nn.functional.interpolate(
         map_HW[None, None], like_NHW.shape[-2:], mode="bilinear", align_corners=False
     )
@@ -259,11 +279,10 @@ def _confidence(window: EvalWindow, said: Prediction) -> dict[str, Floats]:
     return found
 
 
-def _matches(model: G2VLM, window: EvalWindow, said: Prediction) -> dict[str, Floats]:
+def match_samples(model: G2VLM, batch: WindowBatch, said: Prediction) -> dict[str, Floats]:
     """Distance in patches of the fine matches, and of standing still, over visible cells."""
     if model.match is None or len(said.points_NHW3) < 2:
         return {}
-    batch = window.batch
     cell = model.config.patch_size // CELLS_PER_SIDE
     cells = (said.grid[0] * CELLS_PER_SIDE, said.grid[1] * CELLS_PER_SIDE)
     tracks = cell_tracks(batch.depth_BNHW, batch.T_world_cam_BN44, batch.K_BN33, cell)

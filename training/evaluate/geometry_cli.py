@@ -31,7 +31,7 @@ from ..start import Start, start_model
 from .examine import Examiner
 from .geometry import mean_log_depth
 from .geometry_run import GeometryOptions, GeometryTable, run_geometry
-from .geometry_tables import text_table
+from .geometry_tables import gain_text, text_table
 from .summary import METRICS, value_of
 from .windows import mean_depth_of, open_sequences
 
@@ -222,10 +222,7 @@ def table_text(content: dict[str, Any]) -> str:
             f"{len(table['refused'])} windows left out, {table['seconds']:.0f} s"
         )
         parts.append(text_table(table["rows"]))
-        for title, gain in table["gains"].items():
-            parts.append(
-                f"{title}: {gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
-            )
+        parts += [gain_text(title, gain) for title, gain in table["gains"].items()]
     parts.append("refined and two-view rows are classic matching, not a learned result")
     return "\n".join(parts)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..datasets.base import DataError, FrameSequence
 from .examine import AXES, Examiner, Samples
-from .summary import METRICS, Estimate, difference, estimate, groups_of
+from .summary import GAINS, METRICS, Estimate, difference, estimate, groups_of
 from .windows import EvalWindow, Prediction, WindowPlan, plan_windows, predict, read_window
 
 __all__ = ["GeometryOptions", "GeometryTable", "Scored", "run_geometry"]
@@ -126,11 +126,7 @@ class GeometryTable:
     def gains(self) -> dict[str, Estimate]:
         """What separates the head from its baselines, window by window."""
         found: dict[str, Estimate | None] = {}
-        for title, mine, theirs, key in (
-            ("AbsRel: head - mean-depth map", "head", "mean-depth map", "abs_rel"),
-            ("rotation, mean deg: head - identity", "head", "identity motion", "rotation_deg"),
-            ("rotation, mean deg: refined - head", "refined", "head", "rotation_deg"),
-        ):
+        for title, mine, theirs, key in GAINS:
             both = [item for item in self.scored if mine in item.rows and theirs in item.rows]
             groups, _ = _groups([item.plan for item in both])
             found[title] = difference(

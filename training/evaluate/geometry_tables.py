@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .summary import METRICS, Metric
 
-__all__ = ["SHORT", "frames_table", "metrics_table", "text_table"]
+__all__ = ["SHORT", "frames_table", "gain_text", "metrics_table", "text_table"]
 
 SHORT = (
     "abs_rel", "delta_125", "accuracy_mean", "completeness_mean", "normal_mean_deg",
@@ -29,6 +29,11 @@ def text_table(rows: Sequence[dict[str, Any]], keys: Sequence[str] = SHORT) -> s
         cells = "".join(f"{cell(row, metric):>13}" for metric in metrics)
         lines.append(f"{row['row']:<{width}}{row['windows']:>8}{cells}")
     return "\n".join(lines)
+
+
+def gain_text(title: str, gain: Mapping[str, float]) -> str:
+    """What separates two rows, with its interval."""
+    return f"{title}: {gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
 
 
 def metrics_table(

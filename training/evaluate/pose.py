@@ -8,13 +8,12 @@ Shape letters: N frames, K pairs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["PairErrors", "PoseScore", "pair_errors", "pose_score", "relative_errors"]
+__all__ = ["PairErrors", "pair_errors", "relative_errors"]
 
 
 @dataclass(frozen=True)
@@ -31,28 +30,6 @@ class PairErrors:
     rotation_K: Tensor
     direction_K: Tensor
     baseline_K: Tensor
-
-
-@dataclass(frozen=True)
-class PoseScore:
-    """Summary over many pairs.
-
-    Args:
-        rotation_median_deg: Median rotation error.
-        rra5: Share of pairs with a rotation error below 5 degrees.
-        rta30: Share of pairs with a direction error below 30 degrees.
-        auc30: Area under the curve of pairs whose larger error is below t, t up to 30 degrees.
-        direction_median_deg: Median direction error.
-        pairs, baseline_pairs: Pairs in all, and those long enough for rta30 and auc30.
-    """
-
-    rotation_median_deg: float
-    rra5: float
-    rta30: float
-    auc30: float
-    direction_median_deg: float
-    pairs: int
-    baseline_pairs: int
 
 
 def pair_errors(predicted_N44: Tensor, truth_N44: Tensor) -> PairErrors:
@@ -78,36 +55,6 @@ def relative_errors(mine: Tensor, theirs: Tensor) -> PairErrors:
     still = t_mine.norm(dim=-1) < 1e-9
     direction = torch.where(still, torch.full_like(direction, 90.0), direction)
     return PairErrors(_angle_deg(residual), direction, t_theirs.norm(dim=-1))
-
-
-def pose_score(errors: Sequence[PairErrors], min_baseline: float) -> PoseScore:
-    """Summarise pairs of many windows.
-
-    Args:
-        errors: One per window.
-        min_baseline: Pairs with a shorter true baseline count for rotation only.
-
-    Raises:
-        ValueError: No pair at all.
-    """
-    if not errors or not any(len(item.rotation_K) for item in errors):
-        raise ValueError("no pair of frames to score; windows need at least 2 frames")
-    rotation = torch.cat([item.rotation_K for item in errors])
-    direction = torch.cat([item.direction_K for item in errors])
-    long = torch.cat([item.baseline_K for item in errors]) > min_baseline
-    worst = torch.maximum(rotation, direction)[long]
-    thresholds = torch.arange(1, 31, dtype=worst.dtype)
-    auc = (worst[None] < thresholds[:, None]).double().mean() if len(worst) else torch.tensor(0.0)
-    has_long = bool(long.any())
-    return PoseScore(
-        rotation_median_deg=float(rotation.median()),
-        rra5=float((rotation < 5).double().mean()),
-        rta30=float((direction[long] < 30).double().mean()) if has_long else 0.0,
-        auc30=float(auc),
-        direction_median_deg=float(direction[long].median()) if has_long else 90.0,
-        pairs=len(rotation),
-        baseline_pairs=int(long.sum()),
-    )
 
 
 def _relative(T_N44: Tensor, first: Tensor, second: Tensor) -> Tensor:

@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 
 from .confidence import quartile_ratio, sparsification_error
 
-__all__ = ["METRICS", "Estimate", "Metric", "difference", "estimate", "groups_of", "value_of"]
+__all__ = [
+    "GAINS",
+    "METRICS",
+    "Estimate",
+    "Metric",
+    "difference",
+    "estimate",
+    "groups_of",
+    "value_of",
+]
 
 Floats = NDArray[np.float64]
 Samples = Mapping[str, Floats]
@@ -29,6 +38,11 @@ _RESAMPLES = 1000
 _POOLED_RESAMPLES = 200
 _LEAST_GROUPS = 10
 _THRESHOLDS_DEG = np.arange(1, 31)
+GAINS = (  # title, row, baseline, samples
+    ("AbsRel: head - mean-depth map", "head", "mean-depth map", "abs_rel"),
+    ("rotation, mean deg: head - identity", "head", "identity motion", "rotation_deg"),
+    ("rotation, mean deg: refined - head", "refined", "head", "rotation_deg"),
+)
 
 
 @dataclass(frozen=True)

@@ -218,24 +218,22 @@ def _last_reports(run: Path) -> dict[str, float]:
 
 def _geometry(model: G2VLM, data: Data) -> dict[str, float]:
     report = evaluate_geometry(model, data.held_out(), data.train.mean_depth_map())
-    rows = {row.name: row for row in report.rows}
-    own, mean_map, still = rows["model"], rows["mean-depth map"], rows["identity motion"]
-    return {
-        "abs_rel": own.abs_rel,
-        "abs_rel_mean_map": mean_map.abs_rel,
-        "delta_125": own.delta_125,
-        "rotation_deg": own.rotation_median_deg,
-        "rotation_deg_identity": still.rotation_median_deg,
-        "rra5": own.rra5,
-        "rra5_identity": still.rra5,
-        "rta30": own.rta30,
-        "auc30": own.auc30,
-        "matched": report.match_half,
-        "matched_standing_still": report.match_identity,
+    wanted = {
+        "abs_rel": ("head", "abs_rel"),
+        "abs_rel_mean_map": ("mean-depth map", "abs_rel"),
+        "delta_125": ("head", "delta_125"),
+        "rotation_deg": ("head", "rotation_median_deg"),
+        "rotation_deg_identity": ("identity motion", "rotation_median_deg"),
+        "rra5": ("head", "rra5"),
+        "rra5_identity": ("identity motion", "rra5"),
+        "rta30": ("head", "rta30"),
+        "auc30": ("head", "auc30"),
+        "matched": ("head", "matched"),
+        "matched_standing_still": ("head", "matched_still"),
     }
+    return {name: report.value(row, key) for name, (row, key) in wanted.items()}
 
 
-@torch.no_grad()
 def _questions(
     model: G2VLM, tokenizer: Tokenizer, config: TrainConfig, data: Data
 ) -> dict[str, float]:
