@@ -80,7 +80,6 @@ setup(
             *("opencv-python-headless>=4.6,<5", "rosbags>=0.11", "evo>=1.31", "tqdm", "pyyaml"),
             *("jinja2>=3", "matplotlib>=3.6", "psutil", "lz4>=4"),
         ],
-        "refine": ["opencv-python-headless>=4.6,<5"],
         "onnx": [
             *("onnx>=1.18", "onnx-ir>=0.1", "onnxruntime>=1.22", "onnxscript>=0.5", "tqdm"),
         ],

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from g2vlm_training.evaluate.align import AlignOptions
+from g2vlm_training.evaluate.refine import RefineOptions, refine_poses
 from numpy.typing import NDArray
 
 from benchmarks.common import (
@@ -27,11 +29,9 @@ from benchmarks.common import (
     write_report,
 )
 from benchmarks.pictures import load_pictures
-from g2vlm_map.align import AlignOptions
 from g2vlm_map.mapping.features import find_features
 from g2vlm_map.mapping.options import FeatureOptions
 from g2vlm_map.mapping.two_view import two_view
-from g2vlm_map.refine import RefineOptions, refine_poses
 
 SHIFT_PX = 12
 FOCAL_PX = 585.0

@@ -205,7 +205,7 @@ def test_importing_the_model_package_loads_no_torch() -> None:
         "g2vlm_model.runtimes",
     ]
     light += ["g2vlm_model.runtimes.export_folder", "g2vlm_export.cli"]
-    loaded = _loaded_by(*light, "g2vlm_model.cli", "g2vlm_map.align")
+    loaded = _loaded_by(*light, "g2vlm_model.cli")
     assert not loaded & {"torch", "onnx", "onnxruntime", "tensorrt", "tokenizers", "rclpy", "cv2"}
 
 

@@ -25,7 +25,6 @@ from torch import Tensor
 
 from g2vlm_map.mapping.features import Features, find_features
 from g2vlm_map.mapping.two_view import two_view
-from g2vlm_map.refine import PairOutcome, RefinedPoses, RefineOptions, refine_poses
 from g2vlm_model.extras.match import CELLS_PER_SIDE
 from g2vlm_model.model import G2VLM
 
@@ -36,6 +35,7 @@ from .confidence import confidence_samples
 from .depth import depth_score
 from .points import normal_angles_deg, point_score
 from .pose import PairErrors, pair_errors, relative_errors
+from .refine import PairOutcome, RefinedPoses, RefineOptions, refine_poses
 from .windows import EvalWindow, Prediction, WindowPlan
 
 __all__ = [

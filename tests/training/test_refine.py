@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from g2vlm_training.evaluate.align import AlignOptions
+from g2vlm_training.evaluate.refine import PairSource, RefineOptions, refine_poses
 from numpy.typing import NDArray
 from PIL import Image
 
-from g2vlm_map.align import AlignOptions
 from g2vlm_map.mapping.features import Features, find_features, match
 from g2vlm_map.mapping.options import FeatureOptions
 from g2vlm_map.mapping.two_view import two_view
-from g2vlm_map.refine import PairSource, RefineOptions, refine_poses
 
 Floats = NDArray[np.float64]
 SIZE = (240, 320)

@@ -23,10 +23,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from g2vlm_map.mapping.features import Features, find_features
+from g2vlm_map.mapping.options import FeatureOptions
+from g2vlm_map.mapping.two_view import PairGeometry, rays, two_view
+
 from .align import AlignOptions, Link, align_poses
-from .mapping.features import Features, find_features
-from .mapping.options import FeatureOptions
-from .mapping.two_view import PairGeometry, rays, two_view
 
 __all__ = ["PairOutcome", "PairSource", "RefineOptions", "RefinedPoses", "refine_poses"]
 
