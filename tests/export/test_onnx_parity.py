@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import pytest
 from g2vlm_export.goldens import golden_pictures
 from g2vlm_export.reference import TorchReference
 from numpy.typing import NDArray
@@ -67,6 +68,7 @@ def test_nano_at_sizes_far_from_its_own(nano_export: Path) -> None:
     assert node_types(folder.graph("geometry")) >= FUSED
 
 
+@pytest.mark.slow
 def test_the_published_structure_in_half_precision(exports: Exports, half_export: Path) -> None:
     folder, reference = (
         ExportFolder.open(half_export),
@@ -81,6 +83,7 @@ def test_the_published_structure_in_half_precision(exports: Exports, half_export
     assert not node_types(folder.graph("geometry")) & FUSED
 
 
+@pytest.mark.slow
 def test_nanos_options_in_half_precision(exports: Exports, nanos_options: Path) -> None:
     """The search for matches takes the best of near equals: it must find the same ones."""
     folder = ExportFolder.open(nanos_options)
@@ -90,6 +93,7 @@ def test_nanos_options_in_half_precision(exports: Exports, nanos_options: Path) 
         check(folder, "geometry", {"pictures": pictures}, reference.geometry(pictures))
 
 
+@pytest.mark.slow
 def test_attention_of_other_kinds_at_one_size(exports: Exports) -> None:
     """The encoder's of a window as one, as published; the expert's causal from frame to frame."""
     config: dict[str, object] = {

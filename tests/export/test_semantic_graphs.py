@@ -43,6 +43,7 @@ def model() -> G2VLM:
     return tiny_model(tiny_config())
 
 
+@pytest.mark.slow
 def test_half_precision_is_near_and_keeps_its_keys_in_half(model: G2VLM, tmp_path: Path) -> None:
     goldens = semantic_goldens(model, np.dtype(np.float16))
     half = {spec.name: spec for spec in semantic_graphs(tiny_model(tiny_config()).half())}

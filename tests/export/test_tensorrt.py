@@ -71,11 +71,13 @@ def check_half_precision(path: Path, windows: Profile, rtx: TensorRT, out: Path)
     assert engine.bytes > weight_bytes(source.graph("geometry"))
 
 
+@pytest.mark.slow
 def test_half_precision_for_many_sizes(rtx: TensorRT, half_export: Path, tmp_path: Path) -> None:
     windows = Profile((1, 42, 56), (2, 42, 56), (4, 42, 56))
     check_half_precision(half_export, windows, rtx, tmp_path)
 
 
+@pytest.mark.slow
 def test_half_precision_for_one_size(rtx: TensorRT, nanos_options: Path, tmp_path: Path) -> None:
     check_half_precision(nanos_options, Profile(*[(4, 56, 42)] * 3), rtx, tmp_path)
 
@@ -111,6 +113,7 @@ def test_the_command_writes_what_its_manifest_vouches_for(
         folder.plan("encoder")
 
 
+@pytest.mark.slow
 def test_what_crashes_tensorrt_is_built_in_another_form(
     rtx: TensorRT, tiny_export: Path, tmp_path: Path
 ) -> None:
