@@ -118,8 +118,19 @@ def add_common_arguments(parser: argparse.ArgumentParser, name: str) -> None:
         "--threads", type=int, default=None, help="CPU threads of torch (default: all cores)"
     )
     parser.add_argument(
-        "--out", type=Path, default=REPO / "out" / "benchmarks" / f"{name}.json", help="JSON file"
+        "--out",
+        type=_file,
+        default=REPO / "out" / "benchmarks" / f"{name}.json",
+        help="JSON file",
     )
+
+
+def _file(text: str) -> Path:
+    """A path to write a file to: one that cannot be is refused ahead of the work, not after it."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder, expected a file")
+    return path
 
 
 def set_threads(arguments: argparse.Namespace) -> torch.device:

@@ -67,6 +67,14 @@ def test_forward(tmp_path: Path) -> None:
     assert 0 < results["runtime"]["share_of_matmul_by_cpu_time"] < 1.5
 
 
+def test_a_report_that_cannot_be_written_is_refused_ahead_of_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run("forward", tmp_path)
+    assert f"{tmp_path} is a folder, expected a file" in capsys.readouterr().err
+
+
 def test_sliding(tmp_path: Path) -> None:
     results = run("sliding", tmp_path / "report.json", "--frames", "3", "--rounds", "2")["3"]
     assert results["largest_difference"] < 1e-5
