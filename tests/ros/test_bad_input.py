@@ -309,6 +309,7 @@ def test_queries_at_100_hz(busy: Graph) -> None:
     busy.codes("OVERLOADED", present=False)
 
 
+@pytest.mark.slow
 def test_memory_is_flat_under_bad_input(busy: Graph) -> None:
     """A thousand refused pictures and questions leave no memory behind."""
     process = psutil.Process()
