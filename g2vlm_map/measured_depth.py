@@ -34,7 +34,7 @@ from .depth_fill import DepthFit, filled, fit, laid_over
 from .known_rays import on_rays, seen_by
 from .options import DepthOptions
 from .scale.sources.depth_ratio import in_millimetres
-from .sensing import DepthSample, Sample
+from .sensing import DepthSample, Sample, depth_step
 from .status import StatusBoard
 
 __all__ = ["MeasuredDepth", "MeasuredGeometry"]
@@ -42,7 +42,6 @@ __all__ = ["MeasuredDepth", "MeasuredGeometry"]
 Floats32 = NDArray[np.float32]
 
 _MOST_BYTES = 64 * 2**20  # of all samples; two seconds of a VGA camera at 30 Hz are 37 MB
-_MOST_COLUMNS = 640  # of a sample that is kept; no model's picture has more
 _MOST_ELSEWHERE = 0.6  # spread of the log ratio; more, and the two see different things
 _LEAST_ALIKE = 0.2  # rank correlation with the model's depth; less, and it is no depth of this view
 _ALIVE_S = 2.0  # since its last image a depth topic is waited for
@@ -99,7 +98,8 @@ class MeasuredDepth:
         if not good or K[0, 0] <= 0 or K[1, 1] <= 0:
             self._refuse(f"depth of camera {sample.camera!r} is {depth.shape} with K {K.tolist()}")
             return
-        kept = _thinned(sample)
+        # float16 is what a keyframe keeps, too: it rounds by 1 in 2048.
+        kept = sample.thinned(depth_step(depth.shape[1]), np.float16)
         with self._arrival:
             self._heard_s[sample.camera] = time.monotonic()
             self._samples.append(kept)
@@ -244,16 +244,3 @@ def _model_depth(geometry: GeometryPrediction, index: int) -> Floats32:
     with np.errstate(invalid="ignore"):
         usable = geometry.valid[index] & np.isfinite(depth) & (depth > 0)
     return np.where(usable, depth, np.float32(0))
-
-
-def _thinned(sample: DepthSample) -> DepthSample:
-    """Every n-th row and column as float16, in memory of its own.
-
-    float16 is what a keyframe keeps, too: it rounds by 1 in 2048.
-    """
-    step = 1 + (sample.depth_HW.shape[1] - 1) // _MOST_COLUMNS
-    K = np.array(sample.K, np.float64)
-    K[:2] /= step
-    with np.errstate(over="ignore", invalid="ignore"):
-        depth = np.array(sample.depth_HW[::step, ::step], np.float16)
-    return replace(sample, depth_HW=depth, K=K)

@@ -12,7 +12,7 @@ Shape letters: H W pixels, M points.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,13 @@ __all__ = [
     "PointSample",
     "PoseSample",
     "Sample",
+    "depth_step",
+    "thinned_K",
 ]
 
 Floats = NDArray[np.float64]
+
+_MOST_DEPTH_COLUMNS = 640  # no model's picture has more
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +85,12 @@ class DepthSample:
     K: Floats
     T_cam_depth: Floats | None = None
 
+    def thinned(self, step: int, kind: type[np.float32 | np.float16]) -> DepthSample:
+        """Every step-th row and column with the K of them, in memory of its own."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            depth: NDArray[np.float32 | np.float16] = np.array(self.depth_HW[::step, ::step], kind)
+        return replace(self, depth_HW=depth, K=thinned_K(self.K, step))
+
 
 @dataclass(frozen=True, eq=False)
 class Gravity:
@@ -128,3 +138,15 @@ class PoseSample:
 
 
 Sample = OdometrySample | PointSample | DepthSample | Gravity | Extrinsics | PoseSample
+
+
+def depth_step(width: int) -> int:
+    """Which columns and rows of a depth image are worth keeping: every step-th."""
+    return 1 + max(0, width - 1) // _MOST_DEPTH_COLUMNS
+
+
+def thinned_K(K: Floats, step: int) -> Floats:
+    """(3, 3) intrinsics in pixels of every step-th row and column, from the first one on."""
+    thinned = np.array(K, np.float64)
+    thinned[:2] /= step
+    return thinned

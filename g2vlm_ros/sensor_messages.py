@@ -3,7 +3,9 @@
 
 """Messages of other sensors to arrays in metres; what contradicts itself raises.
 
-Shape letters: H W pixels, M points.
+Depth images are decoded where recordings' are (`message_depth`).
+
+Shape letters: M points.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from g2vlm_map.poses import Floats
 from g2vlm_ros import messages
 
-__all__ = ["cloud_points", "depth_metres", "scan_points", "up_of_imu"]
+__all__ = ["cloud_points", "scan_points", "up_of_imu"]
 
 GRAVITY = 9.80665
 _SAMPLE = {7: "f4", 8: "f8"}  # sensor_msgs/PointField.datatype
@@ -83,30 +85,6 @@ def scan_points(message: Any) -> NDArray[np.float32]:
     points = np.stack([np.cos(angles), np.sin(angles), np.zeros(len(ranges))], axis=-1)
     with np.errstate(all="ignore"):  # beyond what a float holds is as good as no reading
         return np.asarray(points * distance[:, None], np.float32)
-
-
-def depth_metres(message: Any) -> NDArray[np.float32]:
-    """(H, W) depth of a sensor_msgs/Image by REP 118: 32FC1 metres, 16UC1 millimetres; 0: none.
-
-    Raises:
-        ValueError: Another encoding, or sizes that do not multiply out.
-    """
-    kinds = {"32FC1": "f4", "16UC1": "u2", "mono16": "u2"}
-    if message.encoding not in kinds:
-        raise ValueError(f"the depth is {message.encoding!r:.40}, expected 32FC1 or 16UC1")
-    dtype = np.dtype((">" if message.is_bigendian else "<") + kinds[message.encoding])
-    height, width, step = message.height, message.width, message.step
-    if height <= 0 or width <= 0 or step < width * dtype.itemsize:
-        raise ValueError(f"the depth is {width} x {height} with rows of {step} B")
-    if len(message.data) < height * step:
-        raise ValueError(f"the depth has {len(message.data)} B, expected {height * step}")
-    rows = np.frombuffer(message.data, np.uint8)[: height * step].reshape(height, step)
-    packed = np.ascontiguousarray(rows[:, : width * dtype.itemsize])
-    depth = packed.view(dtype).astype(np.float32)
-    if dtype.kind == "u":
-        depth *= np.float32(0.001)
-    depth[~np.isfinite(depth) | (depth < 0)] = 0.0
-    return depth
 
 
 def up_of_imu(message: Any) -> tuple[Floats, float] | None:

@@ -12,18 +12,21 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 from nav_msgs.msg import Odometry
+from numpy.typing import NDArray
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image, Imu, LaserScan, PointCloud2
 
 from g2vlm_map.camera_model import read_camera_info
 from g2vlm_map.pipeline import Pipeline
 from g2vlm_map.poses import inverse
-from g2vlm_map.sensing import DepthSample, Gravity, PointSample
+from g2vlm_map.recordings.frames import message_depth
+from g2vlm_map.sensing import DepthSample, Gravity, PointSample, depth_step, thinned_K
 from g2vlm_ros import messages, sensor_messages
 from g2vlm_ros.params import CameraParams, NodeParams
 from g2vlm_ros.robot_frames import RobotFrames
@@ -163,16 +166,33 @@ class SensorSubscriptions(Subscriptions):
         topic = camera.depth_info_topic or info_topic(camera.depth_topic)
         self._listen(CameraInfo, topic, partial(self._take_depth_info, camera.name))
         take = partial(self._take_depth, camera.name, topic)
-        self._listen(Image, camera.depth_topic, take, sensor_messages.depth_metres)
+        self._listen(Image, camera.depth_topic, take, _depth_of)
 
     def _take_depth_info(self, camera: str, topic: str, header: Any, message: Any) -> None:
         self._depth_info[camera] = message
 
-    def _take_depth(self, camera: str, beside: str, topic: str, header: Any, depth_HW: Any) -> None:
+    def _take_depth(self, camera: str, beside: str, topic: str, header: Any, depth: _Depth) -> None:
         if camera not in self._depth_info:
             raise ValueError(f"no CameraInfo has come on {beside} yet")
-        height, width = depth_HW.shape
-        K = read_camera_info(self._depth_info[camera], (height, width), rectified=True).K
+        K = read_camera_info(self._depth_info[camera], depth.size_hw, rectified=True).K
         stamp_ns = messages.nanoseconds(header.stamp)
         T_cam_depth = self._frames.T_cam(camera, header.frame_id)
-        self._pipeline.sense(DepthSample(stamp_ns, camera, depth_HW, K, T_cam_depth))
+        sample = DepthSample(
+            stamp_ns, camera, depth.depth_HW, thinned_K(K, depth.step), T_cam_depth
+        )
+        self._pipeline.sense(sample)
+
+
+@dataclass(frozen=True)
+class _Depth:
+    """Every step-th row and column of a depth image of that size, float32 metres; 0: none."""
+
+    depth_HW: NDArray[np.float32]
+    size_hw: tuple[int, int]
+    step: int
+
+
+def _depth_of(message: Any) -> _Depth:
+    step = depth_step(message.width)
+    depth_HW = message_depth(message, "the depth image", step)
+    return _Depth(depth_HW, (message.height, message.width), step)

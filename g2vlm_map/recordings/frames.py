@@ -3,10 +3,10 @@
 
 """A frame of a recording, and how the colour and depth that it holds are decoded.
 
-A node under test decodes its own input; what is decoded here serves the report, the ground
-truth and the data sets. Raw frames go through the same conversion as the live ones, so that
-what the pipeline takes can be replayed. Messages may come from rosbags, rclpy or a folder: only
-their fields are used. Shape letters: H W pixels.
+A node under test decodes its own frames; what is decoded here serves the report, the ground
+truth, the data sets and, where it is depth, the node. Raw frames go through the same conversion as
+the live ones, so that what the pipeline takes can be replayed. Messages may come from rosbags,
+rclpy or a folder: only their fields are used. Shape letters: H W pixels.
 """
 
 from __future__ import annotations
@@ -79,42 +79,48 @@ def message_rgb(message: Any, name: str, used: SampleBits | None = None) -> NDAr
     return rgb_HW3
 
 
-def message_depth(message: Any, name: str) -> NDArray[np.float32]:
+def message_depth(message: Any, name: str, step: int = 1) -> NDArray[np.float32]:
     """Decode a depth message to (H, W) float32 metres, 0 where there is no reading.
 
     16UC1 is millimetres and 32FC1 metres (REP-118); as CompressedImage either a PNG of those
     or the `compressedDepth` transport (12 bytes of header, 32FC1 as quantised inverse depth).
 
+    Args:
+        message: Anything with the fields of one of them.
+        name: Of the frame, for the text.
+        step: Every step-th row and column is decoded, from the first one on.
+
     Raises:
         RecordingError: Another encoding, or bytes that cannot be decoded.
     """
     if hasattr(message, "format"):
-        return _compressed_depth(message, name)
+        return _compressed_depth(message, name)[::step, ::step]
     dtype = DEPTH_ENCODINGS.get(message.encoding)
     if dtype is None:
         raise RecordingError(
-            f"{name}: depth encoding {message.encoding!r}, expected {sorted(DEPTH_ENCODINGS)}"
+            f"{name}: depth encoding {message.encoding!r:.40}, expected {sorted(DEPTH_ENCODINGS)}"
         )
     if message.is_bigendian:
         dtype = dtype.replace("<", ">")
-    itemsize = np.dtype(dtype).itemsize
-    rows = np.ascontiguousarray(_rows(message, itemsize, name))
-    depth_HW: NDArray[Any] = rows.view(dtype).reshape(message.height, message.width)
-    return depth_metres(depth_HW)
+    rows = np.ascontiguousarray(_rows(message, np.dtype(dtype).itemsize, name)[::step])
+    return depth_metres(rows.view(dtype)[:, ::step])
 
 
 def depth_metres(raw_HW: NDArray[Any], unit_m: float = 1e-3) -> NDArray[np.float32]:
     """Raw depth (H, W), whole numbers of `unit_m` or float metres, to metres; 0 = no reading."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        metres = raw_HW.astype(np.float32)
     if raw_HW.dtype.kind == "u":
-        read = (raw_HW > 0) & (raw_HW < NO_READING)
-        return np.asarray(np.where(read, raw_HW, 0) * unit_m, np.float32)
-    metres = raw_HW.astype(np.float32)
-    return np.asarray(np.where(np.isfinite(metres) & (metres > 0), metres, 0), np.float32)
+        metres *= np.float32(unit_m)
+        metres[raw_HW >= NO_READING] = 0.0
+    else:
+        metres[~(np.isfinite(metres) & (metres > 0))] = 0.0
+    return metres
 
 
 def _rows(message: Any, bytes_per_pixel: int, name: str) -> NDArray[np.uint8]:
     """(height, width * bytes_per_pixel) uint8 without the padding of each row."""
-    data = np.frombuffer(bytes(message.data), np.uint8)
+    data = np.frombuffer(message.data, np.uint8)
     height, step, used = message.height, message.step, message.width * bytes_per_pixel
     if height < 1 or used < 1 or step < used or data.size < step * height:
         raise RecordingError(

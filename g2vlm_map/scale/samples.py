@@ -58,7 +58,8 @@ class Samples:
                 kept = self._scans if sample.is_scan else self._points
                 self._complain(kept.add(points, points.points_M3.nbytes))
             elif isinstance(sample, DepthSample):
-                depth, name = _thinned_depth(sample), sample.camera
+                step, name = 1 + sample.depth_HW.shape[1] // _MOST_COLUMNS, sample.camera
+                depth = sample.thinned(step, np.float32)
                 own = self._depths.setdefault(name, _Recent[DepthSample](f"depths of {name}"))
                 self._complain(own.add(depth, depth.depth_HW.nbytes))
             elif isinstance(sample, Gravity):
@@ -172,11 +173,3 @@ def _thinned_points(sample: PointSample) -> PointSample:
     """Points enough for a median, in memory of their own."""
     step = 1 + len(sample.points_M3) // _MOST_POINTS
     return replace(sample, points_M3=np.array(sample.points_M3[::step], np.float32))
-
-
-def _thinned_depth(sample: DepthSample) -> DepthSample:
-    """Every n-th row and column, with the K of them, in memory of their own."""
-    step = 1 + sample.depth_HW.shape[1] // _MOST_COLUMNS
-    K = np.array(sample.K, np.float64)
-    K[:2] /= step
-    return replace(sample, depth_HW=np.array(sample.depth_HW[::step, ::step], np.float32), K=K)

@@ -179,13 +179,14 @@ def _lens(info: Any, folder: Path) -> bool:
 
 
 def _sensor(given: tuple[str, Any], folder: Path) -> bool:
+    from g2vlm_map.recordings.frames import message_depth
     from g2vlm_ros import messages, sensor_messages
 
     kind, message = given
     read: dict[str, Callable[[Any], Any]] = {
         "cloud": sensor_messages.cloud_points,
         "scan": sensor_messages.scan_points,
-        "depth": sensor_messages.depth_metres,
+        "depth": lambda message: message_depth(message, "depth", 1 + message.width % 3),
         "imu": sensor_messages.up_of_imu,
         "pose": lambda message: messages.matrix(message.position, message.orientation),
     }

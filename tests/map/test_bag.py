@@ -246,6 +246,12 @@ def test_depth_encodings() -> None:
     padded[:, :6] = mm.view(np.uint8).reshape(2, 6)
     raw = fake(encoding="16UC1", height=2, width=3, step=8, data=padded.tobytes())
     np.testing.assert_allclose(message_depth(raw, "d"), expected)
+    np.testing.assert_allclose(message_depth(raw, "d", 2), expected[::2, ::2])
+    swapped = padded.copy()
+    swapped[:, :6] = mm.astype(">u2").view(np.uint8).reshape(2, 6)
+    big = fake(encoding="mono16", height=2, width=3, step=8, data=swapped.tobytes())
+    big.is_bigendian = 1
+    np.testing.assert_allclose(message_depth(big, "d"), expected)
     metres = np.array([[np.nan, np.inf, 2.0], [-1, 0, 0.5]], np.float32)
     floats = fake(encoding="32FC1", height=2, width=3, step=12, data=metres.tobytes())
     np.testing.assert_allclose(message_depth(floats, "d"), [[0, 0, 2.0], [0, 0, 0.5]])

@@ -15,7 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image, Imu, LaserScan, PointCloud2, Poin
 
 from g2vlm_map.sensing import DepthSample, Gravity, OdometrySample, PointSample, Sample
 from g2vlm_ros import messages
-from g2vlm_ros.sensor_messages import cloud_points, depth_metres, scan_points, up_of_imu
+from g2vlm_ros.sensor_messages import cloud_points, scan_points, up_of_imu
 from tests.map.placed import NS, mounted, pose
 from tests.ros.test_frames import Robot, odometry, stamped, started
 
@@ -106,27 +106,6 @@ def test_a_cloud_that_contradicts_itself_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             cloud_points(message)
-
-
-def test_depth_is_metres_by_its_encoding() -> None:
-    metres = np.array([[1.0, np.nan], [-1.0, np.inf]], np.float32)
-    image = Image(height=2, width=2, step=8, encoding="32FC1", data=metres.tobytes())
-    np.testing.assert_array_equal(depth_metres(image), [[1, 0], [0, 0]])
-    millimetres = np.array([[1500, 0]], ">u2")
-    image = Image(
-        height=1, width=2, step=4, encoding="16UC1", is_bigendian=1, data=millimetres.tobytes()
-    )
-    np.testing.assert_allclose(depth_metres(image), [[1.5, 0]])
-    for changes, words in (
-        ({"encoding": "rgb8"}, "expected 32FC1 or 16UC1"),
-        ({"step": 2}, "rows of 2 B"),
-        ({"height": 2}, "expected 8"),
-    ):
-        broken = Image(height=1, width=2, step=4, encoding="16UC1", data=millimetres.tobytes())
-        for name, value in changes.items():
-            setattr(broken, name, value)
-        with pytest.raises(ValueError, match=words):
-            depth_metres(broken)
 
 
 def test_up_by_an_imu_at_rest_and_by_its_orientation() -> None:
@@ -235,6 +214,20 @@ def test_every_sensor_becomes_a_sample(heard: Heard) -> None:
     assert sample.T_cam_depth is None
     np.testing.assert_allclose(sample.depth_HW, 1.5)
     np.testing.assert_allclose(sample.K.reshape(-1), k)
+
+
+def test_a_large_depth_image_comes_thinned_with_the_k_of_what_is_left(heard: Heard) -> None:
+    """What no model's picture shows is not converted at all."""
+    K = np.array([[900.0, 0, 640], [0, 900, 2], [0, 0, 1]])
+    info = CameraInfo(width=1280, height=4, k=K.ravel())
+    heard.send("/tof/depth/camera_info", info, "camera_optical")
+    heard.graph.good_image()
+    depth = np.arange(4 * 1280, dtype=np.uint16).reshape(4, 1280)
+    image = Image(height=4, width=1280, step=2560, encoding="16UC1", data=depth.tobytes())
+    heard.send("/tof/depth/image_raw", image, "camera_optical")
+    sample = heard.wait(DepthSample)
+    np.testing.assert_allclose(sample.depth_HW, depth[::2, ::2] * 1e-3, rtol=1e-6)
+    np.testing.assert_allclose(sample.K, [[450, 0, 320], [0, 450, 1], [0, 0, 1]])
 
 
 def test_depth_of_a_sensor_beside_the_camera_comes_with_its_place(heard: Heard) -> None:

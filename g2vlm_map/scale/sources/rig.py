@@ -81,7 +81,8 @@ def triangulated_ratio(view: View, other: View) -> DepthRatio | None:
     T_other_view = inverse(other.T_body_cam) @ view.T_body_cam
     if np.linalg.norm(T_other_view[:3, 3]) < _LEAST_BASELINE:
         return None
-    pairs = _matches(view, other)
+    i, j = (Features(one.feature_F2, one.descriptor_FE, 1.0, one.image_hw) for one in (view, other))
+    pairs = match(i, j, _RATIO)
     if len(pairs) < _LEAST_MATCHES:
         return None
     ray_M3 = _rays(view, pairs[:, 0])
@@ -105,28 +106,6 @@ def triangulated_ratio(view: View, other: View) -> DepthRatio | None:
 
 def _rest(found: DepthRatio) -> tuple[int, float]:
     return found.pixels, found.spread
-
-
-def _matches(view: View, other: View) -> NDArray[np.int64]:
-    """(M, 2) mutual best matches that pass the ratio test."""
-    if min(len(view.descriptor_FE), len(other.descriptor_FE)) < 2:
-        return np.zeros((0, 2), np.int64)
-    first, second = np.asarray(view.descriptor_FE), np.asarray(other.descriptor_FE)
-    if first.dtype != np.uint8:  # learned
-        i, j = (
-            Features(one.feature_F2, one.descriptor_FE, 1.0, one.image_hw) for one in (view, other)
-        )
-        return match(i, j, _RATIO)
-    matcher = cv2.BFMatcher(cv2.NORM_HAMMING if first.shape[1] <= 64 else cv2.NORM_L2)
-    back = {best.queryIdx: best.trainIdx for best, *_ in matcher.knnMatch(second, first, k=1)}
-    return np.array(
-        [
-            (best.queryIdx, best.trainIdx)
-            for best, next_best in matcher.knnMatch(first, second, k=2)
-            if best.distance < _RATIO * next_best.distance and back[best.trainIdx] == best.queryIdx
-        ],
-        np.int64,
-    ).reshape(-1, 2)
 
 
 def _rays(view: View, features: NDArray[np.int64]) -> Floats:
