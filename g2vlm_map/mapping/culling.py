@@ -10,12 +10,17 @@ both edges together, so the map stays in one piece and about as stiff. A star in
 full clique that exact marginalisation leaves (Carlevaris-Bianco et al. 2014) keeps the graph
 sparse.
 
+A segment's first keyframe, from which its axes begin, goes last: when it is the only one left of
+its segment and that grows no more, the oldest first. A camera whose stamps leap all the time makes
+such segments without end.
+
 Shape letters: N keyframes, C candidates.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -83,15 +88,9 @@ class Culler:
         """Take the most redundant of some keyframes out; None where none may go."""
         with self.graph.lock:
             placed = self.graph.placed
-            firsts: dict[int, int] = {}
-            for one in placed:
-                firsts.setdefault(one.segment, one.keyframe.number)
-            held = set(firsts.values()) | {one.keyframe.number for one in placed[-_NEWEST:]}
-            free = [one for one in placed if one.keyframe.number not in held]
-            if not free:
+            candidates = self._may_go(placed)
+            if not candidates:
                 return None
-            chosen = self._rng.permutation(len(free))[:_CANDIDATES]
-            candidates = [free[k] for k in chosen]
             score = redundancy(candidates, placed)
             number: int = candidates[int(np.argmax(score))].keyframe.number
             edges = marginalised(self.graph, number)
@@ -100,6 +99,19 @@ class Culler:
         self._total -= self._sizes.pop(number, 0)
         self.culled += 1
         return number
+
+    def _may_go(self, placed: Sequence[PlacedKeyframe]) -> list[PlacedKeyframe]:
+        """Some keyframes that may go; where there are none, the oldest of the lonely firsts."""
+        older = placed[:-_NEWEST]
+        firsts: dict[int, PlacedKeyframe] = {}
+        for one in placed:
+            firsts.setdefault(one.segment, one)
+        free = [one for one in older if firsts[one.segment] is not one]
+        if free:
+            chosen = self._rng.permutation(len(free))[:_CANDIDATES]
+            return [free[k] for k in chosen]
+        sizes = Counter(one.segment for one in placed)
+        return [one for one in older if sizes[one.segment] == 1][:1]
 
 
 def redundancy(candidates: Sequence[PlacedKeyframe], placed: Sequence[PlacedKeyframe]) -> Floats:

@@ -13,7 +13,8 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from g2vlm_map.mapping.closing import Closed, LoopCloser
-from g2vlm_map.mapping.culling import redundancy
+from g2vlm_map.mapping.culling import Culler, redundancy
+from g2vlm_map.mapping.keyframe import Edge
 from g2vlm_map.mapping.loops import turn_deg
 from g2vlm_map.mapping.map_graph import MapGraph
 from g2vlm_map.mapping.place_options import MemoryOptions
@@ -89,6 +90,25 @@ def test_the_newest_and_the_first_stay(bounded: tuple[Drive, LoopCloser]) -> Non
     numbers = [one.keyframe.number for one in drive.graph.placed]
     assert numbers[0] == 1
     assert numbers[-60:] == list(range(81, 141))
+
+
+def test_segments_without_end_stay_within_the_bound() -> None:
+    """A camera whose stamps leap begins a segment with every few keyframes."""
+    drive = Drive(seed=23)
+    (shape,) = drive.go(Box(33), [look(0, 0, 0)])
+    graph = MapGraph(drive.graph.graph, drive.graph.lengths)
+    culler = Culler(graph, 70 * shape.keyframe.nbytes / 1e6)
+    for segment in range(1, 101):
+        for number in range(2 * segment - 1, 2 * segment + 1):
+            keyframe = dataclasses.replace(shape.keyframe, number=number)
+            tied = [Edge(number - 1, number, "model", np.eye(4), 0.01, 0.01, 0.01)]
+            placed = graph.insert(keyframe, [] if number % 2 else tied, segment)
+            culler.grown(placed)
+        assert len(graph) <= 70
+    kept = [one.keyframe.number for one in graph.placed]
+    assert kept[-60:] == list(range(141, 201))
+    # The second ones went first, then the oldest firsts.
+    assert kept[:-60] == [n for n in range(121, 141) if n % 2]
 
 
 def test_what_nobody_else_sees_goes_last() -> None:
