@@ -34,6 +34,8 @@ def parse_yaml(text: str | bytes) -> Any:
         raise ValueError("values are nested too deeply") from None
     except (yaml.YAMLError, OverflowError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(" ".join(str(error).split())[:_TEXT_CHARS]) from error
+    except (LookupError, AttributeError) as error:  # PyYAML's, at `!!bool x` or `!!int ""`
+        raise ValueError(f"a value is not what its tag says: {error!r:.80}") from error
     return document
 
 

@@ -48,9 +48,9 @@ class Rectification:
         inside_HW = (u_HW >= -0.5) & (u_HW <= width - 0.5)
         inside_HW &= (v_HW >= -0.5) & (v_HW <= height - 0.5)
         # Where coefficients fold the picture over, it would be seen a second time, mirrored.
-        self.seen_HW: NDArray[np.bool_] = (
-            inside_HW & (np.gradient(u_HW, axis=1) > 0) & (np.gradient(v_HW, axis=0) > 0)
-        )
+        with np.errstate(invalid="ignore"):  # infinitely far outside, as some lenses throw rays
+            rises_HW = (np.gradient(u_HW, axis=1) > 0) & (np.gradient(v_HW, axis=0) > 0)
+        self.seen_HW: NDArray[np.bool_] = inside_HW & rises_HW
         self._maps = cv2.convertMaps(u_HW, v_HW, cv2.CV_16SC2)
 
     def apply(self, frame_HW3: NDArray[np.uint8], out_HW3: NDArray[np.uint8]) -> None:

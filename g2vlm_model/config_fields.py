@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .interface.documents import parse_json
+from .interface.words import plain
 
 __all__ = ["from_published", "from_strict", "read_json"]
 
@@ -104,9 +105,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = parse_json(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from None
+        raise _refused(f"{path} is not valid JSON: {error}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, expected a JSON object")
+        raise _refused(f"{path} holds a {type(content).__name__}, expected a JSON object")
     return content
 
 
@@ -126,14 +127,14 @@ def from_published(part: type[T], name: str, path: Path) -> T:
     for key, expected in _FIXED[name].items():
         got = content.pop(key, expected)
         if got != expected:
-            raise ValueError(f"{path}: {key} is {got!r}, only {expected!r} is implemented")
+            raise _refused(f"{path}: {key} is {got!r}, only {expected!r} is implemented")
     if name == "text":
         content["mrope_section"] = _mrope_section(content.pop("rope_scaling", None), path)
     wanted = {f.name for f in dataclasses.fields(part)}  # type: ignore[arg-type]
     kept = {key: value for key, value in content.items() if key in wanted}
     unknown = sorted(set(content) - wanted - _LIBRARY_FIELDS - _IGNORED[name])
     if unknown:
-        raise ValueError(
+        raise _refused(
             f"{path}: unknown key {', '.join(unknown)}; correct or remove it "
             f"(keys with a meaning: {', '.join(sorted(wanted))})"
         )
@@ -141,7 +142,7 @@ def from_published(part: type[T], name: str, path: Path) -> T:
         kept.setdefault(key, value)
     missing = sorted(wanted - set(kept))
     if missing:
-        raise ValueError(f"{path}: missing key {', '.join(missing)}")
+        raise _refused(f"{path}: missing key {', '.join(missing)}")
     return from_strict(part, kept, path)
 
 
@@ -166,31 +167,31 @@ def from_strict(
         ValueError: Unknown, missing or ill-typed key, or a value that the dataclass refuses.
     """
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: {prefix.rstrip('.')} is {content!r}, expected an object")
+        raise _refused(f"{path}: {prefix.rstrip('.')} is {content!r}, expected an object")
     given = given or {}
     hints = typing.get_type_hints(part)
     known = {f.name for f in dataclasses.fields(part)} - set(given)  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for key, value in content.items():
         if key not in known:
-            raise ValueError(
+            raise _refused(
                 f"{path}: unknown key {prefix}{key}; known are {', '.join(sorted(known))}"
             )
         values[key] = _converted(value, hints[key], path, prefix + key)
     needed = (f for f in dataclasses.fields(part) if f.name in known)  # type: ignore[arg-type]
     absent = [f.name for f in needed if f.name not in values and _is_required(f)]
     if absent:
-        raise ValueError(f"{path}: missing key {', '.join(prefix + name for name in absent)}")
+        raise _refused(f"{path}: missing key {', '.join(prefix + name for name in absent)}")
     try:
         return part(**values, **given)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise _refused(f"{path}: {error}") from None
 
 
 def _mrope_section(scaling: Any, path: Path) -> Any:
     """Return the rotary sections; the published ones where the file has none."""
     if not isinstance(scaling, dict):
-        raise ValueError(
+        raise _refused(
             f"{path}: rope_scaling is {scaling!r}, expected an object such as "
             '{"type": "mrope", "mrope_section": [16, 24, 24]}'
         )
@@ -217,11 +218,11 @@ def _converted(value: Any, hint: Any, path: Path, name: str) -> Any:
     where, origin = f"{path}: {name}", typing.get_origin(hint)
     if origin is tuple:
         if not isinstance(value, list):
-            raise ValueError(f"{where} is {value!r}, expected a list")
+            raise _refused(f"{where} is {value!r}, expected a list")
         return tuple(_converted(entry, options[0], path, name) for entry in value)
     if origin is Mapping:
         if not isinstance(value, dict):
-            raise ValueError(f"{where} is {value!r}, expected an object")
+            raise _refused(f"{where} is {value!r}, expected an object")
         return {
             key: _converted(one, options[1], path, f"{name}.{key}") for key, one in value.items()
         }
@@ -232,4 +233,9 @@ def _converted(value: Any, hint: Any, path: Path, name: str) -> Any:
         return int(value)
     if hint in (bool, str) and isinstance(value, hint):
         return value
-    raise ValueError(f"{where} is {value!r}, expected {getattr(hint, '__name__', hint)}")
+    raise _refused(f"{where} is {value!r}, expected {getattr(hint, '__name__', hint)}")
+
+
+def _refused(text: str) -> ValueError:
+    """An error whose words hold keys and values of a file: bounded, and fit for a terminal."""
+    return ValueError(plain(text))

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2vlm_map.poses import Floats
+from g2vlm_map.recordings.transforms import MAX_METRES
 from g2vlm_ros import messages
 
 __all__ = ["cloud_points", "scan_points", "up_of_imu"]
@@ -62,7 +63,10 @@ def cloud_points(message: Any) -> NDArray[np.float32]:
     rows = data[: message.row_step * message.height].reshape(message.height, message.row_step)
     points = np.ascontiguousarray(rows[:, : step * message.width]).reshape(-1).view(dtype)
     points = points[:: max(1, math.ceil(count / _MOST_POINTS))]
-    return np.stack([points[name].astype(np.float32) for name in "xyz"], axis=-1)
+    with np.errstate(invalid="ignore"):  # a NaN that signals, when it is cast
+        told_M3 = np.stack([points[name].astype(np.float64) for name in "xyz"], axis=-1)
+        near_M3 = np.abs(told_M3) <= MAX_METRES  # else its square would overflow
+    return np.where(near_M3, told_M3, np.nan).astype(np.float32)
 
 
 def scan_points(message: Any) -> NDArray[np.float32]:
@@ -81,10 +85,9 @@ def scan_points(message: Any) -> NDArray[np.float32]:
         raise ValueError(f"the scan's ranges lie in {low:g}..{high:g} m, which is empty")
     good = np.isfinite(ranges) & (ranges >= low) & (ranges <= high)
     angles = message.angle_min + step * np.arange(len(ranges))
-    distance = np.where(good, ranges, np.nan)
+    distance = np.where(good & (ranges <= MAX_METRES), ranges, np.nan)
     points = np.stack([np.cos(angles), np.sin(angles), np.zeros(len(ranges))], axis=-1)
-    with np.errstate(all="ignore"):  # beyond what a float holds is as good as no reading
-        return np.asarray(points * distance[:, None], np.float32)
+    return np.asarray(points * distance[:, None], np.float32)
 
 
 def up_of_imu(message: Any) -> tuple[Floats, float] | None:

@@ -23,13 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2vlm_model.interface.documents import parse_json
+from g2vlm_model.interface.npy import NpyHeader, read_npy_header
 from g2vlm_model.interface.whole_files import whole_file
+from g2vlm_model.interface.words import plain
 
 __all__ = ["ArrayFileError", "ArrayReader", "ArrayWriter", "reading", "writing"]
 
 HEADER = "header.json"
 MAX_HEADER_BYTES = 64 << 20
-_MAX_NPY_HEADER = 4096
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # equal maps make equal files
 
 
@@ -163,14 +164,11 @@ class ArrayReader:
             raise ArrayFileError(f"{self._path}: {name} is compressed, expected stored")
         return info
 
-    def _npy_header(self, member: IO[bytes], name: str) -> tuple[Any, ...]:
+    def _npy_header(self, member: IO[bytes], name: str) -> NpyHeader:
         try:
-            if np.lib.format.read_magic(member) != (1, 0):
-                raise ValueError("not version 1.0")
-            header: tuple[Any, ...] = np.lib.format.read_array_header_1_0(member, _MAX_NPY_HEADER)
+            return read_npy_header(member)
         except ValueError as error:
             raise ArrayFileError(f"{self._path}: {name} is no array: {error}") from error
-        return header
 
 
 @contextmanager
@@ -208,6 +206,8 @@ def reading(path: Path) -> Iterator[ArrayReader]:
                 raise ArrayFileError(f"{path}: its members say {held} bytes, more than it has")
             yield ArrayReader(archive, path)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, struct.error) as error:
-        raise ArrayFileError(f"{path} is cut off, damaged, or no map: {error}") from error
+        # zipfile's words hold names as the file has them, of 64 kB where it says so.
+        text = plain(str(error))
+        raise ArrayFileError(f"{path} is cut off, damaged, or no map: {text}") from error
     except OSError as error:
         raise ArrayFileError(f"{path} could not be read: {error.strerror or error}") from error

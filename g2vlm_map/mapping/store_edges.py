@@ -98,8 +98,10 @@ def rigid_poses(name: str, T_N44: Floats) -> Floats:
     if T_N44.shape[1:] != (4, 4) or not np.isfinite(T_N44).all():
         raise ValueError(f"{name} of shape {T_N44.shape}, or not finite")
     R_N33 = T_N44[:, :3, :3]
-    off = np.abs(R_N33 @ R_N33.transpose(0, 2, 1) - np.eye(3)).max(initial=0.0)
-    if off > _ORTHONORMAL or (np.linalg.det(R_N33) < 0).any():
+    with np.errstate(over="ignore", invalid="ignore"):
+        off = np.abs(R_N33 @ R_N33.transpose(0, 2, 1) - np.eye(3)).max(initial=0.0)
+    # Not `off > ...`: of numbers that overflow it is NaN.
+    if not off <= _ORTHONORMAL or (np.linalg.det(R_N33) < 0).any():
         raise ValueError(f"{name} holds what is no rotation (off by {off:.2g})")
     if (T_N44[:, 3] != (0.0, 0.0, 0.0, 1.0)).any():
         raise ValueError(f"{name} holds what is no rigid motion")

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ..decode import BadInputError, SampleBits, check_raw, raw_to_rgb
 from ..pictures import PICTURE_PIXELS, decode_rgb, decode_samples, open_picture
 from .source import RecordingError
+from .transforms import MAX_METRES
 
 PNG_SIGNATURE = b"\x89PNG"
 COMPRESSED_DEPTH_HEADER_BYTES = 12
@@ -114,7 +115,7 @@ def depth_metres(raw_HW: NDArray[Any], unit_m: float = 1e-3) -> NDArray[np.float
         metres *= np.float32(unit_m)
         metres[raw_HW >= NO_READING] = 0.0
     else:
-        metres[~(np.isfinite(metres) & (metres > 0))] = 0.0
+        metres[~((metres > 0) & (metres <= MAX_METRES))] = 0.0
     return metres
 
 

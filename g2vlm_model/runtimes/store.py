@@ -320,7 +320,11 @@ class Store:
     @contextmanager
     def _try_lock(self, digest: str) -> Iterator[bool]:
         """Hold the key's lock if nobody does; the file stays, the lock goes with the process."""
-        with (self.root / LOCKS / digest).open("a+", encoding="utf-8") as file:
+        path = self.root / LOCKS / digest
+        if path.is_dir():  # nobody's: a lock is a file; the folder is this user's own
+            _LOG.warning("%s is a folder in the place of a lock; it is removed", path)
+            _remove(path)
+        with path.open("a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

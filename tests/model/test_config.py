@@ -158,6 +158,8 @@ def test_library_fields_are_known(tmp_path: Path) -> None:
         ({"g2vlm": {"dino_attention": "x"}}, r"dino_attention is 'x', expected one of"),
         ({"g2vlm": {"heads": {"dept": 1}}}, r"g2vlm_config\.json: unknown key heads\.dept"),
         ({"g2vlm": {"heads": 3}}, r"heads is 3, expected an object"),
+        ({"vit": {"\x1b[31m": 2}}, r"vit_config\.json: unknown key \\x1b\[31m"),
+        ({"vit": {"depth": "x" * 5000}}, r"vit_config\.json: depth is 'xxx"),
         ({"g2vlm": {"dino_width": 500}}, r"dino_width 500 is no multiple of the patch 14"),
         ({"g2vlm": {"ray_prior_fov_deg": 180}}, r"ray_prior_fov_deg is 180"),
         ({"vit": {"hidden_size": 64}}, r"vit hidden_size 64 differs from text hidden_size 32"),
@@ -173,6 +175,8 @@ def test_bad_files_are_refused(
     write(tmp_path, **changes)
     with pytest.raises(ValueError, match=message) as caught:
         ModelConfig.from_folder(tmp_path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 2200
     assert str(tmp_path) in str(caught.value)
 
 

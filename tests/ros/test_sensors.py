@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CameraInfo, Image, Imu, LaserScan, PointCloud2, PointField
 
+from g2vlm_map.recordings.frames import depth_metres
 from g2vlm_map.sensing import DepthSample, Gravity, OdometrySample, PointSample, Sample
 from g2vlm_ros import messages
 from g2vlm_ros.sensor_messages import cloud_points, scan_points, up_of_imu
@@ -89,6 +90,19 @@ def test_a_cloud_is_read_by_its_fields() -> None:
     thinned = cloud_points(cloud(many))
     assert 10_000 < len(thinned) <= 20_000
     assert set(thinned[:, 0]) <= set(many[:, 0])
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_no_sensor_reaches_is_no_reading() -> None:
+    """A square of it would overflow, and numpy would say so behind the log's back."""
+    far = np.array([[1.0, 3e38, 0.0], [2.0, 3.0, -2e9]], np.float32)
+    np.testing.assert_array_equal(cloud_points(cloud(far)), [[1, np.nan, 0], [2, 3, np.nan]])
+    signalling = cloud(far)
+    signalling.data = np.full(8, 0x7F800001, np.uint32).tobytes()
+    assert np.isnan(cloud_points(signalling)).all()
+    assert np.isnan(scan_points(scan([3e38, 2e9], range_max=3.4e38))).all()
+    depth = np.array([[3e38, 5.0]], np.float32)
+    np.testing.assert_array_equal(depth_metres(depth), [[0.0, 5.0]])
 
 
 def test_a_cloud_that_contradicts_itself_is_refused() -> None:

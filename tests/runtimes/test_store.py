@@ -262,6 +262,14 @@ def test_an_entry_that_others_may_write_to_hides_no_other(
     assert folders[0].exists(), "it is not ours to move"
 
 
+def test_a_folder_in_the_place_of_a_lock_makes_way(cache: Store) -> None:
+    (cache.root / "locks" / KEY.digest / "x").mkdir(parents=True)
+    folder = build(cache)
+    assert cache.lookup(KEY) is not None
+    assert folder.is_dir()
+    assert (cache.root / "locks" / KEY.digest).is_file()
+
+
 def test_a_build_that_fails_leaves_nothing(cache: Store) -> None:
     with pytest.raises(RuntimeError, match="parser"), cache.building(KEY) as building:
         (building.folder / "geometry.engine").write_bytes(PLAN)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2vlm_model.interface.documents import parse_json
+from g2vlm_model.interface.npy import load_npy
 
 from .base import DataError, known_depth
 from .folder import (
@@ -99,8 +100,8 @@ def _depth(path: Path, size_hw: tuple[int, int]) -> NDArray[np.float32]:
     """Depth on the grid of the picture, by the nearest reading."""
     if path.suffix == ".npy":
         try:
-            depth = known_depth(np.load(path))
-        except (OSError, ValueError, EOFError) as error:
+            depth = known_depth(load_npy(path))
+        except (OSError, ValueError) as error:
             raise DataError(f"depth map {path} cannot be read: {error}") from error
     else:
         depth = read_depth_png(path, 1000.0)

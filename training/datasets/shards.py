@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import mmap
 import os
 import tarfile
@@ -33,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2vlm_model.interface.documents import parse_json
+from g2vlm_model.interface.npy import read_npy_header
 from g2vlm_model.interface.whole_files import whole_file
 
 from ..synthetic import Split
@@ -337,18 +339,12 @@ def _place(content: mmap.mmap, place: slice, name: str) -> _Place:
     """Where the numbers of an .npy member lie."""
     head = BytesIO(content[place.start : min(place.start + 4096, place.stop)])
     try:
-        version = np.lib.format.read_magic(head)
-        read = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, fortran, kind = read(head)
-        if fortran or kind.hasobject:
-            raise ValueError("it is no plain C-ordered array")
+        shape, fortran, kind = read_npy_header(head)
+        if fortran:
+            raise ValueError("it is no C-ordered array")
         start = place.start + head.tell()
-        if start + int(np.prod(shape)) * kind.itemsize > place.stop:
+        if start + math.prod(shape) * kind.itemsize > place.stop:
             raise ValueError("it is shorter than its header says")
     except ValueError as error:
         raise DataError(f"{name}: array cannot be read ({error})") from error
-    return _Place(start, tuple(shape), kind)
+    return _Place(start, shape, kind)

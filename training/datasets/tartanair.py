@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from g2vlm_model.interface.npy import load_npy
+
 from .base import DataError, known_depth
 from .folder import (
     FolderSequence,
@@ -69,8 +71,8 @@ def _load(picture: Path, depth: Path) -> Frame:
     rgb = read_picture(picture)
     height, width = rgb.shape[:2]
     try:
-        raw = np.load(depth)
-    except (OSError, ValueError, EOFError) as error:
+        raw = load_npy(depth)
+    except (OSError, ValueError) as error:
         raise DataError(f"depth map {depth} cannot be read: {error}") from error
     K = pinhole(width / 2, width / 2, (width - 1) / 2, (height - 1) / 2)
     return Frame(rgb, known_depth(raw, _FAR), K)

@@ -223,6 +223,8 @@ def _with(array: np.ndarray, index: Any, value: Any) -> np.ndarray:
     [
         ("keyframe_T_map_body", (0, 0, 3), np.nan),
         ("keyframe_T_map_body", (0, 0, 0), 5.0),
+        # Its product with itself is infinite, and NaN where infinities meet.
+        ("keyframe_T_map_body", (0, slice(2), slice(2)), [[1e200, 1e200], [1e200, -1e200]]),
         ("keyframe_integers", (0, 0), -4),
         ("keyframe_integers", (0, 3), 1000),
         ("keyframe_log_depth_scale", 1, np.inf),
