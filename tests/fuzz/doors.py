@@ -30,7 +30,14 @@ from g2vlm_map.recordings import RecordingError, open_recording
 from g2vlm_map.recordings.layouts.file_names import natural_key, stamps_of_names
 from g2vlm_model.interface.documents import parse_json
 from g2vlm_model.interface.words import MAX_CHARS, plain
-from tests.fuzz import seeds, strategies
+from tests.fuzz import folder_strategies, seeds, strategies
+from tests.fuzz.archives import (
+    bag_ending,
+    change_bag,
+    change_map,
+    change_shard,
+    change_weights,
+)
 from tests.fuzz.mutate import change_bytes, change_document, change_picture
 
 __all__ = ["DOORS", "Door", "refused"]
@@ -105,7 +112,7 @@ def _raw(image: Any, folder: Path) -> bool:
 
 
 def _bag(data: bytes, folder: Path) -> bool:
-    path = folder / "fuzz.mcap"
+    path = folder / f"fuzz{bag_ending(data)}"
     path.write_bytes(data)
     with refused(RecordingError) as said:
         recording = open_recording(path)
@@ -260,6 +267,7 @@ def _model(files: dict[str, bytes], folder: Path) -> bool:
     with refused(ValueError, OSError) as said:
         ModelConfig.from_folder(root)
         Tokenizer.from_folder(root).encode("How far is it?")
+    _is_plain(said)
     return not any("is not valid JSON" in text for text in said)
 
 
@@ -275,7 +283,9 @@ def _weights(data: bytes, folder: Path) -> bool:
             if np.prod(entry.shape) < 10_000:
                 with refused(ValueError):
                     file.copy_into(name, torch.empty(entry.shape))
-    return not any("damaged header" in text for text in said)
+    _is_plain(said)
+    first = ("is no safetensors", "is cut off", "damaged header;")
+    return not any(words in text for text in said for words in first)
 
 
 def _manifest(data: bytes, folder: Path) -> bool:
@@ -287,6 +297,7 @@ def _manifest(data: bytes, folder: Path) -> bool:
         with refused(ValueError, FileNotFoundError, most=10 * MAX_CHARS) as said:
             read = manifest.parse(data, folder / manifest.name)
             manifest.check(folder, getattr(read, "files", {}))
+        _is_plain(said)
         past |= not any("not valid JSON" in text or "has format" in text for text in said)
     return past
 
@@ -300,7 +311,8 @@ def _shard(data: bytes, folder: Path) -> bool:
     with refused(DataError) as said:
         for clip in Shard(path).clips:
             clip.read(range(len(clip)))
-    return not any("cannot be read" in text for text in said)
+    _is_plain(said)
+    return not any(text.startswith("shard ") and "cannot be read" in text for text in said)
 
 
 def _map(data: bytes, folder: Path) -> bool:
@@ -311,7 +323,8 @@ def _map(data: bytes, folder: Path) -> bool:
     path.write_bytes(data)
     with refused(ArrayFileError) as said:
         load_map(path)
-    return not any("is no map" in text for text in said)
+    _is_plain(said)
+    return not any("no map" in text for text in said)
 
 
 def _rows(data: bytes, folder: Path) -> bool:
@@ -342,9 +355,10 @@ DOORS: dict[str, Door] = {
              ("g2vlm_map/picture_walk.py", "g2vlm_map/pictures.py"), seeds.pictures,
              change_picture),
         Door("raw", _raw, strategies.images(), ("g2vlm_map/decode.py", "g2vlm_map/pixels.py")),
-        Door("bag", _bag, strategies.kept(seeds.bags, change_bytes),
+        Door("bag", _bag, strategies.kept(seeds.bags, change_bag),
              (f"{_RECORDINGS}/bag.py", f"{_RECORDINGS}/bag_parts.py", f"{_RECORDINGS}/bag_files.py",
-              f"{_RECORDINGS}/bag_opening.py", f"{_RECORDINGS}/bag_topics.py"), seeds.bags),
+              f"{_RECORDINGS}/bag_opening.py", f"{_RECORDINGS}/bag_topics.py"), seeds.bags,
+             change_bag),
         Door("document", _document, strategies.documents,
              ("g2vlm_model/interface/documents.py", "g2vlm_map/documents.py"), seeds.documents,
              change_document),
@@ -359,21 +373,22 @@ DOORS: dict[str, Door] = {
         Door("query", _query, strategies.queries, ("g2vlm_ros/messages.py",)),
         Door("parameter", _parameters, strategies.parameters,
              ("g2vlm_ros/params.py", "g2vlm_map/option_fields.py", "g2vlm_ros/frame_options.py")),
-        Door("folder", _folder, strategies.folders,
+        Door("folder", _folder, folder_strategies.folders,
              tuple(f"{_RECORDINGS}/{name}.py" for name in (
                  "folder", "layouts/__init__", "layouts/plain", "layouts/seven_scenes",
                  "layouts/transforms_json", "layouts/pose_rows", "layouts/euroc"))),
-        Door("model", _model, strategies.model_files,
+        Door("model", _model, folder_strategies.model_files,
              ("g2vlm_model/config.py", "g2vlm_model/config_fields.py", "g2vlm_model/tokenizer.py")),
-        Door("weights", _weights, strategies.kept(seeds.weights, change_bytes),
-             ("g2vlm_model/safetensors_file.py",), seeds.weights),
+        Door("weights", _weights, strategies.kept(seeds.weights, change_weights),
+             ("g2vlm_model/safetensors_file.py",), seeds.weights, change_weights),
         Door("manifest", _manifest, strategies.manifests,
              ("g2vlm_model/runtimes/vouched.py", "g2vlm_model/runtimes/export_folder.py"),
              seeds.manifests, change_document),
-        Door("shard", _shard, strategies.kept(seeds.shards, change_bytes),
-             ("training/datasets/shards.py",), seeds.shards),
-        Door("map", _map, strategies.kept(seeds.maps, change_bytes),
-             ("g2vlm_map/mapping/array_file.py", "g2vlm_map/mapping/store.py"), seeds.maps),
+        Door("shard", _shard, strategies.kept(seeds.shards, change_shard),
+             ("training/datasets/shards.py",), seeds.shards, change_shard),
+        Door("map", _map, strategies.kept(seeds.maps, change_map),
+             ("g2vlm_map/mapping/array_file.py", "g2vlm_map/mapping/store.py"), seeds.maps,
+             change_map),
         Door("rows", _rows, strategies.annotation_rows, ("training/evaluate/benchmarks/files.py",),
              seeds.questions, change_document),
         Door("word", _words, strategies.words, ("g2vlm_model/interface/words.py",)),

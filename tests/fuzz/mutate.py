@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,45 @@ _EXTREMES: tuple[Any, ...] = (
     *(0, 1, -1, 2**31, 2**63, -(2**63), 10**400, 1e308, 1e-308, 0.1, True, None),
     *("", "\x1b[31m", "\u0000", "..", "../../x", "x" * 5000, "\ud800", "nan"),
     *([], {}, [[]], [None], {"": None}),
+)
+_WORDS = (
+    *(
+        b": ",
+        b"- ",
+        b"\n",
+        b"\n  ",
+        b"[",
+        b"]",
+        b"{",
+        b"}",
+        b"&x ",
+        b"*x",
+        b"*y",
+        b"? ",
+        b"| ",
+        b"> ",
+    ),
+    *(
+        b"!!binary x",
+        b"!!python/object:os.system",
+        b"!!float ",
+        b".inf",
+        b".nan",
+        b"1e999",
+        b"0x10",
+    ),
+    *(
+        b"<<: *x\n",
+        b"---\n",
+        b"...\n",
+        b"%YAML 9.9\n",
+        b"2024-13-45",
+        b"#",
+        b"'",
+        b'"',
+        b"~",
+        b"1_0:9",
+    ),
 )
 
 
@@ -47,10 +87,10 @@ def change_picture(data: bytes, rng: random.Random) -> bytes:
     if data.startswith(_PNG_START):
         return _change_png(data, rng)
     changed = bytearray(data)
-    first = 2
+    first = 40 if len(data) > 200 else 2  # behind the header of whatever it is
     if data[:2] == b"\xff\xd8" and rng.random() < 0.8:  # behind the header of its scan
         first = max(2, data.find(b"\xff\xda") + 14)
-    for _ in range(rng.randint(1, 8)):
+    for _ in range(rng.randint(1, 4)):
         if len(changed) - 2 <= first:
             break
         at = rng.randrange(first, len(changed) - 2)
@@ -85,15 +125,24 @@ def _change_png(data: bytes, rng: random.Random) -> bytes:
 
 
 def change_document(data: bytes, rng: random.Random) -> bytes:
-    """JSON with some of its values and keys replaced; still JSON, mostly."""
+    """JSON with some of its values and keys replaced; still JSON, mostly. Of YAML the words."""
     try:
         tree = json.loads(data)
     except (ValueError, RecursionError):
-        return change_bytes(data, rng)
+        return _change_words(data, rng) if rng.random() < 0.9 else change_bytes(data, rng)
     for _ in range(rng.randint(1, 3)):
         tree = _change_value(tree, rng, 0)
     text = json.dumps(tree).encode("utf-8", "surrogatepass")
-    return change_bytes(text, rng) if rng.random() < 0.1 else text
+    return change_bytes(text, rng) if rng.random() < 0.05 else text
+
+
+def _change_words(data: bytes, rng: random.Random) -> bytes:
+    """Text with another word in the place of one, or between two."""
+    words = re.split(rb"(\W+)", data)
+    for _ in range(rng.randint(1, 2)):
+        at = rng.randrange(len(words))
+        words[at : at + rng.randint(0, 1)] = [rng.choice(_WORDS)]
+    return b"".join(words)
 
 
 def _change_value(value: Any, rng: random.Random, depth: int) -> Any:
@@ -106,7 +155,8 @@ def _change_value(value: Any, rng: random.Random, depth: int) -> Any:
         float: lambda: rng.choice((value * 1e300, -value, 1e-320, int(min(max(value, 0), 9e9)))),
         str: lambda: rng.choice((value[:1], value * 3, value + "\u00b2", f"../{value}")),
     }
-    if rng.random() < 0.25 or depth > 30 or type(value) not in inner:
+    whole = 0.25 if depth else 0.04  # nothing is left of a document that is replaced whole
+    if rng.random() < whole or depth > 30 or type(value) not in inner:
         return rng.choice(_EXTREMES)
     return inner[type(value)]()
 
@@ -116,6 +166,8 @@ def _change_dict(value: dict[str, Any], rng: random.Random, depth: int) -> dict[
         value[rng.choice(("", "x", "format", "\x1b"))] = rng.choice(_EXTREMES)
         return value
     key = rng.choice(list(value))
+    if key == "format" and rng.random() < 0.8:  # a number that opens or closes all the rest
+        return value
     if rng.random() < 0.15:
         del value[key]
     else:

@@ -6,7 +6,11 @@
 The node runs with the runtime that returns at once, in a graph of its own, and gets pictures, coded
 ones, calibrations, odometry, transforms, scans, clouds, inertial samples, questions and parameters,
 good and bad. Watched are its executor (a second watch in the same process tells what the machine
-itself held up), its memory, and that whatever is refused has a reason.
+itself held up), its memory, that whatever is refused has a reason, and that whoever asks hears.
+
+Node and client share a process, so the client must hold nothing: what it hears is looked at and
+dropped, and so is what the tests' runtime remembers of its windows. The node's map grows up to a
+bound of its own, which is set low here and reached early.
 """
 
 from __future__ import annotations
@@ -16,7 +20,6 @@ import json
 import os
 import random
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -46,6 +49,7 @@ from g2vlm_interfaces.srv import SpatialQuery
 from g2vlm_map.decode import ENCODINGS
 from g2vlm_map.status import DROP_CODES
 from tests.fuzz import seeds
+from tests.fuzz.executor_watch import IDLE_S, Watch
 from tests.fuzz.mutate import change_picture
 from tests.helpers import REPO
 from tests.ros.graph import NS, Graph, camera_info, image_message, picture
@@ -53,8 +57,13 @@ from tests.ros.graph import NS, Graph, camera_info, image_message, picture
 __all__ = ["Assault", "main"]
 
 HANG_S, GROWTH_MB = 1.0, 100.0
-_IDLE_S = 0.05  # that the executor sleeps where nothing comes
 _WARM = 500  # messages before memory is measured
+_MAP_MB = 30  # of 300: so that the map is at its bound, and what grows on is no map
+# Answers that may lie unread while this process sends: a client's default keeps the last ten, and
+# the middleware throws the others away.
+_DEEP = QoSProfile(depth=2000)
+_SERVICES = {"question": (SpatialQuery, "/g2vlm/query"),
+             "parameter": (SetParameters, "/g2vlm/set_parameters")}  # fmt: skip
 _FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-300, 1e30, 1e300, float("nan"), float("inf"), -float("inf"))
 _NAMES = ("camera", "/camera", "base_link", "odom", "map", "", "a b", "\x1b[31m", "x" * 300)
 _SIDES = (0, 1, 2, 7, 16, 160, 65535, 65537, 2**31, 2**32 - 1)
@@ -67,39 +76,6 @@ _PARAMETERS: dict[str, tuple[Any, ...]] = {
     "camera.image_topic": ("~/{", "a b"),
     "\x1b[31m": (1,),
 }
-
-
-class Watch:
-    """The longest time that the executor was away, less what the machine held everybody up.
-
-    Args:
-        rounds: Rounds of the executor so far.
-    """
-
-    def __init__(self, rounds: Callable[[], int]) -> None:
-        self.worst_s = 0.0
-        self._rounds = rounds
-        self._running = True
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop watching."""
-        self._running = False
-        self._thread.join()
-
-    def _run(self) -> None:
-        seen, since, late_s = self._rounds(), time.monotonic(), 0.0
-        while self._running:
-            before = time.monotonic()
-            time.sleep(0.02)
-            late_s += time.monotonic() - before - 0.02  # of this watch itself
-            now = self._rounds()
-            if now != seen:
-                seen, since, late_s = now, time.monotonic(), 0.0
-                continue
-            away_s = time.monotonic() - since - _IDLE_S - late_s
-            self.worst_s = max(self.worst_s, away_s)
 
 
 class Assault:
@@ -119,16 +95,23 @@ class Assault:
                 "sensors.odometry_topic": "/odom", "sensors.scan_topics": "/scan",
                 "sensors.cloud_topics": "/cloud", "sensors.imu_topic": "/imu",
                 "frames.base": "base_link", "query.queue": 4, "query.timeout_s": 2.0,
+                "map.max_memory_mb": _MAP_MB,
             },
-            spin_s=_IDLE_S,
+            spin_s=IDLE_S,
         )  # fmt: skip
         self.graph.listen("status")
         self.graph.start()
         self.sent: Counter[str] = Counter()
         self.findings: list[str] = []
         self.refused = 0
-        self._futures: list[tuple[str, Any]] = []
+        self._open: list[tuple[str, Any, float, Any]] = []  # kind, request, since, future
         self._tf_publishers: dict[str, Any] = {}
+        self._clients = {
+            kind: self.graph.client.create_client(*service, qos_profile=_DEEP)
+            for kind, service in _SERVICES.items()
+        }
+        for kind, client in self._clients.items():
+            self.graph.wait(client.service_is_ready, f"the service of a {kind}")
         self._shift = 0
         self._stamp_ns = 100_000 * NS
         self._kinds: dict[str, tuple[float, Callable[[], None]]] = {
@@ -153,17 +136,29 @@ class Assault:
     def close(self) -> None:
         """Wait for the last answers and end the node."""
         until = time.monotonic() + 20
-        while self._futures and time.monotonic() < until:
+        while self._open and time.monotonic() < until:
             self.graph.spin(0.05)
             self._look()
-        self.findings += [f"a {kind} was never answered" for kind, _ in self._futures]
+        now = time.monotonic()
+        self.findings += [
+            f"a {kind} was not answered for {now - since:.0f} s: {request!r:.300}"
+            for kind, request, since, _ in self._open
+        ]
         self.graph.close()
 
+    def _ask(self, kind: str, request: Any) -> None:
+        future = self._clients[kind].call_async(request)
+        self._open.append((kind, request, time.monotonic(), future))
+
     def _look(self) -> None:
+        self.graph.forget()
+        runtime = self.graph.runtime
+        for remembered in (runtime.windows, runtime.scenes, runtime.queries):
+            remembered.clear()
         open_now = []
-        for kind, future in self._futures:
+        for kind, request, since, future in self._open:
             if not future.done():
-                open_now.append((kind, future))
+                open_now.append((kind, request, since, future))
                 continue
             result = future.result()
             if kind == "question":
@@ -174,7 +169,7 @@ class Assault:
                 self.refused += sum(not one.successful for one in result.results)
             if not good:
                 self.findings.append(f"a {kind} was refused without a reason: {result!r:.300}")
-        self._futures = open_now
+        self._open = open_now
         board = self.graph.board
         strange = set(board.drops) - set(DROP_CODES)
         if strange:
@@ -330,7 +325,7 @@ class Assault:
             timeout_s=float(rng.choice((0.0, 1.0, -1.0, float("nan"), 1e30))),
             max_tokens=rng.choice((0, 1, 8)),
         )  # fmt: skip
-        self._futures.append(("question", self.graph.send(SpatialQuery, "/g2vlm/query", request)))
+        self._ask("question", request)
 
     def _parameter(self) -> None:
         name = self._rng.choice(list(_PARAMETERS))
@@ -338,9 +333,7 @@ class Assault:
         request = SetParameters.Request(
             parameters=[Parameter(name, value=value).to_parameter_msg()]
         )
-        self._futures.append(
-            ("parameter", self.graph.send(SetParameters, "/g2vlm/set_parameters", request))
-        )
+        self._ask("parameter", request)
 
 
 def assault(messages: int, seed: int) -> dict[str, Any]:

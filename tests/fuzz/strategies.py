@@ -9,9 +9,9 @@ import json
 import math
 import random
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timezone
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
@@ -19,7 +19,10 @@ from g2vlm_map.decode import ENCODINGS
 from tests.fuzz import seeds
 from tests.fuzz.mutate import change_document, change_picture
 
+T = TypeVar("T")
 SIDES = st.sampled_from([0, 1, 2, 3, 7, 8, 16, 160, 65535, 65537, 2**31, 2**32 - 1])
+# Hypothesis' own `randoms` prefers small numbers: the first key, a chance that always comes true.
+RANDOMS = st.integers(0, 2**64 - 1).map(random.Random)
 NAMES = st.one_of(
     st.sampled_from(["camera", "/camera", "", "a b", "\x1b[31m", "x" * 300, "cam\u00e9ra"]),
     st.text(max_size=20),
@@ -38,10 +41,11 @@ EXTREME = st.one_of(
 
 @st.composite
 def images(draw: Any) -> Any:
-    """Fields of an Image, half of them with sizes that multiply out."""
-    encoding = draw(st.one_of(st.sampled_from([*ENCODINGS, "32FC1", "h264"]), st.text(max_size=8)))
+    """Fields of an Image, most of them with sizes that multiply out."""
+    encoding = draw(mostly(st.sampled_from(sorted(ENCODINGS)), st.sampled_from(["32FC1", "h264"]),
+                           st.text(max_size=8)))  # fmt: skip
     spec = ENCODINGS.get(encoding)
-    if draw(st.booleans()) and spec is not None:
+    if spec is not None and draw(st.integers(0, 4)):
         height, width = 2 * draw(st.integers(1, 12)), 2 * draw(st.integers(1, 12))
         step = width * spec.channels * spec.itemsize + draw(st.integers(0, 5))
         rows = height + (height // 2 if spec.half_rows else 0)
@@ -74,6 +78,12 @@ def mutated(draw: Any, whole: bytes) -> bytes:
     return bytes(data)
 
 
+def mostly(usual: st.SearchStrategy[T], *seldom: st.SearchStrategy[T]) -> st.SearchStrategy[T]:
+    """`usual` three times for each other one (`one_of` takes what is named twice once)."""
+    kinds = [*[usual] * 3 * len(seldom), *seldom]
+    return RANDOMS.flatmap(lambda rng: rng.choice(kinds))
+
+
 def changed(seeds: Callable[[], tuple[bytes, ...]]) -> st.SearchStrategy[bytes]:
     """Good files with some bytes changed; the files are made when the first is drawn."""
     return st.deferred(lambda: st.sampled_from(seeds()).flatmap(mutated))
@@ -83,11 +93,11 @@ def kept(
     seeds: Callable[[], tuple[bytes, ...]], change: Callable[[bytes, random.Random], bytes]
 ) -> st.SearchStrategy[bytes]:
     """Good files changed inside of their structure, and now and then anywhere."""
-    inside = st.randoms(use_true_random=False).map(lambda rng: change(rng.choice(seeds()), rng))
-    return st.one_of(inside, inside, changed(seeds))
+    inside = RANDOMS.map(lambda rng: change(rng.choice(seeds()), rng))
+    return mostly(inside, changed(seeds))
 
 
-pictures = st.one_of(kept(seeds.pictures, change_picture), st.binary(max_size=100))
+pictures = mostly(kept(seeds.pictures, change_picture), st.binary(max_size=100))
 
 values = st.recursive(
     EXTREME,
@@ -103,16 +113,18 @@ def question_entries(draw: Any) -> bytes:
     """A questions file whose fields are of any kind."""
     fields = ("question", "at", "marks", "expected", "unit", "tolerance", "kind", "max_tokens")
     entry = st.fixed_dictionaries({}, optional=dict.fromkeys(fields, values))
-    document = draw(st.one_of(values, st.lists(entry, min_size=1, max_size=3)))
+    document = draw(mostly(st.lists(entry, min_size=1, max_size=3), values))
     return json.dumps(document).encode("utf-8", "surrogatepass")
 
 
-documents = st.one_of(
+documents = mostly(
     kept(seeds.documents, change_document),
     values.map(lambda tree: json.dumps(tree).encode("utf-8", "surrogatepass")),
     st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")),
 )
-annotation_rows = st.one_of(question_entries(), documents)
+annotation_rows = mostly(
+    st.one_of(question_entries(), kept(seeds.questions, change_document)), documents
+)
 manifests = kept(seeds.manifests, change_document)
 words = st.text(max_size=300)
 _TOLD = (
@@ -124,12 +136,26 @@ _TOLD = (
         lambda moment: f"IMG_{moment:%Y%m%d_%H%M%S}"
     ),
 )
-file_names = st.one_of(
-    st.lists(st.one_of(*_TOLD), min_size=1, max_size=5),
-    st.sampled_from(_TOLD).flatmap(
-        lambda kind: st.lists(kind, min_size=1, max_size=5, unique=True)
-    ),
-)
+
+
+@st.composite
+def _named_by_time(draw: Any) -> list[str]:
+    """Names as cameras and phones write them, one after the other; one in three is spoilt."""
+    start, step = draw(st.integers(10**9, 2 * 10**9)), draw(st.integers(1, 10**5))
+    times = [start + step * number for number in range(draw(st.integers(1, 5)))]
+    write = draw(st.sampled_from([
+        lambda t: f"{t % 10**6}.{t % 1000:06d}", lambda t: f"frame_{t}.5", lambda t: f"{t}000",
+        lambda t: f"{t}000000000", lambda t: f"cam {t}000000",
+        lambda t: datetime.fromtimestamp(t, timezone.utc).strftime("IMG_%Y%m%d_%H%M%S"),
+        lambda t: datetime.fromtimestamp(t, timezone.utc).strftime("%Y-%m-%d at %H.%M.%S"),
+    ]))  # fmt: skip
+    names = [write(time) for time in times]
+    if draw(st.integers(0, 2)) == 0:
+        names[draw(st.integers(0, len(names) - 1))] = draw(st.one_of(*_TOLD))
+    return names
+
+
+file_names = mostly(_named_by_time(), st.lists(st.one_of(*_TOLD), min_size=1, max_size=5))
 frames = st.lists(st.tuples(STAMPS, NAMES, st.integers(-(2**40), 2**40)), max_size=12)
 
 NUMBERS = st.one_of(
@@ -140,45 +166,61 @@ NUMBERS = st.one_of(
 LENSES = ("", "plumb_bob", "rational_polynomial", "equidistant", "fisheye", "omni", "\x1b[31m")
 
 
+_COEFFICIENTS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4, "fisheye": 4}
+
+
 @st.composite
 def camera_infos(draw: Any) -> Any:
-    """Fields of a CameraInfo, half of them near a lens that there is."""
-    near = draw(st.booleans())
-    number = st.floats(-0.3, 0.3) if near else NUMBERS
-    focal = draw(st.floats(5, 200) if near else NUMBERS)
+    """Fields of a CameraInfo: those of a lens that there is, in half of them one or two changed."""
+    lens = draw(st.sampled_from(["", *_COEFFICIENTS]))
+    size = _COEFFICIENTS.get(lens, 0)
+    focal = draw(st.floats(5, 200))
     k = [focal, 0.0, 16.0, 0.0, focal, 12.0, 0.0, 0.0, 1.0]
-    if draw(st.integers(0, 3)) == 0:
-        k = draw(st.lists(NUMBERS, min_size=9, max_size=9))
-    side = st.integers(0, 64) if near else SIDES
-    lens = draw(st.sampled_from(LENSES))
-    binning = st.sampled_from([0, 0, 1, 2, 2**32 - 1])
-    right = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4, "fisheye": 4}.get(lens, 0)
-    count = (right, right) if near else (0, 14)
-    roi = SimpleNamespace(
-        x_offset=draw(side), y_offset=draw(side), width=draw(side), height=draw(side)
-    )
-    return SimpleNamespace(
-        height=24 if near else draw(side), width=32 if near else draw(side),
-        distortion_model=lens, d=draw(st.lists(number, min_size=count[0], max_size=count[1])), k=k,
-        p=draw(st.lists(NUMBERS, min_size=12, max_size=12)),
-        binning_x=draw(binning), binning_y=draw(binning),
-        roi=roi if draw(st.integers(0, 2)) == 0 else SimpleNamespace(),
+    info = SimpleNamespace(
+        height=24, width=32, distortion_model=lens, k=k, binning_x=0, binning_y=0,
+        d=draw(st.lists(st.floats(-0.1, 0.1), min_size=size, max_size=size)),
+        p=[*k[:3], 0.0, *k[3:6], 0.0, *k[6:], 0.0], roi=SimpleNamespace(),
     )  # fmt: skip
+    if draw(st.integers(0, 3)) == 0:
+        info.p = [0.0] * 12
+    changes: dict[str, st.SearchStrategy[Any]] = {
+        "height": SIDES, "width": SIDES, "distortion_model": st.sampled_from(LENSES),
+        "binning_x": st.sampled_from([1, 2, 2**32 - 1]), "binning_y": st.sampled_from([1, 2, 7]),
+        "d": st.lists(NUMBERS, max_size=14),
+        "k": st.one_of(_one_changed(k), st.lists(NUMBERS, min_size=9, max_size=9)),
+        "p": st.one_of(_one_changed(info.p), st.lists(NUMBERS, min_size=12, max_size=12)),
+        "roi": st.builds(
+            lambda x, y, w, h: SimpleNamespace(x_offset=x, y_offset=y, width=w, height=h),
+            *[st.one_of(st.integers(0, 40), SIDES)] * 4,
+        ),
+    }  # fmt: skip
+    for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2]))):
+        name = draw(st.sampled_from(sorted(changes)))
+        setattr(info, name, draw(changes[name]))
+    return info
+
+
+def _one_changed(numbers: list[float]) -> st.SearchStrategy[list[float]]:
+    places = st.integers(0, len(numbers) - 1)
+    return st.builds(
+        lambda place, number: [*numbers[:place], number, *numbers[place + 1 :]], places, NUMBERS
+    )
 
 
 def _vector(number: st.SearchStrategy[float] = NUMBERS) -> st.SearchStrategy[Any]:
     return st.builds(lambda x, y, z: SimpleNamespace(x=x, y=y, z=z), number, number, number)
 
 
-quaternions = st.one_of(
+_TURNED = st.floats(-4, 4).map(
+    lambda angle: SimpleNamespace(x=0.0, y=math.sin(angle / 2), z=0.0, w=math.cos(angle / 2))
+)
+quaternions = mostly(
+    _TURNED,
     st.builds(lambda *q: SimpleNamespace(**dict(zip("xyzw", q, strict=True))), *[NUMBERS] * 4),
-    st.floats(-4, 4).map(
-        lambda angle: SimpleNamespace(x=0.0, y=math.sin(angle / 2), z=0.0, w=math.cos(angle / 2))
-    ),
 )
 poses = st.builds(
     lambda position, orientation: SimpleNamespace(position=position, orientation=orientation),
-    _vector(), quaternions,
+    mostly(_vector(st.floats(-100, 100)), _vector()), quaternions,
 )  # fmt: skip
 links = st.lists(
     st.tuples(
@@ -193,32 +235,36 @@ _imus = st.builds(
         orientation=rotation, linear_acceleration=a, angular_velocity=w,
         orientation_covariance=told[:9], linear_acceleration_covariance=told[9:],
     ),
-    quaternions, _vector(), _vector(), st.lists(NUMBERS, min_size=18, max_size=18),
+    quaternions, mostly(st.just(SimpleNamespace(x=0.0, y=0.1, z=9.81)), _vector()),
+    mostly(_vector(st.floats(-0.1, 0.1)), _vector()),
+    mostly(st.just([0.01] * 18), st.lists(NUMBERS, min_size=18, max_size=18)),
 )  # fmt: skip
 _scans = st.builds(
     lambda ranges, low, step, near, far: SimpleNamespace(
         ranges=ranges, angle_min=low, angle_increment=step, range_min=near, range_max=far
     ),
-    st.lists(st.floats(width=32), max_size=12),
-    *[st.floats(width=32)] * 2,
-    *[st.one_of(st.floats(0, 100, width=32), st.floats(width=32))] * 2,
+    mostly(st.lists(st.floats(width=32), min_size=1, max_size=12), st.just([])),
+    mostly(st.floats(-3, 3, width=32), st.floats(width=32)),
+    mostly(st.floats(0.0625, 0.5, width=32), st.floats(width=32)),
+    mostly(st.floats(0, 1, width=32), st.floats(width=32)),
+    mostly(st.floats(2, 100, width=32), st.floats(width=32)),
 )
 
 
 @st.composite
 def _clouds(draw: Any) -> Any:
-    """Fields of a PointCloud2, half of them with sizes that multiply out."""
-    names = draw(st.sampled_from(["xyz", "xy", "xyzi", "zyx"]))
-    kind = draw(st.sampled_from([7, 7, 8, 2]))
+    """Fields of a PointCloud2, most of them with sizes that multiply out."""
+    names = draw(st.sampled_from(["xyz", "xyzi", "zyx", "xyz", "xy"]))
+    kind = draw(st.sampled_from([7, 7, 8, 7, 2]))
     size = 8 if kind == 8 else 4
     fields = [
-        SimpleNamespace(name=name, offset=draw(st.sampled_from([i * size, i * size, 2**31])),
+        SimpleNamespace(name=name, offset=draw(st.sampled_from([i * size] * 9 + [2**31])),
                         datatype=kind, count=1)
         for i, name in enumerate(names)
     ]  # fmt: skip
     width, height, step = draw(SIDES), draw(SIDES), draw(SIDES)
     row, data = draw(SIDES), draw(st.binary(max_size=100))
-    if draw(st.booleans()):
+    if draw(st.integers(0, 4)):
         width, height, step = draw(st.integers(0, 6)), draw(st.integers(0, 3)), size * len(names)
         row = step * width + draw(st.integers(0, 4))
         data = draw(st.binary(min_size=row * height, max_size=row * height + 3))
@@ -231,8 +277,8 @@ def _clouds(draw: Any) -> Any:
 @st.composite
 def _depths(draw: Any) -> Any:
     image = draw(images())
-    image.encoding = draw(st.sampled_from(["32FC1", "16UC1", "mono16", "rgb8"]))
-    if draw(st.booleans()):
+    image.encoding = draw(st.sampled_from(["32FC1", "16UC1", "mono16", "32FC1", "rgb8"]))
+    if draw(st.integers(0, 4)):
         image.height, image.width = draw(st.integers(1, 5)), draw(st.integers(1, 5))
         image.step = 4 * image.width
         image.data = draw(st.binary(min_size=image.step * image.height, max_size=200))
@@ -285,88 +331,3 @@ def _known_parameters() -> st.SearchStrategy[dict[str, Any]]:
 
 
 parameters = st.deferred(_known_parameters)
-
-_texts = st.one_of(
-    st.lists(st.lists(NUMBERS, min_size=1, max_size=16), max_size=5).map(
-        lambda rows: "\n".join(" ".join(map(str, row)) for row in rows).encode()
-    ),
-    st.just(b"30 0 16\n0 30 12\n0 0 1\n"),
-    st.just(b"1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1\n"),
-    st.binary(max_size=40),
-    documents,
-)
-
-
-@st.composite
-def _folders(draw: Any) -> dict[str, bytes]:
-    """Names and content of files of a folder of frames, in the layouts that there are."""
-    ending = draw(
-        st.sampled_from([".jpg", ".png", ".color.png", ".color.jpg", ".HEIC", ".mp4", ""])
-    )
-    root = draw(st.sampled_from(["", "", "images/", "cam0/", "cam0/data/", "mav0/cam0/data/"]))
-    stems = draw(st.lists(
-        st.one_of(
-            st.integers(0, 10**19).map(str),
-            st.sampled_from(["a1", "a2", "frame-000001", "x\u00b2"]),
-        ), max_size=3, unique=True,
-    ))  # fmt: skip
-    files = {f"{root}{stem}{ending}": draw(pictures) for stem in stems}
-    for stem in stems:
-        if draw(st.booleans()):
-            files[f"{root}{stem}.depth.png"] = draw(pictures)
-            files[f"{root}{stem}.pose.txt"] = draw(_texts)
-    beside = ("camera-intrinsics.txt", "K.txt", "poses.txt", "transforms.json", "notes.txt",
-              "cam0/sensor.yaml", "mav0/state_groundtruth_estimate0/data.csv")  # fmt: skip
-    for name in draw(st.lists(st.sampled_from(beside), max_size=3, unique=True)):
-        files[name] = draw(_transforms(stems)) if name == "transforms.json" else draw(_texts)
-    if draw(st.integers(0, 3)) == 0:
-        files["cam0/sensor.yaml"] = draw(mutated(_SENSOR))
-    return files
-
-
-folders = _folders()
-_SENSOR = b"""T_BS:
-  data: [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
-resolution: [32, 24]
-intrinsics: [30, 30, 16, 12]
-distortion_model: radial-tangential
-distortion_coefficients: [0, 0, 0, 0]
-"""
-
-
-@st.composite
-def _transforms(draw: Any, stems: list[str]) -> bytes:
-    names = st.one_of(st.sampled_from([f"{stem}.jpg" for stem in stems] or ["x"]), NAMES)
-    entry = st.fixed_dictionaries(
-        {"file_path": names},
-        optional={
-            "transform_matrix": st.one_of(
-                values, st.just([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-            ),
-            "depth_file_path": names,
-        },
-    )
-    lens = st.one_of(NUMBERS.filter(math.isfinite), EXTREME)
-    document = draw(st.fixed_dictionaries(
-        {"frames": st.one_of(st.lists(entry, max_size=3), values)},
-        optional=dict.fromkeys(("fl_x", "w", "h", "cx", "camera_angle_x", "k1"), lens),
-    ))  # fmt: skip
-    return json.dumps(document).encode("utf-8", "surrogatepass")
-
-
-def _model_files() -> st.SearchStrategy[dict[str, bytes]]:
-    folder = seeds.model_folder()
-    names = sorted(path.name for path in folder.glob("*.json") if "index" not in path.name)
-
-    def change(name: str) -> st.SearchStrategy[dict[str, bytes]]:
-        whole = (folder / name).read_bytes()
-        values_changed = st.randoms(use_true_random=False).map(
-            lambda rng: change_document(whole, rng)
-        )
-        content = st.one_of(values_changed, values_changed, mutated(whole))
-        return content.map(lambda data: {name: data})
-
-    return st.sampled_from(names).flatmap(change)
-
-
-model_files = st.deferred(_model_files)

@@ -26,6 +26,7 @@ seeded = settings(
 )
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")  # numpy's: it goes past log and reasons
 @pytest.mark.parametrize("name", DOORS)
 def test_a_door_takes_or_refuses_in_words(name: str, tmp_path: Path) -> None:
     door, past = DOORS[name], []
@@ -36,7 +37,8 @@ def test_a_door_takes_or_refuses_in_words(name: str, tmp_path: Path) -> None:
         past.append(door.take(given, tmp_path))
 
     knock()
-    assert any(past), f"none of {len(past)} inputs came past the first check of {name}"
+    deep = sum(past) / len(past)
+    assert deep >= 0.3, f"{deep:.0%} of the inputs came past the first check of {name}"
 
 
 @pytest.mark.parametrize("name", [name for name in DOORS if DOORS[name].seeds is not None])

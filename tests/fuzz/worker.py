@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,8 @@ __all__ = ["Tally", "knock"]
 SLOW_S = 10.0  # CPU time of one input beyond which it is a finding
 _EVERY_S = 1.0
 _MOST_FINDINGS = 20
-_MOST_BYTES = 20_000
+_MOST_BYTES = 64_000
+_AFRESH, _ANYHOW = 0.4, 0.15  # shares of a guided run's changes: of a good input; of any bytes
 _REPLAYED = 3000  # files of the guided run's corpus under coverage
 
 
@@ -127,7 +129,8 @@ def _by_atheris(
     assert door.seeds is not None
     corpus = kept / "corpus"
     corpus.mkdir(exist_ok=True)
-    for number, whole in enumerate(door.seeds()):
+    good = door.seeds()
+    for number, whole in enumerate(good):
         (corpus / f"seed-{number}").write_bytes(whole)
 
     def one(data: bytes) -> None:
@@ -135,9 +138,13 @@ def _by_atheris(
 
     def change(data: bytes, most: int, seed: int) -> bytes:
         rng = random.Random(seed)
-        if not data or rng.random() < 0.3:
+        drawn = rng.random()
+        if drawn < _ANYHOW:
             return bytes(atheris.Mutate(data, most))
-        return door.change(bytes(data), rng)[:most]
+        # What breaks its structure reaches new lines too and is kept: without good ones in
+        # between, a run would soon try the first check only.
+        whole = rng.choice(good) if not data or drawn > 1 - _AFRESH else bytes(data)
+        return door.change(whole, rng)[:most]
 
     options = [
         f"-max_total_time={max(1, round(seconds))}", f"-max_len={_MOST_BYTES}", "-timeout=60",
@@ -182,6 +189,7 @@ def main(arguments: list[str]) -> int:
     kept = Path(target)
     kept.mkdir(parents=True, exist_ok=True)
     logging.disable(logging.CRITICAL)
+    warnings.simplefilter("error", RuntimeWarning)  # numpy's: it goes past log and reasons
     tally = Tally(tool, kept)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

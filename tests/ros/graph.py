@@ -194,6 +194,11 @@ class Graph:
         self.received["status"].append(status)
         self.statuses.append(status)
 
+    def forget(self) -> None:
+        """Drop all that was heard so far."""
+        for heard in (self.statuses, self.diagnostics, self.transforms, *self.received.values()):
+            heard.clear()
+
     def spin(self, seconds: float = 0.02) -> None:
         """Let the client's callbacks run."""
         assert not self._crash, self._crash
