@@ -227,9 +227,9 @@ class LevelAxes:
         """The level by the best source that speaks now."""
         if level.origin_3 is not None:
             return level
-        ups = self._ups(ours)
-        due = [count for count in _REFINED_AT if level.samples < count <= len(ups)]
-        if due:
+        left = [count for count in _REFINED_AT if level.samples < count <= len(ours)]
+        ups = self._ups(ours) if left else []
+        if any(count <= len(ups) for count in left):
             R = _levelled(self._forward(level.T_map_body), np.mean(ups, axis=0))
             return _Level(R, level.T_map_body, "imu", len(ups))
         if _RANK[level.source] < _RANK["base"] and self._T_base_body is not None:

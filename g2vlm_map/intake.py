@@ -173,13 +173,11 @@ class Intake:
             finally:
                 self._in_hand = 0
 
-    def calibrate(self, camera: str, info: CameraInfoLike, rectified: bool | None = None) -> None:
-        """Take over a camera's intrinsics.
+    def calibrate(self, camera: str, info: CameraInfoLike, rectified: bool | None = None) -> bool:
+        """Take over a camera's intrinsics; whether its frames so far had others.
 
         Args:
-            camera: Its name.
-            info: Anything with the fields of a CameraInfo.
-            rectified: Whether its frames are straight already; None: as the lens says.
+            camera, info, rectified: As in `Pipeline.calibrate`.
         """
         with self.lock:
             changed = self._cameras[camera].calibration.take(info, rectified)
@@ -189,6 +187,7 @@ class Intake:
         if changed:
             self._board.event("CAMERA_CHANGED", f"{camera}: {changed}", now_ns / NS)
             self._emit(CalibrationChanged(camera, changed))
+        return bool(changed)
 
     def sense(self, sample: Sample) -> None:
         """Take over where a camera sits on the rig; other samples are not of the intake."""

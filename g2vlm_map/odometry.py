@@ -259,8 +259,8 @@ def _extrinsics(world: World, *, lever: bool) -> Floats:
 
 def _direct_edge(world: World, before: PlacedKeyframe, newest: PlacedKeyframe) -> Edge | None:
     """The best edge between two keyframes; None where there is none."""
-    ends = {before.keyframe.number, newest.keyframe.number}
-    edges = [edge for edge in world.edges if {edge.i, edge.j} == ends]
+    i, j = before.keyframe.number, newest.keyframe.number
+    edges = [one for one in world.edges if (one.i, one.j) == (i, j) or (one.i, one.j) == (j, i)]
     return min(edges, key=lambda edge: edge.sigma_rotation, default=None)
 
 

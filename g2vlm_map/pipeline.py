@@ -93,9 +93,7 @@ class Pipeline(KeepsMaps):
         )
         self._passes.await_loops = self._keeper.closer.wait_idle
         self._intake: Intake = Intake(
-            options,
-            self.board,
-            self._emit,
+            *(options, self.board, self._emit),
             lambda moment: self._passes.builder.offer(moment),
             self._restart,
         )
@@ -249,7 +247,9 @@ class Pipeline(KeepsMaps):
             rectified: Whether its frames are straight already; None: as the lens says.
         """
         self._listeners.refuse("calibrate")
-        self._intake.calibrate(camera, info, rectified)
+        changed = self._intake.calibrate(camera, info, rectified)
+        if changed and camera == self.options.cameras[0]:
+            self._scale.recalibrated()
 
     def expect_calibration(
         self, camera: str, source: str, sent: Callable[[], bool] | None = None

@@ -104,6 +104,12 @@ class ScaleTracker:
         """Take in what another sensor says; from any thread, in any order."""
         self._samples.add(sample)
 
+    def recalibrated(self) -> None:
+        """The reference camera's K is another one from here on: what was said of it is past."""
+        with self._lock:
+            self._focal.forget()
+            self._board.condition("CALIBRATION_DOUBTFUL", False)
+
     def reset(self, why: str, *, forget: bool = False) -> ScaleEstimate:
         """A new segment, whose unit has nothing to do with the one before.
 

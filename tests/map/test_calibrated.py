@@ -71,8 +71,13 @@ def test_a_change_in_flight_is_told_once_and_holds_from_then_on(bench: Make) -> 
     one = bench()
     one.pipeline.calibrate("camera", info())
     one.scenes(2)
+    doubted = "CALIBRATION_DOUBTFUL"
+    one.pipeline.board.condition(doubted, True, "the turns that the pictures show")
+    one.pipeline.calibrate("camera", info())
+    assert one.reason(doubted)
     for _ in range(3):
         one.pipeline.calibrate("camera", info(focal=120.0))
+    assert not one.reason(doubted), "that was said of another K"
     one.scenes(1)
     focal = [frame.K[0, 0] for frame in one.runtime.windows[-1].frames if frame.K is not None]
     assert focal == [100.0, 100.0, 120.0]

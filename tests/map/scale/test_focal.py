@@ -75,3 +75,14 @@ def test_odometry_that_comes_late_is_waited_for() -> None:
             drive.odometry(number - 4)
         drive.add(number, edges=seen_turns(number, 1.2, rng))
     assert drive.reason("CALIBRATION_DOUBTFUL")
+
+
+def test_another_k_is_judged_by_its_own_turns() -> None:
+    drive, rng = driven(1.3, 100), np.random.default_rng(2)
+    assert drive.reason("CALIBRATION_DOUBTFUL")
+    drive.tracker.recalibrated()
+    assert not drive.reason("CALIBRATION_DOUBTFUL")
+    for number in range(100, 160):
+        drive.odometry(number)
+        drive.add(number, edges=seen_turns(number, 1.0, rng))
+        assert not drive.reason("CALIBRATION_DOUBTFUL"), number
