@@ -151,6 +151,11 @@ class QuestionOptions(OptionGroup):
         high=1024,
         changeable=True,
     )
+    free_text: bool = option(
+        False,
+        "What is not understood is asked of the model all the same; its words come unchecked",
+        changeable=True,
+    )
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@
 """Questions: admission, waiting, deadlines, cancelling. One thread asks the model.
 
 Every question is answered exactly once, with a status, whatever happens: turned away at once
-when it is malformed or all places are taken, TIMEOUT when its time is over, CANCELLED when
-the pipeline is reset or stopped. A question keeps the scene that was the newest when it was
-asked, also while newer ones come. Geometry goes first: the runtime lets a window in between
-two tokens of an answer.
+when it is malformed, not understood or all places are taken, TIMEOUT when its time is over,
+CANCELLED when the pipeline is reset or stopped. A question keeps the scene that was the newest
+when it was asked, also while newer ones come. Geometry goes first: the runtime lets a window in
+between two tokens of an answer.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from g2vlm_model.interface import (
 )
 
 from .answers.crosscheck import check_answer
+from .answers.grammar import understand
+from .answers.intent import Intent, Kind
+from .answers.support import KNOWN_QUESTIONS, answers_kind, darkness, missing
 from .options import QuestionOptions, StatusOptions
 from .scale.estimate import ScaleEstimate
 from .scenes import SceneRecord, ScenesInUseError, SceneStore, SceneUnknownError
@@ -107,6 +110,7 @@ class _Ticket:
     """A question that was let in, with the scene that it was asked about."""
 
     query: SpatialQuery
+    intent: Intent
     record: SceneRecord
     respond: Respond
     arrived: float
@@ -240,7 +244,8 @@ class QuestionDesk:
         """Check all that can be checked before the model is free; the scene is held from now on.
 
         Raises:
-            _TurnedAwayError: A malformed question, nothing to ask about, or too much to hold.
+            _TurnedAwayError: A malformed question, one that cannot be answered, nothing to ask
+                about, or too much to hold.
         """
         timeout_s = question.timeout_s or self.options.timeout_s
         try:
@@ -260,10 +265,29 @@ class QuestionDesk:
             raise _TurnedAwayError(AnswerStatus.REJECTED, str(error)) from error
         try:
             query = replace(query, marks=_marks(question, record))
+            intent = self._understand(query, record)
         except ValueError as error:
             self._scenes.release(record)
             raise _TurnedAwayError(AnswerStatus.REJECTED, str(error)) from error
-        return _Ticket(query, record, respond, now, now + timeout_s)
+        except _TurnedAwayError:
+            self._scenes.release(record)
+            raise
+        return _Ticket(query, intent, record, respond, now, now + timeout_s)
+
+    def _understand(self, query: SpatialQuery, record: SceneRecord) -> Intent:
+        """What is asked, where everything is there that it needs.
+
+        Raises:
+            _TurnedAwayError: UNSUPPORTED, with what would help.
+        """
+        labels = [mark.label for mark in query.marks]
+        intent = understand(query.question, labels)
+        if intent.kind is Kind.UNKNOWN and self.options.free_text:
+            return intent
+        lack = missing(intent, labels, len(record.frames)) or darkness(record.window)
+        if lack:
+            raise _TurnedAwayError(AnswerStatus.UNSUPPORTED, lack)
+        return intent
 
     def _check_names(self, question: Question) -> None:
         unknown = [name for name in question.cameras if name not in self._cameras]
@@ -310,6 +334,7 @@ class QuestionDesk:
         record, query = ticket.record, replace(ticket.query, max_seconds=remaining_s)
         try:
             said = self._runtime.ask(record.scene, query, cancelled=ticket.cancelled.is_set)
+            said = _of_its_kind(said, ticket.intent, query)
             metres = self._scale()
             checked = check_answer(said, record, query, record.metric(metres))
             answer = record.given_out(checked, metres)
@@ -359,6 +384,20 @@ class _TurnedAwayError(Exception):
     def __init__(self, status: AnswerStatus, text: str) -> None:
         super().__init__(text)
         self.status = status
+
+
+def _of_its_kind(answer: SpatialAnswer, intent: Intent, query: SpatialQuery) -> SpatialAnswer:
+    """An answer whose words are of the kind that was asked for; else UNSUPPORTED."""
+    if answer.status is not AnswerStatus.OK or answer.value is not None:
+        return answer  # not whole, or a runtime's that gives values itself
+    labels = [mark.label for mark in query.marks]
+    if intent.kind is Kind.UNKNOWN or answers_kind(intent, answer.text, labels):
+        return answer
+    why = (
+        f"the model said {answer.text!r:.60}, which answers no question of this kind "
+        f"({intent.kind.value}); mark the place, or ask {KNOWN_QUESTIONS}"
+    )
+    return replace(answer, status=AnswerStatus.UNSUPPORTED, message=why)
 
 
 def _marks(question: Question, record: SceneRecord) -> tuple[PixelMark, ...]:

@@ -73,6 +73,8 @@ class AnswerStatus(enum.IntEnum):
     OVERLOADED = 5
     CANCELLED = 6
     FAILED = 7
+    UNSUPPORTED = 8  # nothing here can answer it: not understood, a mark missing, a dark picture
+    ABSTAINED = 9  # there is an answer, and it is too likely wrong; see the message
 
 
 class CrossCheck(enum.IntEnum):

@@ -326,7 +326,7 @@ def test_a_question_that_nobody_can_answer_does_not_end_the_thread(
     one.scenes(2)
     with monkeypatch.context() as broken:
         broken.setattr(one.pipeline._desk, "_serve", lambda ticket: 1 / 0)
-        one.pipeline.submit(Question("How far?"), lambda reply: None)
+        one.pipeline.submit(Question("How far is the wall?"), lambda reply: None)
         assert "ZeroDivisionError" in one.becomes("UNEXPECTED_ERROR")
     assert one.pipeline.ask("How far is the wall?").answer.status is AnswerStatus.OK
     assert not one.reason("UNEXPECTED_ERROR")

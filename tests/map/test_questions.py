@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from g2vlm_map.options import KeyframeOptions, PipelineOptions, QuestionOptions, SceneOptions
-from g2vlm_map.pipeline import Mark, Pipeline, Question
+from g2vlm_map.pipeline import InputFrame, Mark, Pipeline, Question
 from g2vlm_map.questions import Reply
-from g2vlm_model.interface import AnswerStatus
+from g2vlm_model.interface import AnswerStatus, SpatialAnswer
 from tests.helpers import wait_for
 from tests.map.frames import NS, given
 from tests.ros.scripted_runtime import ScriptedRuntime
@@ -43,7 +44,7 @@ class Bench:
     def busy(self) -> None:
         """Let the model be busy with a question."""
         self.runtime.ask_gate.clear()
-        self.pipeline.submit(Question("How far is it?"), self.replies.append)
+        self.pipeline.submit(Question("How far is the wall?"), self.replies.append)
         wait_for(lambda: len(self.runtime.queries) > 0, 10.0, what="a question in work")
 
 
@@ -101,7 +102,7 @@ def test_questions_hold_a_bounded_number_of_scenes(bench: Make) -> None:
     one = bench(scenes=SceneOptions(keep=1))
     one.busy()
     one.scenes(1)
-    one.pipeline.submit(Question("And now?"), one.replies.append)
+    one.pipeline.submit(Question("How far is the wall?"), one.replies.append)
     assert one.replies[0].answer.status == AnswerStatus.OVERLOADED
     assert "hold 1 earlier scenes open" in one.replies[0].answer.message
     assert sum(not scene.closed for scene in one.runtime.scenes) == 2
@@ -111,7 +112,7 @@ def test_every_question_is_answered_once(bench: Make) -> None:
     one = bench(query=QuestionOptions(queue=2))
     one.busy()
     for _ in range(5):
-        one.pipeline.submit(Question("How far is it?"), one.replies.append)
+        one.pipeline.submit(Question("How far is the wall?"), one.replies.append)
     assert [reply.answer.status for reply in one.replies] == [AnswerStatus.OVERLOADED] * 3
     assert one.pipeline.snapshot().questions_waiting == 2
     one.pipeline.reset("the map is new")
@@ -127,7 +128,7 @@ def test_a_deadline_comes_while_the_model_is_busy_with_another(bench: Make) -> N
     one = bench()
     one.busy()
     started = time.monotonic()
-    reply = one.pipeline.ask(Question("How far is it?", timeout_s=0.2))
+    reply = one.pipeline.ask(Question("How far is the wall?", timeout_s=0.2))
     assert reply.answer.status == AnswerStatus.TIMEOUT
     assert time.monotonic() - started < 2.0
     assert reply.queue_ms == pytest.approx(200.0, abs=1000.0)
@@ -157,7 +158,74 @@ def test_an_earlier_scene_by_its_stamp(bench: Make) -> None:
     earlier = one.pipeline.scene
     assert earlier is not None
     one.scenes(1)
-    assert one.pipeline.ask(Question("?", stamp_ns=earlier.stamp_ns)).record is earlier
-    unknown = one.pipeline.ask(Question("?", stamp_ns=3 * NS)).answer
+    assert (
+        one.pipeline.ask(Question("How far is the wall?", stamp_ns=earlier.stamp_ns)).record
+        is earlier
+    )
+    unknown = one.pipeline.ask(Question("How far is the wall?", stamp_ns=3 * NS)).answer
     assert unknown.status == AnswerStatus.REJECTED
     assert "no scene has stamp 3000000000 ns" in unknown.message
+
+
+@pytest.mark.parametrize(
+    ("text", "marks", "helps"),
+    [
+        ("What is the capital of France?", (), "not understood"),
+        ("Wie weit ist A entfernt?", (Mark(3.0, 4.0, "A"),), "in English"),
+        ("How far is B?", (Mark(3.0, 4.0, "A"),), "no mark is called B: mark it"),
+        ("How far is it?", (), "which one? mark it"),
+        ("What is this?", (), "which one? mark it"),
+        ("How far did the camera move from frame 1 to frame 7?", (), "frame 7 is not in the scene"),
+        ("Which mark is nearest?", (Mark(3.0, 4.0, "A"),), "mark the places"),
+    ],
+)
+def test_what_cannot_be_answered_says_what_would_help(
+    bench: Make, text: str, marks: tuple[Mark, ...], helps: str
+) -> None:
+    one = bench(query=QuestionOptions(queue=1))
+    answer = one.pipeline.ask(text, marks=marks).answer
+    assert answer.status is AnswerStatus.UNSUPPORTED
+    assert helps in answer.message
+    assert not one.runtime.queries  # the model was not asked
+    assert one.pipeline.scene is not None
+    assert one.pipeline.snapshot().questions_rejected == 1
+
+
+def test_a_question_that_is_not_understood_can_be_asked_all_the_same(bench: Make) -> None:
+    one = bench(query=QuestionOptions(free_text=True))
+    assert one.pipeline.ask("Describe the scene.").answer.status is AnswerStatus.OK
+    assert one.runtime.queries[-1].question == "Describe the scene."
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "fits"),
+    [
+        ("Is there a door?", "2", False),
+        ("Is there a door?", "no", True),
+        ("Can I drive forward?", "behind", False),
+        ("How high is the table?", "bin", False),
+        ("How many chairs are there?", "2.5 m", False),
+        ("How many chairs are there?", "3", True),
+        ("What colour is the sofa?", "left", False),
+        ("How far is the wall?", "12 degrees", False),
+        ("How far is the wall?", "1.2 m", True),
+    ],
+)
+def test_words_of_another_kind_are_no_answer(bench: Make, text: str, said: str, fits: bool) -> None:
+    one = bench()
+    one.runtime.break_answer = lambda answer: SpatialAnswer(AnswerStatus.OK, text=said)
+    answer = one.pipeline.ask(text).answer
+    assert answer.status is (AnswerStatus.OK if fits else AnswerStatus.UNSUPPORTED)
+    assert answer.text == said
+    assert fits or "answers no question of this kind" in answer.message
+
+
+def test_a_dark_picture_is_not_asked_about(bench: Make) -> None:
+    one = bench()
+    one.stamp_s += 0.1
+    night = np.random.default_rng(0).integers(0, 6, (120, 160, 3), np.uint8)  # noise of a sensor
+    one.pipeline.add(InputFrame(night, round(one.stamp_s * NS)))
+    assert one.pipeline.wait(10.0)
+    answer = one.pipeline.ask("How far is the wall?").answer
+    assert answer.status is AnswerStatus.UNSUPPORTED
+    assert "the picture is dark" in answer.message

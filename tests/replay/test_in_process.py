@@ -84,7 +84,7 @@ def test_it_needs_no_ros(tmp_path: Path) -> None:
     frames.mkdir()
     for index in range(4):
         (frames / f"{index}.jpg").write_bytes(jpeg(pattern(index)))
-    (tmp_path / "q.json").write_text('[{"question": "How many?", "at": {"frame": 2}}]')
+    (tmp_path / "q.json").write_text('[{"question": "How far is the wall?", "at": {"frame": 2}}]')
     out = tmp_path / "out"
     words = [str(frames), "--out", str(out), "--rate", "0", "--in-process", "--quiet", *SCRIPTED]
     words += ["--questions", str(tmp_path / "q.json")]

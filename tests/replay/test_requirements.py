@@ -43,7 +43,8 @@ with Pipeline(create(), options) as pipeline:
         pixels = np.random.default_rng(index).integers(0, 255, (48, 64, 3), np.uint8)
         pipeline.add(InputFrame(pixels, (index + 1) * 10**9))
         assert pipeline.wait()
-    print("scenes", pipeline.snapshot().scenes, pipeline.ask("How many?").answer.status.name)
+    answer = pipeline.ask("How far is the wall?").answer
+    print("scenes", pipeline.snapshot().scenes, answer.status.name)
 """
 
 

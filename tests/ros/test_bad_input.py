@@ -294,7 +294,7 @@ def test_queries_at_100_hz(busy: Graph) -> None:
     futures = []
     busy.received["status"].clear()
     for index in range(200):
-        request = SpatialQuery.Request(question=f"question {index}", timeout_s=60.0)
+        request = SpatialQuery.Request(question="How far is the wall?", timeout_s=60.0)
         futures.append(busy.send(SpatialQuery, "/g2vlm/query", request))
         busy.spin_for(0.01)
         if index == 150:

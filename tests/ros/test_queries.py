@@ -25,6 +25,8 @@ from tests.ros.graph import image_message, picture
 Make = Callable[..., Any]
 NS = 1_000_000_000
 
+WALL = "How far is the wall?"
+
 
 def as_time(stamp_ns: int) -> Any:
     return Time(sec=stamp_ns // NS, nanosec=stamp_ns % NS)
@@ -131,7 +133,7 @@ def test_deadline(graph: Any) -> None:
     graph.scene()
     graph.runtime.ask_gate.clear()
     ask = [
-        graph.send(SpatialQuery, "/g2vlm/query", SpatialQuery.Request(question="?", timeout_s=t))
+        graph.send(SpatialQuery, "/g2vlm/query", SpatialQuery.Request(question=WALL, timeout_s=t))
         for t in (1.0, 0.3)
     ]
     started = time.monotonic()
@@ -148,7 +150,7 @@ def test_deadline(graph: Any) -> None:
 def test_open_questions_are_cancelled(graph: Any, how: str) -> None:
     graph.scene()
     graph.runtime.ask_gate.clear()
-    requests = [SpatialQuery.Request(question=f"{i}?") for i in range(3)]
+    requests = [SpatialQuery.Request(question=WALL + " " * i) for i in range(3)]
     futures = [graph.send(SpatialQuery, "/g2vlm/query", request) for request in requests]
     graph.wait(lambda: graph.runtime.queries, "one in work")
     graph.status(lambda status: status.queries_waiting == 2)
@@ -186,7 +188,7 @@ def test_an_answer_that_nobody_takes_does_not_end_the_desk(graph: Any) -> None:
         tries.append(reply)
         raise RuntimeError("the client is gone")
 
-    graph.node.pipeline.submit(Question("How far is it?"), gone)
+    graph.node.pipeline.submit(Question("How far is the wall?"), gone)
     graph.wait(lambda: len(tries) == 2, "the answer and the word that it failed")
     assert tries[1].answer.status == Answer.FAILED
     assert graph.ask().status == Answer.OK
@@ -198,7 +200,7 @@ def test_an_open_question_costs_the_executor_nothing(make_graph: Make) -> None:
     graph.start()
     graph.scene()
     graph.runtime.ask_gate.clear()
-    future = graph.send(SpatialQuery, "/g2vlm/query", SpatialQuery.Request(question="?"))
+    future = graph.send(SpatialQuery, "/g2vlm/query", SpatialQuery.Request(question=WALL))
     graph.wait(lambda: graph.runtime.queries, "the question's arrival")
     graph.status()
     before, timers = graph.rounds, 0
@@ -241,7 +243,9 @@ def test_a_hundred_questions_at_once_are_all_answered(graph: Any) -> None:
     graph.wait(client.service_is_ready, "the service")
 
     def ask(count: int) -> list[Any]:
-        return [client.call_async(SpatialQuery.Request(question=f"{i}?")) for i in range(count)]
+        return [
+            client.call_async(SpatialQuery.Request(question=WALL + " " * i)) for i in range(count)
+        ]
 
     def statuses(futures: list[Any]) -> list[int]:
         graph.wait(lambda: all(future.done() for future in futures), "every answer", 20.0)

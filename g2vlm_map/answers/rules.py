@@ -1,0 +1,373 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which words make a question one of a kind, in order: the first rule that fits decides."""
+
+from __future__ import annotations
+
+from .intent import Kind
+from .patterns import (
+    ABOVE,
+    BEHIND,
+    BELOW,
+    BULK,
+    COMPARED,
+    FAR,
+    FREE,
+    FRONT,
+    GO,
+    LEFT,
+    NEAR,
+    OBSTACLE,
+    PASSAGE,
+    PAST,
+    PATH,
+    RIGHT,
+    TURNED,
+    WENT,
+    Rule,
+    X,
+    difference_asked,
+    first_of,
+    ratio_asked,
+    side_asked,
+    size_asked,
+    turn_asked,
+    way_asked,
+)
+
+__all__ = ["RULES"]
+
+RULES: tuple[Rule, ...] = (
+    # The model's own exercises, in the words that it is taught.
+    Rule(Kind.VIEW_CHANGE, r"\bhow does <r\d+> move and turn\b|\bwhich motion takes\b", 0, 0),
+    # What the robot did.
+    Rule(
+        Kind.VISITED,
+        r"\b(?:been|visited|was|were|come|came|passed?|be|explored) (?:\w+ ){0,2}(?:here|"
+        r"this (?:place|room|spot|location|area|point))\b"
+        r"|\b(?:seen|see|saw|know|remember|recogni[sz]ed?|visit(?:ed)?|familiar|new|first "
+        r"time|already|second time|explored)\b.*\b(?:here|this|place|places|room|spot|"
+        r"area|location|position)\b.*"
+        r"(?<!<)|\b(?:place|room|spot|area|location|here)\b.*\b(?:new|know|known|seen|"
+        r"visit|been|familiar|visited|before|first time)\b",
+        0,
+        0,
+        without=r"\blast\b|\bhow\b|<f\d+>|\bend\b",
+    ),
+    Rule(
+        Kind.LAST_SEEN,
+        r"\bsightings?\b|\b(?:last|latest|most recent)\b.*\b(?:see|seen|saw|spot|spotted|"
+        r"notice\w*|visible|detect\w*|observe\w*|view|sight|appear)\b"
+        r"|\b(?:see|seen|saw|spot|spotted|notice\w*|visible|detect\w*|observe\w*|view|"
+        r"sight|appear|look at)\b.*\blast\b"
+        r"|^(?:when|where|how long ago|at what time|in which).*\b(?:did|have|was|has|had|"
+        r"were)\b.*\b(?:see|seen|saw|spot|spotted|notice\w*|visible|detect\w*|observe\w*|"
+        r"view|sight|appear|find|found|pass|passed)\b",
+        1,
+        1,
+        first_of(
+            (
+                r"\bwhen\b|\bwhat time\b|\bhow long\b|\bhow many (?:seconds|minutes)\b|\bwhich "
+                r"(?:picture|frame|image)\b",
+                "when",
+            ),
+            (r"", "where"),
+        ),
+    ),
+    Rule(
+        Kind.RETURN,
+        r"\b(?:back|return(?:ing)?|backtrack|home)\b.*(?:<[pmtf]\d+>|\bwhere <r\d+> "
+        r"(?:was|were|came|come)\b|\bhome\b|\bbeginning\b)"
+        r"|\b(?:return|backtrack|retrace|find way back|get back|go back|way back|way "
+        r"home)\b|\b(?:way|get|go|bring|take|guide|lead|navigate)\b.*<p\d+>|(?=.*"
+        r"\bfar\b)(?=.*\bdirection\b).*<p\d+>",
+        0,
+        1,
+        without=r"\bhow far (?:did|have|has)\b|\bfree\b|\bclear\b|\bblocked\b|\bsafe\b|\bcan "
+        r"<r\d+> (?:back|reverse)",
+    ),
+    Rule(
+        Kind.TURNED,
+        TURNED,
+        0,
+        0,
+        turn_asked,
+        without=r"^(?:can|could|may|should|must|is it safe|am|turn|rotate|spin|pan|please)\b|"
+        r"\b(?:must|should|need)\b",
+    ),
+    Rule(
+        Kind.TRAVELLED,
+        rf"\bhow (?:far|much|many|long)\b.*\b{WENT}\b|\b(?:distance|length|far|"
+        rf"displacement|metres|meters)\b.*\b(?:{WENT}|path|trajectory|journey|trip|route|"
+        rf"driven)\b"
+        r"|\b(?:path|trajectory|route|travel|trip|journey)\b.*\b(?:length|distance|"
+        r"long)\b|\btravel distance\b|\bodomet\w+|\bmileage\b|\bhow long way\b|\bmetres "
+        r"covered\b",
+        0,
+        0,
+        without=rf"\b(?:can|could|must|should|need|may|to {GO})\b|\bhow far (?:is|are|am)\b",
+    ),
+    Rule(
+        Kind.MOVED,
+        rf"(?=.*(?:{PAST}))(?=.*\b{WENT}\b)",
+        0,
+        0,
+        without=r"^(?:can|could|may|should|must|is it)\b|\b(?:must|should|need|free|clear|"
+        r"blocked)\b",
+    ),
+    # Between several.
+    Rule(
+        Kind.BETWEEN,
+        rf"{X}.*\b(?:between|in (?:the )?middle of|stretch from)\b.*{X}.*{X}|\bbetween {X} "
+        rf"and {X}.*{X}",
+        3,
+        3,
+        without=r"\bhow\b|\bwhat\b|\bwhich\b|\bwho\b",
+    ),
+    Rule(
+        Kind.GAP,
+        rf"\b(?:gap|distance free|empty|left over|remains|space|room|clearance|opening|"
+        rf"free|passage|separation|fit|fits|pass|wide|width)\b.*\b(?:between|from)\b.*{X}.*"
+        rf"{X}|{X}.*{X}.*\b(?:gap|space|room|clearance)\b.*\bbetween\b",
+        2,
+        2,
+        without=r"\bangle\b|{NEAR}|{FAR}|\bsee[ns]?\b|\bdistance\b(?!.*\bfree\b)",
+    ),
+    Rule(
+        Kind.RATIO,
+        r"\bhow many times\b|\btimes (?:as|more|farther|further|higher|taller|wider|"
+        r"closer|nearer)\b|\b(?:what|which) factor\b|\bratio\b|\bmultiple\b|\b(?:twice|"
+        r"half|double) (?:as|distance|height|width)\b|\bhow many fold\b|\bfactor\b|"
+        r"\bdivided by\b",
+        2,
+        2,
+        ratio_asked,
+    ),
+    Rule(
+        Kind.DIFFERENCE,
+        rf"\b(?:how much|how many|how far|what (?:amount|distance)|difference|differ\w*|by "
+        rf"what)\b.*(?:{COMPARED}|\bdifferences?\b|\bdiffer\w*|\bdepths\b)|\bdifference\b|"
+        rf"\bexceeds?\b|\bminus\b|\b(?:how much|how many \w+|how far) (?:above|below|"
+        rf"behind) {X}",
+        2,
+        2,
+        difference_asked,
+        without=r"\bangle|\bdegrees",
+    ),
+    Rule(
+        Kind.ANGLE,
+        r"\bangles?\b|\bangular\b|\boff-axis\b|\bdegrees?\b|\boff (?:optical |camera |"
+        r"viewing |central |centre |center )?(?:axis|cent(?:re|er))\b|\boff[- ]axis\b",
+        1,
+        2,
+        without=r"\bwhich (?:way|direction)\b",
+    ),
+    # What the robot could do.
+    Rule(
+        Kind.REACH,
+        r"\breach(?:able|ed|ing)?\b|\b(?:grab|grasp|touch(?:ed)?|pick|gripper|arms?)\b|"
+        r"\bwithin\b.*<l\d+>|\b(?:less|closer|nearer|more|farther|further|no more|"
+        r"under)\b (?:than )?<l\d+>|<l\d+> or less|\barm length\b|\b(?:at most|maximum|no "
+        r"farther than|no further than|not more than) <l\d+>|<l\d+> (?:at most|maximum|"
+        r"max)\b|\bradius of <l\d+>|\bhold of\b",
+        1,
+        1,
+        without=r"\bhow (?:far|long|much|wide|many)\b|^which (?:way|direction)|\bin which "
+        r"direction",
+    ),
+    Rule(
+        Kind.ROOM_SIZE,
+        r"\b(?:how (?:big|large|long|wide|high|tall|broad|spacious|deep)|size|dimensions?|"
+        r"area|length|width|height|volume|footprint|square|measurements)\b.*\b(?:room|"
+        r"space|place|floor|area)\b|\b(?:room|space|floor|place)\b.*\b(?:size|dimensions?|"
+        r"area|long|wide|high|tall|big|large|length|width|height)\b"
+        r"|\bfloor area\b|\bsquare (?:metres|meters|feet|footage)\b|\bwall-to-wall\b|"
+        r"\b(?:big|large) is it in here\b",
+        0,
+        0,
+        first_of(
+            (r"\barea\b|\bsquare\b|\bsurface\b|\bfootprint\b", "area"),
+            (r"\blong\b|\blength\b|\bdeep\b", "length"),
+            (r"\bwide\b|\bwidth\b|\bbroad", "width"),
+            (r"\bhigh\b|\bheight\b|\btall\b", "height"),
+            (r"", "size"),
+        ),
+        without=r"\bfree\b|\bahead\b|\bin front\b|\bclear\b|\bopen\b|\bavailable\b|\bbetween\b|"
+        r"\bnext to\b|\bhow much\b",
+    ),
+    Rule(
+        Kind.FREE_WIDTH,
+        rf"\b{FREE} (?:width|space|room)\b|\bfree\b.*\bwidth\b|\bclearance\b|\bhow "
+        rf"(?:wide|broad|narrow) (?:is )?(?:<r\d+> )?(?:{FREE} )?{PASSAGE}\b|\bhow much "
+        rf"(?:\w+ )?(?:space|room|width)\b|\bunobstructed width\b|\bwidth (?:\w+ "
+        rf")?(?:ahead|in front)\b|\bwidth of (?:\w+ )?{PASSAGE}\b|\b{PASSAGE}\b.*"
+        rf"\b(?:how wide|width)\b",
+        0,
+        1,
+    ),
+    Rule(
+        Kind.WAY_FREE,
+        rf"\b{PATH}\b.*\b(?:free|clear|open|safe|empty)\b|\b(?:free|clear|open|safe)\b.*"
+        rf"\b{PATH}\b|{OBSTACLE}|\b(?:anything|something|nothing)\b.*\b(?:ahead|in front|"
+        rf"way|stop\w*|block\w*)\b"
+        rf"|\b(?:can|could|may|am|is it|safe|able|possible|will)\b.*\b{GO}\b|\bclear "
+        rf"(?:to|ahead|in front|on|behind|left|right)\b|\bis it (?:clear|free|safe)\b|"
+        rf"\bcoast clear\b|\b(?:can|could) <r\d+> (?:\w+ )?(?:drive|go|move|reverse|"
+        rf"advance|proceed|continue|back)\b",
+        0,
+        1,
+        way_asked,
+        without=r"\bhow (?:far|much|many|wide|long)\b|\bcan <r\d+> (?:see|tell)|^(?:what|which|"
+        r"where)\b(?! if)",
+    ),
+    # Properties that eyes tell.
+    Rule(
+        Kind.COLOUR,
+        r"\bcolou?r(?:s|ed)?\b|\bcoloured\b|\btone\b|\bhue\b|\bpainted\b|\bshade\b|"
+        r"\btint\b",
+        1,
+        1,
+    ),
+    Rule(
+        Kind.COUNT,
+        r"\bhow many (?:different |other |of )?<t\d+>|\b(?:number|count|amount|total|"
+        r"quantity) (?:up )?(?:of )?(?:all )?<t\d+>|^count\b|\bcount\b.*<t\d+>|\bhow many "
+        r"(?:objects|things|items)\b|\bhow much <t\d+> are\b",
+        0,
+        1,
+        without=r"\bnumber <t",
+    ),
+    # Which of them.
+    Rule(
+        Kind.NEAREST,
+        rf"(?=.*(?:{NEAR}|{FAR}|\bleast distance\b|\b(?:more|most) close\b|\b(?:shorter|"
+        rf"longer|greater|smaller|larger) (?:distance|depth)\b|\b(?:greatest|smallest|"
+        rf"shortest|largest|most) (?:distance|depth)\b|\bmore distance\b))(?!.*\bhow "
+        rf"(?:much|far|close|many)\b)(?!.*\b(?:further|farther|furthest|farthest|"
+        rf"nearest)(?: to)? (?:left|right|up|down)\b)",
+        0,
+        9,
+        first_of(
+            (
+                FAR
+                + r"|\bgreatest\b|\blargest\b|\blonger\b|\bgreater\b|\blarger\b|\bmost d|\bmore d",
+                "far",
+            ),
+            (r"", "near"),
+        ),
+    ),
+    Rule(
+        Kind.RELATION,
+        rf"(?:{LEFT}|{RIGHT}|{ABOVE}|{BELOW}|{FRONT}|{BEHIND}|\bwhich side\b)",
+        1,
+        2,
+        side_asked,
+        without=r"\bhow\b|^(?:any|are there|is there|do <r\d+> see|can <r\d+> see|what)\b|\bfrom "
+        r"overfloor|overfloor|\bhigher\b|\blower\b|^where|\bright to <t|\bto which side|"
+        r"\btowards which side",
+    ),
+    Rule(Kind.TALLEST, BULK, 2, 9, size_asked, without=r"\bhow\b|\bdistance\b"),
+    # One thing's own measures.
+    Rule(
+        Kind.ELEVATION,
+        r"overfloor|\bhow (?:high|low)\b|\belevat\w+|\baltitude\b|\b(?:what|which) height "
+        r"(?:is|does|do)\b|\b(?:at|of) (?:what|which) height\b|\bheight (?:of |for "
+        r")?<m\d+>|<m\d+> height\b|\bhow high up\b|\bhow far up\b|\braised\b|\bheight "
+        r"(?:at|is) <",
+        1,
+        1,
+        without=rf"^is there|\bwhich\b.*\bor\b|{BULK}",
+    ),
+    Rule(
+        Kind.HEIGHT,
+        r"\bhow tall\b|\bheight\b|\bvertical (?:size|extent|dimension)\b|\btop to "
+        r"bottom\b|\bbottom to top\b|\btall\b|\btallness\b|\bfrom (?:foot|base) to "
+        r"(?:head|top)\b",
+        1,
+        1,
+        without=r"\bwidth\b|\blength\b",
+    ),
+    Rule(
+        Kind.WIDTH,
+        r"\bhow (?:wide|broad|thick|narrow)\b|\bwidth\b|\bbreadth\b|\bside to side\b|"
+        r"\bwide\b|\bacross\b|\bleft edge to (?:\w+ )?right edge\b|\bhorizontal (?:size|"
+        r"extent)\b",
+        1,
+        1,
+        without=r"\bangle|\bheight\b|\blength\b",
+    ),
+    Rule(
+        Kind.SIZE,
+        r"\bhow (?:big|large|small|long|bulky)\b|\bsizes?\b|\bdimensions?\b|"
+        r"\bmeasurements\b|\bextent\b|\bvolume\b|\blength\b|\bmeasures\b|\bhow much "
+        r"(?:space|room) (?:does|do|is)\b.*\b(?:take|occup)|\b(?:big|large) (?:is|are)\b",
+        1,
+        1,
+    ),
+    Rule(
+        Kind.DEPTH,
+        r"\bdepth\b|\bhow deep\b|\bdeep\b|\balong (?:optical|viewing|camera|z|<r\d+>|"
+        r"line).*\b(?:axis|direction|sight)\b|\balong <r\d+> axis\b|\b(?:optical|viewing) "
+        r"axis\b|\bcamera plane\b|<r\d+> plane\b|\bz (?:coordinate|value|distance|of|at)\b",
+        1,
+        2,
+    ),
+    Rule(
+        Kind.DISTANCE,
+        rf"\bhow (?:far|close|near|distant)\b|\bdistances?\b|\brange\b|\bfar away\b|"
+        rf"\bseparat\w+|\bhow many (?:metres|meters|centimetres|centimeters|feet|inches|cm|"
+        rf"m|yards|steps|units)\b|\bapart\b|\bfar (?:is|off)\b|\bhow much\b.*\baway\b|"
+        rf"\bhow long\b.*\b(?:way|line)\b|^(?:measure )?from {X} to {X}",
+        1,
+        2,
+        without=r"\bcan <r\d+> (?:drive|go|move)\b(?!.*<[tm]\d+>)",
+    ),
+    Rule(
+        Kind.LOCATION,
+        r"\bwhere (?:exactly )?(?:am|are|is|was|were|did|do) <r\d+>(?! see)|\b(?:position|"
+        r"location|pose|coordinates|place|localised|localized)\b|\bwhere <r\d+> (?:am|are|"
+        r"is|was|were)\b|\bwhere did\b",
+        0,
+        1,
+        without=r"<[tm]\d+>|\bcan\b",
+    ),
+    Rule(
+        Kind.EXISTS,
+        r"\b(?:is|are|was|were) there\b|\bthere (?:is|are)\b|\b(?:do|can|could|did|does) "
+        r"<r\d+> (?:\w+ )?(?:see|spot|detect|notice|recogni[sz]e|find|observe|have)\b|"
+        r"<t\d+> (?:\w+ )?(?:visible|present|in (?:view|sight|picture|image|room|scene|"
+        r"frame|here|front))\b|^any <t|^is <t\d+> (?:there|here|around)|\b(?:contain|"
+        r"contains|show|shows|have|has|exist|exists)\b.*<t|<t\d+>.*\b(?:in view|exists?|"
+        r"visible|in sight|around|nearby|anywhere|present)\b|\bsee any <t|^have <r\d+> "
+        r"got <t|\b(?:any sign|presence) of <t|\bgot <t|^is (?:somewhere|anywhere) <t|"
+        r"\bvisible\b.*<t|\bhave <t\d+> in\b",
+        1,
+        1,
+        without=r"^(?:what|which|where|how|when|who)\b",
+    ),
+    Rule(
+        Kind.DIRECTION,
+        rf"\b(?:which|what) (?:way|direction|side)\b|\bwhere(?:abouts)? (?:\w+ )?(?:is|are|"
+        rf"does|do|{X})\b|\bwhere (?:can|should|could|must|do) <r\d+> (?:find|look|see|go|"
+        rf"turn|head|face)\b|\bbearing\b|\bheading\b|\bdirections?\b|\bpoint(?:ing)? "
+        rf"(?:\w+ )?(?:to|towards?|at|out)\b|\bway to {X}|\bwhich (?:way|side)\b|"
+        rf"\blocation of\b|\bposition of\b|\blocate\b|\bfind\b",
+        1,
+        2,
+    ),
+    Rule(
+        Kind.NAME,
+        r"\bwhat(?: (?:did|with|object|thing|item|kind|type|sort|is|are|does|exactly|do|"
+        r"am|at|on|under|was|in|can|there|this|of|place|it|<r\d+>|see|seen|looking|"
+        r"visible|that|located|call|called|show|shows|mark|marks|named|by|else|or|who|"
+        r"right|the|for|be|might|could|being|point|points|pointing|to|lies|lie|sits|"
+        r"stands|found|appears|here)\b| <r\d+>| <m\d+>)*$"
+        r"|\bwhich (?:object|thing|item)\b|<m\d+> is what\b|\b(?:identify|recogni[sz]e|"
+        r"name|call|called|describe|classify)\b",
+        0,
+        1,
+        without=r"<t\d+>|<p\d+>|\bhow\b|\bwhich mark\b|\b<r\d+> (?:called|name)\b|\b(?:is|of) "
+        r"<r\d+>$|<r\d+> name|name of <r|^name$",
+    ),
+)
