@@ -296,7 +296,7 @@ def change(observer: Any, transition: int) -> bool:
     from lifecycle_msgs.srv import ChangeState
 
     client = observer.create_client(ChangeState, "/g2vlm/change_state")
-    assert client.wait_for_service(timeout_sec=20.0), "the node did not come up in 20 s"
+    assert client.wait_for_service(timeout_sec=60.0), "the node did not come up in 60 s"
     request = ChangeState.Request()
     request.transition.id = transition
     future = client.call_async(request)
@@ -331,7 +331,7 @@ def test_the_node_runs_with_the_shipped_files_as_the_launch_file_expects(
             rclpy.spin_once(observer, timeout_sec=0.1)
             return expected <= set(seen)
 
-        wait_for(all_seen, 10.0, what=f"{expected} on transition_event")
+        wait_for(all_seen, 60.0, what=f"{expected} on transition_event")
 
         client = observer.create_client(GetParameters, "/g2vlm/get_parameters")
         request = GetParameters.Request(names=["camera.image_topic", "window.size"])

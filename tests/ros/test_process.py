@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,29 @@ INSTANT = "runtime:=benchmarks.instant_runtime:create"
 NANO = REPO / "g2vlm_model" / "weights" / "nano" / "model.safetensors"
 
 
-def start(*parameters: str) -> subprocess.Popen[str]:
-    words = [word for parameter in parameters for word in ("-p", parameter)]
-    return subprocess.Popen(
-        [sys.executable, "-m", "g2vlm_ros.node", "--ros-args", *words],
-        cwd=REPO,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        text=True,
-        stderr=subprocess.PIPE,
-    )
+Start = Callable[..., subprocess.Popen[str]]
+COMES_UP_S = 60.0  # on a busy machine
+
+
+@pytest.fixture
+def start(ros: None) -> Iterator[Start]:
+    """Starts nodes with parameters; none outlives its test."""
+    with ExitStack() as started:
+
+        def start_one(*parameters: str) -> subprocess.Popen[str]:
+            words = [word for parameter in parameters for word in ("-p", parameter)]
+            process = subprocess.Popen(
+                [sys.executable, "-m", "g2vlm_ros.node", "--ros-args", *words],
+                cwd=REPO,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                text=True,
+                stderr=subprocess.PIPE,
+            )
+            started.enter_context(process)
+            started.callback(process.kill)
+            return process
+
+        yield start_one
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> str:
@@ -58,33 +73,30 @@ def read_until(process: subprocess.Popen[str], text: str) -> str:
 
 def end(process: subprocess.Popen[str], number: int) -> tuple[int, str]:
     process.send_signal(number)
-    try:
-        _, log = process.communicate(timeout=20.0)
-        return process.returncode, log
-    finally:
-        process.kill()
+    _, log = process.communicate(timeout=COMES_UP_S)
+    return process.returncode, log
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("autostart", ["true", "false"])
-def test_signals_end_it_cleanly(ros: None, number: int, autostart: str) -> None:
+def test_signals_end_it_cleanly(start: Start, number: int, autostart: str) -> None:
     process = start(INSTANT, f"autostart:={autostart}", "status.period_s:=0.1")
     if autostart == "true":
         read_until(process, "active: ")
     else:
         watcher = rclpy.create_node("watcher")
-        wait_for(lambda: "g2vlm" in watcher.get_node_names(), 20.0, what="the node")
+        wait_for(lambda: "g2vlm" in watcher.get_node_names(), COMES_UP_S, what="the node")
         watcher.destroy_node()
     code, log = end(process, number)
     assert code == 0, log
     assert "Traceback" not in log
 
 
-def test_a_second_signal_changes_nothing(ros: None) -> None:
+def test_a_second_signal_changes_nothing(start: Start) -> None:
     """Not even while the interpreter ends and has taken its handlers away."""
     process = start(INSTANT, "autostart:=true", "status.period_s:=0.1")
     read_until(process, "active: ")
-    deadline = time.monotonic() + 20.0
+    deadline = time.monotonic() + COMES_UP_S
     while process.poll() is None and time.monotonic() < deadline:
         process.send_signal(signal.SIGINT)
         time.sleep(0.002)
@@ -96,7 +108,7 @@ def test_a_second_signal_changes_nothing(ros: None) -> None:
 @pytest.mark.parametrize(
     "library", ["", "_multiarray_umath", "cv2", "_rclpy_pybind11", "g2vlm_interfaces"]
 )
-def test_signals_during_start_up(ros: None, library: str) -> None:
+def test_signals_during_start_up(start: Start, library: str) -> None:
     """From the handler on ("") while the libraries are loaded, one after the other."""
     process = start("autostart:=true", INSTANT)
     proc = Path(f"/proc/{process.pid}")
@@ -108,24 +120,22 @@ def test_signals_during_start_up(ros: None, library: str) -> None:
     def has_come_so_far() -> bool:
         return handles_signals() and library in (proc / "maps").read_text()
 
-    wait_for(has_come_so_far, 20.0, interval_s=0.001, what=library or "the signal handler")
+    wait_for(has_come_so_far, COMES_UP_S, interval_s=0.001, what=library or "the signal handler")
     code, log = end(process, signal.SIGTERM)
     assert code == 0, log
     assert "Traceback" not in log
 
 
-def test_a_signal_breaks_off_a_long_configure(ros: None) -> None:
+def test_a_signal_breaks_off_a_long_configure(start: Start) -> None:
     process = start("autostart:=true", "runtime:=tests.ros.test_process:slow_runtime")
     read_until(process, "loading")
-    started = time.monotonic()
     code, log = end(process, signal.SIGTERM)
     assert code == 0, log
-    assert time.monotonic() - started < 10.0
 
 
 def slow_runtime(**options: str) -> None:
     """A runtime factory that takes its time."""
-    time.sleep(60.0)
+    time.sleep(600.0)
 
 
 class Stuck(InstantRuntime):
@@ -135,7 +145,7 @@ class Stuck(InstantRuntime):
         self, window: FrameWindow, *, cancelled: Callable[[], bool] | None = None
     ) -> InstantScene:
         print("a pass begins", file=sys.stderr, flush=True)
-        time.sleep(60.0)
+        time.sleep(600.0)
         raise AssertionError("the process outlived its pass")
 
 
@@ -144,7 +154,7 @@ def stuck_runtime(**options: str) -> Stuck:
     return Stuck()
 
 
-def test_a_signal_does_not_wait_for_a_pass(make_graph: Make) -> None:
+def test_a_signal_does_not_wait_for_a_pass(start: Start, make_graph: Make) -> None:
     graph = make_graph()  # its client is the camera of the process
     process = start("autostart:=true", "runtime:=tests.ros.test_process:stuck_runtime")
     read_until(process, "active: ")
@@ -163,18 +173,16 @@ def test_a_signal_does_not_wait_for_a_pass(make_graph: Make) -> None:
 
     reader = threading.Thread(target=read)
     reader.start()
-    wait_for(observing, 20.0, interval_s=0.1, what="a pass")
+    wait_for(observing, COMES_UP_S, interval_s=0.1, what="a pass")
     reader.join()
-    started = time.monotonic()
     code, log = end(process, signal.SIGTERM)
     assert code == 0, log
     assert "Traceback" not in log
-    assert time.monotonic() - started < 10.0
 
 
-def test_autostart_that_fails_says_so(ros: None) -> None:
+def test_autostart_that_fails_says_so(start: Start) -> None:
     process = start("autostart:=true", "model:=/no/such/folder")
-    _, log = process.communicate(timeout=60.0)
+    _, log = process.communicate(timeout=COMES_UP_S)
     assert process.returncode == os.EX_CONFIG
     assert "cannot configure: " in log
     assert "/no/such/folder" in log
