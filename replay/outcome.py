@@ -119,6 +119,8 @@ class Timeline:
     Args:
         sent_s: monotonic seconds at which each frame was handed in, by stamp.
         scene_s: monotonic seconds at which the scene of a stamp came out.
+        again_s: the same of its last scene, where a stamp comes again: a bag that goes round.
+        poses: scenes that came out, of whatever stamps.
         statuses: all samples in order.
         scene_times: once per scene.
         ran_with: what ran; None before the first status.
@@ -129,6 +131,8 @@ class Timeline:
 
     sent_s: dict[int, float] = field(default_factory=dict)
     scene_s: dict[int, float] = field(default_factory=dict)
+    again_s: dict[int, float] = field(default_factory=dict)
+    poses: int = 0
     statuses: list[StatusSample] = field(default_factory=list)
     scene_times: list[SceneTimes] = field(default_factory=list)
     ran_with: RanWith | None = None

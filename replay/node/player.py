@@ -97,7 +97,8 @@ class Player:
         self._min_moments = min_moments
         names = list(cameras_of(recording))
         self._reference, self._cameras = names[0], len(names)
-        self._newest_ns = 0
+        self._newest_ns, self._late_ns = 0, math.inf
+        self._sent_s = 0.0  # when the last message went out
         self._waiting = 0  # frames that wait without a pass, as of the last that was settled
         self._published = 0
         self._stalled = 0
@@ -173,6 +174,7 @@ class Player:
             if message.camera in ("", self._reference):
                 self._timeline.sent_s.setdefault(message.stamp_ns, time.monotonic())
             self._published += 1
+        self._sent_s = time.monotonic()
         self._link.publish(message)
         if message.frame >= 0 and message.camera in ("", self._reference):
             self._on_frame()
@@ -186,17 +188,14 @@ class Player:
         frames of a segment, until they are `min_moments`; a late frame, until the next one tells
         what it was; and what a failed pass gave back.
         """
-        late, self._newest_ns = (
-            message.moment_ns <= self._newest_ns,
-            max(self._newest_ns, message.moment_ns),
-        )
+        late = self._is_late(message.moment_ns)
         started = time.monotonic()
         while time.monotonic() - started < SETTLE_TIMEOUT_S:
             status = self._timeline.last
             # The status behind a scene says that the map has taken it in: what the next frame is
             # worth hangs on that.
-            told = status is not None and status.scenes >= len(self._timeline.scene_s)
-            if told and message.moment_ns in self._timeline.scene_s:
+            told = status is not None and status.scenes >= self._timeline.poses
+            if told and self._timeline.again_s.get(message.moment_ns, -1.0) >= self._sent_s:
                 self._waiting = 0
                 return
             if status is not None and status.received >= self._published:
@@ -213,6 +212,16 @@ class Player:
             self._check()
             time.sleep(POLL_S)
         self._stalled += 1
+
+    def _is_late(self, moment_ns: int) -> bool:
+        """Whether a moment lies behind the newest one; two in a row that ascend go round again."""
+        late = moment_ns <= self._newest_ns
+        if late and moment_ns > self._late_ns:
+            late = False
+        if not late:
+            self._newest_ns = moment_ns
+        self._late_ns = moment_ns if late else math.inf
+        return late
 
     def _patience_s(self, message: PlayMessage) -> float:
         """How long a moment's pass may take; for ever where there is one camera.

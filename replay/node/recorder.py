@@ -54,7 +54,10 @@ class Recorder:
         with self._lock:
             self._writer.write(topic, msgtype, self.time_ns, data)
         if topic in self._scene_topics:
-            self._timeline.scene_s.setdefault(header_stamp_ns(data), now_s)
+            stamp_ns = header_stamp_ns(data)
+            self._timeline.scene_s.setdefault(stamp_ns, now_s)
+            self._timeline.again_s[stamp_ns] = now_s
+            self._timeline.poses += 1
 
     def note_status(self, status: Any) -> None:
         """Take over a live SceneStatus message."""

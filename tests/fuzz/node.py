@@ -58,7 +58,7 @@ __all__ = ["Assault", "main"]
 
 HANG_S, GROWTH_MB = 1.0, 100.0
 _WARM = 500  # messages before memory is measured
-_MAP_MB = 30  # of 300: so that the map is at its bound, and what grows on is no map
+_MAP_MB = 6  # of 300: so that the map is soon at its bound, and what grows on is no map
 # Answers that may lie unread while this process sends: a client's default keeps the last ten, and
 # the middleware throws the others away.
 _DEEP = QoSProfile(depth=2000)

@@ -18,7 +18,7 @@ from g2vlm_replay.node.bag_writer import BagWriter
 from g2vlm_map.recordings.bag import BagRecording
 from g2vlm_model.interface import GeometryPrediction
 from tests.helpers import REPO
-from tests.replay.bags import Scribe
+from tests.replay.bags import Scribe, jpeg
 from tests.ros.scripted_runtime import HEIGHT, WIDTH, ScriptedRuntime
 
 NS = 1_000_000_000
@@ -74,3 +74,24 @@ def test_node_and_process_make_the_same_map_where_loops_come_in(
     for name in ("loops", "scenes", "keyframes"):
         assert metrics[name] == others[name], name
     np.testing.assert_allclose(path, beside, atol=1e-6, rtol=0)
+
+
+@pytest.mark.slow  # 10 s
+def test_a_bag_that_goes_round_is_played_round_by_round(tmp_path: Path) -> None:
+    """Stamps come again: what came of them in the round before must not stand for this one."""
+    source = BagRecording(ROOM)
+    frames = list(source.frames(range(0, 16, 2)))
+    with BagWriter(tmp_path / "rounds") as writer:
+        scribe = Scribe(writer)
+        name = "sensor_msgs/msg/CompressedImage"
+        for number in range(3 * len(frames)):
+            frame = frames[number % len(frames)]
+            ns = 10 * NS + number % len(frames) * NS // 4
+            data = np.frombuffer(jpeg(frame.rgb()), np.uint8)
+            message = scribe.types[name](header=scribe.header(ns), format="jpeg", data=data)
+            writer.write_message("/cam/image/compressed", name, 10 * NS + number * NS // 4, message)
+    metrics, _ = replayed(tmp_path / "rounds", tmp_path / "out")
+    document = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["keyframes"] == 3 * len(frames)
+    assert not document["drops"]
+    assert document["replay"]["stalled_pictures"] == 0
