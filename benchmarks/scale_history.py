@@ -64,11 +64,13 @@ class Step:
         placed: By number, as the map has them now.
         new: Numbers of the keyframes that the scene brought.
         edges: That came with it, loops among them, as they were then.
+        denied: Visual ones that the map's odometry denied.
     """
 
     placed: dict[int, PlacedKeyframe]
     new: tuple[int, ...]
     edges: tuple[Edge, ...]
+    denied: tuple[Edge, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

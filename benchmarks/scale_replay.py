@@ -45,7 +45,9 @@ def solved_steps(
     replay = _Replay(history, tracker, feed)
     for step in history.steps():
         edges = [edge for number in step.new for edge in replay.add(number, step)]
-        yield Step(replay.graph.by_number(), step.new, tuple(edges))
+        denied = tuple(replay.denied)
+        replay.denied.clear()
+        yield Step(replay.graph.by_number(), step.new, tuple(edges), denied)
         replay.close([edge for edge in step.edges if edge.kind == "loop"])
 
 
@@ -62,6 +64,7 @@ class _Replay:
         self._keyframes = {item.number: item for item in history.keyframes()}
         self._segment = self.graph.new_segment(0)
         self._newest: PlacedKeyframe | None = None
+        self.denied: list[Edge] = []
 
     def add(self, number: int, recorded: Step) -> list[Edge]:
         """Put a keyframe into the graph; the edges that it came with."""
@@ -88,9 +91,10 @@ class _Replay:
     def _edges(self, keyframe: Keyframe, recorded: Step) -> list[Edge]:
         own = [edge for edge in recorded.edges if edge.j == keyframe.number]
         self._sensed.gate.note(keyframe)
-        visual = [
-            edge for edge in own if edge.kind == "visual" and not self._sensed.gate.denies(edge)
-        ]
+        visual: list[Edge] = []
+        for edge in own:
+            if edge.kind == "visual":
+                (self.denied if self._sensed.gate.denies(edge) else visual).append(edge)
         if self._newest is None:
             return visual
         before = self.graph.get(self._newest.keyframe.number) or self._newest

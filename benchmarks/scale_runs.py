@@ -132,8 +132,10 @@ def drive(
                 now = _Open(placed.segment)
                 tracker.reset("another segment")
                 events.clear()
-            edges = [edge for edge in step.edges if edge.j == number]
-            estimate = tracker.add_keyframe(placed, step.placed, edges=edges)
+            edges, denied = (
+                [edge for edge in some if edge.j == number] for some in (step.edges, step.denied)
+            )
+            estimate = tracker.add_keyframe(placed, step.placed, edges=edges, denied=denied)
             alarms = board.holds("SCALE_CONFLICT"), board.holds("SCALE_DRIFT")
             now.said.append(Said(len(now.said) + 1, estimate, *alarms))
             now.depths.append(_depth_off(history, number, placed.log_depth_scale))

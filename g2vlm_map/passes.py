@@ -328,7 +328,8 @@ class Passes:
                 for frame in moment.frames
             }
             edges = self._mapper.graph.edges_of(keyframe.number)
-            self._scale.add_keyframe(now, known, seen, edges)
+            denied = self._mapper.denied.pop(keyframe.number, ())
+            self._scale.add_keyframe(now, known, seen, edges, denied)
 
     def _note_window(self) -> None:
         asked, got = self.options.window.size, self.window.size

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -115,6 +115,7 @@ class Mapper:
         self._numbers: dict[str, int] = {}  # frame key -> keyframe
         self._tracks: dict[int, PictureTracks] = {}  # to a keyframe from the one before it
         self._last = Added(_NOWHERE, None, (), "", 0, 0)
+        self.denied: dict[int, list[Edge]] = {}  # by keyframe: visual ones; whoever is told takes
         self._untold: list[PlacedKeyframe] = []  # made by an `add` that then failed
         self._joined = ""
         self._tokens_ND: NDArray[np.float32] | None = None
@@ -223,10 +224,8 @@ class Mapper:
             T = placed.T_map_body
             if not (made and made[-1].keyframe.key == newest.frames[0].key):
                 T = self._beside(newest, geometry, placed)
-        last = self._last
-        return Added(
-            placed, T, made, started, last.verified, last.wanted, self._joined, self._units.factor
-        )
+        told = replace(self._last, placed=placed, T_map_body=T, keyframes=made, started=started)
+        return replace(told, joined=self._joined, unit=self._units.factor)
 
     def _is_keyframe(self, moment: Sighting) -> bool:
         lead = moment.frames[0]
@@ -289,6 +288,7 @@ class Mapper:
             if gap <= len(self._recent) and (other := self.graph.get(self._recent[-gap]))
         }
         edges: list[Edge] = []
+        denied = self.denied.setdefault(keyframe.number, [])
         T_map_body: Floats | None = None
 
         def tie(gap: int) -> Edge | None:
@@ -299,8 +299,8 @@ class Mapper:
             return self._verified(other.keyframe, keyframe, scales, gap == 1, T_i_j, way)
 
         def take(found: Edge | None) -> None:
-            if found is not None and not self._sensed.gate.denies(found):
-                edges.append(found)
+            if found is not None:
+                (denied if self._sensed.gate.denies(found) else edges).append(found)
 
         near = [gap for gap in _BEFORE if gap in others]
         if near:  # what it says guides the others, which ask nothing of each other

@@ -38,6 +38,9 @@ class Measured:
             it shares with a length that begins where this one ends.
         between: Of a length: numbers of the keyframes on the way and where the camera was at
             each, in those axes.
+        seen: Of a length by odometry: log of the length of each of its steps, from the begin over
+            those between to the end, by the pictures alone, in a unit that wanders slowly; NaN
+            unknown.
         open: The length goes on: where the camera was until now is known, and no reading is made
             of it. The next one of its kind takes its place.
     """
@@ -49,6 +52,7 @@ class Measured:
     sigma: float
     ends_23: Floats | None = field(default=None, compare=False)
     between: tuple[tuple[int, Floats], ...] = field(default=(), compare=False)
+    seen: tuple[float, ...] = field(default=(), compare=False)
     open: bool = False
 
 

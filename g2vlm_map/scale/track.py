@@ -23,7 +23,7 @@ from .estimate import ScaleReading
 from .kinds import Kind
 from .steadiness import STRETCH, spread_of_stretches, stretches
 
-__all__ = ["SPAN", "SourceTrack"]
+__all__ = ["MOST_REJECTED", "SPAN", "SourceTrack"]
 
 SPAN = STRETCH  # keyframes between two readings that vouch for each other
 GATE = 16.0  # squared standard deviations: a map's own lengths have long tails
@@ -32,7 +32,7 @@ _RECENT = 8  # readings that decide between the incumbent and a rival
 _REVOLT = 5  # of them turned away make a rival
 _KEPT = 400  # readings whose keyframes are remembered
 _PATH, _SHARED = 1.5, 0.6  # of the path's own sigma and the bank's; chosen on the tuning drives
-_MOST_REJECTED = 0.5  # share of the readings; who errs so often may err in those that pass
+MOST_REJECTED = 0.5  # share of the readings; who errs so often may err in those that pass
 _LEAST_SPREAD = 0.1  # of readings at the start, that one may differ by three times
 
 
@@ -182,7 +182,7 @@ class SourceTrack:
             mean = path[0]
             if math.isfinite(path[1]):
                 sigma = math.hypot(_PATH * path[1], _SHARED * sigma)
-        sigma /= 1 - min(self.rejected / max(1, self.count), _MOST_REJECTED)
+        sigma /= 1 - min(self.rejected / max(1, self.count), MOST_REJECTED)
         return mean, math.hypot(sigma, self.kind.floor, self.contested, self.unsteady)
 
     def add(self, item: ScaleReading) -> None:

@@ -36,7 +36,7 @@ from .readings import Measured, SaidOfSegments, reading
 from .samples import Samples
 from .sources import made_sources
 from .sources.sight import Sight
-from .track import SourceTrack
+from .track import MOST_REJECTED, SourceTrack
 
 __all__ = ["ScaleTracker"]
 
@@ -135,6 +135,7 @@ class ScaleTracker:
         map_keyframes: Mapping[int, PlacedKeyframe],
         pictures: Mapping[str, NDArray[np.uint8]] | None = None,
         edges: Iterable[Edge] = (),
+        denied: Iterable[Edge] = (),
     ) -> ScaleEstimate:
         """Ask every source about a new keyframe.
 
@@ -144,12 +145,13 @@ class ScaleTracker:
                 by the caller afterwards.
             pictures: Frames of its cameras as they were matched, by camera.
             edges: That tie it to keyframes before it: their turns say whether K is right.
+            denied: Visual ones that odometry denied: they say where wheels slip.
 
         Returns:
             The estimate with it.
         """
         tied = tuple(edges)
-        sight = Sight(placed, map_keyframes, pictures or {}, tied)
+        sight = Sight(placed, map_keyframes, pictures or {}, tied, tuple(denied))
         with self._lock:
             before = self._estimate
             if placed.segment != self._segment:  # begun, or met again without the one between
@@ -312,6 +314,7 @@ class ScaleTracker:
                 log_scale, sigma = track.estimate(self._newest, whole)
                 if path is not None:
                     sigma = math.hypot(sigma, path.spread, path.apart, path.uncovered)
+                    sigma /= 1 - min(path.unlike, MOST_REJECTED)
                 contested, span = bool(track.contested), track.span
                 if path is not None and track.kind.by_pictures:
                     span = path.reach if span else 0  # what breaks it may have bent the map, too

@@ -220,6 +220,19 @@ def test_lengths_of_odometry_are_of_one_unit_though_the_depth_drifts(walk: Walk)
         assert edge.sigma_log_length < 0.06
 
 
+def test_visual_edges_that_slipping_wheels_deny_are_told_and_not_in_the_map(walk: Walk) -> None:
+    walk.samples.add(Extrinsics("camera", np.eye(4)))
+    for k in range(12):
+        T = at(k).copy()
+        T[:3, 3] += (1.0, 0.0, 0.0) if k == 11 else (0.0, 0.0, 0.0)
+        walk.samples.add(OdometrySample((k + 1) * NS, T, 0.02))
+    walk.walk(12)
+    assert not any(walk.mapper.denied[number] for number in range(1, 12))
+    denied = {(edge.i, edge.j) for edge in walk.mapper.denied[12]}
+    assert (11, 12) in denied
+    assert not denied & {(edge.i, edge.j) for edge in walk.mapper.graph.edges if edge.tracks}
+
+
 def test_odometry_that_comes_late_is_taken_in_late(walk: Walk) -> None:
     walk.samples.add(Extrinsics("camera", np.eye(4)))
     walk.samples.add(OdometrySample(1 * NS, at(0), 0.02))

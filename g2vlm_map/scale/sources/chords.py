@@ -36,7 +36,10 @@ def chord_ends(span: int, chord_m: float, sigma_m: float = 0.0) -> bool:
 
 
 def open_chord(
-    source: str, start: tuple[int, Floats], between: Sequence[tuple[int, Floats]]
+    source: str,
+    start: tuple[int, Floats],
+    between: Sequence[tuple[int, Floats]],
+    seen: Sequence[float] = (),
 ) -> list[Measured]:
     """The way since the last chord, which is too short for one; nothing where there is none.
 
@@ -44,9 +47,11 @@ def open_chord(
         source: Kind.
         start: Keyframe that it begins at, and where the camera was (3,), metres.
         between: The keyframes since, the newest last.
+        seen: Of them, as in `Measured`.
     """
     if not between:
         return []
     (first, place_3), (newest, now_3) = start, between[-1]
     ends = np.stack((place_3, now_3))
-    return [Measured(source, first, newest, 0.0, math.inf, ends, tuple(between[:-1]), open=True)]
+    way, steps = tuple(between[:-1]), tuple(seen)
+    return [Measured(source, first, newest, 0.0, math.inf, ends, way, steps, open=True)]

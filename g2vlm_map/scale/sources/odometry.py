@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...poses import Floats, rotation_vector
+from ...poses import Floats, inverse, rotation_vector
 from ..readings import Measured
 from ..samples import Samples
 from .chords import chord_ends, open_chord
+from .seen_steps import SeenSteps
 from .sight import Sight
 
 __all__ = ["OdometrySource"]
@@ -39,15 +40,20 @@ class OdometrySource:
     """Chords of the reference camera's path by odometry."""
 
     def __init__(self) -> None:
-        self._begin: _Stand | None = None
-        self._between: list[tuple[int, Floats]] = []
-        self._last: Floats = np.eye(4)
-        self._alive = 0  # of those between, until the last that is not like the one before it
+        self._seen = SeenSteps()
+        self._anew(None)
 
     def forget(self) -> None:
         """The next chord begins at the next keyframe."""
-        self._begin = None
-        self._between, self._alive = [], 0
+        self._seen.forget()
+        self._anew(None)
+
+    def _anew(self, begin: _Stand | None) -> None:
+        """A chord begins."""
+        self._begin, self._last = begin, begin
+        self._between: list[tuple[int, Floats]] = []
+        self._steps: list[float] = []  # lengths of the way to those between, as `Measured.seen`
+        self._alive = 0  # of those between, until the last that is not like the one before it
 
     def measure(self, sight: Sight, samples: Samples) -> list[Measured]:
         """A chord that ends at this keyframe, or one that is open until the next.
@@ -57,42 +63,45 @@ class OdometrySource:
         """
         keyframe = sight.placed.keyframe
         pose = samples.odometry(keyframe.stamp_ns)
+        self._seen.add(keyframe.number, (*sight.edges, *sight.denied))
         if pose is None:
             return []
         T_base_cam = samples.T_base_cam(keyframe.views[0].camera)
         mounted = T_base_cam is not None
         T_odom_cam = pose.T_odom_base @ (np.eye(4) if T_base_cam is None else T_base_cam)
         stand = _Stand(keyframe.number, T_odom_cam, pose.epoch)
-        begin = self._begin
+        begin, last = self._begin, self._last
         if begin is None or begin.epoch != stand.epoch or begin.keyframe not in sight.map_keyframes:
-            self._begin, self._last = stand, T_odom_cam
-            self._between, self._alive = [], 0
+            self._anew(stand)
             return []
+        assert last is not None  # the newest since the begin
+        step_3 = (inverse(last.T_odom_cam) @ T_odom_cam)[:3, 3]
+        self._steps.append(self._seen.log_length(last.keyframe, stand.keyframe, step_3))
         chord = float(np.linalg.norm(stand.T_odom_cam[:3, 3] - begin.T_odom_cam[:3, 3]))
         span = stand.keyframe - begin.keyframe
         if not chord_ends(span, chord):
             self._between.append((stand.keyframe, stand.T_odom_cam[:3, 3]))
-            if float(np.abs(T_odom_cam - self._last).max()) > _FROZEN:
+            if float(np.abs(T_odom_cam - last.T_odom_cam).max()) > _FROZEN:
                 self._alive = len(self._between)
-            self._last = T_odom_cam
+            self._last = stand
             if self._frozen(sight):
                 samples.complain(
                     f"odometry stands still to the last digit over {_LOOKED_AT} keyframes in which "
                     "the camera moved: it repeats its last value, or its topic is another robot's"
                 )
             start = begin.keyframe, begin.T_odom_cam[:3, 3]
-            return open_chord("odometry", start, self._between[: self._alive])
-        self._begin, between, self._last = stand, tuple(self._between), T_odom_cam
-        self._between, self._alive = [], 0
+            alive = slice(self._alive)
+            return open_chord("odometry", start, self._between[alive], self._steps[alive])
+        between, seen = tuple(self._between), tuple(self._steps)
+        self._anew(stand)
         sigma = math.hypot(math.sqrt(2) * _POSITION_SIGMA / chord, pose.sigma_share or _SHARE_SIGMA)
         if not mounted:
             turn = rotation_vector(begin.T_odom_cam[:3, :3].T @ stand.T_odom_cam[:3, :3])
             sigma = math.hypot(sigma, _LEVER_ARM * float(np.linalg.norm(turn)) / chord)
         ends = np.stack((begin.T_odom_cam[:3, 3], stand.T_odom_cam[:3, 3]))
         log_chord = math.log(chord)
-        return [
-            Measured("odometry", begin.keyframe, stand.keyframe, log_chord, sigma, ends, between)
-        ]
+        numbers = begin.keyframe, stand.keyframe
+        return [Measured("odometry", *numbers, log_chord, sigma, ends, between, seen)]
 
     def _frozen(self, sight: Sight) -> bool:
         """Whether the newest of the keyframes without a chord have one place to the last digit."""

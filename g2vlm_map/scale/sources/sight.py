@@ -29,12 +29,14 @@ class Sight:
         pictures: (H0, W0, 3) uint8 RGB frames of its cameras as they were matched, by name; as
             far as they are at hand.
         edges: That tie the keyframe to those before it.
+        denied: Visual ones of it that odometry denied, which the map does not hold.
     """
 
     placed: PlacedKeyframe
     map_keyframes: Mapping[int, PlacedKeyframe]
     pictures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     edges: tuple[Edge, ...] = ()
+    denied: tuple[Edge, ...] = ()
 
 
 class Source(Protocol):

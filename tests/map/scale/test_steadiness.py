@@ -220,6 +220,47 @@ def test_steps_that_slip_are_as_long_as_those_around_them() -> None:
     assert found.apart > 0.03  # by which all steps as they were would have moved it
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_slips_that_the_map_followed_show_beside_the_pictures(seed: int) -> None:
+    """A map that took the wheels in is bent as they are and agrees with them; pictures do not."""
+    true_N3 = curve()
+    rng = np.random.default_rng(seed)
+    step = np.diff(true_N3, axis=0, prepend=true_N3[:1])
+    way = np.where(rng.random(61) < 0.15, rng.uniform(1.5, 3, 61), 1.0)
+    wheels_N3 = np.cumsum(step * way[:, None], axis=0)
+    unit = np.exp(np.linspace(-0.4, 0.1, 61) + rng.normal(0, 0.05, 61))  # wanders, scatters
+    seen = np.log(np.maximum(np.linalg.norm(step, axis=1), 1e-9) * unit)
+    true_scale = float(np.log(similarity_scale(wheels_N3 / 2, true_N3)))
+    chords, placed = path_of(wheels_N3, wheels_N3 / 2)
+    alone = path_scale(chords, believed(chords), placed)
+    assert alone is not None
+    assert alone.log_scale - true_scale > 0.1  # and nothing of it shows:
+    assert alone.apart < 1e-12
+    assert alone.unlike == 0.0
+    shown = [replace(item, seen=tuple(seen[item.start + 1 : item.keyframe + 1])) for item in chords]
+    found = path_scale(shown, believed(shown), placed)
+    assert found is not None
+    assert found.log_scale == pytest.approx(true_scale, abs=0.05)
+    assert found.apart > 0.1
+    assert 0.1 < found.unlike < 0.6
+
+
+def test_a_step_over_a_keyframe_that_was_culled_is_held_against_nothing() -> None:
+    """What was seen of its second half says nothing of the whole."""
+    true_N3 = curve()
+    step = np.linalg.norm(np.diff(true_N3, axis=0, prepend=true_N3[:1]), axis=1)
+    seen = np.log(np.maximum(step, 1e-9))
+    chords, placed = path_of(true_N3, true_N3 / 2)
+    chords = [
+        replace(item, seen=tuple(seen[item.start + 1 : item.keyframe + 1])) for item in chords
+    ]
+    left = {number: item for number, item in placed.items() if number % 3 != 1}
+    found = path_scale(chords, believed(chords), left)
+    assert found is not None
+    assert found.apart < 1e-12
+    assert found.unlike == 0.0
+
+
 def test_a_stretch_that_slips_is_held_against_what_the_gate_let_pass() -> None:
     true_N3 = curve()
     step = np.diff(true_N3, axis=0, prepend=true_N3[:1])
