@@ -9,7 +9,6 @@ Shape letters: B batch, N frames, V vocabulary, H W pixels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,11 +18,11 @@ from .extras.fusion import FusedImages
 from .extras.reading import GeometryReading, read_geometry
 from .model import G2VLM, GeometryHidden
 from .poses import GeometryTensors
+from .positions import DecodeStep
 from .preprocess import SemanticRows
 from .tokenizer import PromptIds
 
 __all__ = [
-    "DecodeStep",
     "Sampler",
     "decode",
     "prefill_frames",
@@ -32,21 +31,6 @@ __all__ = [
     "read_frames",
     "reconstruct",
 ]
-
-
-@dataclass(frozen=True)
-class DecodeStep:
-    """One decoded token.
-
-    Args:
-        token: Its id.
-        log_probability: Natural logarithm of its probability at temperature 1.
-        logits_V: What it was chosen from.
-    """
-
-    token: int
-    log_probability: float
-    logits_V: Tensor
 
 
 class Sampler:

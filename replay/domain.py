@@ -19,7 +19,6 @@ import random
 import socket
 import tempfile
 from pathlib import Path
-from types import TracebackType
 
 __all__ = ["DOMAINS", "ReservedDomain"]
 
@@ -68,12 +67,7 @@ class ReservedDomain:
     def __enter__(self) -> ReservedDomain:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def close(self) -> None:

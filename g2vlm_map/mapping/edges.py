@@ -94,33 +94,44 @@ def verified_edge(
         None where no camera has `options.min_inliers` matches that agree. Where they show no
         parallax the edge knows its rotation only (`sigma_direction` is infinite).
     """
+    units = math.exp(log_depth_scales[0])
     for index, view in enumerate(i.views):
-        others = [other for other in j.views if other.camera == view.camera]
-        step = seen_step((i, view), (j, others[0])) if others and index else SeenStep()
-        if not others or step is None:
+        other = next((one for one in j.views if one.camera == view.camera), None)
+        step = seen_step((i, view), (j, other)) if other and index else SeenStep()
+        if other is None or step is None:
             continue
-        expected, units = None, math.exp(log_depth_scales[0])
-        if tracks and index == 0:
-            expected = followed(view, others[0], tracks)
-        elif guess is not None and index == 0:
-            expected = foreseen(view, others[0], guess, units)
-        elif guided:
-            expected = followed(view, others[0])
+        known, ways = (None, ()) if index else (guess, tracks)  # both of the reference camera
+        expected = _expected(view, other, known, units, ways, guided)
+        prior = _prior(view, other, known, units, ways)
         stamps = (i.stamp_ns, j.stamp_ns)
-        prior = _prior(view, others[0], guess, units, tracks) if index == 0 else None
-        pair = _pair(view, others[0], stamps, features, options, expected, prior)
+        pair = _pair(view, other, stamps, features, options, expected, prior)
         if pair is not None and len(pair.inliers) >= options.min_inliers:
             if pair.rivals:
-                turn = guess[:3, :3] if guess is not None and index == 0 else None
-                pair = _likeliest(pair, view, others[0], turn)
-            edge = _edge(i.number, j.number, view, others[0], pair, features, options)
+                pair = _likeliest(pair, view, other, None if known is None else known[:3, :3])
+            edge = _edge(i.number, j.number, view, other, pair, features, options)
             matched = None if edge.tracks is None else replace(edge.tracks, view=index)
-            biases = [_MEASURED_BIAS if one.metres else _DEPTH_BIAS for one in (view, others[0])]
+            biases = [_MEASURED_BIAS if one.metres else _DEPTH_BIAS for one in (view, other)]
             edge = _with_length(replace(edge, kind=kind, tracks=matched), log_depth_scales, biases)
             if kind == "loop":
                 edge = replace(edge, off_plane=_off_plane(view, pair))
             return edge if index == 0 else edge_of_rigs(edge, view, step, scale)
     return None
+
+
+def _expected(
+    view_i: View,
+    view_j: View,
+    guess: Floats | None,
+    units: float,
+    tracks: Sequence[PictureTracks],
+    guided: bool,
+) -> NDArray[np.float32] | None:
+    """Where i's features should be found in j, pixels; None: anywhere. See `_prior`."""
+    if tracks:
+        return followed(view_i, view_j, tracks)
+    if guess is not None:
+        return foreseen(view_i, view_j, guess, units)
+    return followed(view_i, view_j) if guided else None
 
 
 def _pair(

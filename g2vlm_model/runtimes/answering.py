@@ -24,10 +24,11 @@ from ..config import ModelConfig
 from ..extras.references import Reference, find_references
 from ..interface import AnswerStatus, PixelMark, SpatialAnswer, SpatialQuery
 from ..marks import draw_marks, question_with_marks
+from ..positions import DecodeStep
 from ..preprocess import semantic_patches
 from ..tokenizer import Tokenizer, prompt_ids
 from .gate import DeviceGate
-from .scene import EncodedScene, SceneContext, Step
+from .scene import EncodedScene, SceneContext
 
 __all__ = ["Answerer", "Draft", "Question", "Stopped"]
 
@@ -189,7 +190,7 @@ class Answerer:
             draft.read_s = draft.seconds
             self._decode(context.decode(draft.query), draft)
 
-    def _decode(self, steps: Iterator[Step], draft: Draft) -> None:
+    def _decode(self, steps: Iterator[DecodeStep], draft: Draft) -> None:
         # One step more than tokens are allowed: only it can tell a whole answer of that length.
         for _ in range(draft.query.max_tokens + 1):
             with self._step(draft):

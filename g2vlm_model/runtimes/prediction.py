@@ -78,11 +78,7 @@ def predict_geometry(
         confidence_NHW = _share(logits)
     if invalid_NHW is not None:
         confidence_NHW = xp.where(invalid_NHW, 0.0, confidence_NHW)
-    if not bool(xp.any(finite_points(world_NHW3))):
-        raise RuntimeError(
-            "the model returned no finite point: its numbers overflow in this precision; "
-            "load the runtime with precision 'bf16' or 'fp32'"
-        )
+    _check_finite(world_NHW3)
     return GeometryPrediction(
         local_points=_numpy(local_NHW3),
         world_points=_numpy(world_NHW3),
@@ -94,6 +90,14 @@ def predict_geometry(
         confidence_source="consistency" if logits is None else "head",
         invalid=None if invalid_NHW is None else _numpy(invalid_NHW),
     )
+
+
+def _check_finite(points_NHW3: Array) -> None:
+    if not bool(array_namespace(points_NHW3).any(finite_points(points_NHW3))):
+        raise RuntimeError(
+            "the model returned no finite point: its numbers overflow in this precision; "
+            "load the runtime with precision 'bf16' or 'fp32'"
+        )
 
 
 def _share(logits_NHW: Array) -> Array:

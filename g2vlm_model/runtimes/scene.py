@@ -26,7 +26,6 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +34,7 @@ from numpy.typing import NDArray
 
 from ..extras.references import Reference
 from ..interface import Frame, FrameWindow, GeometryPrediction, SpatialQuery
-from ..positions import CacheMark
+from ..positions import CacheMark, DecodeStep
 from ..preprocess import resize_geometric
 from .geometry_engine import Array
 
@@ -46,7 +45,6 @@ __all__ = [
     "Pass",
     "SceneContext",
     "Seen",
-    "Step",
     "encoded",
     "generalised_mean",
     "pictures_of",
@@ -55,21 +53,6 @@ __all__ = [
 SAMPLE_STEP = 16  # rows and columns between the pixels that tell a reused buffer
 TURN_POLL_S = 0.02
 GEM_POWER = 3
-
-
-@dataclass(frozen=True)
-class Step:
-    """One decoded token.
-
-    Args:
-        token: Its id.
-        log_probability: Natural logarithm of its probability at temperature 1.
-        logits_V: What it was chosen from.
-    """
-
-    token: int
-    log_probability: float
-    logits_V: Array
 
 
 class SceneContext(ABC):
@@ -136,7 +119,7 @@ class SceneContext(ABC):
         self._next_V = self._appended(ids, added_TD, following)
 
     @abstractmethod
-    def decode(self, query: SpatialQuery) -> Iterator[Step]:
+    def decode(self, query: SpatialQuery) -> Iterator[DecodeStep]:
         """Decode the answer behind what was read, as the query wants it, without end."""
 
     @abstractmethod

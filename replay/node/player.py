@@ -309,16 +309,14 @@ def play_through_node(
             recorder = Recorder(writer, SCENE_TOPICS, STATUS_TOPIC, timeline)
             timeout_s, robot = options.question_timeout_s, robot_topics_of(recording)
             link = NodeLink(topics, domain.number, recorder, timeout_s, robot)
+            asker, shown = (
+                Asker(questions, info.stamps_ns, link.ask, timeline),
+                _shown(bar, timeline),
+            )
+            least = _min_moments(options.model)
             try:
                 _wait_for_node(link, process, options.start_timeout_s, bar)
-
-                def played_one() -> None:
-                    bar.update()
-                    bar.set_postfix_str(f"{len(timeline.scene_s)} scenes", refresh=False)
-
-                asker = Asker(questions, info.stamps_ns, link.ask, timeline)
-                least = _min_moments(options.model)
-                player = Player(recording, link, process, timeline, asker, played_one, least, depth)
+                player = Player(recording, link, process, timeline, asker, shown, least, depth)
                 played = player.play(options.rate)
                 unsaved = link.save_map(map_file.absolute())
                 if unsaved:
@@ -331,6 +329,16 @@ def play_through_node(
     kept = map_file if map_file.is_file() else None
     outputs = Published(recorded, timeline.statuses, kept, base_of(recording))
     yield played, asker.answers(), outputs
+
+
+def _shown(bar: Any, timeline: Timeline) -> Callable[[], None]:
+    """Moves the bar by a frame that was played."""
+
+    def played_one() -> None:
+        bar.update()
+        bar.set_postfix_str(f"{len(timeline.scene_s)} scenes", refresh=False)
+
+    return played_one
 
 
 def _wait_for_node(link: NodeLink, process: NodeProcess, timeout_s: float, bar: Any) -> None:

@@ -9,7 +9,6 @@ import array
 import time
 from collections import Counter
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -64,12 +63,7 @@ class SoakClient:
     def __enter__(self) -> SoakClient:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._executor.shutdown()
         self._node.destroy_node()
         self._context.try_shutdown()

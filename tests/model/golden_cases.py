@@ -22,9 +22,10 @@ from g2vlm_model import preprocess
 from g2vlm_model.cache import KeyValueCache
 from g2vlm_model.checkpoint import load_weights, model_on_meta
 from g2vlm_model.config import ModelConfig, SpecialIds
-from g2vlm_model.generate import DecodeStep, Sampler, decode
+from g2vlm_model.generate import Sampler, decode
 from g2vlm_model.model import G2VLM
 from g2vlm_model.mot import attend_causal
+from g2vlm_model.positions import DecodeStep
 from g2vlm_model.sequence import FrameBlocks, interleave, text_positions
 
 OWN_CASES = Path(__file__).resolve().parents[1] / "data" / "goldens"

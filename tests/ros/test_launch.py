@@ -307,12 +307,9 @@ def change(observer: Any, transition: int) -> bool:
     return success
 
 
-def test_the_node_runs_with_the_shipped_files_as_the_launch_file_expects(
-    observer: Any, tmp_path: Path
-) -> None:
-    import rclpy
-    from lifecycle_msgs.msg import Transition, TransitionEvent
-    from rcl_interfaces.srv import GetParameters
+def transitions(observer: Any) -> list[tuple[str, str]]:
+    """Start and goal of each transition of the node from now on."""
+    from lifecycle_msgs.msg import TransitionEvent
 
     seen: list[tuple[str, str]] = []
     observer.create_subscription(
@@ -321,6 +318,17 @@ def test_the_node_runs_with_the_shipped_files_as_the_launch_file_expects(
         lambda msg: seen.append((msg.start_state.label, msg.goal_state.label)),
         10,
     )
+    return seen
+
+
+def test_the_node_runs_with_the_shipped_files_as_the_launch_file_expects(
+    observer: Any, tmp_path: Path
+) -> None:
+    import rclpy
+    from lifecycle_msgs.msg import Transition
+    from rcl_interfaces.srv import GetParameters
+
+    seen = transitions(observer)
     process = node_process(tmp_path)
     try:
         assert change(observer, Transition.TRANSITION_CONFIGURE)
@@ -357,15 +365,9 @@ def test_a_configure_that_fails_shows_as_the_launch_file_expects(
     observer: Any, tmp_path: Path
 ) -> None:
     import rclpy
-    from lifecycle_msgs.msg import Transition, TransitionEvent
+    from lifecycle_msgs.msg import Transition
 
-    seen: list[tuple[str, str]] = []
-    observer.create_subscription(
-        TransitionEvent,
-        "/g2vlm/transition_event",
-        lambda msg: seen.append((msg.start_state.label, msg.goal_state.label)),
-        10,
-    )
+    seen = transitions(observer)
     process = node_process(tmp_path, model="/no/such/folder", runtime="torch")
     try:
         assert not change(observer, Transition.TRANSITION_CONFIGURE)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,9 +20,19 @@ from g2vlm_model.runtimes.machine import TensorRT
 from g2vlm_model.runtimes.store import Store
 
 from ..exports import Exports
+from .build_commands import install
 from .compiled import GPU, STREAMING, WHOLE
 from .host_gpu import HostCuda
 from .host_tensorrt import HostTensorRT
+
+
+@pytest.fixture
+def build_for_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Child processes find the command."""
+    install(tmp_path / "installed")
+    known = os.environ.get("PYTHONPATH", "")
+    paths = filter(None, (str(tmp_path / "installed"), known))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
 
 
 @pytest.fixture(scope="session")

@@ -17,16 +17,9 @@ import pytest
 from g2vlm_model.runtimes.build_process import BuildFailedError, BuildStopped, run_command
 from tests.helpers import REPO, wait_for
 
-from .build_commands import gone, install, pids, words
+from .build_commands import gone, pids, words
 
-
-@pytest.fixture(autouse=True)
-def build_for_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Child processes find the command."""
-    install(tmp_path / "installed")
-    known = os.environ.get("PYTHONPATH", "")
-    paths = filter(None, (str(tmp_path / "installed"), known))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+pytestmark = pytest.mark.usefixtures("build_for_test")
 
 
 def test_a_command_gives_way_to_everything_else(tmp_path: Path) -> None:

@@ -32,16 +32,9 @@ from g2vlm_model.runtimes.store_entry import ExportKey
 from tests.helpers import REPO, wait_for
 from tests.ros.scripted_runtime import ScriptedRuntime
 
-from .build_commands import gone, install, pids, words
+from .build_commands import gone, pids, words
 
-
-@pytest.fixture(autouse=True)
-def build_for_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Child processes find the command."""
-    install(tmp_path / "installed")
-    known = os.environ.get("PYTHONPATH", "")
-    paths = filter(None, (str(tmp_path / "installed"), known))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+pytestmark = pytest.mark.usefixtures("build_for_test")
 
 
 def runtime_named(name: str) -> ScriptedRuntime:

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from ...extras.references import Reference
 from ...interface import SpatialQuery
-from ...positions import CacheMark
-from ..scene import SceneContext, Step
+from ...positions import CacheMark, DecodeStep
+from ..scene import SceneContext
 from .feeds import reference_feeds
 
 __all__ = ["NumpySampler", "OnnxContext", "SceneKeys", "by_layer", "frame_positions"]
@@ -79,7 +79,7 @@ class OnnxContext(SceneContext):
         keys_EGTC, values_EGTC = map(by_layer, new)
         self.keys.append_to_scene(keys_EGTC, values_EGTC, int(positions_3T[0, -1]) + 1)
 
-    def decode(self, query: SpatialQuery) -> Iterator[Step]:
+    def decode(self, query: SpatialQuery) -> Iterator[DecodeStep]:
         """See `SceneContext.decode`."""
         sampler = NumpySampler(query.temperature, query.seed)
         assert self._next_V is not None, "an answer without a question"
@@ -233,7 +233,7 @@ class NumpySampler:
         # Any integer is a seed, as with torch; numpy itself refuses negative ones.
         self._random = np.random.default_rng(seed % 2**64)
 
-    def __call__(self, logits_V: NDArray[np.float32]) -> Step:
+    def __call__(self, logits_V: NDArray[np.float32]) -> DecodeStep:
         """Choose from logits (V,)."""
         shifted_V = logits_V.astype(np.float64) - logits_V.max()
         log_total = np.log(np.exp(shifted_V).sum())
@@ -243,4 +243,4 @@ class NumpySampler:
             bounds_V = np.exp(shifted_V / self._temperature).cumsum()
             drawn = self._random.random() * bounds_V[-1]
             token = min(int(np.searchsorted(bounds_V, drawn, side="right")), len(bounds_V) - 1)
-        return Step(token, float(shifted_V[token] - log_total), logits_V)
+        return DecodeStep(token, float(shifted_V[token] - log_total), logits_V)

@@ -23,9 +23,9 @@ from ...extras.references import Reference
 from ...generate import Sampler, decode, prefill_ids
 from ...interface import SpatialQuery
 from ...model import G2VLM
-from ...positions import CacheMark
+from ...positions import CacheMark, DecodeStep
 from ...preprocess import semantic_merged_hw
-from ..scene import SceneContext, Step
+from ..scene import SceneContext
 
 __all__ = ["QUESTION_TOKENS", "TorchContext", "forked_cache", "prefix_cache", "scene_cache"]
 
@@ -114,7 +114,7 @@ class TorchContext(SceneContext):
             self.fused[index:] = [images]
         self._model.prefill_images(tokens_11SD, merged_hw, self.keys, cameras_11D)
 
-    def decode(self, query: SpatialQuery) -> Iterator[Step]:
+    def decode(self, query: SpatialQuery) -> Iterator[DecodeStep]:
         """See `SceneContext.decode`."""
         sampler = Sampler(query.temperature, query.seed)
         assert self._next_V is not None, "an answer without a question"
@@ -123,7 +123,7 @@ class TorchContext(SceneContext):
             # Around each step and not around them all: the mode is the thread's, not this code's.
             with torch.inference_mode():
                 step = next(steps)
-            yield Step(step.token, step.log_probability, step.logits_V)
+            yield step
 
     @torch.inference_mode()
     def _added(self, references: Sequence[Reference], tokens: int) -> Tensor:
