@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from .interface.documents import parse_json
+from .interface.words import plain
 
 __all__ = ["SafetensorsFile", "TensorEntry", "write_errors"]
 
@@ -161,7 +162,7 @@ class SafetensorsFile:
             self._map.madvise(mmap.MADV_DONTNEED, first, end - first)
 
     def _error(self, problem: str) -> ValueError:
-        return ValueError(f"{self.path} {problem}; download or write it again")
+        return ValueError(f"{self.path} {plain(problem)}; download or write it again")
 
     def _read_header(self, file: Any) -> bytes:
         prefix = file.read(LENGTH_BYTES)
