@@ -151,6 +151,13 @@ class QuestionOptions(OptionGroup):
         high=1024,
         changeable=True,
     )
+    min_confidence: float = option(
+        0.3,
+        "Words that nothing else confirms are an answer from this token probability on",
+        low=0.0,
+        high=1.0,
+        changeable=True,
+    )
     free_text: bool = option(
         False,
         "What is not understood is asked of the model all the same; its words come unchecked",

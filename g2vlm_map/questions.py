@@ -29,10 +29,10 @@ from g2vlm_model.interface import (
     SpatialRuntime,
 )
 
-from .answers.crosscheck import check_answer
+from .answers.deciding import NOT_ASKED, decided, said_nothing
 from .answers.grammar import understand
 from .answers.intent import Intent, Kind
-from .answers.support import KNOWN_QUESTIONS, answers_kind, darkness, missing
+from .answers.support import darkness, missing
 from .options import QuestionOptions, StatusOptions
 from .scale.estimate import ScaleEstimate
 from .scenes import SceneRecord, ScenesInUseError, SceneStore, SceneUnknownError
@@ -333,11 +333,14 @@ class QuestionDesk:
             return
         record, query = ticket.record, replace(ticket.query, max_seconds=remaining_s)
         try:
-            said = self._runtime.ask(record.scene, query, cancelled=ticket.cancelled.is_set)
-            said = _of_its_kind(said, ticket.intent, query)
+            said = said_nothing()
+            if ticket.intent.kind not in NOT_ASKED:
+                said = self._runtime.ask(record.scene, query, cancelled=ticket.cancelled.is_set)
             metres = self._scale()
-            checked = check_answer(said, record, query, record.metric(metres))
-            answer = record.given_out(checked, metres)
+            least = self.options.min_confidence
+            answer = record.given_out(
+                decided(said, record, query, ticket.intent, record.metric(metres), least), metres
+            )
         except ValueError as error:
             answer = SpatialAnswer(AnswerStatus.REJECTED, str(error))
         except BaseException as error:  # a foreign runtime's, exits and panics too: go on
@@ -384,20 +387,6 @@ class _TurnedAwayError(Exception):
     def __init__(self, status: AnswerStatus, text: str) -> None:
         super().__init__(text)
         self.status = status
-
-
-def _of_its_kind(answer: SpatialAnswer, intent: Intent, query: SpatialQuery) -> SpatialAnswer:
-    """An answer whose words are of the kind that was asked for; else UNSUPPORTED."""
-    if answer.status is not AnswerStatus.OK or answer.value is not None:
-        return answer  # not whole, or a runtime's that gives values itself
-    labels = [mark.label for mark in query.marks]
-    if intent.kind is Kind.UNKNOWN or answers_kind(intent, answer.text, labels):
-        return answer
-    why = (
-        f"the model said {answer.text!r:.60}, which answers no question of this kind "
-        f"({intent.kind.value}); mark the place, or ask {KNOWN_QUESTIONS}"
-    )
-    return replace(answer, status=AnswerStatus.UNSUPPORTED, message=why)
 
 
 def _marks(question: Question, record: SceneRecord) -> tuple[PixelMark, ...]:

@@ -25,7 +25,8 @@ from g2vlm_model.interface import (
     SpatialAnswer,
 )
 
-from .answers.crosscheck import Scale
+from .answers.deciding import in_words
+from .answers.measure import Scale
 from .camera_model import scaled_K
 from .frame_optics import CameraFrame
 from .scale.estimate import ScaleEstimate
@@ -161,13 +162,7 @@ class SceneRecord:
             camera = (points - T_world_cam[:3, 3]) @ T_world_cam[:3, :3] * self.scale
             points = camera.astype(np.float32)
         scale = self.scale if answer.unit == SCENE_UNIT else 1.0
-        return replace(
-            answer,
-            points=points,
-            value=None if answer.value is None else answer.value * scale,
-            sigma=None if answer.sigma is None else answer.sigma * scale,
-            measured_value=None if answer.measured_value is None else answer.measured_value * scale,
-        )
+        return replace(_scaled(answer, scale), points=points)
 
     def metric(self, scale: ScaleEstimate) -> Scale | None:
         """What makes lengths of the scene metres; None where nothing does."""
@@ -188,21 +183,32 @@ class SceneRecord:
         """
         answer, carries = self.in_map_units(answer), self.metric(scale)
         if carries is None:
-            return replace(answer, is_metric=False)
+            return in_words(replace(answer, is_metric=False))
         metres = scale.metres_per_unit
         points = (answer.points * metres).astype(np.float32)
         answer = replace(answer, points=points, is_metric=True)
         if answer.unit != SCENE_UNIT or answer.value is None:
-            return answer
-        length, measured = abs(answer.value * metres), answer.measured_value
-        return replace(
-            answer,
-            message=answer.message or carries.text,
-            value=answer.value * metres,
-            unit="m",
-            sigma=math.hypot((answer.sigma or 0.0) * metres, length * scale.sigma),
-            measured_value=None if measured is None else measured * metres,
-        )
+            return in_words(answer)
+        length = abs(answer.value * metres)
+        sigma = math.hypot((answer.sigma or 0.0) * metres, length * scale.sigma)
+        message = answer.message or carries.text
+        return in_words(replace(_scaled(answer, metres), message=message, unit="m", sigma=sigma))
+
+
+def _scaled(answer: SpatialAnswer, scale: float) -> SpatialAnswer:
+    """The answer with every number in its unit times a scale."""
+
+    def scaled(number: float | None) -> float | None:
+        return None if number is None else number * scale
+
+    return replace(
+        answer,
+        value=scaled(answer.value),
+        sigma=scaled(answer.sigma),
+        text_value=scaled(answer.text_value),
+        measured_value=scaled(answer.measured_value),
+        measured_sigma=scaled(answer.measured_sigma),
+    )
 
 
 class SceneStore:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 
-from g2vlm_model.interface import CrossCheck
+from g2vlm_model.interface import AnswerSource, CrossCheck
 
 from .outcome import Timeline
 from .question_file import Question
@@ -31,7 +31,10 @@ class Answer:
         is_metric: whether the unit is metric by a scale source.
         confidence: 0..1.
         cross_check: name of the CrossCheck.
-        measured_value: the same read off the geometry, or None.
+        text_value, measured_value, measured_sigma: the number in the text, the same read off the
+            geometry and its standard deviation, in `unit`, or None.
+        kind, source: of the question as it was understood; whose reading the answer is.
+        reply: the answer in words, which need not be the model's (`text`).
         queue_ms, prefill_ms, decode_ms: the pipeline's times.
         total_ms: from sending to receipt.
         points: places that the answer is about, camera axes.
@@ -48,7 +51,12 @@ class Answer:
     is_metric: bool = False
     confidence: float = 0.0
     cross_check: str = CrossCheck.NOT_CHECKABLE.name
+    text_value: float | None = None
     measured_value: float | None = None
+    measured_sigma: float | None = None
+    kind: str = ""
+    source: str = AnswerSource.NONE.name
+    reply: str = ""
     queue_ms: float = 0.0
     prefill_ms: float = 0.0
     decode_ms: float = 0.0

@@ -10,6 +10,7 @@ from typing import Any
 
 from g2vlm_map.recordings import NS
 
+from .asking import Answer
 from .metrics import BASELINES, METRICS
 from .scoring import Judged, Scores
 
@@ -195,6 +196,13 @@ def _verdict(better: str, value: float | None, baselines: list[float]) -> tuple[
     return "like a baseline", ""
 
 
+def _by(answer: Answer) -> str:
+    """Whose reading an answer is, and the model's words where it is not theirs."""
+    if answer.source != "GEOMETRY":
+        return ""
+    return f"measured; the model said {answer.text!r:.40}" if answer.text else "measured"
+
+
 def _answer_row(item: Judged, index: dict[int, int], start_ns: int) -> dict[str, str]:
     answer = item.answer
     expected = answer.question.expected
@@ -216,14 +224,15 @@ def _answer_row(item: Judged, index: dict[int, int], start_ns: int) -> dict[str,
     unit = UNITS_SHOWN.get(answer.unit, answer.unit)
     check = answer.cross_check.lower() if answer.cross_check != "NOT_CHECKABLE" else ""
     if answer.measured_value is not None:
-        measured = f"{show(answer.measured_value)} {unit}".strip()
+        spread = "" if answer.measured_sigma is None else f" ± {show(answer.measured_sigma)}"
+        measured = f"{show(answer.measured_value)}{spread} {unit}".strip()
         check = f"{measured} ({check})" if check else measured
     said = "" if answer.status == "OK" else answer.status.lower().replace("_", " ")
     return {
         "question": answer.question.text,
         "where": where,
-        "answer": _short(answer.text) or said,
-        "message": answer.message if not answer.text else said,
+        "answer": _short(answer.reply) or said or _short(answer.text),
+        "message": answer.message if answer.status != "OK" else _by(answer),
         "expected": "" if expected is None else str(expected),
         "verdict": verdict,
         "tone": tone,

@@ -175,7 +175,8 @@ def _judge(answer: Answer, depth: DepthReport | None) -> Judged:
     if answer.status not in {"OK", "TRUNCATED"}:
         return Judged(answer, False)
     scale = depth.scale_at(answer.scene_ns) if depth is not None else None
-    return Judged(answer, compare(expected, answer.text, answer.value, answer.unit, scale))
+    words = answer.reply or answer.text
+    return Judged(answer, compare(expected, words, answer.value, answer.unit, scale))
 
 
 def _fill_depth(

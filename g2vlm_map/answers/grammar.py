@@ -32,7 +32,7 @@ _OPTION = re.compile(r"(?:^|(?<=[\s?:,(]))([A-D])[.)]\s+(?=\w)")
 _IMAGINED = re.compile(rf"<r\d+> stand at ({X}) and face ({X})|^from ({X}) facing ({X})")
 _MATCHED = re.compile(
     r"^(?:which mark|where) in (<f\d+>) is (?:at same )?(?:place )?(?:as |of "
-    r")?(?:<r\d+> of )?(<[mtf]\d+>)(?: \?)?(?: <m|$)"
+    r")?(?:<r\d+> of )?(<[mtf]\d+>)(?: in <f\d+>)?(?: \?)?(?: <m|$)"
 )
 _GIVEN = re.compile(r"\bdepth of (<[mt]\d+>) is (<l\d+>)|\bwith (<[mt]\d+>) at depth of (<l\d+>)")
 
@@ -98,12 +98,13 @@ def _is_worldly(found: Skeleton) -> bool:
 
 def _imagined(found: Skeleton) -> Intent | None:
     """Somebody stands at one place and faces another: what is asked, then those two."""
-    match = _IMAGINED.search(found.text)
+    words = re.sub(r" in <f\d+>", "", found.text)
+    match = _IMAGINED.search(words)
     if match is None:
         return None
     stands = [group for group in match.groups() if group]
-    asked = [x for x in re.findall(X, found.text[match.end() :]) if x[1] != "r"]
-    if not asked or "where" not in found.text[match.end() :]:
+    asked = [x for x in re.findall(X, words[match.end() :]) if x[1] != "r"]
+    if not asked or "where" not in words[match.end() :]:
         return None
     subjects = tuple(subject_of(found, x) for x in (*asked, *stands))
     return Intent(Kind.IMAGINED, subjects) if len(subjects) in (3, 4) else None

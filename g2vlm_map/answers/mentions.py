@@ -311,6 +311,10 @@ def _names(found: Skeleton, tokens: Sequence[str], labels: Sequence[str]) -> lis
             out.append("coloured")
             i = start + 1
             continue
+        if noun == "picture" and start > i and word == "the" and _hangs(out):
+            out.append(found.put("t", Subject(Role.THING, noun), noun).strip())
+            i = start + 1
+            continue
         name, end = _named_from(tokens, start, determined=start > i)
         if name:
             thing = Subject(Role.THING, singular(name.lower()))
@@ -321,6 +325,11 @@ def _names(found: Skeleton, tokens: Sequence[str], labels: Sequence[str]) -> lis
             out.append(word)
         i += 1
     return out
+
+
+def _hangs(before: Sequence[str]) -> bool:
+    """Whether "the picture" behind these words is a thing on a wall and not what the camera saw."""
+    return not before or before[-1] not in ("in", "on", "of", "inside", "within", "to")
 
 
 def _is_label(token: str, following: str, labels: Sequence[str], certain: bool) -> bool:

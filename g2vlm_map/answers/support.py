@@ -19,7 +19,7 @@ from .intent import Intent, Kind, Role
 from .lexicon import COLOURS
 from .quantity import QuantityKind, chosen_label, labels_in, parse_quantity, side_in
 
-__all__ = ["KNOWN_QUESTIONS", "answers_kind", "missing"]
+__all__ = ["KNOWN_QUESTIONS", "answers_kind", "choice_in", "darkness", "is_number", "missing"]
 
 DARK_LEVEL = 6.0  # mean of a picture, of 255
 DARK_SPREAD = 4.0  # standard deviation of it; a dark room with a lamp has more
@@ -110,6 +110,43 @@ def answers_kind(intent: Intent, text: str, labels: Sequence[str]) -> bool:
     if kind is Kind.COLOUR:
         return any(word in COLOURS for word in re.findall(r"\w+", said))
     return _is_choice(intent, text, labels)
+
+
+def is_number(intent: Intent) -> bool:
+    """Whether the answer is a number: not a side, a name, yes or no."""
+    return (
+        intent.kind in LENGTHS
+        or intent.kind in (Kind.RATIO, Kind.ANGLE, Kind.COUNT, Kind.SIZE, Kind.ROOM_SIZE)
+        or (intent.kind is Kind.TURNED and intent.modifier == "angle")
+    ) and not intent.options
+
+
+def choice_in(intent: Intent, text: str, labels: Sequence[str]) -> str:
+    """The choice that words make, as `readers` names it; "" where it is not clear."""
+    said = text.strip().casefold()
+    if intent.options:
+        return text.strip()[:1] if re.match(r"[A-D]\b", text.strip()) else ""
+    whether = re.match(r"(yes|no)\b", said)
+    if whether:
+        return whether[1]
+    if intent.kind in (Kind.NEAREST, Kind.TALLEST, Kind.MATCH):
+        return chosen_label(text, labels) or ""
+    if intent.kind in (Kind.MOVED, Kind.TURNED):
+        return side_in(text) or ""
+    if intent.kind in (Kind.RELATION, Kind.DIRECTION, Kind.IMAGINED):
+        return _sides(said)
+    return ""
+
+
+def _sides(said: str) -> str:
+    """Sides such as "left", "in front", "left in front", "above": at most one of each pair."""
+    parts = []
+    for pair in (("left", "right"), ("in front", "behind"), ("above", "below")):
+        named = [side for side in pair if re.search(rf"\b{side}\b", said)]
+        if len(named) > 1:
+            return ""
+        parts += named
+    return " ".join(parts)
 
 
 def _is_choice(intent: Intent, text: str, labels: Sequence[str]) -> bool:

@@ -17,7 +17,7 @@ source fixes them; only then `is_metric` is True and the unit is the metre.
 from __future__ import annotations
 
 from .frames import Frame, FrameWindow, GeometryPrediction, PixelMark
-from .questions import AnswerStatus, CrossCheck, SpatialAnswer, SpatialQuery
+from .questions import AnswerSource, AnswerStatus, CrossCheck, SpatialAnswer, SpatialQuery
 from .runtime import (
     BuildProgress,
     ObservationCancelledError,
@@ -30,6 +30,7 @@ from .runtime import (
 )
 
 __all__ = [
+    "AnswerSource",
     "AnswerStatus",
     "BuildProgress",
     "CrossCheck",

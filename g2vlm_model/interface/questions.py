@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .frames import PixelMark
 from .words import make_plain, plain_lines
 
-__all__ = ["AnswerStatus", "CrossCheck", "SpatialAnswer", "SpatialQuery"]
+__all__ = ["AnswerSource", "AnswerStatus", "CrossCheck", "SpatialAnswer", "SpatialQuery"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,14 @@ class AnswerStatus(enum.IntEnum):
     ABSTAINED = 9  # there is an answer, and it is too likely wrong; see the message
 
 
+class AnswerSource(enum.IntEnum):
+    """Whose reading an answer gives; as in SpatialAnswer.msg."""
+
+    NONE = 0
+    TEXT = 1  # the semantic expert's words
+    GEOMETRY = 2  # read off the scene's reconstruction
+
+
 class CrossCheck(enum.IntEnum):
     """The answer's number against the one read off the geometry; as in SpatialAnswer.msg."""
 
@@ -95,10 +103,14 @@ class SpatialAnswer:
     Args:
         status, message: How it ended, and why in words where it is not OK.
         text: The model's words.
-        value, unit, points, labels, cross_check, measured_value: Filled by whoever knows the
-            scene's scale (`g2vlm_map.answers`), never by a runtime.
-        value, unit: The number in the text and its unit ("" for a count, "deg",
-            "scene_unit", "m"); None where the text holds none, and for a length said in
+        kind, source, reply, value, unit, points, labels, cross_check and what follows them with
+            `text_` or `measured_`: Filled by whoever knows the scene's scale
+            (`g2vlm_map.answers`), never by a runtime.
+        kind: Of the question, as it was understood; "" where it was not.
+        source: Whose reading `reply`, `value` and `sigma` are.
+        reply: The answer in words, e.g. "1.52 m", "left", "B"; "" where there is none.
+        value, unit: The answer's number and its unit ("" for a count or ratio, "deg",
+            "scene_unit", "m"); None where it is no number, and for a length that was only said in
             metres while nothing fixes the scene's scale: that is the model's guess, it stays
             in `text` and `message` says so.
         is_metric: True only where a scale source fixed the scene's scale: then `points`, and
@@ -107,7 +119,10 @@ class SpatialAnswer:
         points: (M, 3) float32 places the answer is about, axes of the window's first
             camera, scene units; `labels` names each.
         confidence: [0, 1], geometric mean of the probabilities of the answer's tokens.
-        cross_check, measured_value: The same quantity read off the geometry.
+        cross_check: Whether words and geometry say the same.
+        text_value: The number in the text, in `unit`; None where there is none in that unit.
+        measured_value, measured_sigma: The same quantity read off the geometry, in `unit`.
+        measured_choice: A choice read off the geometry: a label, "left", "yes".
         prefill_ms, decode_ms: Time of the semantic expert.
         tokens: Answer tokens that were computed.
         model_id: Name and short hash of the weights.
@@ -125,6 +140,12 @@ class SpatialAnswer:
     confidence: float = 0.0
     cross_check: CrossCheck = CrossCheck.NOT_CHECKABLE
     measured_value: float | None = None
+    kind: str = ""
+    source: AnswerSource = AnswerSource.NONE
+    reply: str = ""
+    text_value: float | None = None
+    measured_sigma: float | None = None
+    measured_choice: str = ""
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
     tokens: int = 0
@@ -132,4 +153,4 @@ class SpatialAnswer:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", plain_lines(self.text))
-        make_plain(self, "message", "unit", "labels", "model_id")
+        make_plain(self, "message", "unit", "labels", "reply", "measured_choice", "model_id")

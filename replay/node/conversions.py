@@ -31,7 +31,7 @@ from g2vlm_map.recordings.bag import BagRecording
 from g2vlm_map.recordings.bag_sensors import RobotTopics
 from g2vlm_map.recordings.source import CAMERA_INFO, COMPRESSED
 from g2vlm_map.sensing import Extrinsics
-from g2vlm_model.interface import AnswerStatus, CrossCheck
+from g2vlm_model.interface import AnswerSource, AnswerStatus, CrossCheck
 from g2vlm_ros.messages import camera_info_message, header
 
 from ..asking import Answer
@@ -208,7 +208,6 @@ def request_of(question: Question, frame_ns: int, scene_ns: int, timeout_s: floa
 
 def answer_of(question: Question, scene_ns: int, reply: Any) -> Answer:
     """A SpatialAnswer message in the replay's types."""
-    measured = float(reply.measured_value)
     return Answer(
         question=question,
         scene_ns=scene_ns,
@@ -220,13 +219,22 @@ def answer_of(question: Question, scene_ns: int, reply: Any) -> Answer:
         is_metric=reply.is_metric,
         confidence=float(reply.confidence),
         cross_check=CrossCheck(reply.cross_check).name,
-        measured_value=None if math.isnan(measured) else measured,
+        text_value=_or_none(reply.text_value),
+        measured_value=_or_none(reply.measured_value),
+        measured_sigma=_or_none(reply.measured_sigma),
+        kind=reply.kind,
+        source=AnswerSource(reply.source).name,
+        reply=reply.reply,
         queue_ms=reply.queue_ms,
         prefill_ms=reply.prefill_ms,
         decode_ms=reply.decode_ms,
         points=tuple((point.x, point.y, point.z) for point in reply.points),
         labels=tuple(reply.labels),
     )
+
+
+def _or_none(number: float) -> float | None:
+    return None if math.isnan(number) else float(number)
 
 
 def sample_of(status: Any, wall_s: float) -> StatusSample:

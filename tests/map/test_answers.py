@@ -11,7 +11,8 @@ from typing import cast
 import numpy as np
 import pytest
 
-from g2vlm_map.answers.crosscheck import Scale, check_answer, read_answer
+from g2vlm_map.answers.crosscheck import AnswerReading, Scale, check_answer, read_answer
+from g2vlm_map.answers.grammar import understand
 from g2vlm_map.answers.measure import MarkedPoints, points_at
 from g2vlm_map.answers.quantity import (
     QuantityKind,
@@ -20,6 +21,8 @@ from g2vlm_map.answers.quantity import (
     parse_quantity,
     side_in,
 )
+from g2vlm_map.answers.readers import read_geometry
+from g2vlm_map.answers.reading import Sighting
 from g2vlm_model.interface import (
     AnswerStatus,
     CrossCheck,
@@ -100,6 +103,21 @@ def two_marks() -> tuple[GeometryPrediction, MarkedPoints]:
     return geometry, points_at(geometry, window, marks)
 
 
+def read(
+    question: str,
+    text: str,
+    geometry: GeometryPrediction,
+    marked: MarkedPoints,
+    scale: Scale | None = None,
+) -> AnswerReading:
+    """An answer's words against a geometry whose points are 5 % sure."""
+    sigma_M = np.full(len(marked.labels), 0.05)
+    sighting = Sighting(marked, sigma_M, geometry.T_world_cam.astype(np.float64), None, 2.0)
+    intent = understand(question, marked.labels)
+    measured = read_geometry(intent, question, sighting)
+    return read_answer(intent, text, marked.labels, measured, scale)
+
+
 @pytest.mark.parametrize(
     ("question", "right", "wrong"),
     [
@@ -121,15 +139,15 @@ def two_marks() -> tuple[GeometryPrediction, MarkedPoints]:
 )
 def test_checks_that_need_no_scale(question: str, right: str, wrong: str) -> None:
     geometry, marked = two_marks()
-    assert read_answer(question, right, geometry, marked).cross_check is AGREES
-    assert read_answer(question, wrong, geometry, marked).cross_check is DISAGREES
-    assert read_answer(question, "I do not know", geometry, marked).cross_check is UNCHECKED
+    assert read(question, right, geometry, marked).cross_check is AGREES
+    assert read(question, wrong, geometry, marked).cross_check is DISAGREES
+    assert read(question, "I do not know", geometry, marked).cross_check is UNCHECKED
 
 
 def test_frames_that_do_not_exist_are_not_checked() -> None:
     geometry, marked = two_marks()
     question = "Did the camera turn left or right from frame 1 to frame 3?"
-    assert read_answer(question, "right", geometry, marked).cross_check is UNCHECKED
+    assert read(question, "right", geometry, marked).cross_check is UNCHECKED
 
 
 def test_a_camera_that_hardly_moved_has_no_direction() -> None:
@@ -138,7 +156,7 @@ def test_a_camera_that_hardly_moved_has_no_direction() -> None:
     transforms[1, :3, 3] *= 0.01
     still = replace(geometry, T_world_cam=transforms)
     question = "Which way did the camera move from frame 1 to frame 2?"
-    assert read_answer(question, "forward", still, marked).cross_check is UNCHECKED
+    assert read(question, "forward", still, marked).cross_check is UNCHECKED
 
 
 def test_nearest_to_a_mark() -> None:
@@ -147,19 +165,19 @@ def test_nearest_to_a_mark() -> None:
     marks = [PixelMark(0, 2, 4, "A"), PixelMark(0, 6, 4, "B"), PixelMark(0, 18, 4, "C")]
     marked = points_at(geometry, window, marks)
     question = "Which is closer to B, A or C?"
-    assert read_answer(question, "A", geometry, marked).cross_check is AGREES
-    assert read_answer(question, "C", geometry, marked).cross_check is DISAGREES
+    assert read(question, "A", geometry, marked).cross_check is AGREES
+    assert read(question, "C", geometry, marked).cross_check is DISAGREES
 
 
 def test_nothing_is_metric_without_a_scale_source() -> None:
     geometry, marked = two_marks()
-    reading = read_answer("What is the distance between A and B?", "2 m", geometry, marked)
+    reading = read("What is the distance between A and B?", "2 m", geometry, marked)
     assert reading.value is None
     assert reading.unit == ""
     assert not reading.is_metric
     assert reading.cross_check is UNCHECKED
     assert "guess" in reading.note
-    units = read_answer("What is the distance between A and B?", "2.0", geometry, marked)
+    units = read("What is the distance between A and B?", "2.0", geometry, marked)
     assert (units.value, units.unit, units.is_metric) == (2.0, "scene_unit", False)
     assert units.cross_check is AGREES
     assert units.measured_value == pytest.approx(2.0, abs=0.1)
@@ -169,33 +187,33 @@ def test_lengths_are_checked_in_metres_with_a_scale() -> None:
     geometry, marked = two_marks()
     question = "What is the distance between A and B?"
     scale = Scale(metres_per_unit=0.5, relative_sigma=0.02)
-    reading = read_answer(question, "110 cm", geometry, marked, scale)
+    reading = read(question, "110 cm", geometry, marked, scale)
     assert reading.value == pytest.approx(1.1)
     assert reading.unit == "m"
     assert reading.is_metric
     assert reading.cross_check is AGREES
     assert reading.measured_value == pytest.approx(1.0, abs=0.05)
-    assert read_answer(question, "2 m", geometry, marked, scale).cross_check is DISAGREES
-    units = read_answer(question, "2.0 units", geometry, marked, scale)
+    assert read(question, "2 m", geometry, marked, scale).cross_check is DISAGREES
+    units = read(question, "2.0 units", geometry, marked, scale)
     assert units.value == pytest.approx(1.0)
     assert units.unit == "m"
     assert units.sigma == pytest.approx(0.02)
     wide = Scale(metres_per_unit=0.5, relative_sigma=0.6)
-    assert read_answer(question, "2 m", geometry, marked, wide).cross_check is AGREES
+    assert read(question, "2 m", geometry, marked, wide).cross_check is AGREES
     with pytest.raises(ValueError, match="metres_per_unit"):
         Scale(metres_per_unit=0.0)
 
 
 def test_a_count_has_no_unit_and_is_not_checked() -> None:
     geometry, marked = two_marks()
-    reading = read_answer("How many chairs are there?", "3", geometry, marked)
+    reading = read("How many chairs are there?", "3", geometry, marked)
     assert (reading.value, reading.unit, reading.cross_check) == (3.0, "", UNCHECKED)
 
 
 def test_a_number_beside_a_choice_is_given_too() -> None:
     geometry, marked = two_marks()
     question = "Which is closer to the camera, A or B?"
-    reading = read_answer(question, "A, by 2.0 units", geometry, marked)
+    reading = read(question, "A, by 2.0 units", geometry, marked)
     assert (reading.value, reading.unit, reading.cross_check) == (2.0, "scene_unit", AGREES)
 
 
@@ -203,9 +221,9 @@ def test_geometry_that_does_not_trust_itself_checks_nothing() -> None:
     geometry, marked = two_marks()
     question = "Which is closer to the camera, A or B?"
     doubtful = replace(marked, confidence=np.array([0.9, 0.01], np.float32))
-    assert read_answer(question, "B", geometry, doubtful).cross_check is UNCHECKED
+    assert read(question, "B", geometry, doubtful).cross_check is UNCHECKED
     lost = replace(marked, found=np.array([True, False]))
-    assert read_answer(question, "B", geometry, lost).cross_check is UNCHECKED
+    assert read(question, "B", geometry, lost).cross_check is UNCHECKED
 
 
 def test_a_lead_within_the_margin_is_not_checked() -> None:
@@ -214,7 +232,7 @@ def test_a_lead_within_the_margin_is_not_checked() -> None:
     geometry, window = make_scene(depth, poses(1), (9, 21))
     marked = points_at(geometry, window, [PixelMark(0, 9, 4, "A"), PixelMark(0, 11, 4, "B")])
     question = "Which is closer to the camera, A or B?"
-    assert read_answer(question, "B", geometry, marked).cross_check is UNCHECKED
+    assert read(question, "B", geometry, marked).cross_check is UNCHECKED
 
 
 class Encoded:
