@@ -21,6 +21,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from g2vlm_model.interface.words import plain
+
 from ..synthetic.room import SceneObject
 
 __all__ = ["Clip", "DataError", "FrameSequence", "Refusals", "SceneInfo", "known_depth"]
@@ -30,7 +32,14 @@ _ORTHONORMAL = 1e-3
 
 
 class DataError(ValueError):
-    """Data on disk that cannot be used; the text names the file."""
+    """Data on disk that cannot be used; the text names the file, and is fit for a terminal.
+
+    Args:
+        text: May hold keys and values of the file as they are.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(plain(text))
 
 
 @dataclass(frozen=True)
