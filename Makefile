@@ -7,6 +7,10 @@ PYTEST_ARGS ?=
 WORKERS ?= 3
 MINUTES ?= 60
 RUNTIME ?= instant
+MODEL ?= nano
+MODEL_FOLDER ?= $(if $(filter nano,$(MODEL)),g2vlm_model/weights/nano,$(MODEL))
+ROOMS ?= rooms
+WINDOWS ?= 120
 NODE_MESSAGES ?= 5000
 DISTRO := $(if $(filter command,$(origin ROS_DISTRO)),$(ROS_DISTRO))
 VENV := .venv$(DISTRO:%=-%)
@@ -17,7 +21,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # A file's tests stay together, in the order of the files: what they share is made once.
 IN_PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-.PHONY: help demo test test-all test-ros fuzz soak chaos workspace setup setup-dev lint types clean
+.PHONY: help demo calibrate test test-all test-ros fuzz soak chaos workspace setup setup-dev lint types clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +29,10 @@ help: ## Show this list
 demo: setup ## Replay the shipped drive through the real node; writes out/demo/report.html
 	@$(IN_VENV) g2vlm replay demo/drive.mcap --questions demo/questions.json --rate 0 \
 	  --title "A robot drives through a synthetic room and comes back" --out $(DEMO_OUT)
+
+calibrate: setup-dev ## Refit calibration.json to MODEL's weights on the validation rooms in ROOMS
+	@$(IN_VENV) g2vlm evaluate questions --model $(MODEL) --root $(ROOMS) --split val \
+	  --windows $(WINDOWS) --frames 3 1 2 4 --calibrate $(MODEL_FOLDER)/calibration.json
 
 test: setup-dev ## Run the tests but the slow ones (PYTEST_ARGS="tests/map -x": pytest's words)
 	@$(IN_VENV) python -m pytest $(IN_PARALLEL) -m "not slow" $(PYTEST_ARGS)

@@ -153,7 +153,7 @@ class QuestionOptions(OptionGroup):
     )
     min_confidence: float = option(
         0.3,
-        "Words that nothing else confirms are an answer from this token probability on",
+        "Answers less likely right are withheld (without a calibration: words less probable)",
         low=0.0,
         high=1.0,
         changeable=True,

@@ -23,7 +23,6 @@ from dataclasses import dataclass, field, replace
 
 from g2vlm_model.interface import (
     AnswerStatus,
-    PixelMark,
     SpatialAnswer,
     SpatialQuery,
     SpatialRuntime,
@@ -32,6 +31,7 @@ from g2vlm_model.interface import (
 from .answers.deciding import NOT_ASKED, decided, said_nothing
 from .answers.grammar import understand
 from .answers.intent import Intent, Kind
+from .answers.reliability import KnownReliability
 from .answers.support import darkness, missing
 from .options import QuestionOptions, StatusOptions
 from .scale.estimate import ScaleEstimate
@@ -151,6 +151,7 @@ class QuestionDesk:
         self._wakeup = threading.Condition()
         self._waiting: deque[_Ticket] = deque()
         self._running: _Ticket | None = None
+        self._reliability = KnownReliability()
         self._stopped = ""  # why nothing is answered at present
         self._thread: threading.Thread | None = None
         self.stop("the pipeline has not been started", 0.0)
@@ -264,7 +265,12 @@ class QuestionDesk:
         except ValueError as error:
             raise _TurnedAwayError(AnswerStatus.REJECTED, str(error)) from error
         try:
-            query = replace(query, marks=_marks(question, record))
+            default = question.cameras[0] if question.cameras else ""
+            marks = (
+                record.mark(mark.camera or default, mark.stamp_ns, mark.u, mark.v, mark.label)
+                for mark in question.marks
+            )
+            query = replace(query, marks=tuple(marks))
             intent = self._understand(query, record)
         except ValueError as error:
             self._scenes.release(record)
@@ -337,10 +343,12 @@ class QuestionDesk:
             if ticket.intent.kind not in NOT_ASKED:
                 said = self._runtime.ask(record.scene, query, cancelled=ticket.cancelled.is_set)
             metres = self._scale()
-            least = self.options.min_confidence
-            answer = record.given_out(
-                decided(said, record, query, ticket.intent, record.metric(metres), least), metres
+            answer = decided(
+                *(said, record, query, ticket.intent, record.metric(metres)),
+                self.options.min_confidence,
+                self._reliability.of(self._runtime.info),
             )
+            answer = record.given_out(answer, metres)
         except ValueError as error:
             answer = SpatialAnswer(AnswerStatus.REJECTED, str(error))
         except BaseException as error:  # a foreign runtime's, exits and panics too: go on
@@ -387,16 +395,3 @@ class _TurnedAwayError(Exception):
     def __init__(self, status: AnswerStatus, text: str) -> None:
         super().__init__(text)
         self.status = status
-
-
-def _marks(question: Question, record: SceneRecord) -> tuple[PixelMark, ...]:
-    """The question's marks in the frames of its scene.
-
-    Raises:
-        ValueError: A mark is in none of them.
-    """
-    default = question.cameras[0] if question.cameras else ""
-    return tuple(
-        record.mark(mark.camera or default, mark.stamp_ns, mark.u, mark.v, mark.label)
-        for mark in question.marks
-    )

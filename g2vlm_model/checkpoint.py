@@ -36,6 +36,7 @@ from .tokenizer import Tokenizer
 
 __all__ = [
     "EMBEDDED_MODELS",
+    "calibration_text",
     "load_model",
     "load_weights",
     "model_id",
@@ -54,6 +55,8 @@ FLOAT32_PREFIXES = (
 )
 
 # What an engine of the geometry does in the place of the model.
+CALIBRATION_FILE = "calibration.json"  # how often answers are right: `g2vlm_map.answers`
+MAX_CALIBRATION_BYTES = 1 << 18
 GEOMETRIC_MODULES = ("dino", "dino_projection", "heads", "match")
 
 
@@ -226,6 +229,20 @@ def model_id(folder: str | Path) -> str:
                 begin = first + (reader.size - first) * sample // 64
                 digest.update(reader.sample_bytes(begin, min(begin + 4096, reader.size)))
     return f"{plain(root.resolve().name)}-{digest.hexdigest()[:8]}"
+
+
+def calibration_text(folder: str | Path) -> str:
+    """Text of a model folder's `calibration.json`, "" where it has none.
+
+    Raises:
+        ValueError: It is larger than any calibration.
+    """
+    path = resolve_folder(folder) / CALIBRATION_FILE
+    if not path.is_file():
+        return ""
+    if path.stat().st_size > MAX_CALIBRATION_BYTES:
+        raise ValueError(f"{path} has {path.stat().st_size} bytes, expected a few thousand")
+    return path.read_text(encoding="utf-8")
 
 
 def save_model(

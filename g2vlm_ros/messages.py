@@ -159,6 +159,7 @@ def answer_message(reply: Reply) -> Any:
         points=[Point(x=float(x), y=float(y), z=float(z)) for x, y, z in answer.points],
         labels=list(answer.labels),
         confidence=float(answer.confidence),
+        is_calibrated=answer.is_calibrated,
         cross_check=int(answer.cross_check),
         measured_value=_or_nan(answer.measured_value),
         kind=answer.kind,

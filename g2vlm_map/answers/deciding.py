@@ -7,6 +7,9 @@ Where both say the same, the geometry's number is the answer, since it carries a
 contradict each other, the geometry is the answer for what it measured better in unseen rooms
 (lengths, angles: `MEASURED`), unless the two lie apart by more than their sigmas and the geometry
 is not sure of its own: then nobody answers, and the message says what would help.
+
+A model with a calibration (`reliability.py`) decides by that: the reading that was right more often
+at such scores is the answer, and `confidence` is that share.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from .intent import Intent, Kind
 from .measure import Scale
 from .readers import read_geometry
 from .reading import Reading, sighting_of
+from .reliability import Reliability, features_of
 from .support import answers_kind, choice_in, is_number
 
 __all__ = ["NOT_ASKED", "decided", "in_words", "said_nothing"]
@@ -41,6 +45,7 @@ NOT_ASKED = frozenset(
 )
 SURE_SIGMA = 0.25  # relative; a measured number within it stands against the words
 SURE_LEAD = 2.0  # sigmas; a measured choice with it stands against the words
+_UNMEASURED = Reliability()
 MOVE = "move 20 cm sideways and ask again, or mark a place on a plain surface"
 
 
@@ -56,6 +61,7 @@ def decided(
     intent: Intent,
     scale: Scale | None = None,
     min_confidence: float = 0.0,
+    reliability: Reliability = _UNMEASURED,
 ) -> SpatialAnswer:
     """The answer to a question, of words and geometry.
 
@@ -65,7 +71,9 @@ def decided(
         query: As asked.
         intent: The question, understood.
         scale: None where nothing fixes the scale.
-        min_confidence: Words alone are an answer from this token probability on.
+        min_confidence: A reading is an answer from this probability on; without a calibration
+            that is words alone, and their token probability.
+        reliability: Of the model.
     """
     said = replace(said, kind=intent.kind.value)
     if said.value is not None or len(said.points):
@@ -82,10 +90,26 @@ def decided(
     checked = _with_measured(checked, measured, scale)
     if measured.lack and not fits:
         return _nobody(checked, intent, measured)
-    if not measured.lack and (not fits or _prefers_geometry(checked, intent, measured)):
-        return _by_geometry(checked, measured, scale)
-    if checked.cross_check is CrossCheck.DISAGREES or said.confidence < min_confidence:
+    features = features_of(checked.cross_check, said.confidence, measured, bool(intent.things))
+    worth = {
+        source: reliability.probability(intent, source, features)
+        for source, there in (("text", fits), ("geometry", not measured.lack))
+        if there
+    }
+    if all(share is not None for share in worth.values()):
+        best = max(worth, key=lambda source: worth[source] or 0.0)
+        share = worth[best] or 0.0
+        checked = replace(checked, confidence=share, is_calibrated=True)
+        geometry, doubtful = best == "geometry", share < min_confidence
+    else:
+        geometry = not measured.lack and (not fits or _prefers_geometry(checked, intent, measured))
+        doubtful = not geometry and (
+            checked.cross_check is CrossCheck.DISAGREES or said.confidence < min_confidence
+        )
+    if doubtful:
         return _abstained(checked, intent, measured)
+    if geometry:
+        return _by_geometry(checked, measured, scale)
     choice = choice_in(intent, said.text, labels)
     return replace(
         checked,
@@ -168,7 +192,11 @@ def _nobody(answer: SpatialAnswer, intent: Intent, measured: Reading) -> Spatial
 
 def _abstained(answer: SpatialAnswer, intent: Intent, measured: Reading) -> SpatialAnswer:
     """There are words, and they are not to be trusted."""
-    if answer.cross_check is CrossCheck.DISAGREES:
+    if answer.is_calibrated:
+        why = f"right in {answer.confidence:.0%} of such cases; " + (
+            f"mark the {intent.things[0]}" if intent.things else MOVE
+        )
+    elif answer.cross_check is CrossCheck.DISAGREES:
         seen = measured.choice or f"{answer.measured_value:.2f} {answer.unit}".strip()
         why = f"words ({answer.text!r:.40}) and geometry ({seen}) contradict each other; {MOVE}"
     else:

@@ -118,7 +118,9 @@ class SpatialAnswer:
         sigma: Standard deviation of `value` in `unit`; None where unknown.
         points: (M, 3) float32 places the answer is about, axes of the window's first
             camera, scene units; `labels` names each.
-        confidence: [0, 1], geometric mean of the probabilities of the answer's tokens.
+        confidence: [0, 1]: the probability that the answer is right where it `is_calibrated`,
+            else the geometric mean of the probabilities of the text's tokens.
+        is_calibrated: Whether the model's `calibration.json` says how often such answers are right.
         cross_check: Whether words and geometry say the same.
         text_value: The number in the text, in `unit`; None where there is none in that unit.
         measured_value, measured_sigma: The same quantity read off the geometry, in `unit`.
@@ -138,6 +140,7 @@ class SpatialAnswer:
     points: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3), np.float32))
     labels: tuple[str, ...] = ()
     confidence: float = 0.0
+    is_calibrated: bool = False
     cross_check: CrossCheck = CrossCheck.NOT_CHECKABLE
     measured_value: float | None = None
     kind: str = ""

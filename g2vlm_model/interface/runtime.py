@@ -118,6 +118,7 @@ class RuntimeInfo:
         fallback_reason: Why this is not what was asked for; "" where it is.
         building: Of what will take over when it is built; None where nothing is.
         limits: Windows that are taken; None where the runtime does not say.
+        calibration: Text of the model's `calibration.json`; "" where it has none.
     """
 
     runtime: str
@@ -128,6 +129,7 @@ class RuntimeInfo:
     fallback_reason: str = ""
     building: BuildProgress | None = None
     limits: RuntimeLimits | None = None
+    calibration: str = ""
 
     def __post_init__(self) -> None:
         make_plain(self, "runtime", "device", "precision", "model_id", "fallback_reason")

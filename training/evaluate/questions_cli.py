@@ -17,6 +17,7 @@ from g2vlm_model.checkpoint import load_model, model_id
 from ..batch import ClipPool
 from ..semantic_stage import SemanticStage
 from ..synthetic.questions import TASKS
+from .calibrate_run import calibrate
 from .spatial_qa import QuestionReport, evaluate_questions
 
 __all__ = ["add_arguments", "run"]
@@ -36,12 +37,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[2, 3, 4], help="per window")
     parser.add_argument("--per-window", type=int, default=16, help="questions, at most")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
+    parser.add_argument(
+        "--calibrate", type=Path, metavar="FILE",
+        help="ask the runtime instead, and write how often answers are right: calibration.json",
+    )  # fmt: skip
+    parser.add_argument(
+        "--judge", type=Path, metavar="FILE",
+        help="ask the runtime instead, and measure a calibration.json with rooms it never saw",
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask, print the tables, write the JSON; returns the exit code."""
     torch.set_num_threads(args.threads)
+    if args.calibrate or args.judge:
+        return calibrate(args)
     stage = _stage(args.model, blind=False)
     question_only = _stage(args.question_only, blind=True) if args.question_only else None
     beside = _stage(args.beside, blind=False) if args.beside else None

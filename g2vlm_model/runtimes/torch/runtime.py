@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ...cache import KeyValueCache
-from ...checkpoint import load_model, model_id
+from ...checkpoint import calibration_text, load_model, model_id
 from ...extras.overlap import frame_overlap
 from ...extras.reading import read_geometry
 from ...interface import RuntimeInfo
@@ -82,6 +82,7 @@ class TorchExecutor:
         self.info = replace(
             facts,
             model_id=model_id(name),
+            calibration=calibration_text(name),
             parameters=facts.parameters + weights,
             fallback_reason="; ".join(filter(None, reasons)),
         )

@@ -1,0 +1,124 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Questions about held-out rooms as the node would get them: scene, words, truth.
+
+What calibration is fitted on and measured with. The runtime is the node's own, so token
+probabilities, geometry and its confidence are those that it will see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from g2vlm_model.interface import (
+    Frame,
+    FrameWindow,
+    GeometryPrediction,
+    SpatialAnswer,
+    SpatialQuery,
+    SpatialRuntime,
+)
+
+from ..batch import ClipSource, WindowBatch, draw_batch
+from ..question_batch import view_of
+from ..synthetic.questions import TASKS, Question
+from .spatial_qa import questions_in_turn
+
+__all__ = ["AnswerCase", "SceneCase", "scene_cases"]
+
+
+@dataclass(frozen=True, eq=False)
+class AnswerCase:
+    """A question, its truth and what the model said.
+
+    Args:
+        question: With its truth.
+        query: As it was asked.
+        said: The runtime's answer.
+    """
+
+    question: Question
+    query: SpatialQuery
+    said: SpatialAnswer
+
+
+@dataclass(frozen=True, eq=False)
+class SceneCase:
+    """A window and what was asked about it.
+
+    Args:
+        window: The frames.
+        geometry: What the runtime made of them.
+        metres_per_unit: Median of true over predicted depth: the scale that a sensor would fix.
+        answers: One per question.
+    """
+
+    window: FrameWindow
+    geometry: GeometryPrediction
+    metres_per_unit: float
+    answers: tuple[AnswerCase, ...]
+
+
+def scene_cases(
+    runtime: SpatialRuntime,
+    pool: ClipSource,
+    windows: int,
+    frames: Sequence[int],
+    seed: int,
+    per_window: int = 16,
+) -> Iterator[SceneCase]:
+    """Ask a runtime about windows of a pool.
+
+    Args:
+        runtime: The model.
+        pool: Where the windows come from.
+        windows: How many.
+        frames: Per window, in turn.
+        seed: Of the windows and the questions.
+        per_window: Questions per window, at most; all types come up alike.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng([seed, 43])
+    start = 0
+    for number in range(windows):
+        batch = draw_batch(pool, 1, frames[number % len(frames)], generator, None)
+        questions = questions_in_turn(view_of(batch, 0), per_window, start, rng, TASKS)
+        start += per_window
+        if questions:
+            yield _asked(runtime, batch, questions, f"{seed}-{number}")
+
+
+def _asked(
+    runtime: SpatialRuntime, batch: WindowBatch, questions: Sequence[Question], name: str
+) -> SceneCase:
+    pictures = (batch.rgb_BN3HW[0].permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
+    window = FrameWindow(
+        tuple(
+            Frame(np.ascontiguousarray(picture), 1 + number, "camera", "camera", f"{name}-{number}")
+            for number, picture in enumerate(pictures)
+        )
+    )
+    scene = runtime.observe(window)
+    answers = []
+    for question in questions:
+        query = SpatialQuery(question.bare, question.marks)
+        answers.append(AnswerCase(question, query, runtime.ask(scene, query)))
+    scale = _true_scale(batch.depth_BNHW[0].numpy(), scene.geometry)
+    scene.close()
+    return SceneCase(window, scene.geometry, scale, tuple(answers))
+
+
+def _true_scale(depth_NHW: NDArray[np.float32], geometry: GeometryPrediction) -> float:
+    """Metres per scene unit: median ratio of the depths of all frames."""
+    z_NHW = geometry.local_points[..., 2]
+    rows = np.linspace(0, depth_NHW.shape[1] - 1, z_NHW.shape[1]).round().astype(int)
+    columns = np.linspace(0, depth_NHW.shape[2] - 1, z_NHW.shape[2]).round().astype(int)
+    true_NHW = depth_NHW[:, rows][:, :, columns]
+    known = (true_NHW > 0) & geometry.valid
+    return float(np.median(true_NHW[known] / z_NHW[known]))
