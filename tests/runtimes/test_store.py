@@ -153,18 +153,14 @@ def test_a_damaged_entry_is_never_loaded_but_set_aside_and_built_anew(
     assert cache.lookup(key) is not None
 
 
-@pytest.mark.parametrize("in_the_way", ["lock", "damaged"])
+@pytest.mark.parametrize("in_the_way", ["locks", "damaged"])
 def test_a_damaged_entry_that_has_to_stay_is_a_miss_that_is_told_once(
     cache: Store, caplog: pytest.LogCaptureFixture, in_the_way: str
 ) -> None:
     folder = build(cache)
     (folder / "geometry.engine").write_bytes(PLAN[:100])
-    if in_the_way == "lock":
-        (cache.root / "locks" / KEY.digest).unlink()
-        (cache.root / "locks" / KEY.digest).mkdir()
-    else:
-        (cache.root / "damaged").rmdir()
-        (cache.root / "damaged").touch()
+    shutil.rmtree(cache.root / in_the_way)
+    (cache.root / in_the_way).touch()
     assert cache.lookup(KEY) is None
     (record,) = caplog.records
     assert record.levelname == "WARNING"
@@ -264,9 +260,7 @@ def test_an_entry_that_others_may_write_to_hides_no_other(
 
 def test_a_folder_in_the_place_of_a_lock_makes_way(cache: Store) -> None:
     (cache.root / "locks" / KEY.digest / "x").mkdir(parents=True)
-    folder = build(cache)
-    assert cache.lookup(KEY) is not None
-    assert folder.is_dir()
+    assert build(cache).is_dir()
     assert (cache.root / "locks" / KEY.digest).is_file()
 
 
@@ -340,11 +334,6 @@ assert cache.lookup(KEY) is not None
 """
 
 
-def full_disk(tmp_path: Path) -> list[str]:
-    """Words before a command that see a disk of 1 MB at `tmp_path`; empty where not possible."""
-    return own_mounts(f"mount -t tmpfs -o size=1m,mode=700 tmpfs {tmp_path}")
-
-
 def own_mounts(mount: str) -> list[str]:
     """Words before a command that sees mounts of its own; empty where not possible."""
     script = f'{mount} && exec "$@"'
@@ -356,11 +345,11 @@ def own_mounts(mount: str) -> list[str]:
 
 @pytest.mark.parametrize("limit", ["disk", "file size"])
 def test_a_full_disk_is_an_error_that_says_what_to_do(tmp_path: Path, limit: str) -> None:
-    prefix = full_disk(tmp_path) if limit == "disk" else []
+    disk = f"mount -t tmpfs -o size=1m,mode=700 tmpfs {tmp_path}"
+    prefix = own_mounts(disk) if limit == "disk" else []
     if limit == "disk" and not prefix:
         pytest.skip("no disk of its own for a test here: unshare may not mount a tmpfs")
-    command = [*prefix, sys.executable, "-c", FILL, str(tmp_path)]
-    command += [] if limit == "disk" else ["1000000"]
+    command = [*prefix, sys.executable, "-c", FILL, str(tmp_path)] + ["1000000"] * (not prefix)
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "no space left for the build" in done.stdout
