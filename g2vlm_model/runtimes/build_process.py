@@ -221,7 +221,7 @@ END_ME_FIRST = "1000"  # the highest of proc(5) oom_score_adj
 def main(argv: Sequence[str]) -> int:
     """Run the command: the words behind `g2vlm`."""
     end_with_parent(kill=True)  # what it leaves, the store sweeps away
-    os.nice(LOWEST_PRIORITY)
+    os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
     with suppress(OSError):  # another system than Linux, or a sandbox
         Path("/proc/self/oom_score_adj").write_text(END_ME_FIRST, encoding="ascii")
     from g2vlm_model.cli import main as g2vlm

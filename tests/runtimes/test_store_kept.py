@@ -59,7 +59,7 @@ def test_strangers_in_the_cache_hide_nothing(cache: Store) -> None:
             (cache.root / place / name).write_text("x")
         (cache.root / place / "folder" / "deep").mkdir(parents=True)
     again = Store.open(cache.root)
-    assert [path.name for path in (cache.root / "building").iterdir()] == ["folder"]  # its lock
+    assert list((cache.root / "building").iterdir()) == []
     assert again.lookup(KEY) is not None
     assert len(again.find("engine")) == 1
     build(again, dataclasses.replace(KEY, gpu="another"))
