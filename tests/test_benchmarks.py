@@ -156,6 +156,7 @@ def test_load(tmp_path: Path) -> None:
         assert results[kind]["peak_bytes"] - results[kind]["loaded_bytes"] < 80e6
 
 
+@pytest.mark.slow
 def test_runtimes(tmp_path: Path, nano_export: Path) -> None:
     (tmp_path / "exports").mkdir()
     (tmp_path / "exports" / "nano-fp32-23").symlink_to(nano_export)

@@ -197,7 +197,9 @@ def test_many_weights_stand_in_a_file_of_their_own(
     np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize(("gain", "refused"), [(2e5, True), (1e4, False)])
+@pytest.mark.parametrize(
+    ("gain", "refused"), [(2e5, True), pytest.param(1e4, False, marks=pytest.mark.slow)]
+)
 def test_half_precision_that_would_overflow_is_refused(
     model: Path, tmp_path: Path, gain: float, refused: bool, caplog: pytest.LogCaptureFixture
 ) -> None:

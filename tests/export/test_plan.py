@@ -135,6 +135,7 @@ def test_scores_in_memory_and_longer_windows_cost_more() -> None:
     assert scores[8].observe > fused[8].observe
 
 
+@pytest.mark.slow
 def test_2b_needs_the_larger_jetsons() -> None:
     config = ModelConfig.g2vlm_2b()
     picture_hw = (392, 518)

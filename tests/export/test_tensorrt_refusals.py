@@ -217,6 +217,7 @@ def test_a_disk_that_is_too_small_is_refused_before_the_build(
         main(words(static_export, tmp_path / "engines"))
 
 
+@pytest.mark.slow
 def test_engines_that_cannot_be_checked_are_refused(
     rtx: TensorRT, static_export: Path, tmp_path: Path
 ) -> None:

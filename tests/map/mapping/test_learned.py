@@ -72,7 +72,10 @@ def turn_errors_deg(pipeline: Pipeline) -> list[float]:
     return errors
 
 
-@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=() if kind == "pair" else pytest.mark.slow) for kind in MAKERS],
+)
 def test_a_map_is_built_of_verified_edges(kind: str, tmp_path: Path) -> None:
     detector = str(MAKERS[kind](tmp_path / f"{kind}.onnx"))
     pipeline = drive(detector)
