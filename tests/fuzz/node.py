@@ -281,7 +281,7 @@ class Assault:
         self._tf_publishers[key].publish(TFMessage(transforms=links))
 
     def _scan(self) -> None:
-        low = np.finfo(np.float32).max
+        low = 3.4e38  # rosidl refuses the largest float32
         numbers = [float(np.clip(self._number(), -low, low)) for _ in range(5)]
         message = LaserScan(
             angle_min=numbers[0], angle_increment=numbers[1], range_min=numbers[2],
