@@ -4,7 +4,8 @@
 """Files in shared memory that Fast DDS's killed processes leave behind. Standard library only.
 
 A participant holds a lock on the file NAME_el as long as it lives, beside its segment NAME; whose
-lock can be taken has no owner any more. `fastdds shm clean` looks at the same.
+lock can be taken has no owner any more. `fastdds shm clean` looks at the same. Names begin with
+fastdds, those of Fast DDS 2 (Jazzy) with fastrtps.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from pathlib import Path
 __all__ = ["SHARED_MEMORY", "dead_segments", "remove_dead_segments"]
 
 SHARED_MEMORY = Path("/dev/shm")
-_LOCKS = re.compile(r"fastdds_[0-9a-z]{16}_[es]l")
+_LOCKS = re.compile(r"fast(?:dds|rtps)_[0-9a-z]{16}_[es]l")
 _YOUNG_S = 60.0  # an owner may have made the file and not locked it yet
 
 
 def dead_segments(folder: Path = SHARED_MEMORY) -> Iterator[tuple[Path, Path]]:
     """(lock, segment) of owners that are gone; what cannot be asked counts as alive."""
-    for lock in folder.glob("fastdds_*_?l"):
+    for lock in folder.glob("fast*_*_?l"):
         if _LOCKS.fullmatch(lock.name) and not _is_held(lock):
             yield lock, lock.with_name(lock.name[:-3])
 

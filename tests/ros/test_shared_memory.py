@@ -14,7 +14,10 @@ import pytest
 
 from g2vlm_ros.shared_memory import dead_segments, remove_dead_segments
 
-HELD, DEAD, YOUNG, FOREIGN = (f"fastdds_{digit * 16}" for digit in "0123")
+HELD, DEAD, YOUNG, FOREIGN = (
+    f"{name}_{digit * 16}"
+    for name, digit in zip(("fastdds", "fastrtps", "fastdds", "fastrtps"), "0123", strict=True)
+)
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
             os.utime(path, (time.time() - 300,) * 2)
     os.utime(tmp_path / f"{YOUNG}_el")
     (tmp_path / f"{FOREIGN}_el").rename(tmp_path / f"{FOREIGN}_other")
-    for name in ("fastdds_port7411", "fastdds_port7411_el", "sem.fastdds_port7411_mutex", "mine"):
+    for name in ("fastrtps_port7411", "fastdds_port7411_el", "sem.fastdds_port7411_mutex", "mine"):
         (tmp_path / name).write_bytes(b"x")
         os.utime(tmp_path / name, (time.time() - 300,) * 2)
     return tmp_path
@@ -37,7 +40,7 @@ def test_segments_go_whose_owner_is_gone_and_nothing_else(folder: Path) -> None:
     with (folder / f"{HELD}_el").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         dead = sorted(segment.name for _, segment in dead_segments(folder))
-        assert dead == [DEAD, YOUNG]
+        assert dead == sorted((DEAD, YOUNG))
         assert remove_dead_segments(folder) == 1
         assert before - {path.name for path in folder.iterdir()} == {DEAD, f"{DEAD}_el"}
     assert remove_dead_segments(folder) == 1, "its owner is gone now"

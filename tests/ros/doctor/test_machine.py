@@ -49,7 +49,7 @@ def talker() -> Iterator[subprocess.Popen[bytes]]:
 def segments(pid: int) -> list[Path]:
     """Files of Fast DDS in shared memory that a process has mapped and nobody else."""
     maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
-    return [Path(name) for name in set(re.findall(r"/dev/shm/fastdds_[0-9a-f]{16}", maps))]
+    return [Path(name) for name in set(re.findall(r"/dev/shm/fast(?:dds|rtps)_[0-9a-f]{16}", maps))]
 
 
 def is_alone(path: Path) -> bool:
