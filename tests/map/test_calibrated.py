@@ -136,7 +136,7 @@ def test_a_calibration_that_does_not_come_holds_no_frame_for_long(bench: Make) -
     for _ in range(12):  # more than are held: the oldest are counted
         run.add()
     wait_for(lambda: run.pipeline.scene is not None, 10.0, what="a scene without K")
-    assert run.balanced()
+    wait_for(run.balanced, 10.0, what="every frame to be somewhere")
 
 
 def test_where_nobody_sends_a_calibration_no_frame_waits(bench: Make) -> None:
