@@ -90,15 +90,9 @@ def decided(
     checked = _with_measured(checked, measured, scale)
     if measured.lack and not fits:
         return _nobody(checked, intent, measured)
-    features = features_of(checked.cross_check, said.confidence, measured, bool(intent.things))
-    worth = {
-        source: reliability.probability(intent, source, features)
-        for source, there in (("text", fits), ("geometry", not measured.lack))
-        if there
-    }
-    if all(share is not None for share in worth.values()):
-        best = max(worth, key=lambda source: worth[source] or 0.0)
-        share = worth[best] or 0.0
+    likeliest = _likeliest(checked, intent, measured, reliability, fits)
+    if likeliest is not None:
+        best, share = likeliest
         checked = replace(checked, confidence=share, is_calibrated=True)
         geometry, doubtful = best == "geometry", share < min_confidence
     else:
@@ -116,6 +110,29 @@ def decided(
         source=AnswerSource.TEXT,
         reply=said.text if is_number(intent) or not choice else choice,
     )
+
+
+def _likeliest(
+    answer: SpatialAnswer, intent: Intent, measured: Reading, reliability: Reliability, fits: bool
+) -> tuple[str, float] | None:
+    """The source of the likelier reading and its probability; None without a calibration of it.
+
+    Args:
+        answer: The words with both readings, `confidence` that of their tokens.
+        intent: The question.
+        measured: What the geometry says.
+        reliability: Of the model.
+        fits: The words are an answer of the kind.
+    """
+    features = features_of(answer.cross_check, answer.confidence, measured, bool(intent.things))
+    worth = []
+    for source, there in (("text", fits), ("geometry", not measured.lack)):
+        share = reliability.probability(intent, source, features) if there else 0.0
+        if share is None:
+            return None
+        if there:
+            worth.append((source, share))
+    return max(worth, key=lambda item: item[1])
 
 
 def in_words(answer: SpatialAnswer) -> SpatialAnswer:

@@ -309,17 +309,14 @@ def play_through_node(
             recorder = Recorder(writer, SCENE_TOPICS, STATUS_TOPIC, timeline)
             timeout_s, robot = options.question_timeout_s, robot_topics_of(recording)
             link = NodeLink(topics, domain.number, recorder, timeout_s, robot)
-            asker, shown = (
-                Asker(questions, info.stamps_ns, link.ask, timeline),
-                _shown(bar, timeline),
-            )
+            asker = Asker(questions, info.stamps_ns, link.ask, timeline)
+            shown = _shown(bar, timeline)
             least = _min_moments(options.model)
             try:
                 _wait_for_node(link, process, options.start_timeout_s, bar)
                 player = Player(recording, link, process, timeline, asker, shown, least, depth)
                 played = player.play(options.rate)
-                unsaved = link.save_map(map_file.absolute())
-                if unsaved:
+                if unsaved := link.save_map(map_file.absolute()):
                     LOGGER.warning("the map is not in the report: %s", unsaved)
             finally:
                 link.close()
