@@ -27,18 +27,15 @@ from g2vlm_model.interface import (
     FrameWindow,
     GeometryPrediction,
     SpatialAnswer,
-    SpatialQuery,
 )
 
-from .grammar import understand
 from .intent import Intent
 from .measure import Scale
 from .quantity import Quantity, QuantityKind, parse_quantity
-from .readers import read_geometry
-from .reading import Reading, Sighting, sighting_of
+from .reading import Reading, Sighting
 from .support import choice_in, is_number
 
-__all__ = ["AnswerReading", "Scale", "check_answer", "read_answer", "with_reading"]
+__all__ = ["AnswerReading", "Reconstruction", "Scale", "read_answer", "with_reading"]
 
 LENGTH_TOLERANCE = 0.25  # relative to the measured value
 RATIO_TOLERANCE = 0.25
@@ -106,36 +103,6 @@ class Reconstruction(Protocol):
         ...
 
 
-def check_answer(
-    answer: SpatialAnswer,
-    scene: Reconstruction,
-    query: SpatialQuery,
-    scale: Scale | None = None,
-    intent: Intent | None = None,
-) -> SpatialAnswer:
-    """A runtime's answer with its structured part: places, value, unit, cross-check.
-
-    Words that were cut off have places only: "1" may be the beginning of "1.4 m".
-
-    `points` stay in scene units: whoever publishes them scales them with the cloud.
-
-    Args:
-        answer: From `SpatialRuntime.ask`: the model's words. A value or places that a runtime
-            of somebody's own gives with them stay as they are.
-        scene: That was asked about.
-        query: As asked.
-        scale: None where nothing fixes the scale.
-        intent: The question, understood; None: by the grammar.
-    """
-    if answer.value is not None or len(answer.points):
-        return answer
-    labels = tuple(mark.label for mark in query.marks)
-    intent = understand(query.question, labels) if intent is None else intent
-    sighting = sighting_of(scene.geometry, scene.window, query.marks)
-    measured = read_geometry(intent, query.question, sighting)
-    return with_reading(answer, intent, sighting, measured, scale)
-
-
 def with_reading(
     answer: SpatialAnswer,
     intent: Intent,
@@ -143,7 +110,18 @@ def with_reading(
     measured: Reading,
     scale: Scale | None,
 ) -> SpatialAnswer:
-    """An answer's words with places, value, unit and cross-check; see `check_answer`."""
+    """An answer's words with their structured part: places, value, unit, cross-check.
+
+    Words that were cut off have places only: "1" may be the beginning of "1.4 m". `points` stay in
+    scene units: whoever publishes them scales them with the cloud.
+
+    Args:
+        answer: From `SpatialRuntime.ask`: the model's words.
+        intent: The question, understood.
+        sighting: The points of its marks.
+        measured: What the geometry says.
+        scale: None where nothing fixes the scale.
+    """
     marked, reading = sighting.marked, AnswerReading()
     if answer.status is AnswerStatus.OK:
         reading = read_answer(intent, answer.text, marked.labels, measured, scale)

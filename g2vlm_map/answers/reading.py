@@ -28,7 +28,6 @@ from .measure import MarkedPoints, model_pixel, points_at
 __all__ = [
     "Reading",
     "Sighting",
-    "_with_sigma",
     "choice_reading",
     "number_reading",
     "sighting_of",

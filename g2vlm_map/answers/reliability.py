@@ -10,7 +10,6 @@ monotone map from it to the probability of being right, both fitted on validatio
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2vlm_model.interface import CrossCheck, RuntimeInfo
+from g2vlm_model.interface.documents import parse_json
 
 from .intent import Intent, Kind
 from .reading import Reading
@@ -167,7 +167,7 @@ def read_reliability(text: str, model_id: str) -> Reliability:
     if not text:
         return Reliability()
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         if content["version"] != VERSION:
             raise ValueError(f"version is {content['version']}, expected {VERSION}")
         curves = {name: _curve(entry) for name, entry in content["curves"].items()}

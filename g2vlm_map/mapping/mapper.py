@@ -136,7 +136,7 @@ class Mapper:
         self._last = Added(_NOWHERE, None, (), "", 0, 0)
         self.segment = self.graph.new_segment(self.segment)
         self._recent = []
-        self._numbers, self._tracks, self._untold = {}, {}, []
+        self._numbers, self._tracks, self._untold, self.denied = {}, {}, [], {}
         self._units = PassUnits()
         self._sensed.begin()
         return self.segment

@@ -11,7 +11,13 @@ from typing import cast
 import numpy as np
 import pytest
 
-from g2vlm_map.answers.crosscheck import AnswerReading, Scale, check_answer, read_answer
+from g2vlm_map.answers.crosscheck import (
+    AnswerReading,
+    Reconstruction,
+    Scale,
+    read_answer,
+    with_reading,
+)
 from g2vlm_map.answers.grammar import understand
 from g2vlm_map.answers.measure import MarkedPoints, points_at
 from g2vlm_map.answers.quantity import (
@@ -22,7 +28,7 @@ from g2vlm_map.answers.quantity import (
     side_in,
 )
 from g2vlm_map.answers.readers import read_geometry
-from g2vlm_map.answers.reading import Sighting
+from g2vlm_map.answers.reading import Sighting, sighting_of
 from g2vlm_model.interface import (
     AnswerStatus,
     CrossCheck,
@@ -252,28 +258,39 @@ def encoded() -> tuple[Scene, SpatialQuery]:
     return cast(Scene, Encoded(FrameWindow(frames), geometry)), query
 
 
+def words_read(
+    said: SpatialAnswer, scene: Reconstruction, query: SpatialQuery, scale: Scale | None = None
+) -> SpatialAnswer:
+    """The words' own reading, before anybody decides whose reading answers."""
+    intent = understand(query.question, [mark.label for mark in query.marks])
+    sighting = sighting_of(scene.geometry, scene.window, query.marks)
+    return with_reading(
+        said, intent, sighting, read_geometry(intent, query.question, sighting), scale
+    )
+
+
 def test_points_and_check_come_from_the_marks() -> None:
     scene, query = encoded()
     said = SpatialAnswer(AnswerStatus.OK, text="A", confidence=0.5, tokens=3)
-    answer = check_answer(said, scene, query)
+    answer = words_read(said, scene, query)
     assert (answer.text, answer.confidence, answer.tokens) == ("A", 0.5, 3)
     assert answer.labels == ("A", "B")
     np.testing.assert_allclose(answer.points[:, 2], [2.0, 4.0], atol=0.1)
     assert answer.cross_check is AGREES
     far = replace(query, question="Which is farther from the camera, A or B?")
-    assert check_answer(said, scene, far).cross_check is DISAGREES
+    assert words_read(said, scene, far).cross_check is DISAGREES
 
 
 def test_metres_without_a_scale_stay_words() -> None:
     scene, query = encoded()
     asked = replace(query, question="What is the distance between A and B?")
     said = SpatialAnswer(AnswerStatus.OK, text="1.5 m")
-    answer = check_answer(said, scene, asked)
+    answer = words_read(said, scene, asked)
     assert (answer.text, answer.value, answer.unit, answer.is_metric) == ("1.5 m", None, "", False)
     assert "nothing fixes this scene's scale" in answer.message
     assert answer.cross_check is UNCHECKED
     cut = SpatialAnswer(AnswerStatus.TRUNCATED, "the answer was cut", text="1.5 m")
-    assert check_answer(cut, scene, asked).message == "the answer was cut"
+    assert words_read(cut, scene, asked).message == "the answer was cut"
 
 
 @pytest.mark.parametrize(
@@ -282,7 +299,7 @@ def test_metres_without_a_scale_stay_words() -> None:
 def test_words_that_were_cut_off_give_no_number(status: AnswerStatus) -> None:
     scene, query = encoded()
     asked = replace(query, question="What is the distance between A and B?")
-    cut = check_answer(SpatialAnswer(status, "cut", text="1"), scene, asked)  # of "1.4 m"
+    cut = words_read(SpatialAnswer(status, "cut", text="1"), scene, asked)  # of "1.4 m"
     assert (cut.text, cut.value, cut.unit, cut.cross_check) == ("1", None, "", UNCHECKED)
-    whole = check_answer(SpatialAnswer(AnswerStatus.OK, text="1"), scene, asked)
+    whole = words_read(SpatialAnswer(AnswerStatus.OK, text="1"), scene, asked)
     assert (whole.value, whole.unit) == (1.0, "scene_unit")

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from benchmarks.instant_runtime import InstantScene, wall
-from g2vlm_map.answers.crosscheck import check_answer
 from g2vlm_map.scale.estimate import ScaleEstimate
 from g2vlm_map.scenes import SceneRecord
 from g2vlm_model.interface import (
@@ -24,6 +23,7 @@ from g2vlm_model.interface import (
     SpatialAnswer,
     SpatialQuery,
 )
+from tests.map.test_answers import words_read
 
 METRIC = ScaleEstimate(True, math.log(1.5), 0.1, sources=("odometry", "range"))
 UNKNOWN = ScaleEstimate(False, math.log(1.5), 0.3, sources=("scan",))
@@ -38,10 +38,10 @@ def record() -> SceneRecord:
 
 
 def answered(text: str, scale: ScaleEstimate) -> SpatialAnswer:
-    """As the question desk makes of a model's words about the distance to a mark."""
+    """What a model's words about the distance to a mark come to, given out."""
     made, said = record(), SpatialAnswer(AnswerStatus.OK, text=text)
     query = SpatialQuery("How far away is A?", (PixelMark(1, 14.5, 9.5, "A"),))
-    return made.given_out(check_answer(said, made.scene, query, made.metric(scale)), scale)
+    return made.given_out(words_read(said, made.scene, query, made.metric(scale)), scale)
 
 
 def test_a_length_in_scene_units_becomes_metres() -> None:
@@ -90,7 +90,7 @@ def test_what_is_no_length_stays_as_it_is() -> None:
 def asked(question: str, said: SpatialAnswer, scale: ScaleEstimate) -> SpatialAnswer:
     made = record()
     query = SpatialQuery(question, (PixelMark(1, 14.5, 9.5, "A"), PixelMark(1, 4.5, 9.5, "B")))
-    return made.given_out(check_answer(said, made.scene, query, made.metric(scale)), scale)
+    return made.given_out(words_read(said, made.scene, query, made.metric(scale)), scale)
 
 
 @pytest.mark.parametrize(
