@@ -297,18 +297,20 @@ class Graph:
         return self.stamp_ns
 
     def scene(self) -> None:
-        """Publish good pictures until one more scene is out."""
-        before = self.board.scenes
+        """Publish good pictures until a scene with one of them is out."""
+        before, first_ns = self.board.scenes, self.stamp_ns + 1
         for _ in range(5):
             self.good_image()
-            if self._more_scenes(before):
+            if self._more_scenes(before, first_ns):
                 return
         raise AssertionError(f"no scene after 5 good pictures; {self.board.reasons(0.0)}")
 
-    def _more_scenes(self, before: int) -> bool:
+    def _more_scenes(self, before: int, first_ns: int) -> bool:
         for _ in range(60):
             self.spin(0.02)
-            if self.board.scenes > before:
+            # A scene of an earlier picture, still at work when this call began, is not it.
+            newest = self.node.pipeline.scene if self.node.pipeline else None
+            if self.board.scenes > before and newest and newest.stamp_ns >= first_ns:
                 return True
         return False
 
