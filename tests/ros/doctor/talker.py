@@ -13,13 +13,14 @@ from sensor_msgs.msg import Image
 
 
 def main() -> None:
-    """Send until it is killed."""
+    """Send until it is killed; a line says that it sends."""
     rclpy.init()
     node = rclpy.create_node("large_camera")
     publisher = node.create_publisher(Image, "/large/image_raw", 2)
     data = array.array("B", bytes(640 * 480 * 3))
     message = Image(height=480, width=640, encoding="rgb8", step=640 * 3, data=data)
     message.header.frame_id = "large_optical"
+    print("sends", flush=True)
     while True:
         message.header.stamp = node.get_clock().now().to_msg()
         publisher.publish(message)

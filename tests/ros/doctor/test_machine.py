@@ -30,7 +30,7 @@ from tests.helpers import REPO, wait_for
 
 LARGE = (
     *("--param", "camera.image_topic=/large/image_raw"),
-    *("--param", "camera.camera_info_topic=''", "--seconds", "1.0"),
+    *("--param", "camera.camera_info_topic=''", "--seconds", "3.0"),
 )
 SEEN = Seen("a test", True, parse({}), GraphNames())
 
@@ -39,11 +39,15 @@ SEEN = Seen("a test", True, parse({}), GraphNames())
 def talker() -> Iterator[subprocess.Popen[bytes]]:
     environment = {name: v for name, v in os.environ.items() if name != PROFILE_VARIABLE}
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.ros.doctor.talker"], cwd=REPO, env=environment
+        [sys.executable, "-m", "tests.ros.doctor.talker"],
+        cwd=REPO,
+        env=environment,
+        stdout=subprocess.PIPE,
     )
+    assert process.stdout is not None and process.stdout.readline() == b"sends\n"
     yield process
     process.kill()
-    process.wait()
+    process.communicate()
 
 
 def segments(pid: int) -> list[Path]:
