@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -186,7 +187,8 @@ def test_a_node_that_never_becomes_active(
     code = main([str(bag), "--out", str(tmp_path / "out"), "--quiet", *arguments])
     said = capsys.readouterr().err
     assert code == 3
-    assert "was not ready after 6 s; its state: unconfigured" in said
+    # "not answering": on a loaded machine its process may still be starting.
+    assert re.search(r"was not ready after 6 s; its state: (unconfigured|not answering)\.", said)
 
 
 def test_texts_reach_the_node_as_they_are() -> None:
