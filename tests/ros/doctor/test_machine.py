@@ -44,7 +44,8 @@ def talker() -> Iterator[subprocess.Popen[bytes]]:
         env=environment,
         stdout=subprocess.PIPE,
     )
-    assert process.stdout is not None and process.stdout.readline() == b"sends\n"
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"sends\n"
     yield process
     process.kill()
     process.communicate()
