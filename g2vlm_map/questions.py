@@ -28,6 +28,7 @@ from g2vlm_model.interface import (
     SpatialRuntime,
 )
 
+from .answers.asked import Mark, Question, Reply, Respond, Scope
 from .answers.deciding import NOT_ASKED, decided, said_nothing
 from .answers.grammar import understand
 from .answers.intent import Intent, Kind
@@ -38,71 +39,13 @@ from .scale.estimate import ScaleEstimate
 from .scenes import SceneRecord, ScenesInUseError, SceneStore, SceneUnknownError
 from .status import StatusBoard
 
-__all__ = ["Mark", "Question", "QuestionDesk", "Reply", "Respond"]
+__all__ = ["Mark", "Question", "QuestionDesk", "Reply", "Respond", "Scope"]
 
 _LOG = logging.getLogger(__name__)
 
 MAX_MARKS = 16
 MAX_LABEL_CHARS = 32
 MAX_TIMEOUT_S = 3600.0
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A place in a frame that a question is about.
-
-    Args:
-        u: Column, v: row, in pixels of the original frame (centre of the top-left is 0, 0).
-        label: The name that the question uses, e.g. "A".
-        camera: "" is the first camera that the question names, else that of the newest frame.
-        stamp_ns: Of the frame; 0 is the newest of that camera.
-    """
-
-    u: float
-    v: float
-    label: str = ""
-    camera: str = ""
-    stamp_ns: int = 0
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question about a scene.
-
-    Args:
-        text: At most `SpatialQuery.MAX_QUESTION_CHARS` characters.
-        marks: Places that it is about.
-        cameras: Names of the cameras that it is about.
-        stamp_ns: Of the scene; 0 is the newest at the time of asking.
-        timeout_s: Waiting included; 0 is the option `query.timeout_s`.
-        max_tokens: Of the answer; 0 is the option `query.max_tokens`.
-    """
-
-    text: str
-    marks: tuple[Mark, ...] = ()
-    cameras: tuple[str, ...] = ()
-    stamp_ns: int = 0
-    timeout_s: float = 0.0
-    max_tokens: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Reply:
-    """An answer.
-
-    Args:
-        answer: Points in the axes of the scene's newest frame; they and lengths in scene units
-            are in metres where it `is_metric`, else in map units.
-        record: The scene that it is about; None where there was none.
-        queue_ms: How long the question waited.
-    """
-
-    answer: SpatialAnswer
-    record: SceneRecord | None
-    queue_ms: float
-
-
-Respond = Callable[[Reply], object]
 
 
 @dataclass(eq=False)
@@ -255,6 +198,8 @@ class QuestionDesk:
             max_tokens = question.max_tokens or self.options.max_tokens
             query = SpatialQuery(question.text, max_tokens=max_tokens)
             self._check_names(question)
+            if question.scope == Scope.MAP:
+                raise _TurnedAwayError(AnswerStatus.UNSUPPORTED, "only scenes can be asked about")
             record = self._scenes.hold(question.stamp_ns)
         except SceneUnknownError as error:
             known = len(self._scenes) > 0
@@ -296,6 +241,8 @@ class QuestionDesk:
         return intent
 
     def _check_names(self, question: Question) -> None:
+        if question.scope not in tuple(Scope):
+            raise ValueError(f"scope is {question.scope}, expected 0 (SCENE) or 1 (MAP)")
         unknown = [name for name in question.cameras if name not in self._cameras]
         if unknown:
             raise ValueError(f"cameras names {unknown[:3]!r:.80}, expected some of {self._cameras}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Point, Pose, TransformStamped, Twist
+from geometry_msgs.msg import Point, Pose, PoseStamped, TransformStamped, Twist
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, PointField
 from std_msgs.msg import Header
@@ -141,11 +141,17 @@ def question(message: Any) -> Question:
         stamp_ns=nanoseconds(message.stamp),
         timeout_s=message.timeout_s,
         max_tokens=message.max_tokens,
+        scope=message.scope,
     )
 
 
-def answer_message(reply: Reply) -> Any:
-    """g2vlm_interfaces/SpatialAnswer of a reply."""
+def answer_message(reply: Reply, map_frame: str = "") -> Any:
+    """g2vlm_interfaces/SpatialAnswer of a reply.
+
+    Args:
+        reply: About a scene or the map.
+        map_frame: Frame of the map in metres; for an answer about the map.
+    """
     answer = reply.answer
     message = AnswerMsg(
         status=int(answer.status),
@@ -173,7 +179,14 @@ def answer_message(reply: Reply) -> Any:
         decode_ms=float(answer.decode_ms),
         model_id=answer.model_id,
     )
-    if reply.record is not None:
+    if reply.recalled is not None:
+        frame = unit_frame(map_frame, answer.is_metric)
+        message.header = header(reply.recalled.stamp_ns, frame)
+        message.poses = [
+            PoseStamped(header=header(it.stamp_ns, frame), pose=pose(it.T_level_base))
+            for it in reply.recalled.poses
+        ]
+    elif reply.record is not None:
         frame = unit_frame(reply.record.frame_id, answer.is_metric)
         message.header = header(reply.record.stamp_ns, frame)
     return message

@@ -349,7 +349,7 @@ class PerceptionNode(SteadyLifecycleNode):
         answered, executor = Future(), self.executor
 
         def respond(reply: Reply) -> None:
-            answer = messages.answer_message(reply)
+            answer = messages.answer_message(reply, self._map_frame())
             serialize_message(answer)  # what cannot be sent raises here, not in the executor
             answered.set_result(answer)
             executor.wake()  # else it looks at waiting coroutines when something else happens

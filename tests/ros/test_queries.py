@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from rclpy.qos import QoSProfile
@@ -18,8 +19,9 @@ from rclpy.qos import QoSProfile
 from g2vlm_interfaces.msg import PixelMark
 from g2vlm_interfaces.msg import SpatialAnswer as Answer
 from g2vlm_interfaces.srv import SpatialQuery
-from g2vlm_map.questions import Question, Reply
-from g2vlm_model.interface import SpatialAnswer
+from g2vlm_map.answers.asked import MapPose, Question, Recalled, Reply
+from g2vlm_model.interface import AnswerStatus, SpatialAnswer
+from g2vlm_ros import messages
 from tests.ros.graph import image_message, picture
 
 Make = Callable[..., Any]
@@ -126,6 +128,27 @@ def test_earlier_scene_by_stamp(make_graph: Make) -> None:
     assert answer.header.stamp == as_time(stamps[1])
     assert graph.ask(stamp=as_time(stamps[0])).status == Answer.REJECTED
     assert [scene.closed for scene in graph.runtime.scenes] == [True, False, False]
+
+
+def test_a_scope_that_there_is_not_is_refused(graph: Any) -> None:
+    graph.scene()
+    answer = graph.ask(scope=7)
+    assert answer.status == Answer.REJECTED
+    assert "scope is 7" in answer.message
+
+
+def test_an_answer_about_the_map_stands_in_the_maps_frame() -> None:
+    T = np.eye(4)
+    T[:3, 3] = (1.0, 2.0, 0.5)
+    recalled = Recalled(9 * NS, (MapPose(4 * NS, T),))
+    for is_metric, frame in ((True, "map"), (False, "map_up_to_scale")):
+        answer = SpatialAnswer(AnswerStatus.OK, is_metric=is_metric)
+        message = messages.answer_message(Reply(answer, None, 0.0, recalled), "map")
+        assert (message.header.frame_id, message.header.stamp) == (frame, as_time(9 * NS))
+        (pose,) = message.poses
+        assert (pose.header.frame_id, pose.header.stamp) == (frame, as_time(4 * NS))
+        place = pose.pose.position
+        assert (place.x, place.y, place.z, pose.pose.orientation.w) == (1.0, 2.0, 0.5, 1.0)
 
 
 @pytest.mark.alone
