@@ -281,7 +281,8 @@ def _check_lens(model: CameraModel) -> None:
     if model.lens == FISHEYE:
         centre, focal = model.K[:2, 2], model.K[[0, 1], [0, 1]]
         edges = np.array([[0, centre[1]], [width - 1, centre[1]], [centre[0], 0]])
-        angles = np.linalg.norm((edges - centre) / focal, axis=-1)
+        with np.errstate(over="ignore"):  # a K without measure sees without measure: inf is refused
+            angles = np.linalg.norm((edges - centre) / focal, axis=-1)
         if angles.min() > math.pi:
             raise _bad(
                 f"a fisheye of this K sees {math.degrees(2 * angles.min()):.0f} deg between its "

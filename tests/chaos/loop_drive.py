@@ -30,7 +30,7 @@ _TAKEN = 2  # pixels of the picture to one of the runtime's, along a side
 
 
 def write_loop(
-    path: Path, size_hw: tuple[int, int] = PICTURE_HW, pictures: int = 160, scene: str = "room"
+    path: Path, size_hw: tuple[int, int] = PICTURE_HW, pictures: int = 160, scene: str = "hall"
 ) -> None:
     """Render a drive and keep what the camera and the runtime need of it.
 
@@ -41,7 +41,7 @@ def write_loop(
         pictures: Of the drive's beginning; at most `MOST_PICTURES`.
         scene: As in `DriveSpec`.
     """
-    drive = make_drive(DriveSpec(scene, size_hw=size_hw, supersample=1, rate_hz=5.0), keep=False)
+    drive = make_drive(DriveSpec(scene, size_hw=size_hw, supersample=1, rate_hz=10.0), keep=False)
     count = min(pictures, len(drive.stamp_N), MOST_PICTURES)
     frames = [drive.frame(number) for number in range(count)]
     half = slice(None, None, _TAKEN)

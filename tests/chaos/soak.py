@@ -49,8 +49,8 @@ __all__ = ["main", "summary"]
 
 RUNTIMES = {"instant": "tests.chaos.loop_drive:create", "torch": "torch", "onnx": "onnx"}
 # So that most of the time is the node's own and not the search for features: a day in hours.
-LIGHT = {"features.detector": "orb", "features.count": "150", "features.min_side": "112",
-         "features.max_side": "112", "graph.local": "12", "lengths.local": "12",
+LIGHT = {"features.detector": "orb", "features.count": "250", "features.min_side": "224",
+         "features.max_side": "224", "graph.local": "12", "lengths.local": "12",
          "window.size": "3", "window.overlap": "1"}  # fmt: skip
 LIGHT_HW = (84, 112)
 SAMPLE_S = 10.0
@@ -68,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runtime", choices=RUNTIMES, default="instant")
     parser.add_argument("--scenes", type=int, default=0, help="0: as many as the time allows")
     parser.add_argument("--minutes", type=float, default=0.0, help="0: as long as the scenes take")
+    parser.add_argument("--stand", type=int, default=8, help="frames from one place")
     parser.add_argument("--map-mb", type=int, default=60, help="bound of the map")
     parser.add_argument("--out", type=Path, default=Path("out/soak"), help="folder of the results")
     given = parser.parse_args(argv)
@@ -117,12 +118,12 @@ def _command(runtime: str, loop: Path, map_mb: int) -> list[str]:
         "autostart": "true",
         "runtime": RUNTIMES[runtime],
         "model": str(loop.resolve()) if runtime == "instant" else "nano",
-        "keyframe.min_motion": "0.0",
         "keyframe.min_interval_s": "0.0",
+        "keyframe.max_interval_s": "0.0001",
         "map.max_memory_mb": str(map_mb),
         "camera.camera_info_topic": "''",
         "images.reliability": "reliable",
-        "status.period_s": "0.5",
+        "status.period_s": "1.0",
     }
     values |= LIGHT if runtime == "instant" else {}
     words = [word for name, value in values.items() for word in ("-p", f"{name}:={value}")]
@@ -150,7 +151,7 @@ def _drive(
         while not told and time.monotonic() < until and node.poll() is None:
             if given.scenes and client.scenes >= given.scenes:
                 break
-            number = picture_number(sent, len(pictures))
+            number = picture_number(sent // given.stand, len(pictures))
             asked = time.monotonic()
             stamp = stamped(time.time_ns(), number)
             came = client.scene_of(pictures[number], stamp, SCENE_S)

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import strategies as st
 
 from tests.fuzz import campaign, seeds
 from tests.fuzz.doors import DOORS, Door, refused
 from tests.fuzz.mutate import change_document, change_picture
-from tests.fuzz.worker import Tally, knock
+from tests.fuzz.worker import Tally, from_choices, knock
 from tests.helpers import REPO
 
 
@@ -63,6 +64,21 @@ def test_a_refusal_says_why_and_not_too_much(text: str) -> None:
         raise ValueError(text)
     with pytest.raises(KeyError), refused(ValueError):
         raise KeyError("of another kind")
+
+
+def test_choices_make_inputs_where_a_door_takes_no_bytes(tmp_path: Path) -> None:
+    taken: list[Any] = []
+
+    def take(given: Any, folder: Path) -> bool:
+        taken.append(given)
+        return True
+
+    tally, rng = Tally("test", tmp_path), random.Random(1)
+    knock_with = from_choices(Door("numbers", take, st.integers(0, 9), ()), tmp_path, tally)
+    for _ in range(200):
+        knock_with(rng.randbytes(rng.randrange(1, 40)))
+    assert set(taken) == set(range(10))
+    assert tally.inputs == len(taken), "bytes that make no input do not count"
 
 
 def test_turns_add_up_and_a_dead_process_is_told(

@@ -4,8 +4,9 @@
 """A process that knocks at one door for a while: `python -m tests.fuzz.worker TOOL DOOR S FOLDER`.
 
 TOOL is `hypothesis` (strategies, random seeds), `atheris` (libFuzzer guided by the coverage of the
-product's Python code, half of the changes structure-aware), or `coverage` (both tools' inputs again
-under coverage.py). It goes on behind a finding. What it did stands in FOLDER/TOOL.json, written
+product's Python code: it changes good files, most of the time inside of their structure, or, where
+inputs are no bytes, the choices that a strategy makes one from), or `coverage` (both tools' inputs
+again under coverage.py). It goes on behind a finding. What it did stands in FOLDER/TOOL.json, written
 while it runs: a process that dies loses a second of its counts, and its input is kept.
 """
 
@@ -29,12 +30,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tests.fuzz.doors import Door
 
-__all__ = ["Tally", "knock"]
+__all__ = ["Tally", "from_choices", "knock"]
 
 SLOW_S = 10.0  # CPU time of one input beyond which it is a finding
 _EVERY_S = 1.0
 _MOST_FINDINGS = 20
 _MOST_BYTES = 64_000
+_MOST_CHOICES = 2_000  # bytes that a strategy's choices are read from
 _AFRESH, _ANYHOW = 0.4, 0.15  # shares of a guided run's changes: of a good input; of any bytes
 _REPLAYED = 3000  # files of the guided run's corpus under coverage
 
@@ -126,20 +128,25 @@ def _by_atheris(
 
     with atheris.instrument_imports(include=["g2vlm_map", "g2vlm_model", "g2vlm_replay"]):
         door = load()
-    assert door.seeds is not None
     corpus = kept / "corpus"
     corpus.mkdir(exist_ok=True)
-    good = door.seeds()
+    good = door.seeds() if door.seeds is not None else ()
     for number, whole in enumerate(good):
         (corpus / f"seed-{number}").write_bytes(whole)
+    made = from_choices(door, folder, tally)
 
     def one(data: bytes) -> None:
-        knock(door, data, folder, tally)
+        if good:
+            knock(door, data, folder, tally)
+        else:
+            made(data)
 
     def change(data: bytes, most: int, seed: int) -> bytes:
         rng = random.Random(seed)
         drawn = rng.random()
-        if drawn < _ANYHOW:
+        if not good and (drawn > 1 - _AFRESH or not data):
+            return rng.randbytes(rng.randint(1, _MOST_CHOICES))
+        if drawn < _ANYHOW or not good:
             return bytes(atheris.Mutate(data, most))
         # What breaks its structure reaches new lines too and is kept: without good ones in
         # between, a run would soon try the first check only.
@@ -147,11 +154,25 @@ def _by_atheris(
         return door.change(whole, rng)[:most]
 
     options = [
-        f"-max_total_time={max(1, round(seconds))}", f"-max_len={_MOST_BYTES}", "-timeout=60",
+        f"-max_total_time={max(1, round(seconds))}", "-timeout=60",
+        f"-max_len={_MOST_BYTES if good else 2 * _MOST_CHOICES}",
         "-rss_limit_mb=3072", f"-artifact_prefix={kept}/died-", "-verbosity=0", str(corpus),
     ]  # fmt: skip
     atheris.Setup([sys.argv[0], *options], one, custom_mutator=change)
     atheris.Fuzz()  # ends the process
+
+
+def from_choices(door: Door, folder: Path, tally: Tally) -> Callable[[bytes], object]:
+    """Knocks with what the door's strategy makes of bytes; nothing where they are too few."""
+    from hypothesis import HealthCheck, given, settings
+
+    @settings(database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(door.strategy)
+    def run(given: Any) -> None:
+        knock(door, given, folder, tally)
+
+    drive: Callable[[bytes], object] = run.hypothesis.fuzz_one_input  # type: ignore[attr-defined]
+    return drive
 
 
 def _under_coverage(
@@ -163,8 +184,12 @@ def _under_coverage(
     door = load()
     corpus = sorted(kept.glob("corpus/*"))
     random.Random(1).shuffle(corpus)
+    made = from_choices(door, folder, tally)
     for path in corpus[:_REPLAYED]:
-        knock(door, path.read_bytes(), folder, tally)
+        if door.seeds is not None:
+            knock(door, path.read_bytes(), folder, tally)
+        else:
+            made(path.read_bytes())
     _by_hypothesis(door, seconds, folder, tally)
     watch.stop()
     measured = {os.path.realpath(name): name for name in watch.get_data().measured_files()}

@@ -136,6 +136,7 @@ def test_bad_matrices(index: int, value: float) -> None:
     assert caught.value.reason == "bad_camera_info"
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")  # numpy's: it goes past log and reasons
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
@@ -154,6 +155,10 @@ def test_bad_matrices(index: int, value: float) -> None:
         (
             lens("equidistant", (0,) * 4, k=[40.0, 0, 320, 0, 40, 240, 0, 0, 1]),
             "sees 688 deg between its nearest edges",
+        ),
+        (
+            lens("equidistant", (0,) * 4, k=[1e-308, 0, 320, 0, 1e-308, 240, 0, 0, 1]),
+            "sees inf deg between its nearest edges",
         ),
         (info(roi=roi(-4, 0, 320, 240)), r"region of interest is 320 x 240 px at \(-4, 0\)"),
         (info(roi=roi(400, 0, 320, 240)), "outside of the 640 x 480 sensor"),
