@@ -43,9 +43,10 @@ Play = Callable[
     AbstractContextManager[tuple[Played, list[Answer], Outputs]],
 ]
 LOGGER = logging.getLogger(__name__)
+RECORDED = "recorded"  # the one output that is a folder
 OUTPUTS = (
     *("report.html", "metrics.json", "cloud.ply", "trajectory.tum"),
-    *(MAP_FILE, "node.log", "recorded"),
+    *(MAP_FILE, "node.log", RECORDED),
 )
 LONG_PAUSE_S = 30.0
 RECORDING_FILES = {"metadata.yaml", "recorded.mcap"}
@@ -193,27 +194,39 @@ def _reserved(out: Path) -> Iterator[None]:
 
 
 def _clean(out: Path, source: Path) -> None:
-    """Empty the folder: an earlier replay's files in it go, nothing else does."""
+    """Empty the folder: an earlier replay's files in it go, nothing else does.
+
+    Raises:
+        ReplayInputError: Something in it is no replay's, or is the source; nothing is gone then.
+    """
     try:
-        for name in OUTPUTS:
-            old = out / name
-            if not os.path.lexists(old):
-                continue
+        earlier = [out / name for name in OUTPUTS if os.path.lexists(out / name)]
+        for old in earlier:
             if source.resolve().is_relative_to(old.resolve()):
                 raise ReplayInputError(
                     f"--out {out} would delete {source}, which is to be replayed; choose another "
                     "folder"
                 )
+            if foreign := _foreign(old):
+                raise ReplayInputError(
+                    f"{foreign}, which no replay wrote; move it away or choose another --out"
+                )
+        for old in earlier:
             if old.is_symlink() or not old.is_dir():
                 old.unlink()
-                continue
-            if foreign := {item.name for item in old.iterdir()} - RECORDING_FILES:
-                raise ReplayInputError(
-                    f"{old} holds {min(foreign)}, which no replay wrote; move it away or choose "
-                    "another --out"
-                )
-            shutil.rmtree(old)
+            else:
+                shutil.rmtree(old)
         with tempfile.TemporaryFile(dir=out):
             pass  # permission bits do not tell of read-only mounts, nor of root's own limits
     except OSError as error:
         raise ReplayInputError(f"--out {out} cannot be written: {error.strerror}") from error
+
+
+def _foreign(old: Path) -> str:
+    """What is there in the place of an earlier replay's output; empty where it is that output."""
+    if old.is_symlink():
+        return ""
+    if old.is_dir() != (old.name == RECORDED):
+        return f"{old} is a {'folder' if old.is_dir() else 'file'}"
+    names = {item.name for item in old.iterdir()} - RECORDING_FILES if old.is_dir() else ()
+    return f"{old} holds {min(names)}" if names else ""

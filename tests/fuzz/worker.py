@@ -6,8 +6,8 @@
 TOOL is `hypothesis` (strategies, random seeds), `atheris` (libFuzzer guided by the coverage of the
 product's Python code: it changes good files, most of the time inside of their structure, or, where
 inputs are no bytes, the choices that a strategy makes one from), or `coverage` (both tools' inputs
-again under coverage.py). It goes on behind a finding. What it did stands in FOLDER/TOOL.json, written
-while it runs: a process that dies loses a second of its counts, and its input is kept.
+again under coverage.py). It goes on behind a finding. What it did stands in FOLDER/TOOL.json,
+written while it runs: a process that dies loses a second of its counts, and its input is kept.
 """
 
 from __future__ import annotations

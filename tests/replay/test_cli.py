@@ -116,15 +116,25 @@ def test_a_recording_is_not_replayed_onto_itself(
     assert {file.name: file.read_bytes() for file in recorded.iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    ("mine", "says"),
+    [
+        ("recorded/ride_0.mcap", "recorded holds ride_0.mcap"),
+        ("report.html/page.html", "report.html is a folder"),
+        ("cloud.ply/cloud.ply", "cloud.ply is a folder"),
+        ("recorded", "recorded is a file"),
+    ],
+)
 def test_files_of_others_in_out_stay(
-    bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mine: str, says: str, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mine = tmp_path / "out" / "recorded" / "ride_0.mcap"
-    mine.parent.mkdir(parents=True)
-    mine.write_bytes(b"not a replay's")
+    files = [tmp_path / "out" / name for name in ("node.log", "metrics.json", mine)]
+    for file in files:  # the first two are a replay's, and stay as long as the third does
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"here already")
     assert main([str(bag), "--out", str(tmp_path / "out"), "--quiet"]) == 2
-    assert "ride_0.mcap, which no replay wrote" in capsys.readouterr().err
-    assert mine.read_bytes() == b"not a replay's"
+    assert f"{says}, which no replay wrote" in capsys.readouterr().err
+    assert [file.read_bytes() for file in files] == [b"here already"] * 3
 
 
 def test_a_long_pause_is_announced() -> None:
