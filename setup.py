@@ -96,6 +96,7 @@ setup(
             *("opencv-python-headless>=4.6,<5", "pydantic>=2.12"),
             *("jinja2>=3", "matplotlib>=3.6"),  # reports of g2vlm evaluate
         ],
+        "hub": ["huggingface_hub>=0.34"],  # models by repository id: ORG/NAME
         "scenes": ["embreex>=4.4", "pyoidn>=2.5", "trimesh>=4.5"],  # realistic training rooms
         "gasp": ["peft>=0.17", "transformers>=5"],
         "benchmarks": ["opencv-python-headless>=4.6,<5", "pyarrow>=15"],  # g2vlm evaluate qa

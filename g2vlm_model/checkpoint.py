@@ -19,17 +19,17 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .checkpoint_keys import published_names
-from .config import ModelConfig, SpecialIds
-from .config_fields import read_json
+from .config import EXTRA_FILE, ModelConfig, SpecialIds
 from .interface.whole_files import scratch_folder, sync
 from .interface.words import plain
 from .model import G2VLM
 from .model_folder import (
+    CONFIG_FILES,
     EMBEDDED_MODELS,
-    INDEX_FILE,
     WEIGHTS_FILE,
-    refuse_pickle,
+    model_name,
     resolve_folder,
+    weight_files,
 )
 from .safetensors_file import SafetensorsFile, write_errors
 from .tokenizer import Tokenizer
@@ -43,6 +43,7 @@ __all__ = [
     "model_on_meta",
     "resolve_folder",
     "save_model",
+    "weight_files",
 ]
 
 # Computed in float32 by the published code under autocast too; 3 M weights of the 2B model.
@@ -182,44 +183,17 @@ def load_weights(
             reader.close()
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """Return a folder's weight files: the shards of its index, or the single file.
-
-    Raises:
-        FileNotFoundError: None, or a shard is missing.
-        ValueError: Only pickles, or a damaged index.
-    """
-    index = folder / INDEX_FILE
-    if index.is_file():
-        weight_map = read_json(index).get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise ValueError(f"{index} has no weight_map; download it again")
-        paths = [folder / name for name in sorted(set(map(str, weight_map.values())))]
-        for path in paths:
-            if path.parent.resolve() != folder.resolve():
-                raise ValueError(f"{index} names {path}, which is not in its folder")
-            refuse_pickle(path)
-            if not path.is_file():
-                raise FileNotFoundError(f"{path} is missing ({index.name} names it)")
-        return paths
-    single = folder / WEIGHTS_FILE
-    if single.is_file():
-        return [single]
-    for path in sorted(folder.iterdir()):
-        refuse_pickle(path)
-    raise FileNotFoundError(f"{folder} has neither {WEIGHTS_FILE} nor {INDEX_FILE}")
-
-
 def model_id(folder: str | Path) -> str:
-    """Return folder name and a short hash, e.g. "nano-1a2b3c4d".
+    """Return name and short hash of a model, e.g. "nano@1a2b3c4d".
 
-    The hash covers the configs, each weight file's size and header, and 64 samples of 4 KB of
-    its data, so that it takes milliseconds for any size.
+    The hash covers the configs that are read, each weight file's size and header, and 64 samples
+    of 4 KB of its data, so that it takes milliseconds for any size.
     """
     root = resolve_folder(folder)
     digest = hashlib.sha256()
-    for path in sorted(root.glob("*_config.json")):
-        digest.update(path.read_bytes())
+    for name in sorted((*CONFIG_FILES, EXTRA_FILE)):
+        if (root / name).is_file():
+            digest.update((root / name).read_bytes())
     for path in weight_files(root):
         with SafetensorsFile(path) as reader:
             digest.update(f"{path.name} {reader.size}".encode())
@@ -228,7 +202,7 @@ def model_id(folder: str | Path) -> str:
             for sample in range(64):
                 begin = first + (reader.size - first) * sample // 64
                 digest.update(reader.sample_bytes(begin, min(begin + 4096, reader.size)))
-    return f"{plain(root.resolve().name)}-{digest.hexdigest()[:8]}"
+    return f"{plain(model_name(root))}@{digest.hexdigest()[:8]}"
 
 
 def calibration_text(folder: str | Path) -> str:

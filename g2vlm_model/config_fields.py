@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from .interface.documents import parse_json
 from .interface.words import plain
+from .model_folder import require_file
 
 __all__ = ["from_published", "from_strict", "read_json"]
 
@@ -95,13 +96,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: Not valid JSON, or not an object.
+        ValueError: Not valid JSON, not an object, or a pointer in the place of the file.
     """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing: a model folder holds text_config.json, vit_config.json, "
-            "dino_config.json, tokenizer files and model.safetensors"
-        )
+    require_file(
+        path,
+        "a model folder holds text_config.json, vit_config.json, dino_config.json, tokenizer "
+        "files and model.safetensors",
+    )
     try:
         content = parse_json(path.read_bytes())
     except ValueError as error:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from .interface.documents import parse_json
 from .interface.words import plain
+from .model_folder import require_file
 
 __all__ = ["SafetensorsFile", "TensorEntry", "write_errors"]
 
@@ -79,8 +80,7 @@ class SafetensorsFile:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            raise FileNotFoundError(f"{self.path} is missing; download the model folder again")
+        require_file(self.path, "it holds weights")
         self.size = self.path.stat().st_size
         with self.path.open("rb") as file:
             self.header = self._read_header(file)

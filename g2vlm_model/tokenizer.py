@@ -14,6 +14,7 @@ from .config import SpecialIds, TokenNames
 from .config_fields import read_json
 from .foreign import foreign
 from .interface.documents import parse_json
+from .model_folder import require_file
 
 __all__ = ["QWEN2_SPLIT", "PromptIds", "Tokenizer", "prompt_ids"]
 
@@ -66,7 +67,8 @@ class Tokenizer:
 
         root = Path(folder)
         whole = root / "tokenizer.json"
-        if whole.is_file():
+        if whole.is_file() or whole.is_symlink():
+            require_file(whole, "it holds the vocabulary")
             try:
                 with foreign(str(whole)):
                     return cls(Backend.from_str(whole.read_text(encoding="utf-8")), str(whole))
@@ -74,6 +76,8 @@ class Tokenizer:
                 raise ValueError(f"{whole} is no valid tokenizer: {error!s:.500}") from None
         vocab, merges = root / "vocab.json", root / "merges.txt"
         if vocab.is_file() and merges.is_file():
+            for path in (vocab, merges):
+                require_file(path, "it holds the vocabulary")
             with foreign(str(vocab)):
                 return cls(_qwen2_backend(vocab, merges), str(vocab))
         raise FileNotFoundError(

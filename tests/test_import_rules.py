@@ -88,7 +88,7 @@ IMPORT_NAMES = {
     "pillow": "PIL",
     "pyyaml": "yaml",
 }
-OPTIONAL = {"bond", "cv_bridge", "sensor_msgs_py", "tensorrt"}
+OPTIONAL = {"bond", "cv_bridge", "huggingface_hub", "sensor_msgs_py", "tensorrt"}
 # Found by path, not installed.
 OURS = (
     "tests",

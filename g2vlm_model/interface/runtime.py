@@ -113,7 +113,7 @@ class RuntimeInfo:
         device: Device and what runs there, e.g. "cuda:0 (NVIDIA H200)",
             "cpu (CPUExecutionProvider)".
         precision: "fp32", "fp16", "bf16", "int8".
-        model_id: Name and short hash of the weights, e.g. "nano-1a2b3c4d".
+        model_id: Name and short hash of the weights, e.g. "nano@1a2b3c4d".
         parameters: Number of weights that are loaded.
         fallback_reason: Why this is not what was asked for; "" where it is.
         building: Of what will take over when it is built; None where nothing is.

@@ -151,11 +151,6 @@ def test_weights_that_are_no_numbers(copy: Path, number: float, dtype: torch.dty
         checkpoint.load_model(copy, dtype=dtype)
 
 
-def test_a_repository_is_told_how_it_becomes_a_folder() -> None:
-    with pytest.raises(FileNotFoundError, match=r"hf download someone/G2VLM-2B --local-dir G2VLM"):
-        checkpoint.load_model("someone/G2VLM-2B")
-
-
 def test_long_lists_are_cut(copy: Path) -> None:
     save_file({"x": torch.zeros(1)}, str(copy / WEIGHTS_FILE))
     with pytest.raises(ValueError, match=r"and \d+ more"):
@@ -247,7 +242,9 @@ def test_missing_things(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no model folder .*embedded models: nano"):
         checkpoint.load_model(tmp_path / "nowhere")
     for nothing in ("", "  "):  # not the current folder, which an empty path would be
-        with pytest.raises(ValueError, match=r"model is '\s*', expected nano or a folder"):
+        with pytest.raises(
+            ValueError, match=r"model is '\s*', expected nano, a folder or ORG/NAME"
+        ):
             checkpoint.load_model(nothing)
     with pytest.raises(ValueError, match="is a file; give the folder"):
         checkpoint.load_model(copy / WEIGHTS_FILE)
@@ -267,7 +264,7 @@ def test_tokenizer_of_another_model(copy: Path) -> None:
 
 def test_model_id_follows_the_weights(copy: Path) -> None:
     first = checkpoint.model_id(copy)
-    name, _, digest = first.rpartition("-")
+    name, _, digest = first.rpartition("@")
     assert name == "model"
     assert len(digest) == 8
     assert checkpoint.model_id(copy) == first

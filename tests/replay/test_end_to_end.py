@@ -183,7 +183,7 @@ def check_the_demo(
     assert metrics["frames_used"] + metrics["frames_dropped"] == 14
     assert document["drops"].get("superseded", 0) == 0  # lock-step: nothing is overtaken
     assert document["replay"]["stalled_pictures"] == 0
-    assert document["node"]["model_id"].startswith("nano-")
+    assert document["node"]["model_id"].startswith("nano@")
     assert document["node"]["is_metric"] is False
     for name in ("abs_rel", "ate_m", "rpe_rot_deg", "latency_p50_ms", "answer_p50_ms"):
         assert metrics[name] > 0

@@ -46,7 +46,7 @@ def test_what_runs_is_reported(model_folder: Path) -> None:
     assert isinstance(runtime, SpatialRuntime)
     assert (info.runtime, info.precision, info.fallback_reason) == ("torch", "fp32", "")
     assert info.device.startswith("cpu (")
-    assert info.model_id.startswith("small-")
+    assert info.model_id.startswith("small@")
     assert info.parameters > 300_000
     runtime.close()
 

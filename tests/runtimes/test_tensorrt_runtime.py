@@ -79,7 +79,7 @@ def test_torch_of_another_model_does_not_answer_on_engines(
     for built in (False, True):  # neither meanwhile nor on the engines
         if built:
             compiled(export)
-        with pytest.raises(ValueError, match=r"was exported from small-.*`model` is nano"):
+        with pytest.raises(ValueError, match=r"was exported from small@.*`model` is nano"):
             load_runtime("tensorrt", "nano", export=export.path)
     assert not host.blocks
     whole = ExportFolder.open(shutil.copytree(small_export, tmp_path / "whole"))

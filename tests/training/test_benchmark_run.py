@@ -310,7 +310,7 @@ def test_the_embedded_model_answers_every_layout(tmp_path: Path) -> None:
         assert qa(*command, "--blind") == 0
         content = json.loads((tmp_path / "out" / name / "report.json").read_text())
         assert content["refusals"] == []
-        assert content["model"].startswith("nano-")
+        assert content["model"].startswith("nano@")
         headline = next(iter(content["tables"].values()))["Avg."]
         total = len(BENCHMARKS[name].read(tmp_path / name).items)
         assert headline["n"] == total

@@ -94,8 +94,8 @@ def test_a_card_is_written_from_files_and_refuses_others(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="3 real stretches of 2 places, a card needs 4 of 3"):
         main([*words, str(few)])
     assert main([*words, str(few), "--force", "--out", str(out)]) == 0
-    other = written(tmp_path / "other", four(model="nano-older"))
-    with pytest.raises(ValueError, match="is of nano-older, the card is of nano-"):
+    other = written(tmp_path / "other", four(model="nano@older"))
+    with pytest.raises(ValueError, match="is of nano@older, the card is of nano@"):
         main([*words, str(other)])
     rooms.write_text("[]")
     with pytest.raises(ValueError, match="is no evaluation file with 'tables'"):

@@ -197,7 +197,7 @@ def test_command_prints_json(folder: Path, capsys: pytest.CaptureFixture[str]) -
     words = ["geometry", "--dataset", "tum", "--root", str(folder), "--frames", "2"]
     assert main([*words, "--windows", "1", "--refine-windows", "0", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
-    assert content["model"].startswith("nano-")
+    assert content["model"].startswith("nano@")
     assert [table["frames"] for table in content["tables"]] == [2]
 
 
