@@ -6,20 +6,22 @@
 A picture is walked first (`picture_walk.py`), then decoded upright, as its EXIF orientation says.
 JPEG goes through libjpeg-turbo (simplejpeg): it tells where the entropy-coded data is corrupt,
 which OpenCV prints to the terminal and Pillow keeps to itself. All else goes through Pillow, which
-prints nothing. A baseline JPEG has no check sum: of 200 each of a kitchen's frame, cut pieces were
-told in 199, eight flipped bits in 139 of the 182 that became visibly wrong.
+prints nothing once it is told to. A baseline JPEG has no check sum: of 200 each of a kitchen's
+frame, cut pieces were told in 199, eight flipped bits in 139 of the 182 that became visibly wrong.
 
 Shape letters: H W pixels.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib
 import io
 import logging
 import re
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,8 @@ __all__ = [
 
 PICTURE_PIXELS = 178_956_970  # of a file, where no parameter says less: Pillow's own bound
 _TEXT_CHARS = 200
+_TILE_TAGS = (322, 323)  # TIFF 6.0, section 15: width and length of its tiles
+_TILE_BEYOND = 1024
 _LOG = logging.getLogger(__name__)
 # Padding that some cameras write before a marker: libjpeg warns, the picture is whole.
 _PADDING = re.compile(r"Corrupt JPEG data: [1-4] extraneous bytes")
@@ -89,6 +93,8 @@ def open_picture(data: Any, max_pixels: int = PICTURE_PIXELS, told: str = "") ->
     with _quiet(picture.kind), Image.open(io.BytesIO(picture.data), formats=[picture.kind]) as file:
         width, height = file.size
         check_size(height, width, max_pixels)
+        if picture.kind == "TIFF":
+            _check_tiles(file)
     return CodedPicture(picture.kind, height, width, picture.data)  # Pillow turns TIFF itself
 
 
@@ -150,6 +156,38 @@ def read_rgb(path: Path, max_pixels: int = PICTURE_PIXELS) -> NDArray[np.uint8]:
     return decoded.pixels
 
 
+def _check_tiles(tiff: Any) -> None:
+    """Refuse tiles far larger than the picture: libtiff makes room for a whole one.
+
+    Raises:
+        BadInputError: Reason "bad_size".
+    """
+    across, down = (tiff.tag_v2.get(tag, 0) for tag in _TILE_TAGS)
+    width, height = tiff.size
+    if not (0 <= across <= width + _TILE_BEYOND and 0 <= down <= height + _TILE_BEYOND):
+        raise BadInputError(
+            "bad_size",
+            f"TIFF of {width} x {height} px has tiles of {across} x {down}, expected at most "
+            f"{_TILE_BEYOND} beyond the picture",
+        )
+
+
+@functools.cache
+def _silence_tiff() -> None:
+    """Keep TIFF's readers off the terminal: what they print of a broken file is raised too.
+
+    Pillow gives no way to libtiff's handlers; the library is the one that this process has loaded.
+    """
+    logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
+    with suppress(OSError, AttributeError):
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+        for name in {line.split(maxsplit=5)[-1] for line in maps if "libtiff" in line}:
+            library = ctypes.CDLL(name)
+            for handler in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
+                handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+                handler(None)
+
+
 @functools.cache
 def _simplejpeg() -> Any:
     try:
@@ -201,6 +239,7 @@ class _quiet:
 
     def __enter__(self) -> None:
         if self._warnings is not None:
+            _silence_tiff()
             self._warnings.__enter__()
             warnings.simplefilter("ignore")
 

@@ -31,6 +31,7 @@ from .bag_parts import McapPart, Part, Ros1Part, SqlitePart, to_cdr
 from .layouts.file_names import natural_key
 from .layouts.plain import kind_of_file
 from .source import LeftOut
+from .unpacking import bound_rosbags
 
 __all__ = ["BagReader", "open_bag"]
 
@@ -65,6 +66,7 @@ def open_bag(path: Path, store: Typestore) -> tuple[BagReader, list[LeftOut]]:
         RecordingError: Nothing of it can be read.
         Exception: What rosbags raises.
     """
+    bound_rosbags()
     try:
         if kind_of_file(path) == "ROS 1 bag":
             return _Ros1Bag(path, store), []

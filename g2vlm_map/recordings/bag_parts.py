@@ -11,34 +11,29 @@ and the chunks behind it; every length is held against the bytes that are there.
 
 from __future__ import annotations
 
-import bz2
 import sqlite3
 import struct
 from collections import Counter
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
-from lz4.frame import LZ4FrameDecompressor
 from rosbags.rosbag1.reader import Header, ReaderError, RecordType, normalize
-from rosbags.rosbag2 import storage_mcap
 from rosbags.typesys.msg import normalize_msgtype
 from rosbags.typesys.store import Typestore
 
 from .source import LeftOut, RecordingError
+from .unpacking import MAX_UNPACKED, UNPACKERS, ZstdError
 
 __all__ = ["McapPart", "Part", "Place", "Ros1Part", "SqlitePart", "to_cdr"]
 
 MCAP_START = b"\x89MCAP0\r\n"
 ROS1_START = b"#ROSBAG V2.0\n"
 _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = 3, 4, 5, 6
-_PACKERS: Any = storage_mcap
-_ZSTD = _PACKERS.zstd  # of Python 3.14, or its backport
-_MAX_RECORD = 2**31  # bytes; a length beyond is nonsense
 _UNREADABLE = (
     *(struct.error, ValueError, EOFError, KeyError, RuntimeError, MemoryError, OSError),
-    *(ReaderError, _ZSTD.ZstdError),
+    *(ReaderError, ZstdError),
 )
 
 
@@ -288,18 +283,13 @@ def to_cdr(store: Typestore, data: bytes, msgtype: str) -> bytes:
 
 def _unpacked(kind: str, packed: bytes, size: int) -> bytes:
     """The records of a chunk, as far as they can be unpacked; never more than `size` bytes."""
-    if size > _MAX_RECORD:
+    if size > MAX_UNPACKED:
         raise ValueError(f"chunk of {size} bytes")
     if kind in ("", "none"):
         return packed[:size] if size else packed  # 0 until a recorder closes the chunk
-    unpackers: dict[str, Any] = {
-        "lz4": LZ4FrameDecompressor,
-        "zstd": _ZSTD.ZstdDecompressor,
-        "bz2": bz2.BZ2Decompressor,
-    }
-    if kind not in unpackers:
+    if kind not in UNPACKERS:
         raise ValueError(f"compression {kind!r:.40}")
-    return bytes(unpackers[kind]().decompress(packed, size)) if size else b""
+    return bytes(UNPACKERS[kind]().decompress(packed, size)) if size else b""
 
 
 def _ros1_header(file: BinaryIO, left: int) -> tuple[Header, int]:

@@ -238,3 +238,26 @@ def test_other_peoples_pictures() -> None:
     assert read_rgb(film).shape == (240, 320, 3)
     with pytest.raises(BadInputError, match="HEIC"):
         read_rgb(CASES / "F08_heic_mixed" / "IMG_1.HEIC")
+
+
+def tiff(tile: int, samples: int = 1) -> bytes:
+    """A TIFF of 16 x 16 px in one tile, its LZW data cut off where the tile is not 16 x 16."""
+    whole = tile == 16
+    data = bytes(range(256)) if whole else b"\x80\x00" * 50
+    tags = {256: 16, 257: 16, 258: 8, 259: 1 if whole else 5, 262: 1, 277: samples,
+            322: tile, 323: tile, 324: 134, 325: len(data)}  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
+
+
+def test_a_tiff_whose_tile_is_far_larger_than_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    """Of 234 bytes, for which libtiff would take 900 MB."""
+    assert decode_rgb(open_picture(tiff(16))).pixels[1, 1, 0] == 17
+    with pytest.raises(BadInputError, match="tiles of 30000 x 30000") as caught:
+        open_picture(tiff(30_000))
+    assert caught.value.reason == "bad_size"
+    with pytest.raises(BadInputError, match="refuses the TIFF"):
+        decode_rgb(open_picture(tiff(256)))
+    with pytest.raises(BadInputError):
+        decode_rgb(open_picture(tiff(16, samples=153)))
+    assert capfd.readouterr().err == "", "its readers say it to the terminal, too"
