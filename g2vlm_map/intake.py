@@ -85,6 +85,7 @@ class Intake:
         self._cameras = {n: Camera(n, slots, options.images, least) for n in options.cameras}
         self._sync = Synchroniser(options.cameras, options.sync, board.drop)
         self._chooser = KeyframeChooser(options.keyframe)
+        self.live = self._chooser.live  # small pictures of late, for marks on them
         self._placed: set[str] = set()  # cameras whose extrinsics are known
         self._uncalibrated: dict[str, deque[Arrival]] = {}  # frames that wait for a calibration
         self._sent: dict[str, Callable[[], bool]] = {}  # camera -> whether somebody calibrates it

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from g2vlm_model.interface import Frame
 
 from .cameras import NS
+from .live_marks import LivePictures
 from .options import KeyframeOptions
 from .pixels import GRAY_WIDTH
 
@@ -216,10 +217,12 @@ class KeyframeChooser:
     def __init__(self, options: KeyframeOptions) -> None:
         self.options = options
         self.dense = False  # the map wants keyframes that lie nearer to each other
+        self.live = LivePictures()
         self.restart()
 
     def restart(self) -> None:
         """The next moment is the first keyframe of a segment."""
+        self.live.clear()
         self._reference: tuple[str, Reference] | None = None
         self._stamp_ns = 0
         self._motion: Motion | None = None
@@ -235,13 +238,16 @@ class KeyframeChooser:
             gray: Makes its small grey picture; not called before the interval is over.
         """
         if self._reference is None:
-            return Verdict(camera, stamp_ns, gray(), None, False)
+            picture = gray()
+            self.live.add(camera, stamp_ns, picture)
+            return Verdict(camera, stamp_ns, picture, None, False)
         options = self.options
         elapsed_s = (stamp_ns - self._stamp_ns) / NS
         if elapsed_s < options.min_interval_s:
             return None
         name, reference = self._reference
         picture = gray()
+        self.live.add(camera, stamp_ns, picture)
         if name == camera:
             motion = reference.motion_to(picture)
         else:  # another camera leads the rig now: nothing to compare with

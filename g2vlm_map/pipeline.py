@@ -36,6 +36,7 @@ from .measured_depth import MeasuredDepth
 from .option_fields import described, flat
 from .options import PipelineOptions
 from .passes import Passes
+from .question_line import Watch
 from .questions import Mark, Question, QuestionDesk, Reply, Respond
 from .scale.tracker import ScaleTracker
 from .scenes import SceneRecord, SceneStore
@@ -101,7 +102,7 @@ class Pipeline(KeepsMaps):
         self._desk = QuestionDesk(
             *(runtime, self._scenes, options.cameras, options.query, self._on_reply),
             lambda: self._scale.estimate,
-            self.board,
+            *(self.board, self._intake.live),
         )
         self._stopping = threading.Event()
         self._stopping.set()
@@ -284,9 +285,11 @@ class Pipeline(KeepsMaps):
         done.wait()
         return replies[0]
 
-    def submit(self, question: Question, respond: Respond) -> None:
-        """Ask, and let `respond` be called with the answer, once, from any thread."""
-        self._desk.submit(question, respond)
+    def submit(
+        self, question: Question, respond: Respond, watch: Watch | None = None
+    ) -> Callable[[], None]:
+        """Ask; `respond` gets the answer, once, from any thread; see `QuestionDesk.submit`."""
+        return self._desk.submit(question, respond, watch)
 
     # Out.
 

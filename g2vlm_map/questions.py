@@ -4,8 +4,9 @@
 """Questions: admission, waiting, deadlines, cancelling. One thread asks the model.
 
 Every question is answered exactly once, with a status, whatever happens: turned away at once
-when it is malformed, not understood or all places are taken, TIMEOUT when its time is over,
-CANCELLED when the pipeline is reset or stopped. A question keeps the scene that was the newest
+when it is malformed, not understood or all places are taken, TIMEOUT when its time is over or it
+cannot be answered in it, CANCELLED when the asker, a reset or a stop says so. The earliest deadline
+is served first (`question_line.py`). A question keeps the scene that was the newest
 when it was asked, also while newer ones come. Geometry goes first: the runtime lets a window in
 between two tokens of an answer.
 """
@@ -13,13 +14,12 @@ between two tokens of an answer.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 
 from g2vlm_model.interface import (
     AnswerStatus,
@@ -29,12 +29,15 @@ from g2vlm_model.interface import (
 )
 
 from .answers.asked import Mark, Question, Reply, Respond, Scope
-from .answers.deciding import NOT_ASKED, decided, said_nothing
+from .answers.deciding import decided, said_nothing
 from .answers.grammar import understand
 from .answers.intent import Intent, Kind
 from .answers.reliability import KnownReliability
 from .answers.support import darkness, missing
+from .live_marks import LivePictures
+from .marking import check_asked, placed
 from .options import QuestionOptions, StatusOptions
+from .question_line import QuestionLine, Stage, Ticket, Watch
 from .scale.estimate import ScaleEstimate
 from .scenes import SceneRecord, ScenesInUseError, SceneStore, SceneUnknownError
 from .status import StatusBoard
@@ -43,22 +46,7 @@ __all__ = ["Mark", "Question", "QuestionDesk", "Reply", "Respond", "Scope"]
 
 _LOG = logging.getLogger(__name__)
 
-MAX_MARKS = 16
-MAX_LABEL_CHARS = 32
 MAX_TIMEOUT_S = 3600.0
-
-
-@dataclass(eq=False)
-class _Ticket:
-    """A question that was let in, with the scene that it was asked about."""
-
-    query: SpatialQuery
-    intent: Intent
-    record: SceneRecord
-    respond: Respond
-    arrived: float
-    deadline: float
-    cancelled: threading.Event = field(default_factory=threading.Event)
 
 
 class QuestionDesk:
@@ -72,6 +60,7 @@ class QuestionDesk:
         on_reply: Called once for every answer, from any thread, before the asker hears of it.
         scale: The map's, asked for when an answer is there.
         board: Told of errors that nobody foresaw.
+        live: Pictures that marks may be on beside those of scenes.
     """
 
     def __init__(
@@ -83,8 +72,10 @@ class QuestionDesk:
         on_reply: Respond,
         scale: Callable[[], ScaleEstimate] = ScaleEstimate,
         board: StatusBoard | None = None,
+        live: LivePictures | None = None,
     ) -> None:
         self.options = options
+        self._live = live or LivePictures()
         self._scale = scale
         self._board = board or StatusBoard(StatusOptions())
         self._runtime = runtime
@@ -92,8 +83,9 @@ class QuestionDesk:
         self._cameras = tuple(cameras)
         self._on_reply = on_reply
         self._wakeup = threading.Condition()
-        self._waiting: deque[_Ticket] = deque()
-        self._running: _Ticket | None = None
+        self._line = QuestionLine(lambda: self.options.queue)
+        self._running: Ticket | None = None
+        self._began = 0.0  # monotonic time at which it was taken up
         self._reliability = KnownReliability()
         self._stopped = ""  # why nothing is answered at present
         self._thread: threading.Thread | None = None
@@ -102,7 +94,7 @@ class QuestionDesk:
     @property
     def waiting(self) -> int:
         """Questions that wait for their turn."""
-        return len(self._waiting)
+        return len(self._line)
 
     def start(self) -> None:
         """Start the thread; where the one before still waits for the model, it goes first."""
@@ -133,12 +125,19 @@ class QuestionDesk:
             self._thread.join(timeout_s)
         return self._thread is None or not self._thread.is_alive()
 
-    def submit(self, question: Question, respond: Respond) -> None:
+    def submit(
+        self, question: Question, respond: Respond, watch: Watch | None = None
+    ) -> Callable[[], None]:
         """Take a question; its answer comes to `respond`, at once or later.
 
         Args:
             question: Nothing about it is checked yet.
             respond: Called exactly once, from the caller's or the desk's thread.
+            watch: Told how it stands meanwhile, from any thread; holds that up.
+
+        Returns:
+            What cancels it: the answer is CANCELLED, at once where it waits, else when the model
+            has made one more step; nothing happens where it was answered already.
         """
         now = time.monotonic()
         try:
@@ -147,44 +146,53 @@ class QuestionDesk:
             ticket = self._admit(question, respond, now)
         except _TurnedAwayError as error:
             self._reply(respond, SpatialAnswer(error.status, str(error)), None, 0.0)
-            return
+            return lambda: None
+        ticket.watch = watch
         with self._wakeup:
-            full, stopped = len(self._waiting) >= self.options.queue, str(self._stopped)
-            if not full and not stopped:
-                self._waiting.append(ticket)
+            stopped = str(self._stopped)
+            gone = [(ticket, SpatialAnswer(AnswerStatus.CANCELLED, stopped))]
+            if not stopped:
+                gone = [*self._line.put(ticket), *self._hopeless(now)]
                 self._wakeup.notify()
-                return
-        if stopped:
-            answer = SpatialAnswer(AnswerStatus.CANCELLED, stopped)
-        else:
-            answer = SpatialAnswer(
-                AnswerStatus.OVERLOADED,
-                f"all {self.options.queue} places are taken (query.queue); ask less often",
-            )
-        self._finish(ticket, answer, 0.0)
+        self._finish_all(gone)
+        return partial(self._cancel, ticket)
 
     def expire(self) -> None:
-        """Answer the waiting questions whose time is over; to be called every so often."""
-        now = time.monotonic()
+        """Answer the questions that cannot be answered in time; to be called every so often."""
         with self._wakeup:
-            late = [ticket for ticket in self._waiting if now >= ticket.deadline]
-            for ticket in late:
-                self._waiting.remove(ticket)
-        for ticket in late:
-            self._late(ticket)
+            gone = self._hopeless(time.monotonic())
+        self._finish_all(gone)
 
     def cancel_all(self, why: str) -> None:
         """Answer all waiting questions with CANCELLED and stop the one in work."""
+        answer = SpatialAnswer(AnswerStatus.CANCELLED, why)
         with self._wakeup:
-            open_tickets = list(self._waiting)
-            self._waiting.clear()
+            gone = [(ticket, answer) for ticket in self._line.clear()]
             if self._running is not None:
-                self._running.cancelled.set()
+                self._running.cancel(why)
             self._wakeup.notify_all()
-        for ticket in open_tickets:
-            self._finish(ticket, SpatialAnswer(AnswerStatus.CANCELLED, why))
+        self._finish_all(gone)
 
-    def _admit(self, question: Question, respond: Respond, now: float) -> _Ticket:
+    def _cancel(self, ticket: Ticket) -> None:
+        why = "the asker cancelled the question"
+        with self._wakeup:
+            waited = self._line.remove(ticket)
+            ticket.cancel(why)
+        if waited:
+            self._finish_all([(ticket, SpatialAnswer(AnswerStatus.CANCELLED, why))])
+
+    def _hopeless(self, now: float) -> list[tuple[Ticket, SpatialAnswer]]:
+        running_s = now - self._began
+        return self._line.hopeless(now, self._running, running_s)
+
+    def _finish_all(self, gone: Sequence[tuple[Ticket, SpatialAnswer]]) -> None:
+        """Answer those that left the line, and let the others know where they stand now."""
+        for ticket, answer in gone:
+            self._finish(ticket, answer)
+        for position, ticket in enumerate(self._line, 1):
+            ticket.tell(Stage.QUEUED, position=position)
+
+    def _admit(self, question: Question, respond: Respond, now: float) -> Ticket:
         """Check all that can be checked before the model is free; the scene is held from now on.
 
         Raises:
@@ -197,7 +205,7 @@ class QuestionDesk:
                 raise ValueError(f"timeout_s is {timeout_s:g}, expected 0..{MAX_TIMEOUT_S:g}")
             max_tokens = question.max_tokens or self.options.max_tokens
             query = SpatialQuery(question.text, max_tokens=max_tokens)
-            self._check_names(question)
+            check_asked(question, self._cameras)
             if question.scope == Scope.MAP:
                 raise _TurnedAwayError(AnswerStatus.UNSUPPORTED, "only scenes can be asked about")
             record = self._scenes.hold(question.stamp_ns)
@@ -210,12 +218,7 @@ class QuestionDesk:
         except ValueError as error:
             raise _TurnedAwayError(AnswerStatus.REJECTED, str(error)) from error
         try:
-            default = question.cameras[0] if question.cameras else ""
-            marks = (
-                record.mark(mark.camera or default, mark.stamp_ns, mark.u, mark.v, mark.label)
-                for mark in question.marks
-            )
-            query = replace(query, marks=tuple(marks))
+            query = replace(query, marks=placed(question, record, self._live))
             intent = self._understand(query, record)
         except ValueError as error:
             self._scenes.release(record)
@@ -223,7 +226,7 @@ class QuestionDesk:
         except _TurnedAwayError:
             self._scenes.release(record)
             raise
-        return _Ticket(query, intent, record, respond, now, now + timeout_s)
+        return Ticket(query, intent, record, respond, now, now + timeout_s)
 
     def _understand(self, query: SpatialQuery, record: SceneRecord) -> Intent:
         """What is asked, where everything is there that it needs.
@@ -240,34 +243,16 @@ class QuestionDesk:
             raise _TurnedAwayError(AnswerStatus.UNSUPPORTED, lack)
         return intent
 
-    def _check_names(self, question: Question) -> None:
-        if question.scope not in tuple(Scope):
-            raise ValueError(f"scope is {question.scope}, expected 0 (SCENE) or 1 (MAP)")
-        unknown = [name for name in question.cameras if name not in self._cameras]
-        if unknown:
-            raise ValueError(f"cameras names {unknown[:3]!r:.80}, expected some of {self._cameras}")
-        if len(question.marks) > MAX_MARKS:
-            raise ValueError(f"question has {len(question.marks)} marks, at most {MAX_MARKS}")
-        for mark in question.marks:
-            if not (math.isfinite(mark.u) and math.isfinite(mark.v)):
-                raise ValueError(f"mark is at ({mark.u:g}, {mark.v:g}), expected finite pixels")
-            if len(mark.label) > MAX_LABEL_CHARS or not mark.label.isprintable():
-                raise ValueError(
-                    f"mark's label is {mark.label!r:.60}, expected at most {MAX_LABEL_CHARS} "
-                    "printable characters"
-                )
-            if question.cameras and mark.camera and mark.camera not in question.cameras:
-                raise ValueError(f"mark names camera {mark.camera!r:.60}, outside of `cameras`")
-
     def _run(self, before: threading.Thread | None) -> None:
         if before is not None:
             before.join()
         while True:
             with self._wakeup:
-                self._wakeup.wait_for(lambda: self._waiting or self._is_over())
+                self._wakeup.wait_for(lambda: len(self._line) or self._is_over())
                 if self._is_over():
                     return
-                self._running = ticket = self._waiting.popleft()
+                self._running, self._began = ticket, _ = self._line.take(), time.monotonic()
+            self._finish_all(())
             try:
                 with self._board.guard("questions", "answering one"):
                     self._serve(ticket)
@@ -278,17 +263,17 @@ class QuestionDesk:
     def _is_over(self) -> bool:
         return bool(self._stopped) or self._thread is not threading.current_thread()
 
-    def _serve(self, ticket: _Ticket) -> None:
+    def _serve(self, ticket: Ticket) -> None:
         waited_s = time.monotonic() - ticket.arrived
         remaining_s = ticket.deadline - time.monotonic()
         if remaining_s <= 0:
-            self._late(ticket)
+            text = f"waited {waited_s:.2f} s, the whole time allowed, for its turn"
+            self._finish(ticket, SpatialAnswer(AnswerStatus.TIMEOUT, text))
             return
         record, query = ticket.record, replace(ticket.query, max_seconds=remaining_s)
         try:
-            said = said_nothing()
-            if ticket.intent.kind not in NOT_ASKED:
-                said = self._runtime.ask(record.scene, query, cancelled=ticket.cancelled.is_set)
+            said = self._said(ticket, query) if ticket.asks_model else said_nothing()
+            ticket.tell(Stage.MEASURING, said.text)
             metres = self._scale()
             answer = decided(
                 *(said, record, query, ticket.intent, record.metric(metres)),
@@ -300,16 +285,25 @@ class QuestionDesk:
             answer = SpatialAnswer(AnswerStatus.REJECTED, str(error))
         except BaseException as error:  # a foreign runtime's, exits and panics too: go on
             answer = SpatialAnswer(AnswerStatus.FAILED, f"{type(error).__name__}: {error}")
+        if ticket.cancelled.is_set():
+            answer = SpatialAnswer(AnswerStatus.CANCELLED, ticket.why, text=answer.text)
         self._finish(ticket, answer, waited_s * 1e3)
 
-    def _late(self, ticket: _Ticket) -> None:
-        waited_s = time.monotonic() - ticket.arrived
-        text = f"waited {waited_s:.2f} s, the whole time allowed, for its turn"
-        self._finish(ticket, SpatialAnswer(AnswerStatus.TIMEOUT, text))
+    def _said(self, ticket: Ticket, query: SpatialQuery) -> SpatialAnswer:
+        """The model's words."""
+        ticket.tell(Stage.READING)
+        said = self._runtime.ask(
+            ticket.record.scene,
+            query,
+            on_text=ticket.watch and partial(ticket.tell, Stage.ANSWERING),
+            cancelled=ticket.cancelled.is_set,
+        )
+        if said.status in (AnswerStatus.OK, AnswerStatus.TRUNCATED):
+            with self._wakeup:
+                self._line.learn(ticket, time.monotonic() - self._began)
+        return said
 
-    def _finish(
-        self, ticket: _Ticket, answer: SpatialAnswer, queue_ms: float | None = None
-    ) -> None:
+    def _finish(self, ticket: Ticket, answer: SpatialAnswer, queue_ms: float | None = None) -> None:
         waited_ms = (time.monotonic() - ticket.arrived) * 1e3 if queue_ms is None else queue_ms
         try:
             self._reply(ticket.respond, answer, ticket.record, waited_ms)

@@ -31,7 +31,7 @@ from .camera_model import scaled_K
 from .frame_optics import CameraFrame
 from .scale.estimate import ScaleEstimate
 
-__all__ = ["SceneRecord", "SceneStore", "SceneUnknownError", "ScenesInUseError"]
+__all__ = ["SceneRecord", "SceneStore", "SceneUnknownError", "ScenesInUseError", "check_inside"]
 
 SCENE_UNIT = "scene_unit"
 
@@ -121,10 +121,7 @@ class SceneRecord:
         index = max(matches, key=lambda i: self.frames[i].stamp_ns)
         frame = self.frames[index]
         height, width = frame.image.shape[:2]
-        if not (-0.5 <= u <= width - 0.5 and -0.5 <= v <= height - 0.5):
-            raise ValueError(
-                f"mark ({u:g}, {v:g}) lies outside of the {width} x {height} frame of {camera}"
-            )
+        check_inside(camera, (u, v), (height, width))
         if isinstance(frame, CameraFrame):
             given, (u, v) = (u, v), frame.optics.to_frame(u, v)
             if not (-0.5 <= u <= width - 0.5 and -0.5 <= v <= height - 0.5):
@@ -133,6 +130,15 @@ class SceneRecord:
                     f"{camera} does not reach; mark a place nearer to the middle"
                 )
         return PixelMark(index, float(u), float(v), label)
+
+    def stamps_of(self, camera: str) -> list[int]:
+        """Stamps of a camera's frames, in the order of the window."""
+        return [frame.stamp_ns for frame in self.frames if frame.camera == camera]
+
+    def size_of(self, camera: str) -> tuple[int, int]:
+        """(H, W) of the newest frame of a camera that the scene holds."""
+        image = [frame.image for frame in self.frames if frame.camera == camera][-1]
+        return image.shape[0], image.shape[1]
 
     def places(self, points_M3: NDArray[np.floating]) -> NDArray[np.float64]:
         """Where points, such as those of an answer, appear in the newest frame: `mark`'s way back.
@@ -193,6 +199,19 @@ class SceneRecord:
         sigma = math.hypot((answer.sigma or 0.0) * metres, length * scale.sigma)
         message = answer.message or carries.text
         return in_words(replace(_scaled(answer, metres), message=message, unit="m", sigma=sigma))
+
+
+def check_inside(camera: str, place: tuple[float, float], size_hw: tuple[int, int]) -> None:
+    """Refuse a mark beside its picture.
+
+    Raises:
+        ValueError: It lies outside.
+    """
+    (u, v), (height, width) = place, size_hw
+    if not (-0.5 <= u <= width - 0.5 and -0.5 <= v <= height - 0.5):
+        raise ValueError(
+            f"mark ({u:g}, {v:g}) lies outside of the {width} x {height} frame of {camera}"
+        )
 
 
 def _scaled(answer: SpatialAnswer, scale: float) -> SpatialAnswer:
