@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from .camera_model import FISHEYE, CameraModel
 __all__ = ["Rectification"]
 
 Floats = NDArray[np.float64]
+_COARSE = 8  # pixels
 MIN_SPAN = 0.01  # of a straight picture, as x / z
 
 
@@ -63,6 +65,25 @@ class Rectification:
         result = cv2.remap(frame_HW3, *self._maps, cv2.INTER_LINEAR, dst=out_HW3)
         if result is not out_HW3 and not np.shares_memory(result, out_HW3):
             np.copyto(out_HW3, result)
+
+    def undo(self, straight_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(H, W, 3) a straight picture with its pixels where the camera delivered them.
+
+        What straightening cut away is black.
+        """
+        return cv2.remap(straight_HW3, *self._back, cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+
+    @cached_property
+    def _back(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Maps of `undo`: inverting a lens takes long, so every `_COARSE`th pixel is inverted."""
+        height, width = self.model.size_hw
+        rows, columns = -(-height // _COARSE) + 1, -(-width // _COARSE) + 1
+        v, u = np.mgrid[0:rows, 0:columns] * float(_COARSE)
+        straight = self.to_straight(np.column_stack([u.ravel(), v.ravel()]))
+        coarse = np.nan_to_num(straight, nan=-1e4).reshape(rows, columns, 2).astype(np.float32)
+        y, x = np.mgrid[0:height, 0:width].astype(np.float32) / _COARSE
+        fine = cv2.remap(coarse, x, y, cv2.INTER_LINEAR)
+        return np.ascontiguousarray(fine[..., 0]), np.ascontiguousarray(fine[..., 1])
 
     def nearest(self, depth_HW: NDArray[np.float32]) -> NDArray[np.float32]:
         """Straighten a depth picture: the nearest reading, 0 where the frame shows nothing.

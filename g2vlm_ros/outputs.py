@@ -31,6 +31,7 @@ from g2vlm_map.scenes import SceneRecord
 from g2vlm_map.world import World
 from g2vlm_model.interface.words import plain
 from g2vlm_ros import messages
+from g2vlm_ros.answer_topics import AnswerTopics
 from g2vlm_ros.broadcast import Broadcaster
 from g2vlm_ros.map_outputs import MapOutputs
 from g2vlm_ros.params import NodeParams
@@ -72,6 +73,7 @@ class Outputs:
         self._metric = SceneTopics(node, params, is_metric=True)
         self._free = SceneTopics(node, params, is_metric=False)
         self.dense = MapOutputs(node, params, pipeline)
+        self._answers = AnswerTopics(node, params)
         self._events = node.create_lifecycle_publisher(
             MapEvent, "~/map_event", QoSProfile(depth=20)
         )
@@ -104,7 +106,8 @@ class Outputs:
     @property
     def heard(self) -> bool:
         """Whether anybody listens to an output, or transforms are broadcast."""
-        publishers = [*self._metric.publishers, *self._free.publishers]
+        topics = (self._metric, self._free, self._answers)
+        publishers = [publisher for item in topics for publisher in item.publishers]
         heard = any(item.get_subscription_count() for item in publishers)
         return heard or self._tf is not None or bool(self.dense.wanted())
 
@@ -132,7 +135,7 @@ class Outputs:
         """Remove the publishers."""
         self.stop()
         self.dense.destroy()
-        for topics in (self._metric, self._free):
+        for topics in (self._metric, self._free, self._answers):
             topics.destroy()
         for publisher in (self._events, self._tf):
             if publisher is not None:
@@ -169,6 +172,7 @@ class Outputs:
         elif isinstance(event, SegmentStarted) and event.cause != "start":
             self._tell(self._pipeline.world, MapEvent.MAP_CHANGED, "restart", event.text, math.nan)
         self.dense.on_event(event)
+        self._answers.on_event(event)
 
     def _publish_scene(self, record: SceneRecord, world: World) -> None:
         unit = _unit(world)

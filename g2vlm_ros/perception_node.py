@@ -11,8 +11,8 @@ cleanup     frees everything
 The executor's thread only hands frames and questions in. Passes and answers run in threads of
 the pipeline (`g2vlm_map.pipeline`); scenes are published in that of the passes.
 
-The services live as long as the node: a question gets its response even where the node is shut
-down under it. While the node is not active they answer that it is not.
+The services and the action live as long as the node (`asking.py`, `map_services.py`). While the
+node is not active they answer that it is not.
 """
 
 from __future__ import annotations
@@ -23,25 +23,21 @@ from collections.abc import Collection
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.serialization import serialize_message
-from rclpy.task import Future
 from std_srvs.srv import SetBool
 
 from g2vlm_interfaces.msg import SceneStatus
-from g2vlm_interfaces.srv import SpatialQuery
 from g2vlm_map.events import Event, PassFinished
 from g2vlm_map.pipeline import Pipeline
-from g2vlm_map.questions import Reply
 from g2vlm_map.status import Snapshot
-from g2vlm_model.interface import AnswerStatus, RuntimeInfo, SpatialAnswer, SpatialRuntime
+from g2vlm_model.interface import RuntimeInfo, SpatialRuntime
 from g2vlm_model.interface.words import plain
 from g2vlm_model.runtimes import load_runtime
 from g2vlm_ros import messages
 from g2vlm_ros.active import Active
+from g2vlm_ros.asking import Asking
 from g2vlm_ros.bond import Bond, make_bond
 from g2vlm_ros.diagnostics import Diagnostics
 from g2vlm_ros.lifecycle import SteadyLifecycleNode
@@ -56,11 +52,6 @@ __all__ = ["PerceptionNode"]
 # Who subscribes with this durability too learns the state at once, not a period later; of
 # several kept messages it would learn the past.
 _STATUS_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-
-# Questions that come at once wait here until they are admitted or turned away: as many as
-# `query.queue` may be, and some. With the default depth of 10 the middleware drops the rest, and
-# whoever asked waits for ever.
-_QUESTIONS_QOS = QoSProfile(depth=1100)
 
 _STOP_S = 0.9  # that a deactivation waits for all threads together
 
@@ -94,15 +85,7 @@ class PerceptionNode(SteadyLifecycleNode):
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._status_timer: Any = None
         self._node_publishers: list[Any] = []  # not `_publishers`: rclpy's own
-        self._open_questions = 0
-        # Reentrant: a question that waits for its answer holds up no other callback.
-        self.create_service(
-            SpatialQuery,
-            "~/query",
-            self._on_query,
-            qos_profile=_QUESTIONS_QOS,
-            callback_group=ReentrantCallbackGroup(),
-        )
+        self._asking = Asking(self, self._running_pipeline, self._map_frame)
         self.create_service(SetBool, "~/pause", self._on_pause)
         self._map_services = MapServices(
             self, self._running_pipeline, self._map_frame, self._map_folder
@@ -126,7 +109,7 @@ class PerceptionNode(SteadyLifecycleNode):
     @property
     def open_questions(self) -> int:
         """Questions whose response has not been sent; only the executor sends it."""
-        return self._open_questions
+        return self._asking.open
 
     def start(self) -> bool:
         """Configure and activate without a lifecycle manager; False where that fails."""
@@ -193,6 +176,7 @@ class PerceptionNode(SteadyLifecycleNode):
         """End the threads and free everything, outside of the lifecycle: the process ends."""
         self._free()
         self._logs.close()
+        self._asking.destroy()
         self.destroy_node()
 
     def publish_status(self) -> None:
@@ -200,7 +184,7 @@ class PerceptionNode(SteadyLifecycleNode):
         if self._pipeline is None:
             return
         if self._active is not None and self._desk.params is not None:
-            self._active.check(self._desk.params, self._open_questions)
+            self._active.check(self._desk.params, self._asking.open)
         snapshot = self._pipeline.snapshot()
         self._note_runtime(snapshot.runtime)
         for line in self._pipeline.board.messages(snapshot.reasons, time.monotonic()):
@@ -338,33 +322,6 @@ class PerceptionNode(SteadyLifecycleNode):
             self._outputs.params = params
         if self._pipeline is not None:
             self._pipeline.apply(params)
-
-    async def _on_query(self, request: Any, response: Any) -> Any:
-        """Hand the question to the pipeline and wait for its answer."""
-        pipeline = self._pipeline
-        if pipeline is None or not pipeline.running:
-            answer = SpatialAnswer(AnswerStatus.NO_SCENE, "the node is inactive; activate it")
-            response.answer = messages.answer_message(Reply(answer, None, 0.0))
-            return response
-        answered, executor = Future(), self.executor
-
-        def respond(reply: Reply) -> None:
-            answer = messages.answer_message(reply, self._map_frame())
-            serialize_message(answer)  # what cannot be sent raises here, not in the executor
-            answered.set_result(answer)
-            executor.wake()  # else it looks at waiting coroutines when something else happens
-
-        self._open_questions += 1
-        try:
-            pipeline.submit(messages.question(request), respond)
-            response.answer = await answered
-        except Exception as error:  # a mistake of ours: whoever asked must not wait for ever
-            failed = SpatialAnswer(AnswerStatus.FAILED, f"{type(error).__name__}: {error}")
-            response.answer = messages.answer_message(Reply(failed, None, 0.0))
-            self.get_logger().error(f"a question failed: {_one_line(error)}")
-        finally:
-            self._open_questions -= 1
-        return response
 
     def _running_pipeline(self) -> Pipeline | None:
         return self._pipeline if self._pipeline is not None and self._pipeline.running else None

@@ -1,7 +1,7 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""SROS2 policies with the least topics and services, by the node's parameters. No rclpy.
+"""SROS2 policies with the least topics, services and actions, by the node's parameters. No rclpy.
 
     python -m g2vlm_ros.policy --params robot.yaml > robot.policy.xml
     ros2 security create_enclave KEYSTORE /g2vlm
@@ -45,6 +45,11 @@ _OWN_SERVICES = (
 # Of scenes, in metres and up to scale; pictures also of each camera of a rig.
 _SCENE = ("points", "pose", "odometry", "path")
 _PICTURES = ("depth/image", "depth/camera_info", "image")
+# Of questions: pictures to mark, also of each camera of a rig; evidence, in both units; the rest
+# where the packages of their types are installed.
+_KEYFRAME = "keyframe/image/compressed"
+_ANSWERS = ("answers/markers", "answers/detections")
+_DRAWN = "keyframe/annotations"
 _OF_NODE = ("status", "map_event", "transition_event")
 _OF_MAP = ("map/points", "map/occupancy", "obstacles", "scan")
 
@@ -57,6 +62,7 @@ class Rights:
         node: With its namespace.
         publish, subscribe: Topics.
         reply, request: Services that it offers, and those that it calls.
+        execute, call: Actions that it offers, and those that it calls.
     """
 
     node: str
@@ -64,6 +70,8 @@ class Rights:
     subscribe: frozenset[str] = frozenset()
     reply: frozenset[str] = frozenset()
     request: frozenset[str] = frozenset()
+    execute: frozenset[str] = frozenset()
+    call: frozenset[str] = frozenset()
 
 
 def any_node(
@@ -73,6 +81,8 @@ def any_node(
     reply: Iterable[str] = (),
     request: Iterable[str] = (),
     *,
+    execute: Iterable[str] = (),
+    call: Iterable[str] = (),
     use_sim_time: bool = False,
 ) -> Rights:
     """Rights of a node of rclpy: the given ones, its log, its parameters, its clock."""
@@ -83,6 +93,8 @@ def any_node(
         frozenset({*subscribe, *(["/clock"] if use_sim_time else [])}),
         frozenset({*reply, *(f"{node}/{name}" for name in own)}),
         frozenset(request),
+        frozenset(execute),
+        frozenset(call),
     )
 
 
@@ -95,10 +107,12 @@ def node_rights(params: NodeParams, node: str = "/g2vlm", *, use_sim_time: bool 
         use_sim_time: Its parameter of that name.
     """
     names = GraphNames(node)
-    scene = [*_SCENE, *_PICTURES]
+    scene = [*_SCENE, *_PICTURES, *_ANSWERS]
+    drawn = [_KEYFRAME, _DRAWN]
     if len(params.cameras) > 1:
         scene += [f"{camera}/{name}" for camera in params.cameras for name in _PICTURES]
-    publish = [f"{node}/{name}" for name in (*scene, *_OF_MAP, *_OF_NODE)]
+        drawn += [f"{camera}/{_KEYFRAME}" for camera in params.cameras]
+    publish = [f"{node}/{name}" for name in (*scene, *drawn, *_OF_MAP, *_OF_NODE)]
     publish += [f"{node}/{UP_TO_SCALE}/{name}" for name in scene]
     publish.append("/diagnostics")
     subscribe = [want.topic for want in wanted(params, names)]
@@ -112,7 +126,8 @@ def node_rights(params: NodeParams, node: str = "/g2vlm", *, use_sim_time: bool 
         publish.append(bond)
         subscribe.append(bond)
     reply = [f"{node}/{name}" for name in _OWN_SERVICES]
-    return any_node(node, publish, subscribe, reply, use_sim_time=use_sim_time)
+    asked = [f"{node}/ask"]
+    return any_node(node, publish, subscribe, reply, execute=asked, use_sim_time=use_sim_time)
 
 
 def viewer_rights() -> Rights:
@@ -136,6 +151,8 @@ def policy_text(enclaves: Sequence[tuple[str, Rights]]) -> str:
         profiles = ET.SubElement(enclave, "profiles")
         profile = ET.SubElement(profiles, "profile", ns=namespace or "/", node=name)
         for group, item, right, found in (
+            ("actions", "action", "execute", rights.execute),
+            ("actions", "action", "call", rights.call),
             ("services", "service", "reply", rights.reply),
             ("services", "service", "request", rights.request),
             ("topics", "topic", "publish", rights.publish),

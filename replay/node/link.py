@@ -38,7 +38,14 @@ from ..question_file import Question
 from ..run_options import NODE_NAME
 from .conversions import PlayMessage, answer_of, request_of
 from .message_types import message_class
-from .process import OUTPUT_PREFIXES, SCENE_TOPICS, STATUS_TOPIC, NodeProcess, node_environment
+from .process import (
+    OUTPUT_PREFIXES,
+    SCENE_TOPICS,
+    STATUS_TOPIC,
+    NodeProcess,
+    is_recorded,
+    node_environment,
+)
 from .recorder import Recorder
 
 SPIN_SECONDS = 0.05
@@ -56,8 +63,6 @@ OUTPUT_TOPICS = (
     *SCENE_TOPICS,
     STATUS_TOPIC,
 )
-# Topics of every node, which say nothing about this one.
-NOT_RECORDED = ("/rosout", "/parameter_events", f"/{NODE_NAME}/transition_event")
 EVENT_TOPIC = f"/{NODE_NAME}/map_event"
 ANSWER_TOPIC = f"/{NODE_NAME}/answers"
 ANSWER_TYPE = "g2vlm_interfaces/msg/SpatialAnswer"
@@ -276,7 +281,7 @@ class NodeLink:
             return
         offered = self._node.get_publisher_names_and_types_by_node(NODE_NAME, "/")
         for topic, kinds in offered:
-            if topic in NOT_RECORDED or topic in self._subscriptions:
+            if not is_recorded(topic, f"/{NODE_NAME}") or topic in self._subscriptions:
                 continue
             try:
                 kind = message_class(kinds[0])

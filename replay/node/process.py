@@ -56,6 +56,16 @@ def node_environment(domain_id: int) -> dict[str, str]:
     return environment
 
 
+def is_recorded(topic: str, node: str) -> bool:
+    """Whether a topic of the node is listened to and kept.
+
+    Pictures are not: the recording that is played has them. Goals of the action have no part in a
+    replay, which asks the service.
+    """
+    own = ("/rosout", "/parameter_events", f"{node}/transition_event")
+    return topic not in own and "/keyframe/" not in topic and "/_action/" not in topic
+
+
 def replay_rights(topics: Collection[str], node: Rights) -> Rights:
     """What the replay's own node may do in the graph: play, listen to all of the node, ask it.
 
@@ -63,7 +73,7 @@ def replay_rights(topics: Collection[str], node: Rights) -> Rights:
         topics: That are played.
         node: Rights of the node under test.
     """
-    heard = node.publish - {"/rosout", "/parameter_events", f"{node.node}/transition_event"}
+    heard = {topic for topic in node.publish if is_recorded(topic, node.node)}
     asked = (f"{node.node}/{name}" for name in ("get_state", "query", "save_map"))
     return any_node("/g2vlm_replay", {*topics, "/clock"}, heard, request=asked)
 

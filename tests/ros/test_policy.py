@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from g2vlm_replay.node.recorder import Recorder
 from g2vlm_replay.outcome import Timeline
 from rclpy.node import NodeNameNonExistentError
 
+from g2vlm_ros.answer_topics import OPTIONAL
 from g2vlm_ros.launch_arguments import ros_arguments
 from g2vlm_ros.policy import Rights, main
 from g2vlm_ros.viewer_frames import ViewerFrames
@@ -32,7 +34,24 @@ from tests.ros.graph import SCRIPTED, Graph
 POLICIES = REPO / "policies"
 # Everything that a parameter can switch on.
 FULL = POLICIES / "full.yaml"
-RULES = {"publish": "topics", "subscribe": "topics", "reply": "services", "request": "services"}
+RULES = {
+    "publish": "topics", "subscribe": "topics", "reply": "services", "request": "services",
+    "execute": "actions", "call": "actions",
+}  # fmt: skip
+# What an action is in the graph, by rule of whoever offers it; as sros2's stylesheet spells it out.
+OF_ACTION = {
+    "publish": ("feedback", "status"),
+    "reply": ("send_goal", "cancel_goal", "get_result"),
+}
+
+
+# Topics of types whose packages are not installed here.
+NOT_HERE = {
+    f"/g2vlm/{prefix}{topic}"
+    for package, _, topic, _ in OPTIONAL
+    if importlib.util.find_spec(package) is None
+    for prefix in ("", "up_to_scale/")
+}
 
 
 def allowed(path: Path, node: str) -> Rights:
@@ -45,6 +64,11 @@ def allowed(path: Path, node: str) -> Rights:
     for rule, group in RULES.items():
         listed = [item for item in profile.findall(group) if item.get(rule) == "ALLOW"]
         found[rule] = frozenset(str(name.text) for item in listed for name in item)
+    for rule, parts in OF_ACTION.items():
+        found[rule] |= {f"{name}/_action/{part}" for name in found["execute"] for part in parts}
+    found["execute"] = frozenset()
+    for rule in ("publish", "subscribe"):
+        found[rule] -= NOT_HERE
     return Rights(node, **found)
 
 
@@ -117,8 +141,9 @@ def test_policies_have_the_form_that_sros2_reads(path: Path) -> None:
     assert (root.tag, root.attrib) == ("policy", {"version": "0.2.0"})
     inner = {
         "policy": {"enclaves"}, "enclaves": {"enclave"}, "enclave": {"profiles"},
-        "profiles": {"profile"}, "profile": {"topics", "services"},
-        "topics": {"topic"}, "services": {"service"}, "topic": set(), "service": set(),
+        "profiles": {"profile"}, "profile": {"topics", "services", "actions"},
+        "topics": {"topic"}, "services": {"service"}, "actions": {"action"},
+        "topic": set(), "service": set(), "action": set(),
     }  # fmt: skip
     attributes = {"enclave": {"path"}, "profile": {"ns", "node"}, "policy": {"version"}}
     for item in root.iter():
@@ -130,7 +155,7 @@ def test_policies_have_the_form_that_sros2_reads(path: Path) -> None:
             assert len(item), "an empty list grants nothing and is refused"
         else:
             assert set(item.attrib) == attributes.get(item.tag, set())
-        if item.tag in ("topic", "service"):
+        if item.tag in ("topic", "service", "action"):
             assert str(item.text).startswith("/")
             assert not set(str(item.text)) & set("*?[ \n"), "no patterns: they allow too much"
 
