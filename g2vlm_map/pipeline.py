@@ -36,7 +36,7 @@ from .measured_depth import MeasuredDepth
 from .option_fields import described, flat
 from .options import PipelineOptions
 from .passes import Passes
-from .question_line import Watch
+from .question_line import Cancel, Watch
 from .questions import Mark, Question, QuestionDesk, Reply, Respond
 from .scale.tracker import ScaleTracker
 from .scenes import SceneRecord, SceneStore
@@ -70,8 +70,7 @@ class Pipeline(KeepsMaps):
         on_event: Listener | None = None,
     ) -> None:
         options = options or PipelineOptions()
-        self.options = options
-        self._runtime = runtime
+        self.options, self._runtime = options, runtime
         self._listeners = Listeners(on_event)
         self._emit = self._listeners.tell
         self.board = StatusBoard(options.status, self._emit)
@@ -285,9 +284,7 @@ class Pipeline(KeepsMaps):
         done.wait()
         return replies[0]
 
-    def submit(
-        self, question: Question, respond: Respond, watch: Watch | None = None
-    ) -> Callable[[], None]:
+    def submit(self, question: Question, respond: Respond, watch: Watch | None = None) -> Cancel:
         """Ask; `respond` gets the answer, once, from any thread; see `QuestionDesk.submit`."""
         return self._desk.submit(question, respond, watch)
 

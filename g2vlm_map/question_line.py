@@ -25,7 +25,7 @@ from .answers.deciding import NOT_ASKED
 from .answers.intent import Intent
 from .scenes import SceneRecord
 
-__all__ = ["Progress", "QuestionLine", "Stage", "Ticket", "Watch"]
+__all__ = ["Cancel", "Progress", "QuestionLine", "Stage", "Ticket", "Watch"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ class Progress:
 
 
 Watch = Callable[[Progress], object]
+Cancel = Callable[[], None]
 
 
 @dataclass(eq=False)

@@ -37,7 +37,7 @@ from .answers.support import darkness, missing
 from .live_marks import LivePictures
 from .marking import check_asked, placed
 from .options import QuestionOptions, StatusOptions
-from .question_line import QuestionLine, Stage, Ticket, Watch
+from .question_line import Cancel, QuestionLine, Stage, Ticket, Watch
 from .scale.estimate import ScaleEstimate
 from .scenes import SceneRecord, ScenesInUseError, SceneStore, SceneUnknownError
 from .status import StatusBoard
@@ -125,9 +125,7 @@ class QuestionDesk:
             self._thread.join(timeout_s)
         return self._thread is None or not self._thread.is_alive()
 
-    def submit(
-        self, question: Question, respond: Respond, watch: Watch | None = None
-    ) -> Callable[[], None]:
+    def submit(self, question: Question, respond: Respond, watch: Watch | None = None) -> Cancel:
         """Take a question; its answer comes to `respond`, at once or later.
 
         Args:
