@@ -9,6 +9,7 @@ Only safetensors and JSON are read, never a pickle.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ __all__ = [
     "model_on_meta",
     "resolve_folder",
     "save_model",
+    "weight_count",
     "weight_files",
 ]
 
@@ -181,6 +183,19 @@ def load_weights(
     finally:
         for reader in readers:
             reader.close()
+
+
+def weight_count(folder: str | Path) -> int:
+    """How many numbers a model folder's weights are, read off the files' headers.
+
+    Raises:
+        OSError, ValueError: As `load_weights`.
+    """
+    count = 0
+    for path in weight_files(resolve_folder(folder)):
+        with SafetensorsFile(path) as reader:
+            count += sum(math.prod(entry.shape) for entry in reader.entries.values())
+    return count
 
 
 def model_id(folder: str | Path) -> str:

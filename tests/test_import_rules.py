@@ -98,6 +98,7 @@ OURS = (
     "lay_out_workspace",
     "write_jetson_tables",
     "write_licence",
+    "write_published_folder",
 )
 ROSDEP_KEYS = {
     "PIL": "python3-pil",

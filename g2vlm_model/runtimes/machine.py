@@ -29,10 +29,13 @@ __all__ = [
     "cpu_threads",
     "find_gpu",
     "find_tensorrt",
+    "free_memory",
     "package_version",
 ]
 
 CPUINFO = Path("/proc/cpuinfo")
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")
 TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
@@ -45,6 +48,36 @@ def cpu_facts() -> tuple[str, frozenset[str]]:
         name.group(1).strip() if name else platform.processor() or "CPU",
         frozenset(flags.group(1).split()) if flags else frozenset(),
     )
+
+
+def free_memory() -> int | None:
+    """Bytes that a process can still take, within the container's limit; None where unknown."""
+    found = [_left(*(CGROUP / name for name in names)) for names in _LIMITS]
+    if MEMINFO.is_file():
+        text = MEMINFO.read_text(encoding="ascii")
+        if available := re.search(r"^MemAvailable:\s*(\d+) kB$", text, re.MULTILINE):
+            found.append(int(available[1]) * 1024)
+    known = [size for size in found if size is not None]
+    return min(known) if known else None
+
+
+# Limit and use of a container: version 2 of the kernel's control groups, and version 1.
+_LIMITS = (
+    ("memory.max", "memory.current", "memory.stat"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+)
+
+
+def _left(limit: Path, used: Path, statistics: Path) -> int | None:
+    """What a limit leaves; None where there is none. Cached files count as free: they give way."""
+    try:
+        most, taken = limit.read_text(encoding="ascii").strip(), int(used.read_text("ascii"))
+        cached = re.search(r"^inactive_file (\d+)$", statistics.read_text("ascii"), re.MULTILINE)
+    except (OSError, ValueError):
+        return None
+    if not most.isdigit():  # "max"
+        return None
+    return max(0, int(most) - taken + (int(cached[1]) if cached else 0))
 
 
 def package_version(name: str) -> str:

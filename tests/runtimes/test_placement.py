@@ -6,11 +6,15 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from g2vlm_model.runtimes import load_runtime, machine
 from g2vlm_model.runtimes.torch.placement import Hardware, choose_placement
+from tests.runtimes.model_folders import small_config, write_model
 
 PLAIN_CPU = Hardware(frozenset({"avx2"}), "old CPU", (), "torch sees no CUDA device")
 BF16_CPU = Hardware(frozenset({"avx512_bf16"}), "new CPU", (), "torch sees no CUDA device")
@@ -78,6 +82,91 @@ def test_a_fallback_is_never_silent(
 def test_nonsense_is_refused(device: str, precision: str) -> None:
     with pytest.raises(ValueError, match="expected auto"):
         choose_placement(device, precision, PLAIN_CPU)
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("hardware", "free_gib", "precision", "expected", "words"),
+    [
+        (PLAIN_CPU, 24, "auto", "fp32", ""),
+        (BF16_CPU, 12, "auto", "bf16", "18.26 GiB in fp32, 12.00 GiB are free; running bf16"),
+        (PLAIN_CPU, 12, "auto", "bf16", "which this CPU emulates: slow"),
+        (PLAIN_CPU, 12, "bf16", "bf16", "which this CPU emulates: slow"),
+        (PLAIN_CPU, 24, "bf16", "fp32", "'bf16' was asked for, but this CPU only emulates it"),
+        (PLAIN_CPU, None, "auto", "fp32", ""),
+        (with_gpu(9, 0), 11, "auto", "bf16", ""),
+    ],
+)
+def test_a_model_takes_the_first_precision_that_fits(
+    hardware: Hardware, free_gib: int | None, precision: str, expected: str, words: str
+) -> None:
+    free = None if free_gib is None else free_gib * GIB
+    full = replace(hardware, cpu_free=free, cuda_free=(free or 0,) * len(hardware.cuda))
+    placement = choose_placement("auto", precision, full, weights=4_538_000_000)
+    assert placement.precision == expected
+    assert words in placement.fallback_reason
+    assert bool(words) == bool(placement.fallback_reason)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "precision", "lines"),
+    [
+        (
+            PLAIN_CPU,
+            "auto",
+            [
+                "  fp32: 18.26 GiB, does not fit",
+                "  bf16: 9.13 GiB, does not fit (this CPU emulates",
+            ],
+        ),
+        (BF16_CPU, "fp32", ["need 18.26 GiB in fp32, 8.00 GiB are free", "  bf16: 9.13 GiB"]),
+        (with_gpu(8, 0), "auto", ["  fp16: 9.13 GiB, does not fit"]),
+        (with_gpu(6, 1), "auto", ["  fp32: 18.26 GiB, does not fit"]),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused_with_what_would(
+    hardware: Hardware, precision: str, lines: list[str]
+) -> None:
+    full = replace(hardware, cpu_free=8 * GIB, cuda_free=(8 * GIB,) * len(hardware.cuda))
+    with pytest.raises(ValueError, match="the model does not fit") as refused:
+        choose_placement("auto", precision, full, weights=4_538_000_000)
+    for line in lines:
+        assert line in str(refused.value)
+
+
+def test_a_precision_that_was_asked_for_is_not_made_smaller() -> None:
+    full = replace(BF16_CPU, cpu_free=12 * GIB)
+    with pytest.raises(
+        ValueError, match=r"in fp32, 12\.00 GiB are free\n.*\n.*bf16: 9.* GiB, fits"
+    ):
+        choose_placement("cpu", "fp32", full, weights=4_538_000_000)
+
+
+def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 16032000 kB\nMemAvailable: 14032000 kB\n")
+    monkeypatch.setattr(machine, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    assert machine.free_memory() == 14032000 * 1024
+    (tmp_path / "memory.current").write_text("3000\n")
+    (tmp_path / "memory.stat").write_text("anon 1000\ninactive_file 500\n")
+    for limit, left in (("10000", 7500), ("max", 14032000 * 1024), ("2000", 0)):
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+        assert machine.free_memory() == left
+    monkeypatch.setattr(machine, "MEMINFO", tmp_path / "none")
+    monkeypatch.setattr(machine, "CGROUP", tmp_path / "none")
+    assert machine.free_memory() is None
+
+
+def test_a_folder_is_held_against_the_memory_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_model(tmp_path / "small", small_config())
+    monkeypatch.setattr("g2vlm_model.runtimes.torch.placement.free_memory", lambda: 100_000)
+    monkeypatch.setattr("g2vlm_model.checkpoint.load_weights", None)
+    with pytest.raises(ValueError, match=r"the model does not fit: 0\.00 B weights need"):
+        load_runtime("torch", model=folder, device="cpu")
 
 
 def test_this_machine_has_a_row() -> None:

@@ -28,10 +28,12 @@ def ready(request: RuntimeRequest) -> SpatialRuntime:
 
 def meanwhile(request: RuntimeRequest) -> SpatialRuntime:
     """The same, whatever export others run."""
+    from ...checkpoint import weight_count
     from .placement import choose_placement
     from .runtime import TorchRuntime
 
-    placement = choose_placement(request.device, request.precision)
+    weights = weight_count(request.model)
+    placement = choose_placement(request.device, request.precision, weights=weights)
     return TorchRuntime(request.model, placement, request.prompt_mode)
 
 
