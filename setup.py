@@ -119,6 +119,7 @@ setup(
             "reproduce = g2vlm_training.reproduce.cli:main",
             "analyse = g2vlm_training.analyse_cli:main",
             "export = g2vlm_export.cli:main",
+            "model = g2vlm_model.model_cli:main",
         ],
     },
 )

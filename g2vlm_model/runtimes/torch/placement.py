@@ -31,7 +31,7 @@ import torch
 
 from ..machine import cpu_facts, free_memory
 
-__all__ = ["Hardware", "Placement", "choose_placement"]
+__all__ = ["DTYPES", "Fits", "Hardware", "Placement", "choose_placement"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -85,6 +85,20 @@ class Hardware:
         if cuda_index is None:
             return self.cpu_free
         return self.cuda_free[cuda_index] if cuda_index < len(self.cuda_free) else None
+
+    def row(self, cuda_index: int | None) -> tuple[str, tuple[str, ...]]:
+        """Row of the table: its name, and its precisions with the one for "auto" first."""
+        if cuda_index is None:
+            if self.cpu_flags & NATIVE_BF16_FLAGS:
+                return "this CPU", ("fp32", "bf16")
+            return "this CPU", ("fp32",)
+        name, capability = self.cuda[cuda_index]
+        row = f"{name} (compute capability {capability[0]}.{capability[1]})"
+        if capability >= (8, 0):
+            return row, ("bf16", "fp16", "fp32")
+        if capability >= (7, 0):
+            return row, ("fp16", "fp32")
+        return row, ("fp32",)
 
 
 @dataclass(frozen=True)
@@ -140,8 +154,8 @@ def choose_placement(
             f"device {device!r} was asked for, but there are {len(hardware.cuda)} CUDA devices"
         )
         index = 0
-    row_name, allowed = _row(hardware, index)
-    fits = _Fits(weights, hardware.free(index))
+    row_name, allowed = hardware.row(index)
+    fits = Fits(weights, hardware.free(index))
     chosen, why = _choose(precision, row_name, allowed, fits, emulates=index is None)
     reasons += why
     reason = "; ".join(reasons)
@@ -153,25 +167,34 @@ def choose_placement(
 
 
 @dataclass(frozen=True)
-class _Fits:
-    """Whether so many weights fit into so many free bytes, by precision."""
+class Fits:
+    """Whether so many weights fit into so many free bytes, by precision.
+
+    Args:
+        weights: Of the model.
+        free: Bytes that the device has left; None where unknown: all fits.
+    """
 
     weights: int
     free: int | None
 
     def bytes(self, precision: str) -> int:
+        """Of the weights, and of the work on them."""
         return round((1 + _WORK_SHARE) * self.weights * DTYPES[precision].itemsize)
 
     def __call__(self, precision: str) -> bool:
+        """Whether they fit."""
         return self.free is None or self.bytes(precision) <= self.free
 
     def need(self, precision: str) -> str:
+        """What they need, in words."""
         return (
             f"{self.weights / 1e9:.2f} B weights need {_gib(self.bytes(precision))} in {precision}"
         )
 
     @property
     def has(self) -> str:
+        """What there is, in words."""
         return f"{_gib(self.free or 0)} are free"
 
     def refusal(self, row_name: str, allowed: tuple[str, ...], precision: str) -> str:
@@ -186,7 +209,7 @@ class _Fits:
 
 
 def _choose(
-    precision: str, row_name: str, allowed: tuple[str, ...], fits: _Fits, emulates: bool
+    precision: str, row_name: str, allowed: tuple[str, ...], fits: Fits, emulates: bool
 ) -> tuple[str, list[str]]:
     """The first precision that fits of those that are meant, and why it is not the first one.
 
@@ -217,18 +240,3 @@ def _choose(
 
 def _gib(size: int) -> str:
     return f"{size / 2**30:.2f} GiB"
-
-
-def _row(hardware: Hardware, cuda_index: int | None) -> tuple[str, tuple[str, ...]]:
-    """Row of the table: its name, and its precisions with the one for "auto" first."""
-    if cuda_index is None:
-        if hardware.cpu_flags & NATIVE_BF16_FLAGS:
-            return "this CPU", ("fp32", "bf16")
-        return "this CPU", ("fp32",)
-    name, capability = hardware.cuda[cuda_index]
-    row = f"{name} (compute capability {capability[0]}.{capability[1]})"
-    if capability >= (8, 0):
-        return row, ("bf16", "fp16", "fp32")
-    if capability >= (7, 0):
-        return row, ("fp16", "fp32")
-    return row, ("fp32",)
