@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -79,7 +80,12 @@ def dispatch(argv: Sequence[str], commands: Mapping[str, EntryPoint], program: s
         print(f"{program} {name} {needed}", file=sys.stderr)
         return 2
     try:
-        return int(command(rest) or 0)
+        code = int(command(rest) or 0)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # who reads has seen enough: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError) as error:
         if not _is_for_the_user(error):
             raise

@@ -99,6 +99,23 @@ def test_no_command_prints_the_overview_and_exits_with_2(
     assert "usage: g2vlm COMMAND" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_who_reads_may_have_seen_enough(size: int) -> None:
+    program = (
+        "import sys, types\n"
+        "from g2vlm_model.cli import dispatch\n"
+        f"talks = types.SimpleNamespace(load=lambda: lambda words: print('x' * {size}))\n"
+        "sys.exit(dispatch(['talk'], {'talk': talks}, 'g2vlm'))\n"
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_a_missing_dependency_is_named(
     extra_command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,7 +36,7 @@ def test_every_weight_of_the_published_model_belongs_to_a_part() -> None:
 def test_info(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert g2vlm(["model", "info", str(small)]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"{model_id(small)}: 0.4 M weights, ")
+    assert said.startswith(f"{model_id(small)}: 0.5 M weights, ")
     assert "geometric expert" in said
     assert "other than published: mark_style text" in said
     assert "no calibration.json" in said
