@@ -178,6 +178,8 @@ class LevelAxes:
         if not ours:
             return np.eye(4), ""
         known = self._levels.get(segment)
+        if known is None:
+            self._drop_all_but({placed.segment for placed in keyframes})
         first = min(ours, key=lambda placed: placed.keyframe.number)
         level = known or _Level(first.T_map_body[:3, :3].T, first.T_map_body)
         level = self._better(segment, level, first, ours)
@@ -241,6 +243,11 @@ class LevelAxes:
                 R = _levelled(self._forward(level.T_map_body), up)
                 return _Level(R, level.T_map_body, "floor")
         return level
+
+    def _drop_all_but(self, segments: set[int]) -> None:
+        """Forget the segments that the map has let go; no number comes twice."""
+        self._levels = {number: one for number, one in self._levels.items() if number in segments}
+        self._floors = {number: one for number, one in self._floors.items() if number in segments}
 
     def _forward(self, T_map_body: Floats) -> Floats:
         """Where the robot looks, in the map's axes: x of the base, else the optical axis."""

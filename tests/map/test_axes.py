@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -43,6 +45,17 @@ def test_the_base_starts_at_the_origin_with_z_up_and_drives_level() -> None:
     for T, item in zip(truth, keyframes, strict=True):
         found = base_pose(T_level_map, item.T_map_body, T_base_cam, SCALE)
         np.testing.assert_allclose(found, T, atol=1e-9)
+
+
+def test_segments_that_the_map_lets_go_are_forgotten() -> None:
+    """Stamps that leap begin segments without end; the map keeps those within its bound."""
+    axes = LevelAxes("camera")
+    kept: list[PlacedKeyframe] = []
+    for segment in range(1, 101):
+        kept = [*kept[-4:], placed(segment, pose(), segment=segment)]
+        axes.level(segment, kept, None)
+    held = [one for one in gc.get_referents(axes.__dict__["_levels"]) if not isinstance(one, int)]
+    assert len(held) == len(kept)
 
 
 def test_without_a_scale_the_first_camera_is_the_origin_and_the_lever_is_left_out() -> None:
