@@ -49,8 +49,8 @@ __all__ = ["main", "summary"]
 
 RUNTIMES = {"instant": "tests.chaos.loop_drive:create", "torch": "torch", "onnx": "onnx"}
 # Shown so often from each place, most scenes of the instant runtime are of a robot that stands: a
-# day in hours, and yet keyframes, loops and the map's bound. Few features: most of the time is to be
-# the node's own.
+# day in hours, and yet keyframes, loops and the map's bound. Few features: most of the time is to
+# be the node's own.
 STAND = {"instant": 25, "torch": 1, "onnx": 1}
 LIGHT = {"features.detector": "orb", "features.count": "300", "window.size": "3",
          "window.overlap": "1"}  # fmt: skip
