@@ -71,7 +71,11 @@ class Tokenizer:
             require_file(whole, "it holds the vocabulary")
             try:
                 with foreign(str(whole)):
-                    return cls(Backend.from_str(whole.read_text(encoding="utf-8")), str(whole))
+                    backend = Backend.from_str(whole.read_text(encoding="utf-8"))
+                    # Nobody here pads or cuts; a file that says so can panic, or ask for petabytes.
+                    backend.no_truncation()
+                    backend.no_padding()
+                    return cls(backend, str(whole))
             except Exception as error:  # the library raises bare Exception
                 raise ValueError(f"{whole} is no valid tokenizer: {error!s:.500}") from None
         vocab, merges = root / "vocab.json", root / "merges.txt"
@@ -90,18 +94,22 @@ class Tokenizer:
         return int(self.backend.get_vocab_size(with_added_tokens=True))
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a piece of text; nothing is put around them."""
-        ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
+        """Return the ids of a piece of text; nothing is put around them.
+
+        Raises:
+            ValueError: The vocabulary has no word for it, or the library gives up.
+        """
+        ids: list[int] = self._encoded(text).ids
         return ids
 
     def begins(self, text: str) -> list[int]:
         """Return the index of the first character of each token of `encode(text)`."""
-        offsets = self.backend.encode(text, add_special_tokens=False).offsets
-        return [int(begin) for begin, _ in offsets]
+        return [int(begin) for begin, _ in self._encoded(text).offsets]
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """Return the text of ids; incomplete characters become U+FFFD."""
-        text: str = self.backend.decode(list(ids), skip_special_tokens=skip_special)
+        with foreign(self.source):
+            text: str = self.backend.decode(list(ids), skip_special_tokens=skip_special)
         return text
 
     def id_of(self, name: str) -> int:
@@ -128,6 +136,13 @@ class Tokenizer:
             ValueError: One is missing.
         """
         return SpecialIds(**{field: self.id_of(name) for field, name in vars(names).items()})
+
+    def _encoded(self, text: str) -> Any:
+        try:
+            with foreign(self.source):
+                return self.backend.encode(text, add_special_tokens=False)
+        except Exception as error:  # the library raises bare Exception
+            raise ValueError(f"{self.source} cannot encode: {error!s:.300}") from error
 
     def save(self, folder: str | Path) -> None:
         """Write `tokenizer.json`."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -51,3 +52,43 @@ def test_a_bad_tokenizer_is_a_value_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "tokenizer.json").write_text(text)
     with pytest.raises(ValueError, match=r"tokenizer|gave up"):
         Tokenizer.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        # A panic of the library while it encodes, not while it loads.
+        {"pre_tokenizer": {"type": "FixedLength", "length": 0}},
+        # An exception of no kind of its own.
+        {"model": {"type": "WordLevel", "unk_token": "?", "vocab": {"a": 0}}},
+    ],
+)
+def test_a_tokenizer_that_gives_up_later_is_a_value_error(
+    tmp_path: Path, part: dict[str, object]
+) -> None:
+    tokenizer = tokenizer_of(tmp_path, part)
+    with pytest.raises(ValueError, match=rf"{tmp_path}.* (gave up|cannot encode)"):
+        tokenizer.encode("abab")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        # A panic too.
+        {"truncation": {"direction": "Right", "max_length": 2, "strategy": "LongestFirst",
+                        "stride": 5}},
+        # No room for 2**60 tokens is had, which ends the process: nothing catches that.
+        {"padding": {"strategy": {"Fixed": 2**60}, "direction": "Right",
+                     "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0, "pad_token": "a"}},
+    ],
+)  # fmt: skip
+def test_no_prompt_is_cut_or_padded(tmp_path: Path, part: dict[str, object]) -> None:
+    assert tokenizer_of(tmp_path, part).encode("abab") == [0, 1, 0, 1]
+
+
+def tokenizer_of(folder: Path, part: dict[str, object]) -> Tokenizer:
+    """A tokenizer of the letters a and b, with a part of its file replaced."""
+    model = {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}
+    content = {"version": "1.0", "truncation": None, "padding": None, "model": model, **part}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    return Tokenizer.from_folder(folder)
