@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from .answers.options import QuestionOptions
+from .dense.options import DenseOptions, ObstacleOptions, OccupancyOptions
 from .intake_options import ImageOptions, SyncOptions
 from .mapping.options import EdgeOptions, FeatureOptions, GraphOptions, LengthOptions, MapOptions
 from .mapping.place_options import LoopOptions, MemoryOptions
@@ -124,43 +126,6 @@ class PathOptions(OptionGroup):
         unit="poses",
         low=2,
         high=100000,
-        changeable=True,
-    )
-
-
-@dataclass(frozen=True)
-class QuestionOptions(OptionGroup):
-    """Places and limits of questions that name none."""
-
-    group: ClassVar[str] = "query"
-
-    queue: int = option(8, "Questions that may wait", unit="questions", low=1, high=1000)
-    timeout_s: float = option(
-        30.0,
-        "Time of a question that names none, waiting included",
-        unit="s",
-        low=0.01,
-        high=3600.0,
-        changeable=True,
-    )
-    max_tokens: int = option(
-        64,
-        "Answer tokens of a question that names no limit",
-        unit="tokens",
-        low=1,
-        high=1024,
-        changeable=True,
-    )
-    min_confidence: float = option(
-        0.3,
-        "Answers less likely right are withheld (without a calibration: words less probable)",
-        low=0.0,
-        high=1.0,
-        changeable=True,
-    )
-    free_text: bool = option(
-        False,
-        "What is not understood is asked of the model all the same; its words come unchecked",
         changeable=True,
     )
 
@@ -356,6 +321,9 @@ class PipelineOptions(OptionGroup):
     map: MemoryOptions = field(default_factory=MemoryOptions)
     scale: ScaleOptions = field(default_factory=ScaleOptions)
     depth: DepthOptions = field(default_factory=DepthOptions)
+    dense: DenseOptions = field(default_factory=DenseOptions)
+    obstacles: ObstacleOptions = field(default_factory=ObstacleOptions)
+    occupancy: OccupancyOptions = field(default_factory=OccupancyOptions)
 
     MAX_CAMERAS: ClassVar[int] = 16
 

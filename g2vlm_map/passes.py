@@ -263,7 +263,8 @@ class Passes:
         newest, scale = job.newest[0], added.depth_scale
         self.optics.note_scale(scale, self._scale.estimate)
         segment, T_map_cam = self._mapper.segment, added.T_map_body
-        record = SceneRecord(scene, newest, scale, segment, job.newest, T_map_cam, geometry)
+        at = (segment, job.newest, T_map_cam)
+        record = SceneRecord(scene, newest, scale, *at, geometry, added.placed)
         return record, added
 
     def _tell(

@@ -99,9 +99,8 @@ class Pipeline(KeepsMaps):
         )
         self.map_desk = MapDesk(self._scenes, self._scale)
         self._desk = QuestionDesk(
-            *(runtime, self._scenes, options.cameras, options.query, self._on_reply),
-            lambda: self._scale.estimate,
-            *(self.board, self._intake.live),
+            *(runtime, self._scenes, options, self._on_reply),
+            *(lambda: self._view.now, self.board, self._intake.live),
         )
         self._stopping = threading.Event()
         self._stopping.set()
@@ -209,7 +208,7 @@ class Pipeline(KeepsMaps):
                 raise ValueError(f"{name} is fixed: it is {old[name]!r}, asked for {new[name]!r}")
         self.options = options
         self.board.options = options.status
-        self._desk.options = options.query
+        self._desk.options = options
         self._intake.apply(options)
         self._passes.apply(options)
 

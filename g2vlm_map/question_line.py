@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from g2vlm_model.interface import AnswerStatus, SpatialAnswer, SpatialQuery
 
-from .answers.asked import Respond
+from .answers.asked import Respond, Scope
 from .answers.deciding import NOT_ASKED
 from .answers.intent import Intent
 from .scenes import SceneRecord
@@ -67,18 +67,20 @@ class Ticket:
     Args:
         query: With marks on frames of the scene.
         intent: The question, understood.
-        record: The scene, held open.
+        record: The scene, held open; None where poses of the map answer it.
         respond: Takes the answer.
         arrived, deadline: Monotonic clock, seconds.
+        scope: As asked.
         watch: Told how it stands; None where nobody looks.
     """
 
     query: SpatialQuery
     intent: Intent
-    record: SceneRecord
+    record: SceneRecord | None
     respond: Respond
     arrived: float
     deadline: float
+    scope: int = Scope.SCENE
     watch: Watch | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
     why: str = ""  # it was cancelled
@@ -88,7 +90,7 @@ class Ticket:
     @property
     def asks_model(self) -> bool:
         """Whether the model is asked, and not the reconstruction alone."""
-        return self.intent.kind not in NOT_ASKED
+        return self.record is not None and self.intent.kind not in NOT_ASKED
 
     def cancel(self, why: str) -> None:
         """End it when the model has made one more step."""

@@ -28,19 +28,22 @@ from g2vlm_model.interface import (
     SpatialRuntime,
 )
 
-from .answers.asked import Mark, Question, Reply, Respond, Scope
+from .answers.asked import Mark, Question, Recalled, Reply, Respond, Scope
 from .answers.deciding import decided, said_nothing
 from .answers.grammar import understand
 from .answers.intent import Intent, Kind
+from .answers.recall import answered, is_of_poses, recall
 from .answers.reliability import KnownReliability
 from .answers.support import darkness, missing
+from .around import Around, told_of_map
 from .live_marks import LivePictures
 from .marking import check_asked, placed
-from .options import QuestionOptions, StatusOptions
+from .options import PipelineOptions, StatusOptions
 from .question_line import Cancel, QuestionLine, Stage, Ticket, Watch
 from .scale.estimate import ScaleEstimate
 from .scenes import SceneRecord, ScenesInUseError, SceneStore, SceneUnknownError
 from .status import StatusBoard
+from .world import World
 
 __all__ = ["Mark", "Question", "QuestionDesk", "Reply", "Respond", "Scope"]
 
@@ -55,10 +58,10 @@ class QuestionDesk:
     Args:
         runtime: The loaded model.
         scenes: What questions are about.
-        cameras: The names that exist.
-        options: Places and defaults; may be replaced at any time.
+        options: May be replaced at any time; the names of the cameras stay.
         on_reply: Called once for every answer, from any thread, before the asker hears of it.
-        scale: The map's, asked for when an answer is there.
+        world: The map, asked for once when an answer is there: scale, poses and what stands
+            around are of one state of it.
         board: Told of errors that nobody foresaw.
         live: Pictures that marks may be on beside those of scenes.
     """
@@ -67,23 +70,22 @@ class QuestionDesk:
         self,
         runtime: SpatialRuntime,
         scenes: SceneStore,
-        cameras: Sequence[str],
-        options: QuestionOptions,
+        options: PipelineOptions,
         on_reply: Respond,
-        scale: Callable[[], ScaleEstimate] = ScaleEstimate,
+        world: Callable[[], World] = World,
         board: StatusBoard | None = None,
         live: LivePictures | None = None,
     ) -> None:
         self.options = options
         self._live = live or LivePictures()
-        self._scale = scale
+        self._world = world
+        self._around = Around(lambda: self.options)
         self._board = board or StatusBoard(StatusOptions())
         self._runtime = runtime
         self._scenes = scenes
-        self._cameras = tuple(cameras)
         self._on_reply = on_reply
         self._wakeup = threading.Condition()
-        self._line = QuestionLine(lambda: self.options.queue)
+        self._line = QuestionLine(lambda: self.options.query.queue)
         self._running: Ticket | None = None
         self._began = 0.0  # monotonic time at which it was taken up
         self._reliability = KnownReliability()
@@ -143,7 +145,7 @@ class QuestionDesk:
                 raise _TurnedAwayError(AnswerStatus.CANCELLED, self._stopped)
             ticket = self._admit(question, respond, now)
         except _TurnedAwayError as error:
-            self._reply(respond, SpatialAnswer(error.status, str(error)), None, 0.0)
+            self._reply(respond, Reply(SpatialAnswer(error.status, str(error)), None, 0.0))
             return lambda: None
         ticket.watch = watch
         with self._wakeup:
@@ -197,15 +199,16 @@ class QuestionDesk:
             _TurnedAwayError: A malformed question, one that cannot be answered, nothing to ask
                 about, or too much to hold.
         """
-        timeout_s = question.timeout_s or self.options.timeout_s
+        timeout_s = question.timeout_s or self.options.query.timeout_s
         try:
             if not 0 < timeout_s <= MAX_TIMEOUT_S:
                 raise ValueError(f"timeout_s is {timeout_s:g}, expected 0..{MAX_TIMEOUT_S:g}")
-            max_tokens = question.max_tokens or self.options.max_tokens
+            max_tokens = question.max_tokens or self.options.query.max_tokens
             query = SpatialQuery(question.text, max_tokens=max_tokens)
-            check_asked(question, self._cameras)
-            if question.scope == Scope.MAP:
-                raise _TurnedAwayError(AnswerStatus.UNSUPPORTED, "only scenes can be asked about")
+            check_asked(question, self.options.cameras)
+            if _needs_no_scene(question):
+                intent = understand(question.text)
+                return Ticket(query, intent, None, respond, now, now + timeout_s, Scope.MAP)
             record = self._scenes.hold(question.stamp_ns)
         except SceneUnknownError as error:
             known = len(self._scenes) > 0
@@ -224,7 +227,7 @@ class QuestionDesk:
         except _TurnedAwayError:
             self._scenes.release(record)
             raise
-        return Ticket(query, intent, record, respond, now, now + timeout_s)
+        return Ticket(query, intent, record, respond, now, now + timeout_s, question.scope)
 
     def _understand(self, query: SpatialQuery, record: SceneRecord) -> Intent:
         """What is asked, where everything is there that it needs.
@@ -234,7 +237,7 @@ class QuestionDesk:
         """
         labels = [mark.label for mark in query.marks]
         intent = understand(query.question, labels)
-        if intent.kind is Kind.UNKNOWN and self.options.free_text:
+        if intent.kind is Kind.UNKNOWN and self.options.query.free_text:
             return intent
         lack = missing(intent, labels, len(record.frames)) or darkness(record.window)
         if lack:
@@ -268,30 +271,51 @@ class QuestionDesk:
             text = f"waited {waited_s:.2f} s, the whole time allowed, for its turn"
             self._finish(ticket, SpatialAnswer(AnswerStatus.TIMEOUT, text))
             return
-        record, query = ticket.record, replace(ticket.query, max_seconds=remaining_s)
+        recalled = None
         try:
-            said = self._said(ticket, query) if ticket.asks_model else said_nothing()
-            ticket.tell(Stage.MEASURING, said.text)
-            metres = self._scale()
-            answer = decided(
-                *(said, record, query, ticket.intent, record.metric(metres)),
-                self.options.min_confidence,
-                self._reliability.of(self._runtime.info),
-            )
-            answer = record.given_out(answer, metres)
+            if ticket.record is None:
+                answer, recalled = self._of_poses(ticket)
+            else:
+                answer, recalled = self._of_scene(ticket, ticket.record, remaining_s)
         except ValueError as error:
             answer = SpatialAnswer(AnswerStatus.REJECTED, str(error))
         except BaseException as error:  # a foreign runtime's, exits and panics too: go on
             answer = SpatialAnswer(AnswerStatus.FAILED, f"{type(error).__name__}: {error}")
         if ticket.cancelled.is_set():
             answer = SpatialAnswer(AnswerStatus.CANCELLED, ticket.why, text=answer.text)
-        self._finish(ticket, answer, waited_s * 1e3)
+        self._finish(ticket, answer, waited_s * 1e3, recalled)
 
-    def _said(self, ticket: Ticket, query: SpatialQuery) -> SpatialAnswer:
+    def _of_poses(self, ticket: Ticket) -> tuple[SpatialAnswer, Recalled]:
+        """The answer that the map's poses give; no model is asked."""
+        ticket.tell(Stage.MEASURING)
+        world = self._world()
+        found = recall(ticket.intent, world)
+        return answered(ticket.intent, found, world, self._runtime.info.model_id)
+
+    def _of_scene(
+        self, ticket: Ticket, record: SceneRecord, remaining_s: float
+    ) -> tuple[SpatialAnswer, Recalled | None]:
+        """The answer about a scene, as it stands in the map when the words are there."""
+        query = replace(ticket.query, max_seconds=remaining_s)
+        said = self._said(ticket, record, query) if ticket.asks_model else said_nothing()
+        ticket.tell(Stage.MEASURING, said.text)
+        world = self._world()
+        record = record.at(world)
+        metres = world.scale if record.segment == world.segment else ScaleEstimate()
+        answer = decided(
+            *(said, record, query, ticket.intent, record.metric(metres)),
+            self.options.query.min_confidence,
+            self._reliability.of(self._runtime.info),
+            self._around.of(record, world, ticket.intent),
+        )
+        answer = record.given_out(answer, metres)
+        return told_of_map(answer, record, world) if ticket.scope == Scope.MAP else (answer, None)
+
+    def _said(self, ticket: Ticket, record: SceneRecord, query: SpatialQuery) -> SpatialAnswer:
         """The model's words."""
         ticket.tell(Stage.READING)
         said = self._runtime.ask(
-            ticket.record.scene,
+            record.scene,
             query,
             on_text=ticket.watch and partial(ticket.tell, Stage.ANSWERING),
             cancelled=ticket.cancelled.is_set,
@@ -301,21 +325,21 @@ class QuestionDesk:
                 self._line.learn(ticket, time.monotonic() - self._began)
         return said
 
-    def _finish(self, ticket: Ticket, answer: SpatialAnswer, queue_ms: float | None = None) -> None:
+    def _finish(
+        self,
+        ticket: Ticket,
+        answer: SpatialAnswer,
+        queue_ms: float | None = None,
+        recalled: Recalled | None = None,
+    ) -> None:
         waited_ms = (time.monotonic() - ticket.arrived) * 1e3 if queue_ms is None else queue_ms
         try:
-            self._reply(ticket.respond, answer, ticket.record, waited_ms)
+            self._reply(ticket.respond, Reply(answer, ticket.record, waited_ms, recalled))
         finally:
-            self._scenes.release(ticket.record)
+            if ticket.record is not None:
+                self._scenes.release(ticket.record)
 
-    def _reply(
-        self,
-        respond: Respond,
-        answer: SpatialAnswer,
-        record: SceneRecord | None,
-        queue_ms: float,
-    ) -> None:
-        reply = Reply(answer, record, queue_ms)
+    def _reply(self, respond: Respond, reply: Reply) -> None:
         self._on_reply(reply)
         try:
             respond(reply)
@@ -325,7 +349,14 @@ class QuestionDesk:
             failed = SpatialAnswer(AnswerStatus.FAILED, text)
             _LOG.error("%s", failed.message)
             with suppress(Exception):
-                respond(Reply(failed, record, queue_ms))
+                respond(Reply(failed, reply.record, reply.queue_ms))
+
+
+def _needs_no_scene(question: Question) -> bool:
+    """Whether poses of the map answer it: before there is a scene, or long after."""
+    if question.marks:
+        return False
+    return is_of_poses(understand(question.text), question.scope == Scope.MAP)
 
 
 class _TurnedAwayError(Exception):

@@ -29,7 +29,10 @@ from .answers.deciding import in_words
 from .answers.measure import Scale
 from .camera_model import scaled_K
 from .frame_optics import CameraFrame
+from .mapping.keyframe import PlacedKeyframe
+from .poses import inverse, metric
 from .scale.estimate import ScaleEstimate
+from .world import World
 
 __all__ = ["SceneRecord", "SceneStore", "SceneUnknownError", "ScenesInUseError", "check_inside"]
 
@@ -57,6 +60,8 @@ class SceneRecord:
         T_map_cam: (4, 4) pose of the newest frame in the segment's axes and units; None where
             the reference camera is missing in that moment.
         corrected: The runtime's geometry with what is known of the cameras; None: as it is.
+        anchor: The keyframe by which the scene is found again in a map whose past has changed; as
+            it was placed when the scene came.
     """
 
     scene: Scene
@@ -66,6 +71,31 @@ class SceneRecord:
     moment: tuple[int, ...] = ()
     T_map_cam: NDArray[np.float64] | None = None
     corrected: GeometryPrediction | None = None
+    anchor: PlacedKeyframe | None = None
+
+    def at(self, world: World) -> SceneRecord:
+        """The scene as it stands in a map now, whose poses, unit and segments may have changed.
+
+        Returns:
+            It with scale and pose of now, and the segment in which it lies; without a pose, and in
+            no segment, where the map holds its keyframe no longer: it was emptied or replaced.
+        """
+        then = self.anchor
+        if then is None:
+            return self
+        kept = (placed for placed in world.keyframes if placed.keyframe is then.keyframe)
+        now = next(kept, None)
+        if now is None:  # culled, or of another map
+            stands = any(placed.segment == self.segment for placed in world.keyframes)
+            return self if stands else replace(self, T_map_cam=None, segment=0)
+        if now is then:
+            return self
+        grown = math.exp(now.log_depth_scale - then.log_depth_scale)
+        T_map_cam = None
+        if self.T_map_cam is not None:
+            T_body_cam = inverse(then.T_map_body) @ self.T_map_cam
+            T_map_cam = now.T_map_body @ metric(T_body_cam, grown)
+        return replace(self, scale=self.scale * grown, T_map_cam=T_map_cam, segment=now.segment)
 
     @property
     def geometry(self) -> GeometryPrediction:

@@ -17,9 +17,6 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from g2vlm_map.dense.options import (
-    DenseOptions,
-    ObstacleOptions,
-    OccupancyOptions,
     ScanOptions,
 )
 from g2vlm_map.option_fields import Option, Value, described, flat, from_flat, option
@@ -170,9 +167,6 @@ class NodeParams(PipelineOptions):
     )
     images: ImageParams = field(default_factory=ImageParams)
     points: CloudOptions = field(default_factory=CloudOptions)
-    dense: DenseOptions = field(default_factory=DenseOptions)
-    obstacles: ObstacleOptions = field(default_factory=ObstacleOptions)
-    occupancy: OccupancyOptions = field(default_factory=OccupancyOptions)
     scan: ScanOptions = field(default_factory=ScanOptions)
     frames: FramesParams = field(default_factory=FramesParams)
     tf: TfParams = field(default_factory=TfParams)

@@ -29,6 +29,7 @@ from g2vlm_model.interface import (
     SpatialAnswer,
 )
 
+from .extents import SQUARE
 from .intent import Intent
 from .measure import Scale
 from .quantity import Quantity, QuantityKind, parse_quantity
@@ -183,6 +184,11 @@ def _compare(
         said, allowed = quantity.value, LENGTH_TOLERANCE * abs(value)
     elif said is None:
         return reading
+    elif measured.unit == SQUARE:
+        if quantity.kind not in (QuantityKind.METRIC_LENGTH, QuantityKind.NUMBER):
+            return reading
+        reading = replace(reading, value=quantity.value, unit=SQUARE, note="")
+        said, allowed = quantity.value, LENGTH_TOLERANCE * abs(value)
     elif measured.unit == "scene_unit":
         if reading.unit not in ("m", "scene_unit"):
             return reading

@@ -33,8 +33,9 @@ from .readers import read_geometry
 from .reading import Reading, sighting_of
 from .reliability import Reliability, features_of
 from .support import answers_kind, choice_in, is_number
+from .surroundings import Surroundings
 
-__all__ = ["NOT_ASKED", "decided", "in_words", "said_nothing"]
+__all__ = ["NOT_ASKED", "by_geometry", "decided", "in_words", "said_nothing"]
 
 # What no words are asked for: poses say it, or nobody does.
 NOT_ASKED = frozenset(
@@ -62,6 +63,7 @@ def decided(
     scale: Scale | None = None,
     min_confidence: float = 0.0,
     reliability: Reliability = _UNMEASURED,
+    around: Surroundings | None = None,
 ) -> SpatialAnswer:
     """The answer to a question, of words and geometry.
 
@@ -74,11 +76,12 @@ def decided(
         min_confidence: A reading is an answer from this probability on; without a calibration
             that is words alone, and their token probability.
         reliability: Of the model.
+        around: What is known around the scene, in its axes and units.
     """
     said = replace(said, kind=intent.kind.value)
     if said.value is not None or len(said.points):
         return replace(said, source=AnswerSource.TEXT, reply=said.text)
-    sighting = sighting_of(scene.geometry, scene.window, query.marks)
+    sighting = sighting_of(scene.geometry, scene.window, query.marks, around)
     if intent.kind is Kind.UNKNOWN or said.status is not AnswerStatus.OK:
         return with_reading(said, intent, sighting, Reading(), scale)
     measured = read_geometry(intent, query.question, sighting)
@@ -103,7 +106,7 @@ def decided(
     if doubtful:
         return _abstained(checked, intent, measured)
     if geometry:
-        return _by_geometry(checked, measured, scale)
+        return by_geometry(checked, measured, scale)
     choice = choice_in(intent, said.text, labels)
     return replace(
         checked,
@@ -139,7 +142,9 @@ def in_words(answer: SpatialAnswer) -> SpatialAnswer:
     """The answer with a measured number in words: it has them only once its unit is decided."""
     if answer.source is not AnswerSource.GEOMETRY or answer.value is None:
         return answer
-    unit = {"scene_unit": " map units", "deg": " degrees", "m": " m"}.get(answer.unit, "")
+    unit = {"scene_unit": " map units", "deg": " degrees"}.get(
+        answer.unit, f" {answer.unit}".rstrip()
+    )
     digits = 1 if answer.unit == "deg" else 2
     return replace(answer, reply=f"{answer.value:.{digits}f}{unit}")
 
@@ -171,15 +176,21 @@ def _prefers_geometry(answer: SpatialAnswer, intent: Intent, measured: Reading) 
     return measured.lead >= SURE_LEAD and answer.cross_check is CrossCheck.DISAGREES
 
 
-def _by_geometry(answer: SpatialAnswer, measured: Reading, scale: Scale | None) -> SpatialAnswer:
+def by_geometry(answer: SpatialAnswer, measured: Reading, scale: Scale | None) -> SpatialAnswer:
+    """The answer with a measured reading as its own; points stay in the reading's units."""
     answer = replace(answer, source=AnswerSource.GEOMETRY, value=None, sigma=None, unit="")
+    if measured.evidence:
+        names, places = zip(*measured.evidence, strict=True)
+        points = np.concatenate((answer.points, np.array(places, np.float32).reshape(-1, 3)))
+        answer = replace(answer, points=points, labels=(*answer.labels, *names))
     if measured.value is None:
-        return replace(answer, reply=measured.choice, message="")
+        return replace(answer, reply=measured.choice, message=measured.note)
     value, sigma, unit = _in_unit(measured, scale, "")
     told = unit == "m" and measured.unit == "scene_unit" and scale is not None
     note = scale.text if told and scale is not None else ""
     if unit == "scene_unit":
         note = "nothing fixes this scene's scale: the length is in map units"
+    note = ", ".join(part for part in (measured.note, note) if part)
     same = answer.text_value is not None and answer.cross_check is not CrossCheck.NOT_CHECKABLE
     return replace(
         answer,

@@ -23,27 +23,12 @@ from .lexicon import (
     NUMBERS,
     ORDINALS,
     ROBOT,
-    SPELLED,
     VOCABULARY,
 )
+from .spelling import mended, singular, written_out
 
-__all__ = ["Skeleton", "read_mentions", "singular"]
+__all__ = ["Skeleton", "read_mentions"]
 
-_CONTRACTED = (
-    (r"[’`´]", "'"),
-    (r"\bdist\b\.?", "distance"), (r"\b(?:pls|plz)\b", "please"), (r"\bcam\b", "camera"),
-    (r"\bteh\b", "the"),
-    (r"\bwall to wall\b", "wall-to-wall"), (r"\bas (?:the )?crow flies\b", ""),
-    (r"\bapprox\b\.?", "about"), (r"\bdeg\b\.?", "degrees"), (r"\bmeter\b", "meters"),
-    (r"(?<=\b[A-Z])\s*[-–/&+]\s*(?=[A-Z]\b)", " and "),
-    (r"\b([zxy])-(?=distance|depth|value|coordinate)", r"\1 "),
-    (r"\bcan't\b|\bcannot\b", "can not"),
-    (r"n't\b", " not"),
-    (r"\b(what|where|how|who|which|it|there|that|here)'s\b", r"\1 is"),
-    (r"\b(whats|wheres|hows)\b", lambda found: found[0][:-1] + " is"),
-    (r"'re\b", " are"), (r"'m\b", " am"), (r"'ve\b", " have"), (r"'d\b", " would"),
-    (r"'ll\b", " will"), (r"'s\b", " 's "), (r"(?<=s)'(?=\s)", ""),
-)  # fmt: skip
 _PICTURE = r"(?:frame|picture|image|photo|photograph|view|shot|snapshot|keyframe)"
 _ORDINAL = "|".join(ORDINALS)
 _FRAME = re.compile(
@@ -61,6 +46,8 @@ _START = re.compile(
     r"location)\s+)?(?:from\s+)?where\s+(?:i|we|you|it|"
     r"the\s+robot|the\s+camera)\s+(?:had\s+)?(?:first\s+)?(?:started|began|begun|start|set\s+off|"
     r"set\s+out|came\s+from)(?:\s+(?:from|out|off))?\b"
+    r"|(?<=since\s)(?:i|we|you|it|(?:the|our)\s+(?:robot|camera|start|beginning|departure))"
+    r"(?:\s+(?:first\s+)?(?:started|began|begun|set\s+off|set\s+out|left|departed))?\b"
     r"|\b(?:the|my|our|your|its)\s+(?:very\s+)?(?:start(?:ing)?|initial|original|first)\s+"
     r"(?:point|position|place|location|spot|pose)\b"
     r"|\b(?:the|my|our|your|its)\s+(?:very\s+)?(?:start|beginning|origin|home(?:\s+position)?)\b"
@@ -71,6 +58,11 @@ _LENGTH = re.compile(
     rf"\b(?P<n>\d+(?:[.,]\d+)?|{'|'.join(NUMBERS)}|half\s+a|an?|one\s+and\s+a\s+half)[\s-]*"
     r"(?P<u>metres?|meters?|m|centimet(?:re|er)s?|cm|millimet(?:re|er)s?|mm|feet|foot|"
     r"ft|inch(?:es)?)\b",
+    re.IGNORECASE,
+)
+_SPAN = re.compile(
+    rf"\b(?:(?:in|over|during|within|for)\s+)?(?:the\s+)?(?:last|past|previous)\s+"
+    rf"(?:(?P<n>\d+|half\s+an?|half|{'|'.join(NUMBERS)})\s+)?(?P<u>second|minute|hour)s?\b",
     re.IGNORECASE,
 )
 _UNITS = {"c": "cm", "mi": "mm", "mm": "mm", "f": "ft", "i": "in"}  # by how a unit begins
@@ -84,11 +76,6 @@ _PLACE_WORDS = (
     r"(?:(?:that\s+is\s+|which\s+is\s+)?(?:marked|labelled|labeled|called|named|tagged|at|under|by|"
     r"with|as|mark(?:er)?|point|letter|label|the|position|number)\s+)*"
 )
-_PLURALS = {
-    "people": "person", "men": "man", "women": "woman", "children": "child", "feet": "foot",
-    "mice": "mouse", "teeth": "tooth", "shelves": "shelf", "knives": "knife", "leaves": "leaf",
-    "bookshelves": "bookshelf", "stairs": "stairs", "scissors": "scissors", "glasses": "glasses",
-}  # fmt: skip
 _AFTER_A_NAME = {
     *(
         "",
@@ -136,7 +123,8 @@ class Skeleton:
 
     Args:
         text: Lower case; mentions are "<m0>" (mark), "<t1>" (thing), "<r2>" (robot), "<f3>"
-            (frame), "<p4>" (place), "<l5>" (length); determiners are left out.
+            (frame), "<p4>" (place), "<l5>" (length), "<s6>" (span of time); determiners are left
+            out.
         mentions: What each number stands for.
         words: Of each mention, as written.
     """
@@ -152,35 +140,21 @@ class Skeleton:
         return f" <{letter}{len(self.mentions) - 1}> "
 
 
-def singular(noun: str) -> str:
-    """Singular of a noun in lower case; the last word of several."""
-    head, _, last = noun.rpartition(" ")
-    if last in _PLURALS:
-        last = _PLURALS[last]
-    elif last.endswith("ies") and len(last) > 4:
-        last = last[:-3] + "y"
-    elif re.search(r"(?:x|ch|sh|ss|z)es$", last):
-        last = last[:-2]
-    elif last.endswith("s") and not last.endswith(("ss", "us", "is")):
-        last = last[:-1]
-    return f"{head} {last}".strip()
-
-
 def read_mentions(text: str, labels: Sequence[str]) -> Skeleton:
     """Take marks, frames, places, lengths, the robot and things out of a question."""
     found = Skeleton()
     text = re.sub(r"[<>]", " ", unicodedata.normalize("NFKC", text))  # placeholders are ours
-    for pattern, new in _CONTRACTED:
-        text = re.sub(pattern, new, text, flags=re.IGNORECASE)
+    text = written_out(text)
     text = re.sub(
         r"\bfloor (?:area|space|surface)\b|\bfloor of the room\b", "area", text, flags=re.IGNORECASE
     )
     text = _OVER_FLOOR.sub(" overfloor ", text)
+    text = _SPAN.sub(lambda m: _span(found, m), text)
     text = _LENGTH.sub(lambda m: _length(found, m), text)
     text = _START.sub(lambda m: found.put("p", Subject(Role.PLACE, "start"), m[0]), text)
     text = _frames(found, text)
     text = _marks(found, text, labels)
-    tokens = [_mended(match[0]) for match in _TOKEN.finditer(text)]
+    tokens = [mended(match[0]) for match in _TOKEN.finditer(text)]
     found.text = _merged(found, " ".join(_names(found, tokens, labels)))
     return found
 
@@ -195,6 +169,14 @@ def _length(found: Skeleton, match: re.Match[str]) -> str:
     value = float(words.replace(",", ".")) if value is None else float(value)
     name = next((made for key, made in _UNITS.items() if unit.startswith(key)), "m")
     return found.put("l", f"{value:g} {name}", match[0])
+
+
+def _span(found: Skeleton, match: re.Match[str]) -> str:
+    """How far back a question looks: "in the last two minutes" is 120 s."""
+    words = (match["n"] or "1").lower()
+    count = 0.5 if words.startswith("half") else float(NUMBERS.get(words, words))
+    seconds = count * {"s": 1.0, "m": 60.0, "h": 3600.0}[match["u"][0].lower()]
+    return found.put("s", f"{seconds:g} s", match[0])
 
 
 def _frames(found: Skeleton, text: str) -> str:
@@ -232,37 +214,6 @@ def _marks(found: Skeleton, text: str, labels: Sequence[str]) -> str:
     digits = [label for label in labels if len(label) == 1 and not label.isalpha()]
     alone = "".join((r"B-HJ-Z", *map(re.escape, digits)))
     return re.sub(rf"(?<![\w<'.-])[\"'(]?(?P<label>[{alone}])(?![\w'>])[\"')]?", put, text)
-
-
-def _mended(token: str) -> str:
-    """A misspelt word that questions turn on, as it is spelled.
-
-    Only slips of the finger are mended: two letters swapped, one left out, one doubled, one vowel
-    for another. "weight" stays what it is.
-    """
-    word = token.lower()
-    if len(word) < 4 or word in VOCABULARY or not word.isalpha():
-        return token
-    return next((right for right in SPELLED if _slipped(word, right)), token)
-
-
-def _slipped(word: str, right: str) -> bool:
-    long, short = (word, right) if len(word) > len(right) else (right, word)
-    if len(long) - len(short) == 1:
-        gaps = [k for k in range(len(long)) if long[:k] + long[k + 1 :] == short]
-        doubled = any(k and long[k] == long[k - 1] for k in gaps)
-        return bool(gaps) and (doubled or len(word) < len(right))
-    if len(word) != len(right):
-        return False
-    wrong = [k for k in range(len(word)) if word[k] != right[k]]
-    if len(wrong) == 1:
-        return {word[wrong[0]], right[wrong[0]]} <= set("aeiou")
-    return (
-        len(wrong) == 2
-        and wrong[1] == wrong[0] + 1
-        and word[wrong[0]] == right[wrong[1]]
-        and word[wrong[1]] == right[wrong[0]]
-    )
 
 
 def _label(written: str, labels: Sequence[str]) -> str:

@@ -5,7 +5,7 @@
 
 Patterns are looked for in a question's skeleton (`mentions.py`): lower case, without articles, with
 "<m0>" for a mark, "<t1>" for a thing, "<r2>" for the robot, "<f3>" for a frame, "<p4>" for a place,
-"<l5>" for a length.
+"<l5>" for a length, "<s6>" for a span of time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from .intent import Kind
 
 X = r"<[mtrp]\d+>"
+ENDS = r"from <m\d+> (?:\w+ )?(?:to|till|until) <m\d+>"  # of a thing, or of a way
 
 Modifier = str | Callable[[str], str]
 

@@ -18,9 +18,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from .extents import EXTENTS, LACKS, PLACELESS, length_told, read_extent
 from .intent import Intent, Kind, Role
 from .motion import read_motion
 from .reading import Reading, Sighting, choice_reading, number_reading
+from .viewing import Viewpoint, viewpoint
 
 __all__ = ["MIN_CONFIDENCE", "read_geometry"]
 
@@ -31,20 +33,6 @@ MIN_SIDE_DEG = 1.0  # a smaller angle between lines of sight has no side
 SIGHT_SIGMA_DEG, SIGHT_SIGMA = 0.5, 0.05  # of an angle between lines of sight; relative
 MARGIN = 0.05  # least lead of an order, relative to the larger
 MOTION = (Kind.MOVED, Kind.TURNED, Kind.TRAVELLED)
-
-_LACKS = {
-    Kind.HEIGHT: "the extent of a thing is not known from one mark: mark its top and its bottom, "
-    "and ask how far apart they are",
-    Kind.WIDTH: "the extent of a thing is not known from one mark: mark both its sides, and ask "
-    "how far apart they are",
-    Kind.SIZE: "the extent of a thing is not known from one mark: mark its ends, and ask how far "
-    "apart they are",
-    Kind.ELEVATION: "the floor is not known as a floor: mark a place on it below, and ask how far "
-    "apart they are",
-    Kind.ROOM_SIZE: "the walls are not known as walls: mark two, and ask how far apart they are",
-    Kind.FREE_WIDTH: "ask the obstacle topics (obstacles.enable): a scene alone knows no base",
-    Kind.WAY_FREE: "ask the obstacle topics (obstacles.enable): a scene alone knows no base",
-}
 
 
 def read_geometry(intent: Intent, question: str, sighting: Sighting) -> Reading:
@@ -62,21 +50,41 @@ def read_geometry(intent: Intent, question: str, sighting: Sighting) -> Reading:
         return read_motion(intent, sighting.T_world_cam, sighting.typical_depth)
     reader = _READERS.get(intent.kind)
     if reader is None:
-        return Reading(lack=_LACKS.get(intent.kind, "the reconstruction does not know this"))
+        return Reading(lack=LACKS.get(intent.kind, "the reconstruction does not know this"))
     if intent.things:
         return Reading(lack=f"mark the {intent.things[0]}: a name alone is not measured")
-    marked = sighting.marked
-    named = [marked.index(label) for label in intent.marks]
-    rows = [row for row in named if row is not None] or list(range(len(marked.labels)))
-    lost = [marked.labels[row] for row in rows if not marked.found[row]]
-    if lost:
-        return Reading(lack=f"there is no point at {lost[0]}: mark a place beside it")
-    doubted = [marked.labels[row] for row in rows if marked.confidence[row] < MIN_CONFIDENCE]
-    if doubted:
-        return Reading(lack=f"the depth at {doubted[0]} is not trusted: move 20 cm sideways")
-    if not rows:
+    sighting = sighting.with_robot()
+    rows = _rows(intent, sighting)
+    lack = _unusable(sighting, rows)
+    if lack:
+        return Reading(lack=lack)
+    if not rows and intent.kind not in PLACELESS:
         return Reading(lack="mark the place")
     return _lettered(reader(intent, question, sighting, rows), intent)
+
+
+def _rows(intent: Intent, sighting: Sighting) -> list[int]:
+    """Rows of the subjects, the robot's included where it is one of several or the only one."""
+    marked, robot = sighting.marked, len(sighting.marked.labels)
+    rows: list[int] = []
+    for subject in intent.subjects:
+        if subject.role is Role.MARK:
+            row = marked.index(subject.name)
+            rows += [] if row is None else [row]
+        elif subject.role is Role.ROBOT and intent.kind in (Kind.BETWEEN, Kind.ELEVATION):
+            rows.append(robot)
+    return rows if rows or intent.kind in PLACELESS else list(range(robot))
+
+
+def _unusable(sighting: Sighting, rows: list[int]) -> str:
+    """Why some marks cannot be read; "" where all can."""
+    marked = sighting.marked
+    given = [row for row in rows if row < len(marked.labels)]
+    lost = [marked.labels[row] for row in given if not marked.found[row]]
+    if lost:
+        return f"there is no point at {lost[0]}: mark a place beside it"
+    doubted = [marked.labels[row] for row in given if marked.confidence[row] < MIN_CONFIDENCE]
+    return f"the depth at {doubted[0]} is not trusted: move 20 cm sideways" if doubted else ""
 
 
 def _lettered(reading: Reading, intent: Intent) -> Reading:
@@ -86,48 +94,26 @@ def _lettered(reading: Reading, intent: Intent) -> Reading:
     letters = [chr(65 + k) for k, words in enumerate(intent.options) if words == reading.choice]
     choice = letters[0] if letters else ""
     lack = "" if letters else f"{reading.choice!r} is not among the options"
-    return Reading(choice=choice, lead=reading.lead, confidence=reading.confidence, lack=lack)
-
-
-def _looking(intent: Intent, sighting: Sighting, rows: list[int]) -> int:
-    """The frame whose camera looks: the one named, the common one of the marks, the newest."""
-    last = len(sighting.T_world_cam) - 1
-    role, _, name = intent.frame.partition(":")
-    if role == Role.FRAME.value:
-        number = {"first": 0, "last": last}.get(name)
-        return min(max(int(name) - 1, 0), last) if number is None else number
-    frames = {sighting.marked.frame_indices[row] for row in rows}
-    return frames.pop() if len(frames) == 1 else last
-
-
-def _local(sighting: Sighting, frame: int) -> Callable[[Floats], Floats]:
-    """World points to a camera's axes."""
-    T = sighting.T_world_cam[frame]
-
-    def local(point: Floats) -> Floats:
-        moved: Floats = (point - T[:3, 3]) @ T[:3, :3]
-        return moved
-
-    return local
+    return replace(reading, choice=choice, lack=lack)
 
 
 def _depth(intent: Intent, question: str, sighting: Sighting, rows: list[int]) -> Reading:
-    local = _local(sighting, _looking(intent, sighting, rows))
-    told = re.match(r"[\d.]+", intent.modifier)
-    if told and len(rows) == 2:  # the depth of the second is told: it gives the scale
-        metres = float(told[0]) * _METRES.get(intent.modifier.split()[-1], 1.0)
+    local = viewpoint(intent, sighting, rows)
+    if isinstance(local, str):
+        return Reading(lack=local)
+    metres = length_told(intent.modifier)
+    if metres and len(rows) == 2:  # the depth of the second is told: it gives the scale
         return number_reading(
             sighting, rows, "m", lambda p: metres * local(p[0])[2] / max(local(p[1])[2], 1e-6)
         )
     return number_reading(sighting, rows[:1], "scene_unit", lambda p: float(local(p[0])[2]))
 
 
-_METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001, "ft": 0.3048, "in": 0.0254}
-
-
 def _distance(intent: Intent, question: str, sighting: Sighting, rows: list[int]) -> Reading:
-    local = _local(sighting, _looking(intent, sighting, rows))
     if len(rows) == 1:
+        local = viewpoint(intent, sighting, rows)
+        if isinstance(local, str):
+            return Reading(lack=local)
         return number_reading(
             sighting, rows, "scene_unit", lambda p: float(np.linalg.norm(local(p[0])))
         )
@@ -140,14 +126,15 @@ def _held_against(
     intent: Intent, sighting: Sighting, rows: list[int]
 ) -> Callable[[Floats], float] | str:
     """What a comparison is about: depth, distance or height of a point; or why it is not."""
-    local = _local(sighting, _looking(intent, sighting, rows))
-    up_3 = sighting.up_3
+    local, up_3 = viewpoint(intent, sighting, rows), sighting.up_3
+    if isinstance(local, str):
+        return local
     if intent.modifier == "depth":
         return lambda p: float(local(p)[2])
     if intent.modifier == "distance":
         return lambda p: float(np.linalg.norm(local(p)))
     if up_3 is None:
-        return _LACKS[Kind.ELEVATION]
+        return LACKS[Kind.ELEVATION]
     return lambda p: float(p @ up_3)
 
 
@@ -160,10 +147,12 @@ def _difference(intent: Intent, question: str, sighting: Sighting, rows: list[in
 
 def _ratio(intent: Intent, question: str, sighting: Sighting, rows: list[int]) -> Reading:
     if intent.modifier != "distance":
-        return Reading(lack=_LACKS[Kind.HEIGHT])
+        return Reading(lack=LACKS[Kind.HEIGHT])
     if len(rows) != 2:
         return Reading(lack="mark both places")
-    local = _local(sighting, _looking(intent, sighting, rows))
+    local = viewpoint(intent, sighting, rows)
+    if isinstance(local, str):
+        return Reading(lack=local)
     turned = re.search(r"\b(?:closer|nearer)\b", question, re.IGNORECASE) is not None
 
     def ratio(points: list[Floats]) -> float:
@@ -174,7 +163,9 @@ def _ratio(intent: Intent, question: str, sighting: Sighting, rows: list[int]) -
 
 
 def _angle(intent: Intent, question: str, sighting: Sighting, rows: list[int]) -> Reading:
-    local = _local(sighting, _looking(intent, sighting, rows))
+    local = viewpoint(intent, sighting, rows)
+    if isinstance(local, str):
+        return Reading(lack=local)
 
     def degrees(points: list[Floats]) -> float:
         first = local(points[0])
@@ -189,9 +180,8 @@ def _angle(intent: Intent, question: str, sighting: Sighting, rows: list[int]) -
     return replace(found, sigma=math.hypot(found.sigma or 0.0, sight))
 
 
-def _side(sighting: Sighting, frame: int, rows: list[int]) -> Reading:
-    """Which of two places, or a place and the middle, is farther right for a camera, by angle."""
-    local = _local(sighting, frame)
+def _side(sighting: Sighting, local: Viewpoint, rows: list[int]) -> Reading:
+    """Which of two places, or a place and the middle, is farther right for who looks, by angle."""
 
     def lead(points: list[Floats]) -> float:
         angles = [math.degrees(math.atan2(local(p)[0], local(p)[2])) for p in points]
@@ -200,9 +190,8 @@ def _side(sighting: Sighting, frame: int, rows: list[int]) -> Reading:
     return choice_reading(sighting, rows, lead, ("right", "left"), MIN_SIDE_DEG)
 
 
-def _before(sighting: Sighting, frame: int, rows: list[int]) -> Reading:
+def _before(sighting: Sighting, local: Viewpoint, rows: list[int]) -> Reading:
     """In front of a place is the side of whoever looks; in front of the camera what lies ahead."""
-    local = _local(sighting, frame)
     if len(rows) == 1:
         return choice_reading(
             sighting, rows, lambda p: float(local(p[0])[2]), ("in front", "behind")
@@ -212,13 +201,13 @@ def _before(sighting: Sighting, frame: int, rows: list[int]) -> Reading:
     )
 
 
-def _above(sighting: Sighting, frame: int, rows: list[int]) -> Reading:
-    up_3, local = sighting.up_3, _local(sighting, frame)
+def _above(sighting: Sighting, local: Viewpoint, rows: list[int]) -> Reading:
+    up_3 = sighting.up_3
 
     def height(point: Floats) -> float:
         return float(-local(point)[1]) if up_3 is None else float(point @ up_3)
 
-    level = 0.0 if up_3 is None else float(sighting.T_world_cam[frame, :3, 3] @ up_3)
+    level = 0.0 if up_3 is None else float(local.origin_3 @ up_3)
     return choice_reading(
         *(sighting, rows),
         lambda p: height(p[0]) - (height(p[1]) if len(p) > 1 else level),
@@ -227,16 +216,16 @@ def _above(sighting: Sighting, frame: int, rows: list[int]) -> Reading:
 
 
 def _relation(intent: Intent, question: str, sighting: Sighting, rows: list[int]) -> Reading:
-    frame, asked = _looking(intent, sighting, rows), intent.modifier
-    if intent.frame not in ("camera",) and not intent.frame.startswith("frame:"):
-        return Reading(lack="left and right are known from the camera only: ask it so")
+    local, asked = viewpoint(intent, sighting, rows), intent.modifier
+    if isinstance(local, str):
+        return Reading(lack=local)
     rows = rows[:2]
     if asked in ("left", "right", "left/right"):
-        found = _side(sighting, frame, rows)
+        found = _side(sighting, local, rows)
     elif asked in ("above", "below", "above/below"):
-        found = _above(sighting, frame, rows)
+        found = _above(sighting, local, rows)
     else:
-        found = _before(sighting, frame, rows)
+        found = _before(sighting, local, rows)
     if "/" in asked or not found.choice:
         return found
     yes = found.choice.endswith(asked)
@@ -246,16 +235,15 @@ def _relation(intent: Intent, question: str, sighting: Sighting, rows: list[int]
 def _direction(intent: Intent, question: str, sighting: Sighting, rows: list[int]) -> Reading:
     """Of the sides that the question offers, all; else left or right and in front or behind."""
     offered = " ".join(intent.options) or question.casefold()
-    frame = _looking(intent, sighting, rows)
-    if not intent.frame.startswith(("camera", "frame:")):
-        return Reading(lack="directions are known from the camera only: ask it so")
+    local = viewpoint(intent, sighting, rows)
+    if isinstance(local, str):
+        return Reading(lack=local)
     if re.search(r"\babove\b", offered):
-        return _above(sighting, frame, rows[:2])
+        return _above(sighting, local, rows[:2])
     along = re.search(r"\bfront\b|\bbehind\b", offered) is not None
     aside = re.search(r"\bleft\b", offered) is not None
     if along and not aside:
-        return _before(sighting, frame, rows[:2])
-    local = _local(sighting, frame)
+        return _before(sighting, local, rows[:2])
     if len(rows) > 1:
         side = choice_reading(
             sighting, rows[:2], lambda p: float(local(p[0])[0] - local(p[1])[0]), ("right", "left")
@@ -264,7 +252,7 @@ def _direction(intent: Intent, question: str, sighting: Sighting, rows: list[int
         side = choice_reading(sighting, rows, lambda p: float(local(p[0])[0]), ("right", "left"))
     if aside and not along:
         return side
-    return _both(side, _before(sighting, frame, rows[:2]))
+    return _both(side, _before(sighting, local, rows[:2]))
 
 
 def _both(side: Reading, along: Reading) -> Reading:
@@ -282,10 +270,7 @@ def _imagined(intent: Intent, question: str, sighting: Sighting, rows: list[int]
     """Who stands at P and faces Q, both in the horizontal plane, sees R there; or from S."""
     if len(rows) not in (3, 4):
         return Reading(lack="mark all the places that the question names")
-    up_3 = sighting.up_3
-    if up_3 is None:  # cameras of robots are held level on the whole
-        up_3 = -sighting.T_world_cam[:, :3, 1].mean(axis=0)
-        up_3 = up_3 / np.linalg.norm(up_3)
+    up_3 = sighting.up_or_level()
 
     def ahead(p: Floats, q: Floats) -> Floats:
         flat = (q - p) - ((q - p) @ up_3) * up_3
@@ -312,7 +297,9 @@ def _nearest(intent: Intent, question: str, sighting: Sighting, rows: list[int])
     candidates = [row for row in rows if row != anchor]
     if len(candidates) < 2:
         return Reading(lack="mark the places that are to be compared")
-    local = _local(sighting, _looking(intent, sighting, candidates))
+    local = viewpoint(intent, sighting, candidates)
+    if isinstance(local, str):
+        return Reading(lack=local)
     if anchor is not None:
         center = sighting.moved(anchor, 0.0)
         measures = [lambda p: float(np.linalg.norm(p - center))]
@@ -350,11 +337,11 @@ def _extreme(
 def _tallest(intent: Intent, question: str, sighting: Sighting, rows: list[int]) -> Reading:
     up_3 = sighting.up_3
     if intent.modifier not in ("high", "low"):
-        return Reading(lack=_LACKS[Kind.SIZE])
+        return Reading(lack=LACKS[Kind.SIZE])
     if len(rows) < 2:
         return Reading(lack="mark the places that are to be compared")
     if up_3 is None:
-        return Reading(lack=_LACKS[Kind.ELEVATION])
+        return Reading(lack=LACKS[Kind.ELEVATION])
     return _extreme(intent, sighting, rows, lambda p: float(p @ up_3), None)
 
 
@@ -388,4 +375,5 @@ _READERS: dict[Kind, Callable[[Intent, str, Sighting, list[int]], Reading]] = {
     Kind.NEAREST: _nearest,
     Kind.TALLEST: _tallest,
     Kind.BETWEEN: _between,
+    **dict.fromkeys(EXTENTS, read_extent),
 }

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from g2vlm_model.interface import FrameWindow, GeometryPrediction, PixelMark
 
 from .measure import MarkedPoints, model_pixel, points_at
+from .surroundings import Surroundings
 
 __all__ = [
     "Reading",
@@ -53,6 +54,8 @@ class Reading:
         lead: By how many of its sigmas a choice is clear of the other one; 0 for numbers.
         lack: Why there is nothing, and what would help; "" where there is something.
         confidence: [0, 1]: least of the points' own.
+        note: What is worth saying beside it.
+        evidence: Places that it rests on beside the marks: a name and a point, world axes.
     """
 
     value: float | None = None
@@ -62,6 +65,8 @@ class Reading:
     lead: float = 0.0
     lack: str = ""
     confidence: float = 0.0
+    note: str = ""
+    evidence: tuple[tuple[str, tuple[float, float, float]], ...] = ()
 
     @property
     def relative_sigma(self) -> float:
@@ -79,18 +84,43 @@ class Sighting:
         marked: The points.
         sigma_M: (M,) relative standard deviation of each one's distance from its camera.
         T_world_cam: (N, 4, 4) poses of the window.
-        up_3: Unit vector up in world axes; None where nobody knows it.
+        around: What is known beside the points.
         typical_depth: What motions are held against.
+        robot_3: (3,) where the robot is, world axes, where it has a row of its own behind the
+            marks (`with_robot`).
     """
 
     marked: MarkedPoints
     sigma_M: Floats
     T_world_cam: Floats
-    up_3: Floats | None = None
+    around: Surroundings = field(default_factory=Surroundings)
     typical_depth: float = 1.0
+    robot_3: Floats | None = None
+
+    @property
+    def up_3(self) -> Floats | None:
+        """Unit vector up in world axes; None where nobody knows it."""
+        return self.around.up_3
+
+    def up_or_level(self) -> Floats:
+        """Up, or what cameras held level on the whole say of it."""
+        if self.up_3 is not None:
+            return self.up_3
+        mean_3 = -self.T_world_cam[:, :3, 1].mean(axis=0)
+        up_3: Floats = mean_3 / np.linalg.norm(mean_3)
+        return up_3
+
+    def with_robot(self) -> Sighting:
+        """The same with a row for the robot behind the marks: its base, or the newest camera."""
+        T = self.around.T_world_base
+        robot_3 = self.T_world_cam[-1, :3, 3] if T is None else T[:3, 3]
+        return replace(self, robot_3=robot_3, sigma_M=np.append(self.sigma_M, 0.0))
 
     def moved(self, row: int, share: float) -> Floats:
         """(3,) world point of a mark with its distance from its camera longer by a share."""
+        if row == len(self.marked.labels):
+            assert self.robot_3 is not None, f"row {row} of {row} marks"
+            return self.robot_3
         origin = self.T_world_cam[self.marked.frame_indices[row], :3, 3]
         point = self.marked.world[row].astype(np.float64)
         moved: Floats = origin + (point - origin) * (1.0 + share)
@@ -101,7 +131,7 @@ def sighting_of(
     geometry: GeometryPrediction,
     window: FrameWindow,
     marks: tuple[PixelMark, ...],
-    up_3: Floats | None = None,
+    around: Surroundings | None = None,
 ) -> Sighting:
     """The points of a question's marks, with sigmas.
 
@@ -109,13 +139,14 @@ def sighting_of(
         geometry: Of the scene.
         window: Its frames.
         marks: Of the question.
-        up_3: Unit vector up in the axes of the window's first camera, where it is known.
+        around: What is known beside the points.
     """
     marked = points_at(geometry, window, marks)
     sigma_M = _point_sigmas(geometry, window, [(m.frame_index, m.u, m.v) for m in marks])
     depths = geometry.local_points[0, ..., 2][geometry.valid[0]]
     typical = float(np.median(depths)) if depths.size else math.inf
-    return Sighting(marked, sigma_M, geometry.T_world_cam.astype(np.float64), up_3, typical)
+    T_world_cam = geometry.T_world_cam.astype(np.float64)
+    return Sighting(marked, sigma_M, T_world_cam, around or Surroundings(), typical)
 
 
 def _point_sigmas(
@@ -202,4 +233,5 @@ def choice_reading(
 
 
 def _least(sighting: Sighting, rows: list[int]) -> float:
-    return float(min(sighting.marked.confidence[row] for row in rows)) if rows else 1.0
+    marked = sighting.marked.confidence
+    return float(min((marked[row] for row in rows if row < len(marked)), default=1.0))

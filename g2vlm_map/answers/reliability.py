@@ -101,6 +101,10 @@ def group_of(intent: Intent) -> str:
     """Kinds whose readings are right or wrong for the same reasons."""
     if intent.kind in (Kind.MOVED, Kind.TURNED, Kind.TRAVELLED, Kind.VIEW_CHANGE):
         return "motion"
+    if intent.kind in (Kind.ELEVATION, Kind.HEIGHT, Kind.WIDTH, Kind.SIZE):
+        return "extent"
+    if intent.kind in (Kind.REACH, Kind.WAY_FREE, Kind.FREE_WIDTH):
+        return "robot"
     if intent.kind in LENGTHS:
         return "length"
     if is_number(intent):

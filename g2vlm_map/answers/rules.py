@@ -12,6 +12,7 @@ from .patterns import (
     BELOW,
     BULK,
     COMPARED,
+    ENDS,
     FAR,
     FREE,
     FRONT,
@@ -98,7 +99,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         Kind.TRAVELLED,
-        rf"\bhow (?:far|much|many|long)\b.*\b{WENT}\b|\b(?:distance|length|far|"
+        rf"\bhow far\b.*<s\d+>|\bhow (?:far|much|many|long)\b.*\b{WENT}\b|\b(?:distance|length|far|"
         rf"displacement|metres|meters)\b.*\b(?:{WENT}|path|trajectory|journey|trip|route|"
         rf"driven)\b"
         r"|\b(?:path|trajectory|route|travel|trip|journey)\b.*\b(?:length|distance|"
@@ -124,6 +125,28 @@ RULES: tuple[Rule, ...] = (
         3,
         3,
         without=r"\bhow\b|\bwhat\b|\bwhich\b|\bwho\b",
+    ),
+    # The extent of a thing whose ends are marked.
+    Rule(
+        Kind.HEIGHT,
+        rf"\b(?:tall|high|height|vertical(?:ly)?|upright)\b.*\b{ENDS}",
+        2,
+        4,
+        without=rf"overfloor|{COMPARED}|\bdiffer|\bthan\b|\bangle|\bhow (?:much|many)\b",
+    ),
+    Rule(
+        Kind.WIDTH,
+        rf"\b(?:wide|broad|width|breadth|across)\b.*\b{ENDS}|{ENDS}.*\b(?:wide|across)\b",
+        2,
+        4,
+        without=rf"\b{FREE}\b|\bgap|\b(?:space|room|clearance|passage|opening)\b|{COMPARED}",
+    ),
+    Rule(
+        Kind.SIZE,
+        rf"\b(?:big|large|size|long|length|dimensions?|extent)\b.*\b{ENDS}",
+        2,
+        4,
+        without=rf"\b(?:way|path|line|route|distance|drive|far|apart)\b|{COMPARED}|\bdiffer",
     ),
     Rule(
         Kind.GAP,

@@ -60,7 +60,7 @@ def fitting(rule: Rule, found: Skeleton, words: str, frame: str) -> Intent | Non
 
 def _in_order(named: list[str], words: str) -> list[str]:
     """Mentions with what others are held against behind them."""
-    if re.search(rf"\bfrom {X} (?:to|till|until) {X}", words):
+    if re.search(rf"\bfrom {X} (?:\w+ )?(?:to|till|until) {X}", words):
         return named
     if re.search(rf"\bas {X} (?:is|are|does|lies) {X}|side of {X} (?:is|are|does|lies) {X}", words):
         return named[::-1]
@@ -200,6 +200,14 @@ def _way_free(intent: Intent, found: Skeleton, words: str) -> Intent | None:
     return replace(intent, modifier=modifier)
 
 
+def _travelled(intent: Intent, found: Skeleton, words: str) -> Intent:
+    """How far back it looks."""
+    match = re.search(r"<s(\d+)>", words)
+    if match is None:
+        return intent
+    return replace(intent, modifier=f"{intent.modifier} {found.mentions[int(match[1])]}".strip())
+
+
 def _return(intent: Intent, found: Skeleton, words: str) -> Intent | None:
     return intent if intent.subjects else replace(intent, subjects=(Subject(Role.PLACE, "start"),))
 
@@ -222,5 +230,6 @@ _FINISH: dict[Kind, Callable[[Intent, Skeleton, str], Intent | None]] = {
     Kind.HEIGHT: _elevation,
     Kind.WAY_FREE: _way_free,
     Kind.RETURN: _return,
+    **dict.fromkeys((Kind.TRAVELLED, Kind.MOVED, Kind.TURNED), _travelled),
     Kind.NAME: _name,
 }

@@ -21,7 +21,7 @@ from .floor import Floor, fit_floor
 from .metric import MetricView
 from .options import ObstacleOptions
 
-__all__ = ["NoBaseError", "Standing", "obstacles_around", "standing"]
+__all__ = ["NoBaseError", "Standing", "merged_cells", "obstacles_around", "standing"]
 
 Floats = NDArray[np.float64]
 _CELL_M = 0.05  # obstacles that share a cell of this edge are one
@@ -106,7 +106,11 @@ def obstacles_around(views: Sequence[Standing], rules: ObstacleOptions) -> Float
         T = T_now_level @ view.T_level_base
         parts.append(view.point_P3[view.is_obstacle_P] @ T[:3, :3].T + T[:3, 3])
     points_P3 = np.concatenate(parts)
-    points_P3 = points_P3[np.hypot(points_P3[:, 0], points_P3[:, 1]) <= rules.max_range]
+    return merged_cells(points_P3[np.hypot(points_P3[:, 0], points_P3[:, 1]) <= rules.max_range])
+
+
+def merged_cells(points_P3: Floats) -> Floats:
+    """(P, 3) the mean of the points in each cell of 5 cm that holds at least two."""
     cells_P3 = np.floor(points_P3 / _CELL_M).astype(np.int64)
     _, cell_P, count_C = np.unique(cells_P3, axis=0, return_inverse=True, return_counts=True)
     cell_P = cell_P.reshape(-1)

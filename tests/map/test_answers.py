@@ -118,7 +118,7 @@ def read(
 ) -> AnswerReading:
     """An answer's words against a geometry whose points are 5 % sure."""
     sigma_M = np.full(len(marked.labels), 0.05)
-    sighting = Sighting(marked, sigma_M, geometry.T_world_cam.astype(np.float64), None, 2.0)
+    sighting = Sighting(marked, sigma_M, geometry.T_world_cam.astype(np.float64), typical_depth=2.0)
     intent = understand(question, marked.labels)
     measured = read_geometry(intent, question, sighting)
     return read_answer(intent, text, marked.labels, measured, scale)

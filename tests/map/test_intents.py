@@ -16,7 +16,7 @@ from g2vlm_training.synthetic.questions.words import TEMPLATES
 
 from g2vlm_map.answers.grammar import understand
 from g2vlm_map.answers.intent import Kind
-from g2vlm_map.answers.mentions import singular
+from g2vlm_map.answers.spelling import singular
 
 WORDS = Path(__file__).resolve().parents[1] / "data" / "words"
 

@@ -17,6 +17,7 @@ from g2vlm_map.answers.grammar import understand
 from g2vlm_map.answers.measure import Scale
 from g2vlm_map.answers.readers import read_geometry
 from g2vlm_map.answers.reading import Reading, sighting_of
+from g2vlm_map.answers.surroundings import Surroundings
 from g2vlm_model.interface import (
     AnswerSource,
     AnswerStatus,
@@ -50,7 +51,7 @@ def scene() -> tuple[GeometryPrediction, FrameWindow]:
 
 def read(question: str, marks: tuple[PixelMark, ...] = MARKS, up: Any = UP) -> Reading:
     geometry, window = scene()
-    sighting = sighting_of(geometry, window, marks, up)
+    sighting = sighting_of(geometry, window, marks, Surroundings(up_3=up))
     intent = understand(question, [mark.label for mark in marks])
     return read_geometry(intent, question, sighting)
 
@@ -120,10 +121,10 @@ def test_choices(question: str, choice: str) -> None:
         ("How tall is A?", "mark its top and its bottom"),
         ("How far is the chair?", "mark the chair"),
         ("How big is the room?", "mark two"),
-        ("Can I drive forward?", "obstacle"),
+        ("Can I drive forward?", "frames.base"),
         ("What colour is A?", "does not know"),
         ("How far did the camera move from frame 1 to frame 5?", "frames 1 to 2"),
-        ("From the robot's point of view, is A left of B?", "from the camera only"),
+        ("From the robot's point of view, is A left of B?", "give frames.base"),
     ],
 )
 def test_what_is_not_measured_says_what_would_help(question: str, helps: str) -> None:

@@ -10,12 +10,14 @@ probabilities, geometry and its confidence are those that it will see.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from g2vlm_map.answers.measure import Scale
+from g2vlm_map.answers.surroundings import Surroundings
 from g2vlm_model.interface import (
     Frame,
     FrameWindow,
@@ -27,10 +29,13 @@ from g2vlm_model.interface import (
 
 from ..batch import ClipSource, WindowBatch, draw_batch
 from ..question_batch import view_of
-from ..synthetic.questions import TASKS, Question
+from ..synthetic.questions import TASKS, Question, View
+from .measured_tasks import measured_questions, surroundings_of
 from .spatial_qa import questions_in_turn
 
-__all__ = ["AnswerCase", "SceneCase", "scene_cases"]
+__all__ = ["SCALE_SIGMA", "AnswerCase", "SceneCase", "scene_cases"]
+
+SCALE_SIGMA = 0.05  # of the scale that a sensor would give
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +62,14 @@ class SceneCase:
         geometry: What the runtime made of them.
         metres_per_unit: Median of true over predicted depth: the scale that a sensor would fix.
         answers: One per question.
+        around: What the robot would know around it, with that scale.
     """
 
     window: FrameWindow
     geometry: GeometryPrediction
     metres_per_unit: float
     answers: tuple[AnswerCase, ...]
+    around: Surroundings = field(default_factory=Surroundings)
 
 
 def scene_cases(
@@ -81,21 +88,31 @@ def scene_cases(
         windows: How many.
         frames: Per window, in turn.
         seed: Of the windows and the questions.
-        per_window: Questions per window, at most; all types come up alike.
+        per_window: Questions per window, at most; all types come up alike. Those of
+            `measured_tasks` come beside them, drawn by a generator of their own; the robot knows
+            its base in every second window.
     """
     generator = torch.Generator().manual_seed(seed)
-    rng = np.random.default_rng([seed, 43])
+    rng, robots = np.random.default_rng([seed, 43]), np.random.default_rng([seed, 44])
     start = 0
     for number in range(windows):
         batch = draw_batch(pool, 1, frames[number % len(frames)], generator, None)
-        questions = questions_in_turn(view_of(batch, 0), per_window, start, rng, TASKS)
+        view = view_of(batch, 0)
+        questions = questions_in_turn(view, per_window, start, rng, TASKS)
+        knows_base = number % 2 == 0
+        questions += measured_questions(view, robots, knows_base)
         start += per_window
         if questions:
-            yield _asked(runtime, batch, questions, f"{seed}-{number}")
+            yield _asked(runtime, batch, view, questions, f"{seed}-{number}", knows_base)
 
 
 def _asked(
-    runtime: SpatialRuntime, batch: WindowBatch, questions: Sequence[Question], name: str
+    runtime: SpatialRuntime,
+    batch: WindowBatch,
+    view: View,
+    questions: Sequence[Question],
+    name: str,
+    knows_base: bool,
 ) -> SceneCase:
     pictures = (batch.rgb_BN3HW[0].permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
     window = FrameWindow(
@@ -111,7 +128,8 @@ def _asked(
         answers.append(AnswerCase(question, query, runtime.ask(scene, query)))
     scale = _true_scale(batch.depth_BNHW[0].numpy(), scene.geometry)
     scene.close()
-    return SceneCase(window, scene.geometry, scale, tuple(answers))
+    around = surroundings_of(view, scene.geometry, Scale(scale, SCALE_SIGMA), knows_base)
+    return SceneCase(window, scene.geometry, scale, tuple(answers), around)
 
 
 def _true_scale(depth_NHW: NDArray[np.float32], geometry: GeometryPrediction) -> float:

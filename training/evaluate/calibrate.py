@@ -29,13 +29,12 @@ from g2vlm_map.answers.reading import sighting_of
 from g2vlm_map.answers.reliability import FEATURES, VERSION, Curve, features_of, group_of, kind_of
 from g2vlm_map.answers.support import answers_kind, choice_in
 
-from .answer_cases import AnswerCase, SceneCase
+from .answer_cases import SCALE_SIGMA, AnswerCase, SceneCase
 
 __all__ = ["Rated", "fit_curves", "is_right", "pooled", "rated", "write_calibration"]
 
 Floats = NDArray[np.float64]
 
-SCALE_SIGMA = 0.05  # of the scale that a sensor would give
 TOLERANCE, ANGLE_DEG, ANGLE = 0.25, 5.0, 0.15  # what counts as right
 _RIDGE, _FOLDS, _SHRINK = 1.0, 5, 4.0
 
@@ -50,6 +49,7 @@ class Rated:
         features: Of `reliability.features_of`.
         text_right, measured_right: None where that source has no reading.
         token: Probability of the words, as the model has it.
+        task: Type of the question.
     """
 
     intent: Intent
@@ -58,6 +58,7 @@ class Rated:
     text_right: bool | None
     measured_right: bool | None
     token: float
+    task: str = ""
 
 
 def rated(cases: Iterable[SceneCase]) -> list[Rated]:
@@ -73,7 +74,7 @@ def rated(cases: Iterable[SceneCase]) -> list[Rated]:
 def _rated(number: int, case: SceneCase, answer: AnswerCase) -> Rated:
     labels = [mark.label for mark in answer.query.marks]
     intent = understand(answer.query.question, labels)
-    sighting = sighting_of(case.geometry, case.window, answer.query.marks)
+    sighting = sighting_of(case.geometry, case.window, answer.query.marks, case.around)
     measured = read_geometry(intent, answer.query.question, sighting)
     scale = Scale(case.metres_per_unit, SCALE_SIGMA)
     fits = answers_kind(intent, answer.said.text, labels)
@@ -92,6 +93,7 @@ def _rated(number: int, case: SceneCase, answer: AnswerCase) -> Rated:
         is_right(answer, number_said, said) if fits else None,
         None if measured.lack else is_right(answer, value, measured.choice),
         answer.said.confidence,
+        answer.question.task,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from g2vlm_model.runtimes import load_runtime
 from ..batch import ClipPool
 from .answer_cases import scene_cases
 from .calibrate import Rated, fit_curves, rated, write_calibration
+from .measured_tasks import MEASURED_TASKS
 
 __all__ = ["calibrate", "judgement", "table"]
 
@@ -49,13 +50,19 @@ def judgement(readings: Sequence[Rated], reliability: Reliability) -> dict[str, 
     """How good a calibration is, by group and in all.
 
     Returns:
-        For each: questions, accuracy of the words, of the geometry where it reads, of the better
-        one by its probability; expected calibration error (10 bins of equal count), AUROC, and the
-        accuracy of the surest 60 % and 30 % of all questions.
+        For each group of what the model is taught, and, with a dash before it, for each type of
+        `measured_tasks`: questions, accuracy of the words, of the geometry where it reads, of the
+        better one by its probability; expected calibration error (10 bins of equal count), AUROC,
+        and the accuracy of the surest 60 % and 30 % of all questions.
     """
-    groups: dict[str, list[Rated]] = {"all": list(readings)}
-    for one in readings:
+    taught = [one for one in readings if one.task not in MEASURED_TASKS]
+    groups: dict[str, list[Rated]] = {"all": taught}
+    for one in taught:
         groups.setdefault(group_of(one.intent), []).append(one)
+    for one in readings:
+        if one.task in MEASURED_TASKS:
+            groups.setdefault(f"-{one.task}", []).append(one)
+    groups = {name: members for name, members in groups.items() if members}
     return {name: _measured(members, reliability) for name, members in groups.items()}
 
 
@@ -104,11 +111,11 @@ def _auroc(share_M: NDArray[np.float64], right_M: NDArray[np.float64]) -> float:
 
 def table(found: dict[str, Row], split: str) -> str:
     """The numbers of `judgement` in percent, as text."""
-    head = f"{split:<10}{'n':>6}{'words':>8}{'geometry':>10}{'of':>6}{'answer':>8}"
+    head = f"{split:<16}{'n':>6}{'words':>8}{'geometry':>10}{'of':>6}{'answer':>8}"
     lines = [f"{head}{'ECE':>7}{'AUROC':>7}{'60 %':>7}{'30 %':>7}"]
     for name, row in found.items():
         lines.append(
-            f"{name:<10}{row['questions']:>6}{100 * row['words']:>8.1f}"
+            f"{name:<16}{row['questions']:>6}{100 * row['words']:>8.1f}"
             f"{100 * row['geometry']:>10.1f}{row['geometry_reads']:>6}{100 * row['answer']:>8.1f}"
             f"{row['calibration_error']:>7.3f}{row['auroc']:>7.2f}"
             f"{100 * row['at_60']:>7.1f}{100 * row['at_30']:>7.1f}"
