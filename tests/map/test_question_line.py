@@ -25,7 +25,7 @@ Make = Callable[..., Bench]
 
 
 def ticket(deadline: float, kind: Kind = Kind.DEPTH, arrived: float = 0.0) -> Ticket:
-    record: Any = None  # the line looks at no scene
+    record: Any = object()  # the line looks at no scene
     query = SpatialQuery("How far is A?")
     return Ticket(query, Intent(kind), record, lambda reply: None, arrived, deadline)
 
