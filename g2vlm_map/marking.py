@@ -18,7 +18,6 @@ __all__ = ["MAX_LABEL_CHARS", "MAX_MARKS", "check_asked", "placed"]
 
 MAX_MARKS = 16
 MAX_LABEL_CHARS = 32
-_SAME_PX = 1.0  # apart, up to which two marks are on one place
 
 
 def check_asked(question: Question, cameras: Sequence[str]) -> None:
@@ -59,7 +58,7 @@ def placed(question: Question, record: SceneRecord, live: LivePictures) -> tuple
         live: Pictures of late.
 
     Raises:
-        ValueError: No frame of the scene shows a place, as far as anybody knows, or two places
+        ValueError: No frame of the scene shows a place, as far as anybody knows, or two marks
             have one name.
     """
     default = question.cameras[0] if question.cameras else ""
@@ -69,10 +68,9 @@ def placed(question: Question, record: SceneRecord, live: LivePictures) -> tuple
         place = _carried(given, given.camera or default, record, live)
         mark = record.mark(*place, given.label)
         first = named.setdefault(mark.label.casefold(), mark)
-        apart = math.hypot(first.u - mark.u, first.v - mark.v) > _SAME_PX
-        if mark.label and (apart or first.frame_index != mark.frame_index):
+        if mark.label and first is not mark:
             raise ValueError(
-                f"two places are marked {mark.label!r:.40}: ({first.u:.0f}, {first.v:.0f}) in "
+                f"two marks are called {mark.label!r:.40}: ({first.u:.0f}, {first.v:.0f}) in "
                 f"frame {first.frame_index + 1} and ({mark.u:.0f}, {mark.v:.0f}) in frame "
                 f"{mark.frame_index + 1}; give each its own name"
             )

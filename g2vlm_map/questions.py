@@ -35,6 +35,7 @@ from .answers.intent import Intent, Kind
 from .answers.recall import answered, is_of_poses, recall
 from .answers.reliability import KnownReliability
 from .answers.support import darkness, missing
+from .answers.units import in_asked_unit
 from .around import Around, told_of_map
 from .live_marks import LivePictures
 from .marking import check_asked, placed
@@ -277,6 +278,7 @@ class QuestionDesk:
                 answer, recalled = self._of_poses(ticket)
             else:
                 answer, recalled = self._of_scene(ticket, ticket.record, remaining_s)
+            answer = in_asked_unit(answer, ticket.query.question)
         except ValueError as error:
             answer = SpatialAnswer(AnswerStatus.REJECTED, str(error))
         except BaseException as error:  # a foreign runtime's, exits and panics too: go on

@@ -64,6 +64,7 @@ REASON_CODES: dict[str, str] = {
     "ODOMETRY_JUMP": "The robot's odometry leapt or was reset; the leap is left out.",
     "OUTPUTS_MOVED": "Outputs moved between ~/... (metres) and ~/up_to_scale/... (map units).",
     "BASE_UNKNOWN": "Obstacles are asked for; where the cameras sit on the robot is unknown.",
+    "NAME_TAKEN": "Another node has this one's name: who answers a question is chance.",
     "NOT_SAFETY_RATED": "Obstacles, scan or occupancy are listened to; they are no safety device.",
     "INCOMPATIBLE_QOS": "A publisher's QoS cannot serve a subscription; nothing arrives from it.",
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,12 @@ class Tokenizer:
         """
         ids: list[int] = self._encoded(text).ids
         return ids
+
+    @cached_property
+    def special(self) -> frozenset[int]:
+        """Ids of the special tokens, which words never mean."""
+        added = self.backend.get_added_tokens_decoder()
+        return frozenset(int(number) for number, token in added.items() if token.special)
 
     def begins(self, text: str) -> list[int]:
         """Return the index of the first character of each token of `encode(text)`."""

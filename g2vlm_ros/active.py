@@ -15,9 +15,11 @@ from g2vlm_ros.robot_frames import RobotFrames
 from g2vlm_ros.sensor_subscriptions import SensorSubscriptions
 from g2vlm_ros.subscriptions import CameraSubscriptions
 
-__all__ = ["Active"]
+__all__ = ["TWINS_S", "Active"]
 
 _TICK_S = 0.05
+# What was killed stays in the graph for 20 s (Fast DDS): a node that was started again is no twin.
+TWINS_S = 25.0
 _NOBODY_LISTENS = "nobody listens to an output (lazy)"
 
 
@@ -42,6 +44,7 @@ class Active:
         self._cameras: CameraSubscriptions | None = None
         self._heard: CameraSubscriptions | None = None  # of which a frame may still be looked at
         self._sensors: SensorSubscriptions | None = None
+        self._alone_at = time.monotonic()  # when no other node had this one's name
         self._resting = False  # paused by this object, and not by somebody else
         self._timer: Any = None
         self._frames = RobotFrames(node, params, pipeline)
@@ -72,6 +75,7 @@ class Active:
         """
         if self._cameras is not None:
             self._cameras.check()
+        self._look_for_twins()
         wanted = not params.lazy or self._outputs.heard or open_questions > 0
         if self._resting and wanted:
             self._resting = False
@@ -79,6 +83,21 @@ class Active:
         elif not self._resting and not wanted and not self._pipeline.paused:
             self._resting = True
             self._pipeline.pause(True, _NOBODY_LISTENS)
+
+    def _look_for_twins(self) -> None:
+        """NAME_TAKEN while another node has this one's full name: then nobody knows who answers."""
+        own = (self._node.get_name(), self._node.get_namespace())
+        others = self._node.get_node_names_and_namespaces().count(own) - 1
+        now = time.monotonic()
+        self._alone_at = self._alone_at if others > 0 else now
+        taken = others > 0 and now - self._alone_at >= TWINS_S
+        full = f"{own[1].rstrip('/')}/{own[0]}"
+        self._pipeline.board.condition(
+            "NAME_TAKEN",
+            taken,
+            f"{others} more called {full}: questions and goals reach both, whoever asks hears the "
+            "one that answers first; give each robot's node a namespace",
+        )
 
     def unsubscribe(self) -> None:
         """Hear nothing any more, and tell all threads to end; before the pipeline stops."""

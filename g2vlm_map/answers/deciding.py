@@ -91,7 +91,7 @@ def decided(
     checked = with_reading(worded, intent, sighting, measured, scale)
     checked = replace(checked, text=said.text, text_value=checked.value)
     checked = _with_measured(checked, measured, scale)
-    if measured.lack and not fits:
+    if measured.lack and (measured.nowhere or not fits):
         return _nobody(checked, intent, measured)
     likeliest = _likeliest(checked, intent, measured, reliability, fits)
     if likeliest is not None:
@@ -208,7 +208,7 @@ def by_geometry(answer: SpatialAnswer, measured: Reading, scale: Scale | None) -
 def _nobody(answer: SpatialAnswer, intent: Intent, measured: Reading) -> SpatialAnswer:
     """Neither measured nor answered in words of the kind."""
     why = measured.lack
-    if answer.text:
+    if answer.text and not measured.nowhere:
         why = f"the model said {answer.text!r:.60}, which answers no question of this kind; {why}"
     return replace(
         answer,

@@ -55,9 +55,9 @@ def read_geometry(intent: Intent, question: str, sighting: Sighting) -> Reading:
         return Reading(lack=f"mark the {intent.things[0]}: a name alone is not measured")
     sighting = sighting.with_robot()
     rows = _rows(intent, sighting)
-    lack = _unusable(sighting, rows)
-    if lack:
-        return Reading(lack=lack)
+    unusable = _unusable(sighting, rows)
+    if unusable is not None:
+        return unusable
     if not rows and intent.kind not in PLACELESS:
         return Reading(lack="mark the place")
     return _lettered(reader(intent, question, sighting, rows), intent)
@@ -76,15 +76,18 @@ def _rows(intent: Intent, sighting: Sighting) -> list[int]:
     return rows if rows or intent.kind in PLACELESS else list(range(robot))
 
 
-def _unusable(sighting: Sighting, rows: list[int]) -> str:
-    """Why some marks cannot be read; "" where all can."""
+def _unusable(sighting: Sighting, rows: list[int]) -> Reading | None:
+    """Why some marks cannot be read; None where all can."""
     marked = sighting.marked
     given = [row for row in rows if row < len(marked.labels)]
     lost = [marked.labels[row] for row in given if not marked.found[row]]
     if lost:
-        return f"there is no point at {lost[0]}: mark a place beside it"
+        why = f"there is no point at {lost[0] or 'the mark'}: mark a place beside it"
+        return Reading(lack=why, nowhere=True)
     doubted = [marked.labels[row] for row in given if marked.confidence[row] < MIN_CONFIDENCE]
-    return f"the depth at {doubted[0]} is not trusted: move 20 cm sideways" if doubted else ""
+    if not doubted:
+        return None
+    return Reading(lack=f"the depth at {doubted[0]} is not trusted: move 20 cm sideways")
 
 
 def _lettered(reading: Reading, intent: Intent) -> Reading:

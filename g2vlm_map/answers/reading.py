@@ -56,6 +56,8 @@ class Reading:
         confidence: [0, 1]: least of the points' own.
         note: What is worth saying beside it.
         evidence: Places that it rests on beside the marks: a name and a point, world axes.
+        nowhere: A mark has no point: sky, or what the camera does not show. Words about it are of
+            something else.
     """
 
     value: float | None = None
@@ -67,6 +69,7 @@ class Reading:
     confidence: float = 0.0
     note: str = ""
     evidence: tuple[tuple[str, tuple[float, float, float]], ...] = ()
+    nowhere: bool = False
 
     @property
     def relative_sigma(self) -> float:

@@ -147,14 +147,16 @@ class Answerer:
         """A question with checked marks as the model reads it; needs no device.
 
         Raises:
-            ValueError: The text spells one of the special tokens that structure the prompt.
+            ValueError: The text, or a mark's label in it, spells a special token: those structure
+                the prompt, and an asker could end the question there and begin another turn.
         """
         text = query.question
         if query.marks and not self._drawn:
             text = question_with_marks(text, query.marks, scene.sizes_hw)
         ids = self._tokenizer.encode(text)
         special = self._prompts.special
-        reserved = {special.bos, special.eos, special.start_of_image, special.end_of_image}
+        structure = {special.bos, special.eos, special.start_of_image, special.end_of_image}
+        reserved = self._tokenizer.special | structure
         if found := sorted(reserved.intersection(ids)):
             names = [self._tokenizer.decode([token], skip_special=False) for token in found]
             raise ValueError(

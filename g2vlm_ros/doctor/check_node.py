@@ -27,6 +27,7 @@ _TO_DO = {
     "RUNTIME_FALLBACK": "runtime: auto with device: auto",
     "RUNTIME_FAILED": "runtime: torch with device: cpu; the log has the trace",
     "UNEXPECTED_ERROR": "the log has the trace; report it",
+    "NAME_TAKEN": "a namespace for each robot's node: --ros-args -r __ns:=/robot1",
     "OVERLOADED": "max_rate_hz lower, query.queue higher, or ask less often",
 }
 

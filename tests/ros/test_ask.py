@@ -31,9 +31,9 @@ WALL = "How far is the wall?"
 class Asker:
     """Sends goals to a graph's node and keeps what comes of them."""
 
-    def __init__(self, graph: Any) -> None:
+    def __init__(self, graph: Any, name: str = "/g2vlm/ask") -> None:
         self._graph = graph
-        self.client = ActionClient(graph.client, Ask, "/g2vlm/ask")
+        self.client = ActionClient(graph.client, Ask, name)
         graph.wait(self.client.server_is_ready, "the action")
 
     def send(self, question: str = WALL, **fields: Any) -> Sent:
