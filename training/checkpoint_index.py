@@ -81,12 +81,16 @@ class IndexReader(FileSystemReader):
 def _metadata(tensors: dict[str, Any], folder: Path) -> Metadata:
     entries: dict[str, Any] = {}
     places: dict[MetadataIndex, _StorageInfo] = {}
+    held = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     for name, entry in tensors.items():
         dtype = getattr(torch, str(entry["dtype"]), None)
         if not isinstance(dtype, torch.dtype):
             raise ValueError(f"{name}: dtype {entry['dtype']!r:.40}")
         chunks = [ChunkStorageMetadata(_sizes(at), _sizes(size)) for at, size in entry["chunks"]]
         size = _sizes(entry["size"])
+        held -= math.prod(size) * dtype.itemsize
+        if held < 0:  # memory for it is taken before its part is looked at
+            raise ValueError(f"{name}: {dtype} {tuple(size)} is more than the folder holds")
         entries[name] = TensorStorageMetadata(TensorProperties(dtype=dtype), size, chunks)
         for offset, index, file, start, length in entry["at"]:
             if (

@@ -55,6 +55,7 @@ def test_a_pickle_beside_it_is_not_run(folder: Path) -> None:
         (("a/w", "dtype"), "os"),
         (("a/w", "size"), [-1, 3]),
         (("a/w", "size"), [2**40, 2**40]),
+        (("a/w", "size"), [2**10, 2**10]),  # 4 MB, for which memory would be taken
         (("a/w", "at", 0, 2), "../../etc/passwd"),
         (("a/w", "at", 0, 3), -5),
         (("a/w", "at"), 7),
@@ -71,4 +72,22 @@ def test_an_index_that_says_what_cannot_be_is_refused(
     inner[path[-1]] = value
     (folder / INDEX_FILE).write_text(json.dumps(index))
     with pytest.raises(ValueError, match="no index of a checkpoint"):
+        load_state(folder)
+
+
+def _as_part(content: object, folder: Path) -> None:
+    """Put something in the place of the first tensor's part, in a file of its own."""
+    index = json.loads((folder / INDEX_FILE).read_text())
+    torch.save(content, folder / "part")
+    index["a/w"]["at"][0][2:] = ["part", 0, (folder / "part").stat().st_size]
+    (folder / INDEX_FILE).write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize(
+    "part", [_Bomb(), {"w": torch.zeros(1)}, torch.zeros(1).expand(2**40), torch.zeros(7)]
+)
+def test_a_part_that_is_no_such_tensor_is_refused(folder: Path, part: object) -> None:
+    """And what it would run is not run: the library reads parts with `weights_only`."""
+    _as_part(part, folder)
+    with pytest.raises(ValueError, match="cannot be read"):
         load_state(folder)
