@@ -189,16 +189,27 @@ class SafetensorsFile:
         start = LENGTH_BYTES + len(self.header)
         try:
             kind = str(raw["dtype"])
-            shape = tuple(int(side) for side in raw["shape"])
-            begin, end = (start + int(offset) for offset in raw["data_offsets"])
+            shape = tuple(_count(side) for side in raw["shape"])
+            begin, end = (start + _count(offset) for offset in raw["data_offsets"])
         except (KeyError, TypeError, ValueError, OverflowError):
             raise self._error(f"has a damaged header at {name!r}") from None
         if kind not in DTYPES:
             raise self._error(f"holds {name} as {kind}, weights must be one of {', '.join(DTYPES)}")
         dtype = DTYPES[kind]
         numel = math.prod(shape)
-        if not start <= begin or end - begin != numel * dtype.itemsize:
+        if end - begin != numel * dtype.itemsize:
             raise self._error(f"has a damaged header: {name} {list(shape)} in {end - begin} bytes")
         if end > self.size:
             raise self._error(f"is cut off: {name} ends at byte {end}, the file has {self.size}")
         return TensorEntry(dtype, shape, begin, end)
+
+
+def _count(number: Any) -> int:
+    """A number of elements or bytes, as JSON has it; "-2 by 3" in "-12 bytes" agrees with itself.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise ValueError(f"{number!r:.40} is no count")
+    return number

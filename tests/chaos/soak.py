@@ -94,7 +94,6 @@ def _run(given: argparse.Namespace, loop: Path, out: Path) -> dict[str, Any]:
     told: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda got, _: told.append(got))
-    before = shared_memory()
     with ReservedDomain() as domain, (out / "node.log").open("wb") as log:
         environment = node_environment(domain.number)
         os.environ.update(environment)  # the client is in the same domain, by the same transport
@@ -110,7 +109,7 @@ def _run(given: argparse.Namespace, loop: Path, out: Path) -> dict[str, Any]:
             except subprocess.TimeoutExpired:
                 node.kill()
                 code = node.wait()
-    left = sorted(shared_memory() - before)
+    left = sorted(facts.pop("mapped", set()) & shared_memory())
     return {**facts, "exit_code": code, "stopped_by": told[:1], "shm_left": left}
 
 
@@ -144,6 +143,7 @@ def _drive(
     process = psutil.Process(node.pid)
     sent, lost, latencies = 0, 0, []
     answers: Counter[str] = Counter()
+    mapped: set[str] = set()
     started = time.monotonic()
     until = started + 60.0 * given.minutes if given.minutes else float("inf")
     next_sample = started
@@ -162,14 +162,15 @@ def _drive(
             latencies.append(time.monotonic() - asked)
             if client.scenes % ASK_EVERY == 0 and came:
                 client.ask()
-            if time.monotonic() >= next_sample:
+            if time.monotonic() >= next_sample or (not came and client.scenes):
                 next_sample = time.monotonic() + SAMPLE_S
+                held = held_by(process)
+                mapped |= held.shm
                 line = {
                     "seconds": round(time.monotonic() - started, 1),
                     "scenes": client.scenes,
                     "cpu_s": round(sum(process.cpu_times()[:2]), 1),
-                    **held_by(process).as_json(),
-                    "shm": len(shared_memory()),
+                    **held.as_json(),
                     "latency_ms": round(1e3 * float(np.median(latencies)), 2),
                     "latency_max_ms": round(1e3 * max(latencies), 1),
                     **client.map_facts(),
@@ -185,6 +186,7 @@ def _drive(
             "seconds": round(time.monotonic() - started, 1),
             "frames_sent": sent,
             "frames_lost": lost,
+            "mapped": mapped,
             "questions_asked": client.asked,
             "answers": dict(answers),
             "reasons": sorted(client.reasons),

@@ -115,6 +115,10 @@ class SoakClient:
             "loops": int(status.map_loops),
             "segment": int(status.segment),
             "dropped": int(status.frames_dropped),
+            "received": int(status.frames_received),
+            "used": int(status.frames_used),
+            "told_scenes": int(status.scenes),
+            "reason_codes": list(status.reason_codes),
         }
 
     def _spin(self, seconds: float) -> None:

@@ -28,18 +28,19 @@ class Held:
         fds: Open descriptors.
         threads: Of the process.
         children: Processes below it.
-        shm_files: Files of shared memory that it has mapped.
+        shm: Names of the files of shared memory that it has mapped.
     """
 
     rss_kb: int
     fds: int
     threads: int
     children: int
-    shm_files: int
+    shm: frozenset[str]
 
     def as_json(self) -> dict[str, int]:
-        """By name."""
-        return asdict(self)
+        """Numbers by name."""
+        numbers = asdict(self)
+        return {**numbers, "shm_files": len(numbers.pop("shm"))}
 
 
 def held_by(process: psutil.Process) -> Held:
@@ -49,13 +50,13 @@ def held_by(process: psutil.Process) -> Held:
         psutil.NoSuchProcess: It has ended.
     """
     with process.oneshot():
-        maps = {entry.path for entry in process.memory_maps() if entry.path.startswith("/dev/shm/")}
+        mapped = [Path(entry.path) for entry in process.memory_maps()]
         return Held(
             rss_kb=process.memory_info().rss // 1024,
             fds=process.num_fds(),
             threads=process.num_threads(),
             children=len(process.children(recursive=True)),
-            shm_files=len(maps),
+            shm=frozenset(path.name for path in mapped if path.parent == SHARED_MEMORY),
         )
 
 
