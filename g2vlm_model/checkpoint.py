@@ -32,6 +32,7 @@ from .model_folder import (
     resolve_folder,
     weight_files,
 )
+from .quantised import QuantisedLinear, quantisable
 from .safetensors_file import SafetensorsFile, write_errors
 from .tokenizer import Tokenizer
 
@@ -91,6 +92,7 @@ def load_model(
     dtype: torch.dtype = torch.float32,
     *,
     geometric: bool = True,
+    quantise: str = "",
 ) -> tuple[G2VLM, Tokenizer]:
     """Load a model folder.
 
@@ -102,6 +104,7 @@ def load_model(
         device, dtype: Where the weights go, and as what.
         geometric: Load the encoder, experts and heads of the geometry too; without them the
             model answers on top of the keys and values that an engine computed.
+        quantise: One of `quantised.PRECISIONS`: how the large linear maps keep their weights.
 
     Returns:
         The model in evaluation mode, and its tokenizer.
@@ -120,7 +123,7 @@ def load_model(
             f"{config.text.vocab_size}; the files are of two different models"
         )
     model = model_on_meta(config, tokenizer.special_ids(config.tokens))
-    load_weights(model, files, device, dtype, geometric=geometric)
+    load_weights(model, files, device, dtype, geometric=geometric, quantise=quantise)
     if not geometric:
         for name in GEOMETRIC_MODULES:
             setattr(model, name, None)
@@ -137,6 +140,7 @@ def load_weights(
     dtype: torch.dtype = torch.float32,
     *,
     geometric: bool = True,
+    quantise: str = "",
 ) -> None:
     """Fill a model from safetensors files that together hold exactly its tensors.
 
@@ -145,6 +149,7 @@ def load_weights(
         files: The weight files.
         device, dtype: Where the weights go, and as what.
         geometric: False leaves the geometric parameters as they are.
+        quantise: As `load_model`; such a model is not trained or saved.
 
     Raises:
         ValueError: Missing, unexpected, repeated or wrongly shaped tensors, each named.
@@ -155,6 +160,7 @@ def load_weights(
     problems: list[str] = []
     paths = list(files)
     readers = [SafetensorsFile(path) for path in paths]
+    bits = {} if not quantise else {f"{n}.weight": b for n, _, b in quantisable(model, quantise)}
     try:
         for reader in readers:
             for name, entry in reader.entries.items():
@@ -173,6 +179,11 @@ def load_weights(
             for name in reader.entries:
                 ours = ours_of[name]
                 if not geometric and _is_geometric(ours):
+                    continue
+                if ours in bits:
+                    whole = torch.empty(parameters[ours].shape)  # rounded once, from what is there
+                    reader.copy_into(name, whole)
+                    _quantise(model, ours, whole.to(device), bits[ours], dtype)
                     continue
                 keep = dtype.itemsize < 4 and ours.startswith(FLOAT32_PREFIXES)
                 target = torch.empty(
@@ -278,6 +289,16 @@ def save_model(
 def _is_geometric(name: str) -> bool:
     parts = name.split(".")
     return parts[0] in GEOMETRIC_MODULES or bool({"geometric", "geometric_norm"} & {*parts[1:]})
+
+
+def _quantise(model: nn.Module, name: str, weight: Tensor, bits: int, dtype: torch.dtype) -> None:
+    """Put a quantised map in the place of a linear one; its bias is there already, or comes yet."""
+    path = name.removesuffix(".weight")
+    linear = model.get_submodule(path)
+    assert isinstance(linear, nn.Linear)
+    made = QuantisedLinear(weight, bits, dtype, linear.bias)
+    owner, _, leaf = path.rpartition(".")
+    model.get_submodule(owner)._modules[leaf] = made
 
 
 def _assign(model: nn.Module, name: str, tensor: Tensor) -> None:

@@ -83,7 +83,11 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--json", action="store_true", help="for programs")
         if name == "verify":
             one.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-            one.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
+            one.add_argument(
+                "--precision",
+                default="auto",
+                help="auto, fp32, bf16, fp16, int8, int4+int8 or int4",
+            )
             one.add_argument("--out", type=Path, default=Path(REPORT), help=f"default {REPORT}")
     return parser
 
@@ -149,6 +153,7 @@ def _options(config: ModelConfig) -> dict[str, Any]:
 
 def _fits(weights: int) -> list[dict[str, Any]]:
     """A row for each device and precision: bytes needed, bytes free, whether it fits."""
+    from .quantised import PRECISIONS
     from .runtimes.torch.placement import DTYPES, Fits, Hardware
 
     hardware = Hardware.probe()
@@ -158,11 +163,12 @@ def _fits(weights: int) -> list[dict[str, Any]]:
     for index, place in places:
         allowed = hardware.row(index)[1]
         fits = Fits(weights, hardware.free(index))
-        for precision in DTYPES:
-            if precision in allowed or (index is None and precision == "bf16"):
+        for precision in (*DTYPES, *PRECISIONS):
+            if precision in (*allowed, *PRECISIONS) or (index is None and precision == "bf16"):
                 row = {"device": place, "precision": precision, "needs": fits.bytes(precision)}
                 row |= {"free": fits.free, "fits": fits(precision)}
-                rows.append(row | {"emulated": precision not in allowed})
+                emulated = precision in DTYPES and precision not in allowed
+                rows.append(row | {"emulated": emulated})
     return rows
 
 

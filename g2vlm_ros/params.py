@@ -159,7 +159,9 @@ class NodeParams(PipelineOptions):
         "Folder of `g2vlm export` that onnx and tensorrt take; empty: the cache, filled by itself",
     )
     device: str = option("auto", "Device of the runtime: auto, cpu, cuda, cuda:0")
-    precision: str = option("auto", "Number format of the weights: auto, fp32, bf16, fp16")
+    precision: str = option(
+        "auto", "Number format of the weights: auto, fp32, bf16, fp16, int8, int4+int8, int4"
+    )
     prompt_mode: str = option(
         "shared",
         "Geometry and questions share one pass, or the published prompts run separately",

@@ -35,8 +35,8 @@ def load_runtime(
         model: "nano" (the embedded model) or a model folder in the published layout.
         device: "auto" (the first CUDA device, else the CPU), "cpu", "cuda" or "cuda:N"; what
             else the runtime "onnx" takes stands in `runtimes/onnx/sessions.py`.
-        precision: "auto", "fp32", "fp16" or "bf16". What a device can do stands in one table,
-            `runtimes/torch/placement.py`.
+        precision: "auto", "fp32", "fp16", "bf16", "int8", "int4+int8" or "int4". What a device
+            can do stands in one table, `runtimes/torch/placement.py`.
         prompt_mode: "shared": one geometric pass after the chat prefix serves the geometry and
             the questions. "published": the geometry comes from the published reconstruct
             prefix, and the first question of a scene runs a second pass after the chat prefix.

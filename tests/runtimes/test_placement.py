@@ -77,7 +77,8 @@ def test_a_fallback_is_never_silent(
 
 
 @pytest.mark.parametrize(
-    ("device", "precision"), [("gpu", "auto"), ("cuda:x", "auto"), ("cpu", "int3")]
+    ("device", "precision"),
+    [("gpu", "auto"), ("cuda:x", "auto"), ("cpu", "int3"), ("cpu", "int8+int4")],
 )
 def test_nonsense_is_refused(device: str, precision: str) -> None:
     with pytest.raises(ValueError, match="expected auto"):
@@ -97,6 +98,10 @@ GIB = 2**30
         (PLAIN_CPU, 24, "bf16", "fp32", "'bf16' was asked for, but this CPU only emulates it"),
         (PLAIN_CPU, None, "auto", "fp32", ""),
         (with_gpu(9, 0), 11, "auto", "bf16", ""),
+        (with_gpu(9, 0), 8, "auto", "int8", "9.13 GiB in bf16, 8.00 GiB are free; running int8"),
+        (PLAIN_CPU, 6, "auto", "int8", "18.26 GiB in fp32, 6.00 GiB are free; running int8"),
+        (PLAIN_CPU, 24, "int8", "int8", ""),
+        (with_gpu(7, 5), 24, "int4+int8", "int4+int8", ""),
     ],
 )
 def test_a_model_takes_the_first_precision_that_fits(
@@ -121,7 +126,15 @@ def test_a_model_takes_the_first_precision_that_fits(
                 "  bf16: 9.13 GiB, does not fit (this CPU emulates",
             ],
         ),
-        (BF16_CPU, "fp32", ["need 18.26 GiB in fp32, 8.00 GiB are free", "  bf16: 9.13 GiB"]),
+        (
+            BF16_CPU,
+            "fp32",
+            [
+                "need 18.26 GiB in fp32, 4.00 GiB are free",
+                "  bf16: 9.13 GiB",
+                "  int4: 3.38 GiB, fits",
+            ],
+        ),
         (with_gpu(8, 0), "auto", ["  fp16: 9.13 GiB, does not fit"]),
         (with_gpu(6, 1), "auto", ["  fp32: 18.26 GiB, does not fit"]),
     ],
@@ -129,7 +142,7 @@ def test_a_model_takes_the_first_precision_that_fits(
 def test_a_model_that_does_not_fit_is_refused_with_what_would(
     hardware: Hardware, precision: str, lines: list[str]
 ) -> None:
-    full = replace(hardware, cpu_free=8 * GIB, cuda_free=(8 * GIB,) * len(hardware.cuda))
+    full = replace(hardware, cpu_free=4 * GIB, cuda_free=(4 * GIB,) * len(hardware.cuda))
     with pytest.raises(ValueError, match="the model does not fit") as refused:
         choose_placement("auto", precision, full, weights=4_538_000_000)
     for line in lines:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from g2vlm_model.checkpoint import load_model, model_id
 from g2vlm_model.model import G2VLM
+from g2vlm_model.quantised import PRECISIONS
 
 from ..batch import ClipPool
 from ..checkpoints import git_hash, latest_checkpoint, stored_meta
@@ -83,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=7, help="choice of the windows")
     add("--out", type=Path, help="folder for windows.csv, geometry.json and report.html")
     add("--json", action="store_true", help="print the numbers as JSON, not as a table")
+    add("--quantise", choices=PRECISIONS, default="", help="weights of so many bits; no run's")
     add("--threads", type=int, default=1, help="torch threads")
 
 
@@ -100,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         _check_writable(args.out)
     sequences = open_sequences(args.dataset, args.root, args.split)
-    model, name = examinee(args.model)
+    model, name = examinee(args.model, args.quantise)
     options = GeometryOptions(
         frames=args.frames, stride=args.stride, windows=args.windows,
         refined=args.refine_windows, seed=args.seed, causal=args.causal,
@@ -157,16 +159,20 @@ def measured(
     return content, tables
 
 
-def examinee(source: str) -> tuple[G2VLM, str]:
+def examinee(source: str, quantise: str = "") -> tuple[G2VLM, str]:
     """A model and its name: of a model folder, or the averages of a run's newest checkpoint.
 
     Args:
         source: "nano", a model folder, or the folder of a run of the stage geometry, whose
             semantic half stays as it is drawn.
+        quantise: As `load_model`, of a folder.
     """
     newest = latest_checkpoint(Path(source)) if Path(source).is_dir() else None
     if newest is None:
-        return load_model(source)[0], model_id(source)
+        name = " ".join(filter(None, (model_id(source), quantise)))
+        return load_model(source, quantise=quantise)[0], name
+    if quantise:
+        raise ValueError("--quantise takes a model folder; export the run's weights first")
     config = config_of(stored_meta(newest)["config"], str(newest))
     model, *_ = start_model(config.model, Start(geometry=Path(source)))
     return model, f"{Path(source).resolve().name}/{newest.stem}"

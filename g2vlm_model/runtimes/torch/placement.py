@@ -11,14 +11,18 @@
 | cpu    | bf16 instructions         | fp32           | bf16         |
 | cpu    | none                      | fp32           |              |
 
+Everywhere also int8, int4+int8 and int4: large weights of so many bits (`quantised.py`), the rest
+and the activations in fp32 on a CPU, in the first precision of its row on a GPU.
+
 A CPU without bf16 instructions emulates them, slower than fp32 and ten times less accurate
 than fp16, so bf16 is refused there. Where the machine lacks what was asked for, the nearest
 row that exists runs instead, and `Placement.fallback_reason` says why.
 
 A model has to fit: what it needs is held against the free memory of the device before a weight is
-read. Where the first precision of a row does not fit the next one runs, on a CPU bf16 in the end,
-emulated or not; where none fits, or not the one that was asked for, the model is refused with the
-numbers. Else the kernel would end the process halfway, and who knows whose besides.
+read. Where the first precision of a row does not fit the next one runs, on a CPU then bf16,
+emulated or not, and int8 in the end; where none fits, or not the one that was asked for, the model
+is refused with the numbers. Else the kernel would end the process halfway, and who knows whose
+besides.
 """
 
 from __future__ import annotations
@@ -29,12 +33,21 @@ from dataclasses import dataclass
 
 import torch
 
+from ...quantised import PRECISIONS
 from ..machine import cpu_facts, free_memory
 
 __all__ = ["DTYPES", "Fits", "Hardware", "Placement", "choose_placement"]
 
 _LOG = logging.getLogger(__name__)
 
+_BYTES = {  # of a weight, in the mean over a model of the published size
+    "fp32": 4.0,
+    "fp16": 2.0,
+    "bf16": 2.0,
+    "int8": 1.16,
+    "int4+int8": 0.94,
+    "int4": 0.74,
+}
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 # Beside the weights: what loading and a window of few frames take, as a share of them (measured at
 # the published size in bf16: 3.7 % while it loads, 3 % for a frame, 3 % for a first question).
@@ -107,7 +120,7 @@ class Placement:
 
     Args:
         device, dtype: For torch.
-        precision: The dtype's short name.
+        precision: Short name of the dtype, or of the weights' bits.
         description: For `RuntimeInfo.device`, e.g. "cuda:0 (NVIDIA H200)".
         fallback_reason: Why this is not what was asked for; "" where it is.
     """
@@ -117,6 +130,11 @@ class Placement:
     precision: str
     description: str
     fallback_reason: str = ""
+
+    @property
+    def quantise(self) -> str:
+        """The precision where weights are quantised, else ""."""
+        return self.precision if self.precision in PRECISIONS else ""
 
 
 def choose_placement(
@@ -129,15 +147,15 @@ def choose_placement(
 
     Args:
         device: "auto", "cpu", "cuda" or "cuda:N".
-        precision: "auto", "fp32", "fp16" or "bf16".
+        precision: "auto", "fp32", "fp16", "bf16", "int8", "int4+int8" or "int4".
         hardware: This machine where None.
         weights: How many the model has; 0: it fits anywhere.
 
     Raises:
         ValueError: A device or precision that no machine has; a model that does not fit.
     """
-    if precision not in ("auto", *DTYPES):
-        raise ValueError(f"precision is {precision!r}, expected auto, {', '.join(DTYPES)}")
+    if precision not in ("auto", *_BYTES):
+        raise ValueError(f"precision is {precision!r}, expected auto, {', '.join(_BYTES)}")
     match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", device)
     if match is None:
         raise ValueError(f"device is {device!r}, expected auto, cpu, cuda or cuda:N")
@@ -163,7 +181,8 @@ def choose_placement(
         _LOG.warning("fallback: %s", reason)
     where = torch.device("cpu") if index is None else torch.device("cuda", index)
     name = hardware.cpu_name if index is None else hardware.cuda[index][0]
-    return Placement(where, DTYPES[chosen], chosen, f"{where} ({name})", reason)
+    dtype = DTYPES[allowed[0] if chosen in PRECISIONS else chosen]
+    return Placement(where, dtype, chosen, f"{where} ({name})", reason)
 
 
 @dataclass(frozen=True)
@@ -180,7 +199,7 @@ class Fits:
 
     def bytes(self, precision: str) -> int:
         """Of the weights, and of the work on them."""
-        return round((1 + _WORK_SHARE) * self.weights * DTYPES[precision].itemsize)
+        return round((1 + _WORK_SHARE) * self.weights * _BYTES[precision])
 
     def __call__(self, precision: str) -> bool:
         """Whether they fit."""
@@ -201,9 +220,9 @@ class Fits:
         """What does not fit, and a line for each precision that would or would not."""
         lines = [
             f"  {one}: {_gib(self.bytes(one))}, {'fits' if self(one) else 'does not fit'}"
-            + ("" if one in allowed else f" ({row_name} emulates it: slow)")
-            for one in DTYPES
-            if one in allowed or one == "bf16"
+            + (f" ({row_name} emulates it: slow)" if one == "bf16" and one not in allowed else "")
+            for one in _BYTES
+            if one in (*allowed, *PRECISIONS) or (one == "bf16" and "fp16" not in allowed)
         ]
         return "\n".join([f"the model does not fit: {self.need(precision)}, {self.has}", *lines])
 
@@ -220,17 +239,17 @@ def _choose(
         emulates: Whether bf16 runs there too, as the last resort.
     """
     wanted: tuple[str, ...]
-    if precision in allowed:
+    if precision in (*allowed, *PRECISIONS):
         wanted = (precision,)
     else:
-        wanted = tuple(dict.fromkeys((*allowed, "bf16"))) if emulates else allowed
+        wanted = tuple(dict.fromkeys((*allowed, *(("bf16",) if emulates else ()), "int8")))
     chosen = next((one for one in wanted if fits(one)), None)
     if chosen is None:
         raise ValueError(fits.refusal(row_name, allowed, wanted[0]))
-    if chosen not in allowed:
+    if chosen == "bf16" and chosen not in allowed:
         lack = f"{fits.need(wanted[0])}, {fits.has}"
         return chosen, [f"{lack}; running {chosen}, which {row_name} emulates: slow"]
-    if precision not in ("auto", chosen):
+    if precision not in ("auto", chosen) and chosen in allowed:
         asked = f"precision {precision!r} was asked for, but {row_name} only emulates it"
         return chosen, [f"{asked}; running {chosen}"]
     if chosen != wanted[0]:

@@ -24,6 +24,7 @@ from ...extras.reading import read_geometry
 from ...interface import RuntimeInfo
 from ...model import G2VLM
 from ...mot import Expert
+from ...quantised import weight_count
 from ...tokenizer import prompt_ids
 from ..clock import PassClock
 from ..geometry_engine import GeometryEngine
@@ -56,7 +57,11 @@ class TorchExecutor:
         self, name: str | Path, placement: Placement, published: bool, engine: GeometryEngine | None
     ) -> None:
         geometric = engine is None
-        loaded = load_model(name, placement.device, placement.dtype, geometric=geometric)
+        loaded = load_model(
+            *(name, placement.device, placement.dtype),
+            geometric=geometric,
+            quantise=placement.quantise,
+        )
         self.model, self.tokenizer = loaded
         self.model.requires_grad_(False)
         self.config = self.model.config
@@ -77,7 +82,7 @@ class TorchExecutor:
         else:
             facts = engine.facts
             self._geometry = EngineGeometry(engine, self.model)
-        weights = sum(weight.numel() for weight in self.model.parameters())
+        weights = weight_count(self.model)
         reasons = (facts.fallback_reason, placement.fallback_reason)
         self.info = replace(
             facts,

@@ -1,0 +1,149 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Weights of 8 and 4 bits: linear maps whose weights are small integers with a scale for a group.
+
+Activations, caches, norms, embeddings, convolutions and the last maps of the heads keep their
+precision; so does all of the options that the published architecture lacks. Weights are rounded to
+the nearest of 2^bits - 1 symmetric levels while they are loaded, tensor by tensor; no frames are
+needed for it. A product casts a few rows of the weights at a time, which stay in the processor's
+cache: what comes from memory are the integers.
+
+Shape letters: O outputs, I inputs, G groups of inputs, T tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["PRECISIONS", "QuantisedLinear", "bits_of", "quantisable", "weight_count"]
+
+GROUP = {8: 0, 4: 64}  # inputs that share a scale; 0: all of a row
+_BLOCK_BYTES = 1 << 20  # of weights that are cast at once on a CPU
+_ROWS = 32  # few tokens: cast by blocks; more: the products outweigh a cast of the whole
+
+# Precision -> bits of (semantic half, geometric half).
+PRECISIONS = {"int8": (8, 8), "int4": (4, 4), "int4+int8": (4, 8)}
+_SEMANTIC = re.compile(
+    r"trunk\.layers\.\d+\.semantic\.\w+_proj|trunk\.lm_head|vit\.(blocks\.\d+|merger)\..+"
+)
+_GEOMETRIC = re.compile(
+    r"trunk\.layers\.\d+\.geometric\.\w+_proj|dino\.blocks\.\d+\..+|"
+    r"heads\.(point|camera|global|confidence)_decoder\.blocks\.\d+\..+"
+)
+
+
+def bits_of(name: str, precision: str) -> int:
+    """Bits of a linear map's weights; 0 where they are not quantised.
+
+    Args:
+        name: Of the module, as `named_modules` has it.
+        precision: One of `PRECISIONS`.
+    """
+    semantic, geometric = PRECISIONS[precision]
+    if _SEMANTIC.fullmatch(name):
+        return semantic
+    return geometric if _GEOMETRIC.fullmatch(name) else 0
+
+
+def weight_count(model: nn.Module) -> int:
+    """How many weights a model has, however many bits they have."""
+    count = 0
+    for module in model.modules():
+        if isinstance(module, QuantisedLinear):
+            count += module.in_features * module.out_features
+            count -= module.weight.numel() + module.scale.numel()
+    return count + sum(parameter.numel() for parameter in model.parameters())
+
+
+def quantisable(model: nn.Module, precision: str) -> Iterator[tuple[str, nn.Linear, int]]:
+    """Name, module and bits of what a precision quantises."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and (bits := bits_of(name, precision)):
+            yield name, module, bits
+
+
+class QuantisedLinear(nn.Module):
+    """y = x W^T + b with W_OI = q_OI s_OG.
+
+    Args:
+        weight_OI: Weights, any float type.
+        bits: 8 or 4.
+        dtype: Of the scales, and of what the weights are cast to.
+        bias: (O,), or None.
+
+    Attributes:
+        weight: int8 (O, I); of 4 bits uint8 (O, I / 2), the even input in the low half.
+        scale: (O, G).
+    """
+
+    def __init__(
+        self, weight_OI: Tensor, bits: int, dtype: torch.dtype, bias: nn.Parameter | None = None
+    ) -> None:
+        super().__init__()
+        outputs, inputs = weight_OI.shape
+        group = GROUP[bits] if GROUP[bits] and inputs % GROUP[bits] == 0 else inputs
+        if bits == 4 and inputs % 2:
+            raise ValueError(f"4 bits need an even number of inputs, got {inputs}")
+        self.out_features, self.in_features, self.bits = outputs, inputs, bits
+        grouped_OGI = weight_OI.detach().float().view(outputs, inputs // group, group)
+        top = 2 ** (bits - 1) - 1
+        scale_OG = grouped_OGI.abs().amax(-1).clamp_min(1e-12) / top
+        scale_OG = scale_OG.to(dtype).float()
+        levels = (grouped_OGI / scale_OG[..., None]).round_().clamp_(-top, top).to(torch.int8)
+        levels = levels.view(outputs, inputs)
+        if bits == 4:
+            low, high = levels[:, ::2] & 15, levels[:, 1::2] & 15
+            packed = (low.to(torch.uint8) | (high.to(torch.uint8) << 4)).contiguous()
+            self.weight = nn.Parameter(packed, requires_grad=False)
+        else:
+            self.weight = nn.Parameter(levels, requires_grad=False)
+        self.scale = nn.Parameter(scale_OG.to(dtype), requires_grad=False)
+        self.bias = bias
+
+    def weights(self) -> Tensor:
+        """W, (O, I), in the scales' type."""
+        return self._scaled(self._levels(0, self.out_features), 0, self.out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., I) to (..., O)."""
+        x = x.to(self.scale.dtype)
+        if x.device.type == "cpu" and x.numel() <= _ROWS * self.in_features:
+            rows = max(1, _BLOCK_BYTES // (self.in_features * self.scale.dtype.itemsize))
+        else:
+            rows = self.out_features
+        blocks = [
+            self._product(x, first, min(first + rows, self.out_features))
+            for first in range(0, self.out_features, rows)
+        ]
+        y = torch.cat(blocks, dim=-1) if len(blocks) > 1 else blocks[0]
+        return y if self.bias is None else y + self.bias
+
+    def _product(self, x: Tensor, first: int, end: int) -> Tensor:
+        """Outputs [first, end): one scale of a row is cheaper on the outputs."""
+        levels_OI = self._levels(first, end)
+        if self.scale.shape[1] == 1:
+            return F.linear(x, levels_OI) * self.scale[first:end, 0]
+        return F.linear(x, self._scaled(levels_OI, first, end))
+
+    def _levels(self, first: int, end: int) -> Tensor:
+        """Rows [first, end) of q, (O, I), in the scales' type."""
+        packed = self.weight[first:end]
+        if self.bits == 4:
+            # A shift of int8 keeps the sign: the low half goes up first.
+            signed = packed.view(torch.int8)
+            packed = torch.stack(((signed << 4) >> 4, signed >> 4), dim=-1).flatten(-2)
+        return packed.to(self.scale.dtype)
+
+    def _scaled(self, levels_OI: Tensor, first: int, end: int) -> Tensor:
+        grouped_OGI = levels_OI.view(end - first, self.scale.shape[1], -1)
+        return (grouped_OGI * self.scale[first:end, :, None]).view(end - first, -1)
+
+    def extra_repr(self) -> str:
+        """Return sizes and bits."""
+        return f"{self.in_features}, {self.out_features}, bits={self.bits}"
