@@ -1,18 +1,41 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the libraries log, in the node's log: so it reaches /rosout and whoever watches that."""
+"""What the libraries log, in the node's log: so it reaches /rosout and whoever watches that.
+
+And where ROS keeps its log files.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from g2vlm_model.interface.words import plain_lines
 
-__all__ = ["LibraryLogs"]
+__all__ = ["LibraryLogs", "log_arguments"]
 
 _PACKAGES = ("g2vlm_model", "g2vlm_map", "g2vlm_ros")
+
+
+def log_arguments() -> list[str]:
+    """ROS arguments for a process that may write no log files; none where it may.
+
+    A service's user often has no home. rcl ends a process that can make no folder for its log
+    files; told not to write any, it goes on with the terminal and /rosout.
+    """
+    folder = os.environ.get("ROS_LOG_DIR") or os.path.join(
+        os.environ.get("ROS_HOME") or os.path.expanduser("~/.ros"), "log"
+    )
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return []
+    except OSError:
+        return ["--ros-args", "--disable-external-lib-logs"]
 
 
 class LibraryLogs(logging.Handler):

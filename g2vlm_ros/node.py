@@ -86,13 +86,14 @@ def _run(argv: list[str], stop: _Stop) -> int:
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
 
+    from g2vlm_ros.logs import log_arguments
     from g2vlm_ros.param_files import shared_names
     from g2vlm_ros.perception_node import PerceptionNode
     from g2vlm_ros.shared_memory import remove_dead_segments
 
     cv2.setNumThreads(0)  # small frames: waking a pool costs more than the work
     remove_dead_segments()
-    rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+    rclpy.init(args=[*argv, *log_arguments()], signal_handler_options=SignalHandlerOptions.NO)
     node: PerceptionNode | None = None
     try:
         node = PerceptionNode(shared=shared_names(argv))

@@ -25,6 +25,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from tf2_msgs.msg import TFMessage
 
 from g2vlm_ros import messages
+from g2vlm_ros.logs import log_arguments
 from g2vlm_ros.tf import TfTopics
 from g2vlm_ros.topics import VIEWER_TF
 
@@ -75,7 +76,8 @@ class ViewerFrames:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until SIGINT or SIGTERM; exit code 0."""
-    rclpy.init(args=["viewer_frames", *(sys.argv[1:] if argv is None else argv)])
+    given = sys.argv[1:] if argv is None else argv
+    rclpy.init(args=["viewer_frames", *given, *log_arguments()])
     node = rclpy.create_node("g2vlm_viewer_frames")
     ViewerFrames(node)
     try:

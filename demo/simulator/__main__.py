@@ -51,10 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
 
+    from g2vlm_ros.logs import log_arguments
+
     from .robot_node import RobotNode
 
     torch.set_num_threads(1)  # the other cores belong to the node that is tried out
-    arguments = ["robot", *(sys.argv[1:] if argv is None else argv)]
+    given = sys.argv[1:] if argv is None else argv
+    arguments = ["robot", *given, *log_arguments()]
     stop.loading = False
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     node: RobotNode | None = None

@@ -36,6 +36,7 @@ from g2vlm_ros.doctor.seen import ClockSeen, Endpoint, Mismatch, NodeSeen, Seen
 from g2vlm_ros.doctor.told import Told, told_by
 from g2vlm_ros.doctor.transforms_seen import TransformsHeard
 from g2vlm_ros.doctor.wanted import GraphNames, wanted
+from g2vlm_ros.logs import log_arguments
 
 __all__ = ["GraphLook", "look_at_graph", "told_in"]
 
@@ -83,7 +84,7 @@ def look_at_graph(
     if file is not None:
         told_by(name, file, given)  # a file that cannot be read says so at once
     context = rclpy.Context()
-    rclpy.init(context=context)
+    rclpy.init(args=log_arguments() or None, context=context)
     node = rclpy.create_node(
         "g2vlm_doctor", context=context, start_parameter_services=False, enable_rosout=False
     )

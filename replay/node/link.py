@@ -31,6 +31,7 @@ from g2vlm_interfaces.msg import MapEvent, SceneStatus
 from g2vlm_interfaces.srv import SaveMap, SpatialQuery
 from g2vlm_map.recordings import NS
 from g2vlm_model.interface.words import plain
+from g2vlm_ros.logs import log_arguments
 
 from ..asking import Answer
 from ..errors import NodeFailedError, ReplayInputError
@@ -121,7 +122,7 @@ class NodeLink:
         self._domain_id = domain_id
         self._context = rclpy.Context()
         with _environment(domain_id):
-            rclpy.init(context=self._context, domain_id=domain_id)
+            rclpy.init(args=log_arguments() or None, context=self._context, domain_id=domain_id)
             self._node = rclpy.create_node("g2vlm_replay", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)

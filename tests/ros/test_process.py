@@ -44,12 +44,12 @@ def start(ros: None) -> Iterator[Start]:
     """Starts nodes with parameters; none outlives its test."""
     with ExitStack() as started:
 
-        def start_one(*parameters: str) -> subprocess.Popen[str]:
+        def start_one(*parameters: str, **environment: str) -> subprocess.Popen[str]:
             words = [word for parameter in parameters for word in ("-p", parameter)]
             process = subprocess.Popen(
                 [sys.executable, "-m", "g2vlm_ros.node", "--ros-args", *words],
                 cwd=REPO,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
                 text=True,
                 stderr=subprocess.PIPE,
             )
@@ -75,6 +75,16 @@ def end(process: subprocess.Popen[str], number: int) -> tuple[int, str]:
     process.send_signal(number)
     _, log = process.communicate(timeout=COMES_UP_S)
     return process.returncode, log
+
+
+def test_no_place_for_log_files_is_no_reason_to_end(start: Start, tmp_path: Path) -> None:
+    """As with a service's user who has no home."""
+    (tmp_path / "file").touch()
+    process = start("autostart:=true", INSTANT, ROS_LOG_DIR=str(tmp_path / "file" / "log"))
+    assert process.stderr is not None
+    assert any("active: " in line for line in process.stderr)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(COMES_UP_S) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
