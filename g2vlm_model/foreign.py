@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .interface.words import plain
+
 __all__ = ["foreign", "is_panic"]
 
 
@@ -35,4 +37,4 @@ def foreign(what: str) -> Iterator[None]:
     except BaseException as error:
         if not is_panic(error):
             raise
-        raise ValueError(f"{what} gave up: {str(error)[:300]}") from error
+        raise ValueError(f"{what} gave up: {plain(str(error))}") from error

@@ -15,6 +15,7 @@ from .config import SpecialIds, TokenNames
 from .config_fields import read_json
 from .foreign import foreign
 from .interface.documents import parse_json
+from .interface.words import plain
 from .model_folder import require_file
 
 __all__ = ["QWEN2_SPLIT", "PromptIds", "Tokenizer", "prompt_ids"]
@@ -78,7 +79,7 @@ class Tokenizer:
                     backend.no_padding()
                     return cls(backend, str(whole))
             except Exception as error:  # the library raises bare Exception
-                raise ValueError(f"{whole} is no valid tokenizer: {error!s:.500}") from None
+                raise ValueError(f"{whole} is no valid tokenizer: {plain(str(error))}") from None
         vocab, merges = root / "vocab.json", root / "merges.txt"
         if vocab.is_file() and merges.is_file():
             for path in (vocab, merges):
@@ -149,7 +150,7 @@ class Tokenizer:
             with foreign(self.source):
                 return self.backend.encode(text, add_special_tokens=False)
         except Exception as error:  # the library raises bare Exception
-            raise ValueError(f"{self.source} cannot encode: {error!s:.300}") from error
+            raise ValueError(f"{self.source} cannot encode: {plain(str(error))}") from error
 
     def save(self, folder: str | Path) -> None:
         """Write `tokenizer.json`."""
@@ -174,7 +175,7 @@ def _qwen2_backend(vocab_path: Path, merges_path: Path) -> Any:
         backend = Backend(models.BPE(vocab=vocab, merges=merges))
     except Exception as error:  # the library raises bare Exception
         raise ValueError(
-            f"{vocab_path} and {merges_path} are no valid byte-level BPE: {error}"
+            f"{vocab_path} and {merges_path} are no valid byte-level BPE: {plain(str(error))}"
         ) from None
     backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = pre_tokenizers.Sequence(

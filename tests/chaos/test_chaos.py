@@ -13,12 +13,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from tests.chaos.loop_drive import MOST_PICTURES, picture_number, stamped
 from tests.chaos.points import FAULTS, KILL
 from tests.chaos.soak import summary
-from tests.chaos.watched import growth
+from tests.chaos.watched import growth, held_by
 from tests.helpers import REPO
 
 # Writes a file whole, with the points of the process watched.
@@ -77,6 +78,12 @@ def test_a_drive_goes_to_and_fro() -> None:
     assert stamped(1_234_567_890, 42) == 1_234_567_042
     with pytest.raises(AssertionError):
         stamped(0, MOST_PICTURES)
+
+
+def test_what_a_process_holds_can_be_written_down() -> None:
+    held = held_by(psutil.Process())
+    assert json.loads(json.dumps(held.as_json()))["shm_files"] == len(held.shm)
+    assert held.rss_kb > 10_000
 
 
 def test_growth_is_the_slope_of_the_later_part() -> None:

@@ -40,7 +40,8 @@ class Held:
     def as_json(self) -> dict[str, int]:
         """Numbers by name."""
         numbers = asdict(self)
-        return {**numbers, "shm_files": len(numbers.pop("shm"))}
+        numbers["shm_files"] = len(numbers.pop("shm"))
+        return numbers
 
 
 def held_by(process: psutil.Process) -> Held:

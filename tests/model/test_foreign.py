@@ -38,6 +38,14 @@ def test_a_runtime_that_exits_is_an_error(tmp_path: Path, monkeypatch: pytest.Mo
             load_runtime(f"{module}:make")
 
 
+def test_words_of_a_library_about_a_file_are_plain(tmp_path: Path) -> None:
+    """It quotes the file: of escapes, too."""
+    (tmp_path / "tokenizer.json").write_text('{"version":"\\u001b[31m\\u0000"}')
+    with pytest.raises(ValueError, match="no valid tokenizer") as caught:
+        Tokenizer.from_folder(tmp_path)
+    assert str(caught.value).isprintable()
+
+
 PANICS = (  # of tokenizers 0.20 to 0.23: a panic, not an exception
     '{"version":"1.0","truncation":null,"padding":null,"added_tokens":[{"id":99999999,'
     '"content":"x","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,'
