@@ -22,7 +22,7 @@ from g2vlm_model.interface import AnswerStatus, SpatialAnswer, SpatialQuery
 
 from .answers.asked import Respond, Scope
 from .answers.deciding import NOT_ASKED
-from .answers.intent import Intent
+from .answers.intent import Intent, Kind
 from .scenes import SceneRecord
 
 __all__ = ["Cancel", "Progress", "QuestionLine", "Stage", "Ticket", "Watch"]
@@ -90,7 +90,9 @@ class Ticket:
     @property
     def asks_model(self) -> bool:
         """Whether the model is asked, and not the reconstruction alone."""
-        return self.record is not None and self.intent.kind not in NOT_ASKED
+        if self.record is None:
+            return self.intent.kind is Kind.LAST_SEEN
+        return self.intent.kind not in NOT_ASKED
 
     def cancel(self, why: str) -> None:
         """End it when the model has made one more step."""

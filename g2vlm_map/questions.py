@@ -38,6 +38,7 @@ from .answers.support import darkness, missing
 from .answers.units import in_asked_unit
 from .around import Around, told_of_map
 from .live_marks import LivePictures
+from .looking_back import LookingBack, told
 from .marking import check_asked, placed
 from .options import PipelineOptions, StatusOptions
 from .question_line import Cancel, QuestionLine, Stage, Ticket, Watch
@@ -81,6 +82,7 @@ class QuestionDesk:
         self._live = live or LivePictures()
         self._world = world
         self._around = Around(lambda: self.options)
+        self._back = LookingBack(runtime)
         self._board = board or StatusBoard(StatusOptions())
         self._runtime = runtime
         self._scenes = scenes
@@ -207,8 +209,8 @@ class QuestionDesk:
             max_tokens = question.max_tokens or self.options.query.max_tokens
             query = SpatialQuery(question.text, max_tokens=max_tokens)
             check_asked(question, self.options.cameras)
-            if _needs_no_scene(question):
-                intent = understand(question.text)
+            intent = _of_map(question)
+            if intent is not None:
                 return Ticket(query, intent, None, respond, now, now + timeout_s, Scope.MAP)
             record = self._scenes.hold(question.stamp_ns)
         except SceneUnknownError as error:
@@ -275,7 +277,7 @@ class QuestionDesk:
         recalled = None
         try:
             if ticket.record is None:
-                answer, recalled = self._of_poses(ticket)
+                answer, recalled = self._of_map(ticket)
             else:
                 answer, recalled = self._of_scene(ticket, ticket.record, remaining_s)
             answer = in_asked_unit(answer, ticket.query.question)
@@ -287,12 +289,18 @@ class QuestionDesk:
             answer = SpatialAnswer(AnswerStatus.CANCELLED, ticket.why, text=answer.text)
         self._finish(ticket, answer, waited_s * 1e3, recalled)
 
-    def _of_poses(self, ticket: Ticket) -> tuple[SpatialAnswer, Recalled]:
-        """The answer that the map's poses give; no model is asked."""
-        ticket.tell(Stage.MEASURING)
-        world = self._world()
-        found = recall(ticket.intent, world)
-        return answered(ticket.intent, found, world, self._runtime.info.model_id)
+    def _of_map(self, ticket: Ticket) -> tuple[SpatialAnswer, Recalled]:
+        """The answer that the map's keyframes give: their poses, or their pictures."""
+        world, info = self._world(), self._runtime.info
+        if ticket.intent.kind is not Kind.LAST_SEEN:
+            ticket.tell(Stage.MEASURING)
+            return answered(ticket.intent, recall(ticket.intent, world), world, info.model_id)
+        ticket.tell(Stage.READING)
+        sought = self._back.search(
+            ticket.intent.things[0], world, ticket.deadline, ticket.cancelled.is_set
+        )
+        known, least = self._reliability.of(info), self.options.query.min_confidence
+        return told(ticket.intent, sought, world, known, least, info.model_id)
 
     def _of_scene(
         self, ticket: Ticket, record: SceneRecord, remaining_s: float
@@ -354,11 +362,13 @@ class QuestionDesk:
                 respond(Reply(failed, reply.record, reply.queue_ms))
 
 
-def _needs_no_scene(question: Question) -> bool:
-    """Whether poses of the map answer it: before there is a scene, or long after."""
+def _of_map(question: Question) -> Intent | None:
+    """The question where the map's keyframes answer it, before there is a scene or long after."""
     if question.marks:
-        return False
-    return is_of_poses(understand(question.text), question.scope == Scope.MAP)
+        return None
+    intent = understand(question.text)
+    sought = intent.kind is Kind.LAST_SEEN and len(intent.things) == 1 and "it" not in intent.things
+    return intent if sought or is_of_poses(intent, question.scope == Scope.MAP) else None
 
 
 class _TurnedAwayError(Exception):

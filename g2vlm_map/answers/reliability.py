@@ -103,6 +103,8 @@ def group_of(intent: Intent) -> str:
         return "motion"
     if intent.kind in (Kind.ELEVATION, Kind.HEIGHT, Kind.WIDTH, Kind.SIZE):
         return "extent"
+    if intent.kind is Kind.LAST_SEEN:
+        return "memory"
     if intent.kind in (Kind.REACH, Kind.WAY_FREE, Kind.FREE_WIDTH):
         return "robot"
     if intent.kind in LENGTHS:

@@ -9,7 +9,7 @@ import re
 
 from .lexicon import SPELLED, VOCABULARY
 
-__all__ = ["mended", "singular", "written_out"]
+__all__ = ["mended", "plural", "singular", "written_out"]
 
 _CONTRACTED = (
     (r"[’`´]", "'"),
@@ -51,6 +51,21 @@ def singular(noun: str) -> str:
         last = last[:-2]
     elif last.endswith("s") and not last.endswith(("ss", "us", "is")):
         last = last[:-1]
+    return f"{head} {last}".strip()
+
+
+def plural(noun: str) -> str:
+    """Plural of a noun in lower case; the last word of several."""
+    head, _, last = noun.rpartition(" ")
+    for many, one in _PLURALS.items():
+        if last == one:
+            return f"{head} {many}".strip()
+    if last.endswith("y") and last[-2:-1] not in "aeiou":
+        last = last[:-1] + "ies"
+    elif last.endswith(("x", "ch", "sh", "s", "z")):
+        last += "es"
+    else:
+        last += "s"
     return f"{head} {last}".strip()
 
 

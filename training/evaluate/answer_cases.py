@@ -33,7 +33,7 @@ from ..synthetic.questions import TASKS, Question, View
 from .measured_tasks import measured_questions, surroundings_of
 from .spatial_qa import questions_in_turn
 
-__all__ = ["SCALE_SIGMA", "AnswerCase", "SceneCase", "scene_cases"]
+__all__ = ["SCALE_SIGMA", "AnswerCase", "SceneCase", "scene_cases", "window_of"]
 
 SCALE_SIGMA = 0.05  # of the scale that a sensor would give
 
@@ -106,6 +106,17 @@ def scene_cases(
             yield _asked(runtime, batch, view, questions, f"{seed}-{number}", knows_base)
 
 
+def window_of(batch: WindowBatch, name: str) -> FrameWindow:
+    """The pictures of a batch of one window; `name` begins their keys."""
+    pictures = (batch.rgb_BN3HW[0].permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
+    return FrameWindow(
+        tuple(
+            Frame(np.ascontiguousarray(picture), 1 + number, "camera", "camera", f"{name}-{number}")
+            for number, picture in enumerate(pictures)
+        )
+    )
+
+
 def _asked(
     runtime: SpatialRuntime,
     batch: WindowBatch,
@@ -114,13 +125,7 @@ def _asked(
     name: str,
     knows_base: bool,
 ) -> SceneCase:
-    pictures = (batch.rgb_BN3HW[0].permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
-    window = FrameWindow(
-        tuple(
-            Frame(np.ascontiguousarray(picture), 1 + number, "camera", "camera", f"{name}-{number}")
-            for number, picture in enumerate(pictures)
-        )
-    )
+    window = window_of(batch, name)
     scene = runtime.observe(window)
     answers = []
     for question in questions:

@@ -20,6 +20,7 @@ from ..batch import ClipPool
 from .answer_cases import scene_cases
 from .calibrate import Rated, fit_curves, rated, write_calibration
 from .measured_tasks import MEASURED_TASKS
+from .memory_cases import MEMORY_TASKS, memory_readings
 
 __all__ = ["calibrate", "judgement", "table"]
 
@@ -33,6 +34,7 @@ def calibrate(args: argparse.Namespace) -> int:
     pool = ClipPool(args.root, args.split)
     cases = scene_cases(runtime, pool, args.windows, args.frames, _SEED, args.per_window)
     readings = rated(cases)
+    readings += memory_readings(runtime, pool, args.windows, _SEED)
     runtime.close()
     name = model_id(args.model)
     if args.calibrate:
@@ -51,16 +53,17 @@ def judgement(readings: Sequence[Rated], reliability: Reliability) -> dict[str, 
 
     Returns:
         For each group of what the model is taught, and, with a dash before it, for each type of
-        `measured_tasks`: questions, accuracy of the words, of the geometry where it reads, of the
-        better one by its probability; expected calibration error (10 bins of equal count), AUROC,
-        and the accuracy of the surest 60 % and 30 % of all questions.
+        `measured_tasks` and `memory_cases`: questions, accuracy of the words, of the geometry where
+        it reads, of the better one by its probability; expected calibration error (10 bins of equal
+        count), AUROC, and the accuracy of the surest 60 % and 30 % of all questions.
     """
-    taught = [one for one in readings if one.task not in MEASURED_TASKS]
+    extra = {*MEASURED_TASKS, *MEMORY_TASKS}
+    taught = [one for one in readings if one.task not in extra]
     groups: dict[str, list[Rated]] = {"all": taught}
     for one in taught:
         groups.setdefault(group_of(one.intent), []).append(one)
     for one in readings:
-        if one.task in MEASURED_TASKS:
+        if one.task in extra:
             groups.setdefault(f"-{one.task}", []).append(one)
     groups = {name: members for name, members in groups.items() if members}
     return {name: _measured(members, reliability) for name, members in groups.items()}
