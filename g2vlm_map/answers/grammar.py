@@ -57,7 +57,7 @@ def understand(text: str, labels: Sequence[str] = ()) -> Intent:
     words = _pronoun(found, words, labels)
     if "stray" in words or re.search(r"\b(?:and|between|than|or|of the|the)$", words):
         return _UNKNOWN
-    for said in (words, _pointed(found, words)):
+    for said in (words, _all_marked(found, words, labels), _pointed(found, words)):
         for rule in RULES:
             if re.search(rule.pattern, said) and not (
                 rule.without and re.search(rule.without, said)
@@ -147,6 +147,20 @@ def _pronoun(found: Skeleton, words: str, labels: Sequence[str]) -> str:
         r"\b(?:marked|mark|marker)(?: (?:object|thing|item|point|place|spot|position|"
         r"location))?\b",
         mark,
+        words,
+        count=1,
+    )
+
+
+def _all_marked(found: Skeleton, words: str, labels: Sequence[str]) -> str:
+    """Words with all marks in the place of "the two marks", "both points"."""
+    if len(labels) < 2 or re.search(r"<m\d+>", words):
+        return words
+    marks = [found.put("m", Subject(Role.MARK, label), label).strip() for label in labels]
+    return re.sub(
+        r"\b(?:(?:both|two|three|four|all|these|those|marked) )+(?:of )?(?:marks|markers|points|"
+        r"places|spots|things|objects|ones|them)?\b|\b(?:marks|markers)\b",
+        " and ".join(marks),
         words,
         count=1,
     )

@@ -118,7 +118,11 @@ _ACTING = """
     detect detected detects observed observe contain contains present exist exists existing
     available usable passable face faces facing centred centered ended ending end ends ago long
     time moment current present currently earlier previous previously prior recently drift
-    drifted lane road straight-ahead stand standing width-wise reachable remaining left-most
+    drifted lane road straight-ahead swing swung pivot pivoted veer veered swerve swerved sweep
+    swept steer steered squeeze squeezed squeezing wander wandered approach approached guided
+    direct stuff ground somewhere else instead tight showed hand
+    span spans spanned colliding crashing striking
+    stand standing width-wise reachable remaining left-most
     right-most leftmost rightmost topmost overfloor
 """
 _COMMON = """

@@ -51,7 +51,7 @@ _START = re.compile(
     r"|\b(?:the|my|our|your|its)\s+(?:very\s+)?(?:start(?:ing)?|initial|original|first)\s+"
     r"(?:point|position|place|location|spot|pose)\b"
     r"|\b(?:the|my|our|your|its)\s+(?:very\s+)?(?:start|beginning|origin|home(?:\s+position)?)\b"
-    r"|(?<=to\s)(?:start|home)\b|(?<=from\s)start\b",
+    r"|(?<=to\s)start\b|(?<=from\s)start\b|\bhome\b(?!\s+\w+\s+(?:is|on|in)\b)",
     re.IGNORECASE,
 )
 _LENGTH = re.compile(
@@ -267,6 +267,10 @@ def _names(found: Skeleton, tokens: Sequence[str], labels: Sequence[str]) -> lis
             i = start + 1
             continue
         name, end = _named_from(tokens, start, determined=start > i)
+        if name and start == i and _acts(out):
+            out.append("verb")
+            i += 1
+            continue
         if name:
             thing = Subject(Role.THING, singular(name.lower()))
             out.append(found.put("t", thing, name if i else name[0].lower() + name[1:]).strip())
@@ -276,6 +280,12 @@ def _names(found: Skeleton, tokens: Sequence[str], labels: Sequence[str]) -> lis
             out.append(word)
         i += 1
     return out
+
+
+def _acts(before: Sequence[str]) -> bool:
+    """Whether the next word is what the robot does: "did the camera wobble"."""
+    auxiliary = before[-2:-1] and before[-2] in ("did", "does", "do", "can", "could", "will")
+    return bool(auxiliary) and before[-1].startswith("<r")
 
 
 def _hangs(before: Sequence[str]) -> bool:
@@ -294,6 +304,8 @@ def _is_label(token: str, following: str, labels: Sequence[str], certain: bool) 
     """
     if token.upper() == "I":
         return "I" in labels and following in _AFTER_A_NAME
+    if token == "a" and following.startswith("<l"):  # "a 70 cm arm"
+        return False
     return certain or following in _AFTER_A_NAME or following.startswith("<")
 
 

@@ -78,7 +78,7 @@ FAR = (
 )
 COMPARED = (
     r"\b(?:closer|nearer|farther|further|deeper|shallower|higher|lower|taller|shorter|more distant|"
-    r"less (?:far|distant|deep|high))\b"
+    r"less (?:far|distant|deep|high)|(?:how much|much|lot) longer)\b"
 )
 BULK = (
     r"\b(?:(?:more|most) (?:wide|tall|high|big|large|small)|taller|tallest|higher|"
@@ -88,7 +88,7 @@ BULK = (
 size_asked = first_of(
     (r"\btall|\bhigh", "high"),
     (r"\blower|\blowest|\bshorter|\bshortest", "low"),
-    (r"\bbig|\blarge|\bgreat", "big"),
+    (r"\bbig|\blarge|\bgreat|\b(?:more|most) (?:room|space)", "big"),
     (r"\bsmall|\bnarrow", "small"),
     (r"\bwide|\bbroad", "wide"),
 )
@@ -112,7 +112,8 @@ WENT = (
 )
 TURNED = (
     r"\b(?:orientation|twist(?:ed)?|heading change|change\w* heading|turn(?:ed|ing|"
-    r"s)?|rotat\w+|spin|spun|pan(?:ned)?|yaw(?:ed)?|swivel(?:led)?)\b"
+    r"s)?|rotat\w+|spin|spun|pan(?:ned)?|yaw(?:ed)?|swivel(?:led)?|swing|swung|pivot(?:ed)?|veer(?:ed)?|"
+    r"swerve[d]?|steer(?:ed)?)\b"
 )
 PAST = (
     r"\b(?:did|has|have|had|was|were|moved|turned|rotated|travel(?:l)?ed|driven|"

@@ -16,16 +16,9 @@ from .patterns import (
     FAR,
     FREE,
     FRONT,
-    GO,
     LEFT,
     NEAR,
-    OBSTACLE,
-    PASSAGE,
-    PAST,
-    PATH,
     RIGHT,
-    TURNED,
-    WENT,
     Rule,
     X,
     difference_asked,
@@ -33,90 +26,15 @@ from .patterns import (
     ratio_asked,
     side_asked,
     size_asked,
-    turn_asked,
-    way_asked,
 )
+from .robot_rules import COULD, DID
 
 __all__ = ["RULES"]
 
 RULES: tuple[Rule, ...] = (
     # The model's own exercises, in the words that it is taught.
     Rule(Kind.VIEW_CHANGE, r"\bhow does <r\d+> move and turn\b|\bwhich motion takes\b", 0, 0),
-    # What the robot did.
-    Rule(
-        Kind.VISITED,
-        r"\b(?:been|visited|was|were|come|came|passed?|be|explored) (?:\w+ ){0,2}(?:here|"
-        r"this (?:place|room|spot|location|area|point))\b"
-        r"|\b(?:seen|see|saw|know|remember|recogni[sz]ed?|visit(?:ed)?|familiar|new|first "
-        r"time|already|second time|explored)\b.*\b(?:here|this|place|places|room|spot|"
-        r"area|location|position)\b.*"
-        r"(?<!<)|\b(?:place|room|spot|area|location|here)\b.*\b(?:new|know|known|seen|"
-        r"visit|been|familiar|visited|before|first time)\b",
-        0,
-        0,
-        without=r"\blast\b|\bhow\b|<f\d+>|\bend\b",
-    ),
-    Rule(
-        Kind.LAST_SEEN,
-        r"\bsightings?\b|\b(?:last|latest|most recent)\b.*\b(?:see|seen|saw|spot|spotted|"
-        r"notice\w*|visible|detect\w*|observe\w*|view|sight|appear)\b"
-        r"|\b(?:see|seen|saw|spot|spotted|notice\w*|visible|detect\w*|observe\w*|view|"
-        r"sight|appear|look at)\b.*\blast\b"
-        r"|^(?:when|where|how long ago|at what time|in which).*\b(?:did|have|was|has|had|"
-        r"were)\b.*\b(?:see|seen|saw|spot|spotted|notice\w*|visible|detect\w*|observe\w*|"
-        r"view|sight|appear|find|found|pass|passed)\b",
-        1,
-        1,
-        first_of(
-            (
-                r"\bwhen\b|\bwhat time\b|\bhow long\b|\bhow many (?:seconds|minutes)\b|\bwhich "
-                r"(?:picture|frame|image)\b",
-                "when",
-            ),
-            (r"", "where"),
-        ),
-    ),
-    Rule(
-        Kind.RETURN,
-        r"\b(?:back|return(?:ing)?|backtrack|home)\b.*(?:<[pmtf]\d+>|\bwhere <r\d+> "
-        r"(?:was|were|came|come)\b|\bhome\b|\bbeginning\b)"
-        r"|\b(?:return|backtrack|retrace|find way back|get back|go back|way back|way "
-        r"home)\b|\b(?:way|get|go|bring|take|guide|lead|navigate)\b.*<p\d+>|(?=.*"
-        r"\bfar\b)(?=.*\bdirection\b).*<p\d+>",
-        0,
-        1,
-        without=r"\bhow far (?:did|have|has)\b|\bfree\b|\bclear\b|\bblocked\b|\bsafe\b|\bcan "
-        r"<r\d+> (?:back|reverse)",
-    ),
-    Rule(
-        Kind.TURNED,
-        TURNED,
-        0,
-        0,
-        turn_asked,
-        without=r"^(?:can|could|may|should|must|is it safe|am|turn|rotate|spin|pan|please)\b|"
-        r"\b(?:must|should|need)\b",
-    ),
-    Rule(
-        Kind.TRAVELLED,
-        rf"\bhow far\b.*<s\d+>|\bhow (?:far|much|many|long)\b.*\b{WENT}\b|\b(?:distance|length|far|"
-        rf"displacement|metres|meters)\b.*\b(?:{WENT}|path|trajectory|journey|trip|route|"
-        rf"driven)\b"
-        r"|\b(?:path|trajectory|route|travel|trip|journey)\b.*\b(?:length|distance|"
-        r"long)\b|\btravel distance\b|\bodomet\w+|\bmileage\b|\bhow long way\b|\bmetres "
-        r"covered\b",
-        0,
-        0,
-        without=rf"\b(?:can|could|must|should|need|may|to {GO})\b|\bhow far (?:is|are|am)\b",
-    ),
-    Rule(
-        Kind.MOVED,
-        rf"(?=.*(?:{PAST}))(?=.*\b{WENT}\b)",
-        0,
-        0,
-        without=r"^(?:can|could|may|should|must|is it)\b|\b(?:must|should|need|free|clear|"
-        r"blocked)\b",
-    ),
+    *DID,
     # Between several.
     Rule(
         Kind.BETWEEN,
@@ -124,12 +42,13 @@ RULES: tuple[Rule, ...] = (
         rf"and {X}.*{X}",
         3,
         3,
-        without=r"\bhow\b|\bwhat\b|\bwhich\b|\bwho\b",
+        without=r"\bhow\b|\bwhat\b|\bwhich\b|\bwho\b|\bfit\b",
     ),
     # The extent of a thing whose ends are marked.
     Rule(
         Kind.HEIGHT,
-        rf"\b(?:tall|high|height|vertical(?:ly)?|upright)\b.*\b{ENDS}",
+        rf"\b(?:tall|high|height|vertical(?:ly)?|upright)\b.*\b(?:{ENDS}|between <m\d+> "
+        r"(?:at \w+ )?and <m\d+>)",
         2,
         4,
         without=rf"overfloor|{COMPARED}|\bdiffer|\bthan\b|\bangle|\bhow (?:much|many)\b",
@@ -186,68 +105,12 @@ RULES: tuple[Rule, ...] = (
         2,
         without=r"\bwhich (?:way|direction)\b",
     ),
-    # What the robot could do.
-    Rule(
-        Kind.REACH,
-        r"\breach(?:able|ed|ing)?\b|\b(?:grab|grasp|touch(?:ed)?|pick|gripper|arms?)\b|"
-        r"\bwithin\b.*<l\d+>|\b(?:less|closer|nearer|more|farther|further|no more|"
-        r"under)\b (?:than )?<l\d+>|<l\d+> or less|\barm length\b|\b(?:at most|maximum|no "
-        r"farther than|no further than|not more than) <l\d+>|<l\d+> (?:at most|maximum|"
-        r"max)\b|\bradius of <l\d+>|\bhold of\b",
-        1,
-        1,
-        without=r"\bhow (?:far|long|much|wide|many)\b|^which (?:way|direction)|\bin which "
-        r"direction",
-    ),
-    Rule(
-        Kind.ROOM_SIZE,
-        r"\b(?:how (?:big|large|long|wide|high|tall|broad|spacious|deep)|size|dimensions?|"
-        r"area|length|width|height|volume|footprint|square|measurements)\b.*\b(?:room|"
-        r"space|place|floor|area)\b|\b(?:room|space|floor|place)\b.*\b(?:size|dimensions?|"
-        r"area|long|wide|high|tall|big|large|length|width|height)\b"
-        r"|\bfloor area\b|\bsquare (?:metres|meters|feet|footage)\b|\bwall-to-wall\b|"
-        r"\b(?:big|large) is it in here\b",
-        0,
-        0,
-        first_of(
-            (r"\barea\b|\bsquare\b|\bsurface\b|\bfootprint\b", "area"),
-            (r"\blong\b|\blength\b|\bdeep\b", "length"),
-            (r"\bwide\b|\bwidth\b|\bbroad", "width"),
-            (r"\bhigh\b|\bheight\b|\btall\b", "height"),
-            (r"", "size"),
-        ),
-        without=r"\bfree\b|\bahead\b|\bin front\b|\bclear\b|\bopen\b|\bavailable\b|\bbetween\b|"
-        r"\bnext to\b|\bhow much\b",
-    ),
-    Rule(
-        Kind.FREE_WIDTH,
-        rf"\b{FREE} (?:width|space|room)\b|\bfree\b.*\bwidth\b|\bclearance\b|\bhow "
-        rf"(?:wide|broad|narrow) (?:is )?(?:<r\d+> )?(?:{FREE} )?{PASSAGE}\b|\bhow much "
-        rf"(?:\w+ )?(?:space|room|width)\b|\bunobstructed width\b|\bwidth (?:\w+ "
-        rf")?(?:ahead|in front)\b|\bwidth of (?:\w+ )?{PASSAGE}\b|\b{PASSAGE}\b.*"
-        rf"\b(?:how wide|width)\b",
-        0,
-        1,
-    ),
-    Rule(
-        Kind.WAY_FREE,
-        rf"\b{PATH}\b.*\b(?:free|clear|open|safe|empty)\b|\b(?:free|clear|open|safe)\b.*"
-        rf"\b{PATH}\b|{OBSTACLE}|\b(?:anything|something|nothing)\b.*\b(?:ahead|in front|"
-        rf"way|stop\w*|block\w*)\b"
-        rf"|\b(?:can|could|may|am|is it|safe|able|possible|will)\b.*\b{GO}\b|\bclear "
-        rf"(?:to|ahead|in front|on|behind|left|right)\b|\bis it (?:clear|free|safe)\b|"
-        rf"\bcoast clear\b|\b(?:can|could) <r\d+> (?:\w+ )?(?:drive|go|move|reverse|"
-        rf"advance|proceed|continue|back)\b",
-        0,
-        1,
-        way_asked,
-        without=r"\bhow (?:far|much|many|wide|long)\b|\bcan <r\d+> (?:see|tell)|^(?:what|which|"
-        r"where)\b(?! if)",
-    ),
+    *COULD,
     # Properties that eyes tell.
     Rule(
         Kind.COLOUR,
-        r"\bcolou?r(?:s|ed)?\b|\bcoloured\b|\btone\b|\bhue\b|\bpainted\b|\bshade\b|"
+        r"\bcolou?r(?:s|ed)?\b|\bcoloured\b|<t\d+> coloured or\b|"
+        r"\btone\b|\bhue\b|\bpainted\b|\bshade\b|"
         r"\btint\b",
         1,
         1,
@@ -266,7 +129,8 @@ RULES: tuple[Rule, ...] = (
         Kind.NEAREST,
         rf"(?=.*(?:{NEAR}|{FAR}|\bleast distance\b|\b(?:more|most) close\b|\b(?:shorter|"
         rf"longer|greater|smaller|larger) (?:distance|depth)\b|\b(?:greatest|smallest|"
-        rf"shortest|largest|most) (?:distance|depth)\b|\bmore distance\b))(?!.*\bhow "
+        rf"shortest|largest|most) (?:distance|depth)\b|\bmore distance\b|{X} or {X}.*\bfirst\b|"
+        rf"\bfirst\b.*{X} or {X}))(?!.*\bhow "
         rf"(?:much|far|close|many)\b)(?!.*\b(?:further|farther|furthest|farthest|"
         rf"nearest)(?: to)? (?:left|right|up|down)\b)",
         0,
@@ -290,7 +154,22 @@ RULES: tuple[Rule, ...] = (
         r"overfloor|overfloor|\bhigher\b|\blower\b|^where|\bright to <t|\bto which side|"
         r"\btowards which side",
     ),
-    Rule(Kind.TALLEST, BULK, 2, 9, size_asked, without=r"\bhow\b|\bdistance\b"),
+    Rule(
+        Kind.RELATION,
+        rf"^(?:is|are) there {X} .*(?:{LEFT}|{RIGHT}|{ABOVE}|{BELOW}|{FRONT}|{BEHIND}) "
+        r"(?:of )?<[mt]",
+        2,
+        2,
+        side_asked,
+    ),
+    Rule(
+        Kind.TALLEST,
+        rf"{BULK}|\b(?:more|most|less|least) (?:room|space)\b",
+        2,
+        9,
+        size_asked,
+        without=r"\bhow\b|\bdistance\b",
+    ),
     # One thing's own measures.
     Rule(
         Kind.ELEVATION,
@@ -348,7 +227,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         Kind.LOCATION,
-        r"\bwhere (?:exactly )?(?:am|are|is|was|were|did|do) <r\d+>(?! see)|\b(?:position|"
+        r"\bwhere (?:exactly )?(?:am|are|is|was|were|did|do) <r\d+>(?! see)|\bwhere (?:\w+ "
+        r"){1,4}<r\d+>(?: (?:am|are|is|was|were)\b| now| currently|$)|\b(?:position|"
         r"location|pose|coordinates|place|localised|localized)\b|\bwhere <r\d+> (?:am|are|"
         r"is|was|were)\b|\bwhere did\b",
         0,
@@ -374,7 +254,8 @@ RULES: tuple[Rule, ...] = (
         rf"\b(?:which|what) (?:way|direction|side)\b|\bwhere(?:abouts)? (?:\w+ )?(?:is|are|"
         rf"does|do|{X})\b|\bwhere (?:can|should|could|must|do) <r\d+> (?:find|look|see|go|"
         rf"turn|head|face)\b|\bbearing\b|\bheading\b|\bdirections?\b|\bpoint(?:ing)? "
-        rf"(?:\w+ )?(?:to|towards?|at|out)\b|\bway to {X}|\bwhich (?:way|side)\b|"
+        rf"(?:(?:\w+|<r\d+>) )?(?:to|towards?|at|out)\b|\b(?:lead|guide|direct|take|bring|"
+        rf"navigate|show) <r\d+> (?:\w+ )?(?:to|towards?) {X}|\bway to {X}|\bwhich (?:way|side)\b|"
         rf"\blocation of\b|\bposition of\b|\blocate\b|\bfind\b",
         1,
         2,

@@ -192,7 +192,8 @@ def _elevation(intent: Intent, found: Skeleton, words: str) -> Intent | None:
 def _way_free(intent: Intent, found: Skeleton, words: str) -> Intent | None:
     if intent.subjects and not re.search(
         r"\b(?:to|towards?|through|past|between|reach|into|behind|around|at) <[mtp]\d+>|"
-        r"<[mt]\d+> (?:in (?:<r\d+> )?way|block\w*|free|clear)",
+        r"\bbetween <r\d+> and <[mtp]\d+>|"
+        r"<[mt]\d+> (?:reachable|in (?:<r\d+> )?way|block\w*|free|clear)",
         words,
     ):
         return None

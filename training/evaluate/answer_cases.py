@@ -33,7 +33,7 @@ from ..synthetic.questions import TASKS, Question, View
 from .measured_tasks import measured_questions, surroundings_of
 from .spatial_qa import questions_in_turn
 
-__all__ = ["SCALE_SIGMA", "AnswerCase", "SceneCase", "scene_cases", "window_of"]
+__all__ = ["SCALE_SIGMA", "AnswerCase", "SceneCase", "scene_cases", "true_scale", "window_of"]
 
 SCALE_SIGMA = 0.05  # of the scale that a sensor would give
 
@@ -131,13 +131,13 @@ def _asked(
     for question in questions:
         query = SpatialQuery(question.bare, question.marks)
         answers.append(AnswerCase(question, query, runtime.ask(scene, query)))
-    scale = _true_scale(batch.depth_BNHW[0].numpy(), scene.geometry)
+    scale = true_scale(batch.depth_BNHW[0].numpy(), scene.geometry)
     scene.close()
     around = surroundings_of(view, scene.geometry, Scale(scale, SCALE_SIGMA), knows_base)
     return SceneCase(window, scene.geometry, scale, tuple(answers), around)
 
 
-def _true_scale(depth_NHW: NDArray[np.float32], geometry: GeometryPrediction) -> float:
+def true_scale(depth_NHW: NDArray[np.float32], geometry: GeometryPrediction) -> float:
     """Metres per scene unit: median ratio of the depths of all frames."""
     z_NHW = geometry.local_points[..., 2]
     rows = np.linspace(0, depth_NHW.shape[1] - 1, z_NHW.shape[1]).round().astype(int)

@@ -18,7 +18,9 @@ from ..batch import ClipPool
 from ..semantic_stage import SemanticStage
 from ..synthetic.questions import TASKS
 from .calibrate_run import calibrate
+from .real_lengths import measure_stretches
 from .spatial_qa import QuestionReport, evaluate_questions
+from .stretches import LIST
 
 __all__ = ["add_arguments", "run"]
 
@@ -45,12 +47,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--judge", type=Path, metavar="FILE",
         help="ask the runtime instead, and measure a calibration.json with rooms it never saw",
     )  # fmt: skip
+    parser.add_argument(
+        "--stretches", nargs="+", metavar="NAME",
+        help="lengths between marks on real pictures instead; --root is the folder of their data",
+    )  # fmt: skip
+    parser.add_argument("--list", type=Path, default=LIST, help="JSON of other stretches")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask, print the tables, write the JSON; returns the exit code."""
     torch.set_num_threads(args.threads)
+    if args.stretches:
+        return measure_stretches(args)
     if args.calibrate or args.judge:
         return calibrate(args)
     stage = _stage(args.model, blind=False)

@@ -24,9 +24,9 @@ from .geometry_cli import examinee, measured, numbers, stored_mean_map, table_te
 from .geometry_run import GeometryOptions
 from .windows import open_sequences
 
-__all__ = ["Stretch", "add_arguments", "part_of", "run", "stretches_of"]
+__all__ = ["LIST", "Stretch", "add_arguments", "opened", "part_of", "run", "stretches_of"]
 
-_LIST = Path(__file__).with_name("stretches.json")
+LIST = Path(__file__).with_name("stretches.json")
 _ALL = "all"
 
 
@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("names", nargs="+", help=f"stretches by name, or {_ALL}")
     add("--model", default="nano", help="model folder, nano, or a run of the stage geometry")
     add("--data", type=Path, required=True, help="folder that holds the stretches' roots")
-    add("--list", type=Path, default=_LIST, help="JSON of other stretches")
+    add("--list", type=Path, default=LIST, help="JSON of other stretches")
     add("--out", type=Path, required=True, help="a folder for each stretch goes here")
     add("--frames", type=numbers, default=(1, 4), help="frames per window, e.g. 1,4")
     add("--stride", type=int, default=2, help="step between the frames of a window")
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
             refined=args.refine_windows if stretch.depth else 0, seed=args.seed,
             depth=stretch.depth, shown=int(stretch.depth),
         )  # fmt: skip
-        sequences = [part_of(s, stretch) for s in _opened(stretch, args.data)]
+        sequences = [part_of(s, stretch) for s in opened(stretch, args.data)]
         command = {
             "dataset": stretch.dataset, "root": stretch.root, "stride": args.stride,
             "windows": args.windows, "seed": args.seed, "min_baseline": 0.05,
@@ -146,7 +146,12 @@ def stretches_of(path: Path) -> list[Stretch]:
     return found
 
 
-def _opened(stretch: Stretch, data: Path) -> Sequence[FrameSequence]:
+def opened(stretch: Stretch, data: Path) -> Sequence[FrameSequence]:
+    """The sequences that a stretch is of.
+
+    Raises:
+        FileNotFoundError: Its data are not there.
+    """
     folder = data / stretch.root
     if not folder.is_dir():
         raise FileNotFoundError(f"stretch {stretch.name} needs {folder}, which is not there")
