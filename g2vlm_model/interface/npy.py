@@ -18,6 +18,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .words import plain
+
 __all__ = ["NpyHeader", "load_npy", "read_npy_header"]
 
 NpyHeader = tuple[tuple[int, ...], bool, "np.dtype[Any]"]
@@ -48,6 +50,8 @@ def read_npy_header(file: IO[bytes]) -> NpyHeader:
         shape, fortran, dtype = _READERS[version](file, _MAX_HEADER)
     except _OF_NUMPY as error:
         raise ValueError(f"its header is damaged: {type(error).__name__}") from None
+    except ValueError as error:  # numpy's goes on over lines, and advises to unpickle
+        raise ValueError(plain(str(error).partition("\n")[0])) from None
     if dtype.hasobject:
         raise ValueError("it holds objects, expected numbers")
     if any(side < 0 for side in shape):

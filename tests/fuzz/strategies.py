@@ -297,9 +297,9 @@ times = st.builds(
     st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**32 - 1),
 )  # fmt: skip
 queries = st.builds(
-    lambda text, marks, cameras, stamp, timeout_s, tokens: SimpleNamespace(
+    lambda text, marks, cameras, stamp, timeout_s, tokens, scope: SimpleNamespace(
         question=text, marks=marks, cameras=cameras, stamp=stamp, timeout_s=timeout_s,
-        max_tokens=tokens,
+        max_tokens=tokens, scope=scope,
     ),
     st.one_of(st.text(max_size=200), NAMES),
     st.lists(
@@ -312,6 +312,7 @@ queries = st.builds(
         max_size=4,
     ),
     st.lists(NAMES, max_size=3), times, NUMBERS, st.integers(-(2**31), 2**31 - 1),
+    mostly(st.integers(0, 1), st.integers(0, 255)),
 )  # fmt: skip
 
 

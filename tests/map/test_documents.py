@@ -1,16 +1,18 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""JSON and YAML of others: data, or a ValueError in words."""
+"""JSON, YAML and arrays of others: data, or a ValueError in words."""
 
 from __future__ import annotations
 
+import io
 import math
 
 import pytest
 
 from g2vlm_map.documents import parse_yaml
 from g2vlm_model.interface.documents import parse_json
+from g2vlm_model.interface.npy import read_npy_header
 
 
 @pytest.mark.parametrize(
@@ -68,3 +70,12 @@ def test_yaml_that_is_refused(text: str) -> None:
 
 def test_yaml_that_is_read() -> None:
     assert parse_yaml("a: {b: [1, 2.5, x]}") == {"a": {"b": [1, 2.5, "x"]}}
+
+
+def test_an_array_whose_header_is_long_is_refused_in_a_line() -> None:
+    """Numpy says it in three, and how to have it unpickled."""
+    file = io.BytesIO(b"\x93NUMPY\x01\x00" + (17_014).to_bytes(2, "little") + b" " * 17_014)
+    with pytest.raises(ValueError, match=r"17014.* is large") as caught:
+        read_npy_header(file)
+    assert str(caught.value).isprintable()
+    assert "pickle" not in str(caught.value)
