@@ -55,7 +55,7 @@ def judgement(readings: Sequence[Rated], reliability: Reliability) -> dict[str, 
         For each group of what the model is taught, and, with a dash before it, for each type of
         `measured_tasks` and `memory_cases`: questions, accuracy of the words, of the geometry where
         it reads, of the better one by its probability; expected calibration error (10 bins of equal
-        count), AUROC, and the accuracy of the surest 60 % and 30 % of all questions.
+        count), AUROC, and the accuracy of the surest 60, 50 and 30 % of all questions.
     """
     extra = {*MEASURED_TASKS, *MEMORY_TASKS}
     taught = [one for one in readings if one.task not in extra]
@@ -84,6 +84,7 @@ def _measured(members: Sequence[Rated], reliability: Reliability) -> Row:
         "calibration_error": _calibration_error(share_M, right_M),
         "auroc": _auroc(share_M, right_M),
         "at_60": float(right_M[order[: max(1, round(0.6 * len(order)))]].mean()),
+        "at_50": float(right_M[order[: max(1, round(0.5 * len(order)))]].mean()),
         "at_30": float(right_M[order[: max(1, round(0.3 * len(order)))]].mean()),
     }
 
@@ -115,12 +116,12 @@ def _auroc(share_M: NDArray[np.float64], right_M: NDArray[np.float64]) -> float:
 def table(found: dict[str, Row], split: str) -> str:
     """The numbers of `judgement` in percent, as text."""
     head = f"{split:<16}{'n':>6}{'words':>8}{'geometry':>10}{'of':>6}{'answer':>8}"
-    lines = [f"{head}{'ECE':>7}{'AUROC':>7}{'60 %':>7}{'30 %':>7}"]
+    lines = [f"{head}{'ECE':>7}{'AUROC':>7}{'60 %':>7}{'50 %':>7}{'30 %':>7}"]
     for name, row in found.items():
         lines.append(
             f"{name:<16}{row['questions']:>6}{100 * row['words']:>8.1f}"
             f"{100 * row['geometry']:>10.1f}{row['geometry_reads']:>6}{100 * row['answer']:>8.1f}"
             f"{row['calibration_error']:>7.3f}{row['auroc']:>7.2f}"
-            f"{100 * row['at_60']:>7.1f}{100 * row['at_30']:>7.1f}"
+            f"{100 * row['at_60']:>7.1f}{100 * row['at_50']:>7.1f}{100 * row['at_30']:>7.1f}"
         )
     return "\n".join(lines)
