@@ -111,8 +111,8 @@ class SpatialAnswer:
         reply: The answer in words, e.g. "1.52 m", "left", "B"; "" where there is none.
         value, unit: The answer's number and its unit ("" for a count or ratio, "deg",
             "scene_unit", "m", "m2", "s"); None where it is no number, and for a length that was
-            only said in metres while nothing fixes the scene's scale: that is the model's guess, it stays
-            in `text` and `message` says so.
+            only said in metres while nothing fixes the scene's scale: that is the model's guess,
+            it stays in `text` and `message` says so.
         is_metric: True only where a scale source fixed the scene's scale: then `points`, and
             lengths that were read in scene units, are metres, whatever `unit` is.
         sigma: Standard deviation of `value` in `unit`; None where unknown.

@@ -71,7 +71,12 @@ def test_a_scale_that_comes_between_admission_and_answer_is_whole(bench: Bench) 
     bench.runtime.ask_gate.clear()
     replies: list[Reply] = []
     done = threading.Event()
-    bench.pipeline.submit(FAR, lambda reply: (replies.append(reply), done.set()))
+
+    def respond(reply: Reply) -> None:
+        replies.append(reply)
+        done.set()
+
+    bench.pipeline.submit(FAR, respond)
     wait_for(lambda: len(bench.runtime.queries) > asked, 10.0, what="the model is asked")
     bench.pipeline._scale.restore(METRIC)
     bench.runtime.ask_gate.set()
@@ -106,7 +111,8 @@ def test_a_scene_moves_and_grows_with_its_keyframe() -> None:
         segment=1,
     )
     now = seen.at(World(segment=1, keyframes=(laid,)))
-    assert (now.segment, now.scale) == (1, pytest.approx(unit * seen.scale))
+    assert now.segment == 1
+    assert now.scale == pytest.approx(unit * seen.scale)
     assert now.T_map_cam is not None
     np.testing.assert_allclose(now.T_map_cam, T_laid @ metric(T_map_cam, unit), atol=1e-12)
     assert seen.at(World(segment=2, keyframes=(then,))) is seen
