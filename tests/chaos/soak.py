@@ -94,6 +94,7 @@ def _run(given: argparse.Namespace, loop: Path, out: Path) -> dict[str, Any]:
     told: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda got, _: told.append(got))
+    before = shared_memory()
     with ReservedDomain() as domain, (out / "node.log").open("wb") as log:
         environment = node_environment(domain.number)
         os.environ.update(environment)  # the client is in the same domain, by the same transport
@@ -109,7 +110,7 @@ def _run(given: argparse.Namespace, loop: Path, out: Path) -> dict[str, Any]:
             except subprocess.TimeoutExpired:
                 node.kill()
                 code = node.wait()
-    left = sorted(facts.pop("mapped", set()) & shared_memory())
+    left = sorted(facts.pop("mapped", set()) & shared_memory() - before)
     return {**facts, "exit_code": code, "stopped_by": told[:1], "shm_left": left}
 
 
@@ -153,16 +154,16 @@ def _drive(
             if given.scenes and client.scenes >= given.scenes:
                 break
             number = picture_number(sent // given.stand, len(pictures))
-            asked = time.monotonic()
+            asked, under_way = time.monotonic(), client.scenes > 0
             stamp = stamped(time.time_ns(), number)
             came = client.scene_of(pictures[number], stamp, SCENE_S)
             sent += 1
             # Too few for a first window: no scene, and none is missed.
-            lost += not came and client.scenes > 0
+            lost += not came and under_way
             latencies.append(time.monotonic() - asked)
             if client.scenes % ASK_EVERY == 0 and came:
                 client.ask()
-            if time.monotonic() >= next_sample or (not came and client.scenes):
+            if time.monotonic() >= next_sample or (not came and under_way):
                 next_sample = time.monotonic() + SAMPLE_S
                 held = held_by(process)
                 mapped |= held.shm
