@@ -55,7 +55,7 @@ WINDOW = 4  # keyframes that are looked at together
 MOST = 24  # keyframes that are looked at for one question
 _APART_DEG, _APART_DEPTHS = 30.0, 0.5  # nearer than both to one that is taken shows the same
 _MAX_TOKENS = 6
-_COIN = 0.6  # less likely right, seen or not seen says nothing: one of the two is true
+_COIN = 2 / 3  # less likely right, it says little: a coin has 1 / 2
 
 
 @dataclass(frozen=True)
