@@ -80,12 +80,14 @@ class Around:
             return Surroundings(T_world_base=base, scale=scale, reach=options.query.reach)
         R_scene_level = T[:3, :3] * record.scale @ world.T_level_map[:3, :3].T
         up_3 = R_scene_level[:, 2] if world.up_source else None
-        nearby, why = None, ""
+        floor, nearby, why = None, None, ""
+        if intent.kind is Kind.ELEVATION and up_3 is not None:
+            floor = self._floor(record, base, up_3, world)
         if intent.kind in (Kind.WAY_FREE, Kind.FREE_WIDTH):
             nearby, why = self._nearby(world, T)
         return Surroundings(
             up_3=up_3,
-            floor=self._floor(record, base, up_3, world) if up_3 is not None else None,
+            floor=floor,
             T_world_base=base,
             scale=scale,
             reach=options.query.reach,

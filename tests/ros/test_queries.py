@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -135,6 +136,28 @@ def test_a_scope_that_there_is_not_is_refused(graph: Any) -> None:
     answer = graph.ask(scope=7)
     assert answer.status == Answer.REJECTED
     assert "scope is 7" in answer.message
+
+
+def test_the_map_is_asked_for_the_way_back(graph: Any) -> None:
+    """The scripted camera goes straight on, so the start lies behind it."""
+    stamps = []
+    for _ in range(3):
+        graph.scene()
+        stamps.append(graph.stamp_ns)
+    answer = graph.ask("How do I get back to the start?", scope=SpatialQuery.Request.MAP)
+    assert answer.status == Answer.OK, answer.message
+    assert (answer.kind, answer.unit, answer.source) == (
+        *("return", "scene_unit", Answer.SOURCE_GEOMETRY),
+    )
+    assert answer.header.frame_id == "g2vlm_map_up_to_scale"
+    assert answer.header.stamp == as_time(stamps[-1])
+    start, here = (pose.pose.position for pose in answer.poses)
+    assert answer.poses[1].header == answer.header
+    away = math.dist((start.x, start.y, start.z), (here.x, here.y, here.z))
+    assert answer.value == pytest.approx(away, rel=1e-6)
+    assert away > 0
+    eyes = graph.ask("Is there a chair?", scope=SpatialQuery.Request.MAP)
+    assert eyes.header.frame_id == "g2vlm_map_up_to_scale"
 
 
 def test_an_answer_about_the_map_stands_in_the_maps_frame() -> None:
