@@ -38,6 +38,7 @@ __all__ = ["RESULTS_S", "Asking"]
 _QUESTIONS_QOS = QoSProfile(depth=1100)
 _FEEDBACK_QOS = QoSProfile(depth=100)
 _FEEDBACK_S = 0.05  # between two messages about one answer that grows
+_ROUNDS = 3  # of the executor, from the end of a goal until its result is sent
 RESULTS_S = 10  # for which the result of a goal is kept for who asks for it late
 _ANSWERED = (AnswerStatus.OK, AnswerStatus.TRUNCATED)
 
@@ -108,10 +109,12 @@ class Asking:
             if goal.is_cancel_requested:  # between its acceptance and its turn here
                 cancel()
 
+        self._open += 1
         try:
             answer = await self._answer(goal.request, _Feedback(goal), keep)
         finally:
             self._cancels.pop(key, None)
+            self._close_behind(_ROUNDS)
         if answer.status in _ANSWERED:
             goal.succeed()
         elif goal.is_cancel_requested:
@@ -119,6 +122,19 @@ class Asking:
         else:
             goal.abort()
         return Ask.Result(answer=answer)
+
+    def _close_behind(self, rounds: int) -> None:
+        """Count a goal as open until its result is sent.
+
+        The server sends it in a task of the executor, which it makes when the goal's coroutine has
+        ended. That one is behind the task made here and, in whatever order an executor takes what
+        waits, before the last of those that follow it.
+        """
+        executor = self._node.executor
+        if rounds and executor is not None:
+            executor.create_task(self._close_behind, rounds - 1)
+        else:
+            self._open -= 1
 
     def _on_cancel(self, goal: Any) -> CancelResponse:
         """Let the line know; the answer says that it was cancelled."""

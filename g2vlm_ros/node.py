@@ -25,7 +25,7 @@ from g2vlm_model.processes import end_with_parent
 __all__ = ["main"]
 
 _SPIN_S = 0.2  # rclpy's executors can hang without a time limit
-_LAST_ANSWERS_S = 0.5  # at the end, for the responses to questions that are open
+_LAST_ANSWERS_S = 1.0  # at the end, for the responses to questions that are open
 # A thread that wants to go on waits this long for another one's Python code; the default of
 # 5 ms is longer than all the work on a frame.
 _SWITCH_S = 0.0005
@@ -109,7 +109,7 @@ def _run(argv: list[str], stop: _Stop) -> int:
         node.finish()
         deadline = time.monotonic() + _LAST_ANSWERS_S
         while node.open_questions and time.monotonic() < deadline:
-            executor.spin_once(timeout_sec=_LAST_ANSWERS_S / 10)
+            executor.spin_once(timeout_sec=_LAST_ANSWERS_S / 20)
         return 0
     finally:
         stop.may_break_off = lambda: False

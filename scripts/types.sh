@@ -15,7 +15,7 @@ MYPYPATH="$VIRTUAL_ENV/build/g2vlm_ros" python -m mypy --cache-dir .mypy_cache/p
 packages=$!
 code=0
 python -m mypy --cache-dir .mypy_cache/beside \
-  setup.py launch/*.py scripts/*.py benchmarks tests || code=$?
+  setup.py launch/*.py scripts/*.py benchmarks examples tests || code=$?
 wait "$packages" || code=$?
 cat "$said"
 exit "$code"

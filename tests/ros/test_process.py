@@ -20,15 +20,20 @@ from typing import Any
 import numpy as np
 import pytest
 import rclpy
+from action_msgs.msg import GoalStatus
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
 from benchmarks.instant_runtime import InstantRuntime, InstantScene
-from g2vlm_interfaces.msg import SpatialAnswer
-from g2vlm_model.interface import FrameWindow
+from g2vlm_interfaces.msg import SceneStatus, SpatialAnswer
+from g2vlm_interfaces.srv import SpatialQuery
+from g2vlm_model.interface import AnswerStatus, FrameWindow, Scene
+from g2vlm_model.interface import SpatialAnswer as Answer
+from g2vlm_model.interface import SpatialQuery as Asked
 from tests.helpers import REPO, wait_for
 from tests.real_runtime import RealRuntime
 from tests.ros.graph import NS, image_message, picture
+from tests.ros.test_ask import Asker
 
 Make = Callable[..., Any]
 INSTANT = "runtime:=benchmarks.instant_runtime:create"
@@ -188,6 +193,79 @@ def test_a_signal_does_not_wait_for_a_pass(start: Start, make_graph: Make) -> No
     code, log = end(process, signal.SIGTERM)
     assert code == 0, log
     assert "Traceback" not in log
+
+
+class Thinking(InstantRuntime):
+    """A runtime that answers nothing before it is told to end."""
+
+    def ask(
+        self,
+        scene: Scene,
+        query: Asked,
+        *,
+        on_text: Callable[[str], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Answer:
+        while cancelled is None or not cancelled():
+            time.sleep(0.01)
+        return Answer(AnswerStatus.CANCELLED, text="half an ans")
+
+
+def thinking_runtime(**options: str) -> Thinking:
+    """A runtime factory."""
+    return Thinking()
+
+
+class Client:
+    """What `Asker` takes for a graph: a node of the test, and waiting while it spins."""
+
+    def __init__(self) -> None:
+        self.client = rclpy.create_node("asker")
+
+    def wait(self, predicate: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
+        def spun() -> Any:
+            rclpy.spin_once(self.client, timeout_sec=0.05)
+            return predicate()
+
+        return wait_for(spun, timeout_s, interval_s=0.0, what=what)
+
+
+def test_a_signal_answers_every_question_and_goal_once(start: Start) -> None:
+    process = start("autostart:=true", "runtime:=tests.ros.test_process:thinking_runtime")
+    read_until(process, "active: ")
+    own = Client()
+    publisher = own.client.create_publisher(Image, "/camera/image_raw", qos_profile_sensor_data)
+    statuses: list[Any] = []
+    own.client.create_subscription(SceneStatus, "/g2vlm/status", statuses.append, 10)
+    own.wait(publisher.get_subscription_count, "a subscription")
+    stamp_ns, shift = 100_000 * NS, 0
+
+    def made_a_scene() -> bool:
+        nonlocal stamp_ns, shift
+        stamp_ns, shift = stamp_ns + NS // 10, shift + 12
+        publisher.publish(image_message(picture(shift), stamp_ns))
+        return bool(statuses and statuses[-1].scenes)
+
+    own.wait(made_a_scene, "a scene", COMES_UP_S)
+    asker = Asker(own)
+    goals = [asker.send() for _ in range(4)]
+    service = own.client.create_client(SpatialQuery, "/g2vlm/query")
+    own.wait(service.service_is_ready, "the service")
+    request = SpatialQuery.Request(question="How far is the wall?")
+    asked = [service.call_async(request) for _ in range(2)]
+    own.wait(lambda: statuses[-1].queries_waiting == 5, "all of them in the line")
+    process.send_signal(signal.SIGTERM)
+    for sent in goals:
+        status, answer = asker.result(sent)
+        assert (status, answer.status) == (GoalStatus.STATUS_ABORTED, SpatialAnswer.CANCELLED)
+        assert answer.message == "the node ends"
+    own.wait(lambda: all(future.done() for future in asked), "the answers of the service")
+    assert {future.result().answer.status for future in asked} == {SpatialAnswer.CANCELLED}
+    _, log = process.communicate(timeout=COMES_UP_S)
+    assert process.returncode == 0, log
+    assert "Traceback" not in log
+    asker.close()
+    own.client.destroy_node()
 
 
 def test_autostart_that_fails_says_so(start: Start) -> None:
