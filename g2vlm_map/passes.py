@@ -116,6 +116,13 @@ class Passes:
         self._committing = threading.Lock()  # a scene is out before a restart, or never comes
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._began: float | None = None  # of the pass at work, monotonic
+
+    @property
+    def pass_s(self) -> float:
+        """Seconds that the pass that runs now has taken; negative where none runs."""
+        began = self._began
+        return -1.0 if began is None else time.monotonic() - began
 
     def start(self) -> None:
         """Begin segment 1 and start the thread.
@@ -205,9 +212,10 @@ class Passes:
         while not stopping.is_set():
             job = builder.take(_POLL_S)
             if job is not None:
-                began = time.monotonic()
+                began = self._began = time.monotonic()
                 with self._board.guard("passes", f"that of {len(job.moments)} moments"):
                     self._observe(job, builder, stopping)
+                self._began = None
                 builder.done()
                 stopping.wait(self._rest_s(began))
 

@@ -356,6 +356,7 @@ class Pipeline(KeepsMaps):
             cameras=self._passes.optics.cameras,
             errors=board.error_counts(),
             map_counts=self._keeper.counts,
+            pass_s=self._passes.pass_s,
         )
 
     # What follows.

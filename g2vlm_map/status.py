@@ -123,6 +123,7 @@ class Snapshot:
         shared_view: See `Scene.overlap`; of the newest frame with the best earlier one.
             Negative where unknown.
         latency: Of the newest scene.
+        pass_s: Seconds that the pass that runs now has taken; negative where none runs.
         window_size: Moments that a window may hold with this runtime.
         runtime: What runs.
         reasons: In force, in the order of `REASON_CODES`.
@@ -157,6 +158,7 @@ class Snapshot:
     cameras: tuple[FocalEstimate, ...] = ()
     errors: tuple[tuple[str, int], ...] = ()
     map_counts: tuple[tuple[str, int], ...] = ()
+    pass_s: float = -1.0
 
     @property
     def dropped(self) -> int:

@@ -232,6 +232,7 @@ def status_message(snapshot: Snapshot, world: World, map_frame: str) -> Any:
         latency_ms=latency.total,
         observe_ms=latency.observe,
         publish_ms=latency.publish,
+        pass_s=snapshot.pass_s,
         queries_received=snapshot.questions_received,
         queries_answered=snapshot.questions_answered,
         queries_rejected=snapshot.questions_rejected,

@@ -167,6 +167,7 @@ def note_status(timeline: Timeline, pipeline: Pipeline) -> None:
             segment=now.segment,
             reasons=tuple(reason.code for reason in now.reasons),
             has_scene=now.scene_segment == now.segment,
+            at_work=now.pass_s >= 0,
             drops=dict(now.drops),
         )
     )

@@ -53,6 +53,7 @@ class StatusSample:
         reasons: reason codes in force.
         drops: dropped frames by reason.
         has_scene: whether a scene of that segment has come out.
+        at_work: a pass of the model runs.
     """
 
     wall_s: float
@@ -64,6 +65,7 @@ class StatusSample:
     reasons: tuple[str, ...]
     drops: Mapping[str, int] = field(default_factory=dict)
     has_scene: bool = True
+    at_work: bool = False
 
 
 @dataclass(frozen=True)

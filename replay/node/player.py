@@ -55,7 +55,7 @@ POLL_S = 0.002
 # In lock-step: how long nothing may change until a frame counts as waiting for more.
 IDLE_SECONDS = 0.6
 APART_SECONDS = 10.0  # the same for a rig's moment that has all of its frames
-SETTLE_TIMEOUT_S = 300.0
+SETTLE_TIMEOUT_S = 300.0  # without a pass at work; with one it is waited for, however long
 # At the end in real time: the node is done when nothing came for this long.
 DRAIN_IDLE_S = 2.0
 QUESTION_TIMEOUT_S = 120.0
@@ -189,9 +189,11 @@ class Player:
         what it was; and what a failed pass gave back.
         """
         late = self._is_late(message.moment_ns)
-        started = time.monotonic()
-        while time.monotonic() - started < SETTLE_TIMEOUT_S:
+        started = idle_since = time.monotonic()
+        while time.monotonic() - idle_since < SETTLE_TIMEOUT_S:
             status = self._timeline.last
+            at_work = status is not None and status.at_work
+            idle_since = time.monotonic() if at_work else idle_since
             # The status behind a scene says that the map has taken it in: what the next frame is
             # worth hangs on that.
             told = status is not None and status.scenes >= self._timeline.poses
@@ -206,7 +208,7 @@ class Player:
                 few = not status.has_scene and waiting < self._min_moments * self._cameras
                 waits = late or few or "RUNTIME_FAILED" in status.reasons
                 patience_s = IDLE_SECONDS if waits else self._patience_s(message)
-                if status.wall_s - started > patience_s:
+                if status.wall_s - started > patience_s and not at_work:
                     self._waiting = 0 if late else waiting
                     return
             self._check()
@@ -236,12 +238,14 @@ class Player:
 
     def _drain(self) -> None:
         """Wait until the node has worked off what it was sent."""
-        started = time.monotonic()
-        while time.monotonic() - started < SETTLE_TIMEOUT_S:
+        started = idle_since = time.monotonic()
+        while time.monotonic() - idle_since < SETTLE_TIMEOUT_S:
             newest = max(self._timeline.scene_s.values(), default=started)
             status = self._timeline.last
             busy = status is None or status.received > status.used + status.dropped
-            idle_s = time.monotonic() - max(newest, started)
+            if status is not None and status.at_work:
+                idle_since = time.monotonic()
+            idle_s = time.monotonic() - max(newest, idle_since)
             if idle_s > (5 * DRAIN_IDLE_S if busy else DRAIN_IDLE_S):
                 return
             self._asker.ask_due()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,18 @@ def uneven(**asked: str) -> ScriptedRuntime:
         return replace(geometry, local_points=geometry.local_points * bumps)
 
     runtime.break_geometry = bumpy
+    return runtime
+
+
+def slow(**asked: str) -> ScriptedRuntime:
+    """For --runtime: a pass takes longer than a replay waits for an idle node."""
+    runtime = ScriptedRuntime()
+
+    def after_a_while(geometry: GeometryPrediction) -> GeometryPrediction:
+        time.sleep(12.0)
+        return geometry
+
+    runtime.break_geometry = after_a_while
     return runtime
 
 
@@ -74,6 +87,23 @@ def test_node_and_process_make_the_same_map_where_loops_come_in(
     for name in ("loops", "scenes", "keyframes"):
         assert metrics[name] == others[name], name
     np.testing.assert_allclose(path, beside, atol=1e-6, rtol=0)
+
+
+@pytest.mark.slow  # 30 s
+def test_a_pass_is_waited_for_however_long_it_takes(tmp_path: Path) -> None:
+    source = BagRecording(ROOM)
+    with BagWriter(tmp_path / "short") as writer:
+        scribe = Scribe(writer)
+        for number, frame in enumerate(source.frames(range(0, 8, 2))):
+            scribe.image("/camera/image_raw", (10 + number) * NS, frame.rgb(), "rgb8")
+    runtime = ("--runtime", "tests.replay.test_lockstep:slow")
+    for rate in ("1", "0"):
+        out = tmp_path / rate
+        code = main(
+            [str(tmp_path / "short"), "--out", str(out), "--rate", rate, "--quiet", *runtime]
+        )
+        assert code == 0
+        assert json.loads((out / "metrics.json").read_text())["metrics"]["scenes"] >= 1
 
 
 @pytest.mark.slow  # 10 s

@@ -45,6 +45,18 @@ def test_an_inactive_node_has_nothing_to_pause(make_graph: Make) -> None:
     assert "inactive" in answer.message
 
 
+def test_a_pass_at_work_is_told_with_its_time(graph: Any) -> None:
+    graph.scene()
+    assert graph.status(lambda status: status.pass_s < 0).scenes >= 1
+    graph.runtime.observe_gate.clear()
+    graph.good_image()
+    first = graph.status(lambda status: status.pass_s >= 0).pass_s
+    later = graph.status(lambda status: status.pass_s >= first + 0.2)
+    assert later.pass_s < first + 5.0
+    graph.runtime.observe_gate.set()
+    graph.status(lambda status: status.pass_s < 0)
+
+
 def test_passes_keep_to_the_rate(make_graph: Make) -> None:
     graph = make_graph(max_rate_hz=4.0)
     graph.listen("status")
