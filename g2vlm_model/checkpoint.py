@@ -32,7 +32,7 @@ from .model_folder import (
     resolve_folder,
     weight_files,
 )
-from .quantised import QuantisedLinear, quantisable
+from .quantised import QuantisedEmbedding, QuantisedLinear, quantisable
 from .safetensors_file import SafetensorsFile, write_errors
 from .tokenizer import Tokenizer
 
@@ -58,6 +58,7 @@ FLOAT32_PREFIXES = (
     "heads.camera_head.",
 )
 
+_TABLE = "trunk.embed_tokens.weight"
 # What an engine of the geometry does in the place of the model.
 CALIBRATION_FILE = "calibration.json"  # how often answers are right: `g2vlm_map.answers`
 MAX_CALIBRATION_BYTES = 1 << 18
@@ -161,6 +162,8 @@ def load_weights(
     paths = list(files)
     readers = [SafetensorsFile(path) for path in paths]
     bits = {} if not quantise else {f"{n}.weight": b for n, _, b in quantisable(model, quantise)}
+    if quantise and not model.config.reference_features:  # which average rows of the table
+        bits[_TABLE] = 8
     try:
         for reader in readers:
             for name, entry in reader.entries.items():
@@ -294,9 +297,13 @@ def _is_geometric(name: str) -> bool:
 def _quantise(model: nn.Module, name: str, weight: Tensor, bits: int, dtype: torch.dtype) -> None:
     """Put a quantised map in the place of a linear one; its bias is there already, or comes yet."""
     path = name.removesuffix(".weight")
-    linear = model.get_submodule(path)
-    assert isinstance(linear, nn.Linear)
-    made = QuantisedLinear(weight, bits, dtype, linear.bias)
+    made: nn.Module
+    if name == _TABLE:
+        made = QuantisedEmbedding(weight, dtype)
+    else:
+        linear = model.get_submodule(path)
+        assert isinstance(linear, nn.Linear)
+        made = QuantisedLinear(weight, bits, dtype, linear.bias)
     owner, _, leaf = path.rpartition(".")
     model.get_submodule(owner)._modules[leaf] = made
 

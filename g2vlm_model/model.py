@@ -38,6 +38,7 @@ from .extras.reading import GeometryReading
 from .heads import GeometryHeads
 from .mot import MixtureOfTransformers, attend_causal, attend_frame_causal
 from .poses import GeometryTensors, assemble_geometry
+from .quantised import QuantisedEmbedding
 from .qwen2_vit import Qwen2Vit
 from .sequence import FrameBlocks, MRope
 
@@ -95,12 +96,12 @@ class G2VLM(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.trunk.embed_tokens.weight.device
+        return self.trunk.semantic_norm.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Type of the trunk's weights, and so of a cache's memory."""
-        return self.trunk.embed_tokens.weight.dtype
+        return self.trunk.semantic_norm.weight.dtype
 
     def encode_geometry(self, pixels_BN3HW: Tensor) -> Tensor:
         """Turn pictures into geometric tokens.
@@ -306,6 +307,10 @@ class G2VLM(nn.Module):
 
     def image_marks(self) -> Tensor:
         """Return the embeddings of start and end of image, (2, D)."""
-        special, table_VD = self.special_ids, self.trunk.embed_tokens.weight
+        special = self.special_ids
+        table: nn.Module = self.trunk.embed_tokens
         # Rows by number: ids in a tensor would have to travel to the device on every pass.
+        if isinstance(table, QuantisedEmbedding):
+            return torch.stack((table.row(special.start_of_image), table.row(special.end_of_image)))
+        table_VD = self.trunk.embed_tokens.weight
         return torch.stack((table_VD[special.start_of_image], table_VD[special.end_of_image]))

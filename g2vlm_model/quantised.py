@@ -3,13 +3,13 @@
 
 """Weights of 8 and 4 bits: linear maps whose weights are small integers with a scale for a group.
 
-Activations, caches, norms, embeddings, convolutions and the last maps of the heads keep their
-precision; so does all of the options that the published architecture lacks. Weights are rounded to
-the nearest of 2^bits - 1 symmetric levels while they are loaded, tensor by tensor; no frames are
-needed for it. A product casts a few rows of the weights at a time, which stay in the processor's
-cache: what comes from memory are the integers.
+The table of embeddings has 8 bits and a scale for each row. Activations, caches, norms,
+convolutions and the last maps of the heads keep their precision; so does all of the options that
+the published architecture lacks. Weights are rounded to the nearest of 2^bits - 1 symmetric levels
+while they are loaded, tensor by tensor; no frames are needed for it. A product casts a few rows of
+the weights at a time, which stay in the processor's cache: what comes from memory are the integers.
 
-Shape letters: O outputs, I inputs, G groups of inputs, T tokens.
+Shape letters: O outputs, I inputs, G groups of inputs, V words, D width.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["PRECISIONS", "QuantisedLinear", "bits_of", "quantisable", "weight_count"]
+__all__ = [
+    "PRECISIONS",
+    "QuantisedEmbedding",
+    "QuantisedLinear",
+    "bits_of",
+    "quantisable",
+    "weight_count",
+]
 
 GROUP = {8: 0, 4: 64}  # inputs that share a scale; 0: all of a row
 _BLOCK_BYTES = 1 << 20  # of weights that are cast at once on a CPU
@@ -58,6 +65,8 @@ def weight_count(model: nn.Module) -> int:
         if isinstance(module, QuantisedLinear):
             count += module.in_features * module.out_features
             count -= module.weight.numel() + module.scale.numel()
+        elif isinstance(module, QuantisedEmbedding):
+            count -= module.scale.numel()
     return count + sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -147,3 +156,29 @@ class QuantisedLinear(nn.Module):
     def extra_repr(self) -> str:
         """Return sizes and bits."""
         return f"{self.in_features}, {self.out_features}, bits={self.bits}"
+
+
+class QuantisedEmbedding(nn.Module):
+    """A table of embeddings of 8 bits.
+
+    Args:
+        weight_VD: Rows, any float type.
+        dtype: Of the scales, and of what is looked up.
+
+    Attributes:
+        weight: int8 (V, D).
+        scale: (V, 1).
+    """
+
+    def __init__(self, weight_VD: Tensor, dtype: torch.dtype) -> None:
+        super().__init__()
+        rounded = QuantisedLinear(weight_VD, 8, dtype)  # a scale for each row, here as there
+        self.weight, self.scale = rounded.weight, rounded.scale
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(..., D) of ids (...)."""
+        return self.weight[ids].to(self.scale.dtype) * self.scale[ids]
+
+    def row(self, number: int) -> Tensor:
+        """(D,) of one id that is known ahead."""
+        return self.weight[number].to(self.scale.dtype) * self.scale[number]

@@ -17,7 +17,13 @@ from g2vlm_model.checkpoint import load_model, model_on_meta
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.interface import AnswerStatus, PixelMark, SpatialQuery
 from g2vlm_model.model_cli import frames_of_a_test
-from g2vlm_model.quantised import PRECISIONS, QuantisedLinear, quantisable, weight_count
+from g2vlm_model.quantised import (
+    PRECISIONS,
+    QuantisedEmbedding,
+    QuantisedLinear,
+    quantisable,
+    weight_count,
+)
 from g2vlm_model.runtimes import load_runtime
 from tests.runtimes.model_folders import small_config, write_model
 
@@ -51,6 +57,17 @@ def test_memory(bits: int, share: float) -> None:
     whole = linear(1024, 512)
     small = QuantisedLinear(whole.weight, bits, torch.float32)
     assert small.weight.nbytes + small.scale.nbytes < share * whole.weight.nbytes
+
+
+@torch.inference_mode()
+def test_a_table_of_rows() -> None:
+    torch.manual_seed(0)
+    whole = torch.randn(50, 64)
+    table = QuantisedEmbedding(whole, torch.float32)
+    ids = torch.tensor([[3, 49], [0, 3]])
+    torch.testing.assert_close(table(ids), whole[ids], atol=0.02, rtol=0)
+    assert torch.equal(table.row(49), table(ids)[0, 1])
+    assert table.weight.nbytes + table.scale.nbytes < 0.27 * whole.nbytes
 
 
 def test_rows_of_zeros_stay_zeros() -> None:
@@ -97,6 +114,15 @@ def test_the_embedded_model_runs_so(precision: str) -> None:
 
 def test_without_its_geometry(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "small", small_config())
+    runtime = load_runtime("torch", model=folder, device="cpu", precision="int8")
+    whole = load_runtime("torch", model=folder, device="cpu", precision="fp32")
+    assert runtime.info.parameters == whole.info.parameters
+    for one in (runtime, whole):
+        one.close()
     model, _ = load_model(folder, geometric=False, quantise="int8")
-    assert isinstance(model.trunk.layers[0].semantic.up_proj, QuantisedLinear)
+    for name, kind in (
+        ("trunk.embed_tokens", QuantisedEmbedding),
+        ("trunk.layers.0.semantic.up_proj", QuantisedLinear),
+    ):
+        assert isinstance(model.get_submodule(name), kind)
     assert model.dino is None

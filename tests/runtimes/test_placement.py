@@ -132,7 +132,7 @@ def test_a_model_takes_the_first_precision_that_fits(
             [
                 "need 18.26 GiB in fp32, 4.00 GiB are free",
                 "  bf16: 9.13 GiB",
-                "  int4: 3.38 GiB, fits",
+                "  int4: 3.20 GiB, fits",
             ],
         ),
         (with_gpu(8, 0), "auto", ["  fp16: 9.13 GiB, does not fit"]),

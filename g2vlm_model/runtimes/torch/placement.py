@@ -44,9 +44,9 @@ _BYTES = {  # of a weight, in the mean over a model of the published size
     "fp32": 4.0,
     "fp16": 2.0,
     "bf16": 2.0,
-    "int8": 1.16,
-    "int4+int8": 0.94,
-    "int4": 0.74,
+    "int8": 1.06,
+    "int4+int8": 0.85,
+    "int4": 0.70,
 }
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 # Beside the weights: what loading and a window of few frames take, as a share of them (measured at
