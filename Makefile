@@ -21,7 +21,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # A file's tests stay together, in the order of the files: what they share is made once.
 IN_PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-.PHONY: help demo calibrate test test-all test-ros fuzz soak chaos workspace setup setup-dev lint types clean
+.PHONY: help demo calibrate test test-all test-full-size test-ros fuzz soak chaos workspace setup setup-dev lint types clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,13 +35,16 @@ calibrate: setup-dev ## Refit calibration.json to MODEL's weights on the validat
 	  --windows $(WINDOWS) --frames 3 1 2 4 --calibrate $(MODEL_FOLDER)/calibration.json
 
 test: setup-dev ## Run the tests but the slow ones (PYTEST_ARGS="tests/map -x": pytest's words)
-	@$(IN_VENV) python -m pytest $(IN_PARALLEL) -m "not slow" $(PYTEST_ARGS)
+	@$(IN_VENV) python -m pytest $(IN_PARALLEL) -m "not slow and not full_size" $(PYTEST_ARGS)
 
 test-all: setup-dev ## Run all tests
-	@$(IN_VENV) python -m pytest $(IN_PARALLEL) $(PYTEST_ARGS)
+	@$(IN_VENV) python -m pytest $(IN_PARALLEL) -m "not full_size" $(PYTEST_ARGS)
+
+test-full-size: setup-dev ## Run the published size in bf16 on this CPU: 10 GiB of memory and disk, minutes
+	@$(IN_VENV) python -m pytest -m full_size $(PYTEST_ARGS)
 
 test-ros: setup-dev ## Run the node's, the replay's and the ROS tests (ROS_DISTRO=jazzy: on Jazzy)
-	@$(IN_VENV) python -m pytest $(IN_PARALLEL) -m "not slow" tests/ros tests/replay $(PYTEST_ARGS)
+	@$(IN_VENV) python -m pytest $(IN_PARALLEL) -m "not slow and not full_size" tests/ros tests/replay $(PYTEST_ARGS)
 
 fuzz: setup-dev ## Fuzz every door and the real node for MINUTES=60; counts add up in out/fuzz
 	@$(IN_VENV) pip install -q -r requirements/fuzz.txt -c requirements/constraints.txt coverage

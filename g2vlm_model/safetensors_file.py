@@ -141,7 +141,9 @@ class SafetensorsFile:
     def sample_bytes(self, begin: int, end: int) -> bytes:
         """Return raw bytes of the file."""
         assert self._map is not None, f"{self.path} is closed"
-        return self._map[begin:end]
+        content = self._map[begin:end]
+        self._forget(begin, end)
+        return content
 
     def _view(self, dtype: torch.dtype, begin: int, count: int) -> Tensor:
         """Return mapped memory as a flat tensor that is only read."""
