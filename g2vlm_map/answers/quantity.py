@@ -65,6 +65,7 @@ _WORDS = (
 _NUMBER = re.compile(
     r"(?<![\w.,])(?P<sign>[-+−]?)"
     r"(?:(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:[.,]\d+)?|\.\d+)(?![.,]?\d)"
+    r"(?:e(?P<exponent>[+-]?\d{1,2})(?!\d))?(?!e[+-]?\d)"
     rf"|(?P<word>{'|'.join(_WORDS)})\b)"
     r"[ \u00a0]*-?(?:(?P<unit>"
     + "|".join(f"(?:{pattern})" for pattern, _, _ in _UNITS)
@@ -102,6 +103,7 @@ def parse_quantity(text: str) -> Quantity | None:
         digits = match["digits"]
         thousands = re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d+)?", digits)
         value = float(digits.replace(",", "" if thousands else "."))
+        value *= 10.0 ** int(match["exponent"] or 0)
     if match["sign"] in ("-", "−"):
         value = -value
     if not match["unit"]:

@@ -62,6 +62,8 @@ AGREES, DISAGREES, UNCHECKED = CrossCheck.AGREES, CrossCheck.DISAGREES, CrossChe
         ("2 in the room", 2.0, QuantityKind.NUMBER),
         ("frame 2 is 1.5 m away", 1.5, QuantityKind.METRIC_LENGTH),
         ("1,234,567", 1234567.0, QuantityKind.NUMBER),
+        ("1.4e3 m", 1400.0, QuantityKind.METRIC_LENGTH),
+        ("2E-1m", 0.2, QuantityKind.METRIC_LENGTH),
     ],
 )
 def test_numbers_and_units(text: str, value: float, kind: QuantityKind) -> None:
@@ -73,7 +75,17 @@ def test_numbers_and_units(text: str, value: float, kind: QuantityKind) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "no", "A1 is near B2", "someone", "the tent", "1.9.1.9.9", "1.9.1.9 m", "192.168.0.1"],
+    [
+        "",
+        "no",
+        "A1 is near B2",
+        "someone",
+        "the tent",
+        "1.9.1.9.9",
+        "1.9.1.9 m",
+        "192.168.0.1",
+        "1e400 m",
+    ],
 )
 def test_texts_without_a_number(text: str) -> None:
     assert parse_quantity(text) is None
