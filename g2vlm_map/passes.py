@@ -121,8 +121,7 @@ class Passes:
     @property
     def pass_s(self) -> float:
         """Seconds that the pass that runs now has taken; negative where none runs."""
-        began = self._began
-        return -1.0 if began is None else time.monotonic() - began
+        return -1.0 if (began := self._began) is None else time.monotonic() - began
 
     def start(self) -> None:
         """Begin segment 1 and start the thread.
@@ -249,8 +248,7 @@ class Passes:
         except BaseException as error:  # a foreign runtime's, exits and panics too: go on
             builder.give_back(job)
             if not stopping.is_set():
-                text = f"{type(error).__name__}: {error}"
-                self._board.condition("RUNTIME_FAILED", True, text)
+                self._board.condition("RUNTIME_FAILED", True, f"{type(error).__name__}: {error}")
         finally:
             if scene is not None:
                 scene.close()
