@@ -157,27 +157,12 @@ def load_weights(
     """
     parameters = dict(model.named_parameters())
     ours_of = published_names(parameters)
-    missing = set(ours_of)
-    problems: list[str] = []
-    paths = list(files)
-    readers = [SafetensorsFile(path) for path in paths]
+    readers = [SafetensorsFile(path) for path in files]
     bits = {} if not quantise else {f"{n}.weight": b for n, _, b in quantisable(model, quantise)}
     if quantise and not model.config.reference_features:  # which average rows of the table
         bits[_TABLE] = 8
     try:
-        for reader in readers:
-            for name, entry in reader.entries.items():
-                if name not in ours_of:
-                    problems.append(f"unexpected {name} in {reader.path.name}")
-                elif name not in missing:
-                    problems.append(f"repeated {name} in {reader.path.name}")
-                elif entry.shape != tuple(parameters[ours_of[name]].shape):
-                    wanted = list(parameters[ours_of[name]].shape)
-                    problems.append(f"{name} is {list(entry.shape)}, the configs say {wanted}")
-                missing.discard(name)
-        problems += [f"missing {name}" for name in sorted(missing)]
-        if problems:
-            raise ValueError(_describe(paths, problems))
+        _check_fit(readers, {name: tuple(parameters[one].shape) for name, one in ours_of.items()})
         for reader in readers:
             for name in reader.entries:
                 ours = ours_of[name]
@@ -197,6 +182,25 @@ def load_weights(
     finally:
         for reader in readers:
             reader.close()
+
+
+def _check_fit(readers: Sequence[SafetensorsFile], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ValueError unless files together hold exactly the tensors of these names and shapes."""
+    missing = set(shapes)
+    problems: list[str] = []
+    for reader in readers:
+        for name, entry in reader.entries.items():
+            if name not in shapes:
+                problems.append(f"unexpected {name} in {reader.path.name}")
+            elif name not in missing:
+                problems.append(f"repeated {name} in {reader.path.name}")
+            elif entry.shape != shapes[name]:
+                wanted = list(shapes[name])
+                problems.append(f"{name} is {list(entry.shape)}, the configs say {wanted}")
+            missing.discard(name)
+    problems += [f"missing {name}" for name in sorted(missing)]
+    if problems:
+        raise ValueError(_describe([reader.path for reader in readers], problems))
 
 
 def weight_count(folder: str | Path) -> int:
