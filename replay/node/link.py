@@ -51,6 +51,7 @@ from .recorder import Recorder
 
 SPIN_SECONDS = 0.05
 LOOK_SECONDS = 1.0  # the graph is looked at this often
+_UNNAMED = "_NODE_NAME_UNKNOWN_"  # what rcl calls a node that it knows a publisher of only
 OF_BOTH = ("/tf", "/tf_static")  # the node publishes transforms beside the recorded ones
 SAVE_TIMEOUT_S = 60.0
 # The two ends of a connection learn of it one after the other.
@@ -138,6 +139,7 @@ class NodeLink:
         self._status: Any = None  # the newest
         self._built = False
         self._looked_s = 0.0  # when the graph was looked at last
+        self._waited_for_name = False
         self._failure: Exception | None = None  # of the thread
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._spin, name="replay-spin", daemon=True)
@@ -227,6 +229,9 @@ class NodeLink:
                 names = ", ".join(
                     sorted(f"{item.node_namespace}{item.node_name}" for item in found)
                 )
+                if _UNNAMED in names and not self._waited_for_name:
+                    self._waited_for_name = True  # the name comes a moment after its publisher
+                    return
                 raise NodeFailedError(
                     f"somebody else is in ROS domain {self._domain_id}: {topic} is published by "
                     f"{len(found)} nodes ({names}), expected {most}; what came back is not of this "

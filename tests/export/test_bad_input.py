@@ -169,5 +169,5 @@ def test_killed_half_way_started_again_and_twice_at_once(tmp_path: Path) -> None
     assert codes[1] in (0, 2), said
     if codes[1] == 2:
         assert any("holds an export; give --force to replace it" in text for text in said)
-    assert ExportFolder.open(out).manifest.model_id.startswith("model-")
+    assert ExportFolder.open(out).manifest.model_id.startswith("model@")
     assert list(out.parent.iterdir()) == [out], "what the killed one left is still there"

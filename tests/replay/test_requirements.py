@@ -30,7 +30,8 @@ import g2vlm_map, g2vlm_ros
 for package in (g2vlm_map, g2vlm_ros):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not module.name.startswith(
-            ("g2vlm_map.recordings.bag", "g2vlm_ros.doctor.recorded", "g2vlm_ros.launch_actions")
+            ("g2vlm_map.recordings.bag", "g2vlm_map.recordings.unpacking",
+             "g2vlm_ros.doctor.recorded", "g2vlm_ros.launch_actions")
         ):
             importlib.import_module(module.name)
 import numpy as np

@@ -132,7 +132,7 @@ def test_other_weights_to_begin_with_are_refused(tiny_shards: Path, tmp_path: Pa
     one, other = (folder_of(tmp_path / name, seed) for name, seed in (("one", 8), ("other", 9)))
     out = tmp_path / "run"
     prepared(tiny_shards, out, start=Start(5, (one,))).trainer.run(until=1)
-    said = r"base was \d+ tensors of one-\w+, is \d+ tensors of other-\w+\n.*--allow-change base"
+    said = r"base was \d+ tensors of one@\w+, is \d+ tensors of other@\w+\n.*--allow-change base"
     with pytest.raises(ValueError, match=said):
         prepared(tiny_shards, out, start=Start(5, (other,)))
     again = prepared(tiny_shards, out, start=Start(5, (other,)), allow_change=("base",))
@@ -185,7 +185,7 @@ def test_adapters_never_merge_into_another_model(tiny_shards: Path, tmp_path: Pa
         assert base is not None
         before = {name: value.clone() for name, value in model.state_dict().items()}
         if folder == other:
-            with pytest.raises(ValueError, match=r"adapters of a run that began with .*one-"):
+            with pytest.raises(ValueError, match=r"adapters of a run that began with .*one@"):
                 load_adapted(model, checkpoint, GASP.lora, base)
         else:
             load_adapted(model, checkpoint, GASP.lora, base)
@@ -203,7 +203,7 @@ def test_a_folder_that_changes_under_a_run_is_noticed_at_its_end(
     train(GASP, options, Processes())
     header = json.loads(runs_of(tmp_path / "model")["gasp"])
     ((source, count),) = header["base"]["sources"].items()
-    assert source.startswith("of start-")
+    assert source.startswith("of start@")
     assert count == len(list(tiny_model().parameters()))
     assert "changes" not in header
     run = prepared(tiny_shards, tmp_path / "run", GASP, options.start)

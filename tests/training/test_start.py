@@ -100,7 +100,7 @@ def test_parts_alone_give_their_weights(tmp_path: Path, caplog: pytest.LogCaptur
     assert torch.equal(layer.geometric.up_proj.weight, like.semantic.up_proj.weight)
     assert layer.geometric.mlp_scale is not None
     assert layer.geometric.mlp_scale.unique().tolist() == [pytest.approx(0.01)]
-    assert sources["dino.cls_token"].startswith("of encoder-")
+    assert sources["dino.cls_token"].startswith("of encoder@")
     assert sources["trunk.lm_head.weight"].startswith("of language-")
     copied = sources["trunk.layers.1.geometric.up_proj.weight"]
     assert copied == f"copied from the expert {sources['trunk.embed_tokens.weight']}"
@@ -143,7 +143,7 @@ def test_a_whole_model_is_a_start(tmp_path: Path) -> None:
     assert of_seed_8(model) == {name for name, _ in model.named_parameters()}
     assert base is not None
     ((source, count),) = base.sources.items()
-    assert source.startswith(f"of {tmp_path.name}-")
+    assert source.startswith(f"of {tmp_path.name}@")
     assert count == len(list(model.parameters()))
 
 

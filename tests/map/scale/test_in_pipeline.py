@@ -81,7 +81,7 @@ def test_odometry_that_is_nonsense_is_told_with_the_next_keyframe(bench: Bench) 
 def test_an_answer_is_in_metres(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.scenes(3)
     units = SpatialAnswer(AnswerStatus.OK, text="2.0 units", value=2.0, unit="scene_unit")
-    monkeypatch.setattr(bench.runtime, "ask", lambda scene, query, cancelled: units)
+    monkeypatch.setattr(bench.runtime, "ask", lambda scene, query, **_: units)
     answer = bench.pipeline.ask("How far away is A?", [Mark(10, 10, "A")]).answer
     record = bench.pipeline.scene
     assert record is not None
