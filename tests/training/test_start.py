@@ -101,7 +101,7 @@ def test_parts_alone_give_their_weights(tmp_path: Path, caplog: pytest.LogCaptur
     assert layer.geometric.mlp_scale is not None
     assert layer.geometric.mlp_scale.unique().tolist() == [pytest.approx(0.01)]
     assert sources["dino.cls_token"].startswith("of encoder@")
-    assert sources["trunk.lm_head.weight"].startswith("of language-")
+    assert sources["trunk.lm_head.weight"].startswith("of language@")
     copied = sources["trunk.layers.1.geometric.up_proj.weight"]
     assert copied == f"copied from the expert {sources['trunk.embed_tokens.weight']}"
     assert sources["heads.point_head.weight"] == "drawn"
