@@ -73,7 +73,7 @@ def look_at_graph(
 
     Args:
         name: Of the node, with namespace.
-        seconds: How long it is listened.
+        seconds: How long it is listened, and waited for the node ahead of that.
         file, given: Parameters, see `told_by`.
         profile: The project's shared-memory profile.
 
@@ -98,6 +98,9 @@ def look_at_graph(
 
     try:
         spin(_SETTLE_S)
+        late = time.monotonic() + seconds  # a node that is busy is discovered late
+        while not is_there(node, name) and time.monotonic() < late:
+            spin(_STEP_S)
         told = told_in(node, name, file, given, spin)
         look = GraphLook(node, told)
         deadline = time.monotonic() + seconds
