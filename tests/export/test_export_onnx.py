@@ -40,6 +40,7 @@ def run(*words: object) -> int:
     return cli.main(["onnx", *map(str, words)])
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_folder_and_tells_how_far_it_is(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +176,7 @@ def test_a_folder_that_is_no_export_is_never_replaced(tmp_path: Path) -> None:
     assert (out / "one").read_text() == "1"
 
 
+@pytest.mark.slow
 def test_many_weights_stand_in_a_file_of_their_own(
     tiny_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -241,6 +241,7 @@ def test_engines_that_do_not_fit_are_refused_before_they_are_built(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_the_jetson_page_has_the_plans_tables() -> None:
     page = write_jetson_tables.PAGE.read_text(encoding="utf-8")
     told = "run: python scripts/write_jetson_tables.py"

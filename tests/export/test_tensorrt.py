@@ -35,6 +35,7 @@ def weight_bytes(path: Path) -> int:
     return sum(len(weight.raw_data) for weight in weights if len(weight.dims) > 1)
 
 
+@pytest.mark.slow
 def test_nano_for_many_sizes_in_two_graphs(
     rtx: TensorRT, nano_export: Path, tmp_path: Path
 ) -> None:

@@ -229,6 +229,7 @@ def check_what_was_recorded(out: Path, document: dict[str, Any]) -> None:
     assert counts["/g2vlm/answers"] == 2
 
 
+@pytest.mark.slow
 def test_real_time_replay(tmp_path: Path) -> None:
     out = tmp_path / "out"
     code = main([str(DEMO), "--out", str(out), "--limit", "10", "--rate", "2", "--quiet",
@@ -257,6 +258,7 @@ def slow(**asked: str) -> ScriptedRuntime:
     return Slow()
 
 
+@pytest.mark.slow
 def test_lockstep_waits_for_a_slow_pass(tmp_path: Path) -> None:
     write_plain_bag(tmp_path / "bag", mcap=True, count=5)
     code, document = replay(

@@ -212,6 +212,7 @@ def test_service_and_action_share_one_line(make_graph: Make, make_asker: Any) ->
     assert asked.result().answer.status == Answer.OK
 
 
+@pytest.mark.slow
 def test_results_that_nobody_asks_for_any_more_are_forgotten(
     make_graph: Make, make_asker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
