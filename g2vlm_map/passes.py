@@ -105,12 +105,9 @@ class Passes:
         self.optics = Optics(options.cameras[0], depth)
         self.builder = WindowBuilder(self.window, board.drop)
         self._depth = depth
-        self._runtime = runtime
-        self._board = board
+        self._runtime, self._board = runtime, board
         self._scenes = scenes
-        self._mapper = mapper
-        self._scale = scale
-        self._view = view
+        self._mapper, self._scale, self._view = mapper, scale, view
         self._emit = emit
         self._want_more = want_more
         self._committing = threading.Lock()  # a scene is out before a restart, or never comes

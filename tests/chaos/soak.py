@@ -43,7 +43,7 @@ from g2vlm_model.interface.whole_files import only_writer
 
 from .loop_drive import picture_number, read_pictures, stamped, write_loop
 from .soak_client import SoakClient
-from .watched import Growth, growth, held_by, shared_memory
+from .watched import Growth, Held, growth, held_by, shared_memory
 
 __all__ = ["main", "summary"]
 
@@ -167,15 +167,7 @@ def _drive(
                 next_sample = time.monotonic() + SAMPLE_S
                 held = held_by(process)
                 mapped |= held.shm
-                line = {
-                    "seconds": round(time.monotonic() - started, 1),
-                    "scenes": client.scenes,
-                    "cpu_s": round(sum(process.cpu_times()[:2]), 1),
-                    **held.as_json(),
-                    "latency_ms": round(1e3 * float(np.median(latencies)), 2),
-                    "latency_max_ms": round(1e3 * max(latencies), 1),
-                    **client.map_facts(),
-                }
+                line = _sample(time.monotonic() - started, process, held, client, latencies)
                 latencies.clear()
                 file.write(json.dumps(line) + "\n")
                 file.flush()
@@ -194,6 +186,21 @@ def _drive(
             "ended_early": node.poll(),
             "machine": describe_machine(),
         }
+
+
+def _sample(
+    seconds: float, process: psutil.Process, held: Held, client: SoakClient, latencies: list[float]
+) -> dict[str, Any]:
+    """A line of samples.jsonl; `latencies` are those since the last one, in seconds."""
+    return {
+        "seconds": round(seconds, 1),
+        "scenes": client.scenes,
+        "cpu_s": round(sum(process.cpu_times()[:2]), 1),
+        **held.as_json(),
+        "latency_ms": round(1e3 * float(np.median(latencies)), 2),
+        "latency_max_ms": round(1e3 * max(latencies), 1),
+        **client.map_facts(),
+    }
 
 
 def _samples(path: Path) -> list[dict[str, Any]]:

@@ -25,12 +25,14 @@ GIVEN = "G2VLM_FULL_SIZE"  # a folder that scripts/write_published_folder.py mad
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # Where it does not fit the kernel would end this process, or somebody else's: no test of ours.
     free = free_memory()
     if free is not None and free < MEMORY:
         pytest.skip(f"{free / GIB:.1f} GiB of memory are free, {MEMORY // GIB} are needed")
     if given := os.environ.get(GIVEN):
         return Path(given)
     out = tmp_path_factory.mktemp("full") / "published"
+    # A disk that fills would fail whatever else writes there.
     if shutil.disk_usage(out.parent).free < DISK:
         pytest.skip(f"less than {DISK // GIB} GiB of disk are free at {out.parent}")
     command = [sys.executable, "scripts/write_published_folder.py", str(out)]

@@ -176,24 +176,7 @@ def check_the_demo(
     assert said.err == "FAILED pictures>13: pictures is 14\n"
     assert str(out / "report.html") in said.out
 
-    metrics = document["metrics"]
-    assert set(metrics) == set(METRICS)
-    assert metrics["pictures"] == metrics["frames_received"] == 14
-    assert metrics["scenes"] >= 4
-    assert metrics["frames_used"] + metrics["frames_dropped"] == 14
-    assert document["drops"].get("superseded", 0) == 0  # lock-step: nothing is overtaken
-    assert document["replay"]["stalled_pictures"] == 0
-    assert document["node"]["model_id"].startswith("nano@")
-    assert document["node"]["is_metric"] is False
-    for name in ("abs_rel", "ate_m", "rpe_rot_deg", "latency_p50_ms", "answer_p50_ms"):
-        assert metrics[name] > 0
-    for name in ("abs_rel", "delta_125", "ate_m", "rpe_rot_deg"):
-        assert document["baselines"][name]
-    asked = document["answers"]
-    assert [answer["status"] for answer in asked] == [asked[0]["status"]] * 2
-    assert asked[0]["status"] in {"OK", "TRUNCATED"}
-    assert asked[0]["scene_stamp_ns"] == BagRecording(DEMO).info.stamps_ns[first["at"]["frame"]]
-
+    check_the_numbers(document, BagRecording(DEMO).info.stamps_ns[first["at"]["frame"]])
     assert set(SECTIONS) <= Page((out / "report.html").read_text()).ids
     check_what_was_recorded(out, document)
     if runtime.name != "auto":
@@ -211,8 +194,30 @@ def check_the_demo(
     assert_alike(document, json.loads((alone / "metrics.json").read_text()))
     assert_same_cloud(alone / "cloud.ply", out / "cloud.ply")
     lines = (out / "trajectory.tum").read_text().splitlines()
-    assert len([line for line in lines if not line.startswith("#")]) == metrics["keyframes"]
+    poses = [line for line in lines if not line.startswith("#")]
+    assert len(poses) == document["metrics"]["keyframes"]
     assert (out / "cloud.ply").read_bytes().startswith(b"ply\n")
+
+
+def check_the_numbers(document: dict[str, Any], asked_ns: int) -> None:
+    """What metrics.json tells of fourteen frames, and of two questions about one of them."""
+    metrics = document["metrics"]
+    assert set(metrics) == set(METRICS)
+    assert metrics["pictures"] == metrics["frames_received"] == 14
+    assert metrics["scenes"] >= 4
+    assert metrics["frames_used"] + metrics["frames_dropped"] == 14
+    assert document["drops"].get("superseded", 0) == 0  # lock-step: nothing is overtaken
+    assert document["replay"]["stalled_pictures"] == 0
+    assert document["node"]["model_id"].startswith("nano@")
+    assert document["node"]["is_metric"] is False
+    for name in ("abs_rel", "ate_m", "rpe_rot_deg", "latency_p50_ms", "answer_p50_ms"):
+        assert metrics[name] > 0
+    for name in ("abs_rel", "delta_125", "ate_m", "rpe_rot_deg"):
+        assert document["baselines"][name]
+    asked = document["answers"]
+    assert [answer["status"] for answer in asked] == [asked[0]["status"]] * 2
+    assert asked[0]["status"] in {"OK", "TRUNCATED"}
+    assert asked[0]["scene_stamp_ns"] == asked_ns
 
 
 def check_what_was_recorded(out: Path, document: dict[str, Any]) -> None:
