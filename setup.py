@@ -105,9 +105,9 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "node = g2vlm_ros.node:main",
-            "simulator = g2vlm_demo.simulator.__main__:main",
-            "g2vlm = g2vlm_model.cli:main",
+            "node = g2vlm_ros.node:command",
+            "simulator = g2vlm_demo.simulator.__main__:command",
+            "g2vlm = g2vlm_model.cli:command",
         ],
         "g2vlm.commands": [
             "replay = g2vlm_replay:main",

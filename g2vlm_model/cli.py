@@ -17,10 +17,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import NoReturn
 
-from .processes import INTERRUPTED, ended_by_signals
+from .processes import INTERRUPTED, ended_by_signals, leave
 
-__all__ = ["GROUP", "dispatch", "main"]
+__all__ = ["GROUP", "command", "dispatch", "main"]
 
 GROUP = "g2vlm.commands"
 
@@ -146,5 +147,10 @@ def _unknown(name: str, commands: Mapping[str, EntryPoint], program: str) -> str
     return f"{program}: unknown command {name!r}{hint} (commands: {known})"
 
 
+def command() -> NoReturn:
+    """The console command: ends the process with what `main` returns."""
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

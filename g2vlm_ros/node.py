@@ -19,10 +19,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import NoReturn
 
-from g2vlm_model.processes import end_with_parent
+from g2vlm_model.processes import end_with_parent, leave
 
-__all__ = ["main"]
+__all__ = ["command", "main"]
 
 _SPIN_S = 0.2  # rclpy's executors can hang without a time limit
 _LAST_ANSWERS_S = 1.0  # at the end, for the responses to questions that are open
@@ -118,5 +119,10 @@ def _run(argv: list[str], stop: _Stop) -> int:
         rclpy.try_shutdown()
 
 
+def command() -> NoReturn:
+    """The console command: ends the process with what `main` returns, a pass at work or not."""
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

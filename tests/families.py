@@ -8,6 +8,7 @@ Each waits for ever, and so do its children.
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -64,6 +65,23 @@ def hang(words: list[str]) -> int:
     return 0
 
 
+def at_work() -> None:
+    """Ends while a thread works in C++, which comes back into Python again and again."""
+    import torch
+
+    torch.set_num_threads(1)
+    square = torch.rand(500, 500)
+
+    def work() -> None:
+        while True:
+            torch.mm(square, square)
+
+    threading.Thread(target=work, daemon=True).start()
+    atexit.register(print, "given back")
+    print("ends")
+    processes.leave(3)
+
+
 KINDS = {
     "term": lambda: by_lifeline("term"),
     "kill": lambda: by_lifeline("kill"),
@@ -77,6 +95,8 @@ def main() -> int:
     """See the module."""
     if sys.argv[1] == "child":
         child(sys.argv[2])
+    if sys.argv[1] == "at work":
+        at_work()
     if sys.argv[1] == "hang":
         from importlib.metadata import EntryPoint
 

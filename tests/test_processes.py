@@ -112,3 +112,10 @@ def test_a_child_that_cannot_be_started_leaves_no_descriptor() -> None:
     with pytest.raises(FileNotFoundError):
         started(["/no/such/program"])
     assert psutil.Process().num_fds() == before
+
+
+def test_it_ends_in_order_beside_a_thread_at_work(families: list[subprocess.Popen[str]]) -> None:
+    """SIGABRT is what Python's own end makes of this one."""
+    process = family(families, "at work")
+    out, errors = process.communicate(timeout=60.0)
+    assert (process.returncode, out, errors) == (3, "ends\ngiven back\n", "")

@@ -12,11 +12,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import NoReturn
 
 from g2vlm_model.interface.words import plain_lines
-from g2vlm_model.processes import end_with_parent
+from g2vlm_model.processes import end_with_parent, leave
 
-__all__ = ["main"]
+__all__ = ["command", "main"]
 
 _SPIN_S = 0.2
 
@@ -80,5 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         rclpy.try_shutdown()
 
 
+def command() -> NoReturn:
+    """The console command: ends the process with what `main` returns."""
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

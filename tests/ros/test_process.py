@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rclpy
+import torch
 from action_msgs.msg import GoalStatus
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
@@ -154,14 +155,15 @@ def slow_runtime(**options: str) -> None:
 
 
 class Stuck(InstantRuntime):
-    """A runtime whose pass does not end."""
+    """A runtime whose pass does not end: C++ that comes back into Python again and again."""
 
     def observe(
         self, window: FrameWindow, *, cancelled: Callable[[], bool] | None = None
     ) -> InstantScene:
         print("a pass begins", file=sys.stderr, flush=True)
-        time.sleep(600.0)
-        raise AssertionError("the process outlived its pass")
+        square = torch.rand(500, 500)
+        while True:
+            torch.mm(square, square)
 
 
 def stuck_runtime(**options: str) -> Stuck:
