@@ -50,7 +50,7 @@ from .scenarios import SCENARIOS, Scenario
 __all__ = ["Campaign", "main"]
 
 ORPHAN_S = 10.0
-RUN_S = 300.0
+RUN_S = 900.0
 NOBODY = 65534
 DISKS = 6  # sizes of small disks, from a twentieth of what a run takes to all but a little
 HIDDEN_NAMES = (".partial", ".tmp", ".part")
