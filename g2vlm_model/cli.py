@@ -12,14 +12,13 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import NoReturn
 
-from .processes import INTERRUPTED, ended_by_signals, leave
+from .processes import INTERRUPTED, ended_by_signals, flush_output, leave
 
 __all__ = ["GROUP", "command", "dispatch", "main"]
 
@@ -39,10 +38,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     with ended_by_signals() as told:
         try:
-            return dispatch(words, _commands(), "g2vlm")
-        except BaseException as error:
+            code = dispatch(words, _commands(), "g2vlm")
+            return code if flush_output() else 0
+        except BrokenPipeError:  # who reads has seen enough: `| head`
+            flush_output()
+            return 0
+        except SystemExit:  # of a parser that printed its help
+            flush_output()
+            raise
+        except BaseException:
             # Also what became of it: numpy's C code makes an ImportError of a KeyboardInterrupt.
-            if not told.asked or isinstance(error, SystemExit):
+            if not told.asked:
                 raise
     print(f"g2vlm {words[0]}: interrupted", file=sys.stderr)
     return INTERRUPTED
@@ -84,9 +90,8 @@ def dispatch(argv: Sequence[str], commands: Mapping[str, EntryPoint], program: s
         code = int(command(rest) or 0)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # who reads has seen enough: `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:
+        raise  # nobody's fault: `main`
     except (ValueError, OSError) as error:
         if not _is_for_the_user(error):
             raise

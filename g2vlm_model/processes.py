@@ -4,7 +4,7 @@
 """How processes end: commands by a signal, children with their parent. Standard library only.
 
 A command that is told to end (SIGINT, SIGTERM, SIGHUP) gets a KeyboardInterrupt, so what it holds
-is given back in order, and ends with `INTERRUPTED`.
+is given back in order, and ends with `INTERRUPTED`. Told again, it ends at once (`AtOnce`).
 
 A child ends with its parent, however the parent ends. Two things see to it: the kernel sends a
 signal when the thread that started the child is gone (prctl(2), PR_SET_PDEATHSIG; Linux only), and
@@ -22,7 +22,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
-import math
 import os
 import signal
 import subprocess
@@ -37,10 +36,12 @@ from typing import Any, NoReturn
 
 __all__ = [
     "INTERRUPTED",
+    "AtOnce",
     "Told",
     "end_with_parent",
     "end_with_spawner",
     "ended_by_signals",
+    "flush_output",
     "leave",
     "lifeline",
     "started",
@@ -49,9 +50,58 @@ __all__ = [
 INTERRUPTED = 130  # exit code of a command that was told to end, as of a shell's: 128 + SIGINT
 LIFELINE = "G2VLM_LIFELINE"  # the descriptor that a child reads
 _TOLD_BY = ("SIGINT", "SIGTERM", "SIGHUP")
-_SAME_REQUEST_S = 2.0  # a terminal, `timeout` and a supervisor may each send one
+_AGAIN_S = 1.0  # behind the first: a terminal, `timeout` and a supervisor may each send one
+_APART_S = 0.3  # behind the one before: a key that is held repeats itself faster
 _GRACE_S = 20.0  # for a child to end in order when its parent is gone
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+
+
+class AtOnce:
+    """Ends the process at the second request to end, whatever its threads do, by `INTERRUPTED`.
+
+    A second request is a signal a second or more behind the first and 0.3 s or more behind the one
+    before: what a terminal, a supervisor or a key that is held sends in a moment is one request.
+    Files are whole all the same (`whole_files`), and children end (`started`).
+
+    Python's own handlers wait until the main thread comes back from C, e.g. from a pass. So the
+    kernel's handler writes a byte for each signal into a pipe (`signal.set_wakeup_fd`), which a
+    thread reads. To be made and closed in the main thread.
+
+    Args:
+        numbers: Signals that ask for an end, all of which have a handler of Python.
+    """
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self._numbers = frozenset(numbers)
+        reading, self._writing = os.pipe()
+        os.set_blocking(self._writing, False)
+        self._before = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        self._thread = threading.Thread(
+            target=self._read, args=(reading,), name="g2vlm-signals", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Look no more."""
+        signal.set_wakeup_fd(self._before)
+        os.close(self._writing)
+        self._thread.join()
+
+    def _read(self, descriptor: int) -> None:
+        first_s: float | None = None
+        last_s = 0.0
+        with open(descriptor, "rb", buffering=0) as pipe:
+            while numbers := pipe.read(4096):
+                count, now_s = sum(number in self._numbers for number in numbers), time.monotonic()
+                if not count:
+                    continue
+                if first_s is None:
+                    first_s = now_s
+                elif count == 1 and now_s - first_s >= _AGAIN_S and now_s - last_s >= _APART_S:
+                    with contextlib.suppress(OSError):
+                        os.write(2, b"told to end twice: ends at once\n")
+                    os._exit(INTERRUPTED)
+                last_s = now_s
 
 
 @dataclass
@@ -61,35 +111,56 @@ class Told:
     asked: bool = False
 
 
+_told: list[Told] = []  # of the block that is open; what it calls shares it
+
+
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[Told]:
-    """Make SIGTERM and SIGHUP what SIGINT is, a KeyboardInterrupt in the block.
+    """Make SIGTERM and SIGHUP what SIGINT is, a KeyboardInterrupt in the block, once.
 
-    More of them within two seconds are the same request: they do not break off the cleaning up
-    that the first one began. Signals that are ignored (a job in the background, nohup) stay so.
-    Outside of the main thread nothing changes: only there signals arrive.
+    More of them do not break off the cleaning up that the first one began, until a second request
+    ends the process (`AtOnce`). Signals that are ignored (a job in the background, nohup) stay so.
+    Outside of the main thread nothing changes: only there signals arrive. A block inside another
+    one is that one.
     """
-    told = Told()
     if threading.current_thread() is not threading.main_thread():
-        yield told
+        yield Told()
         return
-    last_s = -math.inf
+    if _told:
+        yield _told[-1]
+        return
+    told = Told()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal last_s
-        told.asked, now_s = True, time.monotonic()
-        if now_s - last_s >= _SAME_REQUEST_S:
-            last_s = now_s
+        if not told.asked:
+            told.asked = True
             raise KeyboardInterrupt
 
     numbers = [getattr(signal, name) for name in _TOLD_BY if hasattr(signal, name)]
     heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, interrupt) for number in heard}
+    at_once = AtOnce(heard)
+    _told.append(told)
     try:
         yield told
     finally:
+        _told.pop()
         for number, handler in before.items():
             signal.signal(number, handler)
+        at_once.close()
+
+
+def flush_output() -> bool:
+    """Write out what was printed; False where nobody reads it any more, as behind `| head`.
+
+    Nothing more is printed then, so that the interpreter's end has nothing to complain of.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 def leave(code: int) -> NoReturn:
@@ -98,6 +169,8 @@ def leave(code: int) -> NoReturn:
     Args:
         code: Exit code.
     """
+    with contextlib.suppress(OSError, ValueError):  # a full disk; closed
+        flush_output()
     own = threading.current_thread()
     if not any(thread.daemon for thread in threading.enumerate() if thread is not own):
         sys.exit(code)

@@ -3,7 +3,8 @@
 
 """The console command `node`: runs the perception node until SIGINT or SIGTERM, exit code 0.
 
-A second signal changes nothing: not while the node ends, and not while the interpreter does.
+More signals in the same moment change nothing: not while the node ends, and not while the
+interpreter does. Told again later, it ends at once (`g2vlm_model.processes.AtOnce`).
 
     python -m g2vlm_ros.node --ros-args -p autostart:=true
 
@@ -21,7 +22,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from g2vlm_model.processes import end_with_parent, leave
+from g2vlm_model.processes import AtOnce, end_with_parent, leave
 
 __all__ = ["command", "main"]
 
@@ -41,12 +42,21 @@ class _Stop:
 
     def __init__(self) -> None:
         self.asked = False
-        self.may_break_off: Callable[[], bool] = lambda: True
-        for number in (signal.SIGINT, signal.SIGTERM):
+        self.may_break_off: Callable[[], bool] = lambda: False
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        self._at_once = AtOnce(numbers)
+        for number in numbers:
             signal.signal(number, self._handle)
+
+    def start_up(self) -> None:
+        """From here on a signal raises `_Ended`, and one that has come already does."""
+        self.may_break_off = lambda: True
+        if self.asked:
+            raise _Ended
 
     def ignore(self) -> None:
         """Let further signals pass: an ending interpreter takes Python's handlers away."""
+        self._at_once.close()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
 
@@ -64,12 +74,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 after a signal. Where `autostart` is set and the node cannot be brought up: 78
-        (EX_CONFIG) if its parameters are wrong, so that another start would not help; else 1.
+        (EX_CONFIG) if its parameters are wrong, so that another start would not help; else 1. Told
+        to end twice, the process ends with 130 from wherever it is.
     """
     stop = _Stop()
     end_with_parent()
     sys.setswitchinterval(_SWITCH_S)
     try:
+        stop.start_up()
         return _run(["node", *(sys.argv[1:] if argv is None else argv)], stop)
     except _Ended:
         return 0

@@ -9,6 +9,7 @@ Each waits for ever, and so do its children.
 from __future__ import annotations
 
 import atexit
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -60,9 +61,16 @@ def hang(words: list[str]) -> int:
         time.sleep(600.0)
     finally:
         print("cleaning", flush=True)
-        time.sleep(0.3)
+        time.sleep(1.5)
         print("clean", flush=True)
     return 0
+
+
+def deaf_hang() -> None:
+    """A main thread in C that does not come back, where no handler of Python's runs."""
+    with processes.ended_by_signals():
+        print("hangs", flush=True)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # many minutes
 
 
 def at_work() -> None:
@@ -97,6 +105,8 @@ def main() -> int:
         child(sys.argv[2])
     if sys.argv[1] == "at work":
         at_work()
+    if sys.argv[1] == "deaf hang":
+        deaf_hang()
     if sys.argv[1] == "hang":
         from importlib.metadata import EntryPoint
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from g2vlm_model import cli
+from tests.helpers import REPO
 
 EXPECTED = {"replay", "train", "dataset", "evaluate"}
 
@@ -99,18 +100,30 @@ def test_no_command_prints_the_overview_and_exits_with_2(
     assert "usage: g2vlm COMMAND" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("size", [10, 1_000_000])
-def test_who_reads_may_have_seen_enough(size: int) -> None:
-    program = (
-        "import sys, types\n"
-        "from g2vlm_model.cli import dispatch\n"
-        f"talks = types.SimpleNamespace(load=lambda: lambda words: print('x' * {size}))\n"
-        "sys.exit(dispatch(['talk'], {'talk': talks}, 'g2vlm'))\n"
-    )
+TALKS = """
+import sys, types
+from g2vlm_model import cli
+talk = types.SimpleNamespace(load=lambda: lambda words: print("x" * int(words[0])))
+cli._commands = lambda: {"talk": talk}
+cli.command()
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-c", TALKS, "talk", "10"],
+        ["-c", TALKS, "talk", "1000000"],
+        ["-m", "g2vlm_model.cli", "help"],
+        ["-m", "g2vlm_model.cli", "model", "--help"],
+        ["-m", "g2vlm_model.cli", "export", "help"],
+    ],
+)
+def test_who_reads_may_have_seen_enough(command: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
-        [sys.executable, "-c", program], stdout=writing, stderr=subprocess.PIPE, check=False
+        [sys.executable, *command], stdout=writing, stderr=subprocess.PIPE, cwd=REPO, check=False
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -17,6 +18,8 @@ import pytest
 from g2vlm_model.processes import INTERRUPTED, ended_by_signals, started
 from tests.families import KINDS
 from tests.helpers import REPO, wait_for
+
+AGAIN_S = 1.2  # as `processes._AGAIN_S`, with room
 
 
 @pytest.fixture
@@ -85,6 +88,43 @@ def test_a_command_that_is_told_to_end_cleans_up_and_says_so(
     assert said == "clean\n"
     assert errors == "g2vlm hang: interrupted\n"
     assert process.returncode == INTERRUPTED
+
+
+def test_told_again_it_ends_at_once(families: list[subprocess.Popen[str]]) -> None:
+    """Also from C that does not come back; what comes in the same moment is no second request."""
+    process = family(families, "deaf hang")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "hangs\n"
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    time.sleep(AGAIN_S)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    said, errors = process.communicate(timeout=20)
+    assert (said, errors) == ("", "told to end twice: ends at once\n")
+    assert process.returncode == INTERRUPTED
+
+
+def test_a_flood_is_one_request(families: list[subprocess.Popen[str]]) -> None:
+    process = family(families, "hang")
+    assert process.stdout is not None
+    process.stdout.readline()
+    while process.poll() is None:  # also beyond the second that parts two requests
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.002)
+    said, errors = process.communicate(timeout=20)
+    assert said == "cleaning\nclean\n"
+    assert errors == "g2vlm hang: interrupted\n"
+
+
+def test_blocks_inside_each_other_are_one() -> None:
+    with ended_by_signals() as told:
+        with pytest.raises(KeyboardInterrupt), ended_by_signals() as inner:
+            assert inner is told
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # the same request
+        assert told.asked
 
 
 def test_signals_interrupt_a_block_once_and_are_as_before_behind_it() -> None:

@@ -14,6 +14,7 @@ import importlib
 import os
 import platform
 import re
+import resource
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 CPUINFO = Path("/proc/cpuinfo")
+OWN_STATUS = Path("/proc/self/status")
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 TOPOLOGY = Path("/sys/devices/system/cpu")
@@ -51,8 +53,12 @@ def cpu_facts() -> tuple[str, frozenset[str]]:
 
 
 def free_memory() -> int | None:
-    """Bytes that a process can still take, within the container's limit; None where unknown."""
+    """Bytes that this process can still take; None where unknown.
+
+    Within the container's limit, and within its own of data (`ulimit -d`, RLIMIT_DATA).
+    """
     found = [_left(*(CGROUP / name for name in names)) for names in _LIMITS]
+    found.append(_left_of_own())
     if MEMINFO.is_file():
         text = MEMINFO.read_text(encoding="ascii")
         if available := re.search(r"^MemAvailable:\s*(\d+) kB$", text, re.MULTILINE):
@@ -78,6 +84,15 @@ def _left(limit: Path, used: Path, statistics: Path) -> int | None:
     if not most.isdigit():  # "max"
         return None
     return max(0, int(most) - taken + (int(cached[1]) if cached else 0))
+
+
+def _left_of_own() -> int | None:
+    """What RLIMIT_DATA leaves, which counts what is private and writable (getrlimit(2))."""
+    most, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    if most == resource.RLIM_INFINITY or not OWN_STATUS.is_file():
+        return None
+    taken = re.search(r"^VmData:\s*(\d+) kB$", OWN_STATUS.read_text(), re.MULTILINE)
+    return None if taken is None else max(0, most - int(taken[1]) * 1024)
 
 
 def package_version(name: str) -> str:

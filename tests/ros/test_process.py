@@ -31,6 +31,7 @@ from g2vlm_interfaces.srv import SpatialQuery
 from g2vlm_model.interface import AnswerStatus, FrameWindow, Scene
 from g2vlm_model.interface import SpatialAnswer as Answer
 from g2vlm_model.interface import SpatialQuery as Asked
+from g2vlm_model.processes import INTERRUPTED
 from tests.helpers import REPO, wait_for
 from tests.real_runtime import RealRuntime
 from tests.ros.graph import NS, image_message, picture
@@ -119,6 +120,30 @@ def test_a_second_signal_changes_nothing(start: Start) -> None:
     _, log = process.communicate(timeout=5.0)
     assert process.returncode == 0, log
     assert "Traceback" not in log
+
+
+def test_told_again_it_ends_at_once(start: Start) -> None:
+    process = start("autostart:=true", "runtime:=tests.ros.test_process:clinging_runtime")
+    read_until(process, "active: ")
+    process.send_signal(signal.SIGINT)
+    read_until(process, "the runtime does not close")
+    time.sleep(1.2)  # what comes within a second is the same request
+    code, log = end(process, signal.SIGTERM)
+    assert code == INTERRUPTED, log
+    assert log == "told to end twice: ends at once\n"
+
+
+class Clinging(InstantRuntime):
+    """A runtime that does not let go."""
+
+    def close(self) -> None:
+        print("the runtime does not close", file=sys.stderr, flush=True)
+        time.sleep(600.0)
+
+
+def clinging_runtime(**options: str) -> Clinging:
+    """A runtime factory."""
+    return Clinging()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import torch
 
 from g2vlm_model.runtimes import load_runtime, machine
 from g2vlm_model.runtimes.torch.placement import Hardware, choose_placement
+from tests.helpers import REPO
 from tests.runtimes.model_folders import small_config, write_model
 
 PLAIN_CPU = Hardware(frozenset({"avx2"}), "old CPU", (), "torch sees no CUDA device")
@@ -170,6 +173,21 @@ def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(machine, "MEMINFO", tmp_path / "none")
     monkeypatch.setattr(machine, "CGROUP", tmp_path / "none")
     assert machine.free_memory() is None
+
+
+def test_the_processs_own_limit_counts() -> None:
+    program = (
+        "import resource; from g2vlm_model.runtimes.machine import free_memory\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, resource.RLIM_INFINITY))\n"
+        "before = free_memory(); taken = bytearray(100 << 20)\n"
+        "print(before, before - free_memory())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPO
+    )
+    before, taken = map(int, done.stdout.split())
+    assert GIB // 2 < before < GIB
+    assert 100 << 20 <= taken < 102 << 20
 
 
 def test_a_folder_is_held_against_the_memory_before_it_is_read(
