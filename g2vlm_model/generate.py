@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .cache import AttentionCache, KeyValueCache
+from .cache import AttentionCache, GrowingCache, KeyValueCache
 from .extras.fusion import FusedImages
 from .extras.reading import GeometryReading, read_geometry
 from .model import G2VLM, GeometryHidden
@@ -30,6 +30,7 @@ __all__ = [
     "prefill_semantic",
     "read_frames",
     "reconstruct",
+    "reconstruct_prefix",
 ]
 
 
@@ -84,6 +85,24 @@ def prefill_frames(
     grid_hw = (pixels_BN3HW.shape[-2] // patch, pixels_BN3HW.shape[-1] // patch)
     tokens_BNPD = model.encode_geometry(pixels_BN3HW)
     return model.geometry_pass(tokens_BNPD, grid_hw, cache=cache), grid_hw
+
+
+def reconstruct_prefix(model: G2VLM, prompts: PromptIds, windows: int = 1) -> GrowingCache:
+    """What the geometric pass of a reconstruction stands behind, for windows side by side.
+
+    Empty where patches see patches only (`isolate_geometry`): they would read nothing of the
+    sentence, and of rotary positions only the distance counts. Lets gradients through.
+
+    Args:
+        model: The model.
+        prompts: Of the model's tokenizer.
+        windows: How many, B.
+    """
+    cache = GrowingCache()
+    if not model.config.isolate_geometry:
+        ids_1T = torch.tensor([prompts.reconstruct], device=model.device)
+        model.prefill_text(ids_1T.expand(windows, -1), cache)
+    return cache
 
 
 def read_frames(

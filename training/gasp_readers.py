@@ -23,7 +23,9 @@ from torch import Tensor
 from g2vlm_model.checkpoint import load_model, resolve_folder
 from g2vlm_model.config import ModelConfig, VitConfig
 from g2vlm_model.config_fields import read_json
+from g2vlm_model.generate import reconstruct_prefix
 from g2vlm_model.model import G2VLM
+from g2vlm_model.tokenizer import PromptIds, prompt_ids
 
 from .batch import WindowBatch, pixels_of
 from .datasets.base import Clip
@@ -52,12 +54,17 @@ class PictureReader(Protocol):
         """All layers of the model."""
         ...
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        ...
+
     def sized(self, clip: Clip) -> Clip:
         """The clip at the size at which the model takes pictures."""
         ...
 
     def read(self, batch: WindowBatch) -> tuple[int, int]:
-        """Run the frames of windows; return rows and columns of a frame's tokens."""
+        """Run the frames of windows, on the model's device; rows and columns of their tokens."""
         ...
 
     def images(self, said_BL: Tensor, frames: int) -> Tensor:
@@ -89,6 +96,11 @@ class SemanticReader:
         self.layers: Sequence[LanguageLayer] = language_layers(semantic.model)
         self._semantic, self._side = semantic, side
 
+    @property
+    def device(self) -> torch.device:
+        """See `PictureReader`."""
+        return self._semantic.model.device
+
     def sized(self, clip: Clip) -> Clip:
         """See `PictureReader`."""
         return model_clip(clip, self._semantic.model.config)
@@ -107,11 +119,17 @@ class GeometricReader:
 
     Args:
         model: The model.
+        prompts: Of its tokenizer.
     """
 
-    def __init__(self, model: G2VLM) -> None:
+    def __init__(self, model: G2VLM, prompts: PromptIds) -> None:
         self.layers: Sequence[LanguageLayer] = language_layers(model, "geometric")
-        self._model = model
+        self._model, self._prompts = model, prompts
+
+    @property
+    def device(self) -> torch.device:
+        """See `PictureReader`."""
+        return self._model.device
 
     def sized(self, clip: Clip) -> Clip:
         """See `PictureReader`."""
@@ -122,7 +140,8 @@ class GeometricReader:
         patch = self._model.config.patch_size
         grid = (batch.grid[0] // patch, batch.grid[1] // patch)
         tokens = self._model.encode_geometry(pixels_of(batch.rgb_BN3HW))
-        self._model.geometry_pass(tokens, grid)
+        cache = reconstruct_prefix(self._model, self._prompts, len(batch.scenes))
+        self._model.geometry_pass(tokens, grid, cache=cache)
         return grid
 
     def images(self, said_BL: Tensor, frames: int) -> Tensor:
@@ -150,6 +169,11 @@ class QwenReader:
             in_channels=vision.in_channels,
         )
         self._config = dataclasses.replace(ModelConfig(), vit=vit, vit_size=side)
+
+    @property
+    def device(self) -> torch.device:
+        """See `PictureReader`."""
+        return self.model.device  # type: ignore[no-any-return]
 
     def sized(self, clip: Clip) -> Clip:
         """See `PictureReader`; it resizes pictures itself."""
@@ -193,7 +217,12 @@ class QwenReader:
         return image_tokens(said_BL, frames)
 
 
-def open_reader(folder: str | Path, expert: str = "semantic", side: int = 0) -> PictureReader:
+def open_reader(
+    folder: str | Path,
+    expert: str = "semantic",
+    side: int = 0,
+    device: torch.device | str = "cpu",
+) -> PictureReader:
     """A reader of a model folder.
 
     Args:
@@ -201,6 +230,7 @@ def open_reader(folder: str | Path, expert: str = "semantic", side: int = 0) -> 
         expert: Whose tokens, of a G2VLM.
         side: Pixels of a side at which the semantic encoder sees pictures; 0 is the model's own.
             More give more tokens per frame.
+        device: Where the model goes.
 
     Raises:
         FileNotFoundError: There is no model.
@@ -209,13 +239,13 @@ def open_reader(folder: str | Path, expert: str = "semantic", side: int = 0) -> 
     if expert not in EXPERTS:
         raise ValueError(f"expert is {expert!r}, expected one of {EXPERTS}")
     if folder != "nano" and (Path(folder) / "config.json").is_file():
-        plain = _qwen(Path(folder))
+        plain = _qwen(Path(folder)).to(device)
         return QwenReader(plain, side) if side else QwenReader(plain)
-    model, tokenizer = load_model(resolve_folder(folder))
+    model, tokenizer = load_model(resolve_folder(folder), device)
     if expert == "geometric":
         if side:
             raise ValueError(f"side is {side}, but the geometric expert does not read that encoder")
-        return GeometricReader(model)
+        return GeometricReader(model, prompt_ids(tokenizer, model.config.tokens))
     return SemanticReader(SemanticStage(model, tokenizer, questions=1), side)
 
 

@@ -7,7 +7,12 @@ Everything is normalised first: the truth by the mean distance of its valid poin
 the prediction by the mean norm of its own local points. One scale per sample, the weighted L1
 optimum, then aligns the prediction (eq. 3); it carries no gradient.
 
-Shape letters: B batch, N frames, H W pixels, M points.
+A sample is taught what is known of it, and costs nothing else. Frames without a pose have points
+and normals in their own axes, but no camera and no global points. Samples without depth have
+cameras alone; nothing says how long their translations are, so the truth is brought to the
+prediction's unit by the L1 optimum over all pairs, as eq. 3 does it the other way round.
+
+Shape letters: B batch, N frames, H W pixels, M points, K pairs.
 """
 
 from __future__ import annotations
@@ -35,6 +40,8 @@ __all__ = [
 ]
 
 _EPS = 1e-6
+_LEAST_MOTION = 1e-3  # mean distance of true cameras, in the data's unit, that has a direction
+_LEAST_BASELINE = 0.1  # of a truth in the prediction's unit, in mean distances of its points
 _EDGE_RTOL = 0.03
 _ANGLE_MIN_DEG, _ANGLE_MAX_DEG, _ANGLE_BETA_DEG = 1.0, 90.0, 3.0
 
@@ -45,14 +52,14 @@ class LossOptions:
 
     Args:
         camera_weight: Of the whole camera loss (eq. 2).
-        translation_weight: Of the translation inside the camera loss (eq. 5). The paper says
+        translation_weight: Of the translation inside the camera loss (eq. 4). The paper says
             200, its code 100.
         huber_delta: Where the translation loss turns linear.
         global_weight: Of the global-point loss, which the paper's equations leave out.
-        normal_weight: Of the normal loss (eq. 4).
+        normal_weight: Of the normal loss (eq. 7).
         point_weight: Of the point loss (eq. 3).
         log_depth_weight: Of the log-depth loss (`pixel_losses`), which the paper lacks.
-        surface_weight: Of the loss of normals of neighbouring pixels (`pixel_losses`); eq. 4 sees
+        surface_weight: Of the loss of normals of neighbouring pixels (`pixel_losses`); eq. 7 sees
             only pixels `pixel_stride` apart.
         confidence_weight: Of the confidence head's loss, for models that have the head.
         confidence_scale: Relative depth error at which the confidence to be learned is 1/e.
@@ -105,12 +112,24 @@ class GeometryTruth:
         T_world_cam_BN44: Camera to view 0.
         valid_BNHW: Pixels that count. Points of other pixels are kept as they came (zero where not
             finite): the published edge mask of the normal loss looks at them.
+        posed_BN: bool, frames whose pose is known.
     """
 
     local_BNHW3: Tensor
     world_BNHW3: Tensor
     T_world_cam_BN44: Tensor
     valid_BNHW: Tensor
+    posed_BN: Tensor
+
+    @property
+    def placed_BN(self) -> Tensor:
+        """Frames whose place beside view 0 is known."""
+        return self.posed_BN & self.posed_BN[:, :1]
+
+    @property
+    def deep_B(self) -> Tensor:
+        """Samples with some depth, which fixes their unit."""
+        return self.valid_BNHW.flatten(1).any(1)
 
 
 @dataclass(frozen=True)
@@ -145,23 +164,32 @@ def prepare_truth(
     world_BNHW3: Tensor,
     valid_BNHW: Tensor,
     T_world_cam_BN44: Tensor,
+    posed_BN: Tensor | None = None,
     *,
     bf16_norm: bool = False,
 ) -> GeometryTruth:
     """Move the truth to view 0 and divide it by the mean norm of its valid points.
 
+    Points of frames that nobody can place beside view 0 are as far away as from their own camera.
+
     Args:
         world_BNHW3: Points in any world frame.
         valid_BNHW: bool.
-        T_world_cam_BN44: Camera-to-world in that frame.
+        T_world_cam_BN44: Camera-to-world in that frame; any rigid motion where unknown.
+        posed_BN: bool, frames whose pose is known; None: all.
         bf16_norm: See `LossOptions`.
     """
+    if posed_BN is None:
+        posed_BN = torch.ones_like(valid_BNHW[..., 0, 0])
     to_first = torch.linalg.inv(T_world_cam_BN44[:, :1].float())
     poses = to_first @ T_world_cam_BN44.float()
     points = _transform(to_first, world_BNHW3.float())
     points = points.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    placed_BN11 = (posed_BN & posed_BN[:, :1])[..., None, None]
+    own_BN3 = poses[..., :3, 3] * ~placed_BN11[..., 0]
+    far_BNHW = (points - own_BN3[:, :, None, None]).norm(dim=-1)
     counts = valid_BNHW.flatten(1).sum(1).clamp(min=1)
-    norm = torch.where(valid_BNHW, points.norm(dim=-1), 0.0).flatten(1).sum(1) / counts
+    norm = torch.where(valid_BNHW, far_BNHW, 0.0).flatten(1).sum(1) / counts
     norm = torch.where(norm > 0, norm, torch.ones_like(norm))
     if bf16_norm:
         norm = norm.bfloat16().float()
@@ -169,7 +197,7 @@ def prepare_truth(
     scaled = poses.clone()
     scaled[..., :3, 3] = poses[..., :3, 3] / norm[:, None, None]
     local = _transform(torch.linalg.inv(scaled), points)
-    return GeometryTruth(local, points, scaled, valid_BNHW)
+    return GeometryTruth(local, points, scaled, valid_BNHW, posed_BN)
 
 
 def geometry_loss(
@@ -188,7 +216,7 @@ def geometry_loss(
             is all of them.
     """
     options = options or LossOptions()
-    local, poses, world = _normalise_prediction(predicted, truth.valid_BNHW)
+    local, poses, world = _normalise_prediction(predicted, truth)
     depth_weight = _depth_weights(truth)
     scale_B = optimal_scale(local, truth.local_BNHW3, depth_weight, truth.valid_BNHW, options)
     factor = scale_B[:, None, None, None, None]
@@ -196,7 +224,8 @@ def geometry_loss(
     zero = point_loss.new_zeros(())
     world_loss = zero
     if world is not None:
-        world_loss = _weighted_l1(factor * world, truth.world_BNHW3, depth_weight, truth.valid_BNHW)
+        placed = truth.valid_BNHW & truth.placed_BN[..., None, None]
+        world_loss = _weighted_l1(factor * world, truth.world_BNHW3, depth_weight, placed)
     normal_loss = zero
     if options.normal_weight > 0:
         normal_loss = _normal_loss(factor * local, truth, normals_B)
@@ -250,12 +279,15 @@ def weighted_median_scale(x_M3: Tensor, y_M3: Tensor, w_M: Tensor) -> Tensor:
 
 
 def _normalise_prediction(
-    predicted: HeadOutput, valid_BNHW: Tensor
+    predicted: HeadOutput, truth: GeometryTruth
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    local = predicted.local_BNHW3.float()
+    """Divide by the mean norm of the valid points; without any by that of all, as a constant."""
+    local, valid_BNHW = predicted.local_BNHW3.float(), truth.valid_BNHW
     counts = valid_BNHW.flatten(1).sum(1).clamp(min=1)
-    norms = torch.where(valid_BNHW, local.norm(dim=-1), 0.0)
-    norm = (norms.flatten(1).sum(1) / counts).clamp(min=1e-8)
+    norms = local.norm(dim=-1)
+    known_B = torch.where(valid_BNHW, norms, 0.0).flatten(1).sum(1) / counts
+    every_B = norms.detach().flatten(1).mean(1)
+    norm = torch.where(truth.deep_B, known_B, every_B).clamp(min=1e-8)
     poses = predicted.T_world_cam_BN44.float().clone()
     poses[..., :3, 3] = predicted.T_world_cam_BN44[..., :3, 3].float() / norm[:, None, None]
     factor = norm[:, None, None, None, None]
@@ -285,11 +317,8 @@ def _transform(T_BN44: Tensor, points_BNHW3: Tensor) -> Tensor:
 def _camera_loss(
     poses_BN44: Tensor, scale_B: Tensor, truth: GeometryTruth, options: LossOptions
 ) -> tuple[Tensor, Tensor]:
-    """Equations 5 to 7: Huber of translations and angle of rotations, over ordered pairs."""
+    """Equations 4 to 6: Huber of translations and angle of rotations, over ordered pairs."""
     frames = poses_BN44.shape[1]
-    if frames < 2:
-        zero = poses_BN44.sum() * 0.0
-        return zero, zero
     scaled = torch.cat(
         (poses_BN44[..., :3, :3], poses_BN44[..., :3, 3:] * scale_B[:, None, None, None]), dim=-1
     )
@@ -298,11 +327,37 @@ def _camera_loss(
         truth.T_world_cam_BN44[..., :3, :3], truth.T_world_cam_BN44[..., :3, 3]
     )
     pairs = ~torch.eye(frames, dtype=torch.bool, device=R.device)
-    offset, offset_true = t[:, pairs], t_true[:, pairs]
-    huber = F.huber_loss(offset, offset_true, reduction="sum", delta=options.huber_delta)
-    residual = R[:, pairs].mT @ R_true[:, pairs]
+    both_BK = (truth.posed_BN[:, :, None] & truth.posed_BN[:, None])[:, pairs]
+    offset_BK3 = t[:, pairs]
+    true_BK3, measured_B = _in_unit(offset_BK3, t_true[:, pairs], both_BK, truth.deep_B)
+    long_BK = both_BK & measured_B[:, None]
+    huber = F.huber_loss(
+        offset_BK3[long_BK], true_BK3[long_BK], reduction="sum", delta=options.huber_delta
+    )
+    residual = R[:, pairs][both_BK].mT @ R_true[:, pairs][both_BK]
     angle = rotation_angle(residual) if options.safe_angle else _clamped_angle(residual)
-    return shared_mean(huber, offset.numel()), shared_mean(angle.sum(), angle.numel())
+    return shared_mean(huber, 3 * long_BK.sum()), shared_mean(angle.sum(), both_BK.sum())
+
+
+@torch.no_grad()
+def _in_unit(
+    offset_BK3: Tensor, true_BK3: Tensor, both_BK: Tensor, deep_B: Tensor
+) -> tuple[Tensor, Tensor]:
+    """True translations of pairs in the prediction's unit, and samples that have such a unit.
+
+    Depth has fixed it for the samples that have some. The others take the L1 optimum over their
+    pairs, but no shorter than a tenth of the mean distance of the predicted points: predicting
+    no motion is no way out. Cameras that hardly move have no direction.
+    """
+    true_BK3, measured_B = true_BK3.clone(), deep_B.clone()
+    for index in (~deep_B).nonzero()[:, 0].tolist():
+        mine, theirs = offset_BK3[index][both_BK[index]], true_BK3[index][both_BK[index]]
+        length = float(theirs.norm(dim=-1).mean()) if len(theirs) else 0.0
+        if length > _LEAST_MOTION:
+            stretch = weighted_median_scale(mine, theirs, torch.ones_like(mine[:, 0]))
+            true_BK3[index] /= stretch.clamp(min=1e-8, max=length / _LEAST_BASELINE)
+            measured_B[index] = True
+    return true_BK3, measured_B
 
 
 def _relative(R_BN33: Tensor, t_BN3: Tensor) -> tuple[Tensor, Tensor]:
@@ -334,7 +389,7 @@ def _clamped_angle(R: Tensor) -> Tensor:
 
 
 def _normal_loss(points: Tensor, truth: GeometryTruth, normals_B: Tensor | None) -> Tensor:
-    """Equation 4: angle between the normals at the four corners of each 2x2 block."""
+    """Equation 7: angle between the normals at the four corners of each 2x2 block."""
     keep = truth.valid_BNHW & ~depth_edges(truth.local_BNHW3[..., 2])
     if normals_B is not None:
         points, keep = points[normals_B], keep[normals_B]

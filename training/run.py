@@ -21,7 +21,7 @@ from torch import nn
 
 from g2vlm_model.interface.whole_files import only_writer
 from g2vlm_model.model import G2VLM
-from g2vlm_model.tokenizer import Tokenizer
+from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 
 from .batch import ClipPool, WindowBatch, draw_batch
 from .checkpoints import latest_checkpoint, stored_meta
@@ -313,7 +313,10 @@ def _examiner(run: Run, options: RunOptions) -> Callable[[int, dict[str, float]]
         model, tokenizer = examinee
         if config.stage != "semantic":
             windows = windows_of(validation, config.eval_windows, 4, _EVAL_SEED)
-            _LOG.info("step %d\n%s", step, evaluate_geometry(model, windows, mean_map).table())
+            prompts = prompt_ids(tokenizer, model.config.tokens)
+            _LOG.info(
+                "step %d\n%s", step, evaluate_geometry(model, prompts, windows, mean_map).table()
+            )
         if config.stage != "geometry":
             stage = semantic_stage(config, model, tokenizer, options.blind)
             result = evaluate_questions(stage, validation, config.eval_windows, 3, _EVAL_SEED)

@@ -120,6 +120,10 @@ class Told:
             LanguageLayer(0, "told", nn.Identity(), attention, nn.LayerNorm(1), attention)
         ]
 
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
     def sized(self, clip: Clip) -> Clip:
         return clip
 

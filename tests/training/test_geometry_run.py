@@ -15,13 +15,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from g2vlm_training.batch import batch_of, pixels_of
 from g2vlm_training.datasets.base import Clip, DataError
+from g2vlm_training.datasets.views import model_clip
 from g2vlm_training.evaluate.examine import Examiner
 from g2vlm_training.evaluate.geometry_run import GeometryOptions, run_geometry
-from g2vlm_training.evaluate.windows import mean_depth_of, plan_windows
+from g2vlm_training.evaluate.windows import mean_depth_of, plan_windows, predict
 from g2vlm_training.evaluate_cli import main
+from g2vlm_training.gasp_heads import LayerTap
+from g2vlm_training.gasp_readers import GeometricReader
+from g2vlm_training.tokens import nano_tokenizer
 from PIL import Image
 
+from g2vlm_model.generate import reconstruct, reconstruct_prefix
+from g2vlm_model.tokenizer import prompt_ids
 from tests.training.layout_folders import WRITERS
 from tests.training.tiny import tiny_model
 
@@ -61,7 +68,51 @@ class Wall:
 @pytest.fixture(scope="module")
 def examiner() -> Examiner:
     flat = torch.ones(6, 8)
-    return Examiner(tiny_model(conv_stem=0).eval(), flat, flat)
+    model = tiny_model(conv_stem=0).eval()
+    prompts = prompt_ids(nano_tokenizer(700), model.config.tokens)
+    return Examiner(model, prompts, flat, flat)
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_predictions_are_those_of_the_published_pass(isolate: bool) -> None:
+    """Behind the reconstruct prompt; only where patches see patches alone it may be left out."""
+    model = tiny_model(conv_stem=0, isolate_geometry=isolate).eval()
+    prompts = prompt_ids(nano_tokenizer(700), model.config.tokens)
+    window = batch_of([model_clip(Wall().read([0, 2, 4]), model.config)])
+    with torch.no_grad():
+        wanted = reconstruct(model, pixels_of(window.rgb_BN3HW), prompts)
+        grid_hw = (window.grid[0] // 14, window.grid[1] // 14)
+        bare = model.geometry_pass(model.encode_geometry(pixels_of(window.rgb_BN3HW)), grid_hw)
+        bare_points = model.decode_geometry(bare.hidden_BNPD, grid_hw).local_points_BNHW3[0]
+    said = predict(model, prompts, window)
+    for mine, theirs in (
+        (said.points_NHW3, wanted.local_points_BNHW3[0]),
+        (said.T_world_cam_N44, wanted.T_world_cam_BN44[0]),
+    ):
+        off = (mine - theirs).abs()
+        assert off.max() < 1e-5, f"max {off.max():.3g}, mean {off.mean():.3g}"
+    assert bool((said.points_NHW3 - bare_points).abs().max() > 1e-4) == (not isolate)
+
+
+def test_the_analysis_reads_behind_the_reconstruct_prompt() -> None:
+    model = tiny_model(conv_stem=0, isolate_geometry=False).eval()
+    prompts = prompt_ids(nano_tokenizer(700), model.config.tokens)
+    reader = GeometricReader(model, prompts)
+    window = batch_of([reader.sized(Wall().read([0, 2]))] * 2)
+    with torch.no_grad(), LayerTap(reader.layers, projections=True) as tap:
+        grid_hw = reader.read(window)
+        heard = [tap.queries[layer.index] for layer in reader.layers]
+    with torch.no_grad(), LayerTap(reader.layers, projections=True) as tap:
+        tokens = model.encode_geometry(pixels_of(window.rgb_BN3HW))
+        cache = reconstruct_prefix(model, prompts, 2)
+        assert cache.length == len(prompts.reconstruct)
+        model.geometry_pass(tokens, grid_hw, cache=cache)
+        for layer, mine in zip(reader.layers, heard, strict=True):
+            torch.testing.assert_close(mine, tap.queries[layer.index], atol=1e-5, rtol=0)
+    with torch.no_grad(), LayerTap(reader.layers, projections=True) as tap:
+        model.geometry_pass(tokens, grid_hw)
+        last = reader.layers[-1].index
+        assert bool((heard[-1] - tap.queries[last]).abs().max() > 1e-3)
 
 
 def test_rows_and_numbers_of_a_known_scene(examiner: Examiner) -> None:
@@ -199,6 +250,24 @@ def test_command_prints_json(folder: Path, capsys: pytest.CaptureFixture[str]) -
     content = json.loads(capsys.readouterr().out)
     assert content["model"].startswith("nano@")
     assert [table["frames"] for table in content["tables"]] == [2]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is of machines without CUDA")
+def test_a_device_that_is_not_there_is_said_and_replaced(
+    folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ["geometry", "--root", str(folder), "--dataset", "tum", "--frames", "2"]
+    words += ["--windows", "1", "--refine-windows", "0", "--json"]
+    found = []
+    for device in ("cuda", "cpu"):
+        assert main([*words, "--device", device]) == 0
+        content = json.loads(capsys.readouterr().out)
+        found.append([row["metrics"] for row in content["tables"][0]["rows"]])
+        assert content["command"]["device"] == device
+    assert found[0] == found[1]
+    assert "device 'cuda' was asked for, but torch" in caplog.text
+    with pytest.raises(ValueError, match="device is 'gpu', expected auto, cpu, cuda"):
+        main([*words, "--device", "gpu"])
 
 
 def test_tables_refuse_other_files(tmp_path: Path) -> None:

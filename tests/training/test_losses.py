@@ -218,6 +218,113 @@ def test_a_sample_without_valid_pixels_is_no_nan() -> None:
     )
 
 
+def _without_depth(frames: int = 3) -> tuple[GeometryTruth, HeadOutput]:
+    """Two windows of the scene, the second one without depth, and a prediction that is off."""
+    world, valid, poses = (part.repeat(2, *[1] * (part.ndim - 1)) for part in _scene(frames))
+    valid[1] = False
+    truth = prepare_truth(world, valid, poses)
+    generator = torch.Generator().manual_seed(0)
+    bend = 1 + 0.2 * torch.rand(truth.local_BNHW3.shape, generator=generator)
+    moved = poses.clone()
+    moved[..., :3, 3] *= 1 + 0.5 * torch.rand(moved[..., :3, 3].shape, generator=generator)
+    points = prepare_truth(world, torch.ones_like(valid), poses).local_BNHW3 * bend
+    return truth, HeadOutput(points.requires_grad_(), moved.requires_grad_())
+
+
+def test_a_window_without_depth_costs_nothing_but_its_cameras() -> None:
+    truth, said = _without_depth()
+    one = HeadOutput(said.local_BNHW3[:1], said.T_world_cam_BN44[:1])
+    alone = geometry_loss(one, prepare_truth(*_scene()))
+    both = geometry_loss(said, truth)
+    assert float(both.local) == pytest.approx(float(alone.local), rel=1e-5)
+    assert float(both.total) < LossOptions().clip
+    both.total.backward()
+    assert said.local_BNHW3.grad is not None
+    assert said.T_world_cam_BN44.grad is not None
+    assert bool((said.local_BNHW3.grad[1] == 0).all()), "its points are taught nothing"
+    assert bool((said.local_BNHW3.grad[0] != 0).any())
+    assert bool((said.T_world_cam_BN44.grad[1] != 0).any()), "its cameras are"
+    assert bool(torch.isfinite(said.T_world_cam_BN44.grad).all())
+
+
+@pytest.mark.parametrize("unit", [0.01, 1.0, 300.0])
+def test_cameras_without_depth_are_right_in_any_unit_and_wrong_when_they_stand(unit: float) -> None:
+    world, valid, poses = _scene()
+    true_poses = poses.clone()
+    true_poses[..., :3, 3] *= unit
+    truth = prepare_truth(world, torch.zeros_like(valid), true_poses)
+    right = geometry_loss(HeadOutput(world, poses), truth)
+    assert float(right.translation) < 1e-9
+    assert float(right.rotation) < 1e-3
+    bent = poses.clone()
+    bent[0, 1, :3, 3] = -bent[0, 1, :3, 3]
+    wrong = geometry_loss(HeadOutput(world, bent), truth)
+    assert float(wrong.translation) > 1e-4
+    still = torch.eye(4).repeat(1, 3, 1, 1).requires_grad_()
+    stands = geometry_loss(HeadOutput(world, still), truth)
+    assert 1e-4 < float(stands.translation) < 0.1
+    stands.total.backward()
+    assert still.grad is not None
+    assert bool(torch.isfinite(still.grad).all())
+    assert float(still.grad[0, :, :3, 3].abs().max()) > 0.01
+
+
+def test_cameras_that_stand_still_without_depth_teach_their_turns_alone() -> None:
+    world, valid, poses = _scene()
+    poses[..., :3, 3] = 0
+    truth = prepare_truth(world, torch.zeros_like(valid), poses)
+    said = _scene()[2]
+    parts = geometry_loss(HeadOutput(world, said), truth)
+    assert float(parts.translation) == 0
+    turned = said.clone()
+    turned[0, 1, :3, :3] = torch.eye(3)
+    assert float(geometry_loss(HeadOutput(world, turned), truth).rotation) > 0.05
+
+
+def test_frames_without_a_pose_teach_their_own_points() -> None:
+    """Whatever stands in the place of an unknown pose changes no term."""
+    world, valid, poses = _scene()
+    local = world - poses[:, :, None, None, :3, 3]
+    local = local @ poses[:, :, None, :3, :3]
+    posed = torch.tensor([[True, True, False]])
+    said = _gauged(prepare_truth(world, valid, poses), 1.0)
+    bent = HeadOutput(said.local_BNHW3 * 1.3, said.T_world_cam_BN44, said.global_BNHW3)
+    found = []
+    for angle in (0.0, 2.0):
+        there = poses.clone()
+        there[0, 2] = torch.eye(4)
+        there[0, 2, :2, :2] = torch.tensor(
+            [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+        )
+        there[0, 2, :3, 3] = angle
+        placed = local @ there[:, :, None, :3, :3].mT + there[:, :, None, None, :3, 3]
+        truth = prepare_truth(placed, valid, there, posed)
+        exact = geometry_loss(said, truth)
+        assert max(float(exact.local), float(exact.world), float(exact.translation)) < 1e-5
+        found.append(geometry_loss(bent, truth))
+    for name in ("total", "local", "normal", "world", "translation", "rotation"):
+        first, second = (float(getattr(parts, name)) for parts in found)
+        assert first == pytest.approx(second, rel=1e-3, abs=1e-6), name
+
+
+def test_frames_without_any_pose_have_points_and_no_camera() -> None:
+    world, valid, poses = _scene()
+    local = (world - poses[:, :, None, None, :3, 3]) @ poses[:, :, None, :3, :3]
+    nowhere = torch.eye(4).repeat(1, 3, 1, 1)
+    truth = prepare_truth(local, valid, nowhere, torch.zeros(1, 3, dtype=torch.bool))
+    said = _gauged(prepare_truth(world, valid, poses), 2.0)
+    parts = geometry_loss(said, truth)
+    assert float(parts.local) < 1e-5
+    assert (float(parts.rotation), float(parts.translation), float(parts.world)) == (0, 0, 0)
+    ramp = torch.linspace(0.8, 1.2, 16)[None, None, None, :, None]
+    bent = HeadOutput(said.local_BNHW3 * ramp, said.T_world_cam_BN44, said.global_BNHW3)
+    worse = geometry_loss(bent, truth)
+    assert float(worse.local) > 0.02
+    worse.total.backward()
+    assert said.T_world_cam_BN44.grad is not None
+    assert bool((said.T_world_cam_BN44.grad == 0).all())
+
+
 def test_nan_depth_where_invalid_does_not_reach_the_loss() -> None:
     world, valid, poses = _scene()
     valid = valid.clone()

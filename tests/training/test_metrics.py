@@ -79,6 +79,26 @@ def test_identity_prediction_has_the_true_turn_and_no_direction() -> None:
     assert float(errors.direction_K[0]) == 90.0
 
 
+def test_the_cited_form_folds_directions_at_90_degrees() -> None:
+    """Its code takes the sign of a translation as unknown: the opposite way is right."""
+    angle = math.radians(170)
+    truth = torch.stack([_turned(0, (0, 0, 0)), _turned(0, (1, 0, 0)), _turned(0, (-1, 0, 0))])
+    predicted = truth.clone()
+    predicted[1, :3, 3] = torch.tensor([math.cos(angle), math.sin(angle), 0])
+    predicted[2, :3, 3] = torch.tensor([1.0, 0, 0])
+    errors = pair_errors(predicted, truth)
+    torch.testing.assert_close(
+        errors.direction_K, torch.tensor([170.0, 180.0, 175.0]).double(), atol=1e-3, rtol=0
+    )
+    torch.testing.assert_close(
+        errors.folded_K, torch.tensor([10.0, 0.0, 5.0]).double(), atol=1e-3, rtol=0
+    )
+    values = {m.key: value_of(m, pose_samples(errors, 0.05)) for m in METRICS}
+    assert (values["rta30"], values["rta15_folded"]) == (0.0, 1.0)
+    still = pair_errors(truth, torch.eye(4).expand(3, 4, 4))
+    assert still.folded_K.tolist() == [90.0] * 3, "who does not move has no direction"
+
+
 def test_only_long_baselines_count_for_the_direction() -> None:
     truth = torch.stack([_turned(0, (0, 0, 0)), _turned(2, (0.01, 0, 0)), _turned(4, (1, 0, 0))])
     predicted = torch.stack([_turned(0, (0, 0, 0)), _turned(2, (0, 1, 0)), _turned(4, (1, 0, 0))])
@@ -89,4 +109,6 @@ def test_only_long_baselines_count_for_the_direction() -> None:
     assert values["rra5"] == 1.0
     assert values["rta30"] == pytest.approx(0.5)
     assert values["auc30"] == pytest.approx(0.5)
+    assert values["rta30_folded"] == pytest.approx(1 / 3), "the cited form counts all pairs"
+    assert values["auc30_folded"] == pytest.approx(1 / 3)
     assert pose_samples(pair_errors(predicted[:1], truth[:1]), 0.05) == {}

@@ -26,7 +26,7 @@ from safetensors import safe_open
 from g2vlm_model.checkpoint import EMBEDDED_MODELS, load_model
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.model import G2VLM
-from g2vlm_model.tokenizer import Tokenizer
+from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 
 FOLDER = EMBEDDED_MODELS["nano"]
 WEIGHTS = FOLDER / "model.safetensors"
@@ -100,14 +100,15 @@ def test_better_than_its_baselines_on_unseen_rooms(
 ) -> None:
     """A coarse floor under the model card's numbers, on 24 windows of 6 rooms."""
     mean_map = mean_log_depth(ClipPool(test_pool.folder, "train"), 1, (84, 112))
-    report = evaluate_geometry(nano[0], windows_of(test_pool, 24, 4, seed=3), mean_map)
+    model, prompts = nano[0], prompt_ids(nano[1], nano[0].config.tokens)
+    report = evaluate_geometry(model, prompts, windows_of(test_pool, 24, 4, seed=3), mean_map)
     told, of = report.table(), report.value
     assert of("head", "abs_rel") < of("mean-depth map", "abs_rel"), told
     still = of("identity motion", "rotation_median_deg")
     assert of("head", "rotation_median_deg") < 0.6 * still, told
     assert of("identity motion", "rta30") == 0.0, "who does not move has no direction"
     assert "rotation, mean deg: head - identity: -" in told
-    examiner = Examiner(nano[0], mean_map, mean_map)
+    examiner = Examiner(model, prompts, mean_map, mean_map)
     options = GeometryOptions(frames=(4,), windows=12, refined=0, shown=0)
     (table,) = run_geometry(examiner, test_pool.clips, options)
     rows = {row["row"]: row["metrics"] for row in table.summary()}

@@ -74,15 +74,18 @@ def test_icp_takes_out_a_small_motion() -> None:
     y, x = np.meshgrid(np.arange(20) * 0.1, np.arange(20) * 0.1)
     cloud = np.stack((x, y, np.sin(3 * x) * np.cos(2 * y)), axis=-1).reshape(-1, 3)
     moved = cloud @ about_z(1.0).T + 0.01
-    found = icp(moved, cKDTree(cloud))
+    R, t = icp(moved, cKDTree(cloud))
     assert np.abs(moved - cloud).max() > 0.02
-    np.testing.assert_allclose(found, cloud, atol=1e-3)
-    far = cloud + 100.0
-    np.testing.assert_array_equal(icp(far, cKDTree(cloud)), far)
+    np.testing.assert_allclose(moved @ R.T + t, cloud, atol=1e-3)
+    R, t = icp(cloud + 100.0, cKDTree(cloud))
+    np.testing.assert_array_equal(R, np.eye(3))
+    np.testing.assert_array_equal(t, np.zeros(3))
 
 
-def test_point_score_of_the_truth_in_another_gauge_is_zero() -> None:
-    truth = np.random.default_rng(1).normal(size=(500, 3))
+@pytest.mark.parametrize("count", [500, 20_000])
+def test_point_score_of_the_truth_in_another_gauge_is_zero(count: int) -> None:
+    """Also with more points than the ICP looks at: all of them are scored."""
+    truth = np.random.default_rng(1).normal(size=(count, 3))
     score = point_score(0.3 * truth @ about_z(70).T + 4.0, truth)
     assert max(vars(score).values()) < 1e-9
 

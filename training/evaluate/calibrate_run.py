@@ -30,7 +30,7 @@ Row = dict[str, float]
 
 def calibrate(args: argparse.Namespace) -> int:
     """Ask, fit or measure, print; returns the exit code."""
-    runtime = load_runtime(model=args.model, device="cpu")
+    runtime = load_runtime(model=args.model, device=args.device, precision="fp32")
     pool = ClipPool(args.root, args.split)
     cases = scene_cases(runtime, pool, args.windows, args.frames, _SEED, args.per_window)
     readings = rated(cases)

@@ -130,7 +130,8 @@ def real_table(stretches: Sequence[dict[str, Any]]) -> str:
     """Markdown: a row for each stretch and number of frames, beside its baselines."""
     lines = [
         "| stretch | place | seen | frames | windows | AbsRel | mean map | own mean map | "
-        "head - mean map (95 %) | d<1.25 | normals | rot. med. | still | RTA30 | AUC30 |",
+        "head - mean map (95 %) | d<1.25 | normals | rot. med. | still | RTA30 signed "
+        "| AUC30 signed |",
         "|" + "---|" * 15,
     ]
     for item, table in _tables(stretches):

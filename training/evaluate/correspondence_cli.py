@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from g2vlm_model.runtimes.torch.placement import choose_placement
+
 from ..datasets.layouts import LAYOUTS
 from ..gasp_heads import EXPERTS
 from ..gasp_readers import open_reader
@@ -44,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=7, help="choice of the sequences")
     add("--out", type=Path, help="folder for correspondence.json and report.html")
     add("--json", action="store_true", help="print the numbers as JSON, not as a table")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--threads", type=int, default=1, help="torch threads")
 
 
@@ -65,8 +68,9 @@ def run(args: argparse.Namespace) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
     options = AnalysisOptions(tuple(args.gaps), args.points, args.sequences, args.seed)
     plans = planned_sequences(open_sequences(args.dataset, args.root, args.split), options)
+    place = choose_placement(args.device, "fp32").device
     found = [
-        analyse_model(name, open_reader(model, args.expert, args.side), plans, options)
+        analyse_model(name, open_reader(model, args.expert, args.side, place), plans, options)
         for name, model in zip(names, args.models, strict=True)
     ]
     command = {key: value for key, value in vars(args).items() if key not in ("what", "json")}

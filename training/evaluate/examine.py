@@ -27,6 +27,7 @@ from g2vlm_map.mapping.features import Features, find_features
 from g2vlm_map.mapping.two_view import two_view
 from g2vlm_model.extras.match import CELLS_PER_SIDE
 from g2vlm_model.model import G2VLM
+from g2vlm_model.tokenizer import PromptIds
 
 from ..batch import WindowBatch, world_points
 from ..correspondence import cell_tracks, match_error
@@ -63,14 +64,16 @@ class Examiner:
 
     Args:
         model: In evaluation; fp32.
+        prompts: Of its tokenizer.
         mean_map_HW: Mean depth of training rooms, up to scale.
         own_map_HW: Mean depth of the very frames that are scored, from their truth: the best
             that a map which looks at no picture could say. From `mean_depth_of`.
-        min_baseline: Pairs with a shorter true baseline count for rotation only, metres.
+        min_baseline: See `pose_samples`; metres.
         refine: Options of the refined poses.
     """
 
     model: G2VLM
+    prompts: PromptIds
     mean_map_HW: Tensor
     own_map_HW: Tensor
     min_baseline: float = 0.05
@@ -170,11 +173,13 @@ def pose_samples(errors: PairErrors, min_baseline: float) -> dict[str, Floats]:
 
     Args:
         errors: Of all pairs.
-        min_baseline: Pairs with a shorter true baseline count for rotation only.
+        min_baseline: Pairs with a shorter true baseline count for rotation and for the folded
+            directions of the cited protocol only.
     """
     if not len(errors.rotation_K):
         return {}
     rotation, direction = errors.rotation_K.numpy(), errors.direction_K.numpy()
+    folded = errors.folded_K.numpy()
     long = errors.baseline_K.numpy() > min_baseline
     frames = round((1 + (1 + 8 * len(rotation)) ** 0.5) / 2)
     first, second = np.triu_indices(frames, 1)
@@ -184,6 +189,8 @@ def pose_samples(errors: PairErrors, min_baseline: float) -> dict[str, Floats]:
         "rotation_deg": rotation,
         "direction_deg": direction[long],
         "worst_deg": worst[long],
+        "folded_deg": folded,
+        "worst_folded_deg": np.maximum(rotation, folded),
         "near_rotation_deg": rotation[near],
         "near_worst_deg": worst[long & near],
     }
@@ -287,7 +294,7 @@ def match_samples(model: G2VLM, batch: WindowBatch, said: Prediction) -> dict[st
     cells = (said.grid[0] * CELLS_PER_SIDE, said.grid[1] * CELLS_PER_SIDE)
     tracks = cell_tracks(batch.depth_BNHW, batch.T_world_cam_BN44, batch.K_BN33, cell)
     with torch.no_grad():
-        descriptors = model.match.descriptors(said.tokens_BNPD, said.grid)
+        descriptors = model.match.descriptors(said.tokens_BNPD, said.grid).cpu()
     mine = match_error(descriptors, tracks, cells) / CELLS_PER_SIDE
     y, x = torch.meshgrid(torch.arange(cells[0]), torch.arange(cells[1]), indexing="ij")
     here = torch.stack((x, y), dim=-1).flatten(0, 1) + 0.5

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from g2vlm_model.model import G2VLM
+from g2vlm_model.tokenizer import PromptIds
 
 from ..batch import ClipPool, WindowBatch, draw_batch
 from ..datasets.mixture import Mixture
@@ -91,6 +92,7 @@ def windows_of(pool: ClipPool, count: int, frames: int, seed: int) -> Iterable[W
 @torch.no_grad()
 def evaluate_geometry(
     model: G2VLM,
+    prompts: PromptIds,
     windows: Iterable[WindowBatch],
     mean_map_HW: Tensor,
     min_baseline: float = 0.05,
@@ -99,6 +101,7 @@ def evaluate_geometry(
 
     Args:
         model: In evaluation; fp32.
+        prompts: Of the model's tokenizer.
         windows: One clip each, pictures in the model's size.
         mean_map_HW: From `mean_log_depth`; resized to each window.
         min_baseline: See `pose_samples`.
@@ -108,7 +111,7 @@ def evaluate_geometry(
     """
     rows: dict[str, list[Samples]] = {"head": [], "mean-depth map": [], "identity motion": []}
     for window in windows:
-        said = predict(model, window)
+        said = predict(model, prompts, window)
         truth, T_true = window.depth_BNHW[0], window.T_world_cam_BN44[0]
         still = torch.eye(4).expand(len(T_true), 4, 4)
         head, identity = (

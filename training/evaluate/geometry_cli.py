@@ -13,7 +13,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import torch
@@ -22,6 +22,8 @@ from torch import Tensor
 from g2vlm_model.checkpoint import load_model, model_id
 from g2vlm_model.model import G2VLM
 from g2vlm_model.quantised import PRECISIONS
+from g2vlm_model.runtimes.torch.placement import choose_placement
+from g2vlm_model.tokenizer import PromptIds, prompt_ids
 
 from ..batch import ClipPool
 from ..checkpoints import git_hash, latest_checkpoint, stored_meta
@@ -37,6 +39,7 @@ from .summary import METRICS, value_of
 from .windows import mean_depth_of, open_sequences
 
 __all__ = [
+    "Examinee",
     "MeanMap",
     "add_arguments",
     "examinee",
@@ -67,6 +70,14 @@ class MeanMap:
     source: str
 
 
+class Examinee(NamedTuple):
+    """A model that is measured, the prompts of its tokenizer, and its name."""
+
+    model: G2VLM
+    prompts: PromptIds
+    name: str
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
@@ -85,6 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, help="folder for windows.csv, geometry.json and report.html")
     add("--json", action="store_true", help="print the numbers as JSON, not as a table")
     add("--quantise", choices=PRECISIONS, default="", help="weights of so many bits; no run's")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--threads", type=int, default=1, help="torch threads")
 
 
@@ -102,14 +114,14 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         _check_writable(args.out)
     sequences = open_sequences(args.dataset, args.root, args.split)
-    model, name = examinee(args.model, args.quantise)
+    found = examinee(args.model, args.quantise, args.device)
     options = GeometryOptions(
         frames=args.frames, stride=args.stride, windows=args.windows,
         refined=args.refine_windows, seed=args.seed, causal=args.causal,
     )  # fmt: skip
     command = {key: value for key, value in vars(args).items() if key not in ("what", "json")}
     mean = stored_mean_map() if args.mean_map is None else _mean_map(args.mean_map)
-    content, tables = measured(model, name, sequences, options, mean, command)
+    content, tables = measured(found, sequences, options, mean, command)
     print(json.dumps(content, indent=2, default=str) if args.json else table_text(content))
     if args.out is not None:
         write_files(args.out, content, tables)
@@ -117,8 +129,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def measured(
-    model: G2VLM,
-    name: str,
+    examined: Examinee,
     sequences: Sequence[FrameSequence],
     options: GeometryOptions,
     mean: MeanMap,
@@ -127,8 +138,7 @@ def measured(
     """Content of geometry.json, and the tables with the windows that a report shows.
 
     Args:
-        model: What is measured.
-        name: Of the model.
+        examined: What is measured.
         sequences: Where windows come from.
         options: Which windows.
         mean: The mean-depth baseline.
@@ -137,8 +147,9 @@ def measured(
     Raises:
         ValueError: See `run_geometry`.
     """
+    model, prompts, name = examined
     own = mean_depth_of(sequences, model.config, options.seed) if options.depth else mean.depth_HW
-    examiner = Examiner(model.eval(), mean.depth_HW, own, command["min_baseline"])
+    examiner = Examiner(model.eval(), prompts, mean.depth_HW, own, command["min_baseline"])
     tables = run_geometry(examiner, sequences, options)
     content = {
         "model": name,
@@ -159,23 +170,27 @@ def measured(
     return content, tables
 
 
-def examinee(source: str, quantise: str = "") -> tuple[G2VLM, str]:
-    """A model and its name: of a model folder, or the averages of a run's newest checkpoint.
+def examinee(source: str, quantise: str = "", device: str = "cpu") -> Examinee:
+    """What is measured: a model folder, or the averages of a run's newest checkpoint, in fp32.
 
     Args:
         source: "nano", a model folder, or the folder of a run of the stage geometry, whose
             semantic half stays as it is drawn.
         quantise: As `load_model`, of a folder.
+        device: As `load_runtime`; what this machine lacks is said, and the CPU takes over.
     """
+    place = choose_placement(device, "fp32").device
     newest = latest_checkpoint(Path(source)) if Path(source).is_dir() else None
     if newest is None:
         name = " ".join(filter(None, (model_id(source), quantise)))
-        return load_model(source, quantise=quantise)[0], name
+        model, tokenizer = load_model(source, place, quantise=quantise)
+        return Examinee(model, prompt_ids(tokenizer, model.config.tokens), name)
     if quantise:
         raise ValueError("--quantise takes a model folder; export the run's weights first")
     config = config_of(stored_meta(newest)["config"], str(newest))
-    model, *_ = start_model(config.model, Start(geometry=Path(source)))
-    return model, f"{Path(source).resolve().name}/{newest.stem}"
+    model, tokenizer, *_ = start_model(config.model, Start(geometry=Path(source)))
+    prompts = prompt_ids(tokenizer, model.config.tokens)
+    return Examinee(model.to(place), prompts, f"{Path(source).resolve().name}/{newest.stem}")
 
 
 def numbers(text: str) -> tuple[int, ...]:

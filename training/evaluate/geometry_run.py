@@ -190,7 +190,7 @@ def _score(
     refines: bool,
     number: int,
 ) -> Scored:
-    said = predict(examiner.model, window.batch, options.causal)
+    said = predict(examiner.model, examiner.prompts, window.batch, options.causal)
     rows = examiner.learned(window, said) if options.depth else examiner.moved(window, said)
     poses = None
     if refines:

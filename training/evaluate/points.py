@@ -3,10 +3,10 @@
 
 """Point clouds and normals: accuracy and completeness after Sim(3) and ICP, angles of normals.
 
-The protocol of the multi-view reconstruction tables of the paper: predicted and true points of
-the same pixels are aligned with Umeyama's similarity, then with rigid ICP on nearest
+The protocol of the multi-view reconstruction tables of the paper (1a): predicted and true points
+of all valid pixels are aligned with Umeyama's similarity, then with rigid ICP on nearest
 neighbours; accuracy is the distance from a predicted point to the nearest true one,
-completeness the other way round.
+completeness the other way round. Points that are the true ones score 0.
 
 Shape letters: N frames, H W pixels, M points.
 """
@@ -31,7 +31,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-MAX_POINTS = 2000
+_ICP_POINTS = 5000
 _ICP_STEPS = 10
 _ICP_REACH = 0.1
 _CONVERGED = 1e-5
@@ -83,8 +83,8 @@ def similarity(
     return scale, R, goal - scale * R @ centre
 
 
-def icp(source_M3: Floats, target: cKDTree, reach: float = _ICP_REACH) -> Floats:
-    """Move a cloud rigidly onto another by nearest neighbours (Besl and McKay 1992).
+def icp(source_M3: Floats, target: cKDTree, reach: float = _ICP_REACH) -> tuple[Floats, Floats]:
+    """The rigid motion of a cloud onto another by nearest neighbours (Besl and McKay 1992).
 
     Args:
         source_M3: What is moved.
@@ -92,9 +92,9 @@ def icp(source_M3: Floats, target: cKDTree, reach: float = _ICP_REACH) -> Floats
         reach: Neighbours farther away than this are left out.
 
     Returns:
-        The moved points; as they were where fewer than 3 have a neighbour in reach.
+        Rotation (3, 3) and translation (3,); none where fewer than 3 have a neighbour in reach.
     """
-    moved = source_M3
+    moved, R_all, t_all = source_M3, np.eye(3), np.zeros(3)
     for _ in range(_ICP_STEPS):
         distance, nearest = target.query(moved, distance_upper_bound=reach)
         near = np.isfinite(distance)
@@ -103,23 +103,25 @@ def icp(source_M3: Floats, target: cKDTree, reach: float = _ICP_REACH) -> Floats
         x, y = moved[near], target.data[nearest[near]]
         _, R, t = similarity(x, y, with_scale=False)
         shifted = moved @ R.T + t
+        R_all, t_all = R @ R_all, R @ t_all + t
         step = float(np.abs(shifted - moved).max())
         moved = shifted
         if step < _CONVERGED:
             break
-    return moved
+    return R_all, t_all
 
 
 def point_score(
-    predicted_M3: Floats, truth_M3: Floats, most: int = MAX_POINTS, seed: int = 0
+    predicted_M3: Floats, truth_M3: Floats, icp_points: int = _ICP_POINTS, seed: int = 0
 ) -> PointScore:
-    """Score a cloud whose points belong to those of the truth one by one.
+    """Score a cloud whose points belong to those of the truth one by one; all of them count.
 
     Args:
         predicted_M3: In any world frame and scale.
         truth_M3: The same pixels.
-        most: So many random points are used, for Sim(3) all of them.
-        seed: Of the choice.
+        icp_points: So many random predicted points look for the motion of the ICP, among all
+            true ones.
+        seed: Of their choice.
 
     Raises:
         ValueError: See `umeyama`; unequal shapes; numbers that are not finite.
@@ -129,14 +131,14 @@ def point_score(
     if not np.isfinite(predicted_M3).all() or not np.isfinite(truth_M3).all():
         raise ValueError("points hold numbers that are not finite")
     scale, R, t = umeyama(predicted_M3, truth_M3)
-    rng = np.random.default_rng(seed)
+    aligned = scale * predicted_M3 @ R.T + t
+    tree = cKDTree(truth_M3)
     count = len(truth_M3)
-    mine = rng.choice(count, min(most, count), replace=False)
-    theirs = rng.choice(count, min(most, count), replace=False)
-    tree = cKDTree(truth_M3[theirs])
-    moved = icp(scale * predicted_M3[mine] @ R.T + t, tree)
+    some = np.random.default_rng(seed).choice(count, min(icp_points, count), replace=False)
+    R_icp, t_icp = icp(aligned[some], tree)
+    moved = aligned @ R_icp.T + t_icp
     accuracy, _ = tree.query(moved)
-    completeness, _ = cKDTree(moved).query(truth_M3[theirs])
+    completeness, _ = cKDTree(moved).query(truth_M3)
     return PointScore(
         float(accuracy.mean()),
         float(np.median(accuracy)),
@@ -149,7 +151,7 @@ def block_normals(points_NHW3: NDArray[np.floating]) -> Floats:
     """(N, H - 1, W - 1, 3) normals towards the camera of every 2x2 block of a point map.
 
     The mean of the unit normals of the block's four corner triangles (the cross products of
-    the paper's eq. 4); 0 where a triangle has no area.
+    the paper's eq. 7); 0 where a triangle has no area.
     """
     p = np.asarray(points_NHW3, np.float64)
     corners = (p[:, :-1, :-1], p[:, :-1, 1:], p[:, 1:, 1:], p[:, 1:, :-1])

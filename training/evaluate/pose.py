@@ -1,7 +1,12 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Relative-pose metrics over all pairs of a window (PoseDiffusion's RRA, RTA and AUC).
+"""Relative-pose errors over all pairs of a window, which RRA, RTA and AUC are made of.
+
+Two conventions for directions stand side by side. The cited one (PoseDiffusion, Wang et al. 2023,
+arXiv 2306.15667, whose code VGGT's and the paper's tables take over) folds the angle at 90 degrees,
+as if the sign of a translation were unknown, and counts all pairs: "folded". Ours reads 0 to 180
+degrees, and leaves out pairs whose cameras hardly move: "signed".
 
 Shape letters: N frames, K pairs.
 """
@@ -22,14 +27,19 @@ class PairErrors:
 
     Args:
         rotation_K: Degrees.
-        direction_K: Angle between the translation directions, degrees; 90 where the
-            prediction does not move (it has no direction).
+        direction_K: Angle between the translation directions, degrees, 0 to 180; 90 where one
+            of the two does not move (it has no direction).
         baseline_K: True distance of the two cameras, units of the truth.
     """
 
     rotation_K: Tensor
     direction_K: Tensor
     baseline_K: Tensor
+
+    @property
+    def folded_K(self) -> Tensor:
+        """Directions as the cited protocol has them, 0 to 90 degrees."""
+        return torch.minimum(self.direction_K, 180 - self.direction_K)
 
 
 def pair_errors(predicted_N44: Tensor, truth_N44: Tensor) -> PairErrors:
@@ -52,7 +62,7 @@ def relative_errors(mine: Tensor, theirs: Tensor) -> PairErrors:
     lengths = t_mine.norm(dim=-1) * t_theirs.norm(dim=-1)
     cosine = (t_mine * t_theirs).sum(-1) / lengths.clamp(min=1e-12)
     direction = torch.rad2deg(torch.acos(cosine.clamp(-1, 1)))
-    still = t_mine.norm(dim=-1) < 1e-9
+    still = torch.minimum(t_mine.norm(dim=-1), t_theirs.norm(dim=-1)) < 1e-9
     direction = torch.where(still, torch.full_like(direction, 90.0), direction)
     return PairErrors(_angle_deg(residual), direction, t_theirs.norm(dim=-1))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from g2vlm_model.checkpoint import load_model, model_id
+from g2vlm_model.runtimes.torch.placement import choose_placement
 
 from ..batch import ClipPool
 from ..semantic_stage import SemanticStage
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="lengths between marks on real pictures instead; --root is the folder of their data",
     )  # fmt: skip
     parser.add_argument("--list", type=Path, default=LIST, help="JSON of other stretches")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
 
 
@@ -62,9 +64,10 @@ def run(args: argparse.Namespace) -> int:
         return measure_stretches(args)
     if args.calibrate or args.judge:
         return calibrate(args)
-    stage = _stage(args.model, blind=False)
-    question_only = _stage(args.question_only, blind=True) if args.question_only else None
-    beside = _stage(args.beside, blind=False) if args.beside else None
+    place = choose_placement(args.device, "fp32").device
+    stage = _stage(args.model, place)
+    question_only = _stage(args.question_only, place, blind=True) if args.question_only else None
+    beside = _stage(args.beside, place) if args.beside else None
     pool = ClipPool(args.root, args.split)
     reports: list[QuestionReport] = []
     for frames in args.frames:
@@ -87,8 +90,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _stage(model: str, blind: bool) -> SemanticStage:
-    loaded, tokenizer = load_model(model)
+def _stage(model: str, place: torch.device, blind: bool = False) -> SemanticStage:
+    loaded, tokenizer = load_model(model, place)
     stage = SemanticStage(loaded, tokenizer, questions=1, blind=blind)
     stage.eval()
     return stage

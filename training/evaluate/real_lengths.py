@@ -42,7 +42,7 @@ _FRAMES, _STRIDE, _SEED = 3, 4, 13
 
 def measure_stretches(args: argparse.Namespace) -> int:
     """Ask about each stretch, print a table; returns the exit code."""
-    runtime = load_runtime(model=args.model, device="cpu")
+    runtime = load_runtime(model=args.model, device=args.device, precision="fp32")
     info = runtime.info
     reliability = read_reliability(info.calibration, info.model_id)
     known = {stretch.name: stretch for stretch in stretches_of(args.list)}

@@ -90,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--windows", type=int, default=34, help="at most so many of each length")
     add("--refine-windows", type=int, default=0, help="refined and two-view rows: on so many")
     add("--seed", type=int, default=7, help="choice of the windows")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--threads", type=int, default=1, help="torch threads")
 
 
@@ -106,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     unknown = sorted(set(args.names) - {*known, _ALL})
     if unknown:
         raise ValueError(f"no stretch is called {unknown}; there are {sorted(known)} and {_ALL}")
-    model, name = examinee(args.model)
+    found = examinee(args.model, device=args.device)
     mean = stored_mean_map()
     for stretch in known.values() if _ALL in args.names else [known[n] for n in args.names]:
         options = GeometryOptions(
@@ -120,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
             "dataset": stretch.dataset, "root": stretch.root, "stride": args.stride,
             "windows": args.windows, "seed": args.seed, "min_baseline": 0.05,
         }  # fmt: skip
-        content, tables = measured(model, name, sequences, options, mean, command)
+        content, tables = measured(found, sequences, options, mean, command)
         content["stretch"] = vars(stretch)
         print(f"== {stretch.name} ({'seen' if stretch.seen else 'unseen'})")
         print(table_text(content), flush=True)

@@ -10,7 +10,7 @@ by side look at the same pictures; frames are in the order of the camera's path.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from g2vlm_model.config import ModelConfig
+from g2vlm_model.generate import reconstruct_prefix
 from g2vlm_model.interface import Frame
 from g2vlm_model.model import G2VLM
 from g2vlm_model.runtimes.prediction import predict_geometry
+from g2vlm_model.tokenizer import PromptIds
 
 from ..batch import ClipPool, WindowBatch, batch_of, pixels_of
 from ..datasets.base import Clip, DataError, FrameSequence
@@ -36,6 +38,7 @@ __all__ = [
     "Prediction",
     "WindowPlan",
     "mean_depth_of",
+    "on_device",
     "open_sequences",
     "plan_windows",
     "predict",
@@ -79,7 +82,7 @@ class Prediction:
     Args:
         points_NHW3: float32, camera axes.
         T_world_cam_N44: float32.
-        tokens_BNPD: Tokens of the geometric encoder, for the matches.
+        tokens_BNPD: Tokens of the geometric encoder, for the matches; on the model's device.
         grid: Rows and columns of patches.
         confidence_NHW: What the runtimes say of it: of the confidence head or, without one, of
             the consistency of the frames.
@@ -204,12 +207,22 @@ def mean_depth_of(
     return mean_depth(depths())
 
 
+def on_device(batch: WindowBatch, device: torch.device) -> WindowBatch:
+    """The same windows on a device."""
+    tensors = {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
+    moved = {name: value.to(device) for name, value in tensors.items()}
+    return replace(batch, **moved)  # type: ignore[arg-type]
+
+
 @torch.no_grad()
-def predict(model: G2VLM, batch: WindowBatch, causal: bool = False) -> Prediction:
-    """Run the geometric half on a window of one clip.
+def predict(
+    model: G2VLM, prompts: PromptIds, batch: WindowBatch, causal: bool = False
+) -> Prediction:
+    """Run the geometric half on a window of one clip, as `generate.reconstruct` does.
 
     Args:
-        model: In evaluation; fp32.
+        model: In evaluation; fp32, on any device.
+        prompts: Of the model's tokenizer.
         batch: Pictures in the model's size.
         causal: See `G2VLM.geometry_pass`.
 
@@ -218,16 +231,17 @@ def predict(model: G2VLM, batch: WindowBatch, causal: bool = False) -> Predictio
     """
     patch = model.config.patch_size
     grid = (batch.grid[0] // patch, batch.grid[1] // patch)
-    pixels = pixels_of(batch.rgb_BN3HW)
+    pixels = pixels_of(batch.rgb_BN3HW.to(model.device))
     tokens = model.encode_geometry(pixels)
-    hidden = model.geometry_pass(tokens, grid, frame_causal=causal)
+    cache = reconstruct_prefix(model, prompts)
+    hidden = model.geometry_pass(tokens, grid, cache=cache, frame_causal=causal)
     geometry = model.decode_geometry(hidden.hidden_BNPD, grid, pixels_BN3HW=pixels)
-    points, poses = geometry.local_points_BNHW3[0], geometry.T_world_cam_BN44[0]
+    points, poses = geometry.local_points_BNHW3[0].cpu(), geometry.T_world_cam_BN44[0].cpu()
     if not bool(torch.isfinite(points).all()) or not bool(torch.isfinite(poses).all()):
         raise RuntimeError("the model's points or poses hold numbers that are not finite")
-    pictures = (batch.rgb_BN3HW[0] * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    pictures = (batch.rgb_BN3HW[0] * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     frames = [Frame(image, n, "camera", "camera", str(n)) for n, image in enumerate(pictures)]
     logits = (geometry.confidence_logits_BNHW1, geometry.invalid_logits_BNHW1)
-    confidence, invalid = (None if one is None else one[0, ..., 0] for one in logits)
+    confidence, invalid = (None if one is None else one[0, ..., 0].cpu() for one in logits)
     served = predict_geometry(points, poses, confidence, pictures, frames, invalid)
     return Prediction(points, poses, tokens, grid, served.confidence, served.invalid)

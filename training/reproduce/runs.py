@@ -20,7 +20,7 @@ from torch import nn
 
 from g2vlm_model.checkpoint import resolve_folder
 from g2vlm_model.model import G2VLM
-from g2vlm_model.tokenizer import Tokenizer
+from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 
 from ..batch import WindowBatch, draw_batch
 from ..checkpoints import latest_checkpoint, stored_meta
@@ -119,7 +119,7 @@ def run_variant(
         }
         before = runs_of(Path(variant.start)) if variant.start else {}
         export_model(export, model, tokenizer, runs, before)
-    measured |= _geometry(model, data)
+    measured |= _geometry(model, tokenizer, data)
     if config.stage != "geometry":
         measured |= _questions(model, tokenizer, config, data)
     if config.stage == "gasp":
@@ -216,8 +216,9 @@ def _last_reports(run: Path) -> dict[str, float]:
     return {name: float(np.mean([entry[name] for entry in last])) for name in sorted(names)}
 
 
-def _geometry(model: G2VLM, data: Data) -> dict[str, float]:
-    report = evaluate_geometry(model, data.held_out(), data.train.mean_depth_map())
+def _geometry(model: G2VLM, tokenizer: Tokenizer, data: Data) -> dict[str, float]:
+    prompts = prompt_ids(tokenizer, model.config.tokens)
+    report = evaluate_geometry(model, prompts, data.held_out(), data.train.mean_depth_map())
     wanted = {
         "abs_rel": ("head", "abs_rel"),
         "abs_rel_mean_map": ("mean-depth map", "abs_rel"),
