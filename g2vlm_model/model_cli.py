@@ -10,27 +10,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import platform
-import resource
-import time
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .interface import AnswerStatus, Frame, FrameWindow, PixelMark, SpatialQuery
 from .interface.whole_files import whole_file
 from .interface.words import plain
 from .model_folder import resolve_folder, weight_files
-from .runtimes.machine import cpu_facts, package_version
 
 if TYPE_CHECKING:
     from .config import ModelConfig
-    from .interface import SpatialRuntime
 
-__all__ = ["PARTS", "describe", "main", "verify"]
+__all__ = ["PARTS", "describe", "main", "part_of"]
 
 # Part -> beginnings of our names of its parameters.
 PARTS = {
@@ -43,11 +33,6 @@ PARTS = {
 }
 OTHER = "other parts"
 REPORT = "g2vlm-model-report.json"
-_SAMPLE = 1_000_000  # numbers of a tensor that are looked at
-_EMPTY = 1e-6  # a matrix whose numbers differ by less was never trained
-_SIDE = 224  # of the test frames, in pixels
-_QUESTION = "How far is A from the camera?"
-_TOKENS = 8
 
 
 def main(argv: list[str]) -> int:
@@ -60,7 +45,9 @@ def main(argv: list[str]) -> int:
         found = describe(args.model)
         print(json.dumps(found, indent=2) if args.json else _as_text(found))
         return 0
-    report = verify(args.model, args.device, args.precision)
+    from .model_verify import verify  # it needs this module
+
+    report = verify(args.model, args.device, args.precision, args.published)
     with whole_file(args.out) as path:
         path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     for name, outcome in report["checks"].items():
@@ -87,6 +74,13 @@ def _parser() -> argparse.ArgumentParser:
                 "--precision",
                 default="auto",
                 help="auto, fp32, bf16, fp16, int8, int4+int8 or int4",
+            )
+            one.add_argument(
+                "--published",
+                default="",
+                metavar="MODULE:FUNCTION",
+                help="runs the published code: called with the folder and a list of pictures, it "
+                "returns local_points and camera_poses of its recon, which are compared",
             )
             one.add_argument("--out", type=Path, default=Path(REPORT), help=f"default {REPORT}")
     return parser
@@ -195,168 +189,6 @@ def _as_text(found: dict[str, Any]) -> str:
         needs = f"{row['precision']}: {_gib(row['needs'])} of {free} free"
         lines.append(f"  {row['device']}  {needs}, {verdict}{slow}")
     return "\n".join(lines)
-
-
-def verify(model: str, device: str = "auto", precision: str = "auto") -> dict[str, Any]:
-    """Load a model as a node does, look at its weights, run two test frames and a question.
-
-    Args:
-        model: As `resolve_folder`.
-        device, precision: As `load_runtime`.
-
-    Returns:
-        What was found, for a file: machine, versions, model, norms by part, outputs, times, and
-        `checks`: "ok" or what is wrong; `sound` where all are ok.
-
-    Raises:
-        OSError, ValueError: The model is none, or does not fit.
-    """
-    from .runtimes import load_runtime
-
-    folder = resolve_folder(model)
-    report: dict[str, Any] = {"model": describe(model), "machine": _machine(), "seconds": {}}
-    norms = _norms(folder)
-    began = time.monotonic()
-    runtime = load_runtime("torch", model=folder, device=device, precision=precision)
-    report["seconds"]["load"] = round(time.monotonic() - began, 3)
-    try:
-        info = runtime.info
-        report["runs"] = {"device": info.device, "precision": info.precision}
-        report["runs"]["fallback"] = info.fallback_reason
-        report["outputs"] = _run(runtime, report["seconds"])
-    finally:
-        runtime.close()
-    report["peak_rss_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    report["norms"] = norms
-    report["checks"] = _checks(norms, report["outputs"])
-    report["sound"] = all(outcome == "ok" for outcome in report["checks"].values())
-    # The published code is no package that could be found; its goldens are held by the tests.
-    report["published_code"] = "not compared"
-    return report
-
-
-def _machine() -> dict[str, str]:
-    packages = ("torch", "numpy", "tokenizers", "safetensors", "g2vlm_ros")
-    return {
-        "cpu": cpu_facts()[0],
-        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        **{name: package_version(name) for name in packages},
-    }
-
-
-def _norms(folder: Path) -> dict[str, dict[str, Any]]:
-    """By part: root mean square and largest number of its matrices, and those that look empty.
-
-    Of a tensor at most a million numbers are read; that all are finite is seen when it is loaded.
-    """
-    import torch
-
-    from .checkpoint import model_on_meta
-    from .checkpoint_keys import published_names
-    from .config import ModelConfig, SpecialIds
-    from .safetensors_file import SafetensorsFile
-
-    model = model_on_meta(ModelConfig.from_folder(folder), SpecialIds(0, 1, 2, 3, 4))
-    ours_of = published_names(dict(model.named_parameters()))
-    squares: dict[str, list[float]] = defaultdict(list)  # mean square of each tensor
-    largest: dict[str, float] = defaultdict(float)
-    empty: dict[str, list[str]] = defaultdict(list)
-    for path in weight_files(folder):
-        with SafetensorsFile(path) as reader:
-            for name, entry in reader.entries.items():
-                if len(entry.shape) < 2 or name not in ours_of:
-                    continue
-                end = min(entry.end, entry.begin + _SAMPLE * entry.dtype.itemsize)
-                raw = bytearray(reader.sample_bytes(entry.begin, end))
-                values = torch.frombuffer(raw, dtype=entry.dtype).double().numpy()
-                part = part_of(ours_of[name])
-                squares[part].append(float(np.mean(values**2)))
-                largest[part] = max(largest[part], float(np.abs(values).max()))
-                if float(values.std()) < _EMPTY:
-                    empty[part].append(name)
-    return {
-        part: {
-            "rms": _rounded(math.sqrt(float(np.mean(found)))),
-            "largest": _rounded(largest[part]),
-            "empty": empty[part][:10],
-        }
-        for part, found in squares.items()
-    }
-
-
-def frames_of_a_test(shift: int = 0) -> FrameWindow:
-    """Two frames of a texture that moves by 12 pixels; the same on every machine.
-
-    Args:
-        shift: Of the texture, in pixels: another picture.
-    """
-    y, x = np.mgrid[0:_SIDE, 0 : _SIDE + 12].astype(np.float64)
-    waves = sum(
-        np.sin((x + shift) * a + y * b) for a, b in ((0.11, 0.03), (0.05, -0.17), (0.31, 0.2))
-    )
-    gray = np.round(127.5 + 40.0 * waves).clip(0, 255).astype(np.uint8)
-    frames = tuple(
-        Frame(
-            np.ascontiguousarray(np.repeat(gray[:, i : i + _SIDE, None], 3, axis=2)),
-            i * 100_000_000,
-            "camera_optical",
-            "camera",
-            f"test-{shift}-{i}",
-        )
-        for i in (0, 12)
-    )
-    return FrameWindow(frames)
-
-
-def _run(runtime: SpatialRuntime, seconds: dict[str, float]) -> dict[str, Any]:
-    """Test frames, others, and a question about the first ones; times go into `seconds`."""
-    began = time.monotonic()
-    scene = runtime.observe(frames_of_a_test())
-    seconds["observe"] = round(time.monotonic() - began, 3)
-    other = runtime.observe(frames_of_a_test(shift=50))
-    depth_NHW = scene.geometry.local_points[..., 2].astype(np.float64)
-    change = np.abs(depth_NHW - other.geometry.local_points[..., 2])
-    other.close()
-    began = time.monotonic()
-    mark = PixelMark(0, _SIDE // 2, _SIDE // 2, "A")
-    answer = runtime.ask(scene, SpatialQuery(_QUESTION, (mark,), max_tokens=_TOKENS))
-    seconds["answer"] = round(time.monotonic() - began, 3)
-    T = scene.geometry.T_world_cam.astype(np.float64)
-    finite = bool(np.isfinite(scene.geometry.world_points).all() and np.isfinite(T).all())
-    orthogonal = np.abs(T[:, :3, :3].transpose(0, 2, 1) @ T[:, :3, :3] - np.eye(3)).max()
-    found = {
-        "finite": finite,
-        "depth_quartiles": [_rounded(q) for q in np.quantile(depth_NHW, (0.25, 0.5, 0.75))],
-        "depth_change_by_picture": _rounded(float(np.median(change / np.abs(depth_NHW)))),
-        "rotation_error": _rounded(float(orthogonal)),
-        "pose_of_the_second": [[_rounded(value) for value in row] for row in T[1]],
-        "answer": {"status": answer.status.name, "tokens": answer.tokens, "text": answer.text},
-    }
-    scene.close()
-    return found
-
-
-def _checks(norms: dict[str, dict[str, Any]], outputs: dict[str, Any]) -> dict[str, str]:
-    """Name of a check -> "ok", or what is wrong."""
-    empty = [name for part in norms.values() for name in part["empty"]]
-    median = outputs["depth_quartiles"][1]
-    status, tokens = outputs["answer"]["status"], outputs["answer"]["tokens"]
-    said = (AnswerStatus.OK.name, AnswerStatus.TRUNCATED.name)
-    wrong = {
-        "weights": f"never trained: {', '.join(empty)}" if empty else "",
-        "geometry is finite": "" if outputs["finite"] else "NaN or infinity",
-        "depth is a length": "" if 1e-3 < median < 1e3 else f"its median is {median}",
-        "poses are rigid": "" if outputs["rotation_error"] < 1e-2 else "rotations are none",
-        "the picture matters": (
-            "" if outputs["depth_change_by_picture"] > 1e-6 else "another one has the same depth"
-        ),
-        "it answers": "" if status in said and tokens else f"{status}, {tokens} tokens",
-    }
-    return {name: problem or "ok" for name, problem in wrong.items()}
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.6g}")
 
 
 def _gib(size: int) -> str:

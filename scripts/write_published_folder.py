@@ -60,16 +60,17 @@ def published_config(
     text, vit, dino, heads = config.text, config.vit, config.dino, config.heads
     width = 128 * twelfths
     few = max(1, round(16 * twelfths / 12))
+    heads_few = few if width % (4 * few) == 0 else twelfths
     return replace(
         config,
         text=replace(
             text,
             vocab_size=vocabulary or text.vocab_size,
             hidden_size=width,
-            intermediate_size=text.intermediate_size * twelfths // 12,
+            intermediate_size=64 * round(text.intermediate_size * twelfths / 12 / 64),
             num_hidden_layers=layers or text.num_hidden_layers,
             num_attention_heads=twelfths,
-            num_key_value_heads=2 if twelfths % 2 == 0 else 1,
+            num_key_value_heads=2 if twelfths in (8, 10, 12) else 1,
         ),
         vit=replace(
             vit, depth=layers or vit.depth, embed_dim=80 * few, hidden_size=width, num_heads=few
@@ -80,7 +81,13 @@ def published_config(
             num_hidden_layers=layers or dino.num_hidden_layers,
             num_attention_heads=few,
         ),
-        heads=replace(heads, depth=min(heads.depth, layers or heads.depth)),
+        heads=replace(
+            heads,
+            depth=min(heads.depth, layers or heads.depth),
+            num_heads=heads_few,
+            point_dim=64 * few,
+            camera_dim=32 * few,
+        ),
     )
 
 

@@ -91,6 +91,14 @@ def made_once(request: pytest.FixtureRequest) -> MadeOnce:
     return MadeOnce(_run_folder(request.config) / "made-once")
 
 
+@pytest.fixture(scope="session")
+def stand_in(made_once: MadeOnce) -> Path:
+    """A folder with the published model in small (`model_folders.write_stand_in`)."""
+    from tests.runtimes.model_folders import write_stand_in
+
+    return made_once.folder("stand-in", write_stand_in)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Not the user's, nor that of the run before: what a test's node exports is the test's."""

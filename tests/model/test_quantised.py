@@ -16,7 +16,6 @@ from torch import nn
 from g2vlm_model.checkpoint import load_model, model_on_meta
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.interface import AnswerStatus, PixelMark, SpatialQuery
-from g2vlm_model.model_cli import frames_of_a_test
 from g2vlm_model.quantised import (
     PRECISIONS,
     QuantisedEmbedding,
@@ -25,6 +24,7 @@ from g2vlm_model.quantised import (
     weight_count,
 )
 from g2vlm_model.runtimes import load_runtime
+from g2vlm_model.runtimes.trial_frames import trial_window
 from tests.runtimes.model_folders import small_config, write_model
 
 
@@ -101,7 +101,7 @@ def test_the_embedded_model_runs_so(precision: str) -> None:
     for one in ("fp32", precision):
         runtime = load_runtime("torch", model="nano", device="cpu", precision=one)
         assert (runtime.info.precision, runtime.info.parameters) == (one, 4_873_620)
-        scene = runtime.observe(frames_of_a_test())
+        scene = runtime.observe(trial_window(2, 224, 224))
         depths.append(scene.geometry.local_points[..., 2].astype(np.float64))
         mark = PixelMark(0, 112, 112, "A")
         answers.append(runtime.ask(scene, SpatialQuery("How far is A from the camera?", (mark,))))

@@ -78,6 +78,17 @@ def test_two_runs_are_the_same_and_offer_every_frame(bag: Path, tmp_path: Path) 
     assert not {"node.log", "recorded"} & {path.name for path in (tmp_path / "a").iterdir()}
 
 
+def test_the_published_model_in_small(tmp_path: Path, stand_in: Path) -> None:
+    write_plain_bag(tmp_path / "bag", mcap=True, count=2)
+    (tmp_path / "q.json").write_text('[{"question": "How far is the wall?", "at": {"frame": 1}}]')
+    words = ["--model", str(stand_in), "--device", "cpu", "--questions", str(tmp_path / "q.json")]
+    code, document = run(tmp_path / "bag", tmp_path / "out", *words)
+    assert code == 0
+    assert document["metrics"]["scenes"] == 1
+    assert document["node"]["model_id"].startswith("stand-in@")
+    assert document["answers"][0]["status"] in ("OK", "TRUNCATED")
+
+
 def test_it_needs_no_ros(tmp_path: Path) -> None:
     """A folder on a machine without rclpy, messages and rosbags: report, numbers, answers."""
     frames = tmp_path / "frames"

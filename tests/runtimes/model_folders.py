@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from g2vlm_model.config import DinoConfig, HeadsConfig, ModelConfig, TextConfig,
 from g2vlm_model.interface import Frame, FrameWindow
 from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import QWEN2_SPLIT, Tokenizer
+from tests.helpers import REPO
 
 SENTENCES = (
     "system You are a helpful assistant. user Reconstruct the 3D scene.",
@@ -91,6 +94,17 @@ def write_model(folder: Path, config: ModelConfig, seed: int = 0) -> Path:
         model.heads.camera_head.rotation.bias.copy_(torch.eye(3).flatten())
         model.heads.camera_head.translation.weight.mul_(0.1)
     save_model(folder, model, tokenizer)
+    return folder
+
+
+def write_stand_in(folder: Path) -> Path:
+    """The published model in small: its names, layout, dtype, pictures and proportions.
+
+    Four layers a stack, a sixth of the widths, 2,048 words; by the command of the project.
+    """
+    size = ("--twelfths", "2", "--layers", "4", "--vocabulary", "2048")
+    command = [sys.executable, "scripts/write_published_folder.py", str(folder), *size]
+    subprocess.run([*command, "--shards", "3"], cwd=REPO, check=True, stdout=subprocess.DEVNULL)
     return folder
 
 
