@@ -93,7 +93,7 @@ def main() -> int:
     rgb = torch.rand(arguments.rooms, arguments.frames, 3, *sizes[0])
     depth, intrinsic = torch.rand_like(rgb[:, :, 0]) + 1, torch.from_numpy(taken.K).float()
     jobs["augment"] = lambda: augment(
-        rgb, AugmentOptions(), torch.Generator().manual_seed(0), depth,
+        rgb, AugmentOptions(), range(len(rgb)), depth,
         intrinsic.expand(*rgb.shape[:2], 3, 3),
     )  # fmt: skip
     if arguments.models is not None:

@@ -14,6 +14,7 @@ Shape letters: B clips, N frames, H W pixels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -102,48 +103,75 @@ class AugmentOptions:
 
 
 class _Draws:
-    """Random numbers of shape (B, N, ...), the same for all frames of the clips that share."""
+    """Random numbers of shape (B, N, ...), the same for all frames of the clips that share.
 
-    def __init__(self, batch: int, frames: int, shared: float, generator: torch.Generator) -> None:
-        self.batch, self.frames, self.generator = batch, frames, generator
-        self.shares_B = torch.rand(batch, generator=generator) < shared
+    Each clip has its own source of them, so that it does not matter which clips it comes with.
+    """
+
+    def __init__(
+        self, seeds: Sequence[int], frames: int, shared: float, device: torch.device
+    ) -> None:
+        self.frames, self.device = frames, device
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        # What has as many numbers as there are pixels is drawn where the pictures are.
+        self.fine = [torch.Generator(device).manual_seed(seed + 1) for seed in seeds]
+        self.shares_B = torch.tensor([_rand(one) < shared for one in self.generators])
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers."""
-        return self._shared(torch.randn(self.batch, self.frames, *shape, generator=self.generator))
+        return self._shared(
+            [torch.randn(self.frames, *shape, generator=g) for g in self.generators]
+        )
 
     def uniform(self, *shape: int) -> Tensor:
         """Uniform numbers in 0..1."""
-        return self._shared(torch.rand(self.batch, self.frames, *shape, generator=self.generator))
+        return self._shared([torch.rand(self.frames, *shape, generator=g) for g in self.generators])
 
     def chosen(self, chance: float) -> Tensor:
         """(B, N, 1, 1, 1) bool, true with a chance."""
         return self.uniform(1, 1, 1) < chance
 
-    def _shared(self, own: Tensor) -> Tensor:
+    def of_frames(self) -> Tensor:
+        """(B, N, 1, 1, 1) standard normal numbers that are never shared."""
+        drawn = [torch.randn(self.frames, 1, 1, 1, generator=g) for g in self.generators]
+        return torch.stack(drawn).to(self.device)
+
+    def of_pixels(self, *shape: int) -> Tensor:
+        """(B, N, ...) standard normal numbers that are never shared."""
+        drawn = [
+            torch.randn(self.frames, *shape, generator=g, device=self.device) for g in self.fine
+        ]
+        return torch.stack(drawn)
+
+    def _shared(self, drawn: Sequence[Tensor]) -> Tensor:
+        own = torch.stack(list(drawn))
         keep = self.shares_B.view(-1, *[1] * (own.dim() - 1))
-        return torch.where(keep, own[:, :1], own)
+        return torch.where(keep, own[:, :1], own).to(self.device)
+
+
+def _rand(generator: torch.Generator) -> float:
+    return float(torch.rand((), generator=generator))
 
 
 def augment(
     rgb_BN3HW: Tensor,
     options: AugmentOptions,
-    generator: torch.Generator,
+    seeds: Sequence[int],
     depth_BNHW: Tensor | None = None,
     K_BN33: Tensor | None = None,
 ) -> Tensor:
     """Return pictures as a worse camera would have taken them.
 
     Args:
-        rgb_BN3HW: float in [0, 1], on the CPU.
+        rgb_BN3HW: float in [0, 1], on the CPU or a GPU, where all but the file's compression is
+            done.
         options: Strengths.
-        generator: Source of every random choice.
+        seeds: Of each clip's choices, which do not hang on the other clips.
         depth_BNHW: z-depth in any unit, 0 where unknown: near things blur more when the camera
             moves. None: only its rotations blur.
         K_BN33: Intrinsics in pixels; None: a field of view of 53 degrees.
     """
-    batch, frames = rgb_BN3HW.shape[:2]
-    draws = _Draws(batch, frames, options.shared, generator)
+    draws = _Draws(seeds, rgb_BN3HW.shape[1], options.shared, rgb_BN3HW.device)
     out = _expose(rgb_BN3HW, options, draws, depth_BNHW, K_BN33)
     out = _focus(out, options, draws)
     out = _light(out, options, draws)
@@ -174,9 +202,8 @@ def _expose(
     if depth is None:
         depth = rgb.new_zeros(*rgb.shape[:2], height, width)
     if K is None:
-        K = torch.eye(3)
-        K[:2, 2] = torch.tensor([(width - 1) / 2, (height - 1) / 2])
-        K[0, 0] = K[1, 1] = _NOMINAL_FOV * width
+        focal = _NOMINAL_FOV * width
+        K = rgb.new_tensor([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
         K = K.expand(*rgb.shape[:2], 3, 3)
     moving = (blurred | rolled)[changed]
     flow = rgb.new_zeros(int(changed.sum()), height, width, 2)
@@ -199,7 +226,8 @@ def _focus(rgb: Tensor, options: AugmentOptions, draws: _Draws) -> Tensor:
     changed = draws.chosen(options.blur).flatten()
     if not bool(changed.any()):
         return rgb
-    y, x = torch.meshgrid(*[torch.arange(-_REACH, _REACH + 1.0)] * 2, indexing="ij")
+    reach = torch.arange(-_REACH, _REACH + 1.0, device=rgb.device)
+    y, x = torch.meshgrid(reach, reach, indexing="ij")
     disc = (-(x.square() + y.square()) / (2 * sigma.square())).exp()
     kernels = disc.flatten(0, 2)[changed][:, None]
     kernels = kernels / kernels.sum((-1, -2), keepdim=True)
@@ -212,10 +240,10 @@ def _focus(rgb: Tensor, options: AugmentOptions, draws: _Draws) -> Tensor:
 def _light(rgb: Tensor, options: AugmentOptions, draws: _Draws) -> Tensor:
     """Vignette, exposure, white balance, gamma, contrast."""
     height, width = rgb.shape[-2:]
-    rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
+    rows, columns = (torch.linspace(-1, 1, side, device=rgb.device) for side in (height, width))
     radius = (columns.square() + rows.square()[:, None]) / 2
     out = rgb * (1 - options.vignette * draws.uniform(1, 1, 1) * radius)
-    flicker = torch.randn(*rgb.shape[:2], 1, 1, 1, generator=draws.generator) * _FLICKER
+    flicker = draws.of_frames() * _FLICKER
     gain = options.exposure * (draws.normal(1, 1, 1) + flicker)
     balance = options.white_balance * draws.normal(3, 1, 1)
     balance[:, :, 1] = 0.0
@@ -236,14 +264,14 @@ def _colour(rgb: Tensor, options: AugmentOptions, draws: _Draws) -> Tensor:
     angle = math.radians(options.hue_deg) * (2 * draws.uniform(1, 1) - 1)
     mixed = draws.uniform(3, 3)
     remixed, grey = draws.chosen(options.remix)[..., 0], draws.chosen(options.grey)[..., 0]
-    one, mean = torch.eye(3), torch.full((3, 3), 1 / 3)
-    axis = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    one, mean = torch.eye(3, device=rgb.device), rgb.new_full((3, 3), 1 / 3)
+    axis = rgb.new_tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
     # A turn about the grey axis; what is grey stays grey.
     matrix = mean + (one - mean) * angle.cos() + axis * angle.sin()
     matrix = torch.where(angle == 0, one, matrix)
     matrix = mean + (matrix - mean) * saturation
     matrix = torch.where(remixed, mixed / mixed.sum(-1, keepdim=True), matrix)
-    luma = torch.tensor([0.299, 0.587, 0.114]).expand(3, 3)
+    luma = rgb.new_tensor([0.299, 0.587, 0.114]).expand(3, 3)
     matrix = torch.where(grey, luma, matrix)
     if bool((matrix == one).all()):
         return rgb
@@ -275,7 +303,7 @@ def _noise(rgb: Tensor, options: AugmentOptions, draws: _Draws) -> Tensor:
     if options.noise == 0 and not bool((stops > 0).any()):
         return rgb
     grainy, coloured = draws.chosen(0.5), draws.chosen(0.5)
-    fine = torch.randn(*rgb.shape, generator=draws.generator)
+    fine = draws.of_pixels(*rgb.shape[2:])
     coarse = F.avg_pool2d(F.pad(fine.flatten(0, 1), [0, 1, 0, 1], mode="replicate"), 2, 1)
     noise = torch.where(grainy, 2 * coarse.view_as(fine), fine)
     noise = torch.where(coloured, noise, noise[:, :, :1])
@@ -297,11 +325,11 @@ def _compress(rgb: Tensor, options: AugmentOptions, draws: _Draws) -> Tensor:
         return rgb
     out = rgb.clone()
     for clip, frame in chosen.nonzero().tolist():
-        bytes_HW3 = (rgb[clip, frame].permute(1, 2, 0) * 255).round().byte().numpy()
+        bytes_HW3 = (rgb[clip, frame].permute(1, 2, 0) * 255).round().byte().cpu().numpy()
         bgr = np.ascontiguousarray(bytes_HW3[..., ::-1])
         how = [cv2.IMWRITE_JPEG_QUALITY, int(quality[clip, frame])]
         back = cv2.imdecode(cv2.imencode(".jpg", bgr, how)[1], cv2.IMREAD_COLOR)
         assert back is not None
         read = np.ascontiguousarray(np.asarray(back)[..., ::-1])
-        out[clip, frame] = torch.from_numpy(read).permute(2, 0, 1) / 255
+        out[clip, frame] = torch.from_numpy(read).permute(2, 0, 1).to(out) / 255
     return out

@@ -11,10 +11,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,7 +22,6 @@ from torch import Tensor
 
 from .augment import AugmentOptions, augment
 from .datasets.base import Clip, DataError, FrameSequence, Refusals, SceneInfo
-from .datasets.shards import Shard, ShardClip, shard_paths
 from .datasets.views import (
     ViewOptions,
     draw_boxes,
@@ -33,16 +31,18 @@ from .datasets.views import (
     resample,
     round_lens,
 )
-from .synthetic import Split
 
 __all__ = [
-    "ClipPool",
     "ClipSource",
     "WindowBatch",
+    "WindowPlan",
+    "augmented",
     "batch_of",
     "draw_batch",
     "local_points",
     "pixels_of",
+    "plan_windows",
+    "read_window",
     "world_points",
 ]
 
@@ -50,6 +50,7 @@ _LOG = logging.getLogger(__name__)
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 _TRIES = 5
+_SEEDS = 2**32
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class WindowBatch:
         K_BN33: float32 intrinsics in pixels.
         invalid_BNHW: bool, pixels known to show nothing that has a depth: sky, the rim of a lens.
         scenes: What is known about each place; None where nothing is.
+        prepared: What the stage made of each window ahead of its step (`stage.Preparer`).
+        seeds: Of each window's augmentation, while that has not been done.
     """
 
     rgb_BN3HW: Tensor
@@ -73,11 +76,28 @@ class WindowBatch:
     K_BN33: Tensor
     invalid_BNHW: Tensor
     scenes: tuple[SceneInfo | None, ...]
+    prepared: tuple[Any, ...] = ()
+    seeds: tuple[int, ...] = ()
 
     @property
     def grid(self) -> tuple[int, int]:
         """(H, W) of the pictures."""
         return self.rgb_BN3HW.shape[-2], self.rgb_BN3HW.shape[-1]
+
+    def window(self, index: int) -> WindowBatch:
+        """One of the windows as a batch."""
+        mine = slice(index, index + 1)
+        parts = {name: value[mine] for name, value in vars(self).items()}
+        return dataclasses.replace(self, **parts)
+
+    def to(self, device: torch.device) -> WindowBatch:
+        """The same with its tensors on a device."""
+        moved = {
+            name: value.to(device, non_blocking=True)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return dataclasses.replace(self, **moved)
 
 
 class ClipSource(Protocol):
@@ -95,107 +115,73 @@ class ClipSource(Protocol):
         """
 
 
-class ClipPool:
-    """The clips of a folder's shards; new shards are found by `refresh`.
-
-    Shards that cannot be read are refused with a warning and listed in `refused`.
+@dataclass(frozen=True)
+class WindowPlan:
+    """What the windows of a step have in common; each is read on its own, by whichever process.
 
     Args:
-        folder: Of the shards.
-        split: Whose.
-
-    Raises:
-        FileNotFoundError: There is no shard.
-        DataError: None of the shards can be read.
+        sequences: Of the B windows.
+        frames: N.
+        size_hw: Of the pictures; None where it is a matter of the sequences.
     """
 
-    def __init__(self, folder: Path, split: Split) -> None:
-        self.folder, self.split = folder, split
-        self.refused: dict[Path, str] = {}
-        self.refusals = Refusals(f"windows of {folder}")
-        self._shards: dict[Path, Shard] = {}
-        self._groups: list[list[ShardClip]] = []
-        self.refresh()
+    sequences: tuple[FrameSequence, ...]
+    frames: int
+    size_hw: tuple[int, int] | None
 
-    @property
-    def paths(self) -> list[Path]:
-        """Files of the shards in use, in order."""
-        return list(self._shards)
 
-    @property
-    def shards(self) -> list[Shard]:
-        """The shards in use, in order."""
-        return list(self._shards.values())
+def plan_windows(
+    source: ClipSource, clips: int, frames: int, generator: torch.Generator, views: ViewOptions
+) -> WindowPlan:
+    """Draw the sequences of a batch; nothing is read yet.
 
-    @property
-    def clips(self) -> list[ShardClip]:
-        """All clips, in the order of the shards."""
-        return [clip for shard in self.shards for clip in shard.clips]
+    Raises:
+        ValueError: More frames than the sequences have.
+    """
+    size = draw_size(views, generator)
+    return WindowPlan(tuple(source.draw(clips, frames, generator)), frames, size)
 
-    def refresh(self) -> int:
-        """Look for new shards; return how many shards are in use."""
-        shards = {}
-        for path in shard_paths(self.folder, self.split):
-            if path in self.refused:
-                continue
-            try:
-                shards[path] = self._shards.get(path) or Shard(path)
-            except DataError as error:
-                self.refused[path] = str(error)
-                _LOG.warning("left out shard %d: %s", len(self.refused), error)
-        if not shards:
-            raise DataError(f"none of {len(self.refused)} shards of {self.folder} can be read")
-        self._use(shards)
-        return len(shards)
 
-    def pin(self, names: Sequence[str]) -> None:
-        """Keep to the shards with these names, e.g. those of a run that is resumed.
+def read_window(
+    plan: WindowPlan,
+    index: int,
+    source: ClipSource,
+    generator: torch.Generator,
+    views: ViewOptions,
+) -> Clip:
+    """Read a window of a plan.
 
-        Raises:
-            ValueError: None is named, or one of them is not there.
-        """
-        wanted = set(names)
-        if not wanted:
-            raise ValueError(f"no shard of {self.folder} is named, expected at least one")
-        missing = sorted(wanted - {path.name for path in self._shards})
-        if missing:
-            raise ValueError(f"{self.folder} lacks the shards {missing[:3]} of the resumed run")
-        self._use({path: shard for path, shard in self._shards.items() if path.name in wanted})
+    One that cannot be read or knows too little depth is read again with other frames of its
+    sequence, then from the other sequences of the plan, then from others of the source; each
+    refusal is counted in `source.refusals`.
 
-    def _use(self, shards: dict[Path, Shard]) -> None:
-        self._shards = shards
-        groups: dict[tuple[int, ...], list[ShardClip]] = {}
-        for clip in self.clips:
-            groups.setdefault((*clip.size_hw, len(clip)), []).append(clip)
-        self._groups = [groups[key] for key in sorted(groups)]
+    Args:
+        plan: From `plan_windows`.
+        index: Which window.
+        source: That of the plan.
+        generator: Source of every random choice of this window.
+        views: Those of the plan.
 
-    def draw(
-        self,
-        clips: int,
-        frames: int,
-        generator: torch.Generator,
-        fits: Callable[[tuple[int, int]], bool] | None = None,
-    ) -> list[ShardClip]:
-        """Clips of one size and length, without repetition; see `ClipSource`.
+    Raises:
+        DataError: No window can be read.
+    """
+    known, before = plan.sequences, source.refusals.count
+    drawn = (source.draw(1, plan.frames, generator) for _ in range(_TRIES))
+    others = (one for some in drawn for one in some if _are_alike(one, known[0], views))
+    for sequence in itertools.chain(known[index:], known[:index], others):
+        window = _window(sequence, plan.frames, plan.size_hw, views, generator, source.refusals)
+        if window is not None:
+            return window
+    refused = source.refusals.count - before
+    raise DataError(f"{refused} {source.refusals.what} were refused, none read")
 
-        Args:
-            clips, frames, generator: See `ClipSource`.
-            fits: Whether an (H, W) will do; None: any. Where none does, the list is empty.
-        """
-        groups = [group for group in self._groups if len(group[0]) >= frames]
-        if not groups:
-            longest = max(len(group[0]) for group in self._groups)
-            raise ValueError(
-                f"windows of {frames} frames, but the clips of {self.folder} have {longest}"
-            )
-        if fits is not None:
-            groups = [group for group in groups if fits(group[0].size_hw)]
-            if not groups:
-                return []
-        sizes = torch.tensor([len(group) for group in groups], dtype=torch.float64)
-        group = groups[int(torch.multinomial(sizes, 1, generator=generator))]
-        chosen = torch.randperm(len(group), generator=generator)[:clips]
-        return [group[index] for index in chosen.tolist()]
+
+def _are_alike(one: FrameSequence, other: FrameSequence, views: ViewOptions) -> bool:
+    """Whether windows of both can be in one batch."""
+    try:
+        return views.size_of(one.size_hw) == views.size_of(other.size_hw)
+    except DataError:  # the size is that of a picture, which cannot be read
+        return False
 
 
 def draw_batch(
@@ -208,10 +194,6 @@ def draw_batch(
 ) -> WindowBatch:
     """Draw windows; the same data and state of the generator give the same batch.
 
-    A window that cannot be read or knows too little depth is drawn again with other frames of
-    its sequence, and replaced by another window of the batch's sequences after some tries; each
-    refusal is counted in `source.refusals`.
-
     Args:
         source: Where from.
         clips: B; fewer where the source has fewer of one size.
@@ -222,32 +204,23 @@ def draw_batch(
 
     Raises:
         ValueError: More frames than the sequences have.
-        DataError: No window can be read.
+        DataError: See `read_window`.
     """
     views = ViewOptions() if views is None else views
-    size = draw_size(views, generator)
-    chosen: list[Clip] = []
-    good: list[FrameSequence] = []
-    for _ in range(_TRIES):
-        drawn = source.draw(clips, frames, generator)
-        for sequence in drawn:
-            window = _window(sequence, frames, size, views, generator, source.refusals)
-            if window is not None:
-                chosen.append(window)
-                good.append(sequence)
-        if chosen:
-            break
-    else:
-        raise DataError(f"{source.refusals.count} {source.refusals.what} were refused, none read")
-    for sequence in itertools.islice(itertools.cycle(good), len(drawn) - len(good)):
-        window = _window(sequence, frames, size, views, generator, source.refusals)
-        if window is not None:
-            chosen.append(window)
-    batch = batch_of(chosen)
+    plan = plan_windows(source, clips, frames, generator, views)
+    windows = range(len(plan.sequences))
+    batch = batch_of([read_window(plan, index, source, generator, views) for index in windows])
     if augmentation is None:
         return batch
-    rgb = augment(batch.rgb_BN3HW, augmentation, generator, batch.depth_BNHW, batch.K_BN33)
-    return dataclasses.replace(batch, rgb_BN3HW=rgb)
+    seeds = torch.randint(_SEEDS, (len(windows),), generator=generator).tolist()
+    return augmented(dataclasses.replace(batch, seeds=tuple(seeds)), augmentation)
+
+
+def augmented(batch: WindowBatch, options: AugmentOptions) -> WindowBatch:
+    """The batch as worse cameras would have taken it, by its `seeds`; where it is, CPU or GPU."""
+    truth = (batch.depth_BNHW, batch.K_BN33)
+    rgb_BN3HW = augment(batch.rgb_BN3HW, options, batch.seeds, *truth)
+    return dataclasses.replace(batch, rgb_BN3HW=rgb_BN3HW, seeds=())
 
 
 def _window(

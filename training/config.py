@@ -69,8 +69,13 @@ class TrainConfig:
         windows: (clips, frames) of a step; each step draws one of them.
         window_shares: Chance of each of them, relative to the others; none is equal chances.
         lr, warmup, weight_decay, betas, clip_norm: Of AdamW.
+        accumulate: A step's windows are gone through in so many parts, one after the other, which
+            takes less memory and the same mean.
+        workers: Processes that read windows ahead, for each process of the run; 0 reads them
+            between the steps.
         bad_steps: So many steps in a row without a usable loss end the run.
-        ema: Decay of the averaged weights, which are what is saved.
+        ema: Decay of the averaged weights, which are what is saved; 0 keeps no average and saves
+            the weights.
         precision: "fp32", "bf16" (autocast; losses stay in fp32), or "auto": bf16 on GPUs that
             have it, else fp32.
         recompute: Gradient checkpointing: layers are computed again in the backward pass
@@ -107,6 +112,8 @@ class TrainConfig:
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
     clip_norm: float = 1.0
+    accumulate: int = 1
+    workers: int = 0
     bad_steps: int = 20
     ema: float = 0.999
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -137,9 +144,9 @@ class TrainConfig:
         check_choice(self, "precision", PRECISIONS)
         check_choice(self, "parallel", PARALLELS)
         check_range(self, POSITIVE, "lr", "clip_norm", "layer_scale")
-        check_range(self, COUNT, "steps", "bad_steps", "questions")
+        check_range(self, COUNT, "steps", "bad_steps", "questions", "accumulate")
         check_range(self, COUNT, "refresh_steps", "log_steps", "save_steps", "eval_steps")
-        check_range(self, WEIGHT, "warmup", "weight_decay", "seed", "eval_windows")
+        check_range(self, WEIGHT, "warmup", "weight_decay", "seed", "eval_windows", "workers")
         check_range(self, WEIGHT, "grounding", "probing", "save_minutes")
         check_range(self, FRACTION, "ema", "betas")
         unknown = sorted(set(self.tasks) - set(TASKS))

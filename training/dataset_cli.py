@@ -18,11 +18,10 @@ import torch
 from g2vlm_model.interface.whole_files import scratch_folder
 from g2vlm_model.interface.words import plain
 
-from .batch import ClipPool
 from .datasets.base import FrameSequence
 from .datasets.check import GOOD_AGREEMENT, check_sequence, check_table
 from .datasets.layouts import LAYOUTS, open_dataset
-from .datasets.mixture import SYNTHETIC
+from .datasets.mixture import SYNTHETIC, ClipPool
 from .datasets.realistic import RenderPlan, render_shards
 from .datasets.synthetic import ShardPlan, write_shards
 from .synthetic import PATH_STYLES

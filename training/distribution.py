@@ -7,15 +7,18 @@
 number: process r of w takes the windows r, r + w, r + 2w, ... of it. Every loss is a mean over
 pixels, pairs or tokens, of which the shares hold unequal numbers; `shared_mean` divides by the
 number in all of them, so that the mean over the processes, which is what the gradients of DDP
-and FSDP are averaged to, is exactly the mean over the whole batch.
+and FSDP are averaged to, is exactly the mean over the whole batch. Where a step is made in parts
+(gradient accumulation), the numbers in all parts are counted first (`counting`), and each part's
+sums are divided by them (`divided_by`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -26,6 +29,8 @@ from torch import Tensor
 
 __all__ = [
     "Processes",
+    "counting",
+    "divided_by",
     "joined_processes",
     "mean_over_processes",
     "of_the_first",
@@ -34,8 +39,9 @@ __all__ = [
 ]
 
 _TIMEOUT = timedelta(minutes=30)  # rank 0 evaluates while the others wait
-Batch = TypeVar("Batch")
 Value = TypeVar("Value")
+_COUNTED: ContextVar[list[Tensor] | None] = ContextVar("counted", default=None)
+_KNOWN: ContextVar[Iterator[tuple[Tensor, int]] | None] = ContextVar("known", default=None)
 
 
 @dataclass(frozen=True)
@@ -69,27 +75,6 @@ class Processes:
                 "`windows` of the config, or start fewer processes"
             )
         return range(self.rank, count, self.world)
-
-    def share(self, batch: Batch) -> Batch:
-        """This process's windows of a batch, on its device.
-
-        Args:
-            batch: A dataclass whose tensors and tuples all count windows first.
-        """
-        fields = vars(batch)
-        count = next(len(value) for value in fields.values() if isinstance(value, Tensor))
-        mine = list(self.windows(count))
-        whole = self.world == 1
-
-        def part(value: object) -> object:
-            if isinstance(value, Tensor):
-                return (value if whole else value[mine]).to(self.device, non_blocking=True)
-            if isinstance(value, tuple):
-                return tuple(value[index] for index in mine)
-            return value
-
-        changed = {name: part(value) for name, value in fields.items()}
-        return dataclasses.replace(batch, **changed)  # type: ignore[type-var]
 
 
 @contextmanager
@@ -133,15 +118,59 @@ def shared_mean(total: Tensor, count: Tensor | int) -> Tensor:
         count: How many items that are.
 
     Returns:
-        A number whose mean over the processes is the mean over all items; 0 where there are none.
-        In a single process simply total / count.
+        A number whose mean over the processes, and over the parts of a step, is the mean over all
+        items; 0 where there are none. In a single process and part simply total / count.
     """
     items = torch.as_tensor(count, dtype=torch.float64, device=total.device)
-    if not _several():
-        return total / items.clamp(min=1).to(total.dtype)
-    items = items.clone()
-    dist.all_reduce(items)
-    return total * (dist.get_world_size() / items.clamp(min=1)).to(total.dtype)
+    counted, known = _COUNTED.get(), _KNOWN.get()
+    if counted is not None:
+        counted.append(items)
+        return 0.0 * total
+    if known is not None:
+        whole, parts = next(known)
+        scale = parts * _world()
+    else:
+        whole, scale = items.clone(), _world()
+        if _several():
+            dist.all_reduce(whole)
+    return total * (scale / whole.clamp(min=1)).to(total.dtype)
+
+
+@contextmanager
+def counting() -> Iterator[list[Tensor]]:
+    """Have `shared_mean` only note what it is to divide by, in the order of its calls."""
+    noted: list[Tensor] = []
+    before = _COUNTED.set(noted)
+    try:
+        yield noted
+    finally:
+        _COUNTED.reset(before)
+
+
+@contextmanager
+def divided_by(counts: Sequence[Sequence[Tensor]]) -> Iterator[Callable[[], None]]:
+    """Have `shared_mean` divide by the sums over all parts and processes.
+
+    Args:
+        counts: Of each part, from `counting`.
+
+    Yields:
+        What is to be called ahead of each part.
+    """
+    sums = [torch.stack(list(calls)).sum(dim=0) for calls in zip(*counts, strict=True)]
+    if _several():
+        for whole in sums:
+            dist.all_reduce(whole)
+    parts = len(counts)
+
+    def begin() -> None:
+        _KNOWN.set(iter([(whole, parts) for whole in sums]))
+
+    before = _KNOWN.set(None)
+    try:
+        yield begin
+    finally:
+        _KNOWN.reset(before)
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
@@ -169,6 +198,10 @@ def of_the_first(value: Value) -> Value:
     values = [value]
     dist.broadcast_object_list(values, src=0)
     return values[0]
+
+
+def _world() -> int:
+    return dist.get_world_size() if _several() else 1
 
 
 def _several() -> bool:

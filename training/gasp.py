@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,9 +31,10 @@ from .gasp_losses import match_losses, no_sums
 from .gasp_options import GaspOptions, LoraOptions
 from .gasp_readers import image_tokens, patch_tokens
 from .gasp_tracks import Anchors, anchors_of, patch_depths, point_tracks
-from .geometry_stage import StageLoss, in_share
+from .geometry_stage import in_share
 from .precision import mixed_precision
 from .semantic_stage import SemanticStage, WindowPrefix
+from .stage import Preparer, Stage, StageLoss
 
 __all__ = [
     "GaspOptions",
@@ -177,7 +177,7 @@ def tapped_projections(
     return [(images(tap.queries[index]), images(tap.keys[index])) for index in kept]
 
 
-class GaspStage(nn.Module):
+class GaspStage(Stage):
     """GASP on G2VLM: adapters are on the model already (`adapt_stage`).
 
     Args:
@@ -201,7 +201,7 @@ class GaspStage(nn.Module):
                 self.add_module(name, module)
         self.config = config
         self._layers = tuple(layers)
-        self._parts = (semantic, supervision)
+        self._parts: tuple[SemanticStage, GaspSupervision] = (semantic, supervision)
 
     @staticmethod
     def heads_of(model: G2VLM, options: GaspOptions) -> list[LanguageLayer]:
@@ -215,34 +215,32 @@ class GaspStage(nn.Module):
             layers += chosen_layers(language_layers(model, "geometric"), options.layers)
         return layers
 
+    @property
+    def preparer(self) -> Preparer | None:
+        """That of the questions."""
+        return self._parts[0].preparer
+
     def rate_of(self, name: str) -> float:
         """Learning rate of a parameter over that of the run."""
         return self.config.gasp.head_lr if name.startswith(_HEADS) else 1.0
 
-    def forward(
-        self, batch: WindowBatch, step: int, rngs: Sequence[np.random.Generator]
-    ) -> StageLoss:
+    def forward(self, batch: WindowBatch, step: int) -> StageLoss:
         """Loss of a step: of questions, of correspondences, or of both; see `GaspOptions`."""
         options = self.config.gasp
         asks = options.together or not options.matches or in_share(options.language, step)
         matches = options.matches and (options.together or not asks)
         if not matches:
-            return _reported(self._asked(batch, rngs))
+            return _reported(self._asked(batch))
         if not asks:
             return _reported(self._matched(batch)[0])
         matched, prefix = self._matched(batch)
-        asked = self._asked(batch, rngs, None if options.side else prefix)
+        asked = self._asked(batch, None if options.side else prefix)
         report = asked.report | matched.report | {"without_pairs": float(bool(matched.empty))}
         return _reported(StageLoss(asked.total + matched.total, asked.frames, report))
 
-    def _asked(
-        self,
-        batch: WindowBatch,
-        rngs: Sequence[np.random.Generator],
-        prefix: WindowPrefix | None = None,
-    ) -> StageLoss:
+    def _asked(self, batch: WindowBatch, prefix: WindowPrefix | None = None) -> StageLoss:
         """Loss of the questions."""
-        said: StageLoss = self._parts[0](batch, rngs, prefix)
+        said: StageLoss = self._parts[0](batch, prefix=prefix)
         report = {f"answers_{name}": value for name, value in said.report.items()}
         return said._replace(report=report)
 
@@ -259,7 +257,6 @@ class GaspStage(nn.Module):
     def _tokens(self, batch: WindowBatch) -> tuple[list[VisualTokens], WindowPrefix]:
         """Of the semantic images, and of the geometric tokens where they are asked for."""
         semantic = self._parts[0]
-        assert isinstance(semantic, SemanticStage)
         experts = [layer.name.endswith("geometric") for layer in self._layers]
         of_images = [layer for layer, other in zip(self._layers, experts, strict=True) if not other]
         frames = batch.depth_BNHW.shape[1]

@@ -5,10 +5,11 @@
 
 The caller draws windows and language batches, and which of them a step takes:
 
-def loss_of_step(step, generator):
+def loss_of_step(step):
     if step % 2:
-        return stage(None, language_batch(generator))
-    return stage(draw_batch(source, 1, 8, generator, None, ViewOptions(radius=48)))
+        return [stage(None, language_batch(step))]
+    generator = step_generator(config, step)
+    return [stage(draw_batch(source, 1, 8, generator, None, ViewOptions(radius=48)))]
 
 stage = QwenGaspStage(model, GaspOptions(), LoraOptions(rank=512))
 trainer = Trainer(stage, config, folder, loss_of_step, rate_of=stage.rate_of)
@@ -31,8 +32,8 @@ from .gasp import GaspSupervision, VisualTokens, tapped_tokens
 from .gasp_heads import LayerTap, chosen_layers
 from .gasp_options import GaspOptions, LoraOptions
 from .gasp_readers import QwenReader
-from .geometry_stage import StageLoss
 from .lora import attach_lora
+from .stage import StageLoss
 
 __all__ = ["QwenGaspStage"]
 

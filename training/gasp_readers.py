@@ -31,7 +31,8 @@ from .batch import WindowBatch, pixels_of
 from .datasets.base import Clip
 from .datasets.views import model_clip
 from .gasp_heads import EXPERTS, LanguageLayer, language_layers
-from .semantic_stage import SemanticStage, picture_rows
+from .question_batch import picture_rows
+from .semantic_stage import SemanticStage
 
 __all__ = [
     "GeometricReader",

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
@@ -26,26 +24,14 @@ from .pixel_losses import (
     surface_loss,
 )
 from .precision import mixed_precision
+from .stage import Stage, StageLoss
 
-__all__ = ["GeometryStage", "StageLoss", "in_share", "picked_pixels", "picked_tile"]
+__all__ = ["GeometryStage", "in_share", "picked_pixels", "picked_tile"]
 
 _GOLDEN_RATIO = 0.6180339887
 
 
-class StageLoss(NamedTuple):
-    """A scalar to minimise, how many frames it saw, and named numbers for the log.
-
-    `empty` says why no process found anything to learn from in the whole batch: such a step
-    changes nothing and is counted.
-    """
-
-    total: Tensor
-    frames: int
-    report: dict[str, float]
-    empty: str = ""
-
-
-class GeometryStage(nn.Module):
+class GeometryStage(Stage):
     """The model's geometric half with the heads that only training needs.
 
     Args:
@@ -63,6 +49,11 @@ class GeometryStage(nn.Module):
         self.layers = tuple(sorted({depth // 2, depth - 1})) if self.matches else ()
         heads = 1 + len(self.layers) if self.matches else 0
         self.coarse = nn.ModuleList(CorrespondenceHead(width) for _ in range(heads))
+
+    @property
+    def limit(self) -> float:
+        """`LossOptions.clip`."""
+        return self.config.loss.clip
 
     def forward(self, batch: WindowBatch, step: int) -> StageLoss:
         """Losses of a batch at a step (which decides weights, global decoder and attention)."""

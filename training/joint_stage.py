@@ -5,19 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-from torch import nn
-
 from .batch import WindowBatch
-from .geometry_stage import GeometryStage, StageLoss
+from .geometry_stage import GeometryStage
 from .semantic_stage import SemanticStage
+from .stage import Preparer, Stage, StageLoss
 
 __all__ = ["JointStage"]
 
 
-class JointStage(nn.Module):
+class JointStage(Stage):
     """The sum of both stages' losses (paper section 3.3, "VG + CE").
 
     The geometric pass runs once for each: reconstruction has no text ahead of it, a chat has.
@@ -39,12 +35,15 @@ class JointStage(nn.Module):
                 self.add_module(name, part)
         self._stages = (geometry, semantic)
 
-    def forward(
-        self, batch: WindowBatch, step: int, rngs: Sequence[np.random.Generator]
-    ) -> StageLoss:
+    @property
+    def preparer(self) -> Preparer | None:
+        """That of the questions."""
+        return self._stages[1].preparer
+
+    def forward(self, batch: WindowBatch, step: int) -> StageLoss:
         """Losses of both; see there."""
         geometry, semantic = self._stages
-        seen, said = geometry(batch, step), semantic(batch, rngs)
+        seen, said = geometry(batch, step), semantic(batch, step)
         report = {
             **{name: value for name, value in seen.report.items() if name != "loss"},
             **{name: value for name, value in said.report.items() if name != "loss"},

@@ -59,7 +59,8 @@ def motion_field(depth_PHW: Tensor, K_P33: Tensor, turn_P3: Tensor, move_P3: Ten
     known = torch.where(depth_PHW > 0, depth_PHW, torch.nan)
     median = known.flatten(1).nanmedian(dim=1).values.nan_to_num(1.0).clamp(min=1e-6)
     z = torch.where(depth_PHW > 0, depth_PHW / median[:, None, None], _FAR).clamp(min=_NEAREST)
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    rows, columns = (torch.arange(side, device=depth_PHW.device) for side in (height, width))
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
     focal, centre = K_P33[:, (0, 1), (0, 1)], K_P33[:, :2, 2]
     x = (x - centre[:, 0, None, None]) / focal[:, 0, None, None]
     y = (y - centre[:, 1, None, None]) / focal[:, 1, None, None]
@@ -81,11 +82,9 @@ def warped(rgb_P3HW: Tensor, warp: Warp) -> Tensor:
         warp: See there.
     """
     height, width = rgb_P3HW.shape[-2:]
-    y, x = torch.meshgrid(
-        torch.arange(height, dtype=torch.float32), torch.arange(width, dtype=torch.float32),
-        indexing="ij",
-    )  # fmt: skip
-    middle = torch.tensor([(width - 1) / 2, (height - 1) / 2])
+    rows, columns = (torch.arange(side).to(rgb_P3HW) for side in (height, width))
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    middle = rgb_P3HW.new_tensor([(width - 1) / 2, (height - 1) / 2])
     offset = torch.stack((x, y), dim=-1) - middle
     corner = middle.square().sum()
     square = (offset.square().sum(-1) / corner)[..., None]
@@ -100,7 +99,7 @@ def warped(rgb_P3HW: Tensor, warp: Warp) -> Tensor:
     blurred = bool((warp.blur_P != 0).any())
     moments = torch.linspace(-0.5, 0.5, _TAPS).tolist() if blurred else [0.0]
     total = torch.zeros_like(rgb_P3HW)
-    scale = torch.tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)])
+    scale = rgb_P3HW.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)])
     for moment in moments:
         place = still + moment * _each(warp.blur_P) * flow
         if coloured:

@@ -21,7 +21,7 @@ from g2vlm_model.mot import MixtureLayer
 from .distribution import Processes
 from .precision import BLOCKS
 
-__all__ = ["parallel_stage"]
+__all__ = ["parallel_stage", "send_gradients"]
 
 
 def parallel_stage(stage: nn.Module, processes: Processes, kind: str) -> nn.Module:
@@ -43,6 +43,19 @@ def parallel_stage(stage: nn.Module, processes: Processes, kind: str) -> nn.Modu
         return _replicated(stage, processes)
     _shard(stage, processes)
     return stage
+
+
+def send_gradients(called: nn.Module, wanted: bool) -> None:
+    """Whether the next backward pass shares its gradients with the other processes.
+
+    Args:
+        called: From `parallel_stage`.
+        wanted: False where more of the same step follows.
+    """
+    if isinstance(called, DistributedDataParallel):
+        called.require_backward_grad_sync = wanted
+    elif isinstance(called, FSDPModule):
+        called.set_requires_gradient_sync(wanted)
 
 
 def _replicated(stage: nn.Module, processes: Processes) -> nn.Module:

@@ -15,12 +15,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from g2vlm_model.tokenizer import PromptIds, Tokenizer
+from g2vlm_model.config import ModelConfig
+from g2vlm_model.preprocess import SemanticRows, semantic_rows
+from g2vlm_model.tokenizer import PromptIds, Tokenizer, prompt_ids
 
 from .batch import WindowBatch
 from .synthetic.questions import TASKS, Question, View, ask
 
-__all__ = ["IGNORED", "TextBatch", "questions_of", "text_batch", "view_of"]
+__all__ = [
+    "IGNORED",
+    "AskedWindow",
+    "QuestionMaker",
+    "TextBatch",
+    "picture_rows",
+    "questions_of",
+    "text_batch",
+    "token_row",
+    "view_of",
+]
 
 IGNORED = -100
 _TRIES = 40
@@ -88,24 +100,82 @@ def questions_of(
     raise RuntimeError(f"found {len(found)} of {count} questions of {list(tasks)}")
 
 
-def text_batch(
-    questions: Sequence[Question], tokenizer: Tokenizer, prompts: PromptIds
-) -> TextBatch:
-    """Ids of questions with their answers; targets cover the answer and its end only."""
-    rows, starts = [], []
+@dataclass(frozen=True)
+class AskedWindow:
+    """What is asked about a window, ready for the model.
+
+    Args:
+        questions: With answers and marks.
+        rows: Token ids of question and answer to its end, and where the answer begins, each.
+        pictures: Rows of the semantic encoder for the window's frames; None of a blind model.
+    """
+
+    questions: tuple[Question, ...]
+    rows: tuple[tuple[list[int], int], ...]
+    pictures: SemanticRows[Tensor] | None
+
+
+@dataclass(frozen=True)
+class QuestionMaker:
+    """The preparer of stages that ask; see `stage.Preparer`.
+
+    Args:
+        config: Of the model.
+        tokenizer: The model's.
+        count: Questions per window.
+        tasks: Their types.
+        blind: No pictures are wanted.
+    """
+
+    config: ModelConfig
+    tokenizer: Tokenizer
+    count: int
+    tasks: tuple[str, ...]
+    blind: bool
+
+    def __call__(self, window: WindowBatch, rng: np.random.Generator) -> AskedWindow:
+        """Draw the questions about a window from its truth.
+
+        Raises:
+            ValueError: Nothing is known about its scene.
+        """
+        asked = questions_of(view_of(window, 0), self.count, rng, self.tasks)
+        prompts = prompt_ids(self.tokenizer, self.config.tokens)
+        rows = tuple(token_row(question, self.tokenizer, prompts) for question in asked)
+        pictures = None if self.blind else picture_rows(self.config, window)
+        return AskedWindow(tuple(asked), rows, pictures)
+
+
+def picture_rows(config: ModelConfig, batch: WindowBatch) -> SemanticRows[Tensor]:
+    """Rows of all frames of all windows, as the semantic encoder takes them."""
+    pictures = (batch.rgb_BN3HW * 255).round().byte().flatten(0, 1).permute(0, 2, 3, 1)
+    return semantic_rows(config, list(pictures.cpu().numpy()))
+
+
+def token_row(
+    question: Question, tokenizer: Tokenizer, prompts: PromptIds
+) -> tuple[list[int], int]:
+    """Ids of a question with its answer, and the place where the answer begins."""
     special = prompts.special
-    for question in questions:
-        asked = prompts.question(tokenizer.encode(question.text))
-        answer = tokenizer.encode(question.answer)
-        rows.append([*asked, special.start_of_answer, *answer, special.eos])
-        starts.append(len(asked))
-    longest = max(len(row) for row in rows) - 1
-    inputs = torch.full((len(rows), longest), special.eos)
+    asked = prompts.question(tokenizer.encode(question.text))
+    answer = tokenizer.encode(question.answer)
+    return [*asked, special.start_of_answer, *answer, special.eos], len(asked)
+
+
+def text_batch(rows: Sequence[tuple[list[int], int]], prompts: PromptIds) -> TextBatch:
+    """Rows as a batch; targets cover the answer and its end only.
+
+    Args:
+        rows: From `token_row`.
+        prompts: Of the same tokenizer.
+    """
+    longest = max(len(row) for row, _ in rows) - 1
+    inputs = torch.full((len(rows), longest), prompts.special.eos)
     targets = torch.full((len(rows), longest), IGNORED)
-    for index, (row, start) in enumerate(zip(rows, starts, strict=True)):
+    for index, (row, start) in enumerate(rows):
         ids = torch.tensor(row)
         inputs[index, : len(row) - 1] = ids[:-1]
         targets[index, start : len(row) - 1] = ids[start + 1 :]
-    lengths = torch.tensor([len(row) - 1 for row in rows])
+    lengths = torch.tensor([len(row) - 1 for row, _ in rows])
     real = torch.arange(longest) < lengths[:, None]
     return TextBatch(inputs, targets, real.flatten().nonzero()[:, 0])

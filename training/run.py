@@ -8,48 +8,48 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
 from g2vlm_model.interface.whole_files import only_writer
 from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 
-from .batch import ClipPool, WindowBatch, draw_batch
+from .batch import WindowBatch
 from .checkpoints import latest_checkpoint, stored_meta
 from .config import TrainConfig
-from .datasets.mixture import SYNTHETIC, Mixture
-from .distribution import Processes, of_the_first
+from .datasets.mixture import SYNTHETIC, ClipPool, Mixture
+from .distribution import Processes, counting, divided_by, of_the_first
 from .evaluate.geometry import evaluate_geometry, mean_log_depth, windows_of
 from .evaluate.spatial_qa import evaluate_questions
 from .export import export_model, put_averaged
-from .freeze import Stage, apply_freezing, freezing_table
+from .freeze import apply_freezing, freezing_table
 from .gasp import GaspStage, GaspSupervision
-from .geometry_stage import GeometryStage, StageLoss
+from .geometry_stage import GeometryStage
 from .joint_stage import JointStage
+from .loading import Batches
 from .lora import adapt_stage
-from .parallel import parallel_stage
+from .parallel import parallel_stage, send_gradients
 from .precision import recompute_layers
 from .resume import check_same_run
 from .semantic_stage import SemanticStage
+from .stage import Stage, StageLoss
 from .start import Base, Start, runs_of, source_of, start_model
 from .synthetic.questions import TASKS
-from .trainer import LossOfStep, Trainer, step_generator
+from .trainer import LossOfStep, Trainer
 
 __all__ = [
     "Run",
     "RunOptions",
     "averaged_model",
     "build_stage",
-    "inputs_of",
     "prepared_run",
     "train",
     "validation_pool",
@@ -102,7 +102,7 @@ class Run:
 
 def build_stage(
     config: TrainConfig, model: G2VLM, tokenizer: Tokenizer, blind: bool = False
-) -> nn.Module:
+) -> Stage:
     """The module whose call gives the loss of a stage; freezes what the stage does not train.
 
     The stage gasp puts its adapters on the model.
@@ -136,40 +136,6 @@ def semantic_stage(
         geometry_gradients=config.stage in ("spatial", "joint"), precision=config.precision,
         tasks=config.tasks or TASKS,
     )  # fmt: skip
-
-
-class Batches:
-    """This process's share of the batch of each step; on a GPU the next one is drawn meanwhile."""
-
-    def __init__(self, config: TrainConfig, pool: Mixture, processes: Processes) -> None:
-        self.config, self.pool, self.processes = config, pool, processes
-        self._next: tuple[int, Future[WindowBatch]] | None = None
-        ahead = processes.device.type == "cuda"
-        self._thread = ThreadPoolExecutor(1) if ahead else None
-
-    def of_step(self, step: int, generator: torch.Generator) -> tuple[WindowBatch, range]:
-        """The share, and the numbers of its windows in the whole batch."""
-        if self._next is not None and self._next[0] == step:
-            batch = self._next[1].result()
-        else:
-            batch = self._draw(step, generator)
-        if self._thread is not None:
-            later = step_generator(self.config, step + 1)
-            self._next = (step + 1, self._thread.submit(self._draw, step + 1, later))
-        return self.processes.share(batch), self.processes.windows(len(batch.scenes))
-
-    def _draw(self, step: int, generator: torch.Generator) -> WindowBatch:
-        config = self.config
-        if step % config.refresh_steps == 0:
-            self.pool.refresh()
-        shares = config.window_shares
-        if shares:
-            chances = torch.tensor(shares, dtype=torch.float64)
-            kind = int(torch.multinomial(chances, 1, generator=generator))
-        else:
-            kind = int(torch.randint(len(config.windows), (), generator=generator))
-        clips, frames = config.windows[kind]
-        return draw_batch(self.pool, clips, frames, generator, config.augment, config.views)
 
 
 def train(config: TrainConfig, options: RunOptions, processes: Processes) -> None:
@@ -208,33 +174,45 @@ def prepared_run(config: TrainConfig, options: RunOptions, processes: Processes)
     if config.recompute:
         recompute_layers(stage)
     state: dict[str, Any] = {"base": dataclasses.asdict(base), "blind": options.blind}
+    batches = Batches(config, pool, processes, stage.preparer)
     trainer = Trainer(
-        stage, config, options.out, _losses(config, stage, Batches(config, pool, processes)),
-        lambda: {"shards": pool.names, **state},
-        processes,
-        stage.rate_of if isinstance(stage, GaspStage) else None,
+        stage, config, options.out, _losses(config, stage, batches),
+        lambda: {"shards": batches.shards_of(trainer.step), **state},
+        processes, stage.rate_of, stage.limit,
     )  # fmt: skip
     state["changes"] = _resume(trainer, pool, state, options.allow_change)
     return Run(trainer, pool, base)
 
 
-def _losses(config: TrainConfig, stage: nn.Module, batches: Batches) -> LossOfStep:
+def _losses(config: TrainConfig, stage: Stage, batches: Batches) -> LossOfStep:
+    """The losses of steps, a part after the other where `accumulate` says so."""
     called = parallel_stage(stage, batches.processes, config.parallel)
 
-    def loss_of_step(step: int, generator: torch.Generator) -> StageLoss:
-        batch, windows = batches.of_step(step, generator)
-        rngs = [np.random.default_rng([config.seed, step, window]) for window in windows]
-        loss: StageLoss = called(batch, *inputs_of(config.stage, step, rngs))
-        return loss
+    def loss_of_step(step: int) -> Iterator[StageLoss]:
+        started = time.monotonic()
+        parts = batches.of_step(step)
+        waited = time.monotonic() - started
+        with ExitStack() as held:
+            begin: Callable[[], None] = bool
+            if len(parts) > 1:
+                counts = [_counts(stage, part, step) for part in parts]
+                begin = held.enter_context(divided_by(counts))
+            for number, part in enumerate(parts, start=1):
+                send_gradients(called, number == len(parts))
+                begin()
+                loss: StageLoss = called(part, step)
+                report = {**loss.report, "data_s": waited}
+                yield loss._replace(total=loss.total / len(parts), report=report)
 
     return loss_of_step
 
 
-def inputs_of(stage: Stage, step: int, rngs: list[np.random.Generator]) -> tuple[Any, ...]:
-    """What the module of a stage is called with behind the batch."""
-    inputs: dict[str, tuple[Any, ...]] = {"geometry": (step,), "semantic": (rngs,)}
-    inputs["spatial"] = inputs["semantic"]
-    return inputs.get(stage, (step, rngs))
+@torch.no_grad()
+def _counts(stage: Stage, batch: WindowBatch, step: int) -> list[Tensor]:
+    """What the means of a part's loss are to be divided by; costs a forward pass."""
+    with counting() as counts:
+        stage(batch, step)
+    return counts
 
 
 def _resume(

@@ -16,41 +16,30 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from g2vlm_model.cache import GrowingCache
-from g2vlm_model.config import ModelConfig
 from g2vlm_model.extras.fusion import FusedImages
 from g2vlm_model.extras.named_features import NamedFeatures, reference_features
 from g2vlm_model.extras.references import find_references
 from g2vlm_model.generate import read_frames
 from g2vlm_model.layers import Rotation
 from g2vlm_model.model import G2VLM
-from g2vlm_model.preprocess import SemanticRows, semantic_rows
 from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 
 from .batch import WindowBatch, pixels_of
 from .distribution import shared_mean
-from .geometry_stage import StageLoss
 from .grounding import KeyLayout, QuestionAttention, Watched, grounding_loss, token_masks
 from .precision import mixed_precision
-from .question_batch import IGNORED, TextBatch, questions_of, text_batch, view_of
+from .question_batch import IGNORED, QuestionMaker, TextBatch, picture_rows, text_batch, view_of
+from .stage import Stage, StageLoss
 from .synthetic.questions import TASKS, Ground, Question, View
 from .synthetic.questions.words import NAMES
 from .token_probe import TokenProbe
 
-__all__ = [
-    "SemanticStage",
-    "TextBatch",
-    "WindowPrefix",
-    "picture_rows",
-    "questions_of",
-    "text_batch",
-    "view_of",
-]
+__all__ = ["SemanticStage", "WindowPrefix"]
 
 GEOMETRIC_HEAD, SEMANTIC_HEAD = 0, 1
 
@@ -72,13 +61,7 @@ class WindowPrefix:
     merged_hw: tuple[int, int] = (0, 0)
 
 
-def picture_rows(config: ModelConfig, batch: WindowBatch) -> SemanticRows[Tensor]:
-    """Rows of all frames of all windows, as the semantic encoder takes them."""
-    pictures = (batch.rgb_BN3HW * 255).round().byte().flatten(0, 1).permute(0, 2, 3, 1)
-    return semantic_rows(config, list(pictures.cpu().numpy()))
-
-
-class SemanticStage(nn.Module):
+class SemanticStage(Stage):
     """The model with what it takes to ask it.
 
     Args:
@@ -119,26 +102,30 @@ class SemanticStage(nn.Module):
         width = model.config.text.hidden_size
         self.probe = TokenProbe(width, NAMES) if self.probing > 0 else None
 
+    @property
+    def preparer(self) -> QuestionMaker:
+        """Draws the questions and lays out what the semantic encoder sees."""
+        return QuestionMaker(
+            self.model.config, self.tokenizer, self.questions, self.tasks, self.blind
+        )
+
     def forward(
-        self,
-        batch: WindowBatch,
-        rngs: Sequence[np.random.Generator],
-        prefix: WindowPrefix | None = None,
+        self, batch: WindowBatch, step: int = 0, prefix: WindowPrefix | None = None
     ) -> StageLoss:
         """Ask questions about each window and return the mean cross-entropy.
 
         Args:
-            batch: B windows.
-            rngs: One per window, so that a window's questions do not hang on the others.
+            batch: B windows, with what `preparer` made of each.
+            step: Without a meaning here.
             prefix: Of the same windows, where there is one already.
         """
         views = [view_of(batch, index) for index in range(len(batch.scenes))]
         asked = [
             (view, question)
-            for view, rng in zip(views, rngs, strict=True)
-            for question in questions_of(view, self.questions, rng, self.tasks)
+            for view, window in zip(views, batch.prepared, strict=True)
+            for question in window.questions
         ]
-        text = text_batch([question for _, question in asked], self.tokenizer, self.prompts)
+        text = text_batch([row for window in batch.prepared for row in window.rows], self.prompts)
         text = text.to(batch.rgb_BN3HW.device)
         counted_MT = text.target_MT != IGNORED
         with mixed_precision(self.precision, batch.rgb_BN3HW.device):
@@ -335,8 +322,12 @@ class SemanticStage(nn.Module):
             hidden = model.geometry_pass(model.encode_geometry(pixels), grid, cache=cache)
             reading = read_frames(model, hidden, grid, pixels)
         config = dataclasses.replace(model.config, vit_size=side) if side else model.config
-        rows = picture_rows(config, batch)
-        rows_BNRC = rows.rows_NRC.unflatten(0, batch.depth_BNHW.shape[:2]).to(device)
+        if batch.prepared and not side:
+            ready = [window.pictures for window in batch.prepared]
+            rows, rows_BNRC = ready[0], torch.stack([one.rows_NRC for one in ready]).to(device)
+        else:
+            rows = picture_rows(config, batch)
+            rows_BNRC = rows.rows_NRC.unflatten(0, batch.depth_BNHW.shape[:2]).to(device)
         tokens_BNSD = model.encode_semantic(rows_BNRC, rows.grid_hw)
         images, cameras_BND = None, None
         if reading is not None:

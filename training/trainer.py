@@ -3,8 +3,9 @@
 
 """The training loop: AdamW, warm-up and cosine, clipping, averaged weights, resume.
 
-A step draws its batch from the seed and its own number, so a resumed run continues with the
-loss that the uninterrupted one would have had, and any number of processes with the same one.
+A step's batch follows from the seed and its own number (`loading.py`), so a resumed run continues
+with the loss that the uninterrupted one would have had, and any number of processes with the same
+one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,23 +38,24 @@ from .checkpoints import (
 )
 from .config import TrainConfig
 from .distribution import Processes, mean_over_processes, of_the_first, total_of
-from .geometry_stage import StageLoss
 from .runlog import RunLog
+from .stage import StageLoss
 
-__all__ = ["PAUSE", "LossOfStep", "Trainer", "learning_rate", "step_generator"]
+__all__ = ["PAUSE", "LossOfStep", "Trainer", "learning_rate"]
 
 _LOG = logging.getLogger(__name__)
 PAUSE = "pause"
 _KEPT = 2
 _LOOK_S = 1.0
+_GIB = 2**30
 _WEIGHTS, _AVERAGE, _OPTIMISER = "weights", "average", "optimiser"
 
 
 class LossOfStep(Protocol):
-    """Draws the batch of a step and returns its loss."""
+    """Draws the batch of a step and gives its loss, in one part or several."""
 
-    def __call__(self, step: int, generator: torch.Generator) -> StageLoss:
-        """Return the loss of a step; every random choice comes from the generator."""
+    def __call__(self, step: int) -> Iterable[StageLoss]:
+        """The parts of a step's loss, whose sum is minimised; each after the one before is done."""
         ...
 
 
@@ -63,11 +65,6 @@ def learning_rate(config: TrainConfig, step: int) -> float:
         return config.lr * (step + 1) / config.warmup
     progress = (step - config.warmup) / max(1, config.steps - config.warmup)
     return config.lr * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
-
-
-def step_generator(config: TrainConfig, step: int) -> torch.Generator:
-    """The source of every random choice of a step."""
-    return torch.Generator().manual_seed(config.seed * 1_000_003 + step)
 
 
 class Trainer:
@@ -82,6 +79,7 @@ class Trainer:
         extra_state: Named JSON values that go into checkpoints, e.g. the shards in use.
         processes: Of the run.
         rate_of: Learning rate of a parameter over that of the run, by name; None is 1 for all.
+        limit: A step whose loss is above it changes nothing and is counted.
     """
 
     def __init__(
@@ -93,7 +91,9 @@ class Trainer:
         extra_state: Callable[[], dict[str, object]] | None = None,
         processes: Processes | None = None,
         rate_of: Callable[[str], float] | None = None,
+        limit: float = math.inf,
     ) -> None:
+        self.limit = limit
         self.module, self.config, self.folder = module, config, folder
         self.loss_of_step = loss_of_step
         self.extra_state = extra_state or dict
@@ -107,7 +107,9 @@ class Trainer:
             raise ValueError("no parameter requires a gradient; apply a stage's freezing first")
         groups = _groups(self.trained, config.weight_decay, rate_of)
         self.optimiser = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
-        self.average = {name: p.detach().clone() for name, p in self.trained.items()}
+        self.average: dict[str, Tensor] = dict(self.trained)
+        if config.ema > 0:
+            self.average = {name: p.detach().clone() for name, p in self.trained.items()}
 
     def resume(self) -> dict[str, Any]:
         """Continue from the newest checkpoint of the folder, where there is one.
@@ -171,20 +173,22 @@ class Trainer:
             log.close()
 
     def train_step(self) -> dict[str, float]:
-        """One update; returns the stage's report and the gradient's norm.
+        """One update; returns the stage's report, the gradient's norm and the seconds it took.
 
-        A step whose loss or gradient is no number, whose geometric loss is above
-        `LossOptions.clip`, or that had nothing to learn from, changes no weight and is counted in
-        `skipped`.
+        A step whose loss or gradient is no number, whose loss is above `limit`, or that had nothing
+        to learn from, changes no weight and is counted in `skipped`.
         """
-        config = self.config
-        loss = self.loss_of_step(self.step, step_generator(config, self.step))
-        total = float(mean_over_processes(loss.total))
+        started = time.monotonic()
         self.optimiser.zero_grad(set_to_none=True)
+        parts = []
+        for part in self.loss_of_step(self.step):
+            if part.total.requires_grad:
+                part.total.backward()
+            parts.append(part._replace(total=part.total.detach()))
+        loss = _together(parts)
+        total = float(mean_over_processes(loss.total))
         norm = math.nan
-        limit = config.loss.clip if config.stage == "geometry" else math.inf
-        if not loss.empty and math.isfinite(total) and total <= limit:
-            loss.total.backward()
+        if not loss.empty and math.isfinite(total) and total <= self.limit:
             norm = self._clip_gradient()
         if math.isfinite(norm):
             self._update()
@@ -193,7 +197,9 @@ class Trainer:
             self._skip(total, norm, loss)
         self.step += 1
         self.frames_seen += total_of(loss.frames, self.processes.device)
-        return {**loss.report, "gradient": norm} if math.isfinite(norm) else {}
+        if not math.isfinite(norm):
+            return {}
+        return {**loss.report, "gradient": norm, "step_s": time.monotonic() - started}
 
     def save(self) -> Path:
         """Write a checkpoint; the newest two are kept.
@@ -209,7 +215,7 @@ class Trainer:
             "config": dataclasses.asdict(self.config),
             **self.extra_state(),
         }
-        tensors = flat(_WEIGHTS, self.trained) | flat(_AVERAGE, self.average)
+        tensors = self._weights()
         for index, parameter in self._numbered().items():
             for key, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"{_OPTIMISER}/{index}.{key}"] = value
@@ -231,6 +237,11 @@ class Trainer:
                 whole[name] = tensor.cpu()
         return whole
 
+    def _weights(self) -> dict[str, Tensor]:
+        """Weights and averages under their names on disk."""
+        averages = flat(_AVERAGE, self.average) if self.config.ema > 0 else {}
+        return flat(_WEIGHTS, self.trained) | averages
+
     def _numbered(self) -> dict[int, nn.Parameter]:
         """Parameters by their number in the optimiser, the names of its state on disk."""
         groups = self.optimiser.param_groups
@@ -245,7 +256,7 @@ class Trainer:
                 f"checkpoint {path} does not fit this run, e.g. {wrong[:3]}; give the config and "
                 "stage that it was made with, or another --out"
             )
-        targets = flat(_WEIGHTS, self.trained) | flat(_AVERAGE, self.average)
+        targets = self._weights()
         numbered = self._numbered()
         for name, shape in unflat(_OPTIMISER, stored).items():
             index, key = name.split(".", 1)
@@ -267,6 +278,8 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, self.step) * group["rate"]
         self.optimiser.step()
+        if self.config.ema == 0:
+            return
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, parameter in self.trained.items():
@@ -282,7 +295,7 @@ class Trainer:
         if self._skipped_in_a_row >= self.config.bad_steps:
             raise FloatingPointError(
                 f"{self._skipped_in_a_row} steps in a row had nothing to learn from or no finite "
-                f"loss up to {self.config.loss.clip}, the last was {what}; its batch follows "
+                f"loss up to {self.limit}, the last was {what}; its batch follows "
                 f"from seed {self.config.seed} and the step. Look at the data, lower lr or raise "
                 "loss.clip"
             )
@@ -325,6 +338,8 @@ class Trainer:
             "step %d/%d  %s%s  %.1f frames/s  %.0f min left",
             self.step, self.config.steps, shown, skipped, rate, left_s / 60,
         )  # fmt: skip
+        if self.processes.device.type == "cuda":
+            means["memory_gib"] = torch.cuda.max_memory_allocated(self.processes.device) / _GIB
         rates = {"lr": learning_rate(self.config, self.step - 1), "rate": rate}
         counts = {"frames": float(self.frames_seen), "skipped": float(self.skipped)}
         log.write(self.step, {**counts, **rates, **means})
@@ -349,6 +364,16 @@ def _groups(
         groups.append({"params": matrices, "weight_decay": decay, "rate": rate})
         groups.append({"params": others, "weight_decay": 0.0, "rate": rate})
     return groups
+
+
+def _together(parts: Sequence[StageLoss]) -> StageLoss:
+    """The parts of a step as one loss; numbers of their reports are means."""
+    reports = [part.report for part in parts]
+    names = dict.fromkeys(name for report in reports for name in report)
+    means = {name: _mean([one[name] for one in reports if name in one]) for name in names}
+    empty = parts[0].empty if all(part.empty for part in parts) else ""
+    total = torch.stack([part.total for part in parts]).sum()
+    return StageLoss(total, sum(part.frames for part in parts), means, empty)
 
 
 def _mean(values: list[float]) -> float:

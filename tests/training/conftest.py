@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from g2vlm_training.batch import ClipPool
+from g2vlm_training.datasets.mixture import ClipPool
 
 from tests.training.tiny import write_tiny_shards
 

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import torch
 from g2vlm_training.analyse_cli import main
-from g2vlm_training.batch import ClipPool, WindowBatch, batch_of
+from g2vlm_training.batch import WindowBatch, batch_of
 from g2vlm_training.datasets.base import Clip
+from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.datasets.synthetic import ShardPlan, write_shards
 from g2vlm_training.evaluate.correspondence import (
     SequenceMatches,

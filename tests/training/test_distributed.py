@@ -1,7 +1,10 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Two gloo processes against one: the same losses, and checkpoints that either can read."""
+"""Two gloo processes against one: the same losses, and checkpoints that either can read.
+
+Geometry is read by workers and gone through in parts there.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ from g2vlm_training.checkpoints import latest_checkpoint, load_state
 from g2vlm_training.distribution import Processes, shared_mean
 
 from tests.helpers import REPO
-from tests.training.tiny_run import AFTER, BEFORE, losses_of, tiny_trainer
+from tests.training.tiny import write_tiny_shards
+from tests.training.tiny_run import AFTER, ALONE, BEFORE, losses_of, tiny_trainer
 
 TOLERANCE = 1e-5
 # Sharded quickly in the stage with the most parts; joint alone is tested in one process too.
@@ -30,14 +34,19 @@ WAYS = (
 
 
 @pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six rooms: windows for two processes with two parts each."""
+    return write_tiny_shards(tmp_path_factory.mktemp("six"), 2)
+
+
+@pytest.fixture(scope="module")
 def runs(
-    request: pytest.FixtureRequest, tiny_shards: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, shards: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """Folder with what one process and what two processes wrote, for the ways that are tested."""
     given = [getattr(item, "callspec", None) for item in request.session.items]
     named = [one.params for one in given if one is not None and {"way", "stage"} <= set(one.params)]
     ways = sorted({(one["way"], one["stage"]) for one in named})
-    shards = tiny_shards
     out = tmp_path_factory.mktemp("runs")
     words = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
     words += ["--nproc-per-node", "2", "-m", "tests.training.tiny_run", str(shards), str(out)]
@@ -81,7 +90,7 @@ def test_two_processes_resume_with_the_same_next_losses(runs: Path, way: str, st
 
 @pytest.mark.parametrize(("way", "stage"), WAYS)
 def test_one_process_goes_on_with_the_checkpoint_of_two(
-    tiny_shards: Path, runs: Path, way: str, stage: str
+    shards: Path, runs: Path, way: str, stage: str
 ) -> None:
     folder = runs / f"2-{way}-{stage}"
     newest = latest_checkpoint(folder)
@@ -99,7 +108,7 @@ def test_one_process_goes_on_with_the_checkpoint_of_two(
             size += float(tensor.square().sum())
     # Not bit by bit: AdamW makes whole steps of the rounding of weights that no loss hangs on.
     assert apart**0.5 < 1e-3 * size**0.5
-    trainer = tiny_trainer(tiny_shards, folder, Processes(), kind=stage)
+    trainer = tiny_trainer(shards, folder, Processes(), kind=stage, **ALONE.get(stage, {}))
     one = _read(runs, f"1-ddp-{stage}")[0]["losses"][BEFORE]
     assert trainer.train_step()["loss"] == pytest.approx(one["loss"], abs=TOLERANCE)
 

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from g2vlm_training.batch import ClipPool, draw_batch
+from g2vlm_training.batch import draw_batch
 from g2vlm_training.config import TrainConfig
+from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.gasp_options import GaspOptions, LoraOptions
 from g2vlm_training.gasp_qwen import QwenGaspStage
 from g2vlm_training.gasp_readers import QwenReader, open_reader
-from g2vlm_training.geometry_stage import StageLoss
+from g2vlm_training.stage import StageLoss
 from g2vlm_training.trainer import Trainer
 
 from tests.training.tiny_qwen import tiny_qwen
@@ -33,9 +34,8 @@ def test_it_learns_to_match_and_is_a_plain_model_afterwards(pool: ClipPool, tmp_
     labels = torch.where(inputs["input_ids"] < 300, inputs["input_ids"], -100)
     language = {**inputs, "labels": labels}
 
-    def loss_of_step(step: int, generator: torch.Generator) -> StageLoss:
-        said: StageLoss = stage(None, language) if step % 2 else stage(batch)
-        return said
+    def loss_of_step(step: int) -> list[StageLoss]:
+        return [stage(None, language) if step % 2 else stage(batch)]
 
     trainer = Trainer(stage, config, tmp_path, loss_of_step, rate_of=stage.rate_of)
     assert all("lora_" in name or "supervision." in name for name in trainer.trained)

@@ -10,17 +10,18 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from g2vlm_training.batch import ClipPool, WindowBatch, draw_batch
+from g2vlm_training.batch import WindowBatch, draw_batch
 from g2vlm_training.cli import main
 from g2vlm_training.config import TrainConfig
+from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.gasp import GaspOptions, GaspStage, LoraOptions
-from g2vlm_training.geometry_stage import StageLoss
+from g2vlm_training.loading import step_generator
 from g2vlm_training.lora import adapt_stage, load_adapted
 from g2vlm_training.precision import recompute_layers
 from g2vlm_training.run import build_stage
+from g2vlm_training.stage import StageLoss
 from g2vlm_training.start import Base, runs_of
 from g2vlm_training.tokens import nano_tokenizer
 from g2vlm_training.trainer import Trainer
@@ -30,7 +31,7 @@ from g2vlm_model.checkpoint import load_model, save_model
 from g2vlm_model.generate import reconstruct
 from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import prompt_ids
-from tests.training.tiny import random_pixels, tiny_model
+from tests.training.tiny import random_pixels, tiny_model, with_questions
 
 CONFIG = TrainConfig(
     stage="gasp", steps=30, lr=2e-3, warmup=2, log_steps=5, save_steps=30, questions=2, seed=3,
@@ -52,12 +53,10 @@ def trainer_of(
 ) -> Trainer:
     stage = stage_of(config)
 
-    def loss_of_step(step: int, generator: torch.Generator) -> StageLoss:
-        source = torch.Generator().manual_seed(0) if same else generator
+    def loss_of_step(step: int) -> list[StageLoss]:
+        source = step_generator(config, 0 if same else step)
         batch = draw_batch(pool, 2, 3, source, None)
-        rngs = [np.random.default_rng([step, window]) for window in range(2)]
-        loss: StageLoss = stage(batch, step, rngs)
-        return loss
+        return [stage(with_questions(stage, batch, step), step)]
 
     base: dict[str, object] = {"base": dataclasses.asdict(BASE)}
     return Trainer(stage, config, folder, loss_of_step, lambda: base, rate_of=stage.rate_of)
@@ -102,7 +101,7 @@ def test_queries_and_keys_learn_to_match_where_they_are_asked_to(
             dataclasses.replace(CONFIG, gasp=dataclasses.replace(CONFIG.gasp, queries=1.0))
         )
         stage.load_state_dict(trainer.module.state_dict())
-        ends.append(stage(one_batch(pool), 0, []).report["query_match"])
+        ends.append(stage(one_batch(pool), 0).report["query_match"])
     assert ends[1] < 0.9 * ends[0]
 
 
@@ -119,8 +118,8 @@ def _loss(pool: ClipPool, batch: WindowBatch | None = None, **options: object) -
     """Of one batch with the same questions, by options of the supervision."""
     gasp = dataclasses.replace(CONFIG.gasp, **options)  # type: ignore[arg-type]
     stage = stage_of(dataclasses.replace(CONFIG, gasp=gasp))
-    rngs = [np.random.default_rng([5, window]) for window in range(2)]
-    loss: StageLoss = stage(one_batch(pool) if batch is None else batch, 0, rngs)
+    batch = one_batch(pool) if batch is None else batch
+    loss: StageLoss = stage(with_questions(stage, batch, 5), 0)
     return loss
 
 
@@ -234,7 +233,7 @@ def test_batches_without_a_pair_are_counted_and_change_nothing(
     before = {name: value.detach().clone() for name, value in trainer.trained.items()}
     blind = one_batch(pool)
     blind = dataclasses.replace(blind, depth_BNHW=torch.zeros_like(blind.depth_BNHW))
-    trainer.loss_of_step = lambda step, generator: stage(blind, step, [])
+    trainer.loss_of_step = lambda step: [stage(blind, step)]
     assert trainer.train_step() == trainer.train_step() == {}
     assert trainer.skipped == 2
     assert all(torch.equal(before[name], value) for name, value in trainer.trained.items())
@@ -246,7 +245,7 @@ def test_one_window_without_depth_does_not_harm_the_others(pool: ClipPool) -> No
     stage, batch = stage_of(), one_batch(pool)
     depth = batch.depth_BNHW.clone()
     depth[1] = 0
-    loss = stage(dataclasses.replace(batch, depth_BNHW=depth), 0, [])
+    loss = stage(dataclasses.replace(batch, depth_BNHW=depth), 0)
     loss.total.backward()
     assert not loss.empty
     gradients = [p.grad for p in stage.parameters() if p.grad is not None]
@@ -254,7 +253,7 @@ def test_one_window_without_depth_does_not_harm_the_others(pool: ClipPool) -> No
     assert all(bool(gradient.isfinite().all()) for gradient in gradients)
     depth[0, 0, 0, 0] = float("nan")
     with pytest.raises(ValueError, match="1 depths of the batch are negative or no number"):
-        stage(dataclasses.replace(batch, depth_BNHW=depth), 0, [])
+        stage(dataclasses.replace(batch, depth_BNHW=depth), 0)
 
 
 def test_recomputed_layers_give_the_same_gradients(pool: ClipPool) -> None:
@@ -264,7 +263,7 @@ def test_recomputed_layers_give_the_same_gradients(pool: ClipPool) -> None:
         stage = stage_of(dataclasses.replace(CONFIG, gasp=options))
         if again:
             assert recompute_layers(stage) > 2
-        loss = stage(one_batch(pool), 0, [np.random.default_rng(window) for window in range(2)])
+        loss = stage(with_questions(stage, one_batch(pool)), 0)
         loss.total.backward()
         losses.append(loss.total.item())
         gradients.append({n: p.grad for n, p in stage.named_parameters() if p.grad is not None})
@@ -277,7 +276,7 @@ def test_recomputed_layers_give_the_same_gradients(pool: ClipPool) -> None:
 def test_geometric_tokens_get_heads_and_adapters_too(pool: ClipPool) -> None:
     options = dataclasses.replace(CONFIG.gasp, geometric_tokens=True, layers=(1, 2), queries=1.0)
     stage = stage_of(dataclasses.replace(CONFIG, gasp=options))
-    loss = stage(one_batch(pool), 0, [])
+    loss = stage(one_batch(pool), 0)
     said = {"match", "query_match"}
     assert said | {f"geometric_{name}" for name in said} <= set(loss.report)
     loss.total.backward()

@@ -9,8 +9,9 @@ import dataclasses
 
 import pytest
 import torch
-from g2vlm_training.batch import ClipPool, WindowBatch, draw_batch
+from g2vlm_training.batch import WindowBatch, draw_batch
 from g2vlm_training.config import GeometryWeights, TrainConfig
+from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.freeze import apply_freezing
 from g2vlm_training.geometry_stage import GeometryStage, in_share
 

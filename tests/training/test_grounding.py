@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from g2vlm_training.batch import ClipPool, WindowBatch, draw_batch
+from g2vlm_training.batch import WindowBatch, draw_batch
+from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.freeze import apply_freezing, is_geometric
 from g2vlm_training.grounding import QuestionAttention, token_masks
-from g2vlm_training.semantic_stage import SemanticStage, questions_of, text_batch, view_of
+from g2vlm_training.question_batch import questions_of, text_batch, token_row, view_of
+from g2vlm_training.semantic_stage import SemanticStage
 from g2vlm_training.synthetic.questions import TASKS, Ground, Question, View, ask
 from g2vlm_training.token_probe import main_ids
 from g2vlm_training.tokens import nano_tokenizer
 
-from tests.training.tiny import tiny_model
+from tests.training.tiny import tiny_model, with_questions
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +88,8 @@ def test_shared_windows_give_the_models_own_logits(batch: WindowBatch, fused: bo
     """Packed questions behind shared keys are `semantic_logits` behind copied ones."""
     stage = _stage(grounding=0.3, geometry_feedback=fused, reference_features=fused)
     asked = _asked(batch, 6)
-    text = text_batch([question for _, question in asked], stage.tokenizer, stage.prompts)
+    rows = [token_row(question, stage.tokenizer, stage.prompts) for _, question in asked]
+    text = text_batch(rows, stage.prompts)
     prefix = stage.prefix(batch)
     layouts = stage.layouts(batch, prefix)
     watched, masks = stage._watched(asked, layouts, text)
@@ -130,15 +133,15 @@ def test_grounding_loss_falls(batch: WindowBatch, tmp_path: Path) -> None:
     stage = _stage(grounding=1.0)
     trained = [p for p in stage.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=5e-3)
-    grounds = []
+    asked, grounds = with_questions(stage, batch), []
     for _ in range(25):
-        loss = stage(batch, [np.random.default_rng(row) for row in range(len(batch.scenes))])
+        loss = stage(asked)
         optimiser.zero_grad()
         loss.total.backward()
         optimiser.step()
         grounds.append(loss.report["ground"])
     assert grounds[-1] < 0.8 * grounds[0], grounds
-    plain = _stage(0.0)(batch, [np.random.default_rng(row) for row in range(len(batch.scenes))])
+    plain = _stage(0.0)(asked)
     assert "ground" not in plain.report
 
 
@@ -154,9 +157,9 @@ def test_names_are_learned_and_the_geometry_stays(batch: WindowBatch) -> None:
         hidden = model.geometry_pass(model.encode_geometry(pixels), (3, 4)).hidden_BNPD
     trained = [p for p in stage.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=5e-3)
-    reports = []
+    asked, reports = with_questions(stage, batch), []
     for _ in range(25):
-        loss = stage(batch, [np.random.default_rng(row) for row in range(len(batch.scenes))])
+        loss = stage(asked)
         optimiser.zero_grad()
         loss.total.backward()
         optimiser.step()
@@ -177,8 +180,7 @@ def test_names_are_learned_and_the_geometry_stays(batch: WindowBatch) -> None:
 def test_answers_reach_the_geometric_half_where_asked(batch: WindowBatch, wanted: bool) -> None:
     model = tiny_model(geometry_feedback=True, reference_features=True)
     stage = SemanticStage(model, nano_tokenizer(700), 2, geometry_gradients=wanted)
-    rngs = [np.random.default_rng(row) for row in range(len(batch.scenes))]
-    stage(batch, rngs).total.backward()
+    stage(with_questions(stage, batch)).total.backward()
     weight = model.get_parameter("trunk.layers.0.geometric.v_proj.weight")
     assert (weight.grad is not None and bool((weight.grad != 0).any())) == wanted
 

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from g2vlm_training.batch import ClipPool
+from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.datasets.synthetic import ShardPlan, write_shards
 from g2vlm_training.evaluate.examine import Examiner
 from g2vlm_training.evaluate.geometry import evaluate_geometry, mean_log_depth, windows_of
 from g2vlm_training.evaluate.geometry_run import GeometryOptions, run_geometry
 from g2vlm_training.export import export_model
-from g2vlm_training.semantic_stage import SemanticStage, questions_of, text_batch, view_of
+from g2vlm_training.question_batch import questions_of, text_batch, token_row, view_of
+from g2vlm_training.semantic_stage import SemanticStage
 from g2vlm_training.start import Start, start_model
 from g2vlm_training.tokens import SPECIAL_TOKENS, nano_tokenizer
 from safetensors import safe_open
@@ -138,7 +139,7 @@ def test_teacher_forcing_is_what_decoding_does(
         prefix = stage.prefix(window)
         said = stage.answer(prefix, question, window.grid)
         told = replace(question, answer=said)
-        text = text_batch([told], tokenizer, stage.prompts)
+        text = text_batch([token_row(told, tokenizer, stage.prompts)], stage.prompts)
         added = stage.added([told], [[window.grid] * 2], prefix, text.input_MT.shape[1])
         logits = model.semantic_logits(text.input_MT, prefix.cache.copy(), added)
     counted = text.target_MT[0] != -100

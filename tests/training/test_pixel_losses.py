@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from g2vlm_training.batch import ClipPool, WindowBatch, draw_batch, local_points
+from g2vlm_training.batch import WindowBatch, draw_batch, local_points
 from g2vlm_training.config import GeometryWeights, TrainConfig
+from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.evaluate.points import normal_angles_deg
 from g2vlm_training.freeze import apply_freezing
 from g2vlm_training.geometry_stage import GeometryStage, picked_tile

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from g2vlm_training.batch import ClipPool
+from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.datasets.realistic import RenderPlan, render_furnished, render_shards
 from g2vlm_training.synthetic import PATH_STYLES, camera_path, intrinsics, scene_seed
 from g2vlm_training.synthetic.models import ModelsError, Sources, build_library

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 import webdataset
-from g2vlm_training.batch import ClipPool, batch_of, draw_batch, world_points
+from g2vlm_training.batch import batch_of, draw_batch, world_points
 from g2vlm_training.datasets.base import Clip, DataError, SceneInfo, known_depth
+from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.datasets.shards import (
     Shard,
     _mapped,

@@ -8,21 +8,21 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from g2vlm_training.batch import ClipPool, WindowBatch, draw_batch
+from g2vlm_training.batch import WindowBatch, draw_batch
 from g2vlm_training.config import TrainConfig
+from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.dry_run import dry_run, step_cost
 from g2vlm_training.freeze import apply_freezing, is_geometric
-from g2vlm_training.geometry_stage import StageLoss
 from g2vlm_training.joint_stage import JointStage
 from g2vlm_training.precision import recompute_layers
 from g2vlm_training.run import build_stage
+from g2vlm_training.stage import StageLoss
 from g2vlm_training.tokens import nano_tokenizer
 
 from g2vlm_model.measuring.live_bytes import LiveBytes
-from tests.training.tiny import tiny_config, tiny_model
+from tests.training.tiny import tiny_config, tiny_model, with_questions
 from tests.training.tiny_run import CONFIG
 
 JOINT = dataclasses.replace(CONFIG, stage="joint", questions=2, grounding=0.0)
@@ -38,7 +38,7 @@ def _loss(config: TrainConfig, batch: WindowBatch) -> tuple[StageLoss, JointStag
     assert isinstance(stage, JointStage)
     if config.recompute:
         assert recompute_layers(stage) == 2 + 1 + 1 + 3  # layers, encoders, decoders of heads
-    loss: StageLoss = stage(batch, 0, [np.random.default_rng(window) for window in range(2)])
+    loss: StageLoss = stage(with_questions(stage, batch), 0)
     loss.total.backward()
     return loss, stage
 
@@ -80,9 +80,7 @@ def test_answers_and_geometry_teach_what_the_stage_says(batch: WindowBatch, stag
     """Gradients reach every trained weight that the losses hang on, and nothing frozen."""
     config = dataclasses.replace(JOINT, stage=stage)  # type: ignore[arg-type]
     module = build_stage(config, tiny_model(seed=3), nano_tokenizer(700))
-    rngs = [np.random.default_rng(window) for window in range(2)]
-    inputs = {"geometry": (0,), "joint": (0, rngs)}.get(stage, (rngs,))
-    module(batch, *inputs).total.backward()
+    module(with_questions(module, batch), 0).total.backward()
     taught = {name for name, p in module.named_parameters() if p.grad is not None}
     trained = {name for name, p in module.named_parameters() if p.requires_grad}
     assert taught <= trained
@@ -111,10 +109,9 @@ def test_dry_run_says_at_least_what_a_step_keeps(
     config = dataclasses.replace(JOINT, windows=((2, 3),), **changes)
     cost = step_cost(config, 2, 3)
     module = build_stage(config, tiny_model(seed=3), nano_tokenizer(700))
-    rngs = [np.random.default_rng(window) for window in range(2)]
-    inputs = (0,) if stage == "geometry" else (0, rngs)
+    asked = with_questions(module, batch)
     with LiveBytes() as live:
-        module(batch, *inputs).total.backward()
+        module(asked, 0).total.backward()
     gradients = 4 * sum(p.numel() for p in module.parameters() if p.grad is not None)
     assert 1 <= (cost.activation_bytes + gradients) / live.peak <= most
 

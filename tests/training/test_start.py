@@ -52,7 +52,7 @@ def run_of(stage: Stage, folder: Path, **options: object) -> Path:
     """The folder of a run of a stage, at step 0."""
     config = TrainConfig(stage=stage, model=tiny_config(**options))
     module = build_stage(config, tiny_model(9, **options), nano_tokenizer(700))
-    Trainer(module, config, folder, lambda step, generator: pytest.fail("not run")).save()
+    Trainer(module, config, folder, lambda step: pytest.fail("not run")).save()
     return folder
 
 

@@ -13,21 +13,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from g2vlm_training.batch import ClipPool, draw_batch
+from g2vlm_training.batch import draw_batch
 from g2vlm_training.checkpoints import latest_checkpoint, load_state
 from g2vlm_training.config import TrainConfig
-from g2vlm_training.datasets.mixture import Mixture, SourceOptions
+from g2vlm_training.datasets.mixture import ClipPool, Mixture, SourceOptions
 from g2vlm_training.datasets.shards import Shard, shard_paths
 from g2vlm_training.distribution import Processes
 from g2vlm_training.freeze import apply_freezing, freezing_table, is_geometric
-from g2vlm_training.geometry_stage import GeometryStage, StageLoss, picked_pixels
+from g2vlm_training.geometry_stage import GeometryStage, picked_pixels
+from g2vlm_training.loading import Batches, step_generator
 from g2vlm_training.losses import LossOptions
-from g2vlm_training.run import Batches, validation_pool
+from g2vlm_training.run import validation_pool
 from g2vlm_training.semantic_stage import SemanticStage
+from g2vlm_training.stage import StageLoss
 from g2vlm_training.tokens import nano_tokenizer
-from g2vlm_training.trainer import PAUSE, Trainer, learning_rate, step_generator
+from g2vlm_training.trainer import PAUSE, Trainer, learning_rate
 
-from tests.training.tiny import tiny_model
+from tests.training.tiny import tiny_model, with_questions
 
 CONFIG = TrainConfig(
     steps=6,
@@ -47,11 +49,11 @@ def _trainer(pool: ClipPool, folder: Path, config: TrainConfig = CONFIG) -> Trai
     torch.manual_seed(0)
     stage = GeometryStage(model, config)
 
-    def loss_of_step(step: int, generator: torch.Generator) -> StageLoss:
-        loss: StageLoss = stage(draw_batch(pool, 2, 3, generator, config.augment), step)
-        return loss
+    def loss_of_step(step: int) -> list[StageLoss]:
+        generator = step_generator(config, step)
+        return [stage(draw_batch(pool, 2, 3, generator, config.augment), step)]
 
-    return Trainer(stage, config, folder, loss_of_step)
+    return Trainer(stage, config, folder, loss_of_step, limit=stage.limit)
 
 
 def test_resumed_run_has_the_same_next_losses(pool: ClipPool, tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_one_batch_is_learned(pool: ClipPool, tmp_path: Path) -> None:
     apply_freezing(model, "geometry")
     stage = GeometryStage(model, config)
     batch = draw_batch(pool, 2, 3, torch.Generator().manual_seed(0), None)
-    trainer = Trainer(stage, config, tmp_path, lambda step, generator: stage(batch, step))
+    trainer = Trainer(stage, config, tmp_path, lambda step: [stage(batch, step)])
     reports = [trainer.train_step() for _ in range(60)]
 
     def mean(key: str, part: slice) -> float:
@@ -104,11 +106,12 @@ def test_semantic_stage_learns_and_leaves_the_geometry_alone(
     apply_freezing(model, "semantic")
     stage = SemanticStage(model, nano_tokenizer(700), questions=4)
     batch = draw_batch(pool, 2, 2, torch.Generator().manual_seed(0), None)
+    batch = with_questions(stage, batch)
     trainer = Trainer(
         stage,
         config,
         tmp_path,
-        lambda step, generator: stage(batch, [np.random.default_rng(row) for row in (0, 1)]),
+        lambda step: [stage(batch, step)],
     )
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     pixels = torch.randn(1, 2, 3, 42, 56, generator=torch.Generator().manual_seed(1))
@@ -165,7 +168,7 @@ def test_checkpoint_of_another_model_is_refused(pool: ClipPool, tmp_path: Path) 
     _trainer(pool, tmp_path).run(until=3)
     model = tiny_model(match_width=0)
     stage = GeometryStage(model, CONFIG)
-    other = Trainer(stage, CONFIG, tmp_path, lambda step, generator: pytest.fail("not run"))
+    other = Trainer(stage, CONFIG, tmp_path, lambda step: pytest.fail("not run"))
     with pytest.raises(ValueError, match="does not fit"):
         other.resume()
 
@@ -178,16 +181,16 @@ def test_bad_losses_change_nothing_are_counted_and_end_the_run(
     usual = trainer.loss_of_step
     trainer.train_step()
     before = {name: p.detach().clone() for name, p in trainer.trained.items()}
-    trainer.loss_of_step = lambda step, generator: StageLoss(
-        0.0 * next(iter(trainer.trained.values())).sum() + value, 1, {"points": value}
-    )
+    trainer.loss_of_step = lambda step: [
+        StageLoss(0.0 * next(iter(trainer.trained.values())).sum() + value, 1, {"points": value})
+    ]
     assert trainer.train_step() == trainer.train_step() == {}
     for name, parameter in trainer.trained.items():
         assert torch.equal(parameter, before[name]), name
     trainer.loss_of_step = usual
     assert trainer.train_step()["loss"] > 0
     assert trainer.skipped == 2
-    trainer.loss_of_step = lambda step, generator: StageLoss(torch.tensor(value), 1, {})
+    trainer.loss_of_step = lambda step: [StageLoss(torch.tensor(value), 1, {})]
     with pytest.raises(FloatingPointError, match=r"3 steps in a row.* step 6: loss"):
         for _ in range(3):
             trainer.train_step()
@@ -196,10 +199,7 @@ def test_bad_losses_change_nothing_are_counted_and_end_the_run(
 def test_kinds_of_windows_have_their_shares(pool: ClipPool, tmp_path: Path) -> None:
     config = TrainConfig(windows=((3, 1), (1, 2), (1, 3)), window_shares=(0.5, 0.0, 1.5))
     batches = Batches(config, Mixture((SourceOptions(),), pool.folder), Processes())
-    frames = [
-        batches.of_step(step, step_generator(config, step))[0].depth_BNHW.shape[1]
-        for step in range(120)
-    ]
+    frames = [batches.of_step(step)[0].depth_BNHW.shape[1] for step in range(120)]
     assert set(frames) == {1, 3}
     assert frames.count(1) / len(frames) == pytest.approx(0.25, abs=0.1)
 

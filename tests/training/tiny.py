@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from g2vlm_training.batch import WindowBatch
 from g2vlm_training.datasets.synthetic import ShardPlan, write_shards
 from g2vlm_training.initialise import initialise
+from g2vlm_training.stage import Stage, prepared
 
 from g2vlm_model.config import (
     DinoConfig,
@@ -61,6 +64,12 @@ def write_tiny_shards(folder: Path, count: int = 1) -> Path:
     for _ in write_shards(folder, PLAN, 0, count):
         pass
     return folder
+
+
+def with_questions(stage: Stage, batch: WindowBatch, *seed: int) -> WindowBatch:
+    """The batch with what the stage's preparer makes of each window."""
+    rngs = [np.random.default_rng([*seed, window]) for window in range(len(batch.scenes))]
+    return prepared(batch, stage.preparer, rngs)
 
 
 def random_pixels(frames: int, seed: int = 0) -> torch.Tensor:

@@ -43,6 +43,9 @@ CONFIG = TrainConfig(
     loss=LossOptions(camera_weight=1.0, translation_weight=20.0, normal_weight=0.1),
 )
 BEFORE, AFTER = 1, 1
+# Several processes read by workers and go through a step in parts, where one does neither.
+ALONE: dict[str, dict[str, Any]] = {"geometry": {"windows": ((4, 2),)}}
+TOGETHER: dict[str, dict[str, Any]] = {"geometry": {"accumulate": 2, "workers": 1}}
 
 
 def tiny_trainer(
@@ -61,12 +64,16 @@ def tiny_trainer(
 def losses_of(shards: Path, out: Path, processes: Processes, way: str, kind: str) -> None:
     """Train, resume, and write what came out."""
     folder = out / f"{processes.world}-{way}-{kind}"
-    first = tiny_trainer(shards, folder, processes, way, kind)
+    changes = {**ALONE.get(kind, {}), **(TOGETHER.get(kind, {}) if processes.world > 1 else {})}
+    first = tiny_trainer(shards, folder, processes, way, kind, **changes)
     before = [first.train_step() for _ in range(BEFORE)]
     first.save()
     after = [first.train_step() for _ in range(AFTER)]
-    again = tiny_trainer(shards, folder, processes, way, kind)
+    again = tiny_trainer(shards, folder, processes, way, kind, **changes)
     resumed = [again.train_step() for _ in range(AFTER)]
+    for report in (*before, *after, *resumed):
+        for seconds in ("data_s", "step_s"):
+            del report[seconds]
     mine = {"losses": before + after, "resumed": resumed, "frames": first.frames_seen}
     everyone: list[object] = [mine]
     if processes.world > 1:

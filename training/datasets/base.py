@@ -190,11 +190,12 @@ class Refusals:
     def __init__(self, what: str) -> None:
         self.what = what
         self.count = 0
+        self.last = ""
 
-    def add(self, reason: object) -> None:
-        """Count one."""
-        self.count += 1
-        if self.count & (self.count - 1) == 0:
+    def add(self, reason: object, count: int = 1) -> None:
+        """Count one, or several of which the last had this reason."""
+        before, self.count, self.last = self.count, self.count + count, str(reason)
+        if before.bit_length() != self.count.bit_length():
             _LOG.warning("refused %d %s so far; the last: %s", self.count, self.what, reason)
 
 

@@ -1,28 +1,29 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Several data sets as one source of windows, each with its weight."""
+"""Where windows come from: shards, folders, and several of them with weights."""
 
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from ..batch import ClipPool
 from ..ranges import POSITIVE, check_range
 from ..synthetic import Split
-from .base import FrameSequence, Refusals
+from .base import DataError, FrameSequence, Refusals
 from .layouts import LAYOUTS, open_dataset
-from .shards import Shard
+from .shards import Shard, ShardClip, shard_paths
 from .views import ViewOptions
 
-__all__ = ["SYNTHETIC", "FolderPool", "Mixture", "SourceOptions"]
+__all__ = ["SYNTHETIC", "ClipPool", "FolderPool", "Mixture", "SourceOptions"]
 
 SYNTHETIC = "synthetic"
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,111 @@ class SourceOptions:
         if self.split not in ("train", "val", "test"):
             raise ValueError(f"split is {self.split!r}, expected train, val or test")
         check_range(self, POSITIVE, "weight", part="sources")
+
+
+class ClipPool:
+    """The clips of a folder's shards; new shards are found by `refresh`.
+
+    Shards that cannot be read are refused with a warning and listed in `refused`.
+
+    Args:
+        folder: Of the shards.
+        split: Whose.
+
+    Raises:
+        FileNotFoundError: There is no shard.
+        DataError: None of the shards can be read.
+    """
+
+    def __init__(self, folder: Path, split: Split) -> None:
+        self.folder, self.split = folder, split
+        self.refused: dict[Path, str] = {}
+        self.refusals = Refusals(f"windows of {folder}")
+        self._shards: dict[Path, Shard] = {}
+        self._groups: list[list[ShardClip]] = []
+        self.refresh()
+
+    @property
+    def paths(self) -> list[Path]:
+        """Files of the shards in use, in order."""
+        return list(self._shards)
+
+    @property
+    def shards(self) -> list[Shard]:
+        """The shards in use, in order."""
+        return list(self._shards.values())
+
+    @property
+    def clips(self) -> list[ShardClip]:
+        """All clips, in the order of the shards."""
+        return [clip for shard in self.shards for clip in shard.clips]
+
+    def refresh(self) -> int:
+        """Look for new shards; return how many shards are in use."""
+        shards = {}
+        for path in shard_paths(self.folder, self.split):
+            if path in self.refused:
+                continue
+            try:
+                shards[path] = self._shards.get(path) or Shard(path)
+            except DataError as error:
+                self.refused[path] = str(error)
+                _LOG.warning("left out shard %d: %s", len(self.refused), error)
+        if not shards:
+            raise DataError(f"none of {len(self.refused)} shards of {self.folder} can be read")
+        self._use(shards)
+        return len(shards)
+
+    def pin(self, names: Sequence[str]) -> None:
+        """Keep to the shards with these names, e.g. those of a run that is resumed.
+
+        Raises:
+            ValueError: None is named, or one of them is not there.
+        """
+        wanted = set(names)
+        if not wanted:
+            raise ValueError(f"no shard of {self.folder} is named, expected at least one")
+        if not wanted <= {path.name for path in self._shards}:
+            self.refresh()
+        missing = sorted(wanted - {path.name for path in self._shards})
+        if missing:
+            raise ValueError(f"{self.folder} lacks the shards {missing[:3]} of the resumed run")
+        self._use({path: shard for path, shard in self._shards.items() if path.name in wanted})
+
+    def _use(self, shards: dict[Path, Shard]) -> None:
+        self._shards = shards
+        groups: dict[tuple[int, ...], list[ShardClip]] = {}
+        for clip in self.clips:
+            groups.setdefault((*clip.size_hw, len(clip)), []).append(clip)
+        self._groups = [groups[key] for key in sorted(groups)]
+
+    def draw(
+        self,
+        clips: int,
+        frames: int,
+        generator: torch.Generator,
+        fits: Callable[[tuple[int, int]], bool] | None = None,
+    ) -> list[ShardClip]:
+        """Clips of one size and length, without repetition; see `ClipSource`.
+
+        Args:
+            clips, frames, generator: See `ClipSource`.
+            fits: Whether an (H, W) will do; None: any. Where none does, the list is empty.
+        """
+        groups = [group for group in self._groups if len(group[0]) >= frames]
+        if not groups:
+            longest = max(len(group[0]) for group in self._groups)
+            raise ValueError(
+                f"windows of {frames} frames, but the clips of {self.folder} have {longest}"
+            )
+        if fits is not None:
+            groups = [group for group in groups if fits(group[0].size_hw)]
+            if not groups:
+                return []
+        sizes = torch.tensor([len(group) for group in groups], dtype=torch.float64)
+        group = groups[int(torch.multinomial(sizes, 1, generator=generator))]
+        chosen = torch.randperm(len(group), generator=generator)[:clips]
+        return [group[index] for index in chosen.tolist()]
 
 
 class FolderPool:

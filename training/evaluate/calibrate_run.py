@@ -16,7 +16,7 @@ from g2vlm_map.answers.reliability import Reliability, group_of, read_reliabilit
 from g2vlm_model.checkpoint import model_id
 from g2vlm_model.runtimes import load_runtime
 
-from ..batch import ClipPool
+from ..datasets.mixture import ClipPool
 from .answer_cases import scene_cases
 from .calibrate import Rated, fit_curves, rated, write_calibration
 from .measured_tasks import MEASURED_TASKS

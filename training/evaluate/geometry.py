@@ -21,8 +21,8 @@ from torch import Tensor
 from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import PromptIds
 
-from ..batch import ClipPool, WindowBatch, draw_batch
-from ..datasets.mixture import Mixture
+from ..batch import WindowBatch, draw_batch
+from ..datasets.mixture import ClipPool, Mixture
 from .depth import mean_depth
 from .examine import Samples, depth_samples, match_samples, pose_samples, resized_map
 from .geometry_tables import gain_text, text_table

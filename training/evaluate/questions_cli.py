@@ -15,7 +15,7 @@ import torch
 from g2vlm_model.checkpoint import load_model, model_id
 from g2vlm_model.runtimes.torch.placement import choose_placement
 
-from ..batch import ClipPool
+from ..datasets.mixture import ClipPool
 from ..semantic_stage import SemanticStage
 from ..synthetic.questions import TASKS
 from .calibrate_run import calibrate

@@ -25,10 +25,10 @@ from g2vlm_model.model import G2VLM
 from g2vlm_model.runtimes.prediction import predict_geometry
 from g2vlm_model.tokenizer import PromptIds
 
-from ..batch import ClipPool, WindowBatch, batch_of, pixels_of
+from ..batch import WindowBatch, batch_of, pixels_of
 from ..datasets.base import Clip, DataError, FrameSequence
 from ..datasets.layouts import LAYOUTS, open_dataset
-from ..datasets.mixture import SYNTHETIC
+from ..datasets.mixture import SYNTHETIC, ClipPool
 from ..datasets.views import model_clip
 from ..synthetic import Split
 from .depth import mean_depth

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..batch import ClipPool
 from ..datasets.base import Clip, FrameSequence, Refusals
+from ..datasets.mixture import ClipPool
 from ..datasets.views import draw_boxes, resample
 from ..evaluate.depth import mean_depth
 

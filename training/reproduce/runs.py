@@ -28,13 +28,13 @@ from ..config import TrainConfig
 from ..evaluate.geometry import evaluate_geometry
 from ..export import export_model
 from ..freeze import trained_in
-from ..gasp import GaspStage
-from ..geometry_stage import StageLoss
+from ..loading import step_generator
 from ..lora import load_adapted
 from ..precision import recompute_layers
 from ..resume import check_same_run
-from ..run import build_stage, inputs_of
+from ..run import build_stage
 from ..semantic_stage import SemanticStage
+from ..stage import StageLoss, prepared
 from ..start import Start, Started, base_of, runs_of, start_model
 from ..trainer import Trainer
 from ..weights import load_averaged
@@ -188,16 +188,16 @@ def _trainer(
     if config.recompute:
         recompute_layers(stage)
 
-    def loss_of_step(step: int, generator: torch.Generator) -> StageLoss:
-        batch = data.batches(config, step, generator)
+    def loss_of_step(step: int) -> list[StageLoss]:
+        batch = data.batches(config, step, step_generator(config, step))
         rngs = [np.random.default_rng([config.seed, step, row]) for row in range(len(batch.scenes))]
-        loss: StageLoss = stage(batch, *inputs_of(config.stage, step, rngs))
-        return loss
+        return [stage(prepared(batch, stage.preparer, rngs), step)]
 
     assert begun.base is not None
     state: dict[str, object] = {"base": dataclasses.asdict(begun.base)}
-    rates = stage.rate_of if isinstance(stage, GaspStage) else None
-    trainer = Trainer(stage, config, folder, loss_of_step, lambda: state, rate_of=rates)
+    trainer = Trainer(
+        stage, config, folder, loss_of_step, lambda: state, None, stage.rate_of, stage.limit
+    )
     newest = latest_checkpoint(folder)
     if newest is not None:
         plain = json.loads(json.dumps(dataclasses.asdict(config)))

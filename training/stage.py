@@ -1,0 +1,91 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the trainer knows of a stage: its loss of a batch, and what can be done ahead of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from .batch import WindowBatch
+
+__all__ = ["Preparer", "Stage", "StageLoss", "prepared"]
+
+
+class StageLoss(NamedTuple):
+    """A scalar to minimise, how many frames it saw, and named numbers for the log.
+
+    `empty` says why no process found anything to learn from in the whole batch: such a step
+    changes nothing and is counted.
+    """
+
+    total: Tensor
+    frames: int
+    report: dict[str, float]
+    empty: str = ""
+
+
+class Preparer(Protocol):
+    """Makes of a window what takes no weights; runs in worker processes, so it is pickled."""
+
+    def __call__(self, window: WindowBatch, rng: np.random.Generator) -> Any:
+        """What the stage finds in `WindowBatch.prepared`.
+
+        Args:
+            window: A single one, B is 1, on the CPU.
+            rng: Source of every random choice of this window.
+        """
+
+
+class Stage(nn.Module):
+    """A module whose call gives the loss of a batch at a step.
+
+    Its parameters are the model's and those of heads that only training has.
+    """
+
+    @property
+    def limit(self) -> float:
+        """A step whose loss is above it changes nothing and is counted."""
+        return math.inf
+
+    @property
+    def preparer(self) -> Preparer | None:
+        """What the stage wants to be done with each window ahead of its step, if anything."""
+        return None
+
+    def rate_of(self, name: str) -> float:
+        """Learning rate of a parameter over that of the run."""
+        return 1.0
+
+    def forward(self, batch: WindowBatch, step: int) -> StageLoss:
+        """Loss of a batch, made of `distribution.shared_mean`s.
+
+        Args:
+            batch: With what the stage's preparer made of each window.
+            step: Of the run, from 0.
+        """
+        raise NotImplementedError
+
+
+def prepared(
+    batch: WindowBatch, preparer: Preparer | None, rngs: Sequence[np.random.Generator]
+) -> WindowBatch:
+    """The batch with what a preparer makes of each window.
+
+    Args:
+        batch: On the CPU.
+        preparer: Of the stage; None leaves the batch as it is.
+        rngs: One per window, so that a window's choices do not hang on the others.
+    """
+    if preparer is None:
+        return batch
+    made = tuple(
+        preparer(batch.window(index), rng) for index, rng in enumerate(rngs[: len(batch.scenes)])
+    )
+    return dataclasses.replace(batch, prepared=made)
