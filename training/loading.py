@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import multiprocessing
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -167,7 +168,10 @@ class Batches:
         options: dict[str, Any] = {"num_workers": workers}
         if workers:
             options |= {"prefetch_factor": _AHEAD, "worker_init_fn": _begin_worker}
-            options["multiprocessing_context"] = "spawn"  # threads and GPUs outlive no fork
+            # Threads and GPUs outlive no fork; the server, which has neither, is forked instead.
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload([__name__])
+            options["multiprocessing_context"] = context
         pinned = self.processes.device.type == "cuda"
         loader: DataLoader[_Read] = DataLoader(
             self._windows, batch_size=None, sampler=self._places(step), pin_memory=pinned, **options
