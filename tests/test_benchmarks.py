@@ -89,6 +89,16 @@ def test_attention_is_counted() -> None:
     assert linear * 1e9 == 2 * 10 * 20 * 30
 
 
+@pytest.mark.slow
+def test_data(tmp_path: Path) -> None:
+    small = ("--config", "nano_rooms", "--devices", "1", "--seconds", "0.5", "--rounds", "1")
+    results = run("data", tmp_path / "report.json", *small)
+    assert results["frames_a_step"] == 16
+    assert results["compute_s"] > 0
+    for rates in results["rates"].values():
+        assert min(rates["1"], rates["2"]) > 0
+
+
 def test_render(tmp_path: Path) -> None:
     small = ("--rooms", "1", "--frames", "1", "--rounds", "1", "--widths", "112")
     results = run("render", tmp_path / "report.json", *small)

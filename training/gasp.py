@@ -31,7 +31,7 @@ from .gasp_losses import match_losses, no_sums
 from .gasp_options import GaspOptions, LoraOptions
 from .gasp_readers import image_tokens, patch_tokens
 from .gasp_tracks import Anchors, anchors_of, patch_depths, point_tracks
-from .geometry_stage import in_share
+from .geometry_stage import in_share, prompted
 from .precision import mixed_precision
 from .semantic_stage import SemanticStage, WindowPrefix
 from .stage import Preparer, Stage, StageLoss
@@ -272,7 +272,10 @@ class GaspStage(Stage):
             indices = [layer.index for layer in self._layers if layer.name.endswith("geometric")]
             encoded = model.encode_geometry(pixels_of(batch.rgb_BN3HW))
             with LayerTap(self._layers[len(of_images) :], projections=options.queries > 0) as tap:
-                said = model.geometry_pass(encoded, grid, collect_layers=indices).layers
+                cache = prompted(model, semantic.prompts, len(batch.scenes))
+                said = model.geometry_pass(
+                    encoded, grid, cache=cache, collect_layers=indices
+                ).layers
             heads = range(len(of_images), len(self._layers))
             geometric = {head: said[index] for head, index in zip(heads, indices, strict=True)}
             found.append(

@@ -8,9 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from g2vlm_model.cache import GrowingCache
 from g2vlm_model.extras.match import CELLS_PER_SIDE
+from g2vlm_model.generate import reconstruct_prefix
 from g2vlm_model.model import G2VLM
 from g2vlm_model.poses import GeometryTensors
+from g2vlm_model.tokenizer import PromptIds
 
 from .batch import WindowBatch, local_points, pixels_of, world_points
 from .config import TrainConfig
@@ -37,11 +40,19 @@ class GeometryStage(Stage):
     Args:
         model: What is trained.
         config: Weights of the losses.
+        prompts: Of the model's tokenizer: the published pass stands behind the reconstruct prompt.
+            None does for models whose patches see patches only (`isolate_geometry`).
+
+    Raises:
+        ValueError: No prompts for a model whose patches see the text ahead of them.
     """
 
-    def __init__(self, model: G2VLM, config: TrainConfig) -> None:
+    def __init__(self, model: G2VLM, config: TrainConfig, prompts: PromptIds | None = None) -> None:
         super().__init__()
+        if prompts is None and not model.config.isolate_geometry:
+            raise ValueError("patches of this model see the reconstruct prompt: give its prompts")
         self.model = model
+        self.prompts = prompts
         self.config = config
         depth = model.config.text.num_hidden_layers
         extra, width = config.extra, model.config.text.hidden_size
@@ -65,8 +76,9 @@ class GeometryStage(Stage):
         with_global = extra.global_every > 0 and step % extra.global_every == 0
         with mixed_precision(self.config.precision, pixels.device):
             tokens = model.encode_geometry(pixels)
+            cache = prompted(model, self.prompts, len(batch.scenes))
             hidden = model.geometry_pass(
-                tokens, grid, collect_layers=self.layers, frame_causal=causal
+                tokens, grid, cache=cache, collect_layers=self.layers, frame_causal=causal
             )
             geometry = model.decode_geometry(
                 hidden.hidden_BNPD, grid, pixels_BN3HW=pixels, with_global=with_global
@@ -161,6 +173,20 @@ class GeometryStage(Stage):
         cells = (grid[0] * CELLS_PER_SIDE, grid[1] * CELLS_PER_SIDE)
         fine_tracks = cell_tracks(*truth, patch // CELLS_PER_SIDE)
         return coarse, correspondence_loss(match.descriptors(tokens, grid), fine_tracks, cells)
+
+
+def prompted(model: G2VLM, prompts: PromptIds | None, windows: int) -> GrowingCache | None:
+    """What the geometric pass of so many windows stands behind; None where it would read nothing.
+
+    Args:
+        model: The model.
+        prompts: Of its tokenizer.
+        windows: B.
+    """
+    if model.config.isolate_geometry:
+        return None
+    assert prompts is not None, "checked where the stage was made"
+    return reconstruct_prefix(model, prompts, windows)
 
 
 def in_share(share: float, step: int) -> bool:

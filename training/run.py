@@ -112,8 +112,9 @@ def build_stage(
     """
     apply_freezing(model, config.stage)
     torch.manual_seed(config.seed)  # of the heads that only training has
+    prompts = prompt_ids(tokenizer, model.config.tokens)
     if config.stage == "geometry":
-        return GeometryStage(model, config)
+        return GeometryStage(model, config, prompts)
     semantic = semantic_stage(config, model, tokenizer, blind)
     if config.stage == "gasp":
         if blind:
@@ -123,7 +124,7 @@ def build_stage(
         adapt_stage(model, config.lora, config.gasp.geometric_tokens)
         return GaspStage(semantic, layers, supervision, config)
     if config.stage == "joint":
-        return JointStage(GeometryStage(model, config), semantic)
+        return JointStage(GeometryStage(model, config, prompts), semantic)
     return semantic
 
 

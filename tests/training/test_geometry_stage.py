@@ -9,12 +9,15 @@ import dataclasses
 
 import pytest
 import torch
-from g2vlm_training.batch import WindowBatch, draw_batch
+from g2vlm_training.batch import WindowBatch, draw_batch, pixels_of
 from g2vlm_training.config import GeometryWeights, TrainConfig
 from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.freeze import apply_freezing
 from g2vlm_training.geometry_stage import GeometryStage, in_share
+from g2vlm_training.tokens import nano_tokenizer
 
+from g2vlm_model.generate import reconstruct
+from g2vlm_model.tokenizer import prompt_ids
 from tests.training.tiny import tiny_model
 
 CONFIG = TrainConfig(extra=GeometryWeights(frame_causal=0.5))
@@ -30,6 +33,27 @@ def stage_of(config: TrainConfig = CONFIG) -> GeometryStage:
     apply_freezing(model, "geometry")
     torch.manual_seed(0)
     return GeometryStage(model, config)
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_the_pass_that_is_taught_is_the_published_one(batch: WindowBatch, isolate: bool) -> None:
+    """Behind the reconstruct prompt, which patches of the published size see."""
+    model = tiny_model(isolate_geometry=isolate)
+    prompts = prompt_ids(nano_tokenizer(700), model.config.tokens)
+    stage = GeometryStage(model, TrainConfig(), prompts)
+    taught: list[torch.Tensor] = []
+    layer = model.get_submodule("trunk.layers.1.geometric.q_proj")
+    hook = layer.register_forward_hook(lambda module, inputs, out: taught.append(out))
+    with torch.no_grad():
+        stage(batch, 1)
+        both = taught.pop()
+        for index in range(2):
+            reconstruct(model, pixels_of(batch.window(index).rgb_BN3HW), prompts)
+            torch.testing.assert_close(both[index], taught.pop()[0], atol=1e-5, rtol=0)
+    hook.remove()
+    if not isolate:
+        with pytest.raises(ValueError, match="see the reconstruct prompt"):
+            GeometryStage(model, TrainConfig())
 
 
 def test_causal_steps_are_spread_and_have_their_share() -> None:

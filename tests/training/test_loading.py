@@ -16,13 +16,14 @@ import torch
 from g2vlm_training.augment import AugmentOptions
 from g2vlm_training.batch import WindowBatch
 from g2vlm_training.datasets.base import DataError
-from g2vlm_training.datasets.mixture import Mixture
+from g2vlm_training.datasets.mixture import Mixture, SourceOptions
 from g2vlm_training.datasets.shards import write_shard
 from g2vlm_training.distribution import Processes
 from g2vlm_training.loading import Batches
 from g2vlm_training.question_batch import QuestionMaker
 from g2vlm_training.tokens import nano_tokenizer
 
+from tests.training.layout_folders import write_7scenes
 from tests.training.test_shards import make_clip
 from tests.training.tiny import tiny_config
 from tests.training.tiny_run import CONFIG, tiny_trainer
@@ -64,6 +65,15 @@ def test_workers_read_the_same_windows(
     for step, whole in enumerate(alone):
         (read,) = batches.of_step(step)
         same(dataclasses.replace(whole, prepared=whole.prepared if asks else ()), read)
+
+
+def test_workers_read_folders_too(tmp_path: Path) -> None:
+    write_7scenes(tmp_path / "scenes")
+    source = (SourceOptions("7scenes", "scenes"),)
+    one, two = (
+        batches_of(tmp_path, sources=source, workers=workers).of_step(0)[0] for workers in (0, 1)
+    )
+    same(one, two)
 
 
 def test_processes_and_parts_share_the_windows(tiny_shards: Path, alone: list[WindowBatch]) -> None:

@@ -145,11 +145,15 @@ def sequence_of(
     return FolderSequence(
         name=name,
         T_world_cam=np.stack([_orthonormal(pose, f"{name}: {label}") for label, pose, _ in good]),
-        load=lambda index: loaders[index](),
+        load=functools.partial(_loaded, loaders),  # pickled for workers, unlike a lambda
         names=tuple(label for label, _, _ in good),
         metric=metric,
         dropped=dropped,
     )
+
+
+def _loaded(loaders: Sequence[Callable[[], Frame]], index: int) -> Frame:
+    return loaders[index]()
 
 
 def _orthonormal(pose: NDArray[np.float64], where: str) -> NDArray[np.float64]:

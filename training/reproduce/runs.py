@@ -243,10 +243,10 @@ def _questions(
     Of all types and in fp32, whatever a line trains with: lines are compared by them.
     """
     stage = SemanticStage(model, tokenizer, config.questions)
-    reports = [
-        stage(batch, [np.random.default_rng([_EVAL_SEED, index])]).report
-        for index, batch in enumerate(data.held_out())
-    ]
+    reports = []
+    for index, batch in enumerate(data.held_out()):
+        rngs = [np.random.default_rng([_EVAL_SEED, index])]
+        reports.append(stage(prepared(batch, stage.preparer, rngs)).report)
     return {
         "answer_loss": float(np.mean([report["loss"] for report in reports])),
         "answers_right": float(np.mean([report["right"] for report in reports])),
