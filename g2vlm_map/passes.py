@@ -40,6 +40,7 @@ from .mapping.pass_units import Sighting
 from .measured_depth import MeasuredDepth
 from .optics import Optics
 from .options import PipelineOptions
+from .pace import Pace
 from .scale.tracker import ScaleTracker
 from .scenes import SceneRecord, SceneStore, check_geometry
 from .status import StatusBoard
@@ -97,23 +98,20 @@ class Passes:
         emit: Callable[[Event], list[str]],
         want_more: Callable[[bool], object],
     ) -> None:
-        limits = runtime.info.limits
-        self.options = options
-        self.window = fitting_window(options.window, len(options.cameras), limits)
-        self.newest = Newest()
+        info, cameras = runtime.info, len(options.cameras)
+        self.options, self.newest = options, Newest()
+        self.window = fitting_window(options.window, cameras, info.limits)
         self.await_loops: Callable[[float], object] = lambda timeout_s: None
         self.optics = Optics(options.cameras[0], depth)
         self.builder = WindowBuilder(self.window, board.drop)
-        self._depth = depth
-        self._runtime, self._board = runtime, board
-        self._scenes = scenes
-        self._mapper, self._scale, self._view = mapper, scale, view
-        self._emit = emit
+        self._runtime, self._board, self._scenes, self._depth = runtime, board, scenes, depth
+        self._mapper, self._scale, self._view, self._emit = mapper, scale, view, emit
         self._want_more = want_more
         self._committing = threading.Lock()  # a scene is out before a restart, or never comes
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._began: float | None = None  # of the pass at work, monotonic
+        self._pace = Pace(board, info.trial_s, self.window.size * cameras)
 
     @property
     def pass_s(self) -> float:
@@ -134,6 +132,7 @@ class Passes:
         self.builder = WindowBuilder(self.window, self._board.drop)
         self._stopping = threading.Event()
         self._note_window()
+        self._pace.hold_against(self.options.query.timeout_s)
         self._emit(SegmentStarted(1, "start", "the pipeline has started"))
         self._thread = threading.Thread(
             target=self._run,
@@ -197,6 +196,7 @@ class Passes:
     def apply(self, options: PipelineOptions) -> None:
         """Take over what may change while passes run."""
         self.options, self._scale.options = options, options.scale
+        self._pace.hold_against(options.query.timeout_s)
 
     def _run(
         self, builder: WindowBuilder, stopping: threading.Event, before: threading.Thread | None
@@ -230,6 +230,7 @@ class Passes:
             self._mapper.look_ahead([frame for moment in new for frame in moment.frames])
             scene = self._runtime.observe(job.window, cancelled=unwanted)
             observe_ms = (time.perf_counter() - started) * 1e3
+            self._pace.took(observe_ms / 1e3, self.options.query.timeout_s)
             check_geometry(scene.geometry, len(job.window))
             T_base_cams = self._scale.samples.T_base_cams()
             geometry = self.optics.corrected(scene.geometry, job.window, T_base_cams)
@@ -265,8 +266,7 @@ class Passes:
             self._emit(MapChanged(version, "level", told))
         newest, scale = job.newest[0], added.depth_scale
         self.optics.note_scale(scale, self._scale.estimate)
-        segment, T_map_cam = self._mapper.segment, added.T_map_body
-        at = (segment, job.newest, T_map_cam)
+        at = (self._mapper.segment, job.newest, added.T_map_body)
         record = SceneRecord(scene, newest, scale, *at, geometry, added.placed)
         return record, added
 

@@ -53,6 +53,7 @@ REASON_CODES: dict[str, str] = {
     "ENGINE_BUILDING": "What was asked for is being built; another runtime serves meanwhile.",
     "WINDOW_SHORTENED": "The runtime takes fewer frames than window.size asks for.",
     "RUNTIME_BUSY": "A pass that was given up still runs; the next window waits for its end.",
+    "RUNTIME_SLOW": "A pass takes longer than a question may, waiting included (query.timeout_s).",
     "RUNTIME_FAILED": "The runtime failed at the last window or at a question.",
     "UNEXPECTED_ERROR": "A thread met an error that nobody foresaw; it goes on.",
     "OVERLOADED": "Questions were turned away or frames dropped because all places are taken.",
@@ -159,6 +160,11 @@ class Snapshot:
     errors: tuple[tuple[str, int], ...] = ()
     map_counts: tuple[tuple[str, int], ...] = ()
     pass_s: float = -1.0
+
+    @property
+    def questions_open(self) -> bool:
+        """Whether one has no answer yet."""
+        return self.questions_received > self.questions_answered + self.questions_rejected
 
     @property
     def dropped(self) -> int:

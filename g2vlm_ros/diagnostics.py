@@ -96,6 +96,7 @@ class Diagnostics:
             "shared view": f"{status.shared_view:.2f}",
             "latency [ms]": f"{status.latency_ms:.1f}",
             "observe [ms]": f"{status.observe_ms:.1f}",
+            "pass at work [s]": f"{status.pass_s:.1f}" if status.pass_s >= 0 else "none",
             "publish [ms]": f"{status.publish_ms:.1f}",
             "queries received": status.queries_received,
             "queries answered": status.queries_answered,

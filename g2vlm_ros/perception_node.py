@@ -228,11 +228,13 @@ class PerceptionNode(SteadyLifecycleNode):
             precision=params.precision,
             prompt_mode=params.prompt_mode,
             export=params.export,
+            warm_up=True,
         )
         info = self._runtime.info
         self.get_logger().info(
             f"loaded {messages.hardware_id(info)}: {info.parameters / 1e6:.1f} M weights in "
             f"{time.monotonic() - started:.1f} s"
+            + (f", a pass over one wide picture takes {info.trial_s:.2g} s" if info.trial_s else "")
         )
         self._running = ""
         self._pipeline = Pipeline(self._runtime, params)

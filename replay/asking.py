@@ -127,12 +127,22 @@ class Asker:
         self._open = still_open
         return sent
 
-    def wait(self, check: Callable[[], object], timeout_s: float) -> None:
-        """Wait for the replies to what was sent; `check` raises where the run has died."""
-        deadline = time.monotonic() + timeout_s
+    def wait(
+        self, check: Callable[[], object], timeout_s: float, is_at_work: Callable[[], bool]
+    ) -> None:
+        """Wait for the replies to what was sent.
+
+        Args:
+            check: raises where the run has died.
+            timeout_s: how long to wait while nothing is at work.
+            is_at_work: whether a pass or an answer is.
+        """
+        idle_since = time.monotonic()
         replies = {item.reply for item in self._sent.values()}
-        while time.monotonic() < deadline and wait(replies, POLL_S).not_done:
+        while time.monotonic() - idle_since < timeout_s and wait(replies, POLL_S).not_done:
             check()
+            if is_at_work():
+                idle_since = time.monotonic()
 
     def answers(self) -> list[Answer]:
         """All questions in the order of the file, each with what became of it."""

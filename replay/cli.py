@@ -121,7 +121,7 @@ def _add_model_options(group: Any) -> None:
         type=float,
         default=180.0,
         metavar="S",
-        help="seconds until the node must be active (default 180)",
+        help="seconds until the node must be active, while it does nothing (default 180)",
     )
     group.add_argument(
         "--question-timeout",
@@ -271,5 +271,6 @@ def _run(arguments: argparse.Namespace) -> int:
     for line in result.failed:
         print(line, file=sys.stderr)
     if not result.values.get("scenes"):
+        print(f"g2vlm replay: no scene was made: {result.why_none}", file=sys.stderr)
         return NODE_FAILED
     return FAILED if result.failed else OK

@@ -127,6 +127,7 @@ def _load(params: NodeParams) -> SpatialRuntime:
             precision=params.precision,
             prompt_mode=params.prompt_mode,
             export=params.export,
+            warm_up=True,
         )
     except Exception as error:  # whatever a model folder or a foreign runtime raises
         text = " ".join(str(error).split()) or type(error).__name__
@@ -262,9 +263,11 @@ class _Player:
         self._bar.set_postfix_str(f"{len(self._timeline.scene_s)} scenes", refresh=False)
 
     def _settle(self) -> None:
-        """Wait until the pipeline is done with what it has."""
-        if not self._pipeline.wait(SETTLE_TIMEOUT_S):
-            self._stalled += 1
+        """Wait until the pipeline is done with what it has; for a pass at work however long."""
+        while not self._pipeline.wait(SETTLE_TIMEOUT_S):
+            if self._pipeline.snapshot().pass_s < 0:
+                self._stalled += 1
+                break
         note_status(self._timeline, self._pipeline)
 
     def _ask(self, question: Question, frame_ns: int, scene_ns: int) -> Future[Answer]:
@@ -285,7 +288,11 @@ class _Player:
         return result
 
     def _await_answers(self) -> None:
-        self.asker.wait(self._watch.sample, QUESTION_TIMEOUT_S)
+        def is_at_work() -> bool:
+            now = self._pipeline.snapshot()
+            return now.pass_s >= 0 or now.questions_open
+
+        self.asker.wait(self._watch.sample, QUESTION_TIMEOUT_S, is_at_work)
 
 
 def _answer_of(question: Question, scene_ns: int, reply: Reply) -> Answer:

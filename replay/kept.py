@@ -168,6 +168,7 @@ def note_status(timeline: Timeline, pipeline: Pipeline) -> None:
             reasons=tuple(reason.code for reason in now.reasons),
             has_scene=now.scene_segment == now.segment,
             at_work=now.pass_s >= 0,
+            is_asked=now.questions_open,
             drops=dict(now.drops),
         )
     )

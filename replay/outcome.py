@@ -54,6 +54,7 @@ class StatusSample:
         drops: dropped frames by reason.
         has_scene: whether a scene of that segment has come out.
         at_work: a pass of the model runs.
+        is_asked: a question has no answer yet.
     """
 
     wall_s: float
@@ -66,6 +67,7 @@ class StatusSample:
     drops: Mapping[str, int] = field(default_factory=dict)
     has_scene: bool = True
     at_work: bool = False
+    is_asked: bool = False
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from .question_file import Question, load_questions
 from .report import ReportInput, write_report
 from .run_options import MAP_FILE, RunOptions, parameters_of
 from .scoring import Scores, score
-from .summary import metrics_document, summary_lines
+from .summary import metrics_document, summary_lines, why_none
 
 # Plays a recording to the model, and gives how it went, the answers and what came out; that is
 # there to be read until the context ends.
@@ -60,6 +60,7 @@ class RunResult:
     scores: Scores
     summary: str
     failed: tuple[str, ...]
+    why_none: str  # of a run without a scene
 
 
 def replay(recording: Recording, options: RunOptions) -> RunResult:
@@ -148,6 +149,7 @@ def _write(
         scores,
         summary_lines(out, scores, recording.info.left_out, in_process=options.in_process),
         failed,
+        why_none(scores, timeline),
     )
 
 

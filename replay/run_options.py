@@ -158,7 +158,7 @@ class RunOptions:
         in_process: drive the pipeline in this process, without ROS, in place of the node.
         questions: the file of questions.
         rate: speed of playing; 0 is lock-step.
-        start_timeout_s: until the node must be active.
+        start_timeout_s: until the node must be active, while it does nothing.
         question_timeout_s: of one question; 0 leaves it to the pipeline.
         cloud_confidence: points below are left out of cloud.ply.
         title: of the report; "" names the recording.

@@ -87,6 +87,22 @@ def metrics_document(
     }
 
 
+def why_none(scores: Scores, timeline: Timeline) -> str:
+    """Why no scene came out: what became of the frames, and the reasons in force at the end."""
+    last = timeline.last
+    reasons = () if last is None else last.reasons
+    told = (f"{code}: {timeline.reason_texts.get(code, '')}" for code in reasons)
+    return "; ".join([dropped_words(scores), *told])
+
+
+def dropped_words(scores: Scores) -> str:
+    """What became of the frames of a run without a scene."""
+    dropped = ", ".join(f"{count} {reason}" for reason, count in scores.drops.items())
+    count = _count(scores.values["pictures"] or 0)
+    waited = f"none, {count} waited for more that differ (window.min_moments)"
+    return f"dropped {dropped or waited}"
+
+
 def summary_lines(
     out: Path, scores: Scores, left_out: Sequence[LeftOut] = (), *, in_process: bool
 ) -> str:
@@ -105,11 +121,8 @@ def summary_lines(
         f"latency {_number(values['latency_p50_ms'])} ms (median)",
     ]
     if not values["scenes"]:
-        dropped = ", ".join(f"{count} {reason}" for reason, count in scores.drops.items())
         hint = "" if in_process else f"; see {out / 'node.log'}"
-        count = values["pictures"] or 0
-        waited = f"none, {_count(count)} waited for more that differ (window.min_moments)"
-        lines.append(f"  Nothing came out: dropped {dropped or waited}{hint}")
+        lines.append(f"  Nothing came out: {dropped_words(scores)}{hint}")
     if left_out:
         shown = [plain(f"    {item}", _LINE_CHARS) for item in left_out[:_LINES]]
         more = len(left_out) - len(shown)

@@ -19,6 +19,7 @@ from __future__ import annotations
 from .frames import Frame, FrameWindow, GeometryPrediction, PixelMark
 from .questions import AnswerSource, AnswerStatus, CrossCheck, SpatialAnswer, SpatialQuery
 from .runtime import (
+    TRIAL_HW,
     BuildProgress,
     ObservationCancelledError,
     RuntimeInfo,
@@ -30,6 +31,7 @@ from .runtime import (
 )
 
 __all__ = [
+    "TRIAL_HW",
     "AnswerSource",
     "AnswerStatus",
     "BuildProgress",

@@ -17,6 +17,7 @@ from .questions import SpatialAnswer, SpatialQuery
 from .words import make_plain
 
 __all__ = [
+    "TRIAL_HW",
     "BuildProgress",
     "ObservationCancelledError",
     "RuntimeInfo",
@@ -27,6 +28,7 @@ __all__ = [
     "WindowRefusedError",
 ]
 
+TRIAL_HW = (120, 480)  # a third of the patches of a picture of 4:3
 MAX_SIDE = 1 << 30  # pixels; stands for no limit
 
 
@@ -119,6 +121,8 @@ class RuntimeInfo:
         building: Of what will take over when it is built; None where nothing is.
         limits: Windows that are taken; None where the runtime does not say.
         calibration: Text of the model's `calibration.json`; "" where it has none.
+        trial_s: Seconds of a pass over one picture of `TRIAL_HW`, made ahead of all others; 0
+            where none was.
     """
 
     runtime: str
@@ -130,6 +134,7 @@ class RuntimeInfo:
     building: BuildProgress | None = None
     limits: RuntimeLimits | None = None
     calibration: str = ""
+    trial_s: float = 0.0
 
     def __post_init__(self) -> None:
         make_plain(self, "runtime", "device", "precision", "model_id", "fallback_reason")

@@ -25,6 +25,7 @@ def load_runtime(
     precision: str = "auto",
     prompt_mode: str = "shared",
     export: str | Path = "",
+    warm_up: bool = False,
 ) -> SpatialRuntime:
     """Load a model and what executes it.
 
@@ -42,6 +43,9 @@ def load_runtime(
             prefix, and the first question of a scene runs a second pass after the chat prefix.
         export: Folder that `g2vlm export onnx` made, for the runtimes that run exported
             models; "" is the store of exports and engines, which is filled where needed.
+        warm_up: Make a first pass before returning, and say in `info.trial_s` what one takes.
+            Graphs and engines have made theirs when they are held against their goldens; a runtime
+            of your own sees to itself.
 
     Returns:
         A runtime whose `info` says what really runs. Where the machine lacks what was asked
@@ -55,5 +59,5 @@ def load_runtime(
     """
     from .loading import load, load_foreign
 
-    request = RuntimeRequest(model, device, precision, prompt_mode, export)
+    request = RuntimeRequest(model, device, precision, prompt_mode, export, warm_up)
     return load(runtime, request) if runtime in RUNTIMES else load_foreign(runtime, request)

@@ -85,7 +85,9 @@ def load_foreign(runtime: str, request: RuntimeRequest) -> SpatialRuntime:
     function = getattr(module, function_name, None)
     if not callable(function):
         raise ValueError(f"runtime {runtime!r}: {module_name} has no function {function_name!r}")
-    given = {name: value for name, value in vars(request).items() if name != "export" or str(value)}
+    given = {name: value for name, value in vars(request).items() if name != "warm_up"}
+    if not str(request.export):
+        del given["export"]
     with foreign(f"runtime {runtime!r}"):
         loaded = function(**given)
     if not isinstance(loaded, SpatialRuntime):

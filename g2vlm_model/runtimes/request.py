@@ -28,6 +28,7 @@ class RuntimeRequest:
     Args:
         model, device, precision, prompt_mode: As there.
         export: Folder of an export; "" is the store.
+        warm_up: As there.
 
     Raises:
         ValueError: An unknown prompt mode.
@@ -38,6 +39,7 @@ class RuntimeRequest:
     precision: str = "auto"
     prompt_mode: str = "shared"
     export: str | Path = ""
+    warm_up: bool = False
 
     def __post_init__(self) -> None:
         if self.prompt_mode not in PROMPT_MODES:

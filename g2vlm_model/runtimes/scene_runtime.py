@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +22,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..config import ModelConfig
 from ..interface import (
+    TRIAL_HW,
     FrameWindow,
     RuntimeInfo,
     RuntimeLimits,
@@ -35,6 +37,7 @@ from .answering import Answerer, Draft, Stopped
 from .clock import PassClock
 from .gate import DeviceGate
 from .scene import EncodedScene, KnownFrames, Pass, Seen
+from .trial_frames import trial_window
 
 __all__ = ["LIMITS", "MAX_FRAMES", "Executor", "SceneRuntime"]
 
@@ -48,6 +51,8 @@ SHORTAGE_WORDS = (
     *("out of memory", "can't allocate memory", "not enough memory"),
     *("Failed to allocate memory", "bad_alloc", "bad allocation"),
 )
+
+_QUICK_S = 5.0  # of a first pass
 
 T = TypeVar("T")
 
@@ -119,6 +124,21 @@ class SceneRuntime:
         """Have `info` say why this runs in the place of something better."""
         reasons = "; ".join(filter(None, (reason, self._info.fallback_reason)))
         self._info = replace(self._info, fallback_reason=reasons)
+
+    def warm_up(self) -> None:
+        """Make a first pass, which takes longer than others, and note what a pass takes.
+
+        Libraries choose their kernels, memory is taken, pages of weights are read. Where that was
+        quick a second one is timed: on a large model the first says enough.
+        """
+        for shift in (0, 50):
+            started = time.perf_counter()
+            self.observe(trial_window(1, *TRIAL_HW, shift)).close()
+            seconds = time.perf_counter() - started
+            if seconds > _QUICK_S:
+                break
+        self._known = KnownFrames()  # nobody asks for those again
+        self._info = replace(self._info, trial_s=seconds)
 
     def observe(self, window: FrameWindow, *, cancelled: Callable[[], bool] | None = None) -> Scene:
         """See `SpatialRuntime.observe`; a window that is cancelled leaves nothing behind.

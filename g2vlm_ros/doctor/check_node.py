@@ -25,6 +25,7 @@ _TO_DO = {
     "CALIBRATION_DOUBTFUL": "calibrate the camera anew",
     "MAP_FILE_FAILED": "another path in ~/save_map or ~/load_map",
     "RUNTIME_FALLBACK": "runtime: auto with device: auto",
+    "RUNTIME_SLOW": "query.timeout_s higher, window.size lower, or a faster device or precision",
     "RUNTIME_FAILED": "runtime: torch with device: cpu; the log has the trace",
     "UNEXPECTED_ERROR": "the log has the trace; report it",
     "NAME_TAKEN": "a namespace for each robot's node: --ros-args -r __ns:=/robot1",
@@ -52,9 +53,9 @@ def check_state(seen: Seen) -> Iterator[Finding]:
         yield Finding(
             "NODE_SILENT",
             node.name,
-            "its services do not answer: it hangs, was killed a moment ago, or is in another "
-            "network",
-            "start it again; its log says what it did last",
+            "its services do not answer: it loads a model, hangs, was killed a moment ago, or is "
+            "in another network",
+            "wait where its log ends in 'loading', else start it again",
         )
     elif node.state and node.state != "active":
         step = "activate" if node.state == "inactive" else "configure"

@@ -249,6 +249,7 @@ def sample_of(status: Any, wall_s: float) -> StatusSample:
         reasons=tuple(status.reason_codes),
         has_scene=bool(status.scene_stamp.sec or status.scene_stamp.nanosec),
         at_work=status.pass_s >= 0,
+        is_asked=status.queries_received > status.queries_answered + status.queries_rejected,
         drops={
             name: int(count)
             for name, count in zip(status.drop_reasons, status.drop_counts, strict=True)

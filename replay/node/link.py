@@ -160,7 +160,8 @@ class NodeLink:
 
         Args:
             process: asked whether it still lives.
-            timeout_s: wall seconds.
+            timeout_s: wall seconds, those not counted in which the node is at work and answers
+                nobody: it loads a model.
             on_wait: told the state, again and again.
 
         Raises:
@@ -172,6 +173,7 @@ class NodeLink:
             process.check_alive()
             self.check()
             on_wait(state)
+            reply = None
             if self._get_state.wait_for_service(timeout_sec=0.0):
                 reply = self._call(self._get_state, GetState.Request(), 2.0)
                 state = state if reply is None else str(reply.current_state.label)
@@ -181,6 +183,8 @@ class NodeLink:
                         time.sleep(MATCH_SECONDS)
                         return
                     state = "active, connecting"
+            if reply is None and process.is_working:
+                deadline = max(deadline, time.monotonic() + timeout_s)
             time.sleep(0.1)
         raise NodeFailedError(
             f"the node was not ready after {timeout_s:.0f} s; its state: {state}. "

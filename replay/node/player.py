@@ -59,6 +59,7 @@ SETTLE_TIMEOUT_S = 300.0  # without a pass at work; with one it is waited for, h
 # At the end in real time: the node is done when nothing came for this long.
 DRAIN_IDLE_S = 2.0
 QUESTION_TIMEOUT_S = 120.0
+SILENT_S = 60.0  # a node whose status does not come for so long is at nothing
 LAST_STATUS_S = 3.0  # the status comes once a second by default
 
 
@@ -122,8 +123,8 @@ class Player:
         else:
             self._play_in_lockstep()
         while self._asker.ask_due(at_end=True, at_most=1):
-            self._asker.wait(self._check, QUESTION_TIMEOUT_S)
-        self._asker.wait(self._check, QUESTION_TIMEOUT_S)
+            self._await_answers()
+        self._await_answers()
         self._await_last_status()
         return Played(
             time.monotonic() - started,
@@ -160,7 +161,7 @@ class Player:
             if message.moment_ns >= 0:
                 self._settle(message, dropped)
                 while self._asker.ask_due(at_most=1):  # one by one: times without queueing
-                    self._asker.wait(self._check, QUESTION_TIMEOUT_S)
+                    self._await_answers()
 
     def _messages(self) -> Iterator[PlayMessage]:
         messages, info = messages_of(self._recording), self._recording.info
@@ -251,6 +252,17 @@ class Player:
             self._asker.ask_due()
             self._check()
             time.sleep(CLOCK_PERIOD_S)
+
+    def _await_answers(self) -> None:
+        """Wait for the replies to what was asked; for a pass or an answer at work however long."""
+        self._asker.wait(self._check, QUESTION_TIMEOUT_S, self._is_at_work)
+
+    def _is_at_work(self) -> bool:
+        """Whether the node has just said that it is at a pass or a question."""
+        status = self._timeline.last
+        if status is None or time.monotonic() - status.wall_s > SILENT_S:
+            return False
+        return status.at_work or status.is_asked
 
     def _await_last_status(self) -> None:
         """Wait for a status that counts everything: the last scene and the last frame."""

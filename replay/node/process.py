@@ -27,6 +27,7 @@ from g2vlm_ros.shipped import PROFILE_FILE, ROOT, shipped_file
 from g2vlm_ros.topics import compressed_topic
 
 from ..errors import NodeFailedError
+from ..machine import ProcessWatch
 from ..run_options import NODE_NAME, ModelOptions, Parameter
 
 # Where outputs are: in metres, and, while the scale is unknown, up to scale.
@@ -36,6 +37,8 @@ STATUS_TOPIC = f"/{NODE_NAME}/status"
 LOG_TAIL_LINES = 25
 RIG_BASE = "rig"  # frame of a folder's rig, which has no name of its own
 STOP_SECONDS = 15.0
+# A process that used this share of a processor for so long is at work: also on a busy machine.
+WORK_SECONDS, WORK_SHARE = 5.0, 0.02
 
 
 def node_environment(domain_id: int) -> dict[str, str]:
@@ -105,6 +108,8 @@ class NodeProcess:
         self._environment = node_environment(domain_id)
         self._log_file = log_file
         self._process: subprocess.Popen[bytes] | None = None
+        self._watch: ProcessWatch | None = None
+        self._looked, self._worked = (0.0, 0.0), True
 
     def __enter__(self) -> NodeProcess:
         with self._log_file.open("wb") as log:
@@ -116,6 +121,7 @@ class NodeProcess:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C reaches the replay, which ends the node in order
             )
+        self._watch, self._looked = ProcessWatch(self.pid), (time.monotonic(), 0.0)
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -126,6 +132,19 @@ class NodeProcess:
         """Process id."""
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def is_working(self) -> bool:
+        """Whether it has used the processor since the last look, which is a moment ago at least.
+
+        True in between: a node that loads a model, or makes its first pass, answers nobody.
+        """
+        now_s, used_s = time.monotonic(), self._watch.cpu_s() if self._watch else 0.0
+        looked_s, before_s = self._looked
+        if now_s - looked_s >= WORK_SECONDS:
+            self._worked = used_s - before_s >= WORK_SHARE * (now_s - looked_s)
+            self._looked = now_s, used_s
+        return self._worked
 
     def check_alive(self) -> None:
         """Raise where the node has ended.

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +16,14 @@ from g2vlm_replay.domain import ReservedDomain
 from g2vlm_replay.errors import NodeFailedError, ReplayInputError
 from g2vlm_replay.node.bag_writer import BagWriter
 from g2vlm_replay.node.link import NodeLink
+from g2vlm_replay.node.process import NodeProcess
 from g2vlm_replay.node.recorder import Recorder
 from g2vlm_replay.outcome import Timeline
+from g2vlm_replay.run_options import ModelOptions
 from rosgraph_msgs.msg import Clock
 
 from tests.helpers import wait_for
+from tests.replay.test_cli import INFO
 
 IMAGE = "sensor_msgs/msg/Image"
 
@@ -65,3 +70,43 @@ def test_an_error_of_the_thread_reaches_the_caller(link: NodeLink) -> None:
     with pytest.raises(ReplayInputError, match=r"cannot be written.*No space left"):
         link.check()
     assert isinstance(link._failure, OSError)
+
+
+class Loading:
+    """A node's process that is at work for a while and answers nobody."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+
+    @property
+    def is_working(self) -> bool:
+        return time.monotonic() < self._until
+
+    def check_alive(self) -> None:
+        pass
+
+    def log_tail(self) -> str:
+        return "loading"
+
+
+def test_a_node_that_loads_a_model_is_waited_for(link: NodeLink) -> None:
+    began = time.monotonic()
+    with pytest.raises(NodeFailedError, match=r"was not ready after 0 s; its state: not answering"):
+        link.wait_until_active(Loading(1.5), 0.3, lambda state: None)  # type: ignore[arg-type]
+    assert time.monotonic() - began >= 1.8
+
+
+@pytest.mark.parametrize(
+    ("program", "works"), [("while True: pass", True), ("time.sleep(600)", False)]
+)
+def test_whether_a_node_is_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, works: bool
+) -> None:
+    monkeypatch.setattr("g2vlm_replay.node.process.WORK_SECONDS", 0.3)
+    process = NodeProcess(ModelOptions(), INFO, 0, tmp_path / "log")
+    process._command = [sys.executable, "-S", "-c", "import time; " + program]
+    with process:
+        assert process.is_working  # nobody knows better yet
+        wait_for(lambda: process.is_working is works, 10.0, what="what it is at")
+        time.sleep(0.4)
+        assert process.is_working is works

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ def slow_node(make_graph: Make, stand_in: Path) -> Iterator[Any]:
     """An active node in the middle of its first pass."""
     graph = make_graph(
         runtime="tests.runtimes.slow_layers:create", model=str(stand_in), device="cpu",
-        window__size=2, window__overlap=1, images__timeout_s=60.0,
+        window__size=2, window__overlap=1, images__timeout_s=60.0, query__timeout_s=0.01,
     )  # fmt: skip
     pause_s = PACE.pause_s
     graph.listen("status", "pose")
@@ -46,6 +47,10 @@ def test_it_stays_awake_and_says_how_long(slow_node: Any) -> None:
     assert first.scenes == 0
     assert slow_node.ask().status == SpatialAnswer.NO_SCENE  # at once, and not behind the pass
     assert slow_node.status().pass_s >= first.pass_s
+    told = first.reason_texts[list(first.reason_codes).index("RUNTIME_SLOW")]
+    assert re.match(
+        r"a pass over 2 frames of 4:3 will take about [\d.]+ s, and query\.timeout", told
+    )
     PACE.pause_s = 0.0
     last = slow_node.status(lambda status: status.scenes == 1)
     assert last.observe_ms > 500.0

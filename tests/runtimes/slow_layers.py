@@ -40,7 +40,7 @@ def create(
     model: str | Path, device: str = "cpu", precision: str = "auto", prompt_mode: str = "shared"
 ) -> SceneRuntime:
     """A runtime factory."""
-    runtime = load_runtime("torch", model, device, precision, prompt_mode)
+    runtime = load_runtime("torch", model, device, precision, prompt_mode, warm_up=True)
     assert isinstance(runtime, SceneRuntime)
     assert isinstance(runtime._executor, TorchExecutor)
     for module in _layers(runtime._executor.model):

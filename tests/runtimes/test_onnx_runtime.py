@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -228,7 +229,7 @@ def test_half_precision_says_nearly_the_same(half_export: Path, exports: Exports
     ],
 )
 def test_what_an_export_cannot_do(
-    small_export: Path, model_folder: Path, keywords: dict[str, str], words: str
+    small_export: Path, model_folder: Path, keywords: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
         load_runtime("onnx", model_folder, **{"device": "cpu", **keywords}, export=small_export)

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -277,7 +278,7 @@ def test_of_a_device_that_fails_whatever_serves_instead_says_so(
     ],
 )
 def test_words_that_do_not_fit(
-    export: ExportFolder, trt: TensorRT, given: dict[str, str], words: str
+    export: ExportFolder, trt: TensorRT, given: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
         load_runtime("tensorrt", export=export.path, **given)

@@ -34,7 +34,10 @@ def meanwhile(request: RuntimeRequest) -> SpatialRuntime:
 
     weights = weight_count(request.model)
     placement = choose_placement(request.device, request.precision, weights=weights)
-    return TorchRuntime(request.model, placement, request.prompt_mode)
+    runtime = TorchRuntime(request.model, placement, request.prompt_mode)
+    if request.warm_up:
+        runtime.warm_up()
+    return runtime
 
 
 def build(context: BuildContext, request: RuntimeRequest) -> None:
