@@ -93,7 +93,7 @@ def test_a_node_that_loads_a_model_is_waited_for(link: NodeLink) -> None:
     began = time.monotonic()
     with pytest.raises(NodeFailedError, match=r"was not ready after 0 s; its state: not answering"):
         link.wait_until_active(Loading(1.5), 0.3, lambda state: None)  # type: ignore[arg-type]
-    assert time.monotonic() - began >= 1.8
+    assert time.monotonic() - began >= 1.6  # it looks every tenth of a second
 
 
 @pytest.mark.parametrize(
