@@ -9,7 +9,6 @@ translated, other parts only cut.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch.export import ExportedProgram
 from g2vlm_model.checkpoint import load_model, model_id, resolve_folder
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.model import G2VLM
+from g2vlm_model.quantised import PRECISIONS as QUANTISED
 from g2vlm_model.runtimes.export_folder import PRECISIONS, Golden, GraphRecord, Manifest
 from g2vlm_model.runtimes.golden_check import Tolerances
 from g2vlm_model.runtimes.own_exports import model_digest
@@ -51,6 +51,7 @@ from .to_onnx import (
     trace_geometry,
     trace_spec,
 )
+from .weights import WEIGHTS, WeightFile, lay_out
 from .wrappers import GeometryGraph, Prefix
 
 if TYPE_CHECKING:
@@ -62,7 +63,6 @@ T = TypeVar("T")
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 LIBRARIES = ("torch", "onnx", "onnx-ir", "onnxscript")
-SEARCH = ("dino", "dino_projection", "match")  # modules of the model
 TRUTH, LOAD, TRACE, TRANSLATE, SEMANTIC, WRITE = (
     "computing goldens",
     "loading the model",
@@ -92,7 +92,7 @@ class Exporter:
 
     Args:
         model: Folder, or the name of an embedded model.
-        precision: "fp32" or "fp16".
+        precision: One of `PRECISIONS`.
 
     Raises:
         FileNotFoundError: No such model, or a config file is missing.
@@ -107,6 +107,7 @@ class Exporter:
         self.precision = precision
         self._full: TorchReference | None = None
         self._network: G2VLM | None = None
+        self._weights: WeightFile | None = None
         self._prefix: Prefix | None = None
         # What was computed so far, by what it depends on.
         self._truths: dict[object, Truth] = {}
@@ -149,12 +150,16 @@ class Exporter:
             truth = self._truth(options)
             answers = self._answers() if "semantic" in options.parts else ()
             stages.begin(LOAD)
-            network, prefix = self._load()
+            network, prefix, weights = self._load(folder)
             graphs: dict[str, GraphRecord] = {}
             parameters = 0
-            for name, graph in self._graphs(options, stages):
-                graphs[name] = save_graph(folder, name, graph)
+            for name, graph in self._graphs(network, prefix, options, stages):
                 parameters += _weights(graph) if name not in ("encoder", "expert") else 0
+                graphs[name] = save_graph(folder, name, graph, weights)
+            if not weights.shared:
+                (folder / WEIGHTS).unlink(missing_ok=True)
+            elif not (folder / WEIGHTS).exists():  # an earlier export has the first one
+                weights.copy_to(folder / WEIGHTS)
             stages.begin(WRITE)
             token_type = np.dtype(_type_of_tokens(network))
             goldens = truth.goldens(cuts(self.config, options), token_type)
@@ -196,12 +201,14 @@ class Exporter:
         )
 
     def _graphs(
-        self, options: ExportOptions, stages: Stages
+        self, network: G2VLM, prefix: Prefix, options: ExportOptions, stages: Stages
     ) -> Iterator[tuple[str, onnx_ir.Model]]:
         """Trace and translate what is not there yet, and cut the parts out."""
         stages.begin(TRACE)
         traced = (options.static_nhw, options.in_graph_rotation)
-        geometry, program = _known(self._geometries, traced, lambda: self._trace(options))
+        geometry, program = _known(
+            self._geometries, traced, lambda: _traced(network, prefix, options)
+        )
         stages.begin(TRANSLATE)
         whole = _known(
             self._wholes,
@@ -214,7 +221,7 @@ class Exporter:
             return
         stages.begin(SEMANTIC)
         if not self._specs:
-            specs = semantic_graphs(self._load()[0])
+            specs = semantic_graphs(network)
             self._specs = [(spec, trace_spec(spec)) for spec in specs]
         for spec, program in self._specs:
             yield (
@@ -222,13 +229,8 @@ class Exporter:
                 to_onnx(program, spec.input_names, spec.output_names, options.opset),
             )
 
-    def _trace(self, options: ExportOptions) -> tuple[GeometryGraph, ExportedProgram]:
-        network, prefix = self._load()
-        graph = GeometryGraph(network, prefix, in_graph_rotation=options.in_graph_rotation)
-        return graph, trace_geometry(graph.eval(), options)
-
     def _truth(self, options: ExportOptions) -> Truth:
-        """What torch says in float32; in half precision its range is checked too."""
+        """What torch says; in half precision its range is checked too."""
         truth = _known(
             self._truths,
             options.static_nhw,
@@ -250,9 +252,10 @@ class Exporter:
         return self._said
 
     def _reference(self) -> TorchReference:
-        """The model in float32."""
+        """The model in float32, or with the export's weights of few bits."""
         if self._full is None:
-            network, tokenizer = load_model(self.source)
+            quantise = self.precision if self.precision in QUANTISED else ""
+            network, tokenizer = load_model(self.source, quantise=quantise)
             network.requires_grad_(False)
             # No graph gives the global points.
             del network.heads.global_decoder, network.heads.global_head
@@ -260,20 +263,26 @@ class Exporter:
             with torch.inference_mode():
                 text = prefix_cache(network, prompt_ids(tokenizer, self.config.tokens).system)
             keys, values = (
-                kept[:, 0].to(DTYPES[self.precision]).clone() for kept in (text.keys, text.values)
+                kept[:, 0].to(DTYPES.get(self.precision, torch.float32)).clone()
+                for kept in (text.keys, text.values)
             )
             self._prefix = Prefix(keys, values, text.position)
         return self._full
 
-    def _load(self) -> tuple[G2VLM, Prefix]:
-        """The model in this precision; in half the full one is given up for it."""
-        if self._network is None:
-            self._network = self._reference().model
-            if self.precision == "fp16":
-                self._full = None
-                self._network = _in_half(self.source, self._network)
+    def _load(self, folder: Path) -> tuple[G2VLM, Prefix, WeightFile]:
+        """The model on top of the file of weights for the graphs; the reference is given up."""
+        if self._prefix is None:
+            self._reference()
+        if self._network is None or self._weights is None:
+            assert self._full is not None, "no reference"
+            ids = self._full.model.special_ids
+            self._full = None
+            self._network, self._weights = lay_out(
+                self.source, self.config, ids, self.precision, folder / WEIGHTS
+            )
+        self._full = None
         assert self._prefix is not None
-        return self._network, self._prefix
+        return self._network, self._prefix, self._weights
 
 
 def _known(found: dict[object, T], key: object, make: Callable[[], T]) -> T:
@@ -283,24 +292,11 @@ def _known(found: dict[object, T], key: object, make: Callable[[], T]) -> T:
     return found[key]
 
 
-def _in_half(source: Path, full: G2VLM) -> G2VLM:
-    """Load the model again in half precision, in the place of the full one.
-
-    A model that searches for matches (`match_width`) keeps the search and the encoder ahead of
-    it in float32: which cell is the best one is not continuous, and the rounding of half
-    precision picks another one for a few tokens of every fourth window. Those were wrong by
-    6 % of the range of the keys, 120 times what half precision costs all others.
-    """
-    kept = {name: getattr(full, name) for name in SEARCH} if full.match is not None else {}
-    for name, weight in full.named_parameters():
-        if name.split(".")[0] not in kept:
-            weight.data = weight.data.new_empty(0)
-    gc.collect()
-    half, _ = load_model(source, dtype=torch.float16)
-    for name, module in kept.items():
-        setattr(half, name, module)
-    del half.heads.global_decoder, half.heads.global_head
-    return half.requires_grad_(False)
+def _traced(
+    network: G2VLM, prefix: Prefix, options: ExportOptions
+) -> tuple[GeometryGraph, ExportedProgram]:
+    graph = GeometryGraph(network, prefix, in_graph_rotation=options.in_graph_rotation)
+    return graph, trace_geometry(graph.eval(), options)
 
 
 def _type_of_tokens(network: G2VLM) -> type[np.float16] | type[np.float32]:
@@ -309,9 +305,18 @@ def _type_of_tokens(network: G2VLM) -> type[np.float16] | type[np.float32]:
 
 
 def _weights(graph: onnx_ir.Model) -> int:
-    """Number of a graph's floating-point constants, nearly all of them weights."""
-    return sum(
-        int(value.const_value.size)
-        for value in graph.graph.initializers.values()
-        if value.const_value is not None and value.const_value.dtype.is_floating_point()
+    """Number of a graph's floating-point constants, nearly all of them weights.
+
+    Of weights of few bits the numbers count that they stand for, and not their scales.
+    """
+    products = [node for node in graph.graph if node.op_type == "MatMulNBits"]
+    scales = {node.inputs[2] for node in products}
+    stands_for = sum(
+        node.attributes["K"].as_int() * node.attributes["N"].as_int() for node in products
+    )
+    constants = ((value, value.const_value) for value in graph.graph.initializers.values())
+    return stands_for + sum(
+        int(constant.size)
+        for value, constant in constants
+        if constant is not None and value not in scales and constant.dtype.is_floating_point()
     )

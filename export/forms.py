@@ -123,7 +123,7 @@ def onnx_graphs(folder: ExportFolder, provider: Provider) -> Callable[[str, Arra
             for session in loaded.values():
                 session.close()
             loaded.clear()
-            loaded[name] = Session(folder.graph(name), provider)
+            loaded[name] = Session(folder.graph(name), provider, mapped=folder.mapped(name))
         return loaded[name].run(inputs)
 
     return run

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
 from g2vlm_model.checkpoint import weight_files
 from g2vlm_model.interface.whole_files import whole_folder
@@ -26,6 +27,8 @@ from g2vlm_model.runtimes.export_folder import (
 )
 from g2vlm_model.runtimes.store_entry import no_space_explained
 from g2vlm_model.runtimes.vouched import FileRecord, file_sha256
+
+from .weights import WEIGHTS, WeightFile
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -42,7 +45,6 @@ __all__ = [
 ]
 
 GOLDENS = "goldens.safetensors"
-EXTERNAL_BYTES = 1_500_000_000  # a protobuf file ends at 2 GB
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 
 
@@ -77,28 +79,47 @@ def _check_target(out: Path, force: bool) -> None:
         raise FileExistsError(f"{out} holds an export; give --force to replace it")
 
 
-def save_graph(folder: Path, name: str, model: onnx_ir.Model) -> GraphRecord:
-    """Write a graph, its weights in a file beside it where they are many.
+def save_graph(
+    folder: Path, name: str, model: onnx_ir.Model, weights: WeightFile | None = None
+) -> GraphRecord:
+    """Write a graph, without the weights that stand in the file beside it.
 
     Args:
         folder: Where to.
         name: Of the file, without ".onnx".
         model: The graph; the notes in it about the source code are removed.
+        weights: The file of the folder's graphs, whose tensors the graph may hold.
     """
     import onnx_ir as ir
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
     ClearMetadataAndDocStringPass()(model)
-    weights = [value.const_value for value in model.graph.initializers.values()]
-    size = sum(weight.nbytes for weight in weights if weight is not None)
+    outside = 0
+    if weights is not None and weights.shared:
+        outside = sum(_named(value, weights, folder) for value in model.graph.initializers.values())
     file = f"{name}.onnx"
-    data = f"{file}.data" if size > EXTERNAL_BYTES else ""
-    ir.save(model, folder / file, external_data=data or None)
+    ir.save(model, folder / file)
     sides = [
         tuple(_tensor(value) for value in values)
         for values in (model.graph.inputs, model.graph.outputs)
     ]
-    return GraphRecord(file, data, *sides)
+    return GraphRecord(file, WEIGHTS if outside else "", *sides)
+
+
+def _named(value: onnx_ir.Value, weights: WeightFile, folder: Path) -> bool:
+    """Let a graph name a place of the file where one of its constants lies; whether it does."""
+    import onnx_ir as ir
+
+    constant = value.const_value
+    raw = getattr(constant, "raw", None)
+    place = weights.place_of(raw) if isinstance(raw, Tensor) else None
+    if constant is None or place is None:
+        return False
+    value.const_value = ir.ExternalTensor(
+        WEIGHTS, place, constant.nbytes, constant.dtype,
+        shape=ir.Shape(raw.shape), name=str(value.name), base_dir=folder,
+    )  # fmt: skip
+    return True
 
 
 def _tensor(value: onnx_ir.Value) -> TensorRecord:

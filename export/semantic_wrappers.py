@@ -152,7 +152,7 @@ class Expert(nn.Module):
         sees_TO = torch.arange(own + tokens, device=embeddings_TD.device) <= last_T1
         past = PastKeys(scene, own_keys_OEGC, own_values_OEGC, sees_TO | ~causal)
         rotation = self.rope.rotation(positions_3T)
-        x_1TD = embeddings_TD[None].to(self.trunk.embed_tokens.weight.dtype)
+        x_1TD = embeddings_TD[None].to(self.trunk.semantic_norm.weight.dtype)
         hidden_1TD = self.trunk.semantic_pass(x_1TD, rotation, past, past.attend)
         logits_V = self.trunk.lm_head(hidden_1TD[0, -1:])[0]
         keys_TEGC = torch.stack(past.new_keys, dim=1)

@@ -29,6 +29,7 @@ from g2vlm_model.runtimes.machine import (
 )
 from g2vlm_model.runtimes.store import Store
 from g2vlm_model.runtimes.store_entry import no_space_explained
+from g2vlm_model.runtimes.tensorrt import require_floats
 from g2vlm_model.runtimes.tensorrt.engines import (
     ENGINES_FILE,
     PROFILES,
@@ -68,6 +69,7 @@ def main(argv: Sequence[str]) -> int:
     args = _parser().parse_args(argv)
     log_plainly(logging.INFO, "%(message)s")
     source = ExportFolder.open(args.onnx)
+    require_floats(source)  # ahead of what depends on the machine
     profile = _profile(args, source)
     trt = _tensorrt(args.flavour)
     gpu, targets = _device(args, trt)

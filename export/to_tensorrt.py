@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from g2vlm_model.runtimes.export_folder import ExportFolder, Golden, GraphRecord
 from g2vlm_model.runtimes.golden_check import Tolerances
 from g2vlm_model.runtimes.machine import Gpu, TensorRT, find_gpu, find_tensorrt
+from g2vlm_model.runtimes.tensorrt import require_floats
 from g2vlm_model.runtimes.tensorrt.engines import (
     ENGINES_FILE,
     EngineManifest,
@@ -72,7 +73,8 @@ class EngineOrder:
         check: Whether the golden check is done here.
 
     Raises:
-        ValueError: The profile does not fit the graphs, or no golden window lies in it.
+        ValueError: Weights of few bits; a profile that does not fit the graphs, or without a golden
+            window in it.
     """
 
     source: ExportFolder
@@ -84,6 +86,7 @@ class EngineOrder:
 
     def __post_init__(self) -> None:
         assert self.gpu is not None or (self.targets and not self.check), self
+        require_floats(self.source)
         manifest, profile = self.source.manifest, self.profile
         own = manifest.static_nhw
         if own is not None and not (profile.is_static and profile.minimum == tuple(own)):

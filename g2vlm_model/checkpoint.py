@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +40,19 @@ from .tokenizer import Tokenizer
 
 __all__ = [
     "EMBEDDED_MODELS",
+    "FLOAT32_PREFIXES",
+    "TABLE",
+    "StoredWeight",
+    "assign",
     "calibration_text",
     "load_model",
     "load_weights",
     "model_id",
     "model_on_meta",
+    "quantised_bits",
     "resolve_folder",
     "save_model",
+    "stored_weights",
     "weight_count",
     "weight_files",
 ]
@@ -58,7 +66,7 @@ FLOAT32_PREFIXES = (
     "heads.camera_head.",
 )
 
-_TABLE = "trunk.embed_tokens.weight"
+TABLE = "trunk.embed_tokens.weight"
 # What an engine of the geometry does in the place of the model.
 CALIBRATION_FILE = "calibration.json"  # how often answers are right: `g2vlm_map.answers`
 MAX_CALIBRATION_BYTES = 1 << 18
@@ -155,33 +163,75 @@ def load_weights(
     Raises:
         ValueError: Missing, unexpected, repeated or wrongly shaped tensors, each named.
     """
+    bits = quantised_bits(model, quantise)
+    with stored_weights(model, files) as stored:
+        for one in stored:
+            if not geometric and _is_geometric(one.name):
+                continue
+            if one.name in bits:
+                whole = one.read(torch.float32)  # rounded once, from what is there
+                _quantise(model, one.name, whole.to(device), bits[one.name], dtype)
+                continue
+            keep = dtype.itemsize < 4 and one.name.startswith(FLOAT32_PREFIXES)
+            assign(model, one.name, one.read(torch.float32 if keep else dtype, device))
+
+
+@dataclass(frozen=True)
+class StoredWeight:
+    """A parameter in a weight file.
+
+    Args:
+        name: Of the parameter, as `named_parameters` has it.
+        reader, stored_as: The open file, and the tensor's name there.
+    """
+
+    name: str
+    reader: SafetensorsFile
+    stored_as: str
+
+    def read(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+        """Read it, converted on the way.
+
+        Raises:
+            ValueError: A number of it is not finite, or none that the type holds.
+        """
+        shape = self.reader.entries[self.stored_as].shape
+        target = torch.empty(shape, device=device, dtype=dtype)
+        self.reader.copy_into(self.stored_as, target)
+        return target
+
+
+@contextmanager
+def stored_weights(model: G2VLM, files: Iterable[Path]) -> Iterator[list[StoredWeight]]:
+    """The tensors of weight files that together hold exactly a model's parameters.
+
+    Args:
+        model: On any device, as it was built.
+        files: Open until the block ends.
+
+    Raises:
+        ValueError: Missing, unexpected, repeated or wrongly shaped tensors, each named.
+    """
     parameters = dict(model.named_parameters())
     ours_of = published_names(parameters)
-    readers = [SafetensorsFile(path) for path in files]
-    bits = {} if not quantise else {f"{n}.weight": b for n, _, b in quantisable(model, quantise)}
-    if quantise and not model.config.reference_features:  # which average rows of the table
-        bits[_TABLE] = 8
-    try:
+    with ExitStack() as opened:
+        readers = [opened.enter_context(SafetensorsFile(path)) for path in files]
         _check_fit(readers, {name: tuple(parameters[one].shape) for name, one in ours_of.items()})
-        for reader in readers:
-            for name in reader.entries:
-                ours = ours_of[name]
-                if not geometric and _is_geometric(ours):
-                    continue
-                if ours in bits:
-                    whole = torch.empty(parameters[ours].shape)  # rounded once, from what is there
-                    reader.copy_into(name, whole)
-                    _quantise(model, ours, whole.to(device), bits[ours], dtype)
-                    continue
-                keep = dtype.itemsize < 4 and ours.startswith(FLOAT32_PREFIXES)
-                target = torch.empty(
-                    parameters[ours].shape, device=device, dtype=torch.float32 if keep else dtype
-                )
-                reader.copy_into(name, target)
-                _assign(model, ours, target)
-    finally:
-        for reader in readers:
-            reader.close()
+        yield [
+            StoredWeight(ours_of[name], reader, name)
+            for reader in readers
+            for name in reader.entries
+        ]
+
+
+def quantised_bits(model: G2VLM, precision: str) -> dict[str, int]:
+    """Bits of each parameter that a precision quantises, by name; none for ""."""
+    if not precision:
+        return {}
+    bits = {f"{name}.weight": bits for name, _, bits in quantisable(model, precision)}
+    if not model.config.reference_features:  # which average rows of the table
+        bits[TABLE] = 8
+    return bits
 
 
 def _check_fit(readers: Sequence[SafetensorsFile], shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -302,7 +352,7 @@ def _quantise(model: nn.Module, name: str, weight: Tensor, bits: int, dtype: tor
     """Put a quantised map in the place of a linear one; its bias is there already, or comes yet."""
     path = name.removesuffix(".weight")
     made: nn.Module
-    if name == _TABLE:
+    if name == TABLE:
         made = QuantisedEmbedding(weight, dtype)
     else:
         linear = model.get_submodule(path)
@@ -312,7 +362,7 @@ def _quantise(model: nn.Module, name: str, weight: Tensor, bits: int, dtype: tor
     model.get_submodule(owner)._modules[leaf] = made
 
 
-def _assign(model: nn.Module, name: str, tensor: Tensor) -> None:
+def assign(model: nn.Module, name: str, tensor: Tensor) -> None:
     """Replace a parameter; whether it is trained stays as it was."""
     owner_name, _, leaf = name.rpartition(".")
     owner = model.get_submodule(owner_name)

@@ -177,7 +177,7 @@ class QuantisedEmbedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """(..., D) of ids (...)."""
-        return self.weight[ids].to(self.scale.dtype) * self.scale[ids]
+        return F.embedding(ids, self.weight).to(self.scale.dtype) * F.embedding(ids, self.scale)
 
     def row(self, number: int) -> Tensor:
         """(D,) of one id that is known ahead."""

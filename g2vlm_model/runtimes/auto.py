@@ -22,6 +22,7 @@ import importlib.util
 import logging
 from dataclasses import dataclass, replace
 
+from .export_folder import FLOATS
 from .machine import GpuMissingError, find_gpu, find_tensorrt
 from .own_exports import missing_libraries, other_model
 from .request import RuntimeRequest
@@ -94,6 +95,8 @@ def order(request: RuntimeRequest, machine: Machine | None = None) -> tuple[str,
     if given is not None and (other := other_model(given, request.model, Store.open())):
         _LOG.warning("torch does not take part: %s", other)
         machine = replace(machine, torch=other, torch_cuda=other)
+    if given is not None and given.manifest.precision not in FLOATS and not machine.onnx:
+        return ("onnx",)  # it was made to be small: no engine reads it, and torch would hold more
     found = []
     if exported and not machine.tensorrt:
         found.append("tensorrt")

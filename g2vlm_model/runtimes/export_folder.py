@@ -23,9 +23,11 @@ from .golden_check import Tolerances
 from .vouched import FileRecord, ManifestFile, require_plain
 
 __all__ = [
+    "FLOATS",
     "FORMAT",
     "MANIFEST",
     "PARTS",
+    "PRECISIONS",
     "ExportFolder",
     "FileRecord",
     "Golden",
@@ -39,7 +41,8 @@ __all__ = [
 MANIFEST = "manifest.json"
 FORMAT = 1
 PARTS = ("geometry", "kv", "streaming", "semantic")
-PRECISIONS = ("fp32", "fp16")
+FLOATS = ("fp32", "fp16")
+PRECISIONS = (*FLOATS, "int8", "int4+int8", "int4")
 AGAIN = "export the model again with `g2vlm export onnx`"
 SETTINGS = ("*_config.json", "tokenizer.json", "vocab.json", "merges.txt")
 
@@ -64,7 +67,10 @@ class TensorRecord:
 
 @dataclass(frozen=True)
 class GraphRecord:
-    """One graph; `data` is a file with its weights, "" where they stand in `file`."""
+    """One graph; `data` is a file with its weights, "" where they stand in `file`.
+
+    Graphs of a folder share the file, and one that stands in several of them is there once.
+    """
 
     file: str
     data: str
@@ -91,7 +97,7 @@ class Manifest:
         model_id: Of the model folder, as `checkpoint.model_id` names it.
         model_sha256: Over the model folder's configs, tokenizer and weight files.
         precision: "fp32" or "fp16": of weights, keys and values, and the layers between the
-            residual streams.
+            residual streams. "int8", "int4+int8", "int4": weights of so many bits, all else fp32.
         opset: Of every graph.
         parts: Of `PARTS`.
         in_graph_rotation: The output is `rotation` (N, 3, 3) in place of `rotation9`.
@@ -225,6 +231,10 @@ class ExportFolder:
                 f"{AGAIN} with the part that holds it (--parts {','.join(PARTS)})"
             )
         return self.path / self.manifest.graphs[name].file
+
+    def mapped(self, name: str) -> bool:
+        """Whether a graph's weights stand in the file that the folder's graphs share."""
+        return bool(self.manifest.graphs[name].data)
 
     def goldens(self, graph: str | None = None) -> tuple[Golden, ...]:
         """Return the golden inputs and outputs, those of one graph where it is named.

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 EXPORTER, MODEL = "g2vlm_export", "g2vlm_model"
-GRAPHS = ("to_onnx", "semantic_to_onnx")  # of the exporter: what traces the graphs
+GRAPHS = ("to_onnx", "semantic_to_onnx", "weights")  # of the exporter: what traces the graphs
 SHAPELESS = ("runtimes", "interface", "cli")  # of the model's package: nothing of it is traced
 LIBRARIES = ("torch", "onnx", "onnxscript")  # what the exporter itself needs
 MODEL_SUFFIXES = (".json", ".safetensors", ".txt")

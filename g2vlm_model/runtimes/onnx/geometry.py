@@ -167,7 +167,11 @@ class OnnxGeometry(GraphGeometry):
             limits=self._limits,
             fallback_reason=problem,
         )
-        super().__init__(facts, lambda name: Session(folder.graph(name), provider, threads))
+
+        def load(name: str) -> Session:
+            return Session(folder.graph(name), provider, threads, mapped=folder.mapped(name))
+
+        super().__init__(facts, load)
 
     def _run(self, name: str, feeds: Mapping[str, Any], cancelled: Cancelled) -> dict[str, Array]:
         session: Session = self.graphs[name]

@@ -22,7 +22,7 @@ from ...extras.overlap import frame_overlap
 from ...interface import GeometryPrediction, SpatialRuntime
 from ...tokenizer import Tokenizer
 from ..clock import PassClock
-from ..export_folder import AGAIN, ExportFolder
+from ..export_folder import AGAIN, FLOATS, ExportFolder
 from ..geometry_engine import GeometryArrays, GeometryEngine, StreamingEngine
 from ..golden_check import nearest_rotations
 from ..own_exports import other_model
@@ -156,7 +156,9 @@ def open_runtime(folder: ExportFolder, model: str | Path, device: str = "auto") 
         from ..torch.placement import choose_placement
         from ..torch.runtime import TorchRuntime
 
-        return TorchRuntime(model, choose_placement(provider.torch_device), geometry=engine)
+        precision = folder.manifest.precision
+        own = "auto" if precision in FLOATS else precision  # what torch holds has as few bits
+        return TorchRuntime(model, choose_placement(provider.torch_device, own), geometry=engine)
     except BaseException:
         engine.close()
         raise

@@ -64,9 +64,11 @@ class SemanticGraphs:
         names = ["words", "pictures", "expert"]
         names += ["fusion"] if config.geometry_feedback else []
         names += ["references"] if config.reference_features else []
-        self._sessions = {
-            name: Session(folder.graph(f"semantic_{name}"), provider) for name in names
-        }
+        self._sessions: dict[str, Session] = {}
+        for name in names:
+            graph = f"semantic_{name}"
+            mapped = folder.mapped(graph)
+            self._sessions[name] = Session(folder.graph(graph), provider, mapped=mapped)
         for name, session in self._sessions.items():
             for golden in folder.goldens(f"semantic_{name}"):
                 where = f"{folder.graph(golden.graph)} gives wrong numbers on this device"

@@ -218,6 +218,11 @@ SPINNING = {
     "session.intra_op.spin_duration_us": "20",
     "session.force_spinning_stop": "1",
 }
+# Packed and folded weights are copies of what lies in the file.
+MAPPED = {
+    "session.disable_prepacking": "1",
+    "optimization.disable_specified_optimizers": "ConstantFolding",
+}
 WATCH_S = 0.01
 PIP_LINE = "pip install onnxruntime (for NVIDIA: pip install 'onnxruntime-gpu[cuda,cudnn]')"
 
@@ -239,6 +244,8 @@ class Session:
         path: The ONNX file.
         provider: Where it has to run.
         threads: Of the CPU; 0 is `machine.cpu_threads`.
+        mapped: Leave the weights in their file, which the processor's pages show: graphs that share
+            it hold one copy between them. Else each packs its own for its products.
 
     Attributes:
         inputs, outputs: Their names, in the graph's order.
@@ -248,7 +255,9 @@ class Session:
         RuntimeError: It cannot load the graph, or is not installed.
     """
 
-    def __init__(self, path: Path, provider: Provider, threads: int = 0) -> None:
+    def __init__(
+        self, path: Path, provider: Provider, threads: int = 0, *, mapped: bool = False
+    ) -> None:
         self._ort = onnxruntime_module()
         self._errors = _errors(self._ort)
         self._path = path
@@ -262,6 +271,9 @@ class Session:
         # the cores from torch, from the node, from each other.
         for name, value in SPINNING.items():
             options.add_session_config_entry(name, value)
+        if mapped and provider.kind == "cpu":
+            for name, value in MAPPED.items():
+                options.add_session_config_entry(name, value)
         # A plan of the memory per input size comes on top of what the first run took: a quarter
         # more in all, and no faster (hidden 384, 8 frames of 224 x 224: 478 or 362 MiB beside the
         # session's own). The arena stays: without it a run takes a fifth longer.

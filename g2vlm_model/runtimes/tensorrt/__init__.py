@@ -22,7 +22,7 @@ from pathlib import Path
 from ...config import ModelConfig
 from ...interface import SpatialRuntime
 from ...model_folder import resolve_folder
-from ..export_folder import MANIFEST, PRECISIONS, ExportFolder
+from ..export_folder import FLOATS, MANIFEST, ExportFolder
 from ..machine import Gpu, GpuMissingError, TensorRT, find_gpu, find_tensorrt
 from ..own_exports import OwnExport, other_model
 from ..request import RuntimeRequest
@@ -40,7 +40,15 @@ from .engines import (
     named_profile,
 )
 
-__all__ = ["Place", "build", "engines_for", "meanwhile", "profile_words", "ready"]
+__all__ = [
+    "Place",
+    "build",
+    "engines_for",
+    "meanwhile",
+    "profile_words",
+    "ready",
+    "require_floats",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -83,7 +91,7 @@ def ready(request: RuntimeRequest) -> SpatialRuntime | None:
     """Load engines that are there, and check them on this device."""
     from .graph import EngineError
 
-    request.require_exported(PRECISIONS)
+    request.require_exported(FLOATS)
     place, store = Place.find(request.device), Store.open()
     export = _given(request) or _own(request, place).find(store)
     for engines in () if export is None else engines_for(export, place, store):
@@ -151,6 +159,22 @@ def engines_for(export: ExportFolder, place: Place, store: Store) -> Iterator[En
             yield EngineFolder.open(entry.folder, place.trt, place.gpu, export.digest)
 
 
+def require_floats(export: ExportFolder) -> None:
+    """Refuse an export with weights of few bits.
+
+    Raises:
+        ValueError: It has them; the text says why no TensorRT compiles it, and what to do.
+    """
+    if export.manifest.precision not in FLOATS:
+        raise ValueError(
+            f"{export.path} was exported in {export.manifest.precision}, which no TensorRT reads, "
+            "neither 10.3 nor 11: MatMulNBits is ONNX Runtime's own operator, and of TensorRT's "
+            "types INT4 alone is for weights only, in another form of graph (DequantizeLinear of "
+            "opset 21). Compile an export in fp16; where that does not fit, use the runtime 'onnx' "
+            "with this one, or 'torch' with the same precision"
+        )
+
+
 def profile_words(export: ExportFolder) -> tuple[Profile, tuple[str, ...]]:
     """The window sizes of engines that are built here, and the words that ask for them."""
     manifest = export.manifest
@@ -174,7 +198,10 @@ def _given(request: RuntimeRequest) -> ExportFolder | None:
             f"{folder} holds compiled engines only; name the export folder that they were compiled "
             "from, and put this folder into it"
         )
-    return request.given_export()
+    export = request.given_export()
+    if export is not None:
+        require_floats(export)
+    return export
 
 
 def _own(request: RuntimeRequest, place: Place) -> OwnExport:

@@ -180,7 +180,7 @@ class EngineManifest:
         gpu, compute_capability, driver: Of the device that they were compiled on; "" each where
             they were compiled ahead.
         targets: GPUs that they were compiled ahead for ("sm86", ...); empty: for `gpu`.
-        precision: Of the exported graphs, "fp32" or "fp16".
+        precision: Of the exported graphs, one of `export_folder.FLOATS`.
         checked: The golden check passed on `gpu`; False: it was not done, and has to be before
             the engines are used.
         profile: Window sizes that are served.

@@ -1,0 +1,286 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""The weights of an export in one file, in the form that its graphs read: `lay_out`.
+
+They are read, converted and written tensor by tensor, and the model's parameters are views of the
+file's mapping: a model of any size is traced in the memory of its largest tensor. Graphs name
+places of the file, so what several of them use (the semantic expert, which answers and which the
+marks around frames pass through) is there once, on the disk and in the memory of whoever maps it.
+
+Large linear maps are kept as products of ONNX take them (inputs x outputs), or in the layout of
+ONNX Runtime's operator MatMulNBits: [outputs, blocks, bytes of a block], unsigned levels around
+2^(bits - 1), the even input in the low half of a byte, and one float32 scale for each block. The
+levels and scales are those of `g2vlm_model.quantised`; a row's only scale stands in each block.
+
+Shape letters: O outputs, I inputs, K blocks, B bytes of a block.
+"""
+
+from __future__ import annotations
+
+import mmap
+import shutil
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor, nn
+
+from g2vlm_model.checkpoint import (
+    FLOAT32_PREFIXES,
+    TABLE,
+    assign,
+    model_on_meta,
+    quantised_bits,
+    stored_weights,
+    weight_files,
+)
+from g2vlm_model.config import ModelConfig, SpecialIds
+from g2vlm_model.model import G2VLM
+from g2vlm_model.quantised import PRECISIONS, QuantisedEmbedding, QuantisedLinear, quantisable
+
+__all__ = ["WEIGHTS", "NBitsLinear", "WeightFile", "block_size", "lay_out", "nbits"]
+
+WEIGHTS = "weights.bin"
+BLOCKS = (256, 128, 64, 32, 16)  # inputs; what MatMulNBits takes
+# A graph's own file ends at 2 GB, and small ones are faster with packed copies of their weights.
+SHARED_BYTES = 256 << 20
+PIECE = 1 << 24  # weights of one MatMulNBits, which casts all of them at each run
+SEARCH = ("dino", "dino_projection", "match")  # modules of the model
+_ALIGN = 64  # bytes
+_UNUSED = "heads.global_"  # no graph gives the global points
+
+
+class MatrixLinear(nn.Module):
+    """y = x W + b with the weights (I, O): the form of a product in ONNX."""
+
+    def __init__(self, weight_IO: Tensor, bias: nn.Parameter | None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight_IO, requires_grad=False)
+        self.bias = bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., I) to (..., O)."""
+        y = x @ self.weight
+        return y if self.bias is None else y + self.bias
+
+
+class NBitsLinear(nn.Module):
+    """y = x W^T + b by MatMulNBits; for tracing only, it computes nothing.
+
+    Args:
+        pieces: Packed weights (O, K, B) uint8 and scales (O, K) float32 of so many outputs each.
+        inputs: I.
+        bits: 8 or 4.
+        bias: (O,), or None.
+    """
+
+    def __init__(
+        self,
+        pieces: list[tuple[Tensor, Tensor]],
+        inputs: int,
+        bits: int,
+        bias: nn.Parameter | None,
+    ) -> None:
+        super().__init__()
+        self.weights, self.scales = (
+            nn.ParameterList([nn.Parameter(one, requires_grad=False) for one in each])
+            for each in zip(*pieces, strict=True)
+        )
+        self.bias = bias
+        self.inputs, self.bits = inputs, bits
+        self.block = pieces[0][0].shape[2] * 8 // bits
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., I) to (..., O)."""
+        outputs = [
+            self._product(x, weight, scale)
+            for weight, scale in zip(self.weights, self.scales, strict=True)
+        ]
+        y = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
+        return y if self.bias is None else y + self.bias
+
+    def _product(self, x: Tensor, weight_OKB: Tensor, scale_OK: Tensor) -> Tensor:
+        outputs = weight_OKB.shape[0]
+        y: Tensor = torch.onnx.ops.symbolic(
+            "com.microsoft::MatMulNBits",
+            (x, weight_OKB, scale_OK),
+            {"K": self.inputs, "N": outputs, "bits": self.bits, "block_size": self.block},
+            dtype=x.dtype,
+            shape=(*x.shape[:-1], outputs),
+            version=1,
+        )
+        return y
+
+
+def block_size(group: int) -> int:
+    """Inputs of a block: the most that divide a group, else 16, and the last block is filled up."""
+    return next((size for size in BLOCKS if group % size == 0), BLOCKS[-1])
+
+
+def nbits(quantised: QuantisedLinear) -> tuple[Tensor, Tensor]:
+    """Packed weights (O, K, B) uint8 and scales (O, K) float32 of a map, for MatMulNBits.
+
+    Raises:
+        ValueError: Groups of inputs that no block fits.
+    """
+    outputs, inputs, bits = quantised.out_features, quantised.in_features, quantised.bits
+    groups = quantised.scale.shape[1]
+    block = block_size(inputs // groups)
+    blocks = -(-inputs // block)
+    if groups > 1 and (inputs // groups) % block:
+        raise ValueError(f"groups of {inputs // groups} inputs do not fill blocks of {block}")
+    middle = 0x80 if bits == 8 else 0x88  # 0 of one level, or of two
+    # Two's complement to levels around the middle: the highest bit turns over.
+    stored = quantised.weight.detach().view(torch.uint8) ^ middle
+    size = blocks * block * bits // 8
+    if stored.shape[1] < size:
+        rest = torch.full((outputs, size - stored.shape[1]), middle, dtype=torch.uint8)
+        stored = torch.cat((stored, rest), dim=1)
+    scales_OG = quantised.scale.detach().float()
+    scales_OK = scales_OG.repeat_interleave(blocks // groups, dim=1).contiguous()
+    return stored.view(outputs, blocks, -1), scales_OK
+
+
+@dataclass
+class WeightFile:
+    """A file of tensors that is written once and then mapped.
+
+    Args:
+        path: Where it is written; it may be moved or removed once it is mapped.
+
+    Attributes:
+        bytes: Of the file.
+    """
+
+    path: Path
+    bytes: int = 0
+    _places: dict[str, tuple[int, torch.dtype, torch.Size]] = field(default_factory=dict)
+    _map: mmap.mmap | None = None
+    _first: int = 0
+
+    def put(self, file: BinaryIO, name: str, tensor: Tensor) -> None:
+        """Append a tensor to the open file."""
+        assert name not in self._places, name
+        tensor = tensor.detach().contiguous()
+        file.write(b"\0" * (-self.bytes % _ALIGN))
+        self.bytes += -self.bytes % _ALIGN
+        self._places[name] = (self.bytes, tensor.dtype, tensor.shape)
+        file.write(tensor.view(-1).view(torch.uint8).numpy().data)
+        self.bytes += tensor.nbytes
+
+    def map(self) -> dict[str, Tensor]:
+        """Map what was written; tensors that are views of it, only read, by name."""
+        with self.path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given buffer is not writable")
+            self._first = torch.frombuffer(self._map, dtype=torch.uint8, count=1).data_ptr()
+            return {
+                name: torch.frombuffer(
+                    self._map, dtype=dtype, count=shape.numel(), offset=place
+                ).view(shape)
+                for name, (place, dtype, shape) in self._places.items()
+            }
+
+    @property
+    def shared(self) -> bool:
+        """Whether graphs name places of it; else each holds its weights itself."""
+        return self.bytes > SHARED_BYTES
+
+    def place_of(self, tensor: Tensor) -> int | None:
+        """Where in the file the bytes of a whole tensor of it lie; None for any other tensor."""
+        offset = tensor.data_ptr() - self._first if tensor.device.type == "cpu" else -1
+        return offset if 0 <= offset < self.bytes and tensor.is_contiguous() else None
+
+    def copy_to(self, path: Path) -> None:
+        """Write the file once more."""
+        assert self._map is not None, "not mapped"
+        self._map.seek(0)
+        with path.open("wb") as file:
+            shutil.copyfileobj(self._map, file, 1 << 24)
+
+
+def lay_out(
+    source: Path, config: ModelConfig, ids: SpecialIds, precision: str, path: Path
+) -> tuple[G2VLM, WeightFile]:
+    """Write a model's weights for its graphs and return the model on top of them, to be traced.
+
+    In half precision a model that searches for matches (`match_width`) keeps the search and the
+    encoder ahead of it in float32: which cell is the best one is not continuous, and the rounding
+    of half precision picks another one for a few tokens of every fourth window. Those were wrong
+    by 6 % of the range of the keys, 120 times what half precision costs all others.
+
+    Args:
+        source: Folder of the model.
+        config: Of it.
+        ids: Of its tokenizer.
+        precision: One of `export_folder.PRECISIONS`.
+        path: The new file.
+
+    Raises:
+        ValueError: Files that do not fit the config, or numbers that are not finite.
+        OSError: The file cannot be written.
+    """
+    model = model_on_meta(config, ids).eval().requires_grad_(False)
+    linear = {f"{name}.weight" for name, _, _ in quantisable(model, "int8")}
+    bits = quantised_bits(model, precision if precision in PRECISIONS else "")
+    half = precision == "fp16"
+    kept = (*FLOAT32_PREFIXES, *(f"{name}." for name in SEARCH if model.match is not None))
+    file = WeightFile(path)
+    with path.open("wb") as out, stored_weights(model, weight_files(source)) as stored:
+        for one in stored:
+            if one.name.startswith(_UNUSED):
+                continue
+            if one.name in bits:
+                for part, tensor in _quantised(one.name, one.read(torch.float32), bits[one.name]):
+                    file.put(out, part, tensor)
+                continue
+            whole = half and not one.name.startswith(kept)
+            tensor = one.read(torch.float16 if whole else torch.float32)
+            file.put(out, one.name, tensor.t() if one.name in linear else tensor)
+    del model.heads.global_decoder, model.heads.global_head
+    _fill(model, file.map(), linear, bits)
+    return model, file
+
+
+def _quantised(name: str, weight: Tensor, bits: int) -> Iterator[tuple[str, Tensor]]:
+    """Parts of a quantised parameter, by names of their own."""
+    if name == TABLE:
+        table = QuantisedEmbedding(weight, torch.float32)
+        yield from ((name, table.weight), (f"{name}/scale", table.scale))
+        return
+    rows = max(1, PIECE // weight.shape[1])
+    for piece, first in enumerate(range(0, weight.shape[0], rows)):
+        rounded = QuantisedLinear(weight[first : first + rows], bits, torch.float32)
+        packed, scales = nbits(rounded)
+        yield from ((f"{name}/{piece}", packed), (f"{name}/{piece}/scale", scales))
+
+
+def _fill(model: G2VLM, tensors: dict[str, Tensor], linear: set[str], bits: dict[str, int]) -> None:
+    """Put the mapped tensors into a model, linear maps as modules of their graph's form."""
+    shapes = {name: tuple(one.shape) for name, one in model.named_parameters()}
+    for name in shapes:
+        if name in tensors and name not in linear and name not in bits:
+            assign(model, name, tensors[name])
+    for name in sorted(linear & set(shapes)):
+        path = name.removesuffix(".weight")
+        bias = getattr(model.get_submodule(path), "bias", None)
+        made: nn.Module
+        if name in bits:
+            count = sum(part.startswith(f"{name}/") for part in tensors) // 2
+            pieces = [
+                (tensors[f"{name}/{piece}"], tensors[f"{name}/{piece}/scale"])
+                for piece in range(count)
+            ]
+            made = NBitsLinear(pieces, shapes[name][1], bits[name], bias)
+        else:
+            made = MatrixLinear(tensors[name], bias)
+        model.set_submodule(path, made)
+    if TABLE in bits:
+        table = QuantisedEmbedding(torch.zeros(1, 1), torch.float32)
+        table.weight.data, table.scale.data = tensors[TABLE], tensors[f"{TABLE}/scale"]
+        model.set_submodule(TABLE.removesuffix(".weight"), table)
