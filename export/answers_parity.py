@@ -3,15 +3,16 @@
 
 """Compares the answers of an exported model with those of torch, token by token.
 
-Both runtimes observe the same windows and are asked the same questions. The answer's text is
-compared first; then both read each question once more and write a fixed number of tokens, of
-which choice and probability are compared: prefill and decoding steps of the semantic graphs, or
-torch on the keys and values that the geometry's graph gave.
+Both runtimes observe the same windows and are asked the same questions, one after the other. The
+answer's text is compared first; then both read each question once more and write a fixed number of
+tokens, of which choice and probability are compared: prefill and decoding steps of the semantic
+graphs, or torch on the keys and values that the geometry's graph gave.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -21,9 +22,8 @@ from numpy.typing import NDArray
 
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.interface import Frame, FrameWindow, SpatialQuery, SpatialRuntime
-from g2vlm_model.runtimes import load_runtime
 from g2vlm_model.runtimes.answering import Answerer
-from g2vlm_model.runtimes.export_folder import FLOATS, ExportFolder
+from g2vlm_model.runtimes.export_folder import ExportFolder
 from g2vlm_model.runtimes.gate import DeviceGate
 from g2vlm_model.runtimes.golden_check import OutputError
 from g2vlm_model.runtimes.onnx.runtime import open_runtime
@@ -33,7 +33,7 @@ from g2vlm_model.tokenizer import Tokenizer
 from .parity import Row
 from .pictures import Case
 
-__all__ = ["QUESTIONS", "check_answers"]
+__all__ = ["QUESTIONS", "Answers", "answered", "check_answers"]
 
 QUESTIONS = (
     "How far is the table from the camera?",
@@ -51,8 +51,44 @@ class Steps(NamedTuple):
     probabilities: NDArray[np.float64]
 
 
+class Answers(NamedTuple):
+    """What one question got.
+
+    Args:
+        text: The answer.
+        steps: Its first tokens, whatever they are.
+    """
+
+    text: str
+    steps: Steps
+
+
+def answered(runtime: SpatialRuntime, model: Path, case: Case) -> tuple[Answers, ...]:
+    """Observe a window and ask `QUESTIONS` about it.
+
+    Args:
+        runtime: Of the model.
+        model: Its folder.
+        case: The window.
+    """
+    reader = Answerer(ModelConfig.from_folder(model), Tokenizer.from_folder(model), DeviceGate())
+    scene = _observed(runtime, window_of(case))
+    found = []
+    for question in QUESTIONS:
+        query = SpatialQuery(question, max_tokens=MAX_TOKENS)
+        text = runtime.ask(scene, query).text
+        found.append(Answers(text, _steps(reader, scene, query)))
+    scene.close()
+    return tuple(found)
+
+
 def check_answers(
-    export: str, folder: ExportFolder, model: Path, cases: Sequence[Case], device: str
+    export: str,
+    folder: ExportFolder,
+    model: Path,
+    cases: Sequence[Case],
+    device: str,
+    truth: Callable[[Case], tuple[Answers, ...]],
 ) -> Iterator[Row]:
     """Yield what answers about windows differ by.
 
@@ -66,32 +102,17 @@ def check_answers(
         model: Folder of the model that was exported.
         cases: Windows.
         device: Of the export.
+        truth: What torch answers about a window.
     """
     exact = folder.manifest.precision != "fp16"
-    tokenizer = Tokenizer.from_folder(model)
-    reader = Answerer(ModelConfig.from_folder(model), tokenizer, DeviceGate())
-    precision = folder.manifest.precision
-    torch = load_runtime("torch", model, "cpu", "fp32" if precision in FLOATS else precision)
-    exported = open_runtime(folder, model, device)
-    try:
+    with closing(open_runtime(folder, model, device)) as exported:
         for case in cases:
-            window = window_of(case)
-            scenes = (_observed(torch, window), _observed(exported, window))
-            for number, question in enumerate(QUESTIONS, 1):
-                query = SpatialQuery(question, max_tokens=MAX_TOKENS)
-                texts = [
-                    runtime.ask(scene, query).text
-                    for runtime, scene in zip((torch, exported), scenes, strict=True)
-                ]
-                truth, found = (_steps(reader, scene, query) for scene in scenes)
+            pairs = zip(truth(case), answered(exported, model, case), strict=True)
+            for number, (wanted, found) in enumerate(pairs, 1):
                 name = f"{case.name}, question {number}"
-                for error in _errors(texts[0] == texts[1], truth, found, folder, exact):
+                same = wanted.text == found.text
+                for error in _errors(same, wanted.steps, found.steps, folder, exact):
                     yield Row(export, "answers", name, error)
-            for scene in scenes:
-                scene.close()
-    finally:
-        torch.close()
-        exported.close()
 
 
 def window_of(case: Case) -> FrameWindow:

@@ -9,10 +9,14 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from numpy.typing import NDArray
 
 from g2vlm_model.checkpoint import EMBEDDED_MODELS, model_id, resolve_folder
 from g2vlm_model.config import ModelConfig
@@ -24,11 +28,13 @@ from .answers_parity import check_answers
 from .forms import onnx_forms, onnx_graphs, provider_of, tensorrt_forms
 from .parity import Report, Row, check_cases, check_goldens
 from .pictures import Case, Picture, load_pictures, random_cases, window_cases
-from .reference import TorchReference
+from .progress import Stages, reporting
+from .torch_says import TorchSays, beside_fp32, key, quantised_as
 
 __all__ = ["main"]
 
 ANSWERED = 3  # windows that questions are asked about
+ASKING = 3.0  # times what observing a window takes
 PACKAGES = ("torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "numpy")
 
 
@@ -38,18 +44,26 @@ def main(argv: Sequence[str]) -> int:
     exports = {name: ExportFolder.open(name) for name in _found(arguments.folders)}
     model = _model_of(exports, arguments.model)
     pictures = _pictures(arguments)
-    reference = TorchReference.load(model)
+    config = ModelConfig.from_folder(model)
+    works = [_Work.of(name, one, config, pictures, arguments) for name, one in exports.items()]
     rows: list[Row] = []
     facts: dict[str, Any] = {}
-    for name, folder in exports.items():
-        print(f"checking {name} ...", file=sys.stderr)
-        for row in _check(str(name), folder, model, reference, pictures, arguments, facts):
-            rows.append(row)
-            if not row.error.passed:
-                print(plain(f"{row.form}, {row.case}: {row.error}"), file=sys.stderr)
+    with reporting(arguments.progress) as told:
+        progress = Stages(told, _shares(works))
+        # torch first, and then given up for the graphs: both would take the memory of two models.
+        said = _torch_says(model, works, progress.begin)
+        for work in works:
+            for row in _check(work, model, said, arguments.device, facts, progress.begin):
+                rows.append(row)
+                if not row.error.passed:
+                    print(plain(f"{row.form}, {row.case}: {row.error}"), file=sys.stderr)
+        progress.end()
     report = Report(tuple(rows))
     _print_table(report.table())
     print(f"{len(rows)} outputs compared, {len(report.failures)} beyond their tolerance")
+    for name, fact in facts.items():
+        if fact["beside_fp32"]:
+            print(plain(f"{name}: {fact['precision']} beside fp32: {_said(fact['beside_fp32'])}"))
     if arguments.json is not None:
         _write(arguments.json, report, model, facts)
     return 0 if report.passed else 1
@@ -68,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--windows", type=int, default=5, help="windows of the folder's pictures")
     parser.add_argument("--step", type=int, default=1, help="take every step-th picture")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, tensorrt, rtx, with :N or not")
+    parser.add_argument(
+        "--progress", choices=("auto", "json"), default="auto",
+        help="a bar on a terminal, or one JSON object per line on stdout",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, help="write every number to this file")
     return parser
 
@@ -118,37 +136,123 @@ def _pictures(arguments: argparse.Namespace) -> list[Picture]:
     return load_pictures(arguments.pictures, count, arguments.step)
 
 
+@dataclass(frozen=True)
+class _Work:
+    """One export, and the windows that it is checked on.
+
+    Args:
+        name, folder: Of the export.
+        cases: Windows.
+        asked: Those that questions are asked about.
+    """
+
+    name: str
+    folder: ExportFolder
+    cases: tuple[Case, ...]
+    asked: tuple[Case, ...]
+
+    @classmethod
+    def of(
+        cls,
+        name: Path,
+        folder: ExportFolder,
+        config: ModelConfig,
+        pictures: list[Picture],
+        arguments: argparse.Namespace,
+    ) -> _Work:
+        """Choose the windows."""
+        static = folder.manifest.static_nhw
+        cases = random_cases(config, static)
+        cases += window_cases(config, pictures, arguments.frames, static)
+        asked: list[Case] = []
+        if "kv" in folder.manifest.parts and _own_size(config, static):
+            asked = [case for case in cases if len(case.pictures_NHW3) > 1][-ANSWERED:]
+        return cls(str(name), folder, tuple(cases), tuple(asked))
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Kinds of torch's weights that it is compared with, the export's own first."""
+        return tuple(dict.fromkeys((quantised_as(self.folder.manifest.precision), "")))
+
+
+def _torch_windows(works: Sequence[_Work]) -> dict[str, tuple[list[Case], list[Case]]]:
+    """Windows, and those to ask about, by kind of torch's weights, each once."""
+    found: dict[str, tuple[dict[object, Case], dict[object, Case]]] = {}
+    for work in works:
+        for kind in work.beside:
+            windows, asked = found.setdefault(kind, ({}, {}))
+            windows |= {key(case): case for case in work.cases}
+            asked |= {key(case): case for case in work.asked}
+    return {kind: (list(w.values()), list(a.values())) for kind, (w, a) in found.items()}
+
+
+def _torch_says(
+    model: Path, works: Sequence[_Work], begin: Callable[[str], None]
+) -> dict[str, TorchSays]:
+    """What torch says, by kind of its weights; one model after the other."""
+    return {
+        kind: TorchSays.of(model, kind, cases, asked, partial(_begin_torch, begin, kind))
+        for kind, (cases, asked) in _torch_windows(works).items()
+    }
+
+
+def _begin_torch(begin: Callable[[str], None], kind: str, window: str) -> None:
+    begin(f"torch {kind or 'fp32'}: {window}")
+
+
+def _shares(works: Sequence[_Work]) -> dict[str, float]:
+    """Stages of the check with their expected shares: pixels of their windows."""
+    shares: dict[str, float] = {}
+    for kind, (cases, asked) in _torch_windows(works).items():
+        shares |= {f"torch {kind or 'fp32'}: {case.name}": _size(case) for case in cases}
+        shares |= {
+            f"torch {kind or 'fp32'}: answers, {case.name}": ASKING * _size(case) for case in asked
+        }
+    for work in works:
+        shares |= {f"{work.name}: {case.name}": 2 * _size(case) for case in work.cases}
+        if work.asked:
+            shares[f"{work.name}: answers"] = ASKING * sum(map(_size, work.asked))
+    return shares
+
+
+def _size(case: Case) -> float:
+    return float(case.pictures_NHW3.size)
+
+
 def _check(
-    name: str,
-    folder: ExportFolder,
+    work: _Work,
     model: Path,
-    reference: TorchReference,
-    pictures: list[Picture],
-    arguments: argparse.Namespace,
+    said: Mapping[str, TorchSays],
+    device: str,
     facts: dict[str, Any],
+    begin: Callable[[str], None],
 ) -> Iterator[Row]:
     """Yield the rows of one export; say in `facts` what ran."""
-    provider, static = provider_of(arguments.device), folder.manifest.static_nhw
-    config = reference.model.config
-    cases: list[Case] = random_cases(config, static)
-    cases += window_cases(config, pictures, arguments.frames, static)
+    folder, provider = work.folder, provider_of(device)
+    own, whole = said[work.beside[0]], said[""]
+
+    def truth(case: Case) -> Mapping[str, NDArray[Any]]:
+        begin(f"{work.name}: {case.name}")
+        return own.geometry(case)
+
     with onnx_forms(folder, provider) as in_onnx, tensorrt_forms(folder) as (compiled, reason):
         forms = [*in_onnx, *compiled]
-        facts[name] = {
+        facts[work.name] = {
             "digest": folder.digest,
             "precision": folder.manifest.precision,
             "opset": folder.manifest.opset,
             "parts": folder.manifest.parts,
             "forms": {form.name: form.facts for form in forms},
             "without_tensorrt": reason,
+            "beside_fp32": beside_fp32(own, whole, work.cases, work.asked),
         }
-        rows = list(check_cases(name, forms, reference, cases))
-    rows += check_goldens(name, folder, onnx_graphs(folder, provider))
+        rows = list(check_cases(work.name, forms, truth, work.cases))
+    rows += check_goldens(work.name, folder, onnx_graphs(folder, provider))
     yield from rows
-    right = all(row.error.passed for row in rows)  # a runtime refuses an export that is wrong
-    if right and "kv" in folder.manifest.parts and _own_size(config, static):
-        windows = [case for case in cases if len(case.pictures_NHW3) > 1][-ANSWERED:]
-        yield from check_answers(name, folder, model, windows, arguments.device)
+    # A runtime refuses an export that is wrong.
+    if work.asked and all(row.error.passed for row in rows):
+        begin(f"{work.name}: answers")
+        yield from check_answers(work.name, folder, model, work.asked, device, own.said)
 
 
 def _own_size(config: ModelConfig, static_nhw: tuple[int, ...] | None) -> bool:
@@ -167,6 +271,13 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
         print("| " + " | ".join(cells) + " |")
         if number == 0:
             print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
+
+
+def _said(beside: Mapping[str, float]) -> str:
+    """What the rounding of the weights changes, in words."""
+    return f"depth {beside['depth']:.2%}, rotation {beside['rotation_deg']:.3f} deg (medians)" + (
+        f", {beside['tokens']:.0%} of the answers' first tokens" if "tokens" in beside else ""
+    )
 
 
 def _write(path: Path, report: Report, model: Path, facts: dict[str, Any]) -> None:

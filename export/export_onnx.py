@@ -10,6 +10,7 @@ translated, other parts only cut.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
-from g2vlm_model.checkpoint import load_model, model_id, resolve_folder
+from g2vlm_model.checkpoint import model_id, resolve_folder
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.model import G2VLM
 from g2vlm_model.quantised import PRECISIONS as QUANTISED
@@ -42,6 +43,7 @@ from .progress import Report, Stages, silent
 from .reference import TorchReference
 from .semantic_goldens import semantic_goldens
 from .semantic_to_onnx import GraphSpec, semantic_graphs
+from .streamed import streamed_model
 from .to_onnx import (
     ExportOptions,
     cut_graph,
@@ -106,6 +108,7 @@ class Exporter:
         self.config = ModelConfig.from_folder(self.source)
         self.precision = precision
         self._full: TorchReference | None = None
+        self._open = ExitStack()  # the files that it reads
         self._network: G2VLM | None = None
         self._weights: WeightFile | None = None
         self._prefix: Prefix | None = None
@@ -255,10 +258,8 @@ class Exporter:
         """The model in float32, or with the export's weights of few bits."""
         if self._full is None:
             quantise = self.precision if self.precision in QUANTISED else ""
-            network, tokenizer = load_model(self.source, quantise=quantise)
-            network.requires_grad_(False)
-            # No graph gives the global points.
-            del network.heads.global_decoder, network.heads.global_head
+            opened = self._open.enter_context(streamed_model(self.source, quantise))
+            network, tokenizer = opened
             self._full = TorchReference(network, tokenizer)
             with torch.inference_mode():
                 text = prefix_cache(network, prompt_ids(tokenizer, self.config.tokens).system)
@@ -276,11 +277,11 @@ class Exporter:
         if self._network is None or self._weights is None:
             assert self._full is not None, "no reference"
             ids = self._full.model.special_ids
-            self._full = None
             self._network, self._weights = lay_out(
                 self.source, self.config, ids, self.precision, folder / WEIGHTS
             )
         self._full = None
+        self._open.close()
         assert self._prefix is not None
         return self._network, self._prefix, self._weights
 

@@ -112,8 +112,7 @@ def _named(value: onnx_ir.Value, weights: WeightFile, folder: Path) -> bool:
 
     constant = value.const_value
     raw = getattr(constant, "raw", None)
-    place = weights.place_of(raw) if isinstance(raw, Tensor) else None
-    if constant is None or place is None:
+    if constant is None or not isinstance(raw, Tensor) or (place := weights.place_of(raw)) is None:
         return False
     value.const_value = ir.ExternalTensor(
         WEIGHTS, place, constant.nbytes, constant.dtype,

@@ -128,6 +128,22 @@ class SafetensorsFile:
             flat[first : first + count].copy_(values)
             self._forget(begin, begin + count * size)
 
+    def mapped(self, name: str) -> Tensor:
+        """A tensor that is the file's own pages, in the type that it has there; only read.
+
+        Raises:
+            ValueError: A number of it is not finite.
+        """
+        entry = self.entries[name]
+        count, size = math.prod(entry.shape), entry.dtype.itemsize
+        step = CHUNK_BYTES // size
+        for first in range(0, count, step):
+            begin = entry.begin + first * size
+            values = self._view(entry.dtype, begin, min(step, count - first))
+            self._check_numbers(name, values, entry.dtype)
+            self._forget(begin, begin + values.nbytes)
+        return self._view(entry.dtype, entry.begin, count).view(entry.shape)
+
     def _check_numbers(self, name: str, values: Tensor, dtype: torch.dtype) -> None:
         """Refuse what would make every prediction NaN, or nonsense, without a word."""
         low, high = (float(number) for number in torch.aminmax(values))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def test_blocks_fill_their_groups(group: int, block: int) -> None:
 class Maps(nn.Module):
     """Linear maps side by side."""
 
-    def __init__(self, maps: list[nn.Module]) -> None:
+    def __init__(self, maps: Sequence[nn.Module]) -> None:
         super().__init__()
         self.maps = nn.ModuleList(maps)
 
@@ -70,7 +71,7 @@ def inputs_of(one: nn.Module) -> int:
     return one.inputs if isinstance(one, NBitsLinear) else 64
 
 
-def run_map(maps: list[nn.Module], x_BI: Tensor, folder: Path) -> Tensor:
+def run_map(maps: Sequence[nn.Module], x_BI: Tensor, folder: Path) -> Tensor:
     program = torch.export.export(Maps(maps), (x_BI,), dynamic_shapes=({0: Dim("B", min=1)},))
     save_graph(folder, "map", to_onnx(program, ("x",), ("y",), 18))
     session = Session(folder / "map.onnx", Provider("cpu"))

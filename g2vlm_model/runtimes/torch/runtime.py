@@ -25,7 +25,7 @@ from ...interface import RuntimeInfo
 from ...model import G2VLM
 from ...mot import Expert
 from ...quantised import weight_count
-from ...tokenizer import prompt_ids
+from ...tokenizer import Tokenizer, prompt_ids
 from ..clock import PassClock
 from ..geometry_engine import GeometryEngine
 from ..prediction import predict_geometry
@@ -56,13 +56,7 @@ class TorchExecutor:
     def __init__(
         self, name: str | Path, placement: Placement, published: bool, engine: GeometryEngine | None
     ) -> None:
-        geometric = engine is None
-        loaded = load_model(
-            *(name, placement.device, placement.dtype),
-            geometric=geometric,
-            quantise=placement.quantise,
-        )
-        self.model, self.tokenizer = loaded
+        self.model, self.tokenizer = self.load(name, placement, engine is None)
         self.model.requires_grad_(False)
         self.config = self.model.config
         self.cuda = placement.device if placement.device.type == "cuda" else None
@@ -77,7 +71,8 @@ class TorchExecutor:
             where, precision = placement.description, placement.precision
             facts = RuntimeInfo("torch", where, precision, "", 0, limits=LIMITS)
             # Inference has no use for the global points: neither their time nor their memory.
-            del self.model.heads.global_decoder, self.model.heads.global_head
+            for unused in ("global_decoder", "global_head"):
+                self.model.heads._modules.pop(unused, None)
             self._geometry = WeightsGeometry(self.model)
         else:
             facts = engine.facts
@@ -90,6 +85,16 @@ class TorchExecutor:
             calibration=calibration_text(name),
             parameters=facts.parameters + weights,
             fallback_reason="; ".join(filter(None, reasons)),
+        )
+
+    def load(
+        self, name: str | Path, placement: Placement, geometric: bool
+    ) -> tuple[G2VLM, Tokenizer]:
+        """The model; `geometric` is False where an engine computes the geometry."""
+        return load_model(
+            *(name, placement.device, placement.dtype),
+            geometric=geometric,
+            quantise=placement.quantise,
         )
 
     @torch.inference_mode()
