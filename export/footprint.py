@@ -20,13 +20,14 @@ import torch
 from torch import Tensor
 
 from g2vlm_model.cache import KeyValueCache
-from g2vlm_model.checkpoint import FLOAT32_PREFIXES, model_on_meta
+from g2vlm_model.checkpoint import FLOAT32_PREFIXES, model_on_meta, quantised_bits
 from g2vlm_model.config import ModelConfig, SpecialIds
 from g2vlm_model.extras.reading import GeometryReading, read_geometry
 from g2vlm_model.measuring.live_bytes import LiveBytes, TracedAttention
 from g2vlm_model.model import G2VLM
 from g2vlm_model.poses import GeometryTensors, HeadOutputs, assemble_geometry
 from g2vlm_model.preprocess import smart_size
+from g2vlm_model.quantised import GROUP
 
 from .wrappers import GeometryGraph, Prefix
 
@@ -92,7 +93,7 @@ class PassBytes:
     arrays: int
 
 
-def weight_bytes(config: ModelConfig, dtype: torch.dtype) -> WeightBytes:
+def weight_bytes(config: ModelConfig, dtype: torch.dtype, quantise: str = "") -> WeightBytes:
     """Bytes of weights as a runtime holds them: the global-point decoder is not loaded.
 
     Args:
@@ -100,12 +101,22 @@ def weight_bytes(config: ModelConfig, dtype: torch.dtype) -> WeightBytes:
         dtype: Of the weights; the last maps of the heads stay float32. A half-precision graph
             of a model with match injection keeps its encoder in float32 too (nano: 9 MB instead
             of 7), which is not counted.
+        quantise: One of `quantised.PRECISIONS`: what has 8 or 4 bits, beside scales of the type.
     """
     sizes = {"shared": 0, "geometry": 0, "answers": 0}
-    for name, weight in model_on_meta(config, _ANY_IDS).named_parameters():
+    model = model_on_meta(config, _ANY_IDS)
+    bits = quantised_bits(model, quantise)
+    for name, weight in model.named_parameters():
         if name.startswith("heads.global_"):
             continue
-        sizes[_user(name, config)] += weight.numel() * _stored_as(name, dtype).itemsize
+        if name in bits:
+            outputs, inputs = weight.shape
+            group = GROUP[bits[name]] or inputs
+            scales = outputs * max(1, inputs // group) * dtype.itemsize
+            size = weight.numel() * bits[name] // 8 + scales
+        else:
+            size = weight.numel() * _stored_as(name, dtype).itemsize
+        sizes[_user(name, config)] += size
     return WeightBytes(**sizes)
 
 

@@ -18,25 +18,31 @@ from dataclasses import dataclass
 import torch
 
 from g2vlm_model.config import ModelConfig
+from g2vlm_model.quantised import PRECISIONS as QUANTISED
 from g2vlm_model.runtimes.scene_runtime import MAX_FRAMES
 
 from .devices import Device
 from .footprint import PassBytes, Passes, WeightBytes, pass_bytes, weight_bytes
+from .weights import PIECE, SHARED_BYTES
 
 __all__ = ["RUNTIMES", "Request", "WindowPlan", "check_fits", "gib", "plan_windows", "refusal"]
 
 MIB = 2**20
 RUNTIMES = ("torch", "onnx", "tensorrt")
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
+PRECISIONS = (*DTYPES, *QUANTISED)
 
 # The node with a runtime that takes nothing: 192 MB (docs/performance.md, "The node").
 _NODE = 195 * MIB
+# Keyframes of the map, at most (`places.max_memory_mb`).
+_MAP = 300 * MIB
 # Importing torch: 176 MiB more than numpy on a CPU; measured by tests/export/test_plan.py.
 _TORCH = 180 * MIB
 # ONNX Runtime 1.31.1 on a CPU, measured on graphs of 14 and 348 MiB: a loaded session takes 1.3 to
 # 1.8 times its weights (38 MiB, 468 to 631 MiB); its arena grows by doubling, so a pass takes 1.5
 # times what is traced and some (8 frames: 53 MiB where 13 are traced, 362 where 246 are).
 _SESSION, _SESSION_FIXED = 1.8, 20 * MIB
+_GRAPHS = 4  # sessions of an export with answers
 _ARENA, _ARENA_FIXED = 1.5, 40 * MIB
 # A CUDA context with lazily loaded kernels, 300 to 400 MB (pytorch issues 107667, 109888).
 _CUDA = 400 * MIB
@@ -64,7 +70,7 @@ class Request:
         config: Of the model.
         device: Where it runs.
         runtime: One of `RUNTIMES`.
-        precision: "fp32" or "fp16" (bf16 takes as much).
+        precision: "fp32", "fp16" (bf16 takes as much), or the bits of the weights.
         picture_hw: Height and width of the model's picture in pixels.
         scenes: Scenes alive at once: those kept for questions, and the one being made.
         headless: No desktop runs.
@@ -84,12 +90,42 @@ class Request:
     def __post_init__(self) -> None:
         for name, value, known in (
             ("runtime", self.runtime, RUNTIMES),
-            ("precision", self.precision, tuple(DTYPES)),
+            ("precision", self.precision, PRECISIONS),
         ):
             if value not in known:
                 raise ValueError(f"{name} is {value!r}, expected one of {list(known)}")
         if self.runtime == "tensorrt" and self.device.kind == "cpu":
             raise ValueError("runtime 'tensorrt' needs an NVIDIA GPU; plan onnx or torch for a cpu")
+        if self.runtime == "tensorrt" and self.quantise:
+            raise ValueError(
+                f"runtime 'tensorrt' has no {self.precision}, neither with 10.3 nor with 11: it "
+                "does not read MatMulNBits; plan fp16, or --runtime torch or onnx"
+            )
+
+    @property
+    def quantise(self) -> str:
+        """The precision where weights have few bits, else ""."""
+        return self.precision if self.precision in QUANTISED else ""
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the model runs on the processor; Jetsons have no ONNX Runtime with CUDA."""
+        return self.device.kind == "cpu" or (self.runtime == "onnx" and self.device.shared)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of activations, keys and values, and of weights that have no fewer bits."""
+        if self.quantise:
+            return torch.float32 if self.on_cpu else torch.float16
+        return DTYPES[self.precision]
+
+    @property
+    def cast(self) -> int:
+        """Bytes that weights of few bits are cast to at once."""
+        if not self.quantise:
+            return 0
+        copies = 1 if self.quantise == "int8" else 3  # of 4 bits: halves, levels, scaled
+        return copies * self.dtype.itemsize * PIECE
 
 
 @dataclass(frozen=True)
@@ -156,8 +192,8 @@ def plan_windows(request: Request, windows: Sequence[int]) -> tuple[WindowPlan, 
             f"a window of {max(windows)} frames is asked for, every runtime takes at most "
             f"{MAX_FRAMES}; plan smaller ones"
         )
-    dtype = DTYPES[request.precision]
-    weights = weight_bytes(request.config, dtype)
+    dtype = request.dtype
+    weights = weight_bytes(request.config, dtype, request.quantise)
 
     def traced(passes: Passes) -> dict[int, PassBytes]:
         return pass_bytes(request.config, tuple(windows), request.picture_hw, passes)
@@ -201,8 +237,10 @@ def refusal(request: Request, plan: WindowPlan) -> str:
     """Why a plan does not fit, and what to do."""
     doing, needed = ("run", plan.run) if plan.run > plan.free else ("build", plan.build)
     advice = ["fewer frames"] if plan.activations + plan.scenes > plan.engine + plan.model else []
-    if request.precision == "fp32":
+    if request.precision == "fp32" and not request.on_cpu:
         advice.append("--precision fp16")
+    if not request.quantise:
+        advice.append("--precision int8" + (" --runtime torch" * (request.runtime == "tensorrt")))
     if not request.headless and request.device.desktop:
         advice.append("--headless, without a desktop")
     if doing == "build":
@@ -226,22 +264,27 @@ def _at_work(
     """The node with a runtime, nothing being built."""
     shared = request.device.shared
     engine, passes, libraries = 0, taken.observe, 0
+    # One file for all graphs, answers among them: no torch, and no second semantic expert.
+    mapped = runtime == "onnx" and request.on_cpu and weights.whole > SHARED_BYTES
     if runtime == "tensorrt":
         engine, libraries = weights.graph + _ENGINE, _TENSORRT
     elif runtime == "onnx":
         engine = round(_SESSION * weights.graph) + _SESSION_FIXED
         passes = round(_ARENA * taken.observe) + _ARENA_FIXED
+        if mapped:
+            engine = weights.whole + _GRAPHS * _SESSION_FIXED
     # A card holds no numpy array, and of the process its context only.
-    process = _NODE + _TORCH + libraries if shared else 0
-    if request.device.kind == "jetson":
+    process = _NODE + _MAP + libraries + (0 if mapped else _TORCH) if shared else 0
+    cuda = request.device.kind != "cpu" and not mapped
+    if request.device.kind == "jetson" and cuda:
         process += _TORCH_CUDA
     return WindowPlan(
         frames=frames,
         engine=engine,
-        model=weights.answering if engine else weights.whole,
-        activations=passes + taken.ask,
+        model=0 if mapped else weights.answering if engine else weights.whole,
+        activations=passes + taken.ask + request.cast,
         scenes=request.scenes * (taken.scene + (taken.arrays if shared else 0)),
-        process=process + (0 if request.device.kind == "cpu" else _CUDA),
+        process=process + (_CUDA if cuda else 0),
         build=0,
         build_serving=0,
         free=request.device.free(request.headless),

@@ -20,7 +20,7 @@ from g2vlm_model.config import ModelConfig
 from g2vlm_model.preprocess import geometric_size
 
 from .devices import DEVICES, find_device
-from .plan import RUNTIMES, Request, WindowPlan, gib, plan_windows, refusal
+from .plan import PRECISIONS, RUNTIMES, Request, WindowPlan, gib, plan_windows, refusal
 
 __all__ = ["HEAD", "cells", "main", "planned_config"]
 
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         help="frames of a window; several make a table (default %(default)s)",
     )
     add("--size", type=_size, default=(640, 480), metavar="WxH", help="camera's pictures in pixels")
-    add("--precision", choices=("fp16", "fp32"), help="fp16; fp32 on a cpu")
+    add("--precision", choices=PRECISIONS, help="fp16; fp32 on a cpu")
     add("--runtime", choices=RUNTIMES, help="tensorrt; onnx on a cpu")
     add("--scenes", type=_positive, default=4, help="scenes alive at once (default %(default)s)")
     add("--headless", action="store_true", help="no desktop runs on the device")

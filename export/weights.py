@@ -48,24 +48,30 @@ WEIGHTS = "weights.bin"
 BLOCKS = (256, 128, 64, 32, 16)  # inputs; what MatMulNBits takes
 # A graph's own file ends at 2 GB, and small ones are faster with packed copies of their weights.
 SHARED_BYTES = 256 << 20
-PIECE = 1 << 24  # weights of one MatMulNBits, which casts all of them at each run
+# Weights of one product. MatMulNBits casts all of them at each run, as a CPU does with float16: of
+# a language head for 151,936 words that would be 0.9 GiB a token.
+PIECE = 1 << 24
 SEARCH = ("dino", "dino_projection", "match")  # modules of the model
 _ALIGN = 64  # bytes
 _UNUSED = "heads.global_"  # no graph gives the global points
 
 
 class MatrixLinear(nn.Module):
-    """y = x W + b with the weights (I, O): the form of a product in ONNX."""
+    """y = x W + b with weights (I, O): the form of a product in ONNX.
 
-    def __init__(self, weight_IO: Tensor, bias: nn.Parameter | None) -> None:
+    Args:
+        pieces: Weights of so many outputs each.
+        bias: (O,), or None.
+    """
+
+    def __init__(self, pieces: list[Tensor], bias: nn.Parameter | None) -> None:
         super().__init__()
-        self.weight = nn.Parameter(weight_IO, requires_grad=False)
+        self.weights = nn.ParameterList([nn.Parameter(one, requires_grad=False) for one in pieces])
         self.bias = bias
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., I) to (..., O)."""
-        y = x @ self.weight
-        return y if self.bias is None else y + self.bias
+        return _joined([x @ weight_IO for weight_IO in self.weights], self.bias)
 
 
 class NBitsLinear(nn.Module):
@@ -100,8 +106,7 @@ class NBitsLinear(nn.Module):
             self._product(x, weight, scale)
             for weight, scale in zip(self.weights, self.scales, strict=True)
         ]
-        y = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
-        return y if self.bias is None else y + self.bias
+        return _joined(outputs, self.bias)
 
     def _product(self, x: Tensor, weight_OKB: Tensor, scale_OK: Tensor) -> Tensor:
         outputs = weight_OKB.shape[0]
@@ -114,6 +119,11 @@ class NBitsLinear(nn.Module):
             version=1,
         )
         return y
+
+
+def _joined(outputs: list[Tensor], bias: Tensor | None) -> Tensor:
+    y = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
+    return y if bias is None else y + bias
 
 
 def block_size(group: int) -> int:
@@ -240,8 +250,12 @@ def lay_out(
                     file.put(out, part, tensor)
                 continue
             whole = half and not one.name.startswith(kept)
-            tensor = one.read(torch.float16 if whole else torch.float32)
-            file.put(out, one.name, tensor.t() if one.name in linear else tensor)
+            weight = one.read(torch.float16 if whole else torch.float32)
+            if one.name not in linear:
+                file.put(out, one.name, weight)
+                continue
+            for piece, rows in enumerate(_pieces(weight)):
+                file.put(out, f"{one.name}/{piece}", rows.t())
     del model.heads.global_decoder, model.heads.global_head
     _fill(model, file.map(), linear, bits)
     return model, file
@@ -253,11 +267,15 @@ def _quantised(name: str, weight: Tensor, bits: int) -> Iterator[tuple[str, Tens
         table = QuantisedEmbedding(weight, torch.float32)
         yield from ((name, table.weight), (f"{name}/scale", table.scale))
         return
-    rows = max(1, PIECE // weight.shape[1])
-    for piece, first in enumerate(range(0, weight.shape[0], rows)):
-        rounded = QuantisedLinear(weight[first : first + rows], bits, torch.float32)
-        packed, scales = nbits(rounded)
+    for piece, rows in enumerate(_pieces(weight)):
+        packed, scales = nbits(QuantisedLinear(rows, bits, torch.float32))
         yield from ((f"{name}/{piece}", packed), (f"{name}/{piece}/scale", scales))
+
+
+def _pieces(weight_OI: Tensor) -> tuple[Tensor, ...]:
+    """Weights of so many outputs each."""
+    pieces: tuple[Tensor, ...] = weight_OI.split(max(1, PIECE // weight_OI.shape[1]))
+    return pieces
 
 
 def _fill(model: G2VLM, tensors: dict[str, Tensor], linear: set[str], bits: dict[str, int]) -> None:
@@ -269,16 +287,13 @@ def _fill(model: G2VLM, tensors: dict[str, Tensor], linear: set[str], bits: dict
     for name in sorted(linear & set(shapes)):
         path = name.removesuffix(".weight")
         bias = getattr(model.get_submodule(path), "bias", None)
+        parts = [f"{name}/{piece}" for piece in range(len(tensors)) if f"{name}/{piece}" in tensors]
         made: nn.Module
         if name in bits:
-            count = sum(part.startswith(f"{name}/") for part in tensors) // 2
-            pieces = [
-                (tensors[f"{name}/{piece}"], tensors[f"{name}/{piece}/scale"])
-                for piece in range(count)
-            ]
+            pieces = [(tensors[part], tensors[f"{part}/scale"]) for part in parts]
             made = NBitsLinear(pieces, shapes[name][1], bits[name], bias)
         else:
-            made = MatrixLinear(tensors[name], bias)
+            made = MatrixLinear([tensors[part] for part in parts], bias)
         model.set_submodule(path, made)
     if TABLE in bits:
         table = QuantisedEmbedding(torch.zeros(1, 1), torch.float32)

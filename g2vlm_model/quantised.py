@@ -32,6 +32,7 @@ __all__ = [
 
 GROUP = {8: 0, 4: 64}  # inputs that share a scale; 0: all of a row
 _BLOCK_BYTES = 1 << 20  # of weights that are cast at once on a CPU
+_CAST = 1 << 24  # weights that are cast at once elsewhere: all of a map, but of a language head
 _ROWS = 32  # few tokens: cast by blocks; more: the products outweigh a cast of the whole
 
 # Precision -> bits of (semantic half, geometric half).
@@ -125,7 +126,7 @@ class QuantisedLinear(nn.Module):
         if x.device.type == "cpu" and x.numel() <= _ROWS * self.in_features:
             rows = max(1, _BLOCK_BYTES // (self.in_features * self.scale.dtype.itemsize))
         else:
-            rows = self.out_features
+            rows = max(1, _CAST // self.in_features)
         blocks = [
             self._product(x, first, min(first + rows, self.out_features))
             for first in range(0, self.out_features, rows)

@@ -27,26 +27,34 @@ PAGE = REPO / "docs" / "jetson.md"
 BEGIN, END = "<!-- memory: begin -->", "<!-- memory: end -->"
 WINDOWS = (2, 8, 24)
 CAMERA_HW = (480, 640)
-PLANS = (("nano", "tensorrt"), ("2b", "tensorrt"), ("2b", "torch"))
+PLANS = (
+    ("nano", "tensorrt", "fp16"),
+    ("2b", "tensorrt", "fp16"),
+    ("2b", "torch", "fp16"),
+    ("2b", "torch", "int8"),
+    ("2b", "torch", "int4+int8"),
+    ("2b", "onnx", "int8"),
+)
 
 
 def tables_text() -> str:
     """Per model and runtime what a window takes, then which module it fits."""
     jetsons = [device for device in DEVICES.values() if device.kind == "jetson"]
     lines, verdicts = [], []
-    for model, runtime in PLANS:
+    for model, runtime, precision in PLANS:
         config = planned_config(model)
         picture_hw = geometric_size(config, *CAMERA_HW)
-        request = Request(config, jetsons[0], picture_hw, runtime, "fp16", headless=True)
+        request = Request(config, jetsons[0], picture_hw, runtime, precision, headless=True)
         plans = plan_windows(request, WINDOWS)
         lines += [
             "",
-            f"{model}, `runtime: {runtime}`, pictures of {picture_hw[1]}x{picture_hw[0]}:",
+            f"{model}, `runtime: {runtime}`, {precision}, "
+            f"pictures of {picture_hw[1]}x{picture_hw[0]}:",
         ]
         lines += ["", f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
         lines += [f"| {' | '.join(cells(plan))} |" for plan in plans]
         verdicts.append([_verdicts(plans, device.free(headless=True)) for device in jetsons])
-    titles = [f"{model}, {runtime}" for model, runtime in PLANS]
+    titles = [f"{model}, {runtime}, {precision}" for model, runtime, precision in PLANS]
     lines += ["", f"| module | GiB free | {' | '.join(titles)} |", "|---" * (len(titles) + 2) + "|"]
     for device, *found in zip(jetsons, *verdicts, strict=True):
         free = gib(device.free(headless=True))
