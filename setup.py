@@ -57,7 +57,7 @@ setup(
         "g2vlm_replay": ["py.typed", "templates/*"],
         "g2vlm_training": [
             *("py.typed", "configs/*", "evaluate/templates/*", "evaluate/*.json"),
-            "reproduce/studies/*",
+            *("datasets/templates/*", "reproduce/studies/*"),
         ],
         "g2vlm_export": ["py.typed"],
         "g2vlm_demo": ["py.typed"],

@@ -23,7 +23,14 @@ from numpy.typing import NDArray
 
 from .decode import MAX_SIDE, BadInputError
 
-__all__ = ["CameraInfoLike", "CameraModel", "fingerprint", "read_camera_info", "scaled_K"]
+__all__ = [
+    "CameraInfoLike",
+    "CameraModel",
+    "fingerprint",
+    "named_straight",
+    "read_camera_info",
+    "scaled_K",
+]
 
 Floats = NDArray[np.float64]
 
@@ -162,6 +169,11 @@ def read_camera_info(
     if model.size_hw != (MAX_SIDE, MAX_SIDE):  # else nobody knows yet where the edges are
         _check_lens(model)
     return model
+
+
+def named_straight(topic: str) -> bool:
+    """Whether the name of an image topic says that its frames are rectified (image_proc)."""
+    return any(part.startswith("image_rect") for part in topic.split("/"))
 
 
 def fingerprint(info: CameraInfoLike) -> tuple[object, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from g2vlm_map.camera_model import named_straight
 from g2vlm_ros.params import CameraParams
 from g2vlm_ros.topics import AUTO, compressed_topic, info_topic
 
@@ -77,8 +78,7 @@ def is_straight(camera: CameraParams, topic: str) -> bool | None:
     """Whether a camera's frames are straight already; None leaves that to its CameraInfo."""
     if camera.rectified != "auto":
         return camera.rectified == "true"
-    named = any(part.startswith("image_rect") for part in topic.split("/"))
-    return True if named else None
+    return True if named_straight(topic) else None
 
 
 def offers_best_effort(publishers: Sequence[str]) -> str:

@@ -1,30 +1,37 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""`g2vlm dataset synthetic|models|render|check`: shards of rooms, furniture, a look at data.
+"""`g2vlm dataset synthetic|models|render|bag|check`: shards of rooms and of recordings.
 
-Procedural rooms need nothing; realistic ones need the extra `scenes` and a library of models.
+Procedural rooms need nothing; realistic ones need the extra `scenes` and a library of models;
+recordings are bags, films and folders of frames, see docs/finetune.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from g2vlm_map.recordings import TopicChoice
 from g2vlm_model.interface.whole_files import scratch_folder
-from g2vlm_model.interface.words import plain
+from g2vlm_model.interface.words import log_plainly, plain
 
-from .datasets.base import FrameSequence
-from .datasets.check import GOOD_AGREEMENT, check_sequence, check_table
+from .datasets.bag import write_bags
+from .datasets.bag_frames import BagPlan
+from .datasets.base import DataError, FrameSequence
+from .datasets.check import SequenceCheck, check_sequence, check_table
 from .datasets.layouts import LAYOUTS, open_dataset
 from .datasets.mixture import SYNTHETIC, ClipPool
 from .datasets.realistic import RenderPlan, render_shards
+from .datasets.recorded_poses import SOURCES
+from .datasets.recording import RecordingChoice
 from .datasets.synthetic import ShardPlan, write_shards
-from .synthetic import PATH_STYLES
+from .synthetic import PATH_STYLES, Split
 from .synthetic.models import (
     ModelLibrary,
     build_library,
@@ -35,22 +42,29 @@ from .synthetic.models import (
 
 __all__ = ["main"]
 
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
 
 def main(argv: list[str]) -> int:
     """Run `g2vlm dataset`; returns the exit code."""
     parser = argparse.ArgumentParser(prog="g2vlm dataset", description=__doc__)
     kinds = parser.add_subparsers(dest="kind", required=True)
     _add_synthetic(kinds.add_parser("synthetic", help="render procedural rooms"))
+    _add_bag(kinds.add_parser("bag", help="write recordings as shards"))
     check = kinds.add_parser("check", help="do depth, poses and intrinsics belong together?")
-    check.add_argument("--dataset", choices=(SYNTHETIC, *LAYOUTS), default=SYNTHETIC)
-    check.add_argument("--root", type=Path, required=True, help="folder of the data")
-    check.add_argument("--split", choices=("train", "val", "test"), default="train")
+    check.add_argument("folder", type=Path, nargs="?", help="of the data")
+    check.add_argument("--root", type=Path, help="the same, by name")
+    check.add_argument(
+        "--dataset", choices=(SYNTHETIC, *LAYOUTS),
+        help="layout; default: shards where there are some, else a recording",
+    )  # fmt: skip
+    check.add_argument("--split", choices=SPLITS, help="of shards; default: all that are there")
     check.add_argument("--sequences", type=int, default=20, help="look at so many at most")
     _add_models(kinds.add_parser("models", help="fetch and convert furniture for realistic rooms"))
     _add_render(kinds.add_parser("render", help="render realistic rooms"))
     args = parser.parse_args(argv)
     commands = {
-        "synthetic": _synthetic, "models": _models, "render": _render, "check": _check,
+        "synthetic": _synthetic, "models": _models, "render": _render, "bag": _bag, "check": _check,
     }  # fmt: skip
     return commands[args.kind](args)
 
@@ -192,25 +206,113 @@ def _synthetic(args: argparse.Namespace) -> int:
     return 0
 
 
+def _add_bag(bag: argparse.ArgumentParser) -> None:
+    plan = BagPlan()
+    bag.add_argument("bags", type=Path, nargs="+", metavar="BAG", help="bags, films or folders")
+    bag.add_argument("--out", type=Path, required=True, help="a new folder for the shards")
+    bag.add_argument(
+        "--val", type=Path, nargs="+", default=[], metavar="BAG",
+        help="recordings to validate with; the others are to train on then",
+    )  # fmt: skip
+    bag.add_argument(
+        "--poses", choices=("auto", *SOURCES, "none"), default=plan.choice.poses,
+        help="where they come from; auto: the best there is, in this order",
+    )  # fmt: skip
+    bag.add_argument("--model", default=plan.choice.model, help="of --poses map")
+    for name, what in (
+        ("image", "frames"), ("camera-info", "their CameraInfo"), ("pose", "true poses"),
+        ("depth", "depth"),
+    ):  # fmt: skip
+        bag.add_argument(f"--{name}-topic", default="", help=f"{what}, where it cannot be told")
+    bag.add_argument("--no-depth", action="store_true", help="leave depth out")
+    bag.add_argument(
+        "--unposed", action="store_true", help="take frames that have depth and no pose too"
+    )
+    bag.add_argument(
+        "--exact-depth", action="store_true", help="depth is a simulator's: good for normals"
+    )
+    bag.add_argument("--rate", type=float, default=plan.rate_hz, help="frames a second at most")
+    bag.add_argument("--width", type=int, default=plan.width, help="pixels at most")
+    bag.add_argument("--frames", type=int, default=plan.frames, help="of a clip at most")
+    bag.add_argument(
+        "--val-share", type=float, default=plan.val_share,
+        help="the last part of each recording, to validate with",
+    )  # fmt: skip
+    bag.add_argument(
+        "--gap", type=float, default=plan.gap_s, help="seconds between training and validation"
+    )
+
+
+def _bag(args: argparse.Namespace) -> int:
+    log_plainly(logging.ERROR, "%(message)s")  # what is warned of stands in the report
+    topics = TopicChoice(
+        args.image_topic, args.camera_info_topic, args.pose_topic, args.depth_topic
+    )
+    plan = BagPlan(
+        choice=RecordingChoice(args.poses, topics, not args.no_depth, args.model),
+        rate_hz=args.rate,
+        width=args.width,
+        frames=args.frames,
+        val_share=args.val_share,
+        gap_s=args.gap,
+        unposed=args.unposed,
+        exact_depth=args.exact_depth,
+    )
+    taken = write_bags(
+        args.bags, args.out, plan, args.val, lambda line: print(plain(line), flush=True)
+    )
+    for one in taken:
+        for note in one.recorded.notes:
+            print(plain(f"{one.recorded.path}: {note}"))
+        told = ", ".join(f"{count} {why}" for why, count in one.left_out.items() if count)
+        print(
+            plain(
+                f"{one.recorded.path}: {len(one.frames('train'))} frames to train on, "
+                f"{len(one.frames('val'))} to validate with; left out: {told or 'none'}"
+            )
+        )
+    if not any(one.frames("val") for one in taken):
+        print(f"{args.out} has nothing to validate with: train with --set eval_windows=0")
+    print(f"{args.out / 'report.html'} shows them; look at it, then g2vlm dataset check {args.out}")
+    return 0
+
+
 def _check(args: argparse.Namespace) -> int:
-    sequences: Sequence[FrameSequence]
-    if args.dataset == SYNTHETIC:
-        pool = ClipPool(args.root, args.split)
-        sequences = pool.clips
-        for path, reason in pool.refused.items():
-            print(plain(f"{path} is left out: {reason}"))
-    else:
-        sequences = open_dataset(args.dataset, args.root)
+    root = args.root if args.folder is None else args.folder
+    if root is None:
+        raise ValueError("give the folder of the data")
+    sequences = _sequences(args, root)
     spread = -(-len(sequences) // max(1, args.sequences))
-    checks = [check_sequence(sequence) for sequence in sequences[::spread]]
-    print(check_table(checks))
-    bad = sum(not check.good for check in checks)
+    checks, broken = list[SequenceCheck](), list[str]()
+    for sequence in sequences[::spread]:
+        try:
+            checks.append(check_sequence(sequence))
+        except DataError as error:
+            broken.append(str(error))
+    print("\n".join([check_table(checks), *broken]))
+    bad = sum(not check.good for check in checks) + len(broken)
     frames = sum(len(sequence) for sequence in sequences)
     print(
-        f"{len(sequences)} sequences, {frames} frames; {len(checks)} looked at, {bad} whose "
-        f"depth agrees for less than {GOOD_AGREEMENT:.0%} of the points"
+        f"{len(sequences)} sequences, {frames} frames; {len(checks) + len(broken)} looked at, "
+        f"{bad} whose parts do not belong together or cannot be read"
     )
     return 1 if bad else 0
+
+
+def _sequences(args: argparse.Namespace, root: Path) -> Sequence[FrameSequence]:
+    """What is looked at, by the layout or as the folder looks."""
+    shards = root.is_dir() and any(root.glob("*.tar"))
+    layout = args.dataset or (SYNTHETIC if shards or args.split else "recording")
+    if layout != SYNTHETIC:
+        return open_dataset(layout, root)
+    found: list[FrameSequence] = []
+    there = [split for split in SPLITS if any(root.glob(f"{split}-*.tar"))]
+    for split in [args.split] if args.split else there or SPLITS[:1]:
+        pool = ClipPool(root, split)
+        found += pool.clips
+        for path, reason in pool.refused.items():
+            print(plain(f"{path} is left out: {reason}"))
+    return found
 
 
 if __name__ == "__main__":

@@ -9,10 +9,9 @@ optimum, then aligns the prediction (eq. 3); it carries no gradient.
 
 A sample is taught what is known of it, and costs nothing else. Frames without a pose have points
 and normals in their own axes, but no camera and no global points. Samples without depth have
-cameras alone; nothing says how long their translations are, so the truth is brought to the
-prediction's unit by the L1 optimum over all pairs, as eq. 3 does it the other way round.
+cameras alone (`camera_loss.py`).
 
-Shape letters: B batch, N frames, H W pixels, M points, K pairs.
+Shape letters: B batch, N frames, H W pixels, M points.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .camera_loss import camera_loss, rotation_angle, weighted_median_scale
 from .distribution import shared_mean
 from .ranges import COUNT, POSITIVE, WEIGHT, check_range
 
@@ -40,8 +40,6 @@ __all__ = [
 ]
 
 _EPS = 1e-6
-_LEAST_MOTION = 1e-3  # mean distance of true cameras, in the data's unit, that has a direction
-_LEAST_BASELINE = 0.1  # of a truth in the prediction's unit, in mean distances of its points
 _EDGE_RTOL = 0.03
 _ANGLE_MIN_DEG, _ANGLE_MAX_DEG, _ANGLE_BETA_DEG = 1.0, 90.0, 3.0
 
@@ -229,7 +227,7 @@ def geometry_loss(
     normal_loss = zero
     if options.normal_weight > 0:
         normal_loss = _normal_loss(factor * local, truth, normals_B)
-    translation, rotation = _camera_loss(poses, scale_B, truth, options)
+    translation, rotation = camera_loss(poses, scale_B, truth, options)
     camera = options.translation_weight * translation + rotation
     total = (
         options.point_weight * point_loss
@@ -267,17 +265,6 @@ def optimal_scale(
     return torch.stack(scales)
 
 
-def weighted_median_scale(x_M3: Tensor, y_M3: Tensor, w_M: Tensor) -> Tensor:
-    """Scale s that minimises sum w |s x - y|, all coordinates together; made positive."""
-    x, y = x_M3.flatten(), y_M3.flatten()
-    mass = (w_M[:, None].expand_as(x_M3).flatten() * x).abs()
-    ratio = y / torch.where(x.abs() < 1e-12, torch.full_like(x, 1e-12), x)
-    order = ratio.argsort()
-    total = mass.sum()
-    crossed = 2 * mass[order].cumsum(0) - total >= 0
-    return ratio[order][crossed.int().argmax()].abs()
-
-
 def _normalise_prediction(
     predicted: HeadOutput, truth: GeometryTruth
 ) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -312,80 +299,6 @@ def _weighted_l1(predicted: Tensor, truth: Tensor, weight: Tensor, valid: Tensor
 def _transform(T_BN44: Tensor, points_BNHW3: Tensor) -> Tensor:
     R, t = T_BN44[..., :3, :3], T_BN44[..., :3, 3]
     return points_BNHW3 @ R.mT[:, :, None] + t[:, :, None, None]
-
-
-def _camera_loss(
-    poses_BN44: Tensor, scale_B: Tensor, truth: GeometryTruth, options: LossOptions
-) -> tuple[Tensor, Tensor]:
-    """Equations 4 to 6: Huber of translations and angle of rotations, over ordered pairs."""
-    frames = poses_BN44.shape[1]
-    scaled = torch.cat(
-        (poses_BN44[..., :3, :3], poses_BN44[..., :3, 3:] * scale_B[:, None, None, None]), dim=-1
-    )
-    R, t = _relative(scaled[..., :3], scaled[..., 3])
-    R_true, t_true = _relative(
-        truth.T_world_cam_BN44[..., :3, :3], truth.T_world_cam_BN44[..., :3, 3]
-    )
-    pairs = ~torch.eye(frames, dtype=torch.bool, device=R.device)
-    both_BK = (truth.posed_BN[:, :, None] & truth.posed_BN[:, None])[:, pairs]
-    offset_BK3 = t[:, pairs]
-    true_BK3, measured_B = _in_unit(offset_BK3, t_true[:, pairs], both_BK, truth.deep_B)
-    long_BK = both_BK & measured_B[:, None]
-    huber = F.huber_loss(
-        offset_BK3[long_BK], true_BK3[long_BK], reduction="sum", delta=options.huber_delta
-    )
-    residual = R[:, pairs][both_BK].mT @ R_true[:, pairs][both_BK]
-    angle = rotation_angle(residual) if options.safe_angle else _clamped_angle(residual)
-    return shared_mean(huber, 3 * long_BK.sum()), shared_mean(angle.sum(), both_BK.sum())
-
-
-@torch.no_grad()
-def _in_unit(
-    offset_BK3: Tensor, true_BK3: Tensor, both_BK: Tensor, deep_B: Tensor
-) -> tuple[Tensor, Tensor]:
-    """True translations of pairs in the prediction's unit, and samples that have such a unit.
-
-    Depth has fixed it for the samples that have some. The others take the L1 optimum over their
-    pairs, but no shorter than a tenth of the mean distance of the predicted points: predicting
-    no motion is no way out. Cameras that hardly move have no direction.
-    """
-    true_BK3, measured_B = true_BK3.clone(), deep_B.clone()
-    for index in (~deep_B).nonzero()[:, 0].tolist():
-        mine, theirs = offset_BK3[index][both_BK[index]], true_BK3[index][both_BK[index]]
-        length = float(theirs.norm(dim=-1).mean()) if len(theirs) else 0.0
-        if length > _LEAST_MOTION:
-            stretch = weighted_median_scale(mine, theirs, torch.ones_like(mine[:, 0]))
-            true_BK3[index] /= stretch.clamp(min=1e-8, max=length / _LEAST_BASELINE)
-            measured_B[index] = True
-    return true_BK3, measured_B
-
-
-def _relative(R_BN33: Tensor, t_BN3: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotations and translations of inverse(T_i) T_j for all i, j."""
-    R_i = R_BN33[:, :, None]
-    R = R_i.mT @ R_BN33[:, None]
-    offset = t_BN3[:, None] - t_BN3[:, :, None]
-    return R, (R_i.mT @ offset[..., None])[..., 0]
-
-
-def rotation_angle(R: Tensor) -> Tensor:
-    """Angle of (.., 3, 3) rotations in radians, with a finite gradient at 0."""
-    axis = torch.stack(
-        (
-            R[..., 2, 1] - R[..., 1, 2],
-            R[..., 0, 2] - R[..., 2, 0],
-            R[..., 1, 0] - R[..., 0, 1],
-        ),
-        dim=-1,
-    )
-    sine = 0.5 * (axis.square().sum(-1) + 1e-10).sqrt()
-    cosine = 0.5 * (R.diagonal(dim1=-2, dim2=-1).sum(-1) - 1.0)
-    return torch.atan2(sine, cosine)
-
-
-def _clamped_angle(R: Tensor) -> Tensor:
-    cosine = 0.5 * (R.diagonal(dim1=-2, dim2=-1).sum(-1) - 1.0)
-    return torch.acos(cosine.clamp(-1.0 + 1e-6, 1.0 - 1e-6))
 
 
 def _normal_loss(points: Tensor, truth: GeometryTruth, normals_B: Tensor | None) -> Tensor:

@@ -28,6 +28,7 @@ from .rig import RigRecording, cameras_of, open_rig
 from .source import (
     NS,
     Calibration,
+    DepthCamera,
     LeftOut,
     Recording,
     RecordingError,
@@ -39,6 +40,7 @@ from .source import (
 __all__ = [
     "NS",
     "Calibration",
+    "DepthCamera",
     "LeftOut",
     "RecordedFrame",
     "Recording",

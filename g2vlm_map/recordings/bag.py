@@ -22,7 +22,7 @@ from .bag_files import BagReader
 from .bag_opening import deserialize, opened, picture_topics
 from .bag_poses import TF, PoseTopic, find_poses, read_poses, read_tree
 from .bag_sensors import RobotTopics, find_robot, read_samples
-from .bag_topics import choose_topics
+from .bag_topics import choose_topics, depth_topics
 from .frames import RecordedFrame, message_depth, message_rgb
 from .layouts.file_names import are_stamps
 from .layouts.plain import kind_of_file
@@ -30,6 +30,7 @@ from .source import (
     CAMERA_INFO,
     NS,
     Calibration,
+    DepthCamera,
     LeftOut,
     RecordingError,
     RecordingInfo,
@@ -112,6 +113,30 @@ class BagRecording:
         with self._open() as reader:
             tree = read_tree(reader, self._deserialize)
             return tree.static_between(frame, self._info.frame_id)
+
+    @functools.cached_property
+    def depth_cameras(self) -> tuple[DepthCamera, ...]:
+        """Whose depth the bag holds: that of `true_depths` first, then what may be asked for."""
+        with self._open() as reader:
+            tree = read_tree(reader, self._deserialize)
+            found = []
+            for item in depth_topics(picture_topics(reader, self._deserialize), self._topics):
+                first = next(_of_topics(reader, {item.info}), None) if item.info else None
+                told = None if first is None else self._deserialize(first[2], CAMERA_INFO)
+                T_cam_depth = (
+                    tree.static_between(self._info.frame_id, item.frame_id)
+                    if item.frame_id
+                    else None
+                )
+                found.append(
+                    DepthCamera(
+                        item.picture.connection.topic,
+                        None if told is None else _calibration(told),
+                        T_cam_depth,
+                        item.registered,
+                    )
+                )
+        return tuple(found)
 
     @property
     def robot_topics(self) -> dict[str, str]:
@@ -283,6 +308,7 @@ def _calibration(message: Any) -> Calibration:
         size_hw=(int(message.height), int(message.width)),
         distortion_model=str(message.distortion_model),
         distortion=tuple(float(value) for value in message.d),
+        projection=tuple(float(value) for value in message.p),
     )
 
 

@@ -76,6 +76,55 @@ class BagTopics:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class DepthTopic:
+    """A topic of depth beside a camera.
+
+    Args:
+        picture: The topic and its first message.
+        info: Topic of its CameraInfo; "" where there is none.
+        registered: Whether its pixels are the camera's.
+    """
+
+    picture: PictureTopic
+    info: str
+    registered: bool
+
+    @property
+    def frame_id(self) -> str:
+        """TF name of its optical axes; "" unknown."""
+        return _frame(self.picture.first)
+
+
+def depth_topics(topics: list[PictureTopic], chosen: BagTopics) -> list[DepthTopic]:
+    """The depth that belongs to a camera, or might: the chosen one first."""
+    image = next(item for item in topics if item.connection.topic == chosen.image.topic)
+    connections = [item.connection for item in topics]
+    others = [
+        item
+        for item in topics
+        if item.connection.msgtype in {IMAGE, COMPRESSED} and item.connection.msgcount
+    ]
+    depths = [
+        item
+        for item in others
+        if item.connection.topic == chosen.depth
+        or (item.is_depth and item.connection.topic != chosen.image.topic)
+    ]
+    depths.sort(
+        key=lambda item: (
+            item.connection.topic != chosen.depth,
+            bool(_unlike(item, image)),
+            item.rank,
+            item.connection.topic,
+        )
+    )
+    return [
+        DepthTopic(item, _pick_info(connections, "", item), not _unlike(item, image))
+        for item in depths
+    ]
+
+
 def choose_topics(topics: list[PictureTopic], named: TopicChoice) -> BagTopics:
     """Choose the topics of one camera.
 

@@ -84,12 +84,14 @@ class Calibration:
         size_hw: (height, width) that K is for; (0, 0) where the recording does not say.
         distortion_model: as in CameraInfo, e.g. "plumb_bob"; "" is none.
         distortion: its coefficients.
+        projection: P of it, 12 numbers, which counts for straight frames; () is none.
     """
 
     K: NDArray[np.float64]
     size_hw: tuple[int, int] = (0, 0)
     distortion_model: str = ""
     distortion: tuple[float, ...] = ()
+    projection: tuple[float, ...] = ()
 
     def camera_info(self) -> CameraInfoLike:
         """The fields of a CameraInfo that say the same."""
@@ -100,12 +102,44 @@ class Calibration:
             k=self.K.reshape(-1).tolist(),
             distortion_model=self.distortion_model,
             d=list(self.distortion),
+            p=list(self.projection),
         )
 
     @property
     def is_pinhole(self) -> bool:
         """Whether the lens bends nothing; a fisheye without coefficients still does."""
         return not any(self.distortion) and self.distortion_model not in FISHEYES
+
+
+@dataclass(frozen=True)
+class DepthCamera:
+    """Whose depth a recording holds, beside or in the place of the colour camera.
+
+    Args:
+        topic: of the depth pictures.
+        calibration: of its CameraInfo; None where there is none.
+        T_cam_depth: (4, 4) its optical axes in the colour camera's, metres; None where TF does not
+            join the two, or moves one against the other.
+        registered: its pixels are the colour camera's.
+    """
+
+    topic: str
+    calibration: Calibration | None
+    T_cam_depth: NDArray[np.float64] | None
+    registered: bool
+
+    @property
+    def refusal(self) -> str:
+        """Why it cannot be laid over the colour camera's frames; "" where it can."""
+        if self.registered:
+            return ""
+        if self.T_cam_depth is None:
+            return f"TF does not say where the sensor of {self.topic} sits beside the camera"
+        if self.calibration is None:
+            return f"there is no CameraInfo beside {self.topic}"
+        if not self.calibration.is_pinhole:
+            return f"the lens of {self.topic} is bent"
+        return ""
 
 
 @dataclass(frozen=True)

@@ -42,10 +42,12 @@ class Scribe:
         )
         self.writer.write_message(topic, name, ns, message)
 
-    def image(self, topic: str, ns: int, pixels: np.ndarray, encoding: str) -> None:
+    def image(
+        self, topic: str, ns: int, pixels: np.ndarray, encoding: str, frame_id: str = OPTICAL
+    ) -> None:
         name = "sensor_msgs/msg/Image"
         message = self.types[name](
-            header=self.header(ns),
+            header=self.header(ns, frame_id),
             height=pixels.shape[0],
             width=pixels.shape[1],
             encoding=encoding,

@@ -358,8 +358,8 @@ def test_what_a_recording_lacks_is_said(tmp_path: Path, caplog: pytest.LogCaptur
     with pytest.raises(DataError, match="has no true poses"):
         open_dataset("recording", _bag(tmp_path / "b", poses=False))
     (sequence,) = open_dataset("recording", _bag(tmp_path / "c", depth=(24, 32)))
-    assert "/camera/depth is not taken as true depth: it is 32 x 24" in caplog.text
-    assert not sequence.read([0]).depth.any()
+    assert "is not taken as true depth" not in caplog.text, "the camera's view in fewer pixels is"
+    assert (sequence.read([0]).depth == 1).all()
     (tmp_path / "d.mcap").write_bytes(b"cut off")
     with pytest.raises(DataError, match="cannot be read as a bag"):
         open_dataset("recording", tmp_path / "d.mcap")
@@ -376,7 +376,7 @@ def test_the_check_tells_what_belongs_together(
         pose = np.loadtxt(path)
         np.savetxt(path, np.linalg.inv(pose) if np.isfinite(pose).all() else pose)
     assert main(command) == 1
-    assert "does not belong together" in capsys.readouterr().out
+    assert "its poses are world-to-camera: invert them" in capsys.readouterr().out
 
 
 def test_the_real_kitchen(data_folder: Path) -> None:

@@ -103,6 +103,10 @@ class Clip:
         name: Where the frames come from, for messages.
         metric: Whether lengths are metres, not up to a scale.
         complete: Depth 0 says that nothing is there (sky), not that it is unknown.
+        posed: (N,) bool, frames whose pose is known; None: all. Of the others `T_world_cam` is
+            the identity, and says nothing.
+        clean: Depth is free enough of noise for normals of neighbouring pixels; the published code
+            takes the normal loss of such sources alone.
 
     Raises:
         DataError: No frame, shapes or kinds that do not fit, depth that is not a number or
@@ -119,6 +123,8 @@ class Clip:
     name: str = "clip"
     metric: bool = True
     complete: bool = False
+    posed: NDArray[np.bool_] | None = None
+    clean: bool = True
 
     def __post_init__(self) -> None:
         self._check_shapes()
@@ -142,6 +148,11 @@ class Clip:
         """Height and width of the pictures."""
         return int(self.rgb.shape[1]), int(self.rgb.shape[2])
 
+    @property
+    def all_posed(self) -> bool:
+        """Whether every frame's pose is known."""
+        return self.posed is None or bool(self.posed.all())
+
     def _check_shapes(self) -> None:
         if self.rgb.ndim != 4 or self.rgb.shape[-1] != 3 or 0 in self.rgb.shape:
             raise DataError(
@@ -155,6 +166,7 @@ class Clip:
             "K": ((frames, 3, 3), np.float64),
             "object_id": ((frames, *size), np.uint8),
             "normals": ((frames, *size, 3), np.float32),
+            "posed": ((frames,), np.bool_),
         }
         for key, (shape, kind) in expected.items():
             value = getattr(self, key)

@@ -5,18 +5,21 @@
 
 A wrong axis, unit or time shift loads without complaint and ruins a training run. So points of
 one frame are carried into a neighbour, and the depth that they should have there is compared
-with the depth that is there.
+with the depth that is there. Where it disagrees, the usual mistakes are tried: what agrees then
+is the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .base import Clip, FrameSequence
+from .folder import OPENGL_TO_OPENCV
 
 __all__ = ["GOOD_AGREEMENT", "SequenceCheck", "check_sequence", "check_table", "depth_ratios"]
 
@@ -24,6 +27,30 @@ GOOD_AGREEMENT = 0.6
 _TOLERANCE = 0.05
 _LEAST_OVERLAP = 0.2
 _FARTHEST = 30  # frames between the two of a pair
+_TRIES = 6  # frames in a row among which one with depth is looked for
+_USUAL_M = (0.05, 150.0)  # median depth of anything that a robot's camera sees
+
+
+def _turned(clip: Clip) -> Clip:
+    return dataclasses.replace(clip, T_world_cam=clip.T_world_cam @ OPENGL_TO_OPENCV)
+
+
+def _inverted(clip: Clip) -> Clip:
+    T_cam_world = np.asarray(np.linalg.inv(clip.T_world_cam), np.float64)
+    return dataclasses.replace(clip, T_world_cam=T_cam_world)
+
+
+def _stretched(factor: float) -> Callable[[Clip], Clip]:
+    return lambda clip: dataclasses.replace(clip, depth=clip.depth * np.float32(factor))
+
+
+_MISTAKES: dict[str, Callable[[Clip], Clip]] = {
+    "its poses are world-to-camera: invert them": _inverted,
+    "its camera axes are y up, z backward (OpenGL): turn them": _turned,
+    "its poses are world-to-camera with OpenGL's axes": lambda clip: _turned(_inverted(clip)),
+    "its depth is 1000 times too large for its poses": _stretched(1e-3),
+    "its depth is 1000 times too small for its poses": _stretched(1e3),
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +68,8 @@ class SequenceCheck:
         pairs: Pairs of frames that see at least a fifth of each other.
         agreement: Share of their common points whose depth agrees within 5 %, occlusions
             counted as disagreement; NaN without pairs.
+        lost: Frames that were left out for want of a pose.
+        why: What is wrong; "" where nothing is, or nobody knows.
     """
 
     name: str
@@ -52,11 +81,13 @@ class SequenceCheck:
     step: float
     pairs: int
     agreement: float
+    lost: int = 0
+    why: str = ""
 
     @property
     def good(self) -> bool:
         """Whether enough agrees; a sequence without depth or overlap cannot be judged."""
-        return not self.agreement < GOOD_AGREEMENT
+        return not self.why and not self.agreement < GOOD_AGREEMENT
 
 
 def check_sequence(sequence: FrameSequence, pairs: int = 8) -> SequenceCheck:
@@ -65,35 +96,77 @@ def check_sequence(sequence: FrameSequence, pairs: int = 8) -> SequenceCheck:
     Raises:
         DataError: A frame cannot be read.
     """
-    length = len(sequence)
-    apart = max(1, min(_FARTHEST, length // (2 * pairs)))
-    starts = np.linspace(0, max(0, length - 1 - apart), pairs).astype(int)
-    clips = [
-        sequence.read([start, min(start + apart, length - 1)])
-        for start in sorted(set(starts.tolist()))
-    ]
-    agree: list[float] = []
-    for clip in clips if length > 1 else []:
-        for i, j in ((0, 1), (1, 0)):
-            ratios = depth_ratios(clip, i, j)
-            if len(ratios) >= _LEAST_OVERLAP * max(1, int((clip.depth[i] > 0).sum())):
-                agree.append(float((np.abs(ratios - 1) < _TOLERANCE).mean()))
+    clips = list(_pairs(sequence, pairs))
+    agree = _agreements(clips)
     depth = np.concatenate([clip.depth.ravel() for clip in clips])
     known = depth[depth > 0]
     K, width = clips[0].K[0], clips[0].size_hw[1]
     left, right = (K[0, 2] + 0.5) / K[0, 0], (width - 0.5 - K[0, 2]) / K[0, 0]
     steps = [np.linalg.norm(np.diff(clip.T_world_cam[:, :3, 3], axis=0)) for clip in clips]
+    agreement = float(np.mean(agree)) if agree else float("nan")
+    middle = float(np.median(known)) if len(known) else 0.0
     return SequenceCheck(
         name=sequence.name,
-        frames=length,
+        frames=len(sequence),
         size_hw=clips[0].size_hw,
         fov_deg=float(np.degrees(np.arctan(left) + np.arctan(right))),
         known=len(known) / len(depth),
-        depth=float(np.median(known)) if len(known) else 0.0,
+        depth=middle,
         step=float(np.median(steps)),
         pairs=len(agree),
-        agreement=float(np.mean(agree)) if agree else float("nan"),
+        agreement=agreement,
+        lost=int(getattr(sequence, "dropped", 0)),
+        why=(_unit(middle) if clips[0].metric and len(known) else "") or _mistake(clips, agreement),
     )
+
+
+def _pairs(sequence: FrameSequence, count: int) -> Iterator[Clip]:
+    """Pairs of frames along a sequence, of those with depth where some have none."""
+    length = len(sequence)
+    apart = max(1, min(_FARTHEST, length // (2 * count)))
+    starts = np.linspace(0, max(0, length - 1 - apart), count).astype(int)
+    for start in sorted(set(starts.tolist())):
+        first = _with_depth(sequence, start)
+        yield sequence.read([first, _with_depth(sequence, min(first + apart, length - 1))])
+
+
+def _with_depth(sequence: FrameSequence, start: int) -> int:
+    """The first frame from one on that has depth; that one where none has soon."""
+    for index in range(start, min(start + _TRIES, len(sequence))):
+        if sequence.read([index]).depth.any():
+            return index
+    return start
+
+
+def _agreements(clips: Sequence[Clip]) -> list[float]:
+    """Of each pair that sees enough of each other, both ways."""
+    agree: list[float] = []
+    for clip in clips:
+        for i, j in ((0, 1), (1, 0)) if clip.all_posed else ():
+            ratios = depth_ratios(clip, i, j)
+            if len(ratios) >= _LEAST_OVERLAP * max(1, int((clip.depth[i] > 0).sum())):
+                agree.append(float((np.abs(ratios - 1) < _TOLERANCE).mean()))
+    return agree
+
+
+def _mistake(clips: Sequence[Clip], agreement: float) -> str:
+    """The mistake without which a sequence agrees that does not as it is; "" for none of them."""
+    if not agreement < GOOD_AGREEMENT:
+        return ""
+    for why, undone in _MISTAKES.items():
+        found = _agreements([undone(clip) for clip in clips])
+        if found and np.mean(found) >= GOOD_AGREEMENT:
+            return why
+    return ""
+
+
+def _unit(middle_m: float) -> str:
+    """Why a median depth is in no metres."""
+    if middle_m < _USUAL_M[0]:
+        return f"its median depth is {1000 * middle_m:.2g} mm: metres where millimetres are said"
+    if middle_m > _USUAL_M[1]:
+        return f"its median depth is {middle_m:.0f} m: millimetres where metres are said"
+    return ""
 
 
 def depth_ratios(clip: Clip, i: int, j: int) -> NDArray[np.float64]:
@@ -101,6 +174,8 @@ def depth_ratios(clip: Clip, i: int, j: int) -> NDArray[np.float64]:
 
     Only points that fall into frame j, onto pixels with known depth.
     """
+    if i == j or not clip.depth[i].any():
+        return np.zeros(0)
     v, u = np.nonzero(clip.depth[i])
     pixel = np.stack([u, v, np.ones_like(u)], axis=-1)
     local = pixel @ np.linalg.inv(clip.K[i]).T * clip.depth[i][v, u, None]
@@ -119,14 +194,15 @@ def depth_ratios(clip: Clip, i: int, j: int) -> NDArray[np.float64]:
 def check_table(checks: Sequence[SequenceCheck]) -> str:
     """The checks as text, one line per sequence."""
     lines = [
-        f"{'frames':>7}{'size':>11}{'fov':>7}{'known':>7}{'depth':>8}{'step':>8}{'pairs':>6}"
-        f"{'agree':>7}  sequence"
+        f"{'frames':>7}{'lost':>6}{'size':>11}{'fov':>7}{'known':>7}{'depth':>8}{'step':>8}"
+        f"{'pairs':>6}{'agree':>7}  sequence"
     ]
     for check in checks:
         height, width = check.size_hw
+        wrong = "" if check.good else f"  <- {check.why or 'does not belong together'}"
         lines.append(
-            f"{check.frames:>7}{f'{width}x{height}':>11}{check.fov_deg:>7.1f}{check.known:>7.2f}"
-            f"{check.depth:>8.2f}{check.step:>8.3f}{check.pairs:>6}{check.agreement:>7.2f}"
-            f"  {check.name}{'' if check.good else '  <- does not belong together'}"
+            f"{check.frames:>7}{check.lost:>6}{f'{width}x{height}':>11}{check.fov_deg:>7.1f}"
+            f"{check.known:>7.2f}{check.depth:>8.2f}{check.step:>8.3f}{check.pairs:>6}"
+            f"{check.agreement:>7.2f}  {check.name}{wrong}"
         )
     return "\n".join(lines)

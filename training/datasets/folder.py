@@ -24,6 +24,7 @@ from g2vlm_map.recordings.transforms import interpolate_poses
 from .base import Clip, DataError, known_depth
 
 __all__ = [
+    "INTRINSICS",
     "OPENGL_TO_OPENCV",
     "FolderSequence",
     "Frame",
@@ -33,6 +34,7 @@ __all__ = [
     "pinhole",
     "pose_of",
     "read_depth_png",
+    "read_intrinsics",
     "read_numbers",
     "read_picture",
     "read_samples",
@@ -41,6 +43,7 @@ __all__ = [
 
 _LOG = logging.getLogger(__name__)
 _DEEPEST = 4
+INTRINSICS = "camera-intrinsics.txt"
 # Camera axes x right, y up, z backward to x right, y down, z forward, and back.
 OPENGL_TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 
@@ -71,6 +74,7 @@ class FolderSequence:
         names: Names of the N frames, e.g. stamps.
         metric: Whether lengths are metres.
         dropped: Frames without a usable pose, picture or depth map, which are left out.
+        clean: See `Clip`.
     """
 
     name: str
@@ -79,6 +83,7 @@ class FolderSequence:
     names: tuple[str, ...] = field(repr=False)
     metric: bool = True
     dropped: int = 0
+    clean: bool = True
 
     def __len__(self) -> int:
         return len(self.T_world_cam)
@@ -113,6 +118,7 @@ class FolderSequence:
             K=np.stack([frame.K for frame in loaded]),
             name=f"{self.name}[{', '.join(self.names[index] for index in frames)}]",
             metric=self.metric,
+            clean=self.clean,
         )
 
 
@@ -121,6 +127,7 @@ def sequence_of(
     frames: Iterable[tuple[str, NDArray[np.float64] | None, Callable[[], Frame]]],
     *,
     metric: bool = True,
+    clean: bool = True,
 ) -> FolderSequence:
     """Make a sequence of named frames with pose and reader; those without a pose are dropped.
 
@@ -149,6 +156,7 @@ def sequence_of(
         names=tuple(label for label, _, _ in good),
         metric=metric,
         dropped=dropped,
+        clean=clean,
     )
 
 
@@ -267,6 +275,29 @@ def read_numbers(path: Path, columns: int | None = None) -> NDArray[np.float64]:
         wanted = "a table" if columns is None else f"{columns} columns"
         raise DataError(f"{path} has shape {table.shape}, expected {wanted} of numbers")
     return table
+
+
+def read_intrinsics(folder: Path, root: Path) -> NDArray[np.float64] | None:
+    """(3, 3) of `camera-intrinsics.txt` in a folder, or the nearest one above up to a root.
+
+    Returns:
+        None where there is no such file.
+
+    Raises:
+        DataError: It holds no intrinsics.
+    """
+    above = [folder, *folder.parents]
+    for place in above[: above.index(root) + 1] if root in above else [folder]:
+        path = place / INTRINSICS
+        if path.is_file():
+            K = read_numbers(path, 3)
+            good = K.shape == (3, 3) and K[0, 0] > 0 and K[1, 1] > 0
+            if not good or not np.array_equal(K[2], (0, 0, 1)):
+                raise DataError(
+                    f"{path} holds {K.tolist()}, expected three lines: fx 0 cx, 0 fy cy, 0 0 1"
+                )
+            return K
+    return None
 
 
 def pose_of(

@@ -117,6 +117,8 @@ def _members(clip: Clip) -> dict[str, Any]:
         "name": clip.name,
         "metric": clip.metric,
         "complete": clip.complete,
+        "posed": None if clip.posed is None else clip.posed.tolist(),
+        "clean": clip.clean,
         "T_world_cam": clip.T_world_cam.tolist(),
         "K": clip.K.tolist(),
         "scene": None if clip.scene is None else clip.scene.to_json(),
@@ -246,6 +248,8 @@ class _Meta:
     scene: SceneInfo | None
     metric: bool
     complete: bool
+    posed: NDArray[np.bool_] | None
+    clean: bool
 
 
 @dataclass(frozen=True)
@@ -290,6 +294,8 @@ class ShardClip:
             name=self.name,
             metric=meta.metric,
             complete=meta.complete,
+            posed=None if meta.posed is None else meta.posed[rows],
+            clean=meta.clean,
         )
 
     @functools.cached_property
@@ -302,17 +308,20 @@ class ShardClip:
             K = np.array(content["K"], np.float64)
             scene, metric = content["scene"], bool(content["metric"])
             info = None if scene is None else SceneInfo.from_json(scene)
+            told = content.get("posed")  # shards from before have it of all frames
+            posed = None if told is None else np.array(told, np.bool_)
         except DataError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{self.name}: meta.json cannot be read ({error!r})") from error
-        if poses.shape != (len(self), 4, 4) or K.shape != (len(self), 3, 3):
+        whole = poses.shape == (len(self), 4, 4) and K.shape == (len(self), 3, 3)
+        if not whole or (posed is not None and posed.shape != (len(self),)):
             raise DataError(
                 f"{self.name} has {len(self)} pictures, poses {poses.shape}, intrinsics {K.shape}"
             )
         # Shards from before "complete" hold rendered rooms only.
         complete = bool(content.get("complete", info is not None and info.seed is not None))
-        return _Meta(poses, K, info, metric, complete)
+        return _Meta(poses, K, info, metric, complete, posed, bool(content.get("clean", True)))
 
 
 def _index(file: Any) -> dict[str, slice]:

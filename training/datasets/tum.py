@@ -6,8 +6,8 @@
 Depth is 16-bit with 5000 per metre, registered to the colour camera. Pictures, depth maps and
 the 100 Hz poses of the motion capture (camera-to-world, quaternion x y z w) have own stamps: a
 picture takes the nearest depth map within 20 ms, and the pose between the two neighbouring ones.
-Intrinsics are the published ones of freiburg1 to 3 by the folder's name, else the nominal ones;
-the lens distortion of freiburg1 and 2 is taken out.
+Intrinsics are those of `camera-intrinsics.txt` (3x3, beside the lists or in a folder above), else
+the published ones of freiburg1 to 3 by the folder's name, whose lens distortion is taken out.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from scipy.spatial.transform import Rotation
 
 from .base import DataError
 from .folder import (
+    INTRINSICS,
     FolderSequence,
     Frame,
     folders_with,
@@ -30,6 +31,7 @@ from .folder import (
     pinhole,
     pose_of,
     read_depth_png,
+    read_intrinsics,
     read_numbers,
     read_picture,
     sequence_of,
@@ -47,7 +49,7 @@ _LENSES = {
     "1": np.array([0.2624, -0.9531, -0.0054, 0.0026, 1.1633]),
     "2": np.array([0.2312, -0.7849, -0.0033, -0.0001, 0.9172]),
 }
-_NOMINAL = pinhole(525.0, 525.0, 319.5, 239.5)
+_KNOWN = [f"freiburg{which}" for which in _INTRINSICS]
 _NEAR_S = 0.02
 _POSE_GAP_S = 0.1
 
@@ -57,12 +59,14 @@ def open_tum(root: Path) -> list[FolderSequence]:
 
     Raises:
         FileNotFoundError: No groundtruth.txt.
-        DataError: A list is missing or damaged, or no picture has depth and pose.
+        DataError: A list is missing or damaged, no picture has depth and pose, or nothing says the
+            intrinsics.
     """
-    return [_open(folder) for folder in folders_with(root, "groundtruth.txt", "TUM RGB-D")]
+    return [_open(folder, root) for folder in folders_with(root, "groundtruth.txt", "TUM RGB-D")]
 
 
-def _open(folder: Path) -> FolderSequence:
+def _open(folder: Path, root: Path) -> FolderSequence:
+    K, lens = _camera(folder, root)
     colour_s, colours = _listed(folder / "rgb.txt")
     depth_s, depths = _listed(folder / "depth.txt")
     track = read_numbers(folder / "groundtruth.txt", 8)
@@ -71,16 +75,28 @@ def _open(folder: Path) -> FolderSequence:
     rotations = Rotation.from_quat(track[:, 4:])
     poses = np.stack([pose_of(r, t) for r, t in zip(rotations, track[:, 1:4], strict=True)])
     wanted = interpolated_poses(track[:, 0], poses, colour_s, _POSE_GAP_S)
-    series = re.search(r"freiburg(\d)", folder.name)
-    which = series.group(1) if series else ""
-    K, lens = _INTRINSICS.get(which, _NOMINAL), _LENSES.get(which, np.zeros(5))
     frames = []
     for time, colour, pose in zip(colour_s, colours, wanted, strict=True):
         nearest = int(np.abs(depth_s - time).argmin())
         near = abs(depth_s[nearest] - time) <= _NEAR_S
         load = functools.partial(_load, colour, depths[nearest], K, lens)
         frames.append((colour.stem, pose if near else None, load))
-    return sequence_of(str(folder), frames)
+    return sequence_of(str(folder), frames, clean=False)
+
+
+def _camera(folder: Path, root: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Intrinsics and OpenCV's coefficients of the lens."""
+    told = read_intrinsics(folder, root)
+    if told is not None:
+        return told, np.zeros(5)
+    series = re.search(r"freiburg(\d)", folder.name)
+    which = series.group(1) if series else ""
+    if which not in _INTRINSICS:
+        raise DataError(
+            f"{folder} has no intrinsics, and its name none of {', '.join(_KNOWN)}; write the 3x3 "
+            f"matrix of its camera into {root / INTRINSICS}"
+        )
+    return _INTRINSICS[which], _LENSES.get(which, np.zeros(5))
 
 
 def _listed(path: Path) -> tuple[NDArray[np.float64], list[Path]]:

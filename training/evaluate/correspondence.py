@@ -26,7 +26,6 @@ from ..datasets.base import Clip
 from ..gasp_heads import LayerTap
 from ..gasp_readers import PictureReader
 from ..gasp_tracks import PointTracks, patch_of, point_tracks
-from .windows import on_device
 
 __all__ = [
     "Matches",
@@ -180,14 +179,14 @@ def match_sequence(
     frames = len(clip)
     if frames < 2:
         raise ValueError(f"{name}: got {frames} frame, expected at least 2")
-    tracks = point_tracks(on_device(batch_of([clip]), reader.device), points)
+    tracks = point_tracks(batch_of([clip]).to(reader.device), points)
     if not bool(tracks.visible_BNNQ[0, 0].any()):
         raise ValueError(
             f"{name}: no point of its first frame is seen in a later one; the frames need known "
             "depth and a common view"
         )
     with LayerTap(reader.layers, projections=True) as tap:
-        grid_hw = reader.read(on_device(batch_of([reader.sized(clip)]), reader.device))
+        grid_hw = reader.read(batch_of([reader.sized(clip)]).to(reader.device))
     own_Q = patch_of(tracks.own_Q2, grid_hw)
     right, confidence, nearby = [], [], []
     for layer in reader.layers:

@@ -23,7 +23,6 @@ from ..semantic_stage import SemanticStage
 from ..synthetic.questions import LEVELS, SPAR_TASKS, TASKS, Question, View, ask
 from .answering import greedy_answers
 from .question_scores import best_constant, chance, score_answer
-from .windows import on_device
 
 __all__ = ["QuestionReport", "ScoreRow", "evaluate_questions", "questions_in_turn"]
 
@@ -156,7 +155,7 @@ def evaluate_questions(
         start += per_window
         for row, examinee in asks.items():
             if questions:
-                prefix = examinee.prefix(on_device(batch, examinee.model.device))
+                prefix = examinee.prefix(batch.to(examinee.model.device))
                 said[row] += greedy_answers(examinee, prefix, questions, batch.grid)
         asked += questions
         owner += [window] * len(questions)

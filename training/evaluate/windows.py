@@ -10,7 +10,7 @@ by side look at the same pictures; frames are in the order of the camera's path.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,6 @@ __all__ = [
     "Prediction",
     "WindowPlan",
     "mean_depth_of",
-    "on_device",
     "open_sequences",
     "plan_windows",
     "predict",
@@ -205,13 +204,6 @@ def mean_depth_of(
                 continue  # the window that holds it says so
 
     return mean_depth(depths())
-
-
-def on_device(batch: WindowBatch, device: torch.device) -> WindowBatch:
-    """The same windows on a device."""
-    tensors = {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
-    moved = {name: value.to(device) for name, value in tensors.items()}
-    return replace(batch, **moved)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
