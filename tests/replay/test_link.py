@@ -104,7 +104,7 @@ def test_whether_a_node_is_at_work(
 ) -> None:
     monkeypatch.setattr("g2vlm_replay.node.process.WORK_SECONDS", 0.3)
     process = NodeProcess(ModelOptions(), INFO, 0, tmp_path / "log")
-    process._command = [sys.executable, "-S", "-c", "import time; " + program]
+    process._command = [sys.executable, "-S", "-c", "import time\n" + program]
     with process:
         process._worked = not works
         wait_for(lambda: process.is_working is works, 30.0, what="what it is at")
