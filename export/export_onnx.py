@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
-from g2vlm_model.checkpoint import model_id, resolve_folder
+from g2vlm_model.checkpoint import load_model, model_id, resolve_folder
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.model import G2VLM
 from g2vlm_model.quantised import PRECISIONS as QUANTISED
@@ -29,6 +29,7 @@ from g2vlm_model.runtimes.own_exports import model_digest
 from g2vlm_model.runtimes.torch.context import prefix_cache
 from g2vlm_model.tokenizer import prompt_ids
 
+from .export_plan import plan_export
 from .goldens import Truth, largest_numbers, require_half_range
 from .manifest import (
     GOLDENS,
@@ -141,13 +142,23 @@ class Exporter:
         Raises:
             FileNotFoundError: A file of the model is missing.
             FileExistsError: `out` is there already.
-            ValueError: A damaged model, or one that cannot be exported as asked.
+            ValueError: A damaged model, one that cannot be exported as asked, or that this machine
+                has not the memory for.
             OSError: The folder cannot be written; nothing of it is left behind.
+            MemoryTakenError: Another process took the memory that was free; nothing either.
         """
         assert options.precision == self.precision, (options.precision, self.precision)
         options.check(self.config)
         shares = {stage: share for stage, share in SHARES.items() if stage != SEMANTIC}
-        stages = Stages(report, SHARES if "semantic" in options.parts else shares)
+        plan = plan_export(self.config, self.precision)
+        plan.require(Path(out))
+
+        def watched(stage: str, fraction: float, seconds_left: float | None) -> None:
+            report(stage, fraction, seconds_left)
+            if fraction < 1.0:
+                plan.require_left(stage)
+
+        stages = Stages(watched, SHARES if "semantic" in options.parts else shares)
         with replaced_folder(Path(out), force=force) as folder:
             stages.begin(TRUTH)
             truth = self._truth(options)
@@ -258,8 +269,12 @@ class Exporter:
         """The model in float32, or with the export's weights of few bits."""
         if self._full is None:
             quantise = self.precision if self.precision in QUANTISED else ""
-            opened = self._open.enter_context(streamed_model(self.source, quantise))
-            network, tokenizer = opened
+            if quantise:  # rounded once; to round them at each use would take minutes
+                network, tokenizer = load_model(self.source, quantise=quantise)
+                network.requires_grad_(False)
+                del network.heads.global_decoder, network.heads.global_head
+            else:
+                network, tokenizer = self._open.enter_context(streamed_model(self.source))
             self._full = TorchReference(network, tokenizer)
             with torch.inference_mode():
                 text = prefix_cache(network, prompt_ids(tokenizer, self.config.tokens).system)

@@ -23,6 +23,7 @@ from g2vlm_model.runtimes.scene_runtime import MAX_FRAMES
 
 from .devices import Device
 from .footprint import PassBytes, Passes, WeightBytes, pass_bytes, weight_bytes
+from .tensorrt_build import WORKSPACE
 from .weights import PIECE, SHARED_BYTES
 
 __all__ = ["RUNTIMES", "Request", "WindowPlan", "check_fits", "gib", "plan_windows", "refusal"]
@@ -56,8 +57,6 @@ _ENGINE = 25 * MIB
 # "At least two copies of the weights in host memory" while an engine is built (TensorRT's
 # manual, "How TensorRT works"), and one on the device to time kernels with.
 _HOST_COPIES, _DEVICE_COPIES = 2, 1
-# What a builder may use to try a kernel out [estimate].
-_WORKSPACE = 1024 * MIB
 # Allocators round up and fragment [estimate]: a share of what a runtime allocates.
 _SLACK = 0.05
 
@@ -295,4 +294,4 @@ def _build_bytes(device: Device, weights: WeightBytes, taken: PassBytes) -> int:
     """A builder's process, engine and network included."""
     copies = _DEVICE_COPIES + (_HOST_COPIES if device.shared else 0)
     process = _CUDA + (_TENSORRT if device.shared else 0)
-    return process + copies * weights.graph + taken.observe + _WORKSPACE
+    return process + copies * weights.graph + taken.observe + WORKSPACE

@@ -37,7 +37,7 @@ from g2vlm_model.tokenizer import Tokenizer
 
 __all__ = ["StreamedLinear", "fits_whole", "streamed_model", "whole_or_streamed"]
 
-WORK = 1.15  # of the weights in float32: what they and the passes of a check take
+WORK = 1.15  # of the weights: what they and the passes of a check take
 _UNUSED = "heads.global_"  # no graph gives the global points
 
 
@@ -116,16 +116,16 @@ def _put_table(model: G2VLM, stored: StoredWeight, quantised: bool) -> None:
         assign(model, TABLE, stored.reader.mapped(stored.stored_as))
 
 
-def fits_whole(folder: Path) -> bool:
-    """Whether this machine's free memory holds a model in float32 and the work on it."""
-    free = free_memory()
-    return free is None or WORK * 4 * weight_count(folder) < free
+def fits_whole(folder: Path, quantise: str = "") -> bool:
+    """Whether this machine's free memory holds a model and the work on it."""
+    free, bytes_each = free_memory(), 1.1 if quantise else 4.0
+    return free is None or WORK * bytes_each * weight_count(folder) < free
 
 
 @contextmanager
 def whole_or_streamed(folder: Path, quantise: str = "") -> Iterator[tuple[G2VLM, Tokenizer]]:
     """A model in float32 in memory where that fits, which is faster, else as `streamed_model`."""
-    if not fits_whole(folder):
+    if not fits_whole(folder, quantise):
         with streamed_model(folder, quantise) as streamed:
             yield streamed
         return

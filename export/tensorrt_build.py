@@ -27,7 +27,7 @@ from .tensorrt_api import (
 )
 from .tensorrt_progress import PhaseTree, make_monitor
 
-__all__ = ["BuildReport", "GraphBuilder", "Range", "compile_graph"]
+__all__ = ["WORKSPACE", "BuildReport", "GraphBuilder", "Range", "compile_graph"]
 
 Range = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 """Smallest, tuned-for and largest shape of an input."""
@@ -36,6 +36,7 @@ _LOG = logging.getLogger(__name__)
 
 SHOWN_ERRORS = 5
 BEAT_S = 0.5
+WORKSPACE = 1 << 30  # bytes that kernels may use while they are tried out, and later while they run
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ class GraphBuilder:
     def _config(self, builder: Any, network: Any, ranges: Mapping[str, Range]) -> Any:
         api = self.trt.api
         config = builder.create_builder_config()
+        config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, WORKSPACE)
         flags = api.BuilderFlag
         if hasattr(flags, "TF32"):  # ten bits of mantissa are no fp32
             config.clear_flag(flags.TF32)
@@ -162,8 +164,7 @@ class GraphBuilder:
             for index, target in enumerate(chosen):
                 config.set_compute_capability(target, index)
         elif self.timings is not None and not self.trt.compiles_ahead:
-            known = self.timings.read_bytes() if self.timings.is_file() else b""
-            config.set_timing_cache(config.create_timing_cache(known), False)
+            self._take_timings(config)
         profile = builder.create_optimization_profile()
         for index in range(network.num_inputs):
             tensor = network.get_input(index)
@@ -171,6 +172,17 @@ class GraphBuilder:
         if config.add_optimization_profile(profile) < 0:
             raise ValueError(f"{self.trt} refuses the ranges {dict(ranges)} of the inputs")
         return config
+
+    def _take_timings(self, config: Any) -> None:
+        """Start with the times that are known, with none where the file is of no use any more."""
+        assert self.timings is not None, "nothing is kept"
+        known = self.timings.read_bytes() if self.timings.is_file() else b""
+        taken = config.create_timing_cache(known)
+        if known and (taken is None or not config.set_timing_cache(taken, False)):
+            _LOG.warning("%s is not used: %s does not take it", self.timings, self.trt)
+            known = b""
+        if not known:
+            config.set_timing_cache(config.create_timing_cache(b""), False)
 
     def _keep_timings(self, config: Any) -> None:
         if self.timings is not None and not self.trt.compiles_ahead:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import logging
+import re
 import signal
 import sys
 import threading
@@ -48,7 +49,7 @@ from .progress import reporting
 from .tensorrt_api import targets, targets_by_default
 from .to_tensorrt import EngineOrder, build_engines, graphs_to_build
 
-__all__ = ["main"]
+__all__ = ["main", "timings_file"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ Without --out the engines go to the cache, where a runtime finds them. Engines a
 GPU that runs them; --build-only with tensorrt_rtx compiles for --targets on any machine, and the
 golden check is left to the device.
 """
+TIMINGS = "timings"  # folder of the store
+KEPT_TIMINGS = 4  # files of it
 ENGINE_OVER_ONNX = 4  # bytes that a build needs on the disk, for bytes of graphs
 
 
@@ -75,7 +78,8 @@ def main(argv: Sequence[str]) -> int:
     gpu, targets = _device(args, trt)
     if gpu is not None and (args.profile or default_profile()) == "jetson":
         _check_memory(source, profile)
-    order = EngineOrder(source, profile, trt, gpu, targets, check=not args.build_only)
+    timings = None if gpu is None or trt.compiles_ahead else timings_file(trt, gpu)
+    order = EngineOrder(source, profile, trt, gpu, targets, not args.build_only, timings)
     try:
         with _cancelled_by_signals() as cancelled:
             if args.out is None:
@@ -91,6 +95,22 @@ def main(argv: Sequence[str]) -> int:
     if args.progress != "json":
         print(_summary(folder.path, folder.manifest))
     return 0
+
+
+def timings_file(trt: TensorRT, gpu: Gpu) -> Path:
+    """File of the store with times of kernels, which hold for one TensorRT, GPU and driver.
+
+    A second profile or another export of the same model is built in a fraction of the time. The
+    files of those that were used last are kept.
+    """
+    folder = Store.open().root / TIMINGS
+    folder.mkdir(mode=0o700, exist_ok=True)
+    facts = f"{trt.name} {trt.version} {gpu.name} {gpu.compute_capability} {gpu.driver}"
+    own = folder / re.sub(r"[^\w.]+", "-", facts)
+    others = [path for path in folder.iterdir() if path != own]
+    for old in sorted(others, key=lambda path: -path.stat().st_mtime_ns)[KEPT_TIMINGS - 1 :]:
+        old.unlink(missing_ok=True)
+    return own
 
 
 def _into_cache(

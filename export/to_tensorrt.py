@@ -71,6 +71,7 @@ class EngineOrder:
         gpu: The device that runs the engines; None where they are compiled ahead.
         targets: GPUs to compile ahead for ("sm86", ...).
         check: Whether the golden check is done here.
+        timings: File in which times of kernels outlive the build; None: only its graphs share them.
 
     Raises:
         ValueError: Weights of few bits; a profile that does not fit the graphs, or without a golden
@@ -83,6 +84,7 @@ class EngineOrder:
     gpu: Gpu | None
     targets: tuple[str, ...] = ()
     check: bool = True
+    timings: Path | None = None
 
     def __post_init__(self) -> None:
         assert self.gpu is not None or (self.targets and not self.check), self
@@ -241,7 +243,7 @@ class _Work:
         ranges = input_ranges(manifest.graphs[name], order.profile, manifest.patch)
 
         def compile_form(onnx: Path, rung: Rung) -> BuildReport:
-            timings = self.scratch / "timings"
+            timings = order.timings or self.scratch / "timings"
             return run_apart(
                 f"compiling {name} ({rung.name})",
                 lambda stage, *rest: self.report(f"{name}, {rung.name}: {stage}", *rest),

@@ -173,8 +173,13 @@ class QuantisedEmbedding(nn.Module):
 
     def __init__(self, weight_VD: Tensor, dtype: torch.dtype) -> None:
         super().__init__()
-        rounded = QuantisedLinear(weight_VD, 8, dtype)  # a scale for each row, here as there
-        self.weight, self.scale = rounded.weight, rounded.scale
+        # A scale for each row, here as there; so many rows at once, as they are worked on in fp32.
+        parts = weight_VD.split(max(1, _CAST // weight_VD.shape[1]))
+        rounded = [QuantisedLinear(part, 8, dtype) for part in parts]
+        self.weight, self.scale = (
+            nn.Parameter(torch.cat([getattr(one, name) for one in rounded]), requires_grad=False)
+            for name in ("weight", "scale")
+        )
 
     def forward(self, ids: Tensor) -> Tensor:
         """(..., D) of ids (...)."""
