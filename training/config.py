@@ -24,6 +24,7 @@ __all__ = ["GeometryWeights", "TrainConfig"]
 
 PRECISIONS = ("auto", "bf16", "fp32")
 PARALLELS = ("ddp", "fsdp")
+FROZEN = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,9 @@ class TrainConfig:
             instead of being kept.
         parallel: How several processes share the model: "ddp" (each has all of it) or "fsdp"
             (each keeps a part).
+        adapters: Low-rank adapters (`lora`) learn in place of what the stage trains of the
+            transformer layers; heads learn as they are, all else is frozen.
+        frozen: Precision of the weights that are not trained, "fp32" or "bf16".
         layer_scale: Start of the geometric expert's layer scales; 0.01 is published.
         seed: Of the start values and of every draw.
         refresh_steps: Look for new shards every so many steps.
@@ -95,7 +99,8 @@ class TrainConfig:
         tasks: Types of its questions; none is all, and one that is named twice comes up twice as
             often.
         sources: Data sets that the windows come from; roots start at --data.
-        gasp, lora: Of the stage gasp.
+        gasp: Of the stage gasp.
+        lora: Of its adapters and those of `adapters`.
         loss, extra, views, augment: Options of the parts.
 
     Raises:
@@ -119,6 +124,8 @@ class TrainConfig:
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     recompute: bool = False
     parallel: Literal["ddp", "fsdp"] = "ddp"
+    adapters: bool = False
+    frozen: Literal["fp32", "bf16"] = "fp32"
     layer_scale: float = LAYER_SCALE
     seed: int = 0
     refresh_steps: int = 100
@@ -143,6 +150,12 @@ class TrainConfig:
         check_choice(self, "stage", STAGES)
         check_choice(self, "precision", PRECISIONS)
         check_choice(self, "parallel", PARALLELS)
+        check_choice(self, "frozen", FROZEN)
+        if self.frozen == "bf16" and (self.precision == "fp32" or self.parallel == "fsdp"):
+            raise ValueError(
+                "frozen is 'bf16': give precision bf16 or auto, and parallel ddp, because FSDP "
+                "splits weights of one type"
+            )
         check_range(self, POSITIVE, "lr", "clip_norm", "layer_scale")
         check_range(self, COUNT, "steps", "bad_steps", "questions", "accumulate")
         check_range(self, COUNT, "refresh_steps", "log_steps", "save_steps", "eval_steps")

@@ -28,6 +28,7 @@ from g2vlm_model.model import G2VLM
 
 from .config import TrainConfig
 from .freeze import apply_freezing, freezing_table
+from .lora import put_adapters
 from .losses import HeadOutput, geometry_loss, prepare_truth
 from .precision import BLOCKS, mixed_precision, recompute_layers
 
@@ -63,9 +64,10 @@ def step_cost(config: TrainConfig, clips: int, frames: int) -> StepCost:
     The pictures are `views.width` wide, else as wide as the model's, and as high as the middle of
     `views.aspect`, or 3 : 4.
     """
+    model = model_on_meta(config.model, _ANY_IDS)
+    _freeze(model, config)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        model = G2VLM(config.model, _ANY_IDS)
-        apply_freezing(model, config.stage)
+        _put_on_cpu(model)
         if config.recompute:
             recompute_layers(model)
         for parameter in model.parameters():
@@ -79,6 +81,25 @@ def step_cost(config: TrainConfig, clips: int, frames: int) -> StepCost:
         peak += _loss_bytes_per_pixel(config) * pixels // config.extra.pixel_stride**2
         peak += _match_bytes(config, clips, frames)
     return StepCost(peak, products.get_total_flops() + attention.flops, tokens)
+
+
+def _freeze(model: G2VLM, config: TrainConfig) -> None:
+    """What a run does to a model ahead of its first step."""
+    apply_freezing(model, config.stage)
+    put_adapters(model, config)
+    for parameter in model.parameters():
+        if config.frozen == "bf16" and not parameter.requires_grad:
+            parameter.data = parameter.data.bfloat16()
+
+
+def _put_on_cpu(model: nn.Module) -> None:
+    """Move a model from the meta device; in a mode whose tensors have no memory either."""
+    for part in model.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            there = torch.empty_like(parameter, device="cpu")
+            setattr(part, name, nn.Parameter(there, parameter.requires_grad))
+        for name, buffer in part.named_buffers(recurse=False):
+            setattr(part, name, torch.empty_like(buffer, device="cpu"))
 
 
 def _drop_gradient(parameter: Tensor) -> None:
@@ -191,15 +212,19 @@ def dry_run(config: TrainConfig, processes: int, tflops: float) -> str:
             "similarities beside that"
         )
     model = model_on_meta(config.model, _ANY_IDS)
-    apply_freezing(model, config.stage)
+    _freeze(model, config)
     few = min(clips for clips, _ in config.windows)
     if few < processes:
         raise ValueError(f"a step of {few} windows cannot be shared by {processes} processes")
-    shares = {(-(-clips // processes), frames) for clips, frames in config.windows}
+    # Windows of a part of a step, frames, and how many parts a step has.
+    shares = set()
+    for clips, frames in config.windows:
+        parts = min(config.accumulate, clips // processes)
+        shares.add((-(-clips // (processes * parts)), frames, parts))
     worst = max(shares, key=lambda share: (share[0] * share[1], share[1]))
     ends = {worst, min(shares, key=lambda share: (share[0] * share[1], share[1]))}
-    costs = {share: step_cost(config, *share) for share in ends}
-    flops = sum(cost.flops for cost in costs.values()) / len(costs)
+    costs = {share: step_cost(config, *share[:2]) for share in ends}
+    flops = sum(cost.flops * share[2] for share, cost in costs.items()) / len(costs)
     memory = _state_bytes(model, config, processes)
     memory["activations"] = costs[worst].activation_bytes
     height, width = picture_size(config)
@@ -212,7 +237,7 @@ def dry_run(config: TrainConfig, processes: int, tflops: float) -> str:
         f"{worst[1]} frames of {height} x {width}",
         *(f"{name:<26}{size / _GIB:>10.2f} GiB" for name, size in memory.items()),
         f"{'memory per device':<26}{sum(memory.values()) / _GIB:>10.2f} GiB",
-        f"{'tokens per step':<26}{costs[worst].tokens * processes:>10,}",
+        f"{'tokens per step':<26}{costs[worst].tokens * worst[2] * processes:>10,}",
         f"{'operations per step':<26}{flops * processes / 1e12:>10.2f} TFLOP",
         f"{'a step at ' + f'{tflops:g} TFLOP/s':<26}{seconds:>10.3f} s",
         f"{f'{config.steps:,} steps':<26}{seconds * config.steps / 3600:>10.1f} h",
@@ -222,18 +247,18 @@ def dry_run(config: TrainConfig, processes: int, tflops: float) -> str:
 
 def _state_bytes(model: nn.Module, config: TrainConfig, processes: int) -> dict[str, int]:
     """Bytes per device of everything that lives from step to step, and of gathered blocks."""
-    count: Callable[[nn.Module], int] = lambda part: sum(p.numel() for p in part.parameters())  # noqa: E731
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    held: Callable[[nn.Module], int] = lambda part: sum(p.nbytes for p in part.parameters())  # noqa: E731
+    trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
     parts = processes if config.parallel == "fsdp" else 1
     sizes = {
-        "weights": count(model),
+        "weights": held(model),
         "gradients": trained,
         "AdamW moments": _MOMENTS * trained,
-        "averaged weights": trained,
+        "averaged weights": trained if config.ema > 0 else 0,
     }
-    memory = {name: _FLOAT * size // parts for name, size in sizes.items()}
+    memory = {name: size // parts for name, size in sizes.items()}
     if parts > 1:
-        blocks = [count(part) for part in model.modules() if isinstance(part, BLOCKS)]
-        outside = count(model) - sum(blocks)
-        memory["gathered weights"] = _FLOAT * (outside + _GATHERED * max(blocks))
+        blocks = [held(part) for part in model.modules() if isinstance(part, BLOCKS)]
+        outside = held(model) - sum(blocks)
+        memory["gathered weights"] = outside + _GATHERED * max(blocks)
     return memory

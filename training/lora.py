@@ -19,15 +19,18 @@ from torch import nn
 from g2vlm_model.model import G2VLM
 
 from .checkpoints import stored_meta
+from .config import TrainConfig
 from .gasp_heads import LanguageLayer, language_layers
 from .gasp_options import LoraOptions
+from .precision import BLOCKS
 from .start import Base
 from .weights import load_averaged
 
-__all__ = ["Adapters", "adapt_stage", "attach_lora", "load_adapted"]
+__all__ = ["Adapters", "adapt_stage", "attach_lora", "load_adapted", "put_adapters"]
 
 _ADAPTER = "default"
 _ENCODERS = ("vit.", "model.visual.", "visual.")
+_HEADS = ("heads.", "match.")
 
 
 class Adapters:
@@ -66,7 +69,7 @@ def attach_lora(
         layers: Whose maps.
 
     Raises:
-        ValueError: The rank is larger than a map, or `peft` is not installed.
+        ValueError: `peft` is not installed.
     """
     names = [
         f"{layer.name}.{inner}"
@@ -80,21 +83,54 @@ def attach_lora(
             for name, part in model.named_modules()
             if isinstance(part, nn.Linear) and name.startswith(_ENCODERS)
         ]
-    for name in names:
-        part = model.get_submodule(name)
-        assert isinstance(part, nn.Linear)
-        least = min(part.in_features, part.out_features)
-        if options.rank > least:
-            raise ValueError(
-                f"lora: rank is {options.rank}, but {name} maps {part.in_features} to "
-                f"{part.out_features} numbers; lower it to {least} at most"
-            )
+    return _attached(model, options, names)
+
+
+def put_adapters(model: nn.Module, config: TrainConfig) -> Adapters | None:
+    """The adapters of a run, in the stage gasp or where the config asks for them; else None.
+
+    Of what its stage trains, the linear maps of transformer layers get adapters, the heads outside
+    of them learn as they are, and all else is frozen.
+
+    Args:
+        model: Frozen as the stage says (`freeze.apply_freezing`); changed in place.
+        config: Of the run.
+
+    Raises:
+        ValueError: `peft` is not installed.
+    """
+    if config.stage == "gasp":
+        return adapt_stage(model, config.lora, config.gasp.geometric_tokens)
+    if not config.adapters:
+        return None
+    layers = [name for name, part in model.named_modules() if isinstance(part, BLOCKS)]
+    inside = tuple(f"{name}." for name in layers)
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    maps = [
+        name.removesuffix(".weight")
+        for name in trained
+        if name.startswith(inside) and isinstance(_owner(model, name), nn.Linear)
+        if name.endswith(".weight")
+    ]
+    heads = [n for n in trained if n.startswith(_HEADS) and not n.startswith(inside)]
+    adapters = _attached(model, config.lora, maps)
+    for name in heads:
+        model.get_parameter(name).requires_grad_(True)
+    return adapters
+
+
+def _owner(model: nn.Module, parameter: str) -> nn.Module:
+    return model.get_submodule(parameter.rpartition(".")[0])
+
+
+def _attached(model: nn.Module, options: LoraOptions, names: Sequence[str]) -> Adapters:
+    """Freeze a model and put adapters on linear maps."""
     peft = _peft()
     config = peft.LoraConfig(
         r=options.rank,
         lora_alpha=options.scale * options.rank,
         lora_dropout=options.dropout,
-        target_modules=names,
+        target_modules=list(names),
     )
     model.requires_grad_(False)
     tuner = peft.LoraModel(model, config, _ADAPTER)
@@ -155,7 +191,7 @@ def _peft() -> Any:
         if error.name not in ("peft", "transformers", "accelerate"):
             raise
         raise ValueError(
-            f"the stage gasp needs the Python package {error.name!r}, which is not installed: "
+            f"adapters need the Python package {error.name!r}, which is not installed: "
             "pip install peft"
         ) from error
     return peft

@@ -35,7 +35,7 @@ from .gasp import GaspStage, GaspSupervision
 from .geometry_stage import GeometryStage
 from .joint_stage import JointStage
 from .loading import Batches
-from .lora import adapt_stage
+from .lora import put_adapters
 from .parallel import parallel_stage, send_gradients
 from .precision import recompute_layers
 from .resume import check_same_run
@@ -105,7 +105,7 @@ def build_stage(
 ) -> Stage:
     """The module whose call gives the loss of a stage; freezes what the stage does not train.
 
-    The stage gasp puts its adapters on the model.
+    A run of adapters puts them on the model.
 
     Raises:
         ValueError: Options of the stage that do not fit the model.
@@ -113,15 +113,15 @@ def build_stage(
     apply_freezing(model, config.stage)
     torch.manual_seed(config.seed)  # of the heads that only training has
     prompts = prompt_ids(tokenizer, model.config.tokens)
+    if blind and config.stage == "gasp":
+        raise ValueError("--blind leaves out the pictures, and the stage gasp matches them")
+    layers = GaspStage.heads_of(model, config.gasp) if config.stage == "gasp" else []
+    supervision = GaspSupervision(layers, config.gasp) if layers else None
+    put_adapters(model, config)
     if config.stage == "geometry":
         return GeometryStage(model, config, prompts)
     semantic = semantic_stage(config, model, tokenizer, blind)
-    if config.stage == "gasp":
-        if blind:
-            raise ValueError("--blind leaves out the pictures, and the stage gasp matches them")
-        layers = GaspStage.heads_of(model, config.gasp)
-        supervision = GaspSupervision(layers, config.gasp)
-        adapt_stage(model, config.lora, config.gasp.geometric_tokens)
+    if supervision is not None:
         return GaspStage(semantic, layers, supervision, config)
     if config.stage == "joint":
         return JointStage(GeometryStage(model, config, prompts), semantic)
@@ -172,6 +172,10 @@ def prepared_run(config: TrainConfig, options: RunOptions, processes: Processes)
     pool = Mixture(config.sources, options.data, config.views)
     if processes.first:
         _LOG.info("%s\n%d shards", freezing_table(begun.model), len(pool.shards))
+    if config.frozen == "bf16":
+        for parameter in stage.parameters():
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.bfloat16()
     if config.recompute:
         recompute_layers(stage)
     state: dict[str, Any] = {"base": dataclasses.asdict(base), "blind": options.blind}
@@ -255,9 +259,8 @@ def averaged_model(run: Run, options: RunOptions) -> tuple[G2VLM, Tokenizer] | N
             f"the weights that {trainer.folder} began with were changed since: they were "
             f"{run.base}, they are {base}; put back what was there"
         )
-    adapters = None
-    if config.stage == "gasp":
-        adapters = adapt_stage(model, config.lora, config.gasp.geometric_tokens)
+    apply_freezing(model, config.stage)
+    adapters = put_adapters(model, config)
     put_averaged(model, average, "the running average")
     if adapters is not None:
         adapters.merge()

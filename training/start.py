@@ -204,6 +204,11 @@ def start_model(config: ModelConfig, start: Start, on_meta: bool = False) -> Sta
     checkpoint = start.checkpoint
     if start.geometry is not None and checkpoint is not None:
         trained = trained_in(model, "geometry")
+        if stored_meta(checkpoint)["config"].get("adapters"):
+            raise ValueError(
+                f"{start.geometry} is a run of adapters, which mean nothing without the weights "
+                "that it began with: end it with --export FOLDER, and give the folder"
+            )
         load_averaged(model, checkpoint, trained)
         where = f"{start.geometry.resolve().name}/{checkpoint.stem}"
         sources |= dict.fromkeys(trained, f"of the geometry run {where}")

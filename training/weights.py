@@ -28,7 +28,7 @@ from .checkpoints import load_into, stored_meta, stored_shapes
 
 __all__ = ["PARTS", "Part", "grouped", "holds_embedding", "load_averaged", "load_folder"]
 
-AVERAGED = "average/model."
+AVERAGED, TRAINED = "average/model.", "weights/model."
 _EMBEDDING, _HEAD = "trunk.embed_tokens.weight", "trunk.lm_head.weight"
 
 # Files of the encoders and of the language model alone lack the prefix of the whole model.
@@ -152,10 +152,13 @@ def load_averaged(model: G2VLM, checkpoint: Path, expected: Iterable[str]) -> di
         ValueError: Averages that are missing, have no place or have another shape.
     """
     parameters = dict(model.named_parameters())
+    shapes = stored_shapes(checkpoint)
+    averaged = any(name.startswith(AVERAGED) for name in shapes)
+    prefix = AVERAGED if averaged else TRAINED  # of a run without an average
     stored = {
-        name.removeprefix(AVERAGED): shape
-        for name, shape in stored_shapes(checkpoint).items()
-        if name.startswith(AVERAGED)
+        name.removeprefix(prefix): shape
+        for name, shape in shapes.items()
+        if name.startswith(prefix)
     }
     wanted = set(expected)
     wrong = [
@@ -164,7 +167,7 @@ def load_averaged(model: G2VLM, checkpoint: Path, expected: Iterable[str]) -> di
         if stored[name] != tuple(parameters[name].shape)
     ]
     _refuse(str(checkpoint), wanted - set(stored), set(stored) - wanted, wrong)
-    load_into(checkpoint, {AVERAGED + name: parameters[name].data for name in wanted})
+    load_into(checkpoint, {prefix + name: parameters[name].data for name in wanted})
     return stored_meta(checkpoint)
 
 

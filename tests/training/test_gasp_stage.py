@@ -288,7 +288,6 @@ def test_geometric_tokens_get_heads_and_adapters_too(pool: ClipPool) -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"lora": LoraOptions(rank=33)}, "rank is 33, but trunk.layers.0.semantic.q_proj maps 32"),
         ({"gasp": GaspOptions(layers=(1, 3))}, "layers is 1 to 3, expected a range inside"),
         ({"gasp": GaspOptions(descriptor_width=64)}, "descriptor_width is 64, but the queries"),
     ],

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +14,15 @@ import torch
 from g2vlm_training.batch import WindowBatch, draw_batch
 from g2vlm_training.config import TrainConfig
 from g2vlm_training.datasets.mixture import ClipPool
+from g2vlm_training.distribution import Processes
 from g2vlm_training.dry_run import dry_run, step_cost
 from g2vlm_training.freeze import apply_freezing, is_geometric
+from g2vlm_training.gasp_options import LoraOptions
 from g2vlm_training.joint_stage import JointStage
 from g2vlm_training.precision import recompute_layers
-from g2vlm_training.run import build_stage
+from g2vlm_training.run import RunOptions, averaged_model, build_stage, prepared_run
 from g2vlm_training.stage import StageLoss
+from g2vlm_training.start import Start, start_model
 from g2vlm_training.tokens import nano_tokenizer
 
 from g2vlm_model.measuring.live_bytes import LiveBytes
@@ -132,3 +136,39 @@ def test_dry_run_prints_what_a_run_takes() -> None:
 def test_unknown_stage_is_refused() -> None:
     with pytest.raises(ValueError, match="expected one of"):
         apply_freezing(tiny_model(), "both")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stage", ["geometry", "joint"])
+def test_adapters_learn_beside_the_weights_and_end_in_them(
+    tiny_shards: Path, tmp_path: Path, stage: str
+) -> None:
+    """Of any stage, also of a rank above the narrowest map; what is exported is a plain model."""
+    config = dataclasses.replace(
+        CONFIG, stage=stage, adapters=True, lora=LoraOptions(rank=40), ema=0.5, lr=1e-2,
+        frozen="bf16", precision="bf16",
+    )  # type: ignore[arg-type]  # fmt: skip
+    options = RunOptions(tiny_shards, tmp_path, Start(config.seed))
+    run = prepared_run(config, options, Processes())
+    trained = run.trainer.trained
+    whole = ("model.heads.", "model.match.", "coarse.")
+    assert all("lora_" in name or name.startswith(whole) for name in trained)
+    assert any(".geometric.q_proj.lora_A" in name for name in trained)
+    assert any("dino." in name for name in trained)
+    assert any(".semantic.q_proj.lora_A" in name for name in trained) == (stage == "joint")
+    types = {name: p.dtype for name, p in run.trainer.module.named_parameters()}
+    assert {types[name] for name in trained} == {torch.float32}
+    assert {kind for name, kind in types.items() if name not in trained} == {torch.bfloat16}
+    assert all(run.trainer.train_step()["loss"] > 0 for _ in range(3))
+    found = averaged_model(run, options)
+    assert found is not None
+    began = dict(start_model(config.model, options.start).model.named_parameters())
+    now = dict(found[0].named_parameters())
+    assert list(now) == list(began)
+    moved = {name for name, value in now.items() if not torch.equal(value, began[name])}
+    assert "trunk.layers.0.geometric.q_proj.weight" in moved
+    assert ("trunk.layers.0.semantic.q_proj.weight" in moved) == (stage == "joint")
+    assert "trunk.embed_tokens.weight" not in moved
+    run.trainer.save()
+    if stage == "geometry":
+        with pytest.raises(ValueError, match=r"is a run of adapters.* --export FOLDER"):
+            start_model(config.model, Start(geometry=tmp_path))
