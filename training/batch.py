@@ -92,7 +92,7 @@ class WindowBatch:
 
     def to(self, device: torch.device) -> WindowBatch:
         """The same with its tensors on a device."""
-        moved = {
+        moved: dict[str, Any] = {
             name: value.to(device, non_blocking=True)
             for name, value in vars(self).items()
             if isinstance(value, Tensor)

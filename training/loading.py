@@ -175,7 +175,7 @@ class Batches:
         pinned = self.processes.device.type == "cuda"
         loader: DataLoader[_Read] = DataLoader(
             self._windows, batch_size=None, sampler=self._places(step), pin_memory=pinned, **options
-        )  # type: ignore[arg-type]
+        )
         return iter(loader)
 
     def _places(self, first: int) -> Iterator[_Place]:

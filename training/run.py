@@ -198,7 +198,7 @@ def _losses(config: TrainConfig, stage: Stage, batches: Batches) -> LossOfStep:
         parts = batches.of_step(step)
         waited = time.monotonic() - started
         with ExitStack() as held:
-            begin: Callable[[], None] = bool
+            begin: Callable[[], object] = bool
             if len(parts) > 1:
                 counts = [_counts(stage, part, step) for part in parts]
                 begin = held.enter_context(divided_by(counts))

@@ -313,7 +313,9 @@ def test_adapters_with_bad_numbers_are_not_merged() -> None:
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(ValueError, match="needs the Python package 'peft', which is not installed"):
+    with pytest.raises(
+        ValueError, match="adapters need the Python package 'peft', which is not installed"
+    ):
         adapt_stage(tiny_model(), LoraOptions(rank=2))
 
 

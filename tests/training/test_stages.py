@@ -143,10 +143,10 @@ def test_adapters_learn_beside_the_weights_and_end_in_them(
     tiny_shards: Path, tmp_path: Path, stage: str
 ) -> None:
     """Of any stage, also of a rank above the narrowest map; what is exported is a plain model."""
+    changes: dict[str, Any] = {"stage": stage, "frozen": "bf16", "precision": "bf16"}
     config = dataclasses.replace(
-        CONFIG, stage=stage, adapters=True, lora=LoraOptions(rank=40), ema=0.5, lr=1e-2,
-        frozen="bf16", precision="bf16",
-    )  # type: ignore[arg-type]  # fmt: skip
+        CONFIG, adapters=True, lora=LoraOptions(rank=40), ema=0.5, lr=1e-2, **changes
+    )
     options = RunOptions(tiny_shards, tmp_path, Start(config.seed))
     run = prepared_run(config, options, Processes())
     trained = run.trainer.trained
