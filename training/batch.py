@@ -64,6 +64,8 @@ class WindowBatch:
         T_world_cam_BN44: float32 camera-to-world.
         K_BN33: float32 intrinsics in pixels.
         invalid_BNHW: bool, pixels known to show nothing that has a depth: sky, the rim of a lens.
+        posed_BN: bool, frames whose pose is known; of the others it says nothing.
+        clean_B: bool, windows whose depth is clean enough for normals.
         scenes: What is known about each place; None where nothing is.
         prepared: What the stage made of each window ahead of its step (`stage.Preparer`).
         seeds: Of each window's augmentation, while that has not been done.
@@ -75,6 +77,8 @@ class WindowBatch:
     T_world_cam_BN44: Tensor
     K_BN33: Tensor
     invalid_BNHW: Tensor
+    posed_BN: Tensor
+    clean_B: Tensor
     scenes: tuple[SceneInfo | None, ...]
     prepared: tuple[Any, ...] = ()
     seeds: tuple[int, ...] = ()
@@ -83,6 +87,11 @@ class WindowBatch:
     def grid(self) -> tuple[int, int]:
         """(H, W) of the pictures."""
         return self.rgb_BN3HW.shape[-2], self.rgb_BN3HW.shape[-1]
+
+    @property
+    def placed_depth_BNHW(self) -> Tensor:
+        """Depth of the frames that have a pose: what can be followed into other frames."""
+        return torch.where(self.posed_BN[..., None, None], self.depth_BNHW, 0.0)
 
     def window(self, index: int) -> WindowBatch:
         """One of the windows as a batch."""
@@ -239,7 +248,7 @@ def _window(
         except DataError as error:
             refusals.add(error)
             continue
-        known = float((clip.depth > 0).mean(axis=(1, 2)).min())
+        known = _least_known(clip)
         if known < views.min_known:
             refusals.add(f"{clip.name}: {known:.1%} of a frame's depth is known")
             continue
@@ -274,8 +283,24 @@ def batch_of(clips: Sequence[Clip]) -> WindowBatch:
         invalid_BNHW=torch.from_numpy(
             np.stack([(clip.depth == 0) & clip.complete for clip in clips])
         ),
+        posed_BN=torch.from_numpy(np.stack([_posed(clip) for clip in clips])),
+        clean_B=torch.tensor([clip.clean for clip in clips]),
         scenes=tuple(clip.scene for clip in clips),
     )
+
+
+def _posed(clip: Clip) -> NDArray[np.bool_]:
+    return np.ones(len(clip), np.bool_) if clip.posed is None else clip.posed
+
+
+def _least_known(clip: Clip) -> float:
+    """Least share of known depth of a frame, of those that have nothing else to teach.
+
+    A frame with a pose and no depth at all teaches its camera alone.
+    """
+    known = (clip.depth > 0).mean(axis=(1, 2))
+    counted = known[(known > 0) | ~_posed(clip) | clip.complete]
+    return float(counted.min()) if len(counted) else 1.0
 
 
 def _object_id(clip: Clip) -> NDArray[np.uint8]:

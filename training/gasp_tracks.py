@@ -87,7 +87,7 @@ def point_tracks(batch: WindowBatch, points: int, visibility: str = "exact") -> 
     Raises:
         ValueError: Depth that is no number or below 0.
     """
-    depth = batch.depth_BNHW
+    depth = batch.placed_depth_BNHW
     bad = ~(depth >= 0) | ~torch.isfinite(depth)
     if bool(bad.any()):
         raise ValueError(

@@ -86,14 +86,14 @@ class GeometryStage(Stage):
         picked = picked_pixels(extra.pixel_stride, step)
         points = world_points(batch.depth_BNHW, batch.T_world_cam_BN44, batch.K_BN33)[picked]
         valid = (batch.depth_BNHW > 0)[picked]
-        truth = prepare_truth(points, valid, batch.T_world_cam_BN44)
+        truth = prepare_truth(points, valid, batch.T_world_cam_BN44, batch.posed_BN)
         world = geometry.global_points_BNHW3
         output = HeadOutput(
             geometry.local_points_BNHW3[picked],
             geometry.T_world_cam_BN44,
             None if world is None else world[picked],
         )
-        parts = geometry_loss(output, truth, self.config.loss)
+        parts = geometry_loss(output, truth, self.config.loss, batch.clean_B)
         pixel_total, pixel_report = self._pixels(geometry, batch, picked)
         total = parts.total + pixel_total
         if self.config.loss.surface_weight > 0:
@@ -146,7 +146,8 @@ class GeometryStage(Stage):
         """Angles of normals on the step's tile of each picture."""
         tile = picked_tile(self.config.extra.pixel_stride, step, batch.grid)
         truth = local_points(batch.depth_BNHW, batch.K_BN33)[tile]
-        return surface_loss(geometry.local_points_BNHW3[tile], truth, (batch.depth_BNHW > 0)[tile])
+        known = (batch.depth_BNHW > 0) & batch.clean_B[:, None, None, None]
+        return surface_loss(geometry.local_points_BNHW3[tile], truth, known[tile])
 
     def _correspondence(
         self,
@@ -157,7 +158,7 @@ class GeometryStage(Stage):
     ) -> tuple[Tensor, Tensor]:
         """Mean coarse loss over the encoder and two layers, and the fine loss."""
         patch = self.model.config.patch_size
-        truth = (batch.depth_BNHW, batch.T_world_cam_BN44, batch.K_BN33)
+        truth = (batch.placed_depth_BNHW, batch.T_world_cam_BN44, batch.K_BN33)
         tracks = cell_tracks(*truth, patch)
         tokens = tokens.float()  # mixed precision ends with the forward pass
         sources = (tokens, *(layers[index].float() for index in self.layers))

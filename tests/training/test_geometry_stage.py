@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from g2vlm_training.batch import WindowBatch, draw_batch, pixels_of
 from g2vlm_training.config import GeometryWeights, TrainConfig
+from g2vlm_training.datasets.base import Clip, DataError, Refusals
 from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.freeze import apply_freezing
 from g2vlm_training.geometry_stage import GeometryStage, in_share
@@ -96,3 +99,57 @@ def test_refinement_starts_at_nothing_and_learns(batch: WindowBatch) -> None:
         optimiser.step()
     assert all(float(p.grad.abs().max()) > 0 for p in refine.parameters() if p.grad is not None)
     assert sum(p.grad is not None for p in refine.parameters()) == 8
+
+
+def test_windows_teach_what_is_known_of_them(batch: WindowBatch) -> None:
+    """Without depth the cameras alone, without poses the points alone, normals of clean depth."""
+    config = TrainConfig(extra=GeometryWeights(frame_causal=0.0, correspondence=0.5))
+    stage = stage_of(config)
+    with torch.no_grad():
+        whole = stage(batch, 0).report
+        blind = dataclasses.replace(batch, depth_BNHW=torch.zeros_like(batch.depth_BNHW))
+        cameras = stage(blind, 0).report
+        lost = dataclasses.replace(batch, posed_BN=torch.zeros_like(batch.posed_BN))
+        points = stage(lost, 0).report
+        elsewhere = dataclasses.replace(lost, T_world_cam_BN44=lost.T_world_cam_BN44.flip(1))
+        noisy = dataclasses.replace(batch, clean_B=torch.zeros_like(batch.clean_B))
+        rough = stage(noisy, 0).report
+    assert (cameras["points"], cameras["coarse"]) == (0, 0)
+    assert cameras["rotation"] == pytest.approx(whole["rotation"], rel=1e-5)
+    assert 0 < cameras["loss"] < config.loss.clip
+    assert (points["rotation"], points["translation"], points["coarse"]) == (0, 0, 0)
+    assert points["points"] > 0
+    with torch.no_grad():
+        assert stage(elsewhere, 0).report["points"] == pytest.approx(points["points"], rel=1e-4)
+    assert rough["points"] == whole["points"]
+    assert rough["loss"] < whole["loss"]
+
+
+def test_a_window_without_depth_is_drawn_and_one_without_anything_is_not(pool: ClipPool) -> None:
+    (shard, *_) = pool.shards
+    clip = shard.clips[0].read(range(3))
+    blank = dataclasses.replace(clip, depth=np.zeros_like(clip.depth), complete=False)
+    unposed = dataclasses.replace(blank, posed=np.zeros(3, np.bool_))
+
+    class One:
+        """A source of one clip."""
+
+        refusals = Refusals("windows")
+
+        def __init__(self, only: Clip) -> None:
+            self.only, self.name, self.size_hw = only, "one", only.size_hw
+
+        def __len__(self) -> int:
+            return 3
+
+        def read(self, frames: Sequence[int]) -> Clip:
+            return self.only
+
+        def draw(self, clips: int, frames: int, generator: torch.Generator) -> list[One]:
+            return [self]
+
+    drawn = draw_batch(One(blank), 1, 3, torch.Generator().manual_seed(0), None)
+    assert bool(drawn.posed_BN.all())
+    assert not bool(drawn.depth_BNHW.any())
+    with pytest.raises(DataError, match="were refused, none read"):
+        draw_batch(One(unposed), 1, 3, torch.Generator().manual_seed(0), None)

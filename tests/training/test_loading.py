@@ -122,7 +122,9 @@ def test_shards_that_come_meanwhile_join_and_are_told(
 def test_refused_windows_are_counted_here_and_errors_are_short(
     tmp_path: Path, workers: int
 ) -> None:
-    dark = dataclasses.replace(make_clip(), depth=np.zeros_like(make_clip().depth))
+    clip = make_clip()
+    nothing = {"depth": np.zeros_like(clip.depth), "posed": np.zeros(len(clip), np.bool_)}
+    dark = dataclasses.replace(clip, **nothing)  # type: ignore[arg-type]
     write_shard(tmp_path / "train-00000.tar", [dark])
     batches = batches_of(tmp_path, workers=workers)
     with pytest.raises(DataError, match="were refused, none read") as raised:

@@ -195,7 +195,9 @@ def test_the_surface_loss_teaches_the_geometry(batch: WindowBatch) -> None:
 
 def test_a_single_frame_is_a_window(batch: WindowBatch) -> None:
     first: dict[str, Any] = {
-        name: value[:, :1] for name, value in vars(batch).items() if isinstance(value, torch.Tensor)
+        name: value[:, :1]
+        for name, value in vars(batch).items()
+        if isinstance(value, torch.Tensor) and value.ndim > 1
     }
     alone = dataclasses.replace(batch, **first)
     loss = stage_with_heads(log_depth_weight=1.0)(alone, 1)

@@ -62,7 +62,8 @@ class ViewOptions:
             forgotten, because left and right in words would be wrong.
         rim: Chance that a window of a clip whose depth is complete is seen through a round lens:
             black outside of a circle, where nothing has a depth.
-        min_known: Least share of pixels with known depth in every frame of a window.
+        min_known: Least share of pixels with known depth in every frame of a window; frames that
+            have a pose and no depth at all are taken, and teach their camera alone.
 
     Raises:
         ValueError: A number out of range.
