@@ -34,7 +34,7 @@ def load_config(name: str, changes: Sequence[str] = ()) -> TrainConfig:
     """Read a config by name (`configs/NAME.yaml`) or path.
 
     Args:
-        name: Of a shipped config, or a file.
+        name: Of a shipped config, or a file; what it `extends` is read first.
         changes: Of single values, as the command line has them: "lr=3e-5",
             "model.text.num_hidden_layers=2"; the value is YAML.
 
@@ -48,13 +48,28 @@ def load_config(name: str, changes: Sequence[str] = ()) -> TrainConfig:
     if not path.is_file():
         known = sorted(item.stem for item in CONFIG_FOLDER.glob("*.yaml"))
         raise FileNotFoundError(f"no config {name!r}; shipped ones are {known}, or give a file")
-    content = read_yaml(path.read_text(encoding="utf-8"), str(path))
-    if content is None:
-        content = {}
+    content = _content_of(path)
     if changes and isinstance(content, dict):
         for change in changes:
             content = merged(content, _tree_of(change))
     return config_of(content, " ".join((str(path), *changes)))
+
+
+def _content_of(path: Path, above: tuple[Path, ...] = ()) -> Any:
+    """A file's keys over those of the config that it `extends`, by name or by path beside it."""
+    content = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    if not isinstance(content, dict) or "extends" not in content:
+        return {} if content is None else content
+    name = content.pop("extends")
+    found = [
+        one for one in (path.parent / str(name), CONFIG_FOLDER / f"{name}.yaml") if one.is_file()
+    ]
+    if not found or found[0].resolve() in above:
+        raise ValueError(
+            f"{path}: extends is {name!r}, expected another config, by its name or a file's"
+        )
+    below = _content_of(found[0], (*above, path.resolve()))
+    return merged(below, content) if isinstance(below, dict) else below
 
 
 def config_of(content: Any, where: str) -> TrainConfig:

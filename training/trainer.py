@@ -216,9 +216,9 @@ class Trainer:
             **self.extra_state(),
         }
         tensors = self._weights()
-        for index, parameter in self._numbered().items():
+        for name, parameter in self.trained.items():
             for key, value in self.optimiser.state.get(parameter, {}).items():
-                tensors[f"{_OPTIMISER}/{index}.{key}"] = value
+                tensors[f"{_OPTIMISER}/{name}.{key}"] = value
         path = checkpoint_path(self.folder, self.step)
         save_state(path, RunState(tensors, meta))
         if self.processes.first:
@@ -242,25 +242,22 @@ class Trainer:
         averages = flat(_AVERAGE, self.average) if self.config.ema > 0 else {}
         return flat(_WEIGHTS, self.trained) | averages
 
-    def _numbered(self) -> dict[int, nn.Parameter]:
-        """Parameters by their number in the optimiser, the names of its state on disk."""
-        groups = self.optimiser.param_groups
-        return dict(enumerate(parameter for group in groups for parameter in group["params"]))
-
     def _targets(self, path: Path) -> dict[str, Tensor]:
         """The tensors of this run under the names of a checkpoint, checked against it."""
         stored = stored_shapes(path)
-        wrong = sorted(set(unflat(_WEIGHTS, stored)) ^ set(self.trained))
+        moments = {name.rpartition(".")[0] for name in unflat(_OPTIMISER, stored)}
+        wrong = sorted(
+            (set(unflat(_WEIGHTS, stored)) ^ set(self.trained)) | moments - set(self.trained)
+        )
         if wrong:
             raise ValueError(
                 f"checkpoint {path} does not fit this run, e.g. {wrong[:3]}; give the config and "
                 "stage that it was made with, or another --out"
             )
         targets = self._weights()
-        numbered = self._numbered()
         for name, shape in unflat(_OPTIMISER, stored).items():
-            index, key = name.split(".", 1)
-            parameter = numbered[int(index)]
+            of, _, key = name.rpartition(".")
+            parameter = self.trained[of]
             value = torch.zeros_like(parameter) if shape else torch.zeros(())
             self.optimiser.state[parameter][key] = targets[f"{_OPTIMISER}/{name}"] = value
         for name, target in targets.items():

@@ -176,6 +176,19 @@ def test_a_config_that_is_not_shipped_is_told_from_those_that_are() -> None:
 SHIPPED = sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml"))
 
 
+def test_a_config_extends_another_one(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("extends: nano_rooms\nlr: 1e-4\nloss: {surface_weight: 0.1}\n")
+    (tmp_path / "again.yaml").write_text("extends: own.yaml\nsteps: 7\n")
+    found, base = load_config(str(tmp_path / "again.yaml")), load_config("nano_rooms")
+    loss = dataclasses.replace(base.loss, surface_weight=0.1)
+    assert found == dataclasses.replace(base, lr=1e-4, steps=7, loss=loss)
+    for text in ("extends: no_such", "extends: own.yaml", "extends: [1]"):
+        own.write_text(text)
+        with pytest.raises(ValueError, match=r"own\.yaml: extends is .*, expected another config"):
+            load_config(str(own))
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_config_fits_its_model_and_its_stage(name: str) -> None:
     """Ranks, widths of heads, layers and sizes of pictures, on a model without memory."""
