@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,3 +50,12 @@ def shared_data() -> Path | None:
     """Folder of the data that the project does not ship, or None where it is missing."""
     folder = Path(os.environ.get("G2VLM_SHARED_DATA", REPO.parent / "shared" / "data"))
     return folder if folder.is_dir() else None
+
+
+def own_mounts(mount: str) -> list[str]:
+    """Words before a command that sees mounts of its own; empty where not possible."""
+    script = f'{mount} && exec "$@"'
+    prefix = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    if shutil.which("unshare") is None:
+        return []
+    return prefix if subprocess.run([*prefix, "true"], capture_output=True).returncode == 0 else []

@@ -130,6 +130,20 @@ def test_refine(tmp_path: Path) -> None:
         assert results[detector]["window_cpu_ms"] > 0
 
 
+@pytest.mark.slow  # seven models, 20 s of CPU
+def test_precisions(tmp_path: Path, stand_in: Path) -> None:
+    """On the published model in small: each is near fp32, the nearer the more bits it has."""
+    size = ("--frames", "1", "--windows", "1", "--width", "480", "--height", "120")
+    results = run("precisions", tmp_path / "report.json", "--model", str(stand_in), *size)
+    off = {name: row["points, mean"] for name, row in results["against_fp32"].items()}
+    assert set(off) == {
+        "fp32, published prompt", "bf16", "fp16", "int8", "int4+int8", "int4",
+    }  # fmt: skip
+    assert 0 < off["fp32, published prompt"] < 0.05
+    assert 0 < off["fp16"] < off["bf16"] < 0.05
+    assert 0 < off["int8"] < off["int4"] < 0.5
+
+
 def test_prompt_mode(tmp_path: Path) -> None:
     results = run("prompt_mode", tmp_path / "report.json", "--windows", "1", "--frames", "2")
     assert results["isolate_geometry"] is True

@@ -262,6 +262,16 @@ def test_tokenizer_of_another_model(copy: Path) -> None:
         checkpoint.load_model(copy)
 
 
+def test_a_tokenizer_without_the_special_tokens(copy: Path) -> None:
+    content = json.loads((copy / "tokenizer.json").read_text())
+    content["added_tokens"] = [
+        token for token in content["added_tokens"] if token["content"] != "<|im_end|>"
+    ]
+    (copy / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"has no single token '<\|im_end\|>'; name the special"):
+        checkpoint.load_model(copy)
+
+
 def test_model_id_follows_the_weights(copy: Path) -> None:
     first = checkpoint.model_id(copy)
     name, _, digest = first.rpartition("@")

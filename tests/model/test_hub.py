@@ -19,7 +19,7 @@ from g2vlm_model.checkpoint import load_model, model_id, save_model
 from g2vlm_model.hub import Repository, check_hashes
 from g2vlm_model.model_folder import INDEX_FILE, WEIGHTS_FILE, resolve_folder
 from g2vlm_model.tokenizer import Tokenizer
-from tests.helpers import REPO
+from tests.helpers import REPO, own_mounts
 from tests.model.fake_hub import COMMIT, FakeHub
 from tests.model.tiny import tiny_model
 from tests.model.tiny_tokenizer import train_tokenizer
@@ -159,6 +159,37 @@ def test_no_space(site: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OSError, match=r"was not fetched: .*No space left on device") as raised:
         resolve_folder(ID)
     assert raised.value.errno == 28
+
+
+RESOLVE = """
+import sys
+from g2vlm_model.model_folder import resolve_folder
+try:
+    print(resolve_folder(sys.argv[1]))
+except OSError as error:
+    print(error)
+"""
+
+
+def test_a_read_only_cache(site: FakeHub, cache: Path) -> None:
+    """What is there is taken; what is not says why in one line."""
+    folder = resolve_folder(ID)
+    prefix = own_mounts(f"mount --bind {cache} {cache} && mount -o remount,bind,ro {cache}")
+    if not prefix:
+        pytest.skip("this machine lets no test mount a folder read-only (unshare)")
+
+    def resolved() -> str:
+        command = [*prefix, sys.executable, "-c", RESOLVE, ID]
+        return subprocess.run(
+            command, cwd=REPO, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+
+    assert Path(resolved().strip()) == folder
+    (folder / "text_config.json").unlink()
+    refused = resolved()
+    assert refused.count("\n") == 1
+    assert "was not fetched: " in refused
+    assert "Read-only file system" in refused
 
 
 def test_two_processes_fetch_at_once(site: FakeHub, published: Path) -> None:

@@ -88,6 +88,39 @@ def test_several_scenes_are_alive_at_once(any_runtime: SpatialRuntime) -> None:
     assert answers == pytest.approx([alone[2], alone[0]], rel=1e-5)
 
 
+TAKEN = """
+import re, resource, sys
+from pathlib import Path
+from g2vlm_model.runtimes import load_runtime
+from g2vlm_model.runtimes.torch import runtime as torch_runtime
+load_model = torch_runtime.load_model
+def taken_first(*arguments, **options):
+    used = int(re.search(r"VmData:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, (used + (16 << 20), resource.RLIM_INFINITY))
+    return load_model(*arguments, **options)
+torch_runtime.load_model = taken_first
+try:
+    load_runtime("torch", sys.argv[1], "cpu", "fp32")
+except RuntimeError as error:
+    print(error)
+"""
+
+
+def test_memory_that_somebody_takes_behind_the_check(stand_in: Path) -> None:
+    """The model is held against the free memory, and then there is less: 100 MB find no place."""
+    done = subprocess.run(
+        [sys.executable, "-c", TAKEN, str(stand_in)],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "MALLOC_ARENA_MAX": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "loading the model ran out of memory on cpu" in done.stdout
+    assert "or a smaller precision" in done.stdout
+
+
 EXHAUST = """
 import json, resource, sys
 from pathlib import Path

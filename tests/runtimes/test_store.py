@@ -21,7 +21,7 @@ import pytest
 from g2vlm_model.runtimes.store import EngineKey, ExportKey, Store, cache_root
 from g2vlm_model.runtimes.store_entry import EntryDamagedError, verified_entry
 
-from ..helpers import REPO, wait_for
+from ..helpers import REPO, own_mounts, wait_for
 
 KEY = EngineKey(
     source="a" * 64,
@@ -332,15 +332,6 @@ with cache.building(KEY) as building:  # what fits is built afterwards
     building.commit()
 assert cache.lookup(KEY) is not None
 """
-
-
-def own_mounts(mount: str) -> list[str]:
-    """Words before a command that sees mounts of its own; empty where not possible."""
-    script = f'{mount} && exec "$@"'
-    prefix = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
-    if shutil.which("unshare") is None:
-        return []
-    return prefix if subprocess.run([*prefix, "true"], capture_output=True).returncode == 0 else []
 
 
 @pytest.mark.parametrize("limit", ["disk", "file size"])
