@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from g2vlm_replay.run_options import ModelOptions, parameters_of
 from benchmarks.instant_runtime import InstantScene
 from g2vlm_map.recordings import open_recording
 from g2vlm_map.recordings.folder import FolderRecording
-from g2vlm_model.interface import BuildProgress, FrameWindow, SpatialAnswer
+from g2vlm_model.interface import BuildProgress, FrameWindow
 from tests.helpers import REPO
 from tests.real_runtime import RealRuntime
 from tests.replay.bags import NS, Scribe, jpeg, pattern, png, write_places_bag, write_plain_bag
@@ -77,67 +76,6 @@ def test_two_runs_are_the_same_and_offer_every_frame(bag: Path, tmp_path: Path) 
     for file in ("cloud.ply", "trajectory.tum"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
     assert not {"node.log", "recorded"} & {path.name for path in (tmp_path / "a").iterdir()}
-
-
-def test_the_published_model_in_small(tmp_path: Path, stand_in: Path) -> None:
-    write_plain_bag(tmp_path / "bag", mcap=True, count=2)
-    (tmp_path / "q.json").write_text('[{"question": "How far is the wall?", "at": {"frame": 1}}]')
-    words = ["--model", str(stand_in), "--device", "cpu", "--questions", str(tmp_path / "q.json")]
-    code, document = run(tmp_path / "bag", tmp_path / "out", *words)
-    assert code == 0
-    assert document["metrics"]["scenes"] == 1
-    assert document["node"]["model_id"].startswith("stand-in@")
-    assert document["answers"][0]["status"] in ("OK", "TRUNCATED")
-
-
-class Slow(ScriptedRuntime):
-    """A runtime whose pass and answer take longer than the replay waits for what does nothing."""
-
-    def observe(
-        self, window: FrameWindow, *, cancelled: Callable[[], bool] | None = None
-    ) -> InstantScene:
-        time.sleep(0.5)
-        return super().observe(window, cancelled=cancelled)
-
-    def ask(self, *asked: Any, **how: Any) -> SpatialAnswer:
-        time.sleep(0.5)
-        return super().ask(*asked, **how)
-
-
-def slow(**asked: str) -> ScriptedRuntime:
-    """For --runtime."""
-    return Slow()
-
-
-def test_nothing_gives_up_while_the_model_is_at_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_plain_bag(tmp_path / "bag", mcap=True, count=3)
-    (tmp_path / "q.json").write_text('[{"question": "How far is the wall?", "at": {"frame": 1}}]')
-    monkeypatch.setattr("g2vlm_replay.in_process.SETTLE_TIMEOUT_S", 0.1)
-    monkeypatch.setattr("g2vlm_replay.in_process.QUESTION_TIMEOUT_S", 0.1)
-    words = ["--runtime", f"{__name__}:slow", "--questions", str(tmp_path / "q.json")]
-    code, document = run(tmp_path / "bag", tmp_path / "out", *words)
-    assert (code, document["metrics"]["scenes"]) == (0, 2)
-    assert document["replay"]["stalled_pictures"] == 0
-    assert document["answers"][0]["status"] == "OK"
-
-
-def failing(**asked: str) -> ScriptedRuntime:
-    """For --runtime."""
-    runtime = ScriptedRuntime()
-    runtime.observe_error = RuntimeError("the device is gone")
-    return runtime
-
-
-def test_no_scene_has_a_reason(
-    bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, document = run(bag, tmp_path / "out", "--runtime", f"{__name__}:failing")
-    assert (code, document["metrics"]["scenes"]) == (3, 0)
-    said = capsys.readouterr().err
-    assert "g2vlm replay: no scene was made: dropped " in said
-    assert "RUNTIME_FAILED: RuntimeError: the device is gone" in said
 
 
 def test_it_needs_no_ros(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@
 """The published model in small: what is said of it, what it sees and answers, as it is and in int8.
 
 Through the node: `tests/ros/test_slow_passes.py`; through the replay:
-`tests/replay/test_in_process.py`.
+`tests/replay/test_slow_model.py`.
 """
 
 from __future__ import annotations
