@@ -29,7 +29,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
@@ -38,6 +38,7 @@ __all__ = [
     "INTERRUPTED",
     "AtOnce",
     "Told",
+    "asked_again",
     "end_with_parent",
     "end_with_spawner",
     "ended_by_signals",
@@ -52,6 +53,7 @@ LIFELINE = "G2VLM_LIFELINE"  # the descriptor that a child reads
 _TOLD_BY = ("SIGINT", "SIGTERM", "SIGHUP")
 _AGAIN_S = 1.0  # behind the first: a terminal, `timeout` and a supervisor may each send one
 _APART_S = 0.3  # behind the one before: a key that is held repeats itself faster
+_LOST_S = 0.05
 _GRACE_S = 20.0  # for a child to end in order when its parent is gone
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
@@ -104,6 +106,31 @@ class AtOnce:
                 last_s = now_s
 
 
+def asked_again(kind: type[BaseException], forget: Callable[[], object]) -> Callable[[Any], Any]:
+    """Repeat a signal whose exception came in a callback (`__del__`, an import) and was lost there.
+
+    Args:
+        kind: What the signal's handler raises; other errors of callbacks are told as before.
+        forget: Called ahead of the next signal, for which the handler is to raise it again.
+
+    Returns:
+        The `sys.unraisablehook` before, to be put back.
+    """
+    before = sys.unraisablehook
+
+    def hook(found: Any) -> None:
+        if not isinstance(found.exc_value, kind):
+            before(found)
+            return
+        forget()
+        again = threading.Timer(_LOST_S, os.kill, (os.getpid(), signal.SIGTERM))
+        again.daemon = True
+        again.start()
+
+    sys.unraisablehook = hook
+    return before
+
+
 @dataclass
 class Told:
     """Whether this process was told to end."""
@@ -136,15 +163,20 @@ def ended_by_signals() -> Iterator[Told]:
             told.asked = True
             raise KeyboardInterrupt
 
+    def forget() -> None:
+        told.asked = False
+
     numbers = [getattr(signal, name) for name in _TOLD_BY if hasattr(signal, name)]
     heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, interrupt) for number in heard}
     at_once = AtOnce(heard)
+    hook = asked_again(KeyboardInterrupt, forget)
     _told.append(told)
     try:
         yield told
     finally:
         _told.pop()
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
         at_once.close()

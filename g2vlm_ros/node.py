@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from g2vlm_model.processes import AtOnce, end_with_parent, leave
+from g2vlm_model.processes import AtOnce, asked_again, end_with_parent, leave
 
 __all__ = ["command", "main"]
 
@@ -44,7 +44,9 @@ class _Stop:
         self.asked = False
         self.may_break_off: Callable[[], bool] = lambda: False
         numbers = (signal.SIGINT, signal.SIGTERM)
+        self._lost = False
         self._at_once = AtOnce(numbers)
+        asked_again(_Ended, self._was_lost)
         for number in numbers:
             signal.signal(number, self._handle)
 
@@ -61,9 +63,13 @@ class _Stop:
             signal.signal(number, signal.SIG_IGN)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        first, self.asked = not self.asked, True
+        first, self.asked = not self.asked or self._lost, True
+        self._lost = False
         if first and self.may_break_off():
             raise _Ended
+
+    def _was_lost(self) -> None:
+        self._lost = True
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -66,6 +66,21 @@ def hang(words: list[str]) -> int:
     return 0
 
 
+class Told:
+    """Is told to end while it is collected, where Python lets no exception out."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+
+
+def lost(words: list[str]) -> int:
+    """A sub-command whose interrupt is lost in a callback."""
+    Told()
+    time.sleep(600.0)
+    return 0
+
+
 def deaf_hang() -> None:
     """A main thread in C that does not come back, where no handler of Python's runs."""
     with processes.ended_by_signals():
@@ -107,13 +122,13 @@ def main() -> int:
         at_work()
     if sys.argv[1] == "deaf hang":
         deaf_hang()
-    if sys.argv[1] == "hang":
+    if (name := sys.argv[1]) in ("hang", "lost"):
         from importlib.metadata import EntryPoint
 
         from g2vlm_model import cli
 
-        vars(cli)["_commands"] = lambda: {"hang": EntryPoint("hang", "tests.families:hang", "x")}
-        return cli.main(["hang"])
+        vars(cli)["_commands"] = lambda: {name: EntryPoint(name, f"tests.families:{name}", "x")}
+        return cli.main([name])
     print(*KINDS[sys.argv[1]](), flush=True)
     time.sleep(600.0)
     return 0

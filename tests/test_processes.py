@@ -74,6 +74,15 @@ def test_children_end_with_a_parent_that_is_killed(
     wait_for(lambda: all(map(gone, children)), 10.0, what="the children's end")
 
 
+def test_an_interrupt_that_is_lost_in_a_callback_comes_again(
+    families: list[subprocess.Popen[str]],
+) -> None:
+    """As where a module is imported at that moment."""
+    process = family(families, "lost")
+    said, errors = process.communicate(timeout=20)
+    assert (process.returncode, said, errors) == (INTERRUPTED, "", "g2vlm lost: interrupted\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_command_that_is_told_to_end_cleans_up_and_says_so(
     families: list[subprocess.Popen[str]], number: int
