@@ -9,6 +9,7 @@ translated, other parts only cut.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -20,7 +21,7 @@ import torch
 from torch.export import ExportedProgram
 
 from g2vlm_model.checkpoint import load_model, model_id, resolve_folder
-from g2vlm_model.config import ModelConfig
+from g2vlm_model.config import ModelConfig, SpecialIds
 from g2vlm_model.model import G2VLM
 from g2vlm_model.quantised import PRECISIONS as QUANTISED
 from g2vlm_model.runtimes.export_folder import PRECISIONS, Golden, GraphRecord, Manifest
@@ -110,6 +111,7 @@ class Exporter:
         self.precision = precision
         self._full: TorchReference | None = None
         self._open = ExitStack()  # the files that it reads
+        self._ids: SpecialIds | None = None
         self._network: G2VLM | None = None
         self._weights: WeightFile | None = None
         self._prefix: Prefix | None = None
@@ -275,7 +277,7 @@ class Exporter:
                 del network.heads.global_decoder, network.heads.global_head
             else:
                 network, tokenizer = self._open.enter_context(streamed_model(self.source))
-            self._full = TorchReference(network, tokenizer)
+            self._full, self._ids = TorchReference(network, tokenizer), network.special_ids
             with torch.inference_mode():
                 text = prefix_cache(network, prompt_ids(tokenizer, self.config.tokens).system)
             keys, values = (
@@ -290,10 +292,11 @@ class Exporter:
         if self._prefix is None:
             self._reference()
         if self._network is None or self._weights is None:
-            assert self._full is not None, "no reference"
-            ids = self._full.model.special_ids
+            assert self._ids is not None, "no reference"
+            self._full = None
+            gc.collect()  # modules know each other: a model's weights would stay for a while
             self._network, self._weights = lay_out(
-                self.source, self.config, ids, self.precision, folder / WEIGHTS
+                self.source, self.config, self._ids, self.precision, folder / WEIGHTS
             )
         self._full = None
         self._open.close()

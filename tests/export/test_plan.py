@@ -23,6 +23,7 @@ from g2vlm_export.plan_cli import main
 from benchmarks.shapes import SHAPES, write_random_folder
 from g2vlm_model.checkpoint import load_model, resolve_folder
 from g2vlm_model.config import ModelConfig
+from g2vlm_model.preprocess import geometric_size
 from g2vlm_model.runtimes.machine import TensorRT
 from tests.export.conftest import RTX_4090
 from tests.helpers import REPO
@@ -31,6 +32,7 @@ from tests.model.tiny import tiny_config
 sys.path.insert(0, str(REPO / "scripts"))
 
 import write_jetson_tables
+from write_published_folder import published_config, write_folder
 
 FRAMES = 8
 BAND = 0.15  # of weights, passes and one scene
@@ -90,6 +92,58 @@ def test_model_part_is_what_a_process_takes(name: str, tmp_path: Path) -> None:
     planned = weights + taken.observe + taken.scene + taken.arrays
     told = f"grew by {grown / MIB:.0f} MiB, planned {planned / MIB:.0f}"
     assert planned == pytest.approx(grown, rel=BAND, abs=ARENAS), told
+
+
+LOADED = """
+import ctypes, gc, sys
+import torch
+from g2vlm_model.runtimes import load_runtime
+
+torch.set_num_threads(1)
+load_runtime("torch", model="nano", device="cpu", precision="int8").close()
+gc.collect()
+ctypes.CDLL(None).malloc_trim(0)
+def resident():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+before = resident()
+runtime = load_runtime("torch", model=sys.argv[1], device="cpu", precision=sys.argv[2])
+gc.collect()
+ctypes.CDLL(None).malloc_trim(0)
+print((resident() - before) * 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["int8", "int4+int8"])
+def test_weights_of_few_bits_take_what_is_planned(precision: str, tmp_path: Path) -> None:
+    """Of a folder of the published layout: within 10 %."""
+    config = published_config(layers=2, twelfths=6, vocabulary=8192)
+    write_folder(tmp_path / "published", config)
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, str(tmp_path / "published"), precision],
+        cwd=REPO, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    grown = int(done.stdout)
+    planned = weight_bytes(config, torch.float32, precision).whole
+    told = f"grew by {grown / MIB:.0f} MiB, planned {planned / MIB:.0f}"
+    assert planned == pytest.approx(grown, rel=0.1, abs=ARENAS), told
+
+
+@pytest.mark.parametrize("frames", [2, 8, 24])
+def test_the_published_size_fits_an_orin_nx(frames: int) -> None:
+    """In weights of few bits; what stands beside them is 2.5 GiB at least."""
+    config = ModelConfig.g2vlm_2b()
+    picture_hw = geometric_size(config, *write_jetson_tables.CAMERA_HW)
+    request = Request(
+        config, DEVICES["orin-nx-16"], picture_hw, "torch", "int4+int8", headless=True
+    )
+    plan = check_fits(request, frames)
+    assert plan.verdict == "fits"
+    assert plan.run - plan.model > 2.5 * 2**30
+    with pytest.raises(ValueError, match=r"neither with 10\.3 nor with 11"):
+        replace(request, runtime="tensorrt")
 
 
 def test_weights_are_the_models() -> None:

@@ -223,6 +223,8 @@ MAPPED = {
     "session.disable_prepacking": "1",
     "optimization.disable_specified_optimizers": "ConstantFolding",
 }
+# A run's memory goes back when it ends: each graph would keep its largest run's for ever.
+SHRINKING = ("memory.enable_memory_arena_shrinkage", "cpu:0")
 WATCH_S = 0.01
 PIP_LINE = "pip install onnxruntime (for NVIDIA: pip install 'onnxruntime-gpu[cuda,cudnn]')"
 
@@ -271,7 +273,8 @@ class Session:
         # the cores from torch, from the node, from each other.
         for name, value in SPINNING.items():
             options.add_session_config_entry(name, value)
-        if mapped and provider.kind == "cpu":
+        self._lean = mapped and provider.kind == "cpu"
+        if self._lean:
             for name, value in MAPPED.items():
                 options.add_session_config_entry(name, value)
         # A plan of the memory per input size comes on top of what the first run took: a quarter
@@ -314,6 +317,8 @@ class Session:
         if session is None:
             raise RuntimeError(f"{self._path.name} is closed; load the runtime again")
         options = self._ort.RunOptions()
+        if self._lean:
+            options.add_run_config_entry(*SHRINKING)
         try:
             binding = session.io_binding()
             for name, value in feeds.items():
