@@ -294,7 +294,9 @@ def _examiner(run: Run, options: RunOptions) -> Callable[[int, dict[str, float]]
             return
         model, tokenizer = examinee
         if config.stage != "semantic":
-            windows = windows_of(validation, config.eval_windows, 4, _EVAL_SEED)
+            windows = windows_of(
+                validation, config.eval_windows, 4, _EVAL_SEED, config.model.dino_width
+            )
             prompts = prompt_ids(tokenizer, model.config.tokens)
             _LOG.info(
                 "step %d\n%s", step, evaluate_geometry(model, prompts, windows, mean_map).table()

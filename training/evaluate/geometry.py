@@ -23,6 +23,7 @@ from g2vlm_model.tokenizer import PromptIds
 
 from ..batch import WindowBatch, draw_batch
 from ..datasets.mixture import ClipPool, Mixture
+from ..datasets.views import ViewOptions
 from .depth import mean_depth
 from .examine import Samples, depth_samples, match_samples, pose_samples, resized_map
 from .geometry_tables import gain_text, text_table
@@ -82,11 +83,22 @@ def mean_log_depth(pool: ClipPool | Mixture, shards: int, size: tuple[int, int])
     return mean_depth((torch.from_numpy(depth) for clip in frames for depth in clip), size)
 
 
-def windows_of(pool: ClipPool, count: int, frames: int, seed: int) -> Iterable[WindowBatch]:
-    """Yield `count` windows of one clip each, without augmentation; fixed by the seed."""
+def windows_of(
+    pool: ClipPool, count: int, frames: int, seed: int, width: int | None = None
+) -> Iterable[WindowBatch]:
+    """Yield `count` windows of one clip each, without augmentation; fixed by the seed.
+
+    Args:
+        pool: Where from.
+        count: How many.
+        frames: Of each.
+        seed: Of the choice.
+        width: Of the model's pictures; None keeps the clips' own size.
+    """
+    views = ViewOptions(width=width, own_aspect=width is not None, zoom=0.0)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(count):
-        yield draw_batch(pool, 1, frames, generator, None)
+        yield draw_batch(pool, 1, frames, generator, None, views)
 
 
 @torch.no_grad()
@@ -114,12 +126,17 @@ def evaluate_geometry(
         said = predict(model, prompts, window)
         truth, T_true = window.depth_BNHW[0], window.T_world_cam_BN44[0]
         still = torch.eye(4).expand(len(T_true), 4, 4)
+        posed = bool(window.posed_BN.all())
         head, identity = (
-            pose_samples(pair_errors(T_N44, T_true), min_baseline)
+            pose_samples(pair_errors(T_N44, T_true), min_baseline) if posed else {}
             for T_N44 in (said.T_world_cam_N44, still)
         )
-        depth = depth_samples(said.points_NHW3[..., 2], truth)
-        rows["head"].append({**depth, **head, **match_samples(model, window, said)})
-        rows["mean-depth map"].append(depth_samples(resized_map(mean_map_HW, truth), truth))
+        depth, blind = (
+            depth_samples(z_NHW, truth) if bool(truth.any()) else {}
+            for z_NHW in (said.points_NHW3[..., 2], resized_map(mean_map_HW, truth))
+        )
+        matches = match_samples(model, window, said) if posed else {}
+        rows["head"].append({**depth, **head, **matches})
+        rows["mean-depth map"].append(blind)
         rows["identity motion"].append(identity)
     return GeometryReport(rows)

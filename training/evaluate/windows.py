@@ -178,6 +178,8 @@ def read_window(plan: WindowPlan, config: ModelConfig, needs_depth: bool = True)
     original = plan.sequence.read(list(plan.frames))
     clip = model_clip(original, config)
     known = float((clip.depth > 0).mean())
+    if not clip.all_posed:
+        raise DataError(f"{plan.name}: nobody says where its frames were taken")
     if needs_depth and known < _MIN_KNOWN:
         raise DataError(
             f"{plan.name}: depth is known for {known:.1%} of the pixels, needs {_MIN_KNOWN:.0%}"
