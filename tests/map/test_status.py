@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from g2vlm_map.options import StatusOptions
+from g2vlm_map.pace import Pace
 from g2vlm_map.status import StatusBoard
 
 
@@ -48,3 +49,23 @@ def test_tolerated_codes_do_not_degrade() -> None:
     assert not board.degraded(board.reasons(0.0))
     board.condition("LOW_PARALLAX", True, "still")
     assert board.degraded(board.reasons(0.0))
+
+
+def test_a_pass_that_takes_longer_than_a_question_may() -> None:
+    board = StatusBoard(StatusOptions())
+    pace = Pace(board, trial_s=10.0, frames=2)
+
+    def said() -> str:
+        return "".join(one.text for one in board.reasons(0.0) if one.code == "RUNTIME_SLOW")
+
+    assert not said()  # nobody knows the limit yet
+    pace.hold_against(30.0)
+    assert said().startswith(
+        "a pass over 2 frames of 4:3 will take about 60 s, and query.timeout_s is 30 s"
+    )
+    pace.took(1.0, 30.0)
+    assert not said()
+    pace.took(40.0, 30.0)
+    assert said().startswith("the last pass took 40 s, and query.timeout_s is 30 s")
+    pace.hold_against(60.0)
+    assert not said()
