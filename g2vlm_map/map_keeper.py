@@ -120,6 +120,7 @@ class MapKeeper:
             *(mapper.graph, options.mapping, self._take_over, mapper.denies, board),
             scale=lambda: scale.estimate,
             log_ratio=mapper.log_ratio,
+            join=self._join,
         )
         self._loaded: MapContent | None = None  # until it was found again
         self._checked = True
@@ -270,15 +271,16 @@ class MapKeeper:
 
     # What the thread of loops tells.
 
+    def _join(self, absorbed: int, onto: int, log_scale: float) -> None:
+        self._mapper.joined(absorbed, onto, log_scale)
+        self._scale.joined(absorbed, onto, log_scale)
+
     def _take_over(self, closed: Closed) -> None:
         if closed.cause == "alike":
             self._board.event("PLACES_ALIKE", closed.text, time.monotonic())
             return
         cause, loaded = closed.cause, self._loaded
-        if closed.absorbed and closed.similarity is not None:
-            log_scale = closed.similarity.log_scale
-            self._mapper.joined(closed.absorbed, closed.segment, log_scale)
-            self._scale.joined(closed.absorbed, closed.segment, log_scale)
+        if closed.absorbed:
             stored = set() if loaded is None else {one.segment for one in loaded.world.keyframes}
             if loaded is not None and closed.segment in stored:
                 cause, self._loaded = "localized", None

@@ -45,8 +45,9 @@ class WorldView:
     def now(self) -> World:
         """The map as it is."""
         with self._lock:
-            graph, scale = self._mapper.graph, self._scale()
+            graph = self._mapper.graph
             with graph.lock:
+                scale = self._scale()  # in the unit of the poses of this moment
                 seen = (graph.revision, self._mapper.segment, self._sensed)
                 if seen == self._seen and scale is self._scale_seen:
                     return self._world

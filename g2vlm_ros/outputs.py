@@ -153,7 +153,8 @@ class Outputs:
         """Publish what follows from it; in the thread in which it happens."""
         if isinstance(event, SceneReady):
             with self._lock:
-                self._publish_scene(event.record, self._pipeline.world)
+                world = self._pipeline.world
+                self._publish_scene(event.record.at(world), world)
         elif isinstance(event, MapChanged):
             world = self._pipeline.world
             self._tell(world, MapEvent.MAP_CHANGED, event.cause, event.text, math.nan)

@@ -69,6 +69,8 @@ class LoopCloser:
         scale: Metres in a map unit, as far as they are known now.
         log_ratio: Log of units of a segment in one unit of another as odometry has it, None where
             it does not.
+        join: Told that a segment is a part of another one, with the log of units as in
+            `MapGraph.lay`; while nobody else sees the map, so that nobody sees half of it.
     """
 
     def __init__(
@@ -80,8 +82,10 @@ class LoopCloser:
         board: StatusBoard | None = None,
         scale: Callable[[], ScaleEstimate] = ScaleEstimate,
         log_ratio: Callable[[int, int], float | None] = lambda places, queries: None,
+        join: Callable[[int, int, float], object] = lambda absorbed, onto, log_scale: None,
     ) -> None:
         self.graph = graph
+        self._join = join
         self._log_ratio = log_ratio
         self.options = options
         how = (options.features, options.edges, options.loops, denies, scale)
@@ -288,6 +292,7 @@ class LoopCloser:
         similarity = onto if places == older else onto.inverse()
         with self.graph.lock:
             self.graph.lay(younger, older, similarity.log_scale, similarity.R, similarity.t)
+            self._join(younger, older, similarity.log_scale)
             edges = [edge for hit in hits if (edge := self._in_map_units(hit.edge)) is not None]
             self.graph.add_edges(edges, loops=1)
         self._hits.clear()

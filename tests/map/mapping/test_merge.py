@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import math
+import threading
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from g2vlm_map.mapping.closing import Closed, LoopCloser
 from g2vlm_map.mapping.keyframe import Edge
 from g2vlm_map.mapping.loops import turn_deg
 from g2vlm_map.mapping.merge import Similarity, agreed, similarity_of
+from tests.helpers import wait_for
 
 from .boxes import Box, look
 from .drives import OPTIONS, Drive, circuit, equal_rooms
@@ -53,6 +56,38 @@ def test_a_pair_says_how_two_segments_lie_to_each_other_and_in_which_units() -> 
         assert abs(said.log_scale - math.log(1.7)) < 2.5 * said.sigma
         T_world = T_world_a @ said.pose(query.T_map_body)
         assert turn_deg(T_world[:3, :3].T @ drive.truth[hit.query][:3, :3]) < 4
+
+
+def test_who_looks_while_the_graph_is_solved_sees_one_segment() -> None:
+    """Poses, the segment that goes on and the unit change in one step."""
+    drive, ours = two_segments(unit=1.7)
+    joined: list[tuple[int, int, float]] = []
+    seen: list[tuple[set[int], int]] = []
+    closer = LoopCloser(
+        drive.graph, OPTIONS, lambda closed: None, join=lambda *parts: joined.append(parts)
+    )
+    for placed in drive.graph.placed[:24]:
+        closer.search.know(placed.keyframe)
+    lay = drive.graph.lay
+
+    def laid(*parts: Any) -> None:
+        lay(*parts)
+        looker = threading.Thread(target=look_at)
+        looker.start()
+        looker.join(0.2)  # it waits for the lock
+
+    def look_at() -> None:
+        with drive.graph.lock:
+            seen.append(({one.segment for one in drive.graph.placed}, len(joined)))
+
+    drive.graph.lay = laid  # type: ignore[method-assign]
+    for number in ours:
+        closer.step(number)
+    wait_for(lambda: seen, 10.0, what="the look")
+    assert seen == [({1}, 1)]
+    ((absorbed, onto, log_scale),) = joined
+    assert (absorbed, onto) == (2, 1)
+    assert abs(log_scale - math.log(1.7)) < 0.15
 
 
 def test_segments_that_meet_become_one_in_the_units_of_the_older() -> None:
