@@ -10,7 +10,7 @@ translated, other parts only cut.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -167,15 +167,8 @@ class Exporter:
             answers = self._answers() if "semantic" in options.parts else ()
             stages.begin(LOAD)
             network, prefix, weights = self._load(folder)
-            graphs: dict[str, GraphRecord] = {}
-            parameters = 0
-            for name, graph in self._graphs(network, prefix, options, stages):
-                parameters += _weights(graph) if name not in ("encoder", "expert") else 0
-                graphs[name] = save_graph(folder, name, graph, weights)
-            if not weights.shared:
-                (folder / WEIGHTS).unlink(missing_ok=True)
-            elif not (folder / WEIGHTS).exists():  # an earlier export has the first one
-                weights.copy_to(folder / WEIGHTS)
+            made = self._graphs(network, prefix, options, stages)
+            graphs, parameters = _saved(folder, made, weights)
             stages.begin(WRITE)
             token_type = np.dtype(_type_of_tokens(network))
             goldens = truth.goldens(cuts(self.config, options), token_type)
@@ -321,6 +314,22 @@ def _traced(
 def _type_of_tokens(network: G2VLM) -> type[np.float16] | type[np.float32]:
     """Type of the encoder's tokens."""
     return np.float16 if network.dino_projection.weight.dtype == torch.float16 else np.float32
+
+
+def _saved(
+    folder: Path, graphs: Iterable[tuple[str, onnx_ir.Model]], weights: WeightFile
+) -> tuple[dict[str, GraphRecord], int]:
+    """Write graphs one after the other, and what they share; their records and their weights."""
+    records: dict[str, GraphRecord] = {}
+    parameters = 0
+    for name, graph in graphs:
+        parameters += _weights(graph) if name not in ("encoder", "expert") else 0
+        records[name] = save_graph(folder, name, graph, weights)
+    if not weights.shared:
+        (folder / WEIGHTS).unlink(missing_ok=True)
+    elif not (folder / WEIGHTS).exists():  # an earlier export has the first one
+        weights.copy_to(folder / WEIGHTS)
+    return records, parameters
 
 
 def _weights(graph: onnx_ir.Model) -> int:

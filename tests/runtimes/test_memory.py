@@ -106,10 +106,10 @@ except RuntimeError as error:
 """
 
 
-def test_memory_that_somebody_takes_behind_the_check(stand_in: Path) -> None:
-    """The model is held against the free memory, and then there is less: 100 MB find no place."""
+def apart(program: str, *arguments: str) -> str:
+    """What a program prints in a process whose memory it may bound."""
     done = subprocess.run(
-        [sys.executable, "-c", TAKEN, str(stand_in)],
+        [sys.executable, "-c", program, *arguments],
         cwd=REPO,
         capture_output=True,
         text=True,
@@ -117,8 +117,14 @@ def test_memory_that_somebody_takes_behind_the_check(stand_in: Path) -> None:
         env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "MALLOC_ARENA_MAX": "1"},
     )
     assert done.returncode == 0, done.stderr
-    assert "loading the model ran out of memory on cpu" in done.stdout
-    assert "or a smaller precision" in done.stdout
+    return done.stdout
+
+
+def test_memory_that_somebody_takes_behind_the_check(stand_in: Path) -> None:
+    """The model is held against the free memory, and then there is less: 100 MB find no place."""
+    said = apart(TAKEN, str(stand_in))
+    assert "loading the model ran out of memory on cpu" in said
+    assert "or a smaller precision" in said
 
 
 EXHAUST = """
@@ -150,16 +156,8 @@ def test_memory_that_runs_out_is_an_error_and_the_runtime_goes_on(
 ) -> None:
     """For real: a child process whose address space ends 16 MB above what it uses."""
     export = str(request.getfixturevalue("small_export")) if runtime == "onnx" else ""
-    done = subprocess.run(
-        [sys.executable, "-c", EXHAUST, str(model_folder), runtime, export],
-        cwd=REPO,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "MALLOC_ARENA_MAX": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
+    said = apart(EXHAUST, str(model_folder), runtime, export)
+    result = json.loads(said.splitlines()[-1])
     assert "observing a window ran out of memory on cpu" in result["error"]
     assert "Use fewer frames" in result["error"]
     assert result["same"]
