@@ -104,6 +104,9 @@ def test_told_again_it_ends_at_once(families: list[subprocess.Popen[str]]) -> No
     process = family(families, "deaf hang")
     assert process.stdout is not None
     assert process.stdout.readline() == "hangs\n"
+    began = psutil.Process(process.pid)
+    spent = began.cpu_times().user
+    wait_for(lambda: began.cpu_times().user > spent + 0.2, 20.0, what="work in C")
     for _ in range(3):
         process.send_signal(signal.SIGINT)
         time.sleep(0.02)

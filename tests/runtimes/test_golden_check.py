@@ -145,8 +145,8 @@ def test_a_useless_golden_is_an_error(outputs: Arrays) -> None:
 
 
 def test_tolerances_of_other_precisions_are_refused() -> None:
-    with pytest.raises(ValueError, match="'int8'"):
-        Tolerances.of("int8")
+    with pytest.raises(ValueError, match="'fp8'"):
+        Tolerances.of("fp8")
     with pytest.raises(ValueError, match="angle_rad is 0"):
         Tolerances(1e-4, 0)
 
