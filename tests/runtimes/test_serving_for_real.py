@@ -26,12 +26,13 @@ EXPORT_S = 600.0  # a minute on an idle machine
 
 
 def exporters() -> list[psutil.Process]:
-    found = []
+    """Processes that export; not children of theirs, which look alike until they run a program."""
+    found: dict[int, psutil.Process] = {}
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # a zombie too: it has just ended
-            if "export" in child.cmdline():
-                found.append(child)
-    return found
+            if "export" in child.cmdline() and child.ppid() not in found:
+                found[child.pid] = child
+    return list(found.values())
 
 
 def building(model_folder: Path) -> BuildingRuntime:
