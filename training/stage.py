@@ -70,7 +70,7 @@ class Stage(nn.Module):
             batch: With what the stage's preparer made of each window.
             step: Of the run, from 0.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # nothing is common to the losses of stages
 
 
 def prepared(
