@@ -24,15 +24,15 @@ from typing import Any
 
 import cv2
 import numpy as np
-from g2vlm_training.augment import AugmentOptions
 from g2vlm_training.config import TrainConfig
 from g2vlm_training.config_file import load_config
+from g2vlm_training.datasets.augment import AugmentOptions
 from g2vlm_training.datasets.base import Clip
+from g2vlm_training.datasets.loading import Batches
 from g2vlm_training.datasets.mixture import Mixture, SourceOptions
 from g2vlm_training.datasets.shards import write_shard
-from g2vlm_training.distribution import Processes
-from g2vlm_training.dry_run import step_cost
-from g2vlm_training.loading import Batches
+from g2vlm_training.run.distribution import Processes
+from g2vlm_training.run.dry_run import step_cost
 from g2vlm_training.synthetic import (
     Shot,
     camera_path,

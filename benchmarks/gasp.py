@@ -17,9 +17,9 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from g2vlm_training.gasp_losses import match_losses
-from g2vlm_training.gasp_options import GaspOptions
-from g2vlm_training.gasp_tracks import Anchors
+from g2vlm_training.gasp.gasp_losses import match_losses
+from g2vlm_training.gasp.gasp_options import GaspOptions
+from g2vlm_training.gasp.gasp_tracks import Anchors
 from torch.nn import functional as F
 
 from benchmarks.common import (

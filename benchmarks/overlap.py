@@ -23,16 +23,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from g2vlm_training.batch import batch_of, pixels_of
 from g2vlm_training.datasets.base import Clip, FrameSequence
+from g2vlm_training.datasets.batch import batch_of, pixels_of
 from g2vlm_training.datasets.layouts import open_dataset
 from g2vlm_training.datasets.synthetic import ShardPlan, render_room
 from g2vlm_training.datasets.views import model_clip
-from g2vlm_training.gasp import unit_descriptors
-from g2vlm_training.gasp_heads import LayerTap
-from g2vlm_training.gasp_readers import SemanticReader
-from g2vlm_training.gasp_tracks import point_tracks
-from g2vlm_training.semantic_stage import SemanticStage
+from g2vlm_training.gasp.gasp import unit_descriptors
+from g2vlm_training.gasp.gasp_heads import LayerTap
+from g2vlm_training.gasp.gasp_readers import SemanticReader
+from g2vlm_training.gasp.gasp_tracks import point_tracks
+from g2vlm_training.stages.semantic_stage import SemanticStage
 from g2vlm_training.synthetic import scene_seed
 from numpy.typing import NDArray
 from torch import Tensor

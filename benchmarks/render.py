@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from g2vlm_training.augment import AugmentOptions, augment
+from g2vlm_training.datasets.augment import AugmentOptions, augment
 from g2vlm_training.synthetic import (
     CameraModel,
     Room,

@@ -20,9 +20,9 @@ from g2vlm_model.interface.words import log_plainly
 
 from .config import TrainConfig
 from .config_file import load_config
-from .distribution import joined_processes
-from .run import RunOptions, train
-from .start import Start
+from .run.distribution import joined_processes
+from .run.run import RunOptions, train
+from .run.start import Start
 
 __all__ = ["main"]
 
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     if args.steps is not None:
         config = dataclasses.replace(config, steps=args.steps)
     if args.dry_run:
-        from .dry_run import dry_run
+        from .run.dry_run import dry_run
 
         print(dry_run(config, args.processes, args.tflops))
         return 0

@@ -10,14 +10,14 @@ from typing import Literal
 
 from g2vlm_model.config import ModelConfig
 
-from .augment import AugmentOptions
+from .datasets.augment import AugmentOptions
 from .datasets.mixture import SourceOptions
 from .datasets.views import ViewOptions
-from .freeze import STAGES, Stage
-from .gasp_options import GaspOptions, LoraOptions
-from .initialise import LAYER_SCALE
-from .losses import LossOptions
+from .gasp.gasp_options import GaspOptions, LoraOptions
 from .ranges import CHANCE, COUNT, FRACTION, POSITIVE, WEIGHT, check_choice, check_range
+from .run.initialise import LAYER_SCALE
+from .stages.freeze import STAGES, Stage
+from .stages.losses import LossOptions
 from .synthetic.questions import TASKS
 
 __all__ = ["GeometryWeights", "TrainConfig"]

@@ -96,9 +96,9 @@ def _training_data(given: Path) -> None:
 
 
 def _train(given: Path, out: Path) -> int:
-    from g2vlm_training.distribution import Processes
-    from g2vlm_training.run import RunOptions, train
-    from g2vlm_training.start import Start
+    from g2vlm_training.run.distribution import Processes
+    from g2vlm_training.run.run import RunOptions, train
+    from g2vlm_training.run.start import Start
 
     from tests.training.tiny_run import CONFIG
 
@@ -118,7 +118,7 @@ def _as_command(work: Callable[[], object]) -> int:
 
 
 def _run_is_sound(given: Path, out: Path) -> None:
-    from g2vlm_training.checkpoints import load_state
+    from g2vlm_training.run.checkpoints import load_state
 
     for path in (out / "run").glob("step-*"):
         load_state(path)
@@ -136,7 +136,7 @@ def _model_is_sound(folder: Path) -> None:
 
 
 def _run_is_whole(given: Path, out: Path) -> None:
-    from g2vlm_training.checkpoints import latest_checkpoint, load_state
+    from g2vlm_training.run.checkpoints import latest_checkpoint, load_state
 
     newest = latest_checkpoint(out / "run")
     assert newest is not None

@@ -10,9 +10,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from g2vlm_training.batch import pixels_of
+from g2vlm_training.datasets.batch import pixels_of
 from g2vlm_training.datasets.synthetic import ShardPlan, render_room
-from g2vlm_training.gasp_heads import LayerTap, language_layers
+from g2vlm_training.gasp.gasp_heads import LayerTap, language_layers
 from g2vlm_training.synthetic import scene_seed
 from torch import Tensor
 from torch.nn import functional as F

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from g2vlm_training import checkpoints
-from g2vlm_training.distribution import Processes
+from g2vlm_training.run import checkpoints
+from g2vlm_training.run.distribution import Processes
 from safetensors.torch import save_file as written
 
 from tests.training.tiny_run import tiny_trainer

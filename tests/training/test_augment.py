@@ -9,9 +9,9 @@ import dataclasses
 
 import pytest
 import torch
-from g2vlm_training.augment import AugmentOptions, augment
 from g2vlm_training.config_file import load_config
-from g2vlm_training.lens import Warp, motion_field, warped
+from g2vlm_training.datasets.augment import AugmentOptions, augment
+from g2vlm_training.datasets.shutter import Warp, motion_field, warped
 
 OFF = AugmentOptions(**{field.name: 0.0 for field in dataclasses.fields(AugmentOptions)})
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from g2vlm_training.checkpoint_index import INDEX_FILE, IndexReader, IndexWriter
-from g2vlm_training.checkpoints import load_state
+from g2vlm_training.run.checkpoint_index import INDEX_FILE, IndexReader, IndexWriter
+from g2vlm_training.run.checkpoints import load_state
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 
 

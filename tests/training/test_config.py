@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from g2vlm_training.augment import AugmentOptions
 from g2vlm_training.config import GeometryWeights, TrainConfig
 from g2vlm_training.config_file import CONFIG_FOLDER, config_of, load_config, read_yaml
+from g2vlm_training.datasets.augment import AugmentOptions
 from g2vlm_training.datasets.mixture import SourceOptions
 from g2vlm_training.datasets.views import ViewOptions
-from g2vlm_training.gasp_options import GaspOptions, LoraOptions
-from g2vlm_training.losses import LossOptions
-from g2vlm_training.run import build_stage
-from g2vlm_training.tokens import nano_tokenizer
+from g2vlm_training.gasp.gasp_options import GaspOptions, LoraOptions
+from g2vlm_training.run.run import build_stage
+from g2vlm_training.stages.losses import LossOptions
+from g2vlm_training.stages.tokens import nano_tokenizer
 
 from g2vlm_model.checkpoint import model_on_meta
 from g2vlm_model.config import ModelConfig

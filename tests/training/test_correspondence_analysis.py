@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 from g2vlm_training.analyse_cli import main
-from g2vlm_training.batch import WindowBatch, batch_of
 from g2vlm_training.datasets.base import Clip
+from g2vlm_training.datasets.batch import WindowBatch, batch_of
 from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.datasets.synthetic import ShardPlan, write_shards
 from g2vlm_training.evaluate.correspondence import (
@@ -28,10 +28,10 @@ from g2vlm_training.evaluate.correspondence import (
 )
 from g2vlm_training.evaluate.correspondence_run import AnalysisOptions, planned_sequences
 from g2vlm_training.evaluate.correspondence_summary import summarised
-from g2vlm_training.gasp_heads import LanguageLayer
-from g2vlm_training.gasp_readers import QwenReader
-from g2vlm_training.gasp_tracks import lattice
-from g2vlm_training.tokens import nano_tokenizer
+from g2vlm_training.gasp.gasp_heads import LanguageLayer
+from g2vlm_training.gasp.gasp_readers import QwenReader
+from g2vlm_training.gasp.gasp_tracks import lattice
+from g2vlm_training.stages.tokens import nano_tokenizer
 from torch import Tensor, nn
 
 from g2vlm_model.checkpoint import save_model

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 import torch
-from g2vlm_training.checkpoints import latest_checkpoint, load_state
-from g2vlm_training.distribution import Processes, shared_mean
+from g2vlm_training.run.checkpoints import latest_checkpoint, load_state
+from g2vlm_training.run.distribution import Processes, shared_mean
 
 from tests.helpers import REPO
 from tests.training.tiny import write_tiny_shards

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from g2vlm_training.gasp_heads import LayerTap, PointHead, chosen_layers, language_layers
+from g2vlm_training.gasp.gasp_heads import LayerTap, PointHead, chosen_layers, language_layers
 from torch import nn
 
 from g2vlm_model.cache import GrowingCache

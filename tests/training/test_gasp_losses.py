@@ -10,9 +10,9 @@ import math
 
 import pytest
 import torch
-from g2vlm_training.gasp_losses import MatchSums, match_losses
-from g2vlm_training.gasp_options import GaspOptions, LoraOptions
-from g2vlm_training.gasp_tracks import Anchors
+from g2vlm_training.gasp.gasp_losses import MatchSums, match_losses
+from g2vlm_training.gasp.gasp_options import GaspOptions, LoraOptions
+from g2vlm_training.gasp.gasp_tracks import Anchors
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from g2vlm_training.batch import draw_batch
 from g2vlm_training.config import TrainConfig
+from g2vlm_training.datasets.batch import draw_batch
 from g2vlm_training.datasets.mixture import ClipPool
-from g2vlm_training.gasp_options import GaspOptions, LoraOptions
-from g2vlm_training.gasp_qwen import QwenGaspStage
-from g2vlm_training.gasp_readers import QwenReader, open_reader
-from g2vlm_training.stage import StageLoss
-from g2vlm_training.trainer import Trainer
+from g2vlm_training.gasp.gasp_options import GaspOptions, LoraOptions
+from g2vlm_training.gasp.gasp_qwen import QwenGaspStage
+from g2vlm_training.gasp.gasp_readers import QwenReader, open_reader
+from g2vlm_training.run.trainer import Trainer
+from g2vlm_training.stages.stage import StageLoss
 
 from tests.training.tiny_qwen import tiny_qwen
 

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from g2vlm_training.batch import WindowBatch, draw_batch
 from g2vlm_training.cli import main
 from g2vlm_training.config import TrainConfig
+from g2vlm_training.datasets.batch import WindowBatch, draw_batch
+from g2vlm_training.datasets.loading import step_generator
 from g2vlm_training.datasets.mixture import ClipPool
-from g2vlm_training.gasp import GaspOptions, GaspStage, LoraOptions
-from g2vlm_training.loading import step_generator
-from g2vlm_training.lora import adapt_stage, load_adapted
-from g2vlm_training.precision import recompute_layers
-from g2vlm_training.run import build_stage
-from g2vlm_training.stage import StageLoss
-from g2vlm_training.start import Base, runs_of
-from g2vlm_training.tokens import nano_tokenizer
-from g2vlm_training.trainer import Trainer
+from g2vlm_training.gasp.gasp import GaspOptions, GaspStage, LoraOptions
+from g2vlm_training.run.precision import recompute_layers
+from g2vlm_training.run.run import build_stage
+from g2vlm_training.run.start import Base, runs_of
+from g2vlm_training.run.trainer import Trainer
+from g2vlm_training.stages.lora import adapt_stage, load_adapted
+from g2vlm_training.stages.stage import StageLoss
+from g2vlm_training.stages.tokens import nano_tokenizer
 
 from g2vlm_model.cache import GrowingCache
 from g2vlm_model.checkpoint import load_model, save_model

@@ -11,10 +11,10 @@ import logging
 import numpy as np
 import pytest
 import torch
-from g2vlm_training.batch import WindowBatch, batch_of
 from g2vlm_training.datasets.base import Clip, SceneInfo
+from g2vlm_training.datasets.batch import WindowBatch, batch_of
 from g2vlm_training.datasets.layouts import open_dataset
-from g2vlm_training.gasp_tracks import (
+from g2vlm_training.gasp.gasp_tracks import (
     anchors_of,
     lattice,
     patch_depths,

@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from g2vlm_training.batch import batch_of, pixels_of
 from g2vlm_training.datasets.base import Clip, DataError
+from g2vlm_training.datasets.batch import batch_of, pixels_of
 from g2vlm_training.datasets.views import model_clip
 from g2vlm_training.evaluate.examine import Examiner
 from g2vlm_training.evaluate.geometry_run import GeometryOptions, run_geometry
 from g2vlm_training.evaluate.windows import mean_depth_of, plan_windows, predict
 from g2vlm_training.evaluate_cli import main
-from g2vlm_training.gasp_heads import LayerTap
-from g2vlm_training.gasp_readers import GeometricReader
-from g2vlm_training.tokens import nano_tokenizer
+from g2vlm_training.gasp.gasp_heads import LayerTap
+from g2vlm_training.gasp.gasp_readers import GeometricReader
+from g2vlm_training.stages.tokens import nano_tokenizer
 from PIL import Image
 
 from g2vlm_model.generate import reconstruct, reconstruct_prefix

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from g2vlm_training.batch import WindowBatch, draw_batch, pixels_of
 from g2vlm_training.config import GeometryWeights, TrainConfig
 from g2vlm_training.datasets.base import Clip, DataError, Refusals
+from g2vlm_training.datasets.batch import WindowBatch, draw_batch, pixels_of
 from g2vlm_training.datasets.mixture import ClipPool
-from g2vlm_training.freeze import apply_freezing
-from g2vlm_training.geometry_stage import GeometryStage, in_share
-from g2vlm_training.tokens import nano_tokenizer
+from g2vlm_training.stages.freeze import apply_freezing
+from g2vlm_training.stages.geometry_stage import GeometryStage, in_share
+from g2vlm_training.stages.tokens import nano_tokenizer
 
 from g2vlm_model.generate import reconstruct
 from g2vlm_model.tokenizer import prompt_ids

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from g2vlm_training.batch import WindowBatch, draw_batch
+from g2vlm_training.datasets.batch import WindowBatch, draw_batch
 from g2vlm_training.datasets.mixture import ClipPool
-from g2vlm_training.freeze import apply_freezing, is_geometric
-from g2vlm_training.grounding import QuestionAttention, token_masks
-from g2vlm_training.question_batch import questions_of, text_batch, token_row, view_of
-from g2vlm_training.semantic_stage import SemanticStage
+from g2vlm_training.stages.freeze import apply_freezing, is_geometric
+from g2vlm_training.stages.grounding import QuestionAttention, token_masks
+from g2vlm_training.stages.question_batch import questions_of, text_batch, token_row, view_of
+from g2vlm_training.stages.semantic_stage import SemanticStage
+from g2vlm_training.stages.token_probe import main_ids
+from g2vlm_training.stages.tokens import nano_tokenizer
 from g2vlm_training.synthetic.questions import TASKS, Ground, Question, View, ask
-from g2vlm_training.token_probe import main_ids
-from g2vlm_training.tokens import nano_tokenizer
 
 from tests.training.tiny import tiny_model, with_questions
 

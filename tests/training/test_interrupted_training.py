@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from g2vlm_training.checkpoints import latest_checkpoint, load_state
-from g2vlm_training.distribution import Processes
-from g2vlm_training.runlog import RunLog
-from g2vlm_training.trainer import Trainer
+from g2vlm_training.run.checkpoints import latest_checkpoint, load_state
+from g2vlm_training.run.distribution import Processes
+from g2vlm_training.run.runlog import RunLog
+from g2vlm_training.run.trainer import Trainer
 
 from tests.helpers import REPO
 from tests.training.killed_run import MOMENTS

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from g2vlm_training.augment import AugmentOptions
-from g2vlm_training.batch import WindowBatch
+from g2vlm_training.datasets.augment import AugmentOptions
 from g2vlm_training.datasets.base import DataError
+from g2vlm_training.datasets.batch import WindowBatch
+from g2vlm_training.datasets.loading import Batches
 from g2vlm_training.datasets.mixture import Mixture, SourceOptions
 from g2vlm_training.datasets.shards import write_shard
-from g2vlm_training.distribution import Processes
-from g2vlm_training.loading import Batches
-from g2vlm_training.question_batch import QuestionMaker
-from g2vlm_training.tokens import nano_tokenizer
+from g2vlm_training.run.distribution import Processes
+from g2vlm_training.stages.question_batch import QuestionMaker
+from g2vlm_training.stages.tokens import nano_tokenizer
 
 from tests.training.layout_folders import write_7scenes
 from tests.training.test_shards import make_clip

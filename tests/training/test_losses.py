@@ -10,7 +10,7 @@ import math
 
 import pytest
 import torch
-from g2vlm_training.losses import (
+from g2vlm_training.stages.losses import (
     GeometryTruth,
     HeadOutput,
     LossOptions,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from g2vlm_training.correspondence import cell_tracks, correspondence_loss, match_error
+from g2vlm_training.stages.correspondence import cell_tracks, correspondence_loss, match_error
 
 from g2vlm_model.extras.match import CELLS_PER_SIDE, Cells, MatchInjection, cell_centres, pair_cues
 from tests.training.tiny import random_pixels, tiny_model

@@ -17,11 +17,11 @@ from g2vlm_training.datasets.synthetic import ShardPlan, write_shards
 from g2vlm_training.evaluate.examine import Examiner
 from g2vlm_training.evaluate.geometry import evaluate_geometry, mean_log_depth, windows_of
 from g2vlm_training.evaluate.geometry_run import GeometryOptions, run_geometry
-from g2vlm_training.export import export_model
-from g2vlm_training.question_batch import questions_of, text_batch, token_row, view_of
-from g2vlm_training.semantic_stage import SemanticStage
-from g2vlm_training.start import Start, start_model
-from g2vlm_training.tokens import SPECIAL_TOKENS, nano_tokenizer
+from g2vlm_training.run.export import export_model
+from g2vlm_training.run.start import Start, start_model
+from g2vlm_training.stages.question_batch import questions_of, text_batch, token_row, view_of
+from g2vlm_training.stages.semantic_stage import SemanticStage
+from g2vlm_training.stages.tokens import SPECIAL_TOKENS, nano_tokenizer
 from safetensors import safe_open
 
 from g2vlm_model.checkpoint import EMBEDDED_MODELS, load_model

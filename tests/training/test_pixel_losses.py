@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from g2vlm_training.batch import WindowBatch, draw_batch, local_points
 from g2vlm_training.config import GeometryWeights, TrainConfig
+from g2vlm_training.datasets.batch import WindowBatch, draw_batch, local_points
 from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.evaluate.points import normal_angles_deg
-from g2vlm_training.freeze import apply_freezing
-from g2vlm_training.geometry_stage import GeometryStage, picked_tile
-from g2vlm_training.losses import LossOptions
-from g2vlm_training.pixel_losses import (
+from g2vlm_training.stages.freeze import apply_freezing
+from g2vlm_training.stages.geometry_stage import GeometryStage, picked_tile
+from g2vlm_training.stages.losses import LossOptions
+from g2vlm_training.stages.pixel_losses import (
     aligned_log_error,
     confidence_loss,
     invalid_loss,

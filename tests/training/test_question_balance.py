@@ -15,10 +15,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from g2vlm_training.stages.tokens import nano_tokenizer
 from g2vlm_training.synthetic import camera_path, intrinsics, make_room, render, scene_seed
 from g2vlm_training.synthetic.questions import LEVELS, TASKS, Question, View, ask
 from g2vlm_training.synthetic.questions.words import NAMES, PALETTE, TEMPLATES, plural
-from g2vlm_training.tokens import nano_tokenizer
 
 from g2vlm_model.tokenizer import Tokenizer
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from g2vlm_training.batch import DEVIATION, MEAN
+from g2vlm_training.datasets.batch import DEVIATION, MEAN
 from g2vlm_training.reproduce.cli import main
 from g2vlm_training.reproduce.single_encoder import SharedEncoder, share_encoder
 from g2vlm_training.reproduce.study import Metric, load_study, study_names
 from g2vlm_training.reproduce.table import study_table, verdict
-from g2vlm_training.resume import differences
-from g2vlm_training.start import runs_of
+from g2vlm_training.run.resume import differences
+from g2vlm_training.run.start import runs_of
 
 from g2vlm_model.checkpoint import load_model, resolve_folder
 from g2vlm_model.config import ModelConfig

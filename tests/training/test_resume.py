@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 import torch
-from g2vlm_training.checkpoints import RunState, latest_checkpoint, load_state, save_state
 from g2vlm_training.config import TrainConfig
 from g2vlm_training.datasets.mixture import SourceOptions
-from g2vlm_training.distribution import Processes
-from g2vlm_training.gasp_options import LoraOptions
-from g2vlm_training.lora import load_adapted
-from g2vlm_training.resume import FREE, check_same_run, differences
-from g2vlm_training.run import Run, RunOptions, averaged_model, prepared_run, train
-from g2vlm_training.start import Start, runs_of, start_model
-from g2vlm_training.tokens import nano_tokenizer
+from g2vlm_training.gasp.gasp_options import LoraOptions
+from g2vlm_training.run.checkpoints import RunState, latest_checkpoint, load_state, save_state
+from g2vlm_training.run.distribution import Processes
+from g2vlm_training.run.resume import FREE, check_same_run, differences
+from g2vlm_training.run.run import Run, RunOptions, averaged_model, prepared_run, train
+from g2vlm_training.run.start import Start, runs_of, start_model
+from g2vlm_training.stages.lora import load_adapted
+from g2vlm_training.stages.tokens import nano_tokenizer
 
 from g2vlm_model.checkpoint import save_model
 from tests.training.tiny import tiny_config, tiny_model

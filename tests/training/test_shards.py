@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 import webdataset
-from g2vlm_training.batch import batch_of, draw_batch, world_points
 from g2vlm_training.datasets.base import Clip, DataError, SceneInfo, known_depth
+from g2vlm_training.datasets.batch import batch_of, draw_batch, world_points
 from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.datasets.shards import (
     Shard,

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from g2vlm_training.batch import draw_batch
+from g2vlm_training.datasets.batch import draw_batch
 from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.evaluate.answering import greedy_answers
 from g2vlm_training.evaluate.question_scores import (
@@ -21,10 +21,10 @@ from g2vlm_training.evaluate.question_scores import (
     score_answer,
 )
 from g2vlm_training.evaluate.spatial_qa import _report, evaluate_questions, questions_in_turn
-from g2vlm_training.question_batch import view_of
-from g2vlm_training.semantic_stage import SemanticStage
+from g2vlm_training.stages.question_batch import view_of
+from g2vlm_training.stages.semantic_stage import SemanticStage
+from g2vlm_training.stages.tokens import nano_tokenizer
 from g2vlm_training.synthetic.questions import Question
-from g2vlm_training.tokens import nano_tokenizer
 
 from tests.training.tiny import tiny_model
 

@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 import torch
-from g2vlm_training.batch import WindowBatch, draw_batch
 from g2vlm_training.config import TrainConfig
+from g2vlm_training.datasets.batch import WindowBatch, draw_batch
 from g2vlm_training.datasets.mixture import ClipPool
-from g2vlm_training.distribution import Processes
-from g2vlm_training.dry_run import dry_run, step_cost
-from g2vlm_training.freeze import apply_freezing, is_geometric
-from g2vlm_training.gasp_options import LoraOptions
-from g2vlm_training.joint_stage import JointStage
-from g2vlm_training.precision import recompute_layers
-from g2vlm_training.run import RunOptions, averaged_model, build_stage, prepared_run
-from g2vlm_training.stage import StageLoss
-from g2vlm_training.start import Start, start_model
-from g2vlm_training.tokens import nano_tokenizer
+from g2vlm_training.gasp.gasp_options import LoraOptions
+from g2vlm_training.run.distribution import Processes
+from g2vlm_training.run.dry_run import dry_run, step_cost
+from g2vlm_training.run.precision import recompute_layers
+from g2vlm_training.run.run import RunOptions, averaged_model, build_stage, prepared_run
+from g2vlm_training.run.start import Start, start_model
+from g2vlm_training.stages.freeze import apply_freezing, is_geometric
+from g2vlm_training.stages.joint_stage import JointStage
+from g2vlm_training.stages.stage import StageLoss
+from g2vlm_training.stages.tokens import nano_tokenizer
 
 from g2vlm_model.measuring.live_bytes import LiveBytes
 from tests.training.tiny import tiny_config, tiny_model, with_questions

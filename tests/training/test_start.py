@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 from g2vlm_training.config import TrainConfig
-from g2vlm_training.export import export_model
-from g2vlm_training.freeze import Stage, is_geometric, trained_in
-from g2vlm_training.run import build_stage
-from g2vlm_training.start import Base, Start, start_model
-from g2vlm_training.tokens import nano_tokenizer
-from g2vlm_training.trainer import Trainer
-from g2vlm_training.weights import load_averaged, load_folder
+from g2vlm_training.run.export import export_model
+from g2vlm_training.run.run import build_stage
+from g2vlm_training.run.start import Base, Start, start_model
+from g2vlm_training.run.trainer import Trainer
+from g2vlm_training.run.weights import load_averaged, load_folder
+from g2vlm_training.stages.freeze import Stage, is_geometric, trained_in
+from g2vlm_training.stages.tokens import nano_tokenizer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 

@@ -13,21 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from g2vlm_training.batch import draw_batch
-from g2vlm_training.checkpoints import latest_checkpoint, load_state
 from g2vlm_training.config import TrainConfig
+from g2vlm_training.datasets.batch import draw_batch
+from g2vlm_training.datasets.loading import Batches, step_generator
 from g2vlm_training.datasets.mixture import ClipPool, Mixture, SourceOptions
 from g2vlm_training.datasets.shards import Shard, shard_paths
-from g2vlm_training.distribution import Processes
-from g2vlm_training.freeze import apply_freezing, freezing_table, is_geometric
-from g2vlm_training.geometry_stage import GeometryStage, picked_pixels
-from g2vlm_training.loading import Batches, step_generator
-from g2vlm_training.losses import LossOptions
-from g2vlm_training.run import validation_pool
-from g2vlm_training.semantic_stage import SemanticStage
-from g2vlm_training.stage import StageLoss
-from g2vlm_training.tokens import nano_tokenizer
-from g2vlm_training.trainer import PAUSE, Trainer, learning_rate
+from g2vlm_training.run.checkpoints import latest_checkpoint, load_state
+from g2vlm_training.run.distribution import Processes
+from g2vlm_training.run.run import validation_pool
+from g2vlm_training.run.trainer import PAUSE, Trainer, learning_rate
+from g2vlm_training.stages.freeze import apply_freezing, freezing_table, is_geometric
+from g2vlm_training.stages.geometry_stage import GeometryStage, picked_pixels
+from g2vlm_training.stages.losses import LossOptions
+from g2vlm_training.stages.semantic_stage import SemanticStage
+from g2vlm_training.stages.stage import StageLoss
+from g2vlm_training.stages.tokens import nano_tokenizer
 
 from tests.training.tiny import tiny_model, with_questions
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from g2vlm_training.batch import batch_of, draw_batch
 from g2vlm_training.config_file import load_config
 from g2vlm_training.datasets.base import Clip, DataError
+from g2vlm_training.datasets.batch import batch_of, draw_batch
 from g2vlm_training.datasets.mixture import ClipPool, FolderPool, Mixture, SourceOptions
 from g2vlm_training.datasets.shards import write_shard
 from g2vlm_training.datasets.views import (

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from g2vlm_training.batch import WindowBatch
+from g2vlm_training.datasets.batch import WindowBatch
 from g2vlm_training.datasets.synthetic import ShardPlan, write_shards
-from g2vlm_training.initialise import initialise
-from g2vlm_training.stage import Stage, prepared
+from g2vlm_training.run.initialise import initialise
+from g2vlm_training.stages.stage import Stage, prepared
 
 from g2vlm_model.config import (
     DinoConfig,

@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 from g2vlm_training.config import TrainConfig
-from g2vlm_training.distribution import Processes, joined_processes
-from g2vlm_training.gasp_options import GaspOptions, LoraOptions
-from g2vlm_training.losses import LossOptions
-from g2vlm_training.run import RunOptions, prepared_run
-from g2vlm_training.start import Start
-from g2vlm_training.trainer import Trainer
+from g2vlm_training.gasp.gasp_options import GaspOptions, LoraOptions
+from g2vlm_training.run.distribution import Processes, joined_processes
+from g2vlm_training.run.run import RunOptions, prepared_run
+from g2vlm_training.run.start import Start
+from g2vlm_training.run.trainer import Trainer
+from g2vlm_training.stages.losses import LossOptions
 
 from tests.training.tiny import tiny_config
 

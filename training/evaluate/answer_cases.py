@@ -27,8 +27,8 @@ from g2vlm_model.interface import (
     SpatialRuntime,
 )
 
-from ..batch import ClipSource, WindowBatch, draw_batch
-from ..question_batch import view_of
+from ..datasets.batch import ClipSource, WindowBatch, draw_batch
+from ..stages.question_batch import view_of
 from ..synthetic.questions import TASKS, Question, View
 from .measured_tasks import measured_questions, surroundings_of
 from .spatial_qa import questions_in_turn

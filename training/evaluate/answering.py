@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..grounding import QuestionAttention
-from ..semantic_stage import SemanticStage, WindowPrefix
+from ..stages.grounding import QuestionAttention
+from ..stages.semantic_stage import SemanticStage, WindowPrefix
 from ..synthetic.questions import Question
 
 __all__ = ["MAX_ANSWER_TOKENS", "greedy_answers"]

@@ -21,11 +21,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..batch import batch_of
 from ..datasets.base import Clip
-from ..gasp_heads import LayerTap
-from ..gasp_readers import PictureReader
-from ..gasp_tracks import PointTracks, patch_of, point_tracks
+from ..datasets.batch import batch_of
+from ..gasp.gasp_heads import LayerTap
+from ..gasp.gasp_readers import PictureReader
+from ..gasp.gasp_tracks import PointTracks, patch_of, point_tracks
 
 __all__ = [
     "Matches",

@@ -19,8 +19,8 @@ import torch
 from g2vlm_model.runtimes.torch.placement import choose_placement
 
 from ..datasets.layouts import LAYOUTS
-from ..gasp_heads import EXPERTS
-from ..gasp_readers import open_reader
+from ..gasp.gasp_heads import EXPERTS
+from ..gasp.gasp_readers import open_reader
 from .correspondence_run import GAPS, AnalysisOptions, analyse_model, planned_sequences
 from .correspondence_summary import Analysis, Spread
 from .windows import open_sequences

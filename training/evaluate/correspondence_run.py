@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from ..datasets.base import DataError, FrameSequence
-from ..gasp_readers import PictureReader
+from ..gasp.gasp_readers import PictureReader
 from .correspondence import SequenceMatches, match_sequence
 from .correspondence_summary import Analysis, summarised
 from .windows import WindowPlan, plan_windows

@@ -29,9 +29,9 @@ from g2vlm_model.extras.match import CELLS_PER_SIDE
 from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import PromptIds
 
-from ..batch import WindowBatch, world_points
-from ..correspondence import cell_tracks, match_error
 from ..datasets.base import Clip
+from ..datasets.batch import WindowBatch, world_points
+from ..stages.correspondence import cell_tracks, match_error
 from .confidence import confidence_samples
 from .depth import depth_score
 from .points import normal_angles_deg, point_score

@@ -21,7 +21,7 @@ from torch import Tensor
 from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import PromptIds
 
-from ..batch import WindowBatch, draw_batch
+from ..datasets.batch import WindowBatch, draw_batch
 from ..datasets.mixture import ClipPool, Mixture
 from ..datasets.views import ViewOptions
 from .depth import mean_depth

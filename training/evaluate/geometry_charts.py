@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..batch import world_points
+from ..datasets.batch import world_points
 from .geometry_run import Scored
 from .points import umeyama
 

@@ -25,12 +25,12 @@ from g2vlm_model.quantised import PRECISIONS
 from g2vlm_model.runtimes.torch.placement import choose_placement
 from g2vlm_model.tokenizer import PromptIds, prompt_ids
 
-from ..checkpoints import git_hash, latest_checkpoint, stored_meta
 from ..config_file import config_of
 from ..datasets.base import FrameSequence
 from ..datasets.layouts import LAYOUTS
 from ..datasets.mixture import ClipPool
-from ..start import Start, start_model
+from ..run.checkpoints import git_hash, latest_checkpoint, stored_meta
+from ..run.start import Start, start_model
 from .examine import Examiner
 from .geometry import mean_log_depth
 from .geometry_run import GeometryOptions, GeometryTable, run_geometry

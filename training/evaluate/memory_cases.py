@@ -19,8 +19,8 @@ from g2vlm_map.answers.intent import Intent, Kind, Role, Subject
 from g2vlm_map.looking_back import Look, features_of_look, looked_at
 from g2vlm_model.interface import SpatialRuntime
 
-from ..batch import ClipSource, draw_batch
-from ..question_batch import view_of
+from ..datasets.batch import ClipSource, draw_batch
+from ..stages.question_batch import view_of
 from ..synthetic.questions import View
 from ..synthetic.questions.words import NAMES
 from .answer_cases import window_of

@@ -16,7 +16,7 @@ from g2vlm_model.checkpoint import load_model, model_id
 from g2vlm_model.runtimes.torch.placement import choose_placement
 
 from ..datasets.mixture import ClipPool
-from ..semantic_stage import SemanticStage
+from ..stages.semantic_stage import SemanticStage
 from ..synthetic.questions import TASKS
 from .calibrate_run import calibrate
 from .real_lengths import measure_stretches

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..batch import ClipSource, draw_batch
-from ..question_batch import view_of
-from ..semantic_stage import SemanticStage
+from ..datasets.batch import ClipSource, draw_batch
+from ..stages.question_batch import view_of
+from ..stages.semantic_stage import SemanticStage
 from ..synthetic.questions import LEVELS, SPAR_TASKS, TASKS, Question, View, ask
 from .answering import greedy_answers
 from .question_scores import best_constant, chance, score_answer

@@ -25,8 +25,8 @@ from g2vlm_model.model import G2VLM
 from g2vlm_model.runtimes.prediction import predict_geometry
 from g2vlm_model.tokenizer import PromptIds
 
-from ..batch import WindowBatch, batch_of, pixels_of
 from ..datasets.base import Clip, DataError, FrameSequence
+from ..datasets.batch import WindowBatch, batch_of, pixels_of
 from ..datasets.layouts import LAYOUTS, open_dataset
 from ..datasets.mixture import SYNTHETIC, ClipPool
 from ..datasets.views import model_clip

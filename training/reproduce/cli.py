@@ -20,8 +20,8 @@ from g2vlm_model.interface.whole_files import whole_file
 from g2vlm_model.interface.words import log_plainly
 from g2vlm_model.model_folder import WEIGHTS_FILE
 
-from ..checkpoints import git_hash
 from ..datasets.mixture import ClipPool
+from ..run.checkpoints import git_hash
 from .clips import SmallClips
 from .runs import Data, run_variant
 from .study import Study, Variant, load_study, study_names

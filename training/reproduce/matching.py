@@ -12,12 +12,12 @@ import numpy as np
 from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import Tokenizer
 
-from ..batch import ClipSource
 from ..datasets.base import FrameSequence
+from ..datasets.batch import ClipSource
 from ..evaluate.correspondence_run import GAPS, AnalysisOptions, analyse_model, planned_sequences
 from ..evaluate.spatial_qa import evaluate_questions
-from ..gasp_readers import SemanticReader
-from ..semantic_stage import SemanticStage
+from ..gasp.gasp_readers import SemanticReader
+from ..stages.semantic_stage import SemanticStage
 
 __all__ = ["measured_categories", "measured_matches"]
 

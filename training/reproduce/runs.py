@@ -22,22 +22,22 @@ from g2vlm_model.checkpoint import resolve_folder
 from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 
-from ..batch import WindowBatch, draw_batch
-from ..checkpoints import latest_checkpoint, stored_meta
 from ..config import TrainConfig
+from ..datasets.batch import WindowBatch, draw_batch
+from ..datasets.loading import step_generator
 from ..evaluate.geometry import evaluate_geometry
-from ..export import export_model
-from ..freeze import trained_in
-from ..loading import step_generator
-from ..lora import load_adapted
-from ..precision import recompute_layers
-from ..resume import check_same_run
-from ..run import build_stage
-from ..semantic_stage import SemanticStage
-from ..stage import StageLoss, prepared
-from ..start import Start, Started, base_of, runs_of, start_model
-from ..trainer import Trainer
-from ..weights import load_averaged
+from ..run.checkpoints import latest_checkpoint, stored_meta
+from ..run.export import export_model
+from ..run.precision import recompute_layers
+from ..run.resume import check_same_run
+from ..run.run import build_stage
+from ..run.start import Start, Started, base_of, runs_of, start_model
+from ..run.trainer import Trainer
+from ..run.weights import load_averaged
+from ..stages.freeze import trained_in
+from ..stages.lora import load_adapted
+from ..stages.semantic_stage import SemanticStage
+from ..stages.stage import StageLoss, prepared
 from .clips import SmallClips
 from .matching import measured_categories, measured_matches
 from .single_encoder import share_encoder

@@ -16,7 +16,7 @@ from g2vlm_model.model import G2VLM
 from g2vlm_model.preprocess import CLIP_MEAN, CLIP_STD
 from g2vlm_model.qwen2_vit import Qwen2Vit
 
-from ..batch import DEVIATION, MEAN
+from ..datasets.batch import DEVIATION, MEAN
 
 __all__ = ["SharedEncoder", "share_encoder"]
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .distribution import shared_mean
+from ..run.distribution import shared_mean
 
 if TYPE_CHECKING:
     from .losses import GeometryTruth, LossOptions

@@ -24,12 +24,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from g2vlm_model.processes import end_with_spawner
 
+from ..config import TrainConfig
+from ..run.distribution import Processes, of_the_first
+from ..stages.stage import Preparer, prepared
+from .base import DataError
 from .batch import WindowBatch, WindowPlan, augmented, batch_of, plan_windows, read_window
-from .config import TrainConfig
-from .datasets.base import DataError
-from .datasets.mixture import Mixture
-from .distribution import Processes, of_the_first
-from .stage import Preparer, prepared
+from .mixture import Mixture
 
 __all__ = ["Batches", "plan_step", "step_generator"]
 

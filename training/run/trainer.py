@@ -23,6 +23,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from ..config import TrainConfig
+from ..stages.stage import StageLoss
 from .checkpoints import (
     RunState,
     checkpoint_path,
@@ -36,10 +38,8 @@ from .checkpoints import (
     stored_shapes,
     unflat,
 )
-from .config import TrainConfig
 from .distribution import Processes, mean_over_processes, of_the_first, total_of
 from .runlog import RunLog
-from .stage import StageLoss
 
 __all__ = ["PAUSE", "LossOfStep", "Trainer", "learning_rate"]
 

@@ -26,10 +26,10 @@ from g2vlm_model.extras.match import CELLS_PER_SIDE
 from g2vlm_model.measuring.live_bytes import LiveBytes, TracedAttention
 from g2vlm_model.model import G2VLM
 
-from .config import TrainConfig
-from .freeze import apply_freezing, freezing_table
-from .lora import put_adapters
-from .losses import HeadOutput, geometry_loss, prepare_truth
+from ..config import TrainConfig
+from ..stages.freeze import apply_freezing, freezing_table
+from ..stages.lora import put_adapters
+from ..stages.losses import HeadOutput, geometry_loss, prepare_truth
 from .precision import BLOCKS, mixed_precision, recompute_layers
 
 __all__ = ["StepCost", "dry_run", "step_cost"]

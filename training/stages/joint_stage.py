@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from .batch import WindowBatch
+from ..datasets.batch import WindowBatch
 from .geometry_stage import GeometryStage
 from .semantic_stage import SemanticStage
 from .stage import Preparer, Stage, StageLoss

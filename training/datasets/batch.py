@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .augment import AugmentOptions, augment
-from .datasets.base import Clip, DataError, FrameSequence, Refusals, SceneInfo
-from .datasets.views import (
+from .base import Clip, DataError, FrameSequence, Refusals, SceneInfo
+from .views import (
     ViewOptions,
     draw_boxes,
     draw_frames,

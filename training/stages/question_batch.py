@@ -19,8 +19,8 @@ from g2vlm_model.config import ModelConfig
 from g2vlm_model.preprocess import SemanticRows, semantic_rows
 from g2vlm_model.tokenizer import PromptIds, Tokenizer, prompt_ids
 
-from .batch import WindowBatch
-from .synthetic.questions import TASKS, Question, View, ask
+from ..datasets.batch import WindowBatch
+from ..synthetic.questions import TASKS, Question, View, ask
 
 __all__ = [
     "IGNORED",

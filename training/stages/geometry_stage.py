@@ -15,8 +15,9 @@ from g2vlm_model.model import G2VLM
 from g2vlm_model.poses import GeometryTensors
 from g2vlm_model.tokenizer import PromptIds
 
-from .batch import WindowBatch, local_points, pixels_of, world_points
-from .config import TrainConfig
+from ..config import TrainConfig
+from ..datasets.batch import WindowBatch, local_points, pixels_of, world_points
+from ..run.precision import mixed_precision
 from .correspondence import CorrespondenceHead, cell_tracks, correspondence_loss
 from .losses import HeadOutput, geometry_loss, prepare_truth
 from .pixel_losses import (
@@ -26,7 +27,6 @@ from .pixel_losses import (
     log_depth_loss,
     surface_loss,
 )
-from .precision import mixed_precision
 from .stage import Stage, StageLoss
 
 __all__ = ["GeometryStage", "in_share", "picked_pixels", "picked_tile"]

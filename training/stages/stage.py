@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from torch import Tensor, nn
 
-from .batch import WindowBatch
+from ..datasets.batch import WindowBatch
 
 __all__ = ["Preparer", "Stage", "StageLoss", "prepared"]
 

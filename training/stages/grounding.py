@@ -25,8 +25,8 @@ from torch.nn import functional as F
 
 from g2vlm_model.cache import GrowingCache
 
-from .distribution import shared_mean
-from .synthetic.questions import Ground, View
+from ..run.distribution import shared_mean
+from ..synthetic.questions import Ground, View
 
 __all__ = ["KeyLayout", "QuestionAttention", "Watched", "grounding_loss", "token_masks"]
 

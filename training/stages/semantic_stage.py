@@ -29,14 +29,14 @@ from g2vlm_model.layers import Rotation
 from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 
-from .batch import WindowBatch, pixels_of
-from .distribution import shared_mean
+from ..datasets.batch import WindowBatch, pixels_of
+from ..run.distribution import shared_mean
+from ..run.precision import mixed_precision
+from ..synthetic.questions import TASKS, Ground, Question, View
+from ..synthetic.questions.words import NAMES
 from .grounding import KeyLayout, QuestionAttention, Watched, grounding_loss, token_masks
-from .precision import mixed_precision
 from .question_batch import IGNORED, QuestionMaker, TextBatch, picture_rows, text_batch, view_of
 from .stage import Stage, StageLoss
-from .synthetic.questions import TASKS, Ground, Question, View
-from .synthetic.questions.words import NAMES
 from .token_probe import TokenProbe
 
 __all__ = ["SemanticStage", "WindowPrefix"]

@@ -9,7 +9,7 @@ import functools
 
 from g2vlm_model.tokenizer import QWEN2_SPLIT, Tokenizer
 
-from .synthetic.questions import corpus
+from ..synthetic.questions import corpus
 
 __all__ = ["SPECIAL_TOKENS", "nano_tokenizer"]
 

@@ -22,27 +22,27 @@ from g2vlm_model.interface.whole_files import only_writer
 from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 
-from .batch import WindowBatch
+from ..config import TrainConfig
+from ..datasets.batch import WindowBatch
+from ..datasets.loading import Batches
+from ..datasets.mixture import SYNTHETIC, ClipPool, Mixture
+from ..evaluate.geometry import evaluate_geometry, mean_log_depth, windows_of
+from ..evaluate.spatial_qa import evaluate_questions
+from ..gasp.gasp import GaspStage, GaspSupervision
+from ..stages.freeze import apply_freezing, freezing_table
+from ..stages.geometry_stage import GeometryStage
+from ..stages.joint_stage import JointStage
+from ..stages.lora import put_adapters
+from ..stages.semantic_stage import SemanticStage
+from ..stages.stage import Stage, StageLoss
+from ..synthetic.questions import TASKS
 from .checkpoints import latest_checkpoint, stored_meta
-from .config import TrainConfig
-from .datasets.mixture import SYNTHETIC, ClipPool, Mixture
 from .distribution import Processes, counting, divided_by, of_the_first
-from .evaluate.geometry import evaluate_geometry, mean_log_depth, windows_of
-from .evaluate.spatial_qa import evaluate_questions
 from .export import export_model, put_averaged
-from .freeze import apply_freezing, freezing_table
-from .gasp import GaspStage, GaspSupervision
-from .geometry_stage import GeometryStage
-from .joint_stage import JointStage
-from .loading import Batches
-from .lora import put_adapters
 from .parallel import parallel_stage, send_gradients
 from .precision import recompute_layers
 from .resume import check_same_run
-from .semantic_stage import SemanticStage
-from .stage import Stage, StageLoss
 from .start import Base, Start, runs_of, source_of, start_model
-from .synthetic.questions import TASKS
 from .trainer import LossOfStep, Trainer
 
 __all__ = [

@@ -23,18 +23,18 @@ from torch.nn import functional as F
 
 from g2vlm_model.model import G2VLM
 
-from .batch import WindowBatch, pixels_of
-from .config import TrainConfig
-from .distribution import shared_mean, total_of
+from ..config import TrainConfig
+from ..datasets.batch import WindowBatch, pixels_of
+from ..run.distribution import shared_mean, total_of
+from ..run.precision import mixed_precision
+from ..stages.geometry_stage import in_share, prompted
+from ..stages.semantic_stage import SemanticStage, WindowPrefix
+from ..stages.stage import Preparer, Stage, StageLoss
 from .gasp_heads import LanguageLayer, LayerTap, PointHead, chosen_layers, language_layers
 from .gasp_losses import match_losses, no_sums
 from .gasp_options import GaspOptions, LoraOptions
 from .gasp_readers import image_tokens, patch_tokens
 from .gasp_tracks import Anchors, anchors_of, patch_depths, point_tracks
-from .geometry_stage import in_share, prompted
-from .precision import mixed_precision
-from .semantic_stage import SemanticStage, WindowPrefix
-from .stage import Preparer, Stage, StageLoss
 
 __all__ = [
     "GaspOptions",

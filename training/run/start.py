@@ -25,11 +25,11 @@ from g2vlm_model.model import G2VLM
 from g2vlm_model.safetensors_file import SafetensorsFile
 from g2vlm_model.tokenizer import Tokenizer
 
+from ..stages.freeze import STAGES, Stage, is_geometric, learns_if_there, trained_in
+from ..stages.tokens import nano_tokenizer
 from .checkpoints import latest_checkpoint, stored_meta
-from .freeze import STAGES, Stage, is_geometric, learns_if_there, trained_in
 from .initialise import LAYER_SCALE, initialise, initialise_places
 from .resume import differences
-from .tokens import nano_tokenizer
 from .weights import grouped, holds_embedding, load_averaged, load_folder
 
 __all__ = ["Base", "Start", "Started", "base_of", "runs_of", "source_of", "start_model"]

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..ranges import COUNT, POSITIVE, WEIGHT, check_range
+from ..run.distribution import shared_mean
 from .camera_loss import camera_loss, rotation_angle, weighted_median_scale
-from .distribution import shared_mean
-from .ranges import COUNT, POSITIVE, WEIGHT, check_range
 
 __all__ = [
     "GeometryTruth",

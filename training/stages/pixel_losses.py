@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .distribution import shared_mean
+from ..run.distribution import shared_mean
 
 __all__ = [
     "aligned_log_error",

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .distribution import shared_mean
+from ..run.distribution import shared_mean
 
 __all__ = [
     "CellTracks",

@@ -27,12 +27,12 @@ from g2vlm_model.generate import reconstruct_prefix
 from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import PromptIds, prompt_ids
 
-from .batch import WindowBatch, pixels_of
-from .datasets.base import Clip
-from .datasets.views import model_clip
+from ..datasets.base import Clip
+from ..datasets.batch import WindowBatch, pixels_of
+from ..datasets.views import model_clip
+from ..stages.question_batch import picture_rows
+from ..stages.semantic_stage import SemanticStage
 from .gasp_heads import EXPERTS, LanguageLayer, language_layers
-from .question_batch import picture_rows
-from .semantic_stage import SemanticStage
 
 __all__ = [
     "GeometricReader",

@@ -239,7 +239,7 @@ def load_state(path: Path) -> RunState:
 
 def git_hash() -> str:
     """Commit of the sources, with "+" where they differ from it; "unknown" outside of git."""
-    root = Path(__file__).resolve().parent
+    root = Path(__file__).resolve().parents[1]  # the package
     try:
         head = _git(root, "rev-parse", "--short=12", "HEAD")
         dirty = _git(root, "status", "--porcelain", "--untracked-files=no", ".")

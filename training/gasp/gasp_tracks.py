@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .batch import WindowBatch
-from .correspondence import PixelTracks, pixel_tracks
-from .datasets.base import SceneInfo
-from .synthetic import Room, make_room
-from .synthetic.correspond import hidden_points
-from .token_probe import pooled_depth
+from ..datasets.base import SceneInfo
+from ..datasets.batch import WindowBatch
+from ..stages.correspondence import PixelTracks, pixel_tracks
+from ..stages.token_probe import pooled_depth
+from ..synthetic import Room, make_room
+from ..synthetic.correspond import hidden_points
 
 __all__ = ["Anchors", "PointTracks", "anchors_of", "lattice", "patch_depths", "point_tracks"]
 

@@ -3,10 +3,10 @@
 
 """What lenses, sensors and files do to a picture, so that rendered ones teach about real ones.
 
-The order is that of the light: lens and shutter (`lens.py`), focus, exposure, colour, the camera's
-sharpening, the sensor's noise, the file. Geometry stays as it is; `datasets.views` crops and
-mirrors. A draw holds for all frames of a clip
-with chance `shared` (one camera, one setting), else each frame has its own.
+The order is that of the light: lens and shutter (`shutter.py`), focus, exposure, colour, the
+camera's sharpening, the sensor's noise, the file. Geometry stays as it is; `views.py` crops and
+mirrors. A draw holds for all frames of a clip with chance `shared` (one camera, one setting),
+else each frame has its own.
 
 Shape letters: B clips, N frames, H W pixels.
 """
@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .lens import Warp, motion_field, warped
-from .ranges import CHANCE, WEIGHT, check_range
+from ..ranges import CHANCE, WEIGHT, check_range
+from .shutter import Warp, motion_field, warped
 
 __all__ = ["AugmentOptions", "augment"]
 

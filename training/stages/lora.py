@@ -18,13 +18,13 @@ from torch import nn
 
 from g2vlm_model.model import G2VLM
 
-from .checkpoints import stored_meta
-from .config import TrainConfig
-from .gasp_heads import LanguageLayer, language_layers
-from .gasp_options import LoraOptions
-from .precision import BLOCKS
-from .start import Base
-from .weights import load_averaged
+from ..config import TrainConfig
+from ..gasp.gasp_heads import LanguageLayer, language_layers
+from ..gasp.gasp_options import LoraOptions
+from ..run.checkpoints import stored_meta
+from ..run.precision import BLOCKS
+from ..run.start import Base
+from ..run.weights import load_averaged
 
 __all__ = ["Adapters", "adapt_stage", "attach_lora", "load_adapted", "put_adapters"]
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .distribution import shared_mean
-from .synthetic.builder import COLOURS, SceneObject
+from ..run.distribution import shared_mean
+from ..synthetic.builder import COLOURS, SceneObject
 
 __all__ = ["TokenProbe", "main_ids", "pooled_depth"]
 

@@ -27,13 +27,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .batch import WindowBatch
+from ..datasets.batch import WindowBatch
+from ..stages.lora import attach_lora
+from ..stages.stage import StageLoss
 from .gasp import GaspSupervision, VisualTokens, tapped_tokens
 from .gasp_heads import LayerTap, chosen_layers
 from .gasp_options import GaspOptions, LoraOptions
 from .gasp_readers import QwenReader
-from .lora import attach_lora
-from .stage import StageLoss
 
 __all__ = ["QwenGaspStage"]
 
