@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+import colorsys
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from g2vlm_training.config_file import load_config
 from g2vlm_training.datasets.augment import AugmentOptions, augment
+from g2vlm_training.datasets.jitter import jittered
 from g2vlm_training.datasets.shutter import Warp, motion_field, warped
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
 
 OFF = AugmentOptions(**{field.name: 0.0 for field in dataclasses.fields(AugmentOptions)})
 
@@ -56,7 +61,47 @@ def test_every_option_does_something_moderate(name: str) -> None:
 
 
 def _chances() -> tuple[str, ...]:
-    return ("grey", "remix", "blur", "motion", "rolling", "dark", "sharpen", "jpeg")
+    return ("jitter", "grey", "remix", "blur", "motion", "rolling", "dark", "sharpen", "jpeg")
+
+
+KINDS = ("brightness", "contrast", "saturation", "hue")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_published_jitter_is_that_of_pillow(kind: str) -> None:
+    """torchvision's jitter of pictures is Pillow's enhancers, and its hues turn in HSV."""
+    rgb, which = pictures()[0, :1], KINDS.index(kind)
+    image = (rgb[0].permute(1, 2, 0) * 255).round().byte().numpy()
+    strength = torch.zeros(1, 4)
+    strength[0, which] = 0.6
+    found = jittered(rgb, strength, torch.tensor([[2, 0, 3, 1]]))[0].permute(1, 2, 0).numpy()
+    if kind == "hue":
+        pixels = [[_turned_by_hand(pixel, 0.06) for pixel in row] for row in image / 255]
+        wanted = np.array(pixels)
+    else:
+        enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+        wanted = np.asarray(enhancers[which](Image.fromarray(image)).enhance(1.3)) / 255
+    assert np.abs(found - image / 255).max() > 0.02
+    assert np.abs(found - wanted).max() < 2.5 / 255  # Pillow rounds before and after
+
+
+def _turned_by_hand(pixel: NDArray[np.float64], turn: float) -> tuple[float, float, float]:
+    hue, saturation, value = colorsys.rgb_to_hsv(*pixel)
+    return colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value)
+
+
+def test_the_published_configs_jitter_as_published() -> None:
+    """0.9 of all pictures, 5 % grey, 70 % of clips alike, in changing order; nothing else."""
+    for name in ("g2vlm_2b_1a", "g2vlm_2b_1b", "g2vlm_2b_finetune"):
+        options = load_config(name).augment
+        assert options == dataclasses.replace(OFF, shared=0.7, jitter=0.9, grey=0.05), name
+    rgb = pictures()[:1, :1].expand(600, 1, 3, 42, 56)
+    moved = augment(rgb, dataclasses.replace(OFF, jitter=0.9), range(600))
+    changed = (moved - rgb).abs().flatten(1).amax(1) > 1e-6
+    assert 0.86 < float(changed.float().mean()) < 0.94
+    means = moved.mean((1, 2, 3, 4))[changed] / rgb[0].mean()
+    assert 0.45 < float(means.min()) < 0.6
+    assert 1.3 < float(means.max()) < 1.55
 
 
 def test_frames_of_a_clip_share_their_draws_or_do_not() -> None:

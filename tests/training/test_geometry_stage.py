@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from g2vlm_training.datasets.batch import WindowBatch, draw_batch, pixels_of
 from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.stages.freeze import apply_freezing
 from g2vlm_training.stages.geometry_stage import GeometryStage, in_share
+from g2vlm_training.stages.losses import LossOptions
 from g2vlm_training.stages.tokens import nano_tokenizer
 
 from g2vlm_model.generate import reconstruct
@@ -123,6 +125,40 @@ def test_windows_teach_what_is_known_of_them(batch: WindowBatch) -> None:
         assert stage(elsewhere, 0).report["points"] == pytest.approx(points["points"], rel=1e-4)
     assert rough["points"] == whole["points"]
     assert rough["loss"] < whole["loss"]
+
+
+def test_a_window_above_the_bound_teaches_nothing_and_the_others_all(batch: WindowBatch) -> None:
+    """The bound is each window's own, so that one of bad depth neither hides nor takes others."""
+    free = dataclasses.replace(CONFIG, loss=LossOptions(clip=math.inf), extra=GeometryWeights())
+    broken = dataclasses.replace(batch, T_world_cam_BN44=batch.T_world_cam_BN44.clone())
+    broken.T_world_cam_BN44[1, 1:, :3, 3] *= 1e4
+    losses = [float(stage_of(free)(broken.window(index), 0).total) for index in range(2)]
+    assert 10 * losses[0] < losses[1]
+    bound = dataclasses.replace(free, loss=LossOptions(clip=3 * losses[0]))
+    ends = []
+    for seen, stage in ((broken, stage_of(bound)), (batch.window(0), stage_of(free))):
+        loss = stage(seen, 0)
+        loss.total.backward()
+        grads = {n: p.grad for n, p in stage.named_parameters() if p.grad is not None}
+        ends.append((loss, grads))
+    (kept, mine), (alone, theirs) = ends
+    assert (kept.report["windows_left_out"], kept.empty) == (1, "")
+    assert float(kept.total) == pytest.approx(float(alone.total), rel=1e-5)
+    for name, grad in theirs.items():
+        torch.testing.assert_close(mine[name], grad, atol=1e-5, rtol=1e-3)
+    with torch.no_grad():
+        nothing = stage_of(bound)(broken.window(1), 0)
+    assert "the loss of every window" in nothing.empty
+    assert float(nothing.total) == 0
+
+
+def test_the_norm_of_the_truth_is_rounded_where_that_is_asked_for(batch: WindowBatch) -> None:
+    exact, rounded = (
+        stage_of(TrainConfig(loss=LossOptions(bf16_norm=rounds)))(batch, 1).report["translation"]
+        for rounds in (False, True)
+    )
+    assert exact != rounded
+    assert rounded == pytest.approx(exact, rel=0.02)
 
 
 def test_a_window_without_depth_is_drawn_and_one_without_anything_is_not(pool: ClipPool) -> None:

@@ -93,6 +93,15 @@ def test_depth_lens_and_motion_are_the_true_ones(written: tuple[str, Path, Truth
     assert clip.metric == (layout not in ("co3d", "dl3dv"))
 
 
+def test_normals_are_learned_from_the_sources_that_the_published_code_lists(
+    written: tuple[str, Path, Truth],
+) -> None:
+    """Of the others, noise of a sensor would be taken for surfaces."""
+    layout, root, _ = written
+    listed = {"scannet", "hypersim", "tartanair", "dl3dv"}
+    assert open_dataset(layout, root)[0].read([0]).clean == (layout in listed)
+
+
 def test_a_wrong_root_says_what_was_expected(written: tuple[str, Path, Truth]) -> None:
     layout = written[0]
     with pytest.raises(FileNotFoundError, match="is no folder"):

@@ -19,6 +19,7 @@ from g2vlm_training.datasets.batch import WindowBatch
 from g2vlm_training.datasets.loading import Batches
 from g2vlm_training.datasets.mixture import Mixture, SourceOptions
 from g2vlm_training.datasets.shards import write_shard
+from g2vlm_training.datasets.views import ViewOptions
 from g2vlm_training.run.distribution import Processes
 from g2vlm_training.stages.question_batch import QuestionMaker
 from g2vlm_training.stages.tokens import nano_tokenizer
@@ -131,6 +132,25 @@ def test_refused_windows_are_counted_here_and_errors_are_short(
         batches.of_step(0)
     assert "Traceback" not in str(raised.value)
     assert batches.pool.refusals.count > 5
+
+
+def test_a_step_has_its_windows_however_few_clips_there_are(tmp_path: Path) -> None:
+    """One clip serves two processes: other frames of it are another window."""
+    write_shard(tmp_path / "train-00000.tar", [make_clip(frames=6)])
+    shares = [batches_of(tmp_path, 2, rank, windows=((4, 2),)).of_step(0)[0] for rank in range(2)]
+    assert [len(share.scenes) for share in shares] == [2, 2]
+
+
+def test_pictures_that_no_model_takes_are_refused_before_the_first_step(tmp_path: Path) -> None:
+    write_shard(tmp_path / "train-00000.tar", [make_clip()])
+    write_7scenes(tmp_path / "scenes")
+    for source in (SourceOptions(), SourceOptions("7scenes", "scenes")):
+        pool = Mixture((source,), tmp_path, ViewOptions())
+        with pytest.raises(
+            ValueError, match=r"and the model takes multiples of 13.* views.width=26"
+        ):
+            pool.check_sizes(13, 26)
+        Mixture((source,), tmp_path, ViewOptions(width=28)).check_sizes(13, 26)
 
 
 def test_a_share_needs_a_window(tiny_shards: Path) -> None:

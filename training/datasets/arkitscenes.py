@@ -73,7 +73,7 @@ def _open(folder: Path) -> FolderSequence:
         trust = folder / "confidence" / picture.name
         load = functools.partial(_load, picture, depth, lenses[nearest], trust)
         frames.append((picture.stem, pose if whole else None, load))
-    return sequence_of(str(folder), frames, clean=False)
+    return sequence_of(str(folder), frames)
 
 
 def _stamp(path: Path) -> float:

@@ -39,6 +39,7 @@ __all__ = [
     "augmented",
     "batch_of",
     "draw_batch",
+    "draw_seeds",
     "local_points",
     "pixels_of",
     "plan_windows",
@@ -99,6 +100,17 @@ class WindowBatch:
         parts = {name: value[mine] for name, value in vars(self).items()}
         return dataclasses.replace(self, **parts)
 
+    def without(self, dropped_B: Tensor) -> WindowBatch:
+        """The batch with nothing known of some windows, so that they teach nothing."""
+        pixels = dropped_B[:, None, None, None]
+        return dataclasses.replace(
+            self,
+            depth_BNHW=self.depth_BNHW.masked_fill(pixels, 0),
+            invalid_BNHW=self.invalid_BNHW & ~pixels,
+            posed_BN=self.posed_BN & ~dropped_B[:, None],
+            clean_B=self.clean_B & ~dropped_B,
+        )
+
     def to(self, device: torch.device) -> WindowBatch:
         """The same with its tensors on a device."""
         moved: dict[str, Any] = {
@@ -117,7 +129,7 @@ class ClipSource(Protocol):
         """Windows that could not be read, or had too little known depth."""
 
     def draw(self, clips: int, frames: int, generator: torch.Generator) -> Sequence[FrameSequence]:
-        """Draw up to so many sequences that have that many frames.
+        """Draw so many sequences that have that many frames, some of them twice if need be.
 
         Raises:
             ValueError: No sequence has as many.
@@ -205,7 +217,7 @@ def draw_batch(
 
     Args:
         source: Where from.
-        clips: B; fewer where the source has fewer of one size.
+        clips: B.
         frames: N, at most the frames of a sequence; their order is random.
         generator: Source of every random choice.
         augmentation: None leaves the pictures as they are.
@@ -221,8 +233,14 @@ def draw_batch(
     batch = batch_of([read_window(plan, index, source, generator, views) for index in windows])
     if augmentation is None:
         return batch
-    seeds = torch.randint(_SEEDS, (len(windows),), generator=generator).tolist()
+    seeds = draw_seeds(len(windows), generator)
     return augmented(dataclasses.replace(batch, seeds=tuple(seeds)), augmentation)
+
+
+def draw_seeds(count: int, generator: torch.Generator) -> list[int]:
+    """The seed of each of so many windows."""
+    seeds: list[int] = torch.randint(_SEEDS, (count,), generator=generator).tolist()
+    return seeds
 
 
 def augmented(batch: WindowBatch, options: AugmentOptions) -> WindowBatch:

@@ -79,7 +79,7 @@ def _open(folder: Path, name: str, entries: list[dict[str, Any]]) -> FolderSeque
             frames.append((str(entry["frame_number"]), pose, load))
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{where}: annotation cannot be read: {error!r}") from error
-    return sequence_of(where, frames, metric=False, clean=False)
+    return sequence_of(where, frames, metric=False)
 
 
 def _pose(view: dict[str, Any]) -> NDArray[np.float64]:

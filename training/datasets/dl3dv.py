@@ -72,7 +72,7 @@ def _open(folder: Path) -> FolderSequence:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path} cannot be read: {error!r}") from error
-    return sequence_of(str(folder), frames, metric=False)
+    return sequence_of(str(folder), frames, metric=False, clean=True)
 
 
 def _picture(folder: Path, name: str) -> Path | None:

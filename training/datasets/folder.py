@@ -83,7 +83,7 @@ class FolderSequence:
     names: tuple[str, ...] = field(repr=False)
     metric: bool = True
     dropped: int = 0
-    clean: bool = True
+    clean: bool = False
 
     def __len__(self) -> int:
         return len(self.T_world_cam)
@@ -127,7 +127,7 @@ def sequence_of(
     frames: Iterable[tuple[str, NDArray[np.float64] | None, Callable[[], Frame]]],
     *,
     metric: bool = True,
-    clean: bool = True,
+    clean: bool = False,
 ) -> FolderSequence:
     """Make a sequence of named frames with pose and reader; those without a pose are dropped.
 

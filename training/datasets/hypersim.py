@@ -77,7 +77,7 @@ def _open(
         whole = picture.is_file() and depth.is_file()
         load = functools.partial(_load, picture, depth, tangents)
         frames.append((name, pose if whole else None, load))
-    return sequence_of(f"{scene}/{camera.name}", frames)
+    return sequence_of(f"{scene}/{camera.name}", frames, clean=True)
 
 
 def read_hdf5(path: Path) -> NDArray[Any]:

@@ -28,7 +28,15 @@ from ..config import TrainConfig
 from ..run.distribution import Processes, of_the_first
 from ..stages.stage import Preparer, prepared
 from .base import DataError
-from .batch import WindowBatch, WindowPlan, augmented, batch_of, plan_windows, read_window
+from .batch import (
+    WindowBatch,
+    WindowPlan,
+    augmented,
+    batch_of,
+    draw_seeds,
+    plan_windows,
+    read_window,
+)
 from .mixture import Mixture
 
 __all__ = ["Batches", "plan_step", "step_generator"]
@@ -52,8 +60,7 @@ def plan_step(config: TrainConfig, pool: Mixture, step: int) -> tuple[WindowPlan
         kind = int(torch.randint(len(config.windows), (), generator=generator))
     clips, frames = config.windows[kind]
     plan = plan_windows(pool, clips, frames, generator, config.views)
-    seeds = torch.randint(2**32, (len(plan.sequences),), generator=generator)
-    return plan, seeds.tolist()
+    return plan, draw_seeds(len(plan.sequences), generator)
 
 
 class _Place(NamedTuple):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Sequence
@@ -138,7 +139,7 @@ class ClipPool:
         generator: torch.Generator,
         fits: Callable[[tuple[int, int]], bool] | None = None,
     ) -> list[ShardClip]:
-        """Clips of one size and length, without repetition; see `ClipSource`.
+        """Clips of one size and length, again only where there are fewer; see `ClipSource`.
 
         Args:
             clips, frames, generator: See `ClipSource`.
@@ -156,8 +157,9 @@ class ClipPool:
                 return []
         sizes = torch.tensor([len(group) for group in groups], dtype=torch.float64)
         group = groups[int(torch.multinomial(sizes, 1, generator=generator))]
-        chosen = torch.randperm(len(group), generator=generator)[:clips]
-        return [group[index] for index in chosen.tolist()]
+        rounds = -(-clips // len(group))
+        chosen = [torch.randperm(len(group), generator=generator) for _ in range(rounds)]
+        return [group[index] for index in torch.cat(chosen)[:clips].tolist()]
 
 
 class FolderPool:
@@ -231,6 +233,31 @@ class Mixture:
     def names(self) -> list[str]:
         """What `pin` takes: the synthetic shards in use by root, split and file name."""
         return [f"{key}/{path.name}" for key, pool in self.pools.items() for path in pool.paths]
+
+    def check_sizes(self, patch: int, width: int) -> None:
+        """Refuse pictures that would keep a size which the model does not take.
+
+        Args:
+            patch: Of the model.
+            width: Of its pictures, for the advice.
+
+        Raises:
+            ValueError: There are some, and `views.width` brings them to no other size.
+        """
+        if self.views.width is not None:
+            return
+        sizes = {key: [clip.size_hw for clip in pool.clips] for key, pool in self.pools.items()}
+        for source in self.sources:
+            if isinstance(source, FolderPool):
+                with contextlib.suppress(DataError):  # such frames are refused when they are drawn
+                    sizes[source.name] = [source.sequences[0].size_hw]
+        for name, found in sizes.items():
+            for high, wide in found:
+                if high % patch or wide % patch:
+                    raise ValueError(
+                        f"pictures of {name} are {wide}x{high}, and the model takes multiples of "
+                        f"{patch}: set views.width={width} views.own_aspect=true"
+                    )
 
     def refresh(self) -> int:
         """Look for new shards; return how many are in use."""

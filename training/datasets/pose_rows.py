@@ -53,4 +53,4 @@ def _open(folder: Path) -> FolderSequence:
         (picture.stem, row.reshape(4, 4), functools.partial(load, picture))
         for picture, row in zip(pictures, rows, strict=True)
     ]
-    return sequence_of(str(folder), frames, clean=False)
+    return sequence_of(str(folder), frames)

@@ -136,7 +136,6 @@ def _sequence(recorded: Recorded) -> FolderSequence:
             for index, pose in enumerate(recorded.poses)
         ),
         metric=recorded.path_of_camera is None or recorded.path_of_camera.metric,
-        clean=False,
     )
 
 

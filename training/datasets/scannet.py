@@ -57,7 +57,7 @@ def _open(folder: Path) -> FolderSequence:
         whole = colour.is_file() and depth.is_file()
         load = functools.partial(_load, colour, depth, K_colour, K_depth)
         frames.append((path.stem, read_numbers(path, 4) if whole else None, load))
-    return sequence_of(str(folder), frames)
+    return sequence_of(str(folder), frames, clean=True)
 
 
 def _number(path: Path) -> int:

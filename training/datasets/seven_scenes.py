@@ -59,7 +59,7 @@ def _open(folder: Path, root: Path) -> FolderSequence:
         pose = folder / f"{name}.pose.txt"
         load = functools.partial(_load, colour, folder / f"{name}.depth.png", K)
         frames.append((name, read_numbers(pose, 4) if pose.is_file() else None, load))
-    return sequence_of(str(folder), frames, clean=False)
+    return sequence_of(str(folder), frames)
 
 
 def _load(colour: Path, depth: Path, K: NDArray[np.float64]) -> Frame:

@@ -64,7 +64,7 @@ def _open(folder: Path) -> FolderSequence:
         depth = folder / "depth_left" / f"{picture.stem}_depth.npy"
         pose = pose_of(rotation, position) @ _NED_FROM_OPENCV
         frames.append((picture.stem, pose, functools.partial(_load, picture, depth)))
-    return sequence_of(str(folder), frames)
+    return sequence_of(str(folder), frames, clean=True)
 
 
 def _load(picture: Path, depth: Path) -> Frame:

@@ -81,7 +81,7 @@ def _open(folder: Path, root: Path) -> FolderSequence:
         near = abs(depth_s[nearest] - time) <= _NEAR_S
         load = functools.partial(_load, colour, depths[nearest], K, lens)
         frames.append((colour.stem, pose if near else None, load))
-    return sequence_of(str(folder), frames, clean=False)
+    return sequence_of(str(folder), frames)
 
 
 def _camera(folder: Path, root: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -195,9 +195,7 @@ def _trainer(
 
     assert begun.base is not None
     state: dict[str, object] = {"base": dataclasses.asdict(begun.base)}
-    trainer = Trainer(
-        stage, config, folder, loss_of_step, lambda: state, None, stage.rate_of, stage.limit
-    )
+    trainer = Trainer(stage, config, folder, loss_of_step, lambda: state, None, stage.rate_of)
     newest = latest_checkpoint(folder)
     if newest is not None:
         plain = json.loads(json.dumps(dataclasses.asdict(config)))

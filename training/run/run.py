@@ -170,6 +170,7 @@ def prepared_run(config: TrainConfig, options: RunOptions, processes: Processes)
     assert base is not None
     stage = build_stage(config, begun.model, begun.tokenizer, options.blind)
     pool = Mixture(config.sources, options.data, config.views)
+    pool.check_sizes(config.model.patch_size, config.model.dino_width)
     if processes.first:
         _LOG.info("%s\n%d shards", freezing_table(begun.model), len(pool.shards))
     if config.frozen == "bf16":
@@ -183,7 +184,7 @@ def prepared_run(config: TrainConfig, options: RunOptions, processes: Processes)
     trainer = Trainer(
         stage, config, options.out, _losses(config, stage, batches),
         lambda: {"shards": batches.shards_of(trainer.step), **state},
-        processes, stage.rate_of, stage.limit,
+        processes, stage.rate_of,
     )  # fmt: skip
     state["changes"] = _resume(trainer, pool, state, options.allow_change)
     return Run(trainer, pool, base)

@@ -79,7 +79,6 @@ class Trainer:
         extra_state: Named JSON values that go into checkpoints, e.g. the shards in use.
         processes: Of the run.
         rate_of: Learning rate of a parameter over that of the run, by name; None is 1 for all.
-        limit: A step whose loss is above it changes nothing and is counted.
     """
 
     def __init__(
@@ -91,9 +90,7 @@ class Trainer:
         extra_state: Callable[[], dict[str, object]] | None = None,
         processes: Processes | None = None,
         rate_of: Callable[[str], float] | None = None,
-        limit: float = math.inf,
     ) -> None:
-        self.limit = limit
         self.module, self.config, self.folder = module, config, folder
         self.loss_of_step = loss_of_step
         self.extra_state = extra_state or dict
@@ -175,8 +172,8 @@ class Trainer:
     def train_step(self) -> dict[str, float]:
         """One update; returns the stage's report, the gradient's norm and the seconds it took.
 
-        A step whose loss or gradient is no number, whose loss is above `limit`, or that had nothing
-        to learn from, changes no weight and is counted in `skipped`.
+        A step whose loss or gradient is no number, or that had nothing to learn from, changes no
+        weight and is counted in `skipped`.
         """
         started = time.monotonic()
         self.optimiser.zero_grad(set_to_none=True)
@@ -188,7 +185,7 @@ class Trainer:
         loss = _together(parts)
         total = float(mean_over_processes(loss.total))
         norm = math.nan
-        if not loss.empty and math.isfinite(total) and total <= self.limit:
+        if not loss.empty and math.isfinite(total):
             norm = self._clip_gradient()
         if math.isfinite(norm):
             self._update()
@@ -292,9 +289,8 @@ class Trainer:
         if self._skipped_in_a_row >= self.config.bad_steps:
             raise FloatingPointError(
                 f"{self._skipped_in_a_row} steps in a row had nothing to learn from or no finite "
-                f"loss up to {self.limit}, the last was {what}; its batch follows "
-                f"from seed {self.config.seed} and the step. Look at the data, lower lr or raise "
-                "loss.clip"
+                f"loss, the last was {what}; its batch follows from seed {self.config.seed} and "
+                "the step. Look at the data, lower lr or raise loss.clip"
             )
 
     def _wait_while_paused(self) -> None:

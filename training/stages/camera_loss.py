@@ -11,7 +11,7 @@ Shape letters: B batch, N frames, M points, K pairs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,15 +22,32 @@ from ..run.distribution import shared_mean
 if TYPE_CHECKING:
     from .losses import GeometryTruth, LossOptions
 
-__all__ = ["camera_loss", "rotation_angle", "weighted_median_scale"]
+__all__ = ["SampleSums", "camera_loss", "rotation_angle", "weighted_median_scale"]
 
 _LEAST_MOTION = 1e-3  # mean distance of true cameras, in the data's unit, that has a direction
 _LEAST_BASELINE = 0.1  # of a truth in the prediction's unit, in mean distances of its points
 
 
+class SampleSums(NamedTuple):
+    """A term of the loss in each sample: the sum over its items, and how many they are."""
+
+    total_B: Tensor
+    count_B: Tensor
+
+    @property
+    def mean_B(self) -> Tensor:
+        """Of each sample alone, without a gradient; 0 where it has no item."""
+        return self.total_B.detach() / self.count_B.clamp(min=1)
+
+    def mean(self, kept_B: Tensor) -> Tensor:
+        """Over all items of the samples that are kept, in all processes."""
+        total_B = torch.where(kept_B, self.total_B, 0.0)
+        return shared_mean(total_B.sum(), (self.count_B * kept_B).sum())
+
+
 def camera_loss(
     poses_BN44: Tensor, scale_B: Tensor, truth: GeometryTruth, options: LossOptions
-) -> tuple[Tensor, Tensor]:
+) -> tuple[SampleSums, SampleSums]:
     """Equations 4 to 6: Huber of translations and angle of rotations, over ordered pairs."""
     frames = poses_BN44.shape[1]
     scaled = torch.cat(
@@ -45,12 +62,20 @@ def camera_loss(
     offset_BK3 = t[:, pairs]
     true_BK3, measured_B = _in_unit(offset_BK3, t_true[:, pairs], both_BK, truth.deep_B)
     long_BK = both_BK & measured_B[:, None]
-    huber = F.huber_loss(
-        offset_BK3[long_BK], true_BK3[long_BK], reduction="sum", delta=options.huber_delta
+    huber_L3 = F.huber_loss(
+        offset_BK3[long_BK], true_BK3[long_BK], reduction="none", delta=options.huber_delta
     )
     residual = R[:, pairs][both_BK].mT @ R_true[:, pairs][both_BK]
     angle = rotation_angle(residual) if options.safe_angle else _clamped_angle(residual)
-    return shared_mean(huber, 3 * long_BK.sum()), shared_mean(angle.sum(), both_BK.sum())
+    return (
+        SampleSums(_by_sample(huber_L3.sum(-1), long_BK), 3 * long_BK.sum(1)),
+        SampleSums(_by_sample(angle, both_BK), both_BK.sum(1)),
+    )
+
+
+def _by_sample(values: Tensor, chosen_BK: Tensor) -> Tensor:
+    """(B,) sums of the values of chosen pairs."""
+    return values.new_zeros(len(chosen_BK)).index_add(0, chosen_BK.nonzero()[:, 0], values)
 
 
 @torch.no_grad()

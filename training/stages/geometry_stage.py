@@ -17,9 +17,10 @@ from g2vlm_model.tokenizer import PromptIds
 
 from ..config import TrainConfig
 from ..datasets.batch import WindowBatch, local_points, pixels_of, world_points
+from ..run.distribution import total_of
 from ..run.precision import mixed_precision
 from .correspondence import CorrespondenceHead, cell_tracks, correspondence_loss
-from .losses import HeadOutput, geometry_loss, prepare_truth
+from .losses import HeadOutput, LossParts, geometry_loss, prepare_truth
 from .pixel_losses import (
     aligned_log_error,
     confidence_loss,
@@ -61,11 +62,6 @@ class GeometryStage(Stage):
         heads = 1 + len(self.layers) if self.matches else 0
         self.coarse = nn.ModuleList(CorrespondenceHead(width) for _ in range(heads))
 
-    @property
-    def limit(self) -> float:
-        """`LossOptions.clip`."""
-        return self.config.loss.clip
-
     def forward(self, batch: WindowBatch, step: int) -> StageLoss:
         """Losses of a batch at a step (which decides weights, global decoder and attention)."""
         model, extra = self.model, self.config.extra
@@ -84,16 +80,11 @@ class GeometryStage(Stage):
                 hidden.hidden_BNPD, grid, pixels_BN3HW=pixels, with_global=with_global
             )
         picked = picked_pixels(extra.pixel_stride, step)
-        points = world_points(batch.depth_BNHW, batch.T_world_cam_BN44, batch.K_BN33)[picked]
-        valid = (batch.depth_BNHW > 0)[picked]
-        truth = prepare_truth(points, valid, batch.T_world_cam_BN44, batch.posed_BN)
-        world = geometry.global_points_BNHW3
-        output = HeadOutput(
-            geometry.local_points_BNHW3[picked],
-            geometry.T_world_cam_BN44,
-            None if world is None else world[picked],
-        )
-        parts = geometry_loss(output, truth, self.config.loss, batch.clean_B)
+        parts = self._published(geometry, batch, picked)
+        frames = batch.depth_BNHW.shape[0] * batch.depth_BNHW.shape[1]
+        left_out = int((~parts.kept_B).sum())
+        if left_out:
+            batch = batch.without(~parts.kept_B)
         pixel_total, pixel_report = self._pixels(geometry, batch, picked)
         total = parts.total + pixel_total
         if self.config.loss.surface_weight > 0:
@@ -106,6 +97,8 @@ class GeometryStage(Stage):
             f"{mode}rotation": float(parts.rotation.detach()),
             f"{mode}translation": float(parts.translation.detach()),
         }
+        if left_out:
+            report["windows_left_out"] = float(left_out)
         if with_global:
             report["global"] = float(parts.world.detach())
         if self.matches:
@@ -115,7 +108,29 @@ class GeometryStage(Stage):
             total = total + weight * (coarse + fine)
             report |= {"coarse": float(coarse.detach()), "fine": float(fine.detach())}
         report = {"loss": float(total.detach()), **report, **pixel_report}
-        return StageLoss(total, batch.depth_BNHW.shape[0] * batch.depth_BNHW.shape[1], report)
+        kept = total_of(len(parts.kept_B) - left_out, total.device)
+        empty = (
+            "" if kept else f"the loss of every window is no number up to {self.config.loss.clip}"
+        )
+        return StageLoss(total, frames, report, empty)
+
+    def _published(
+        self, geometry: GeometryTensors, batch: WindowBatch, picked: tuple[slice, ...]
+    ) -> LossParts:
+        """Equation 2 on the picked pixels."""
+        options = self.config.loss
+        points = world_points(batch.depth_BNHW, batch.T_world_cam_BN44, batch.K_BN33)[picked]
+        truth = prepare_truth(
+            points, (batch.depth_BNHW > 0)[picked], batch.T_world_cam_BN44, batch.posed_BN,
+            bf16_norm=options.bf16_norm,
+        )  # fmt: skip
+        world = geometry.global_points_BNHW3
+        output = HeadOutput(
+            geometry.local_points_BNHW3[picked],
+            geometry.T_world_cam_BN44,
+            None if world is None else world[picked],
+        )
+        return geometry_loss(output, truth, options, batch.clean_B)
 
     def _pixels(
         self, geometry: GeometryTensors, batch: WindowBatch, picked: tuple[slice, ...]

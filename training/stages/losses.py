@@ -7,7 +7,8 @@ Everything is normalised first: the truth by the mean distance of its valid poin
 the prediction by the mean norm of its own local points. One scale per sample, the weighted L1
 optimum, then aligns the prediction (eq. 3); it carries no gradient.
 
-A sample is taught what is known of it, and costs nothing else. Frames without a pose have points
+A sample is taught what is known of it, and costs nothing else; one whose own loss is above
+`LossOptions.clip` is left out. Frames without a pose have points
 and normals in their own axes, but no camera and no global points. Samples without depth have
 cameras alone (`camera_loss.py`).
 
@@ -16,6 +17,7 @@ Shape letters: B batch, N frames, H W pixels, M points.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -23,8 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..ranges import COUNT, POSITIVE, WEIGHT, check_range
-from ..run.distribution import shared_mean
-from .camera_loss import camera_loss, rotation_angle, weighted_median_scale
+from .camera_loss import SampleSums, camera_loss, rotation_angle, weighted_median_scale
 
 __all__ = [
     "GeometryTruth",
@@ -66,8 +67,8 @@ class LossOptions:
         safe_angle: Rotation angle by atan2, which has a gradient everywhere; False is the
             published clamped acos.
         bf16_norm: Round the truth's norm factor to bfloat16 as the published code does.
-        clip: A geometry step whose whole loss is above it changes nothing and is counted; inf
-            never does.
+        clip: A window whose loss (eq. 2) is above it teaches nothing and is counted; the paper
+            sets such a loss to 0. inf takes every window, as the paper's joint training does.
 
     Raises:
         ValueError: A number out of range.
@@ -147,7 +148,7 @@ class HeadOutput:
 
 @dataclass(frozen=True)
 class LossParts:
-    """The total and its terms, unweighted; the scale that aligned each sample."""
+    """The total and its terms, unweighted; the scale that aligned each sample; bool, those kept."""
 
     total: Tensor
     local: Tensor
@@ -156,6 +157,7 @@ class LossParts:
     translation: Tensor
     rotation: Tensor
     scale_B: Tensor
+    kept_B: Tensor
 
 
 def prepare_truth(
@@ -206,6 +208,8 @@ def geometry_loss(
 ) -> LossParts:
     """Equation 2: points + normals + global points + cameras.
 
+    Means are over the pixels and pairs of all samples whose own loss is at most `options.clip`.
+
     Args:
         predicted: Heads' output; cast to fp32.
         truth: From `prepare_truth`.
@@ -218,26 +222,28 @@ def geometry_loss(
     depth_weight = _depth_weights(truth)
     scale_B = optimal_scale(local, truth.local_BNHW3, depth_weight, truth.valid_BNHW, options)
     factor = scale_B[:, None, None, None, None]
-    point_loss = _weighted_l1(factor * local, truth.local_BNHW3, depth_weight, truth.valid_BNHW)
-    zero = point_loss.new_zeros(())
-    world_loss = zero
+    points = _weighted_l1(factor * local, truth.local_BNHW3, depth_weight, truth.valid_BNHW)
+    normals, worlds = (SampleSums(torch.zeros_like(scale_B), torch.zeros_like(scale_B)),) * 2
     if world is not None:
         placed = truth.valid_BNHW & truth.placed_BN[..., None, None]
-        world_loss = _weighted_l1(factor * world, truth.world_BNHW3, depth_weight, placed)
-    normal_loss = zero
+        worlds = _weighted_l1(factor * world, truth.world_BNHW3, depth_weight, placed)
     if options.normal_weight > 0:
-        normal_loss = _normal_loss(factor * local, truth, normals_B)
-    translation, rotation = camera_loss(poses, scale_B, truth, options)
-    camera = options.translation_weight * translation + rotation
-    total = (
-        options.point_weight * point_loss
-        + options.normal_weight * normal_loss
-        + options.global_weight * world_loss
-        + options.camera_weight * camera
-    )
-    return LossParts(
-        total, point_loss, normal_loss, world_loss, translation, rotation, scale_B.detach()
-    )
+        normals = _normal_loss(factor * local, truth, normals_B)
+    translations, rotations = camera_loss(poses, scale_B, truth, options)
+    terms = (points, normals, worlds, translations, rotations)
+
+    def total_of(means: Iterable[Tensor]) -> Tensor:
+        point, normal, world, translation, rotation = means
+        return (
+            options.point_weight * point
+            + options.normal_weight * normal
+            + options.global_weight * world
+            + options.camera_weight * (options.translation_weight * translation + rotation)
+        )
+
+    kept_B = total_of(term.mean_B for term in terms) <= options.clip
+    means = [term.mean(kept_B) for term in terms]
+    return LossParts(total_of(means), *means, scale_B.detach(), kept_B)
 
 
 @torch.no_grad()
@@ -291,9 +297,10 @@ def _depth_weights(truth: GeometryTruth) -> Tensor:
     return 1.0 / (torch.maximum(z, 0.1 * mean[..., None, None]) + _EPS)
 
 
-def _weighted_l1(predicted: Tensor, truth: Tensor, weight: Tensor, valid: Tensor) -> Tensor:
+def _weighted_l1(predicted: Tensor, truth: Tensor, weight: Tensor, valid: Tensor) -> SampleSums:
     error = (predicted - truth).abs() * weight[..., None]
-    return shared_mean(torch.where(valid[..., None], error, 0.0).sum(), valid.sum() * 3)
+    known = torch.where(valid[..., None], error, 0.0)
+    return SampleSums(known.flatten(1).sum(1), valid.flatten(1).sum(1) * 3)
 
 
 def _transform(T_BN44: Tensor, points_BNHW3: Tensor) -> Tensor:
@@ -301,18 +308,16 @@ def _transform(T_BN44: Tensor, points_BNHW3: Tensor) -> Tensor:
     return points_BNHW3 @ R.mT[:, :, None] + t[:, :, None, None]
 
 
-def _normal_loss(points: Tensor, truth: GeometryTruth, normals_B: Tensor | None) -> Tensor:
+def _normal_loss(points: Tensor, truth: GeometryTruth, normals_B: Tensor | None) -> SampleSums:
     """Equation 7: angle between the normals at the four corners of each 2x2 block."""
-    keep = truth.valid_BNHW & ~depth_edges(truth.local_BNHW3[..., 2])
-    if normals_B is not None:
-        points, keep = points[normals_B], keep[normals_B]
-        target = truth.local_BNHW3[normals_B]
-    else:
-        target = truth.local_BNHW3
+    if normals_B is None:
+        normals_B = torch.ones(len(points), dtype=torch.bool, device=points.device)
+    keep = (truth.valid_BNHW & ~depth_edges(truth.local_BNHW3[..., 2]))[normals_B]
+    points, target = points[normals_B], truth.local_BNHW3[normals_B]
     height, width = keep.shape[-2:]
     low, high = torch.deg2rad(torch.tensor([_ANGLE_MIN_DEG, _ANGLE_MAX_DEG])).tolist()
     beta = float(torch.deg2rad(torch.tensor(_ANGLE_BETA_DEG)))
-    total = points.new_zeros(())
+    total = points.new_zeros(len(points))
     for mine, theirs, mask in zip(
         _corner_normals(points), _corner_normals(target), _corner_masks(keep), strict=True
     ):
@@ -320,9 +325,10 @@ def _normal_loss(points: Tensor, truth: GeometryTruth, normals_B: Tensor | None)
         sine = (cross.square().sum(-1) + 1e-24).sqrt()
         angle = torch.atan2(sine, (mine * theirs).sum(-1)).clamp(low, high)
         smooth = torch.where(angle < beta, 0.5 * angle.square() / beta, angle - 0.5 * beta)
-        total = total + torch.where(mask, smooth, 0.0).sum()
-    mean = shared_mean(total, len(keep) * keep.shape[1] * (height - 1) * (width - 1))
-    return mean / (4.0 * max(height, width))
+        total = total + torch.where(mask, smooth, 0.0).flatten(1).sum(1)
+    total_B = total.new_zeros(len(normals_B)).masked_scatter(normals_B, total)
+    blocks = keep.shape[1] * (height - 1) * (width - 1)
+    return SampleSums(total_B / (4.0 * max(height, width)), normals_B * blocks)
 
 
 def _corner_normals(points: Tensor) -> list[Tensor]:

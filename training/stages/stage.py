@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -48,11 +47,6 @@ class Stage(nn.Module):
 
     Its parameters are the model's and those of heads that only training has.
     """
-
-    @property
-    def limit(self) -> float:
-        """A step whose loss is above it changes nothing and is counted."""
-        return math.inf
 
     @property
     def preparer(self) -> Preparer | None:
