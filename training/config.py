@@ -81,6 +81,10 @@ class TrainConfig:
             have it, else fp32.
         recompute: Gradient checkpointing: layers are computed again in the backward pass
             instead of being kept.
+        compile: Layers are compiled by torch.compile, which takes minutes at the first steps; needs
+            a C++ compiler.
+        peak_tflops: What one device could do, 1e12 operations per second, for the utilisation in
+            the log; 0 knows the common GPUs in bf16, and leaves it out elsewhere.
         parallel: How several processes share the model: "ddp" (each has all of it) or "fsdp"
             (each keeps a part).
         adapters: Low-rank adapters (`lora`) learn in place of what the stage trains of the
@@ -91,13 +95,15 @@ class TrainConfig:
         refresh_steps: Look for new shards every so many steps.
         log_steps, save_steps, eval_steps: Periods.
         save_minutes: A checkpoint is written after so many minutes too; 0 goes by steps alone.
-        eval_windows: Validation windows per evaluation, 4 frames each, on the CPU; 0 leaves all
-            evaluation to `g2vlm evaluate`.
+        eval_windows: Validation windows per evaluation, 4 frames each, on the first device; 0
+            leaves all evaluation to `g2vlm evaluate`.
         questions: Questions per window of the semantic stage.
         grounding: Weight of its grounding loss.
         probing: Weight of its image tokens' auxiliary loss.
         tasks: Types of its questions; none is all, and one that is named twice comes up twice as
             often.
+        validation: Data sets that the validation windows come from; none is the val shards beside
+            the first shards of `sources`.
         sources: Data sets that the windows come from; roots start at --data.
         gasp: Of the stage gasp.
         lora: Of its adapters and those of `adapters`.
@@ -123,6 +129,8 @@ class TrainConfig:
     ema: float = 0.999
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     recompute: bool = False
+    compile: bool = False
+    peak_tflops: float = 0.0
     parallel: Literal["ddp", "fsdp"] = "ddp"
     adapters: bool = False
     frozen: Literal["fp32", "bf16"] = "fp32"
@@ -142,6 +150,7 @@ class TrainConfig:
     lora: LoraOptions = field(default_factory=LoraOptions)
     loss: LossOptions = field(default_factory=LossOptions)
     extra: GeometryWeights = field(default_factory=GeometryWeights)
+    validation: tuple[SourceOptions, ...] = ()
     sources: tuple[SourceOptions, ...] = (SourceOptions(),)
     views: ViewOptions = field(default_factory=ViewOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
@@ -160,7 +169,7 @@ class TrainConfig:
         check_range(self, COUNT, "steps", "bad_steps", "questions", "accumulate")
         check_range(self, COUNT, "refresh_steps", "log_steps", "save_steps", "eval_steps")
         check_range(self, WEIGHT, "warmup", "weight_decay", "seed", "eval_windows", "workers")
-        check_range(self, WEIGHT, "grounding", "probing", "save_minutes")
+        check_range(self, WEIGHT, "grounding", "probing", "save_minutes", "peak_tflops")
         check_range(self, FRACTION, "ema", "betas")
         unknown = sorted(set(self.tasks) - set(TASKS))
         if unknown:

@@ -20,7 +20,7 @@ from g2vlm_training.datasets.batch import batch_of, pixels_of
 from g2vlm_training.datasets.views import model_clip
 from g2vlm_training.evaluate.examine import Examiner
 from g2vlm_training.evaluate.geometry_run import GeometryOptions, run_geometry
-from g2vlm_training.evaluate.windows import mean_depth_of, plan_windows, predict
+from g2vlm_training.evaluate.windows import Known, known_of, mean_depth_of, plan_windows, predict
 from g2vlm_training.evaluate_cli import main
 from g2vlm_training.gasp.gasp_heads import LayerTap
 from g2vlm_training.gasp.gasp_readers import GeometricReader
@@ -40,9 +40,16 @@ class Wall:
     """A sequence in memory: a camera slides past a printed wall 2 m ahead."""
 
     def __init__(
-        self, name: str = "wall", frames: int = 6, *, broken: int = -1, empty: bool = False
+        self,
+        name: str = "wall",
+        frames: int = 6,
+        *,
+        broken: int = -1,
+        empty: bool = False,
+        posed: bool = True,
     ) -> None:
         self.name, self.frames, self.broken, self.empty = name, frames, broken, empty
+        self.posed = posed
         rng = np.random.default_rng(0)
         blocks = rng.integers(0, 255, (40, 80, 3), np.uint8)
         self.wall = np.asarray(Image.fromarray(blocks).resize((400, 200), Image.Resampling.BICUBIC))
@@ -62,7 +69,10 @@ class Wall:
         poses[:, 0, 3] = [0.2 * k for k in frames]  # 7 pixels a frame at 2 m
         depth = np.full((count, *SIZE), 0.0 if self.empty else 2.0, np.float32)
         rgb = np.stack([self.wall[70:130, 50 + 7 * k : 130 + 7 * k] for k in frames])
-        return Clip(rgb, depth, poses, np.tile(K, (count, 1, 1)), name=self.name)
+        if not self.posed:
+            poses[:] = np.eye(4)
+        posed = np.full(count, self.posed)
+        return Clip(rgb, depth, poses, np.tile(K, (count, 1, 1)), name=self.name, posed=posed)
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +163,29 @@ def test_windows_that_cannot_be_read_are_counted(examiner: Examiner) -> None:
     assert "depth is known for 0.0%" in reasons
     with pytest.raises(ValueError, match="none of 5 windows could be read"):
         run_geometry(examiner, [Wall(empty=True)], options)
+
+
+def test_what_the_data_know_is_measured_and_the_rest_named(examiner: Examiner) -> None:
+    options = GeometryOptions(frames=(1, 2), windows=2, refined=1)
+    blind, lost = Wall("dark", empty=True), Wall("lost", posed=False)
+    known = known_of([blind], 0)
+    assert known == Known(depth=False, poses=True)
+    assert known.unmeasured.startswith("these data know no depth: depth, points, normals")
+    (table,) = run_geometry(examiner, [blind], options, known)
+    rows = {row["row"]: set(row["metrics"]) for row in table.summary()}
+    assert {"rotation_median_deg", "auc30", "rra5"} <= rows["head"] & rows["refined"]
+    assert not {"abs_rel", "accuracy_mean", "normal_mean_deg", "matched"} & rows["head"]
+    with pytest.raises(ValueError, match="single frames have no motion"):
+        run_geometry(examiner, [blind], GeometryOptions(frames=(1,)), known)
+    known = known_of([lost], 0)
+    assert known == Known(depth=True, poses=False)
+    single, pair = run_geometry(examiner, [lost], options, known)
+    alone, both = ({r["row"]: set(r["metrics"]) for r in t.summary()} for t in (single, pair))
+    assert {"abs_rel", "normal_mean_deg"} <= both["head"] & both["mean-depth map"]
+    assert "accuracy_mean" in alone["head"], "points of a frame need no pose"
+    assert not {"accuracy_mean", "rotation_median_deg", "matched"} & both["head"]
+    with pytest.raises(ValueError, match=r"nothing can be measured: .*none has depth or a pose"):
+        known_of([Wall(empty=True, posed=False)], 0)
 
 
 def test_longer_windows_start_at_the_same_places() -> None:

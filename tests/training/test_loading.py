@@ -191,3 +191,4 @@ def test_without_an_average_the_weights_are_what_is_saved(
 def test_a_run_says_how_long_it_waited(tiny_shards: Path, tmp_path: Path) -> None:
     report = tiny_trainer(tiny_shards, tmp_path, Processes()).train_step()
     assert 0 < report["data_s"] < report["step_s"]
+    assert report["update_s"] == report["step_s"] - report["data_s"]

@@ -98,7 +98,8 @@ def test_another_config_is_refused_unless_its_key_is_named(
 
 def test_what_changes_no_weight_may_change(tiny_shards: Path, saved: Path) -> None:
     changes: dict[str, Any] = {"save_steps": 7, "log_steps": 3, "recompute": True, "bad_steps": 2}
-    changes |= {"accumulate": 2, "workers": 1}
+    changes |= {"accumulate": 2, "workers": 1, "compile": True, "peak_tflops": 1.0}
+    changes |= {"validation": (SourceOptions("7scenes", "real"),)}
     config = dataclasses.replace(
         CONFIG, parallel="fsdp", eval_steps=9, eval_windows=1, save_minutes=2.0, **changes
     )

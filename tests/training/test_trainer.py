@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
 import time
 from pathlib import Path
@@ -20,8 +21,10 @@ from g2vlm_training.datasets.mixture import ClipPool, Mixture, SourceOptions
 from g2vlm_training.datasets.shards import Shard, shard_paths
 from g2vlm_training.run.checkpoints import latest_checkpoint, load_state
 from g2vlm_training.run.distribution import Processes
-from g2vlm_training.run.run import validation_pool
+from g2vlm_training.run.run import RunOptions, train
+from g2vlm_training.run.start import Start
 from g2vlm_training.run.trainer import PAUSE, Trainer, learning_rate
+from g2vlm_training.run.validation import validation_sources
 from g2vlm_training.stages.freeze import apply_freezing, freezing_table, is_geometric
 from g2vlm_training.stages.geometry_stage import GeometryStage, picked_pixels
 from g2vlm_training.stages.losses import LossOptions
@@ -29,6 +32,8 @@ from g2vlm_training.stages.semantic_stage import SemanticStage
 from g2vlm_training.stages.stage import StageLoss
 from g2vlm_training.stages.tokens import nano_tokenizer
 
+from tests.training import tiny_run
+from tests.training.layout_folders import save_depth, write_7scenes
 from tests.training.tiny import tiny_model, with_questions
 
 CONFIG = TrainConfig(
@@ -204,18 +209,29 @@ def test_kinds_of_windows_have_their_shares(pool: ClipPool, tmp_path: Path) -> N
     assert frames.count(1) / len(frames) == pytest.approx(0.25, abs=0.1)
 
 
-def test_validation_rooms_stand_beside_the_first_rooms(tiny_shards: Path) -> None:
-    alone = TrainConfig(sources=(SourceOptions(), SourceOptions("7scenes", "real")))
-    below = TrainConfig(
-        sources=(SourceOptions("7scenes", "real"), SourceOptions(root=tiny_shards.name))
-    )
-    found = [
-        validation_pool(config, root)
-        for config, root in ((alone, tiny_shards), (below, tiny_shards.parent))
-    ]
-    assert [pool.paths[0] for pool in found] == [tiny_shards / "val-00000.tar"] * 2
-    with pytest.raises(FileNotFoundError, match="no val shards"):
-        validation_pool(alone, tiny_shards.parent)
+def test_a_run_is_validated_on_any_source(
+    tiny_shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On rooms beside its own, on a folder that its config names, with what truth that has."""
+    alone = TrainConfig(sources=(SourceOptions("7scenes", "real"), SourceOptions(root="rooms")))
+    assert validation_sources(alone) == (SourceOptions(root="rooms", split="val"),)
+    real = dataclasses.replace(alone, sources=alone.sources[:1])
+    with pytest.raises(ValueError, match=r"set validation=\[{layout: .*, or eval_windows=0"):
+        validation_sources(real)
+    truth = write_7scenes(tmp_path / "scenes")
+    for path in (tmp_path / "scenes").rglob("*.depth.png"):
+        save_depth(path, 0 * truth.depth[0], 1000)
+    sources = (SourceOptions("7scenes", str(tmp_path / "scenes")),)
+    caplog.set_level(logging.INFO, "g2vlm_training")
+    for validation, said in (((), ("AbsRel", "head - mean-depth map")), (sources, ("no depth:",))):
+        run = dataclasses.replace(
+            tiny_run.CONFIG, steps=1, windows=((2, 2),), eval_windows=2, validation=validation
+        )
+        folder = tmp_path / f"run{len(validation)}"
+        train(run, RunOptions(tiny_shards, folder, Start(run.seed)), Processes())
+        for words in said:
+            assert words in caplog.text
+    assert "matched, still" in caplog.text
 
 
 def test_learning_rate_warms_up_and_falls() -> None:

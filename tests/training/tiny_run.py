@@ -72,8 +72,8 @@ def losses_of(shards: Path, out: Path, processes: Processes, way: str, kind: str
     again = tiny_trainer(shards, folder, processes, way, kind, **changes)
     resumed = [again.train_step() for _ in range(AFTER)]
     for report in (*before, *after, *resumed):
-        for seconds in ("data_s", "step_s"):
-            del report[seconds]
+        for name in ("data_s", "step_s", "update_s", "tflop"):
+            report.pop(name, None)
     mine = {"losses": before + after, "resumed": resumed, "frames": first.frames_seen}
     everyone: list[object] = [mine]
     if processes.world > 1:

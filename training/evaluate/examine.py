@@ -37,7 +37,7 @@ from .depth import depth_score
 from .points import normal_angles_deg, point_score
 from .pose import PairErrors, pair_errors, relative_errors
 from .refine import PairOutcome, RefinedPoses, RefineOptions, refine_poses
-from .windows import EvalWindow, Prediction, WindowPlan
+from .windows import EvalWindow, Known, Prediction, WindowPlan
 
 __all__ = [
     "AXES",
@@ -82,32 +82,40 @@ class Examiner:
         default_factory=OrderedDict, init=False, repr=False
     )
 
-    def learned(self, window: EvalWindow, said: Prediction) -> dict[str, Samples]:
-        """Rows of the head and of what looks at no picture."""
+    def learned(
+        self, window: EvalWindow, said: Prediction, known: Known | None = None
+    ) -> dict[str, Samples]:
+        """Rows of the head and of what looks at no picture, of what is known of the window."""
+        known = known or Known()
+        rows = self._shaped(window, said, known.poses) if known.depth else {}
+        for name, poses in self._moved(window, said).items() if known.poses else ():
+            rows[name] = {**rows.get(name, {}), **poses}
+        return rows
+
+    def _shaped(self, window: EvalWindow, said: Prediction, posed: bool) -> dict[str, Samples]:
+        """Rows of depth, points, normals, matches and confidence."""
         truth = window.batch.depth_BNHW[0]
         mean, own = (resized_map(map_HW, truth) for map_HW in (self.mean_map_HW, self.own_map_HW))
         flat = torch.linalg.inv(window.batch.K_BN33[0])
         still = torch.eye(4).expand(len(truth), 4, 4)
-        rows: dict[str, Samples] = {
+        placed = posed or len(truth) == 1  # a single frame's points need no pose
+        return {
             "head": {
                 **depth_samples(said.points_NHW3[..., 2], truth),
-                **_points(window, said.points_NHW3, said.T_world_cam_N44),
+                **(_points(window, said.points_NHW3, said.T_world_cam_N44) if placed else {}),
                 **_normals(window, said.points_NHW3),
-                **match_samples(self.model, window.batch, said),
+                **(match_samples(self.model, window.batch, said) if posed else {}),
                 **_confidence(window, said),
             },
             "mean-depth map": {
                 **depth_samples(mean, truth),
-                **_points(window, _lifted(mean, flat), still),
+                **(_points(window, _lifted(mean, flat), still) if placed else {}),
                 **_normals(window, _lifted(mean, flat)),
             },
             "mean-depth map of these frames": depth_samples(own, truth),
         }
-        for name, poses in self.moved(window, said).items():
-            rows[name] = {**rows.get(name, {}), **poses}
-        return rows
 
-    def moved(self, window: EvalWindow, said: Prediction) -> dict[str, Samples]:
+    def _moved(self, window: EvalWindow, said: Prediction) -> dict[str, Samples]:
         """Rows of the head's poses and of those that look at no picture.
 
         The frames are in the order of the camera's path: a constant direction leads from each on.
@@ -125,9 +133,10 @@ class Examiner:
         }
 
     def refined(
-        self, plan: WindowPlan, window: EvalWindow, said: Prediction
+        self, plan: WindowPlan, window: EvalWindow, said: Prediction, known: Known | None = None
     ) -> tuple[dict[str, Samples], RefinedPoses]:
         """Rows of the refined poses and of two-view geometry alone."""
+        known = known or Known()
         T_true = window.batch.T_world_cam_BN44[0]
         features = [self._found(plan, window.original, k, "own") for k in range(len(T_true))]
         result = refine_poses(
@@ -140,7 +149,7 @@ class Examiner:
         rows: dict[str, Samples] = {
             "refined": {
                 **pose_samples(pair_errors(poses, T_true), self.min_baseline),
-                **_points(window, said.points_NHW3, poses.float()),
+                **(_points(window, said.points_NHW3, poses.float()) if known.depth else {}),
             },
             f"two-view, {size}": pose_samples(_classic(result.pairs, T_true), self.min_baseline),
         }

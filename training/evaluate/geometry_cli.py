@@ -36,7 +36,7 @@ from .geometry import mean_log_depth
 from .geometry_run import GeometryOptions, GeometryTable, run_geometry
 from .geometry_tables import gain_text, text_table
 from .summary import METRICS, value_of
-from .windows import mean_depth_of, open_sequences
+from .windows import known_of, mean_depth_of, open_sequences
 
 __all__ = [
     "Examinee",
@@ -145,17 +145,19 @@ def measured(
         command: What was asked for; `min_baseline` of it is used.
 
     Raises:
-        ValueError: See `run_geometry`.
+        ValueError: See `run_geometry`, `known_of`.
     """
     model, prompts, name = examined
-    own = mean_depth_of(sequences, model.config, options.seed) if options.depth else mean.depth_HW
+    known = known_of(sequences, options.seed)
+    own = mean_depth_of(sequences, model.config, options.seed) if known.depth else mean.depth_HW
     examiner = Examiner(model.eval(), prompts, mean.depth_HW, own, command["min_baseline"])
-    tables = run_geometry(examiner, sequences, options)
+    tables = run_geometry(examiner, sequences, options, known)
     content = {
         "model": name,
         "git": git_hash(),
         "command": command,
         "mean_map": mean.source,
+        "unmeasured": known.unmeasured,
         "tables": [
             {
                 "frames": table.frames,
@@ -235,6 +237,8 @@ def stored_mean_map() -> MeanMap:
 def table_text(content: dict[str, Any]) -> str:
     """Content of geometry.json for the terminal."""
     parts = [f"{content['model']}  {content['command']}"]
+    if content["unmeasured"]:
+        parts.append(f"not measured, {content['unmeasured']}")
     for table in content["tables"]:
         head = table["rows"][0]
         parts.append(

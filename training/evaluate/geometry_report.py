@@ -66,7 +66,8 @@ def write_report(path: Path, content: dict[str, Any], tables: Sequence[GeometryT
     ]
     text = page.render(
         title=f"Geometry of {content['model']}",
-        subtitle=f"{content['command'].get('dataset')}, {content['command'].get('root')}",
+        subtitle=f"{content['command'].get('dataset')}, {content['command'].get('root')}"
+        + (f"; not measured, {content['unmeasured']}" if content["unmeasured"] else ""),
         created=time.strftime("%Y-%m-%d %H:%M"),
         cards=_cards(middle),
         chart=frames_chart(content["tables"]) if len(content["tables"]) > 1 else "",

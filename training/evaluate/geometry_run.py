@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from ..datasets.base import DataError, FrameSequence
 from .examine import AXES, Examiner, Samples
 from .summary import GAINS, METRICS, Estimate, difference, estimate, groups_of
-from .windows import EvalWindow, Prediction, WindowPlan, plan_windows, predict, read_window
+from .windows import (
+    EvalWindow,
+    Known,
+    Prediction,
+    WindowPlan,
+    plan_windows,
+    predict,
+    read_window,
+)
 
 __all__ = ["GeometryOptions", "GeometryTable", "Scored", "run_geometry"]
 
@@ -38,7 +46,6 @@ class GeometryOptions:
         seed: Of the choice of windows.
         causal: Let each frame see earlier ones only, whatever the config says.
         shown: So many windows of each length are kept for the report.
-        depth: The data have true depth; else poses are scored alone.
     """
 
     frames: tuple[int, ...] = (2, 4, 8)
@@ -48,7 +55,6 @@ class GeometryOptions:
     seed: int = 7
     causal: bool = False
     shown: int = 1
-    depth: bool = True
 
 
 @dataclass(frozen=True)
@@ -137,23 +143,35 @@ class GeometryTable:
 
 
 def run_geometry(
-    examiner: Examiner, sequences: Sequence[FrameSequence], options: GeometryOptions
+    examiner: Examiner,
+    sequences: Sequence[FrameSequence],
+    options: GeometryOptions,
+    known: Known | None = None,
 ) -> list[GeometryTable]:
     """Score windows of every asked length.
 
     Args:
         examiner: Model and baselines.
         sequences: Where windows come from.
-        options: Which windows.
+        options: Which windows; single frames are left out where no depth is known.
+        known: What truth the data have; None: depth and poses.
 
     Raises:
         ValueError: No window of a length exists, or none could be read.
     """
-    return [_table(examiner, sequences, options, frames) for frames in options.frames]
+    known = known or Known()
+    lengths = [frames for frames in options.frames if known.depth or frames > 1]
+    if not lengths:
+        raise ValueError("single frames have no motion, and these data know no depth to measure")
+    return [_table(examiner, sequences, options, known, frames) for frames in lengths]
 
 
 def _table(
-    examiner: Examiner, sequences: Sequence[FrameSequence], options: GeometryOptions, frames: int
+    examiner: Examiner,
+    sequences: Sequence[FrameSequence],
+    options: GeometryOptions,
+    known: Known,
+    frames: int,
 ) -> GeometryTable:
     plans = plan_windows(
         sequences, frames, options.stride, options.windows, options.seed, max(options.frames)
@@ -163,13 +181,14 @@ def _table(
     refused: dict[str, str] = {}
     for number, plan in enumerate(plans):
         try:
-            window = read_window(plan, examiner.model.config, options.depth)
+            window = read_window(plan, examiner.model.config, known)
         except DataError as error:
             refused[plan.name] = str(error)
             _LOG.warning("left out window %d: %s", len(refused), error)
             continue
-        refines = frames > 1 and len(scored) < options.refined
-        scored.append(_score(examiner, plan, window, options, refines, len(scored)))
+        refines = known.poses and frames > 1 and len(scored) < options.refined
+        shown = known.depth and known.poses and len(scored) < options.shown
+        scored.append(_score(examiner, plan, window, known, options.causal, refines, shown))
         if time.monotonic() - told > _EVERY_S:
             told = time.monotonic()
             _LOG.info("%d frames: %d of %d windows", frames, number + 1, len(plans))
@@ -186,16 +205,17 @@ def _score(
     examiner: Examiner,
     plan: WindowPlan,
     window: EvalWindow,
-    options: GeometryOptions,
+    known: Known,
+    causal: bool,
     refines: bool,
-    number: int,
+    shown: bool,
 ) -> Scored:
-    said = predict(examiner.model, examiner.prompts, window.batch, options.causal)
-    rows = examiner.learned(window, said) if options.depth else examiner.moved(window, said)
+    said = predict(examiner.model, examiner.prompts, window.batch, causal)
+    rows = examiner.learned(window, said, known)
     poses = None
     if refines:
-        more, result = examiner.refined(plan, window, said)
+        more, result = examiner.refined(plan, window, said, known)
         rows, poses = rows | more, result.T_world_cam_N44
-    if number >= options.shown:
+    if not shown:
         return Scored(plan, rows)
     return Scored(plan, rows, window, said, poses)

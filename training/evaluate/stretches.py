@@ -111,10 +111,8 @@ def run(args: argparse.Namespace) -> int:
     mean = stored_mean_map()
     for stretch in known.values() if _ALL in args.names else [known[n] for n in args.names]:
         options = GeometryOptions(
-            frames=tuple(n for n in args.frames if stretch.depth or n > 1),
-            stride=args.stride, windows=args.windows,
+            frames=args.frames, stride=args.stride, windows=args.windows,
             refined=args.refine_windows if stretch.depth else 0, seed=args.seed,
-            depth=stretch.depth, shown=int(stretch.depth),
         )  # fmt: skip
         sequences = [part_of(s, stretch) for s in opened(stretch, args.data)]
         command = {

@@ -35,8 +35,10 @@ from .depth import mean_depth
 
 __all__ = [
     "EvalWindow",
+    "Known",
     "Prediction",
     "WindowPlan",
+    "known_of",
     "mean_depth_of",
     "open_sequences",
     "plan_windows",
@@ -72,6 +74,26 @@ class EvalWindow:
     original: Clip
     model: Clip
     batch: WindowBatch
+
+
+@dataclass(frozen=True)
+class Known:
+    """What truth the data of an evaluation have.
+
+    Args:
+        depth: Of some frames at least; windows without any are then left out.
+        poses: The same of poses.
+    """
+
+    depth: bool = True
+    poses: bool = True
+
+    @property
+    def unmeasured(self) -> str:
+        """What cannot be measured, in words; "" where all can."""
+        if not self.depth:
+            return "these data know no depth: depth, points, normals, matches, confidence"
+        return "" if self.poses else "these data know no poses: poses, points of windows, matches"
 
 
 @dataclass(frozen=True)
@@ -164,23 +186,59 @@ def plan_windows(
     ]
 
 
-def read_window(plan: WindowPlan, config: ModelConfig, needs_depth: bool = True) -> EvalWindow:
+def known_of(sequences: Sequence[FrameSequence], seed: int, frames: int = 16) -> Known:
+    """Look at random frames for what truth there is.
+
+    Args:
+        sequences: Of the data.
+        seed: Of the choice.
+        frames: How many are looked at.
+
+    Raises:
+        ValueError: None can be read, or none has depth or a pose.
+    """
+    depth = poses = False
+    said = ""
+    for sequence, frame in _random_frames(sequences, seed)[:frames]:
+        try:
+            clip = sequence.read([frame])
+        except DataError as error:
+            said = str(error)
+            continue
+        depth |= bool((clip.depth > 0).mean() >= _MIN_KNOWN)
+        poses |= clip.all_posed
+    if not depth and not poses:
+        raise ValueError(
+            f"nothing can be measured: of {frames} random frames none has depth or a pose. {said}"
+        )
+    return Known(depth, poses)
+
+
+def _random_frames(
+    sequences: Sequence[FrameSequence], seed: int
+) -> list[tuple[FrameSequence, int]]:
+    places = [(s, k) for s in sequences for k in range(len(s))]
+    return [places[index] for index in np.random.default_rng(seed).permutation(len(places))]
+
+
+def read_window(plan: WindowPlan, config: ModelConfig, needs: Known | None = None) -> EvalWindow:
     """Read a window's frames.
 
     Args:
         plan: Which.
         config: Of the model that sees them.
-        needs_depth: Refuse windows whose depth is unknown nearly everywhere.
+        needs: What the other windows have, so that all rows are of the same ones; None: all.
 
     Raises:
-        DataError: A file is damaged, or the depth is unknown nearly everywhere.
+        DataError: A file is damaged, or the window lacks what it needs.
     """
+    needs = needs or Known()
     original = plan.sequence.read(list(plan.frames))
     clip = model_clip(original, config)
     known = float((clip.depth > 0).mean())
-    if not clip.all_posed:
+    if needs.poses and not clip.all_posed:
         raise DataError(f"{plan.name}: nobody says where its frames were taken")
-    if needs_depth and known < _MIN_KNOWN:
+    if needs.depth and known < _MIN_KNOWN:
         raise DataError(
             f"{plan.name}: depth is known for {known:.1%} of the pixels, needs {_MIN_KNOWN:.0%}"
         )
@@ -195,11 +253,9 @@ def mean_depth_of(
     Raises:
         ValueError: No frame, or depth is known nowhere.
     """
-    places = [(s, k) for s in sequences for k in range(len(s))]
-    order = np.random.default_rng(seed).permutation(len(places))[:frames]
 
     def depths() -> Iterator[Tensor]:
-        for sequence, frame in (places[index] for index in order):
+        for sequence, frame in _random_frames(sequences, seed)[:frames]:
             try:
                 yield torch.from_numpy(model_clip(sequence.read([frame]), config).depth[0])
             except DataError:

@@ -224,11 +224,16 @@ class GaspStage(Stage):
         """Learning rate of a parameter over that of the run."""
         return self.config.gasp.head_lr if name.startswith(_HEADS) else 1.0
 
+    def kind_of(self, step: int) -> tuple[bool, bool]:
+        """Whether a step asks, and whether it matches."""
+        options = self.config.gasp
+        asks = options.together or not options.matches or in_share(options.language, step)
+        return asks, options.matches and (options.together or not asks)
+
     def forward(self, batch: WindowBatch, step: int) -> StageLoss:
         """Loss of a step: of questions, of correspondences, or of both; see `GaspOptions`."""
         options = self.config.gasp
-        asks = options.together or not options.matches or in_share(options.language, step)
-        matches = options.matches and (options.together or not asks)
+        asks, matches = self.kind_of(step)
         if not matches:
             return _reported(self._asked(batch))
         if not asks:

@@ -1,7 +1,7 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a training step may give up: bits of the forward pass, memory of the layers."""
+"""What a training step may give up: bits of the forward pass, memory of layers, time to compile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from g2vlm_model.heads import DecoderBlock
 from g2vlm_model.mot import MixtureLayer
 from g2vlm_model.qwen2_vit import VitBlock
 
-__all__ = ["BLOCKS", "mixed_precision", "recompute_layers"]
+from .throughput import recomputing
+
+__all__ = ["BLOCKS", "compile_layers", "mixed_precision", "recompute_layers"]
 
 BLOCKS = (MixtureLayer, DinoBlock, VitBlock, DecoderBlock)
 """What is recomputed, and gathered by FSDP, as one piece."""
@@ -34,6 +36,26 @@ def mixed_precision(precision: str, device: torch.device) -> torch.autocast:
     has_it = device.type == "cuda" and torch.cuda.is_bf16_supported()
     enabled = precision == "bf16" or (precision == "auto" and has_it)
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def compile_layers(module: nn.Module, backend: str = "inductor") -> int:
+    """Have torch.compile make kernels of every layer, when it is first called with a new size.
+
+    Losses and gradients stay the same up to rounding. To be called ahead of `recompute_layers`.
+
+    Args:
+        module: Holds the layers; changed in place, parameter names stay.
+        backend: Of torch.compile.
+
+    Returns:
+        How many layers that are.
+    """
+    found = [part for part in module.modules() if isinstance(part, BLOCKS)]
+    for part in found:
+        for name in ("forward", "forward_frames"):
+            if hasattr(part, name):
+                setattr(part, name, torch.compile(getattr(part, name), backend=backend))
+    return len(found)
 
 
 def recompute_layers(module: nn.Module) -> int:
@@ -63,7 +85,7 @@ def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any) -> Any:
         if not torch.is_grad_enabled():
             return forward(*args)
-        return checkpoint(forward, *args, use_reentrant=False)
+        return checkpoint(forward, *args, use_reentrant=False, context_fn=recomputing)
 
     return run
 
@@ -86,7 +108,9 @@ def _recomputed_pass(index: int, forward: Callable[..., Any]) -> Callable[..., A
             return out, own.layers[index]
 
         inputs = (*args[:place], *args[place + 1 :])
-        out, cache.layers[index] = checkpoint(once, *inputs, use_reentrant=False)
+        out, cache.layers[index] = checkpoint(
+            once, *inputs, use_reentrant=False, context_fn=recomputing
+        )
         return out
 
     return run

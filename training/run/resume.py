@@ -13,8 +13,8 @@ __all__ = ["BASE", "FREE", "Difference", "check_same_run", "differences"]
 
 BASE = "base"
 FREE = (
-    "accumulate", "bad_steps", "eval_steps", "eval_windows", "log_steps", "parallel", "recompute",
-    "save_minutes", "save_steps", "workers",
+    "accumulate", "bad_steps", "compile", "eval_steps", "eval_windows", "log_steps", "parallel",
+    "peak_tflops", "recompute", "save_minutes", "save_steps", "validation", "workers",
 )  # fmt: skip
 """Keys of a config that change no weight of a run: periods, limits, and how memory is spent."""
 

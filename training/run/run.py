@@ -25,9 +25,7 @@ from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 from ..config import TrainConfig
 from ..datasets.batch import WindowBatch
 from ..datasets.loading import Batches
-from ..datasets.mixture import SYNTHETIC, ClipPool, Mixture
-from ..evaluate.geometry import evaluate_geometry, mean_log_depth, windows_of
-from ..evaluate.spatial_qa import evaluate_questions
+from ..datasets.mixture import Mixture
 from ..gasp.gasp import GaspStage, GaspSupervision
 from ..stages.freeze import apply_freezing, freezing_table
 from ..stages.geometry_stage import GeometryStage
@@ -40,10 +38,12 @@ from .checkpoints import latest_checkpoint, stored_meta
 from .distribution import Processes, counting, divided_by, of_the_first
 from .export import export_model, put_averaged
 from .parallel import parallel_stage, send_gradients
-from .precision import recompute_layers
+from .precision import compile_layers, recompute_layers
 from .resume import check_same_run
 from .start import Base, Start, runs_of, source_of, start_model
+from .throughput import Operations
 from .trainer import LossOfStep, Trainer
+from .validation import Validation
 
 __all__ = [
     "Run",
@@ -52,13 +52,9 @@ __all__ = [
     "build_stage",
     "prepared_run",
     "train",
-    "validation_pool",
 ]
 
 _LOG = logging.getLogger(__name__)
-_EVAL_SIZE = (84, 112)
-_EVAL_SEED = 1
-_MEAN_SHARDS = 4
 
 
 @dataclass(frozen=True)
@@ -177,6 +173,8 @@ def prepared_run(config: TrainConfig, options: RunOptions, processes: Processes)
         for parameter in stage.parameters():
             if not parameter.requires_grad:
                 parameter.data = parameter.data.bfloat16()
+    if config.compile:
+        compile_layers(stage)
     if config.recompute:
         recompute_layers(stage)
     state: dict[str, Any] = {"base": dataclasses.asdict(base), "blind": options.blind}
@@ -193,11 +191,17 @@ def prepared_run(config: TrainConfig, options: RunOptions, processes: Processes)
 def _losses(config: TrainConfig, stage: Stage, batches: Batches) -> LossOfStep:
     """The losses of steps, a part after the other where `accumulate` says so."""
     called = parallel_stage(stage, batches.processes, config.parallel)
+    operations = Operations()
 
     def loss_of_step(step: int) -> Iterator[StageLoss]:
         started = time.monotonic()
         parts = batches.of_step(step)
         waited = time.monotonic() - started
+        kinds = [(stage.kind_of(step), tuple(part.rgb_BN3HW.shape)) for part in parts]
+        known = [operations.of(kind) for kind in kinds]
+        spent = {"data_s": waited}
+        if None not in known:
+            spent["tflop"] = sum(filter(None, known)) / 1e12
         with ExitStack() as held:
             begin: Callable[[], object] = bool
             if len(parts) > 1:
@@ -206,9 +210,10 @@ def _losses(config: TrainConfig, stage: Stage, batches: Batches) -> LossOfStep:
             for number, part in enumerate(parts, start=1):
                 send_gradients(called, number == len(parts))
                 begin()
-                loss: StageLoss = called(part, step)
-                report = {**loss.report, "data_s": waited}
-                yield loss._replace(total=loss.total / len(parts), report=report)
+                with operations.counted(kinds[number - 1]):
+                    loss: StageLoss = called(part, step)
+                    report = {**loss.report, **spent}
+                    yield loss._replace(total=loss.total / len(parts), report=report)
 
     return loss_of_step
 
@@ -268,24 +273,13 @@ def averaged_model(run: Run, options: RunOptions) -> tuple[G2VLM, Tokenizer] | N
     return model.eval(), tokenizer
 
 
-def validation_pool(config: TrainConfig, data: Path) -> ClipPool:
-    """The validation rooms beside the first synthetic source.
-
-    Raises:
-        FileNotFoundError: There are none; `eval_windows: 0` goes without.
-    """
-    roots = [item.root for item in config.sources if item.layout == SYNTHETIC]
-    return ClipPool(data / (roots or ["."])[0], "val")
-
-
 def _examiner(run: Run, options: RunOptions) -> Callable[[int, dict[str, float]], None] | None:
     """Evaluates the averaged weights on validation windows every so often; None never does."""
-    config = run.trainer.config
+    config, processes = run.trainer.config, run.trainer.processes
     if config.eval_windows == 0:
         return None
-    if run.trainer.processes.first:
-        validation = validation_pool(config, options.data)
-        mean_map = mean_log_depth(run.pool, _MEAN_SHARDS, _EVAL_SIZE)
+    if processes.first:
+        validation = Validation(config, options.data, run.pool)
 
     def on_step(step: int, report: dict[str, float]) -> None:
         if step % config.eval_steps and step != config.steps:
@@ -294,18 +288,13 @@ def _examiner(run: Run, options: RunOptions) -> Callable[[int, dict[str, float]]
         if examinee is None:
             return
         model, tokenizer = examinee
+        model.to(processes.device)
         if config.stage != "semantic":
-            windows = windows_of(
-                validation, config.eval_windows, 4, _EVAL_SEED, config.model.dino_width
-            )
             prompts = prompt_ids(tokenizer, model.config.tokens)
-            _LOG.info(
-                "step %d\n%s", step, evaluate_geometry(model, prompts, windows, mean_map).table()
-            )
+            _LOG.info("step %d\n%s", step, validation.geometry(model, prompts))
         if config.stage != "geometry":
             stage = semantic_stage(config, model, tokenizer, options.blind)
-            result = evaluate_questions(stage, validation, config.eval_windows, 3, _EVAL_SEED)
-            _LOG.info("step %d\n%s", step, result.table())
+            _LOG.info("step %d\n%s", step, validation.questions(stage))
 
     return on_step
 

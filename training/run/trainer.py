@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import resource
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -40,6 +41,7 @@ from .checkpoints import (
 )
 from .distribution import Processes, mean_over_processes, of_the_first, total_of
 from .runlog import RunLog
+from .throughput import peak_tflops
 
 __all__ = ["PAUSE", "LossOfStep", "Trainer", "learning_rate"]
 
@@ -95,6 +97,8 @@ class Trainer:
         self.loss_of_step = loss_of_step
         self.extra_state = extra_state or dict
         self.processes = processes or Processes()
+        place = self.processes.device
+        self.peak_tflops = peak_tflops(config.peak_tflops, place, config.precision)
         self.step = 0
         self.frames_seen = 0
         self.skipped = 0
@@ -196,7 +200,14 @@ class Trainer:
         self.frames_seen += total_of(loss.frames, self.processes.device)
         if not math.isfinite(norm):
             return {}
-        return {**loss.report, "gradient": norm, "step_s": time.monotonic() - started}
+        return {**loss.report, "gradient": norm, **self._spent(loss, time.monotonic() - started)}
+
+    def _spent(self, loss: StageLoss, step_s: float) -> dict[str, float]:
+        """Time of a step, of it without its data, and how much of the device it used."""
+        spent = {"step_s": step_s, "update_s": step_s - loss.report.get("data_s", 0.0)}
+        if self.peak_tflops and "tflop" in loss.report:
+            spent["mfu"] = loss.report["tflop"] / (step_s * self.peak_tflops)
+        return spent
 
     def save(self) -> Path:
         """Write a checkpoint; the newest two are kept.
@@ -331,11 +342,17 @@ class Trainer:
             "step %d/%d  %s%s  %.1f frames/s  %.0f min left",
             self.step, self.config.steps, shown, skipped, rate, left_s / 60,
         )  # fmt: skip
-        if self.processes.device.type == "cuda":
-            means["memory_gib"] = torch.cuda.max_memory_allocated(self.processes.device) / _GIB
+        means["memory_gib"] = _most_memory(self.processes.device) / _GIB
         rates = {"lr": learning_rate(self.config, self.step - 1), "rate": rate}
         counts = {"frames": float(self.frames_seen), "skipped": float(self.skipped)}
         log.write(self.step, {**counts, **rates, **means})
+
+
+def _most_memory(device: torch.device) -> int:
+    """Most bytes so far: of tensors on a GPU, of the whole process on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _is_due(config: TrainConfig, step: int, minutes: float) -> bool:

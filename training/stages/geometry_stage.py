@@ -62,14 +62,19 @@ class GeometryStage(Stage):
         heads = 1 + len(self.layers) if self.matches else 0
         self.coarse = nn.ModuleList(CorrespondenceHead(width) for _ in range(heads))
 
+    def kind_of(self, step: int) -> tuple[bool, bool]:
+        """Whether the pass is frame-causal, and whether the global decoder runs."""
+        extra = self.config.extra
+        with_global = extra.global_every > 0 and step % extra.global_every == 0
+        return in_share(extra.frame_causal, step), with_global
+
     def forward(self, batch: WindowBatch, step: int) -> StageLoss:
         """Losses of a batch at a step (which decides weights, global decoder and attention)."""
         model, extra = self.model, self.config.extra
         patch = model.config.patch_size
         grid = (batch.grid[0] // patch, batch.grid[1] // patch)
         pixels = pixels_of(batch.rgb_BN3HW)
-        causal = in_share(extra.frame_causal, step)
-        with_global = extra.global_every > 0 and step % extra.global_every == 0
+        causal, with_global = self.kind_of(step)
         with mixed_precision(self.config.precision, pixels.device):
             tokens = model.encode_geometry(pixels)
             cache = prompted(model, self.prompts, len(batch.scenes))

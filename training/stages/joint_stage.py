@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from ..datasets.batch import WindowBatch
 from .geometry_stage import GeometryStage
 from .semantic_stage import SemanticStage
@@ -39,6 +41,10 @@ class JointStage(Stage):
     def preparer(self) -> Preparer | None:
         """That of the questions."""
         return self._stages[1].preparer
+
+    def kind_of(self, step: int) -> Hashable:
+        """That of the geometry."""
+        return self._stages[0].kind_of(step)
 
     def forward(self, batch: WindowBatch, step: int) -> StageLoss:
         """Losses of both; see there."""

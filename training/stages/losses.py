@@ -242,8 +242,11 @@ def geometry_loss(
         )
 
     kept_B = total_of(term.mean_B for term in terms) <= options.clip
-    means = [term.mean(kept_B) for term in terms]
-    return LossParts(total_of(means), *means, scale_B.detach(), kept_B)
+    point, normal, world_mean, translation, rotation = (term.mean(kept_B) for term in terms)
+    total = total_of((point, normal, world_mean, translation, rotation))
+    return LossParts(
+        total, point, normal, world_mean, translation, rotation, scale_B.detach(), kept_B
+    )
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -52,6 +52,10 @@ class Stage(nn.Module):
     def preparer(self) -> Preparer | None:
         """What the stage wants to be done with each window ahead of its step, if anything."""
         return None
+
+    def kind_of(self, step: int) -> Hashable:
+        """What beside the size of its windows decides how much a step computes."""
+        return ()
 
     def rate_of(self, name: str) -> float:
         """Learning rate of a parameter over that of the run."""
