@@ -111,7 +111,7 @@ class Passes:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._began: float | None = None  # of the pass at work, monotonic
-        self._pace = Pace(board, info.trial_s, self.window.size * cameras)
+        self._pace = Pace(board, info, self.window.size * cameras)
 
     @property
     def pass_s(self) -> float:
@@ -132,7 +132,7 @@ class Passes:
         self.builder = WindowBuilder(self.window, self._board.drop)
         self._stopping = threading.Event()
         self._note_window()
-        self._pace.hold_against(self.options.query.timeout_s)
+        self._pace.hold_against(self.options.query)
         self._emit(SegmentStarted(1, "start", "the pipeline has started"))
         self._thread = threading.Thread(
             target=self._run,
@@ -196,7 +196,7 @@ class Passes:
     def apply(self, options: PipelineOptions) -> None:
         """Take over what may change while passes run."""
         self.options, self._scale.options = options, options.scale
-        self._pace.hold_against(options.query.timeout_s)
+        self._pace.hold_against(options.query)
 
     def _run(
         self, builder: WindowBuilder, stopping: threading.Event, before: threading.Thread | None
@@ -230,7 +230,7 @@ class Passes:
             self._mapper.look_ahead([frame for moment in new for frame in moment.frames])
             scene = self._runtime.observe(job.window, cancelled=unwanted)
             observe_ms = (time.perf_counter() - started) * 1e3
-            self._pace.took(observe_ms / 1e3, self.options.query.timeout_s)
+            self._pace.took(observe_ms / 1e3, self._runtime.info, self.options.query)
             check_geometry(scene.geometry, len(job.window))
             T_base_cams = self._scale.samples.T_base_cams()
             geometry = self.optics.corrected(scene.geometry, job.window, T_base_cams)

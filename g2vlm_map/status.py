@@ -53,7 +53,7 @@ REASON_CODES: dict[str, str] = {
     "ENGINE_BUILDING": "What was asked for is being built; another runtime serves meanwhile.",
     "WINDOW_SHORTENED": "The runtime takes fewer frames than window.size asks for.",
     "RUNTIME_BUSY": "A pass that was given up still runs; the next window waits for its end.",
-    "RUNTIME_SLOW": "A pass takes longer than a question may, waiting included (query.timeout_s).",
+    "RUNTIME_SLOW": "A pass or an answer takes longer than a question may (query.timeout_s).",
     "RUNTIME_FAILED": "The runtime failed at the last window or at a question.",
     "UNEXPECTED_ERROR": "A thread met an error that nobody foresaw; it goes on.",
     "OVERLOADED": "Questions were turned away or frames dropped because all places are taken.",

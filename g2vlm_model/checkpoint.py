@@ -169,8 +169,9 @@ def load_weights(
             if not geometric and _is_geometric(one.name):
                 continue
             if one.name in bits:
-                whole = one.read(torch.float32)  # rounded once, from what is there
+                whole = one.read(one.dtype)  # rounded once, from what is there
                 _quantise(model, one.name, whole.to(device), bits[one.name], dtype)
+                del whole  # ahead of the next one's
                 continue
             keep = dtype.itemsize < 4 and one.name.startswith(FLOAT32_PREFIXES)
             assign(model, one.name, one.read(torch.float32 if keep else dtype, device))
@@ -188,6 +189,11 @@ class StoredWeight:
     name: str
     reader: SafetensorsFile
     stored_as: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """As it is stored."""
+        return self.reader.entries[self.stored_as].dtype
 
     def read(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
         """Read it, converted on the way.

@@ -101,19 +101,16 @@ class QuantisedLinear(nn.Module):
         if bits == 4 and inputs % 2:
             raise ValueError(f"4 bits need an even number of inputs, got {inputs}")
         self.out_features, self.in_features, self.bits = outputs, inputs, bits
-        grouped_OGI = weight_OI.detach().float().view(outputs, inputs // group, group)
-        top = 2 ** (bits - 1) - 1
-        scale_OG = grouped_OGI.abs().amax(-1).clamp_min(1e-12) / top
-        scale_OG = scale_OG.to(dtype).float()
-        levels = (grouped_OGI / scale_OG[..., None]).round_().clamp_(-top, top).to(torch.int8)
-        levels = levels.view(outputs, inputs)
-        if bits == 4:
-            low, high = levels[:, ::2] & 15, levels[:, 1::2] & 15
-            packed = (low.to(torch.uint8) | (high.to(torch.uint8) << 4)).contiguous()
-            self.weight = nn.Parameter(packed, requires_grad=False)
-        else:
-            self.weight = nn.Parameter(levels, requires_grad=False)
-        self.scale = nn.Parameter(scale_OG.to(dtype), requires_grad=False)
+        packed = torch.uint8 if bits == 4 else torch.int8
+        device = weight_OI.device
+        levels = torch.empty(outputs, inputs * bits // 8, dtype=packed, device=device)
+        scale_OG = torch.empty(outputs, inputs // group, dtype=dtype, device=device)
+        rows = max(1, _CAST // inputs)  # of a language head: what is between takes 16 times a byte
+        for first in range(0, outputs, rows):
+            part = slice(first, first + rows)
+            levels[part], scale_OG[part] = _rounded(weight_OI.detach()[part], bits, group, dtype)
+        self.weight = nn.Parameter(levels, requires_grad=False)
+        self.scale = nn.Parameter(scale_OG, requires_grad=False)
         self.bias = bias
 
     def weights(self) -> Tensor:
@@ -159,6 +156,20 @@ class QuantisedLinear(nn.Module):
         return f"{self.in_features}, {self.out_features}, bits={self.bits}"
 
 
+def _rounded(weight_OI: Tensor, bits: int, group: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Levels as `QuantisedLinear.weight` has them, and scales (O, G) of a type."""
+    outputs, inputs = weight_OI.shape
+    grouped_OGI = weight_OI.float().view(outputs, inputs // group, group)
+    top = 2 ** (bits - 1) - 1
+    scale_OG = (grouped_OGI.abs().amax(-1).clamp_min(1e-12) / top).to(dtype)
+    levels = (grouped_OGI / scale_OG.float()[..., None]).round_().clamp_(-top, top).to(torch.int8)
+    levels = levels.view(outputs, inputs)
+    if bits == 4:
+        low, high = levels[:, ::2] & 15, levels[:, 1::2] & 15
+        levels = low.to(torch.uint8) | (high.to(torch.uint8) << 4)
+    return levels, scale_OG
+
+
 class QuantisedEmbedding(nn.Module):
     """A table of embeddings of 8 bits.
 
@@ -173,13 +184,8 @@ class QuantisedEmbedding(nn.Module):
 
     def __init__(self, weight_VD: Tensor, dtype: torch.dtype) -> None:
         super().__init__()
-        # A scale for each row, here as there; so many rows at once, as they are worked on in fp32.
-        parts = weight_VD.split(max(1, _CAST // weight_VD.shape[1]))
-        rounded = [QuantisedLinear(part, 8, dtype) for part in parts]
-        self.weight, self.scale = (
-            nn.Parameter(torch.cat([getattr(one, name) for one in rounded]), requires_grad=False)
-            for name in ("weight", "scale")
-        )
+        rounded = QuantisedLinear(weight_VD, 8, dtype)  # a scale for each row, here as there
+        self.weight, self.scale = rounded.weight, rounded.scale
 
     def forward(self, ids: Tensor) -> Tensor:
         """(..., D) of ids (...)."""

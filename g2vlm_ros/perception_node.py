@@ -235,6 +235,7 @@ class PerceptionNode(SteadyLifecycleNode):
             f"loaded {messages.hardware_id(info)}: {info.parameters / 1e6:.1f} M weights in "
             f"{time.monotonic() - started:.1f} s"
             + (f", a pass over one wide picture takes {info.trial_s:.2g} s" if info.trial_s else "")
+            + (f", a token of an answer {info.token_s * 1e3:.3g} ms" if info.token_s else "")
         )
         self._running = ""
         self._pipeline = Pipeline(self._runtime, params)

@@ -123,6 +123,7 @@ class RuntimeInfo:
         calibration: Text of the model's `calibration.json`; "" where it has none.
         trial_s: Seconds of a pass over one picture of `TRIAL_HW`, made ahead of all others; 0
             where none was.
+        token_s: Seconds of a token of an answer about it, with its picture unread; 0 likewise.
     """
 
     runtime: str
@@ -135,6 +136,7 @@ class RuntimeInfo:
     limits: RuntimeLimits | None = None
     calibration: str = ""
     trial_s: float = 0.0
+    token_s: float = 0.0
 
     def __post_init__(self) -> None:
         make_plain(self, "runtime", "device", "precision", "model_id", "fallback_reason")

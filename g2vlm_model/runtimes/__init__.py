@@ -43,7 +43,8 @@ def load_runtime(
             prefix, and the first question of a scene runs a second pass after the chat prefix.
         export: Folder that `g2vlm export onnx` made, for the runtimes that run exported
             models; "" is the store of exports and engines, which is filled where needed.
-        warm_up: Make a first pass before returning, and say in `info.trial_s` what one takes.
+        warm_up: Make a first pass before returning, and say in `info.trial_s` what one takes,
+            and in `info.token_s` what a token of an answer does.
             Graphs and engines have made theirs when they are held against their goldens; a runtime
             of your own sees to itself.
 

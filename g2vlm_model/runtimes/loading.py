@@ -51,8 +51,11 @@ def start(name: str, request: RuntimeRequest) -> SceneRuntime | BuildingRuntime:
     maker: Maker = importlib.import_module(f".{name}", __package__)
     what = f"{request.model} for {'onnx' if name == 'fastest' else name}"
     made = maker.ready(request)
+    serving = maker.meanwhile(request) if made is None else made
+    if request.warm_up and isinstance(serving, SceneRuntime):
+        serving.warm_up()
     if made is None:
-        return BuildingRuntime(maker.meanwhile(request), what, partial(_build, maker, request))
+        return BuildingRuntime(serving, what, partial(_build, maker, request))
     assert isinstance(made, SceneRuntime), type(made)
     limits = made.info.limits
     if limits is None or limits.cover(LIMITS):

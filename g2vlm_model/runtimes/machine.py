@@ -31,6 +31,7 @@ __all__ = [
     "find_gpu",
     "find_tensorrt",
     "free_memory",
+    "keep_no_large_blocks",
     "package_version",
 ]
 
@@ -93,6 +94,26 @@ def _left_of_own() -> int | None:
         return None
     taken = re.search(r"^VmData:\s*(\d+) kB$", OWN_STATUS.read_text(), re.MULTILINE)
     return None if taken is None else max(0, most - int(taken[1]) * 1024)
+
+
+def keep_no_large_blocks() -> bool:
+    """Have the C library give blocks of megabytes back to the system as soon as they are freed.
+
+    glibc keeps what is freed below a threshold that grows with what is freed, up to 32 MiB
+    (mallopt(3), M_MMAP_THRESHOLD), in heaps that smaller blocks hold open; named once, it stays.
+    For a process that holds gigabytes of weights and makes passes of seconds: each large block is
+    then new pages.
+
+    Returns:
+        Whether this C library has such a thing.
+    """
+    try:
+        return bool(ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK))
+    except (OSError, AttributeError):  # musl, macOS
+        return False
+
+
+_M_MMAP_THRESHOLD, _LARGE_BLOCK = -3, 8 << 20
 
 
 def package_version(name: str) -> str:

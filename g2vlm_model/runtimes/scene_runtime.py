@@ -126,19 +126,26 @@ class SceneRuntime:
         self._info = replace(self._info, fallback_reason=reasons)
 
     def warm_up(self) -> None:
-        """Make a first pass, which takes longer than others, and note what a pass takes.
+        """Make a first pass, which takes longer than others; note what it and a token take.
 
         Libraries choose their kernels, memory is taken, pages of weights are read. Where that was
-        quick a second one is timed: on a large model the first says enough.
+        quick a second one is timed: on a large model the first says enough. An engine for other
+        sizes of picture only makes none.
         """
         for shift in (0, 50):
             started = time.perf_counter()
-            self.observe(trial_window(1, *TRIAL_HW, shift)).close()
+            try:
+                scene = self.observe(trial_window(1, *TRIAL_HW, shift))
+            except WindowRefusedError:
+                return
             seconds = time.perf_counter() - started
             if seconds > _QUICK_S:
                 break
+        step = partial(self._answerer.step_s, self._own(scene))
+        token_s = self._guarded("trying an answer", step)
+        scene.close()
         self._known = KnownFrames()  # nobody asks for those again
-        self._info = replace(self._info, trial_s=seconds)
+        self._info = replace(self._info, trial_s=seconds, token_s=token_s)
 
     def observe(self, window: FrameWindow, *, cancelled: Callable[[], bool] | None = None) -> Scene:
         """See `SpatialRuntime.observe`; a window that is cancelled leaves nothing behind.

@@ -51,6 +51,10 @@ def test_it_stays_awake_and_says_how_long(slow_node: Any) -> None:
     assert re.match(
         r"a pass over 2 frames of 4:3 will take about [\d.]+ s, and query\.timeout", told
     )
+    answers = (
+        r"; an answer of query\.max_tokens = 64 will take [\d.]+ s and more \([\d.e-]+ s a token"
+    )
+    assert re.search(answers, told)
     PACE.pause_s = 0.0
     last = slow_node.status(lambda status: status.scenes == 1)
     assert last.observe_ms > 500.0

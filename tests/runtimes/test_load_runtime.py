@@ -51,14 +51,9 @@ def test_what_runs_is_reported(model_folder: Path) -> None:
     runtime.close()
 
 
-def test_a_precision_that_the_cpu_lacks_falls_back_with_a_reason(
-    model_folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    runtime = load_runtime(model=model_folder, device="cpu", precision="fp16")
-    assert runtime.info.precision == "fp32"
-    assert "fp16" in runtime.info.fallback_reason
-    assert "fp16" in caplog.text
-    runtime.close()
+def test_a_precision_that_the_cpu_lacks_is_refused(model_folder: Path) -> None:
+    with pytest.raises(ValueError, match="precision is 'fp16', which this CPU does not compute in"):
+        load_runtime(model=model_folder, device="cpu", precision="fp16")
 
 
 def test_a_function_of_a_third_party_is_called_with_the_keywords() -> None:

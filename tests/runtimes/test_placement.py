@@ -56,11 +56,8 @@ def test_the_table(
 @pytest.mark.parametrize(
     ("hardware", "device", "precision", "expected", "words"),
     [
-        (PLAIN_CPU, "cpu", "bf16", ("cpu", "fp32"), "this CPU only emulates it"),
-        (PLAIN_CPU, "auto", "fp16", ("cpu", "fp32"), "'fp16' was asked for"),
         (PLAIN_CPU, "cuda", "auto", ("cpu", "fp32"), "torch sees no CUDA device"),
-        (PLAIN_CPU, "cuda", "bf16", ("cpu", "fp32"), "; precision 'bf16'"),
-        (with_gpu(7, 5), "cuda", "bf16", ("cuda:0", "fp16"), "compute capability 7.5"),
+        (BF16_CPU, "cuda", "bf16", ("cpu", "bf16"), "torch sees no CUDA device"),
         (with_gpu(9, 0), "cuda:2", "auto", ("cuda:0", "bf16"), "there are 2 CUDA devices"),
     ],
 )
@@ -77,6 +74,33 @@ def test_a_fallback_is_never_silent(
     assert (str(placement.device), placement.precision) == expected
     assert words in placement.fallback_reason
     assert words in caplog.text
+
+
+def test_a_precision_that_is_emulated_is_obeyed_and_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    placement = choose_placement("cpu", "bf16", PLAIN_CPU)
+    assert (placement.precision, placement.dtype) == ("bf16", torch.bfloat16)
+    assert placement.description == "cpu (old CPU, emulates bf16: slow)"
+    assert placement.fallback_reason == ""  # it is what was asked for
+    assert "cpu runs in bf16, which this CPU emulates: slow" in caplog.text
+    assert choose_placement("cpu", "bf16", BF16_CPU).description == "cpu (new CPU)"
+
+
+@pytest.mark.parametrize(
+    ("hardware", "device", "precision", "words"),
+    [
+        (PLAIN_CPU, "auto", "fp16", r"^precision is 'fp16', which this CPU does not compute in; "),
+        (BF16_CPU, "cpu", "fp16", r"choose auto, or one of fp32, bf16, int8, int4, int4\+int8$"),
+        (PLAIN_CPU, "cuda", "fp16", r"^device 'cuda' was asked for, but .*; precision is 'fp16'"),
+        (with_gpu(7, 5), "cuda", "bf16", r"which a GPU \(compute capability 7\.5\) does not"),
+    ],
+)
+def test_a_precision_that_the_device_lacks_is_refused_by_name(
+    hardware: Hardware, device: str, precision: str, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        choose_placement(device, precision, hardware)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +121,8 @@ GIB = 2**30
         (PLAIN_CPU, 24, "auto", "fp32", ""),
         (BF16_CPU, 12, "auto", "bf16", "18.26 GiB in fp32, 12.00 GiB are free; running bf16"),
         (PLAIN_CPU, 12, "auto", "bf16", "which this CPU emulates: slow"),
-        (PLAIN_CPU, 12, "bf16", "bf16", "which this CPU emulates: slow"),
-        (PLAIN_CPU, 24, "bf16", "fp32", "'bf16' was asked for, but this CPU only emulates it"),
+        (PLAIN_CPU, 12, "bf16", "bf16", ""),
+        (PLAIN_CPU, 24, "bf16", "bf16", ""),
         (PLAIN_CPU, None, "auto", "fp32", ""),
         (with_gpu(9, 0), 11, "auto", "bf16", ""),
         (with_gpu(9, 0), 8, "auto", "int8", "9.13 GiB in bf16, 8.00 GiB are free; running int8"),

@@ -87,6 +87,17 @@ def test_in_int8(stand_in: Path, whole: SpatialRuntime) -> None:
     runtime.close()
 
 
+def test_what_is_tried_ahead(stand_in: Path) -> None:
+    runtime = load_runtime("torch", stand_in, "cpu", "fp32", warm_up=True)
+    info = runtime.info
+    assert info.trial_s > info.token_s > 0
+    scene = runtime.observe(window(1, **WIDE))
+    began = time.perf_counter()
+    answer = runtime.ask(scene, SpatialQuery("How far is the wall?", max_tokens=4))
+    assert info.token_s * answer.tokens < time.perf_counter() - began  # its picture is read too
+    runtime.close()
+
+
 def test_a_pass_that_takes_long_is_given_up_between_two_layers(stand_in: Path) -> None:
     runtime, cancelled = slow_layers.create(stand_in), threading.Event()
     seen: list[object] = []

@@ -11,6 +11,8 @@ from ..serving import BuildContext
 
 __all__ = ["build", "meanwhile", "ready"]
 
+_LARGE = 1 << 28  # weights: passes take seconds, and what they free hundreds of megabytes
+
 
 def ready(request: RuntimeRequest) -> SpatialRuntime:
     """Load a model folder.
@@ -29,15 +31,15 @@ def ready(request: RuntimeRequest) -> SpatialRuntime:
 def meanwhile(request: RuntimeRequest) -> SpatialRuntime:
     """The same, whatever export others run."""
     from ...checkpoint import weight_count
+    from ..machine import keep_no_large_blocks
     from .placement import choose_placement
     from .runtime import TorchRuntime
 
     weights = weight_count(request.model)
     placement = choose_placement(request.device, request.precision, weights=weights)
-    runtime = TorchRuntime(request.model, placement, request.prompt_mode)
-    if request.warm_up:
-        runtime.warm_up()
-    return runtime
+    if weights > _LARGE and placement.device.type == "cpu":
+        keep_no_large_blocks()
+    return TorchRuntime(request.model, placement, request.prompt_mode)
 
 
 def build(context: BuildContext, request: RuntimeRequest) -> None:

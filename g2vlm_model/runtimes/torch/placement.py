@@ -14,9 +14,10 @@
 Everywhere also int8, int4+int8 and int4: large weights of so many bits (`quantised.py`), the rest
 and the activations in fp32 on a CPU, in the first precision of its row on a GPU.
 
-A CPU without bf16 instructions emulates them, slower than fp32 and ten times less accurate
-than fp16, so bf16 is refused there. Where the machine lacks what was asked for, the nearest
-row that exists runs instead, and `Placement.fallback_reason` says why.
+A precision that was asked for runs, or is refused by name: never another one in its place. A CPU
+without bf16 instructions emulates them, slower than fp32 and ten times less accurate than fp16;
+where it is asked for it runs, and `Placement.description` and the log say that it is emulated. Of
+a device that is not there the nearest row runs instead, and `Placement.fallback_reason` says why.
 
 A model has to fit: what it needs is held against the free memory of the device before a weight is
 read. Where the first precision of a row does not fit the next one runs, on a CPU then bf16,
@@ -152,7 +153,8 @@ def choose_placement(
         weights: How many the model has; 0: it fits anywhere.
 
     Raises:
-        ValueError: A device or precision that no machine has; a model that does not fit.
+        ValueError: A device that no machine has, a precision that this one has not; a model that
+            does not fit.
     """
     if precision not in ("auto", *_BYTES):
         raise ValueError(f"precision is {precision!r}, expected auto, {', '.join(_BYTES)}")
@@ -174,13 +176,20 @@ def choose_placement(
         index = 0
     row_name, allowed = hardware.row(index)
     fits = Fits(weights, hardware.free(index))
-    chosen, why = _choose(precision, row_name, allowed, fits, emulates=index is None)
+    emulated = ("bf16",) if index is None and "bf16" not in allowed else ()
+    try:
+        chosen, why = _choose(precision, row_name, allowed, emulated, fits)
+    except ValueError as error:
+        raise ValueError("; ".join([*reasons, str(error)])) from None
     reasons += why
     reason = "; ".join(reasons)
     if reason:
         _LOG.warning("fallback: %s", reason)
     where = torch.device("cpu") if index is None else torch.device("cuda", index)
     name = hardware.cpu_name if index is None else hardware.cuda[index][0]
+    if chosen in emulated:
+        name += f", emulates {chosen}: slow"
+        _LOG.warning("%s runs in %s, which %s emulates: slow", where, chosen, row_name)
     dtype = DTYPES[allowed[0] if chosen in PRECISIONS else chosen]
     return Placement(where, dtype, chosen, f"{where} ({name})", reason)
 
@@ -228,33 +237,35 @@ class Fits:
 
 
 def _choose(
-    precision: str, row_name: str, allowed: tuple[str, ...], fits: Fits, emulates: bool
+    precision: str, row_name: str, allowed: tuple[str, ...], emulated: tuple[str, ...], fits: Fits
 ) -> tuple[str, list[str]]:
     """The first precision that fits of those that are meant, and why it is not the first one.
 
     Args:
         precision: What was asked for.
         row_name, allowed: Of the table.
+        emulated: What runs there too, slowly: where it is asked for, or nothing before it fits.
         fits: The model on the device.
-        emulates: Whether bf16 runs there too, as the last resort.
+
+    Raises:
+        ValueError: The row has no such precision; none of those that are meant fits.
     """
-    wanted: tuple[str, ...]
-    if precision in (*allowed, *PRECISIONS):
-        wanted = (precision,)
-    else:
-        wanted = tuple(dict.fromkeys((*allowed, *(("bf16",) if emulates else ()), "int8")))
+    wanted: tuple[str, ...] = (precision,)
+    if precision == "auto":
+        wanted = (*allowed, *emulated, "int8")
+    elif precision not in (*allowed, *emulated, *PRECISIONS):
+        has = ", ".join((*allowed, *emulated, *PRECISIONS))
+        raise ValueError(
+            f"precision is {precision!r}, which {row_name} does not compute in; choose auto, or "
+            f"one of {has}"
+        )
     chosen = next((one for one in wanted if fits(one)), None)
     if chosen is None:
         raise ValueError(fits.refusal(row_name, allowed, wanted[0]))
-    if chosen == "bf16" and chosen not in allowed:
-        lack = f"{fits.need(wanted[0])}, {fits.has}"
-        return chosen, [f"{lack}; running {chosen}, which {row_name} emulates: slow"]
-    if precision not in ("auto", chosen) and chosen in allowed:
-        asked = f"precision {precision!r} was asked for, but {row_name} only emulates it"
-        return chosen, [f"{asked}; running {chosen}"]
-    if chosen != wanted[0]:
-        return chosen, [f"{fits.need(wanted[0])}, {fits.has}; running {chosen}"]
-    return chosen, []
+    if chosen == wanted[0]:
+        return chosen, []
+    slow = f", which {row_name} emulates: slow" if chosen in emulated else ""
+    return chosen, [f"{fits.need(wanted[0])}, {fits.has}; running {chosen}{slow}"]
 
 
 def _gib(size: int) -> str:
