@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,11 +22,25 @@ from g2vlm_model.config import ModelConfig
 
 from .config import TrainConfig
 
-__all__ = ["CONFIG_FOLDER", "PRESETS", "config_of", "load_config", "merged", "read_yaml"]
+__all__ = [
+    "CONFIG_FOLDER",
+    "PRESETS",
+    "config_of",
+    "load_config",
+    "merged",
+    "read_yaml",
+    "without_constants",
+]
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 PRESETS = {"nano": ModelConfig.nano, "g2vlm_2b": ModelConfig.g2vlm_2b}
 _SHOWN = 60
+# Options that nothing ever set are constants now; configs and runs from before may name the value.
+_CONSTANT = {
+    "views": {"multiple": 14, "spread": 30, "stratified": 0.5, "whole": 0.1},
+    "gasp": {"visibility": "exact"},
+    "lora": {"scale": 1.0, "dropout": 0.0},
+}
 # YAML 1.1 takes 1e-4 for a word; 1.2, which is what people write, for a number.
 _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 
@@ -86,7 +101,7 @@ def config_of(content: Any, where: str) -> TrainConfig:
 
     if not isinstance(content, dict):
         raise ValueError(f"{where}: expected keys and values, got {type(content).__name__}")
-    changes = dict(content)
+    changes = without_constants(content)
     preset = changes.pop("preset", "nano")
     if preset not in PRESETS:
         raise ValueError(f"{where}: preset is {preset!r}, expected one of {sorted(PRESETS)}")
@@ -98,6 +113,16 @@ def config_of(content: Any, where: str) -> TrainConfig:
     except ValidationError as error:
         said = [_described(problem, defaults) for problem in error.errors()]
         raise ValueError("\n  ".join((f"{where}: {said[0]}", *said[1:]))) from None
+
+
+def without_constants(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Content of a file or a checkpoint without what became a constant and says its very value."""
+    found = dict(content)
+    for part, constants in _CONSTANT.items():
+        if isinstance(found.get(part), Mapping):
+            said = found[part].items()
+            found[part] = {key: value for key, value in said if constants.get(key) != value}
+    return found
 
 
 def read_yaml(text: str, where: str) -> Any:
@@ -149,7 +174,9 @@ def _described(problem: Mapping[str, Any], defaults: dict[str, Any]) -> str:
         return said if not name or said.startswith(f"{name}: ") else f"{name}: {said}"
     if problem["type"] == "unexpected_keyword_argument":
         known = sorted(_keys_beside(problem["loc"], defaults))
-        return f"unknown key {name}, expected some of {known}"
+        near = difflib.get_close_matches(str(problem["loc"][-1]), known, 1)
+        meant = f"; did you mean {'.'.join([*name.split('.')[:-1], *near])}?" if near else ""
+        return f"unknown key {name}, expected some of {known}{meant}"
     got = repr(problem["input"])
     got = got if len(got) <= _SHOWN else got[:_SHOWN] + " ..."
     if problem["type"] == "missing":

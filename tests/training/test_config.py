@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +19,7 @@ from g2vlm_training.config import GeometryWeights, TrainConfig
 from g2vlm_training.config_file import CONFIG_FOLDER, config_of, load_config, read_yaml
 from g2vlm_training.datasets.augment import AugmentOptions
 from g2vlm_training.datasets.mixture import SourceOptions
-from g2vlm_training.datasets.views import ViewOptions
+from g2vlm_training.datasets.views import PATCH, ViewOptions
 from g2vlm_training.gasp.gasp_options import GaspOptions, LoraOptions
 from g2vlm_training.run.run import build_stage
 from g2vlm_training.stages.losses import LossOptions
@@ -114,12 +117,11 @@ OUT_OF_RANGE: tuple[tuple[type, dict[str, object]], ...] = (
     (LossOptions, {"scale_samples": 0}),
     (LossOptions, {"invalid_weight": math.nan}),
     (ViewOptions, {"flip": 1.1}),
-    (ViewOptions, {"multiple": 0}),
     (AugmentOptions, {"jpeg": 2.0}),
     (AugmentOptions, {"noise": math.nan}),
     (SourceOptions, {"weight": 0.0}),
     (GaspOptions, {"temperature": 0.0}),
-    (LoraOptions, {"dropout": 1.0}),
+    (LoraOptions, {"rank": 0}),
 )
 
 
@@ -173,6 +175,65 @@ def test_a_config_that_is_not_shipped_is_told_from_those_that_are() -> None:
         load_config("giant")
 
 
+def test_what_became_a_constant_may_still_be_said_as_it_is() -> None:
+    """Checkpoints and configs from before name it; another value of it is refused."""
+    old = "views: {multiple: 14, spread: 30, whole: 0.1}\nlora: {scale: 1.0, dropout: 0.0, rank: 4}"
+    assert config_from(old).lora.rank == 4
+    with pytest.raises(ValueError, match=r"unknown key views\.spread"):
+        config_from("views: {spread: 8}")
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("lrr: 1", "lr"), ("loss: {huber: 1}", "loss.huber_delta"), ("qwz: 1", "")]
+)
+def test_a_misspelt_key_says_what_was_meant_in_one_line(text: str, meant: str) -> None:
+    with pytest.raises(ValueError, match="unknown key") as raised:
+        config_from(text)
+    said = str(raised.value)
+    assert "\n" not in said
+    assert (f"did you mean {meant}?" in said) == bool(meant)
+
+
+def _leaves(options: Any, above: str = "") -> Iterator[str]:
+    for one in dataclasses.fields(options):
+        value = getattr(options, one.name)
+        if not dataclasses.is_dataclass(value):
+            yield above + one.name
+        elif one.name != "model":
+            yield from _leaves(value, f"{above}{one.name}.")
+
+
+def test_every_option_is_set_or_told_of_and_read() -> None:
+    """A key that no config sets and no page names is a constant; one that nobody reads is none."""
+    package, docs = CONFIG_FOLDER.parent, REPO / "docs"
+    shipped = "".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("configs", "reproduce/studies")
+        for path in (package / folder).glob("*.yaml")
+    )
+    pages = "".join(path.read_text(encoding="utf-8") for path in docs.glob("*.md"))
+    read: set[str] = set()
+    for path in package.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        checks = [
+            node for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef) and node.name == "__post_init__"
+        ]  # fmt: skip
+        checking = {id(inner) for check in checks for inner in ast.walk(check)}
+        read |= {
+            node.attr
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and id(node) not in checking
+        }
+    names = [*_leaves(TrainConfig()), *(f"sources.{name}" for name in _leaves(SourceOptions()))]
+    for name in names:
+        leaf = name.rpartition(".")[2]
+        told = re.search(rf"`{re.escape(leaf)}[`:=]|\b{re.escape(name)}\b", pages)
+        given = shipped + pages if name.startswith("sources.") else shipped
+        assert told or re.search(rf"\b{leaf}:", given), f"nothing sets {name} or tells of it"
+        assert leaf in read, f"nothing reads {name}"
+
+
 SHIPPED = sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml"))
 
 
@@ -198,7 +259,7 @@ def test_every_shipped_config_fits_its_model_and_its_stage(name: str) -> None:
     with torch.device("meta"):
         stage = build_stage(config, model, tokenizer)
     assert any(parameter.requires_grad for parameter in stage.parameters())
-    assert config.views.multiple == config.model.patch_size
+    assert config.model.patch_size == PATCH
     assert config.warmup < config.steps
 
 

@@ -167,7 +167,6 @@ def test_nothing_to_compare_is_zero_and_no_nan() -> None:
         ({"language": 1.5}, "language is 1.5"),
         ({"grids": ()}, "grids is"),
         ({"negatives": "none"}, "negatives is 'none'"),
-        ({"visibility": "all"}, "visibility is 'all'"),
         ({"chunk": 0}, "chunk is 0"),
     ],
 )
@@ -177,8 +176,5 @@ def test_options_say_what_is_wrong(change: dict[str, object], text: str) -> None
 
 
 def test_adapters_options_say_what_is_wrong() -> None:
-    for change, text in (({"rank": 0}, "rank is 0"), ({"dropout": 1.0}, "dropout is 1.0")):
-        with pytest.raises(ValueError, match=text):
-            LoraOptions(**change)
-    with pytest.raises(ValueError, match="scale is 0"):
-        LoraOptions(scale=0)
+    with pytest.raises(ValueError, match="rank is 0"):
+        LoraOptions(rank=0)

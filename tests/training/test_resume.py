@@ -169,6 +169,22 @@ def test_a_checkpoint_that_does_not_say_what_it_began_with(tiny_shards: Path, sa
     assert prepared(tiny_shards, saved, allow_change=("base",)).trainer.step == 1
 
 
+def test_options_that_came_or_went_since_are_no_difference(tiny_shards: Path, saved: Path) -> None:
+    newest = latest_checkpoint(saved)
+    assert newest is not None
+    state = load_state(newest)
+    stored: Any = state.meta["config"]
+    del stored["augment"]["jitter"], stored["peak_tflops"]
+    for multiple in (14, 7):
+        stored["views"]["multiple"] = multiple
+        save_state(newest, RunState(state.tensors, state.meta))
+        if multiple == 14:
+            assert prepared(tiny_shards, saved).trainer.step == 1
+        else:
+            with pytest.raises(ValueError, match=r"views\.multiple was 7, is nothing"):
+                prepared(tiny_shards, saved)
+
+
 def test_a_key_that_does_not_exist_cannot_be_allowed() -> None:
     with pytest.raises(ValueError, match=r"--allow-change learning_rate: expected .*'lr'"):
         check_same_run(Path("step"), {"lr": 1}, {"lr": 2}, ["learning_rate"])

@@ -23,10 +23,11 @@ from PIL import Image
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.preprocess import geometric_size, scaled_intrinsics
 
-from ..ranges import CHANCE, COUNT, WEIGHT, check_range
+from ..ranges import CHANCE, WEIGHT, check_range
 from .base import Clip
 
 __all__ = [
+    "PATCH",
     "ViewOptions",
     "draw_boxes",
     "draw_frames",
@@ -39,6 +40,10 @@ __all__ = [
 
 _RIM_RADIUS = (0.8, 1.15)  # of the circle, in halves of the picture's longer side
 _RIM_LEVEL = 12  # brightest of the black
+PATCH = 14  # side, of every encoder
+_SPREAD = 30  # frames to both sides of the reference per frame of the window
+_STRATIFIED = 0.5  # chance that a window takes one frame of each stratum, not just any
+_WHOLE = 0.1  # chance that a window of many frames spans the whole sequence
 _MANY = 16  # from so many frames on, some windows span the whole sequence
 
 
@@ -49,15 +54,12 @@ class ViewOptions:
     Args:
         width: Width of the pictures; None keeps every sequence's own size.
         aspect: Range of height over width, one draw per batch; heights are multiples of
-            `multiple`.
+            the patch.
         own_aspect: Every sequence keeps its own aspect, up to a multiple; only its width changes.
-        multiple: Patch size of the model.
         zoom: Largest relative cut at the border of a frame beyond what the aspect asks for.
-        spread: Frames to both sides of the reference per frame of the window.
         radius: Frames to both sides of the reference whatever the length of the window, others
-            uniform among them (GASP's section 5.2, 48 there); 0 goes by `spread`.
-        stratified: Chance that a window takes one frame of each stratum, not just any.
-        whole: Chance that a window of more than 16 frames spans the whole sequence.
+            uniform among them (GASP's section 5.2, 48 there); 0: 30 for each frame of
+            the window, as published.
         flip: Chance that a window is mirrored left to right with its geometry. Its scene is
             forgotten, because left and right in words would be wrong.
         rim: Chance that a window of a clip whose depth is complete is seen through a round lens:
@@ -72,29 +74,23 @@ class ViewOptions:
     width: int | None = None
     aspect: tuple[float, float] = (0.5, 1.0)
     own_aspect: bool = False
-    multiple: int = 14
     zoom: float = 0.1
-    spread: int = 30
     radius: int = 0
-    stratified: float = 0.5
-    whole: float = 0.1
     flip: float = 0.0
     rim: float = 0.0
     min_known: float = 0.05
 
     def __post_init__(self) -> None:
-        check_range(self, COUNT, "multiple", part="views")
-        if self.width is not None and (self.width < 1 or self.width % self.multiple):
-            raise ValueError(f"width is {self.width}, expected a multiple of {self.multiple}")
+        if self.width is not None and (self.width < 1 or self.width % PATCH):
+            raise ValueError(f"width is {self.width}, expected a multiple of {PATCH}")
         if self.own_aspect and self.width is None:
             raise ValueError("own_aspect is on and width is None: say how wide pictures become")
         low, high = self.aspect
         if not 0 < low <= high <= 4:
             raise ValueError(f"aspect is {self.aspect}, expected two numbers in 0..4, ordered")
-        check_range(self, CHANCE, "zoom", "stratified", "whole", "flip", part="views")
+        check_range(self, CHANCE, "zoom", "flip", part="views")
         check_range(self, CHANCE, "rim", "min_known", part="views")
         check_range(self, WEIGHT, "radius", part="views")
-        check_range(self, COUNT, "spread", part="views")
 
     def size_of(self, size_hw: tuple[int, int]) -> tuple[int, int]:
         """(H, W) that pictures of a sequence have in a batch; (0, 0): whatever the batch draws."""
@@ -102,8 +98,8 @@ class ViewOptions:
             return size_hw
         if not self.own_aspect:
             return 0, 0
-        rows = max(1, round(size_hw[0] * self.width / size_hw[1] / self.multiple))
-        return rows * self.multiple, self.width
+        rows = max(1, round(size_hw[0] * self.width / size_hw[1] / PATCH))
+        return rows * PATCH, self.width
 
 
 def draw_frames(
@@ -120,12 +116,12 @@ def draw_frames(
     assert frames <= length, (frames, length)
     reference = int(torch.randint(length, (), generator=generator))
     chance = torch.rand(2, generator=generator).tolist()
-    reach = options.radius or options.spread * frames
-    if not options.radius and frames > _MANY and chance[0] < options.whole:
+    reach = options.radius or _SPREAD * frames
+    if not options.radius and frames > _MANY and chance[0] < _WHOLE:
         reach = length
     low = max(0, min(reference - reach, length - frames))
     high = min(length, max(reference + reach + 1, low + frames))
-    if not options.radius and chance[1] < options.stratified:
+    if not options.radius and chance[1] < _STRATIFIED:
         edges = np.linspace(low, high, frames + 1).astype(int)
         share = torch.rand(frames, generator=generator).numpy()
         chosen = edges[:-1] + (share * np.diff(edges)).astype(int)
@@ -144,8 +140,8 @@ def draw_size(options: ViewOptions, generator: torch.Generator) -> tuple[int, in
         return None
     low, high = options.aspect
     aspect = low + (high - low) * float(torch.rand((), generator=generator))
-    rows = max(1, round(aspect * options.width / options.multiple))
-    return rows * options.multiple, options.width
+    rows = max(1, round(aspect * options.width / PATCH))
+    return rows * PATCH, options.width
 
 
 def draw_boxes(

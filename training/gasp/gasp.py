@@ -87,7 +87,7 @@ class GaspSupervision(nn.Module):
         depths, knowns = patch_depths(batch.depth_BNHW, tokens.grid_hw)
         found = []
         for points in options.grids:
-            tracks = point_tracks(batch, points, options.visibility)
+            tracks = point_tracks(batch, points)
             found.append(
                 [anchors_of(tracks, window, tokens.grid_hw) for window in range(len(depths))]
             )

@@ -11,7 +11,6 @@ from typing import Literal
 from ..ranges import (
     CHANCE,
     COUNT,
-    FRACTION,
     POSITIVE,
     WEIGHT,
     check_choice,
@@ -21,7 +20,6 @@ from ..ranges import (
 __all__ = ["GaspOptions", "LoraOptions"]
 
 _NEGATIVES = ("frames", "target")
-_VISIBILITY = ("exact", "depth")
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,6 @@ class GaspOptions:
         negatives: "frames": every patch of every frame but the anchor's own and those that show
             the anchor's point (section 5.1). "target": the other patches of the target frame
             (eq. 5 as printed).
-        visibility: "exact": by rays, where the scene of a window is known; elsewhere, and with
-            "depth", where the depth maps of both frames agree.
         descriptor_width: Of the heads' embeddings, at most the width of the queries.
         head_lr: Learning rate of the heads over that of the adapters.
         language: Share of the steps that ask questions instead (eq. 9's L_LM).
@@ -65,7 +61,6 @@ class GaspOptions:
     temperature: float = 0.07
     grids: tuple[int, ...] = (8, 24)
     negatives: Literal["frames", "target"] = "frames"
-    visibility: Literal["exact", "depth"] = "exact"
     descriptor_width: int = 64
     head_lr: float = 4.0
     language: float = 0.5
@@ -87,7 +82,6 @@ class GaspOptions:
         if not self.grids or min(self.grids) < 1:
             raise ValueError(f"gasp: grids is {self.grids}, expected numbers of points per side")
         check_choice(self, "negatives", _NEGATIVES, part="gasp")
-        check_choice(self, "visibility", _VISIBILITY, part="gasp")
 
     @property
     def matches(self) -> bool:
@@ -101,8 +95,6 @@ class LoraOptions:
 
     Args:
         rank: Of each adapter; at most the smaller side of every map.
-        scale: Of what an adapter adds (alpha over rank).
-        dropout: Ahead of the adapters.
         encoder: Adapt the semantic encoder too.
 
     Raises:
@@ -110,11 +102,7 @@ class LoraOptions:
     """
 
     rank: int = 32
-    scale: float = 1.0
-    dropout: float = 0.0
     encoder: bool = True
 
     def __post_init__(self) -> None:
         check_range(self, COUNT, "rank", part="lora")
-        check_range(self, POSITIVE, "scale", part="lora")
-        check_range(self, FRACTION, "dropout", part="lora")

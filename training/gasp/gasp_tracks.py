@@ -76,13 +76,12 @@ def lattice(size: int, points: int) -> Tensor:
 
 
 @torch.no_grad()
-def point_tracks(batch: WindowBatch, points: int, visibility: str = "exact") -> PointTracks:
+def point_tracks(batch: WindowBatch, points: int) -> PointTracks:
     """Follow a lattice of points x points of each frame into all others.
 
     Args:
         batch: With depth, poses and intrinsics.
         points: Per side.
-        visibility: See `GaspOptions`.
 
     Raises:
         ValueError: Depth that is no number or below 0.
@@ -98,10 +97,9 @@ def point_tracks(batch: WindowBatch, points: int, visibility: str = "exact") -> 
     found = pixel_tracks(depth, batch.T_world_cam_BN44, batch.K_BN33, rows, columns)
     sure_BNQ = ~_edges(depth)[:, :, rows][..., columns].flatten(2)
     visible = found.visible_BNNQ & sure_BNQ[:, :, None]
-    if visibility == "exact":
-        for window, scene in enumerate(batch.scenes):
-            seen = None if scene is None else _seen_by_rays(batch, found, window, scene, points)
-            visible[window] = visible[window] if seen is None else seen
+    for window, scene in enumerate(batch.scenes):
+        seen = None if scene is None else _seen_by_rays(batch, found, window, scene, points)
+        visible[window] = visible[window] if seen is None else seen
     size = depth.new_tensor([width, height])
     v, u = torch.meshgrid(rows, columns, indexing="ij")
     own_Q2 = (torch.stack((u, v), dim=-1).flatten(0, 1) + 0.5) / size

@@ -32,7 +32,7 @@ from ..stages.lora import put_adapters
 from ..stages.losses import HeadOutput, geometry_loss, prepare_truth
 from .precision import BLOCKS, mixed_precision, recompute_layers
 
-__all__ = ["StepCost", "dry_run", "step_cost"]
+__all__ = ["StepCost", "dry_run", "memory_of", "step_cost"]
 
 _FLOAT = 4
 _MOMENTS = 2
@@ -213,16 +213,9 @@ def dry_run(config: TrainConfig, processes: int, tflops: float) -> str:
         )
     model = model_on_meta(config.model, _ANY_IDS)
     _freeze(model, config)
-    few = min(clips for clips, _ in config.windows)
-    if few < processes:
-        raise ValueError(f"a step of {few} windows cannot be shared by {processes} processes")
-    # Windows of a part of a step, frames, and how many parts a step has.
-    shares = set()
-    for clips, frames in config.windows:
-        parts = min(config.accumulate, clips // processes)
-        shares.add((-(-clips // (processes * parts)), frames, parts))
-    worst = max(shares, key=lambda share: (share[0] * share[1], share[1]))
-    ends = {worst, min(shares, key=lambda share: (share[0] * share[1], share[1]))}
+    shares = _shares(config, processes)
+    worst = max(shares, key=_size)
+    ends = {worst, min(shares, key=_size)}
     costs = {share: step_cost(config, *share[:2]) for share in ends}
     flops = sum(cost.flops * share[2] for share, cost in costs.items()) / len(costs)
     memory = _state_bytes(model, config, processes)
@@ -243,6 +236,35 @@ def dry_run(config: TrainConfig, processes: int, tflops: float) -> str:
         f"{f'{config.steps:,} steps':<26}{seconds * config.steps / 3600:>10.1f} h",
     ]
     return "\n".join(lines)
+
+
+def memory_of(config: TrainConfig, processes: int) -> dict[str, int]:
+    """Bytes per device by what holds them, in the step that takes most.
+
+    Raises:
+        ValueError: See `dry_run`.
+    """
+    model = model_on_meta(config.model, _ANY_IDS)
+    _freeze(model, config)
+    worst = max(_shares(config, processes), key=_size)
+    cost = step_cost(config, *worst[:2])
+    return {**_state_bytes(model, config, processes), "activations": cost.activation_bytes}
+
+
+def _shares(config: TrainConfig, processes: int) -> set[tuple[int, int, int]]:
+    """Windows of a part of a step on one device, frames, and how many parts a step has."""
+    few = min(clips for clips, _ in config.windows)
+    if few < processes:
+        raise ValueError(f"a step of {few} windows cannot be shared by {processes} processes")
+    shares = set()
+    for clips, frames in config.windows:
+        parts = min(config.accumulate, clips // processes)
+        shares.add((-(-clips // (processes * parts)), frames, parts))
+    return shares
+
+
+def _size(share: tuple[int, int, int]) -> tuple[int, int]:
+    return share[0] * share[1], share[1]
 
 
 def _state_bytes(model: nn.Module, config: TrainConfig, processes: int) -> dict[str, int]:

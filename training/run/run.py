@@ -23,6 +23,7 @@ from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 
 from ..config import TrainConfig
+from ..config_file import merged, without_constants
 from ..datasets.batch import WindowBatch
 from ..datasets.loading import Batches
 from ..datasets.mixture import Mixture
@@ -235,7 +236,10 @@ def _resume(
         return []
     meta = stored_meta(newest)
     config = json.loads(json.dumps(dataclasses.asdict(trainer.config)))
-    was = {"blind": False, **meta["config"], **{k: meta[k] for k in state if k in meta}}
+    # What its config lacks came later; its default is what the run did.
+    defaults = json.loads(json.dumps(dataclasses.asdict(TrainConfig(model=trainer.config.model))))
+    stored = merged(defaults, without_constants(meta["config"]))
+    was = {"blind": False, **stored, **{k: meta[k] for k in state if k in meta}}
     changed = check_same_run(newest, was, {**config, **state}, allowed)
     trainer.resume()
     shards = meta.get("shards")

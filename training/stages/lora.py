@@ -128,8 +128,7 @@ def _attached(model: nn.Module, options: LoraOptions, names: Sequence[str]) -> A
     peft = _peft()
     config = peft.LoraConfig(
         r=options.rank,
-        lora_alpha=options.scale * options.rank,
-        lora_dropout=options.dropout,
+        lora_alpha=options.rank,
         target_modules=list(names),
     )
     model.requires_grad_(False)
