@@ -18,7 +18,7 @@ from .interface.documents import parse_json
 from .interface.words import plain
 from .model_folder import require_file
 
-__all__ = ["QWEN2_SPLIT", "PromptIds", "Tokenizer", "prompt_ids"]
+__all__ = ["QWEN2_SPLIT", "PromptIds", "Tokenizer", "prompt_ids", "system_ids", "user_ids"]
 
 QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -232,6 +232,31 @@ class PromptIds:
         """Return what stands between the pictures and the answer."""
         return (*ids, *self.answer)
 
+    def reasoning(self, ids: Sequence[int]) -> tuple[int, ...]:
+        """Return what stands between the question and the answer's start; nothing for no words.
+
+        The words are a first paragraph of the answer, which the model reads instead of writing it.
+        """
+        return (self.special.start_of_answer, *ids) if ids else ()
+
+
+def system_ids(tokenizer: Tokenizer, names: TokenNames, text: str = "") -> tuple[int, ...]:
+    """All text ahead of the pictures of a chat.
+
+    Args:
+        tokenizer: Of the model folder.
+        names: Its special tokens.
+        text: What the model is told to be; "" is the published words.
+    """
+    told = text or "You are a helpful assistant."
+    whole = f"{names.bos}system\n{told}{names.eos}\n{names.bos}user\n"
+    return tuple(tokenizer.encode(whole))
+
+
+def user_ids(tokenizer: Tokenizer, names: TokenNames) -> tuple[int, ...]:
+    """What stands between an answer's end and the next question."""
+    return tuple(tokenizer.encode(f"\n{names.bos}user\n"))
+
 
 def prompt_ids(tokenizer: Tokenizer, names: TokenNames) -> PromptIds:
     """Encode the published prompts.
@@ -241,10 +266,9 @@ def prompt_ids(tokenizer: Tokenizer, names: TokenNames) -> PromptIds:
         names: Its special tokens.
     """
     special = tokenizer.special_ids(names)
-    system = f"{names.bos}system\nYou are a helpful assistant.{names.eos}\n{names.bos}user\n"
     return PromptIds(
         reconstruct=(special.bos, *tokenizer.encode("Reconstruct the 3D scene.")),
-        system=tuple(tokenizer.encode(system)),
+        system=system_ids(tokenizer, names),
         answer=tuple(tokenizer.encode(f"{names.eos}\n{names.bos}assistant")),
         special=special,
     )

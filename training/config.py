@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from g2vlm_model.config import ModelConfig
+from g2vlm_model.interface import SpatialQuery
 
 from .datasets.augment import AugmentOptions
 from .datasets.mixture import SourceOptions
@@ -98,6 +99,10 @@ class TrainConfig:
         eval_windows: Validation windows per evaluation, 4 frames each, on the first device; 0
             leaves all evaluation to `g2vlm evaluate`.
         questions: Questions per window of the semantic stage.
+        context: Tokens that a conversation may have, pictures included; a longer one is left out
+            and counted, because nobody's answer is cut.
+        reason: What stands between question and answer: nothing ("off"), or the poses, depths and
+            points that the geometric expert says ("geometry", `g2vlm_model.reasoning`).
         grounding: Weight of its grounding loss.
         probing: Weight of its image tokens' auxiliary loss.
         tasks: Types of its questions; none is all, and one that is named twice comes up twice as
@@ -143,6 +148,8 @@ class TrainConfig:
     save_minutes: float = 0.0
     eval_windows: int = 60
     questions: int = 8
+    context: int = 16384
+    reason: Literal["off", "geometry"] = "off"
     grounding: float = 0.2
     probing: float = 0.0
     tasks: tuple[str, ...] = ()
@@ -166,7 +173,8 @@ class TrainConfig:
                 "splits weights of one type"
             )
         check_range(self, POSITIVE, "lr", "clip_norm", "layer_scale")
-        check_range(self, COUNT, "steps", "bad_steps", "questions", "accumulate")
+        check_choice(self, "reason", SpatialQuery.REASONS)
+        check_range(self, COUNT, "steps", "bad_steps", "questions", "accumulate", "context")
         check_range(self, COUNT, "refresh_steps", "log_steps", "save_steps", "eval_steps")
         check_range(self, WEIGHT, "warmup", "weight_decay", "seed", "eval_windows", "workers")
         check_range(self, WEIGHT, "grounding", "probing", "save_minutes", "peak_tflops")

@@ -58,6 +58,16 @@ class GeometryReading:
     T_first_cam_BN44: Tensor
     log_scale_B: Tensor
 
+    def repeat(self, times: int) -> GeometryReading:
+        """The reading in which each window stands `times` times in a row."""
+        return GeometryReading(
+            hidden_BNPD=self.hidden_BNPD.repeat_interleave(times, dim=0),
+            grid_hw=self.grid_hw,
+            local_BNHW3=self.local_BNHW3.repeat_interleave(times, dim=0),
+            T_first_cam_BN44=self.T_first_cam_BN44.repeat_interleave(times, dim=0),
+            log_scale_B=self.log_scale_B.repeat_interleave(times, dim=0),
+        )
+
     def frame(self, index: int) -> GeometryReading:
         """The reading of one frame of every window (views)."""
         return GeometryReading(

@@ -163,9 +163,11 @@ class PixelMark:
         u: Column, v: row, in pixels of that frame's *original* image (centre of the
             top-left pixel is 0, 0).
         label: The name that the question uses, e.g. "A".
+        box_wh: Width and height in pixels of a box about the place; None is the place alone.
     """
 
     frame_index: int
     u: float
     v: float
     label: str = ""
+    box_wh: tuple[float, float] | None = None

@@ -28,13 +28,18 @@ class SpatialQuery:
         temperature: 0 is greedy; above 0 samples with this temperature.
         seed: Seed of the sampling.
         max_seconds: Decoding ends after this time with status TIMEOUT; None is no limit.
+        reason: What the model reads between the question and its own answer: "off" is nothing,
+            "geometry" the poses, and depths and points of the marks, that its geometric expert says
+            (`g2vlm_model.reasoning`). For models that were trained with it.
 
     Raises:
-        ValueError: Empty or too long question, control characters, a number out of range.
+        ValueError: Empty or too long question, control characters, a number out of range, an
+            unknown reason.
     """
 
     MAX_QUESTION_CHARS = 4096
     MAX_TOKENS = 1024
+    REASONS = ("off", "geometry")
 
     question: str
     marks: tuple[PixelMark, ...] = ()
@@ -42,6 +47,7 @@ class SpatialQuery:
     temperature: float = 0.0
     seed: int = 0
     max_seconds: float | None = None
+    reason: str = "off"
 
     def __post_init__(self) -> None:
         text = self.question
@@ -60,6 +66,8 @@ class SpatialQuery:
             raise ValueError(f"temperature is {self.temperature}, expected 0..10")
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise ValueError(f"max_seconds is {self.max_seconds}, expected > 0 or None")
+        if self.reason not in self.REASONS:
+            raise ValueError(f"reason is {self.reason!r:.80}, expected one of {self.REASONS}")
 
 
 class AnswerStatus(enum.IntEnum):

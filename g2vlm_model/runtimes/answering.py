@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from ..config import ModelConfig
 from ..extras.references import Reference, find_references
 from ..interface import AnswerStatus, PixelMark, SpatialAnswer, SpatialQuery
-from ..marks import draw_marks, question_with_marks
+from ..marks import marked_picture, marked_question
 from ..positions import DecodeStep
 from ..preprocess import semantic_patches
+from ..reasoning import geometry_in_words
 from ..tokenizer import Tokenizer, prompt_ids
 from .gate import DeviceGate
 from .scene import EncodedScene, SceneContext
@@ -46,7 +47,8 @@ class Question:
     """A question as the model reads it.
 
     Args:
-        ids: Its tokens, those of the template behind it, and the start of the answer.
+        ids: Its tokens, those of the template behind it and of what is reasoned, and the start of
+            the answer.
         references: What they name, where the model was taught it.
     """
 
@@ -150,14 +152,20 @@ class Answerer:
             ValueError: The text, or a mark's label in it, spells a special token: those structure
                 the prompt, and an asker could end the question there and begin another turn.
         """
-        text = query.question
-        if query.marks and not self._drawn:
-            text = question_with_marks(text, query.marks, scene.sizes_hw)
+        style = self._config.mark_style
+        text = marked_question(style, query.question, query.marks, scene.sizes_hw)
         ids = self._tokenizer.encode(text)
+        told: list[int] = []
+        if query.reason == "geometry":
+            said = scene.geometry
+            words = geometry_in_words(
+                said.local_points, said.T_world_cam, query.marks, scene.sizes_hw
+            )
+            told = self._tokenizer.encode(words)
         special = self._prompts.special
         structure = {special.bos, special.eos, special.start_of_image, special.end_of_image}
         reserved = self._tokenizer.special | structure
-        if found := sorted(reserved.intersection(ids)):
+        if found := sorted(reserved.intersection([*ids, *told])):
             names = [self._tokenizer.decode([token], skip_special=False) for token in found]
             raise ValueError(
                 f"question spells {', '.join(map(repr, names))}, which the prompt itself is "
@@ -166,7 +174,8 @@ class Answerer:
         references: tuple[Reference, ...] = ()
         if self._config.reference_features:
             references = find_references(self._tokenizer, text, query.marks, scene.sizes_hw)
-        return Question((*self._prompts.question(ids), special.start_of_answer), references)
+        asked = (*self._prompts.question(ids), *self._prompts.reasoning(told))
+        return Question((*asked, special.start_of_answer), references)
 
     def write(self, scene: EncodedScene, question: Question, draft: Draft) -> None:
         """Answer a question from `read`; the scene is unchanged afterwards.
@@ -288,7 +297,7 @@ class Answerer:
         if tokens_SD is None:
             draft.check()
             image = scene.window.frames[index].image
-            picture = draw_marks(image, marks) if marks else image
+            picture = marked_picture(self._config.mark_style, image, marks)
             rows_RC = semantic_patches(self._config, [picture]).rows_NRC[0]
         with self._step(draft):
             if rows_RC is not None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from g2vlm_training.datasets.pictures import load_picture
 from g2vlm_training.evaluate.benchmarks import BENCHMARKS
 from g2vlm_training.evaluate.benchmarks.base import column_value
-from g2vlm_training.evaluate.benchmarks.pictures import load_picture
 from g2vlm_training.evaluate.benchmarks.report import CHANCE, FREQUENCY, QaReport, make_report
 from g2vlm_training.evaluate.benchmarks.runner import AskOptions, ask_items
 from g2vlm_training.evaluate.benchmarks.store import AnswerStore

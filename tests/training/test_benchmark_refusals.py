@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from g2vlm_training.datasets.pictures import load_picture, video_frames
 from g2vlm_training.evaluate.benchmarks import BENCHMARKS
 from g2vlm_training.evaluate.benchmarks.base import Refusals
-from g2vlm_training.evaluate.benchmarks.pictures import load_picture, video_frames
 from PIL import Image
 
 from tests.training.benchmark_folders import (

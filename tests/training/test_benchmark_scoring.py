@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from g2vlm_training.datasets.pictures import even_indices
 from g2vlm_training.evaluate.benchmarks.base import (
     AnswerKind,
     BenchmarkItem,
@@ -18,7 +19,6 @@ from g2vlm_training.evaluate.benchmarks.base import (
 )
 from g2vlm_training.evaluate.benchmarks.baselines import best_constant, chance
 from g2vlm_training.evaluate.benchmarks.files import options_in
-from g2vlm_training.evaluate.benchmarks.pictures import even_indices
 from g2vlm_training.evaluate.benchmarks.scoring import (
     read_choice,
     read_motion,

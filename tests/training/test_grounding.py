@@ -16,6 +16,7 @@ from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.stages.freeze import apply_freezing, is_geometric
 from g2vlm_training.stages.grounding import QuestionAttention, token_masks
 from g2vlm_training.stages.question_batch import questions_of, text_batch, token_row, view_of
+from g2vlm_training.stages.question_pass import question_hidden
 from g2vlm_training.stages.semantic_stage import SemanticStage
 from g2vlm_training.stages.token_probe import main_ids
 from g2vlm_training.stages.tokens import nano_tokenizer
@@ -94,10 +95,12 @@ def test_shared_windows_give_the_models_own_logits(batch: WindowBatch, fused: bo
     layouts = stage.layouts(batch, prefix)
     watched, masks = stage._watched(asked, layouts, text)
     attention = QuestionAttention(prefix.cache, watched)
-    named = stage._named(asked, prefix, text)
+    questions, sizes = [question for _, question in asked], [view.sizes for view, _ in asked]
+    starts = [row.start for row in rows]
+    named = stage.named(questions, sizes, prefix, text.input_MT.shape[1], starts)
     added = None if named is None else named.added_MTD
     assert (added is not None and bool((added != 0).any())) == fused
-    packed = stage.model.logits(stage._hidden(text, attention, added))
+    packed = stage.model.logits(question_hidden(stage.model, text, attention, added))
     copied = prefix.cache.repeat(6)
     plain = stage.model.semantic_logits(text.input_MT, copied, added)
     want = plain.flatten(0, 1)[text.real_L]

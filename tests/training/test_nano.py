@@ -139,8 +139,10 @@ def test_teacher_forcing_is_what_decoding_does(
         prefix = stage.prefix(window)
         said = stage.answer(prefix, question, window.grid)
         told = replace(question, answer=said)
-        text = text_batch([token_row(told, tokenizer, stage.prompts)], stage.prompts)
-        added = stage.added([told], [[window.grid] * 2], prefix, text.input_MT.shape[1])
+        row = token_row(told, tokenizer, stage.prompts)
+        text = text_batch([row], stage.prompts)
+        shape = (prefix, text.input_MT.shape[1], [row.start])
+        added = stage.added([told], [[window.grid] * 2], *shape)
         logits = model.semantic_logits(text.input_MT, prefix.cache.copy(), added)
     counted = text.target_MT[0] != -100
     answer = tokenizer.encode(said)

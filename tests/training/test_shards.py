@@ -19,9 +19,9 @@ from g2vlm_training.datasets.batch import batch_of, draw_batch, world_points
 from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.datasets.shards import (
     Shard,
-    _mapped,
     decode_depth,
     encode_depth,
+    mapped,
     shard_paths,
     write_shard,
 )
@@ -175,11 +175,11 @@ def test_many_shards_need_few_open_files_and_changed_ones_are_refused(
     path = tmp_path / "train-00000.tar"
     shutil.copy(folder / "train-00000.tar", path)
     clip = Shard(path).clips[0]
-    _mapped.cache_clear()
+    mapped.cache_clear()
     np.testing.assert_array_equal(clip.read([1]).rgb[0], make_clip(0).rgb[1])
     again = pickle.loads(pickle.dumps(clip))  # as worker processes get it
     np.testing.assert_array_equal(again.read([3]).depth, clip.read([3]).depth)
-    _mapped.cache_clear()
+    mapped.cache_clear()
     write_shard(path, [make_clip(5)])
     with pytest.raises(DataError, match="has changed since it was opened"):
         clip.read([1])

@@ -16,6 +16,7 @@ import multiprocessing
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ from g2vlm_model.processes import end_with_spawner
 
 from ..config import TrainConfig
 from ..run.distribution import Processes, of_the_first
-from ..stages.stage import Preparer, prepared
+from ..stages.stage import Converses, Preparer, prepared
 from .base import DataError
 from .batch import (
     WindowBatch,
@@ -50,8 +51,20 @@ def step_generator(config: TrainConfig, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(config.seed * 1_000_003 + step)
 
 
-def plan_step(config: TrainConfig, pool: Mixture, step: int) -> tuple[WindowPlan, list[int]]:
-    """What the windows of a step have in common, and the seed of each."""
+class StepPlan(NamedTuple):
+    """What a step shows.
+
+    Attributes:
+        seeds: Of its windows.
+        scenes: What they have in common; None where they are conversations.
+    """
+
+    seeds: list[int]
+    scenes: WindowPlan | None
+
+
+def plan_step(config: TrainConfig, pool: Mixture, step: int) -> StepPlan:
+    """What a step shows; nothing is read yet."""
     generator = step_generator(config, step)
     if config.window_shares:
         chances = torch.tensor(config.window_shares, dtype=torch.float64)
@@ -59,17 +72,25 @@ def plan_step(config: TrainConfig, pool: Mixture, step: int) -> tuple[WindowPlan
     else:
         kind = int(torch.randint(len(config.windows), (), generator=generator))
     clips, frames = config.windows[kind]
-    plan = plan_windows(pool, clips, frames, generator, config.views)
-    return plan, draw_seeds(len(plan.sequences), generator)
+    plan = None
+    if not pool.talks(generator):
+        plan = plan_windows(pool, clips, frames, generator, config.views)
+        clips = len(plan.sequences)
+    return StepPlan(draw_seeds(clips, generator), plan)
 
 
 class _Place(NamedTuple):
-    """One of the parts of a step: windows, and the shards that the step draws from."""
+    """One of the parts of a step: windows, and the shards that the step draws from.
+
+    One that is `idle` stands for windows that other processes have and this one lacks: of a
+    conversation, which is a part of its own.
+    """
 
     step: int
     parts: int
     windows: tuple[int, ...]
     shards: tuple[str, ...]
+    idle: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,10 +128,14 @@ class _Windows(Dataset[_Read]):
 
     def _batch(self, place: _Place) -> WindowBatch:
         config = self.config
-        plan, seeds = plan_step(config, self.pool, place.step)
+        seeds, plan = plan_step(config, self.pool, place.step)
         clips = []
         for window in place.windows:
             own = torch.Generator().manual_seed(seeds[window])
+            if plan is None:
+                assert isinstance(self.preparer, Converses), type(self.preparer)
+                made = partial(self.preparer.of_conversation, counts=not place.idle)
+                return self.pool.draw_conversation(own, made)
             clips.append(read_window(plan, window, self.pool, own, config.views))
         batch = batch_of(clips)
         batch = dataclasses.replace(batch, seeds=tuple(seeds[window] for window in place.windows))
@@ -128,6 +153,9 @@ class Batches:
         pool: Where from; it may grow while the run goes on.
         processes: Of the run.
         preparer: Of the stage.
+
+    Raises:
+        ValueError: Conversations for a stage that asks nothing.
     """
 
     def __init__(
@@ -137,6 +165,12 @@ class Batches:
         processes: Processes,
         preparer: Preparer | None = None,
     ) -> None:
+        asks = isinstance(preparer, Converses) and config.stage != "gasp"
+        if pool.language and not asks:
+            raise ValueError(
+                f"sources has conversations, and the stage {config.stage} takes none; take them "
+                "out, or train semantic, spatial or joint"
+            )
         self.config, self.pool, self.processes = config, pool, processes
         self._windows = _Windows(config, pool, preparer)
         self._shards: OrderedDict[int, tuple[str, ...]] = OrderedDict()
@@ -190,8 +224,8 @@ class Batches:
         for step in itertools.count(first):
             shards = self._shards_from(step, look=step % self.config.refresh_steps == 0)
             shares = self._shares_of(step)
-            for windows in shares:
-                yield _Place(step, len(shares), windows, shards)
+            for windows, idle in shares:
+                yield _Place(step, len(shares), windows, shards, idle)
 
     def _shards_from(self, step: int, look: bool) -> tuple[str, ...]:
         """The shards of a step; the first process looks for new ones."""
@@ -209,12 +243,20 @@ class Batches:
             self._shards.popitem(last=False)
         return names
 
-    def _shares_of(self, step: int) -> list[tuple[int, ...]]:
-        """This process's windows of a step, in equally many parts in every process."""
-        plan, _ = plan_step(self.config, self.pool, step)
-        windows = self.processes.windows(len(plan.sequences))
-        parts = min(self.config.accumulate, len(plan.sequences) // self.processes.world)
-        return [tuple(windows[part::parts]) for part in range(parts)]
+    def _shares_of(self, step: int) -> list[tuple[tuple[int, ...], bool]]:
+        """This process's windows of a step, in equally many parts in every process.
+
+        Conversations differ in their pictures, so each is a part; a process that has one less goes
+        through its last one again, which does not count.
+        """
+        seeds, plan = plan_step(self.config, self.pool, step)
+        windows = self.processes.windows(len(seeds))
+        if plan is None:
+            own = [((window,), False) for window in windows]
+            most = -(-len(seeds) // self.processes.world)
+            return own + [((windows[-1],), True)] * (most - len(own))
+        parts = min(self.config.accumulate, len(seeds) // self.processes.world)
+        return [(tuple(windows[part::parts]), False) for part in range(parts)]
 
 
 def _begin_worker(number: int) -> None:

@@ -11,12 +11,14 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
-from ..ranges import POSITIVE, check_range
+from ..ranges import COUNT, POSITIVE, check_range
 from ..synthetic import Split
 from .base import DataError, FrameSequence, Refusals
+from .language import LANGUAGE_LAYOUTS, Conversation, LanguagePool
 from .layouts import LAYOUTS, open_dataset
 from .shards import Shard, ShardClip, shard_paths
 from .views import ViewOptions
@@ -24,6 +26,8 @@ from .views import ViewOptions
 __all__ = ["SYNTHETIC", "ClipPool", "FolderPool", "Mixture", "SourceOptions"]
 
 SYNTHETIC = "synthetic"
+_TRIES = 25  # conversations, until it is said that they cannot be used
+Ready = TypeVar("Ready")
 _LOG = logging.getLogger(__name__)
 
 
@@ -32,10 +36,12 @@ class SourceOptions:
     """One data set of a mixture.
 
     Args:
-        layout: "synthetic" for shards, or a name of `LAYOUTS`.
+        layout: "synthetic" for shards, or a name of `LAYOUTS` or, of conversations about pictures,
+            of `LANGUAGE_LAYOUTS`.
         root: Its folder; relative paths start at the folder of the run's data.
         split: Of synthetic shards.
         weight: Share of the windows, relative to the other sources.
+        film_frames: Frames of a film that a conversation is about.
 
     Raises:
         ValueError: Unknown layout or split, or a weight that is not above 0.
@@ -45,15 +51,21 @@ class SourceOptions:
     root: str = "."
     split: Split = "train"
     weight: float = 1.0
+    film_frames: int = 8
 
     def __post_init__(self) -> None:
-        if self.layout != SYNTHETIC and self.layout not in LAYOUTS:
-            raise ValueError(
-                f"layout is {self.layout!r}, expected one of {[SYNTHETIC, *sorted(LAYOUTS)]}"
-            )
+        known = [SYNTHETIC, *sorted(LAYOUTS), *sorted(LANGUAGE_LAYOUTS)]
+        if self.layout not in known:
+            raise ValueError(f"layout is {self.layout!r}, expected one of {known}")
         if self.split not in ("train", "val", "test"):
             raise ValueError(f"split is {self.split!r}, expected train, val or test")
         check_range(self, POSITIVE, "weight", part="sources")
+        check_range(self, COUNT, "film_frames", part="sources")
+
+    @property
+    def is_language(self) -> bool:
+        """Whether it holds conversations."""
+        return self.layout in LANGUAGE_LAYOUTS
 
 
 class ClipPool:
@@ -193,6 +205,9 @@ class FolderPool:
 class Mixture:
     """Draws each window's source by its weight.
 
+    A step's windows are either of scenes or conversations, so that processes do the same work;
+    which, is drawn by the weights together, so windows come up as these say.
+
     Args:
         options: What to open, at least one.
         folder: Where relative roots start.
@@ -200,6 +215,7 @@ class Mixture:
 
     Raises:
         ValueError: No source.
+        ModuleNotFoundError: A library that one of them needs is missing.
         FileNotFoundError: One of them is not there.
         DataError: One of them cannot be used.
     """
@@ -211,10 +227,18 @@ class Mixture:
         if not options:
             raise ValueError("sources is empty, expected at least one data set")
         self.refusals = Refusals("windows of the mixture")
-        self.weights = torch.tensor([item.weight for item in options], dtype=torch.float64)
+        scenes = [item for item in options if not item.is_language]
+        self.weights = torch.tensor([item.weight for item in scenes], dtype=torch.float64)
+        language = [item for item in options if item.is_language]
+        self.language = [
+            LanguagePool(item.layout, folder / item.root, item.film_frames) for item in language
+        ]
+        self._language_weights = torch.tensor(
+            [item.weight for item in language], dtype=torch.float64
+        )
         self.sources: list[ClipPool | FolderPool] = []
         self.pools: dict[str, ClipPool] = {}
-        for item in options:
+        for item in scenes:
             if item.layout == SYNTHETIC:
                 key = f"{item.root}/{item.split}"
                 if key in self.pools:
@@ -271,6 +295,38 @@ class Mixture:
         for key, pool in self.pools.items():
             parts = [name.rpartition("/") for name in names]
             pool.pin([file for source, _, file in parts if source in ("", key)])
+
+    def talks(self, generator: torch.Generator) -> bool:
+        """Whether a step is about conversations; draws only where there are both kinds."""
+        if not self.language or not self.sources:
+            return bool(self.language)
+        share = self._language_weights.sum() / (self._language_weights.sum() + self.weights.sum())
+        return float(torch.rand((), generator=generator, dtype=torch.float64)) < float(share)
+
+    def draw_conversation(
+        self, generator: torch.Generator, fits: Callable[[Conversation], Ready]
+    ) -> Ready:
+        """A conversation of one of the language sources, ready for the model.
+
+        One that cannot be used is replaced by another one, and counted in `refusals`.
+
+        Args:
+            generator: Source of every choice.
+            fits: Makes of a conversation what the stage wants.
+
+        Raises:
+            DataError: None of `_TRIES` can be used.
+        """
+        why = ""
+        for _ in range(_TRIES):
+            number = int(torch.multinomial(self._language_weights, 1, generator=generator))
+            pool = self.language[number]
+            try:
+                return fits(pool.read(pool.draw(generator)))
+            except DataError as error:
+                why = str(error)
+                self.refusals.add(error)
+        raise DataError(f"{_TRIES} conversations in a row cannot be used; the last: {why}")
 
     def draw(self, clips: int, frames: int, generator: torch.Generator) -> list[FrameSequence]:
         """Sequences of several sources; see `ClipSource`.

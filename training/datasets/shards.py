@@ -43,11 +43,14 @@ from .base import Clip, DataError, SceneInfo, known_depth
 __all__ = [
     "MAX_DEPTH",
     "MIN_DEPTH",
+    "MappedFile",
     "Shard",
     "ShardClip",
     "decode_depth",
     "encode_depth",
+    "mapped",
     "shard_paths",
+    "tar_members",
     "write_shard",
 ]
 
@@ -157,12 +160,17 @@ def shard_paths(folder: Path, split: Split) -> list[Path]:
     return paths
 
 
-class _File(NamedTuple):
+class MappedFile(NamedTuple):
     """A file as it was when it was indexed."""
 
     path: Path
     size: int
     modified_ns: int
+
+    @staticmethod
+    def of(path: Path) -> MappedFile:
+        """The file as it is now."""
+        return MappedFile(path, *_identity(path.stat()))
 
 
 class _Place(NamedTuple):
@@ -179,12 +187,12 @@ class _Place(NamedTuple):
 
 
 @functools.lru_cache(maxsize=_OPEN_FILES)
-def _mapped(file: _File) -> mmap.mmap:
+def mapped(file: MappedFile) -> mmap.mmap:
     """The content of a file; mapped files are few, because each holds a file descriptor."""
     with file.path.open("rb") as opened:
         now = _identity(os.fstat(opened.fileno()))
         if now != (file.size, file.modified_ns):
-            raise DataError(f"shard {file.path} has changed since it was opened; start again")
+            raise DataError(f"{file.path} has changed since it was opened; start again")
         return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
 
 
@@ -205,10 +213,10 @@ class Shard:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file = _File(path, *_identity(path.stat()))
+            self._file = MappedFile.of(path)
             with path.open("rb") as file:
-                members = _index(file)
-            content = _mapped(self._file)
+                members = tar_members(file)
+            content = mapped(self._file)
         except (OSError, ValueError, tarfile.TarError) as error:
             raise DataError(
                 f"shard {path} cannot be read ({error}); delete it and render it again"
@@ -264,7 +272,7 @@ class ShardClip:
     """
 
     name: str
-    file: _File = field(repr=False)
+    file: MappedFile = field(repr=False)
     arrays: dict[str, _Place] = field(repr=False)
     meta_place: slice = field(repr=False)
 
@@ -280,7 +288,7 @@ class ShardClip:
     def read(self, frames: Sequence[int]) -> Clip:
         """These frames, in this order; see `FrameSequence`."""
         rows, meta = np.asarray(frames, np.intp), self._meta
-        content = _mapped(self.file)
+        content = mapped(self.file)
         part = {name: place.view(content)[rows] for name, place in self.arrays.items()}
         normals = part.get("normals")
         return Clip(
@@ -301,7 +309,7 @@ class ShardClip:
     @functools.cached_property
     def _meta(self) -> _Meta:
         try:
-            content = parse_json(bytes(_mapped(self.file)[self.meta_place]))
+            content = parse_json(bytes(mapped(self.file)[self.meta_place]))
             if content["format"] != _FORMAT:
                 raise DataError(f"{self.name}: format is {content['format']}, expected {_FORMAT}")
             poses = np.array(content["T_world_cam"], np.float64)
@@ -324,7 +332,7 @@ class ShardClip:
         return _Meta(poses, K, info, metric, complete, posed, bool(content.get("clean", True)))
 
 
-def _index(file: Any) -> dict[str, slice]:
+def tar_members(file: Any) -> dict[str, slice]:
     """Where the members of an open tar file lie.
 
     Raises:

@@ -8,18 +8,43 @@ Shape letters: M questions, T text tokens, D width, V vocabulary.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from ..datasets.batch import WindowBatch
 from ..stages.grounding import QuestionAttention
 from ..stages.semantic_stage import SemanticStage, WindowPrefix
 from ..synthetic.questions import Question
 
-__all__ = ["MAX_ANSWER_TOKENS", "greedy_answers"]
+__all__ = ["MAX_ANSWER_TOKENS", "answers_about", "greedy_answers"]
 
 MAX_ANSWER_TOKENS = 28  # a view change has about 22
+
+
+@torch.no_grad()
+def answers_about(
+    stage: SemanticStage, batch: WindowBatch, questions: Sequence[Question]
+) -> list[str]:
+    """Answer questions about a window that is not encoded yet.
+
+    Where marks are drawn, the pictures of each question are its own.
+
+    Args:
+        stage: Model in evaluation mode.
+        batch: One window.
+        questions: With their marks.
+    """
+    batch = batch.to(stage.model.device)
+    if stage.model.config.mark_style == "text" or stage.blind:
+        return greedy_answers(stage, stage.prefix(batch), questions, batch.grid)
+    answers = []
+    for question in questions:
+        shown = dataclasses.replace(batch, prepared=(stage.preparer.of(batch, [question]),))
+        answers += greedy_answers(stage, stage.prefix(shown), [question], batch.grid)
+    return answers
 
 
 @torch.no_grad()
@@ -43,8 +68,13 @@ def greedy_answers(
         max_tokens: Of an answer, at most.
     """
     special = stage.prompts.special
+    sizes = [size_hw] * prefix.frames
     texts = [
-        [*stage.prompts.question(stage.tokenizer.encode(q.text)), special.start_of_answer]
+        [
+            *stage.prompts.question(stage.tokenizer.encode(stage.words(q))),
+            *stage.reasoning(prefix, 0, q, sizes),
+            special.start_of_answer,
+        ]
         for q in questions
     ]
     starts = [len(text) for text in texts]
@@ -53,8 +83,9 @@ def greedy_answers(
         if not left:
             break
         tokens = _next_tokens(
-            stage, prefix, [questions[m] for m in left], [texts[m] for m in left], size_hw
-        )
+            stage, prefix, [questions[m] for m in left], [texts[m] for m in left],
+            [starts[m] - 1 for m in left], sizes,
+        )  # fmt: skip
         for m, token in zip(left, tokens, strict=True):
             texts[m].append(token)
         left = [m for m in left if texts[m][-1] != special.eos]
@@ -69,7 +100,8 @@ def _next_tokens(
     prefix: WindowPrefix,
     questions: Sequence[Question],
     texts: Sequence[Sequence[int]],
-    size_hw: tuple[int, int],
+    starts: Sequence[int],
+    sizes_hw: Sequence[tuple[int, int]],
 ) -> list[int]:
     """The likeliest token behind each text."""
     model = stage.model
@@ -78,8 +110,7 @@ def _next_tokens(
     for row, text in zip(ids_MT, texts, strict=True):
         row[: len(text)] = torch.tensor(text)
     ids_MT = ids_MT.to(model.device)
-    frames = 0 if prefix.images is None else prefix.images.cameras_BND.shape[1]
-    added_MTD = stage.added(questions, [[size_hw] * frames] * len(questions), prefix, length)
+    added_MTD = stage.added(questions, [sizes_hw] * len(questions), prefix, length, starts)
     x_MTD: Tensor = model.trunk.embed_tokens(ids_MT)
     if added_MTD is not None:
         x_MTD = x_MTD + added_MTD

@@ -21,7 +21,7 @@ from ..datasets.batch import ClipSource, draw_batch
 from ..stages.question_batch import view_of
 from ..stages.semantic_stage import SemanticStage
 from ..synthetic.questions import LEVELS, SPAR_TASKS, TASKS, Question, View, ask
-from .answering import greedy_answers
+from .answering import answers_about
 from .question_scores import best_constant, chance, score_answer
 
 __all__ = ["QuestionReport", "ScoreRow", "evaluate_questions", "questions_in_turn"]
@@ -155,8 +155,7 @@ def evaluate_questions(
         start += per_window
         for row, examinee in asks.items():
             if questions:
-                prefix = examinee.prefix(batch.to(examinee.model.device))
-                said[row] += greedy_answers(examinee, prefix, questions, batch.grid)
+                said[row] += answers_about(examinee, batch, questions)
         asked += questions
         owner += [window] * len(questions)
     if not asked:

@@ -132,7 +132,7 @@ def semantic_stage(
     return SemanticStage(
         model, tokenizer, config.questions, blind, config.grounding, config.probing,
         geometry_gradients=config.stage in ("spatial", "joint"), precision=config.precision,
-        tasks=config.tasks or TASKS,
+        tasks=config.tasks or TASKS, context=config.context, reason=config.reason,
     )  # fmt: skip
 
 
@@ -170,6 +170,8 @@ def prepared_run(config: TrainConfig, options: RunOptions, processes: Processes)
     pool.check_sizes(config.model.patch_size, config.model.dino_width)
     if processes.first:
         _LOG.info("%s\n%d shards", freezing_table(begun.model), len(pool.shards))
+        for language in pool.language:
+            _LOG.info("%d conversations of %s", len(language), language.name)
     if config.frozen == "bf16":
         for parameter in stage.parameters():
             if not parameter.requires_grad:

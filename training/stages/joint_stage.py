@@ -19,6 +19,7 @@ class JointStage(Stage):
     """The sum of both stages' losses (paper section 3.3, "VG + CE").
 
     The geometric pass runs once for each: reconstruction has no text ahead of it, a chat has.
+    Conversations, of whose pictures nothing else is known, teach answers alone.
 
     Args:
         geometry, semantic: Stages around the same model.
@@ -49,6 +50,10 @@ class JointStage(Stage):
     def forward(self, batch: WindowBatch, step: int) -> StageLoss:
         """Losses of both; see there."""
         geometry, semantic = self._stages
+        if not bool(batch.depth_BNHW.any()) and not bool(batch.posed_BN.any()):
+            said = semantic(batch, step)  # a conversation: it teaches no geometry
+            named = {"answers" if name == "loss" else name: x for name, x in said.report.items()}
+            return StageLoss(said.total, said.frames, named)
         seen, said = geometry(batch, step), semantic(batch, step)
         report = {
             **{name: value for name, value in seen.report.items() if name != "loss"},

@@ -9,17 +9,28 @@ Shape letters: M questions, T text tokens, L real tokens of all questions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from g2vlm_model.config import ModelConfig
-from g2vlm_model.preprocess import SemanticRows, semantic_rows
-from g2vlm_model.tokenizer import PromptIds, Tokenizer, prompt_ids
+from g2vlm_model.marks import marked_picture, marked_question
+from g2vlm_model.preprocess import (
+    SemanticRows,
+    geometric_size,
+    resize_geometric,
+    semantic_merged_hw,
+    semantic_rows,
+)
+from g2vlm_model.tokenizer import PromptIds, Tokenizer, prompt_ids, system_ids, user_ids
 
-from ..datasets.batch import WindowBatch
+from ..datasets.base import Clip, DataError, SceneInfo
+from ..datasets.batch import WindowBatch, batch_of
+from ..datasets.language import Conversation
 from ..synthetic.questions import TASKS, Question, View, ask
 
 __all__ = [
@@ -27,6 +38,7 @@ __all__ = [
     "AskedWindow",
     "QuestionMaker",
     "TextBatch",
+    "TextRow",
     "picture_rows",
     "questions_of",
     "text_batch",
@@ -46,32 +58,67 @@ class TextBatch:
     Args:
         input_MT: int64 ids that are fed.
         target_MT: int64 ids to predict, -100 where nothing is asked.
+        answer_MT: int64 number of the answer that a target belongs to, counted through the batch.
+        answers: How many there are: as many as questions, or more where some are conversations.
         real_L: int64 places of the tokens that are no padding in the flattened batch, in order.
     """
 
     input_MT: Tensor
     target_MT: Tensor
+    answer_MT: Tensor
+    answers: int
     real_L: Tensor
 
     def to(self, device: torch.device) -> TextBatch:
         """The same on a device."""
-        return TextBatch(
-            self.input_MT.to(device), self.target_MT.to(device), self.real_L.to(device)
+        return replace(
+            self,
+            input_MT=self.input_MT.to(device),
+            target_MT=self.target_MT.to(device),
+            answer_MT=self.answer_MT.to(device),
+            real_L=self.real_L.to(device),
         )
+
+
+class TextRow(NamedTuple):
+    """Question and answer as token ids, or several of them in turn.
+
+    Attributes:
+        ids: Of all, to the end of the last answer.
+        spans: Of each answer the index of the token that starts it, and that of its end.
+    """
+
+    ids: list[int]
+    spans: tuple[tuple[int, int], ...]
+
+    @property
+    def start(self) -> int:
+        """Index of the token that starts the first answer."""
+        return self.spans[0][0]
+
+    def reasoned(self, ids: Sequence[int]) -> TextRow:
+        """The same with ids ahead of the first answer's start."""
+        by = len(ids)
+        spans = tuple((begin + by, end + by) for begin, end in self.spans)
+        return TextRow([*self.ids[: self.start], *ids, *self.ids[self.start :]], spans)
 
 
 def view_of(batch: WindowBatch, index: int) -> View:
     """The truth of one window of a batch as the question maker wants it.
 
+    Without a scene nothing has a name, and places are marks.
+
     Raises:
-        ValueError: Nothing is known about the scene of the window.
+        DataError: Neither depth with poses nor a scene.
     """
-    scene = batch.scenes[index]
+    scene, depth_NHW = batch.scenes[index], batch.placed_depth_BNHW[index].cpu().numpy()
     if scene is None:
-        raise ValueError(f"window {index} of the batch has no scene to ask questions about")
+        if not depth_NHW.any():
+            raise DataError(f"window {index} of the batch has neither depth with poses nor a scene")
+        scene = SceneInfo()
     return View(
         objects=scene.objects,
-        depth_NHW=batch.depth_BNHW[index].cpu().numpy(),
+        depth_NHW=depth_NHW,
         object_id_NHW=batch.object_id_BNHW[index].cpu().numpy(),
         T_world_cam_N44=batch.T_world_cam_BN44[index].double().cpu().numpy(),
         K_N33=batch.K_BN33[index].double().cpu().numpy(),
@@ -86,7 +133,7 @@ def questions_of(
     """Exactly `count` questions of random types about a window.
 
     Raises:
-        RuntimeError: The window allows none of the types.
+        DataError: The window allows none of the types.
     """
     found: list[Question] = []
     for _ in range(_TRIES * count):
@@ -97,7 +144,7 @@ def questions_of(
             found.append(question)
         if len(found) == count:
             return found
-    raise RuntimeError(f"found {len(found)} of {count} questions of {list(tasks)}")
+    raise DataError(f"found {len(found)} of {count} questions of {list(tasks)}")
 
 
 @dataclass(frozen=True)
@@ -105,14 +152,21 @@ class AskedWindow:
     """What is asked about a window, ready for the model.
 
     Args:
-        questions: With answers and marks.
-        rows: Token ids of question and answer to its end, and where the answer begins, each.
-        pictures: Rows of the semantic encoder for the window's frames; None of a blind model.
+        questions: With answers and marks; of a conversation the first one.
+        rows: Of each, with its answer.
+        pictures: Rows of the semantic encoder for the window's frames, where marks are drawn those
+            of one question after the other; None of a blind model.
+        sizes_hw: Of the frames' pictures, in which the marks count.
+        system: Ids ahead of everything; none are the model's own.
+        counts: Whether it has a say in the loss; else it only keeps other processes company.
     """
 
     questions: tuple[Question, ...]
-    rows: tuple[tuple[list[int], int], ...]
+    rows: tuple[TextRow, ...]
     pictures: SemanticRows[Tensor] | None
+    sizes_hw: tuple[tuple[int, int], ...] = ()
+    system: tuple[int, ...] = ()
+    counts: bool = True
 
 
 @dataclass(frozen=True)
@@ -125,6 +179,7 @@ class QuestionMaker:
         count: Questions per window.
         tasks: Their types.
         blind: No pictures are wanted.
+        context: Tokens that a conversation may have, pictures included.
     """
 
     config: ModelConfig
@@ -132,50 +187,172 @@ class QuestionMaker:
     count: int
     tasks: tuple[str, ...]
     blind: bool
+    context: int = 16384
 
     def __call__(self, window: WindowBatch, rng: np.random.Generator) -> AskedWindow:
         """Draw the questions about a window from its truth.
 
         Raises:
-            ValueError: Nothing is known about its scene.
+            DataError: Nothing is known that could be asked about.
         """
-        asked = questions_of(view_of(window, 0), self.count, rng, self.tasks)
+        return self.of(window, questions_of(view_of(window, 0), self.count, rng, self.tasks))
+
+    def of(self, window: WindowBatch, questions: Sequence[Question]) -> AskedWindow:
+        """Questions about a window, as the model reads them.
+
+        Args:
+            window: A single one.
+            questions: With the lines of their marks.
+        """
+        style, found = self.config.mark_style, questions
+        asked = tuple(question if style == "text" else question.unmarked for question in found)
         prompts = prompt_ids(self.tokenizer, self.config.tokens)
         rows = tuple(token_row(question, self.tokenizer, prompts) for question in asked)
-        pictures = None if self.blind else picture_rows(self.config, window)
-        return AskedWindow(tuple(asked), rows, pictures)
+        pictures = None if self.blind else self._pictures(_pictures(window), asked)
+        sizes = (window.grid,) * window.rgb_BN3HW.shape[1]
+        return AskedWindow(asked, rows, pictures, sizes)
+
+    def of_conversation(self, conversation: Conversation, counts: bool = True) -> WindowBatch:
+        """A window for a conversation: pictures alone, and nothing known of depth or poses.
+
+        Raises:
+            DataError: A picture that is too flat, words that the tokenizer lacks, or more tokens
+                than `context`: an answer is never cut.
+        """
+        pictures, marks = conversation.pictures, conversation.marks
+        sizes = tuple((picture.shape[0], picture.shape[1]) for picture in pictures)
+        try:
+            size_hw = geometric_size(self.config, *sizes[0])
+            first = conversation.turns[0]
+            text = marked_question(self.config.mark_style, first.question, marks, sizes)
+            row = self._row([(text, first.answer), *_told(conversation)])
+            words = row.words.union(self.tokenizer.encode(conversation.system))
+            special = self.tokenizer.special.intersection(words)
+        except ValueError as error:
+            raise DataError(f"{conversation.name}: {error}") from error
+        if special:
+            names = self.tokenizer.decode(sorted(special), skip_special=False)
+            raise DataError(f"{conversation.name} spells {names}, which the prompt is built from")
+        tokens = len(row.row.ids) + len(pictures) * self._tokens_of_picture(size_hw, sizes[0])
+        if tokens > self.context:
+            raise DataError(
+                f"{conversation.name} has {tokens} tokens, {len(row.row.ids)} of them words; the "
+                f"context is {self.context}"
+            )
+        question = Question("conversation", text, first.answer, bare=first.question, marks=marks)
+        shown = None if self.blind else self._pictures(pictures, (question,))
+        system = system_ids(self.tokenizer, self.config.tokens, conversation.system)
+        asked = AskedWindow(
+            (question,), (row.row,), shown, sizes, system if conversation.system else (), counts
+        )
+        resized = np.stack([resize_geometric(picture, size_hw) for picture in pictures])
+        return replace(batch_of([_unknown(resized, conversation.name)]), prepared=(asked,))
+
+    def _row(self, turns: Sequence[tuple[str, str]]) -> _WordRow:
+        prompts = prompt_ids(self.tokenizer, self.config.tokens)
+        special, ids, spans, words = prompts.special, list[int](), list[tuple[int, int]](), set()
+        for asked, answer in turns:
+            if ids:
+                ids += user_ids(self.tokenizer, self.config.tokens)
+            question, said = self.tokenizer.encode(asked), self.tokenizer.encode(answer)
+            ids += [*prompts.question(question), special.start_of_answer, *said, special.eos]
+            spans.append((len(ids) - len(said) - 2, len(ids) - 1))
+            words |= {*question, *said}
+        return _WordRow(TextRow(ids, tuple(spans)), frozenset(words))
+
+    def _tokens_of_picture(self, size_hw: tuple[int, int], original: tuple[int, int]) -> int:
+        """Tokens of one picture in both encoders, with the marks around them."""
+        if self.blind:
+            return 0
+        patch = self.config.patch_size
+        rows, columns = semantic_merged_hw(self.config)
+        return size_hw[0] // patch * (size_hw[1] // patch) + rows * columns + 4
+
+    def _pictures(
+        self, pictures: Sequence[NDArray[np.uint8]], asked: Sequence[Question]
+    ) -> SemanticRows[Tensor]:
+        """Rows of a window's pictures; where marks are drawn, of each question's own."""
+        style = self.config.mark_style
+        if style == "text":
+            return semantic_rows(self.config, pictures)
+        return semantic_rows(
+            self.config,
+            [
+                marked_picture(
+                    style, picture, [m for m in question.marks if m.frame_index == number]
+                )
+                for question in asked
+                for number, picture in enumerate(pictures)
+            ],
+        )
+
+
+class _WordRow(NamedTuple):
+    """A row, and the ids that words became."""
+
+    row: TextRow
+    words: frozenset[int]
+
+
+def _told(conversation: Conversation) -> list[tuple[str, str]]:
+    """The turns behind the first one."""
+    return [(turn.question, turn.answer) for turn in conversation.turns[1:]]
+
+
+def _unknown(rgb_NHW3: NDArray[np.uint8], name: str) -> Clip:
+    """Pictures of which nothing else is known."""
+    frames, height, width, _ = rgb_NHW3.shape
+    return Clip(
+        rgb=rgb_NHW3,
+        depth=np.zeros((frames, height, width), np.float32),
+        T_world_cam=np.tile(np.eye(4), (frames, 1, 1)),
+        K=np.tile(
+            np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]]), (frames, 1, 1)
+        ),
+        name=name,
+        metric=False,
+        posed=np.zeros(frames, np.bool_),
+    )
+
+
+def _pictures(batch: WindowBatch) -> list[NDArray[np.uint8]]:
+    """The pictures of all windows, (H, W, 3) uint8 each."""
+    pictures = (batch.rgb_BN3HW * 255).round().byte().flatten(0, 1).permute(0, 2, 3, 1)
+    return list(pictures.cpu().numpy())
 
 
 def picture_rows(config: ModelConfig, batch: WindowBatch) -> SemanticRows[Tensor]:
     """Rows of all frames of all windows, as the semantic encoder takes them."""
-    pictures = (batch.rgb_BN3HW * 255).round().byte().flatten(0, 1).permute(0, 2, 3, 1)
-    return semantic_rows(config, list(pictures.cpu().numpy()))
+    return semantic_rows(config, _pictures(batch))
 
 
-def token_row(
-    question: Question, tokenizer: Tokenizer, prompts: PromptIds
-) -> tuple[list[int], int]:
-    """Ids of a question with its answer, and the place where the answer begins."""
+def token_row(question: Question, tokenizer: Tokenizer, prompts: PromptIds) -> TextRow:
+    """A question with its answer."""
     special = prompts.special
     asked = prompts.question(tokenizer.encode(question.text))
     answer = tokenizer.encode(question.answer)
-    return [*asked, special.start_of_answer, *answer, special.eos], len(asked)
+    ids = [*asked, special.start_of_answer, *answer, special.eos]
+    return TextRow(ids, ((len(asked), len(ids) - 1),))
 
 
-def text_batch(rows: Sequence[tuple[list[int], int]], prompts: PromptIds) -> TextBatch:
-    """Rows as a batch; targets cover the answer and its end only.
+def text_batch(rows: Sequence[TextRow], prompts: PromptIds) -> TextBatch:
+    """Rows as a batch; targets cover the answers and their ends only.
 
     Args:
-        rows: From `token_row`.
+        rows: From `token_row`, or of conversations.
         prompts: Of the same tokenizer.
     """
-    longest = max(len(row) for row, _ in rows) - 1
+    longest = max(len(row.ids) for row in rows) - 1
     inputs = torch.full((len(rows), longest), prompts.special.eos)
     targets = torch.full((len(rows), longest), IGNORED)
-    for index, (row, start) in enumerate(rows):
-        ids = torch.tensor(row)
-        inputs[index, : len(row) - 1] = ids[:-1]
-        targets[index, start : len(row) - 1] = ids[start + 1 :]
-    lengths = torch.tensor([len(row) - 1 for row, _ in rows])
+    answers, number = torch.zeros_like(targets), 0
+    for index, row in enumerate(rows):
+        ids = torch.tensor(row.ids)
+        inputs[index, : len(row.ids) - 1] = ids[:-1]
+        for begin, end in row.spans:
+            targets[index, begin:end] = ids[begin + 1 : end + 1]
+            answers[index, begin:end] = number
+            number += 1
+    lengths = torch.tensor([len(row.ids) - 1 for row in rows])
     real = torch.arange(longest) < lengths[:, None]
-    return TextBatch(inputs, targets, real.flatten().nonzero()[:, 0])
+    return TextBatch(inputs, targets, answers, number, real.flatten().nonzero()[:, 0])

@@ -5,7 +5,10 @@
 
 A window is encoded once and asked several questions. The sequence is the one of a chat at
 inference: system text, geometric tokens of all frames, semantic images, question, answer; the
-loss is the cross-entropy of the answer's tokens and its end.
+loss is the cross-entropy of the answer's tokens and its end. With `reason` what the geometric
+expert says stands ahead of the answer (`g2vlm_model.reasoning`), as its own words and not the
+truth. A conversation of a language data set is a window with one question, of whose scene nothing
+is known.
 
 Shape letters: B windows, N frames, M questions (the same number per window), T text tokens.
 """
@@ -14,19 +17,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from g2vlm_model.cache import GrowingCache
-from g2vlm_model.extras.fusion import FusedImages
 from g2vlm_model.extras.named_features import NamedFeatures, reference_features
 from g2vlm_model.extras.references import find_references
 from g2vlm_model.generate import read_frames
-from g2vlm_model.layers import Rotation
 from g2vlm_model.model import G2VLM
+from g2vlm_model.reasoning import geometry_in_words
 from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 
 from ..datasets.batch import WindowBatch, pixels_of
@@ -35,30 +35,22 @@ from ..run.precision import mixed_precision
 from ..synthetic.questions import TASKS, Ground, Question, View
 from ..synthetic.questions.words import NAMES
 from .grounding import KeyLayout, QuestionAttention, Watched, grounding_loss, token_masks
-from .question_batch import IGNORED, QuestionMaker, TextBatch, picture_rows, text_batch, view_of
+from .question_batch import (
+    IGNORED,
+    AskedWindow,
+    QuestionMaker,
+    TextBatch,
+    picture_rows,
+    text_batch,
+    view_of,
+)
+from .question_pass import WindowPrefix, answer_loss, heads_reading, question_hidden
 from .stage import Stage, StageLoss
 from .token_probe import TokenProbe
 
 __all__ = ["SemanticStage", "WindowPrefix"]
 
 GEOMETRIC_HEAD, SEMANTIC_HEAD = 0, 1
-
-
-@dataclass(frozen=True)
-class WindowPrefix:
-    """Everything ahead of the questions of B windows.
-
-    Args:
-        cache: System text, geometry, semantic images.
-        images: With geometry in them; None where the model has no `geometry_feedback`.
-        tokens_BNSD: Image tokens as they went in; None of a blind model.
-        merged_hw: Their rows and columns.
-    """
-
-    cache: GrowingCache
-    images: FusedImages | None = None
-    tokens_BNSD: Tensor | None = None
-    merged_hw: tuple[int, int] = (0, 0)
 
 
 class SemanticStage(Stage):
@@ -74,6 +66,8 @@ class SemanticStage(Stage):
         geometry_gradients: Let the answers teach the geometric half (CE + CE, VG + CE).
         precision: Of the forward pass, see `mixed_precision`.
         tasks: Types of the questions that are asked.
+        context: Tokens that a conversation may have, pictures included.
+        reason: "geometry" puts what the geometric expert says ahead of the answer.
     """
 
     def __init__(
@@ -87,6 +81,8 @@ class SemanticStage(Stage):
         geometry_gradients: bool = False,
         precision: str = "fp32",
         tasks: Sequence[str] = TASKS,
+        context: int = 16384,
+        reason: str = "off",
     ) -> None:
         super().__init__()
         self.model = model
@@ -94,7 +90,9 @@ class SemanticStage(Stage):
         self.prompts = prompt_ids(tokenizer, model.config.tokens)
         self.questions = questions
         self.tasks = tuple(tasks)
+        self.context = context
         self.blind = blind
+        self.reason = "off" if blind else reason
         self.grounding = 0.0 if blind else grounding
         self.probing = 0.0 if blind else probing
         self.geometry_gradients = geometry_gradients
@@ -106,7 +104,7 @@ class SemanticStage(Stage):
     def preparer(self) -> QuestionMaker:
         """Draws the questions and lays out what the semantic encoder sees."""
         return QuestionMaker(
-            self.model.config, self.tokenizer, self.questions, self.tasks, self.blind
+            self.model.config, self.tokenizer, self.questions, self.tasks, self.blind, self.context
         )
 
     def forward(
@@ -119,89 +117,88 @@ class SemanticStage(Stage):
             step: Without a meaning here.
             prefix: Of the same windows, where there is one already.
         """
-        views = [view_of(batch, index) for index in range(len(batch.scenes))]
+        windows: tuple[AskedWindow, ...] = batch.prepared
+        known = bool(batch.depth_BNHW.any())  # nothing is of the pictures of a conversation
+        views = [view_of(batch, index) for index in range(len(batch.scenes))] if known else []
         asked = [
             (view, question)
-            for view, window in zip(views, batch.prepared, strict=True)
+            for view, window in zip(views, windows, strict=False)
             for question in window.questions
         ]
-        text = text_batch([row for window in batch.prepared for row in window.rows], self.prompts)
-        text = text.to(batch.rgb_BN3HW.device)
-        counted_MT = text.target_MT != IGNORED
         with mixed_precision(self.precision, batch.rgb_BN3HW.device):
             prefix = self.prefix(batch) if prefix is None else prefix
+            text = text_batch(
+                [
+                    row.reasoned(self.reasoning(prefix, number, question, window.sizes_hw))
+                    for number, window in enumerate(windows)
+                    for question, row in zip(window.questions, window.rows, strict=True)
+                ],
+                self.prompts,
+            ).to(batch.rgb_BN3HW.device)
+            counted_MT = text.target_MT != IGNORED
             layouts = self.layouts(batch, prefix)
             watched, masks = self._watched(asked, layouts, text)
             attention = QuestionAttention(prefix.cache, watched)
-            named = self._named(asked, prefix, text)
+            named = self._named(windows, prefix, text)
             added_MTD = None if named is None else named.added_MTD
-            hidden_LD = self._hidden(text, attention, added_MTD)
+            hidden_LD = question_hidden(self.model, text, attention, added_MTD)
             logits_CV = self.model.logits(hidden_LD[counted_MT.flatten()[text.real_L]]).float()
-        target_C = text.target_MT[counted_MT]
-        surprise_C = F.cross_entropy(logits_CV, target_C, reduction="none")
-        each_C = counted_MT.sum(dim=1, keepdim=True).expand_as(counted_MT)[counted_MT]
-        loss = shared_mean((surprise_C / each_C).sum(), len(asked))
-        right_MT = torch.ones_like(counted_MT)
-        right_MT[counted_MT] = logits_CV.argmax(-1) == target_C
-        report = {
-            "loss": float(loss.detach()),
-            "right": float(right_MT.all(dim=1).float().mean()),
-        }
+        loss, report = answer_loss(logits_CV, text, all(window.counts for window in windows))
         if watched is not None:
             ground = grounding_loss(attention.weights, layouts, masks)
             report["ground"] = float(ground.detach())
             loss = loss + self.grounding * ground
-        if self.grounding > 0 and named is not None:
+        if self.grounding > 0 and named is not None and known:
             sought = self._sought(asked, named, prefix)
             report["sought"] = float(sought.detach())
             loss = loss + self.grounding * sought
-        if self.probe is not None and prefix.tokens_BNSD is not None:
+        if self.probe is not None and prefix.tokens_BNSD is not None and known:
             truth = (batch.object_id_BNHW, batch.depth_BNHW, [view.objects for view in views])
             probe, named = self.probe(prefix.tokens_BNSD, prefix.merged_hw, *truth)
             report |= {"probe": float(probe.detach()), "named": named}
             loss = loss + self.probing * probe
-        frames = batch.depth_BNHW.shape[0] * batch.depth_BNHW.shape[1]
+        frames = sum(len(window.sizes_hw) for window in windows if window.counts)
         return StageLoss(loss, frames, report)
 
-    def _hidden(
-        self, text: TextBatch, attention: QuestionAttention, added: Tensor | None
-    ) -> Tensor:
-        """`G2VLM.prefill_text` behind shared windows; (L, D) of the real tokens only.
+    def reasoning(
+        self,
+        prefix: WindowPrefix,
+        window: int,
+        question: Question,
+        sizes_hw: Sequence[tuple[int, int]],
+    ) -> tuple[int, ...]:
+        """Ids of what the geometric expert says ahead of an answer; none without `reason`.
 
-        Layers see the real tokens of all questions in one row; the padding exists in attention
-        alone.
+        Args:
+            prefix: Of the windows.
+            window: Which of them.
+            question: With its marks.
+            sizes_hw: Of the pictures that the marks count in.
         """
-        trunk = self.model.trunk
-        ids_MT, real_L = text.input_MT, text.real_L
-        x_LD = trunk.embed_tokens(ids_MT.flatten()[real_L])
-        if added is not None:
-            x_LD = x_LD + added.flatten(0, 1)[real_L]
-        table = self.model.rope.text(attention.position, ids_MT.shape[1], x_LD.device)
-        place_L = real_L % ids_MT.shape[1]
-        rope = Rotation(table.cos[place_L], table.sin[place_L])
+        reading = prefix.reading
+        if reading is None:
+            return ()
+        local, T = reading.local_BNHW3[window], reading.T_first_cam_BN44[window]
+        words = geometry_in_words(
+            local.detach().float().cpu().numpy(), T.detach().float().cpu().numpy(),
+            question.marks, sizes_hw,
+        )  # fmt: skip
+        return self.prompts.reasoning(self.tokenizer.encode(words))
 
-        def padded(x_LHC: Tensor) -> Tensor:
-            flat = x_LHC.new_zeros(ids_MT.numel(), *x_LHC.shape[1:])
-            whole: Tensor = flat.index_copy(0, real_L, x_LHC).unflatten(0, tuple(ids_MT.shape))
-            return whole
-
-        def attend(q_1LAC: Tensor, k_1GLC: Tensor, v_1GLC: Tensor) -> Tensor:
-            k_MTGC, v_MTGC = (padded(x[0].transpose(0, 1)) for x in (k_1GLC, v_1GLC))
-            out_MTE = attention.attend(
-                padded(q_1LAC[0]), k_MTGC.transpose(1, 2), v_MTGC.transpose(1, 2)
-            )
-            return out_MTE.flatten(0, 1)[real_L][None]
-
-        hidden_1LD = trunk.semantic_pass(x_LD[None], rope, attention, attend)
-        return hidden_1LD[0]
+    def words(self, question: Question) -> str:
+        """A question as the model reads it: without the lines of marks that it sees drawn."""
+        return question.text if self.model.config.mark_style == "text" else question.bare
 
     def _named(
-        self, asked: Sequence[tuple[View, Question]], prefix: WindowPrefix, text: TextBatch
+        self, windows: Sequence[AskedWindow], prefix: WindowPrefix, text: TextBatch
     ) -> NamedFeatures | None:
         """What the questions' references add to their embeddings."""
-        sizes = [view.sizes for view, _ in asked]
-        questions = [question for _, question in asked]
-        return self.named(questions, sizes, prefix, text.input_MT.shape[1])
+        asked = [(window, one) for window in windows for one in window.questions]
+        starts = [int(start) for start in (text.target_MT != IGNORED).int().argmax(dim=1)]
+        return self.named(
+            [question for _, question in asked], [window.sizes_hw for window, _ in asked],
+            prefix, text.input_MT.shape[1], starts,
+        )  # fmt: skip
 
     def named(
         self,
@@ -209,6 +206,7 @@ class SemanticStage(Stage):
         sizes_hw: Sequence[Sequence[tuple[int, int]]],
         prefix: WindowPrefix,
         tokens: int,
+        starts: Sequence[int],
     ) -> NamedFeatures | None:
         """What references add to the embeddings of M questions; None where they add nothing.
 
@@ -217,6 +215,7 @@ class SemanticStage(Stage):
             sizes_hw: Of the frames of each question's window.
             prefix: Of the windows.
             tokens: T.
+            starts: Index of the token that starts the first answer to each.
         """
         images = prefix.images
         if images is None or not self.model.config.reference_features:
@@ -224,10 +223,6 @@ class SemanticStage(Stage):
         references = [
             find_references(self.tokenizer, question.text, question.marks, sizes)
             for question, sizes in zip(questions, sizes_hw, strict=True)
-        ]
-        starts = [
-            len(self.prompts.question(self.tokenizer.encode(question.text)))
-            for question in questions
         ]
         return reference_features(self.model, images, references, starts, tokens)
 
@@ -237,9 +232,10 @@ class SemanticStage(Stage):
         sizes_hw: Sequence[Sequence[tuple[int, int]]],
         prefix: WindowPrefix,
         tokens: int,
+        starts: Sequence[int],
     ) -> Tensor | None:
         """`named`, (M, tokens, D) only."""
-        named = self.named(questions, sizes_hw, prefix, tokens)
+        named = self.named(questions, sizes_hw, prefix, tokens, starts)
         return None if named is None else named.added_MTD
 
     def _sought(
@@ -283,7 +279,7 @@ class SemanticStage(Stage):
         text: TextBatch,
     ) -> tuple[Watched | None, list[Tensor]]:
         """Which tokens of which questions are supervised, and with what; None where none is."""
-        if self.grounding <= 0 or self.model.config.reference_features:
+        if self.grounding <= 0 or self.model.config.reference_features or not asked:
             return None, []  # names, marks and frames carry what they name
         device = text.input_MT.device
         rows: list[int] = []
@@ -304,6 +300,8 @@ class SemanticStage(Stage):
     def prefix(self, batch: WindowBatch, side: int = 0) -> WindowPrefix:
         """Everything ahead of the question: system text, geometry, semantic images.
 
+        Where marks are drawn into the prepared pictures, each question has a prefix of its own.
+
         Args:
             batch: B windows.
             side: Pixels of a side at which the semantic encoder sees them; 0 is the model's own.
@@ -312,7 +310,8 @@ class SemanticStage(Stage):
         device = batch.rgb_BN3HW.device
         cache = GrowingCache()
         with torch.set_grad_enabled(self.geometry_gradients and torch.is_grad_enabled()):
-            system = torch.tensor([self.prompts.system], device=device)
+            told = batch.prepared[0].system if batch.prepared else ()
+            system = torch.tensor([told or self.prompts.system], device=device)
             model.prefill_text(system.expand(len(batch.scenes), -1), cache)
             if self.blind:
                 return WindowPrefix(cache)
@@ -321,10 +320,20 @@ class SemanticStage(Stage):
             pixels = pixels_of(batch.rgb_BN3HW)
             hidden = model.geometry_pass(model.encode_geometry(pixels), grid, cache=cache)
             reading = read_frames(model, hidden, grid, pixels)
+        told_reading = reading
+        if self.reason == "off":
+            told_reading = None
+        elif reading is None:
+            told_reading = heads_reading(model, hidden, grid, pixels)
         config = dataclasses.replace(model.config, vit_size=side) if side else model.config
         if batch.prepared and not side:
             ready = [window.pictures for window in batch.prepared]
-            rows, rows_BNRC = ready[0], torch.stack([one.rows_NRC for one in ready]).to(device)
+            rows, frames = ready[0], batch.rgb_BN3HW.shape[1]
+            rows_BNRC = torch.cat([one.rows_NRC for one in ready]).unflatten(0, (-1, frames))
+            rows_BNRC = rows_BNRC.to(device)
+            if (each := len(rows_BNRC) // len(batch.scenes)) > 1:
+                cache = cache.repeat(each)
+                reading = None if reading is None else reading.repeat(each)
         else:
             rows = picture_rows(config, batch)
             rows_BNRC = rows.rows_NRC.unflatten(0, batch.depth_BNHW.shape[:2]).to(device)
@@ -334,7 +343,7 @@ class SemanticStage(Stage):
             images = model.fuse_images(tokens_BNSD, rows.merged_hw, reading)
             tokens_BNSD, cameras_BND = images.tokens_BNSD, images.cameras_BND
         model.prefill_images(tokens_BNSD, rows.merged_hw, cache, cameras_BND)
-        return WindowPrefix(cache, images, tokens_BNSD, rows.merged_hw)
+        return WindowPrefix(cache, images, tokens_BNSD, rows.merged_hw, told_reading)
 
     @torch.no_grad()
     def answer(
@@ -354,9 +363,10 @@ class SemanticStage(Stage):
         """
         special = self.prompts.special
         own = prefix.cache.copy()
-        ids = self.prompts.question(self.tokenizer.encode(question.text))
-        frames = 0 if prefix.images is None else prefix.images.cameras_BND.shape[1]
-        added = self.added([question], [[size_hw] * frames], prefix, len(ids) + 1)
+        ids = self.prompts.question(self.tokenizer.encode(self.words(question)))
+        sizes = [size_hw] * prefix.frames
+        ids = (*ids, *self.reasoning(prefix, 0, question, sizes))
+        added = self.added([question], [sizes], prefix, len(ids) + 1, [len(ids)])
         device = self.model.device
         words, first = (None, None) if added is None else (added[:, :-1], added[:, -1:])
         self.model.prefill_text(torch.tensor([ids], device=device), own, words)

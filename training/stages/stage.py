@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor, nn
 
 from ..datasets.batch import WindowBatch
+from ..datasets.language import Conversation
 
-__all__ = ["Preparer", "Stage", "StageLoss", "prepared"]
+__all__ = ["Converses", "Preparer", "Stage", "StageLoss", "prepared"]
 
 
 class StageLoss(NamedTuple):
@@ -39,6 +40,23 @@ class Preparer(Protocol):
         Args:
             window: A single one, B is 1, on the CPU.
             rng: Source of every random choice of this window.
+        """
+
+
+@runtime_checkable
+class Converses(Protocol):
+    """A preparer that also takes conversations about pictures; runs in worker processes."""
+
+    def of_conversation(self, conversation: Conversation, counts: bool = True) -> WindowBatch:
+        """A window of its own, prepared.
+
+        Args:
+            conversation: With its pictures.
+            counts: Whether it has a say in the loss; without, it only keeps this process in step
+                with others.
+
+        Raises:
+            DataError: It cannot be used.
         """
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .pictures import Picture
+from ...datasets.pictures import Picture
 
 __all__ = [
     "AnswerKind",

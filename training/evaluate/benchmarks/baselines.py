@@ -9,8 +9,8 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from ...datasets.pictures import even_indices
 from .base import AnswerKind, Benchmark, BenchmarkItem
-from .pictures import even_indices
 
 __all__ = ["best_constant", "chance"]
 

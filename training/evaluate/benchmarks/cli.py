@@ -13,8 +13,8 @@ from pathlib import Path
 
 from g2vlm_model.runtimes import load_runtime
 
+from ...datasets.pictures import even_indices
 from . import BENCHMARKS
-from .pictures import even_indices
 from .report import make_report
 from .runner import MOST_SHOWN, AskOptions, ask_items
 from .store import AnswerStore

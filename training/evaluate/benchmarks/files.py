@@ -12,8 +12,8 @@ from typing import Any
 
 from g2vlm_model.interface.documents import parse_json
 
+from ...datasets.pictures import import_parquet
 from .base import Refusals
-from .pictures import import_parquet
 
 __all__ = ["Row", "find_annotations", "options_in", "rows_of", "text_field"]
 

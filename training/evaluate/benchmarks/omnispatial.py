@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ...datasets.pictures import Picture
 from .base import AnswerKind, Benchmark, BenchmarkItem, Column, Pooled, Reading, Refusals, Table
 from .files import Row, find_annotations, rows_of, text_field
-from .pictures import Picture
 from .reading import LETTERS, Ids, choice_letter, pictures_of, read_rows
 from .scoring import score_item
 

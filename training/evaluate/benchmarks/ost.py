@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ...datasets.pictures import Picture
 from .base import (
     AnswerKind,
     Benchmark,
@@ -27,7 +28,6 @@ from .base import (
     tasks_of,
 )
 from .files import Row, find_annotations, rows_of, text_field
-from .pictures import Picture
 from .reading import LETTERS, Ids, finite_number, pictures_of, read_rows
 from .scoring import score_item
 

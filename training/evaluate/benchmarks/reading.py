@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from ...datasets.pictures import ParquetCell, Picture
 from .base import BenchmarkItem, Reading, Refusals
 from .files import Row
-from .pictures import ParquetCell, Picture
 
 __all__ = ["Ids", "choice_letter", "finite_number", "pictures_of", "read_rows"]
 

@@ -22,8 +22,8 @@ from g2vlm_model.interface import (
     SpatialRuntime,
 )
 
+from ...datasets.pictures import even_indices, load_picture, picture_key, video_frames
 from .base import Benchmark, BenchmarkItem, Refusals
-from .pictures import even_indices, load_picture, picture_key, video_frames
 from .store import AnswerStore
 
 __all__ = ["AskOptions", "ask_items"]

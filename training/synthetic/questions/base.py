@@ -59,6 +59,11 @@ class Question:
     by_name: bool = False
 
     @property
+    def unmarked(self) -> Question:
+        """The question as a model reads it that sees the marks in the pictures."""
+        return replace(self, text=self.bare, grounds=self.bare_grounds)
+
+    @property
     def bare_grounds(self) -> tuple[Ground, ...]:
         """The grounds of the words of `bare`, counted in `bare`."""
         start = len(self.text) - len(self.bare)

@@ -3,7 +3,8 @@
 
 """Where a question's pictures come from: files, bytes, cells of a parquet file, a video.
 
-Nothing is decoded before it is asked about, so a benchmark of gigabytes fits into memory.
+Nothing is decoded before it is asked about, so data sets and benchmarks of gigabytes fit into
+memory.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ParquetCell:
-    """A picture inside a parquet file, in the hub's layout: a list of {bytes, path}.
+    """A picture inside a parquet file, in the hub's layout: {bytes, path}, or a list of them.
 
     Args:
         path: The file.
         group: Row group.
         row: Row within the group.
         column: Name of the column of pictures.
-        index: Place within the row's list.
+        index: Place within the row's list, 0 where it holds one picture.
     """
 
     path: Path
@@ -146,15 +147,16 @@ def import_parquet() -> Any:
 
 
 @lru_cache(maxsize=2)
-def _group_column(path: Path, group: int, column: str) -> Sequence[list[dict[str, Any]]]:
+def _group_column(path: Path, group: int, column: str) -> Sequence[Any]:
     """The pictures of one row group; the newest two groups stay in memory."""
     table = import_parquet().ParquetFile(path).read_row_group(group, columns=[column])
-    rows: list[list[dict[str, Any]]] = table[column].to_pylist()
+    rows: list[Any] = table[column].to_pylist()
     return rows
 
 
 def _cell_bytes(cell: ParquetCell) -> bytes:
-    picture = _group_column(cell.path, cell.group, cell.column)[cell.row][cell.index]
+    held = _group_column(cell.path, cell.group, cell.column)[cell.row]
+    picture = held[cell.index] if isinstance(held, list) else held
     data = picture.get("bytes") if isinstance(picture, dict) else None
     if not isinstance(data, bytes):
         raise ValueError(f"{cell.path.name} holds no picture at {cell}")
