@@ -4,7 +4,8 @@
 """`g2vlm dataset synthetic|models|render|bag|check`: shards of rooms and of recordings.
 
 Procedural rooms need nothing; realistic ones need the extra `scenes` and a library of models;
-recordings are bags, films and folders of frames, see docs/finetune.md.
+recordings are bags, films and folders of frames, see docs/finetune.md. `check` looks at
+conversations about pictures too, see docs/language_data.md.
 """
 
 from __future__ import annotations
@@ -18,19 +19,26 @@ from pathlib import Path
 import torch
 
 from g2vlm_map.recordings import TopicChoice
+from g2vlm_model.config import ModelConfig
 from g2vlm_model.interface.whole_files import scratch_folder
-from g2vlm_model.interface.words import log_plainly, plain
+from g2vlm_model.interface.words import log_plainly, plain, plain_lines
+from g2vlm_model.model_folder import resolve_folder
+from g2vlm_model.tokenizer import Tokenizer
 
+from .config import TrainConfig
 from .datasets.bag import write_bags
 from .datasets.bag_frames import BagPlan
 from .datasets.base import DataError, FrameSequence
 from .datasets.check import SequenceCheck, check_sequence, check_table
+from .datasets.language import LANGUAGE_LAYOUTS, Conversation, LanguagePool
+from .datasets.language.check import check_language
 from .datasets.layouts import LAYOUTS, open_dataset
-from .datasets.mixture import SYNTHETIC, ClipPool
+from .datasets.mixture import SYNTHETIC, ClipPool, SourceOptions
 from .datasets.realistic import RenderPlan, render_shards
 from .datasets.recorded_poses import SOURCES
 from .datasets.recording import RecordingChoice
 from .datasets.synthetic import ShardPlan, write_shards
+from .stages.question_batch import QuestionMaker
 from .synthetic import PATH_STYLES, Split
 from .synthetic.models import (
     ModelLibrary,
@@ -55,11 +63,23 @@ def main(argv: list[str]) -> int:
     check.add_argument("folder", type=Path, nargs="?", help="of the data")
     check.add_argument("--root", type=Path, help="the same, by name")
     check.add_argument(
-        "--dataset", choices=(SYNTHETIC, *LAYOUTS),
+        "--dataset", choices=(SYNTHETIC, *LAYOUTS, *LANGUAGE_LAYOUTS),
         help="layout; default: shards where there are some, else a recording",
     )  # fmt: skip
     check.add_argument("--split", choices=SPLITS, help="of shards; default: all that are there")
     check.add_argument("--sequences", type=int, default=20, help="look at so many at most")
+    language = check.add_argument_group("conversations")
+    language.add_argument("--model", default="nano", help="whose tokens are counted")
+    language.add_argument(
+        "--context", type=int, default=TrainConfig.context, help="tokens with the pictures at most"
+    )
+    language.add_argument(
+        "--film-frames", type=int, default=SourceOptions.film_frames, help="pictures of a film"
+    )
+    language.add_argument(
+        "--conversations", type=int, default=2000,
+        help="read the pictures of so many at most; all are looked at otherwise",
+    )  # fmt: skip
     _add_models(kinds.add_parser("models", help="fetch and convert furniture for realistic rooms"))
     _add_render(kinds.add_parser("render", help="render realistic rooms"))
     args = parser.parse_args(argv)
@@ -281,6 +301,8 @@ def _check(args: argparse.Namespace) -> int:
     root = args.root if args.folder is None else args.folder
     if root is None:
         raise ValueError("give the folder of the data")
+    if args.dataset in LANGUAGE_LAYOUTS:
+        return _check_language(args, root)
     sequences = _sequences(args, root)
     spread = -(-len(sequences) // max(1, args.sequences))
     checks, broken = list[SequenceCheck](), list[str]()
@@ -297,6 +319,24 @@ def _check(args: argparse.Namespace) -> int:
         f"{bad} whose parts do not belong together or cannot be read"
     )
     return 1 if bad else 0
+
+
+def _check_language(args: argparse.Namespace, root: Path) -> int:
+    """Conversations, as a model would learn from them."""
+    source = resolve_folder(args.model)
+    config = ModelConfig.from_folder(source)
+    maker = QuestionMaker(
+        config, Tokenizer.from_folder(source), 1, (), blind=False, context=args.context
+    )
+    pool = LanguagePool(args.dataset, root, args.film_frames)
+
+    def tokens_of(conversation: Conversation) -> int:
+        maker.of_conversation(conversation)
+        return maker.tokens_of(conversation)
+
+    check = check_language(pool, args.conversations, tokens_of)
+    print(plain_lines(check.table()))
+    return 1 if check.refused else 0
 
 
 def _sequences(args: argparse.Namespace, root: Path) -> Sequence[FrameSequence]:

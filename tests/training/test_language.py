@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from g2vlm_training.dataset_cli import main as dataset
 from g2vlm_training.datasets.base import DataError
 from g2vlm_training.datasets.language import Conversation, LanguagePool
 from g2vlm_training.datasets.mixture import Mixture, SourceOptions
@@ -218,3 +220,22 @@ def test_files_that_are_cut_off_are_left_out(
 def test_a_folder_without_data_says_what_is_needed(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"needs SOURCE/qa_jsonl/train"):
         LanguagePool("spar", tmp_path)
+
+
+def test_check_looks_at_all_and_names_what_cannot_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders.picture(tmp_path / "a.jpg")
+    rows = [GOOD, GOOD | {"pictures": ["gone.jpg"]}, GOOD | {"answer": "left " * 900}]
+    folders.jsonl(tmp_path / "train.jsonl", rows)
+    command = ["check", str(tmp_path), "--dataset", "jsonl", "--context", "700"]
+    assert dataset(command) == 1
+    said = capsys.readouterr().out
+    assert f"{tmp_path}/train.jsonl:2: {tmp_path}/gone.jpg is missing" in said
+    assert re.search(
+        r"train\.jsonl:3 has \d{4} tokens, \d+ of them words; the context is 700", said
+    )
+    assert "3 conversations; 1 with their 1 pictures read (1 questions, at most 1" in said
+    assert "2 refused" in said
+    folders.jsonl(tmp_path / "train.jsonl", rows[:1])
+    assert dataset(command) == 0

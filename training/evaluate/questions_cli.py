@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from g2vlm_model.checkpoint import load_model, model_id
+from g2vlm_model.interface import SpatialQuery
 from g2vlm_model.runtimes.torch.placement import choose_placement
 
 from ..datasets.mixture import ClipPool
@@ -33,6 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="nano", help="model folder, or nano")
     parser.add_argument("--question-only", help="folder of a model that was trained with --blind")
     parser.add_argument("--beside", help="another model folder, asked the same questions")
+    parser.add_argument(
+        "--reason", choices=SpatialQuery.REASONS, default="off",
+        help="what the model reads ahead of its answers; the others read nothing",
+    )  # fmt: skip
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, metavar="TASK")
     parser.add_argument("--root", type=Path, required=True, help="folder of shards")
     parser.add_argument("--split", choices=("train", "val", "test"), default="test")
@@ -65,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     if args.calibrate or args.judge:
         return calibrate(args)
     place = choose_placement(args.device, "fp32").device
-    stage = _stage(args.model, place)
+    stage = _stage(args.model, place, reason=args.reason)
     question_only = _stage(args.question_only, place, blind=True) if args.question_only else None
     beside = _stage(args.beside, place) if args.beside else None
     pool = ClipPool(args.root, args.split)
@@ -90,8 +95,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _stage(model: str, place: torch.device, blind: bool = False) -> SemanticStage:
+def _stage(
+    model: str, place: torch.device, blind: bool = False, reason: str = "off"
+) -> SemanticStage:
     loaded, tokenizer = load_model(model, place)
-    stage = SemanticStage(loaded, tokenizer, questions=1, blind=blind)
+    stage = SemanticStage(loaded, tokenizer, questions=1, blind=blind, reason=reason)
     stage.eval()
     return stage

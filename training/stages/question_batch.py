@@ -233,7 +233,7 @@ class QuestionMaker:
         if special:
             names = self.tokenizer.decode(sorted(special), skip_special=False)
             raise DataError(f"{conversation.name} spells {names}, which the prompt is built from")
-        tokens = len(row.row.ids) + len(pictures) * self._tokens_of_picture(size_hw, sizes[0])
+        tokens = self.tokens_of(conversation)
         if tokens > self.context:
             raise DataError(
                 f"{conversation.name} has {tokens} tokens, {len(row.row.ids)} of them words; the "
@@ -248,6 +248,19 @@ class QuestionMaker:
         resized = np.stack([resize_geometric(picture, size_hw) for picture in pictures])
         return replace(batch_of([_unknown(resized, conversation.name)]), prepared=(asked,))
 
+    def tokens_of(self, conversation: Conversation) -> int:
+        """Tokens of a conversation with its pictures in both encoders and the marks around them."""
+        pictures, marks = conversation.pictures, conversation.marks
+        sizes = [(picture.shape[0], picture.shape[1]) for picture in pictures]
+        first = conversation.turns[0]
+        text = marked_question(self.config.mark_style, first.question, marks, sizes)
+        words = len(self._row([(text, first.answer), *_told(conversation)]).row.ids)
+        if self.blind:
+            return words
+        height, width = geometric_size(self.config, *sizes[0])
+        patch, (rows, columns) = self.config.patch_size, semantic_merged_hw(self.config)
+        return words + len(pictures) * (height // patch * (width // patch) + rows * columns + 4)
+
     def _row(self, turns: Sequence[tuple[str, str]]) -> _WordRow:
         prompts = prompt_ids(self.tokenizer, self.config.tokens)
         special, ids, spans, words = prompts.special, list[int](), list[tuple[int, int]](), set()
@@ -259,14 +272,6 @@ class QuestionMaker:
             spans.append((len(ids) - len(said) - 2, len(ids) - 1))
             words |= {*question, *said}
         return _WordRow(TextRow(ids, tuple(spans)), frozenset(words))
-
-    def _tokens_of_picture(self, size_hw: tuple[int, int], original: tuple[int, int]) -> int:
-        """Tokens of one picture in both encoders, with the marks around them."""
-        if self.blind:
-            return 0
-        patch = self.config.patch_size
-        rows, columns = semantic_merged_hw(self.config)
-        return size_hw[0] // patch * (size_hw[1] // patch) + rows * columns + 4
 
     def _pictures(
         self, pictures: Sequence[NDArray[np.uint8]], asked: Sequence[Question]

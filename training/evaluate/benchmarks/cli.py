@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from g2vlm_model.interface import SpatialQuery
 from g2vlm_model.runtimes import load_runtime
 
 from ...datasets.pictures import even_indices
@@ -42,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"pictures a question at most, evenly spread (default {MOST_SHOWN})",
     )
     parser.add_argument("--max-tokens", type=int, default=64, help="of an answer (default 64)")
+    parser.add_argument(
+        "--reason", choices=SpatialQuery.REASONS, default="off",
+        help="what the model reads ahead of its answer",
+    )  # fmt: skip
     parser.add_argument("--blind", action="store_true", help="ask about grey pictures instead")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--runtime", default="torch", help="torch, or package.module:function")
@@ -62,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.limit is not None and args.limit < 1:
         raise ValueError(f"--limit is {args.limit}, expected at least 1")
-    options = AskOptions(args.frames, args.max_tokens, args.blind)
+    options = AskOptions(args.frames, args.max_tokens, args.blind, args.reason)
     benchmark = BENCHMARKS[args.benchmark]
     reading = benchmark.read(args.data)
     items = [
@@ -78,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
             "frames": args.frames,
             "max_tokens": args.max_tokens,
         }
+        if args.reason != "off":  # what was answered before there was a choice goes on
+            header["reason"] = args.reason
         mine, other = (BLIND, SEEING) if args.blind else (SEEING, BLIND)
         store = stack.enter_context(
             AnswerStore(args.out / mine, {**header, "blind": args.blind}, reading.items)

@@ -43,11 +43,13 @@ class AskOptions:
         frames: At most so many pictures a question, evenly spread over what there is.
         max_tokens: Of an answer.
         blind: Grey pictures instead of the real ones: what the words alone give away.
+        reason: See `SpatialQuery`.
     """
 
     frames: int = MOST_SHOWN
     max_tokens: int = 64
     blind: bool = False
+    reason: str = "off"
 
     def __post_init__(self) -> None:
         if self.frames < 1:
@@ -143,7 +145,9 @@ def _ask(
 ) -> str | None:
     prompt = benchmark.prompt(item, _shown(item, options.frames))
     try:
-        answer = runtime.ask(scene, SpatialQuery(prompt, max_tokens=options.max_tokens))
+        answer = runtime.ask(
+            scene, SpatialQuery(prompt, max_tokens=options.max_tokens, reason=options.reason)
+        )
     except ValueError as error:
         refusals.add("question that the model does not take", f"{item.id}: {error}")
         return None
