@@ -35,6 +35,7 @@ from .events import (
     SegmentBroken,
     SegmentStarted,
 )
+from .heap import Heap
 from .mapping.mapper import Added, Mapper
 from .mapping.pass_units import Sighting
 from .measured_depth import MeasuredDepth
@@ -205,6 +206,7 @@ class Passes:
             self._board.condition("RUNTIME_BUSY", True, "a pass from before the start still runs")
             before.join()
             self._board.condition("RUNTIME_BUSY", False)
+        heap = Heap()
         while not stopping.is_set():
             job = builder.take(_POLL_S)
             if job is not None:
@@ -213,12 +215,9 @@ class Passes:
                     self._observe(job, builder, stopping)
                 self._began = None
                 builder.done()
-                stopping.wait(self._rest_s(began))
-
-    def _rest_s(self, began: float) -> float:
-        """How long to rest after a pass, for no more of them than `max_rate_hz`."""
-        rate = self.options.max_rate_hz
-        return max(0.0, began + 1.0 / rate - time.monotonic()) if rate > 0 else 0.0
+                heap.tend()
+                if (rate := self.options.max_rate_hz) > 0:
+                    stopping.wait(max(0.0, began + 1.0 / rate - time.monotonic()))
 
     def _observe(self, job: WindowJob, builder: WindowBuilder, stopping: threading.Event) -> None:
         def unwanted() -> bool:

@@ -10,7 +10,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -19,7 +21,7 @@ import pytest
 from tests.chaos.loop_drive import MOST_PICTURES, picture_number, stamped
 from tests.chaos.points import FAULTS, KILL
 from tests.chaos.soak import summary
-from tests.chaos.watched import growth, held_by
+from tests.chaos.watched import Resident, growth, held_by
 from tests.helpers import REPO
 
 # Writes a file whole, with the points of the process watched.
@@ -86,6 +88,22 @@ def test_what_a_process_holds_can_be_written_down() -> None:
     assert held.rss_kb > 10_000
 
 
+def test_resident_memory_is_the_least_of_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, megabytes = [0.0], [5]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    class Process:
+        def memory_info(self) -> SimpleNamespace:
+            return SimpleNamespace(rss=megabytes[0] << 20)
+
+    resident = Resident(Process(), 40.0)  # type: ignore[arg-type]
+    found = []
+    for now[0], megabytes[0] in [(0.0, 5), (10.0, 9), (39.0, 7), (45.0, 8), (80.0, 9)]:
+        resident.look()
+        found.append(resident.low_kb // 1024)
+    assert found == [5, 5, 5, 7, 8]
+
+
 def test_growth_is_the_slope_of_the_later_part() -> None:
     rng = np.random.default_rng(0)
     count = np.arange(0, 5000, 50.0)
@@ -108,9 +126,10 @@ def facts(**changes: object) -> dict[str, object]:
 
 
 def samples(kb_a_scene: float = 0.0, **last: float) -> list[dict[str, float]]:
-    held = {"fds": 23, "threads": 24, "children": 0, "shm_files": 9, "latency_ms": 40.0}
+    held = {"fds": 23, "threads": 24, "children": 0, "shm_files": 9, "latency_ms": 40.0,
+            "rss_kb": 500_000}  # fmt: skip
     lines = [
-        {"scenes": 50.0 * number, "rss_kb": 400_000 + kb_a_scene * 50 * number, **held}
+        {"scenes": 50.0 * number, "rss_low_kb": 400_000 + kb_a_scene * 50 * number, **held}
         for number in range(100)
     ]
     return [*lines[:-20], *({**line, **last} for line in lines[-20:])]

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
+from collections import deque
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import numpy as np
 import psutil
 from numpy.typing import ArrayLike
 
-__all__ = ["Growth", "Held", "growth", "held_by", "shared_memory"]
+__all__ = ["Growth", "Held", "Resident", "growth", "held_by", "shared_memory"]
 
 SHARED_MEMORY = Path("/dev/shm")
 _FLAT_FROM = 0.5  # of a run: before, caches and the map fill up to their bounds
@@ -59,6 +62,32 @@ def held_by(process: psutil.Process) -> Held:
             children=len(process.children(recursive=True)),
             shm=frozenset(path.name for path in mapped if path.parent == SHARED_MEMORY),
         )
+
+
+class Resident:
+    """The least memory that a process had resident within the last seconds.
+
+    Args:
+        process: Which.
+        span_s: How far back.
+    """
+
+    def __init__(self, process: psutil.Process, span_s: float) -> None:
+        self._process, self._span_s = process, span_s
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def look(self) -> None:
+        """Take a sample, unless the process has ended."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            now = time.monotonic()
+            self._seen.append((now, self._process.memory_info().rss // 1024))
+            while self._seen[0][0] < now - self._span_s:
+                self._seen.popleft()
+
+    @property
+    def low_kb(self) -> int:
+        """The least of the samples."""
+        return min(kb for _, kb in self._seen)
 
 
 def shared_memory() -> set[str]:

@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -30,6 +33,7 @@ from g2vlm_map.options import (
 from g2vlm_map.pipeline import InputFrame, Pipeline, Question
 from g2vlm_map.sensing import Extrinsics
 from g2vlm_model.interface import AnswerStatus
+from g2vlm_ros.launch_arguments import MALLOC
 from tests.helpers import wait_for
 from tests.map.bench import EVERY, Make
 from tests.map.frames import NS, given
@@ -330,3 +334,30 @@ def test_a_question_that_nobody_can_answer_does_not_end_the_thread(
         assert "ZeroDivisionError" in one.becomes("UNEXPECTED_ERROR")
     assert one.pipeline.ask("How far is the wall?").answer.status is AnswerStatus.OK
     assert not one.reason("UNEXPECTED_ERROR")
+
+
+HOLES = """
+import numpy as np, psutil
+from g2vlm_map.heap import Heap
+blocks = [np.ones(100_000, np.uint8) for _ in range(2_000)]
+del blocks[::2]
+now = [0.0]
+heap = Heap(clock=lambda: now[0])
+resident = psutil.Process().memory_info
+before = resident().rss
+assert not heap.tend() and resident().rss > before - 10_000_000
+now[0] = 31.0
+assert heap.tend(), "nothing came back"
+assert not heap.tend()
+print((before - resident().rss) // 1_000_000)
+"""
+
+
+def test_holes_in_the_heap_are_given_back_now_and_then() -> None:
+    # With the settings of the launch file: holes stay in the process otherwise.
+    environment = {**os.environ, **MALLOC}
+    run = subprocess.run(
+        [sys.executable, "-c", HOLES], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) > 60  # of 100 MB: a block's ends share pages with its neighbours
