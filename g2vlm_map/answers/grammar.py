@@ -18,7 +18,7 @@ from dataclasses import replace
 from .intent import Intent, Kind, Role, Subject
 from .lexicon import FOREIGN, WORLDLY
 from .mentions import Skeleton, read_mentions
-from .patterns import X
+from .patterns import BULK, FAR, NEAR, X
 from .rules import RULES
 from .subjects import fitting, subject_of
 from .viewpoint import frame_of, without_frame
@@ -27,6 +27,14 @@ __all__ = ["understand"]
 
 MAX_WORDS, MAX_CHARS = 60, 600  # of a question; what is longer is a text
 _UNKNOWN = Intent(Kind.UNKNOWN)
+# Something to be done, not to be told; "take me back" and "point to A" ask for a direction.
+_ORDER = re.compile(
+    r"^\W*(?:please |kindly |now |robot,? |rover,? )*(?:pick|grab|grasp|fetch|turn|rotate|spin|"
+    r"follow|go|drive|move|stop|halt|wait|push|pull|lift|open|close|put|drop|dock|avoid)\b",
+    re.IGNORECASE,
+)
+_CHOSEN = re.compile(rf"{NEAR}|{FAR}|{BULK}", re.IGNORECASE)  # "pick the closer one"
+_SENSED = re.compile(r"\b(?:smell|taste|hear|sound|weigh|weight|heavy|cost|fast|speed)\w*\b", re.I)
 
 _OPTION = re.compile(r"(?:^|(?<=[\s?:,(]))([A-D])[.)]\s+(?=\w)")
 _IMAGINED = re.compile(rf"<r\d+> stand at ({X}) and face ({X})|^from ({X}) facing ({X})")
@@ -41,7 +49,11 @@ def understand(text: str, labels: Sequence[str] = ()) -> Intent:
     """Understand an English question; see `intent.Understands`."""
     if len(text) > MAX_CHARS or len(re.findall(r"\w+", text)) > MAX_WORDS:
         return _UNKNOWN
-    if re.match(r"\s*why\b", text, re.IGNORECASE):
+    if (
+        re.match(r"\s*why\b", text, re.IGNORECASE)
+        or (_ORDER.match(text) and not _CHOSEN.search(text))
+        or _SENSED.search(text)
+    ):
         return _UNKNOWN
     spoken = re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*", text.casefold())
     if sum(len(word) > 1 and word in FOREIGN for word in spoken) > 1:

@@ -156,7 +156,9 @@ _COMMON = """
     suppose supposed gonna wanna gotta lemme hence whereas further-more overall tot altogether
     collectively beginning behaved behaves behave finally firstly secondly lastly mean meant
     intended intend expected expect proper properly manage manages managed lot lots bit amount
-    couple pair degree percent half third quarter
+    couple pair degree percent half third quarter confirm express territory ground budge budged
+    changed budges trip requesting sir roll rolling project strip drivable spatial relation
+    relations joining localise yourself baseline circles flanked
 """
 VOCABULARY = _words(_FUNCTION + _ASKING + _QUANTITY + _ACTING + _COMMON) | NUMBERS.keys()
 
@@ -179,7 +181,7 @@ SPELLED = (
     *("width", "height", "angle", "colour", "color", "direction", "many", "closer", "nearer"),
     *("further", "farther", "higher", "taller", "where", "which", "there", "degrees", "camera"),
     *("robot", "behind", "above", "below", "front", "right", "left", "visible", "room", "large"),
-    *("metres", "meters", "forward"),
+    *("metres", "meters", "forward", "dimensions", "previous"),
 )
 
 # Named, asked about like things in a room, and never in one.

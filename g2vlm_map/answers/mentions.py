@@ -46,6 +46,8 @@ _START = re.compile(
     r"location)\s+)?(?:from\s+)?where\s+(?:i|we|you|it|"
     r"the\s+robot|the\s+camera)\s+(?:had\s+)?(?:first\s+)?(?:started|began|begun|start|set\s+off|"
     r"set\s+out|came\s+from)(?:\s+(?:from|out|off))?\b"
+    r"|\b(?:the\s+)?(?:place|point|spot|position)\s+(?:that\s+|where\s+)?(?:i|we|you|it)\s+"
+    r"(?:started|set\s+off|set\s+out|came|began)\s+(?:from|at)\b"
     r"|(?<=since\s)(?:i|we|you|it|(?:the|our)\s+(?:robot|camera|start|beginning|departure))"
     r"(?:\s+(?:first\s+)?(?:started|began|begun|set\s+off|set\s+out|left|departed))?\b"
     r"|\b(?:the|my|our|your|its)\s+(?:very\s+)?(?:start(?:ing)?|initial|original|first)\s+"
@@ -62,7 +64,7 @@ _LENGTH = re.compile(
 )
 _SPAN = re.compile(
     rf"\b(?:(?:in|over|during|within|for)\s+)?(?:the\s+)?(?:last|past|previous)\s+"
-    rf"(?:(?P<n>\d+|half\s+an?|half|{'|'.join(NUMBERS)})\s+)?(?P<u>second|minute|hour)s?\b",
+    rf"(?:(?P<n>\d+|half\s+an?|half|{'|'.join(NUMBERS)})\s+)?(?P<u>second|minute|hour|sec|min|s)s?\b",
     re.IGNORECASE,
 )
 _UNITS = {"c": "cm", "mi": "mm", "mm": "mm", "f": "ft", "i": "in"}  # by how a unit begins

@@ -71,14 +71,17 @@ way_asked = first_of(
     (r"\bright\b(?! ahead| now| in front)", "right"),
     (r"\bback(?:ward|wards)?\b|\breverse\b|\bbehind\b|\bbacking\b", "back"),
 )
-NEAR = r"\b(?:closer|closest|nearer|nearest|least (?:far|distant)|less (?:far|distant)|most near)\b"
+NEAR = (
+    r"\b(?:closer|closest|nearer|nearest|least (?:far|distant)|less (?:far|distant)|"
+    r"(?:more|most) near)\b"
+)
 FAR = (
     r"\b(?:farther|farthest|further|furthest|more distant|most distant|more remote|"
     r"farer|farest|most far|most remote|more far|least near|least close)\b"
 )
 COMPARED = (
     r"\b(?:closer|nearer|farther|further|deeper|shallower|higher|lower|taller|shorter|more distant|"
-    r"less (?:far|distant|deep|high)|(?:how much|much|lot) longer)\b"
+    r"(?:more|less) (?:far|distant|deep|high|near)|(?:how much|much|lot) longer)\b"
 )
 BULK = (
     r"\b(?:(?:more|most) (?:wide|tall|high|big|large|small)|taller|tallest|higher|"
@@ -108,7 +111,7 @@ WENT = (
     r"(?:move[sd]?|moved|moving|movement|motion|gone|went|go|going|come|came|"
     r"travel(?:l?ed|l?ing|s)?|drive|driven|"
     r"drove|driving|walk(?:ed)?|cover(?:ed)?|advanced?|shift(?:ed)?|displaced?|"
-    r"translat\w+|progress(?:ed)?|rolled|drift(?:ed)?)"
+    r"translat\w+|budge[ds]?|progress(?:ed)?|rolled|drift(?:ed)?)"
 )
 TURNED = (
     r"\b(?:orientation|twist(?:ed)?|heading change|change\w* heading|turn(?:ed|ing|"

@@ -27,15 +27,16 @@ DID: tuple[Rule, ...] = (
     # What the robot did.
     Rule(
         Kind.VISITED,
-        r"\b(?:been|visited|was|were|come|came|passed?|be|explored) (?:\w+ ){0,2}(?:here|"
-        r"this (?:place|room|spot|location|area|point))\b"
+        r"\b(?:been|visited|was|were|come|came|passed?|be|explored) (?:(?:\w+|<r\d+>) ){0,3}(?:here"
+        r"|this (?:place|room|spot|location|area|point))\b"
         r"|\b(?:somewhere|place|spot|room)\b.*\b(?:been|visited)\b"
         r"|\b(?:come|came|go|went|gone|drive|drove|driven|pass|passed|travel\w*) (?:\w+ "
         r"){0,2}here\b"
         r"|\b(?:seen|see|saw|know|remember|recogni[sz]ed?|visit(?:ed)?|familiar|new|first "
         r"time|already|second time|explored)\b.*\b(?:here|this|place|places|room|spot|"
-        r"area|location|position)\b.*"
-        r"(?<!<)|\b(?:place|room|spot|area|location|here)\b.*\b(?:new|know|known|seen|"
+        r"area|location|position|territory|ground)\b.*"
+        r"(?<!<)|\b(?:this|here)\b.*\b(?:come|came|passed?|been)\b.*\b(?:previously|before|"
+        r"earlier|already)\b|\b(?:place|room|spot|area|location|here)\b.*\b(?:new|know|known|seen|"
         r"visit|been|familiar|visited|before|first time)\b",
         0,
         0,
@@ -68,7 +69,9 @@ DID: tuple[Rule, ...] = (
         r"\b(?:back|return(?:ing)?|backtrack|home)\b.*(?:<[pmtf]\d+>|\bwhere <r\d+> "
         r"(?:was|were|came|come)\b|\bhome\b|\bbeginning\b)"
         r"|\b(?:return|backtrack|retrace|find way back|get back|go back|way back|way "
-        r"home)\b|\b(?:way|get|go|bring|take|guide|lead|navigate)\b.*<p\d+>|(?=.*"
+        r"home)\b|"
+        r"^(?:in )?(?:where|what|which)\b.*\b(?:is|direction|heading|bearing)\b.*<p\d+>|"
+        r"\b(?:way|get|go|bring|take|guide|lead|navigate)\b.*<p\d+>|(?=.*"
         r"\b(?:far|distance)\b)(?=.*\bdirection\b).*<p\d+>",
         0,
         1,
@@ -77,7 +80,7 @@ DID: tuple[Rule, ...] = (
     ),
     Rule(
         Kind.TURNED,
-        TURNED,
+        rf"{TURNED}|\bheading\b.*\bchang\w+|\bchang\w+ (?:of |in )?heading\b",
         0,
         0,
         turn_asked,
@@ -100,7 +103,9 @@ DID: tuple[Rule, ...] = (
     ),
     Rule(
         Kind.MOVED,
-        rf"(?=.*(?:{PAST}))(?=.*\b{WENT}\b)",
+        rf"(?=.*(?:{PAST}))(?=.*\b{WENT}\b)|\bposition\b.*\bchanged\b|\bchanged\b.*\bposition\b|"
+        r"\bcamera positions\b.*<f|<r\d+> positions\b.*(?:<f|\bframes\b)|\bbaseline\b|"
+        r"\bsame (?:place|spot|position|location)\b.*<f\d+>",
         0,
         0,
         without=r"^(?:can|could|may|should|must|is it)\b|\b(?:must|should|need|free|clear|"
@@ -120,7 +125,7 @@ COULD: tuple[Rule, ...] = (
         1,
         1,
         without=r"\bhow (?:far|long|much|wide|many)\b|^which (?:way|direction)|\bin which "
-        r"direction|\bwithout (?:hit|bump|touch|colli|crash|run)",
+        r"direction|overfloor|\bwithout (?:hit|bump|touch|colli|crash|run)",
     ),
     Rule(
         Kind.ROOM_SIZE,
@@ -128,7 +133,9 @@ COULD: tuple[Rule, ...] = (
         r"area|length|width|height|volume|footprint|square|measurements)\b.*\b(?:room|"
         r"space|place|floor|area)\b|\b(?:room|space|floor|place)\b.*\b(?:size|dimensions?|"
         r"area|long|wide|high|tall|big|large|length|width|height)\b"
-        r"|\bfloor area\b|\bsquare (?:metres|meters|feet|footage)\b|\bwall-to-wall\b|"
+        r"|\bfloor area\b|^(?:what is )?area in here\b|\bsquare (?:metres|meters|feet|footage)\b|"
+        r"^(?:\w+ )?measure (?:this )?room\b|"
+        r"\broom\b.*\b(?:larger|bigger|smaller) than\b|\bwall-to-wall\b|"
         r"\b(?:big|large) is it in here\b",
         0,
         0,

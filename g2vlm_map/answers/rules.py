@@ -38,11 +38,13 @@ RULES: tuple[Rule, ...] = (
     # Between several.
     Rule(
         Kind.BETWEEN,
-        rf"{X}.*\b(?:between|in (?:the )?middle of|stretch from)\b.*{X}.*{X}|\bbetween {X} "
+        rf"{X}.*\b(?:between|in (?:the )?middle of|stretch from|flanked by)\b.*{X}.*{X}|"
+        rf"\bbetween {X} "
         rf"and {X}.*{X}",
         3,
         3,
-        without=r"\bhow\b|\bwhat\b|\bwhich\b|\bwho\b|\bfit\b",
+        without=r"\bhow\b|\bwhat\b|\bwhich\b|\bwho\b|\bfit\b|\b(?:squeeze|pass|height|width|distance|gap|"
+        r"space|room|angle|difference|size|length)\b",
     ),
     # The extent of a thing whose ends are marked.
     Rule(
@@ -51,7 +53,8 @@ RULES: tuple[Rule, ...] = (
         r"(?:at \w+ )?and <m\d+>)",
         2,
         4,
-        without=rf"overfloor|{COMPARED}|\bdiffer|\bthan\b|\bangle|\bhow (?:much|many)\b",
+        without=rf"overfloor|{COMPARED}|\bdiffer|\bthan\b|\bangle|\bhow much\b|"
+        r"\bhow many\b(?! \w+ (?:tall|high)\b)",
     ),
     Rule(
         Kind.WIDTH,
@@ -70,7 +73,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         Kind.GAP,
         rf"\b(?:gap|distance free|empty|left over|remains|space|room|clearance|opening|"
-        rf"free|passage|separation|fit|fits|pass|wide|width)\b.*\b(?:between|from)\b.*{X}.*"
+        rf"free|passage|separation|fit|fits|pass|squeeze|wide|width)\b.*\b(?:between|from)\b.*{X}.*"
         rf"{X}|{X}.*{X}.*\b(?:gap|space|room|clearance)\b.*\bbetween\b",
         2,
         2,
@@ -90,7 +93,8 @@ RULES: tuple[Rule, ...] = (
         Kind.DIFFERENCE,
         rf"\b(?:how much|how many|how far|what (?:amount|distance)|difference|differ\w*|by "
         rf"what)\b.*(?:{COMPARED}|\bdifferences?\b|\bdiffer\w*|\bdepths\b)|\bdifference\b|"
-        rf"\bexceeds?\b|\bminus\b|\b(?:how much|how many \w+|how far) (?:above|below|"
+        rf"\bexceeds?\b|\bminus\b|(?:{COMPARED}).*\bby (?:how|what)\b|"
+        rf"\b(?:how much|how many \w+|how far) (?:above|below|"
         rf"behind) {X}",
         2,
         2,
@@ -152,7 +156,15 @@ RULES: tuple[Rule, ...] = (
         side_asked,
         without=r"\bhow\b|^(?:any|are there|is there|do <r\d+> see|can <r\d+> see|what)\b|\bfrom "
         r"overfloor|overfloor|\bhigher\b|\blower\b|^where|\bright to <t|\bto which side|"
-        r"\btowards which side",
+        r"\btowards which side|^point\b",
+    ),
+    Rule(
+        Kind.RELATION,
+        rf"\brelation of {X}|\brelation between {X}|\bhow (?:is|are) {X} "
+        rf"(?:positioned|placed|located) relative to {X}",
+        2,
+        2,
+        side_asked,
     ),
     Rule(
         Kind.RELATION,
@@ -179,7 +191,7 @@ RULES: tuple[Rule, ...] = (
         r"(?:at|is) <",
         1,
         1,
-        without=rf"^is there|\bwhich\b.*\bor\b|{BULK}",
+        without=rf"^is there|\bwhich\b.*\bor\b|{BULK}|\bheight (?:does|do) <t\d+> have",
     ),
     Rule(
         Kind.HEIGHT,
@@ -193,7 +205,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         Kind.WIDTH,
         r"\bhow (?:wide|broad|thick|narrow)\b|\bwidth\b|\bbreadth\b|\bside to side\b|"
-        r"\bwide\b|\bacross\b|\bleft edge to (?:\w+ )?right edge\b|\bhorizontal (?:size|"
+        r"\bwide\b|\bwider than <l\d+>|\bacross\b|"
+        r"\bleft edge to (?:\w+ )?right edge\b|\bhorizontal (?:size|"
         r"extent)\b",
         1,
         1,
@@ -201,7 +214,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         Kind.SIZE,
-        r"\bhow (?:big|large|small|long|bulky)\b|\bsizes?\b|\bdimensions?\b|"
+        r"\bhow (?:big|large|small|long|bulky)\b|\bl x w x h\b|\bsizes?\b|\bdimensions?\b|"
         r"\bmeasurements\b|\bextent\b|\bvolume\b|\blength\b|\bmeasures\b|\bhow much "
         r"(?:space|room) (?:does|do|is)\b.*\b(?:take|occup)|\b(?:big|large) (?:is|are)\b",
         1,
@@ -220,7 +233,7 @@ RULES: tuple[Rule, ...] = (
         rf"\bhow (?:far|close|near|distant)\b|\bdistances?\b|\brange\b|\bfar away\b|"
         rf"\bseparat\w+|\bhow many (?:metres|meters|centimetres|centimeters|feet|inches|cm|"
         rf"m|yards|steps|units)\b|\bapart\b|\bfar (?:is|off)\b|\bhow much\b.*\baway\b|"
-        rf"\bhow long\b.*\b(?:way|line)\b|^(?:measure )?from {X} to {X}",
+        rf"\bhow long\b.*\b(?:way|line)\b|\bstraight line\b|^(?:measure )?from {X} to {X}",
         1,
         2,
         without=r"\bcan <r\d+> (?:drive|go|move)\b(?!.*<[tm]\d+>)",
@@ -229,7 +242,8 @@ RULES: tuple[Rule, ...] = (
         Kind.LOCATION,
         r"\bwhere (?:exactly )?(?:am|are|is|was|were|did|do) <r\d+>(?! see)|\bwhere (?:\w+ "
         r"){1,4}<r\d+>(?: (?:am|are|is|was|were)\b| now| currently|$)|\b(?:position|"
-        r"location|pose|coordinates|place|localised|localized)\b|\bwhere <r\d+> (?:am|are|"
+        r"location|pose|coordinates|place|localised|localized)\b|\b(?:in|on) map\b|"
+        r"\bwhereabouts\b|\bwhere <r\d+> (?:am|are|"
         r"is|was|were)\b|\bwhere did\b",
         0,
         1,
@@ -244,16 +258,16 @@ RULES: tuple[Rule, ...] = (
         r"contains|show|shows|have|has|exist|exists)\b.*<t|<t\d+>.*\b(?:in view|exists?|"
         r"visible|in sight|around|nearby|anywhere|present)\b|\bsee any <t|^have <r\d+> "
         r"got <t|\b(?:any sign|presence) of <t|\bgot <t|^is (?:somewhere|anywhere) <t|"
-        r"\bvisible\b.*<t|\bhave <t\d+> in\b",
+        r"\bvisible\b.*<t|\bhave <t\d+> in\b|^can <t\d+> be (?:seen|spotted|detected)\b",
         1,
         1,
-        without=r"^(?:what|which|where|how|when|who)\b",
+        without=r"^(?:(?:in|at|to|on) )?(?:what|which|where|how|when|who)\b",
     ),
     Rule(
         Kind.DIRECTION,
         rf"\b(?:which|what) (?:way|direction|side)\b|\bwhere(?:abouts)? (?:\w+ )?(?:is|are|"
         rf"does|do|{X})\b|\bwhere (?:can|should|could|must|do) <r\d+> (?:find|look|see|go|"
-        rf"turn|head|face)\b|\bbearing\b|\bheading\b|\bdirections?\b|\bpoint(?:ing)? "
+        rf"turn|head|face)\b|\bo'clock\b|\bbearing\b|\bheading\b|\bdirections?\b|\bpoint(?:ing)? "
         rf"(?:(?:\w+|<r\d+>) )?(?:to|towards?|at|out)\b|\b(?:lead|guide|direct|take|bring|"
         rf"navigate|show) <r\d+> (?:\w+ )?(?:to|towards?) {X}|\bway to {X}|\bwhich (?:way|side)\b|"
         rf"\blocation of\b|\bposition of\b|\blocate\b|\bfind\b",

@@ -14,7 +14,11 @@ __all__ = ["mended", "plural", "singular", "written_out"]
 _CONTRACTED = (
     (r"[’`´]", "'"),
     (r"\bdist\b\.?", "distance"), (r"\b(?:pls|plz)\b", "please"), (r"\bcam\b", "camera"),
-    (r"\bteh\b", "the"),
+    (r"\bteh\b", "the"), (r"\bwaht\b", "what"), (r"\bmutch\b", "much"), (r"\bmny\b", "many"),
+    (r"\bdimention", "dimension"),
+    (r"(?<=\bhow )tal\b", "tall"),
+    # What a radio operator begins and ends with.
+    (r"^\W*(?:rover|robot|base|copy|roger)\s*,", ""), (r",\s*(?:over|thanks|thank you)\W*$", ""),
     (r"\bwall to wall\b", "wall-to-wall"), (r"\bas (?:the )?crow flies\b", ""),
     (r"\bapprox\b\.?", "about"), (r"\bdeg\b\.?", "degrees"), (r"\bmeter\b", "meters"),
     (r"(?<=\b[A-Z])\s*[-–/&+]\s*(?=[A-Z]\b)", " and "),
@@ -72,8 +76,8 @@ def plural(noun: str) -> str:
 def mended(token: str) -> str:
     """A misspelt word that questions turn on, as it is spelled.
 
-    Only slips of the finger are mended: two letters swapped, one left out, one doubled, one vowel
-    for another. "weight" stays what it is.
+    Only slips of the finger are mended: two letters swapped, one left out, one doubled, one too
+    many inside of a longer word, one vowel for another. "weight" and "bright" stay what they are.
     """
     word = token.lower()
     if len(word) < 4 or word in VOCABULARY or not word.isalpha():
@@ -86,7 +90,8 @@ def _slipped(word: str, right: str) -> bool:
     if len(long) - len(short) == 1:
         gaps = [k for k in range(len(long)) if long[:k] + long[k + 1 :] == short]
         doubled = any(k and long[k] == long[k - 1] for k in gaps)
-        return bool(gaps) and (doubled or len(word) < len(right))
+        inside = len(right) > 4 and min(gaps, default=0) > 0 and max(gaps, default=0) < len(right)
+        return bool(gaps) and (doubled or inside or len(word) < len(right))
     if len(word) != len(right):
         return False
     wrong = [k for k in range(len(word)) if word[k] != right[k]]

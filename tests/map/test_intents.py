@@ -26,11 +26,14 @@ def lines(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
-@pytest.mark.parametrize(("name", "count"), [("paraphrases", 330), ("robot", 99)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("paraphrases", 330), ("robot", 99), ("operator", 300)]
+)
 def test_wordings_are_understood(name: str, count: int) -> None:
     """At least 90 % right kind and subjects, at most 3 % another kind; see docs/answers.md.
 
-    "robot" was written before the rules that half of it led to: 74 %, then 80 % unseen.
+    "robot" and "operator" were written before the rules that half of each led to: 74 % and 74 %,
+    then 80 and 75 % of the half that was not looked at.
     """
     right, wrong_kind, asked = 0, [], lines(name)
     for line in asked:
@@ -138,6 +141,6 @@ def test_things_are_singular() -> None:
     ],
 )
 def test_nonsense_is_refused_fast(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert understand(text, ["A"]).kind is Kind.UNKNOWN
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0
