@@ -26,7 +26,7 @@ from g2vlm_model.extras.reading import GeometryReading, read_geometry
 from g2vlm_model.measuring.live_bytes import LiveBytes, TracedAttention
 from g2vlm_model.model import G2VLM
 from g2vlm_model.poses import GeometryTensors, HeadOutputs, assemble_geometry
-from g2vlm_model.preprocess import smart_size
+from g2vlm_model.preprocess import semantic_merged_hw
 from g2vlm_model.quantised import GROUP
 
 from .wrappers import GeometryGraph, Prefix
@@ -276,9 +276,7 @@ def _scene_cache(model: G2VLM, frames: int, grid_hw: tuple[int, int]) -> KeyValu
 
 def _semantic_grid(config: ModelConfig) -> tuple[int, int]:
     """Rows and columns of a frame's semantic tokens."""
-    block = config.vit.patch_size * config.vit.spatial_merge_size
-    height, width = smart_size(config.vit_size, config.vit_size, block)
-    return height // block, width // block
+    return semantic_merged_hw(config)
 
 
 def _first_question(

@@ -207,7 +207,8 @@ class QuestionDesk:
             if not 0 < timeout_s <= MAX_TIMEOUT_S:
                 raise ValueError(f"timeout_s is {timeout_s:g}, expected 0..{MAX_TIMEOUT_S:g}")
             max_tokens = question.max_tokens or self.options.query.max_tokens
-            query = SpatialQuery(question.text, max_tokens=max_tokens)
+            reason = question.reason or self.options.query.reason
+            query = SpatialQuery(question.text, max_tokens=max_tokens, reason=reason)
             check_asked(question, self.options.cameras)
             intent = _of_map(question)
             if intent is not None:

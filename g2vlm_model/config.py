@@ -43,6 +43,7 @@ EXTRA_FILE = "g2vlm_config.json"
 DINO_ATTENTION = ("per_image", "compat")
 GEOMETRY_ATTENTION = ("global", "frame", "mixed", "frame_causal")
 MARK_STYLES = ("drawn", "text")
+SEMANTIC_PICTURES = ("square", "own")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,9 @@ class ModelConfig:
         text, vit, dino, heads: Sizes of the parts.
         dino_width: Width in pixels of the geometric encoder's picture.
         vit_size: Side in pixels of the square picture ahead of the semantic encoder's rounding.
+        semantic_picture: What the semantic encoder sees of a picture: "square", the whole squashed
+            to `vit_size` (published), or "own", the whole in its own shape and size, rounded
+            and bounded as Qwen2-VL does it; the first picture of a window gives that of all.
         confidence_head: The model has a confidence decoder and head.
         invalid_head: Beside it a head that knows pixels without anything solid (sky, the rim of a
             lens); False is published.
@@ -90,6 +94,7 @@ class ModelConfig:
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     dino_width: int = 518
     vit_size: int = 768
+    semantic_picture: str = "square"
     confidence_head: bool = False
     invalid_head: bool = False
     dino_attention: str = "per_image"
@@ -110,6 +115,7 @@ class ModelConfig:
             ("dino_attention", DINO_ATTENTION),
             ("geometry_attention", GEOMETRY_ATTENTION),
             ("mark_style", MARK_STYLES),
+            ("semantic_picture", SEMANTIC_PICTURES),
         ):
             value = getattr(self, name)
             check(value in choices, f"{name} is {value!r}, expected one of {list(choices)}")

@@ -8,7 +8,8 @@ numpy; what hands out tensors imports torch when it is called.
 Geometric encoder: the first picture of a window fixes the size (`dino_width` wide, height
 rounded to patches); every picture is squeezed to it with PIL's LANCZOS filter, nothing is cut
 off. Semantic encoder: a bicubic squash to a square, a second one to a multiple of the merge
-block, then rows of patches.
+block, then rows of patches; or, without the square, the whole picture at its own size
+(`ModelConfig.semantic_picture`), of which the first picture of a window has a say again.
 
 Shape letters: N frames, H W pixels, R rows, C numbers of a row.
 """
@@ -38,6 +39,7 @@ __all__ = [
     "semantic_merged_hw",
     "semantic_patches",
     "semantic_rows",
+    "semantic_size",
     "smart_size",
 ]
 
@@ -155,11 +157,33 @@ def smart_size(height: int, width: int, factor: int) -> tuple[int, int]:
     return rounded[0], rounded[1]
 
 
-def semantic_merged_hw(config: ModelConfig) -> tuple[int, int]:
-    """Return rows and columns of the semantic encoder's tokens of a picture."""
-    vit = config.vit
-    block = vit.patch_size * vit.spatial_merge_size
-    height, width = smart_size(config.vit_size, config.vit_size, block)
+def semantic_size(config: ModelConfig, first_hw: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Return (H, W) of the semantic encoder's pictures of a window.
+
+    Args:
+        config: The model's.
+        first_hw: (height, width) of the window's first picture.
+
+    Raises:
+        ValueError: Pictures have their own size, and nobody says which.
+    """
+    block = config.vit.patch_size * config.vit.spatial_merge_size
+    if config.semantic_picture == "square":
+        return smart_size(config.vit_size, config.vit_size, block)
+    if first_hw is None:
+        raise ValueError(
+            "semantic_picture is 'own': each window has a size of its own, which exported graphs "
+            "of the semantic expert cannot have; answer with the runtime torch"
+        )
+    return smart_size(*first_hw, block)
+
+
+def semantic_merged_hw(
+    config: ModelConfig, first_hw: tuple[int, int] | None = None
+) -> tuple[int, int]:
+    """Return rows and columns of a picture's semantic tokens; see `semantic_size`."""
+    block = config.vit.patch_size * config.vit.spatial_merge_size
+    height, width = semantic_size(config, first_hw)
     return height // block, width // block
 
 
@@ -189,13 +213,14 @@ def semantic_rows(config: ModelConfig, pictures: Sequence[Picture]) -> SemanticR
 
 
 def semantic_patches(
-    config: ModelConfig, pictures: Sequence[Picture]
+    config: ModelConfig, pictures: Sequence[Picture], first_hw: tuple[int, int] | None = None
 ) -> SemanticRows[NDArray[np.float32]]:
     """Return the semantic encoder's input of a window.
 
     Args:
         config: The model's.
         pictures: uint8 RGB (H0, W0, 3), any sizes.
+        first_hw: (height, width) of the window's first picture; None where it is the first here.
 
     Raises:
         ValueError: No picture, or a wrong type or shape.
@@ -203,14 +228,13 @@ def semantic_patches(
     if not pictures:
         raise ValueError("got 0 pictures, expected at least 1")
     vit, side = config.vit, config.vit_size
-    height, width = smart_size(side, side, vit.patch_size * vit.spatial_merge_size)
+    first = _checked(pictures[0])
+    height, width = semantic_size(config, first_hw or (first.shape[0], first.shape[1]))
     bicubic = Image.Resampling.BICUBIC
-    resized = [
-        Image.fromarray(_checked(picture))
-        .resize((side, side), bicubic)
-        .resize((width, height), bicubic)
-        for picture in pictures
-    ]
+    images = [Image.fromarray(_checked(picture)) for picture in pictures]
+    if config.semantic_picture == "square":
+        images = [image.resize((side, side), bicubic) for image in images]
+    resized = [image.resize((width, height), bicubic) for image in images]
     pixels_NHW3 = np.stack([np.asarray(image) for image in resized]).astype(
         np.float32
     ) / np.float32(255)

@@ -142,6 +142,7 @@ def question(message: Any) -> Question:
         timeout_s=message.timeout_s,
         max_tokens=message.max_tokens,
         scope=message.scope,
+        reason=message.reason,
     )
 
 

@@ -281,6 +281,7 @@ class _Player:
             stamp_ns=scene_ns,
             timeout_s=self._options.question_timeout_s,
             max_tokens=question.max_tokens,
+            reason=question.reason,
         )
         self._pipeline.submit(
             asked, lambda reply: result.set_result(_answer_of(question, scene_ns, reply))

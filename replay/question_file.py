@@ -37,7 +37,7 @@ from .errors import ReplayInputError
 UNITS = ("", "deg", "scene_unit", "m", "ratio")
 RELATIVE_TOLERANCE = 0.25
 ANGLE_TOLERANCE_DEG = 15.0
-KEYS = {"question", "at", "marks", "expected", "kind", "max_tokens"}
+KEYS = {"question", "at", "marks", "expected", "kind", "max_tokens", "reason"}
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ class Question:
         expected: the right answer, where the file knows it.
         kind: a word that groups the results.
         max_tokens: bound of the answer; 0 leaves it to the node.
+        reason: what the model reads ahead of its answer; "" leaves it to the node.
     """
 
     text: str
@@ -83,6 +84,7 @@ class Question:
     expected: Expected | None = None
     kind: str = ""
     max_tokens: int = 0
+    reason: str = ""
 
 
 def load_questions(path: Path, stamps_ns: tuple[int, ...]) -> list[Question]:
@@ -162,7 +164,11 @@ def _question(entry: Any, stamps_ns: tuple[int, ...]) -> Question:
     max_tokens = fields.get("max_tokens", 0)
     if not isinstance(max_tokens, int) or isinstance(max_tokens, bool):
         raise ValueError(f'"max_tokens" is {_kind(max_tokens)}, expected a whole number')
-    SpatialQuery(text, max_tokens=max_tokens or 1)  # the checks that the node will make
+    reason = fields.get("reason", "")
+    if not isinstance(reason, str):
+        raise ValueError(f'"reason" is {_kind(reason)}, expected a text')
+    # The checks that the node will make.
+    SpatialQuery(text, max_tokens=max_tokens or 1, reason=reason or "off")
     kind = fields.get("kind", "")
     if not isinstance(kind, str):
         raise ValueError(f'"kind" is {_kind(kind)}, expected text')
@@ -176,6 +182,7 @@ def _question(entry: Any, stamps_ns: tuple[int, ...]) -> Question:
         _expected(fields["expected"]) if "expected" in fields else None,
         kind,
         max_tokens,
+        reason,
     )
 
 

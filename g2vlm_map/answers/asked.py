@@ -59,6 +59,7 @@ class Question:
         timeout_s: Waiting included; 0 is the option `query.timeout_s`.
         max_tokens: Of the answer; 0 is the option `query.max_tokens`.
         scope: A `Scope`; another number is turned away.
+        reason: One of `SpatialQuery.REASONS`; "" is the option `query.reason`.
     """
 
     text: str
@@ -68,6 +69,7 @@ class Question:
     timeout_s: float = 0.0
     max_tokens: int = 0
     scope: int = Scope.SCENE
+    reason: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from g2vlm_model.interface import SpatialQuery
+
 from ..option_fields import OptionGroup, option
 
 __all__ = ["QuestionOptions"]
@@ -34,6 +36,13 @@ class QuestionOptions(OptionGroup):
         unit="tokens",
         low=1,
         high=1024,
+        changeable=True,
+    )
+    reason: str = option(
+        "off",
+        "What the model reads between a question that names nothing and its answer: nothing, or "
+        "the poses, depths and points that its geometry says (for models trained with it)",
+        choices=SpatialQuery.REASONS,
         changeable=True,
     )
     min_confidence: float = option(

@@ -298,7 +298,8 @@ class Answerer:
             draft.check()
             image = scene.window.frames[index].image
             picture = marked_picture(self._config.mark_style, image, marks)
-            rows_RC = semantic_patches(self._config, [picture]).rows_NRC[0]
+            first_hw = scene.sizes_hw[0]
+            rows_RC = semantic_patches(self._config, [picture], first_hw).rows_NRC[0]
         with self._step(draft):
             if rows_RC is not None:
                 tokens_SD = context.encode(rows_RC)

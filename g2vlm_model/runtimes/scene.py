@@ -193,13 +193,17 @@ class KnownFrames:
         Raises:
             ValueError: A frame's key is in use for other pixels.
         """
-        features = [self._of_frame(frame, size_hw) for frame in window.frames]
+        # Its size too is a matter of the first picture: that of the semantic encoder's pictures.
+        first_hw = window.frames[0].image.shape[:2]
+        features = [self._of_frame(frame, size_hw, first_hw) for frame in window.frames]
         with self._lock:
             self._newest = tuple(features)
         return features
 
-    def _of_frame(self, frame: Frame, size_hw: tuple[int, int]) -> FrameFeatures:
-        name = (frame.camera, frame.key, size_hw)
+    def _of_frame(
+        self, frame: Frame, size_hw: tuple[int, int], first_hw: tuple[int, ...]
+    ) -> FrameFeatures:
+        name = (frame.camera, frame.key, size_hw, first_hw)
         with self._lock:
             found = self._known.get(name)
         if found is not None:
@@ -220,6 +224,12 @@ class Seen(NamedTuple):
     window: FrameWindow
     features: list[FrameFeatures]
     grid_hw: tuple[int, int]
+
+    @property
+    def first_hw(self) -> tuple[int, int]:
+        """(height, width) of the first picture, as it came."""
+        height, width = self.window.frames[0].image.shape[:2]
+        return height, width
 
 
 class Pass(NamedTuple):

@@ -203,6 +203,7 @@ def request_of(question: Question, frame_ns: int, scene_ns: int, timeout_s: floa
     request.stamp = _time(scene_ns)
     request.timeout_s = float(timeout_s)
     request.max_tokens = question.max_tokens
+    request.reason = question.reason
     return request
 
 

@@ -33,6 +33,7 @@ def test_a_full_entry(tmp_path: Path) -> None:
                 "expected": {"value": 1.2, "unit": "m", "tolerance": 0.1},
                 "kind": "distance",
                 "max_tokens": 8,
+                "reason": "geometry",
             }
         ],
     )
@@ -41,6 +42,7 @@ def test_a_full_entry(tmp_path: Path) -> None:
     assert question.expected == Expected(1.2, "m", 0.1)
     assert str(question.expected) == "1.2 m"
     assert (question.kind, question.max_tokens) == ("distance", 8)
+    assert question.reason == "geometry"
 
 
 @pytest.mark.parametrize(
@@ -91,6 +93,8 @@ def test_short_expectations(tmp_path: Path) -> None:
         ([{"question": "q", "expected": {"value": 1, "tolerance": -1}}], "at least 0"),
         ([{"question": "q", "max_tokens": 1.5}], "whole number"),
         ([{"question": "q", "max_tokens": 5000}], "max_tokens is 5000"),
+        ([{"question": "q", "reason": 3}], '"reason" is'),
+        ([{"question": "q", "reason": "deep"}], "reason is 'deep'"),
     ],
 )
 def test_malformed(tmp_path: Path, content: Any, says: str) -> None:

@@ -94,13 +94,14 @@ def asker(graph: Any) -> Iterator[Asker]:
 def test_a_goal_gets_the_services_answer(graph: Any, asker: Asker) -> None:
     graph.scene()
     marks = [PixelMark(u=3.0, v=4.0, label="A")]
-    status, answer = asker.result(asker.send("How deep is A?", marks=marks, max_tokens=7))
+    status, answer = asker.result(asker.send("How deep is A?", marks=marks, reason="geometry"))
     assert status == GoalStatus.STATUS_SUCCEEDED
-    expected = graph.ask("How deep is A?", marks=marks, max_tokens=7)
+    expected = graph.ask("How deep is A?", marks=marks)
     for message in (answer, expected):
         message.queue_ms = message.prefill_ms = message.decode_ms = 0.0
     assert serialize_message(answer) == serialize_message(expected)
     assert [len(query.marks) for query in graph.runtime.queries] == [1, 1]
+    assert [query.reason for query in graph.runtime.queries] == ["geometry", "off"]
     assert graph.status(lambda s: s.queries_answered == 2).queries_received == 2
 
 

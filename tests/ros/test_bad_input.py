@@ -265,6 +265,7 @@ def mark(u: float = 10.0, v: float = 10.0, **fields: Any) -> Any:
         ({"timeout_s": -1.0}, "timeout_s is -1"),
         ({"timeout_s": float("nan")}, "timeout_s is nan"),
         ({"max_tokens": 2**31}, "max_tokens is 2147483648"),
+        ({"reason": "deep"}, "reason is 'deep', expected one of"),
     ],
 )
 def test_bad_query_fields(busy: Graph, fields: dict[str, Any], said: str) -> None:

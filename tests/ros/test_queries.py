@@ -37,7 +37,7 @@ def as_time(stamp_ns: int) -> Any:
 
 def test_answer_is_structured(graph: Any) -> None:
     graph.scene()
-    answer = graph.ask(max_tokens=7)
+    answer = graph.ask(max_tokens=7, reason="geometry")
     assert answer.status == Answer.OK
     assert (answer.text, answer.has_value, answer.unit) == ("2.0", True, "scene_unit")
     assert answer.value == pytest.approx(2.0, rel=1e-3)  # depth in half floats
@@ -47,6 +47,7 @@ def test_answer_is_structured(graph: Any) -> None:
     assert list(answer.labels) == ["wall"]
     assert answer.model_id == "scripted-0"
     assert graph.runtime.queries[-1].max_tokens == 7
+    assert graph.runtime.queries[-1].reason == "geometry"
     status = graph.status(lambda s: s.queries_answered == 1)
     assert (status.queries_received, status.queries_rejected) == (1, 0)
 

@@ -18,6 +18,7 @@ from g2vlm_training.datasets.batch import WindowBatch
 from g2vlm_training.datasets.language import Conversation, Turn
 from g2vlm_training.datasets.loading import Batches, plan_step
 from g2vlm_training.datasets.mixture import Mixture, SourceOptions
+from g2vlm_training.datasets.views import ViewOptions
 from g2vlm_training.run.distribution import Processes
 from g2vlm_training.run.run import build_stage
 from g2vlm_training.stages.question_batch import IGNORED, QuestionMaker, text_batch
@@ -171,11 +172,13 @@ def test_only_answers_and_their_ends_are_predicted() -> None:
     assert numbers == sorted(numbers)
 
 
-def _asked(folder: Path, reason: str) -> tuple[SemanticStage, WindowBatch, FrameWindow]:
+def _asked(
+    folder: Path, reason: str, size: tuple[int, int] = (80, 60)
+) -> tuple[SemanticStage, WindowBatch, FrameWindow]:
     """A conversation about two marked pictures as training has it, and as a runtime does."""
     model, tokenizer = load_model(folder)
     stage = SemanticStage(model.eval(), tokenizer, 1, reason=reason)
-    pictures = [_pixels(0, (80, 60)), _pixels(90, (80, 60))]
+    pictures = [_pixels(0, size), _pixels(90, size)]
     marks = (PixelMark(0, 20.0, 30.0, "A"), PixelMark(1, 60.0, 10.0, "B"))
     told = Conversation("x", tuple(pictures), (Turn("Which is closer, A or B?", "A"),), marks)
     shown = tuple(
@@ -212,3 +215,43 @@ def test_training_reads_what_asking_reads(tmp_path: Path, style: str, reason: st
     plain = runtime.ask(scene, SpatialQuery(question.bare, max_tokens=6))
     assert plain.confidence != answer.confidence
     runtime.close()
+
+
+@pytest.mark.parametrize("size", [(80, 60), (120, 40)])
+def test_a_picture_of_its_own_size_is_read_alike(tmp_path: Path, size: tuple[int, int]) -> None:
+    """`semantic_picture: own`: as many tokens as its shape has, in training and asking."""
+    folder = write_model(tmp_path / "model", small_config(semantic_picture="own"))
+    stage, batch, window = _asked(folder, "off", size)
+    (asked,) = batch.prepared
+    (question,) = asked.questions
+    rows, columns = (round(side / 28) for side in (size[1], size[0]))
+    assert asked.pictures.merged_hw == (rows, columns)
+    with torch.no_grad():
+        said = stage.answer(stage.prefix(batch), question, (size[1], size[0]), max_tokens=6)
+    runtime = load_runtime(model=folder, device="cpu")
+    scene = runtime.observe(window)
+    answer = runtime.ask(scene, SpatialQuery(question.bare, question.marks, max_tokens=6))
+    assert answer.text == plain_lines(said)
+    runtime.close()
+
+
+def test_a_window_of_scenes_stays_whole_where_nothing_is_cropped(tiny_shards: Path) -> None:
+    """Its semantic rows are those of the whole picture, whatever the geometric encoder sees."""
+    plain = dataclasses.replace(CONFIG, windows=((2, 2),), stage="semantic")
+    narrow = dataclasses.replace(plain, views=ViewOptions(width=28, crop=False))
+    whole, squeezed = (
+        Batches(one, Mixture(one.sources, tiny_shards, one.views), Processes(), MAKER).of_step(0)[0]
+        for one in (plain, narrow)
+    )
+    assert (whole.grid, squeezed.grid) == ((42, 56), (28, 28))
+    for one, other in zip(whole.prepared, squeezed.prepared, strict=True):
+        assert torch.equal(one.pictures.rows_NRC, other.pictures.rows_NRC)
+        assert one.rows == other.rows
+        assert other.sizes_hw == ((42, 56),) * 2
+        for before, after in zip(one.questions, other.questions, strict=True):
+            for a, b in zip(before.grounds, after.grounds, strict=True):
+                assert a.pixel is None or (a.pixel[0] * 2 // 3, a.pixel[1] // 2) == b.pixel
+    K = whole.K_BN33[0, 0]
+    assert float(squeezed.K_BN33[0, 0, 0, 0]) == pytest.approx(float(K[0, 0]) / 2)
+    stage = build_stage(narrow, tiny_model(seed=3), nano_tokenizer(700))
+    assert bool(stage(squeezed, 0).total.isfinite())

@@ -20,6 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from g2vlm_model.preprocess import resize_geometric, scaled_intrinsics
+
 from .augment import AugmentOptions, augment
 from .base import Clip, DataError, FrameSequence, Refusals, SceneInfo
 from .views import (
@@ -44,6 +46,7 @@ __all__ = [
     "pixels_of",
     "plan_windows",
     "read_window",
+    "squeezed",
     "world_points",
 ]
 
@@ -309,6 +312,38 @@ def batch_of(clips: Sequence[Clip]) -> WindowBatch:
 
 def _posed(clip: Clip) -> NDArray[np.bool_]:
     return np.ones(len(clip), np.bool_) if clip.posed is None else clip.posed
+
+
+def squeezed(batch: WindowBatch, views: ViewOptions) -> WindowBatch:
+    """Whole pictures at the geometric encoder's size, made as the runtime makes them.
+
+    Depth and ids are those of the nearest pixel; what the stage prepared is told of the new size.
+
+    Args:
+        batch: At the pictures' own size, on the CPU.
+        views: With a width.
+    """
+    from_hw, to_hw = batch.grid, views.squeezed(batch.grid)
+    if from_hw == to_hw:
+        return batch
+    pictures = (batch.rgb_BN3HW * 255).round().byte().permute(0, 1, 3, 4, 2).numpy()
+    rgb = np.stack([[resize_geometric(one, to_hw) for one in window] for window in pictures])
+    row, column = (
+        torch.from_numpy(((np.arange(new) + 0.5) * old / new).astype(np.int64))
+        for new, old in zip(to_hw, from_hw, strict=True)
+    )
+    nearest = {
+        name: getattr(batch, name)[..., row[:, None], column]
+        for name in ("depth_BNHW", "object_id_BNHW", "invalid_BNHW")
+    }
+    K = [[scaled_intrinsics(one, from_hw, to_hw) for one in window] for window in batch.K_BN33]
+    return dataclasses.replace(
+        batch,
+        **nearest,
+        rgb_BN3HW=torch.from_numpy(rgb).permute(0, 1, 4, 2, 3).float() / 255,
+        K_BN33=torch.from_numpy(np.array(K)).float(),
+        prepared=tuple(one.squeezed(from_hw, to_hw) for one in batch.prepared),
+    )
 
 
 def _least_known(clip: Clip) -> float:

@@ -37,6 +37,7 @@ from .batch import (
     draw_seeds,
     plan_windows,
     read_window,
+    squeezed,
 )
 from .mixture import Mixture
 
@@ -142,7 +143,8 @@ class _Windows(Dataset[_Read]):
         if self.augments:
             batch = augmented(batch, config.augment)
         rngs = [np.random.default_rng([config.seed, place.step, one]) for one in place.windows]
-        return prepared(batch, self.preparer, rngs)
+        batch = prepared(batch, self.preparer, rngs)
+        return batch if config.views.crop else squeezed(batch, config.views)
 
 
 class Batches:

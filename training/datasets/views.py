@@ -56,6 +56,8 @@ class ViewOptions:
         aspect: Range of height over width, one draw per batch; heights are multiples of
             the patch.
         own_aspect: Every sequence keeps its own aspect, up to a multiple; only its width changes.
+        crop: False leaves whole pictures, as at inference: a stage that asks sees them at their own
+            size, the semantic encoder too, and the geometric encoder squeezed to `width`.
         zoom: Largest relative cut at the border of a frame beyond what the aspect asks for.
         radius: Frames to both sides of the reference whatever the length of the window, others
             uniform among them (GASP's section 5.2, 48 there); 0: 30 for each frame of
@@ -74,6 +76,7 @@ class ViewOptions:
     width: int | None = None
     aspect: tuple[float, float] = (0.5, 1.0)
     own_aspect: bool = False
+    crop: bool = True
     zoom: float = 0.1
     radius: int = 0
     flip: float = 0.0
@@ -85,6 +88,8 @@ class ViewOptions:
             raise ValueError(f"width is {self.width}, expected a multiple of {PATCH}")
         if self.own_aspect and self.width is None:
             raise ValueError("own_aspect is on and width is None: say how wide pictures become")
+        if not self.crop and self.width is None:
+            raise ValueError("crop is off and width is None: say how wide pictures become")
         low, high = self.aspect
         if not 0 < low <= high <= 4:
             raise ValueError(f"aspect is {self.aspect}, expected two numbers in 0..4, ordered")
@@ -94,10 +99,15 @@ class ViewOptions:
 
     def size_of(self, size_hw: tuple[int, int]) -> tuple[int, int]:
         """(H, W) that pictures of a sequence have in a batch; (0, 0): whatever the batch draws."""
-        if self.width is None:
+        if self.width is None or not self.crop:
             return size_hw
         if not self.own_aspect:
             return 0, 0
+        return self.squeezed(size_hw)
+
+    def squeezed(self, size_hw: tuple[int, int]) -> tuple[int, int]:
+        """(H, W) of a picture of `width` that keeps its shape, up to a multiple."""
+        assert self.width is not None
         rows = max(1, round(size_hw[0] * self.width / size_hw[1] / PATCH))
         return rows * PATCH, self.width
 
@@ -136,7 +146,7 @@ def draw_frames(
 
 def draw_size(options: ViewOptions, generator: torch.Generator) -> tuple[int, int] | None:
     """Draw the (H, W) of a batch; None where that is a matter of its sequences."""
-    if options.width is None or options.own_aspect:
+    if options.width is None or options.own_aspect or not options.crop:
         return None
     low, high = options.aspect
     aspect = low + (high - low) * float(torch.rand((), generator=generator))

@@ -31,7 +31,7 @@ from g2vlm_model.tokenizer import PromptIds, Tokenizer, prompt_ids, system_ids, 
 from ..datasets.base import Clip, DataError, SceneInfo
 from ..datasets.batch import WindowBatch, batch_of
 from ..datasets.language import Conversation
-from ..synthetic.questions import TASKS, Question, View, ask
+from ..synthetic.questions import TASKS, Ground, Question, View, ask
 
 __all__ = [
     "IGNORED",
@@ -168,6 +168,24 @@ class AskedWindow:
     system: tuple[int, ...] = ()
     counts: bool = True
 
+    def squeezed(self, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> AskedWindow:
+        """The same beside depth and ids of another size; the words stay those of the pictures."""
+
+        def moved(ground: Ground) -> Ground:
+            if ground.pixel is None:
+                return ground
+            row, column = (
+                place * new // old
+                for place, old, new in zip(ground.pixel, from_hw, to_hw, strict=True)
+            )
+            return replace(ground, pixel=(row, column))
+
+        questions = tuple(
+            replace(question, grounds=tuple(map(moved, question.grounds)))
+            for question in self.questions
+        )
+        return replace(self, questions=questions)
+
 
 @dataclass(frozen=True)
 class QuestionMaker:
@@ -258,7 +276,7 @@ class QuestionMaker:
         if self.blind:
             return words
         height, width = geometric_size(self.config, *sizes[0])
-        patch, (rows, columns) = self.config.patch_size, semantic_merged_hw(self.config)
+        patch, (rows, columns) = self.config.patch_size, semantic_merged_hw(self.config, sizes[0])
         return words + len(pictures) * (height // patch * (width // patch) + rows * columns + 4)
 
     def _row(self, turns: Sequence[tuple[str, str]]) -> _WordRow:

@@ -40,7 +40,11 @@ def prefix_cache(model: G2VLM, ids: Sequence[int]) -> KeyValueCache:
 
 
 def scene_cache(
-    model: G2VLM, prefix: KeyValueCache, frames: int, grid_hw: tuple[int, int]
+    model: G2VLM,
+    prefix: KeyValueCache,
+    frames: int,
+    grid_hw: tuple[int, int],
+    first_hw: tuple[int, int] | None = None,
 ) -> KeyValueCache:
     """A cache that holds a prefix and has room for a scene and its questions.
 
@@ -48,8 +52,9 @@ def scene_cache(
         model, frames: Whose cache it is, and of how many frames.
         prefix: Text ahead of the frames; not changed.
         grid_hw: Rows and columns of geometric patches.
+        first_hw: Of the first picture, see `semantic_size`.
     """
-    merged_hw = semantic_merged_hw(model.config)
+    merged_hw = semantic_merged_hw(model.config, first_hw)
     blocks = (grid_hw[0] * grid_hw[1] + 2) + (merged_hw[0] * merged_hw[1] + 2)
     capacity = prefix.length + frames * blocks + QUESTION_TOKENS
     return forked_cache(model, prefix, prefix.mark(), capacity)
@@ -74,6 +79,7 @@ class TorchContext(SceneContext):
     Args:
         model: In evaluation mode.
         keys: Of prefix and geometric frames.
+        merged_hw: Rows and columns of a frame's semantic tokens.
         reading: See `SceneContext`.
     """
 
@@ -81,18 +87,22 @@ class TorchContext(SceneContext):
     fused: list[FusedImages]
 
     def __init__(
-        self, model: G2VLM, keys: KeyValueCache, reading: GeometryReading | None = None
+        self,
+        model: G2VLM,
+        keys: KeyValueCache,
+        merged_hw: tuple[int, int],
+        reading: GeometryReading | None = None,
     ) -> None:
         super().__init__(keys, reading)
         self._model = model
-        self._merged_hw = semantic_merged_hw(model.config)
+        self._merged_hw = merged_hw
 
     @torch.inference_mode()
     def fork(self, mark: CacheMark) -> TorchContext:
         """See `SceneContext.fork`."""
         capacity = self.keys.length + QUESTION_TOKENS
         keys = forked_cache(self._model, self.keys, mark, capacity)
-        return TorchContext(self._model, keys, self.reading)
+        return TorchContext(self._model, keys, self._merged_hw, self.reading)
 
     @torch.inference_mode()
     def encode(self, rows_RC: NDArray[np.float32]) -> Tensor:

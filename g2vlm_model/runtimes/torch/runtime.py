@@ -24,6 +24,7 @@ from ...extras.reading import read_geometry
 from ...interface import RuntimeInfo
 from ...model import G2VLM
 from ...mot import Expert
+from ...preprocess import semantic_merged_hw
 from ...quantised import weight_count
 from ...tokenizer import Tokenizer, prompt_ids
 from ..clock import PassClock
@@ -104,7 +105,7 @@ class TorchExecutor:
         frames = len(seen.features)
         with self._checkpoint.during(clock):
             if prefix is None:
-                cache = scene_cache(model, self._chat, frames, grid_hw)
+                cache = scene_cache(model, self._chat, frames, grid_hw, seen.first_hw)
             else:
                 capacity = prefix.length + frames * (grid_hw[0] * grid_hw[1] + 2)
                 cache = forked_cache(model, prefix, prefix.mark(), capacity)
@@ -122,7 +123,7 @@ class TorchExecutor:
             )
             context: TorchContext | partial[TorchContext]
             if prefix is None:
-                context = self._context(said, grid_hw, cache)
+                context = self._context(said, seen, cache)
             else:
                 context = partial(self._encode_again, seen)
             clock.lap("confidence")
@@ -141,18 +142,18 @@ class TorchExecutor:
     @torch.inference_mode()
     def _encode_again(self, seen: Seen) -> TorchContext:
         """The pass behind the chat prefix that a first question of "published" mode needs."""
-        cache = scene_cache(self.model, self._chat, len(seen.features), seen.grid_hw)
+        frames = len(seen.features)
+        cache = scene_cache(self.model, self._chat, frames, seen.grid_hw, seen.first_hw)
         said = self._geometry.run(seen, cache, PassClock())
-        return self._context(said, seen.grid_hw, cache)
+        return self._context(said, seen, cache)
 
-    def _context(
-        self, said: GeometrySaid, grid_hw: tuple[int, int], cache: KeyValueCache
-    ) -> TorchContext:
+    def _context(self, said: GeometrySaid, seen: Seen, cache: KeyValueCache) -> TorchContext:
         """What questions stand behind."""
         reading = None
         if self.model.fusion is not None:
-            reading = read_geometry(said.hidden_1NPD, grid_hw, said.tensors)
-        return TorchContext(self.model, cache, reading)
+            reading = read_geometry(said.hidden_1NPD, seen.grid_hw, said.tensors)
+        merged_hw = semantic_merged_hw(self.model.config, seen.first_hw)
+        return TorchContext(self.model, cache, merged_hw, reading)
 
 
 class TorchRuntime(SceneRuntime):
