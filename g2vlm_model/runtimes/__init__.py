@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..interface import SpatialRuntime
-from .request import PROMPT_MODES, RuntimeRequest
+from .request import MAX_FRAMES, PROMPT_MODES, RuntimeRequest
 
 __all__ = ["PROMPT_MODES", "RUNTIMES", "RuntimeRequest", "load_runtime"]
 
@@ -26,6 +26,7 @@ def load_runtime(
     prompt_mode: str = "shared",
     export: str | Path = "",
     warm_up: bool = False,
+    max_frames: int = MAX_FRAMES,
 ) -> SpatialRuntime:
     """Load a model and what executes it.
 
@@ -47,6 +48,8 @@ def load_runtime(
             and in `info.token_s` what a token of an answer does.
             Graphs and engines have made theirs when they are held against their goldens; a runtime
             of your own sees to itself.
+        max_frames: Longest window of the torch runtime, which nothing in a model ends; memory and
+            time grow with it. Graphs take what they were exported for, and torch the rest.
 
     Returns:
         A runtime whose `info` says what really runs. Where the machine lacks what was asked
@@ -60,5 +63,5 @@ def load_runtime(
     """
     from .loading import load, load_foreign
 
-    request = RuntimeRequest(model, device, precision, prompt_mode, export, warm_up)
+    request = RuntimeRequest(model, device, precision, prompt_mode, export, warm_up, max_frames)
     return load(runtime, request) if runtime in RUNTIMES else load_foreign(runtime, request)

@@ -14,10 +14,10 @@ from dataclasses import replace
 from functools import partial
 
 from ..foreign import foreign
-from ..interface import SpatialRuntime
+from ..interface import RuntimeLimits, SpatialRuntime
 from .auto import order
 from .request import Maker, RuntimeRequest
-from .scene_runtime import LIMITS, SceneRuntime
+from .scene_runtime import SceneRuntime
 from .serving import BuildContext, BuildingRuntime
 
 __all__ = ["load", "load_foreign", "start"]
@@ -57,10 +57,10 @@ def start(name: str, request: RuntimeRequest) -> SceneRuntime | BuildingRuntime:
     if made is None:
         return BuildingRuntime(serving, what, partial(_build, maker, request))
     assert isinstance(made, SceneRuntime), type(made)
-    limits = made.info.limits
-    if limits is None or limits.cover(LIMITS):
+    limits, wanted = made.info.limits, RuntimeLimits(request.max_frames)
+    if limits is None or limits.cover(wanted):
         return made
-    return BuildingRuntime(made, what, beside=partial(maker.meanwhile, request), limits=LIMITS)
+    return BuildingRuntime(made, what, beside=partial(maker.meanwhile, request), limits=wanted)
 
 
 def load_foreign(runtime: str, request: RuntimeRequest) -> SpatialRuntime:
@@ -88,7 +88,8 @@ def load_foreign(runtime: str, request: RuntimeRequest) -> SpatialRuntime:
     function = getattr(module, function_name, None)
     if not callable(function):
         raise ValueError(f"runtime {runtime!r}: {module_name} has no function {function_name!r}")
-    given = {name: value for name, value in vars(request).items() if name != "warm_up"}
+    told = vars(request).items()
+    given = {name: value for name, value in told if name not in ("warm_up", "max_frames")}
     if not str(request.export):
         del given["export"]
     with foreign(f"runtime {runtime!r}"):

@@ -16,9 +16,14 @@ if TYPE_CHECKING:
     from .export_folder import ExportFolder
     from .serving import BuildContext
 
-__all__ = ["PROMPT_MODES", "Maker", "RuntimeRequest"]
+__all__ = ["MAX_FRAMES", "PROMPT_MODES", "Maker", "RuntimeRequest"]
 
 PROMPT_MODES = ("shared", "published")
+MAX_FRAMES = 64
+"""8 cameras x 8 moments, or 4 x 16. Nothing in the model ends here: its attention spans all
+frames, so time grows with the square of their number, and what can be remembered of a scene with
+their number (`docs/runtime.md`); the published training saw up to 24. Memory may end before: that
+is said, and the runtime stays usable."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +33,10 @@ class RuntimeRequest:
     Args:
         model, device, precision, prompt_mode: As there.
         export: Folder of an export; "" is the store.
-        warm_up: As there.
+        warm_up, max_frames: As there.
 
     Raises:
-        ValueError: An unknown prompt mode.
+        ValueError: An unknown prompt mode, or no frame.
     """
 
     model: str | Path = "nano"
@@ -40,8 +45,11 @@ class RuntimeRequest:
     prompt_mode: str = "shared"
     export: str | Path = ""
     warm_up: bool = False
+    max_frames: int = MAX_FRAMES
 
     def __post_init__(self) -> None:
+        if self.max_frames < 1:
+            raise ValueError(f"max_frames is {self.max_frames}, expected at least 1")
         if self.prompt_mode not in PROMPT_MODES:
             raise ValueError(
                 f"prompt_mode is {self.prompt_mode!r}, expected one of {list(PROMPT_MODES)}"

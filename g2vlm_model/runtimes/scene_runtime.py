@@ -36,16 +36,12 @@ from ..tokenizer import Tokenizer
 from .answering import Answerer, Draft, Stopped
 from .clock import PassClock
 from .gate import DeviceGate
+from .request import MAX_FRAMES
 from .scene import EncodedScene, KnownFrames, Pass, Seen
 from .trial_frames import trial_window
 
 __all__ = ["LIMITS", "MAX_FRAMES", "Executor", "SceneRuntime"]
 
-MAX_FRAMES = 64
-"""8 cameras x 8 moments, or 4 x 16. Nothing in the model ends here: its attention spans all
-frames, so time grows with the square of their number, and what can be remembered of a scene with
-their number (`docs/runtime.md`); the published training saw up to 24. Memory may end before: that
-is said, and the runtime stays usable."""
 LIMITS = RuntimeLimits(MAX_FRAMES)
 SHORTAGE_WORDS = (
     *("out of memory", "can't allocate memory", "not enough memory"),

@@ -270,6 +270,17 @@ def test_windows_that_the_model_does_not_take_are_refused(any_runtime: SpatialRu
     assert len(any_runtime.observe(window(1, 2)).window) == 2
 
 
+def test_how_long_a_window_may_be_is_the_callers(model_folder: Path) -> None:
+    """1,000 frames at stride 40, as the paper takes them, are 25; nothing in a model ends there."""
+    runtime = load_runtime(model=model_folder, device="cpu", max_frames=66)
+    assert len(runtime.observe(window(*range(66))).window) == 66
+    with pytest.raises(WindowRefusedError, match="the runtime takes 1 to 66"):
+        runtime.observe(window(*range(67)))
+    runtime.close()
+    with pytest.raises(ValueError, match="max_frames is 0, expected at least 1"):
+        load_runtime(model=model_folder, max_frames=0)
+
+
 def test_four_cameras_of_eight_moments_are_a_window(any_runtime: SpatialRuntime) -> None:
     frames = [
         replace(frame, camera=f"camera{index % 4}")

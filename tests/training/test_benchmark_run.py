@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import json
 import os
 import signal
@@ -20,7 +21,8 @@ from g2vlm_training.evaluate.benchmarks import BENCHMARKS, cli
 from g2vlm_training.evaluate.benchmarks.runner import AskOptions, ask_items
 from g2vlm_training.evaluate.benchmarks.store import AnswerStore
 
-from g2vlm_model.interface import RuntimeLimits, SpatialAnswer, SpatialQuery
+from g2vlm_model.interface import SpatialAnswer, SpatialQuery
+from g2vlm_model.runtimes import load_runtime
 from tests.helpers import REPO, wait_for
 from tests.training.benchmark_folders import (
     SPAR_ROWS,
@@ -291,7 +293,8 @@ def test_options_out_of_range(option: str, value: str, match: str, tmp_path: Pat
 def test_more_pictures_than_the_model_takes_is_a_refusal_that_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("g2vlm_model.runtimes.torch.runtime.LIMITS", RuntimeLimits(24))
+    short = functools.partial(load_runtime, max_frames=24)
+    monkeypatch.setattr("g2vlm_training.evaluate.benchmarks.cli.load_runtime", short)
     WRITERS["ost"](tmp_path / "data")
     command = ["--benchmark", "ost", "--data", str(tmp_path / "data"), "--frames", "30"]
     assert qa(*command, "--out", str(tmp_path / "out"), "--model", "nano") == 0

@@ -39,7 +39,9 @@ def meanwhile(request: RuntimeRequest) -> SpatialRuntime:
     placement = choose_placement(request.device, request.precision, weights=weights)
     if weights > _LARGE and placement.device.type == "cpu":
         keep_no_large_blocks()
-    return TorchRuntime(request.model, placement, request.prompt_mode)
+    return TorchRuntime(
+        request.model, placement, request.prompt_mode, max_frames=request.max_frames
+    )
 
 
 def build(context: BuildContext, request: RuntimeRequest) -> None:

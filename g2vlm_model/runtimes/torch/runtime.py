@@ -21,7 +21,7 @@ from ...cache import KeyValueCache
 from ...checkpoint import calibration_text, load_model, model_id
 from ...extras.overlap import frame_overlap
 from ...extras.reading import read_geometry
-from ...interface import RuntimeInfo
+from ...interface import RuntimeInfo, RuntimeLimits
 from ...model import G2VLM
 from ...mot import Expert
 from ...preprocess import semantic_merged_hw
@@ -31,7 +31,7 @@ from ..clock import PassClock
 from ..geometry_engine import GeometryEngine
 from ..prediction import predict_geometry
 from ..scene import Pass, Seen, pictures_of
-from ..scene_runtime import LIMITS, SceneRuntime
+from ..scene_runtime import MAX_FRAMES, SceneRuntime
 from .context import TorchContext, forked_cache, prefix_cache, scene_cache
 from .geometry import EngineGeometry, GeometrySaid, WeightsGeometry
 from .placement import Placement
@@ -55,7 +55,12 @@ class TorchExecutor:
     """
 
     def __init__(
-        self, name: str | Path, placement: Placement, published: bool, engine: GeometryEngine | None
+        self,
+        name: str | Path,
+        placement: Placement,
+        published: bool,
+        engine: GeometryEngine | None,
+        max_frames: int = MAX_FRAMES,
     ) -> None:
         self.model, self.tokenizer = self.load(name, placement, engine is None)
         self.model.requires_grad_(False)
@@ -70,7 +75,7 @@ class TorchExecutor:
         self._geometry: WeightsGeometry | EngineGeometry
         if engine is None:
             where, precision = placement.description, placement.precision
-            facts = RuntimeInfo("torch", where, precision, "", 0, limits=LIMITS)
+            facts = RuntimeInfo("torch", where, precision, "", 0, limits=RuntimeLimits(max_frames))
             # Inference has no use for the global points: neither their time nor their memory.
             for unused in ("global_decoder", "global_head"):
                 self.model.heads._modules.pop(unused, None)
@@ -165,6 +170,7 @@ class TorchRuntime(SceneRuntime):
         prompt_mode: "shared" or "published", see `load_runtime`.
         geometry: Computes the geometry in the place of the model's geometric weights, which
             are then not loaded; torch answers on top of it. Closed with the runtime.
+        max_frames: Longest window, see `load_runtime`; that of `geometry`, where it is given.
 
     Raises:
         FileNotFoundError: No such folder, or a file of it is missing.
@@ -178,13 +184,16 @@ class TorchRuntime(SceneRuntime):
         placement: Placement,
         prompt_mode: str = "shared",
         geometry: GeometryEngine | None = None,
+        max_frames: int = MAX_FRAMES,
     ) -> None:
         if prompt_mode == "published" and geometry is not None:
             raise ValueError(
                 "prompt_mode is 'published', but an engine's geometry stands behind the chat "
                 "prefix; use prompt_mode 'shared' or the runtime 'torch'"
             )
-        load = partial(TorchExecutor, model, placement, prompt_mode == "published", geometry)
+        load = partial(
+            TorchExecutor, model, placement, prompt_mode == "published", geometry, max_frames
+        )
         super().__init__(load, str(placement.device), partial(_release, placement.device))
 
 
