@@ -254,7 +254,7 @@ class Batches:
         seeds, plan = plan_step(self.config, self.pool, step)
         windows = self.processes.windows(len(seeds))
         if plan is None:
-            own = [((window,), False) for window in windows]
+            own: list[tuple[tuple[int, ...], bool]] = [((window,), False) for window in windows]
             most = -(-len(seeds) // self.processes.world)
             return own + [((windows[-1],), True)] * (most - len(own))
         parts = min(self.config.accumulate, len(seeds) // self.processes.world)

@@ -44,7 +44,7 @@ class Preparer(Protocol):
 
 
 @runtime_checkable
-class Converses(Protocol):
+class Converses(Preparer, Protocol):
     """A preparer that also takes conversations about pictures; runs in worker processes."""
 
     def of_conversation(self, conversation: Conversation, counts: bool = True) -> WindowBatch:

@@ -159,9 +159,8 @@ def _conversation(row: Row, folders: Sequence[Path], frames: int, places: bool =
     asks = [asks for asks, _ in said]
     if len(said) % 2 or asks != [True, False] * (len(said) // 2):
         raise DataError(f"{row.where}: questions and answers do not take turns")
-    texts = _without_places(
-        [words for _, words in said], 1 if film is not None else len(pictures), row.where, places
-    )
+    count = 1 if isinstance(pictures, Film) else len(pictures)
+    texts = _without_places([words for _, words in said], count, row.where, places)
     turns = tuple(itertools.starmap(Turn, zip(texts[::2], texts[1::2], strict=True)))
     return Told(row.where, pictures, turns, (), system)
 
