@@ -25,6 +25,7 @@ from benchmarks.obstacle_scores import Score, intervals, summed
 from g2vlm_model.interface import Frame, FrameWindow
 
 from .helpers import REPO, shared_data
+from .training.tiny import write_tiny_shards
 
 
 def run(name: str, out: Path, *arguments: str) -> dict[str, Any]:
@@ -245,3 +246,14 @@ def test_a_pass_that_was_kept_says_what_the_runtime_said(tmp_path: Path) -> None
         np.testing.assert_array_equal(getattr(kept, item.name), getattr(true, item.name))
     again.observe(windows[1])
     assert again.computed == 1, "the same key and stamp, another picture"
+
+
+@pytest.mark.slow
+def test_reasoning(tmp_path: Path) -> None:
+    shards = write_tiny_shards(tmp_path / "rooms")
+    (shards / "val-00000.tar").symlink_to(shards / "train-00000.tar")
+    few = ("--windows", "2", "2", "--questions", "2", "--steps", "2", "--seeds", "3")
+    results = run("reasoning", tmp_path / "report.json", "--data", str(shards), *few)
+    head, *rows = results["table"]
+    assert head == ["weights", "reason", "right", "loss"]
+    assert [row[0] for row in rows] == ["as it is", "seed 3", "seed 3", "geometry over off"]

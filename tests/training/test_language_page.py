@@ -24,8 +24,8 @@ PAGE = (REPO / "docs" / "language_data.md").read_text(encoding="utf-8")
 
 def block(beginning: str) -> str:
     """The block of the page that begins so."""
-    (found,) = (text for text in re.findall(r"```\n(.*?)```", PAGE, flags=re.S)
-                if text.startswith(beginning))  # fmt: skip
+    blocks: list[str] = re.findall(r"```\n(.*?)```", PAGE, flags=re.S)
+    (found,) = (text for text in blocks if text.startswith(beginning))
     return found
 
 
