@@ -323,7 +323,7 @@ class Assault:
             question=rng.choice(("How far is the wall?", "", "\x1b[31m", "x" * 20_000)),
             marks=marks, cameras=rng.choice(([], ["camera"], list(_NAMES[:3]))),
             timeout_s=float(rng.choice((0.0, 1.0, -1.0, float("nan"), 1e30))),
-            max_tokens=rng.choice((0, 1, 8)),
+            max_tokens=rng.choice((0, 1, 8)), reason=rng.choice(("", "geometry", *_NAMES[:2])),
         )  # fmt: skip
         self._ask("question", request)
 

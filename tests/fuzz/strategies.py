@@ -111,7 +111,17 @@ values = st.recursive(
 @st.composite
 def question_entries(draw: Any) -> bytes:
     """A questions file whose fields are of any kind."""
-    fields = ("question", "at", "marks", "expected", "unit", "tolerance", "kind", "max_tokens")
+    fields = (
+        "question",
+        "at",
+        "marks",
+        "expected",
+        "unit",
+        "tolerance",
+        "kind",
+        "max_tokens",
+        "reason",
+    )
     entry = st.fixed_dictionaries({}, optional=dict.fromkeys(fields, values))
     document = draw(mostly(st.lists(entry, min_size=1, max_size=3), values))
     return json.dumps(document).encode("utf-8", "surrogatepass")
@@ -297,9 +307,9 @@ times = st.builds(
     st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**32 - 1),
 )  # fmt: skip
 queries = st.builds(
-    lambda text, marks, cameras, stamp, timeout_s, tokens, scope: SimpleNamespace(
+    lambda text, marks, cameras, stamp, timeout_s, tokens, scope, reason: SimpleNamespace(
         question=text, marks=marks, cameras=cameras, stamp=stamp, timeout_s=timeout_s,
-        max_tokens=tokens, scope=scope,
+        max_tokens=tokens, scope=scope, reason=reason,
     ),
     st.one_of(st.text(max_size=200), NAMES),
     st.lists(
@@ -312,7 +322,7 @@ queries = st.builds(
         max_size=4,
     ),
     st.lists(NAMES, max_size=3), times, NUMBERS, st.integers(-(2**31), 2**31 - 1),
-    mostly(st.integers(0, 1), st.integers(0, 255)),
+    mostly(st.integers(0, 1), st.integers(0, 255)), st.sampled_from(("", "off", "geometry", "x")),
 )  # fmt: skip
 
 

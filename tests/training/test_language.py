@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ import pytest
 import torch
 from g2vlm_training.dataset_cli import main as dataset
 from g2vlm_training.datasets.base import DataError
-from g2vlm_training.datasets.language import Conversation, LanguagePool
+from g2vlm_training.datasets.language import LANGUAGE_LAYOUTS, Conversation, LanguagePool
+from g2vlm_training.datasets.language.rows import Row
 from g2vlm_training.datasets.mixture import Mixture, SourceOptions
 from g2vlm_training.stages.question_batch import QuestionMaker
 from g2vlm_training.stages.tokens import nano_tokenizer
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from g2vlm_model.interface import PixelMark
 from tests.training import language_folders as folders
@@ -238,3 +242,28 @@ def test_check_looks_at_all_and_names_what_cannot_be_used(
     assert "2 refused" in said
     folders.jsonl(tmp_path / "train.jsonl", rows[:1])
     assert dataset(command) == 0
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 9) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+TURN = st.fixed_dictionaries({"from": st.sampled_from(("human", "gpt", "x")), "value": JSON})
+FIELDS = {
+    "pictures": JSON, "film": JSON, "question": JSON, "answer": JSON, "turns": JSON, "marks": JSON,
+    "system": JSON, "image": JSON, "video": JSON,
+    "conversations": JSON | st.lists(TURN, max_size=4),
+    "type": st.sampled_from(("depth_prediction_oo_mv", "spatial_imagination_oc_video")),
+    "red_point": JSON, "green_bbox": JSON, "point_img_idx": JSON, "bbox_list": JSON,
+    "data_source": JSON,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LANGUAGE_LAYOUTS)
+@given(fields=st.fixed_dictionaries({}, optional=FIELDS))
+@settings(max_examples=40, derandomize=True, deadline=None, database=None)
+def test_whatever_an_entry_says_it_is_taken_or_refused(layout: str, fields: dict[str, Any]) -> None:
+    path = Path("/nowhere/scannet/qa_jsonl/train/x.jsonl")
+    with suppress(DataError):
+        LANGUAGE_LAYOUTS[layout].read(Row("x:1", path, fields), Path("/nowhere"), 4)

@@ -219,7 +219,7 @@ def _marks(listed: Any, where: str) -> tuple[PixelMark, ...]:
                     str(entry.get("label", "")), None if box is None else _size(box),
                 )
             )  # fmt: skip
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, ArithmeticError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{where}: a mark is {entry!r:.120}, expected picture, u, v") from error
     return tuple(found)
 
@@ -256,7 +256,7 @@ def _spar_marks(row: Row) -> tuple[PixelMark, ...]:
             names = ["objectA"] * (shape == "point") + [f"object{k}" for k in range(len(listed))]
             for frame, place, name in zip(frames, listed, names, strict=False):
                 found.append(_spar_mark(frame, [float(x) for x in place], name))
-        except (IndexError, KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, IndexError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{row.where}: its {shape}s cannot be read: {error}") from error
     return tuple(found)
 
