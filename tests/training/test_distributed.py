@@ -21,6 +21,7 @@ from g2vlm_training.run.checkpoints import latest_checkpoint, load_state
 from g2vlm_training.run.distribution import Processes, shared_mean
 
 from tests.helpers import REPO
+from tests.training import language_folders as folders
 from tests.training.tiny import write_tiny_shards
 from tests.training.tiny_run import AFTER, ALONE, BEFORE, losses_of, tiny_trainer
 
@@ -30,13 +31,22 @@ WAYS = (
     ("ddp", "geometry"),
     pytest.param("fsdp", "joint", marks=pytest.mark.slow),
     ("fsdp", "gasp"),
+    # Three conversations: one of two processes has one less, and goes on in step.
+    pytest.param("fsdp", "semantic", marks=pytest.mark.slow),
 )
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six rooms: windows for two processes with two parts each."""
-    return write_tiny_shards(tmp_path_factory.mktemp("six"), 2)
+    """Six rooms: windows for two processes with two parts each; and five conversations."""
+    folder = write_tiny_shards(tmp_path_factory.mktemp("six"), 2)
+    rows = []
+    for number in range(5):
+        folders.picture(folder / f"talk/{number}.jpg", 40 * number, (60 + 8 * number, 44))
+        turns = [{"question": f"What is {k}?", "answer": f"the {number}"} for k in range(2)]
+        rows.append({"pictures": [f"{number}.jpg"], "turns": turns[: 1 + number % 2]})
+    folders.jsonl(folder / "talk/train.jsonl", rows)
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from g2vlm_training.config import TrainConfig
+from g2vlm_training.datasets.mixture import SourceOptions
 from g2vlm_training.gasp.gasp_options import GaspOptions, LoraOptions
 from g2vlm_training.run.distribution import Processes, joined_processes
 from g2vlm_training.run.run import RunOptions, prepared_run
@@ -44,7 +45,10 @@ CONFIG = TrainConfig(
 )
 BEFORE, AFTER = 1, 1
 # Several processes read by workers and go through a step in parts, where one does neither.
-ALONE: dict[str, dict[str, Any]] = {"geometry": {"windows": ((4, 2),)}}
+ALONE: dict[str, dict[str, Any]] = {
+    "geometry": {"windows": ((4, 2),)},
+    "semantic": {"sources": (SourceOptions("jsonl", "talk"),)},
+}
 TOGETHER: dict[str, dict[str, Any]] = {"geometry": {"accumulate": 2, "workers": 1}}
 
 

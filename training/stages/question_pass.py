@@ -118,7 +118,7 @@ def answer_loss(
     each_C = torch.bincount(answer_C, minlength=text.answers)[answer_C]
     total = (surprise_C / each_C).sum()
     if not counts:
-        return shared_mean(0 * total, 0), {}
+        return shared_mean(0 * total, 0), {"loss": 0.0}
     loss = shared_mean(total, text.answers)
     wrong = torch.bincount(answer_C, (logits_CV.argmax(-1) != target_C).double(), text.answers)
     return loss, {
