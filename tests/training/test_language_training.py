@@ -14,14 +14,16 @@ import numpy as np
 import pytest
 import torch
 from g2vlm_training.config import TrainConfig
-from g2vlm_training.datasets.batch import WindowBatch
+from g2vlm_training.datasets.batch import WindowBatch, draw_batch
 from g2vlm_training.datasets.language import Conversation, Turn
 from g2vlm_training.datasets.loading import Batches, plan_step
-from g2vlm_training.datasets.mixture import Mixture, SourceOptions
+from g2vlm_training.datasets.mixture import ClipPool, Mixture, SourceOptions
 from g2vlm_training.datasets.views import ViewOptions
+from g2vlm_training.evaluate.answering import answers_about
 from g2vlm_training.run.distribution import Processes
+from g2vlm_training.run.initialise import initialise
 from g2vlm_training.run.run import build_stage
-from g2vlm_training.stages.question_batch import IGNORED, QuestionMaker, text_batch
+from g2vlm_training.stages.question_batch import IGNORED, QuestionMaker, picture_rows, text_batch
 from g2vlm_training.stages.semantic_stage import SemanticStage
 from g2vlm_training.stages.tokens import nano_tokenizer
 from numpy.typing import NDArray
@@ -30,11 +32,13 @@ from PIL import Image
 from g2vlm_model.checkpoint import load_model
 from g2vlm_model.interface import Frame, FrameWindow, PixelMark, SpatialQuery
 from g2vlm_model.interface.words import plain_lines
+from g2vlm_model.model import G2VLM
+from g2vlm_model.preprocess import SemanticRows
 from g2vlm_model.runtimes import load_runtime
 from tests.runtimes.model_folders import small_config, write_model
 from tests.training import language_folders as folders
 from tests.training.test_loading import same
-from tests.training.tiny import tiny_config, tiny_model
+from tests.training.tiny import SPECIAL, tiny_config, tiny_model, with_questions
 from tests.training.tiny_run import CONFIG, tiny_trainer
 
 TALKS = SourceOptions("jsonl", "talk", weight=3.0)
@@ -255,3 +259,43 @@ def test_a_window_of_scenes_stays_whole_where_nothing_is_cropped(tiny_shards: Pa
     assert float(squeezed.K_BN33[0, 0, 0, 0]) == pytest.approx(float(K[0, 0]) / 2)
     stage = build_stage(narrow, tiny_model(seed=3), nano_tokenizer(700))
     assert bool(stage(squeezed, 0).total.isfinite())
+
+
+def test_questions_about_scenes_see_their_own_marks_where_marks_are_drawn(pool: ClipPool) -> None:
+    """No lines of marks in the words; each question's pictures are its own, the loss their mean."""
+    config = dataclasses.replace(tiny_config(), mark_style="drawn")
+    model = G2VLM(config, SPECIAL)
+    initialise(model, 3)
+    tasks = ("depth_prediction_oo", "distance_prediction_oc")
+    stage = SemanticStage(model, nano_tokenizer(700), 3, tasks=tasks)
+    batch = draw_batch(pool, 2, 2, torch.Generator().manual_seed(1), None)
+    asked = with_questions(stage, batch)
+    questions = [question for window in asked.prepared for question in window.questions]
+    assert any(question.marks for question in questions)
+    assert all(question.text == question.bare for question in questions)
+    plain = picture_rows(config, batch.window(0)).rows_NRC
+    for question, rows in zip(
+        asked.prepared[0].questions, asked.prepared[0].pictures.rows_NRC.split(2), strict=True
+    ):
+        changed = [not torch.equal(one, other) for one, other in zip(rows, plain, strict=True)]
+        assert changed == [k in {mark.frame_index for mark in question.marks} for k in range(2)]
+    with torch.no_grad():
+        whole = stage(asked, 0)
+        alone = [
+            stage(dataclasses.replace(batch.window(number), prepared=(one,)), 0).total
+            for number, window in enumerate(asked.prepared)
+            for one in (
+                dataclasses.replace(
+                    window,
+                    questions=(question,),
+                    rows=(row,),
+                    pictures=SemanticRows(rows, window.pictures.grid_hw, 2),
+                )
+                for question, row, rows in zip(
+                    window.questions, window.rows, window.pictures.rows_NRC.split(2), strict=True
+                )
+            )
+        ]
+    assert float(whole.total) == pytest.approx(float(torch.stack(alone).mean()), abs=1e-5)
+    said = answers_about(stage.eval(), batch.window(0), list(asked.prepared[0].questions))
+    assert len(said) == 3
