@@ -17,6 +17,7 @@ from g2vlm_training.datasets.mixture import ClipPool
 from g2vlm_training.gasp.gasp_options import LoraOptions
 from g2vlm_training.run.distribution import Processes
 from g2vlm_training.run.dry_run import dry_run, step_cost
+from g2vlm_training.run.initialise import initialise
 from g2vlm_training.run.precision import recompute_layers
 from g2vlm_training.run.run import RunOptions, averaged_model, build_stage, prepared_run
 from g2vlm_training.run.start import Start, start_model
@@ -26,7 +27,8 @@ from g2vlm_training.stages.stage import StageLoss
 from g2vlm_training.stages.tokens import nano_tokenizer
 
 from g2vlm_model.measuring.live_bytes import LiveBytes
-from tests.training.tiny import tiny_config, tiny_model, with_questions
+from g2vlm_model.model import G2VLM
+from tests.training.tiny import SPECIAL, tiny_config, tiny_model, with_questions
 from tests.training.tiny_run import CONFIG
 
 JOINT = dataclasses.replace(CONFIG, stage="joint", questions=2, grounding=0.0)
@@ -100,19 +102,24 @@ def test_answers_and_geometry_teach_what_the_stage_says(batch: WindowBatch, stag
         assert "model.trunk.layers.0.geometric.k_proj.weight" in taught
 
 
-@pytest.mark.parametrize(("stage", "most"), [("geometry", 1.3), ("joint", 1.4)])
+@pytest.mark.parametrize(
+    ("stage", "most", "marks"),
+    [("geometry", 1.3, "text"), ("joint", 1.4, "text"), ("joint", 1.45, "drawn")],
+)
 def test_dry_run_says_at_least_what_a_step_keeps(
-    batch: WindowBatch, stage: str, most: float
+    batch: WindowBatch, stage: str, most: float, marks: str
 ) -> None:
     """Never less, and not much more.
 
     It adds all gradients to the peak of the activations, which lies ahead of most of them, and
     takes questions for longer than these are.
     """
-    changes: dict[str, Any] = {"stage": stage, "model": tiny_config(), "precision": "fp32"}
+    model = G2VLM(dataclasses.replace(tiny_config(), mark_style=marks), SPECIAL)
+    initialise(model, 3)
+    changes: dict[str, Any] = {"stage": stage, "model": model.config, "precision": "fp32"}
     config = dataclasses.replace(JOINT, windows=((2, 3),), **changes)
     cost = step_cost(config, 2, 3)
-    module = build_stage(config, tiny_model(seed=3), nano_tokenizer(700))
+    module = build_stage(config, model, nano_tokenizer(700))
     asked = with_questions(module, batch)
     with LiveBytes() as live:
         module(asked, 0).total.backward()

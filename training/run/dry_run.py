@@ -145,13 +145,17 @@ def _answers(
     model.prefill_text(torch.zeros(clips, _SYSTEM_TOKENS, dtype=torch.int64), cache)
     with torch.set_grad_enabled(config.stage != "semantic"):
         model.geometry_pass(model.encode_geometry(pixels), grid, cache=cache)
-    rows = torch.empty(clips, frames, (side * vit.spatial_merge_size) ** 2, vit.row_width)
+    # Pictures that marks are drawn into are each question's own.
+    each = config.questions if model.config.mark_style == "drawn" else 1
+    cache = cache.repeat(each) if each > 1 else cache
+    rows = torch.empty(clips * each, frames, (side * vit.spatial_merge_size) ** 2, vit.row_width)
     full = side * vit.spatial_merge_size
     model.prefill_images(model.encode_semantic(rows, (full, full)), (side, side), cache)
-    # The questions of a window share its keys and values, as one long one does.
-    ids = torch.zeros(clips, config.questions * _QUESTION_TOKENS, dtype=torch.int64)
+    # Else the questions of a window share its keys and values, as one long one does.
+    length = config.questions // each * _QUESTION_TOKENS
+    ids = torch.zeros(clips * each, length, dtype=torch.int64)
     logits = model.semantic_logits(ids, cache)
-    window = _SYSTEM_TOKENS + frames * (grid[0] * grid[1] + side**2 + 4)
+    window = _SYSTEM_TOKENS + frames * (grid[0] * grid[1] + 2 + each * (side**2 + 2))
     return logits, clips * (window + config.questions * _QUESTION_TOKENS)
 
 
