@@ -66,9 +66,12 @@ def verify(
         `checks`: "ok", "skipped: ..." or what is wrong; `sound` where nothing is.
 
     Raises:
-        OSError, ValueError: There is no such model, or no such function.
+        OSError, ValueError: There is no such model, device or precision, or no such function.
     """
+    from .runtimes.torch.placement import choose_placement
+
     folder, run = resolve_folder(model), _function(published)
+    choose_placement(device, precision)  # a word that is wrong says nothing of the model
     report: dict[str, Any] = {"model": str(model), "machine": _machine()}
     times = _Times(report)
     checks: dict[str, str] = {}

@@ -145,6 +145,17 @@ def test_precisions(tmp_path: Path, stand_in: Path) -> None:
     assert 0 < off["int8"] < off["int4"] < 0.5
 
 
+@pytest.mark.slow  # seven models
+def test_precisions_of_exports(tmp_path: Path, nano_export: Path) -> None:
+    size = ("--frames", "1", "--windows", "1", "--exports", str(nano_export))
+    results = run("precisions", tmp_path / "report.json", *size)
+    (name,) = results["against_torch"]
+    assert name.startswith("export, fp32, opset ")
+    assert results["against_torch"][name] == results["against_fp32"][name]
+    assert 0 < results["against_torch"][name]["points, worst"] < 1e-4
+    assert results["against_torch"][name]["answers alike"] == 1.0
+
+
 def test_prompt_mode(tmp_path: Path) -> None:
     results = run("prompt_mode", tmp_path / "report.json", "--windows", "1", "--frames", "2")
     assert results["isolate_geometry"] is True

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime
 import pytest
 from g2vlm_export import ladder
 from g2vlm_export.attention_casts import (
@@ -36,6 +38,7 @@ from onnx.reference.op_run import OpRun
 
 from g2vlm_model.runtimes.export_folder import Golden
 from g2vlm_model.runtimes.golden_check import Tolerances
+from g2vlm_model.runtimes.machine import free_memory
 
 from .attention_graphs import (
     WIDTH,
@@ -50,6 +53,7 @@ from .attention_graphs import (
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy tells of overflows
 
 FUSED, DECOMPOSED, WIDE, SINGLE = (rung.name for rung in rungs_of("fp16"))
+GIB = 2**30
 MODERATE = 1.0
 BEYOND_HALF = 2e5  # scores: products of half-precision queries and keys end at 65504
 QUERIES_BEYOND_HALF = 4e9  # the queries themselves
@@ -243,6 +247,38 @@ def test_graphs_beyond_two_gigabytes_are_rewritten(tmp_path: Path) -> None:
     single = ir.load(graph)
     in_float32(single)  # the table would be computed on writing
     assert single.graph.initializers["table"].dtype == ir.DataType.FLOAT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rungs", "halves", "stored"),
+    [
+        pytest.param(rungs_of("fp16")[:3], 1_100_000_000, 2, id="weights as exported"),
+        pytest.param(rungs_of("fp16")[3:], 600_000_000, 4, id="weights of its own"),
+    ],
+)
+def test_every_rung_runs_beyond_two_gigabytes(
+    rungs: tuple[Rung, ...], halves: int, stored: int, tmp_path: Path
+) -> None:
+    """On ONNX Runtime, each form of a graph with 2.2 or 2.4 GB of weights beside it."""
+    free = free_memory() or 8 * GIB
+    if free < 8 * GIB or shutil.disk_usage(tmp_path).free < 4 * GIB:
+        pytest.skip("8 GiB of memory and 4 of disk are needed")
+    graph = write_graph(tmp_path / "attention.onnx", weights(MODERATE), "fp16", 23)
+    with_large_table(graph, halves)
+    want = expected(inputs(), weights(MODERATE)).outputs["y"]
+
+    def run(path: Path, rung: Rung) -> Verdict:
+        size = sum(one.stat().st_size for one in path.parent.glob("attention.*"))
+        assert size == pytest.approx(stored * halves, rel=0.01)
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        (said,) = session.run(None, {"x": inputs()})
+        assert np.abs(said - want).max() < 2e-3, rung
+        return Verdict(False, "computes right")
+
+    with pytest.raises(LadderExhaustedError) as exhausted:
+        climb(graph, rungs, tmp_path, run, lambda verdict: verdict)
+    assert str(exhausted.value).count("computes right") == len(rungs), exhausted.value
 
 
 def test_weights_that_one_file_cannot_hold_stand_beside_it(

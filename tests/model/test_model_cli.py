@@ -78,6 +78,32 @@ def test_a_sound_model(small: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--precision", "fp61"], "precision is 'fp61', expected auto, fp32"),
+        (["--device", "gpu"], "device is 'gpu', expected auto, cpu, cuda or cuda:N"),
+        (["--device", "cpu", "--precision", "fp16"], "does not compute in; choose auto"),
+        (["--out", "."], "--out is ., a folder; give a file"),
+        (["--out", "/proc/report.json"], "/proc"),
+    ],
+)
+def test_words_that_are_wrong_say_nothing_of_a_model(
+    small: Path,
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And are said before anything is loaded."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("g2vlm_model.model_verify._loaded", None)
+    assert g2vlm(["model", "verify", str(small), *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 NAME = "language_model.model.layers.1.mlp_moe_geo.up_proj.weight"
 
 

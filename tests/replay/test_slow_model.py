@@ -1,16 +1,18 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Replays of a large and slow model, without ROS: the published one in small, and slower ones."""
+"""Replays of a large and slow model: the published one in small, and slower ones."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from g2vlm_replay import main
 
 from benchmarks.instant_runtime import InstantScene
 from g2vlm_model.interface import FrameWindow, SpatialAnswer
@@ -27,6 +29,26 @@ def test_the_published_model_in_small(tmp_path: Path, stand_in: Path) -> None:
     assert code == 0
     assert document["metrics"]["scenes"] == 1
     assert document["node"]["model_id"].startswith("stand-in@")
+    assert document["answers"][0]["status"] in ("OK", "TRUNCATED")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_published_model_in_small_through_the_node(
+    tmp_path: Path, stand_in: Path, precision: str
+) -> None:
+    write_plain_bag(tmp_path / "bag", mcap=True, count=2)
+    (tmp_path / "q.json").write_text('[{"question": "How far is the wall?", "at": {"frame": 1}}]')
+    out, name = tmp_path / "out", f"precision={precision}"
+    words = ["--rate", "0", "--quiet", "--runtime", "torch", "--model", str(stand_in)]
+    words += ["--device", "cpu", "--param", name, "--param", "query.max_tokens=4"]
+    words += ["--questions", str(tmp_path / "q.json"), "--question-timeout", "600"]
+    assert main([str(tmp_path / "bag"), "--out", str(out), *words]) == 0
+    document = json.loads((out / "metrics.json").read_text())
+    assert document["metrics"]["scenes"] == 1
+    assert document["metrics"]["frames_used"] == 2
+    assert document["node"]["model_id"].startswith("stand-in@")
+    assert document["node"]["precision"] == precision
     assert document["answers"][0]["status"] in ("OK", "TRUNCATED")
 
 

@@ -38,6 +38,7 @@ from g2vlm_ros.perception_node import PerceptionNode
 from tests.helpers import wait_for
 from tests.ros.scripted_runtime import ScriptedRuntime
 
+_LOADS_S = 60.0  # a model, on a busy machine
 NS = 1_000_000_000
 SCRIPTED = "tests.ros.scripted_runtime:create"
 
@@ -239,7 +240,7 @@ class Graph:
     def transition(self, number: int) -> bool:
         """Ask for a lifecycle transition."""
         request = ChangeState.Request(transition=Transition(id=number))
-        return bool(self.call(ChangeState, "/g2vlm/change_state", request).success)
+        return bool(self.call(ChangeState, "/g2vlm/change_state", request, _LOADS_S).success)
 
     def configure(self) -> bool:
         return self.transition(Transition.TRANSITION_CONFIGURE)
@@ -335,9 +336,9 @@ class Graph:
         return self.status(lambda status: (code in status.reason_codes) == present)
 
     def ask(self, question: str = "How far is the wall?", **fields: Any) -> Any:
-        """Ask and return the answer."""
+        """Ask and return the answer, which comes in the question's own time at the latest."""
         request = SpatialQuery.Request(question=question, **fields)
-        return self.call(SpatialQuery, "/g2vlm/query", request).answer
+        return self.call(SpatialQuery, "/g2vlm/query", request, 15.0 + request.timeout_s).answer
 
     def reset(self) -> Any:
         """Call `~/reset`."""
