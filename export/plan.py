@@ -277,11 +277,13 @@ def _at_work(
     cuda = request.device.kind != "cpu" and not mapped
     if request.device.kind == "jetson" and cuda:
         process += _TORCH_CUDA
+    # An engine and a session keep what their passes take; passes of torch and questions take turns.
+    active = passes + taken.ask if engine else max(passes, taken.ask)
     return WindowPlan(
         frames=frames,
         engine=engine,
         model=0 if mapped else weights.answering if engine else weights.whole,
-        activations=passes + taken.ask + request.cast,
+        activations=active + request.cast,
         scenes=request.scenes * (taken.scene + (taken.arrays if shared else 0)),
         process=process + (_CUDA if cuda else 0),
         build=0,
