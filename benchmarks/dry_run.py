@@ -7,14 +7,16 @@
     python -m benchmarks.dry_run --threads 1 --cases nano adapters
 
 Each case is a process of its own on the CPU. What counts is the growth of its resident memory, from
-all libraries loaded to the most during `--steps` steps, of which the second is the first that finds
-the optimiser's moments. glibc is told to give large blocks back (`MALLOC_MMAP_THRESHOLD_`), as its
-own threshold grows with what is freed and keeps holes.
+all libraries at work (a step of nano on one window of two frames has been made, and is gone) to the
+most during `--steps` steps, of which the second is the first that finds the optimiser's moments.
+glibc is told to give large blocks back (`MALLOC_MMAP_THRESHOLD_`), as its own threshold grows with
+what is freed and keeps holes.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import resource
@@ -25,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from g2vlm_training.config import TrainConfig
 from g2vlm_training.config_file import config_of
 from g2vlm_training.datasets.base import Clip
@@ -54,7 +55,7 @@ _WIDTHS: dict[str, Any] = {  # the published widths, few layers, a small vocabul
     "eval_windows": 0,
 }  # fmt: skip
 CASES: dict[str, dict[str, Any]] = {
-    "nano": {"preset": "nano", "windows": [[12, 4]], "eval_windows": 0},
+    "nano": {"preset": "nano", "windows": [[24, 4]], "eval_windows": 0},
     "widths": {**_WIDTHS, "windows": [[1, 3]], "precision": "fp32"},
     "adapters": {
         **_WIDTHS, "windows": [[1, 4]], "adapters": True, "frozen": "bf16", "recompute": True,
@@ -104,14 +105,22 @@ def in_a_process(name: str, arguments: argparse.Namespace) -> int:
 def taken(config: TrainConfig, steps: int) -> int:
     """Bytes by which this process grows when it trains so."""
     with tempfile.TemporaryDirectory() as folder:
-        write_clips(Path(folder), config)
-        torch.ones(64, 64).softmax(-1).sum()  # what torch loads with its first operations
+        small = config_of({**CASES["nano"], "windows": [[1, 2]]}, "nano")
+        trained(small, Path(folder) / "small", 1)
+        gc.collect()
         before = resident()
-        options = RunOptions(Path(folder), Path(folder) / "run", Start(config.seed))
-        run = prepared_run(config, options, Processes())
-        for _ in range(steps):
-            run.trainer.train_step()
+        trained(config, Path(folder) / "case", steps)
         return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+
+
+def trained(config: TrainConfig, folder: Path, steps: int) -> None:
+    """Make so many steps of a run of noise."""
+    write_clips(folder, config)
+    run = prepared_run(
+        config, RunOptions(folder, folder / "run", Start(config.seed)), Processes()
+    )  # fmt: skip
+    for _ in range(steps):
+        run.trainer.train_step()
 
 
 def write_clips(folder: Path, config: TrainConfig) -> None:

@@ -36,7 +36,7 @@ CONFIG_FOLDER = Path(__file__).parent / "configs"
 PRESETS = {"nano": ModelConfig.nano, "g2vlm_2b": ModelConfig.g2vlm_2b}
 _SHOWN = 60
 # Options that nothing ever set are constants now; configs and runs from before may name the value.
-_CONSTANT = {
+_CONSTANT: dict[str, dict[str, object]] = {
     "views": {"multiple": 14, "spread": 30, "stratified": 0.5, "whole": 0.1},
     "gasp": {"visibility": "exact"},
     "lora": {"scale": 1.0, "dropout": 0.0},

@@ -23,7 +23,9 @@ from g2vlm_training.run.runlog import RunLog
 from g2vlm_training.run.trainer import Trainer
 
 from tests.helpers import REPO
+from tests.training.dying_rank import DIED, STEPS
 from tests.training.killed_run import MOMENTS
+from tests.training.tiny import write_tiny_shards
 from tests.training.tiny_run import tiny_trainer
 
 FILE_BYTES = 100_000  # less than a checkpoint of the tiny model, more than a log
@@ -104,6 +106,29 @@ def test_a_run_killed_while_it_writes_goes_on_with_the_same_losses(
     newest = resumed.save()
     assert load_state(newest).meta["step"] == 4
     assert len(list(folder.glob("*step-*"))) == 2, "what the killed run left is still there"
+
+
+@pytest.mark.slow
+def test_where_a_process_dies_torchrun_starts_all_again_and_they_go_on(tmp_path: Path) -> None:
+    """With the losses of a run of one process that nothing interrupted."""
+    shards, out = write_tiny_shards(tmp_path / "shards", 2), tmp_path / "out"
+    words = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
+    words += ["--nproc-per-node", "2", "--max-restarts", "1", "-m", "tests.training.dying_rank"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*words, str(shards), str(out)], cwd=REPO, env=environment, capture_output=True,
+        text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert (out / DIED).is_file(), "nobody died"
+    newest = latest_checkpoint(out)
+    assert newest is not None
+    assert newest.name == f"step-{STEPS:07d}"
+    alone = tiny_trainer(shards, tmp_path / "alone", Processes(), windows=((4, 2),))
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    for line in lines:
+        assert line["loss"] == pytest.approx(alone.train_step()["loss"], abs=1e-5)
 
 
 def test_the_log_forgets_what_a_resumed_run_does_again(tmp_path: Path) -> None:

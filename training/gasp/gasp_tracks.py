@@ -76,12 +76,14 @@ def lattice(size: int, points: int) -> Tensor:
 
 
 @torch.no_grad()
-def point_tracks(batch: WindowBatch, points: int) -> PointTracks:
+def point_tracks(batch: WindowBatch, points: int, visibility: str = "exact") -> PointTracks:
     """Follow a lattice of points x points of each frame into all others.
 
     Args:
         batch: With depth, poses and intrinsics.
         points: Per side.
+        visibility: "exact": by rays, where the scene of a window is known; elsewhere, and with
+            "depth", where the depth maps of both frames agree.
 
     Raises:
         ValueError: Depth that is no number or below 0.
@@ -98,7 +100,9 @@ def point_tracks(batch: WindowBatch, points: int) -> PointTracks:
     sure_BNQ = ~_edges(depth)[:, :, rows][..., columns].flatten(2)
     visible = found.visible_BNNQ & sure_BNQ[:, :, None]
     for window, scene in enumerate(batch.scenes):
-        seen = None if scene is None else _seen_by_rays(batch, found, window, scene, points)
+        if scene is None or visibility != "exact":
+            continue
+        seen = _seen_by_rays(batch, found, window, scene, points)
         visible[window] = visible[window] if seen is None else seen
     size = depth.new_tensor([width, height])
     v, u = torch.meshgrid(rows, columns, indexing="ij")
