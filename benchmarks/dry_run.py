@@ -55,10 +55,10 @@ _WIDTHS: dict[str, Any] = {  # the published widths, few layers, a small vocabul
     "eval_windows": 0,
 }  # fmt: skip
 CASES: dict[str, dict[str, Any]] = {
-    "nano": {"preset": "nano", "windows": [[24, 4]], "eval_windows": 0},
-    "widths": {**_WIDTHS, "windows": [[1, 3]], "precision": "fp32"},
+    "nano": {"preset": "nano", "windows": [[24, 4]], "precision": "fp32", "eval_windows": 0},
+    "widths": {**_WIDTHS, "windows": [[1, 2]], "precision": "fp32"},
     "adapters": {
-        **_WIDTHS, "windows": [[1, 4]], "adapters": True, "frozen": "bf16", "recompute": True,
+        **_WIDTHS, "windows": [[1, 2]], "adapters": True, "frozen": "bf16", "recompute": True,
         "precision": "bf16",
     },
 }  # fmt: skip
