@@ -93,7 +93,7 @@ def test_video178ks_films_give_frames(tmp_path: Path) -> None:
     assert told.turns[0].question == "What happens?"
     part = tmp_path / "0_30_s_academic_v0_1/academic_source"
     (part / "Charades/AAA.mp4").rename(part / "AAA.mp4")
-    with pytest.raises(DataError, match=r"AAA\.mp4 is missing"):
+    with pytest.raises(DataError, match=r"AAA\.mp4 \(unpack .* there\) is missing"):
         conversations("video178k", tmp_path)
 
 

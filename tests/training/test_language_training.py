@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from g2vlm_training.datasets.language import Conversation, Turn
 from g2vlm_training.datasets.loading import Batches, plan_step
 from g2vlm_training.datasets.mixture import ClipPool, Mixture, SourceOptions
 from g2vlm_training.datasets.views import ViewOptions
-from g2vlm_training.evaluate.answering import answers_about
+from g2vlm_training.evaluate.answering import answers_about, greedy_answers
 from g2vlm_training.run.distribution import Processes
 from g2vlm_training.run.initialise import initialise
 from g2vlm_training.run.run import build_stage
@@ -130,6 +131,13 @@ def test_a_run_of_both_kinds_goes_on_exactly(data: Path, tmp_path: Path, stage: 
     again = tiny_trainer(data, tmp_path, Processes(), **changes).train_step()
     for number in ("loss", "gradient"):
         assert again[number] == after[number]
+    if stage == "semantic":  # with other conversations it would be another run
+        more = tmp_path / "more"
+        shutil.copytree(data, more)
+        with (more / "talk/train.jsonl").open("a") as file:
+            file.write((more / "talk/train.jsonl").read_text().splitlines()[0])
+        with pytest.raises(ValueError, match=r"conversations\.0 jsonl talk was 5, is 6"):
+            tiny_trainer(more, tmp_path, Processes(), **changes)
 
 
 def test_conversations_teach_answers_alone(data: Path) -> None:
@@ -206,6 +214,7 @@ def test_training_reads_what_asking_reads(tmp_path: Path, style: str, reason: st
     with torch.no_grad():
         prefix = stage.prefix(batch)
         said = stage.answer(prefix, question, (60, 80), max_tokens=6)
+        assert greedy_answers(stage, prefix, [question], (60, 80), max_tokens=6) == [said]
         words = stage.reasoning(prefix, 0, question, asked.sizes_hw)
     runtime = load_runtime(model=folder, device="cpu")
     scene = runtime.observe(window)

@@ -296,6 +296,14 @@ class Mixture:
             parts = [name.rpartition("/") for name in names]
             pool.pin([file for source, _, file in parts if source in ("", key)])
 
+    @property
+    def conversations(self) -> dict[str, int]:
+        """How many each language source has, by its place among them, layout and name."""
+        return {
+            f"{number} {pool.layout} {pool.root.name}": len(pool)
+            for number, pool in enumerate(self.language)
+        }
+
     def talks(self, generator: torch.Generator) -> bool:
         """Whether a step is about conversations; draws only where there are both kinds."""
         if not self.language or not self.sources:

@@ -181,6 +181,8 @@ def prepared_run(config: TrainConfig, options: RunOptions, processes: Processes)
     if config.recompute:
         recompute_layers(stage)
     state: dict[str, Any] = {"base": dataclasses.asdict(base), "blind": options.blind}
+    if pool.language:
+        state["conversations"] = pool.conversations
     batches = Batches(config, pool, processes, stage.preparer)
     trainer = Trainer(
         stage, config, options.out, _losses(config, stage, batches),

@@ -81,7 +81,10 @@ class Told:
         paths = [film.path] if isinstance(film, Film) else film
         for path in paths:
             if isinstance(path, Path) and not path.is_file():
-                return str(path)
+                unpacked = isinstance(film, Film)
+                return (
+                    f"{path} (unpack the data set's tars of films there)" if unpacked else str(path)
+                )
         return ""
 
     def read(self) -> Conversation:
@@ -105,7 +108,9 @@ class Told:
                 return tuple(video_frames(self.pictures.path, self.pictures.frames))
             return tuple(load_picture(picture) for picture in self.pictures)
         except FileNotFoundError as error:
-            raise DataError(f"{self.name}: {error.filename} is missing") from error
+            raise DataError(
+                f"{self.name}: {self.missing() or error.filename} is missing"
+            ) from error
         except ModuleNotFoundError as error:
             raise DataError(
                 f"{self.name}: films need OpenCV, which is not installed; "

@@ -38,12 +38,13 @@ class LanguagePool:
     """
 
     def __init__(self, layout: str, root: Path, frames: int = 8) -> None:
+        self.layout, self.root = layout, root
         self.name = f"{layout} {root}"
         self.refused: dict[Path, str] = {}
         self.refusals = Refusals(f"conversations of {self.name}")
         self.files: list[RowFile] = []
         self._layout = LANGUAGE_LAYOUTS[layout]
-        self._root, self._frames = root if root.is_dir() else root.parent, frames
+        self._folder, self._frames = root if root.is_dir() else root.parent, frames
         for path in self._paths(root, layout):
             try:
                 self.files.append(open_rows(path))
@@ -66,7 +67,7 @@ class LanguagePool:
         """
         file = int(np.searchsorted(self._ends, index, side="right")) - 1
         row = self.files[file].row(index - int(self._ends[file]))
-        return self._layout.read(row, self._root, self._frames)
+        return self._layout.read(row, self._folder, self._frames)
 
     def read(self, index: int) -> Conversation:
         """A conversation with its pictures.
