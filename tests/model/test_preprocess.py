@@ -153,3 +153,17 @@ def test_read_only_and_strided_pictures_are_taken() -> None:
     view.flags.writeable = False
     want = np.asarray(Image.fromarray(view.copy()).resize((518, 392), Image.Resampling.LANCZOS))
     np.testing.assert_array_equal(preprocess.resize_geometric(view, (392, 518)), want)
+
+
+def test_pictures_of_their_own_size_keep_their_shape() -> None:
+    """The first one of a window gives the size of all; exported graphs have none of their own."""
+    config = ModelConfig(semantic_picture="own")
+    wide, high = np.zeros((56, 168, 3), np.uint8), np.zeros((168, 56, 3), np.uint8)
+    assert preprocess.semantic_rows(config, [wide, high]).merged_hw == (2, 6)
+    assert preprocess.semantic_rows(config, [high]).merged_hw == (6, 2)
+    assert preprocess.semantic_rows(ModelConfig(), [wide]).merged_hw == (27, 27)
+    assert preprocess.semantic_size(config, (2000, 3000)) == (812, 1204)  # Qwen2-VL's largest area
+    with pytest.raises(ValueError, match="answer with the runtime torch"):
+        preprocess.semantic_merged_hw(config)
+    with pytest.raises(ValueError, match="semantic_picture is 'round', expected one of"):
+        ModelConfig(semantic_picture="round")
