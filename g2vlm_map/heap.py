@@ -18,6 +18,7 @@ from collections.abc import Callable
 __all__ = ["Heap"]
 
 _PERIOD_S = 30.0
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 class Heap:
@@ -32,13 +33,12 @@ class Heap:
         self, period_s: float = _PERIOD_S, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._period_s, self._clock = period_s, clock
-        self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         self._last = clock()
 
     def tend(self) -> bool:
         """To be called between passes; whether it was time and there was something to give back."""
-        if self._trim is None or self._clock() - self._last < self._period_s:
+        if _TRIM is None or self._clock() - self._last < self._period_s:
             return False
-        given_back = bool(self._trim(0))
+        given_back = bool(_TRIM(0))
         self._last = self._clock()
         return given_back

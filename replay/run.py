@@ -49,7 +49,8 @@ OUTPUTS = (
     *(MAP_FILE, "node.log", RECORDED),
 )
 LONG_PAUSE_S = 30.0
-RECORDING_FILES = {"metadata.yaml", "recorded.mcap"}
+# The last one is what a writer that was killed leaves.
+RECORDING_FILES = {"metadata.yaml", "recorded.mcap", "metadata.yaml.tmp"}
 
 
 @dataclass(frozen=True)

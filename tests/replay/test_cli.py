@@ -19,13 +19,14 @@ import rclpy
 from g2vlm_replay import main
 from g2vlm_replay.domain import ReservedDomain
 from g2vlm_replay.errors import NodeFailedError, ReplayInputError
+from g2vlm_replay.node.bag_writer import BagWriter
 from g2vlm_replay.node.conversions import messages_of, topics_of
 from g2vlm_replay.node.process import (
     NodeProcess,
     node_command,
     node_environment,
 )
-from g2vlm_replay.run import long_pause
+from g2vlm_replay.run import RECORDED, _clean, long_pause
 from g2vlm_replay.run_options import ModelOptions, parameters_of, parse_parameter
 from rosbags.highlevel import AnyReader
 
@@ -135,6 +136,25 @@ def test_files_of_others_in_out_stay(
     assert main([str(bag), "--out", str(tmp_path / "out"), "--quiet"]) == 2
     assert f"{says}, which no replay wrote" in capsys.readouterr().err
     assert [file.read_bytes() for file in files] == [b"here already"] * 3
+
+
+def test_what_a_replay_leaves_that_was_killed_is_cleaned(bag: Path, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(self: Path, target: object) -> None:
+        raise Killed
+
+    out = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Path, "replace", killed)
+        with BagWriter(out / RECORDED):
+            pass
+    left = [file.name for file in (out / RECORDED).iterdir()]
+    assert "metadata.yaml" not in left
+    assert len(left) > 1
+    _clean(out, bag)
+    assert list(out.iterdir()) == []
 
 
 def test_a_long_pause_is_announced() -> None:
