@@ -96,7 +96,7 @@ def test_resident_memory_is_the_least_of_a_time(monkeypatch: pytest.MonkeyPatch)
         def memory_info(self) -> SimpleNamespace:
             return SimpleNamespace(rss=megabytes[0] << 20)
 
-    resident = Resident(Process(), 40.0)  # type: ignore[arg-type]
+    resident = Resident(Process(), 40.0)
     found = []
     for now[0], megabytes[0] in [(0.0, 5), (10.0, 9), (39.0, 7), (45.0, 8), (80.0, 9)]:
         resident.look()
