@@ -3,8 +3,8 @@
 # variable that a sourced ROS 2 leaves: that one is found by the set-up itself.
 PYTHON ?= python3
 PYTEST_ARGS ?=
-# Three where there are two cores: many tests wait, for a node or a clock.
-WORKERS ?= 3
+# Twice as many as cores, where there are two: many tests wait, for a node or a clock.
+WORKERS ?= 4
 MINUTES ?= 60
 RUNTIME ?= instant
 MODEL ?= nano
