@@ -100,15 +100,23 @@ def verify(
         runtime.close()
     report["rss_bytes"]["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     checks |= _checks(report["outputs"])
-    if run is None:
-        why = "no --published MODULE:FUNCTION; the published code is no package that can be found"
-        checks["the published code agrees"] = f"skipped: {why}"
-    else:
-        found = _apart(geometry, run(folder, [frame.image for frame in _window().frames]))
-        report["published_code"] = found
-        checks["the published code agrees"] = _problem_apart(found)
+    checks["the published code agrees"] = _held_against(run, folder, geometry, report)
     passed = (outcome == "ok" or outcome.startswith("skipped: ") for outcome in checks.values())
     return report | {"sound": all(passed)}
+
+
+def _held_against(
+    run: Published | None, folder: Path, geometry: GeometryPrediction, report: dict[str, Any]
+) -> str:
+    """The outcome of the comparison with the published code; what was found goes to `report`."""
+    if run is None:
+        return (
+            "skipped: no --published MODULE:FUNCTION; the published code is no package that can be "
+            "found"
+        )
+    found = _apart(geometry, run(folder, [frame.image for frame in _window().frames]))
+    report["published_code"] = found
+    return _problem_apart(found)
 
 
 def _function(name: str) -> Published | None:

@@ -39,6 +39,7 @@ CPUINFO = Path("/proc/cpuinfo")
 OWN_STATUS = Path("/proc/self/status")
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
+_M_MMAP_THRESHOLD, _LARGE_BLOCK = -3, 8 << 20
 TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
@@ -111,9 +112,6 @@ def keep_no_large_blocks() -> bool:
         return bool(ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK))
     except (OSError, AttributeError):  # musl, macOS
         return False
-
-
-_M_MMAP_THRESHOLD, _LARGE_BLOCK = -3, 8 << 20
 
 
 def package_version(name: str) -> str:
