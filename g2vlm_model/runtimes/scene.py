@@ -187,23 +187,31 @@ class KnownFrames:
         )
         self._newest: tuple[FrameFeatures, ...] = ()
 
-    def of_window(self, window: FrameWindow, size_hw: tuple[int, int]) -> list[FrameFeatures]:
+    def of_window(
+        self,
+        window: FrameWindow,
+        size_hw: tuple[int, int],
+        semantic_hw: tuple[int, int] | None = None,
+    ) -> list[FrameFeatures]:
         """Features of the frames of what becomes the newest window; needs no device.
+
+        Args:
+            window: The frames.
+            size_hw: Of the model's pictures.
+            semantic_hw: Of the semantic encoder's, where that is not the same for all windows.
 
         Raises:
             ValueError: A frame's key is in use for other pixels.
         """
-        # Its size too is a matter of the first picture: that of the semantic encoder's pictures.
-        first_hw = window.frames[0].image.shape[:2]
-        features = [self._of_frame(frame, size_hw, first_hw) for frame in window.frames]
+        features = [self._of_frame(frame, size_hw, semantic_hw) for frame in window.frames]
         with self._lock:
             self._newest = tuple(features)
         return features
 
     def _of_frame(
-        self, frame: Frame, size_hw: tuple[int, int], first_hw: tuple[int, ...]
+        self, frame: Frame, size_hw: tuple[int, int], semantic_hw: tuple[int, int] | None
     ) -> FrameFeatures:
-        name = (frame.camera, frame.key, size_hw, first_hw)
+        name = (frame.camera, frame.key, size_hw, semantic_hw)
         with self._lock:
             found = self._known.get(name)
         if found is not None:

@@ -31,7 +31,7 @@ from ..interface import (
     SpatialQuery,
     WindowRefusedError,
 )
-from ..preprocess import geometric_size
+from ..preprocess import geometric_size, semantic_size
 from ..tokenizer import Tokenizer
 from .answering import Answerer, Draft, Stopped
 from .clock import PassClock
@@ -215,7 +215,10 @@ class SceneRuntime:
     def _encoded(
         self, executor: Executor, window: FrameWindow, size_hw: tuple[int, int], clock: PassClock
     ) -> EncodedScene:
-        features = self._known.of_window(window, size_hw)
+        height, width = window.frames[0].image.shape[:2]
+        own = self._config.semantic_picture == "own"
+        semantic_hw = semantic_size(self._config, (height, width)) if own else None
+        features = self._known.of_window(window, size_hw, semantic_hw)
         patch = self._config.patch_size
         seen = Seen(window, features, (size_hw[0] // patch, size_hw[1] // patch))
         clock.lap("preprocess")

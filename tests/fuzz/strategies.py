@@ -132,9 +132,7 @@ documents = mostly(
     values.map(lambda tree: json.dumps(tree).encode("utf-8", "surrogatepass")),
     st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")),
 )
-annotation_rows = mostly(
-    st.one_of(question_entries(), kept(seeds.questions, change_document)), documents
-)
+annotation_rows = mostly(kept(seeds.questions, change_document), question_entries(), documents)
 manifests = kept(seeds.manifests, change_document)
 words = st.text(max_size=300)
 _TOLD = (

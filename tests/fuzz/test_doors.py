@@ -38,7 +38,9 @@ def test_a_door_takes_or_refuses_in_words(name: str, tmp_path: Path) -> None:
 
     knock()
     deep = sum(past) / len(past)
-    assert deep >= 0.3, f"{deep:.0%} of the inputs came past the first check of {name}"
+    # Half of the campaign's inputs come past it. Which 25 are drawn differs from one release of
+    # hypothesis to the next; of a share of 0.4, less than this comes once in 2,000 draws.
+    assert deep >= 0.12, f"{deep:.0%} of the inputs came past the first check of {name}"
 
 
 @pytest.mark.parametrize("name", [name for name in DOORS if DOORS[name].seeds is not None])

@@ -116,7 +116,7 @@ def test_what_does_not_count_changes_nothing(data: Path) -> None:
     assert all(not bool(p.grad.any()) for p in stage.parameters() if p.grad is not None)
 
 
-@pytest.mark.parametrize("stage", ["semantic", "joint"])
+@pytest.mark.parametrize("stage", [pytest.param("semantic", marks=pytest.mark.slow), "joint"])
 def test_a_run_of_both_kinds_goes_on_exactly(data: Path, tmp_path: Path, stage: str) -> None:
     changes: dict[str, Any] = {"sources": (SourceOptions(), TALKS), "kind": stage}
     trainer = tiny_trainer(data, tmp_path, Processes(), **changes)

@@ -99,7 +99,7 @@ def test_a_step_may_be_asked_for_at_any_time(tiny_shards: Path, alone: list[Wind
         same(alone[step], batches.of_step(step)[0])
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_shards_that_come_meanwhile_join_and_are_told(
     tiny_shards: Path, tmp_path: Path, workers: int
 ) -> None:
