@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -205,7 +206,9 @@ def test_two_places_of_one_name_are_refused(scripted: Graph) -> None:
             answer = ask("How deep is A?", marks=marked((80.0, 60.0, "A"), second))
             assert answer.status == Answer.REJECTED
             assert "two marks are called" in answer.message
-            assert "(80, 60) in frame 2 and (100, 60) in frame 2" in answer.message
+            # On a busy machine the window of the first scene may hold a third frame.
+            same_frame = r"\(80, 60\) in frame (\d) and \(100, 60\) in frame \1;"
+            assert re.search(same_frame, answer.message), answer.message
         nameless = ask(
             "How deep is A?", marks=marked((80.0, 60.0, "A"), (1.0, 2.0, ""), (3.0, 4.0, ""))
         )
@@ -308,7 +311,7 @@ def test_stamps_of_another_clock_are_refused_with_those_that_are_there(scripted:
         for stamp in (Time(sec=2_000_000_000), Time(sec=newest // NS + 3600), Time(sec=5)):
             answer = ask("How far is the wall?", stamp=stamp)
             assert answer.status == Answer.REJECTED
-            assert f"kept are [{newest}]" in answer.message
+            assert re.search(rf"kept are \[[\d, ]*{newest}\]", answer.message), answer.message
             place = [PixelMark(u=80.0, v=60.0, label="A", stamp=stamp)]
             answer = ask("How deep is A?", marks=place)
             assert answer.status == Answer.REJECTED
