@@ -6,7 +6,9 @@
 A pass allocates and frees hundreds of blocks of some megabytes; what the map keeps of it lies
 between them, and glibc gives back the end of its heap only. The holes are used again, but each
 hole that was ever touched stays resident: for a map of 60 MB that came to 220 MB. `malloc_trim(3)`
-gives the pages within all holes back, in 10 to 50 ms; the next pass faults some in again.
+gives the pages within all holes back, in 10 to 50 ms; the next pass faults some in again
+(docs/reliability.md, "Soak"). Models of gigabytes on a CPU keep no such holes to begin with
+(`machine.keep_no_large_blocks`).
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@
 """A node that is configured, activated, deactivated and cleaned up again and again, in any order.
 
     python -m tests.chaos.cycles --cycles 1000
+    python -m tests.chaos.cycles --middleware 200   # what is left of an entity that is destroyed
 
 Each step asks for a transition drawn at random, allowed or not, while frames arrive and questions
 are open; `configure` to `cleanup` makes a cycle. Wanted: the state is what the lifecycle says, a
@@ -14,6 +15,7 @@ grow.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import json
 import random
@@ -21,17 +23,19 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 import rclpy
 from lifecycle_msgs.msg import Transition
+from rclpy.action import ActionServer
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
 from benchmarks.common import print_table
+from g2vlm_interfaces.action import Ask
 from g2vlm_interfaces.srv import SpatialQuery
 from g2vlm_model.interface import AnswerStatus
 from tests.ros.graph import NS, Graph, image_message, picture
@@ -137,8 +141,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cycles", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out/chaos"))
+    parser.add_argument("--middleware", type=int, default=0, metavar="TIMES", help="only that")
     given = parser.parse_args(argv)
     rclpy.init(args=["--ros-args", "--log-level", "fatal"])
+    if given.middleware:
+        print_table(
+            [["made and destroyed", "bytes left of each"], *_left_of_each(given.middleware)]
+        )
+        return 0
     cycling = Cycling(given.seed)
     process, samples = psutil.Process(), []
     started, seen = time.monotonic(), 0
@@ -164,6 +174,51 @@ def main(argv: Sequence[str] | None = None) -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "cycles.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return _said(report, rss)
+
+
+def _left_of_each(times: int) -> list[list[str]]:
+    """What malloc has given out more, for each entity that a bare node made and destroyed."""
+    node = rclpy.create_node("bare")
+    kinds: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+        "publisher": (lambda: node.create_publisher(Image, "a", 1), node.destroy_publisher),
+        "subscription": (
+            lambda: node.create_subscription(Image, "b", print, qos_profile_sensor_data),
+            node.destroy_subscription,
+        ),
+        "service": (lambda: node.create_service(SpatialQuery, "c", print), node.destroy_service),
+        "timer": (lambda: node.create_timer(1.0, print), node.destroy_timer),
+        "action server": (lambda: ActionServer(node, Ask, "d", print), ActionServer.destroy),
+    }
+    rows = []
+    for kind, (make, destroy) in kinds.items():
+        for _ in range(30):  # tables grow first
+            destroy(make())
+        before = _given_out()
+        for _ in range(times):
+            destroy(make())
+        rows.append([kind, f"{(_given_out() - before) / times:.0f}"])
+    node.destroy_node()
+    return rows
+
+
+class _MallInfo(ctypes.Structure):
+    """struct mallinfo2 of glibc (mallinfo(3))."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks"),
+            *("fordblks", "keepcost"),
+        )
+    )
+
+
+def _given_out() -> int:
+    """Bytes that malloc has given out."""
+    gc.collect()
+    asked = ctypes.CDLL(None).mallinfo2
+    asked.restype = _MallInfo
+    return int(asked().uordblks)
 
 
 def _said(report: dict[str, Any], rss: Growth) -> int:
