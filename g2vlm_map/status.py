@@ -24,7 +24,7 @@ from .events import ConditionChanged, Emit, FramesDropped, Latency
 from .known_rays import FocalEstimate
 from .options import StatusOptions
 
-__all__ = ["DROP_CODES", "REASON_CODES", "Reason", "Snapshot", "StatusBoard"]
+__all__ = ["DROP_CODES", "REASON_CODES", "Reason", "Snapshot", "StatusBoard", "explained_at"]
 
 REASON_CODES: dict[str, str] = {
     "NO_IMAGES": "A camera delivers no good frames.",
@@ -97,6 +97,11 @@ _LOG = logging.getLogger(__name__)
 
 _REPEAT_LOG_S = 60.0  # a reason that stays in force is logged again after this time
 _QUIET_S = 10.0  # a reason that flickers is logged no more often than this
+
+
+def explained_at(code: str) -> str:
+    """Where a reason code, or one of the doctor's, is explained: page and anchor."""
+    return f"docs/troubleshooting.md#{code.lower()}"
 
 
 @dataclass(frozen=True)
@@ -321,7 +326,7 @@ class StatusBoard:
             if now - self._logged.get(code, -_REPEAT_LOG_S) >= wait:
                 self._logged[code] = now
                 self._announced.add(code)
-                lines.append(f"{code}: {text}")
+                lines.append(f"{code}: {text} ({explained_at(code)})")
         for code in sorted(self._announced - set(in_force)):
             self._announced.discard(code)
             lines.append(f"{code}: over")

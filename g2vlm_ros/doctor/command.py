@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from g2vlm_map.status import explained_at
 from g2vlm_model.interface.words import plain
 from g2vlm_ros.doctor.check_cameras import (
     check_camera_info,
@@ -165,7 +166,14 @@ def _document(seen: Seen, found: list[Finding]) -> dict[str, Any]:
         ],
         "checks": [check.__name__.removeprefix("check_") for check in CHECKS],
         "findings": [
-            {"code": f.code, "about": f.about, "text": f.text, "mend": f.mend} for f in found
+            {
+                "code": f.code,
+                "about": f.about,
+                "text": f.text,
+                "mend": f.mend,
+                "explained_at": explained_at(f.code),
+            }
+            for f in found
         ],
         "healthy": not found,
     }
@@ -183,6 +191,7 @@ def _text(seen: Seen, found: list[Finding]) -> str:
             f"{number}. {finding.code}  {finding.about}",
             f"   {finding.text}",
             f"   -> {finding.mend}",
+            f"   {explained_at(finding.code)}",
         ]
     count = f"{len(found)} finding" + ("s" if len(found) > 1 else "")
     lines += ["", count if found else f"nothing found by {len(CHECKS)} checks"]

@@ -44,7 +44,7 @@ def test_a_standing_reason_is_repeated_once_a_minute() -> None:
     board = StatusBoard(StatusOptions(hold_s=1.0))
     board.condition("NO_IMAGES", True, "silent")
     lines = [line for t in range(180) for line in board.messages(board.reasons(t), t)]
-    assert lines == ["NO_IMAGES: silent"] * 3
+    assert lines == ["NO_IMAGES: silent (docs/troubleshooting.md#no_images)"] * 3
 
 
 def test_tolerated_codes_do_not_degrade() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
-from g2vlm_map.status import DROP_CODES, REASON_CODES
+from g2vlm_map.status import DROP_CODES, REASON_CODES, explained_at
 from g2vlm_ros import launch_arguments as arguments
 from g2vlm_ros.answer_topics import OPTIONAL
 from g2vlm_ros.params import RENAMED, camera_options, node_options, parse
@@ -48,9 +48,13 @@ def test_the_parameter_file_and_the_parameter_table_are_up_to_date() -> None:
 
 
 def test_every_reason_is_documented() -> None:
-    page = (REPO / "docs" / "node.md").read_text(encoding="utf-8")
-    missing = {code for code in (*REASON_CODES, *DROP_CODES) if f"`{code}`" not in page}
-    assert not missing
+    page = (REPO / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    assert not {code for code in DROP_CODES if f"`{code}`" not in page}
+    # Each code has a heading, whose anchor the log and the doctor name, and says what to do.
+    sections = dict(re.findall(r"^### ([A-Z_]+)\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL))
+    assert set(sections) == set(REASON_CODES)
+    assert all("**Do:** " in text for text in sections.values())
+    assert explained_at("NO_IMAGES") == "docs/troubleshooting.md#no_images"
 
 
 def test_the_parameter_file_holds_every_parameter_and_no_other() -> None:
