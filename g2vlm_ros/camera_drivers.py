@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from g2vlm_ros.topics import compressed_topic, info_topic
 
-__all__ = ["DRIVERS", "Driver", "driver_remappings", "driver_values"]
+__all__ = ["DRIVERS", "Driver", "driver_nodes", "driver_remappings", "driver_values"]
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,10 @@ class Driver:
         package: Of its driver.
         launch_file: The driver's own, below share/PACKAGE/launch; "" where a node is started.
         executable: The driver's node where there is no launch file to include.
-        told: What the driver is told: its launch arguments, or its parameters.
+        told: What the driver is told: its launch arguments, or its parameters; of a rig with
+            commas between what each camera is told, or with its name in place of {camera}.
         topics: Arguments of g2vlm.launch.py: pictures, whose sibling is the CameraInfo, and what
-            the driver publishes in metres.
+            the driver publishes in metres; the names of a rig's cameras.
         frame: Optical frame of the pictures, for the documentation and the tests.
     """
 
@@ -73,6 +74,16 @@ DRIVERS: Mapping[str, Driver] = {
         topics={"image_topic": "/camera/image_raw"},
         frame="camera_optical",
     ),
+    "rig": Driver(
+        package="usb_cam",
+        executable="usb_cam_node_exe",
+        told={
+            "video_device": "/dev/video0,/dev/video2,/dev/video4,/dev/video6",
+            "frame_id": "{camera}_optical",
+        },
+        topics={"cameras": "front,left,rear,right", "image_topic": "/rig/{camera}/image_raw"},
+        frame="front_optical",
+    ),
 }
 
 
@@ -91,6 +102,37 @@ def driver_values(
     told = {name: given.get(name) or value for name, value in driver.told.items()}
     topics = {name: given.get(name) or value for name, value in driver.topics.items()}
     return told, topics
+
+
+def driver_nodes(
+    told: Mapping[str, str], topics: Mapping[str, str]
+) -> list[tuple[str, dict[str, str], list[tuple[str, str]]]]:
+    """The nodes of a driver that is a node: one, or one for each camera of a rig.
+
+    Args:
+        told, topics: As `driver_values` gives them.
+
+    Returns:
+        Name, parameters and remappings of each. The name is "" where there is one.
+
+    Raises:
+        ValueError: A rig's argument holds neither one value nor one for each camera.
+    """
+    names = [name.strip() for name in topics.get("cameras", "").split(",")]
+    nodes = []
+    for at, name in enumerate(names):
+        own = {}
+        for key, value in told.items():
+            values = value.split(",")
+            if len(values) not in (1, len(names)):
+                raise ValueError(
+                    f"{key}: {value!r} is {len(values)} values for {len(names)} cameras; give one "
+                    "for each, with commas between, or one for all"
+                )
+            own[key] = values[at if len(values) > 1 else 0].strip().replace("{camera}", name)
+        pictures = topics["image_topic"].replace("{camera}", name)
+        nodes.append((name and f"{name}_camera", own, driver_remappings(pictures)))
+    return nodes
 
 
 def driver_remappings(image_topic: str) -> list[tuple[str, str]]:

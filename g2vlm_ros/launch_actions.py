@@ -36,7 +36,7 @@ from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState, StateTransition
 from lifecycle_msgs.msg import Transition
 
-from g2vlm_ros.camera_drivers import DRIVERS, driver_remappings, driver_values
+from g2vlm_ros.camera_drivers import DRIVERS, driver_nodes, driver_values
 from g2vlm_ros.launch_arguments import (
     BRING_UP_FAILURES,
     driver_arguments,
@@ -176,15 +176,19 @@ def with_driver(name: str, node_file: Path) -> LaunchDescription:
             return [GroupAction([include], scoped=True, forwarding=False), node]
         shm = {"shm": context.launch_configurations.get("shm", "true")}
         profile = node_file.parent / "fastdds_shm.xml"
-        camera = Node(
-            package=driver.package,
-            executable=driver.executable,
-            parameters=[told],
-            remappings=driver_remappings(topics["image_topic"]),
-            output="screen",
-            additional_env=profile_environment(shm, os.environ, profile),
-        )
-        return [camera, node]
+        cameras = [
+            Node(
+                package=driver.package,
+                executable=driver.executable,
+                name=own_name or None,
+                parameters=[parameters],
+                remappings=remappings,
+                output="screen",
+                additional_env=profile_environment(shm, os.environ, profile),
+            )
+            for own_name, parameters, remappings in driver_nodes(told, topics)
+        ]
+        return [*cameras, node]
 
     declared = [
         DeclareLaunchArgument(item.name, default_value=item.default, description=item.description)

@@ -9,7 +9,12 @@ import re
 
 import pytest
 
-from g2vlm_ros.camera_drivers import DRIVERS, driver_remappings, driver_values
+from g2vlm_ros.camera_drivers import (
+    DRIVERS,
+    driver_nodes,
+    driver_remappings,
+    driver_values,
+)
 from g2vlm_ros.launch_arguments import NODE_ARGUMENTS, driver_arguments, node_parameters
 from g2vlm_ros.params import parse
 from tests.helpers import REPO
@@ -35,8 +40,12 @@ def test_the_node_knows_what_it_is_told(name: str) -> None:
     parameters = node_parameters(
         {item.name: item.default or "" for item in NODE_ARGUMENTS} | dict(driver.topics)
     )
-    assert set(driver.topics.values()) <= {value for value in parameters.values() if value}
-    assert parse(parameters).topics[0].image_topic == driver.topics["image_topic"]
+    cameras = driver.topics.get("cameras", "camera").split(",")
+    told = {value for value in parameters.values() if isinstance(value, str)}
+    asked = {name: value for name, value in driver.topics.items() if name != "cameras"}
+    assert {v.replace("{camera}", c) for v in asked.values() for c in cameras} <= told
+    pictures = [topics.image_topic for topics in parse(parameters).topics]
+    assert pictures == [asked["image_topic"].replace("{camera}", name) for name in cameras]
     names = [item.name for item in driver_arguments(name)]
     assert len(names) == len(set(names))
     # An argument of the driver that is also the node's would be given to both.
@@ -50,6 +59,23 @@ def test_what_is_given_wins_and_what_is_empty_does_not() -> None:
     assert told["camera_name"] == "zed"
     assert topics["image_topic"] == "/zed/zed_node/rgb/color/rect/image"
     assert topics["odometry_topic"] == "/zed/zed_node/odom"
+
+
+def test_each_camera_of_a_rig_has_a_driver_of_its_own_where_the_node_listens() -> None:
+    told, topics = driver_values(
+        DRIVERS["rig"], {"cameras": "a,b", "video_device": "/dev/x,/dev/y"}
+    )
+    nodes = driver_nodes(told, topics)
+    assert [(name, own["video_device"], own["frame_id"]) for name, own, _ in nodes] == [
+        ("a_camera", "/dev/x", "a_optical"),
+        ("b_camera", "/dev/y", "b_optical"),
+    ]
+    assert nodes[1][2] == driver_remappings("/rig/b/image_raw")
+    ((name, own, remappings),) = driver_nodes(*driver_values(DRIVERS["usb_camera"], {}))
+    assert (name, own["video_device"]) == ("", "/dev/video0")
+    assert remappings == driver_remappings("/camera/image_raw")
+    with pytest.raises(ValueError, match="video_device: '/dev/x,/dev/y' is 2 values for 3 cameras"):
+        driver_nodes(told, {**topics, "cameras": "a,b,c"})
 
 
 def test_a_drivers_node_publishes_where_the_node_listens() -> None:
