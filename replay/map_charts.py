@@ -140,12 +140,13 @@ def change_chart(
 
 
 @in_style
-def occupancy_chart(grid: Grid, path_M2: Floats) -> bytes:
+def occupancy_chart(grid: Grid, path_M2: Floats, loops_L22: Floats) -> bytes:
     """What stands on the floor, and the way of the robot there.
 
     Args:
         grid: in level axes, metres.
-        path_M2: (M, 2) x and y of the base in those axes.
+        path_M2: (M, 2) x and y of the base in those axes, at its keyframes.
+        loops_L22: (L, 2, 2) the same of the two keyframes of each loop.
     """
     figure, (axes,) = make_figure(WIDE, 5.0, [1.0])
     shades = np.full((*grid.cells_YX.shape, 3), 0.86)
@@ -155,7 +156,9 @@ def occupancy_chart(grid: Grid, path_M2: Floats) -> bytes:
     rows, columns = grid.cells_YX.shape
     extent = (x, x + columns * size, y, y + rows * size)
     axes.imshow(shades, origin="lower", extent=extent, interpolation="nearest")
-    axes.plot(*path_M2.T, color=BLUE, lw=1.4, label="base")
+    for at, loop in enumerate(loops_L22):
+        axes.plot(*loop.T, color=GREEN, lw=0.9, label=None if at else "loops")
+    axes.plot(*path_M2.T, color=BLUE, lw=1.4, marker="o", ms=2.6, label="base, at keyframes")
     axes.plot(*path_M2[:1].T, color=ORANGE, marker="s", ms=6, ls="none", label="start")
     axes.set(title="Occupancy (black: stands; white: free; grey: unknown)")
     axes.set(xlabel="x [m]", ylabel="y [m]")

@@ -21,6 +21,7 @@ from g2vlm_map.dense.dense_map import DenseMap, DenseRules
 from g2vlm_map.dense.metric import metric_views
 from g2vlm_map.dense.occupancy import grid
 from g2vlm_map.recordings import NS, Recording
+from g2vlm_map.world import World
 from g2vlm_model.interface.whole_files import whole_file
 from g2vlm_model.interface.words import plain
 
@@ -33,7 +34,6 @@ from .map_charts import (
     scale_chart,
     trajectory_chart,
 )
-from .map_metrics import FinalMap
 from .metrics import BASELINES
 from .outcome import Outputs, Played, Timeline
 from .panels import Panel, colour_bar_png, make_panels
@@ -127,7 +127,7 @@ def _context(report: ReportInput) -> dict[str, Any]:
         "trajectory_hint": _trajectory_hint(scores),
         "change_chart": data_uri(_change_chart(scores), "svg+xml"),
         "change_hint": _change_hint(report.timeline),
-        "occupancy_chart": data_uri(_occupancy_chart(scores.final), "svg+xml"),
+        "occupancy_chart": data_uri(plan_of(scores.final and scores.final.world), "svg+xml"),
         "scale_chart": data_uri(_scale_chart(scores, report.timeline), "svg+xml"),
         "scale_hint": _scale_hint(scores, report.timeline),
         "answers": answer_rows(scores, info.stamps_ns),
@@ -268,19 +268,33 @@ def _change_hint(timeline: Timeline) -> str:
     return f"Changes of the map's past: {told}. The last one: {timeline.changes[-1].text}."
 
 
-def _occupancy_chart(final: FinalMap | None) -> bytes:
-    """The grid of the final map; nothing without metres, or where nobody knows the base."""
-    world = None if final is None else final.world
+def plan_of(world: World | None) -> bytes:
+    """A map from above: what stands on its floor, keyframes and loops; SVG.
+
+    Empty without metres, or where nobody knows the base.
+    """
     if world is None or world.T_base_body is None or not world.scale.metric:
         return b""
     rules = DenseRules()
     views = metric_views(world)
-    path = [view.T_level_base[:2, 3] for view in views if view.T_level_base is not None]
-    if not path:
+    at = {
+        view.number: view.T_level_base[:2, 3]
+        for view in views
+        if view.T_level_base is not None and view.view == 0
+    }
+    if not at:
         return b""
+    path = np.stack(list(at.values()))
+    loops = [
+        np.stack([at[edge.i], at[edge.j]])
+        for edge in world.edges
+        if edge.kind == "loop" and edge.i in at and edge.j in at
+    ]
     cells = DenseMap(rules).update(world).cells
     here = (float(path[-1][0]), float(path[-1][1]))
-    return occupancy_chart(grid(cells, rules.occupancy, here), np.stack(path))
+    return occupancy_chart(
+        grid(cells, rules.occupancy, here), path, np.array(loops).reshape(-1, 2, 2)
+    )
 
 
 def _scale_chart(scores: Scores, timeline: Timeline) -> bytes:

@@ -60,7 +60,11 @@ def test_a_scale_is_drawn_with_its_band(carried: bool) -> None:
 
 def test_occupancy_is_drawn_with_the_way() -> None:
     cells = np.array([[UNKNOWN, FREE], [OCCUPIED, FREE]], np.int8)
-    assert is_svg(occupancy_chart(Grid(0.05, (-1.0, 2.0), cells), np.array([[-0.98, 2.02]])))
+    way = np.array([[-0.98, 2.02], [-0.94, 2.06]])
+    shown = Grid(0.05, (-1.0, 2.0), cells)
+    drawn = [occupancy_chart(shown, way, loops) for loops in (way[None], np.empty((0, 2, 2)))]
+    assert all(is_svg(chart) for chart in drawn)
+    assert drawn[0] != drawn[1]
 
 
 def test_the_furthest_move_is_that_of_a_keyframe_in_both() -> None:
