@@ -3,7 +3,7 @@
 
 """Started by `torchrun` in tests: a run of two processes, of which the second dies in step 3.
 
-    torchrun --nproc-per-node 2 --max-restarts 3 -m tests.training.dying_rank SHARDS OUT
+    torchrun --nproc-per-node 2 --max-restarts 1 -m tests.training.dying_rank SHARDS OUT
 
 It dies once: in the processes that torchrun starts in their place nobody does.
 """

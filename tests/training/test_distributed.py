@@ -12,13 +12,16 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from g2vlm_training.run.checkpoints import latest_checkpoint, load_state
-from g2vlm_training.run.distribution import Processes, shared_mean
+from g2vlm_training.run.distribution import Processes, fresh_store, shared_mean
 
 from tests.helpers import REPO
 from tests.training import language_folders as folders
@@ -121,6 +124,35 @@ def test_one_process_goes_on_with_the_checkpoint_of_two(
     trainer = tiny_trainer(shards, folder, Processes(), kind=stage, **ALONE.get(stage, {}))
     one = _read(runs, f"1-ddp-{stage}")[0]["losses"][BEFORE]
     assert trainer.train_step()["loss"] == pytest.approx(one["loss"], abs=TOLERANCE)
+
+
+def test_processes_started_again_share_nothing_with_the_dead() -> None:
+    """In one store: what the first ones wrote, some of them half, is not read by the second."""
+    store: Any = dist.HashStore()  # type: ignore[attr-defined]
+    for dead in ("asks/1", "asks/2"):
+        store.set(dead, "dead")
+
+    def started(world: int) -> list[Any]:
+        found: dict[int, Any] = {}
+
+        def join(rank: int) -> None:
+            time.sleep(0.02 * rank)  # the first looks before the others have asked
+            found[rank] = fresh_store(store, rank, world)
+
+        threads = [threading.Thread(target=join, args=(rank,)) for rank in range(world)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        return [found[rank] for rank in range(world)]
+
+    for attempt, world in enumerate((3, 3, 2)):  # the last of a smaller number
+        first, *others = started(world)
+        assert not first.check(["address"]), "left by those before"
+        first.set("address", f"of attempt {attempt}")
+        assert [other.get("address").decode() for other in others] == [f"of attempt {attempt}"] * (
+            world - 1
+        )
 
 
 def test_a_mean_in_one_process_is_a_mean() -> None:

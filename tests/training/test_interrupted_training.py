@@ -113,7 +113,7 @@ def test_where_a_process_dies_torchrun_starts_all_again_and_they_go_on(tmp_path:
     """With the losses of a run of one process that nothing interrupted."""
     shards, out = write_tiny_shards(tmp_path / "shards", 2), tmp_path / "out"
     words = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
-    words += ["--nproc-per-node", "2", "--max-restarts", "3", "-m", "tests.training.dying_rank"]
+    words += ["--nproc-per-node", "2", "--max-restarts", "1", "-m", "tests.training.dying_rank"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*words, str(shards), str(out)], cwd=REPO, env=environment, capture_output=True,

@@ -16,29 +16,38 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
 
 __all__ = [
     "Processes",
     "counting",
     "divided_by",
+    "fresh_store",
     "joined_processes",
     "mean_over_processes",
     "of_the_first",
+    "several_processes",
     "shared_mean",
     "total_of",
 ]
 
 _TIMEOUT = timedelta(minutes=30)  # rank 0 evaluates while the others wait
+_LOOK_S = 0.02
 Value = TypeVar("Value")
 _COUNTED: ContextVar[list[Tensor] | None] = ContextVar("counted", default=None)
 _KNOWN: ContextVar[Iterator[tuple[Tensor, int]] | None] = ContextVar("known", default=None)
@@ -101,11 +110,54 @@ def joined_processes(device: str | None = None) -> Iterator[Processes]:
         yield Processes(device=place)
         return
     backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=_TIMEOUT)
+    store, rank, world = next(rendezvous("env://", timeout=_TIMEOUT))
+    store = fresh_store(store, rank, world)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_TIMEOUT)
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size(), place)
+        yield Processes(rank, world, place)
     finally:
         dist.destroy_process_group()
+
+
+def fresh_store(store: Store, rank: int, world: int) -> Store:
+    """A part of a store that no processes before these have written to.
+
+    torchrun keeps one store for all of its restarts, so it holds the addresses of processes that
+    are dead. A new one that reads such an address, ahead of the new owner of that rank, is refused
+    a connection, and its run with it. So the first process draws a name, and tells it to whoever
+    asks with a name of his own, until all have said that they know it.
+
+    Args:
+        store: What torchrun gives.
+        rank, world: Of this process, and how many there are.
+
+    Raises:
+        RuntimeError: Not all came in time.
+    """
+    mine = uuid.uuid4().hex
+    if rank > 0:
+        store.set(f"asks/{rank}", mine)
+        try:
+            store.wait([f"told/{mine}"], _TIMEOUT)
+        except dist.DistStoreError as error:
+            raise RuntimeError(f"the first of {world} processes did not come: {error}") from None
+        name = store.get(f"told/{mine}").decode()
+        store.set(f"knows/{name}/{rank}", "")
+        return _part(store, name)
+    waiting, begun = set(range(1, world)), time.monotonic()
+    while waiting := {one for one in waiting if not store.check([f"knows/{mine}/{one}"])}:
+        for one in waiting:
+            if store.check([f"asks/{one}"]):  # who asks may be dead: he is told and asked for again
+                store.set(f"told/{store.get(f'asks/{one}').decode()}", mine)
+        if time.monotonic() - begun > _TIMEOUT.total_seconds():
+            raise RuntimeError(f"of {world} processes {sorted(waiting)} did not come")
+        time.sleep(_LOOK_S)
+    return _part(store, mine)
+
+
+def _part(store: Store, name: str) -> Store:
+    part: Store = dist.PrefixStore(name, store)  # type: ignore[attr-defined]
+    return part
 
 
 def shared_mean(total: Tensor, count: Tensor | int) -> Tensor:
@@ -131,7 +183,7 @@ def shared_mean(total: Tensor, count: Tensor | int) -> Tensor:
         scale = parts * _world()
     else:
         whole, scale = items.clone(), _world()
-        if _several():
+        if several_processes():
             dist.all_reduce(whole)
     return total * (scale / whole.clamp(min=1)).to(total.dtype)
 
@@ -158,7 +210,7 @@ def divided_by(counts: Sequence[Sequence[Tensor]]) -> Iterator[Callable[[], None
         What is to be called ahead of each part.
     """
     sums = [torch.stack(list(calls)).sum(dim=0) for calls in zip(*counts, strict=True)]
-    if _several():
+    if several_processes():
         for whole in sums:
             dist.all_reduce(whole)
     parts = len(counts)
@@ -176,7 +228,7 @@ def divided_by(counts: Sequence[Sequence[Tensor]]) -> Iterator[Callable[[], None
 def mean_over_processes(value: Tensor) -> Tensor:
     """Mean of a tensor over the processes, without a gradient."""
     value = value.detach().clone()
-    if _several():
+    if several_processes():
         dist.all_reduce(value)
         value = value / dist.get_world_size()
     return value
@@ -184,7 +236,7 @@ def mean_over_processes(value: Tensor) -> Tensor:
 
 def total_of(count: int, device: torch.device) -> int:
     """Sum of a number over the processes."""
-    if not _several():
+    if not several_processes():
         return count
     total = torch.tensor(count, device=device)
     dist.all_reduce(total)
@@ -193,7 +245,7 @@ def total_of(count: int, device: torch.device) -> int:
 
 def of_the_first(value: Value) -> Value:
     """The first process's value, in all of them."""
-    if not _several():
+    if not several_processes():
         return value
     values = [value]
     dist.broadcast_object_list(values, src=0)
@@ -201,8 +253,9 @@ def of_the_first(value: Value) -> Value:
 
 
 def _world() -> int:
-    return dist.get_world_size() if _several() else 1
+    return dist.get_world_size() if several_processes() else 1
 
 
-def _several() -> bool:
+def several_processes() -> bool:
+    """Whether this process trains together with others."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
