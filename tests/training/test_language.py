@@ -77,12 +77,33 @@ def test_spars_marks_are_on_their_pictures_in_their_colours(tmp_path: Path) -> N
     assert depth.turns[0].answer == "1.5"
 
 
-def test_onevisions_parquet_gives_pictures_and_refuses_what_has_none(tmp_path: Path) -> None:
+def test_onevisions_parquet_gives_pictures_and_words_alone(tmp_path: Path) -> None:
     pool = LanguagePool("onevision", folders.onevision(tmp_path))
     shades = [int(pool.read(index).pictures[0][..., 1].mean().round()) for index in range(2)]
     assert np.abs(np.array(shades) - (9, 99)).max() < 12
-    with pytest.raises(DataError, match="row 3 has no picture"):
-        pool.read(2)
+    alone = pool.read(2)
+    assert (alone.pictures, alone.turns[0].question) == ((), "What is two and two?")
+
+
+def test_words_alone_are_said_to_be_so(tmp_path: Path) -> None:
+    """An entry whose pictures were forgotten or lost is not taken for one."""
+    turn = {"question": "What is two and two?", "answer": "four"}
+    folders.jsonl(tmp_path / "own/train.jsonl", [turn | {"pictures": []}])
+    assert conversations("jsonl", tmp_path / "own")[0].pictures == ()
+    talk = {"conversations": folders.said("What is two and two?", "four")}
+    lost = {"conversations": folders.said("<image>\nWhat is it?", "a chair")}
+    members = {"s1.json": json.dumps(turn | {"pictures": []}).encode(), "s1.jpg": folders.jpeg(7)}
+    members |= {"s2.json": json.dumps(talk).encode(), "s3.json": json.dumps(turn).encode()}
+    members |= {"s4.json": json.dumps(lost).encode()}
+    folders.tar(tmp_path / "tars/train-0.tar", members)
+    pool = LanguagePool("webdataset", tmp_path / "tars")
+    assert [pool.read(index).pictures for index in range(2)] == [(), ()]
+    for index, words in (
+        (2, r's3.* has no picture; .*"pictures": \[\]'),
+        (3, "0 pictures and 1 times"),
+    ):
+        with pytest.raises(DataError, match=words):
+            pool.read(index)
 
 
 def test_video178ks_films_give_frames(tmp_path: Path) -> None:
@@ -115,7 +136,10 @@ BROKEN: dict[str, tuple[dict[str, Any] | str, str]] = {
     "an empty answer": (GOOD | {"answer": "  "}, "answer 1 is empty"),
     "a path out of the folder": (GOOD | {"pictures": ["../a.jpg"]}, "leads out of"),
     "an absolute path": (GOOD | {"pictures": ["/etc/passwd"]}, "leads out of"),
-    "no picture": (GOOD | {"pictures": []}, "has no picture"),
+    "no picture": (GOOD | {"pictures": None}, "has no picture"),
+    "marks in words alone": (
+        GOOD | {"pictures": [], "marks": [{"u": 1, "v": 1}]}, "has marks and no picture",
+    ),
     "a line that is none": ('{"pictures": ["a.jpg"', ":1 is no JSON"),
     "a line of another kind": ("[1, 2]", "is no JSON object"),
     "a misspelt key": (GOOD | {"pictuers": []}, r"has the keys \['pictuers'\]"),

@@ -30,6 +30,7 @@ from g2vlm_training.stages.tokens import nano_tokenizer
 from numpy.typing import NDArray
 from PIL import Image
 
+from g2vlm_model.cache import GrowingCache
 from g2vlm_model.checkpoint import load_model
 from g2vlm_model.interface import Frame, FrameWindow, PixelMark, SpatialQuery
 from g2vlm_model.interface.words import plain_lines
@@ -201,6 +202,41 @@ def _asked(
 
 def _pixels(shade: int, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.array(Image.open(io.BytesIO(folders.jpeg(shade, size))).convert("RGB"))
+
+
+@pytest.mark.parametrize("stage_name", ["semantic", "joint"])
+def test_words_alone_teach_as_the_language_model_reads_them(stage_name: str) -> None:
+    """No frame stands in the sequence, and no picture's weight gets a gradient."""
+    model = tiny_model()
+    config = dataclasses.replace(CONFIG, stage=stage_name)  # type: ignore[arg-type]
+    stage = build_stage(config, model, nano_tokenizer(700))
+    told = Conversation("x", (), (Turn("What is two and two?", "four"), Turn("And one?", "five")))
+    assert isinstance(stage.preparer, QuestionMaker)
+    batch = stage.preparer.of_conversation(told)
+    assert batch.rgb_BN3HW.shape[1] == 0
+    loss = stage(batch, 0)
+    loss.total.backward()
+    looked = [p.grad for name, p in model.named_parameters() if name.startswith(("vit.", "dino."))]
+    assert all(grad is None or not grad.any() for grad in looked)
+    (asked,) = batch.prepared
+    (row,) = asked.rows
+    assert stage.preparer.tokens_of(told) == len(row.ids)
+    semantic = SemanticStage(model, nano_tokenizer(700), 1)
+    with torch.no_grad():
+        cache = GrowingCache()
+        model.prefill_text(torch.tensor([semantic.prompts.system]), cache)
+        logits_TV = model.semantic_logits(torch.tensor([row.ids]), cache)[0]
+    spent = [
+        float(
+            -logits_TV[begin:end]
+            .log_softmax(-1)[range(end - begin), row.ids[begin + 1 : end + 1]]
+            .mean()
+        )
+        for begin, end in row.spans
+    ]
+    assert loss.report["answers" if stage_name == "joint" else "loss"] == pytest.approx(
+        np.mean(spent), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("style", ["text", "drawn"])

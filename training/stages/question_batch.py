@@ -155,7 +155,7 @@ class AskedWindow:
         questions: With answers and marks; of a conversation the first one.
         rows: Of each, with its answer.
         pictures: Rows of the semantic encoder for the window's frames, where marks are drawn those
-            of one question after the other; None of a blind model.
+            of one question after the other; None of a blind model and where there is no frame.
         sizes_hw: Of the frames' pictures, in which the marks count.
         system: Ids ahead of everything; none are the model's own.
         counts: Whether it has a say in the loss; else it only keeps other processes company.
@@ -233,6 +233,8 @@ class QuestionMaker:
     def of_conversation(self, conversation: Conversation, counts: bool = True) -> WindowBatch:
         """A window for a conversation: pictures alone, and nothing known of depth or poses.
 
+        One in words alone is a window without a frame.
+
         Raises:
             DataError: A picture that is too flat, words that the tokenizer lacks, or more tokens
                 than `context`: an answer is never cut.
@@ -240,7 +242,9 @@ class QuestionMaker:
         pictures, marks = conversation.pictures, conversation.marks
         sizes = tuple((picture.shape[0], picture.shape[1]) for picture in pictures)
         try:
-            size_hw = geometric_size(self.config, *sizes[0])
+            size_hw = (self.config.patch_size,) * 2
+            if pictures:
+                size_hw = geometric_size(self.config, *sizes[0])
             first = conversation.turns[0]
             text = marked_question(self.config.mark_style, first.question, marks, sizes)
             row = self._row([(text, first.answer), *_told(conversation)])
@@ -258,13 +262,19 @@ class QuestionMaker:
                 f"context is {self.context}"
             )
         question = Question("conversation", text, first.answer, bare=first.question, marks=marks)
-        shown = None if self.blind else self._pictures(pictures, (question,))
+        seen = bool(pictures) and not self.blind
+        shown = self._pictures(pictures, (question,)) if seen else None
         system = system_ids(self.tokenizer, self.config.tokens, conversation.system)
         asked = AskedWindow(
             (question,), (row.row,), shown, sizes, system if conversation.system else (), counts
         )
-        resized = np.stack([resize_geometric(picture, size_hw) for picture in pictures])
-        return replace(batch_of([_unknown(resized, conversation.name)]), prepared=(asked,))
+        resized = np.zeros((max(1, len(pictures)), *size_hw, 3), np.uint8)
+        for number, picture in enumerate(pictures):
+            resized[number] = resize_geometric(picture, size_hw)
+        batch = batch_of([_unknown(resized, conversation.name)])
+        if not pictures:  # a clip has a frame
+            batch = replace(batch, **{f: v[:, :0] for f, v in vars(batch).items() if "BN" in f})
+        return replace(batch, prepared=(asked,))
 
     def tokens_of(self, conversation: Conversation) -> int:
         """Tokens of a conversation with its pictures in both encoders and the marks around them."""
@@ -273,7 +283,7 @@ class QuestionMaker:
         first = conversation.turns[0]
         text = marked_question(self.config.mark_style, first.question, marks, sizes)
         words = len(self._row([(text, first.answer), *_told(conversation)]).row.ids)
-        if self.blind:
+        if self.blind or not pictures:
             return words
         height, width = geometric_size(self.config, *sizes[0])
         patch, (rows, columns) = self.config.patch_size, semantic_merged_hw(self.config, sizes[0])

@@ -9,7 +9,7 @@ questions, C tokens that are predicted, V vocabulary, D width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,11 +21,12 @@ from g2vlm_model.extras.reading import GeometryReading, read_geometry
 from g2vlm_model.layers import Rotation
 from g2vlm_model.model import G2VLM, GeometryHidden
 
+from ..datasets.batch import WindowBatch
 from ..run.distribution import shared_mean
 from .grounding import QuestionAttention
 from .question_batch import IGNORED, TextBatch
 
-__all__ = ["WindowPrefix", "answer_loss", "heads_reading", "question_hidden"]
+__all__ = ["WindowPrefix", "answer_loss", "black_picture", "heads_reading", "question_hidden"]
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,11 @@ class WindowPrefix:
     Args:
         cache: System text, geometry, semantic images.
         images: With geometry in them; None where the model has no `geometry_feedback`.
-        tokens_BNSD: Image tokens as they went in; None of a blind model.
+        tokens_BNSD: Image tokens as they went in; None of a blind model, and of words alone.
         merged_hw: Their rows and columns.
         reading: What the geometric expert says, where it is to be told in words.
+        unseen: 0, by way of all that looks at pictures, where several processes train and this one
+            has words alone: they pass the same modules.
     """
 
     cache: GrowingCache
@@ -45,6 +48,16 @@ class WindowPrefix:
     tokens_BNSD: Tensor | None = None
     merged_hw: tuple[int, int] = (0, 0)
     reading: GeometryReading | None = None
+    unseen: Tensor | None = None
+
+    @property
+    def nothing(self) -> Tensor:
+        """0, by way of everything that was looked at."""
+        assert self.tokens_BNSD is not None, "of a blind model"
+        total = self.tokens_BNSD.float().sum()
+        for keys, values in self.cache.layers.values():
+            total = total + keys.float().sum() + values.float().sum()
+        return 0.0 * total
 
     @property
     def frames(self) -> int:
@@ -52,6 +65,21 @@ class WindowPrefix:
         if self.images is not None:
             return int(self.images.cameras_BND.shape[1])
         return 0 if self.reading is None else int(self.reading.local_BNHW3.shape[1])
+
+
+def black_picture(batch: WindowBatch) -> WindowBatch:
+    """Windows with a black picture each, in the place of ones without a frame.
+
+    Weights that are sharded are gathered by all processes together: one that has words alone has
+    to pass what the others pass, who may have pictures.
+    """
+    windows, size_hw = len(batch.scenes), batch.grid
+    return replace(
+        batch,
+        rgb_BN3HW=batch.rgb_BN3HW.new_zeros(windows, 1, 3, *size_hw),
+        depth_BNHW=batch.depth_BNHW.new_zeros(windows, 1, *size_hw),
+        prepared=(),
+    )
 
 
 def heads_reading(

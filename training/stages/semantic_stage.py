@@ -30,7 +30,7 @@ from g2vlm_model.reasoning import geometry_in_words
 from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 
 from ..datasets.batch import WindowBatch, pixels_of
-from ..run.distribution import shared_mean
+from ..run.distribution import several_processes, shared_mean
 from ..run.precision import mixed_precision
 from ..synthetic.questions import TASKS, Ground, Question, View
 from ..synthetic.questions.words import NAMES
@@ -44,7 +44,7 @@ from .question_batch import (
     text_batch,
     view_of,
 )
-from .question_pass import WindowPrefix, answer_loss, heads_reading, question_hidden
+from .question_pass import WindowPrefix, answer_loss, black_picture, heads_reading, question_hidden
 from .stage import Stage, StageLoss
 from .token_probe import TokenProbe
 
@@ -144,6 +144,8 @@ class SemanticStage(Stage):
             hidden_LD = question_hidden(self.model, text, attention, added_MTD)
             logits_CV = self.model.logits(hidden_LD[counted_MT.flatten()[text.real_L]]).float()
         loss, report = answer_loss(logits_CV, text, all(window.counts for window in windows))
+        if prefix.unseen is not None:
+            loss = loss + prefix.unseen
         if watched is not None:
             ground = grounding_loss(attention.weights, layouts, masks)
             report["ground"] = float(ground.detach())
@@ -300,7 +302,8 @@ class SemanticStage(Stage):
     def prefix(self, batch: WindowBatch, side: int = 0) -> WindowPrefix:
         """Everything ahead of the question: system text, geometry, semantic images.
 
-        Where marks are drawn into the prepared pictures, each question has a prefix of its own.
+        Of a window without a frame the system text alone. Where marks are drawn into the prepared
+        pictures, each question has a prefix of its own.
 
         Args:
             batch: B windows.
@@ -308,11 +311,10 @@ class SemanticStage(Stage):
         """
         model = self.model
         device = batch.rgb_BN3HW.device
-        cache = GrowingCache()
+        if not batch.rgb_BN3HW.shape[1] and not self.blind:
+            return self._in_words(batch)
         with torch.set_grad_enabled(self.geometry_gradients and torch.is_grad_enabled()):
-            told = batch.prepared[0].system if batch.prepared else ()
-            system = torch.tensor([told or self.prompts.system], device=device)
-            model.prefill_text(system.expand(len(batch.scenes), -1), cache)
+            cache = self._system(batch)
             if self.blind:
                 return WindowPrefix(cache)
             patch = model.config.patch_size
@@ -344,6 +346,19 @@ class SemanticStage(Stage):
             tokens_BNSD, cameras_BND = images.tokens_BNSD, images.cameras_BND
         model.prefill_images(tokens_BNSD, rows.merged_hw, cache, cameras_BND)
         return WindowPrefix(cache, images, tokens_BNSD, rows.merged_hw, told_reading)
+
+    def _in_words(self, batch: WindowBatch) -> WindowPrefix:
+        """The prefix of a window without a frame; for `unseen` see `black_picture`."""
+        unseen = self.prefix(black_picture(batch)).nothing if several_processes() else None
+        return WindowPrefix(self._system(batch), unseen=unseen)
+
+    def _system(self, batch: WindowBatch) -> GrowingCache:
+        """The system text of some windows."""
+        cache = GrowingCache()
+        told = batch.prepared[0].system if batch.prepared else ()
+        system = torch.tensor([told or self.prompts.system], device=batch.rgb_BN3HW.device)
+        self.model.prefill_text(system.expand(len(batch.scenes), -1), cache)
+        return cache
 
     @torch.no_grad()
     def answer(

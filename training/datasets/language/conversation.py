@@ -47,7 +47,7 @@ class Told:
 
     Args:
         name: File and place, for messages.
-        pictures: In the order of the frames; or a film.
+        pictures: In the order of the frames, none of a conversation in words alone; or a film.
         turns: In order, at least one.
         marks: Places that the first question is about. Where `mark_unit` is above 0, places and
             boxes count in that part of each picture's width and height (SPAR-7M: thousandths).
@@ -55,7 +55,7 @@ class Told:
         mark_unit: 0 is pixels.
 
     Raises:
-        DataError: No picture, no turn, or words that are missing.
+        DataError: No turn, words that are missing, or marks without a picture.
     """
 
     name: str
@@ -66,8 +66,8 @@ class Told:
     mark_unit: float = 0.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.pictures, Film) and not self.pictures:
-            raise DataError(f"{self.name} has no picture")
+        if self.marks and not self.pictures:
+            raise DataError(f"{self.name} has marks and no picture that they could be on")
         if not self.turns:
             raise DataError(f"{self.name} has no question")
         for number, turn in enumerate(self.turns, start=1):
@@ -97,7 +97,8 @@ class Told:
         marks = tuple(_in_pixels(mark, pictures, self.mark_unit) for mark in self.marks)
         try:
             shown = tuple(Frame(one, 0, "", "", str(k)) for k, one in enumerate(pictures))
-            FrameWindow(shown).check_marks(marks)
+            if marks:
+                FrameWindow(shown).check_marks(marks)
         except ValueError as error:
             raise DataError(f"{self.name}: {error}") from error
         return Conversation(self.name, pictures, self.turns, marks, self.system)
@@ -125,7 +126,7 @@ class Conversation:
     """A conversation about pictures that were read; for the fields see `Told`.
 
     Args:
-        pictures: (H, W, 3) uint8 RGB each, any sizes.
+        pictures: (H, W, 3) uint8 RGB each, any sizes; none of a conversation in words alone.
         marks: In pixels of these pictures.
     """
 

@@ -88,6 +88,11 @@ def _own(row: Row, root: Path, frames: int) -> Told:
         )
     else:
         pictures = _pictures(row, fields.get("pictures"), [row.path.parent, root])
+        if not pictures and fields.get("pictures") != []:
+            raise DataError(
+                f"{row.where} has no picture; one in words alone says so with an empty list, "
+                '"pictures": []'
+            )
     system = fields.get("system", "")
     if not isinstance(system, str):
         raise DataError(f"{row.where}: system is no text")
@@ -123,6 +128,8 @@ def _spar(row: Row, root: Path, frames: int) -> Told:
     parents = [parent for parent in row.path.parents if parent.name == "qa_jsonl"]
     folders = [parents[0].parent / "images"] if parents else []
     told = _conversation(row, [*folders, root], frames, places=False)
+    if not told.pictures:
+        raise DataError(f"{told.name} has no picture")
     return Told(told.name, told.pictures, told.turns, _spar_marks(row), told.system, _SPAR_UNIT)
 
 
@@ -185,7 +192,7 @@ def _pictures(row: Row, named: Any, folders: Sequence[Path]) -> tuple[Picture, .
     """Those that came with an entry, in the order of their names or as it names them; or files."""
     held = row.pictures
     names = [named] if isinstance(named, str) else named
-    if held is not None and (row.path.suffix == ".parquet" or not names):
+    if held is not None and (row.path.suffix == ".parquet" or names is None):
         return tuple(held.values())
     if names is None:
         return ()
