@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+from g2vlm_training.evaluate.summary import drawn_groups, interval_of
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, label
 from scipy.spatial import cKDTree
@@ -101,16 +102,9 @@ def intervals(scores: Sequence[Score], draws: int = 2000) -> dict[str, tuple[flo
         scores: One a room.
         draws: Of as many rooms.
     """
-    rng = np.random.default_rng(0)
-    chosen = rng.integers(0, len(scores), (draws, len(scores)))
+    chosen = drawn_groups(len(scores), draws)
     drawn = [summed([scores[index] for index in row]).numbers for row in chosen]
-    return {
-        key: (
-            float(np.quantile([one[key] for one in drawn], 0.025)),
-            float(np.quantile([one[key] for one in drawn], 0.975)),
-        )
-        for key in drawn[0]
-    }
+    return {key: interval_of(np.array([one[key] for one in drawn])) for key in drawn[0]}
 
 
 def score(drive: Drive, world: World, rules: DenseRules) -> Score:

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from g2vlm_training.datasets.batch import WindowBatch, draw_batch
 from g2vlm_training.datasets.mixture import ClipPool
+from g2vlm_training.evaluate.summary import drawn_groups, interval_of
 from g2vlm_training.stages.freeze import apply_freezing
 from g2vlm_training.stages.question_batch import QuestionMaker
 from g2vlm_training.stages.semantic_stage import SemanticStage, WindowPrefix
@@ -33,7 +34,6 @@ from g2vlm_model.checkpoint import load_model
 from g2vlm_model.interface import SpatialQuery
 
 Window = tuple[WindowBatch, WindowPrefix]
-_RESAMPLES = 2000
 
 
 def main() -> None:
@@ -65,12 +65,12 @@ def main() -> None:
             print(rows[-1], flush=True)
     means = {reason: np.mean(found, axis=0) for reason, found in scores.items()}
     gain = means["geometry"] - means["off"]
-    random = np.random.default_rng(0)
-    picks = random.integers(len(gain), size=(_RESAMPLES, len(gain)))
-    low, high = np.nanpercentile(np.nanmean(gain[picks], axis=1), [2.5, 97.5], axis=0)
+    spread = np.nanmean(gain[drawn_groups(len(gain))], axis=1)
     cells = [
-        f"{gained:+.3f} ({one:+.3f} to {other:+.3f})"
-        for gained, one, other in zip(np.nanmean(gain, axis=0), low, high, strict=True)
+        f"{gained:+.3f} ({low:+.3f} to {high:+.3f})"
+        for gained, (low, high) in zip(
+            np.nanmean(gain, axis=0), map(interval_of, spread.T), strict=True
+        )
     ]
     rows.append(("geometry over off", "", *cells))
     table = [("weights", "reason", "right", "loss"), *rows]

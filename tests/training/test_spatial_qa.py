@@ -88,7 +88,7 @@ def test_report_means_over_tasks_and_windows() -> None:
     turn = [Question("turn", "", a, options=("left", "right")) for a in ("left", "right", "left")]
     room = [Question("room_size", "", "20 square meters", 20.0)]
     said = {"model": ["left", "right", "right", "20"], "question only": ["left"] * 4}
-    report = _report([*turn, *room], np.array([0, 0, 1, 1]), said, 2, 2)
+    report = _report([*turn, *room], np.array([0, 0, 1, 1]), said, 2, np.arange(2))
     by_name = {row.name: row for row in (*report.tasks, *report.levels)}
     assert by_name["turn"].scores["model"] == pytest.approx(2 / 3)
     assert by_name["scene"].scores["model"] == pytest.approx((2 / 3 + 1) / 2)
@@ -97,6 +97,17 @@ def test_report_means_over_tasks_and_windows() -> None:
     assert by_name["turn"].scores["chance"] == 0.5
     assert "spar" not in by_name
     assert "scene" in report.table()
+
+
+def test_windows_of_one_room_are_no_independent_evidence() -> None:
+    """Ten rooms, each asked twice and each wholly right or wrong: half as much is known."""
+    asked = [Question("turn", "", "left", options=("left", "right"))] * 20
+    said = {"model": ["left" if (index // 2) % 2 else "right" for index in range(20)]}
+    apart = _report(asked, np.arange(20), said, 2, np.arange(20)).levels[-1]
+    rooms = _report(asked, np.arange(20), said, 2, np.arange(20) // 2).levels[-1]
+    assert rooms.scores["model"] == apart.scores["model"] == 0.5
+    width, known = (row.interval[1] - row.interval[0] for row in (rooms, apart))
+    assert 1.2 * known < width < 1.7 * known, (width, known)
 
 
 def _stage(blind: bool = False, seed: int = 0) -> SemanticStage:

@@ -28,11 +28,11 @@ from g2vlm_model.tokenizer import PromptIds, prompt_ids
 from ..config_file import config_of
 from ..datasets.base import FrameSequence
 from ..datasets.layouts import LAYOUTS
-from ..datasets.mixture import ClipPool
+from ..datasets.mixture import SYNTHETIC, ClipPool
 from ..run.checkpoints import git_hash, latest_checkpoint, stored_meta
 from ..run.start import Start, start_model
+from .depth import mean_depth
 from .examine import Examiner
-from .geometry import mean_log_depth
 from .geometry_run import GeometryOptions, GeometryTable, run_geometry
 from .geometry_tables import gain_text, text_table
 from .summary import METRICS, value_of
@@ -90,7 +90,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--windows", type=int, default=200, help="at most so many of each length")
     add("--refine-windows", type=int, default=100, help="refined and two-view rows: on so many")
     add("--min-baseline", type=float, default=0.05, help="for directions and AUC, metres")
-    add("--mean-map", type=Path, help="training shards of the mean-depth row; default: stored")
+    add(
+        "--mean-map", type=Path,
+        help="training shards of the mean-depth row; default: those of --root, else stored",
+    )  # fmt: skip
     add("--causal", action="store_true", help="frames see earlier frames only")
     add("--seed", type=int, default=7, help="choice of the windows")
     add("--out", type=Path, help="folder for windows.csv, geometry.json and report.html")
@@ -120,7 +123,9 @@ def run(args: argparse.Namespace) -> int:
         refined=args.refine_windows, seed=args.seed, causal=args.causal,
     )  # fmt: skip
     command = {key: value for key, value in vars(args).items() if key not in ("what", "json")}
-    mean = stored_mean_map() if args.mean_map is None else _mean_map(args.mean_map)
+    beside = args.dataset == SYNTHETIC and any(args.root.glob("train-*.tar"))
+    shards = args.mean_map or (args.root if beside else None)
+    mean = stored_mean_map() if shards is None else _mean_map(shards)
     content, tables = measured(found, sequences, options, mean, command)
     print(json.dumps(content, indent=2, default=str) if args.json else table_text(content))
     if args.out is not None:
@@ -225,7 +230,10 @@ def _mean_map(folder: Path) -> MeanMap:
     """The mean-depth baseline of a folder of training shards."""
     pool = ClipPool(folder, "train")
     shards = min(_MEAN_SHARDS, len(pool.paths))
-    return MeanMap(mean_log_depth(pool, _MEAN_SHARDS, _MEAN_SIZE), f"{shards} training shards")
+    clips = (clip for shard in pool.shards[:shards] for clip in shard.clips)
+    frames = (one for clip in clips for one in clip.read(range(len(clip))).depth)
+    depth_HW = mean_depth((torch.from_numpy(one) for one in frames), _MEAN_SIZE)
+    return MeanMap(depth_HW, f"{shards} training shards of {folder}")
 
 
 def stored_mean_map() -> MeanMap:

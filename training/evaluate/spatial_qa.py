@@ -5,7 +5,8 @@
 
 Beside the model stand a question-only baseline (a model trained and asked without pictures), the
 best constant answers and chance. Means over a level are means over its tasks, as in SPAR-Bench.
-Intervals are bootstraps over windows, because the questions of a window hang together.
+Intervals are those of `summary`: rooms are drawn, or runs of windows where there are few, because
+questions of a window hang together, and windows of a room too.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..datasets.batch import ClipSource, draw_batch
+from ..datasets.batch import ClipSource, batch_of, plan_windows, read_window
+from ..datasets.views import ViewOptions
 from ..stages.question_batch import view_of
 from ..stages.semantic_stage import SemanticStage
 from ..synthetic.questions import LEVELS, SPAR_TASKS, TASKS, Question, View, ask
 from .answering import answers_about
 from .question_scores import best_constant, chance, score_answer
+from .summary import drawn_groups, groups_of, interval_of
 
 __all__ = ["QuestionReport", "ScoreRow", "evaluate_questions", "questions_in_turn"]
 
@@ -31,7 +34,6 @@ _WITHOUT_MODEL = ROWS[-2:]
 CAMERA_MOTION = ("camera_motion_infer", "view_change_infer", "angle", "turn", "motion")
 MULTI_VIEW = ("position_matching", *(task for task in TASKS if task.endswith("_mv")))
 _TRIES = 12
-_RESAMPLES = 1000
 _EXAMPLES = 24
 
 
@@ -145,12 +147,16 @@ def evaluate_questions(
     rng = np.random.default_rng([seed, 43])
     asked: list[Question] = []
     owner: list[int] = []
+    rooms: list[str] = []
+    views = ViewOptions()
     examinees = {"model": stage, "question only": question_only, "beside": beside}
     asks = {row: examinee for row, examinee in examinees.items() if examinee is not None}
     said: dict[str, list[str]] = {row: [] for row in asks}
     start = 0
     for window in range(windows):
-        batch = draw_batch(pool, 1, frames, generator, None)
+        plan = plan_windows(pool, 1, frames, generator, views)
+        rooms.append(plan.sequences[0].name)
+        batch = batch_of([read_window(plan, 0, pool, generator, views)])
         questions = questions_in_turn(view_of(batch, 0), per_window, start, rng, tasks)
         start += per_window
         for row, examinee in asks.items():
@@ -160,7 +166,8 @@ def evaluate_questions(
         owner += [window] * len(questions)
     if not asked:
         raise ValueError(f"none of {windows} windows allows a question")
-    return _report(asked, np.array(owner), said, frames, windows)
+    groups, _ = groups_of(rooms, range(windows))
+    return _report(asked, np.array(owner), said, frames, groups)
 
 
 def _report(
@@ -168,8 +175,9 @@ def _report(
     owner: NDArray[np.int64],
     said: Mapping[str, Sequence[str]],
     frames: int,
-    windows: int,
+    groups: NDArray[np.int64],
 ) -> QuestionReport:
+    """Score what was said; `owner` is each question's window, `groups` each window's group."""
     task_of = np.array([question.task for question in asked])
     scores = {
         row: np.array([score_answer(*pair) for pair in zip(asked, words, strict=True)])
@@ -182,20 +190,21 @@ def _report(
         questions = [asked[int(index)] for index in members]
         scores["best constant"][members] = best_constant(questions)
         scores["chance"][members] = chance(questions)
-    picks = np.random.default_rng(0).integers(0, windows, (_RESAMPLES, windows))
-    weight_RW = np.stack([np.bincount(pick, minlength=windows) for pick in picks])
+    count = int(groups.max()) + 1
+    weight_RG = np.stack([np.bincount(pick, minlength=count) for pick in drawn_groups(count)])
+    group = groups[owner]
 
     def row_of(name: str, tasks: Sequence[str]) -> ScoreRow:
         members = [np.flatnonzero(task_of == task) for task in tasks]
         means = {row: float(np.mean([v[m].mean() for m in members])) for row, v in scores.items()}
-        model = _resampled(scores["model"], members, owner, weight_RW)
+        model = _resampled(scores["model"], members, group, weight_RG)
         ahead = {
-            row: _interval(model - _resampled(scores[row], members, owner, weight_RW))
+            row: interval_of(model - _resampled(scores[row], members, group, weight_RG))
             for row in ("question only", "beside")
             if row in scores
         }
         gain, lead = ahead.get("question only"), ahead.get("beside")
-        return ScoreRow(name, sum(map(len, members)), means, _interval(model), gain, lead)
+        return ScoreRow(name, sum(map(len, members)), means, interval_of(model), gain, lead)
 
     levels = [
         *LEVELS.items(),
@@ -208,7 +217,7 @@ def _report(
     words = list(zip(asked, said["model"], strict=True))[:: max(1, len(asked) // _EXAMPLES)]
     return QuestionReport(
         frames=frames,
-        windows=windows,
+        windows=len(groups),
         tasks=tuple(row_of(task, [task]) for task in present),
         levels=tuple(row_of(name, tasks) for name, tasks in grouped if tasks),
         examples=tuple((question.text, question.answer, answer) for question, answer in words),
@@ -218,25 +227,20 @@ def _report(
 def _resampled(
     scores: NDArray[np.float64],
     members: Sequence[NDArray[np.int64]],
-    owner: NDArray[np.int64],
-    weight_RW: NDArray[np.int64],
+    group: NDArray[np.int64],
+    weight_RG: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Mean over tasks of the tasks' means, for every resampling of the windows."""
-    windows = weight_RW.shape[1]
+    """Mean over tasks of the tasks' means, for every drawing of the groups."""
+    groups = weight_RG.shape[1]
     means = []
     for indices in members:
-        total = np.bincount(owner[indices], scores[indices], windows)
-        count = np.bincount(owner[indices], minlength=windows)
+        total = np.bincount(group[indices], scores[indices], groups)
+        count = np.bincount(group[indices], minlength=groups)
         with np.errstate(invalid="ignore"):
-            means.append((weight_RW @ total) / (weight_RW @ count))
-    table_TR = np.stack(means)  # a task that no drawn window asks is left out of that mean
+            means.append((weight_RG @ total) / (weight_RG @ count))
+    table_TR = np.stack(means)  # a task that no drawn group asks is left out of that mean
     with np.errstate(invalid="ignore"):
         result: NDArray[np.float64] = np.nansum(table_TR, axis=0) / np.isfinite(table_TR).sum(
             axis=0
         )
     return result
-
-
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return float(low), float(high)

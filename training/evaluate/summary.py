@@ -26,8 +26,10 @@ __all__ = [
     "Estimate",
     "Metric",
     "difference",
+    "drawn_groups",
     "estimate",
     "groups_of",
+    "interval_of",
     "value_of",
 ]
 
@@ -151,6 +153,17 @@ def groups_of(sequences: Sequence[str], firsts: Sequence[int]) -> tuple[NDArray[
     return groups, "runs of windows"
 
 
+def drawn_groups(count: int, draws: int = _RESAMPLES, seed: int = 0) -> NDArray[np.int64]:
+    """(draws, count) numbers of groups, each row drawn with replacement (Efron 1979)."""
+    return np.random.default_rng(seed).integers(0, count, (draws, count))
+
+
+def interval_of(spread: Floats) -> tuple[float, float]:
+    """The middle 95 % of what the draws say; those that say nothing (NaN) are left out."""
+    low, high = np.nanpercentile(spread, [2.5, 97.5])
+    return float(low), float(high)
+
+
 def value_of(metric: Metric, samples: Samples) -> float | None:
     """The metric of one window; None where the window has no sample of it."""
     values = samples.get(metric.samples)
@@ -181,20 +194,18 @@ def estimate(
     for group, (_, values) in zip(index, parts, strict=True):
         per_group[group].append(metric.transformed(values))
     pooled = [np.concatenate(items) for items in per_group]
-    rng = np.random.default_rng(seed)
     if metric.kind in _POOLED:
         of = _POOLED[metric.kind]
         value = of(np.concatenate(pooled))
-        picks = rng.integers(0, len(pooled), (_POOLED_RESAMPLES, len(pooled)))
+        picks = drawn_groups(len(pooled), _POOLED_RESAMPLES, seed)
         spread = np.array([of(np.concatenate([pooled[k] for k in pick])) for pick in picks])
     else:
         sums = np.array([items.sum() for items in pooled])
         counts = np.array([len(items) for items in pooled])
         value = float(sums.sum() / counts.sum())
-        picks = rng.integers(0, len(pooled), (_RESAMPLES, len(pooled)))
+        picks = drawn_groups(len(pooled), seed=seed)
         spread = sums[picks].sum(axis=1) / counts[picks].sum(axis=1)
-    low, high = np.percentile(spread, [2.5, 97.5])
-    return Estimate(value, float(low), float(high))
+    return Estimate(value, *interval_of(spread))
 
 
 def difference(

@@ -37,15 +37,18 @@ class SmallClips:
         known = pool.clips
         chosen = [known[index] for index in range(0, len(known), max(1, len(known) // most))]
         self.refusals = Refusals("small clips")
-        self.clips = []
+        self.clips: list[FrameSequence] = []
+        kept: list[Clip] = []
         for sequence in chosen[:most]:
             clip = sequence.read(range(len(sequence)))
             box_N4 = draw_boxes(clip, size_hw, 0.0, generator)
-            self.clips.append(_KeptClip(resample(clip, box_N4, size_hw)))
+            kept.append(resample(clip, box_N4, size_hw))
+            self.clips.append(_KeptClip(kept[-1]))
+        self._kept = kept
 
     def draw(self, clips: int, frames: int, generator: torch.Generator) -> list[FrameSequence]:
         """Clips that are long enough, without repetition; see `ClipSource`."""
-        long: list[FrameSequence] = [clip for clip in self.clips if len(clip) >= frames]
+        long = [clip for clip in self.clips if len(clip) >= frames]
         if not long:
             raise ValueError(f"windows of {frames} frames, but no clip has as many")
         order = torch.randperm(len(long), generator=generator)[:clips]
@@ -53,7 +56,7 @@ class SmallClips:
 
     def mean_depth_map(self) -> Tensor:
         """(H, W) mean depth of all frames; see `evaluate.depth.mean_depth`."""
-        return mean_depth(torch.from_numpy(one) for kept in self.clips for one in kept.clip.depth)
+        return mean_depth(torch.from_numpy(one) for clip in self._kept for one in clip.depth)
 
 
 class _KeptClip:

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +26,8 @@ from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 from ..config import TrainConfig
 from ..datasets.batch import WindowBatch, draw_batch
 from ..datasets.loading import step_generator
-from ..evaluate.geometry import evaluate_geometry
+from ..evaluate.examine import Examiner
+from ..evaluate.geometry_run import GeometryOptions, run_geometry
 from ..run.checkpoints import latest_checkpoint, stored_meta
 from ..run.export import export_model
 from ..run.precision import recompute_layers
@@ -215,8 +217,17 @@ def _last_reports(run: Path) -> dict[str, float]:
 
 
 def _geometry(model: G2VLM, tokenizer: Tokenizer, data: Data) -> dict[str, float]:
+    """Metrics of `g2vlm evaluate geometry`, on windows that span their clips."""
     prompts = prompt_ids(tokenizer, model.config.tokens)
-    report = evaluate_geometry(model, prompts, data.held_out(), data.train.mean_depth_map())
+    mean_map = data.train.mean_depth_map()
+    examiner = Examiner(model, prompts, mean_map, mean_map)
+    shortest = min(len(clip) for clip in data.val.clips)
+    options = GeometryOptions(
+        frames=(data.frames,), stride=max(1, (shortest - 1) // max(1, data.frames - 1)),
+        windows=data.windows, refined=0, seed=_EVAL_SEED, shown=0,
+    )  # fmt: skip
+    (table,) = run_geometry(examiner, data.val.clips, options)
+    rows = {row["row"]: row["metrics"] for row in table.summary()}
     wanted = {
         "abs_rel": ("head", "abs_rel"),
         "abs_rel_mean_map": ("mean-depth map", "abs_rel"),
@@ -230,7 +241,8 @@ def _geometry(model: G2VLM, tokenizer: Tokenizer, data: Data) -> dict[str, float
         "matched": ("head", "matched"),
         "matched_standing_still": ("head", "matched_still"),
     }
-    return {name: report.value(row, key) for name, (row, key) in wanted.items()}
+    found = {name: rows[row].get(key) for name, (row, key) in wanted.items()}
+    return {name: math.nan if one is None else one["value"] for name, one in found.items()}
 
 
 def _questions(
