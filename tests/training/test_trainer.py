@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import threading
 import time
@@ -24,13 +25,14 @@ from g2vlm_training.run.distribution import Processes
 from g2vlm_training.run.run import RunOptions, train
 from g2vlm_training.run.start import Start
 from g2vlm_training.run.trainer import PAUSE, Trainer, learning_rate
-from g2vlm_training.run.validation import validation_sources
+from g2vlm_training.run.validation import learned_beside, validation_sources
 from g2vlm_training.stages.freeze import apply_freezing, freezing_table, is_geometric
 from g2vlm_training.stages.geometry_stage import GeometryStage, picked_pixels
 from g2vlm_training.stages.losses import LossOptions
 from g2vlm_training.stages.semantic_stage import SemanticStage
 from g2vlm_training.stages.stage import StageLoss
 from g2vlm_training.stages.tokens import nano_tokenizer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.training import tiny_run
 from tests.training.layout_folders import save_depth, write_7scenes
@@ -209,6 +211,19 @@ def test_kinds_of_windows_have_their_shares(pool: ClipPool, tmp_path: Path) -> N
     assert frames.count(1) / len(frames) == pytest.approx(0.25, abs=0.1)
 
 
+def logged(run: Path) -> set[str]:
+    """Names of the numbers in the log of a run; those of TensorBoard are the same, with a table."""
+    lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    names = {name for line in lines for name in json.loads(line)} - {"step"}
+    board = EventAccumulator(str(run / "tensorboard"))
+    board.Reload()
+    assert set(board.Tags()["scalars"]) == names
+    (text,) = board.Tags()["tensors"]
+    (shown,) = board.Tensors(text)
+    assert b"rot. med." in shown.tensor_proto.string_val[0]
+    return names
+
+
 def test_a_run_is_validated_on_any_source(
     tiny_shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -231,7 +246,20 @@ def test_a_run_is_validated_on_any_source(
         train(run, RunOptions(tiny_shards, folder, Start(run.seed)), Processes())
         for words in said:
             assert words in caplog.text
+        told = logged(folder)
+        assert ("val/head/abs_rel" in told, "val/identity motion/rra5" in told) == (
+            not validation, True,
+        )  # fmt: skip
     assert "matched, still" in caplog.text
+
+
+def test_the_mean_map_is_of_the_place_that_a_run_is_validated_on(tiny_shards: Path) -> None:
+    own, other = SourceOptions(), SourceOptions(root=str(tiny_shards), split="val")
+    config = TrainConfig(sources=(own, other), validation=(SourceOptions(split="val"),))
+    pool = Mixture(config.sources, tiny_shards)
+    assert learned_beside(config, pool) == pool.sources[:1]
+    elsewhere = dataclasses.replace(config, validation=(SourceOptions(root="elsewhere"),))
+    assert learned_beside(elsewhere, pool) == pool.sources
 
 
 def test_learning_rate_warms_up_and_falls() -> None:

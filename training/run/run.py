@@ -41,6 +41,7 @@ from .export import export_model, put_averaged
 from .parallel import parallel_stage, send_gradients
 from .precision import compile_layers, recompute_layers
 from .resume import check_same_run
+from .runlog import Table
 from .start import Base, Start, runs_of, source_of, start_model
 from .throughput import Operations
 from .trainer import LossOfStep, Trainer
@@ -281,7 +282,9 @@ def averaged_model(run: Run, options: RunOptions) -> tuple[G2VLM, Tokenizer] | N
     return model.eval(), tokenizer
 
 
-def _examiner(run: Run, options: RunOptions) -> Callable[[int, dict[str, float]], None] | None:
+def _examiner(
+    run: Run, options: RunOptions
+) -> Callable[[int, dict[str, float]], list[Table]] | None:
     """Evaluates the averaged weights on validation windows every so often; None never does."""
     config, processes = run.trainer.config, run.trainer.processes
     if config.eval_windows == 0:
@@ -289,20 +292,25 @@ def _examiner(run: Run, options: RunOptions) -> Callable[[int, dict[str, float]]
     if processes.first:
         validation = Validation(config, options.data, run.pool)
 
-    def on_step(step: int, report: dict[str, float]) -> None:
+    def on_step(step: int, report: dict[str, float]) -> list[Table]:
         if step % config.eval_steps and step != config.steps:
-            return
+            return []
         examinee = averaged_model(run, options)
         if examinee is None:
-            return
+            return []
         model, tokenizer = examinee
         model.to(processes.device)
+        tables: list[Table | None] = []
         if config.stage != "semantic":
             prompts = prompt_ids(tokenizer, model.config.tokens)
-            _LOG.info("step %d\n%s", step, validation.geometry(model, prompts))
+            tables.append(validation.geometry(model, prompts))
         if config.stage != "geometry":
             stage = semantic_stage(config, model, tokenizer, options.blind)
-            _LOG.info("step %d\n%s", step, validation.questions(stage))
+            tables.append(validation.questions(stage))
+        said = [table for table in tables if table is not None]
+        for table in said:
+            _LOG.info("step %d, %s\n%s", step, table.title, table.text)
+        return said
 
     return on_step
 

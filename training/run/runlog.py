@@ -7,16 +7,30 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from g2vlm_model.interface.whole_files import whole_file
 
-__all__ = ["LOG_FILE", "RunLog"]
+__all__ = ["LOG_FILE", "RunLog", "Table"]
 
 LOG_FILE = "log.jsonl"
 _LOG = logging.getLogger(__name__)
+
+
+class Table(NamedTuple):
+    """What a look at validation data says.
+
+    Attributes:
+        title: Of the table.
+        text: For the terminal and TensorBoard.
+        values: Its numbers, by what they are called in the logs.
+    """
+
+    title: str
+    text: str
+    values: Mapping[str, float]
 
 
 class RunLog:
@@ -38,13 +52,16 @@ class RunLog:
         self._forget_after(step)
         self._board: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Add the numbers of a step to both logs."""
+    def write(self, step: int, values: Mapping[str, float], tables: Sequence[Table] = ()) -> None:
+        """Add the numbers of a step to both logs, and tables to TensorBoard as they stand."""
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **values}) + "\n")
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
+            for table in tables:  # four blanks: Markdown keeps the columns
+                text = "".join(f"    {line}\n" for line in table.text.splitlines())
+                self._board.add_text(table.title, text, step)
             self._board.flush()
         except OSError as error:
             self.lost += 1

@@ -40,7 +40,7 @@ from .checkpoints import (
     unflat,
 )
 from .distribution import Processes, mean_over_processes, of_the_first, total_of
-from .runlog import RunLog
+from .runlog import RunLog, Table
 from .throughput import peak_tflops
 
 __all__ = ["PAUSE", "LossOfStep", "Trainer", "learning_rate"]
@@ -134,13 +134,14 @@ class Trainer:
 
     def run(
         self,
-        on_step: Callable[[int, dict[str, float]], None] | None = None,
+        on_step: Callable[[int, dict[str, float]], Sequence[Table]] | None = None,
         until: int | None = None,
     ) -> None:
         """Train up to the last step (or `until`), saving as configured.
 
         Args:
-            on_step: Called after each step in every process.
+            on_step: Called after each step in every process; what it returns in the first one is
+                logged.
             until: Step to stop at.
 
         Raises:
@@ -165,7 +166,10 @@ class Trainer:
                 self._report(log, recent, rate, left_s)
                 recent = {}
             if on_step is not None:
-                on_step(self.step, report)
+                tables = on_step(self.step, report)
+                if log is not None and tables:
+                    values = {key: one for table in tables for key, one in table.values.items()}
+                    log.write(self.step, values, tables)
             minutes = (time.monotonic() - saved) / 60
             if self.step == end or _is_due(config, self.step, minutes):
                 self._save_or_go_on(last=self.step == end)
