@@ -10,6 +10,7 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,37 @@ def test_resumed_run_has_the_same_next_losses(pool: ClipPool, tmp_path: Path) ->
     assert [second.train_step()["loss"] for _ in range(3)] == losses[3:]
     for name, average in whole.average.items():
         assert torch.equal(second.average[name], average), name
+
+
+def test_an_interrupted_run_loses_the_step_that_it_was_at_and_no_other(
+    pool: ClipPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = _trainer(pool, tmp_path / "whole")
+    losses = [whole.train_step()["loss"] for _ in range(3)]
+    first = _trainer(pool, tmp_path / "cut", dataclasses.replace(CONFIG, save_steps=100))
+    of_step = first.loss_of_step
+
+    def interrupted(step: int) -> Iterable[StageLoss]:
+        if step == 2:
+            raise KeyboardInterrupt
+        return of_step(step)
+
+    first.loss_of_step = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        first.run()
+    second = _trainer(pool, tmp_path / "cut")
+    assert second.resume()["step"] == 2
+    assert second.train_step()["loss"] == losses[2]
+
+    def half_an_update() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(second, "_update", half_an_update)  # its weights are of no step
+    with pytest.raises(KeyboardInterrupt):
+        second.run()
+    newest = latest_checkpoint(tmp_path / "cut")
+    assert newest is not None
+    assert newest.stem == "step-0000002"
 
 
 def test_one_batch_is_learned(pool: ClipPool, tmp_path: Path) -> None:

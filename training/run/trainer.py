@@ -103,6 +103,7 @@ class Trainer:
         self.frames_seen = 0
         self.skipped = 0
         self._skipped_in_a_row = 0
+        self._between_steps = True
         self.trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
         if not self.trained:
             raise ValueError("no parameter requires a gradient; apply a stage's freezing first")
@@ -137,7 +138,7 @@ class Trainer:
         on_step: Callable[[int, dict[str, float]], Sequence[Table]] | None = None,
         until: int | None = None,
     ) -> None:
-        """Train up to the last step (or `until`), saving as configured.
+        """Train up to the last step (or `until`), saving as configured and where it is interrupted.
 
         Args:
             on_step: Called after each step in every process; what it returns in the first one is
@@ -156,7 +157,12 @@ class Trainer:
         saved = started
         while self.step < end:
             self._wait_while_paused()
-            report = self.train_step()
+            try:
+                report = self.train_step()
+            except KeyboardInterrupt:  # several processes are not at the same step
+                if self._between_steps and self.step and self.processes.world == 1:
+                    self._save_or_go_on(last=True)
+                raise
             for key, value in report.items():
                 recent.setdefault(key, []).append(value)
             if self.step % config.log_steps == 0 or self.step == end:
@@ -195,6 +201,7 @@ class Trainer:
         norm = math.nan
         if not loss.empty and math.isfinite(total):
             norm = self._clip_gradient()
+        self._between_steps = False
         if math.isfinite(norm):
             self._update()
             self._skipped_in_a_row = 0
@@ -202,6 +209,7 @@ class Trainer:
             self._skip(total, norm, loss)
         self.step += 1
         self.frames_seen += total_of(loss.frames, self.processes.device)
+        self._between_steps = True
         if not math.isfinite(norm):
             return {}
         return {**loss.report, "gradient": norm, **self._spent(loss, time.monotonic() - started)}
