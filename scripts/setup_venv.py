@@ -226,6 +226,19 @@ def install_project(setup: Setup) -> None:
     command.symlink_to(Path("..") / "lib" / ROS_NAME / "g2vlm")
 
 
+def remove_copies(setup: Setup) -> None:
+    """Take away what `pip install .` left in the environment: it hides the sources from then on."""
+    if not any(setup.venv.glob(f"lib/python3*/site-packages/{ROS_NAME}-*.dist-info")):
+        return  # the links of colcon have none
+    print(
+        "a copy of the project that pip installed hides its sources and is removed; "
+        f"for an extra say: pip install '{ROS_NAME}[EXTRA]'",
+        flush=True,
+    )
+    setup.run("project", [setup.python, "-m", "pip", "uninstall", "--yes", "-q", ROS_NAME])
+    (setup.venv / ".setup" / "project").unlink(missing_ok=True)
+
+
 def install_dev(setup: Setup) -> None:
     """Install what tests, lint and type checks need; a sourced ROS 2 brings its own linters."""
     setup.pip("dev", "dev.txt", *([] if setup.host.sourced else [f"{setup.distro}/dev.txt"]))
@@ -288,6 +301,7 @@ def bring_up_to_date(setup: Setup, todo: list[Step]) -> None:
     setup.venv.mkdir(exist_ok=True)
     with (setup.venv.parent / f"{setup.venv.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        remove_copies(setup)
         done = ""
         for number, step in enumerate(todo, 1):
             wanted = digest(done, step.inputs)

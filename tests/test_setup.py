@@ -163,6 +163,32 @@ def test_only_what_changed_is_done_again(tmp_path: Path) -> None:
     assert not (setup.venv / ".setup" / "three").exists()
 
 
+@pytest.mark.slow  # makes an environment with pip
+def test_a_copy_that_pip_installed_is_taken_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    setup = setup_venv.Setup(setup_host.Host(sys.executable, "3.11", "", True), venv)
+    (site,) = venv.glob("lib/python3*/site-packages")
+    copy, about = site / "g2vlm_model", site / "g2vlm_ros-0.1.0.dist-info"
+    for folder in (copy, about):
+        folder.mkdir()
+    (copy / "__init__.py").touch()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: g2vlm_ros\nVersion: 0.1.0\n")
+    (about / "INSTALLER").write_text("pip\n")
+    own = [f"{about.name}/{name}" for name in ("METADATA", "INSTALLER", "RECORD")]
+    rows = [f"{name},,\n" for name in ("g2vlm_model/__init__.py", *own)]
+    (about / "RECORD").write_text("".join(rows))
+    calls: list[int] = []
+    step = setup_venv.Step("project", "project", ("a",), lambda setup: calls.append(1))
+    setup_venv.bring_up_to_date(setup, [step])
+    assert not (copy / "__init__.py").exists()
+    assert "pip install 'g2vlm_ros[EXTRA]'" in capsys.readouterr().out
+    setup_venv.bring_up_to_date(setup, [step])  # nothing is left to take away
+    assert calls == [1]
+
+
 def test_a_failing_command_shows_the_end_of_its_output(tmp_path: Path) -> None:
     code = "print('one'); print('the reason'); raise SystemExit(3)"
     log = tmp_path / "log" / "step.log"
