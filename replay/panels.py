@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -19,6 +20,7 @@ from .outcome import Outputs
 PANEL_WIDTH = 320
 NO_DEPTH_RGB = (236, 238, 242)
 COUNT = 5
+_NEAR = 4  # scenes to either side of an even place that a panel may be of
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Panel:
 
 
 def make_panels(recording: Recording, outputs: Outputs, count: int = COUNT) -> list[Panel]:
-    """Panels of some scenes, spread evenly over the recording.
+    """Panels of some scenes, spread evenly over the recording; of neighbours those with a truth.
 
     Args:
         recording: frames and true depth.
@@ -59,10 +61,15 @@ def make_panels(recording: Recording, outputs: Outputs, count: int = COUNT) -> l
     stamps = [stamp for stamp, _ in outputs.depths() if stamp in index_of]
     if not stamps:
         return []
-    chosen_index = np.unique(np.linspace(0, len(stamps) - 1, count + 2).round().astype(int)[1:-1])
-    chosen = {stamps[i] for i in chosen_index} if len(stamps) > count else set(stamps)
+    spread = np.linspace(0, len(stamps) - 1, count + 2).round().astype(int)[1:-1]
+    around = [stamps[max(0, at - _NEAR) : at + _NEAR + 1] for at in spread]
+    truths = dict(recording.true_depths({stamp for near in around for stamp in near}))
+    chosen = set(stamps)
+    if len(stamps) > count:
+        chosen = {
+            nearest_with(truths, stamps[at], near) for at, near in zip(spread, around, strict=True)
+        }
     depths = {stamp: depth for stamp, depth in outputs.depths() if stamp in chosen}
-    truths = dict(recording.true_depths(chosen))
     panels = []
     for frame in recording.frames(index_of[stamp] for stamp in sorted(chosen)):
         stamp = recording.info.stamps_ns[frame.index]
@@ -73,6 +80,11 @@ def make_panels(recording: Recording, outputs: Outputs, count: int = COUNT) -> l
         seconds = (stamp - recording.info.stamps_ns[0]) / NS
         panels.append(_panel(frame.index, seconds, rgb, depths[stamp], truths.get(stamp)))
     return panels
+
+
+def nearest_with(truths: Container[int], own: int, near: Sequence[int]) -> int:
+    """The stamp nearest to one's own that has a true depth; the own one where none has."""
+    return min((s for s in near if s in truths), key=lambda s: abs(s - own), default=own)
 
 
 def colour_depth(depth_HW: NDArray[np.floating], near: float, far: float) -> NDArray[np.uint8]:

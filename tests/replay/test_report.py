@@ -22,7 +22,7 @@ from g2vlm_replay.metrics import METRICS
 from g2vlm_replay.node.bag_writer import BagWriter
 from g2vlm_replay.node.published import Published
 from g2vlm_replay.outcome import Played, RanWith, SceneTimes, StatusSample, Timeline
-from g2vlm_replay.panels import colour_depth
+from g2vlm_replay.panels import colour_depth, nearest_with
 from g2vlm_replay.pose_metrics import PoseSegment
 from g2vlm_replay.question_file import Expected, Mark, Question
 from g2vlm_replay.report import ReportInput, write_report
@@ -38,6 +38,13 @@ from tests.replay.bags import NS, OPTICAL, Scribe, translation, write_plain_bag
 
 _UPPER = ("summary", "scenes", "cloud", "trajectory", "questions")
 SECTIONS = (*_UPPER, "latency", "metrics", "node", "setting")
+
+
+def test_a_panel_is_of_a_scene_with_a_true_depth_where_one_is_near() -> None:
+    near = range(96, 105)
+    assert nearest_with({90, 99, 102}, 100, near) == 99
+    assert nearest_with({100, 101}, 100, near) == 100
+    assert nearest_with({90, 110}, 100, near) == 100
 
 
 def write_outputs(path: Path, stamps: tuple[int, ...]) -> None:
