@@ -1,7 +1,7 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a step computes, beside what its device could: the utilisation in the log.
+"""What a step computes, beside what its device could, and takes: utilisation and memory in the log.
 
 The utilisation (MFU of PaLM, Chowdhery et al. 2022, arXiv 2204.02311, appendix B) is the operations
 of the model's matrix products and of attention, forward and backward, over what the device's peak
@@ -11,6 +11,7 @@ memory does not count.
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -22,7 +23,7 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
-__all__ = ["Operations", "peak_tflops", "recomputing"]
+__all__ = ["Operations", "most_memory", "peak_tflops", "recomputing"]
 
 _PEAKS = {  # dense bfloat16 with accumulation in float32, 1e12 operations per second
     "B200": 2250.0,
@@ -123,3 +124,10 @@ def peak_tflops(given: float, device: torch.device, precision: str) -> float:
         return given
     name = torch.cuda.get_device_name(device)
     return next((peak for part, peak in _PEAKS.items() if part in name), 0.0)
+
+
+def most_memory(device: torch.device) -> int:
+    """Most bytes so far: of tensors on a GPU, of the whole process on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

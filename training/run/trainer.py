@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import resource
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -41,7 +40,7 @@ from .checkpoints import (
 )
 from .distribution import Processes, mean_over_processes, of_the_first, total_of
 from .runlog import RunLog, Table
-from .throughput import peak_tflops
+from .throughput import most_memory, peak_tflops
 
 __all__ = ["PAUSE", "LossOfStep", "Trainer", "learning_rate"]
 
@@ -354,17 +353,10 @@ class Trainer:
             "step %d/%d  %s%s  %.1f frames/s  %.0f min left",
             self.step, self.config.steps, shown, skipped, rate, left_s / 60,
         )  # fmt: skip
-        means["memory_gib"] = _most_memory(self.processes.device) / _GIB
+        means["memory_gib"] = most_memory(self.processes.device) / _GIB
         rates = {"lr": learning_rate(self.config, self.step - 1), "rate": rate}
         counts = {"frames": float(self.frames_seen), "skipped": float(self.skipped)}
         log.write(self.step, {**counts, **rates, **means})
-
-
-def _most_memory(device: torch.device) -> int:
-    """Most bytes so far: of tensors on a GPU, of the whole process on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _is_due(config: TrainConfig, step: int, minutes: float) -> bool:
