@@ -47,7 +47,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             flush_output()
             raise
         except BaseException:
-            # Also what became of it: numpy's C code makes an ImportError of a KeyboardInterrupt.
             if not told.asked:
                 raise
     print(f"g2vlm {words[0]}: interrupted", file=sys.stderr)
@@ -79,7 +78,8 @@ def dispatch(argv: Sequence[str], commands: Mapping[str, EntryPoint], program: s
         print(_unknown(name, commands, program), file=sys.stderr)
         return 2
     try:
-        command = commands[name].load()
+        with ended_by_signals():
+            command = commands[name].load()
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0].startswith("g2vlm_"):
             raise  # a part of this project is broken, not absent
@@ -87,7 +87,8 @@ def dispatch(argv: Sequence[str], commands: Mapping[str, EntryPoint], program: s
         print(f"{program} {name} {needed}", file=sys.stderr)
         return 2
     try:
-        code = int(command(rest) or 0)
+        with ended_by_signals():  # ahead of what follows: the user's errors are told apart there
+            code = int(command(rest) or 0)
         sys.stdout.flush()
         return code
     except BrokenPipeError:

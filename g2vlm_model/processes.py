@@ -148,13 +148,15 @@ def ended_by_signals() -> Iterator[Told]:
     More of them do not break off the cleaning up that the first one began, until a second request
     ends the process (`AtOnce`). Signals that are ignored (a job in the background, nohup) stay so.
     Outside of the main thread nothing changes: only there signals arrive. A block inside another
-    one is that one.
+    one is that one. What a library makes of the KeyboardInterrupt on its way (numpy's C code an
+    ImportError, a wrapper a RuntimeError) leaves the block as one again.
     """
     if threading.current_thread() is not threading.main_thread():
         yield Told()
         return
     if _told:
-        yield _told[-1]
+        with _as_interrupt(_told[-1]):
+            yield _told[-1]
         return
     told = Told()
 
@@ -173,13 +175,25 @@ def ended_by_signals() -> Iterator[Told]:
     hook = asked_again(KeyboardInterrupt, forget)
     _told.append(told)
     try:
-        yield told
+        with _as_interrupt(told):
+            yield told
     finally:
         _told.pop()
         sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
         at_once.close()
+
+
+@contextlib.contextmanager
+def _as_interrupt(told: Told) -> Iterator[None]:
+    """Let an error of a block that was told to end be what told it."""
+    try:
+        yield
+    except Exception as error:
+        if told.asked:
+            raise KeyboardInterrupt from error
+        raise
 
 
 def flush_output() -> bool:

@@ -11,10 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from g2vlm_model import cli
 from g2vlm_model.processes import INTERRUPTED, ended_by_signals, started
 from tests.families import KINDS
 from tests.helpers import REPO, wait_for
@@ -137,6 +139,24 @@ def test_blocks_inside_each_other_are_one() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)  # the same request
         assert told.asked
+
+
+@pytest.mark.parametrize("became", [OSError, ImportError, RuntimeError])
+def test_what_a_library_makes_of_an_interrupt_is_one_again(
+    became: type[Exception], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also ahead of a command's own words for that error, which would be no answer to a signal."""
+
+    def turned(words: list[str]) -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise became("multiarray failed to import") from None
+        return 0
+
+    monkeypatch.setattr(cli, "_commands", lambda: {"turned": SimpleNamespace(load=lambda: turned)})
+    assert cli.main(["turned"]) == INTERRUPTED
+    assert capsys.readouterr().err == "g2vlm turned: interrupted\n"
 
 
 def test_signals_interrupt_a_block_once_and_are_as_before_behind_it() -> None:
