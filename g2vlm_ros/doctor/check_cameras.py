@@ -14,7 +14,7 @@ from g2vlm_map.decode import BadInputError
 from g2vlm_map.recordings.source import RecordingError
 from g2vlm_ros.camera_topics import is_straight
 from g2vlm_ros.doctor.check_topics import likely
-from g2vlm_ros.doctor.findings import Finding
+from g2vlm_ros.doctor.findings import Finding, absence_s
 from g2vlm_ros.doctor.hearing import Hearing
 from g2vlm_ros.doctor.seen import Seen
 from g2vlm_ros.doctor.wanted import Want
@@ -64,7 +64,7 @@ def _no_info(seen: Seen, camera: CameraParams, told: Want) -> Finding:
     shown = f"; others carry {told.msgtype}: {', '.join(found[:3])}" if found else ""
     line = f"{told.parameter}: {found[0]}" if found else f"{told.parameter}: ''"
     text = missing_info(camera.name, told.topic)
-    return Finding("NO_CAMERA_INFO", told.topic, text + shown, line)
+    return Finding("NO_CAMERA_INFO", told.topic, text + shown, line, margin_s=absence_s(seen))
 
 
 def _judge_info(

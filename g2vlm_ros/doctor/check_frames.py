@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from g2vlm_map.cameras import NS
 from g2vlm_map.transform_tree import TransformUnknownError
-from g2vlm_ros.doctor.findings import Finding
+from g2vlm_ros.doctor.findings import Finding, absence_s
 from g2vlm_ros.doctor.seen import Seen
 from g2vlm_ros.doctor.wanted import Want
 
@@ -66,6 +66,7 @@ def check_transforms(seen: Seen) -> Iterator[Finding]:
                 f"ros2 run tf2_ros static_transform_publisher --frame-id {base} --child-frame-id "
                 f"{frame} --x ..." + (f", or {setting}: 'x y z qx qy qz qw'" if setting else ""),
                 ("SENSOR_REFUSED", "NO_EXTRINSICS", "BASE_UNKNOWN"),
+                absence_s(seen),
             )
     yield from _odometry(seen, torn)
 
@@ -99,14 +100,14 @@ def _odometry(seen: Seen, torn: set[str]) -> Iterator[Finding]:
     try:
         newest_ns = seen.transforms.tree.newest(frames.odom, frames.base)
     except TransformUnknownError as error:
-        yield Finding("TF_MISSING", about, str(error), line)
+        yield Finding("TF_MISSING", about, str(error), line, margin_s=absence_s(seen))
         return
     pictures = [hearing for name in seen.params.cameras if (hearing := seen.frames_of(name))]
     frame_ns = max((hearing.marks[-1].stamp_ns for hearing in pictures), default=0)
     late_s = (frame_ns - newest_ns) / NS
     if newest_ns and pictures and late_s > _LATE_S:
         text = f"its newest is {late_s:.1f} s older than the newest frame"
-        yield Finding("TF_MISSING", about, text, line)
+        yield Finding("TF_MISSING", about, text, line, margin_s=late_s)
 
 
 def _odometry_frame(seen: Seen) -> Iterator[Finding]:

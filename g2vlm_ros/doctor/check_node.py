@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from g2vlm_ros.doctor.findings import Finding
+from g2vlm_ros.doctor.findings import FIRST_S, Finding
 from g2vlm_ros.doctor.seen import Seen
 
 __all__ = ["check_parameters", "check_state", "said_by_node"]
@@ -56,6 +56,7 @@ def check_state(seen: Seen) -> Iterator[Finding]:
             "its services do not answer: it loads a model, hangs, was killed a moment ago, or is "
             "in another network",
             "wait where its log ends in 'loading', else start it again",
+            margin_s=FIRST_S,
         )
     elif node.state and node.state != "active":
         step = "activate" if node.state == "inactive" else "configure"

@@ -14,7 +14,7 @@ from g2vlm_map.cameras import NS, Arrival, skew_text
 from g2vlm_map.pixels import ArrayPixels
 from g2vlm_map.sync import Synchroniser
 from g2vlm_ros.doctor.check_frames import base_of, is_placed
-from g2vlm_ros.doctor.findings import Finding
+from g2vlm_ros.doctor.findings import Finding, absence_s
 from g2vlm_ros.doctor.hearing import Hearing
 from g2vlm_ros.doctor.seen import Seen
 
@@ -45,6 +45,7 @@ def check_clock(seen: Seen) -> Iterator[Finding]:
         text,
         "use_sim_time: false, or start the simulator, or play the bag with --clock",
         ("CLOCK_SKEW", "TF_MISSING"),
+        absence_s(seen),
     )
 
 
@@ -66,6 +67,7 @@ def check_skew(seen: Seen) -> Iterator[Finding]:
             skew_text(behind_ns),
             _of_clock(seen, hearing),
             ("TF_MISSING", "SENSOR_REFUSED", "UNSYNCHRONISED", "DEPTH_MISSING"),
+            abs(behind_ns) / NS,
         )
 
 
@@ -136,6 +138,7 @@ def check_rig(seen: Seen) -> Iterator[Finding]:
             f"set the drivers of {fast} and {slow} to one rate, or give {fast}.extrinsics and "
             f"{slow}.extrinsics",
             ("UNSYNCHRONISED",),
+            periods[slow],
         )
         return
     yield from _apart(seen, rig)
@@ -154,6 +157,7 @@ def _jitter(rig: dict[str, Hearing]) -> Iterator[Finding]:
                 f"{1e3 * tenth:.0f} ms or more off: its partners do not meet it",
                 f"a fixed frame rate and exposure in the driver of {name}, or a hardware trigger",
                 ("UNSYNCHRONISED",),
+                tenth,
             )
 
 
@@ -174,4 +178,7 @@ def _apart(seen: Seen, rig: dict[str, Hearing]) -> Iterator[Finding]:
         return
     wanted_s = sync.pairing_tolerance_s
     line = f"sync.tolerance_s: {wanted_s:g}" if wanted_s else "synchronise the cameras' clocks"
-    yield Finding("UNSYNCHRONISED", ", ".join(rig), sync.explain(), line)
+    yield Finding(
+        "UNSYNCHRONISED", ", ".join(rig), sync.explain(), line,
+        margin_s=max(wanted_s, *(hearing.period_s for hearing in rig.values())),
+    )  # fmt: skip

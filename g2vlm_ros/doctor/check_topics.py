@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator
 
 from g2vlm_map.recordings.bag_topics import DEPTH_WORDS
 from g2vlm_ros.camera_topics import FRAME_TYPES, offers_best_effort, why_silent
-from g2vlm_ros.doctor.findings import Finding
+from g2vlm_ros.doctor.findings import Finding, absence_s
 from g2vlm_ros.doctor.seen import Mismatch, Seen
 from g2vlm_ros.doctor.wanted import Want
 
@@ -83,9 +84,9 @@ def _no_frames(seen: Seen, want: Want) -> Finding:
         return _silent(seen, want, silence.text, explains)
     found = likely(seen, want)
     text = silence.text + _listing(found, want)
-    if found:
-        return Finding("NOBODY_PUBLISHES", want.topic, text, _naming(want, found[0]), explains)
-    return Finding("NOBODY_PUBLISHES", want.topic, text, _start("the camera's driver"), explains)
+    line = _naming(want, found[0]) if found else _start("the camera's driver")
+    margin_s = math.inf if found else absence_s(seen)
+    return Finding("NOBODY_PUBLISHES", want.topic, text, line, explains, margin_s)
 
 
 def _no_sensor(seen: Seen, want: Want) -> Finding:
@@ -100,13 +101,16 @@ def _no_sensor(seen: Seen, want: Want) -> Finding:
         text = f"nobody publishes {want.topic}"
     found = likely(seen, want)
     line = _naming(want, found[0]) if found else _start(f"what publishes {want.topic}")
-    return Finding("NOBODY_PUBLISHES", want.topic, text + _listing(found, want), line, explains)
+    text += _listing(found, want)
+    return Finding("NOBODY_PUBLISHES", want.topic, text, line, explains, absence_s(seen))
 
 
 def _silent(seen: Seen, want: Want, text: str, explains: tuple[str, ...]) -> Finding:
     hearing = seen.heard.get(want.topic)
-    why = "" if hearing is None or not hearing.problem else f": {hearing.problem}"
-    return Finding("SILENT_TOPIC", want.topic, text + why, f"ros2 topic hz {want.topic}", explains)
+    line = f"ros2 topic hz {want.topic}"
+    if hearing is not None and hearing.problem:
+        return Finding("SILENT_TOPIC", want.topic, f"{text}: {hearing.problem}", line, explains)
+    return Finding("SILENT_TOPIC", want.topic, text, line, explains, absence_s(seen))
 
 
 def _start(what: str) -> str:

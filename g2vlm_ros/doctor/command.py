@@ -8,8 +8,9 @@
     g2vlm doctor run1.mcap --params robot.yaml       # what the node would get of a bag
     g2vlm doctor --json
 
-Without a running node and without --params the node's defaults are looked for. Exit code: 0 where
-nothing is wrong, 1 with findings, 2 where it cannot look.
+Without a running node and without --params the node's defaults are looked for. What is late, missed
+or unsteady by no more than the doctor itself was kept from a core is no finding, but not told.
+Exit code: 0 where nothing is wrong, 1 with findings, 2 where it cannot look or cannot tell.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 from g2vlm_map.status import explained_at
 from g2vlm_model.interface.words import plain
+from g2vlm_model.processes import ended_by_signals
 from g2vlm_ros.doctor.check_cameras import (
     check_camera_info,
     check_frames_decode,
@@ -43,7 +45,7 @@ from g2vlm_ros.doctor.check_machine import (
 from g2vlm_ros.doctor.check_node import check_parameters, check_state, said_by_node
 from g2vlm_ros.doctor.check_time import check_clock, check_rig, check_skew, check_stamps
 from g2vlm_ros.doctor.check_topics import check_published, check_qos
-from g2vlm_ros.doctor.findings import Check, Finding
+from g2vlm_ros.doctor.findings import Check, Finding, told_apart
 from g2vlm_ros.doctor.seen import Seen
 from g2vlm_ros.doctor.told import told_by
 from g2vlm_ros.param_files import named_value
@@ -51,7 +53,7 @@ from g2vlm_ros.shipped import PROFILE_FILE, shipped_file
 
 __all__ = ["CHECKS", "examine", "main"]
 
-HEALTHY, FINDINGS, CANNOT_LOOK = 0, 1, 2
+HEALTHY, FINDINGS, CANNOT_TELL = 0, 1, 2
 CHECKS: tuple[Check, ...] = (
     check_parameters,
     check_state,
@@ -90,13 +92,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     chosen = _parser().parse_args(argv)
     try:
-        seen = _look(chosen)
+        with ended_by_signals():
+            seen = _look(chosen)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         print(f"g2vlm doctor cannot look: {plain(str(error))}", file=sys.stderr)
-        return CANNOT_LOOK
-    found = examine(seen)
-    print(json.dumps(_document(seen, found), indent=2) if chosen.json else _text(seen, found))
-    return FINDINGS if found else HEALTHY
+        return CANNOT_TELL
+    found, untold = told_apart(examine(seen), seen)
+    document = _document if chosen.json else _text
+    print(document(seen, found, untold))
+    return FINDINGS if found else CANNOT_TELL if untold else HEALTHY
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -142,10 +146,10 @@ def _look(chosen: argparse.Namespace) -> Seen:
     return look_at_graph(name, chosen.seconds, chosen.params, given, profile)
 
 
-def _document(seen: Seen, found: list[Finding]) -> dict[str, Any]:
+def _document(seen: Seen, found: list[Finding], untold: list[Finding]) -> str:
     """What `--json` prints; all names out of the graph are plain."""
-    node = seen.node
-    return {
+    node, attention = seen.node, seen.attention
+    document: dict[str, Any] = {
         "source": plain(seen.source),
         "node": None
         if node is None
@@ -165,21 +169,26 @@ def _document(seen: Seen, found: list[Finding]) -> dict[str, Any]:
             for item in seen.heard.values()
         ],
         "checks": [check.__name__.removeprefix("check_") for check in CHECKS],
-        "findings": [
-            {
-                "code": f.code,
-                "about": f.about,
-                "text": f.text,
-                "mend": f.mend,
-                "explained_at": explained_at(f.code),
-            }
-            for f in found
-        ],
-        "healthy": not found,
+        "findings": [_item(finding) for finding in found],
+        "not_told": [_item(finding) for finding in untold],
+        "attention": {
+            "seconds": round(attention.seconds, 2),
+            "worked_s": round(attention.worked_s, 3),
+            "waited_s": round(attention.waited_s, 3),
+            "lost_s": round(attention.lost_s, 2),
+        },
+        "healthy": not found and not untold,
     }
+    return json.dumps(document, indent=2)
 
 
-def _text(seen: Seen, found: list[Finding]) -> str:
+def _item(finding: Finding) -> dict[str, str]:
+    names = ("code", "about", "text", "mend")
+    item = {name: getattr(finding, name) for name in names}
+    return {**item, "explained_at": explained_at(finding.code)}
+
+
+def _text(seen: Seen, found: list[Finding], untold: list[Finding]) -> str:
     """What is printed for a person."""
     lines = [f"{plain(seen.source)}: {_of_node(seen)}"]
     for item in seen.heard.values():
@@ -193,8 +202,13 @@ def _text(seen: Seen, found: list[Finding]) -> str:
             f"   -> {finding.mend}",
             f"   {explained_at(finding.code)}",
         ]
+    if untold:
+        lines += ["", f"not told: {seen.attention}, which makes the same of a healthy robot:"]
+        lines += [f"  {item.code}  {item.about}: {item.text}" for item in untold]
+        lines += ["   -> look again while the machine has time, or with sudo nice -n -10"]
     count = f"{len(found)} finding" + ("s" if len(found) > 1 else "")
-    lines += ["", count if found else f"nothing found by {len(CHECKS)} checks"]
+    count = count if found else f"nothing found by {len(CHECKS)} checks"
+    lines += ["", count + (f", {len(untold)} not told" if untold else "")]
     return "\n".join(lines)
 
 

@@ -30,7 +30,7 @@ from tf2_msgs.msg import TFMessage
 
 from g2vlm_map.cameras import NS
 from g2vlm_ros.doctor.hearing import Hearing
-from g2vlm_ros.doctor.machine_facts import look_at_machine
+from g2vlm_ros.doctor.machine_facts import Turns, look_at_machine
 from g2vlm_ros.doctor.running_node import StatusHeard, is_there, parameters_of, state_of
 from g2vlm_ros.doctor.seen import ClockSeen, Endpoint, Mismatch, NodeSeen, Seen
 from g2vlm_ros.doctor.told import Told, told_by
@@ -103,13 +103,16 @@ def look_at_graph(
             spin(_STEP_S)
         told = told_in(node, name, file, given, spin)
         look = GraphLook(node, told)
-        deadline = time.monotonic() + seconds
+        turns, deadline = Turns(), time.monotonic() + seconds
         while time.monotonic() < deadline:
             look.listen()
             spin(_STEP_S)
+            turns.step(_STEP_S)
+        attention = turns.attention()
         domain = context.get_domain_id()
         machine = look_at_machine(told.params, domain, profile)
-        return replace(look.seen(), source=f"the graph of ROS domain {domain}", machine=machine)
+        source = f"the graph of ROS domain {domain}"
+        return replace(look.seen(), source=source, machine=machine, attention=attention)
     finally:
         executor.shutdown()
         node.destroy_node()

@@ -10,17 +10,18 @@ import importlib.util
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from g2vlm_model.runtimes.auto import Machine as Runners
-from g2vlm_ros.doctor.seen import Machine, Participant
+from g2vlm_ros.doctor.seen import Attention, Machine, Participant
 from g2vlm_ros.launch_arguments import PROFILE_VARIABLE
 from g2vlm_ros.params import NodeParams
 
 from ..shared_memory import dead_segments
 
-__all__ = ["look_at_machine", "outdated", "participants", "remains", "runtime_problem"]
+__all__ = ["Turns", "look_at_machine", "outdated", "participants", "remains", "runtime_problem"]
 
 # Variables of a process by which Fast DDS carries large messages.
 _PROFILES = (PROFILE_VARIABLE, "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
@@ -28,6 +29,8 @@ _LIBRARIES = (b"libfastdds.so", b"libfastrtps.so")
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*([^;]*)(;.*)?")
 _PACKAGE = "g2vlm_ros"
 _BY_PROVIDER = ("cuda", "tensorrt")  # the others are plugins: seen when they run
+_TURNS = Path("/proc/thread-self/schedstat")  # ns on a core, ns ready without one, turns
+_NS = 1e9
 _WORDS = 80  # characters of a process's command line
 
 
@@ -55,6 +58,45 @@ def look_at_machine(params: NodeParams, domain: int | None, profile: Path | None
         runtime_problem=runtime_problem(params),
         profile=profile,
     )
+
+
+class Turns:
+    """How long the calling thread runs, and waits for a core, from here on.
+
+    By the kernel's account, and by its own late timers: a machine that is itself halted (a guest
+    without a core) accounts for nothing.
+    """
+
+    def __init__(self) -> None:
+        self._began_s, self._worked_s, self._waited_s = time.monotonic(), *_turns()
+        self._late_s, self._last_s = 0.0, self._began_s
+
+    def step(self, period_s: float) -> None:
+        """A timer of this period has come; what it is late by half of it or more counts."""
+        now_s = time.monotonic()
+        late_s = now_s - self._last_s - period_s
+        self._late_s += late_s if late_s > 0.5 * period_s else 0.0
+        self._last_s = now_s
+
+    def attention(self) -> Attention:
+        """What it had until now."""
+        worked_s, waited_s = _turns()
+        return Attention(
+            seconds=time.monotonic() - self._began_s,
+            worked_s=worked_s - self._worked_s,
+            waited_s=max(waited_s - self._waited_s, self._late_s),
+            load=os.getloadavg()[0],
+            cores=len(os.sched_getaffinity(0)),
+        )
+
+
+def _turns() -> tuple[float, float]:
+    """Seconds of this thread on a core and ready without one; the second 0 where unknown."""
+    try:
+        worked, waited, _ = _TURNS.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return time.thread_time(), 0.0
+    return int(worked) / _NS, int(waited) / _NS
 
 
 def participants(domain: int) -> Iterator[Participant]:

@@ -17,6 +17,7 @@ from g2vlm_ros.doctor.wanted import Want
 from g2vlm_ros.params import CameraParams, NodeParams
 
 __all__ = [
+    "Attention",
     "ClockSeen",
     "Endpoint",
     "Link",
@@ -27,6 +28,8 @@ __all__ = [
     "Seen",
     "TransformsSeen",
 ]
+
+_HICCUPS = 0.02  # of the time that it listens, which say nothing
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,38 @@ class Machine:
 
 
 @dataclass(frozen=True)
+class Attention:
+    """What the doctor itself had of the machine while it listened.
+
+    Args:
+        seconds: How long it listened.
+        worked_s, waited_s: Its thread on a core, and ready to run without one.
+        load: Processes that ran or waited, on average; 0 where that is unknown.
+        cores: Of the machine.
+    """
+
+    seconds: float = 0.0
+    worked_s: float = 0.0
+    waited_s: float = 0.0
+    load: float = 0.0
+    cores: int = 1
+
+    @property
+    def lost_s(self) -> float:
+        """What a process that always wants a core waited meanwhile; 0 where cores were free."""
+        if self.waited_s <= max(self.worked_s, _HICCUPS * self.seconds):
+            return 0.0
+        return self.seconds * self.waited_s / (self.worked_s + self.waited_s)
+
+    def __str__(self) -> str:
+        """How it was, in words."""
+        return (
+            f"in {self.seconds:.1f} s the doctor ran for {self.worked_s:.2f} s and waited "
+            f"{self.waited_s:.2f} s for a core (load {self.load:.1f} on {self.cores})"
+        )
+
+
+@dataclass(frozen=True)
 class Seen:
     """All that a look leaves.
 
@@ -171,7 +206,7 @@ class Seen:
         publishers: By topic, of the whole graph.
         heard: By topic, what came.
         mismatches: QoS that do not fit.
-        transforms, clock, node, machine: See there; `node` None: none runs.
+        transforms, clock, node, machine, attention: See there; `node` None: none runs.
         problem: What the node would refuse of its parameters; the rest is by defaults then.
     """
 
@@ -188,6 +223,7 @@ class Seen:
     node: NodeSeen | None = None
     machine: Machine = field(default_factory=Machine)
     problem: str = ""
+    attention: Attention = field(default_factory=Attention)
 
     def types_of(self, topic: str) -> list[str]:
         """The message type of each publisher of a topic."""

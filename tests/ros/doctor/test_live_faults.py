@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
 from g2vlm_ros.doctor.command import examine
-from g2vlm_ros.doctor.findings import Finding
+from g2vlm_ros.doctor.findings import Finding, told_apart
 from g2vlm_ros.doctor.live import GraphLook
+from g2vlm_ros.doctor.seen import Attention, Seen
 from g2vlm_ros.doctor.told import told_by
 from tests.ros.doctor.cases import FAULTS, HEALTHY, Case
 from tests.ros.doctor.small_robot import SmallRobot
@@ -29,8 +31,8 @@ TIMEOUT_S = 60.0
 
 
 @pytest.fixture(scope="module")
-def found(ros: None) -> Iterator[dict[str, list[Finding]]]:
-    """What the doctor finds at each robot."""
+def seen(ros: None) -> Iterator[dict[str, Seen]]:
+    """What the doctor sees of each robot."""
     context = rclpy.Context()
     rclpy.init(context=context)
     publishing = rclpy.create_node("robot", context=context)
@@ -42,11 +44,17 @@ def found(ros: None) -> Iterator[dict[str, list[Finding]]]:
         case.build(robot)
     looks = {case.name: _look(doctor, case) for case in CASES}
     _run(list(looks.values()), robots, executor)
-    yield {name: examine(look.seen()) for name, look in looks.items()}
+    yield {name: look.seen() for name, look in looks.items()}
     executor.shutdown()
     publishing.destroy_node()
     doctor.destroy_node()
     rclpy.shutdown(context=context)
+
+
+@pytest.fixture(scope="module")
+def found(seen: dict[str, Seen]) -> dict[str, list[Finding]]:
+    """What the doctor finds at each robot."""
+    return {name: examine(one) for name, one in seen.items()}
 
 
 def _look(doctor: rclpy.node.Node, case: Case) -> GraphLook:
@@ -96,3 +104,35 @@ def test_a_fault_yields_its_line_and_no_other(case: Case, found: dict[str, list[
     (item,) = found[case.name]
     assert case.says in item.text
     assert case.mend in item.mend
+
+
+# What a wait for a core of 3.75 s looks like too; the rest stands on whatever machine.
+BY_WAITING = {
+    "rates": "RIG_RATES",
+    "jitter": "RIG_JITTER",
+    "apart": "UNSYNCHRONISED",
+    "silent": "SILENT_TOPIC",  # nothing came at all
+    "lateodom": "TF_MISSING",  # 3 s late
+}
+
+
+@pytest.mark.parametrize(
+    ("attention", "untold"),
+    [
+        (Attention(5.0, worked_s=0.4, waited_s=0.1), {}),  # cores were free
+        (Attention(5.0, worked_s=0.02, waited_s=0.05), {}),  # hardly anything was to be done
+        (Attention(5.0, worked_s=0.4, waited_s=1.2), BY_WAITING),
+    ],
+)
+def test_a_look_that_waited_for_a_core_blames_nobody_for_it(
+    attention: Attention, untold: dict[str, str], seen: dict[str, Seen]
+) -> None:
+    told = {}
+    for name, one in seen.items():
+        starved = replace(one, attention=attention)
+        every = examine(starved)
+        stand, others = told_apart(every, starved)
+        assert sorted(map(str, every)) == sorted(map(str, (*stand, *others)))
+        if others:
+            (told[name],) = (item.code for item in others)
+    assert told == untold

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,13 @@ import pytest
 from g2vlm_model.runtimes.machine import GpuMissingError, find_gpu
 from g2vlm_ros.doctor.check_machine import check_libraries, check_runtime, check_shared_memory
 from g2vlm_ros.doctor.command import main
-from g2vlm_ros.doctor.machine_facts import outdated, participants, remains, runtime_problem
+from g2vlm_ros.doctor.machine_facts import (
+    Turns,
+    outdated,
+    participants,
+    remains,
+    runtime_problem,
+)
 from g2vlm_ros.doctor.seen import Machine, Seen
 from g2vlm_ros.doctor.wanted import GraphNames
 from g2vlm_ros.launch_arguments import PROFILE_VARIABLE
@@ -33,6 +40,43 @@ LARGE = (
     *("--param", "camera.camera_info_topic=''", "--seconds", "3.0"),
 )
 SEEN = Seen("a test", True, parse({}), GraphNames())
+
+
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """This thread and three that never rest share a core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    burn = [sys.executable, "-S", "-c", "print(flush=True)\nwhile True: pass"]
+    burning = [subprocess.Popen(burn, stdout=subprocess.PIPE) for _ in range(3)]
+    for process in burning:
+        assert process.stdout is not None
+        process.stdout.readline()
+    yield
+    for process in burning:
+        process.kill()
+        process.communicate()
+    os.sched_setaffinity(0, before)
+
+
+def test_a_doctor_without_a_core_of_its_own_knows_it(one_core: None) -> None:
+    """Three others on its core: it waits three times as long as it runs."""
+    turns, spent_s = Turns(), time.thread_time()
+    while time.thread_time() < spent_s + 0.05:
+        turns.step(60.0)
+    attention = turns.attention()
+    assert attention.waited_s > attention.worked_s > 0.04
+    assert attention.lost_s > 0.5 * attention.seconds
+    assert f"waited {attention.waited_s:.2f} s for a core" in str(attention)
+
+
+def test_timers_that_come_late_are_waits_too() -> None:
+    """As where the whole machine is held up: the kernel counts nothing then."""
+    turns = Turns()
+    for period_s in (60.0, 0.0):
+        time.sleep(0.05)
+        turns.step(period_s)
+    assert 0.05 <= turns.attention().waited_s < 0.05 + turns.attention().seconds
 
 
 @pytest.fixture
