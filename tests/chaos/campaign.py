@@ -5,12 +5,14 @@
 
     python -m tests.chaos.campaign                       # everything
     python -m tests.chaos.campaign map build --random 5  # of some scenarios, few random moments
+    python -m tests.chaos.campaign export --parts moments
 
 For each scenario of `scenarios.py`:
 
 - **points**: the renames, replaces and fsyncs of a whole run are counted; then there is a run for
   each of them that is killed there, and one for each fault of `points.FAULTS` that is raised there;
-- **moments**: runs that get SIGKILL, and as many that get SIGTERM, at random moments;
+- **moments**: runs that get SIGKILL, and as many that get SIGTERM, at random moments; these share
+  nothing with others (an export traces anew, where those of the points only write);
 - **disks**: small file systems of growing size, one that is read-only, one without permission;
 - **two**: two at once write to the same place.
 
@@ -52,6 +54,7 @@ __all__ = ["Campaign", "main"]
 ORPHAN_S = 10.0
 RUN_S = 900.0
 NOBODY = 65534
+PARTS = ("points", "disks", "two", "moments")
 DISKS = 6  # sizes of small disks, from a twentieth of what a run takes to all but a little
 HIDDEN_NAMES = (".partial", ".tmp", ".part")
 
@@ -87,12 +90,24 @@ class Campaign:
         log = self.root / "points.txt"
         out = self._fresh()
         started = time.monotonic()
-        code = self._run(out, before=lambda: watch(log)).wait(RUN_S)
+        code = self._run(out, before=lambda: watch(log), anew=True).wait(RUN_S)
         self.seconds = time.monotonic() - started
         self._must(code, {0}, "the run without a fault")
         self._holds(self.scenario.whole, out, "the run without a fault")
         self.points = log.read_text().splitlines() if log.exists() else []
         self.bytes = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+        if self.scenario.anew is not None:
+            self._share()
+
+    def _share(self) -> None:
+        """Do once what runs share; they pass the same points with it as without."""
+        self.scenario.share(self.given)
+        out, log = self._fresh(), self.root / "shared.txt"
+        self._must(self._run(out, before=lambda: watch(log)).wait(RUN_S), {0}, "a run that shares")
+        self._holds(self.scenario.whole, out, "a run that shares")
+        points = log.read_text().splitlines()
+        if points != self.points:
+            self._note("a run that shares", f"other points: {points}, not {self.points}")
 
     def at_points(self, faults: Sequence[str]) -> None:
         """A run for each point and fault."""
@@ -114,7 +129,7 @@ class Campaign:
         for number in (signal.SIGKILL, signal.SIGTERM):
             for _ in range(count):
                 out = self._fresh()
-                child = self._run(out)
+                child = self._run(out, anew=True)
                 moment = self.random.uniform(0.0, 1.05 * self.seconds)
                 child.wait_or(moment)
                 child.signal(number)
@@ -166,10 +181,14 @@ class Campaign:
         out.mkdir()
         return out
 
-    def _run(self, out: Path, before: Callable[[], object] = lambda: None) -> Child:
+    def _run(
+        self, out: Path, before: Callable[[], object] = lambda: None, anew: bool = False
+    ) -> Child:
+        work_alone = self.scenario.anew if anew else None
+
         def work() -> int:
             before()
-            return self.scenario.work(self.given, out)
+            return (work_alone or self.scenario.work)(self.given, out)
 
         return Child(work, self.root / "log.txt")
 
@@ -281,6 +300,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--faults", nargs="+", choices=FAULTS, default=list(FAULTS), help="at the points"
     )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out/chaos"))
     given = parser.parse_args(argv)
@@ -305,10 +325,15 @@ def _one(campaign: Campaign, given: argparse.Namespace) -> None:
     campaign.prepare()
     name = campaign.scenario.name
     print(f"{name}: {len(campaign.points)} points, {campaign.seconds:.1f} s a run", flush=True)
-    campaign.at_points(given.faults)
-    campaign.on_bad_disks()
-    campaign.two_at_once()
-    campaign.at_moments(given.random)
+    parts: dict[str, Callable[[], None]] = {
+        "points": lambda: campaign.at_points(given.faults),
+        "disks": campaign.on_bad_disks,
+        "two": campaign.two_at_once,
+        "moments": lambda: campaign.at_moments(given.random),
+    }
+    for part in PARTS:
+        if part in given.parts:
+            parts[part]()
     rows = [["broken off by", "runs"], *([kind, str(n)] for kind, n in campaign.runs.items())]
     print_table([*rows, ["faults found", str(len(campaign.faults))]])
 
