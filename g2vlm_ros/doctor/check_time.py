@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator
 
@@ -45,7 +46,7 @@ def check_clock(seen: Seen) -> Iterator[Finding]:
         text,
         "use_sim_time: false, or start the simulator, or play the bag with --clock",
         ("CLOCK_SKEW", "TF_MISSING"),
-        absence_s(seen),
+        absence_s(seen) if clock.publishers else math.inf,
     )
 
 

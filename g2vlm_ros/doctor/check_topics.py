@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Iterator
 
 from g2vlm_map.recordings.bag_topics import DEPTH_WORDS
@@ -85,8 +84,7 @@ def _no_frames(seen: Seen, want: Want) -> Finding:
     found = likely(seen, want)
     text = silence.text + _listing(found, want)
     line = _naming(want, found[0]) if found else _start("the camera's driver")
-    margin_s = math.inf if found else absence_s(seen)
-    return Finding("NOBODY_PUBLISHES", want.topic, text, line, explains, margin_s)
+    return Finding("NOBODY_PUBLISHES", want.topic, text, line, explains)
 
 
 def _no_sensor(seen: Seen, want: Want) -> Finding:
@@ -101,8 +99,7 @@ def _no_sensor(seen: Seen, want: Want) -> Finding:
         text = f"nobody publishes {want.topic}"
     found = likely(seen, want)
     line = _naming(want, found[0]) if found else _start(f"what publishes {want.topic}")
-    text += _listing(found, want)
-    return Finding("NOBODY_PUBLISHES", want.topic, text, line, explains, absence_s(seen))
+    return Finding("NOBODY_PUBLISHES", want.topic, text + _listing(found, want), line, explains)
 
 
 def _silent(seen: Seen, want: Want, text: str, explains: tuple[str, ...]) -> Finding:
