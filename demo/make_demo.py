@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from g2vlm_training.synthetic import RenderedFrames, render
 
+from g2vlm_model.interface.whole_files import write_text
+
 from .drive_bag import write_drive
 from .drives import Drive, DriveSpec, make_drive
 from .messages import encode_jpeg
@@ -45,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         raise RuntimeError(f"{bag} has {size} bytes, expected at most {MAX_BYTES}")
     drive = make_drive(SPEC)
     questions = questions_about(drive)
-    (arguments.out / "questions.json").write_text(json.dumps(questions, indent=1) + "\n")
+    write_text(arguments.out / "questions.json", json.dumps(questions, indent=1) + "\n")
     print(
         f"{bag}: {size / 1e6:.2f} MB, {len(drive.stamp_N)} pictures, {drive.seconds:.0f} s, "
         f"{drive.length_m:.1f} m, {len(questions)} questions"

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from g2vlm_model.checkpoint import EMBEDDED_MODELS, model_id, resolve_folder
 from g2vlm_model.config import ModelConfig
+from g2vlm_model.interface.whole_files import write_text
 from g2vlm_model.interface.words import plain
 from g2vlm_model.preprocess import geometric_size
 from g2vlm_model.runtimes.export_folder import MANIFEST, ExportFolder
@@ -289,7 +290,7 @@ def _write(path: Path, report: Report, model: Path, facts: dict[str, Any]) -> No
         **report.as_json(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(tree, indent=2) + "\n")
 
 
 def _version(package: str) -> str | None:

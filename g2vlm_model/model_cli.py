@@ -49,9 +49,9 @@ def main(argv: list[str]) -> int:
 
     if args.out.is_dir():
         raise IsADirectoryError(f"--out is {args.out}, a folder; give a file")
-    with whole_file(args.out) as path:  # first: a run takes minutes, and a place may be read-only
+    with whole_file(args.out) as partial:  # first: minutes, and it may be read-only
         report = verify(args.model, args.device, args.precision, args.published)
-        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     for name, outcome in report["checks"].items():
         print(f"{name}: {outcome}")
     print(f"wrote {args.out}")

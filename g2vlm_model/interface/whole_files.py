@@ -35,6 +35,7 @@ __all__ = [
     "sync",
     "whole_file",
     "whole_folder",
+    "write_text",
 ]
 
 SUFFIX = ".partial"
@@ -59,6 +60,16 @@ def whole_file(path: Path) -> Iterator[Path]:
         sync(partial)
         os.replace(partial, path)
         sync(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in UTF-8, whole or not at all.
+
+    Raises:
+        OSError: As `whole_file`.
+    """
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 @contextmanager

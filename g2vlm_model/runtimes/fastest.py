@@ -28,6 +28,7 @@ import numpy as np
 from ..config import ModelConfig
 from ..interface import Frame, FrameWindow, SpatialRuntime
 from ..interface.documents import parse_json
+from ..interface.whole_files import write_text
 from .export_folder import ExportFolder
 from .machine import cpu_facts, cpu_threads, package_version
 from .onnx import own_export
@@ -36,7 +37,6 @@ from .request import RuntimeRequest
 from .serving import BuildContext, close_all
 from .store import Store
 from .store_entry import StoreKey
-from .vouched import write_text
 
 __all__ = ["Circumstances", "build", "meanwhile", "observe_ms", "ready", "recall", "remember"]
 

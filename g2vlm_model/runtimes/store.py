@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from ..interface.documents import parse_json
-from ..interface.whole_files import sync
+from ..interface.whole_files import sync, write_text
 from .store_entry import (
     ENTRY,
     EngineKey,
@@ -45,7 +45,7 @@ from .store_entry import (
     verified_entry,
     write_manifest,
 )
-from .vouched import file_sha256, require_own, write_text
+from .vouched import file_sha256, require_own
 
 __all__ = [
     "Building",

@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar
 
 from ..config_fields import from_strict
 from ..interface.documents import parse_json
-from ..interface.whole_files import whole_file
+from ..interface.whole_files import write_text
 
 __all__ = [
     "FileRecord",
@@ -31,7 +31,6 @@ __all__ = [
     "known_sha256",
     "require_own",
     "require_plain",
-    "write_text",
 ]
 
 T = TypeVar("T")
@@ -147,12 +146,6 @@ def require_plain(*names: str) -> None:
     for name in names:
         if not _PLAIN_NAME.fullmatch(name):
             raise ValueError(f"{name!r:.80} is no plain file name")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file in one step for all readers, on the disk before it has its name."""
-    with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 def file_sha256(path: Path) -> str:

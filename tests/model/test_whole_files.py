@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from g2vlm_model.interface.whole_files import (
     scratch_folder,
     whole_file,
     whole_folder,
+    write_text,
 )
 from tests.helpers import REPO, wait_for
 
@@ -205,3 +207,35 @@ def test_modes_are_those_of_plain_files(tmp_path: Path) -> None:
     assert whole.stat().st_mode == plain.stat().st_mode
     assert os.access(whole, os.R_OK)
     wait_for(whole.is_file, 1.0)
+
+
+# Others write into a folder that is there whole or not at all, or into what is no file of theirs.
+WRITES_INSIDE = {
+    "export/manifest.py", "export/tensorrt_build.py", "export/weights.py",
+    "g2vlm_model/config.py", "g2vlm_model/runtimes/build_process.py",
+    "replay/node/process.py",  # a log
+    "training/datasets/bag.py", "training/datasets/bag_report.py",
+    "training/run/checkpoint_index.py",
+    "training/synthetic/models/library.py", "training/synthetic/models/packages.py",
+}  # fmt: skip
+PACKAGES = ("g2vlm_model", "g2vlm_map", "g2vlm_ros", "replay", "training", "export", "demo")
+WRITES = re.compile(r'\.(write_text|write_bytes)\(|\.open\("[wx]b?"')
+
+
+def test_no_command_writes_a_file_in_its_place() -> None:
+    """What is killed or has no space half-way would leave half of it, e.g. of a calibration."""
+    found = set()
+    for path in (path for package in PACKAGES for path in (REPO / package).rglob("*.py")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if any(WRITES.search(line) and "partial" not in line for line in lines):
+            found.add(str(path.relative_to(REPO)))
+    assert found - {"g2vlm_model/interface/whole_files.py"} == WRITES_INSIDE
+
+
+def test_a_text_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    write_text(path, "before")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "x" * 100_000 + "\ud800")
+    assert path.read_text() == "before"
+    assert [one.name for one in tmp_path.iterdir()] == ["report.json"]

@@ -28,6 +28,7 @@ from g2vlm_map.answers.readers import read_geometry
 from g2vlm_map.answers.reading import sighting_of
 from g2vlm_map.answers.reliability import FEATURES, VERSION, Curve, features_of, group_of, kind_of
 from g2vlm_map.answers.support import answers_kind, choice_in
+from g2vlm_model.interface.whole_files import write_text
 
 from .answer_cases import SCALE_SIGMA, AnswerCase, SceneCase
 
@@ -212,7 +213,7 @@ def write_calibration(
     """
     rounded = {name: _rounded(asdict(curve)) for name, curve in curves.items()}
     content = {"version": VERSION, "model_id": model_id, "fitted_on": dict(how), "curves": rounded}
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def _rounded(value: object) -> object:

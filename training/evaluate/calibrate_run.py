@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from g2vlm_map.answers.reliability import Reliability, group_of, read_reliability
 from g2vlm_model.checkpoint import model_id
+from g2vlm_model.interface.whole_files import write_text
 from g2vlm_model.runtimes import load_runtime
 
 from ..datasets.mixture import ClipPool
@@ -44,7 +45,7 @@ def calibrate(args: argparse.Namespace) -> int:
     found = judgement(readings, read_reliability(path.read_text(encoding="utf-8"), name))
     print(table(found, args.split))
     if args.json:
-        args.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        write_text(args.json, json.dumps(found, indent=2) + "\n")
     return 0
 
 

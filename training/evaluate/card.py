@@ -21,6 +21,7 @@ import jinja2
 from g2vlm_model.checkpoint import model_id, resolve_folder, weight_files
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.interface.documents import parse_json
+from g2vlm_model.interface.whole_files import write_text
 from g2vlm_model.safetensors_file import SafetensorsFile
 
 from .geometry_tables import metrics_table
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is None:
         print(text)
     else:
-        args.out.write_text(text, encoding="utf-8")
+        write_text(args.out, text)
         _LOG.info("wrote %s from %d files", args.out, len(rooms) + len(stretches))
     return 0
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from g2vlm_model.interface.whole_files import write_text
 from g2vlm_model.runtimes.torch.placement import choose_placement
 
 from ..datasets.layouts import LAYOUTS
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         from .correspondence_report import write_report  # matplotlib takes a second to load
 
-        (args.out / "correspondence.json").write_text(text + "\n", encoding="utf-8")
+        write_text(args.out / "correspondence.json", text + "\n")
         write_report(args.out / "report.html", found, command)
         _LOG.info("wrote correspondence.json and report.html to %s", args.out)
     return 0

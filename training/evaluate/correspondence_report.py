@@ -14,6 +14,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from g2vlm_model.interface.whole_files import write_text
+
 from .correspondence_summary import Analysis, Spread
 from .geometry_charts import figure_url, plain_axes
 
@@ -44,7 +46,7 @@ def write_report(path: Path, found: Sequence[Analysis], facts: Mapping[str, obje
         rows=[_row(one) for one in found],
         facts=facts,
     )
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def _chart(found: Sequence[Analysis]) -> str:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from g2vlm_model.checkpoint import load_model, model_id
+from g2vlm_model.interface.whole_files import whole_file, write_text
 from g2vlm_model.model import G2VLM
 from g2vlm_model.quantised import PRECISIONS
 from g2vlm_model.runtimes.torch.placement import choose_placement
@@ -263,8 +264,11 @@ def table_text(content: dict[str, Any]) -> str:
 def write_files(folder: Path, content: dict[str, Any], tables: Sequence[GeometryTable]) -> None:
     """Write geometry.json, windows.csv and report.html; numbers first, should drawing fail."""
     text = json.dumps(content, indent=2, default=str) + "\n"
-    (folder / "geometry.json").write_text(text, encoding="utf-8")
-    with (folder / "windows.csv").open("w", encoding="utf-8", newline="") as file:
+    write_text(folder / "geometry.json", text)
+    with (
+        whole_file(folder / "windows.csv") as partial,
+        partial.open("w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["frames", "sequence", "first", "row", *(m.key for m in METRICS)])
         for table in tables:

@@ -12,6 +12,8 @@ from typing import Any
 
 import jinja2
 
+from g2vlm_model.interface.whole_files import write_text
+
 from .geometry_charts import frames_chart, scene_chart
 from .geometry_run import GeometryTable
 from .geometry_tables import cell
@@ -76,7 +78,7 @@ def write_report(path: Path, content: dict[str, Any], tables: Sequence[GeometryT
         facts=content["command"],
         mean_map=content["mean_map"],
     )
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def _cards(table: dict[str, Any]) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ import torch
 
 from g2vlm_model.checkpoint import load_model, model_id
 from g2vlm_model.interface import SpatialQuery
+from g2vlm_model.interface.whole_files import write_text
 from g2vlm_model.runtimes.torch.placement import choose_placement
 
 from ..datasets.mixture import ClipPool
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
             "arguments": {key: str(value) for key, value in sorted(vars(args).items())},
             "reports": [dataclasses.asdict(report) for report in reports],
         }
-        args.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_text(args.json, json.dumps(content, indent=2) + "\n")
     return 0
 
 

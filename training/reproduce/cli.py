@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from g2vlm_model.interface.documents import parse_json
-from g2vlm_model.interface.whole_files import whole_file
+from g2vlm_model.interface.whole_files import whole_file, write_text
 from g2vlm_model.interface.words import log_plainly
 from g2vlm_model.model_folder import WEIGHTS_FILE
 
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
                 if not args.variants or variant.name in args.variants:
                     _run(study, variant, seed, data, args.out, args.models)
     text = "\n".join(study_table(study, _finished(study, args.out)) for study in studies)
-    (args.out / "tables.md").write_text(text, encoding="utf-8")
+    write_text(args.out / "tables.md", text)
     print(text)
     return 0
 

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from g2vlm_model.interface import SpatialQuery
+from g2vlm_model.interface.whole_files import write_text
 from g2vlm_model.runtimes import load_runtime
 
 from ...datasets.pictures import even_indices
@@ -105,8 +106,8 @@ def run(args: argparse.Namespace) -> int:
         benchmark, items, rows, info, reading.refusals.merged(refusals), reading.notes, options
     )
     content = json.dumps(report.content(), indent=2, ensure_ascii=False) + "\n"
-    (args.out / "report.txt").write_text(report.text() + "\n", encoding="utf-8")
-    (args.out / "report.csv").write_text(report.csv(), encoding="utf-8")
-    (args.out / "report.json").write_text(content, encoding="utf-8")
+    write_text(args.out / "report.txt", report.text() + "\n")
+    write_text(args.out / "report.csv", report.csv())
+    write_text(args.out / "report.json", content)
     print(content if args.json else report.text(), end="" if args.json else "\n")
     return 0
