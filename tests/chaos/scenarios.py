@@ -216,7 +216,7 @@ def _export(given: Path, out: Path) -> int:
     def write(model: Path, *words: Any, **options: Any) -> Manifest:
         return _exporters[0].write(*words, **options)
 
-    module.export_onnx = write
+    vars(module)["export_onnx"] = write
     return _export_anew(given, out)
 
 

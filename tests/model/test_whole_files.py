@@ -26,7 +26,6 @@ from g2vlm_model.interface.whole_files import (
     scratch_folder,
     whole_file,
     whole_folder,
-    write_text,
 )
 from tests.helpers import REPO, wait_for
 
@@ -230,12 +229,3 @@ def test_no_command_writes_a_file_in_its_place() -> None:
         if any(WRITES.search(line) and "partial" not in line for line in lines):
             found.add(str(path.relative_to(REPO)))
     assert found - {"g2vlm_model/interface/whole_files.py"} == WRITES_INSIDE
-
-
-def test_a_text_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
-    path = tmp_path / "report.json"
-    write_text(path, "before")
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "x" * 100_000 + "\ud800")
-    assert path.read_text() == "before"
-    assert [one.name for one in tmp_path.iterdir()] == ["report.json"]

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from g2vlm_model.runtimes.vouched import FileRecord, ManifestFile, file_sha256, write_text
+from g2vlm_model.interface.whole_files import write_text
+from g2vlm_model.runtimes.vouched import FileRecord, ManifestFile, file_sha256
 
 
 class ToolRefusedError(ValueError):
