@@ -49,7 +49,8 @@ def parser() -> argparse.ArgumentParser:
         description="Run the node, or its pipeline without ROS, on a bag or a folder of frames, "
         "and write a report: DIR/report.html, metrics.json, cloud.ply, trajectory.tum; from the "
         "node also recorded/ (MCAP) and node.log.",
-        epilog="Metrics for --fail-if: " + ", ".join(METRICS),
+        epilog="`g2vlm replay compare A B`: two replays of one recording side by side. Metrics for "
+        "--fail-if: " + ", ".join(METRICS),
     )
     made.add_argument(
         "source",
@@ -166,7 +167,12 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit code; see the module.
     """
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["compare"]:
+        from .compare import main as compare
+
+        return compare(words[1:])
+    arguments = parser().parse_args(words)
     log_plainly(logging.WARNING, "%(levelname)s: %(message)s")
     try:
         with ended_by_signals():

@@ -127,7 +127,9 @@ def _context(report: ReportInput) -> dict[str, Any]:
         "trajectory_hint": _trajectory_hint(scores),
         "change_chart": data_uri(_change_chart(scores), "svg+xml"),
         "change_hint": _change_hint(report.timeline),
-        "occupancy_chart": data_uri(plan_of(scores.final and scores.final.world), "svg+xml"),
+        "occupancy_chart": data_uri(
+            plan_of(None if scores.final is None else scores.final.world), "svg+xml"
+        ),
         "scale_chart": data_uri(_scale_chart(scores, report.timeline), "svg+xml"),
         "scale_hint": _scale_hint(scores, report.timeline),
         "answers": answer_rows(scores, info.stamps_ns),

@@ -11,17 +11,27 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from g2vlm_map.recordings import LeftOut, Recording, cameras_of
 from g2vlm_model.interface.words import plain
 
 from .metrics import BASELINES, METRICS
 from .outcome import Played, Timeline
+from .pose_metrics import rotation_angle_deg
 from .scoring import Judged, Scores
 
 if TYPE_CHECKING:
     from .run_options import RunOptions
 
 FORMAT_VERSION = 1
+# Numbers of each scene in metrics.json: title, unit, and the metric that says which is better.
+PER_SCENE = {
+    "abs_rel": ("Depth AbsRel, scenes", "", "abs_rel"),
+    "position_error_m": ("Position error, keyframes", "m", "ate_m"),
+    "rotation_error_deg": ("Rotation error, keyframes", "°", "rpe_rot_deg"),
+    "latency_ms": ("Latency, scenes", "ms", "latency_p50_ms"),
+}
 _LINES, _LINE_CHARS = 5, 160  # of what was left out, on the terminal
 SCALE_WORDS = (
     "Depth is compared after multiplying each depth map by the median of the ratios, ATE after "
@@ -72,6 +82,7 @@ def metrics_document(
             "fail_if": [str(condition) for condition in options.conditions],
         },
         "node": asdict(timeline.ran_with) if timeline.ran_with is not None else {},
+        "scenes": scene_rows(scores, timeline),
         "segments": [
             {
                 "number": segment.number,
@@ -85,6 +96,30 @@ def metrics_document(
         "notes": list(scores.notes),
         "system": dict(system),
     }
+
+
+def scene_rows(scores: Scores, timeline: Timeline) -> list[dict[str, float]]:
+    """What is known of single scenes and keyframes, by stamp, for comparisons in pairs.
+
+    Errors of poses are those of the final map where there is one, laid onto the truth by segment.
+    """
+    rows: dict[int, dict[str, float]] = {}
+    for stamp, error in scores.depth.per_frame if scores.depth is not None else ():
+        rows.setdefault(stamp, {})["abs_rel"] = error.abs_rel
+    poses = scores.poses
+    if scores.map is not None and scores.map.poses is not None:
+        poses = scores.map.poses
+    for segment in poses.segments if poses is not None else ():
+        own, true = segment.T_world_cam_M44, segment.truth_T_world_cam_M44
+        metres = np.linalg.norm(own[:, :3, 3] - true[:, :3, 3], axis=1)
+        degrees = rotation_angle_deg(np.swapaxes(true[:, :3, :3], 1, 2) @ own[:, :3, :3])
+        for stamp, metre, degree in zip(segment.stamps_ns, metres, degrees, strict=True):
+            known = {"position_error_m": float(metre), "rotation_error_deg": float(degree)}
+            rows.setdefault(stamp, {}).update(known)
+    for stamp, sent in timeline.sent_s.items():
+        if stamp in timeline.scene_s:
+            rows.setdefault(stamp, {})["latency_ms"] = (timeline.scene_s[stamp] - sent) * 1e3
+    return [{"stamp_ns": stamp, **rows[stamp]} for stamp in sorted(rows)]
 
 
 def why_none(scores: Scores, timeline: Timeline) -> str:

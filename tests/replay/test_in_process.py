@@ -371,6 +371,10 @@ def test_7scenes_as_a_bag(tmp_path: Path, data_folder: Path, real_runtime: RealR
     assert metrics["frames_refused"] == 0
     assert metrics["scenes"] >= 5
     assert 0 < metrics["abs_rel"] < 2
+    scored = [row["abs_rel"] for row in document["scenes"] if "abs_rel" in row]
+    assert np.mean(scored) == pytest.approx(metrics["abs_rel"])
+    off = np.array([r["position_error_m"] for r in document["scenes"] if "position_error_m" in r])
+    assert np.sqrt(np.mean(off**2)) == pytest.approx(metrics["ate_m"])
     assert any("/ground_truth/pose" in note for note in document["notes"])
     # A baseline that does not depend on the model: the camera really moves.
     assert 0.01 < document["baselines"]["ate_m"]["identity"] < 1.0
