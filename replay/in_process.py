@@ -21,10 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from g2vlm_map.decode import SampleBits
 from g2vlm_map.mapping.store import MapFileError
-from g2vlm_map.pipeline import InputFrame, Pipeline
-from g2vlm_map.pixels import CompressedPixels, RawPixels
+from g2vlm_map.pipeline import Pipeline
 from g2vlm_map.questions import Mark as PipelineMark
 from g2vlm_map.questions import Question as PipelineQuestion
 from g2vlm_map.questions import Reply
@@ -35,16 +33,14 @@ from g2vlm_map.recordings import (
     RigRecording,
     cameras_of,
 )
-from g2vlm_map.recordings.source import COMPRESSED
 from g2vlm_model.interface import SpatialRuntime
 from g2vlm_model.interface.whole_files import scratch_folder
-from g2vlm_model.runtimes import load_runtime
-from g2vlm_ros.camera_topics import is_straight
 from g2vlm_ros.params import NodeParams
 
 from .asking import Answer, Asker
-from .depth_sensor import DepthSensor, depth_sensor
+from .depth_sensor import depth_sensor
 from .errors import NodeFailedError, ReplayInputError
+from .feed import Feed, await_build, loaded
 from .kept import KeptScenes, Listener, note_status
 from .machine import ProcessWatch
 from .map_metrics import FinalMap, segments_of
@@ -55,7 +51,6 @@ from .run_options import MAP_FILE, RunOptions, parameters_of
 LOGGER = logging.getLogger(__name__)
 SETTLE_TIMEOUT_S = 300.0
 QUESTION_TIMEOUT_S = 120.0
-POLL_S = 0.05
 SAMPLE_PERIOD_S = 0.01  # how often a pause of the recording is looked into
 
 
@@ -89,15 +84,14 @@ def play_in_process(
     with scratch_folder(Path(tempfile.gettempdir()) / "g2vlm-replay") as folder:
         scenes = KeptScenes(folder, params.depth)
         bar.set_description_str("loading")
-        runtime = _load(params)
+        runtime = loaded(params)
         try:
-            _await_build(runtime, bar)
+            await_build(runtime, bar.set_description_str)
             listener = Listener(timeline, scenes)
             with _pipeline(runtime, params, listener) as pipeline:
                 listener.pipeline = pipeline
-                player = _Player(
-                    recording, options, params, pipeline, timeline, questions, bar, depth
-                )
+                feed = Feed(recording, params, pipeline, depth)
+                player = _Player(recording, options, feed, pipeline, timeline, questions, bar)
                 played = player.play()
                 _save_map(pipeline, options.out / MAP_FILE)
                 scenes.map = FinalMap.of_world(
@@ -118,35 +112,12 @@ def _pipeline(runtime: SpatialRuntime, params: NodeParams, listener: Listener) -
         raise ReplayInputError(str(error)) from error
 
 
-def _load(params: NodeParams) -> SpatialRuntime:
-    try:
-        return load_runtime(
-            params.runtime,
-            model=params.model,
-            device=params.device,
-            precision=params.precision,
-            prompt_mode=params.prompt_mode,
-            export=params.export,
-            warm_up=True,
-        )
-    except Exception as error:  # whatever a model folder or a foreign runtime raises
-        text = " ".join(str(error).split()) or type(error).__name__
-        raise NodeFailedError(f"the model cannot be loaded: {text}") from error
-
-
 def _save_map(pipeline: Pipeline, path: Path) -> None:
     """Keep the map as the node would be asked to."""
     try:
         pipeline.save_map(path)
     except MapFileError as error:
         LOGGER.warning("the map is not kept: %s", error)
-
-
-def _await_build(runtime: SpatialRuntime, bar: Any) -> None:
-    """Play nothing before a build is over: one runtime serves throughout."""
-    while (building := runtime.info.building) is not None:
-        bar.set_description_str(f"engine {100 * building.fraction:.0f} %")
-        time.sleep(POLL_S)
 
 
 class _Player:
@@ -156,17 +127,14 @@ class _Player:
         self,
         recording: Recording,
         options: RunOptions,
-        params: NodeParams,
+        feed: Feed,
         pipeline: Pipeline,
         timeline: Timeline,
         questions: list[Question],
         bar: Any,
-        depth: DepthSensor | None = None,
     ) -> None:
         self._recording = recording
-        self._depth = depth
-        self._options = options
-        self._cameras = {camera.name: camera for camera in params.topics}
+        self._options, self._feed = options, feed
         self._pipeline = pipeline
         self._timeline = timeline
         self._bar = bar
@@ -174,23 +142,13 @@ class _Player:
         self._frames = 0
         self._stalled = 0
         self._late_ms: list[float] = []
-        self._used: dict[str, SampleBits] = {}
-        self._reference = pipeline.options.cameras[0]
-        self._samples = recording.samples(self._reference)
-        self._next_sample = next(self._samples, None)
         self.asker = Asker(questions, recording.info.stamps_ns, self._ask, timeline)
 
     def play(self) -> Played:
         """Play everything, ask everything, and wait until all is done."""
         self._bar.set_description_str("playing")
         self._bar.unpause()
-        for name, camera in cameras_of(self._recording).items():
-            calibration = camera.info.calibration
-            if calibration is not None:
-                told = calibration.camera_info()
-                named = self._cameras[name or self._reference]
-                straight = is_straight(named, camera.info.image_topic)
-                self._pipeline.calibrate(name or self._reference, told, straight)
+        self._feed.calibrate()
         started, cpu_s = time.monotonic(), self._watch.cpu_s()
         if self._options.rate > 0:
             self._play_in_time(self._options.rate)
@@ -209,15 +167,9 @@ class _Player:
             self._watch.cpu_s() - cpu_s,
         )
 
-    def _sense_until(self, time_ns: int) -> None:
-        """Hand in what the other sensors have said by then."""
-        while self._next_sample is not None and self._next_sample[0] <= time_ns:
-            self._pipeline.sense(self._next_sample[1])
-            self._next_sample = next(self._samples, None)
-
     def _play_in_lockstep(self) -> None:
-        for camera, frame in self._frames_of_all():
-            self._sense_until(frame.time_ns)
+        for camera, frame in self._feed.frames():
+            self._feed.sense_until(frame.time_ns)
             self._add(camera, frame)
             self._settle()
             while self.asker.ask_due(at_most=1):  # one by one: times without queueing
@@ -226,9 +178,9 @@ class _Player:
     def _play_in_time(self, rate: float) -> None:
         first_ns = min(one.info.times_ns[0] for one in cameras_of(self._recording).values())
         started = time.monotonic()
-        for camera, frame in self._frames_of_all():
+        for camera, frame in self._feed.frames():
             due = started + (frame.time_ns - first_ns) / NS / rate
-            self._sense_until(frame.time_ns)
+            self._feed.sense_until(frame.time_ns)
             while (left := due - time.monotonic()) > 0:
                 self.asker.ask_due()
                 self._watch.sample()
@@ -238,26 +190,11 @@ class _Player:
         self._settle()
         self.asker.ask_due()
 
-    def _frames_of_all(self) -> Iterator[tuple[str, RecordedFrame]]:
-        """(camera, frame) in playing order."""
-        if isinstance(self._recording, RigRecording):
-            return self._recording.rig_frames()
-        return ((self._reference, frame) for frame in self._recording.frames())
-
     def _add(self, camera: str, frame: RecordedFrame) -> None:
-        known = cameras_of(self._recording)
-        compressed = known.get(camera, self._recording).info.image_type == COMPRESSED
-        used = self._used.setdefault(camera, SampleBits(camera))
-        message = frame.load()
-        pixels = CompressedPixels(message) if compressed else RawPixels(message, used)
-        # A stamp may come twice: the pipeline takes the first frame of it.
-        if camera == self._reference:
-            sample = None if self._depth is None else self._depth.of(frame.stamp_ns)
-            if sample is not None:
-                self._pipeline.sense(sample)
+        if camera == self._feed.reference:
             self._timeline.sent_s.setdefault(frame.stamp_ns, time.monotonic())
             self._bar.update()
-        self._pipeline.add(InputFrame(pixels, frame.stamp_ns, camera, frame.frame_id))
+        self._feed.add(camera, frame)
         self._frames += 1
         self._watch.sample()
         self._bar.set_postfix_str(f"{len(self._timeline.scene_s)} scenes", refresh=False)
