@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from .metric import MetricView
 from .options import DenseOptions
 
-__all__ = ["Verdict", "judge", "usable", "witnesses"]
+__all__ = ["Verdict", "agreement", "judge", "usable", "witnesses"]
 
 Floats = NDArray[np.float64]
 _SAMPLES = (4, 6)  # rows and columns of the sample points that tell who sees a place
@@ -72,9 +72,30 @@ def judge(
         asked: The witnesses, each with its depth (H', W') in metres.
         rules: How many, and how well, they have to agree.
     """
-    depth_HW = view.depth_HW
-    ok_HW = usable(view, depth_HW, rules)
-    points_P3 = view.points(ok_HW, depth_HW)
+    ok_HW = usable(view, view.depth_HW, rules)
+    agree_P, through_P = agreement(view, ok_HW, asked, rules.tolerance)
+    moved_P = (through_P >= rules.seen_through) & (through_P > agree_P)
+    few_P = (agree_P < min(rules.agreeing, len(asked))) & ~moved_P
+    keep_HW = ok_HW.copy()
+    keep_HW[ok_HW] = ~(moved_P | few_P)
+    return Verdict(keep_HW, len(agree_P), int(few_P.sum()), int(moved_P.sum()))
+
+
+def agreement(
+    view: MetricView,
+    keep_HW: NDArray[np.bool_],
+    asked: Sequence[tuple[MetricView, NDArray[np.float32]]],
+    tolerance: float,
+) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """(P,) how many witnesses agree with points of a view, and how many look through them.
+
+    Args:
+        view: Whose points.
+        keep_HW: Which pixels of it are asked about.
+        asked: The witnesses, each with its depth (H', W') in the view's unit.
+        tolerance: Share of a depth within which two surfaces are one.
+    """
+    points_P3 = view.points(keep_HW, view.depth_HW)
     agree_P = np.zeros(len(points_P3), np.int16)
     through_P = np.zeros(len(points_P3), np.int16)
     for witness, seen_HW in asked:
@@ -82,14 +103,10 @@ def judge(
         z_P, seen_P = _looked_up(points_P3 @ T[:3, :3].T + T[:3, 3], witness.K, seen_HW)
         speaks_P = seen_P > 0
         gap_P = seen_P - z_P
-        slack_P = rules.tolerance * np.maximum(seen_P, z_P)
+        slack_P = tolerance * np.maximum(seen_P, z_P)
         agree_P += speaks_P & (np.abs(gap_P) <= slack_P)
         through_P += speaks_P & (gap_P > _THROUGH * slack_P)
-    moved_P = (through_P >= rules.seen_through) & (through_P > agree_P)
-    few_P = (agree_P < min(rules.agreeing, len(asked))) & ~moved_P
-    keep_HW = ok_HW.copy()
-    keep_HW[ok_HW] = ~(moved_P | few_P)
-    return Verdict(keep_HW, len(points_P3), int(few_P.sum()), int(moved_P.sum()))
+    return agree_P, through_P
 
 
 def _looked_up(

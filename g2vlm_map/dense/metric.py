@@ -21,7 +21,7 @@ from ..poses import inverse, metric
 from ..rig import poses_of_views
 from ..world import World
 
-__all__ = ["MetricView", "NoScaleError", "metric_views"]
+__all__ = ["MetricView", "NoScaleError", "metric_views", "views_in"]
 
 Floats = NDArray[np.float64]
 
@@ -103,7 +103,16 @@ def metric_views(world: World) -> list[MetricView]:
     """
     if not world.scale.metric:
         raise NoScaleError(f"no map in metres: {world.scale.reason or 'the scale is unknown'}")
-    metres = world.scale.metres_per_unit
+    return views_in(world, world.scale.metres_per_unit)
+
+
+def views_in(world: World, metres: float) -> list[MetricView]:
+    """The same in a unit of one's own, for eyes: with 1 what is called metres is map units.
+
+    Args:
+        world: The map.
+        metres: In one map unit.
+    """
     views = []
     ours = [placed for placed in world.keyframes if placed.segment == world.segment]
     ours.sort(key=lambda item: item.keyframe.number)
