@@ -1,7 +1,7 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Installs the node and its packages; `training/`, `export/`, `replay/`, `demo/` are renamed.
+"""Installs the node and its packages; the folders in `RENAMED` get other names.
 
 colcon's ament_python build reads this file and setup.cfg; pyproject.toml holds the settings of
 the tools only.
@@ -18,6 +18,7 @@ RENAMED = {
     "g2vlm_export": "export",
     "g2vlm_replay": "replay",
     "g2vlm_demo": "demo",
+    "g2vlm_view": "view",
 }
 
 
@@ -61,6 +62,7 @@ setup(
         ],
         "g2vlm_export": ["py.typed"],
         "g2vlm_demo": ["py.typed"],
+        "g2vlm_view": ["py.typed", "page/*"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
@@ -79,6 +81,10 @@ setup(
         "replay": [
             *("opencv-python-headless>=4.6,<5", "rosbags>=0.11", "evo>=1.31", "tqdm", "pyyaml"),
             *("jinja2>=3", "matplotlib>=3.6", "psutil", "lz4>=4"),
+        ],
+        "view": [
+            *("opencv-python-headless>=4.6,<5", "viser>=1.1,<1.2", "aiohttp>=3.9", "pyyaml"),
+            *("rosbags>=0.11", "lz4>=4"),
         ],
         "onnx": [
             *("onnx>=1.18", "onnx-ir>=0.1", "onnxruntime>=1.22", "onnxscript>=0.5", "tqdm"),
@@ -111,6 +117,7 @@ setup(
         ],
         "g2vlm.commands": [
             "replay = g2vlm_replay:main",
+            "view = g2vlm_view:main",
             "doctor = g2vlm_ros.doctor.command:main",
             "simulate = g2vlm_demo.simulate:main",
             "train = g2vlm_training.cli:main",

@@ -10,7 +10,7 @@ said=$(mktemp)
 trap 'rm -f "$said"' EXIT
 MYPYPATH="$VIRTUAL_ENV/build/g2vlm_ros" python -m mypy --cache-dir .mypy_cache/packages \
   -p g2vlm_model -p g2vlm_map -p g2vlm_ros -p g2vlm_replay -p g2vlm_training -p g2vlm_export \
-  -p g2vlm_demo \
+  -p g2vlm_demo -p g2vlm_view \
   >"$said" 2>&1 &
 packages=$!
 code=0

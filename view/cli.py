@@ -1,0 +1,254 @@
+# Copyright 2026 G2VLM ROS maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""The command `g2vlm view`.
+
+Exit codes: 0 it was closed with --until-end; 2 the input, the command line or the port is at fault;
+3 the model cannot be loaded, or the node does not answer; 130 told to end, by SIGINT, SIGTERM or
+SIGHUP.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import secrets
+import sys
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from g2vlm_model.interface.words import log_plainly, plain, plain_lines
+from g2vlm_model.processes import INTERRUPTED, ended_by_signals
+
+if TYPE_CHECKING:
+    import viser
+
+    from .session import Session
+
+__all__ = ["main", "parser"]
+
+OK, BAD_INPUT, FAILED = 0, 2, 3
+LIBRARIES = {"viser", "aiohttp", "rosbags", "scipy", "yaml", "cv2", "websockets", "msgspec"}
+FROM_ROS = {
+    "rclpy",
+    "g2vlm_interfaces",
+    "sensor_msgs",
+    "nav_msgs",
+    "std_srvs",
+    "builtin_interfaces",
+}
+POLL_S = 0.2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="g2vlm view",
+        description="Show the growing map in a browser, mark places in it and ask about them. "
+        "Needs neither ROS nor a network.",
+    )
+    made.add_argument(
+        "source",
+        type=Path,
+        nargs="?",
+        metavar="FOLDER|VIDEO|BAG",
+        help="a folder of frames, a film, or a bag",
+    )
+    made.add_argument(
+        "--camera", type=int, metavar="N", help="a camera of this machine; 0 the first"
+    )
+    page = made.add_argument_group("the page")
+    page.add_argument("--port", type=int, default=8080, help="0 takes a free one (default 8080)")
+    page.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default 127.0.0.1, this machine alone); others read along "
+        "unencrypted",
+    )
+    page.add_argument("--token", default="", help="of the address; default: another every time")
+    page.add_argument("--no-browser", action="store_true", help="open no browser")
+    playing = made.add_argument_group("playing and drawing")
+    playing.add_argument(
+        "--speed",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="times the recording's own; 0: as fast as the model is (default 1)",
+    )
+    playing.add_argument("--paused", action="store_true", help="begin paused")
+    playing.add_argument("--fps", type=float, help="frames a second of a folder or a film")
+    playing.add_argument(
+        "--limit", type=int, default=0, metavar="N", help="only the first N frames"
+    )
+    playing.add_argument("--image-topic", default="", metavar="TOPIC", help="of a bag")
+    playing.add_argument(
+        "--maps", type=Path, default=Path("maps"), metavar="DIR", help="saved maps (default maps)"
+    )
+    playing.add_argument(
+        "--points", type=int, default=600_000, metavar="N", help="points drawn at most"
+    )
+    playing.add_argument(
+        "--until-end", action="store_true", help="end when the recording has ended"
+    )
+    runs = made.add_argument_group("what runs")
+    runs.add_argument("--model", default="", help="embedded model or model folder")
+    runs.add_argument(
+        "--runtime", default="", help="auto, torch, onnx, tensorrt or module:function"
+    )
+    runs.add_argument("--export", default="", metavar="DIR", help="export of onnx, tensorrt")
+    runs.add_argument("--device", default="", help="auto, cpu, cuda ...")
+    runs.add_argument("--params", type=Path, metavar="FILE", help="ROS parameter file")
+    runs.add_argument(
+        "--param", action="append", default=[], metavar="NAME=VALUE", help="of the node; repeatable"
+    )
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: Arguments without the program's name; None takes the process's own.
+
+    Returns:
+        The exit code; see the module.
+    """
+    arguments = parser().parse_args(argv)
+    log_plainly(logging.WARNING, "%(levelname)s: %(message)s")
+    try:
+        with ended_by_signals():
+            return _run(arguments)
+    except KeyboardInterrupt:
+        print("g2vlm view: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except ImportError as error:
+        if (error.name or "").split(".")[0] not in LIBRARIES:
+            raise
+        remedy = "Install what the page needs: pip install 'g2vlm_ros[view]'"
+        print(plain(f"g2vlm view: {error}. {remedy}"), file=sys.stderr)
+        return BAD_INPUT
+    except (ValueError, OSError, MemoryError) as error:
+        from g2vlm_replay.errors import ReplayInputError
+
+        from g2vlm_map.recordings import RecordingError
+
+        if not isinstance(error, (RecordingError, ReplayInputError, OSError, MemoryError)):
+            raise
+        print(f"g2vlm view: {plain(str(error)) or type(error).__name__}", file=sys.stderr)
+        return BAD_INPUT
+    except RuntimeError as error:
+        from g2vlm_replay.errors import NodeFailedError
+
+        if not isinstance(error, NodeFailedError):
+            raise
+        print(f"g2vlm view: {plain_lines(str(error))}", file=sys.stderr)
+        return FAILED
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from g2vlm_replay.errors import ReplayInputError
+
+    given = [arguments.source is not None, arguments.camera is not None]
+    if sum(given) != 1:
+        raise ReplayInputError(
+            f"got {sum(given)} sources, expected one: a folder, film or bag, or --camera N"
+        )
+    if not 0 <= arguments.port <= 65535:
+        raise ReplayInputError(f"--port is {arguments.port}, expected 0 to 65535")
+    if arguments.points < 1000:
+        raise ReplayInputError(f"--points is {arguments.points}, expected 1000 or more")
+    from .front import Front, guarded_viser
+
+    secret = secrets.token_urlsafe(32)
+    with ExitStack() as stack:
+        session, ended = stack.enter_context(_local(arguments, secret, guarded_viser))
+        server = session.server
+        front = Front(
+            session, server.get_port(), secret, arguments.host, arguments.port, arguments.token
+        )
+        try:
+            front.start()
+        except OSError as error:
+            raise OSError(
+                f"{arguments.host}:{arguments.port} cannot be listened on: {error.strerror}; give "
+                "another --port, or 0 for a free one"
+            ) from error
+        stack.callback(front.close)
+        session.start()
+        print(f"g2vlm view: {session.title} at {front.url}", flush=True)
+        if not arguments.no_browser:
+            webbrowser.open(front.url)
+        return _wait(ended if arguments.until_end else lambda: False)
+
+
+def _wait(ended: Callable[[], bool]) -> int:
+    import time
+
+    while not ended():
+        time.sleep(POLL_S)
+    return OK
+
+
+Made = Iterator[tuple["Session", Callable[[], bool]]]
+
+
+@contextmanager
+def _local(
+    arguments: argparse.Namespace, secret: str, scene: Callable[[str], viser.ViserServer]
+) -> Made:
+    """A session on a pipeline of this process."""
+    from g2vlm_replay.depth_sensor import depth_sensor
+    from g2vlm_replay.feed import Feed, await_build, loaded
+    from g2vlm_replay.run_options import ModelOptions, parameters_of, parse_parameter
+
+    from g2vlm_map.pipeline import Pipeline
+    from g2vlm_map.recordings import TopicChoice, open_recording
+
+    from .chunks import Chunks
+    from .front import close_viser
+    from .local import LocalSession
+    from .play import CameraPlayer, RecordingPlayer
+
+    recording = None
+    if arguments.source is not None:
+        topics = TopicChoice(image=arguments.image_topic)
+        how = {"fps": arguments.fps, "limit": arguments.limit}
+        recording = open_recording(arguments.source, topics, **how)
+    model = ModelOptions(
+        model=arguments.model,
+        runtime=arguments.runtime,
+        export=arguments.export,
+        device=arguments.device,
+        params_file=arguments.params,
+        parameters=dict(parse_parameter(text) for text in arguments.param),
+        lockstep=recording is not None,
+    )
+    params = parameters_of(model)
+    depth = None
+    if recording is not None:
+        depth = depth_sensor(recording, params.depth.source, params.cameras[0])
+    print("g2vlm view: loading the model", file=sys.stderr, flush=True)
+    with ExitStack() as stack:
+        runtime = loaded(params)
+        stack.callback(runtime.close)
+        await_build(runtime, lambda text: None)
+        pipeline = stack.enter_context(Pipeline(runtime, params))
+        player: Any
+        if recording is None:
+            player = CameraPlayer(arguments.camera, pipeline)
+            title = f"camera {arguments.camera}"
+        else:
+            feed = Feed(recording, params, pipeline, depth)
+            total = len(recording.info.stamps_ns)
+            player = RecordingPlayer(feed, pipeline, total, arguments.speed)
+            title = arguments.source.name or str(arguments.source)
+        player.paused = arguments.paused
+        server = scene(secret)
+        stack.callback(close_viser, server)
+        chunks = Chunks(total=arguments.points)
+        session = LocalSession(server, title, pipeline, player, arguments.maps, chunks)
+        stack.callback(session.close)
+        yield session, lambda: player.ended
