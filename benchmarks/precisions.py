@@ -70,7 +70,7 @@ def main() -> None:
     for export in map(ExportFolder.open, arguments.exports):
         facts = export.manifest
         name = f"export, {facts.precision}, opset {facts.opset}"
-        found = run(open_runtime(export, folder, arguments.device), windows)
+        found = run(open_runtime(export, folder, arguments.device, "shared"), windows)
         against_fp32[name] = _apart(found, said["fp32"])
         against_torch[name] = _apart(found, said[facts.precision])
     name = model_id(folder)

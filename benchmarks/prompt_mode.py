@@ -28,8 +28,9 @@ from g2vlm_map.answers.measure import turn_between
 from g2vlm_model.checkpoint import resolve_folder
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.interface import FrameWindow, GeometryPrediction, SpatialQuery, SpatialRuntime
-from g2vlm_model.runtimes import PROMPT_MODES, load_runtime
+from g2vlm_model.runtimes import load_runtime
 
+MODES = ("shared", "published")
 QUERY = SpatialQuery("How far is the table from the camera?", max_tokens=1)
 
 
@@ -57,7 +58,7 @@ def main() -> None:
         for first in range(0, total, size)
     ]
     geometries, times = {}, {}
-    for mode in PROMPT_MODES:
+    for mode in MODES:
         runtime = load_runtime(
             "torch", arguments.model, arguments.device, arguments.precision, mode
         )
@@ -78,7 +79,7 @@ def main() -> None:
     print_table(
         [
             ["prompt mode", "observe ms", "first question ms"],
-            *([mode, *(f"{value:.1f}" for value in times[mode])] for mode in PROMPT_MODES),
+            *([mode, *(f"{value:.1f}" for value in times[mode])] for mode in MODES),
         ]
     )
     config = ModelConfig.from_folder(resolve_folder(arguments.model))

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from g2vlm_model.checkpoint import load_model
+from g2vlm_model.config import CHAT
 from g2vlm_model.runtimes.export_folder import ExportFolder
 from g2vlm_model.runtimes.geometry_engine import GeometryArrays
 
@@ -77,11 +78,9 @@ def torch_eager(setting: Setting, dtype: torch.dtype = torch.float32) -> Job:
 def torch_compiled(setting: Setting, dtype: torch.dtype = torch.float32) -> Job:
     """The same as one compiled graph of this size; with CUDA graphs where there is CUDA."""
     reference = TorchReference(*load_model(setting.model, setting.device, dtype))
-    length = reference.prefix.length
+    chat = reference.prefixes[CHAT]
     prefix = Prefix(
-        reference.prefix.keys[:, 0, :, :length],
-        reference.prefix.values[:, 0, :, :length],
-        reference.prefix.position,
+        chat.keys[:, 0, :, : chat.length], chat.values[:, 0, :, : chat.length], chat.position
     )
     graph = GeometryGraph(reference.model, prefix, in_graph_rotation=False)
     on_cuda = setting.device.type == "cuda"
@@ -136,7 +135,7 @@ def onnx_int8(setting: Setting, export: str) -> Job:
         options.add_session_config_entry(name, value)
     session = onnxruntime.InferenceSession(str(target), options, ["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    feeds = {"pictures": setting.pictures_NHW3}
+    feeds = {"pictures": setting.pictures_NHW3, **setting.export(export).prefixes()[CHAT]}
     return lambda: dict(zip(names, session.run(names, feeds), strict=True))
 
 

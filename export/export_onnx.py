@@ -21,24 +21,24 @@ import torch
 from torch.export import ExportedProgram
 
 from g2vlm_model.checkpoint import load_model, model_id, resolve_folder
-from g2vlm_model.config import ModelConfig, SpecialIds
+from g2vlm_model.config import CHAT, ModelConfig, SpecialIds
 from g2vlm_model.model import G2VLM
 from g2vlm_model.quantised import PRECISIONS as QUANTISED
 from g2vlm_model.runtimes.export_folder import PRECISIONS, Golden, GraphRecord, Manifest
 from g2vlm_model.runtimes.golden_check import Tolerances
 from g2vlm_model.runtimes.own_exports import model_digest
-from g2vlm_model.runtimes.torch.context import prefix_cache
-from g2vlm_model.tokenizer import prompt_ids
 
 from .export_plan import plan_export
 from .goldens import Truth, largest_numbers, require_half_range
 from .manifest import (
     GOLDENS,
+    PREFIXES,
     copy_model_files,
     file_records,
     replaced_folder,
     save_goldens,
     save_graph,
+    save_prefixes,
     write_manifest,
 )
 from .progress import Report, Stages, silent
@@ -56,7 +56,7 @@ from .to_onnx import (
     trace_spec,
 )
 from .weights import WEIGHTS, WeightFile, lay_out
-from .wrappers import GeometryGraph, Prefix
+from .wrappers import GeometryGraph, Prefix, prefix_names
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -114,7 +114,7 @@ class Exporter:
         self._ids: SpecialIds | None = None
         self._network: G2VLM | None = None
         self._weights: WeightFile | None = None
-        self._prefix: Prefix | None = None
+        self._prefixes: dict[str, Prefix] = {}
         # What was computed so far, by what it depends on.
         self._truths: dict[object, Truth] = {}
         self._geometries: dict[object, tuple[GeometryGraph, ExportedProgram]] = {}
@@ -166,15 +166,17 @@ class Exporter:
             truth = self._truth(options)
             answers = self._answers() if "semantic" in options.parts else ()
             stages.begin(LOAD)
-            network, prefix, weights = self._load(folder)
-            made = self._graphs(network, prefix, options, stages)
+            network, weights = self._load(folder)
+            made = self._graphs(network, options, stages)
             graphs, parameters = _saved(folder, made, weights)
             stages.begin(WRITE)
             token_type = np.dtype(_type_of_tokens(network))
             goldens = truth.goldens(cuts(self.config, options), token_type)
             save_goldens(folder, [*goldens, *answers])
+            if prefix_names(self.config):
+                save_prefixes(folder, self._prefixes)
             copy_model_files(self.source, folder)
-            manifest = self._manifest(options, prefix, folder, graphs, parameters, truth)
+            manifest = self._manifest(options, folder, graphs, parameters, truth)
             write_manifest(folder, manifest)
         stages.end()
         return manifest
@@ -182,7 +184,6 @@ class Exporter:
     def _manifest(
         self,
         options: ExportOptions,
-        prefix: Prefix,
         folder: Path,
         graphs: dict[str, GraphRecord],
         parameters: int,
@@ -198,25 +199,26 @@ class Exporter:
             in_graph_rotation=options.in_graph_rotation,
             static_nhw=options.static_nhw,
             patch=self.config.patch_size,
-            prefix_tokens=prefix.tokens,
-            prefix_position=prefix.position,
+            prefix_tokens=self._prefixes[CHAT].tokens,
+            prefix_position=self._prefixes[CHAT].position,
             tolerances=Tolerances.of(options.precision),
             files=file_records(folder),
             graphs=graphs,
             goldens=GOLDENS,
+            prefixes=PREFIXES if prefix_names(self.config) else "",
             versions={name: version(name) for name in LIBRARIES},
             largest=truth.largest,
             parameters=parameters,
         )
 
     def _graphs(
-        self, network: G2VLM, prefix: Prefix, options: ExportOptions, stages: Stages
+        self, network: G2VLM, options: ExportOptions, stages: Stages
     ) -> Iterator[tuple[str, onnx_ir.Model]]:
         """Trace and translate what is not there yet, and cut the parts out."""
         stages.begin(TRACE)
         traced = (options.static_nhw, options.in_graph_rotation)
         geometry, program = _known(
-            self._geometries, traced, lambda: _traced(network, prefix, options)
+            self._geometries, traced, lambda: _traced(network, self._prefixes[CHAT], options)
         )
         stages.begin(TRANSLATE)
         whole = _known(
@@ -271,18 +273,17 @@ class Exporter:
             else:
                 network, tokenizer = self._open.enter_context(streamed_model(self.source))
             self._full, self._ids = TorchReference(network, tokenizer), network.special_ids
-            with torch.inference_mode():
-                text = prefix_cache(network, prompt_ids(tokenizer, self.config.tokens).system)
-            keys, values = (
-                kept[:, 0].to(DTYPES.get(self.precision, torch.float32)).clone()
-                for kept in (text.keys, text.values)
-            )
-            self._prefix = Prefix(keys, values, text.position)
+            for prompt, text in self._full.prefixes.items():
+                keys, values = (
+                    kept[:, 0].to(DTYPES.get(self.precision, torch.float32)).clone()
+                    for kept in (text.keys, text.values)
+                )
+                self._prefixes[prompt] = Prefix(keys, values, text.position)
         return self._full
 
-    def _load(self, folder: Path) -> tuple[G2VLM, Prefix, WeightFile]:
+    def _load(self, folder: Path) -> tuple[G2VLM, WeightFile]:
         """The model on top of the file of weights for the graphs; the reference is given up."""
-        if self._prefix is None:
+        if not self._prefixes:
             self._reference()
         if self._network is None or self._weights is None:
             assert self._ids is not None, "no reference"
@@ -293,8 +294,7 @@ class Exporter:
             )
         self._full = None
         self._open.close()
-        assert self._prefix is not None
-        return self._network, self._prefix, self._weights
+        return self._network, self._weights
 
 
 def _known(found: dict[object, T], key: object, make: Callable[[], T]) -> T:

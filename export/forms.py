@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from g2vlm_model.config import CHAT
 from g2vlm_model.runtimes.export_folder import ExportFolder
 from g2vlm_model.runtimes.geometry_engine import GeometryEngine, StreamingEngine
 from g2vlm_model.runtimes.onnx.geometry import OnnxGeometry, StreamingOnnxGeometry
@@ -26,7 +28,7 @@ from g2vlm_model.runtimes.tensorrt.geometry import open_geometry
 
 from .parity import Arrays, Form, arrays_by_name
 
-__all__ = ["geometry_form", "onnx_forms", "onnx_graphs", "provider_of", "tensorrt_forms"]
+__all__ = ["geometry_forms", "onnx_forms", "onnx_graphs", "provider_of", "tensorrt_forms"]
 
 
 def provider_of(device: str) -> Provider:
@@ -47,7 +49,7 @@ def onnx_forms(folder: ExportFolder, provider: Provider, threads: int = 0) -> It
         ValueError: It cannot load one of them.
     """
     with ExitStack() as open_engines:
-        forms = []
+        forms: list[Form] = []
         engines: list[tuple[str, str, Callable[..., GeometryEngine]]] = [
             ("onnx", "geometry", OnnxGeometry)
         ]
@@ -59,7 +61,7 @@ def onnx_forms(folder: ExportFolder, provider: Provider, threads: int = 0) -> It
             except RuntimeError as error:  # the folder's fault, or the device's
                 raise ValueError(str(error)) from None
             open_engines.callback(engine.close)
-            forms.append(geometry_form(name, graph, folder, engine))
+            forms += geometry_forms(name, graph, folder, engine)
         yield forms
 
 
@@ -82,14 +84,17 @@ def tensorrt_forms(folder: ExportFolder) -> Iterator[tuple[list[Form], str]]:
     engine = open_geometry(folder, engines, place.trt, place.gpu)
     try:
         graph = "expert" if isinstance(engine, StreamingEngine) else "geometry"
-        form = geometry_form("tensorrt", graph, folder, engine)
-        yield [replace(form, serves=engines.manifest.profile.covers)], ""
+        covers = engines.manifest.profile.covers
+        forms = geometry_forms("tensorrt", graph, folder, engine)
+        yield [replace(form, serves=covers) for form in forms], ""
     finally:
         engine.close()
 
 
-def geometry_form(name: str, graph: str, folder: ExportFolder, engine: GeometryEngine) -> Form:
-    """The form of an engine.
+def geometry_forms(
+    name: str, graph: str, folder: ExportFolder, engine: GeometryEngine
+) -> Iterator[Form]:
+    """The forms of an engine: one for each prompt that its frames can stand behind.
 
     Args:
         name: In words.
@@ -101,17 +106,19 @@ def geometry_form(name: str, graph: str, folder: ExportFolder, engine: GeometryE
     if isinstance(engine, StreamingEngine):
         outputs = ("tokens", *outputs)
 
-    def run(pictures_NHW3: NDArray[np.uint8]) -> Arrays:
+    def run(prompt: str, pictures_NHW3: NDArray[np.uint8]) -> Arrays:
         if not isinstance(engine, StreamingEngine):
-            return arrays_by_name(engine.run(pictures_NHW3))
+            return arrays_by_name(engine.run(pictures_NHW3, prompt=prompt))
         # Frame by frame, as windows that overlap are encoded.
         each = [engine.encode(pictures_NHW3[i : i + 1]) for i in range(len(pictures_NHW3))]
         tokens_NPD = np.concatenate([np.asarray(one) for one in each])
-        said = arrays_by_name(engine.run_tokens(tokens_NPD, pictures_NHW3))
+        said = arrays_by_name(engine.run_tokens(tokens_NPD, pictures_NHW3, prompt=prompt))
         return {**said, "tokens": tokens_NPD}
 
     facts = f"{engine.facts.runtime}, {engine.facts.device}, {engine.facts.precision}"
-    return Form(name, outputs, folder.manifest.tolerances, run, facts)
+    for prompt in engine.prompts:
+        behind = name if prompt == CHAT else f"{name}, {prompt}"
+        yield Form(behind, outputs, folder.manifest.tolerances, partial(run, prompt), facts, prompt)
 
 
 def onnx_graphs(folder: ExportFolder, provider: Provider) -> Callable[[str, Arrays], Arrays]:

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from g2vlm_model.checkpoint import FLOAT32_PREFIXES
-from g2vlm_model.config import ModelConfig
-from g2vlm_model.runtimes.export_folder import Golden, Largest
+from g2vlm_model.config import CHAT, ModelConfig
+from g2vlm_model.runtimes.export_folder import PREFIX_INPUTS, Golden, Largest
 
 from .pictures import random_picture, size_name
 from .reference import TorchReference
@@ -85,7 +85,7 @@ class Truth:
     """What torch says of some windows.
 
     Args:
-        cases: Size, pictures, and what was said by name.
+        cases: Name (see `Golden.case`), pictures, and what was said by name.
         largest: Of the layers on the way, see `largest_numbers`.
     """
 
@@ -104,13 +104,15 @@ class Truth:
         with largest_numbers(reference.model) as largest:
             for index, size in enumerate(golden_sizes(reference.model.config, static_nhw)):
                 pictures_NHW3 = golden_pictures(size, seed=index)
-                cases.append((size_name(size), pictures_NHW3, reference.geometry(pictures_NHW3)))
+                for prompt in reference.model.config.geometry_prompts:
+                    name = size_name(size) + ("" if prompt == CHAT else f" {prompt}")
+                    cases.append((name, pictures_NHW3, reference.geometry(pictures_NHW3, prompt)))
         return cls(tuple(cases), tuple(largest))
 
     def goldens(
         self, graphs: Mapping[str, tuple[Sequence[str], Sequence[str]]], token_type: np.dtype[Any]
     ) -> list[Golden]:
-        """Return goldens of the graphs of the geometric path.
+        """Return goldens of the graphs of the geometric path, without the prompts' prefixes.
 
         Args:
             graphs: Name -> names of inputs and outputs.
@@ -120,14 +122,14 @@ class Truth:
         for case, pictures_NHW3, said in self.cases:
             given = {"pictures": pictures_NHW3, "tokens": said["tokens"].astype(token_type)}
             for graph, (inputs, outputs) in graphs.items():
-                goldens.append(
-                    Golden(
-                        graph,
-                        case,
-                        {name: given[name] for name in inputs},
-                        {name: said[name] for name in outputs},
-                    )
+                golden = Golden(
+                    graph,
+                    case,
+                    {name: given[name] for name in inputs if name in given},
+                    {name: said[name] for name in outputs},
                 )
+                if golden.prompt == CHAT or set(PREFIX_INPUTS) <= set(inputs):
+                    goldens.append(golden)
         return goldens
 
 

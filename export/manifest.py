@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from g2vlm_model.checkpoint import weight_files
 from g2vlm_model.interface.whole_files import whole_folder
 from g2vlm_model.runtimes.export_folder import (
     MANIFEST,
+    PREFIX_INPUTS,
     Golden,
     GraphRecord,
     Manifest,
@@ -29,22 +31,26 @@ from g2vlm_model.runtimes.store_entry import no_space_explained
 from g2vlm_model.runtimes.vouched import FileRecord, file_sha256
 
 from .weights import WEIGHTS, WeightFile
+from .wrappers import Prefix
 
 if TYPE_CHECKING:
     import onnx_ir
 
 __all__ = [
     "GOLDENS",
+    "PREFIXES",
     "copy_model_files",
     "file_records",
     "model_files",
     "replaced_folder",
     "save_goldens",
     "save_graph",
+    "save_prefixes",
     "write_manifest",
 ]
 
 GOLDENS = "goldens.safetensors"
+PREFIXES = "prefixes.safetensors"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 
 
@@ -131,16 +137,31 @@ def _tensor(value: onnx_ir.Value) -> TensorRecord:
 
 def save_goldens(folder: Path, goldens: Sequence[Golden]) -> None:
     """Write the golden inputs and outputs."""
-    from safetensors.numpy import save
-
     arrays = {
         golden_key(golden, side, name): np.asarray(array, order="C")
         for golden in goldens
         for side, arrays in (("inputs", golden.inputs), ("outputs", golden.outputs))
         for name, array in arrays.items()
     }
+    _save(folder / GOLDENS, arrays)
+
+
+def save_prefixes(folder: Path, prefixes: Mapping[str, Prefix]) -> None:
+    """Write keys and values of the prompts, which the graphs take."""
+    sides = ((prompt, (one.keys_EGTC, one.values_EGTC)) for prompt, one in prefixes.items())
+    arrays = {
+        f"{prompt}/{name}": tensor.numpy()
+        for prompt, tensors in sides
+        for name, tensor in zip(PREFIX_INPUTS, tensors, strict=True)
+    }
+    _save(folder / PREFIXES, arrays)
+
+
+def _save(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    from safetensors.numpy import save
+
     # Not save_file: its error at a full disk is no OSError.
-    (folder / GOLDENS).write_bytes(save(arrays))
+    path.write_bytes(save(dict(arrays)))
 
 
 def model_files(model: Path) -> list[Path]:

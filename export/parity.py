@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from g2vlm_model.config import CHAT
 from g2vlm_model.runtimes.export_folder import ExportFolder
 from g2vlm_model.runtimes.geometry_engine import Array, GeometryArrays
 from g2vlm_model.runtimes.golden_check import Comparison, OutputError, Tolerances, compare
@@ -36,6 +37,7 @@ class Form:
         outputs: Names of what it gives, as in the manifest.
         tolerances: Of its precision.
         run: Pictures (N, H, W, 3) uint8 -> name -> array.
+        prompt: What the frames stand behind.
         facts: What really runs: runtime, device, precision.
         serves: Whether it takes windows of a size (N, H, W).
     """
@@ -45,6 +47,7 @@ class Form:
     tolerances: Tolerances
     run: Callable[[NDArray[np.uint8]], Arrays]
     facts: str
+    prompt: str = CHAT
     serves: Callable[[tuple[int, int, int]], bool] = lambda size_nhw: True
 
 
@@ -125,14 +128,14 @@ class Report:
 
 
 def check_cases(
-    export: str, forms: Iterable[Form], truth: Callable[[Case], Arrays], cases: Iterable[Case]
+    export: str, forms: Iterable[Form], truth: Callable[[Case, str], Arrays], cases: Iterable[Case]
 ) -> Iterator[Row]:
     """Yield the errors of forms on windows of pictures, case after case.
 
     Args:
         export: Named in the rows.
         forms: Of one export.
-        truth: What torch says of a window, by the names of outputs.
+        truth: What torch says of a window behind a prompt, by the names of outputs.
         cases: Windows.
 
     Raises:
@@ -140,8 +143,8 @@ def check_cases(
     """
     forms = list(forms)
     for case in cases:
-        said = truth(case)
         for form in (form for form in forms if form.serves(case.size_nhw)):
+            said = truth(case, form.prompt)
             unknown = sorted(set(form.outputs) - set(said))
             if unknown:
                 raise ValueError(

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from g2vlm_model.checkpoint import load_model
+from g2vlm_model.config import CHAT
 from g2vlm_model.model import G2VLM
 from g2vlm_model.preprocess import normalise
 from g2vlm_model.runtimes.torch.context import prefix_cache, scene_cache
@@ -30,40 +31,46 @@ __all__ = ["TorchReference"]
 
 
 class TorchReference:
-    """A model behind its chat prefix; the truth is float32 on the CPU.
+    """A model behind its prompts; the truth is float32 on the CPU.
 
     Args:
         model: In evaluation mode, on any device, in any precision.
         tokenizer: Of its folder.
 
     Attributes:
-        prefix: Keys and values of the chat prefix.
+        prefixes: Keys and values of what its geometry may stand behind, by prompt.
     """
 
     def __init__(self, model: G2VLM, tokenizer: Tokenizer) -> None:
         self.model = model
         with torch.inference_mode():
             prompts = prompt_ids(tokenizer, model.config.tokens)
-            self.prefix = prefix_cache(model, prompts.system)
+            self.prefixes = {
+                prompt: prefix_cache(model, prompts.ahead(prompt))
+                for prompt in model.config.geometry_prompts
+            }
 
     @classmethod
     def load(cls, folder: str | Path) -> TorchReference:
         """Load a model folder or an embedded model in float32 on the CPU."""
         return cls(*load_model(folder))
 
-    def geometry(self, pictures_NHW3: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    def geometry(
+        self, pictures_NHW3: NDArray[np.uint8], prompt: str = CHAT
+    ) -> dict[str, NDArray[Any]]:
         """Compute a window, see `tensors`; float32 on the host."""
         return {
             name: np.ascontiguousarray(tensor.float().cpu().numpy())
-            for name, tensor in self.tensors(pictures_NHW3).items()
+            for name, tensor in self.tensors(pictures_NHW3, prompt).items()
         }
 
     @torch.inference_mode()
-    def tensors(self, pictures_NHW3: NDArray[np.uint8]) -> dict[str, Tensor]:
+    def tensors(self, pictures_NHW3: NDArray[np.uint8], prompt: str = CHAT) -> dict[str, Tensor]:
         """Compute a window.
 
         Args:
             pictures_NHW3: uint8 RGB; H and W multiples of the patch.
+            prompt: What the frames stand behind, one of `ModelConfig.geometry_prompts`.
 
         Returns:
             What a graph `geometry` gives with every part: `local_points` (N, H, W, 3),
@@ -76,11 +83,12 @@ class TorchReference:
         frames, height, width = pictures_NHW3.shape[:3]
         grid_hw = (height // model.config.patch_size, width // model.config.patch_size)
         pixels_1N3HW = normalise(torch.from_numpy(pictures_NHW3).to(model.device))[None]
-        cache = scene_cache(model, self.prefix, frames, grid_hw)
+        prefix = self.prefixes[prompt]
+        cache = scene_cache(model, prefix, frames, grid_hw)
         tokens_1NPD = model.encode_geometry(pixels_1N3HW)
         hidden = model.geometry_pass(tokens_1NPD, grid_hw, cache=cache)
         said = model.decode_geometry(hidden.hidden_BNPD, grid_hw, pixels_BN3HW=pixels_1N3HW)
-        own = slice(self.prefix.length, cache.length)
+        own = slice(prefix.length, cache.length)
         tensors = {
             "local_points": said.local_points_BNHW3[0],
             "rotation9": said.rotation9_BN9[0],

@@ -27,7 +27,7 @@ from g2vlm_model.config import ModelConfig
 from g2vlm_model.runtimes.export_folder import PARTS, PRECISIONS
 
 from .traced import traced_forms
-from .wrappers import GeometryGraph, kept_names, said_names
+from .wrappers import GeometryGraph, kept_names, prefix_names, said_names
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -52,6 +52,7 @@ Cut = tuple[tuple[str, ...], tuple[str, ...]]
 OPSETS = (18, 23)
 MAX_FRAMES = 64
 MAX_ROWS = 256
+MAX_PREFIX = 1024  # tokens of a prompt
 TRACED_NHW = (3, 2, 4)  # frames, rows, columns: three sizes that nothing else has
 
 
@@ -127,12 +128,19 @@ def trace_geometry(graph: GeometryGraph, options: ExportOptions) -> ExportedProg
     frames, rows, columns = TRACED_NHW
     size = options.static_nhw or (frames, rows * patch, columns * patch)
     pictures_NHW3 = torch.zeros((*size, 3), dtype=torch.uint8, device=graph.model.device)
-    dims: tuple[dict[int, Any], ...] | None = None
+    dims: list[dict[int, Any]] = [{}]
     if options.static_nhw is None:
         row_dim, column_dim = (Dim(name, min=1, max=MAX_ROWS) for name in ("rows", "columns"))
-        dims = ({0: Dim("N", min=1, max=MAX_FRAMES), 1: patch * row_dim, 2: patch * column_dim},)
+        dims = [{0: Dim("N", min=1, max=MAX_FRAMES), 1: patch * row_dim, 2: patch * column_dim}]
+    given = [pictures_NHW3]
+    if prefix_names(graph.model.config):
+        prefix_dim = Dim("T", min=2, max=MAX_PREFIX)
+        for kept_EGTC in (graph.keys_EGTC, graph.values_EGTC):
+            assert isinstance(kept_EGTC, torch.Tensor)
+            given.append(torch.zeros_like(kept_EGTC))
+            dims.append({2: prefix_dim})
     with torch.no_grad(), traced_forms(), quiet():
-        return torch.export.export(graph, (pictures_NHW3,), dynamic_shapes=dims, strict=False)
+        return torch.export.export(graph, tuple(given), dynamic_shapes=tuple(dims), strict=False)
 
 
 def to_onnx(
@@ -177,10 +185,11 @@ def cuts(config: ModelConfig, options: ExportOptions) -> dict[str, Cut]:
     """Return names of inputs and outputs of the geometric path's graphs, by graph."""
     said = said_names(config, in_graph_rotation=options.in_graph_rotation)
     said += kept_names(config) if "kv" in options.parts else ()
-    graphs: dict[str, Cut] = {"geometry": (("pictures",), said)}
+    behind = prefix_names(config)
+    graphs: dict[str, Cut] = {"geometry": (("pictures", *behind), said)}
     if "streaming" in options.parts:
         graphs["encoder"] = (("pictures",), ("tokens",))
-        graphs["expert"] = (("tokens", "pictures"), said)
+        graphs["expert"] = (("tokens", "pictures", *behind), said)
     return graphs
 
 
@@ -192,7 +201,8 @@ def geometry_graph(program: ExportedProgram, graph: GeometryGraph, opset: int) -
         graph: What was traced.
         opset: Of `OPSETS`.
     """
-    whole = to_onnx(program, ("pictures",), graph.outputs, opset)
+    inputs = ("pictures", *prefix_names(graph.model.config))
+    whole = to_onnx(program, inputs, graph.outputs, opset)
     _name_sizes(whole, graph.model.config.patch_size)
     return whole
 
@@ -223,11 +233,13 @@ def _name_sizes(model: onnx_ir.Model, patch: int) -> None:
     import onnx_ir as ir
 
     found = {}
-    sizes = list(model.graph.inputs[0].shape or ())[:3]
-    for name, size in zip(("N", "rows", "columns"), sizes, strict=True):
-        if isinstance(size, int):
-            return  # a static graph
-        found[str(size.value).removeprefix(f"{patch}*")] = name
+    free = [("N", "rows", "columns"), *[("", "", "T")] * (len(model.graph.inputs) - 1)]
+    for names, value in zip(free, model.graph.inputs, strict=True):
+        for name, size in zip(names, value.shape or (), strict=False):
+            if name and not isinstance(size, int):
+                found[str(size.value).removeprefix(f"{patch}*")] = name
+    if not found:
+        return
     pattern = re.compile(r"\b(" + "|".join(map(re.escape, found)) + r")\b")
 
     def renamed(shape: onnx_ir.Shape) -> onnx_ir.Shape:

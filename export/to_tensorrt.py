@@ -15,7 +15,14 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from g2vlm_model.runtimes.export_folder import ExportFolder, Golden, GraphRecord
+from g2vlm_model.config import RECONSTRUCT
+from g2vlm_model.runtimes.export_folder import (
+    PREFIX_INPUTS,
+    ExportFolder,
+    Golden,
+    GraphRecord,
+    Prefixes,
+)
 from g2vlm_model.runtimes.golden_check import Tolerances
 from g2vlm_model.runtimes.machine import Gpu, TensorRT, find_gpu, find_tensorrt
 from g2vlm_model.runtimes.tensorrt import require_floats
@@ -127,11 +134,13 @@ def graphs_to_build(source: ExportFolder) -> tuple[str, ...]:
     return STREAMING if all(name in graphs for name in STREAMING) else (WHOLE,)
 
 
-def input_ranges(graph: GraphRecord, profile: Profile, patch: int) -> dict[str, Range]:
-    """The shapes of a graph's inputs over a profile.
+def input_ranges(
+    graph: GraphRecord, profile: Profile, patch: int, prefixes: Prefixes
+) -> dict[str, Range]:
+    """The shapes of a graph's inputs over a profile and the prompts.
 
     Raises:
-        ValueError: An input that is neither pictures nor tokens.
+        ValueError: An input that is none of pictures, tokens and prefix.
     """
     sizes = (profile.minimum, profile.optimum, profile.maximum)
     ranges: dict[str, Range] = {}
@@ -142,6 +151,9 @@ def input_ranges(graph: GraphRecord, profile: Profile, patch: int) -> dict[str, 
             width = tensor.shape[-1]
             assert isinstance(width, int), tensor
             shapes = [(n, h // patch * (w // patch), width) for n, h, w in sizes]
+        elif tensor.name in PREFIX_INPUTS:
+            shapes = sorted(one[tensor.name].shape for one in prefixes.values())
+            shapes = [shapes[0], prefixes[RECONSTRUCT][tensor.name].shape, shapes[-1]]
         else:
             raise ValueError(
                 f"{graph.file} has an input {tensor.name!r}, not known to this version"
@@ -240,7 +252,8 @@ class _Work:
         """Compile a graph, in other forms where the check fails."""
         order, manifest = self.order, self.order.source.manifest
         graph, rungs = order.source.graph(name), rungs_of(manifest.precision)
-        ranges = input_ranges(manifest.graphs[name], order.profile, manifest.patch)
+        prefixes = order.source.prefixes()
+        ranges = input_ranges(manifest.graphs[name], order.profile, manifest.patch, prefixes)
 
         def compile_form(onnx: Path, rung: Rung) -> BuildReport:
             timings = order.timings or self.scratch / "timings"

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from g2vlm_model.config import CHAT
 from g2vlm_model.model import G2VLM
 from g2vlm_model.runtimes.export_folder import FLOATS
 from g2vlm_model.runtimes.golden_check import angles_between
@@ -47,7 +48,8 @@ class TorchSays:
     """What torch says with weights of one kind.
 
     Attributes:
-        windows: Case by name and size -> outputs of the geometry, see `TorchReference.tensors`.
+        windows: Case by name and size, and prompt -> outputs of the geometry, see
+            `TorchReference.tensors`.
         answers: The same -> answers about the window, where they were asked for.
     """
 
@@ -77,7 +79,9 @@ class TorchSays:
             reference = TorchReference(*loaded)
             for case in cases:
                 begin(case.name)
-                says.windows[key(case)] = reference.geometry(case.pictures_NHW3)
+                for prompt in reference.prefixes:
+                    said = reference.geometry(case.pictures_NHW3, prompt)
+                    says.windows[key(case), prompt] = said
             if asked:
                 load = partial(_Loaded, folder, choose_placement("cpu", quantise or "fp32"), loaded)
                 with closing(SceneRuntime(load, "cpu")) as runtime:
@@ -86,9 +90,9 @@ class TorchSays:
                         says.answers[key(case)] = answered(runtime, folder, case)
         return says
 
-    def geometry(self, case: Case) -> Mapping[str, NDArray[Any]]:
+    def geometry(self, case: Case, prompt: str = CHAT) -> Mapping[str, NDArray[Any]]:
         """Outputs of a window that it was computed for."""
-        return self.windows[key(case)]
+        return self.windows[key(case), prompt]
 
     def said(self, case: Case) -> tuple[Answers, ...]:
         """Answers about a window that it was asked about."""
@@ -132,7 +136,7 @@ class _Loaded(TorchExecutor):
 
     def __init__(self, folder: Path, placement: Any, loaded: tuple[G2VLM, Tokenizer]) -> None:
         self._loaded = loaded
-        super().__init__(folder, placement, published=False, engine=None)
+        super().__init__(folder, placement, prompt_mode="auto", engine=None)
 
     def load(self, *_: object) -> tuple[G2VLM, Tokenizer]:
         """See `TorchExecutor.load`."""

@@ -3,8 +3,10 @@
 
 """The geometric path as a module with tensors in and out: what `to_onnx` traces.
 
-uint8 pictures of one window go in, what the heads say comes out, behind the chat prefix whose
-keys and values are constants. There is no batch: a graph serves one window of N frames.
+uint8 pictures of one window go in, what the heads say comes out, behind a prompt's prefix. Where
+the model's geometry hangs on the prompt, its keys and values go in too, so that one graph serves
+reconstruction and questions; else those of the chat prefix are constants. There is no batch: a
+graph serves one window of N frames.
 
 Shape letters: N frames, H W pixels, P patches per frame, D width, E layers, G key/value heads,
 T tokens of the prefix, L = N * (P + 2) tokens of the frames with their marks, C head width.
@@ -20,11 +22,12 @@ from torch import Tensor, nn
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.model import G2VLM
 from g2vlm_model.preprocess import normalise
+from g2vlm_model.runtimes.export_folder import PREFIX_INPUTS
 
 from .rotation import nearest_rotation_jacobi
 from .traced import in_place_of
 
-__all__ = ["GeometryGraph", "Prefix", "kept_names", "said_names"]
+__all__ = ["GeometryGraph", "Prefix", "kept_names", "prefix_names", "said_names"]
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,18 @@ def said_names(config: ModelConfig, *, in_graph_rotation: bool) -> tuple[str, ..
     return tuple(names)
 
 
+def prefix_names(config: ModelConfig) -> tuple[str, ...]:
+    """Names of what a graph takes beside the pictures, in the order of its inputs."""
+    return PREFIX_INPUTS if len(config.geometry_prompts) > 1 else ()
+
+
 def kept_names(config: ModelConfig) -> tuple[str, ...]:
     """Names of what questions about a window need, in the order of a graph's outputs."""
     return ("keys", "values", "hidden") if config.geometry_feedback else ("keys", "values")
 
 
-class ConstantPrefix:
-    """An `AttentionCache` that starts with constants and remembers what one pass adds."""
+class PassCache:
+    """An `AttentionCache` that starts with a prefix and remembers what one pass adds."""
 
     def __init__(self, prefix: Prefix) -> None:
         self.length = prefix.tokens
@@ -91,7 +99,7 @@ class GeometryGraph(nn.Module):
 
     Args:
         model: In evaluation mode; its type is the graph's precision.
-        prefix: Of the chat prompt.
+        prefix: Of the chat prompt; the one that the graph stands behind where it is given none.
         in_graph_rotation: Give the nearest rotations in place of the raw matrices.
 
     Attributes:
@@ -111,20 +119,29 @@ class GeometryGraph(nn.Module):
         said = said_names(model.config, in_graph_rotation=in_graph_rotation)
         self.outputs = ("tokens", *said, *kept_names(model.config))
 
-    def forward(self, pictures_NHW3: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self,
+        pictures_NHW3: Tensor,
+        keys_EGTC: Tensor | None = None,
+        values_EGTC: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
         """Run a window.
 
         Args:
             pictures_NHW3: uint8; H and W multiples of the patch.
+            keys_EGTC, values_EGTC: Of another prefix: text, so that it ends at position T.
         """
         model = self.model
         patch = model.config.patch_size
         grid_hw = (pictures_NHW3.shape[1] // patch, pictures_NHW3.shape[2] // patch)
         pixels_1N3HW = normalise(pictures_NHW3)[None]
         tokens_NPD = model.encode_geometry(pixels_1N3HW)[0]
-        assert isinstance(self.keys_EGTC, Tensor)
-        assert isinstance(self.values_EGTC, Tensor)
-        cache = ConstantPrefix(Prefix(self.keys_EGTC, self.values_EGTC, self.position))
+        if keys_EGTC is None or values_EGTC is None:
+            assert isinstance(self.keys_EGTC, Tensor)
+            assert isinstance(self.values_EGTC, Tensor)
+            cache = PassCache(Prefix(self.keys_EGTC, self.values_EGTC, self.position))
+        else:
+            cache = PassCache(Prefix(keys_EGTC, values_EGTC, keys_EGTC.shape[2]))
         with in_place_of(model, "image_marks", lambda: self.marks_2D):
             hidden_1NPD = model.geometry_pass(tokens_NPD[None], grid_hw, cache=cache).hidden_BNPD
         said = model.heads(hidden_1NPD, grid_hw, pixels_BN3HW=pixels_1N3HW)

@@ -30,6 +30,8 @@ from .config_parts import (
 )
 
 __all__ = [
+    "CHAT",
+    "RECONSTRUCT",
     "DinoConfig",
     "HeadsConfig",
     "ModelConfig",
@@ -44,6 +46,7 @@ DINO_ATTENTION = ("per_image", "compat")
 GEOMETRY_ATTENTION = ("global", "frame", "mixed", "frame_causal")
 MARK_STYLES = ("drawn", "text")
 SEMANTIC_PICTURES = ("square", "own")
+CHAT, RECONSTRUCT = "chat", "reconstruct"  # prompts that frames stand behind
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,14 @@ class ModelConfig:
     isolate_geometry: bool = False
     geometry_feedback: bool = False
     reference_features: bool = False
+
+    @property
+    def geometry_prompts(self) -> tuple[str, ...]:
+        """Texts that the geometric pass may stand behind, the questions' first.
+
+        Where patches see patches only the published one would change nothing.
+        """
+        return (CHAT,) if self.isolate_geometry else (CHAT, RECONSTRUCT)
 
     def __post_init__(self) -> None:
         check_positive(self, "dino_width", "vit_size")

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .config import SpecialIds, TokenNames
+from .config import CHAT, RECONSTRUCT, SpecialIds, TokenNames
 from .config_fields import read_json
 from .foreign import foreign
 from .interface.documents import parse_json
@@ -227,6 +227,10 @@ class PromptIds:
     system: tuple[int, ...]
     answer: tuple[int, ...]
     special: SpecialIds
+
+    def ahead(self, prompt: str) -> tuple[int, ...]:
+        """Return what stands ahead of the frames; `prompt` is CHAT or RECONSTRUCT."""
+        return {CHAT: self.system, RECONSTRUCT: self.reconstruct}[prompt]
 
     def question(self, ids: Sequence[int]) -> tuple[int, ...]:
         """Return what stands between the pictures and the answer."""

@@ -163,9 +163,10 @@ class NodeParams(PipelineOptions):
         "auto", "Number format of the weights: auto, fp32, bf16, fp16, int8, int4+int8, int4"
     )
     prompt_mode: str = option(
-        "shared",
-        "Geometry and questions share one pass, or the published prompts run separately",
-        choices=("shared", "published"),
+        "auto",
+        "Geometry and questions share one pass, or each has its published prompt; auto: published "
+        "where the model's geometry hangs on the prompt",
+        choices=("auto", "shared", "published"),
     )
     images: ImageParams = field(default_factory=ImageParams)
     points: CloudOptions = field(default_factory=CloudOptions)

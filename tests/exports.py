@@ -131,7 +131,8 @@ def _derive(export: Path, parts: tuple[str, ...], model: Path | None, folder: Pa
     }
     graph_files = {file for graph in graphs.values() for file in (graph.file, graph.data) if file}
     settings = {name for name in whole.manifest.files if name.endswith((".json", ".txt"))}
-    for name in graph_files | settings:
+    prefixes = {whole.manifest.prefixes} - {""}
+    for name in graph_files | settings | prefixes:
         shutil.copyfile(export / name, folder / name)
     save_goldens(folder, [golden for golden in whole.goldens() if golden.graph in graphs])
     manifest = replace(whole.manifest, parts=parts, graphs=graphs)

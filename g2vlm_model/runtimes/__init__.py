@@ -23,7 +23,7 @@ def load_runtime(
     model: str | Path = "nano",
     device: str = "auto",
     precision: str = "auto",
-    prompt_mode: str = "shared",
+    prompt_mode: str = "auto",
     export: str | Path = "",
     warm_up: bool = False,
     max_frames: int = MAX_FRAMES,
@@ -42,6 +42,8 @@ def load_runtime(
         prompt_mode: "shared": one geometric pass after the chat prefix serves the geometry and
             the questions. "published": the geometry comes from the published reconstruct
             prefix, and the first question of a scene runs a second pass after the chat prefix.
+            "auto": "shared" where patches see patches only (`isolate_geometry`, the embedded
+            model), so that both are the same, else "published".
         export: Folder that `g2vlm export onnx` made, for the runtimes that run exported
             models; "" is the store of exports and engines, which is filled where needed.
         warm_up: Make a first pass before returning, and say in `info.trial_s` what one takes,

@@ -204,22 +204,19 @@ class Answerer:
     def step_s(self, scene: EncodedScene) -> float:
         """Seconds of one step of an answer about a scene, which is unchanged afterwards.
 
-        The scene's pictures are not read for it, which takes many times as long. The second of two
-        steps counts: the first one's libraries choose their kernels.
-
-        Returns:
-            0 where the scene holds nothing for questions yet: "published" prompts, whose first
-            question makes a pass of its own.
+        The scene's pictures are not read for it, which takes many times as long; behind a published
+        prompt the first question's own pass is made. The second of two steps counts: the first
+        one's libraries choose their kernels.
         """
-        context, seconds = scene.context, 0.0
-        if context is not None:
-            before = context.mark()
-            for _ in range(2):
-                began = time.perf_counter()
-                with self._gate.step():
-                    context.read((self._prompts.special.start_of_answer,), 0)
-                seconds = time.perf_counter() - began
-            context.truncate(before)
+        with self._gate.step():
+            context = scene.made_context()
+        before, seconds = context.mark(), 0.0
+        for _ in range(2):
+            began = time.perf_counter()
+            with self._gate.step():
+                context.read((self._prompts.special.start_of_answer,), 0)
+            seconds = time.perf_counter() - began
+        context.truncate(before)
         return seconds
 
     def _decode(self, steps: Iterator[DecodeStep], draft: Draft) -> None:

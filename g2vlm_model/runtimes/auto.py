@@ -79,15 +79,14 @@ def order(request: RuntimeRequest, machine: Machine | None = None) -> tuple[str,
     """Runtimes to try, the best first; "fastest" stands for torch or ONNX Runtime, as measured.
 
     Args:
-        request: Exported graphs know neither bf16 nor the published prompts. Of a GPU that is
-            named and not there torch says so.
+        request: Exported graphs know no bf16. Of a GPU that is named and not there torch says so.
         machine: What could run; None looks.
 
     Raises:
         FileNotFoundError, ValueError: `export` is no export folder, or does not fit.
         RuntimeError: Nothing can run here.
     """
-    exported = request.prompt_mode == "shared" and request.precision in ("auto", "fp32", "fp16")
+    exported = request.precision in ("auto", "fp32", "fp16")
     given = (
         request.given_export() if exported else replace(request, precision="auto").given_export()
     )
@@ -110,7 +109,7 @@ def order(request: RuntimeRequest, machine: Machine | None = None) -> tuple[str,
     elif exported and not machine.onnx:
         found.append("onnx")
     if not found:
-        onnx = machine.onnx or "its graphs know neither bf16 nor the published prompts"
+        onnx = machine.onnx or "its graphs know no bf16"
         raise RuntimeError(
             f"nothing can run here: torch: {machine.torch}; ONNX Runtime: {onnx}; TensorRT: "
             f"{machine.tensorrt}"

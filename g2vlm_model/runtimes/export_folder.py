@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config import CHAT
 from .golden_check import Tolerances
 from .vouched import FileRecord, ManifestFile, require_plain
 
@@ -28,12 +29,14 @@ __all__ = [
     "MANIFEST",
     "PARTS",
     "PRECISIONS",
+    "PREFIX_INPUTS",
     "ExportFolder",
     "FileRecord",
     "Golden",
     "GraphRecord",
     "Largest",
     "Manifest",
+    "Prefixes",
     "TensorRecord",
     "golden_key",
 ]
@@ -45,6 +48,11 @@ FLOATS = ("fp32", "fp16")
 PRECISIONS = (*FLOATS, "int8", "int4+int8", "int4")
 AGAIN = "export the model again with `g2vlm export onnx`"
 SETTINGS = ("*_config.json", "tokenizer.json", "vocab.json", "merges.txt")
+PREFIX_INPUTS = ("prefix_keys", "prefix_values")
+
+Prefixes = Mapping[str, Mapping[str, NDArray[Any]]]
+"""Prompt (of `ModelConfig.geometry_prompts`) -> what a graph that can stand behind several takes
+beside the pictures: `PREFIX_INPUTS`, (E, G, T, C) each. Empty where it stands behind one only."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +111,8 @@ class Manifest:
         in_graph_rotation: The output is `rotation` (N, 3, 3) in place of `rotation9`.
         static_nhw: The one size that the graphs serve; None where N, H and W are free.
         patch: Side of a patch in pixels: H and W are multiples of it.
-        prefix_tokens, prefix_position: Length of the chat prefix whose keys and values stand in
-            the graphs, and rotary position of the token behind it.
+        prefix_tokens, prefix_position: Length of the chat prefix, and rotary position of the token
+            behind it.
         versions: Package -> version of what made the folder.
         tolerances: What the graphs may differ from torch in float32.
         parameters: Number of weights in the graphs.
@@ -112,6 +120,8 @@ class Manifest:
         files: Name -> hash and size of every file but the manifest.
         graphs: Name -> graph.
         goldens: File of golden inputs and outputs.
+        prefixes: File with keys and values of the texts that the geometry may stand behind, which
+            its graphs then take; "": those of the chat prefix stand in the graphs.
     """
 
     model_id: str
@@ -131,6 +141,7 @@ class Manifest:
     versions: Mapping[str, str]
     largest: tuple[Largest, ...]
     parameters: int = 0
+    prefixes: str = ""
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -146,7 +157,7 @@ class Manifest:
                 f"opset {self.opset}, patch {self.patch} and static_nhw {self.static_nhw} are "
                 "expected to be numbers from 1, three of them in static_nhw"
             )
-        names = [self.goldens]
+        names = [self.goldens, *([self.prefixes] if self.prefixes else [])]
         for graph in self.graphs.values():
             names += [graph.file, graph.data] if graph.data else [graph.file]
         require_plain(*self.files, *names)
@@ -166,13 +177,19 @@ EXPORT = ManifestFile(MANIFEST, Manifest, FORMAT, AGAIN)
 class Golden:
     """Inputs of a graph and what torch made of them in float32, by name.
 
-    `case` is the size in words, e.g. "2x84x112".
+    `case` is the size in words, e.g. "2x84x112", and behind a blank the prompt that the frames
+    stand behind where it is not the chat's.
     """
 
     graph: str
     case: str
     inputs: Mapping[str, NDArray[Any]]
     outputs: Mapping[str, NDArray[Any]]
+
+    @property
+    def prompt(self) -> str:
+        """What the frames stand behind."""
+        return self.case.partition(" ")[2] or CHAT
 
 
 class ExportFolder:
@@ -240,16 +257,10 @@ class ExportFolder:
         """Return the golden inputs and outputs, those of one graph where it is named.
 
         Raises:
-            ValueError: The file cannot be read, or holds none.
+            ValueError: A file cannot be read, or holds none.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
         source = self.path / self.manifest.goldens
-        try:
-            tensors = load_file(source)
-        except SafetensorError as error:
-            raise ValueError(f"{source} is no safetensors file: {error}; {AGAIN}") from None
+        tensors, prefixes = self._tensors(source), self.prefixes()
         cases: dict[tuple[str, str], dict[str, dict[str, NDArray[Any]]]] = {}
         for key, array in tensors.items():
             owner, case, side, name = (*key.split("/", 3), "", "", "")[:4]
@@ -259,14 +270,54 @@ class ExportFolder:
                 )
             sides = cases.setdefault((owner, case), {"inputs": {}, "outputs": {}})
             sides[side][name] = array
-        found = tuple(
-            Golden(owner, case, **sides)
+        found = [
+            self._behind(Golden(owner, case, **sides), prefixes)
             for (owner, case), sides in sorted(cases.items())
             if graph in (None, owner)
-        )
+        ]
         if not found:
             raise ValueError(f"{source} holds no golden for {graph or 'any graph'}; {AGAIN}")
+        return tuple(found)
+
+    def prefixes(self) -> Prefixes:
+        """Return what the geometry's graphs take for each prompt; nothing where there is one only.
+
+        Raises:
+            ValueError: The file cannot be read, or lacks something.
+        """
+        if not self.manifest.prefixes:
+            return {CHAT: {}}
+        source = self.path / self.manifest.prefixes
+        found: dict[str, dict[str, NDArray[Any]]] = {}
+        for key, array in sorted(self._tensors(source).items()):
+            prompt, _, name = key.partition("/")
+            found.setdefault(prompt, {})[name] = array
+        if CHAT not in found or any(set(one) != set(PREFIX_INPUTS) for one in found.values()):
+            raise ValueError(
+                f"{source} holds {', '.join(sorted(found)) or 'nothing'}, expected "
+                f"{' and '.join(PREFIX_INPUTS)} of {CHAT} and others; {AGAIN}"
+            )
         return found
+
+    def _behind(self, golden: Golden, prefixes: Prefixes) -> Golden:
+        """A golden with what its graph takes for its prompt."""
+        record = self.manifest.graphs.get(golden.graph)
+        if record is None or golden.prompt not in prefixes:
+            return golden
+        taken = {one.name for one in record.inputs}
+        given = {name: one for name, one in prefixes[golden.prompt].items() if name in taken}
+        return replace(golden, inputs={**golden.inputs, **given})
+
+    @staticmethod
+    def _tensors(source: Path) -> dict[str, NDArray[Any]]:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            tensors: dict[str, NDArray[Any]] = load_file(source)
+        except SafetensorError as error:
+            raise ValueError(f"{source} is no safetensors file: {error}; {AGAIN}") from None
+        return tensors
 
 
 def golden_key(golden: Golden, side: str, name: str) -> str:

@@ -89,7 +89,7 @@ def meanwhile(request: RuntimeRequest) -> SpatialRuntime:
     """Torch on the CPU."""
     from .torch import meanwhile as by_torch
 
-    return by_torch(RuntimeRequest(request.model, "cpu"))
+    return by_torch(RuntimeRequest(request.model, "cpu", prompt_mode=request.prompt_mode))
 
 
 def build(context: BuildContext, request: RuntimeRequest) -> SpatialRuntime | None:
@@ -203,7 +203,7 @@ def _load(name: str, folder: ExportFolder, request: RuntimeRequest) -> SpatialRu
         return meanwhile(request)
     from .onnx.runtime import open_runtime
 
-    return open_runtime(folder, request.model, "cpu")
+    return open_runtime(folder, request.model, "cpu", request.prompt_mode)
 
 
 def _own(request: RuntimeRequest) -> OwnExport:

@@ -20,6 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config import CHAT
 from ..interface import RuntimeInfo
 
 __all__ = ["Array", "Cancelled", "GeometryArrays", "GeometryEngine", "StreamingEngine"]
@@ -41,8 +42,8 @@ class GeometryArrays:
         invalid_logits: The same, that a pixel shows nothing solid.
         hidden: (N, P, D) what the heads read, in the graph's precision; None where the model
             has no use for it (`geometry_feedback`) or the export left it out.
-        keys, values: (E, G, L, C) behind the chat prefix (which is not in them), in the order
-            of the sequence: L = N * (P + 2). None without the part "kv".
+        keys, values: (E, G, L, C) behind the prompt (which is not in them), in the order of the
+            sequence: L = N * (P + 2). None without the part "kv".
     """
 
     local_points: Array
@@ -74,13 +75,23 @@ class GeometryEngine(Protocol):
     def facts(self) -> RuntimeInfo:
         """What really runs; a runtime on top of it reports the same."""
 
-    def run(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> GeometryArrays:
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Texts that frames can stand behind, some of `ModelConfig.geometry_prompts`."""
+
+    def run(
+        self,
+        pictures_NHW3: NDArray[np.uint8],
+        cancelled: Cancelled = None,
+        prompt: str = CHAT,
+    ) -> GeometryArrays:
         """Compute a window.
 
         Args:
             pictures_NHW3: uint8 RGB of the model's size, C-contiguous.
             cancelled: Asked from another thread while a graph runs, by engines that can end one;
                 between graphs the runtime asks.
+            prompt: What the frames stand behind, one of `prompts`.
 
         Raises:
             ObservationCancelledError: `cancelled` said so.
@@ -100,6 +111,10 @@ class StreamingEngine(GeometryEngine, Protocol):
         """(N, P, D) tokens of pictures; those of one picture do not depend on the others."""
 
     def run_tokens(
-        self, tokens_NPD: Array, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None
+        self,
+        tokens_NPD: Array,
+        pictures_NHW3: NDArray[np.uint8],
+        cancelled: Cancelled = None,
+        prompt: str = CHAT,
     ) -> GeometryArrays:
         """As `run`, of pictures that are encoded: their tokens stand in for the encoder."""

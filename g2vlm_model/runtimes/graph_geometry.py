@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config import CHAT
 from ..interface import RuntimeInfo
+from .export_folder import Prefixes
 from .geometry_engine import Array, Cancelled, GeometryArrays
 
 __all__ = ["GraphGeometry", "StreamingGraphGeometry"]
@@ -27,17 +29,21 @@ class GraphGeometry(ABC):
 
     Args:
         facts: What really runs.
+        prefixes: See `ExportFolder.prefixes`.
         load: Loads a graph of a name.
 
     Attributes:
         facts: What really runs.
+        prompts: See `GeometryEngine`.
         graphs: By name; they stay here when they are closed, to say so.
     """
 
     names: tuple[str, ...] = ("geometry",)
 
-    def __init__(self, facts: RuntimeInfo, load: Callable[[str], Any]) -> None:
+    def __init__(self, facts: RuntimeInfo, prefixes: Prefixes, load: Callable[[str], Any]) -> None:
         self.facts = facts
+        self.prompts = tuple(prefixes)
+        self._prefixes = prefixes
         self.graphs: dict[str, Any] = {}
         try:
             for name in self.names:
@@ -47,10 +53,12 @@ class GraphGeometry(ABC):
                 self.close()
             raise
 
-    def run(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> GeometryArrays:
+    def run(
+        self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None, prompt: str = CHAT
+    ) -> GeometryArrays:
         """See `GeometryEngine.run`."""
         self._check(pictures_NHW3)
-        feeds = {"pictures": pictures_NHW3}
+        feeds = {"pictures": pictures_NHW3, **self._prefixes[prompt]}
         return GeometryArrays.of(self._run("geometry", feeds, cancelled))
 
     def close(self) -> None:
@@ -72,19 +80,25 @@ class StreamingGraphGeometry(GraphGeometry):
 
     names = ("encoder", "expert")
 
-    def run(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> GeometryArrays:
+    def run(
+        self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None, prompt: str = CHAT
+    ) -> GeometryArrays:
         """See `GeometryEngine.run`."""
         tokens_NPD = self.encode(pictures_NHW3, cancelled)
-        return self.run_tokens(tokens_NPD, pictures_NHW3, cancelled)
+        return self.run_tokens(tokens_NPD, pictures_NHW3, cancelled, prompt)
 
     def encode(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> Array:
         """See `StreamingEngine.encode`."""
         return self._run("encoder", {"pictures": pictures_NHW3}, cancelled)["tokens"]
 
     def run_tokens(
-        self, tokens_NPD: Array, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None
+        self,
+        tokens_NPD: Array,
+        pictures_NHW3: NDArray[np.uint8],
+        cancelled: Cancelled = None,
+        prompt: str = CHAT,
     ) -> GeometryArrays:
         """See `StreamingEngine.run_tokens`."""
         self._check(pictures_NHW3)
-        feeds = {"tokens": tokens_NPD, "pictures": pictures_NHW3}
+        feeds = {"tokens": tokens_NPD, "pictures": pictures_NHW3, **self._prefixes[prompt]}
         return GeometryArrays.of(self._run("expert", feeds, cancelled))

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ..config import CHAT, RECONSTRUCT, ModelConfig
 from ..interface import SpatialRuntime
 
 if TYPE_CHECKING:
     from .export_folder import ExportFolder
     from .serving import BuildContext
 
-__all__ = ["MAX_FRAMES", "PROMPT_MODES", "Maker", "RuntimeRequest"]
+__all__ = ["MAX_FRAMES", "PROMPT_MODES", "Maker", "RuntimeRequest", "geometry_prompt"]
 
-PROMPT_MODES = ("shared", "published")
+PROMPT_MODES = ("auto", "shared", "published")
 MAX_FRAMES = 64
 """8 cameras x 8 moments, or 4 x 16. Nothing in the model ends here: its attention spans all
 frames, so time grows with the square of their number, and what can be remembered of a scene with
@@ -42,7 +43,7 @@ class RuntimeRequest:
     model: str | Path = "nano"
     device: str = "auto"
     precision: str = "auto"
-    prompt_mode: str = "shared"
+    prompt_mode: str = "auto"
     export: str | Path = ""
     warm_up: bool = False
     max_frames: int = MAX_FRAMES
@@ -76,21 +77,39 @@ class RuntimeRequest:
         return folder
 
     def require_exported(self, precisions: Sequence[str]) -> None:
-        """Refuse the published prompts, and what is none of the exported precisions.
+        """Refuse what is none of the exported precisions.
 
         Raises:
-            ValueError: One of the two.
+            ValueError: Such a one.
         """
-        if self.prompt_mode != "shared":
-            raise ValueError(
-                f"prompt_mode is {self.prompt_mode!r}, but exported graphs stand behind the chat "
-                "prefix; use prompt_mode 'shared' or the runtime 'torch'"
-            )
         if self.precision not in ("auto", *precisions):
             raise ValueError(
                 f"precision is {self.precision!r}, but graphs are exported in "
                 f"{' or '.join(precisions)}; choose one of them, auto, or the runtime 'torch'"
             )
+
+
+def geometry_prompt(mode: str, config: ModelConfig, prompts: Sequence[str]) -> str:
+    """What a runtime's geometry stands behind.
+
+    Args:
+        mode: Of `PROMPT_MODES`; "auto" is "published" where the model's patches see text.
+        config: Of the model.
+        prompts: That can be had, of the graphs where they compute it.
+
+    Raises:
+        ValueError: It cannot be had, and another one would give another geometry.
+    """
+    if mode == "auto":
+        mode = "shared" if config.isolate_geometry else "published"
+    if mode == "shared" or RECONSTRUCT in prompts:
+        return CHAT if mode == "shared" else RECONSTRUCT
+    if config.isolate_geometry:
+        return CHAT
+    raise ValueError(
+        "the export stands behind the chat prefix alone, and this model's geometry hangs on it: "
+        "export the model again with `g2vlm export onnx`, or use prompt_mode 'shared'"
+    )
 
 
 class Maker(Protocol):

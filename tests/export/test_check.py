@@ -104,6 +104,8 @@ def test_folders_of_exports_are_searched(
     for row in report["rows"]:
         cases.setdefault(Path(row["export"]).name, set()).add(row["case"])
     assert set(cases) == {"static", "free"}
+    forms = {(Path(row["export"]).name, row["form"]) for row in report["rows"]}
+    assert {(name, f"onnx{more}") for name in cases for more in ("", ", reconstruct")} <= forms
     assert "2x42x56" in cases["static"]
     assert len({case for case in cases["free"] if "x" in case}) >= 4
 

@@ -52,6 +52,17 @@ def check(
     return got
 
 
+def check_prompts(
+    folder: ExportFolder, reference: TorchReference, pictures: NDArray[np.uint8]
+) -> dict[str, NDArray[Any]]:
+    """`check` behind each prompt that the geometry may stand behind; what the last one gives."""
+    got: dict[str, NDArray[Any]] = {}
+    for prompt, prefix in folder.prefixes().items():
+        inputs = {"pictures": pictures, **prefix}
+        got = check(folder, "geometry", inputs, reference.geometry(pictures, prompt))
+    return got
+
+
 def test_nano_at_sizes_far_from_its_own(nano_export: Path) -> None:
     folder, reference = ExportFolder.open(nano_export), TorchReference.load("nano")
     for size in ((1, 84, 112), (2, 112, 84), (4, 84, 112), (3, 140, 196)):
@@ -75,8 +86,7 @@ def test_the_published_structure_in_half_precision(exports: Exports, half_export
         TorchReference.load(exports.tiny_model(HALF)),
     )
     for size in SIZES:
-        pictures = golden_pictures(size, seed=3)
-        got = check(folder, "geometry", {"pictures": pictures}, reference.geometry(pictures))
+        got = check_prompts(folder, reference, golden_pictures(size, seed=3))
         assert got["keys"].dtype == np.float16
         square = got["rotation"] @ got["rotation"].swapaxes(1, 2)
         np.testing.assert_allclose(square, np.broadcast_to(np.eye(3), square.shape), atol=3e-6)
@@ -104,10 +114,9 @@ def test_attention_of_other_kinds_at_one_size(exports: Exports) -> None:
     }
     path = exports.tiny(config, opset=18, static_nhw=(3, 42, 56), in_graph_rotation=True)
     folder, reference = ExportFolder.open(path), TorchReference.load(exports.tiny_model(config))
-    pictures = golden_pictures((3, 42, 56), seed=5)
-    check(folder, "geometry", {"pictures": pictures}, reference.geometry(pictures))
+    check_prompts(folder, reference, golden_pictures((3, 42, 56), seed=5))
     assert folder.manifest.graphs["geometry"].inputs[0].shape == (3, 42, 56, 3)
-    assert [golden.case for golden in folder.goldens()] == ["3x42x56"]
+    assert [golden.case for golden in folder.goldens()] == ["3x42x56", "3x42x56 reconstruct"]
 
 
 def node_types(path: Path) -> set[str]:

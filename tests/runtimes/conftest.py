@@ -48,16 +48,21 @@ def small_export(whole_export: Path) -> Path:
 
 @pytest.fixture
 def runtime(model_folder: Path) -> Iterator[SpatialRuntime]:
-    loaded = load_runtime(model=model_folder, device="cpu")
+    loaded = load_runtime(model=model_folder, device="cpu", prompt_mode="shared")
     yield loaded
     loaded.close()
 
 
 @pytest.fixture(params=["torch", "onnx"])
 def any_runtime(request: pytest.FixtureRequest, model_folder: Path) -> Iterator[SpatialRuntime]:
-    """The same small model on each runtime that a CPU has: what none may do otherwise."""
+    """The same small model on each runtime that a CPU has: what none may do otherwise.
+
+    One pass serves geometry and questions; two of them are looked at in `test_prompt_mode.py`.
+    """
     export = request.getfixturevalue("small_export") if request.param == "onnx" else ""
-    loaded = load_runtime(request.param, model=model_folder, device="cpu", export=export)
+    loaded = load_runtime(
+        request.param, model=model_folder, device="cpu", prompt_mode="shared", export=export
+    )
     assert loaded.info.runtime == request.param
     yield loaded
     loaded.close()

@@ -40,7 +40,7 @@ CPU_WITHOUT_ONNX = Machine(tensorrt=NO, torch_cuda=NO, onnx=NO)
         (GPU, "auto", "shared", ("tensorrt", "torch")),
         (GPU, "fp16", "shared", ("tensorrt", "torch")),
         (GPU, "bf16", "shared", ("torch",)),
-        (GPU, "auto", "published", ("torch",)),
+        (GPU, "auto", "published", ("tensorrt", "torch")),
         (replace(GPU, torch_cuda=NO), "auto", "shared", ("tensorrt", "fastest", "torch")),
         (replace(GPU, torch_cuda=NO, torch=NO, onnx=NO), "auto", "shared", ("tensorrt",)),
         (GPU_WITHOUT_TENSORRT, "auto", "shared", ("torch",)),
@@ -48,7 +48,7 @@ CPU_WITHOUT_ONNX = Machine(tensorrt=NO, torch_cuda=NO, onnx=NO)
         (CPU, "fp32", "shared", ("fastest", "torch")),
         (CPU, "fp16", "shared", ("torch",)),
         (CPU, "bf16", "shared", ("torch",)),
-        (CPU, "auto", "published", ("torch",)),
+        (CPU, "auto", "published", ("fastest", "torch")),
         (CPU_WITHOUT_TORCH, "auto", "shared", ("onnx",)),
         (CPU_WITHOUT_ONNX, "auto", "shared", ("torch",)),
     ],
@@ -65,7 +65,7 @@ def test_a_machine_that_can_run_nothing_says_why() -> None:
     with pytest.raises(RuntimeError, match=r"torch is gone.*ort is gone.*no GPU"):
         order(RuntimeRequest(), nothing)
     with pytest.raises(
-        RuntimeError, match="torch: not here; ONNX Runtime: its graphs know neither"
+        RuntimeError, match="torch: not here; ONNX Runtime: its graphs know no bf16"
     ):
         order(RuntimeRequest(precision="bf16"), CPU_WITHOUT_TORCH)
 

@@ -135,7 +135,7 @@ def test_a_frame_is_encoded_once_while_it_stays_in_the_window(any_runtime: Spati
 def test_cached_tokens_change_nothing(runtime: SpatialRuntime, model_folder: Path) -> None:
     runtime.observe(window(1, 2, 3))
     warm = runtime.observe(window(2, 3, 4)).geometry
-    fresh_runtime = load_runtime(model=model_folder, device="cpu")
+    fresh_runtime = load_runtime(model=model_folder, device="cpu", prompt_mode="shared")
     cold = fresh_runtime.observe(window(2, 3, 4)).geometry
     np.testing.assert_allclose(warm.local_points, cold.local_points, atol=1e-6, rtol=1e-5)
     np.testing.assert_allclose(warm.T_world_cam, cold.T_world_cam, atol=1e-6)
@@ -354,7 +354,7 @@ def test_half_precision_says_nearly_the_same(
 ) -> None:
     """What a GPU runs by default, emulated here; the tolerance is relative to the depth."""
     placement = Placement(torch.device("cpu"), dtype, "half", "cpu")
-    half = TorchRuntime(model_folder, placement)
+    half = TorchRuntime(model_folder, placement, "shared")
     assert model_of(half).dtype == dtype
     scene, reference = half.observe(window(1, 2)), runtime.observe(window(1, 2))
     gap = np.linalg.norm(scene.geometry.local_points - reference.geometry.local_points, axis=-1)

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from g2vlm_model.config import CHAT
 from g2vlm_model.interface import (
     FrameWindow,
     GeometryPrediction,
@@ -169,8 +170,10 @@ def test_geometric_weights_are_not_loaded_beside_an_engine(
 class WithoutKeys(OnnxGeometry):
     """An export without the part "kv"."""
 
-    def run(self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None) -> GeometryArrays:
-        return replace(super().run(pictures_NHW3, cancelled), keys=None, values=None)
+    def run(
+        self, pictures_NHW3: NDArray[np.uint8], cancelled: Cancelled = None, prompt: str = CHAT
+    ) -> GeometryArrays:
+        return replace(super().run(pictures_NHW3, cancelled, prompt), keys=None, values=None)
 
 
 def test_a_geometry_without_keys_cannot_be_asked_about(nano_export: Path) -> None:
@@ -224,7 +227,6 @@ def test_half_precision_says_nearly_the_same(half_export: Path, exports: Exports
     [
         ({"precision": "bf16"}, "graphs are exported in fp32 or fp16"),
         ({"precision": "fp16"}, "was exported in fp32"),
-        ({"prompt_mode": "published"}, "stand behind the chat prefix"),
         ({"device": "tpu"}, "device is 'tpu', expected auto, cpu, cuda"),
     ],
 )

@@ -273,7 +273,6 @@ def test_of_a_device_that_fails_whatever_serves_instead_says_so(
         ({"device": "cpu"}, "device is 'cpu', but TensorRT runs on NVIDIA GPUs"),
         ({"device": "cuda:x"}, "device is 'cuda:x'"),
         ({"precision": "bf16"}, "precision is 'bf16', but graphs are exported in"),
-        ({"prompt_mode": "published"}, "exported graphs stand behind the chat prefix"),
         ({"precision": "fp16"}, "precision is 'fp16', but .* was exported in fp32"),
     ],
 )

@@ -41,7 +41,7 @@ def meanwhile(request: RuntimeRequest) -> SpatialRuntime:
     kind, _, index = request.device.partition(":")
     on_gpu = kind in ("cuda", "tensorrt", "rtx")
     device = f"cuda:{index or 0}" if on_gpu else request.device
-    return by_torch(RuntimeRequest(request.model, device))
+    return by_torch(RuntimeRequest(request.model, device, prompt_mode=request.prompt_mode))
 
 
 def build(context: BuildContext, request: RuntimeRequest) -> SpatialRuntime:
@@ -77,4 +77,4 @@ def own_export(request: RuntimeRequest) -> OwnExport:
 def _opened(folder: ExportFolder, request: RuntimeRequest) -> SpatialRuntime:
     from .runtime import open_runtime
 
-    return open_runtime(folder, request.model, request.device)
+    return open_runtime(folder, request.model, request.device, request.prompt_mode)

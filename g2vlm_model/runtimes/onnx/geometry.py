@@ -80,8 +80,9 @@ def _opened(
     engine = kind(folder, provider, on_device, threads, problem)
     try:
         goldens = folder.goldens("geometry")
-        smallest = min(goldens, key=lambda golden: golden.inputs["pictures"].size)
-        check_geometry(engine, folder, (smallest,))
+        least = min(golden.inputs["pictures"].size for golden in goldens)
+        smallest = [one for one in goldens if one.inputs["pictures"].size == least]
+        check_geometry(engine, folder, smallest)
     except BaseException:
         engine.close()
         raise
@@ -96,7 +97,7 @@ def check_geometry(engine: GeometryEngine, folder: ExportFolder, goldens: Sequen
     """
     for golden in goldens:
         try:
-            arrays = engine.run(golden.inputs["pictures"])
+            arrays = engine.run(golden.inputs["pictures"], prompt=golden.prompt)
         except RuntimeError as error:
             raise ProviderError(str(error)) from error
         named = {name: _output(arrays, name) for name in golden.outputs}
@@ -171,7 +172,7 @@ class OnnxGeometry(GraphGeometry):
         def load(name: str) -> Session:
             return Session(folder.graph(name), provider, threads, mapped=folder.mapped(name))
 
-        super().__init__(facts, load)
+        super().__init__(facts, folder.prefixes(), load)
 
     def _run(self, name: str, feeds: Mapping[str, Any], cancelled: Cancelled) -> dict[str, Array]:
         session: Session = self.graphs[name]

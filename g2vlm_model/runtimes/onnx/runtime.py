@@ -17,16 +17,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...config import ModelConfig
+from ...config import CHAT, ModelConfig
 from ...extras.overlap import frame_overlap
 from ...interface import GeometryPrediction, SpatialRuntime
-from ...tokenizer import Tokenizer
+from ...tokenizer import Tokenizer, prompt_ids
 from ..clock import PassClock
 from ..export_folder import AGAIN, FLOATS, ExportFolder
 from ..geometry_engine import GeometryArrays, GeometryEngine, StreamingEngine
 from ..golden_check import nearest_rotations
 from ..own_exports import other_model
 from ..prediction import predict_geometry
+from ..request import geometry_prompt
 from ..scene import Pass, Seen, encoded, pictures_of
 from ..scene_runtime import SceneRuntime
 from .context import OnnxContext
@@ -45,40 +46,36 @@ class OnnxExecutor:
         folder: With the part "semantic".
         engine: Computes the geometry; its arrays are numpy's. Closed with this.
         provider: Runs the semantic graphs.
+        prompt_mode: See `load_runtime`.
 
     Attributes:
         info, config, tokenizer, cuda: See `Executor`.
     """
 
-    def __init__(self, folder: ExportFolder, engine: GeometryEngine, provider: Provider) -> None:
+    def __init__(
+        self, folder: ExportFolder, engine: GeometryEngine, provider: Provider, prompt_mode: str
+    ) -> None:
         self.info = engine.facts
         self.config = ModelConfig.from_folder(folder.path)
         self.tokenizer = Tokenizer.from_folder(folder.path)
         self.cuda = None
+        self._prompt = geometry_prompt(prompt_mode, self.config, engine.prompts)
+        self._ahead = len(prompt_ids(self.tokenizer, self.config.tokens).ahead(self._prompt))
         self._semantic = SemanticGraphs(folder, self.config, self.tokenizer, provider)
         self._engine = engine
 
     def observe(self, seen: Seen, clock: PassClock) -> Pass:
         """Encode a window, see `Executor.observe`."""
-        pictures_NHW3, engine = pictures_of(seen.features), self._engine
-        if isinstance(engine, StreamingEngine):
-            tokens_NPD = encoded(seen.features, partial(engine.encode, cancelled=clock.cancelled))
-            clock.lap("encode")
-            arrays = engine.run_tokens(tokens_NPD, pictures_NHW3, clock.cancelled)
+        arrays, geometry = self._computed(seen, clock, self._prompt)
+        keys = _kept(arrays.keys)
+        context: OnnxContext | partial[OnnxContext]
+        if self._prompt == CHAT:
+            context = self._context(arrays, geometry, seen.grid_hw)
         else:
-            arrays = engine.run(pictures_NHW3, clock.cancelled)
-        clock.lap("engine")
-        T_N44 = _poses(arrays.rotation9, arrays.translation)
-        geometry = predict_geometry(
-            arrays.local_points, T_N44, arrays.confidence_logits, pictures_NHW3,
-            seen.window.frames, arrays.invalid_logits,
-        )  # fmt: skip
-        context = self._context(arrays, geometry, seen.grid_hw)
+            context = partial(self._encode_again, seen)
         clock.lap("confidence")
-        start = self._semantic.prefix.position
-        assert arrays.keys is not None, "a context without keys"
         overlap_N = frame_overlap(
-            arrays.keys[-1], self.config.text, seen.grid_hw, start, seen.window.newest_moment
+            keys[-1], self.config.text, seen.grid_hw, self._ahead, seen.window.newest_moment
         )
         clock.lap("overlap")
         return Pass(geometry, overlap_N, context)
@@ -87,21 +84,41 @@ class OnnxExecutor:
         """Close the engine; the other graphs go with the last question that uses them."""
         self._engine.close()
 
+    def _computed(
+        self, seen: Seen, clock: PassClock, prompt: str
+    ) -> tuple[GeometryArrays, GeometryPrediction]:
+        """Run the engine, and make of what it says what the runtime returns."""
+        pictures_NHW3, engine = pictures_of(seen.features), self._engine
+        if isinstance(engine, StreamingEngine):
+            tokens_NPD = encoded(seen.features, partial(engine.encode, cancelled=clock.cancelled))
+            clock.lap("encode")
+            arrays = engine.run_tokens(tokens_NPD, pictures_NHW3, clock.cancelled, prompt)
+        else:
+            arrays = engine.run(pictures_NHW3, clock.cancelled, prompt)
+        clock.lap("engine")
+        T_N44 = _poses(arrays.rotation9, arrays.translation)
+        geometry = predict_geometry(
+            arrays.local_points, T_N44, arrays.confidence_logits, pictures_NHW3,
+            seen.window.frames, arrays.invalid_logits,
+        )  # fmt: skip
+        return arrays, geometry
+
+    def _encode_again(self, seen: Seen) -> OnnxContext:
+        """The pass behind the chat prefix that a first question needs, see `load_runtime`."""
+        arrays, geometry = self._computed(seen, PassClock(), CHAT)
+        return self._context(arrays, geometry, seen.grid_hw)
+
     def _context(
         self, arrays: GeometryArrays, geometry: GeometryPrediction, grid_hw: tuple[int, int]
     ) -> OnnxContext:
         """What questions about a window stand behind."""
-        if arrays.keys is None or arrays.values is None:
-            raise ValueError(
-                "the geometry's graph gives no keys and values: g2vlm export onnx --parts "
-                "geometry,kv,semantic"
-            )
+        new_keys, values = _kept(arrays.keys), _kept(arrays.values)
         graphs, frames = self._semantic, len(geometry.valid)
         prefix, (rows, columns) = graphs.prefix.mark(), graphs.merged_hw
-        capacity = prefix.length + arrays.keys.shape[2] + frames * (rows * columns + 2)
+        capacity = prefix.length + new_keys.shape[2] + frames * (rows * columns + 2)
         keys = graphs.prefix.fork(prefix, capacity)
         position = prefix.position + frames * (max(grid_hw) + 2)
-        keys.append_to_scene(arrays.keys, arrays.values, position)
+        keys.append_to_scene(new_keys, values, position)
         if not self.config.geometry_feedback:
             return OnnxContext(graphs, keys, None)
         if arrays.hidden is None:
@@ -116,26 +133,39 @@ class OnnxRuntime(SceneRuntime):
         folder: With the part "semantic".
         engine: Computes the geometry; its arrays are numpy's. Closed with the runtime.
         provider: Runs the semantic graphs.
+        prompt_mode: See `load_runtime`.
 
     Raises:
-        ValueError: The folder has no part "semantic", or its files do not fit each other.
+        ValueError: The folder has no part "semantic", its files do not fit each other, or it lacks
+            the prompt.
         RuntimeError: A graph cannot be loaded.
     """
 
-    def __init__(self, folder: ExportFolder, engine: GeometryEngine, provider: Provider) -> None:
-        super().__init__(partial(OnnxExecutor, folder, engine, provider), engine.facts.device)
+    def __init__(
+        self,
+        folder: ExportFolder,
+        engine: GeometryEngine,
+        provider: Provider,
+        prompt_mode: str = "auto",
+    ) -> None:
+        load = partial(OnnxExecutor, folder, engine, provider, prompt_mode)
+        super().__init__(load, engine.facts.device)
 
 
-def open_runtime(folder: ExportFolder, model: str | Path, device: str = "auto") -> SpatialRuntime:
+def open_runtime(
+    folder: ExportFolder, model: str | Path, device: str = "auto", prompt_mode: str = "auto"
+) -> SpatialRuntime:
     """Load an export folder.
 
     Args:
         folder: With the part "semantic" for answers without torch, else with "kv".
         model: Answers with torch where the folder has no part "semantic".
         device: See `sessions`.
+        prompt_mode: See `load_runtime`.
 
     Raises:
-        ValueError: An unknown device, or files that do not fit each other.
+        ValueError: An unknown device, files that do not fit each other, or a folder without the
+            prompt.
         ProviderError: The device was asked for by name and does not run.
         RuntimeError: A graph cannot be loaded.
     """
@@ -152,16 +182,27 @@ def open_runtime(folder: ExportFolder, model: str | Path, device: str = "auto") 
     engine, provider = open_geometry(folder, device, on_device=not semantic)
     try:
         if semantic:
-            return OnnxRuntime(folder, engine, provider)
+            return OnnxRuntime(folder, engine, provider, prompt_mode)
         from ..torch.placement import choose_placement
         from ..torch.runtime import TorchRuntime
 
         precision = folder.manifest.precision
         own = "auto" if precision in FLOATS else precision  # what torch holds has as few bits
-        return TorchRuntime(model, choose_placement(provider.torch_device, own), geometry=engine)
+        placement = choose_placement(provider.torch_device, own)
+        return TorchRuntime(model, placement, prompt_mode, engine)
     except BaseException:
         engine.close()
         raise
+
+
+def _kept(array: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Keys or values that questions need."""
+    if array is None:
+        raise ValueError(
+            "the geometry's graph gives no keys and values: g2vlm export onnx --parts "
+            "geometry,kv,semantic"
+        )
+    return array
 
 
 def _poses(

@@ -113,11 +113,11 @@ def meanwhile(request: RuntimeRequest) -> SpatialRuntime:
 
         index = Place.find(request.device).gpu.index
         device = f"cuda:{index}" if _torch_on_gpu() else "cpu"
-        return by_torch(RuntimeRequest(request.model, device))
+        return by_torch(RuntimeRequest(request.model, device, prompt_mode=request.prompt_mode))
     if export is not None and "semantic" in export.manifest.parts:
         from ..onnx.runtime import open_runtime
 
-        return open_runtime(export, request.model)
+        return open_runtime(export, request.model, prompt_mode=request.prompt_mode)
     if other:
         raise ValueError(f"torch is to serve and to answer here: {other}")
     raise RuntimeError(
@@ -236,12 +236,12 @@ def _loaded(
             from ..onnx.runtime import OnnxRuntime
             from ..onnx.sessions import Provider
 
-            return OnnxRuntime(export, engine, Provider("cpu"))
+            return OnnxRuntime(export, engine, Provider("cpu"), request.prompt_mode)
         from ..torch.placement import choose_placement
         from ..torch.runtime import TorchRuntime
 
         placement = choose_placement(f"cuda:{place.gpu.index}" if on_gpu else "cpu")
-        return TorchRuntime(request.model, placement, geometry=engine)
+        return TorchRuntime(request.model, placement, request.prompt_mode, engine)
     except BaseException:
         engine.close()
         raise

@@ -71,7 +71,8 @@ def open_geometry(
             with suppress(OSError):  # a folder that is read-only is noted nowhere
                 engines.mark_checked(reports)
         # What is compiled or taken at the first run is there before the first window.
-        engine.run(np.zeros((*engines.manifest.profile.optimum, 3), np.uint8))
+        for prompt in engine.prompts:
+            engine.run(np.zeros((*engines.manifest.profile.optimum, 3), np.uint8), prompt=prompt)
     except BaseException:
         engine.close()
         raise
@@ -145,6 +146,7 @@ class TensorRTGeometry(GraphGeometry):
         )
         super().__init__(
             facts,
+            export.prefixes(),
             lambda name: TensorRTGraph(
                 engines.plan(name),
                 trt,

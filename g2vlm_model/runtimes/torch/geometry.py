@@ -60,13 +60,14 @@ class WeightsGeometry:
         self._model = model
         self._coupled = model.config.dino_attention == "compat"
 
-    def run(self, seen: Seen, cache: KeyValueCache, clock: PassClock) -> GeometrySaid:
+    def run(self, seen: Seen, cache: KeyValueCache, clock: PassClock, prompt: str) -> GeometrySaid:
         """Run one pass; uses the device.
 
         Args:
             seen: The window.
-            cache: Holds the prefix and has room; takes the frames' keys and values.
+            cache: Holds the prompt's prefix and has room; takes the frames' keys and values.
             clock: Gets a lap for each stage.
+            prompt: Of which an engine holds the prefix too, see `GeometryEngine.run`.
         """
         features, grid_hw = seen.features, seen.grid_hw
         tokens_NPD = (
@@ -118,7 +119,7 @@ class EngineGeometry:
     """A `GeometryEngine` in the place of the model's geometric weights.
 
     Args:
-        engine: Its keys and values stand behind the same chat prefix as the cache's.
+        engine: Its keys and values stand behind the same prefix as the cache's.
         model: Of which the semantic part is there, on the device of the cache; arrays come
             there, without a copy where they are there.
     """
@@ -128,9 +129,9 @@ class EngineGeometry:
         self._device = model.device
         self._feedback = model.fusion is not None
 
-    def run(self, seen: Seen, cache: KeyValueCache, clock: PassClock) -> GeometrySaid:
+    def run(self, seen: Seen, cache: KeyValueCache, clock: PassClock, prompt: str) -> GeometrySaid:
         """See `WeightsGeometry.run`."""
-        arrays = self._computed(seen.features, clock)
+        arrays = self._computed(seen.features, clock, prompt)
         hidden = arrays.hidden
         if arrays.keys is None or arrays.values is None or (self._feedback and hidden is None):
             raise RuntimeError(
@@ -156,17 +157,19 @@ class EngineGeometry:
     def _logits(self, logits_NHW: Array | None) -> Tensor | None:
         return None if logits_NHW is None else self._tensor(logits_NHW)[None, ..., None]
 
-    def _computed(self, features: Sequence[FrameFeatures], clock: PassClock) -> GeometryArrays:
+    def _computed(
+        self, features: Sequence[FrameFeatures], clock: PassClock, prompt: str
+    ) -> GeometryArrays:
         pictures_NHW3 = pictures_of(features)
         engine = self._engine
         if not isinstance(engine, StreamingEngine):
-            return engine.run(pictures_NHW3, clock.cancelled)
+            return engine.run(pictures_NHW3, clock.cancelled, prompt)
         tokens_NPD = encoded(features, partial(self._encoded, engine, clock))
         clock.lap("encode")
         if self._device.type == "cpu":
-            return engine.run_tokens(tokens_NPD.numpy(), pictures_NHW3, clock.cancelled)
+            return engine.run_tokens(tokens_NPD.numpy(), pictures_NHW3, clock.cancelled, prompt)
         torch.cuda.current_stream(self._device).synchronize()  # the engine has a stream of its own
-        return engine.run_tokens(tokens_NPD, pictures_NHW3, clock.cancelled)
+        return engine.run_tokens(tokens_NPD, pictures_NHW3, clock.cancelled, prompt)
 
     def _encoded(
         self, engine: StreamingEngine, clock: PassClock, pictures_NHW3: NDArray[np.uint8]

@@ -19,6 +19,7 @@ from torch import nn
 
 from ...cache import KeyValueCache
 from ...checkpoint import calibration_text, load_model, model_id
+from ...config import CHAT, RECONSTRUCT
 from ...extras.overlap import frame_overlap
 from ...extras.reading import read_geometry
 from ...interface import RuntimeInfo, RuntimeLimits
@@ -30,6 +31,7 @@ from ...tokenizer import Tokenizer, prompt_ids
 from ..clock import PassClock
 from ..geometry_engine import GeometryEngine
 from ..prediction import predict_geometry
+from ..request import geometry_prompt
 from ..scene import Pass, Seen, pictures_of
 from ..scene_runtime import MAX_FRAMES, SceneRuntime
 from .context import TorchContext, forked_cache, prefix_cache, scene_cache
@@ -45,8 +47,7 @@ class TorchExecutor:
     Args:
         name: Folder, or the name of an embedded model.
         placement: Device and precision.
-        published: The published reconstruct prefix stands ahead of the geometry; the first
-            question of a scene runs a second pass behind the chat prefix.
+        prompt_mode: See `load_runtime`.
         engine: Computes the geometry; the model's own geometric weights are then not loaded.
 
     Attributes:
@@ -58,7 +59,7 @@ class TorchExecutor:
         self,
         name: str | Path,
         placement: Placement,
-        published: bool,
+        prompt_mode: str,
         engine: GeometryEngine | None,
         max_frames: int = MAX_FRAMES,
     ) -> None:
@@ -67,10 +68,16 @@ class TorchExecutor:
         self.config = self.model.config
         self.cuda = placement.device if placement.device.type == "cuda" else None
         self._engine = engine
+        there = (CHAT, RECONSTRUCT) if engine is None else engine.prompts
+        self._prompt = geometry_prompt(prompt_mode, self.config, there)
         prompts = prompt_ids(self.tokenizer, self.config.tokens)
         with torch.inference_mode():
             self._chat = prefix_cache(self.model, prompts.system)
-            self._reconstruct = prefix_cache(self.model, prompts.reconstruct) if published else None
+            self._reconstruct = (
+                prefix_cache(self.model, prompts.reconstruct)
+                if self._prompt == RECONSTRUCT
+                else None
+            )
         self._checkpoint = _Checkpoint(self.model)
         self._geometry: WeightsGeometry | EngineGeometry
         if engine is None:
@@ -115,7 +122,7 @@ class TorchExecutor:
                 capacity = prefix.length + frames * (grid_hw[0] * grid_hw[1] + 2)
                 cache = forked_cache(model, prefix, prefix.mark(), capacity)
             start = cache.mark()
-            said = self._geometry.run(seen, cache, clock)
+            said = self._geometry.run(seen, cache, clock, self._prompt)
             confidence = said.tensors.confidence_logits_BNHW1
             invalid = said.tensors.invalid_logits_BNHW1
             geometry = predict_geometry(
@@ -146,10 +153,10 @@ class TorchExecutor:
 
     @torch.inference_mode()
     def _encode_again(self, seen: Seen) -> TorchContext:
-        """The pass behind the chat prefix that a first question of "published" mode needs."""
+        """The pass behind the chat prefix that a first question needs, see `load_runtime`."""
         frames = len(seen.features)
         cache = scene_cache(self.model, self._chat, frames, seen.grid_hw, seen.first_hw)
-        said = self._geometry.run(seen, cache, PassClock())
+        said = self._geometry.run(seen, cache, PassClock(), CHAT)
         return self._context(said, seen, cache)
 
     def _context(self, said: GeometrySaid, seen: Seen, cache: KeyValueCache) -> TorchContext:
@@ -167,14 +174,14 @@ class TorchRuntime(SceneRuntime):
     Args:
         model: Folder, or the name of an embedded model.
         placement: Device and precision.
-        prompt_mode: "shared" or "published", see `load_runtime`.
+        prompt_mode: See `load_runtime`.
         geometry: Computes the geometry in the place of the model's geometric weights, which
             are then not loaded; torch answers on top of it. Closed with the runtime.
         max_frames: Longest window, see `load_runtime`; that of `geometry`, where it is given.
 
     Raises:
         FileNotFoundError: No such folder, or a file of it is missing.
-        ValueError: A damaged or unfitting file, or an engine in the "published" mode.
+        ValueError: A damaged or unfitting file, or an engine that lacks the prompt.
         RuntimeError: The model does not fit into the device's memory.
     """
 
@@ -182,18 +189,11 @@ class TorchRuntime(SceneRuntime):
         self,
         model: str | Path,
         placement: Placement,
-        prompt_mode: str = "shared",
+        prompt_mode: str = "auto",
         geometry: GeometryEngine | None = None,
         max_frames: int = MAX_FRAMES,
     ) -> None:
-        if prompt_mode == "published" and geometry is not None:
-            raise ValueError(
-                "prompt_mode is 'published', but an engine's geometry stands behind the chat "
-                "prefix; use prompt_mode 'shared' or the runtime 'torch'"
-            )
-        load = partial(
-            TorchExecutor, model, placement, prompt_mode == "published", geometry, max_frames
-        )
+        load = partial(TorchExecutor, model, placement, prompt_mode, geometry, max_frames)
         super().__init__(load, str(placement.device), partial(_release, placement.device))
 
 
