@@ -5,12 +5,14 @@
 
     python -m benchmarks.data --threads 1                      # g2vlm_2b_1b on 8 devices
     python -m benchmarks.data --config nano_rooms --devices 1
+    python -m benchmarks.data --threads 1 --workers 0          # where others want the cores too
 
-Windows of rooms at 640x480 are read by 1 and by 2 workers in turns, from shards and from a folder
-of JPEG pictures and PNG depth (the ScanNet layout), cropped and resized as the config says;
-augmentation is the device's. The seconds behind a step are those of all its frames on `--cores`
-cores, if frames/s grow with the workers as measured here; the seconds of computing are the
-operations of the dry run over `--share` of `--tflops` a device.
+Windows of rooms at 640x480 are read in this process, where CPU seconds count, to which others
+that want the cores add nothing, and by 1 and by 2 workers in turns, where the clock does; from
+shards and from a folder of JPEG pictures and PNG depth (the ScanNet layout), cropped and resized as
+the config says; augmentation is the device's. The seconds behind a step are those of all its frames
+on `--cores` cores, if frames/s grow with the workers as measured here; the seconds of computing are
+the operations of the dry run over `--share` of `--tflops` a device.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import argparse
 import dataclasses
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +68,7 @@ def main() -> int:
     parser.add_argument("--share", type=float, default=0.4, help="of the peak that is reached")
     parser.add_argument("--seconds", type=float, default=12.0, help="measured each time")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, nargs="+", choices=(0, 1, 2), default=(0, 1, 2))
     arguments = parser.parse_args()
     device = set_threads(arguments)
     config = load_config(arguments.config)
@@ -72,16 +76,14 @@ def main() -> int:
         sources = write_sources(Path(folder))
         rates = measured(config, sources, Path(folder), arguments)
     frames, compute_s = step_of(config, arguments)
-    rows = [["source", "workers", "frames/s", "of 1 worker", "seconds behind a step"]]
+    rows = [["source", "workers", "frames/s", "for each", "seconds behind a step"]]
     results: dict[str, Any] = {"frames_a_step": frames, "compute_s": compute_s, "rates": rates}
     for source in sources:
-        one = rates[source]["1"]
-        for workers in ("1", "2"):
-            rate = rates[source][workers]
-            loading = frames / (rate / int(workers) * arguments.cores)
-            rows.append(
-                [source, workers, f"{rate:.0f}", f"{rate / one:.2f}", f"{loading:.1f}"]
-            )  # fmt: skip
+        for workers, rate in rates[source].items():
+            each = rate / max(1, int(workers))
+            loading = frames / (each * arguments.cores)
+            what = workers if workers != "0" else "none, CPU s"
+            rows.append([source, what, f"{rate:.0f}", f"{each:.0f}", f"{loading:.1f}"])
     print_table(rows)
     print(
         f"a step of {frames} frames computes for {compute_s:.1f} s on {arguments.devices} devices"
@@ -130,35 +132,38 @@ def measured(
     folder: Path,
     arguments: argparse.Namespace,
 ) -> dict[str, dict[str, float]]:
-    """Median frames/s by source and number of workers, which take turns."""
+    """Median frames/s by source and number of workers, in turns; of 0 workers by CPU seconds."""
     # Augmentation is the device's.
     windows = ((CLIPS, WINDOW),)
     plain = dataclasses.replace(config, windows=windows, window_shares=(), augment=NONE)
-    rates: dict[str, dict[str, list[float]]] = {name: {"1": [], "2": []} for name in sources}
+    rates: dict[str, dict[str, list[float]]] = {
+        name: {str(workers): [] for workers in arguments.workers} for name in sources
+    }
     for _ in range(arguments.rounds):
         for name, source in sources.items():
-            for workers in (1, 2):
+            for workers in arguments.workers:
                 given = dataclasses.replace(plain, sources=(source,), workers=workers)
                 pool = Mixture(given.sources, folder, given.views)
                 batches = Batches(given, pool, Processes())
-                rates[name][str(workers)].append(frames_per_s(batches, arguments.seconds))
+                clock = time.monotonic if workers else time.process_time
+                rates[name][str(workers)].append(frames_per_s(batches, arguments.seconds, clock))
     return {
         name: {workers: float(np.median(values)) for workers, values in by.items()}
         for name, by in rates.items()
     }
 
 
-def frames_per_s(batches: Batches, seconds: float) -> float:
-    """Read steps for some time, after those that the workers held ready."""
+def frames_per_s(batches: Batches, seconds: float, clock: Callable[[], float]) -> float:
+    """Read steps for some time of a clock, after those that the workers held ready."""
     for step in range(WARM_UP):
         batches.of_step(step)
-    frames, started = 0, time.monotonic()
+    frames, started = 0, clock()
     step = WARM_UP
-    while time.monotonic() - started < seconds:
+    while clock() - started < seconds:
         for part in batches.of_step(step):
             frames += part.depth_BNHW.shape[0] * part.depth_BNHW.shape[1]
         step += 1
-    return frames / (time.monotonic() - started)
+    return frames / (clock() - started)
 
 
 def step_of(config: TrainConfig, arguments: argparse.Namespace) -> tuple[int, float]:

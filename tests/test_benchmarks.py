@@ -97,7 +97,7 @@ def test_data(tmp_path: Path) -> None:
     assert results["frames_a_step"] == 16
     assert results["compute_s"] > 0
     for rates in results["rates"].values():
-        assert min(rates["1"], rates["2"]) > 0
+        assert min(rates["0"], rates["1"], rates["2"]) > 0
 
 
 def test_render(tmp_path: Path) -> None:
