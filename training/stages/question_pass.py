@@ -20,13 +20,21 @@ from g2vlm_model.extras.fusion import FusedImages
 from g2vlm_model.extras.reading import GeometryReading, read_geometry
 from g2vlm_model.layers import Rotation
 from g2vlm_model.model import G2VLM, GeometryHidden
+from g2vlm_model.tokenizer import PromptIds
 
 from ..datasets.batch import WindowBatch
 from ..run.distribution import shared_mean
 from .grounding import QuestionAttention
 from .question_batch import IGNORED, TextBatch
 
-__all__ = ["WindowPrefix", "answer_loss", "black_picture", "heads_reading", "question_hidden"]
+__all__ = [
+    "WindowPrefix",
+    "answer_loss",
+    "black_picture",
+    "heads_reading",
+    "question_hidden",
+    "system_text",
+]
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,15 @@ class WindowPrefix:
         if self.images is not None:
             return int(self.images.cameras_BND.shape[1])
         return 0 if self.reading is None else int(self.reading.local_BNHW3.shape[1])
+
+
+def system_text(model: G2VLM, prompts: PromptIds, batch: WindowBatch) -> GrowingCache:
+    """The text ahead of everything: the model's own, or that of the windows' conversation."""
+    cache = GrowingCache()
+    told = batch.prepared[0].system if batch.prepared else ()
+    ids_1T = torch.tensor([told or prompts.system], device=batch.rgb_BN3HW.device)
+    model.prefill_text(ids_1T.expand(len(batch.scenes), -1), cache)
+    return cache
 
 
 def black_picture(batch: WindowBatch) -> WindowBatch:

@@ -44,7 +44,14 @@ from .question_batch import (
     text_batch,
     view_of,
 )
-from .question_pass import WindowPrefix, answer_loss, black_picture, heads_reading, question_hidden
+from .question_pass import (
+    WindowPrefix,
+    answer_loss,
+    black_picture,
+    heads_reading,
+    question_hidden,
+    system_text,
+)
 from .stage import Stage, StageLoss
 from .token_probe import TokenProbe
 
@@ -144,8 +151,7 @@ class SemanticStage(Stage):
             hidden_LD = question_hidden(self.model, text, attention, added_MTD)
             logits_CV = self.model.logits(hidden_LD[counted_MT.flatten()[text.real_L]]).float()
         loss, report = answer_loss(logits_CV, text, all(window.counts for window in windows))
-        if prefix.unseen is not None:
-            loss = loss + prefix.unseen
+        loss = loss if prefix.unseen is None else loss + prefix.unseen
         if watched is not None:
             ground = grounding_loss(attention.weights, layouts, masks)
             report["ground"] = float(ground.detach())
@@ -299,7 +305,9 @@ class SemanticStage(Stage):
         watched = Watched(rows_S, tokens_S, tuple(layout.head for layout in layouts))
         return watched, [torch.cat(kept).to(device) for kept in masks]
 
-    def prefix(self, batch: WindowBatch, side: int = 0) -> WindowPrefix:
+    def prefix(
+        self, batch: WindowBatch, side: int = 0, ahead: GrowingCache | None = None
+    ) -> WindowPrefix:
         """Everything ahead of the question: system text, geometry, semantic images.
 
         Of a window without a frame the system text alone. Where marks are drawn into the prepared
@@ -308,13 +316,14 @@ class SemanticStage(Stage):
         Args:
             batch: B windows.
             side: Pixels of a side at which the semantic encoder sees them; 0 is the model's own.
+            ahead: The system text, where it is there; it grows.
         """
         model = self.model
         device = batch.rgb_BN3HW.device
         if not batch.rgb_BN3HW.shape[1] and not self.blind:
             return self._in_words(batch)
         with torch.set_grad_enabled(self.geometry_gradients and torch.is_grad_enabled()):
-            cache = self._system(batch)
+            cache = system_text(model, self.prompts, batch) if ahead is None else ahead
             if self.blind:
                 return WindowPrefix(cache)
             patch = model.config.patch_size
@@ -349,16 +358,11 @@ class SemanticStage(Stage):
 
     def _in_words(self, batch: WindowBatch) -> WindowPrefix:
         """The prefix of a window without a frame; for `unseen` see `black_picture`."""
-        unseen = self.prefix(black_picture(batch)).nothing if several_processes() else None
-        return WindowPrefix(self._system(batch), unseen=unseen)
-
-    def _system(self, batch: WindowBatch) -> GrowingCache:
-        """The system text of some windows."""
-        cache = GrowingCache()
-        told = batch.prepared[0].system if batch.prepared else ()
-        system = torch.tensor([told or self.prompts.system], device=batch.rgb_BN3HW.device)
-        self.model.prefill_text(system.expand(len(batch.scenes), -1), cache)
-        return cache
+        with torch.set_grad_enabled(self.geometry_gradients and torch.is_grad_enabled()):
+            system = system_text(self.model, self.prompts, batch)
+        ahead = system.copy() if several_processes() else None
+        looked = None if ahead is None else self.prefix(black_picture(batch), ahead=ahead)
+        return WindowPrefix(system, unseen=None if looked is None else looked.nothing)
 
     @torch.no_grad()
     def answer(
