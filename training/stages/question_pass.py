@@ -18,8 +18,9 @@ from torch.nn import functional as F
 from g2vlm_model.cache import GrowingCache
 from g2vlm_model.extras.fusion import FusedImages
 from g2vlm_model.extras.reading import GeometryReading, read_geometry
+from g2vlm_model.generate import reconstruct_prefix
 from g2vlm_model.layers import Rotation
-from g2vlm_model.model import G2VLM, GeometryHidden
+from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import PromptIds
 
 from ..datasets.batch import WindowBatch
@@ -100,10 +101,19 @@ def black_picture(batch: WindowBatch) -> WindowBatch:
 
 
 def heads_reading(
-    model: G2VLM, hidden: GeometryHidden, grid_hw: tuple[int, int], pixels_BN3HW: Tensor
+    model: G2VLM,
+    prompts: PromptIds,
+    tokens_BNPD: Tensor,
+    grid_hw: tuple[int, int],
+    pixels_BN3HW: Tensor,
 ) -> GeometryReading:
-    """What the heads say of a geometric pass, to be put into words; lets no gradient through."""
+    """What the heads say behind the reconstruct prompt, to be put into words; without a gradient.
+
+    So a runtime's geometry is made too, which it puts into words when it is asked.
+    """
     with torch.no_grad():
+        cache = reconstruct_prefix(model, prompts, len(tokens_BNPD))
+        hidden = model.geometry_pass(tokens_BNPD, grid_hw, cache=cache)
         said = model.decode_geometry(hidden.hidden_BNPD, grid_hw, pixels_BN3HW=pixels_BN3HW)
         return read_geometry(hidden.hidden_BNPD, grid_hw, said)
 

@@ -329,13 +329,12 @@ class SemanticStage(Stage):
             patch = model.config.patch_size
             grid = (batch.grid[0] // patch, batch.grid[1] // patch)
             pixels = pixels_of(batch.rgb_BN3HW)
-            hidden = model.geometry_pass(model.encode_geometry(pixels), grid, cache=cache)
+            tokens = model.encode_geometry(pixels)
+            hidden = model.geometry_pass(tokens, grid, cache=cache)
             reading = read_frames(model, hidden, grid, pixels)
-        told_reading = reading
-        if self.reason == "off":
-            told_reading = None
-        elif reading is None:
-            told_reading = heads_reading(model, hidden, grid, pixels)
+        told_reading = None if self.reason == "off" else reading
+        if self.reason != "off" and (reading is None or not model.config.isolate_geometry):
+            told_reading = heads_reading(model, self.prompts, tokens, grid, pixels)
         config = dataclasses.replace(model.config, vit_size=side) if side else model.config
         if batch.prepared and not side:
             ready = [window.pictures for window in batch.prepared]
