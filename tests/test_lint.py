@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -71,3 +74,16 @@ def test_ament_pep257(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixt
     allowed = ["--add-ignore", "D105", "D107", "D403", "D417", "--"]
     code = linter.main(["--convention", "google", *allowed, *INSTALLED])
     assert code == 0, capfd.readouterr().err
+
+
+def test_the_dockerfile_is_one_that_its_linter_takes(tmp_path: Path) -> None:
+    linter = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if linter is None:
+        pytest.skip("hadolint is not installed (no wheel for this machine)")
+    done = subprocess.run([linter, REPO / "Dockerfile"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    wrong = tmp_path / "Dockerfile"
+    wrong.write_text("FROM python\nRUN cd /opt\n")
+    done = subprocess.run([linter, wrong], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "DL3006" in done.stdout
