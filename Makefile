@@ -21,7 +21,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # A file's tests stay together, in the order of the files: what they share is made once.
 IN_PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-.PHONY: help demo calibrate test test-all test-full-size test-ros fuzz soak chaos workspace setup setup-dev lint types clean
+.PHONY: help demo calibrate docs test test-all test-full-size test-ros fuzz soak chaos workspace setup setup-dev lint types clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,11 @@ demo: setup ## Replay the shipped drive through the real node; writes out/demo/r
 calibrate: setup-dev ## Refit calibration.json to MODEL's weights on the validation rooms in ROOMS
 	@$(IN_VENV) g2vlm evaluate questions --model $(MODEL) --root $(ROOMS) --split val \
 	  --windows $(WINDOWS) --frames 3 1 2 4 --calibrate $(MODEL_FOLDER)/calibration.json
+
+docs: setup ## Build README.md and docs/ as a site in out/site, strictly
+	@$(IN_VENV) pip install -q -r requirements/docs.txt -c requirements/constraints.txt
+	@$(IN_VENV) NO_MKDOCS_2_WARNING=1 mkdocs build -q
+	@echo "out/site/index.html"
 
 test: setup-dev ## Run the tests but the slow ones (PYTEST_ARGS="tests/map -x": pytest's words)
 	@$(IN_VENV) python -m pytest $(IN_PARALLEL) -m "not slow and not full_size" $(PYTEST_ARGS)

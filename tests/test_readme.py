@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import inspect
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from g2vlm_model import cli
 from g2vlm_model.interface import Frame
@@ -78,6 +80,22 @@ def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", text)
     missing = [link for link in links if not (page.parent / link).exists()]
     assert not missing, f"{page.name} links to {missing}"
+
+
+def test_the_site_has_every_page_and_links_between_them() -> None:
+    """What `make docs` builds strictly; here without its library."""
+    site = runpy.run_path(str(REPO / "scripts" / "docs_site.py"))
+    settings = yaml.safe_load((REPO / "mkdocs.yml").read_text(encoding="utf-8"))
+    shown = [page for part in settings["nav"] for row in part.values() for page in row]
+    named = [name for row in shown for name in row.values()]
+    pages = {path.name for path in (REPO / "docs").glob("*.md")} | set(site["PAGES"].values())
+    assert sorted(named) == sorted(pages)
+    text = "[a](docs/map.md#scale) [b](LICENSE) [c](https://ros.org) [d](#here)"
+    assert site["relinked"](text, "README.md") == (
+        "[a](map.md#scale) [b](files/LICENSE) [c](https://ros.org) [d](#here)"
+    )
+    back = site["relinked"]("[x](../README.md) [y](node.md)", "docs/map.md")
+    assert back == "[x](index.md) [y](node.md)"
 
 
 def test_every_command_is_of_a_known_program() -> None:
