@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import secrets
 import sys
 import webbrowser
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["main", "parser"]
 
 OK, BAD_INPUT, FAILED = 0, 2, 3
+FROM_ROS = {"rclpy", "g2vlm_interfaces", "sensor_msgs", "nav_msgs", "std_srvs", "tf2_msgs"}
 LIBRARIES = {"viser", "aiohttp", "rosbags", "scipy", "yaml", "cv2", "websockets", "msgspec"}
 FROM_ROS = {
     "rclpy",
@@ -48,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="g2vlm view",
         description="Show the growing map in a browser, mark places in it and ask about them. "
-        "Needs neither ROS nor a network.",
+        "Needs neither ROS nor a network, but for --ros.",
     )
     made.add_argument(
         "source",
@@ -59,6 +61,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--camera", type=int, metavar="N", help="a camera of this machine; 0 the first"
+    )
+    made.add_argument(
+        "--ros", nargs="?", const="/g2vlm", metavar="NODE", help="a running node, /g2vlm by default"
     )
     page = made.add_argument_group("the page")
     page.add_argument("--port", type=int, default=8080, help="0 takes a free one (default 8080)")
@@ -125,10 +130,9 @@ def main(argv: list[str] | None = None) -> int:
         print("g2vlm view: interrupted", file=sys.stderr)
         return INTERRUPTED
     except ImportError as error:
-        if (error.name or "").split(".")[0] not in LIBRARIES:
+        if (error.name or "").split(".")[0] not in FROM_ROS | LIBRARIES:
             raise
-        remedy = "Install what the page needs: pip install 'g2vlm_ros[view]'"
-        print(plain(f"g2vlm view: {error}. {remedy}"), file=sys.stderr)
+        print(plain(f"g2vlm view: {error}. {_remedy(error.name or '')}"), file=sys.stderr)
         return BAD_INPUT
     except (ValueError, OSError, MemoryError) as error:
         from g2vlm_replay.errors import ReplayInputError
@@ -148,13 +152,22 @@ def main(argv: list[str] | None = None) -> int:
         return FAILED
 
 
+def _remedy(module: str) -> str:
+    if module.split(".")[0] in LIBRARIES:
+        return "Install what the page needs: pip install 'g2vlm_ros[view]'"
+    return (
+        "--ros needs ROS 2: source the workspace in which g2vlm_interfaces is built, or use the "
+        ".venv that `make setup` makes; a recording and a camera need none"
+    )
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from g2vlm_replay.errors import ReplayInputError
 
-    given = [arguments.source is not None, arguments.camera is not None]
+    given = [arguments.source is not None, arguments.camera is not None, arguments.ros is not None]
     if sum(given) != 1:
         raise ReplayInputError(
-            f"got {sum(given)} sources, expected one: a folder, film or bag, or --camera N"
+            f"got {sum(given)} sources, expected one: a folder, film or bag, --camera N, or --ros"
         )
     if not 0 <= arguments.port <= 65535:
         raise ReplayInputError(f"--port is {arguments.port}, expected 0 to 65535")
@@ -164,7 +177,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     secret = secrets.token_urlsafe(32)
     with ExitStack() as stack:
-        session, ended = stack.enter_context(_local(arguments, secret, guarded_viser))
+        make = _local if arguments.ros is None else _of_node
+        session, ended = stack.enter_context(make(arguments, secret, guarded_viser))
         server = session.server
         front = Front(
             session, server.get_port(), secret, arguments.host, arguments.port, arguments.token
@@ -252,3 +266,24 @@ def _local(
         session = LocalSession(server, title, pipeline, player, arguments.maps, chunks)
         stack.callback(session.close)
         yield session, lambda: player.ended
+
+
+@contextmanager
+def _of_node(
+    arguments: argparse.Namespace, secret: str, scene: Callable[[str], viser.ViserServer]
+) -> Made:
+    """A session on a running node."""
+    from g2vlm_replay.errors import ReplayInputError
+
+    from .front import close_viser
+    from .ros import NodeSession
+
+    name = f"/{arguments.ros.strip('/')}"
+    if not re.fullmatch(r"(/[A-Za-z][A-Za-z0-9_]*)+", name):
+        raise ReplayInputError(f"--ros is {arguments.ros!r:.60}, expected a node's name, as /g2vlm")
+    with ExitStack() as stack:
+        server = scene(secret)
+        stack.callback(close_viser, server)
+        session = NodeSession(server, name, arguments.points)
+        stack.callback(session.close)
+        yield session, lambda: False

@@ -126,6 +126,7 @@ function drawMarks() {
   at("mark-list").textContent = state.marks.length ? `marked: ${state.marks.map((m) => m.label).join(", ")}`
     : "click on the picture to mark a place";
   at("pick").setAttribute("aria-pressed", String(state.picking));
+  at("pick").disabled = !can("pick");
   at("unmark").disabled = !state.marks.length;
 }
 
