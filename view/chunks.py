@@ -24,7 +24,7 @@ from g2vlm_map.dense.metric import MetricView, views_in
 from g2vlm_map.dense.options import DenseOptions
 from g2vlm_map.world import World
 
-__all__ = ["Chunk", "Chunks", "MapPicture", "Node", "map_picture", "shown_part"]
+__all__ = ["Chunk", "Chunks", "MapPicture", "Node", "map_picture", "median_depth", "shown_part"]
 
 Floats = NDArray[np.float64]
 Key = tuple[int, int]  # number of the keyframe, which of its pictures
@@ -109,6 +109,16 @@ class MapPicture:
             for node in self.nodes.values()
         ]
         return np.concatenate(found) if found else np.zeros((0, 3))
+
+
+def median_depth(picture: MapPicture) -> float:
+    """How far away things are, in the map's unit; 1 without a map."""
+    depths = [
+        float(np.median(node.chunk.point_P3[:, 2])) * node.scale
+        for node in list(picture.nodes.values())[:32]
+        if len(node.chunk.point_P3)
+    ]
+    return float(np.median(depths)) if depths else 1.0
 
 
 class Chunks:

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from g2vlm_map.dense.occupancy import FREE, OCCUPIED, Grid
 from g2vlm_map.poses import quaternion_xyzw
 
-from .chunks import Floats, Key, MapPicture, Node
+from .chunks import Floats, Key, MapPicture, Node, median_depth
 
-__all__ = ["MODES", "Drawing", "Evidence", "Look", "colors", "heights_of", "median_depth"]
+__all__ = ["MODES", "Drawing", "Evidence", "Look", "colors", "heights_of"]
 
 Heights = tuple[float, float, bool]
 MODES = ("picture", "confidence", "consistency", "height")
@@ -104,6 +104,7 @@ class Drawing:
         self._others: dict[str, Any] = {}
         self._level: bool | None = None
         self._placed_view = False
+        self._started_with = 0
         self._lines: dict[str, NDArray[np.float32]] = {}
         self._evidence: list[Any] = []
         server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False)
@@ -135,8 +136,15 @@ class Drawing:
             loops = picture.loop_L23 if look.loops else np.zeros((0, 2, 3))
             self._show_lines("loops", loops, _LOOPS, 3.0)
             self._show_newest(picture, size if look.frusta else 0.0)
-        if picture.nodes and not self._placed_view:
+        if not picture.nodes:
+            return
+        if not self._placed_view:
             self.place_view(picture)
+        elif len(picture.nodes) >= 1.2 * self._started_with:
+            self._start_at(picture)
+        else:
+            return
+        self._started_with = len(picture.nodes)
 
     def show_occupancy(self, grid: Grid | None, floor: float = 0.0) -> None:
         """Lay a grid on the floor; None takes it away."""
@@ -191,17 +199,25 @@ class Drawing:
                 self._evidence.append(words)
 
     def place_view(self, picture: MapPicture) -> None:
-        """Let viewers look at the map from behind and above its first camera."""
-        T = next(iter(picture.nodes.values())).T_level_cam
-        depth = median_depth(picture)
-        up = np.array([0.0, 0.0, 1.0]) if picture.level else np.array([0.0, -1.0, 0.0])
-        position = T[:3, 3] - 0.9 * depth * T[:3, 2] + 0.55 * depth * up
-        target = T[:3, 3] + 0.9 * depth * T[:3, 2]
-        start = self._server.initial_camera
-        start.position, start.look_at = _triple(position), _triple(target)
+        """Let all viewers look at the whole map, from behind and above its first camera."""
+        position, target = self._start_at(picture)
         for client in self._server.get_clients().values():
             client.camera.position, client.camera.look_at = position, target
         self._placed_view = True
+
+    def _start_at(self, picture: MapPicture) -> tuple[Floats, Floats]:
+        """Where pages that are opened from now on begin: place and target."""
+        nodes = list(picture.nodes.items())
+        points = MapPicture(dict(nodes[:: max(1, len(nodes) // 32)])).points()[::7]
+        points = points if len(points) else picture.path_N3
+        target = np.median(points, axis=0)
+        radius = float(np.percentile(np.linalg.norm(points - target, axis=1), 80))
+        up = np.array([0.0, 0.0, 1.0]) if picture.level else np.array([0.0, -1.0, 0.0])
+        away = up - nodes[0][1].T_level_cam[:3, 2]
+        position = target + 2.4 * radius * away / max(float(np.linalg.norm(away)), 1e-6)
+        start = self._server.initial_camera
+        start.position, start.look_at = _triple(position), _triple(target)
+        return position, target
 
     def _show_node(self, key: Key, node: Node, look: Look, heights: Heights) -> None:
         drawn = self._drawn.setdefault(key, _Drawn())
@@ -335,16 +351,6 @@ def colors(node: Node, mode: str, heights: Heights = (0.0, 1.0, True)) -> NDArra
     found: NDArray[np.uint8] = _TURBO[level_P].copy()
     found[~known_P] = _GREY
     return found
-
-
-def median_depth(picture: MapPicture) -> float:
-    """How far away things are, in the map's unit; 1 without a map."""
-    depths = [
-        float(np.median(node.chunk.point_P3[:, 2])) * node.scale
-        for node in list(picture.nodes.values())[:32]
-        if len(node.chunk.point_P3)
-    ]
-    return float(np.median(depths)) if depths else 1.0
 
 
 def heights_of(picture: MapPicture) -> Heights:

@@ -22,8 +22,8 @@ import numpy as np
 import viser
 from numpy.typing import NDArray
 
-from .chunks import Floats, MapPicture
-from .drawing import Drawing, Evidence, Look, median_depth
+from .chunks import Floats, MapPicture, median_depth
+from .drawing import Drawing, Evidence, Look
 
 __all__ = ["Answered", "Placed", "RefusedError", "Session", "depth_jpeg", "jpeg", "lettered"]
 

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 from g2vlm_view.chunks import LEAST, Chunks, map_picture, shown_part
-from g2vlm_view.drawing import colors
+from g2vlm_view.drawing import Drawing, Look, colors
+from g2vlm_view.front import close_viser, guarded_viser
 
 from g2vlm_map.mapping.keyframe import Edge
 from g2vlm_map.scale.estimate import ScaleEstimate
@@ -115,3 +118,31 @@ def test_a_loaded_map_is_shown_until_its_place_is_found() -> None:
     assert shown_part(both, lost=True).segment == 1
     assert shown_part(replace(loaded, segment=3), lost=False).segment == 1
     assert shown_part(World(), lost=True).segment == 0
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_500_keyframes() -> None:
+    """Of chunks and of what viser keeps for pages to come, with a loop that moves all of them."""
+    secret, chunks = "s", Chunks(each=1000, total=20_000)
+    server = guarded_viser(secret)
+    process = psutil.Process()
+    try:
+        drawing, whole = Drawing(server), world(500, step=0.02)
+        grown: dict[int, int] = {}
+        for count in range(1, 501):
+            turn = pose((0.0, 0.0, 0.001 * (count // 50)))
+            some = tuple(
+                replace(one, T_map_body=turn @ one.T_map_body) for one in whole.keyframes[:count]
+            )
+            drawing.show(map_picture(replace(whole, keyframes=some), chunks), Look())
+            assert drawing.shown <= max(20_000, LEAST * count)
+            if count in (250, 500):
+                gc.collect()
+                server.flush()
+                grown[count] = process.memory_info().rss
+        more_mb = (grown[500] - grown[250]) / 1e6
+        assert more_mb < 60.0, f"250 keyframes more take {more_mb:.0f} MB more"
+        kept = len(server._websock_server._broadcast_buffer.message_from_id)
+        assert kept < 20 * 500, f"viser keeps {kept} messages for 500 chunks"
+    finally:
+        close_viser(server)

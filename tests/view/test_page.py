@@ -65,8 +65,9 @@ class Opened:
     def picture(self) -> np.ndarray:
         """(H, W, 3) BGR of the stage."""
         data = self.page.locator("#scene").screenshot(timeout=WAIT_MS)
-        shown: np.ndarray = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        return shown
+        shown = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        assert shown is not None
+        return np.asarray(shown)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def opened(browser: Any) -> Iterator[Callable[[Viewed], Opened]]:
         one = Opened(page)
         page.on("request", lambda request: one.requests.append(request.url))
         page.on("pageerror", lambda error: one.errors.append(str(error)))
-        page.on("console", lambda said: said.type == "error" and one.errors.append(said.text))
+        page.on("console", lambda said: one.errors.extend([said.text] * (said.type == "error")))
         page.add_init_script(HOOK)
         page.goto(viewed.front.url)
         return one

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -35,7 +36,12 @@ def _no_marks(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def wordless(runtime: ScriptedRuntime) -> None:
     """Let the runtime say a length and leave the measuring to the map."""
-    said = {"value": None, "unit": "", "points": np.zeros((0, 3), np.float32), "labels": ()}
+    said: dict[str, Any] = {
+        "value": None,
+        "unit": "",
+        "points": np.zeros((0, 3), np.float32),
+        "labels": (),
+    }
     runtime.break_answer = lambda answer: replace(answer, **said)
 
 
@@ -56,6 +62,7 @@ def test_pictures_are_those_of_the_newest_keyframe(viewed: Viewed) -> None:
         data = viewed.session.picture(name)
         assert data is not None
         shown = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        assert shown is not None
         assert shown.ndim == 3
     assert viewed.session.picture("/etc/passwd") is None
     assert viewed.session.state()["pictures"]["keyframe"] == str(record.stamp_ns)
@@ -78,6 +85,7 @@ def test_a_mark_and_a_question_are_answered_as_by_the_api(viewed: Viewed) -> Non
     assert {**answered.fields, "ms": 0} == {**expected, "ms": 0}
     assert answered.evidence is not None
     place = answered.evidence.point_M3[list(answered.evidence.names).index("A")]
+    assert mark.place_3 is not None
     np.testing.assert_allclose(place, mark.place_3, atol=1e-4)
 
 

@@ -27,7 +27,11 @@ from tests.helpers import wait_for
 from tests.map.frames import picture
 from tests.ros.scripted_runtime import ScriptedRuntime
 
-EVERY = {"keyframe.min_motion": 0.0, "keyframe.min_interval_s": 0.0, "features.detector": "orb"}
+EVERY: dict[str, str | float] = {
+    "keyframe.min_motion": 0.0,
+    "keyframe.min_interval_s": 0.0,
+    "features.detector": "orb",
+}
 
 
 def write_drive(folder: Path, frames: int) -> Path:
