@@ -105,6 +105,13 @@ def at_work() -> None:
     processes.leave(3)
 
 
+def leaves() -> None:
+    """Is done, and takes its time to end."""
+    atexit.register(time.sleep, 600.0)
+    atexit.register(print, "ends", flush=True)
+    processes.leave(3)
+
+
 KINDS = {
     "term": lambda: by_lifeline("term"),
     "kill": lambda: by_lifeline("kill"),
@@ -120,6 +127,8 @@ def main() -> int:
         child(sys.argv[2])
     if sys.argv[1] == "at work":
         at_work()
+    if sys.argv[1] == "leaves":
+        leaves()
     if sys.argv[1] == "deaf hang":
         deaf_hang()
     if (name := sys.argv[1]) in ("hang", "lost"):

@@ -186,6 +186,18 @@ def test_a_child_that_cannot_be_started_leaves_no_descriptor() -> None:
     assert psutil.Process().num_fds() == before
 
 
+def test_told_to_end_while_it_ends_it_keeps_its_code(
+    families: list[subprocess.Popen[str]],
+) -> None:
+    """All is done and written; SIGTERM's own code would say something else."""
+    process = family(families, "leaves")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ends\n"
+    process.send_signal(signal.SIGTERM)
+    out, errors = process.communicate(timeout=20)
+    assert (process.returncode, out, errors) == (3, "", "")
+
+
 def test_it_ends_in_order_beside_a_thread_at_work(families: list[subprocess.Popen[str]]) -> None:
     """SIGABRT is what Python's own end makes of this one."""
     process = family(families, "at work")
