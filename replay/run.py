@@ -82,8 +82,10 @@ def _replay(recording: Recording, options: RunOptions, questions: list[Question]
     if pause := long_pause(recording.info.times_ns, options.rate):
         LOGGER.warning("%s", pause)
     timeline = Timeline()
-    bar = _bar(len(recording.info.stamps_ns), options.progress)
-    with _way(options)(recording, options, questions, timeline, bar) as run:
+    with (  # the bar ends with what is broken off, ahead of the words about that
+        _bar(len(recording.info.stamps_ns), options.progress) as bar,
+        _way(options)(recording, options, questions, timeline, bar) as run,
+    ):
         played, answers, outputs = run
         if options.progress:
             print("measuring, drawing the report ...", file=sys.stderr)

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,12 +19,14 @@ import numpy as np
 import psutil
 import pytest
 
+from g2vlm_model.processes import INTERRUPTED
 from tests.chaos.loop_drive import MOST_PICTURES, picture_number, stamped
 from tests.chaos.points import FAULTS, KILL
 from tests.chaos.soak import summary
 from tests.chaos.watched import Resident, growth, held_by
-from tests.helpers import REPO
+from tests.helpers import REPO, wait_for
 
+TOLD_AT_CPU_S = 4.0  # behind the imports
 # Writes a file whole, with the points of the process watched.
 WRITER = """
 import sys
@@ -73,6 +76,52 @@ def test_a_short_campaign_finds_nothing(tmp_path: Path) -> None:
         report = json.loads((tmp_path / f"{name}.json").read_text())
         assert len(report["points"]) >= 3
         assert report["runs"][KILL] == len(report["points"])
+
+
+# Commands that write, in the midst of their work; what they need is made from nothing but a bag.
+ROOM = REPO / "tests" / "data" / "room" / "room.mcap"
+TOLD = {
+    "replay in process": ("replay", ROOM, "--out", "OUT/r", "--in-process", "--rate", "0"),
+    "dataset bag": ("dataset", "bag", ROOM, "--out", "OUT/b", "--rate", "10"),
+    "dataset synthetic": ("dataset", "synthetic", "--out", "OUT/s", "--shards", "9"),
+    "export onnx": ("export", "onnx", "--out", "OUT/x"),
+    "evaluate geometry": (
+        *("evaluate", "geometry", "--dataset", "recording", "--root", ROOM, "--out", "OUT/e"),
+    ),
+}
+
+
+@pytest.mark.slow  # 5 to 10 s each
+@pytest.mark.parametrize("name", TOLD)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_that_is_told_to_end_leaves_nobody_and_nothing_half(
+    name: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    words = [str(word).replace("OUT", str(tmp_path)) for word in TOLD[name]]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "g2vlm_model.cli", *words],
+        cwd=REPO,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    watched = psutil.Process(process.pid)
+    wait_for(lambda: sum(watched.cpu_times()[:2]) > TOLD_AT_CPU_S, 300.0, what="its work")
+    family = watched.children(recursive=True)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == INTERRUPTED, said
+    assert said.splitlines()[-1] == f"g2vlm {words[0]}: interrupted"
+    assert "Traceback" not in said
+    assert not [one for one in family if one.is_running() and one.status() != "zombie"]
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in left if ".partial" in str(path)]
+    for path in left:
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        if path.suffix == ".tar":
+            with tarfile.open(path) as shard:
+                assert shard.getnames()
 
 
 def test_a_drive_goes_to_and_fro() -> None:
