@@ -3,6 +3,7 @@
 
 """Messages that nobody should send, to the real node over the wire: `python -m tests.fuzz.node N`.
 
+A run that is told to end (SIGINT, SIGTERM) says what it found until then.
 The node runs with the runtime that returns at once, in a graph of its own, and gets pictures, coded
 ones, calibrations, odometry, transforms, scans, clouds, inertial samples, questions and parameters,
 good and bad. Watched are its executor (a second watch in the same process tells what the machine
@@ -19,6 +20,7 @@ import array
 import json
 import os
 import random
+import signal
 import sys
 import time
 from collections import Counter
@@ -83,10 +85,11 @@ class Assault:
 
     Args:
         seed: Of all choices.
+        told: Nothing more is sent once something is in it.
     """
 
-    def __init__(self, seed: int) -> None:
-        self._rng = random.Random(seed)
+    def __init__(self, seed: int, told: list[int]) -> None:
+        self._rng, self._told = random.Random(seed), told
         self.graph = Graph(
             {
                 "camera.image_transport": "raw", "images.max_pixels": 100_000,
@@ -126,6 +129,8 @@ class Assault:
         names = list(self._kinds)
         weights = [self._kinds[name][0] for name in names]
         for number in range(count):
+            if self._told:
+                break
             name = self._rng.choices(names, weights)[0]
             self._kinds[name][1]()
             self.sent[name] += 1
@@ -338,7 +343,10 @@ class Assault:
 
 def assault(messages: int, seed: int) -> dict[str, Any]:
     """Send messages to one node; what came of it."""
-    made = Assault(seed)
+    told: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda got, _: told.append(got))
+    made = Assault(seed, told)
     watch = Watch(lambda: made.graph.rounds)
     process = psutil.Process()
     made.send(min(_WARM, messages))
@@ -356,10 +364,12 @@ def assault(messages: int, seed: int) -> dict[str, Any]:
         made.findings.append(f"the executor was away for {watch.worst_s:.2f} s")
     if grown_mb > GROWTH_MB:
         made.findings.append(f"memory grew by {grown_mb:.0f} MB")
+    messages = sum(made.sent.values())
     return {
-        "messages": messages, "sent": dict(made.sent), "scenes": scenes, "refused": made.refused,
-        "drops": dict(board.drops), "executor away, s": round(watch.worst_s, 2),
-        "grown, MB": round(grown_mb, 1), "a second": round(messages / max(1e-9, seconds)),
+        "messages": messages, "stopped by": told[:1], "sent": dict(made.sent), "scenes": scenes,
+        "refused": made.refused, "drops": dict(board.drops),
+        "executor away, s": round(watch.worst_s, 2),
+        "grown, MB": round(grown_mb, 1), "a second": round(messages / max(1e-9, seconds), 1),
         "findings": sorted(set(made.findings)),
     }  # fmt: skip
 
