@@ -217,7 +217,8 @@ WRITES_INSIDE = {
     "training/run/checkpoint_index.py",
     "training/synthetic/models/library.py", "training/synthetic/models/packages.py",
 }  # fmt: skip
-PACKAGES = ("g2vlm_model", "g2vlm_map", "g2vlm_ros", "replay", "training", "export", "demo")
+PACKAGES = ("g2vlm_model", "g2vlm_map", "g2vlm_ros", "replay", "training", "export", "demo",
+            "view")  # fmt: skip
 WRITES = re.compile(r'\.(write_text|write_bytes)\(|\.open\("[wx]b?"')
 
 
