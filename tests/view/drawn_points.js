@@ -4,7 +4,7 @@
   const gl = WebGL2RenderingContext.prototype;
   const names = new WeakMap(), contents = new WeakMap(), arrays = new WeakMap(), matrices = new WeakMap();
   const none = {};
-  let bound = null, vao = none, program = null, drawing = [], last = [];
+  let bound = null, vao = none, program = null, drawing = [], last = [], rendered = false;
   const wrap = (name, before) => {
     const own = gl[name];
     gl[name] = function (...given) { const made = own.apply(this, given); before.call(this, given, made); return made; };
@@ -38,7 +38,9 @@
     drawing.push(cloud);
   });
   const ask = window.requestAnimationFrame.bind(window);
-  const turn = () => { last = drawing; drawing = []; ask(turn); };
+  wrap("clear", () => { rendered = true; });
+  // A frame in which nothing changed is not drawn again.
+  const turn = () => { if (rendered) last = drawing; drawing = []; rendered = false; ask(turn); };
   ask(turn);
   window.drawnPoints = () => last;
 })();
