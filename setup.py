@@ -106,8 +106,8 @@ setup(
         "scenes": ["embreex>=4.4", "pyoidn>=2.5", "trimesh>=4.5"],  # realistic training rooms
         "gasp": ["peft>=0.17", "transformers>=5"],
         "benchmarks": ["opencv-python-headless>=4.6,<5", "pyarrow>=15"],  # g2vlm evaluate qa
-        "test": ["pytest", "hypothesis"],
-        "dev": ["pytest", "hypothesis", "ruff", "mypy"],
+        "test": ["pytest", "hypothesis", "playwright"],
+        "dev": ["pytest", "hypothesis", "playwright", "ruff", "mypy"],
     },
     entry_points={
         "console_scripts": [
