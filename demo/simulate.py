@@ -14,6 +14,7 @@ same with ROS's launch.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from g2vlm_replay.node.process import node_environment
 
-from g2vlm_model.processes import started
+from g2vlm_model.processes import ros_missing, started
 from g2vlm_ros.shipped import shipped_file
 
 from .faults import faults_help
@@ -68,6 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=0.0, help="end after these; 0: at Ctrl-C")
     parser.add_argument("--robot-only", action="store_true", help="without the node")
     chosen = parser.parse_args(argv)
+    try:
+        importlib.import_module("rclpy")
+    except ImportError as error:
+        print(f"g2vlm simulate: {ros_missing(error) or error}", file=sys.stderr)
+        return 1
     commands = {"robot": robot_command(robot_parameters(chosen))}
     if not chosen.robot_only:
         commands["node"] = node_command(

@@ -1,7 +1,9 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How processes end: commands by a signal, children with their parent. Standard library only.
+"""How processes end: commands by a signal or for want of ROS, children with their parent.
+
+Standard library only.
 
 A command that is told to end (SIGINT, SIGTERM, SIGHUP) gets a KeyboardInterrupt, so what it holds
 is given back in order, and ends with `INTERRUPTED`. Told again, it ends at once (`AtOnce`).
@@ -23,6 +25,7 @@ import atexit
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,11 +48,13 @@ __all__ = [
     "flush_output",
     "leave",
     "lifeline",
+    "ros_missing",
     "started",
 ]
 
 INTERRUPTED = 130  # exit code of a command that was told to end, as of a shell's: 128 + SIGINT
 LIFELINE = "G2VLM_LIFELINE"  # the descriptor that a child reads
+_FROM_ROS = re.compile(r"(rcl\w+|tf2_\w+|ament_\w+|\w+_(msgs|srvs|interfaces))$")
 _TOLD_BY = ("SIGINT", "SIGTERM", "SIGHUP")
 _AGAIN_S = 1.0  # behind the first: a terminal, `timeout` and a supervisor may each send one
 _APART_S = 0.3  # behind the one before: a key that is held repeats itself faster
@@ -312,3 +317,14 @@ def _wait(descriptor: int, number: int) -> None:
     os.kill(os.getpid(), number)
     time.sleep(_GRACE_S)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def ros_missing(error: ImportError) -> str:
+    """What to do where a package of ROS cannot be imported, in one line; "" where it is another."""
+    package = (error.name or "").partition(".")[0]
+    if not _FROM_ROS.match(package):
+        return ""
+    return (
+        f"{package} of ROS 2 is missing: source an installation and the workspace in which "
+        "g2vlm_interfaces is built, or use the .venv that `make setup` makes"
+    )

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from g2vlm_model.processes import AtOnce, asked_again, end_with_parent, leave
+from g2vlm_model.processes import AtOnce, asked_again, end_with_parent, leave, ros_missing
 
 __all__ = ["command", "main"]
 
@@ -91,10 +91,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(["node", *(sys.argv[1:] if argv is None else argv)], stop)
     except _Ended:
         return 0
-    except ImportError:
+    except ImportError as error:
         if stop.asked:  # a library that was being imported, numpy's C code, made this of it
             return 0
-        raise
+        if not (said := ros_missing(error)):
+            raise
+        print(f"node: {said}", file=sys.stderr)
+        return 1
     finally:
         stop.ignore()
 

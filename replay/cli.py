@@ -25,17 +25,13 @@ from g2vlm_map.recordings import (
     open_rig,
 )
 from g2vlm_model.interface.words import log_plainly, plain, plain_lines
-from g2vlm_model.processes import INTERRUPTED, ended_by_signals
+from g2vlm_model.processes import INTERRUPTED, ended_by_signals, ros_missing
 
 from .errors import NodeFailedError, ReplayInputError
 from .metrics import METRICS, parse_condition
 
 LOGGER = logging.getLogger(__name__)
-# What an installation without ROS or without the optional packages lacks.
-FROM_ROS = {
-    *("rclpy", "g2vlm_interfaces", "builtin_interfaces", "lifecycle_msgs", "rosgraph_msgs"),
-    *("sensor_msgs", "geometry_msgs", "std_msgs", "diagnostic_msgs"),
-}
+# What an installation without the optional packages lacks.
 LIBRARIES = {"rosbags", "evo", "jinja2", "matplotlib", "psutil", "scipy", "tqdm", "yaml", "cv2"}
 # Options of earlier versions, and what they are called now.
 RENAMED = {"backend": "runtime", "engines": "export"}
@@ -187,23 +183,21 @@ def main(argv: list[str] | None = None) -> int:
         print(f"g2vlm replay: {plain_lines(str(error))}", file=sys.stderr)
         return NODE_FAILED
     except ImportError as error:
-        if (error.name or "").split(".")[0] not in FROM_ROS | LIBRARIES:
+        if not (said := _remedy(error)):
             raise
-        print(plain(f"g2vlm replay: {error}. {_remedy(error.name or '')}"), file=sys.stderr)
+        print(f"g2vlm replay: {said}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("g2vlm replay: interrupted", file=sys.stderr)
         return INTERRUPTED
 
 
-def _remedy(module: str) -> str:
-    """What to do where a module is missing."""
-    if module.split(".")[0] in LIBRARIES:
-        return "Install the replay's libraries: pip install 'g2vlm_ros[replay]'"
-    return (
-        "Source the workspace in which g2vlm_interfaces is built, use the .venv that `make setup` "
-        "makes, or give --in-process, which needs no ROS"
-    )
+def _remedy(error: ImportError) -> str:
+    """What to do where a module is missing; "" where it is none of a replay's."""
+    if (error.name or "").split(".")[0] in LIBRARIES:
+        return plain(f"{error}. Install the replay's libraries: pip install 'g2vlm_ros[replay]'")
+    said = ros_missing(error)
+    return said and f"{said}, or give --in-process, which needs no ROS"
 
 
 def _recording(arguments: argparse.Namespace) -> Recording:

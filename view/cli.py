@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from g2vlm_model.interface.words import log_plainly, plain, plain_lines
-from g2vlm_model.processes import INTERRUPTED, ended_by_signals
+from g2vlm_model.processes import INTERRUPTED, ended_by_signals, ros_missing
 
 if TYPE_CHECKING:
     import viser
@@ -32,16 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["main", "parser"]
 
 OK, BAD_INPUT, FAILED = 0, 2, 3
-FROM_ROS = {"rclpy", "g2vlm_interfaces", "sensor_msgs", "nav_msgs", "std_srvs", "tf2_msgs"}
 LIBRARIES = {"viser", "aiohttp", "rosbags", "scipy", "yaml", "cv2", "websockets", "msgspec"}
-FROM_ROS = {
-    "rclpy",
-    "g2vlm_interfaces",
-    "sensor_msgs",
-    "nav_msgs",
-    "std_srvs",
-    "builtin_interfaces",
-}
 POLL_S = 0.2
 
 
@@ -130,9 +121,9 @@ def main(argv: list[str] | None = None) -> int:
         print("g2vlm view: interrupted", file=sys.stderr)
         return INTERRUPTED
     except ImportError as error:
-        if (error.name or "").split(".")[0] not in FROM_ROS | LIBRARIES:
+        if not (said := _remedy(error)):
             raise
-        print(plain(f"g2vlm view: {error}. {_remedy(error.name or '')}"), file=sys.stderr)
+        print(f"g2vlm view: {said}", file=sys.stderr)
         return BAD_INPUT
     except (ValueError, OSError, MemoryError) as error:
         from g2vlm_replay.errors import ReplayInputError
@@ -152,13 +143,12 @@ def main(argv: list[str] | None = None) -> int:
         return FAILED
 
 
-def _remedy(module: str) -> str:
-    if module.split(".")[0] in LIBRARIES:
-        return "Install what the page needs: pip install 'g2vlm_ros[view]'"
-    return (
-        "--ros needs ROS 2: source the workspace in which g2vlm_interfaces is built, or use the "
-        ".venv that `make setup` makes; a recording and a camera need none"
-    )
+def _remedy(error: ImportError) -> str:
+    """What to do where a module is missing; "" where it is none of a view's."""
+    if (error.name or "").split(".")[0] in LIBRARIES:
+        return plain(f"{error}. Install what the page needs: pip install 'g2vlm_ros[view]'")
+    said = ros_missing(error)
+    return said and f"--ros needs ROS 2. {said}; a recording and a camera need none"
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from g2vlm_model.interface.words import plain_lines
-from g2vlm_model.processes import end_with_parent, leave
+from g2vlm_model.processes import end_with_parent, leave, ros_missing
 
 __all__ = ["command", "main"]
 
@@ -43,10 +43,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments after the program's name; None: those of the process.
 
     Returns:
-        0 after a signal; 2 where a parameter makes no sense.
+        0 after a signal; 1 where ROS is missing, 2 where a parameter makes no sense.
     """
     stop = _Stop()
     end_with_parent()
+    try:
+        return _run(sys.argv[1:] if argv is None else argv, stop)
+    except ImportError as error:
+        if not (said := ros_missing(error)):
+            raise
+        print(f"simulator: {said}", file=sys.stderr)
+        return 1
+
+
+def _run(given: Sequence[str], stop: _Stop) -> int:
     import rclpy
     import torch
     from rclpy.executors import SingleThreadedExecutor
@@ -57,7 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .robot_node import RobotNode
 
     torch.set_num_threads(1)  # the other cores belong to the node that is tried out
-    given = sys.argv[1:] if argv is None else argv
     arguments = ["robot", *given, *log_arguments()]
     stop.loading = False
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)

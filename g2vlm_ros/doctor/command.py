@@ -24,7 +24,7 @@ from typing import Any
 
 from g2vlm_map.status import explained_at
 from g2vlm_model.interface.words import plain
-from g2vlm_model.processes import ended_by_signals
+from g2vlm_model.processes import ended_by_signals, ros_missing
 from g2vlm_ros.doctor.check_cameras import (
     check_camera_info,
     check_frames_decode,
@@ -95,7 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with ended_by_signals():
             seen = _look(chosen)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
-        print(f"g2vlm doctor cannot look: {plain(str(error))}", file=sys.stderr)
+        said = ros_missing(error) if isinstance(error, ImportError) else ""
+        print(f"g2vlm doctor cannot look: {said or plain(str(error))}", file=sys.stderr)
         return CANNOT_TELL
     found, untold = told_apart(examine(seen), seen)
     document = _document if chosen.json else _text

@@ -188,7 +188,7 @@ def test_missing_interfaces_are_named(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "g2vlm_interfaces.msg", None)
     assert main([str(bag), "--out", str(tmp_path / "out"), "--quiet"]) == 2
-    assert "Source the workspace in which g2vlm_interfaces is built" in capsys.readouterr().err
+    assert "g2vlm_interfaces of ROS 2 is missing: source an installation" in capsys.readouterr().err
 
 
 def test_usage_error_is_two(capsys: pytest.CaptureFixture[str]) -> None:

@@ -343,3 +343,25 @@ def test_embedded_model_from_end_to_end(make_graph: Make, every_runtime: RealRun
     status = graph.status(lambda s: s.scenes >= 3)
     assert status.frames_used == 8
     assert "RUNTIME_FAILED" not in status.reason_codes
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("g2vlm_ros.node", []),
+        ("g2vlm_demo.simulator.__main__", []),
+        ("g2vlm_demo.simulate", ["--seconds", "1"]),
+    ],
+)
+def test_without_ros_a_command_says_what_is_missing(module: str, words: list[str]) -> None:
+    program = (
+        "import importlib, sys\n"
+        "for name in ('rclpy', 'g2vlm_interfaces'): sys.modules[name] = None\n"
+        f"sys.exit(importlib.import_module({module!r}).main({words!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPO, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "rclpy of ROS 2 is missing: source an installation" in line
