@@ -73,8 +73,8 @@ def on_files(files: Any, config: Any) -> Any:
         others |= linked((REPO / path).read_text(encoding="utf-8"), path)
     for path in sorted(others - pages):
         if not path.startswith("docs/") and (REPO / path).is_file():
-            content = (REPO / path).read_bytes()
-            files.append(File.generated(config, place(path), content=content))
+            carried = (REPO / path).read_bytes()
+            files.append(File.generated(config, place(path), content=carried))
     return files
 
 
