@@ -25,6 +25,7 @@ from pathlib import Path
 
 from g2vlm_replay.node.process import node_environment
 
+from g2vlm_model.interface.words import plain
 from g2vlm_model.processes import ros_missing, started
 from g2vlm_ros.shipped import shipped_file
 
@@ -72,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         importlib.import_module("rclpy")
     except ImportError as error:
-        print(f"g2vlm simulate: {ros_missing(error) or error}", file=sys.stderr)
+        said = ros_missing(error) or plain(str(error))
+        print(f"g2vlm simulate: {said}", file=sys.stderr)
         return 1
     commands = {"robot": robot_command(robot_parameters(chosen))}
     if not chosen.robot_only:

@@ -234,7 +234,9 @@ def test_requirements_are_pinned_once(distro: str) -> None:
     for path in sorted([*folder.glob("*.txt"), *(folder / distro).glob("*.txt")]):
         for line in path.read_text(encoding="utf-8").splitlines():
             if line and not line.startswith("#"):
-                match = re.fullmatch(r"([A-Za-z0-9._-]+)(\[\w+\])?==([\w.+!]+)(; python.*)?", line)
+                match = re.fullmatch(
+                    r"([A-Za-z0-9._-]+)(\[\w+\])?==([\w.+!]+)(; (python|platform)_.*)?", line
+                )
                 assert match, f"{path.name}: {line!r} is not pinned"
                 places.setdefault(match[1].lower(), set()).add(str(path))
     assert {name: files for name, files in places.items() if len(files) > 1} == {}

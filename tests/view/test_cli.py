@@ -48,7 +48,13 @@ def test_it_serves_until_it_is_told_to_end(tmp_path: Path, number: int) -> None:
     drive = write_drive(tmp_path / "drive", 3)
     command = [sys.executable, "-m", "g2vlm_model.cli", "view", str(drive), *SCRIPTED]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPO
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPO,
+        # A job in the background of a shell ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -92,8 +92,12 @@ class Viewed:
     def do(self, command: str, /, **values: Any) -> str:
         return self.session.do(command, values)
 
+    def _all_is_drawn(self) -> bool:
+        drawn = self.session.state()["map"]
+        return bool(drawn["points"] and drawn["keyframes"] == len(self.pipeline.world.keyframes))
+
     def played(self) -> Viewed:
         """All frames were handed in, and what they made is drawn."""
         wait_for(lambda: self.player.ended, 30.0, what="the end")
-        wait_for(lambda: self.session.state()["map"]["points"], 10.0, what="points in the scene")
+        wait_for(self._all_is_drawn, 10.0, what="every keyframe in the scene")
         return self
