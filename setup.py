@@ -90,20 +90,27 @@ setup(
             *("onnx>=1.18", "onnx-ir>=0.1", "onnxruntime>=1.22", "onnxscript>=0.5", "tqdm"),
         ],
         "onnx-gpu": [  # in place of onnx: the two onnxruntime packages overwrite each other
-            *("onnx>=1.18", "onnx-ir>=0.1", "onnxruntime-gpu[cuda,cudnn]>=1.22", "onnxscript>=0.5"),
+            *("onnx>=1.18", "onnx-ir>=0.1", "onnxscript>=0.5"),
+            "onnxruntime-gpu[cuda,cudnn]>=1.22; platform_machine == 'x86_64'",
             "tqdm",
         ],
         "tensorrt": [  # a Jetson's JetPack brings its own; cuda-bindings: the release of its CUDA
-            *("tensorrt>=10.3", "onnx>=1.18", "cuda-bindings>=12.6"),
+            *("tensorrt>=10.3; platform_machine == 'x86_64'", "onnx>=1.18", "cuda-bindings>=12.6"),
         ],
-        "tensorrt-rtx": ["tensorrt-rtx>=1.7", "onnx>=1.18", "cuda-bindings>=12.6"],
+        "tensorrt-rtx": [
+            "tensorrt-rtx>=1.7; platform_machine == 'x86_64'",
+            *("onnx>=1.18", "cuda-bindings>=12.6"),
+        ],
         "train": [
             *("pyyaml", "tqdm", "webdataset>=1.0", "h5py>=3.8", "tensorboard>=2.16"),
             *("opencv-python-headless>=4.6,<5", "pydantic>=2.12"),
             *("jinja2>=3", "matplotlib>=3.6"),  # reports of g2vlm evaluate
         ],
         "hub": ["huggingface_hub>=0.34"],  # models by repository id: ORG/NAME
-        "scenes": ["embreex>=4.4", "pyoidn>=2.5", "trimesh>=4.5"],  # realistic training rooms
+        "scenes": [  # realistic training rooms; rays and denoiser have wheels for x86-64 alone
+            "embreex>=4.4; platform_machine == 'x86_64'",
+            *("pyoidn>=2.5; platform_machine == 'x86_64'", "trimesh>=4.5"),
+        ],
         "gasp": ["peft>=0.17", "transformers>=5"],
         "benchmarks": ["opencv-python-headless>=4.6,<5", "pyarrow>=15"],  # g2vlm evaluate qa
         "test": ["pytest", "hypothesis", "playwright"],
