@@ -155,7 +155,9 @@ def _unknown(name: str, commands: Mapping[str, EntryPoint], program: str) -> str
 
 def command() -> NoReturn:
     """The console command: ends the process with what `main` returns."""
-    leave(main())
+    with ended_by_signals(last=True):
+        code = main()
+    leave(code)
 
 
 if __name__ == "__main__":

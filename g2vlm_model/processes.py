@@ -147,7 +147,7 @@ _told: list[Told] = []  # of the block that is open; what it calls shares it
 
 
 @contextlib.contextmanager
-def ended_by_signals() -> Iterator[Told]:
+def ended_by_signals(last: bool = False) -> Iterator[Told]:
     """Make SIGTERM and SIGHUP what SIGINT is, a KeyboardInterrupt in the block, once.
 
     More of them do not break off the cleaning up that the first one began, until a second request
@@ -155,6 +155,9 @@ def ended_by_signals() -> Iterator[Told]:
     Outside of the main thread nothing changes: only there signals arrive. A block inside another
     one is that one. What a library makes of the KeyboardInterrupt on its way (numpy's C code an
     ImportError, a wrapper a RuntimeError) leaves the block as one again.
+
+    Args:
+        last: Nothing comes behind the block but `leave`: until that one, signals are not heard.
     """
     if threading.current_thread() is not threading.main_thread():
         yield Told()
@@ -183,9 +186,10 @@ def ended_by_signals() -> Iterator[Told]:
         with _as_interrupt(told):
             yield told
     finally:
+        told.asked |= last
         _told.pop()
         sys.unraisablehook = hook
-        for number, handler in before.items():
+        for number, handler in () if last else before.items():
             signal.signal(number, handler)
         at_once.close()
 
@@ -217,19 +221,33 @@ def flush_output() -> bool:
 def leave(code: int) -> NoReturn:
     """End this process: in order, or at once where a daemon thread is still at work.
 
-    Who is told to end meanwhile is done already: it ends at once, with the same code.
+    Who is told to end meanwhile is done already: it ends at once, with the same code. The last of
+    an orderly end, when Python has taken its handlers away, hears of nothing any more.
 
     Args:
         code: Exit code.
     """
     own = threading.current_thread()
-    for name in _TOLD_BY if own is threading.main_thread() else ():
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda *_: os._exit(code))
+    numbers = [getattr(signal, name) for name in _TOLD_BY if hasattr(signal, name)]
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    if own is not threading.main_thread():
+        heard = []
+
+    def at_once(number: int, frame: FrameType | None) -> None:
+        with contextlib.suppress(Exception):  # it may come in the midst of a flush
+            flush_output()
+        os._exit(code)
+
+    for number in heard:
+        signal.signal(number, at_once)
     with contextlib.suppress(OSError, ValueError):  # a full disk; closed
         flush_output()
-    if not any(thread.daemon for thread in threading.enumerate() if thread is not own):
+    others = [thread for thread in threading.enumerate() if thread is not own]
+    if not any(thread.daemon for thread in others):
+        if not others:
+            atexit._run_exitfuncs()
+            for number in heard:
+                signal.signal(number, signal.SIG_IGN)
         sys.exit(code)
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
