@@ -46,9 +46,14 @@ def test_the_page_shows_a_node_and_asks_it(graph: Graph) -> None:
             graph.scene()
         wait_for(lambda: len(session.newest().nodes) >= 1, 20.0, what="a cloud on the path")
         assert graph.node.pipeline is not None
-        world = graph.node.pipeline.world
-        places = {np.round(p.T_map_body[:3, 3], 3).tobytes() for p in world.keyframes}
-        assert any(np.round(p, 3).tobytes() in places for p in session.newest().path_N3)
+        pipeline = graph.node.pipeline
+
+        def path_is_of_the_map() -> bool:
+            placed = pipeline.world.keyframes
+            places = {np.round(p.T_map_body[:3, 3], 3).tobytes() for p in placed}
+            return any(np.round(p, 3).tobytes() in places for p in session.newest().path_N3)
+
+        wait_for(path_is_of_the_map, 10.0, what="the map's path in the page")
         depths = session.newest().points()[:, 2]
         np.testing.assert_allclose(np.median(depths), 2.0, rtol=0.05)
         assert session.state()["scale"]["metric"] is False
