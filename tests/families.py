@@ -107,7 +107,12 @@ def at_work() -> None:
 
 def leaves() -> None:
     """Is done, and takes its time to end."""
-    atexit.register(time.sleep, 600.0)
+
+    def take_time() -> None:  # in pieces: a signal ahead of one long sleep would wait for its end
+        for _ in range(6000):
+            time.sleep(0.1)
+
+    atexit.register(take_time)
     atexit.register(print, "ends", flush=True)
     processes.leave(3)
 
