@@ -24,9 +24,19 @@ from g2vlm_map.dense.metric import MetricView, views_in
 from g2vlm_map.dense.options import DenseOptions
 from g2vlm_map.world import World
 
-__all__ = ["Chunk", "Chunks", "MapPicture", "Node", "map_picture", "median_depth", "shown_part"]
+__all__ = [
+    "Chunk",
+    "Chunks",
+    "MapPicture",
+    "Node",
+    "heights_of",
+    "map_picture",
+    "median_depth",
+    "shown_part",
+]
 
 Floats = NDArray[np.float64]
+Heights = tuple[float, float, bool]  # low, high, whether the axes are level
 Key = tuple[int, int]  # number of the keyframe, which of its pictures
 LEAST = 200  # points of a chunk, however many there are
 
@@ -268,3 +278,14 @@ def _agree(
     share_P = np.full(len(spoke_P), np.nan, np.float32)
     np.divide(agree_P, spoke_P, out=share_P, where=spoke_P > 0, casting="unsafe")
     return share_P
+
+
+def heights_of(picture: MapPicture) -> Heights:
+    """What 2 % of the heights lie below and above, to 1 % of the depth."""
+    some = list(picture.nodes.values())[:: max(1, len(picture.nodes) // 32)]
+    points = MapPicture({(number, 0): node for number, node in enumerate(some)}).points()
+    if not len(points):
+        return 0.0, 1.0, picture.level
+    step = 0.01 * median_depth(picture)
+    low, high = np.percentile(points[:, 2] if picture.level else -points[:, 1], (2, 98))
+    return float(np.round(low / step) * step), float(np.round(high / step) * step), picture.level

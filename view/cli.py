@@ -89,7 +89,11 @@ def parser() -> argparse.ArgumentParser:
     playing.add_argument(
         "--until-end", action="store_true", help="end when the recording has ended"
     )
-    runs = made.add_argument_group("what runs")
+    _add_model_options(made.add_argument_group("what runs"))
+    return made
+
+
+def _add_model_options(runs: Any) -> None:
     runs.add_argument("--model", default="", help="embedded model or model folder")
     runs.add_argument(
         "--runtime", default="", help="auto, torch, onnx, tensorrt or module:function"
@@ -100,7 +104,6 @@ def parser() -> argparse.ArgumentParser:
     runs.add_argument(
         "--param", action="append", default=[], metavar="NAME=VALUE", help="of the node; repeatable"
     )
-    return made
 
 
 def main(argv: list[str] | None = None) -> int:

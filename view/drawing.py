@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 from g2vlm_map.dense.occupancy import FREE, OCCUPIED, Grid
 from g2vlm_map.poses import quaternion_xyzw
 
-from .chunks import Floats, Key, MapPicture, Node, median_depth
+from .chunks import Floats, Heights, Key, MapPicture, Node, heights_of, median_depth
 
-__all__ = ["MODES", "Drawing", "Evidence", "Look", "colors", "heights_of"]
+__all__ = ["MODES", "Drawing", "Evidence", "Look", "colors"]
 
-Heights = tuple[float, float, bool]
 MODES = ("picture", "confidence", "consistency", "height")
 _TURBO = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
 _GREY = (110, 110, 120)  # nobody can say
@@ -351,17 +350,6 @@ def colors(node: Node, mode: str, heights: Heights = (0.0, 1.0, True)) -> NDArra
     found: NDArray[np.uint8] = _TURBO[level_P].copy()
     found[~known_P] = _GREY
     return found
-
-
-def heights_of(picture: MapPicture) -> Heights:
-    """What 2 % of the heights lie below and above, to 1 % of the depth."""
-    some = list(picture.nodes.values())[:: max(1, len(picture.nodes) // 32)]
-    points = MapPicture({(number, 0): node for number, node in enumerate(some)}).points()
-    if not len(points):
-        return 0.0, 1.0, picture.level
-    step = 0.01 * median_depth(picture)
-    low, high = np.percentile(points[:, 2] if picture.level else -points[:, 1], (2, 98))
-    return float(np.round(low / step) * step), float(np.round(high / step) * step), picture.level
 
 
 def _frusta(picture: MapPicture, size: float) -> Floats:

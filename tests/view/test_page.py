@@ -17,8 +17,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from g2vlm_view.chunks import Chunks, map_picture
-from g2vlm_view.drawing import colors, heights_of
+from g2vlm_view.chunks import Chunks, heights_of, map_picture
+from g2vlm_view.drawing import colors
 from g2vlm_view.replies import answer_fields
 
 from g2vlm_map.pipeline import Mark, Question
