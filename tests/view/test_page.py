@@ -57,10 +57,16 @@ class Opened:
         found: list[dict[str, Any]] = scene.evaluate("window.drawnPoints()")
         return found
 
-    def shows(self, points: int) -> None:
-        self.until(
-            lambda: sum(cloud["count"] for cloud in self.drawn()) == points, f"{points} points"
-        )
+    def shows(self, points: int) -> list[dict[str, Any]]:
+        """The clouds of a frame with so many points; a later one may have drawn nothing."""
+        held: list[dict[str, Any]] = []
+
+        def are_there() -> bool:
+            held[:] = self.drawn()
+            return bool(sum(cloud["count"] for cloud in held) == points)
+
+        self.until(are_there, f"{points} points")
+        return held
 
     def picture(self) -> np.ndarray:
         """(H, W, 3) BGR of the stage."""
@@ -112,8 +118,7 @@ def test_the_cloud_in_the_page_is_the_map(viewed: Viewed, opened: Open, tmp_path
     """By count and by bounds, against an empty runtime's page, with nothing from elsewhere."""
     one = opened(viewed)
     picture = viewed.session.newest()
-    one.shows(len(picture.points()))
-    clouds, nodes = one.drawn(), list(picture.nodes.values())
+    clouds, nodes = one.shows(len(picture.points())), list(picture.nodes.values())
     named = {_color_sum(node.chunk.color_P3): node for node in nodes}
     assert len(named) == len(nodes), "frames differ"
     assert {cloud["color"] for cloud in clouds} == set(named)
