@@ -13,10 +13,10 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends build-essential cmake git make ninja-build \
     && rm -rf /var/lib/apt/lists/*
 
-RUN useradd --create-home --uid 1000 robot
-COPY --chown=1000 . /home/robot/g2vlm_ros
+WORKDIR /opt/g2vlm_ros
+RUN useradd --create-home --uid 1000 robot && chown 1000 .
+COPY --chown=1000 . .
 USER 1000
-WORKDIR /home/robot/g2vlm_ros
 
 # The CPU build of torch is a fifth of the other one's size.
 RUN PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make setup
