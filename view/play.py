@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -58,7 +59,7 @@ class Player(Protocol):
         """End the thread."""
 
 
-class _Thread:
+class _Thread(ABC):
     """One thread that hands frames in, and what stops it."""
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -116,8 +117,9 @@ class _Thread:
         finally:
             self.ended = True
 
+    @abstractmethod
     def _run(self) -> None:
-        raise NotImplementedError
+        """Hand the frames in, until told to end."""
 
 
 class RecordingPlayer(_Thread):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import string
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -74,7 +75,7 @@ class Answered:
     evidence: Evidence | None = None
 
 
-class Session:
+class Session(ABC):
     """What all sources have in common.
 
     Args:
@@ -154,31 +155,31 @@ class Session:
                 **self.own_state(),
             }
 
+    @abstractmethod
     def picture(self, name: str) -> bytes | None:
         """A JPEG: "keyframe", "depth" or "current"; None where there is none."""
-        raise NotImplementedError
 
     # For whoever makes the map.
 
+    @abstractmethod
     def own_state(self) -> dict[str, Any]:
         """What only this source knows: "scale", "status", "playing", "pictures", "maps"."""
-        raise NotImplementedError
 
+    @abstractmethod
     def newest(self) -> MapPicture:
         """The map as it is; the same object where nothing changed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mark_at(self, x: float, y: float) -> str:
         """Set a mark on the keyframe's picture, given as shares of its width and height."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mark_in_space(self, place_3: Floats) -> str:
         """Set a mark at a place in level axes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ask(self, question: str, of_map: bool) -> str:
         """Ask; the answer comes to `answered`."""
-        raise NotImplementedError
 
     def occupancy(self) -> tuple[Any, float] | None:
         """The grid with the floor's height, while `look.occupancy`; None for none."""
