@@ -145,6 +145,9 @@ class RuntimeInfo:
 class ObservationCancelledError(RuntimeError):
     """A pass was ended because nobody wants its scene any more."""
 
+    def __init__(self) -> None:
+        super().__init__("the observation was cancelled")
+
 
 class WindowRefusedError(ValueError):
     """A window outside a runtime's limits; the text says which, and what to do."""

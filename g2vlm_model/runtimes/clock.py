@@ -42,7 +42,7 @@ class PassClock:
             ObservationCancelledError: `cancelled` said so.
         """
         if self.cancelled is not None and self.cancelled():
-            raise ObservationCancelledError("the observation was cancelled")
+            raise ObservationCancelledError()
 
     def lap(self, name: str) -> None:
         """End a stage.

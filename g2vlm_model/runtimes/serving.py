@@ -211,7 +211,7 @@ class BuildingRuntime:
             while self._pause:
                 self._changed.wait(POLL_S)
                 if cancelled is not None and cancelled():
-                    raise ObservationCancelledError("the observation was cancelled")
+                    raise ObservationCancelledError()
             lease = lease or self._current
             lease.calls += 1
         try:

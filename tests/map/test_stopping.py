@@ -40,7 +40,7 @@ class SlowRuntime(ScriptedRuntime):
         try:
             while not self.observe_gate.wait(0.01):
                 if self.looks and cancelled is not None and cancelled():
-                    raise ObservationCancelledError("nobody wants it")
+                    raise ObservationCancelledError()
             return super().observe(window, cancelled=cancelled)
         finally:
             self.inside -= 1

@@ -69,7 +69,7 @@ class ScriptedRuntime(InstantRuntime):
         try:
             while not self.observe_gate.wait(0.005):
                 if cancelled is not None and cancelled() and not self.deaf:
-                    raise ObservationCancelledError("cancelled between two layers")
+                    raise ObservationCancelledError()
         finally:
             self.passes -= 1
         if self.observe_error is not None:

@@ -334,10 +334,12 @@ class Session:
             found = dict(zip(self.outputs, binding.get_outputs(), strict=True))
         except self._errors as error:
             if options.terminate:
-                raise ObservationCancelledError("the observation was cancelled") from None
+                raise ObservationCancelledError() from None
             raise RuntimeError(
                 f"{self._path.name} failed on {self._provider.device}: {error}"
             ) from None
+        if options.terminate:  # asked for in the run's last moment, which no longer heard it
+            raise ObservationCancelledError()
         return {
             name: value._ortvalue if on_device else value.numpy() for name, value in found.items()
         }
