@@ -24,8 +24,9 @@ from g2vlm_map.poses import quaternion_xyzw
 
 from .chunks import Floats, Heights, Key, MapPicture, Node, heights_of, median_depth
 
-__all__ = ["MODES", "Drawing", "Evidence", "Look", "colors"]
+__all__ = ["MODES", "PAGE", "Drawing", "Evidence", "Look", "colors"]
 
+PAGE = "X-G2VLM-Page"  # header of a connection to viser: the page that it belongs to
 MODES = ("picture", "confidence", "consistency", "height")
 _TURBO = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
 _GREY = (110, 110, 120)  # nobody can say
@@ -197,10 +198,19 @@ class Drawing:
                 words = self._scene.add_label(f"{name}/words", one.words, position=middle)
                 self._evidence.append(words)
 
-    def place_view(self, picture: MapPicture) -> None:
-        """Let all viewers look at the whole map, from behind and above its first camera."""
+    def place_view(self, picture: MapPicture, page: str = "") -> None:
+        """Let viewers look at the whole map, from behind and above its first camera.
+
+        Args:
+            picture: The map.
+            page: Whose view is moved; "" for everybody's.
+        """
         position, target = self._start_at(picture)
-        for client in self._server.get_clients().values():
+        inner: Any = self._server._websock_server  # who asked is said nowhere else
+        for number, client in self._server.get_clients().items():
+            live = inner._live_connections.get(number)
+            if page and (live is None or live.request.headers.get(PAGE) != page):
+                continue
             client.camera.position, client.camera.look_at = position, target
         self._placed_view = True
 

@@ -35,6 +35,7 @@ from aiohttp import WSMsgType, web
 
 from g2vlm_model.interface.words import plain
 
+from .drawing import PAGE
 from .session import RefusedError, Session
 
 __all__ = ["Front", "close_viser", "guarded_viser"]
@@ -169,8 +170,8 @@ class Front:
         self._stop = asyncio.Event()
         app = web.Application(middlewares=[self._guard], client_max_size=_COMMAND_BYTES)
         app.router.add_get("/", self._index)
-        app.router.add_get("/scene/", self._scene_page)
-        app.router.add_get("/scene", self._bridge)  # viser leaves the slash out
+        app.router.add_get("/scene/{page}/", self._scene_page)
+        app.router.add_get("/scene/{page}", self._bridge)  # viser leaves the slash out
         app.router.add_get("/live", self._live)
         app.router.add_get("/picture/{name}", self._picture)
         app.router.add_get("/page/{name}", self._file)
@@ -332,7 +333,7 @@ class Front:
             session.ws_connect(
                 self._scene,
                 protocols=protocols,
-                headers={_SECRET: self._secret},
+                headers={_SECRET: self._secret, PAGE: request.match_info["page"]},
                 max_msg_size=_SCENE_BYTES,
                 compress=0,
             ) as inner,

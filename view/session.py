@@ -241,7 +241,7 @@ class Session(ABC):
     def _fit(self, values: dict[str, Any]) -> str:
         with self._lock:
             if self._picture.nodes:
-                self.drawing.place_view(self._picture)
+                self.drawing.place_view(self._picture, _text(values, "page"))
         return ""
 
     # The thread that draws, and clicks.

@@ -39,7 +39,7 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/scene/", "/scene", "/live", "/picture/depth", "/page/app.js"]
+    "path", ["/", "/scene/a/", "/scene/a", "/live", "/picture/depth", "/page/app.js"]
 )
 def test_nothing_is_served_without_the_token(viewed: Viewed, path: str) -> None:
     status, text = get(viewed, path)
@@ -101,7 +101,7 @@ def test_behind_an_address_that_others_reach_numbers_are_names_and_words_are_not
     assert "token" in front.refusal("192.168.1.7:8080", None, "")
 
 
-@pytest.mark.parametrize("path", ["/live", "/scene"])
+@pytest.mark.parametrize("path", ["/live", "/scene/a"])
 def test_a_foreign_page_gets_no_connection(viewed: Viewed, path: str) -> None:
     async def tried() -> int:
         url = f"ws://127.0.0.1:{viewed.front.port}{path}"
@@ -135,7 +135,7 @@ def test_viser_itself_sends_nothing_to_who_comes_not_through_the_door(viewed: Vi
     inner = f"ws://127.0.0.1:{viewed.server.get_port()}/"
     assert run(_from_viser(inner, {})) == 0
     assert run(_from_viser(inner, {"Origin": "http://evil.example"})) == 0
-    through = f"ws://127.0.0.1:{viewed.front.port}/scene"
+    through = f"ws://127.0.0.1:{viewed.front.port}/scene/a"
     cookie = {"Cookie": COOKIE["Cookie"].format(port=viewed.front.port)}
     assert run(_from_viser(through, cookie)) > 100
 

@@ -273,6 +273,23 @@ def test_a_click_in_the_scene_marks_a_point_for_all_viewers(viewed: Viewed, open
         viewed.do("pick", on=False)
 
 
+def test_the_whole_map_is_shown_to_who_asks(viewed: Viewed, opened: Open) -> None:
+    one, two = opened(viewed), opened(viewed)
+    two.until(lambda: len(viewed.server.get_clients()) == 2, "two viewers")
+    for client in viewed.server.get_clients().values():
+        client.camera.position, client.camera.look_at = (50.0, 50.0, 50.0), (51.0, 50.0, 50.0)
+    one.page.wait_for_timeout(1000)
+
+    def far() -> list[bool]:
+        clients = viewed.server.get_clients().values()
+        return [bool(np.allclose(client.camera.position, 50.0, atol=0.1)) for client in clients]
+
+    one.page.locator("#fit").click()
+    one.until(lambda: not all(far()), "the whole map")
+    one.page.wait_for_timeout(1000)
+    assert sorted(far()) == [False, True]
+
+
 def test_a_foreign_page_cannot_reach_the_view(viewed: Viewed, browser: Any) -> None:
     """Another origin on this machine, with the browser's cookie of the view."""
     context = browser.new_context()

@@ -2,6 +2,9 @@
 "use strict";
 
 const at = (id) => document.getElementById(id);
+// Names this page's own view to the server.
+const PAGE = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16)).join("");
+at("scene").src = `/scene/${PAGE}/?darkMode`;
 const waiting = new Map();
 let line = null, state = null, sent = 0, shownNote = null, toastTimer = 0;
 const drawnPictures = {};
@@ -223,7 +226,7 @@ at("step").onclick = () => tell("step");
 at("speed").onchange = () => tell("speed", { speed: Number(at("speed").value) });
 at("pick").onclick = () => tell("pick", { on: !state.picking });
 at("unmark").onclick = () => tell("unmark");
-at("fit").onclick = () => tell("fit");
+at("fit").onclick = () => tell("fit", { page: PAGE });
 at("frame").onclick = (event) => {
   const box = at("keyframe").getBoundingClientRect();
   if (!box.width) return;
