@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from g2vlm_replay.node.bag_writer import BagWriter
 
+from g2vlm_model.interface.command_line import CommandParser, at_least
 from g2vlm_model.interface.whole_files import scratch_folder, sync
 
 from .drives import NS, DriveSpec, make_drive
@@ -58,12 +59,12 @@ def write_drive(spec: DriveSpec, path: Path, streams: Streams = RECORDED) -> Pat
 
 def main(argv: list[str] | None = None) -> int:
     """Read the command line, write the bag."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description=__doc__, epilog=faults_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("scene", choices=SCENES)
-    parser.add_argument("--index", type=int, default=0, help="of the scene (default 0)")
+    parser.add_argument("--index", type=at_least(0), default=0, help="of the scene (default 0)")
     parser.add_argument("--split", choices=("val", "test"), default="val", help="val: to tune on")
     parser.add_argument("--seed", type=int, default=0, help="of the sensors' errors (default 0)")
     parser.add_argument("--rate", type=float, default=10.0, help="pictures per second (10)")

@@ -13,7 +13,6 @@ bag and the same questions.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from g2vlm_training.synthetic import RenderedFrames, render
 
+from g2vlm_model.interface.command_line import CommandParser
 from g2vlm_model.interface.whole_files import write_text
 
 from .drive_bag import write_drive
@@ -37,7 +37,7 @@ AT_ONCE = 16
 
 def main(argv: list[str] | None = None) -> int:
     """Render, write the bag and the questions."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = CommandParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("demo"))
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)  # the same sums on every machine

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from g2vlm_replay.node.process import node_environment
 
+from g2vlm_model.interface.command_line import CommandParser, at_least
 from g2vlm_model.interface.words import plain
 from g2vlm_model.processes import ros_missing, started
 from g2vlm_ros.shipped import shipped_file
@@ -49,12 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 where both were told to end and did; else the code of the one that ended by itself.
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="g2vlm simulate", description=__doc__, epilog=faults_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--scene", choices=SCENES, default="room")
-    parser.add_argument("--index", type=int, default=0, help="of the scene (default 0)")
+    parser.add_argument("--index", type=at_least(0), default=0, help="of the scene (default 0)")
     for name, what in (
         ("robot", "of the robot"),
         ("node", "of the node"),

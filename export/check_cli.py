@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from g2vlm_model.checkpoint import EMBEDDED_MODELS, model_id, resolve_folder
 from g2vlm_model.config import ModelConfig
+from g2vlm_model.interface.command_line import CommandParser, at_least
 from g2vlm_model.interface.whole_files import write_text
 from g2vlm_model.interface.words import plain
 from g2vlm_model.preprocess import geometric_size
@@ -71,17 +72,17 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="g2vlm export check", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = CommandParser(prog="g2vlm export check", description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "folders", nargs="+", type=Path, metavar="DIR", help="export folders, or folders of them"
     )
     parser.add_argument("--model", help="embedded name or model folder (default: the exports')")
     parser.add_argument("--pictures", type=Path, help="folder with pictures in the order of names")
     parser.add_argument("--frames", type=int, default=4, help="pictures of a window")
-    parser.add_argument("--windows", type=int, default=5, help="windows of the folder's pictures")
-    parser.add_argument("--step", type=int, default=1, help="take every step-th picture")
+    parser.add_argument(
+        "--windows", type=at_least(1), default=5, help="windows of the folder's pictures"
+    )
+    parser.add_argument("--step", type=at_least(1), default=1, help="take every step-th picture")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, tensorrt, rtx, with :N or not")
     parser.add_argument(
         "--progress", choices=("auto", "json"), default="auto",

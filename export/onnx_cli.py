@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from g2vlm_model.interface.command_line import CommandParser
 from g2vlm_model.runtimes.export_folder import PARTS, PRECISIONS, Manifest
 from g2vlm_model.runtimes.own_exports import missing_libraries
 
@@ -71,7 +72,7 @@ def _summary(out: Path, manifest: Manifest) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="g2vlm export onnx",
         description=__doc__,
         epilog=EPILOG,

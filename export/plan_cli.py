@@ -17,6 +17,7 @@ import sys
 
 from g2vlm_model.checkpoint import resolve_folder
 from g2vlm_model.config import ModelConfig
+from g2vlm_model.interface.command_line import CommandParser
 from g2vlm_model.preprocess import geometric_size
 
 from .devices import DEVICES, find_device
@@ -69,7 +70,7 @@ def planned_config(model: str) -> ModelConfig:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="g2vlm export plan", description=__doc__)
+    parser = CommandParser(prog="g2vlm export plan", description=__doc__)
     add = parser.add_argument
     add("--device", required=True, help=f"{', '.join(DEVICES)}; or here, cpu: this machine")
     add("--model", default="nano", help=f"nano, {PUBLISHED} (the published sizes) or a folder")

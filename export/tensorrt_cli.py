@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from g2vlm_model.config import ModelConfig
+from g2vlm_model.interface.command_line import CommandParser, at_least
 from g2vlm_model.interface.words import log_plainly, plain_lines
 from g2vlm_model.runtimes.export_folder import ExportFolder
 from g2vlm_model.runtimes.machine import (
@@ -282,7 +283,7 @@ def _summary(folder: Path, manifest: EngineManifest) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="g2vlm export tensorrt",
         description=__doc__,
         epilog=EPILOG,
@@ -296,7 +297,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="DIR", help="folder of the engines; default: the cache")
     add("--force", action="store_true", help="build again what is there")
     add("--flavour", choices=("auto", *FLAVOURS), default="auto", help="which TensorRT")
-    add("--device", type=int, default=0, metavar="N", help="which CUDA device")
+    add("--device", type=at_least(0), default=0, metavar="N", help="which CUDA device")
     add("--targets", default="", help="GPUs to compile ahead for, such as sm86,sm89,sm120")
     add("--build-only", action="store_true", help="leave the golden check to the device")
     add("--progress", choices=("auto", "json"), default="auto",

@@ -93,23 +93,30 @@ def dispatch(argv: Sequence[str], commands: Mapping[str, EntryPoint], program: s
         return code
     except BrokenPipeError:
         raise  # nobody's fault: `main`
-    except (ValueError, OSError) as error:
+    except (ValueError, RuntimeError, OSError, MemoryError) as error:
         if not _is_for_the_user(error):
             raise
-        print(f"{program} {name}: {_plain_lines(error)}", file=sys.stderr)
-        return 2
+        from .interface.command_line import (
+            told,  # its package loads numpy: `g2vlm help` stays light
+        )
+
+        return told(f"{program} {name}", error)
 
 
-def _is_for_the_user(error: ValueError | OSError) -> bool:
-    """Whether the message says it all: files, and what our own code refuses in words.
+def _is_for_the_user(error: Exception) -> bool:
+    """Whether the message says it all: files, memory, and what our own code refuses in words.
 
-    A ValueError out of another package is more likely a fault here and keeps its traceback.
+    Another error out of another package is more likely a fault here and keeps its traceback.
     """
+    if isinstance(error, (OSError, MemoryError)):
+        return True
+    if isinstance(error, (NotImplementedError, RecursionError)):
+        return False
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     module = str(trace.tb_frame.f_globals.get("__name__", "")) if trace is not None else ""
-    return isinstance(error, OSError) or module.startswith("g2vlm_")
+    return module.startswith("g2vlm_")
 
 
 def _plain_lines(error: Exception) -> str:

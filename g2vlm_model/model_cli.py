@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .interface.command_line import CommandParser
 from .interface.whole_files import whole_file
 from .interface.words import plain
 from .model_folder import resolve_folder, weight_files
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="g2vlm model", description=__doc__)
+    parser = CommandParser(prog="g2vlm model", description=__doc__)
     commands = parser.add_subparsers(dest="what", required=True)
     for name, text in (
         ("info", "size, parts, precision, tokenizer, and what fits on this machine; reads headers"),

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from g2vlm_model.interface.command_line import CommandParser
 from g2vlm_model.interface.words import plain_lines
 from g2vlm_ros.doctor.told import told_by
 from g2vlm_ros.doctor.wanted import GraphNames, wanted
@@ -168,7 +169,7 @@ def policy_text(enclaves: Sequence[tuple[str, Rights]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the policy of a node."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m g2vlm_ros.policy", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip

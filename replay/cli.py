@@ -24,6 +24,7 @@ from g2vlm_map.recordings import (
     open_recording,
     open_rig,
 )
+from g2vlm_model.interface.command_line import BAD_INPUT, CommandParser, at_least, told, within
 from g2vlm_model.interface.words import log_plainly, plain, plain_lines
 from g2vlm_model.processes import INTERRUPTED, ended_by_signals, ros_missing
 
@@ -35,12 +36,12 @@ LOGGER = logging.getLogger(__name__)
 LIBRARIES = {"rosbags", "evo", "jinja2", "matplotlib", "psutil", "scipy", "tqdm", "yaml", "cv2"}
 # Options of earlier versions, and what they are called now.
 RENAMED = {"backend": "runtime", "engines": "export"}
-OK, FAILED, BAD_INPUT, NODE_FAILED = 0, 1, 2, 3
+OK, FAILED, NODE_FAILED = 0, 1, 3
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(
+    made = CommandParser(
         prog="g2vlm replay",
         description="Run the node, or its pipeline without ROS, on a bag or a folder of frames, "
         "and write a report: DIR/report.html, metrics.json, cloud.ply, trajectory.tum; from the "
@@ -71,7 +72,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="CONDITION",
         help="e.g. 'abs_rel>0.3': exit with 1 where it holds; may be repeated",
     )
-    made.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N frames")
+    made.add_argument(
+        "--limit", type=at_least(0), default=0, metavar="N", help="only the first N frames"
+    )
     made.add_argument(
         "--cloud-confidence",
         type=float,
@@ -148,7 +151,8 @@ def _add_recording_options(made: argparse.ArgumentParser) -> None:
     folder = made.add_argument_group("a folder of frames")
     folder.add_argument(
         "--fps",
-        type=float,
+        type=within(0.01, 1000.0),
+        metavar="FPS",
         help="frames a second where the file names carry no capture time (default 10; 7-Scenes: "
         "30 for its frame numbers)",
     )
@@ -177,8 +181,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"g2vlm replay: {plain(str(error))}", file=sys.stderr)
         return BAD_INPUT
     except (OSError, MemoryError) as error:
-        print(f"g2vlm replay: {plain(str(error)) or type(error).__name__}", file=sys.stderr)
-        return BAD_INPUT
+        return told("g2vlm replay", error)
     except NodeFailedError as error:
         print(f"g2vlm replay: {plain_lines(str(error))}", file=sys.stderr)
         return NODE_FAILED
@@ -239,8 +242,6 @@ def _run(arguments: argparse.Namespace) -> int:
         if not 0 <= (value := getattr(arguments, name)) < math.inf:
             option = name.replace("_", "-")
             raise ReplayInputError(f"--{option} is {value}, expected a finite number, 0 or more")
-    if arguments.limit < 0:
-        raise ReplayInputError(f"--limit is {arguments.limit}, expected 0 or more")
     if not 0 <= arguments.cloud_confidence <= 1:
         raise ReplayInputError(f"--cloud-confidence is {arguments.cloud_confidence}, expected 0..1")
     result = replay(

@@ -9,7 +9,6 @@ intervals (95 %) resample ten runs of neighbours, not scenes (a block bootstrap,
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from g2vlm_model.interface.command_line import CommandParser
 from g2vlm_model.interface.words import plain
 
 from .errors import ReplayInputError
@@ -211,7 +211,7 @@ def table(rows: list[Row], apart: list[tuple[str, bool, bool]]) -> str:
 
 def main(argv: list[str]) -> int:
     """Print the table; 0, or 2 where the runs cannot be compared."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="g2vlm replay compare",
         description="Two replays of one recording side by side, with differences and intervals.",
     )

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -65,24 +68,92 @@ def test_help_of_a_command_is_its_own(extra_command: str) -> None:
     assert cli.main(["help", extra_command]) == 1  # called with the one word --help
 
 
+# What a newcomer types, in a folder with empty/, file, bad.yaml, and film.mp4, which is none.
+MISTAKES = {
+    "dataset synthetic --out out --frames -3": "frames is -3, expected",
+    "dataset synthetic --out /proc/self/x --shards 1": "/proc/self/x: there is nothing",
+    "dataset synthetic --out file --shards 1": "file: a file is there, where a folder is to be",
+    "dataset synthetik": "did you mean synthetic? `g2vlm dataset --help` explains",
+    "dataset bag nowhere --out out": "nowhere does not exist",
+    "dataset bag empty --out out": "empty holds no frame",
+    "dataset bag film.mp4 --out out": "film.mp4 is no bag; expected",
+    "dataset bag empty --ot out": "the following arguments are required: --out",
+    "evaluate questions --root out": "no test shards in",
+    "evaluate geometri": "did you mean geometry?",
+    "train --config nope --data empty --out out": "no config 'nope'; shipped ones are",
+    "train --config bad.yaml --data empty --out out": "bad.yaml is no YAML: while parsing",
+    "train --config nano": "give --data, the folder of shards",
+    "train --data empty --out out": "make some with `g2vlm dataset synthetic",
+    "train --data empty --out out --threads -4": "is '-4', expected a whole number from 1 on",
+    "train --data empty --out out --steps ten": "is 'ten', expected a whole number from 1 on",
+    "train --data empty --out out --dry-run --processes 0": "expected a whole number from 1 on",
+    "train --cofnig nano": "did you mean --config? `g2vlm train --help` explains",
+    "model info nowhere": "no model folder nowhere (embedded models: nano",
+    "model inof nano": "did you mean info?",
+    "export onxx": "did you mean 'onnx'?",
+    "replay nowhere --out out": "nowhere does not exist",
+    "replay empty --out out --fps 0": "is '0', expected 0.01 to 1000",
+    "replay empty --out out --raet 3": "did you mean --rate? `g2vlm replay --help` explains",
+    "doctor nowhere.mcap": "nowhere.mcap",
+    "doctor --params nowhere.yaml": "nowhere.yaml: there is nothing of that name; look for",
+    "view": "got 0 sources, expected one",
+    "view --camera 97": "camera 97 cannot be opened or gives no frame; of /dev/video* there is",
+    "view --camera first": "is 'first', expected a whole number from 0 on",
+    "view empty --speed fast": "is 'fast', expected 0 to 1000; `g2vlm view --help` explains",
+    "view empty --points 3": "is '3', expected a whole number from 1000 on",
+    "viwe": "did you mean 'view'?",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_refused_input_is_one_line_that_says_the_next_step(
+    line: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("hello")
+    (tmp_path / "film.mp4").write_bytes(b"no film")
+    (tmp_path / "bad.yaml").write_text("a: [b\n")
+    try:
+        code = cli.main(line.split())
+    except SystemExit as ended:  # of the parser
+        code = int(str(ended.code))
+    said = capsys.readouterr()
+    lines = said.err.splitlines()
+    assert (code, said.out, len(lines)) == (2, "", 1), said
+    assert lines[0].startswith("g2vlm")
+    assert MISTAKES[line] in lines[0]
+
+
+def refuses(error: Exception) -> Callable[[list[str]], int]:
+    def command(words: list[str]) -> int:
+        raise error
+
+    return command
+
+
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("error", "says"),
     [
-        (["dataset", "synthetic", "--out", "OUT", "--frames", "-3"], "frames is -3, expected"),
-        (["dataset", "synthetic", "--out", "/proc/self/x", "--shards", "1"], "/proc/self/x"),
-        (["evaluate", "questions", "--root", "OUT"], "no test shards in"),
-        (["train", "--config", "nope", "--data", "OUT", "--out", "OUT"], "no config 'nope'"),
+        (PermissionError(errno.EACCES, "x", "/root/a"), "/root/a: permission denied; choose"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full; make room"),
+        (OSError(errno.EROFS, "x", b"/mnt/a"), "/mnt/a: nothing can be written there"),
+        (IsADirectoryError(errno.EISDIR, "x", "a"), "a: a folder is there, where a file"),
+        (MemoryError(), "no memory is left; take a smaller model"),
+        (OSError("the store is in use; wait"), "the store is in use; wait"),
     ],
 )
-def test_refused_input_is_one_line(
-    words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_the_system_refuses_is_said_with_the_next_step(
+    error: Exception, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    places = [str(tmp_path / "out") if word == "OUT" else word for word in words]
-    assert cli.main(places) == 2
-    text = capsys.readouterr().err
-    assert text.startswith(f"g2vlm {words[0]}: ")
-    assert says in text
-    assert "Traceback" not in text
+    command = SimpleNamespace(load=lambda: refuses(error))
+    monkeypatch.setattr(cli, "_commands", lambda: {"write": command})
+    assert cli.main(["write"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"g2vlm write: {says}")
 
 
 def test_faults_keep_their_traceback(extra_command: str, monkeypatch: pytest.MonkeyPatch) -> None:

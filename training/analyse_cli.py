@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 
+from g2vlm_model.interface.command_line import CommandParser
 from g2vlm_model.interface.words import log_plainly
 
 from .evaluate import correspondence_cli
@@ -17,7 +17,7 @@ __all__ = ["main"]
 
 def main(argv: list[str]) -> int:
     """Run `g2vlm analyse`; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="g2vlm analyse", description=__doc__)
+    parser = CommandParser(prog="g2vlm analyse", description=__doc__)
     kinds = parser.add_subparsers(dest="what", required=True)
     words = "matches in queries and keys, layer by layer (GASP, section 5.3)"
     description = correspondence_cli.__doc__

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from g2vlm_model.checkpoint import resolve_folder
+from g2vlm_model.interface.command_line import CommandParser, at_least
 from g2vlm_model.interface.words import log_plainly
 
 from .config import TrainConfig
@@ -67,7 +68,7 @@ def _options(config: TrainConfig, args: argparse.Namespace) -> RunOptions:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="g2vlm train", description=__doc__)
+    parser = CommandParser(prog="g2vlm train", description=__doc__)
     parser.add_argument("--config", default="nano", help="name of a shipped config, or a file")
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=VALUE",
@@ -96,15 +97,17 @@ def _parser() -> argparse.ArgumentParser:
         "'base' is its first weights",
     )  # fmt: skip
     parser.add_argument("--export", type=Path, help="write a model folder at the end")
-    parser.add_argument("--steps", type=int, help="override the length of the run")
-    parser.add_argument("--until", type=int, help="stop early, at this step of the schedule")
+    parser.add_argument("--steps", type=at_least(1), help="override the length of the run")
+    parser.add_argument(
+        "--until", type=at_least(1), help="stop early, at this step of the schedule"
+    )
     parser.add_argument("--blind", action="store_true", help="questions without pictures")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads per process")
+    parser.add_argument("--threads", type=at_least(1), default=1, help="torch threads per process")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="CUDA where there is some")
     parser.add_argument(
         "--dry-run", action="store_true", help="print what the run would take, and do not run"
     )
-    parser.add_argument("--processes", type=int, default=1, help="dry run: devices")
+    parser.add_argument("--processes", type=at_least(1), default=1, help="dry run: devices")
     parser.add_argument(
         "--tflops", type=float, default=150.0,
         help="dry run: what a device sustains, 1e12 operations per second",

@@ -140,7 +140,8 @@ def read_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader)
     except yaml.YAMLError as error:
-        raise ValueError(f"{where} is no YAML: {error}") from None
+        said = " ".join(str(error).split())
+        raise ValueError(f"{where} is no YAML: {said}") from None
 
 
 def merged(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:

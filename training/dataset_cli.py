@@ -20,6 +20,7 @@ import torch
 
 from g2vlm_map.recordings import TopicChoice
 from g2vlm_model.config import ModelConfig
+from g2vlm_model.interface.command_line import CommandParser, at_least
 from g2vlm_model.interface.whole_files import scratch_folder
 from g2vlm_model.interface.words import log_plainly, plain, plain_lines
 from g2vlm_model.model_folder import resolve_folder
@@ -55,7 +56,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 def main(argv: list[str]) -> int:
     """Run `g2vlm dataset`; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="g2vlm dataset", description=__doc__)
+    parser = CommandParser(prog="g2vlm dataset", description=__doc__)
     kinds = parser.add_subparsers(dest="kind", required=True)
     _add_synthetic(kinds.add_parser("synthetic", help="render procedural rooms"))
     _add_bag(kinds.add_parser("bag", help="write recordings as shards"))
@@ -67,17 +68,23 @@ def main(argv: list[str]) -> int:
         help="layout; default: shards where there are some, else a recording",
     )  # fmt: skip
     check.add_argument("--split", choices=SPLITS, help="of shards; default: all that are there")
-    check.add_argument("--sequences", type=int, default=20, help="look at so many at most")
+    check.add_argument("--sequences", type=at_least(1), default=20, help="look at so many at most")
     language = check.add_argument_group("conversations")
     language.add_argument("--model", default="nano", help="whose tokens are counted")
     language.add_argument(
-        "--context", type=int, default=TrainConfig.context, help="tokens with the pictures at most"
+        "--context",
+        type=at_least(1),
+        default=TrainConfig.context,
+        help="tokens with the pictures at most",
     )
     language.add_argument(
-        "--film-frames", type=int, default=SourceOptions.film_frames, help="pictures of a film"
+        "--film-frames",
+        type=at_least(1),
+        default=SourceOptions.film_frames,
+        help="pictures of a film",
     )
     language.add_argument(
-        "--conversations", type=int, default=2000,
+        "--conversations", type=at_least(1), default=2000,
         help="read the pictures of so many at most; all are looked at otherwise",
     )  # fmt: skip
     _add_models(kinds.add_parser("models", help="fetch and convert furniture for realistic rooms"))
@@ -95,10 +102,10 @@ def _add_synthetic(synthetic: argparse.ArgumentParser) -> None:
     synthetic.add_argument("--split", choices=("train", "val", "test"), default=plan.split)
     synthetic.add_argument("--shards", type=int, default=20, help="how many")
     synthetic.add_argument("--first", type=int, default=0, help="number of the first shard")
-    synthetic.add_argument("--rooms", type=int, default=plan.rooms, help="rooms per shard")
-    synthetic.add_argument("--clips", type=int, default=plan.clips, help="clips per room")
+    synthetic.add_argument("--rooms", type=at_least(1), default=plan.rooms, help="rooms per shard")
+    synthetic.add_argument("--clips", type=at_least(1), default=plan.clips, help="clips per room")
     synthetic.add_argument("--frames", type=int, default=plan.frames, help="frames per clip")
-    synthetic.add_argument("--width", type=int, default=plan.width, help="pixels")
+    synthetic.add_argument("--width", type=at_least(1), default=plan.width, help="pixels")
     synthetic.add_argument("--heights", type=int, nargs="+", default=list(plan.heights))
     synthetic.add_argument(
         "--fov", type=float, nargs=2, default=list(plan.fov_deg),
@@ -109,7 +116,7 @@ def _add_synthetic(synthetic: argparse.ArgumentParser) -> None:
         help="kinds of camera paths, each as often as it is named",
     )  # fmt: skip
     synthetic.add_argument("--device", default="cpu", help="torch device of the rays")
-    synthetic.add_argument("--threads", type=int, default=1, help="torch threads")
+    synthetic.add_argument("--threads", type=at_least(1), default=1, help="torch threads")
 
 
 def _add_models(models: argparse.ArgumentParser) -> None:
@@ -149,7 +156,7 @@ def _add_render(render: argparse.ArgumentParser) -> None:
     render.add_argument("--split", choices=("train", "val", "test"), default=plan.split)
     render.add_argument("--shards", type=int, default=50, help="how many")
     render.add_argument("--first", type=int, default=0, help="number of the first shard")
-    render.add_argument("--rooms", type=int, default=plan.rooms, help="rooms per shard")
+    render.add_argument("--rooms", type=at_least(1), default=plan.rooms, help="rooms per shard")
     render.add_argument(
         "--lengths", type=int, nargs="+", default=list(plan.lengths), help="frames of each clip"
     )
@@ -252,7 +259,7 @@ def _add_bag(bag: argparse.ArgumentParser) -> None:
         "--exact-depth", action="store_true", help="depth is a simulator's: good for normals"
     )
     bag.add_argument("--rate", type=float, default=plan.rate_hz, help="frames a second at most")
-    bag.add_argument("--width", type=int, default=plan.width, help="pixels at most")
+    bag.add_argument("--width", type=at_least(1), default=plan.width, help="pixels at most")
     bag.add_argument("--frames", type=int, default=plan.frames, help="of a clip at most")
     bag.add_argument(
         "--val-share", type=float, default=plan.val_share,

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 
+from g2vlm_model.interface.command_line import CommandParser
 from g2vlm_model.interface.words import log_plainly
 
 from .evaluate import card, geometry_cli, questions_cli, stretches, tables_cli
@@ -27,7 +27,7 @@ _KINDS = {
 
 def main(argv: list[str]) -> int:
     """Run `g2vlm evaluate`; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="g2vlm evaluate", description=__doc__)
+    parser = CommandParser(prog="g2vlm evaluate", description=__doc__)
     kinds = parser.add_subparsers(dest="what", required=True)
     for name, (module, words) in _KINDS.items():
         module.add_arguments(kinds.add_parser(name, help=words, description=module.__doc__))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import re
 import secrets
 import sys
@@ -21,6 +22,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from g2vlm_model.interface.command_line import BAD_INPUT, CommandParser, at_least, told, within
 from g2vlm_model.interface.words import log_plainly, plain, plain_lines
 from g2vlm_model.processes import INTERRUPTED, ended_by_signals, ros_missing
 
@@ -31,14 +33,14 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "parser"]
 
-OK, BAD_INPUT, FAILED = 0, 2, 3
+OK, FAILED = 0, 3
 LIBRARIES = {"viser", "aiohttp", "rosbags", "scipy", "yaml", "cv2", "websockets", "msgspec"}
 POLL_S = 0.2
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(
+    made = CommandParser(
         prog="g2vlm view",
         description="Show the growing map in a browser, mark places in it and ask about them. "
         "Needs neither ROS nor a network, but for --ros.",
@@ -51,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         help="a folder of frames, a film, or a bag",
     )
     made.add_argument(
-        "--camera", type=int, metavar="N", help="a camera of this machine; 0 the first"
+        "--camera", type=at_least(0), metavar="N", help="a camera of this machine; 0 the first"
     )
     made.add_argument(
         "--ros", nargs="?", const="/g2vlm", metavar="NODE", help="a running node, /g2vlm by default"
@@ -69,22 +71,27 @@ def parser() -> argparse.ArgumentParser:
     playing = made.add_argument_group("playing and drawing")
     playing.add_argument(
         "--speed",
-        type=float,
+        type=within(0.0, 1000.0),
         default=1.0,
         metavar="X",
         help="times the recording's own; 0: as fast as the model is (default 1)",
     )
     playing.add_argument("--paused", action="store_true", help="begin paused")
-    playing.add_argument("--fps", type=float, help="frames a second of a folder or a film")
     playing.add_argument(
-        "--limit", type=int, default=0, metavar="N", help="only the first N frames"
+        "--fps",
+        type=within(0.01, 1000.0),
+        metavar="FPS",
+        help="frames a second of a folder or a film",
+    )
+    playing.add_argument(
+        "--limit", type=at_least(0), default=0, metavar="N", help="only the first N frames"
     )
     playing.add_argument("--image-topic", default="", metavar="TOPIC", help="of a bag")
     playing.add_argument(
         "--maps", type=Path, default=Path("maps"), metavar="DIR", help="saved maps (default maps)"
     )
     playing.add_argument(
-        "--points", type=int, default=600_000, metavar="N", help="points drawn at most"
+        "--points", type=at_least(1000), default=600_000, metavar="N", help="points drawn at most"
     )
     playing.add_argument(
         "--until-end", action="store_true", help="end when the recording has ended"
@@ -135,8 +142,7 @@ def main(argv: list[str] | None = None) -> int:
 
         if not isinstance(error, (RecordingError, ReplayInputError, OSError, MemoryError)):
             raise
-        print(f"g2vlm view: {plain(str(error)) or type(error).__name__}", file=sys.stderr)
-        return BAD_INPUT
+        return told("g2vlm view", error)
     except RuntimeError as error:
         from g2vlm_replay.errors import NodeFailedError
 
@@ -160,12 +166,11 @@ def _run(arguments: argparse.Namespace) -> int:
     given = [arguments.source is not None, arguments.camera is not None, arguments.ros is not None]
     if sum(given) != 1:
         raise ReplayInputError(
-            f"got {sum(given)} sources, expected one: a folder, film or bag, --camera N, or --ros"
+            f"got {sum(given)} sources, expected one: a folder, film or bag, --camera 0, or --ros; "
+            "`g2vlm view --help` explains"
         )
     if not 0 <= arguments.port <= 65535:
         raise ReplayInputError(f"--port is {arguments.port}, expected 0 to 65535")
-    if arguments.points < 1000:
-        raise ReplayInputError(f"--points is {arguments.points}, expected 1000 or more")
     from .front import Front, guarded_viser
 
     secret = secrets.token_urlsafe(32)
@@ -186,9 +191,15 @@ def _run(arguments: argparse.Namespace) -> int:
         stack.callback(front.close)
         session.start()
         print(f"g2vlm view: {session.title} at {front.url}", flush=True)
-        if not arguments.no_browser:
-            webbrowser.open(front.url)
+        if not arguments.no_browser and not _opened(front.url):
+            print("g2vlm view: no browser can be opened here: open that address", file=sys.stderr)
         return _wait(ended if arguments.until_end else lambda: False)
+
+
+def _opened(url: str) -> bool:
+    """Open a browser; not one that would take the terminal of a machine without a screen."""
+    screen = sys.platform != "linux" or {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ)
+    return bool(screen) and webbrowser.open(url)
 
 
 def _wait(ended: Callable[[], bool]) -> int:
@@ -217,9 +228,10 @@ def _local(
     from .chunks import Chunks
     from .front import close_viser
     from .local import LocalSession
-    from .play import CameraPlayer, RecordingPlayer
+    from .play import CameraPlayer, RecordingPlayer, opened_camera
 
     recording = None
+    camera = None if arguments.camera is None else opened_camera(arguments.camera)
     if arguments.source is not None:
         topics = TopicChoice(image=arguments.image_topic)
         how = {"fps": arguments.fps, "limit": arguments.limit}
@@ -245,7 +257,8 @@ def _local(
         pipeline = stack.enter_context(Pipeline(runtime, params))
         player: Any
         if recording is None:
-            player = CameraPlayer(arguments.camera, pipeline)
+            assert camera is not None
+            player = CameraPlayer(arguments.camera, pipeline, camera)
             title = f"camera {arguments.camera}"
         else:
             feed = Feed(recording, params, pipeline, depth)

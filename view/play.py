@@ -11,11 +11,14 @@ pipeline, and counted there.
 from __future__ import annotations
 
 import math
+import os
+import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
 import cv2
@@ -27,7 +30,7 @@ from numpy.typing import NDArray
 from g2vlm_map.pipeline import InputFrame, Pipeline
 from g2vlm_map.recordings import NS, RecordedFrame, RecordingError
 
-__all__ = ["CameraPlayer", "Player", "RecordingPlayer"]
+__all__ = ["CameraPlayer", "Player", "RecordingPlayer", "opened_camera"]
 
 _SETTLE_S = 0.2  # how often a wait for the model looks whether it is to end
 _BLIND_S = 5.0  # without a frame, after which a camera is given up
@@ -188,7 +191,7 @@ class CameraPlayer(_Thread):
     Args:
         number: Of the camera: 0 is the first.
         pipeline: That takes its frames.
-        opened: Opens it; for tests a film in its place.
+        opened: As `opened_camera` gives it; a film may stand in its place. Closed here.
 
     Raises:
         ReplayInputError: There is no such camera, or it gives no frame.
@@ -198,17 +201,14 @@ class CameraPlayer(_Thread):
         self,
         number: int,
         pipeline: Pipeline,
-        opened: Callable[[int], cv2.VideoCapture] = cv2.VideoCapture,
+        opened: cv2.VideoCapture,
     ) -> None:
         super().__init__(pipeline)
-        self._camera = opened(number)
+        self._camera = opened
         self._name = f"camera {number}"
         if not self._camera.isOpened() or not self._camera.read()[0]:
             self._camera.release()
-            raise ReplayInputError(
-                f"{self._name} cannot be opened or gives no frame; on Linux `ls /dev/video*` lists "
-                "those that there are, and whoever is to read them must be in the group `video`"
-            )
+            raise ReplayInputError(_no_camera(number))
         self._reference = pipeline.options.cameras[0]
         self._shown: NDArray[np.uint8] | None = None
 
@@ -243,6 +243,31 @@ class CameraPlayer(_Thread):
                     frame = InputFrame(self._shown, time.time_ns(), self._reference)
                     self._pipeline.add(frame)
                     self.frames += 1
+
+
+def opened_camera(number: int) -> cv2.VideoCapture:
+    """Open a camera of this machine.
+
+    Args:
+        number: 0 is the first.
+
+    Raises:
+        ReplayInputError: There is none of that number, or it is not to be read.
+    """
+    if sys.platform == "linux" and not os.access(f"/dev/video{number}", os.R_OK):
+        raise ReplayInputError(_no_camera(number))  # OpenCV looks for it for many seconds
+    camera = cv2.VideoCapture(number)
+    if not camera.isOpened():
+        raise ReplayInputError(_no_camera(number))
+    return camera
+
+
+def _no_camera(number: int) -> str:
+    there = ", ".join(sorted(path.name for path in Path("/dev").glob("video*"))) or "none"
+    return (
+        f"camera {number} cannot be opened or gives no frame; of /dev/video* there is: {there}. "
+        "Whoever reads it must be in the group `video`, and no other program may hold it"
+    )
 
 
 @contextmanager

@@ -82,6 +82,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
     Raises:
         OSError: It cannot be written, or the disk is full.
     """
+    if path.exists() and not path.is_dir():  # now, not when an hour's work is to be put there
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     with scratch_folder(path) as partial:
         yield partial
         for inner in sorted(partial.rglob("*")):

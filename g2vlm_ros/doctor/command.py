@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from g2vlm_map.status import explained_at
+from g2vlm_model.interface.command_line import CommandParser, reason
 from g2vlm_model.interface.words import plain
 from g2vlm_model.processes import ended_by_signals, ros_missing
 from g2vlm_ros.doctor.check_cameras import (
@@ -96,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             seen = _look(chosen)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         said = ros_missing(error) if isinstance(error, ImportError) else ""
-        print(f"g2vlm doctor cannot look: {said or plain(str(error))}", file=sys.stderr)
+        print(f"g2vlm doctor cannot look: {said or reason(error)}", file=sys.stderr)
         return CANNOT_TELL
     found, untold = told_apart(examine(seen), seen)
     document = _document if chosen.json else _text
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="g2vlm doctor", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip

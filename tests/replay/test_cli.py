@@ -57,7 +57,6 @@ def bag(tmp_path: Path) -> Path:
         (["--rate", "inf"], "--rate is inf"),
         (["--start-timeout", "nan"], "--start-timeout is nan"),
         (["--question-timeout", "-5"], "--question-timeout is -5"),
-        (["--limit", "-1"], "--limit is -1"),
         (["--cloud-confidence", "2"], "--cloud-confidence is 2"),
         (["--param", "novalue"], "expected NAME=VALUE"),
         (["--params", "missing.yaml"], "is no file"),

@@ -29,7 +29,6 @@ SCRIPTED = ("--runtime", "tests.ros.scripted_runtime:create", "--no-browser", "-
         (["x", "--camera", "0"], "got 2 sources"),
         (["/nowhere"], "/nowhere does not exist"),
         (["x", "--port", "70000"], "--port is 70000"),
-        (["x", "--points", "3"], "--points is 3"),
         (["launch"], "launch"),
     ],
 )

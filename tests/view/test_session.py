@@ -211,7 +211,7 @@ def test_a_camera_is_played_paused_and_given_up(tmp_path: Path) -> None:
         writer.write(rng.integers(0, 255, (120, 160, 3), np.uint8))
     writer.release()
     with Pipeline(ScriptedRuntime(), PipelineOptions()) as pipeline:
-        player = CameraPlayer(0, pipeline, lambda number: cv2.VideoCapture(str(film)))
+        player = CameraPlayer(0, pipeline, cv2.VideoCapture(str(film)))
         with pytest.raises(ValueError, match="its own speed"):
             player.set_speed(2.0)
         player.start()
@@ -222,4 +222,4 @@ def test_a_camera_is_played_paused_and_given_up(tmp_path: Path) -> None:
         assert current.shape == (120, 160, 3)
         player.close()
         with pytest.raises(ReplayInputError, match="camera 3 cannot be opened"):
-            CameraPlayer(3, pipeline, lambda number: cv2.VideoCapture(str(tmp_path / "none.avi")))
+            CameraPlayer(3, pipeline, cv2.VideoCapture(str(tmp_path / "none.avi")))

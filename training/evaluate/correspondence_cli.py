@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from g2vlm_model.interface.command_line import at_least
 from g2vlm_model.interface.whole_files import write_text
 from g2vlm_model.runtimes.torch.placement import choose_placement
 
@@ -40,15 +41,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--root", type=Path, required=True, help="folder of the data in that layout")
     add("--split", choices=("train", "val", "test"), default="test", help="synthetic: whose rooms")
     add("--gaps", type=int, nargs="+", default=GAPS, help="frames from the first to later ones")
-    add("--points", type=int, default=8, help="per side of the lattice on the first frame")
-    add("--sequences", type=int, default=200, help="at most so many")
+    add("--points", type=at_least(1), default=8, help="per side of the lattice on the first frame")
+    add("--sequences", type=at_least(1), default=200, help="at most so many")
     add("--expert", choices=EXPERTS, default="semantic", help="G2VLM: whose tokens")
-    add("--side", type=int, default=0, help="pixels of a side for the encoder; 0: the model's own")
+    add(
+        "--side",
+        type=at_least(0),
+        default=0,
+        help="pixels of a side for the encoder; 0: the model's own",
+    )
     add("--seed", type=int, default=7, help="choice of the sequences")
     add("--out", type=Path, help="folder for correspondence.json and report.html")
     add("--json", action="store_true", help="print the numbers as JSON, not as a table")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add("--threads", type=int, default=1, help="torch threads")
+    add("--threads", type=at_least(1), default=1, help="torch threads")
 
 
 def run(args: argparse.Namespace) -> int:

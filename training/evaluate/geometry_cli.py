@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from g2vlm_model.checkpoint import load_model, model_id
+from g2vlm_model.interface.command_line import at_least
 from g2vlm_model.interface.whole_files import whole_file, write_text
 from g2vlm_model.model import G2VLM
 from g2vlm_model.quantised import PRECISIONS
@@ -87,9 +88,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--root", type=Path, required=True, help="folder of the data in that layout")
     add("--split", choices=("train", "val", "test"), default="test", help="synthetic: whose rooms")
     add("--frames", type=numbers, default=(4,), help="frames per window, e.g. 2,4,8,16")
-    add("--stride", type=int, default=1, help="step between the frames of a window")
-    add("--windows", type=int, default=200, help="at most so many of each length")
-    add("--refine-windows", type=int, default=100, help="refined and two-view rows: on so many")
+    add("--stride", type=at_least(1), default=1, help="step between the frames of a window")
+    add("--windows", type=at_least(1), default=200, help="at most so many of each length")
+    add(
+        "--refine-windows",
+        type=at_least(0),
+        default=100,
+        help="refined and two-view rows: on so many",
+    )
     add("--min-baseline", type=float, default=0.05, help="for directions and AUC, metres")
     add(
         "--mean-map", type=Path,
@@ -101,7 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print the numbers as JSON, not as a table")
     add("--quantise", choices=PRECISIONS, default="", help="weights of so many bits; no run's")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add("--threads", type=int, default=1, help="torch threads")
+    add("--threads", type=at_least(1), default=1, help="torch threads")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ import torch
 
 from g2vlm_model.checkpoint import load_model, model_id
 from g2vlm_model.interface import SpatialQuery
+from g2vlm_model.interface.command_line import at_least
 from g2vlm_model.interface.whole_files import write_text
 from g2vlm_model.runtimes.torch.placement import choose_placement
 
@@ -42,9 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, metavar="TASK")
     parser.add_argument("--root", type=Path, required=True, help="folder of shards")
     parser.add_argument("--split", choices=("train", "val", "test"), default="test")
-    parser.add_argument("--windows", type=int, default=200, help="per number of frames")
+    parser.add_argument("--windows", type=at_least(1), default=200, help="per number of frames")
     parser.add_argument("--frames", type=int, nargs="+", default=[2, 3, 4], help="per window")
-    parser.add_argument("--per-window", type=int, default=16, help="questions, at most")
+    parser.add_argument("--per-window", type=at_least(1), default=16, help="questions, at most")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     parser.add_argument(
         "--calibrate", type=Path, metavar="FILE",
@@ -60,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--list", type=Path, default=LIST, help="JSON of other stretches")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    parser.add_argument("--threads", type=at_least(1), default=1, help="torch threads")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from g2vlm_model.interface.command_line import at_least
 from g2vlm_model.interface.documents import parse_json
 
 from ..datasets.base import Clip, FrameSequence
@@ -86,12 +87,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--list", type=Path, default=LIST, help="JSON of other stretches")
     add("--out", type=Path, required=True, help="a folder for each stretch goes here")
     add("--frames", type=numbers, default=(1, 4), help="frames per window, e.g. 1,4")
-    add("--stride", type=int, default=2, help="step between the frames of a window")
-    add("--windows", type=int, default=34, help="at most so many of each length")
-    add("--refine-windows", type=int, default=0, help="refined and two-view rows: on so many")
+    add("--stride", type=at_least(1), default=2, help="step between the frames of a window")
+    add("--windows", type=at_least(1), default=34, help="at most so many of each length")
+    add(
+        "--refine-windows",
+        type=at_least(0),
+        default=0,
+        help="refined and two-view rows: on so many",
+    )
     add("--seed", type=int, default=7, help="choice of the windows")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add("--threads", type=int, default=1, help="torch threads")
+    add("--threads", type=at_least(1), default=1, help="torch threads")
 
 
 def run(args: argparse.Namespace) -> int:

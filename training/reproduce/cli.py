@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from g2vlm_model.interface.command_line import CommandParser, at_least
 from g2vlm_model.interface.documents import parse_json
 from g2vlm_model.interface.whole_files import whole_file, write_text
 from g2vlm_model.interface.words import log_plainly
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="g2vlm reproduce", description=__doc__)
+    parser = CommandParser(prog="g2vlm reproduce", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of shards, train and val")
     parser.add_argument("--out", type=Path, required=True, help="results; what is there is kept")
     parser.add_argument(
@@ -69,16 +70,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--variants", nargs="+", help="only lines of these names")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--scale", type=float, default=1.0, help="times the steps of each phase")
-    parser.add_argument("--windows", type=int, default=100, help="validation windows")
-    parser.add_argument("--clips", type=int, default=1000, help="training clips, kept in memory")
-    parser.add_argument("--width", type=int, default=48, help="of the pictures, in pixels")
-    parser.add_argument("--height", type=int, default=32, help="of the pictures, in pixels")
+    parser.add_argument("--windows", type=at_least(1), default=100, help="validation windows")
+    parser.add_argument(
+        "--clips", type=at_least(1), default=1000, help="training clips, kept in memory"
+    )
+    parser.add_argument("--width", type=at_least(1), default=48, help="of the pictures, in pixels")
+    parser.add_argument("--height", type=at_least(1), default=32, help="of the pictures, in pixels")
     parser.add_argument(
         "--models",
         action="store_true",
         help="also write model folders (of two encoders): OUT/models/...",
     )
-    parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    parser.add_argument("--threads", type=at_least(1), default=1, help="torch threads")
     return parser
 
 
