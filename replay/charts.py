@@ -1,14 +1,15 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The report's charts, as SVG or PNG bytes: axes with units, legends, nothing interactive."""
+"""The report's charts, as SVG or PNG bytes: axes with units, legends, and where their time is."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import wraps
-from typing import ParamSpec
+from typing import ParamSpec, TypeVar
 
 import matplotlib
 import numpy as np
@@ -17,6 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+
+from g2vlm_map.recordings import NS
 
 from .outcome import StatusSample
 
@@ -51,13 +54,47 @@ STYLE = {
 
 
 P = ParamSpec("P")
+Drawn = TypeVar("Drawn", bound=bytes)
 
 
-def in_style(draw: Callable[P, bytes]) -> Callable[P, bytes]:
+@dataclass(frozen=True)
+class TimeAxis:
+    """Where a chart has its time.
+
+    Args:
+        left, top, width, height: of its field, as shares of the picture.
+        first, last: seconds at the left and at the right end.
+        offset: seconds from the recording's first frame to this axis's zero.
+        wall: whether it has wall time, from the first status on.
+    """
+
+    left: float
+    top: float
+    width: float
+    height: float
+    first: float
+    last: float
+    offset: float = 0.0
+    wall: bool = False
+
+
+class TimeChart(bytes):
+    """An SVG, and where it has its time; those axes begin at `start_ns`, or with the recording."""
+
+    axes: tuple[TimeAxis, ...] = ()
+    start_ns: int | None = None
+
+    def since(self, first_ns: int) -> list[TimeAxis]:
+        """Its axes, by a recording's first stamp."""
+        offset = 0.0 if self.start_ns is None else (self.start_ns - first_ns) / NS
+        return [replace(axis, offset=offset) for axis in self.axes]
+
+
+def in_style(draw: Callable[P, Drawn]) -> Callable[P, Drawn]:
     """Draw a chart in the report's look, and leave matplotlib's settings as they were."""
 
     @wraps(draw)
-    def styled(*args: P.args, **kwargs: P.kwargs) -> bytes:
+    def styled(*args: P.args, **kwargs: P.kwargs) -> Drawn:
         with matplotlib.rc_context(STYLE):
             return draw(*args, **kwargs)
 
@@ -87,7 +124,7 @@ def latency_chart(latencies_ms: Sequence[float], observe_ms: Sequence[float]) ->
 
 
 @in_style
-def timeline_chart(statuses: Sequence[StatusSample]) -> bytes:
+def timeline_chart(statuses: Sequence[StatusSample]) -> TimeChart:
     """The node's counters over the run and the reason codes in force; SVG."""
     codes = sorted({code for status in statuses for code in status.reasons})
     figure = Figure(figsize=(WIDE, 2.7 + 0.24 * len(codes)), layout="constrained")
@@ -126,13 +163,13 @@ def timeline_chart(statuses: Sequence[StatusSample]) -> bytes:
     if not codes:
         reasons.set_visible(False)
         counts.set_xlabel("wall time [s]")
-    return svg(figure)
+    return time_chart(figure, [counts, reasons] if codes else [counts], wall=True)
 
 
 @in_style
 def depth_chart(
     seconds: Sequence[float], abs_rel: Sequence[float], baselines: dict[str, float]
-) -> bytes:
+) -> TimeChart:
     """AbsRel of each scene over time and the baselines' means; SVG."""
     figure, (axes,) = make_figure(WIDE, 2.4, [1.0])
     axes.plot(seconds, abs_rel, color=BLUE, lw=1.6, marker="o", ms=2.6, label="node, each scene")
@@ -141,7 +178,7 @@ def depth_chart(
     axes.set(title="Depth error of each scene", xlabel="time [s]", ylabel="AbsRel")
     axes.set_ylim(bottom=0)
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1, ncols=3)
-    return svg(figure)
+    return time_chart(figure, [axes])
 
 
 @in_style
@@ -208,6 +245,26 @@ def svg(figure: Figure) -> bytes:
     FigureCanvasAgg(figure)
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
+
+
+def time_chart(
+    figure: Figure, timed: Sequence[Axes], start_ns: int | None = None, *, wall: bool = False
+) -> TimeChart:
+    """The figure as SVG with those of its axes whose x is time in seconds.
+
+    Args:
+        figure: to draw.
+        timed: these axes.
+        start_ns: stamp of their zero; None is the recording's first.
+        wall: whether it is wall time.
+    """
+    chart = TimeChart(svg(figure))  # drawn now, so everything has its place
+    for axes in timed:
+        box, (first, last) = axes.get_position(), axes.get_xlim()
+        place = (box.x0, 1 - box.y1, box.width, box.height)
+        chart.axes += (TimeAxis(*place, float(first), float(last), wall=wall),)
+    chart.start_ns = start_ns
+    return chart
 
 
 def png(figure: Figure, dpi: int) -> bytes:

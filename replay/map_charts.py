@@ -15,7 +15,19 @@ from numpy.typing import NDArray
 from g2vlm_map.dense.occupancy import FREE, OCCUPIED, Grid
 from g2vlm_map.recordings import NS
 
-from .charts import BLUE, GREEN, GREY, INK, ORANGE, WIDE, in_style, make_figure, svg
+from .charts import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    WIDE,
+    TimeChart,
+    in_style,
+    make_figure,
+    svg,
+    time_chart,
+)
 from .map_metrics import ScaleSample
 from .pose_metrics import AlignedSegment, PoseSegment, rotation_angle_deg
 
@@ -45,7 +57,7 @@ class PathsShown:
 
 
 @in_style
-def trajectory_chart(paths: PathsShown) -> bytes:
+def trajectory_chart(paths: PathsShown) -> TimeChart:
     """Path seen along the direction in which it varies least, and errors over time."""
     figure, (plan, error) = make_figure(WIDE, 4.3, [1.15, 1.0])
     truth_M3 = np.concatenate([s.truth_T_world_cam_M44[:, :3, 3] for s in paths.final])
@@ -78,11 +90,11 @@ def trajectory_chart(paths: PathsShown) -> bytes:
     error.set(title=title, xlabel="time [s]", ylabel="error [°]")
     error.set_ylim(bottom=0)
     error.legend(loc="best")
-    return svg(figure)
+    return time_chart(figure, [error], start_ns)
 
 
 @in_style
-def path_chart(segments: Sequence[PoseSegment], unit: str) -> bytes:
+def path_chart(segments: Sequence[PoseSegment], unit: str) -> TimeChart:
     """The path alone, where nobody knows the true one.
 
     Args:
@@ -105,7 +117,7 @@ def path_chart(segments: Sequence[PoseSegment], unit: str) -> bytes:
     if len(segments) <= 8:
         plan.legend(loc="best")
     height.set(title="Way", xlabel="time [s]", ylabel=f"since the start [{unit}]")
-    return svg(figure)
+    return time_chart(figure, [height], start_ns)
 
 
 @in_style
@@ -168,7 +180,7 @@ def occupancy_chart(grid: Grid, path_M2: Floats, loops_L22: Floats) -> bytes:
 
 
 @in_style
-def scale_chart(samples: Sequence[ScaleSample], true_scale: float | None) -> bytes:
+def scale_chart(samples: Sequence[ScaleSample], true_scale: float | None) -> TimeChart:
     """Metres per map unit over time with two sigma, and when lengths were called metres.
 
     Args:
@@ -210,7 +222,7 @@ def scale_chart(samples: Sequence[ScaleSample], true_scale: float | None) -> byt
     axes.yaxis.set_major_formatter("{x:.2g}")
     axes.yaxis.set_minor_formatter("{x:.2g}")
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1, ncols=4)
-    return svg(figure)
+    return time_chart(figure, [axes], start_ns)
 
 
 def _plane(positions_M3: Floats) -> Callable[[Floats], Floats]:

@@ -110,11 +110,11 @@ def colour_bar_png() -> bytes:
     return cv2.imencode(".png", cv2.applyColorMap(level, cv2.COLORMAP_TURBO))[1].tobytes()
 
 
-def jpeg(rgb_HW3: NDArray[np.uint8], quality: int = 88) -> bytes:
-    """Encode an image (H, W, 3) RGB, resized to the panels' width."""
-    height = max(1, round(rgb_HW3.shape[0] * PANEL_WIDTH / rgb_HW3.shape[1]))
-    method = cv2.INTER_AREA if rgb_HW3.shape[1] > PANEL_WIDTH else cv2.INTER_NEAREST
-    resized = cv2.resize(rgb_HW3, (PANEL_WIDTH, height), interpolation=method)
+def jpeg(rgb_HW3: NDArray[np.uint8], quality: int = 88, width: int = PANEL_WIDTH) -> bytes:
+    """Encode an image (H, W, 3) RGB, resized to so many pixels of width."""
+    height = max(1, round(rgb_HW3.shape[0] * width / rgb_HW3.shape[1]))
+    method = cv2.INTER_AREA if rgb_HW3.shape[1] > width else cv2.INTER_NEAREST
+    resized = cv2.resize(rgb_HW3, (width, height), interpolation=method)
     options = [cv2.IMWRITE_JPEG_QUALITY, quality]
     return cv2.imencode(".jpg", resized[..., ::-1], options)[1].tobytes()
 

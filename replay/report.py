@@ -1,7 +1,7 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""report.html: one file that opens without a network; frames and charts are inside."""
+"""report.html: one file that opens without a network: pictures, charts, and all that moves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from g2vlm_map.world import World
 from g2vlm_model.interface.whole_files import whole_file
 from g2vlm_model.interface.words import plain
 
-from .charts import cloud_chart, depth_chart, latency_chart, timeline_chart
+from .charts import TimeChart, cloud_chart, depth_chart, latency_chart, timeline_chart
+from .explore import LIMIT_BYTES, embedded, exploration, scenes_within
 from .map_charts import (
     PathsShown,
     change_chart,
@@ -92,7 +93,21 @@ def write_report(path: Path, report: ReportInput) -> None:
         trim_blocks=True,
         finalize=_shown,
     )
-    page = environment.get_template("report.html.j2").render(_context(report))
+    charts = _charts(report)
+    first_ns = report.recording.info.stamps_ns[0]
+    data = exploration(
+        report,
+        {
+            name: chart.since(first_ns)
+            for name, chart in charts.items()
+            if isinstance(chart, TimeChart)
+        },
+    )
+    template, context = environment.get_template("report.html.j2"), _context(report)
+    context |= {name: data_uri(chart, "svg+xml") for name, chart in charts.items()}
+    bare = template.render(context, explore=embedded(data)).encode()
+    data["scenes"] = scenes_within(report, LIMIT_BYTES - len(bare))
+    page = template.render(context, explore=embedded(data))
     with whole_file(path) as partial:
         partial.write_text(page, encoding="utf-8")
 
@@ -102,6 +117,22 @@ def data_uri(content: bytes, kind: str) -> str:
     if not content:
         return ""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _charts(report: ReportInput) -> dict[str, bytes]:
+    """SVGs by the id of their figure; b"" where there is nothing to draw."""
+    scores, timeline = report.scores, report.timeline
+    return {
+        "depth_chart": _depth_chart(report),
+        "trajectory_chart": _trajectory_chart(scores),
+        "change_chart": _change_chart(scores),
+        "occupancy_chart": plan_of(None if scores.final is None else scores.final.world),
+        "scale_chart": _scale_chart(scores, timeline),
+        "latency_chart": latency_chart(
+            scores.latencies_ms, [item.observe for item in timeline.scene_times]
+        ),
+        "timeline_chart": timeline_chart(timeline.statuses) if timeline.statuses else b"",
+    }
 
 
 def _context(report: ReportInput) -> dict[str, Any]:
@@ -115,38 +146,22 @@ def _context(report: ReportInput) -> dict[str, Any]:
         f"{info.size_hw[0]} px over {info.duration_s:.1f} s; {_model_words(report)}",
         "cards": cards(scores),
         "failed": report.failed,
-        "scale_words": SCALE_WORDS,
+        "scale_words": "" if scores.depth is None and scores.poses is None else SCALE_WORDS,
         "panels": [_panel_entry(panel) for panel in panels],
         "has_truth": any(panel.truth_jpeg for panel in panels),
         "colour_bar": data_uri(colour_bar_png(), "png"),
         "scenes_hint": _scenes_hint(scores),
-        "depth_chart": _depth_chart(report),
         "cloud_chart": _cloud_chart(report),
         "cloud_hint": _cloud_hint(report),
-        "trajectory_chart": data_uri(_trajectory_chart(scores), "svg+xml"),
         "trajectory_hint": _trajectory_hint(scores),
-        "change_chart": data_uri(_change_chart(scores), "svg+xml"),
         "change_hint": _change_hint(report.timeline),
-        "occupancy_chart": data_uri(
-            plan_of(None if scores.final is None else scores.final.world), "svg+xml"
-        ),
-        "scale_chart": data_uri(_scale_chart(scores, report.timeline), "svg+xml"),
         "scale_hint": _scale_hint(scores, report.timeline),
         "answers": answer_rows(scores, info.stamps_ns),
         "questions_hint": "Each question is asked at the scene of its frame. "
         "The geometry column is the same quantity read off the reconstruction, not the truth.",
-        "latency_chart": data_uri(
-            latency_chart(
-                scores.latencies_ms, [item.observe for item in report.timeline.scene_times]
-            ),
-            "svg+xml",
-        ),
         "latency_hint": _latency_hint(report),
         "metric_groups": metric_groups(scores),
         "notes": [*info.notes, *scores.notes],
-        "timeline_chart": data_uri(timeline_chart(report.timeline.statuses), "svg+xml")
-        if report.timeline.statuses
-        else "",
         "drops": sorted(scores.drops.items()),
         "reasons": _reasons(report.timeline),
         "node_facts": _node_facts(report),
@@ -168,20 +183,19 @@ def _panel_entry(panel: Panel) -> dict[str, str]:
     }
 
 
-def _depth_chart(report: ReportInput) -> str:
+def _depth_chart(report: ReportInput) -> bytes:
     depth = report.scores.depth
     if depth is None or len(depth.per_frame) < 2:
-        return ""
+        return b""
     start = report.recording.info.stamps_ns[0]
     baselines = {
         BASELINES["abs_rel"][name]: getattr(depth, name).abs_rel for name in BASELINES["abs_rel"]
     }
-    chart = depth_chart(
+    return depth_chart(
         [(stamp - start) / NS for stamp, _ in depth.per_frame],
         [error.abs_rel for _, error in depth.per_frame],
         baselines,
     )
-    return data_uri(chart, "svg+xml")
 
 
 def _cloud_chart(report: ReportInput) -> str:
@@ -208,7 +222,7 @@ def _cloud_hint(report: ReportInput) -> str:
 
 def _scenes_hint(scores: Scores) -> str:
     if scores.depth is None:
-        return "Lengths are in map units: the input carries no depth to compare with."
+        return "Colours are by the depth of each scene, in the unit in which it was published."
     return (
         f"{scores.depth.predicted.frames} scenes are compared with the true depth. Each depth "
         "map is scaled by the median of the ratios before colours and errors are made."
@@ -233,10 +247,7 @@ def _trajectory_hint(scores: Scores) -> str:
         return "No pose came out."
     report = scores.poses if scores.map is None else scores.map.poses
     if report is None:
-        return (
-            "No true poses to compare with; in the axes of each segment's first keyframe. Also in "
-            "trajectory.tum."
-        )
+        return "In the axes of each segment's first keyframe. Also in trajectory.tum."
     scales = ", ".join(f"{segment.scale:.3g}" for segment in report.segments[:6])
     return (
         f"{report.poses} poses; segments with three poses or more: {len(report.segments)}. Each "

@@ -1,7 +1,7 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What several tests share: one way to wait, the data folder, free ROS domains."""
+"""What several tests share: one way to wait, the data folder, free ROS domains, a browser."""
 
 from __future__ import annotations
 
@@ -9,13 +9,21 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import pytest
 
 REPO = Path(__file__).resolve().parents[1]
 
 T = TypeVar("T")
+
+CHROMIUM_FLAGS = (  # a software renderer, so that WebGL needs no graphics card
+    *("--no-sandbox", "--enable-unsafe-swiftshader", "--use-gl=angle", "--use-angle=swiftshader"),
+    *("--ignore-gpu-blocklist", "--disable-background-networking"),
+)
 
 
 def wait_for(
@@ -59,3 +67,17 @@ def own_mounts(mount: str) -> list[str]:
     if shutil.which("unshare") is None:
         return []
     return prefix if subprocess.run([*prefix, "true"], capture_output=True).returncode == 0 else []
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """The distribution's browser without a screen, in Playwright's hands; skips without one."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        pytest.skip("no Chromium: sudo apt install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=found, args=list(CHROMIUM_FLAGS))
+        yield made
+        made.close()

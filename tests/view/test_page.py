@@ -8,7 +8,6 @@ A software renderer draws, so clouds are small and waits are long.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,15 +21,11 @@ from g2vlm_view.drawing import colors
 from g2vlm_view.replies import answer_fields
 
 from g2vlm_map.pipeline import Mark, Question
-from tests.helpers import REPO
+from tests.helpers import REPO, chromium
 from tests.view.test_session import wordless
 from tests.view.viewed import Viewed
 
 pytestmark = pytest.mark.slow
-FLAGS = (
-    *("--no-sandbox", "--enable-unsafe-swiftshader", "--use-gl=angle", "--use-angle=swiftshader"),
-    *("--ignore-gpu-blocklist", "--disable-background-networking"),
-)
 WAIT_MS = 90_000.0
 HOOK = (REPO / "tests" / "view" / "drawn_points.js").read_text(encoding="utf-8")
 
@@ -78,15 +73,8 @@ class Opened:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no Chromium: sudo apt install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+    with chromium() as made:
         yield made
-        made.close()
 
 
 @pytest.fixture
