@@ -267,9 +267,8 @@ class Exporter:
         if self._full is None:
             quantise = self.precision if self.precision in QUANTISED else ""
             if quantise:  # rounded once; to round them at each use would take minutes
-                network, tokenizer = load_model(self.source, quantise=quantise)
+                network, tokenizer = load_model(self.source, global_points=False, quantise=quantise)
                 network.requires_grad_(False)
-                del network.heads.global_decoder, network.heads.global_head
             else:
                 network, tokenizer = self._open.enter_context(streamed_model(self.source))
             self._full, self._ids = TorchReference(network, tokenizer), network.special_ids

@@ -19,8 +19,14 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from g2vlm_model import layers
 from g2vlm_model.cache import KeyValueCache
-from g2vlm_model.checkpoint import FLOAT32_PREFIXES, model_on_meta, quantised_bits
+from g2vlm_model.checkpoint import (
+    FLOAT32_PREFIXES,
+    GLOBAL_POINTS,
+    model_on_meta,
+    quantised_bits,
+)
 from g2vlm_model.config import ModelConfig, SpecialIds
 from g2vlm_model.extras.reading import GeometryReading, read_geometry
 from g2vlm_model.measuring.live_bytes import LiveBytes, TracedAttention
@@ -29,6 +35,7 @@ from g2vlm_model.poses import GeometryTensors, HeadOutputs, assemble_geometry
 from g2vlm_model.preprocess import semantic_merged_hw
 from g2vlm_model.quantised import GROUP
 
+from .traced import in_place_of
 from .wrappers import GeometryGraph, Prefix
 
 __all__ = ["PassBytes", "Passes", "WeightBytes", "pass_bytes", "weight_bytes"]
@@ -107,7 +114,7 @@ def weight_bytes(config: ModelConfig, dtype: torch.dtype, quantise: str = "") ->
     model = model_on_meta(config, _ANY_IDS)
     bits = quantised_bits(model, quantise)
     for name, weight in model.named_parameters():
-        if name.startswith("heads.global_"):
+        if name.startswith(GLOBAL_POINTS):
             continue
         if name in bits:
             outputs, inputs = weight.shape
@@ -150,11 +157,13 @@ class Passes:
         scores: Copies of the attention scores that stand in memory; 0 is a fused kernel.
         engine: The geometric pass is the exported graph, which decodes all frames at once and
             gives keys and values as arrays of their own.
+        in_place: Of float32 tensors, as torch computes on a CPU (`layers.in_place_pays`).
     """
 
     dtype: torch.dtype
     scores: int = 0
     engine: bool = False
+    in_place: bool = False
 
 
 @cache
@@ -169,7 +178,12 @@ def pass_bytes(
         size_hw: Of the model's picture in pixels.
         passes: How they are computed.
     """
-    with torch.device("meta"), torch.no_grad(), TracedAttention(passes.scores):
+
+    def pays(x: Tensor) -> bool:
+        return passes.in_place and x.dtype == torch.float32
+
+    in_place = in_place_of(layers, "in_place_pays", pays)
+    with torch.device("meta"), torch.no_grad(), TracedAttention(passes.scores), in_place:
         model = _model_without_memory(config, passes.dtype)
         # The longest window's question serves the others: what grows with a window is its scene.
         largest = max(windows)

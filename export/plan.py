@@ -19,6 +19,7 @@ import torch
 
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.quantised import PRECISIONS as QUANTISED
+from g2vlm_model.quantised import cast_at_once
 from g2vlm_model.runtimes.scene_runtime import MAX_FRAMES
 
 from .devices import Device
@@ -124,7 +125,8 @@ class Request:
         if not self.quantise:
             return 0
         copies = 1 if self.quantise == "int8" else 3  # of 4 bits: halves, levels, scaled
-        return copies * self.dtype.itemsize * PIECE
+        at_once = PIECE if self.runtime == "onnx" else cast_at_once(self.on_cpu)
+        return copies * self.dtype.itemsize * at_once
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,9 @@ def plan_windows(request: Request, windows: Sequence[int]) -> tuple[WindowPlan, 
     def traced(passes: Passes) -> dict[int, PassBytes]:
         return pass_bytes(request.config, tuple(windows), request.picture_hw, passes)
 
-    torch_passes = traced(Passes(dtype)) if request.runtime != "onnx" else {}
+    torch_passes = (
+        traced(Passes(dtype, in_place=request.on_cpu)) if request.runtime != "onnx" else {}
+    )
     if request.runtime == "torch":
         return tuple(_at_work(request, "torch", weights, *item) for item in torch_passes.items())
     # The kernels of ONNX Runtime hold a layer's scores twice, TensorRT's fused ones do not.

@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from g2vlm_model.checkpoint import (
+    GLOBAL_POINTS,
     TABLE,
-    StoredWeight,
     assign,
+    drop_global_points,
     load_model,
     model_on_meta,
     quantised_bits,
@@ -33,12 +34,14 @@ from g2vlm_model.config import ModelConfig
 from g2vlm_model.model import G2VLM
 from g2vlm_model.quantised import QuantisedEmbedding, QuantisedLinear, quantisable
 from g2vlm_model.runtimes.machine import free_memory
+from g2vlm_model.safetensors_file import StoredRows, StoredWeight
 from g2vlm_model.tokenizer import Tokenizer
+
+from .weights import pieces_of
 
 __all__ = ["StreamedLinear", "fits_whole", "streamed_model", "whole_or_streamed"]
 
 WORK = 1.15  # of the weights: what they and the passes of a check take
-_UNUSED = "heads.global_"  # no graph gives the global points
 
 
 class StreamedLinear(nn.Linear):
@@ -63,10 +66,16 @@ class StreamedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., I) to (..., O)."""
-        weight_OI = self._stored.read(torch.float32)
+        outputs = [self._of(x, rows) for rows in pieces_of(self.weight.shape)]
+        y = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
+        return y if self.bias is None else y + self.bias
+
+    def _of(self, x: Tensor, rows: slice) -> Tensor:
+        """Some of the outputs: a language head is never whole in memory."""
+        weight_OI = self._stored.read(torch.float32, rows=rows)
         if not self._bits:
-            return F.linear(x, weight_OI, self.bias)
-        y: Tensor = QuantisedLinear(weight_OI, self._bits, torch.float32, self.bias)(x)
+            return F.linear(x, weight_OI)
+        y: Tensor = QuantisedLinear(weight_OI, self._bits, torch.float32)(x)
         return y
 
 
@@ -92,13 +101,13 @@ def streamed_model(folder: str | Path, quantise: str = "") -> Iterator[tuple[G2V
     bits = quantised_bits(model, quantise)
     with stored_weights(model, weight_files(root)) as stored:
         shapes = {name: one.shape for name, one in model.named_parameters()}
-        left = {one.name: one for one in stored if not one.name.startswith(_UNUSED)}
+        left = {one.name: one for one in stored if not one.name.startswith(GLOBAL_POINTS)}
         for name, one in left.items():
             if name == TABLE and (name in bits or not config.reference_features):
                 _put_table(model, one, bool(bits))
             elif name not in large:
                 assign(model, name, one.read(torch.float32))
-        del model.heads.global_decoder, model.heads.global_head
+        drop_global_points(model)
         for name in large & set(left):
             path = name.removesuffix(".weight")
             bias = getattr(model.get_submodule(path), "bias", None)
@@ -110,7 +119,7 @@ def streamed_model(folder: str | Path, quantise: str = "") -> Iterator[tuple[G2V
 def _put_table(model: G2VLM, stored: StoredWeight, quantised: bool) -> None:
     """The table of embeddings: in 8 bits, or as pages of its file, of which few are read."""
     if quantised:
-        made = QuantisedEmbedding(stored.read(torch.float32), torch.float32)
+        made = QuantisedEmbedding(StoredRows(stored, "cpu"), torch.float32)
         model.set_submodule(TABLE.removesuffix(".weight"), made)
     else:
         assign(model, TABLE, stored.reader.mapped(stored.stored_as))
@@ -129,5 +138,5 @@ def whole_or_streamed(folder: Path, quantise: str = "") -> Iterator[tuple[G2VLM,
         with streamed_model(folder, quantise) as streamed:
             yield streamed
         return
-    model, tokenizer = load_model(folder, quantise=quantise)
+    model, tokenizer = load_model(folder, global_points=False, quantise=quantise)
     yield model.requires_grad_(False), tokenizer

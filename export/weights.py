@@ -21,7 +21,7 @@ from __future__ import annotations
 import mmap
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -31,8 +31,10 @@ from torch import Tensor, nn
 
 from g2vlm_model.checkpoint import (
     FLOAT32_PREFIXES,
+    GLOBAL_POINTS,
     TABLE,
     assign,
+    drop_global_points,
     model_on_meta,
     quantised_bits,
     stored_weights,
@@ -41,8 +43,9 @@ from g2vlm_model.checkpoint import (
 from g2vlm_model.config import ModelConfig, SpecialIds
 from g2vlm_model.model import G2VLM
 from g2vlm_model.quantised import PRECISIONS, QuantisedEmbedding, QuantisedLinear, quantisable
+from g2vlm_model.safetensors_file import StoredRows, StoredWeight
 
-__all__ = ["WEIGHTS", "NBitsLinear", "WeightFile", "block_size", "lay_out", "nbits"]
+__all__ = ["WEIGHTS", "NBitsLinear", "WeightFile", "block_size", "lay_out", "nbits", "pieces_of"]
 
 WEIGHTS = "weights.bin"
 BLOCKS = (256, 128, 64, 32, 16)  # inputs; what MatMulNBits takes
@@ -53,7 +56,6 @@ SHARED_BYTES = 256 << 20
 PIECE = 1 << 24
 SEARCH = ("dino", "dino_projection", "match")  # modules of the model
 _ALIGN = 64  # bytes
-_UNUSED = "heads.global_"  # no graph gives the global points
 
 
 class MatrixLinear(nn.Module):
@@ -172,15 +174,22 @@ class WeightFile:
     _map: mmap.mmap | None = None
     _first: int = 0
 
-    def put(self, file: BinaryIO, name: str, tensor: Tensor) -> None:
-        """Append a tensor to the open file."""
+    def put(self, file: BinaryIO, name: str, pieces: Iterable[Tensor]) -> None:
+        """Append a tensor to the open file, of which pieces of its rows come one after the other.
+
+        A tensor without rows is one piece.
+        """
         assert name not in self._places, name
-        tensor = tensor.detach().contiguous()
         file.write(b"\0" * (-self.bytes % _ALIGN))
         self.bytes += -self.bytes % _ALIGN
-        self._places[name] = (self.bytes, tensor.dtype, tensor.shape)
-        file.write(tensor.view(-1).view(torch.uint8).numpy().data)
-        self.bytes += tensor.nbytes
+        begin, shape, dtype = self.bytes, torch.Size(), torch.float32
+        for number, piece in enumerate(pieces):
+            raw = piece.detach().contiguous()
+            shape = torch.Size((shape[0] + len(raw), *shape[1:])) if number else raw.shape
+            dtype = raw.dtype
+            file.write(raw.view(-1).view(torch.uint8).numpy().data)
+            self.bytes += raw.nbytes
+        self._places[name] = (begin, dtype, shape)
 
     def map(self) -> dict[str, Tensor]:
         """Map what was written; tensors that are views of it, only read, by name."""
@@ -243,39 +252,44 @@ def lay_out(
     file = WeightFile(path)
     with path.open("wb") as out, stored_weights(model, weight_files(source)) as stored:
         for one in stored:
-            if one.name.startswith(_UNUSED):
+            if one.name.startswith(GLOBAL_POINTS):
                 continue
             if one.name in bits:
-                for part, tensor in _quantised(one.name, one.read(torch.float32), bits[one.name]):
-                    file.put(out, part, tensor)
+                for part, tensor in _quantised(one, bits[one.name]):
+                    file.put(out, part, [tensor])
                 continue
             whole = half and not one.name.startswith(kept)
-            weight = one.read(torch.float16 if whole else torch.float32)
+            dtype = torch.float16 if whole else torch.float32
+            pieces = (one.read(dtype, rows=rows) for rows in pieces_of(one.shape))
             if one.name not in linear:
-                file.put(out, one.name, weight)
+                file.put(out, one.name, pieces)
                 continue
-            for piece, rows in enumerate(_pieces(weight)):
-                file.put(out, f"{one.name}/{piece}", rows.t())
-    del model.heads.global_decoder, model.heads.global_head
+            for number, piece in enumerate(pieces):
+                file.put(out, f"{one.name}/{number}", [piece.t()])
+    drop_global_points(model)
     _fill(model, file.map(), linear, bits)
     return model, file
 
 
-def _quantised(name: str, weight: Tensor, bits: int) -> Iterator[tuple[str, Tensor]]:
+def _quantised(stored: StoredWeight, bits: int) -> Iterator[tuple[str, Tensor]]:
     """Parts of a quantised parameter, by names of their own."""
+    name = stored.name
     if name == TABLE:
-        table = QuantisedEmbedding(weight, torch.float32)
+        table = QuantisedEmbedding(StoredRows(stored, "cpu"), torch.float32)
         yield from ((name, table.weight), (f"{name}/scale", table.scale))
         return
-    for piece, rows in enumerate(_pieces(weight)):
-        packed, scales = nbits(QuantisedLinear(rows, bits, torch.float32))
+    for piece, rows in enumerate(pieces_of(stored.shape)):
+        weight_OI = stored.read(stored.dtype, rows=rows)
+        packed, scales = nbits(QuantisedLinear(weight_OI, bits, torch.float32))
         yield from ((f"{name}/{piece}", packed), (f"{name}/{piece}/scale", scales))
 
 
-def _pieces(weight_OI: Tensor) -> tuple[Tensor, ...]:
-    """Weights of so many outputs each."""
-    pieces: tuple[Tensor, ...] = weight_OI.split(max(1, PIECE // weight_OI.shape[1]))
-    return pieces
+def pieces_of(shape: torch.Size) -> list[slice]:
+    """Rows of a tensor: weights of so many outputs each."""
+    if not shape:
+        return [slice(None)]
+    rows = max(1, PIECE // max(1, shape[1:].numel()))
+    return [slice(first, first + rows) for first in range(0, shape[0], rows)]
 
 
 def _fill(model: G2VLM, tensors: dict[str, Tensor], linear: set[str], bits: dict[str, int]) -> None:

@@ -13,7 +13,6 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +33,18 @@ from .model_folder import (
     resolve_folder,
     weight_files,
 )
-from .quantised import QuantisedEmbedding, QuantisedLinear, quantisable
-from .safetensors_file import SafetensorsFile, write_errors
+from .quantised import QuantisedEmbedding, QuantisedLinear, Rows, quantisable
+from .safetensors_file import SafetensorsFile, StoredRows, StoredWeight, write_errors
 from .tokenizer import Tokenizer
 
 __all__ = [
     "EMBEDDED_MODELS",
     "FLOAT32_PREFIXES",
+    "GLOBAL_POINTS",
     "TABLE",
-    "StoredWeight",
     "assign",
     "calibration_text",
+    "drop_global_points",
     "load_model",
     "load_weights",
     "model_id",
@@ -70,6 +70,7 @@ TABLE = "trunk.embed_tokens.weight"
 # What an engine of the geometry does in the place of the model.
 CALIBRATION_FILE = "calibration.json"  # how often answers are right: `g2vlm_map.answers`
 MAX_CALIBRATION_BYTES = 1 << 18
+GLOBAL_POINTS = "heads.global_"  # beginning of the names of what only training computes
 GEOMETRIC_MODULES = ("dino", "dino_projection", "heads", "match")
 
 
@@ -101,6 +102,7 @@ def load_model(
     dtype: torch.dtype = torch.float32,
     *,
     geometric: bool = True,
+    global_points: bool = True,
     quantise: str = "",
 ) -> tuple[G2VLM, Tokenizer]:
     """Load a model folder.
@@ -113,6 +115,7 @@ def load_model(
         device, dtype: Where the weights go, and as what.
         geometric: Load the encoder, experts and heads of the geometry too; without them the
             model answers on top of the keys and values that an engine computed.
+        global_points: Load the decoder of global points, which training alone has a use for.
         quantise: One of `quantised.PRECISIONS`: how the large linear maps keep their weights.
 
     Returns:
@@ -132,7 +135,10 @@ def load_model(
             f"{config.text.vocab_size}; the files are of two different models"
         )
     model = model_on_meta(config, tokenizer.special_ids(config.tokens))
-    load_weights(model, files, device, dtype, geometric=geometric, quantise=quantise)
+    kinds = {"geometric": geometric, "global_points": global_points}
+    load_weights(model, files, device, dtype, **kinds, quantise=quantise)
+    if not global_points:
+        drop_global_points(model)
     if not geometric:
         for name in GEOMETRIC_MODULES:
             setattr(model, name, None)
@@ -142,6 +148,12 @@ def load_model(
     return model.eval(), tokenizer
 
 
+def drop_global_points(model: G2VLM) -> None:
+    """Take out what computes the global points: inference has no use for their time and memory."""
+    for name in ("global_decoder", "global_head"):
+        model.heads._modules.pop(name, None)
+
+
 def load_weights(
     model: G2VLM,
     files: Iterable[Path],
@@ -149,6 +161,7 @@ def load_weights(
     dtype: torch.dtype = torch.float32,
     *,
     geometric: bool = True,
+    global_points: bool = True,
     quantise: str = "",
 ) -> None:
     """Fill a model from safetensors files that together hold exactly its tensors.
@@ -158,6 +171,7 @@ def load_weights(
         files: The weight files.
         device, dtype: Where the weights go, and as what.
         geometric: False leaves the geometric parameters as they are.
+        global_points: False leaves those of the global points as they are.
         quantise: As `load_model`; such a model is not trained or saved.
 
     Raises:
@@ -168,43 +182,13 @@ def load_weights(
         for one in stored:
             if not geometric and _is_geometric(one.name):
                 continue
+            if not global_points and one.name.startswith(GLOBAL_POINTS):
+                continue
             if one.name in bits:
-                whole = one.read(one.dtype)  # rounded once, from what is there
-                _quantise(model, one.name, whole.to(device), bits[one.name], dtype)
-                del whole  # ahead of the next one's
+                _quantise(model, one.name, StoredRows(one, device), bits[one.name], dtype)
                 continue
             keep = dtype.itemsize < 4 and one.name.startswith(FLOAT32_PREFIXES)
             assign(model, one.name, one.read(torch.float32 if keep else dtype, device))
-
-
-@dataclass(frozen=True)
-class StoredWeight:
-    """A parameter in a weight file.
-
-    Args:
-        name: Of the parameter, as `named_parameters` has it.
-        reader, stored_as: The open file, and the tensor's name there.
-    """
-
-    name: str
-    reader: SafetensorsFile
-    stored_as: str
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """As it is stored."""
-        return self.reader.entries[self.stored_as].dtype
-
-    def read(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
-        """Read it, converted on the way.
-
-        Raises:
-            ValueError: A number of it is not finite, or none that the type holds.
-        """
-        shape = self.reader.entries[self.stored_as].shape
-        target = torch.empty(shape, device=device, dtype=dtype)
-        self.reader.copy_into(self.stored_as, target)
-        return target
 
 
 @contextmanager
@@ -354,7 +338,7 @@ def _is_geometric(name: str) -> bool:
     return parts[0] in GEOMETRIC_MODULES or bool({"geometric", "geometric_norm"} & {*parts[1:]})
 
 
-def _quantise(model: nn.Module, name: str, weight: Tensor, bits: int, dtype: torch.dtype) -> None:
+def _quantise(model: nn.Module, name: str, weight: Rows, bits: int, dtype: torch.dtype) -> None:
     """Put a quantised map in the place of a linear one; its bias is there already, or comes yet."""
     path = name.removesuffix(".weight")
     made: nn.Module

@@ -30,6 +30,7 @@ __all__ = [
     "as_residual",
     "attend_full",
     "autocast_on",
+    "by_tokens",
     "full_precision",
     "inverse_frequencies",
     "quick_gelu",
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_HIDDEN = 1 << 22  # numbers of a hidden layer that are held at once: 16 MiB
 
 
 class Rotation(NamedTuple):
@@ -109,14 +112,43 @@ class Mlp(nn.Module):
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
         self.activation = activation
+        self.hidden = hidden
 
     def forward(self, x_D: Tensor) -> Tensor:
         """Map (..., D) to (..., D)."""
+        return by_tokens(self._of_some, x_D, self.hidden)
+
+    def _of_some(self, x_D: Tensor) -> Tensor:
         return self.fc2(self.activation(self.fc1(x_D)))  # type: ignore[no-any-return]
 
 
+def by_tokens(branch: Callable[[Tensor], Tensor], x_D: Tensor, hidden: int) -> Tensor:
+    """Run a branch that knows each token alone, on so many at once as its hidden layer may hold.
+
+    Where memory counts (`in_place_pays`); of a model of the published size the hidden layers are
+    the largest tensors of a pass.
+
+    Args:
+        branch: (T, D) -> (T, D), or the same with more axes in front.
+        x_D: (..., D).
+        hidden: Width of the hidden layer.
+    """
+    if not in_place_pays(x_D):
+        return branch(x_D)
+    tokens = max(1, _HIDDEN // hidden)
+    x_TD = x_D.flatten(0, -2)
+    if len(x_TD) <= tokens:
+        return branch(x_D)
+    out_TD = torch.empty_like(x_TD)
+    for some_SD, out_SD in zip(x_TD.split(tokens), out_TD.split(tokens), strict=True):
+        out_SD.copy_(branch(some_SD))
+    return out_TD.view(x_D.shape)
+
+
 def quick_gelu(x: Tensor) -> Tensor:
-    """Return x * sigmoid(1.702 x)."""
+    """Return x * sigmoid(1.702 x); may overwrite `x` where no gradient is wanted."""
+    if in_place_pays(x):
+        return x.mul_((1.702 * x).sigmoid_())
     return x * torch.sigmoid(1.702 * x)
 
 

@@ -25,7 +25,16 @@ from torch import Tensor, nn
 
 from .cache import AttentionCache
 from .config import ModelConfig, TextConfig
-from .layers import RMSNorm, Rotation, as_residual, attend_full, rotate, scaled_residual, swiglu
+from .layers import (
+    RMSNorm,
+    Rotation,
+    as_residual,
+    attend_full,
+    by_tokens,
+    rotate,
+    scaled_residual,
+    swiglu,
+)
 from .sequence import FrameRotations, interleave
 
 __all__ = [
@@ -137,6 +146,7 @@ class Expert(nn.Module):
         width, head, eps = text.hidden_size, text.head_dim, text.rms_norm_eps
         kv_width = text.num_key_value_heads * head
         self.head_dim = head
+        self.hidden = text.intermediate_size
         self.attention_norm = RMSNorm(width, eps)
         self.q_proj = nn.Linear(width, width)
         self.k_proj = nn.Linear(width, kv_width)
@@ -165,9 +175,12 @@ class Expert(nn.Module):
     def finish(self, x_BLD: Tensor, attended_BLD: Tensor) -> Tensor:
         """Add the attention branch and the MLP branch to a residual stream."""
         x_BLD = self._add(x_BLD, self.o_proj(attended_BLD), self.attention_scale)
-        normed_BLD = self.mlp_norm(x_BLD)
-        hidden = swiglu(self.gate_proj(normed_BLD), self.up_proj(normed_BLD))
-        return self._add(x_BLD, self.down_proj(hidden), self.mlp_scale)
+        branch_BLD = by_tokens(self._mlp, self.mlp_norm(x_BLD), self.hidden)
+        return self._add(x_BLD, branch_BLD, self.mlp_scale)
+
+    def _mlp(self, normed_LD: Tensor) -> Tensor:
+        hidden = swiglu(self.gate_proj(normed_LD), self.up_proj(normed_LD))
+        return self.down_proj(hidden)  # type: ignore[no-any-return]
 
     @staticmethod
     def _add(x_BLD: Tensor, branch_BLD: Tensor, scale_D: Tensor | None) -> Tensor:

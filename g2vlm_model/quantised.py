@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -25,15 +26,19 @@ __all__ = [
     "PRECISIONS",
     "QuantisedEmbedding",
     "QuantisedLinear",
+    "Rows",
     "bits_of",
+    "cast_at_once",
     "quantisable",
     "weight_count",
 ]
 
 GROUP = {8: 0, 4: 64}  # inputs that share a scale; 0: all of a row
-_BLOCK_BYTES = 1 << 20  # of weights that are cast at once on a CPU
-_CAST = 1 << 24  # weights that are cast at once elsewhere: all of a map, but of a language head
-_ROWS = 32  # few tokens: cast by blocks; more: the products outweigh a cast of the whole
+_ROUNDED = 1 << 20  # weights that are rounded at once: what is between takes 16 times a byte
+_BLOCK_BYTES = 1 << 20  # of weights that are cast at once on a CPU for few tokens
+_ROWS = 32  # few tokens; of more the products outweigh a cast, and smaller products are slower
+_CAST_CPU = 1 << 22  # weights that are cast at once for them: 16 MiB
+_CAST = 1 << 24  # and elsewhere: all of a map, but of a language head
 
 # Precision -> bits of (semantic half, geometric half).
 PRECISIONS = {"int8": (8, 8), "int4": (4, 4), "int4+int8": (4, 8)}
@@ -78,11 +83,31 @@ def quantisable(model: nn.Module, precision: str) -> Iterator[tuple[str, nn.Line
             yield name, module, bits
 
 
+def cast_at_once(on_cpu: bool) -> int:
+    """How many weights a product of many tokens casts at once."""
+    return _CAST_CPU if on_cpu else _CAST
+
+
+class Rows(Protocol):
+    """Weights that can be had row by row: a tensor, or what lies in a file."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """(O, I)."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where rows are handed out."""
+
+    def __getitem__(self, rows: slice, /) -> Tensor:
+        """Some rows, any float type."""
+
+
 class QuantisedLinear(nn.Module):
     """y = x W^T + b with W_OI = q_OI s_OG.
 
     Args:
-        weight_OI: Weights, any float type.
+        weight_OI: Weights, of which a few rows are asked for at once.
         bits: 8 or 4.
         dtype: Of the scales, and of what the weights are cast to.
         bias: (O,), or None.
@@ -93,7 +118,7 @@ class QuantisedLinear(nn.Module):
     """
 
     def __init__(
-        self, weight_OI: Tensor, bits: int, dtype: torch.dtype, bias: nn.Parameter | None = None
+        self, weight_OI: Rows, bits: int, dtype: torch.dtype, bias: nn.Parameter | None = None
     ) -> None:
         super().__init__()
         outputs, inputs = weight_OI.shape
@@ -105,10 +130,10 @@ class QuantisedLinear(nn.Module):
         device = weight_OI.device
         levels = torch.empty(outputs, inputs * bits // 8, dtype=packed, device=device)
         scale_OG = torch.empty(outputs, inputs // group, dtype=dtype, device=device)
-        rows = max(1, _CAST // inputs)  # of a language head: what is between takes 16 times a byte
+        rows = max(1, _ROUNDED // inputs)
         for first in range(0, outputs, rows):
             part = slice(first, first + rows)
-            levels[part], scale_OG[part] = _rounded(weight_OI.detach()[part], bits, group, dtype)
+            levels[part], scale_OG[part] = _rounded(weight_OI[part].detach(), bits, group, dtype)
         self.weight = nn.Parameter(levels, requires_grad=False)
         self.scale = nn.Parameter(scale_OG, requires_grad=False)
         self.bias = bias
@@ -120,22 +145,24 @@ class QuantisedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., I) to (..., O)."""
         x = x.to(self.scale.dtype)
+        cast = cast_at_once(x.device.type == "cpu")
         if x.device.type == "cpu" and x.numel() <= _ROWS * self.in_features:
-            rows = max(1, _BLOCK_BYTES // (self.in_features * self.scale.dtype.itemsize))
+            cast = _BLOCK_BYTES // self.scale.dtype.itemsize
+        rows = max(1, cast // self.in_features)
+        if rows >= self.out_features:
+            y = self._product(x, 0, self.out_features)
         else:
-            rows = max(1, _CAST // self.in_features)
-        blocks = [
-            self._product(x, first, min(first + rows, self.out_features))
-            for first in range(0, self.out_features, rows)
-        ]
-        y = torch.cat(blocks, dim=-1) if len(blocks) > 1 else blocks[0]
-        return y if self.bias is None else y + self.bias
+            y = x.new_empty(*x.shape[:-1], self.out_features)
+            for first in range(0, self.out_features, rows):
+                end = min(first + rows, self.out_features)
+                y[..., first:end] = self._product(x, first, end)
+        return y if self.bias is None else y.add_(self.bias)
 
     def _product(self, x: Tensor, first: int, end: int) -> Tensor:
         """Outputs [first, end): one scale of a row is cheaper on the outputs."""
         levels_OI = self._levels(first, end)
         if self.scale.shape[1] == 1:
-            return F.linear(x, levels_OI) * self.scale[first:end, 0]
+            return F.linear(x, levels_OI).mul_(self.scale[first:end, 0])
         return F.linear(x, self._scaled(levels_OI, first, end))
 
     def _levels(self, first: int, end: int) -> Tensor:
@@ -174,7 +201,7 @@ class QuantisedEmbedding(nn.Module):
     """A table of embeddings of 8 bits.
 
     Args:
-        weight_VD: Rows, any float type.
+        weight_VD: The table, as `QuantisedLinear` takes weights.
         dtype: Of the scales, and of what is looked up.
 
     Attributes:
@@ -182,7 +209,7 @@ class QuantisedEmbedding(nn.Module):
         scale: (V, 1).
     """
 
-    def __init__(self, weight_VD: Tensor, dtype: torch.dtype) -> None:
+    def __init__(self, weight_VD: Rows, dtype: torch.dtype) -> None:
         super().__init__()
         rounded = QuantisedLinear(weight_VD, 8, dtype)  # a scale for each row, here as there
         self.weight, self.scale = rounded.weight, rounded.scale

@@ -111,11 +111,15 @@ class VitBlock(nn.Module):
 
     def forward(self, x_MRD: Tensor, rotation: Rotation) -> Tensor:
         """Map (M, R, D) to the same shape."""
+        x_MRD = x_MRD + self._attention(x_MRD, rotation)
+        return x_MRD + self.mlp(self.norm2(x_MRD))  # type: ignore[no-any-return]
+
+    def _attention(self, x_MRD: Tensor, rotation: Rotation) -> Tensor:
+        """The branch, a method of its own: queries, keys and values go ahead of the other one."""
         q, k, v = self.qkv(self.norm1(x_MRD)).unflatten(-1, (3, self.heads, -1)).unbind(2)
         q, k = rotate(q, rotation), rotate(k, rotation)
         attended_MRD = attend_full(q, k.transpose(1, 2), v.transpose(1, 2))
-        x_MRD = x_MRD + self.output(attended_MRD)
-        return x_MRD + self.mlp(self.norm2(x_MRD))  # type: ignore[no-any-return]
+        return self.output(attended_MRD)  # type: ignore[no-any-return]
 
 
 class Merger(nn.Module):

@@ -26,7 +26,7 @@ from .interface.documents import parse_json
 from .interface.words import plain
 from .model_folder import require_file
 
-__all__ = ["SafetensorsFile", "TensorEntry", "write_errors"]
+__all__ = ["SafetensorsFile", "StoredRows", "StoredWeight", "TensorEntry", "write_errors"]
 
 DTYPES = {
     "F64": torch.float64,
@@ -37,6 +37,9 @@ DTYPES = {
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000
 CHUNK_BYTES = 8 << 20
+# The kernel maps so much around a page that is read (fault_around_bytes); of thousands of pieces it
+# would stay behind.
+_AROUND = 64 << 10
 
 
 @contextmanager
@@ -103,12 +106,13 @@ class SafetensorsFile:
             self._map.close()
             self._map = None
 
-    def copy_into(self, name: str, target: Tensor) -> None:
-        """Copy a tensor, converting to the target's type and device.
+    def copy_into(self, name: str, target: Tensor, row: int = 0) -> None:
+        """Copy a tensor, or some of its rows, converting to the target's type and device.
 
         Args:
             name: One of `entries`.
-            target: Contiguous tensor of the entry's shape.
+            target: Contiguous tensor of the entry's shape, or of fewer rows.
+            row: The first one to copy.
 
         Raises:
             ValueError: A number of it is not finite, or none that the target's type holds.
@@ -116,13 +120,15 @@ class SafetensorsFile:
         assert self._map is not None, f"{self.path} is closed"
         assert target.is_contiguous(), f"{name}: target is not contiguous"
         entry = self.entries[name]
-        assert tuple(target.shape) == entry.shape, (name, target.shape, entry.shape)
+        assert target.shape[1:] == entry.shape[1:], (name, target.shape, entry.shape)
+        assert row + len(target) <= entry.shape[0], (name, row, target.shape, entry.shape)
         flat = target.view(-1)
         size = entry.dtype.itemsize
+        start = entry.begin + row * math.prod(entry.shape[1:]) * size
         step = CHUNK_BYTES // size
         for first in range(0, flat.numel(), step):
             count = min(step, flat.numel() - first)
-            begin = entry.begin + first * size
+            begin = start + first * size
             values = self._view(entry.dtype, begin, count)
             self._check_numbers(name, values, target.dtype)
             flat[first : first + count].copy_(values)
@@ -175,8 +181,9 @@ class SafetensorsFile:
         """Give mapped pages back; they can be read again from the file."""
         assert self._map is not None
         page = mmap.PAGESIZE
-        first = begin // page * page
+        first = max(0, begin - _AROUND) // page * page
         if hasattr(mmap, "MADV_DONTNEED"):
+            end = min(end + _AROUND, self.size)
             self._map.madvise(mmap.MADV_DONTNEED, first, end - first)
 
     def _error(self, problem: str) -> ValueError:
@@ -220,6 +227,77 @@ class SafetensorsFile:
         if end > self.size:
             raise self._error(f"is cut off: {name} ends at byte {end}, the file has {self.size}")
         return TensorEntry(dtype, shape, begin, end)
+
+
+@dataclass(frozen=True)
+class StoredWeight:
+    """A parameter in a weight file.
+
+    Args:
+        name: Of the parameter, as `named_parameters` has it.
+        reader, stored_as: The open file, and the tensor's name there.
+    """
+
+    name: str
+    reader: SafetensorsFile
+    stored_as: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """As it is stored."""
+        return self.reader.entries[self.stored_as].dtype
+
+    @property
+    def shape(self) -> torch.Size:
+        """As it is stored, which is the parameter's."""
+        return torch.Size(self.reader.entries[self.stored_as].shape)
+
+    def read(
+        self,
+        dtype: torch.dtype,
+        device: torch.device | str = "cpu",
+        rows: slice = slice(None),
+    ) -> Tensor:
+        """Read it, or some rows of it, converted on the way.
+
+        Raises:
+            ValueError: A number of it is not finite, or none that the type holds.
+        """
+        shape = self.shape
+        first = 0
+        if shape:
+            first, end, _ = rows.indices(shape[0])
+            shape = torch.Size((end - first, *shape[1:]))
+        target = torch.empty(shape, device=device, dtype=dtype)
+        self.reader.copy_into(self.stored_as, target, first)
+        return target
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """A stored weight as `quantised.Rows`, rounded from what is there: it is never whole in memory.
+
+    Args:
+        stored: The weight.
+        place: Where rows are handed out.
+    """
+
+    stored: StoredWeight
+    place: torch.device | str
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the weight."""
+        return self.stored.shape
+
+    @property
+    def device(self) -> torch.device:
+        """For torch."""
+        return torch.device(self.place)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        """Read some rows."""
+        return self.stored.read(self.stored.dtype, self.place, rows)
 
 
 def _count(number: Any) -> int:

@@ -31,6 +31,7 @@ __all__ = [
     "find_gpu",
     "find_tensorrt",
     "free_memory",
+    "give_free_blocks_back",
     "keep_no_large_blocks",
     "package_version",
 ]
@@ -112,6 +113,21 @@ def keep_no_large_blocks() -> bool:
         return bool(ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK))
     except (OSError, AttributeError):  # musl, macOS
         return False
+
+
+def give_free_blocks_back() -> bool:
+    """Have the C library give what is free in its heaps back to the system (malloc_trim(3)).
+
+    Behind loading: what weights were converted in lies in pieces between them.
+
+    Returns:
+        Whether this C library has such a thing.
+    """
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):  # musl, macOS
+        return False
+    return True
 
 
 def package_version(name: str) -> str:

@@ -87,7 +87,9 @@ def test_model_part_is_what_a_process_takes(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     grown = int(done.stdout)
     config = shape.config
-    taken = pass_bytes(config, (FRAMES,), (height, width), Passes(torch.float32))[FRAMES]
+    taken = pass_bytes(config, (FRAMES,), (height, width), Passes(torch.float32, in_place=True))[
+        FRAMES
+    ]
     weights = weight_bytes(config, torch.float32).whole
     planned = weights + taken.observe + taken.scene + taken.arrays
     told = f"grew by {grown / MIB:.0f} MiB, planned {planned / MIB:.0f}"

@@ -150,8 +150,8 @@ def test_graphs_name_places_of_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     torch.manual_seed(0)
     weight_IO = torch.randn(64, 48)
     with file.path.open("wb") as out:
-        file.put(out, "odd", torch.zeros(3, dtype=torch.uint8))
-        file.put(out, "weight", weight_IO)
+        file.put(out, "odd", [torch.zeros(3, dtype=torch.uint8)])
+        file.put(out, "weight", weight_IO.split(3))
     mapped = file.map()["weight"]
     assert torch.equal(mapped, weight_IO)
     assert file.place_of(mapped) == 64

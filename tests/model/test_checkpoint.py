@@ -151,6 +151,15 @@ def test_weights_that_are_no_numbers(copy: Path, number: float, dtype: torch.dty
         checkpoint.load_model(copy, dtype=dtype)
 
 
+def test_rows_that_are_no_numbers_are_found_while_they_are_rounded(copy: Path) -> None:
+    def damage(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["language_model.lm_head.weight"][-1, 3] = float("nan")
+
+    rewrite(copy, damage)
+    with pytest.raises(ValueError, match=r"in language_model\.lm_head\.weight, expected finite"):
+        checkpoint.load_model(copy, quantise="int8")
+
+
 def test_long_lists_are_cut(copy: Path) -> None:
     save_file({"x": torch.zeros(1)}, str(copy / WEIGHTS_FILE))
     with pytest.raises(ValueError, match=r"and \d+ more"):

@@ -9,10 +9,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from g2vlm_model import layers
 from g2vlm_model.layers import (
     LayerNorm,
+    Mlp,
     RMSNorm,
     Rotation,
     TableCache,
@@ -105,3 +108,28 @@ def test_table_cache_keeps_the_newest() -> None:
             assert float(table(key)) == key
     assert built == [1, 2, 3, 1]
     assert not table(1).is_inference()
+
+
+@pytest.mark.parametrize("shape", [(7, 16), (2, 5, 16), (1, 2, 3, 16)])
+@torch.inference_mode()
+def test_a_hidden_layer_holds_some_tokens_at_once(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlp, x = Mlp(16, 64, quick_gelu), torch.randn(shape)
+    seen: list[int] = []
+    mlp.fc1.register_forward_pre_hook(lambda _, given: seen.append(given[0][..., 0].numel()))
+    whole = mlp(x)
+    monkeypatch.setattr(layers, "_HIDDEN", 3 * 64)
+    torch.testing.assert_close(mlp(x), whole)
+    assert seen[0] == sum(seen[1:]) == x[..., 0].numel()
+    assert max(seen[1:]) == 3
+
+
+def test_gradients_see_all_tokens_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    mlp, x = Mlp(16, 64, quick_gelu), torch.randn(5, 16, requires_grad=True)
+    monkeypatch.setattr(layers, "_HIDDEN", 64)
+    mlp(x).sum().backward()
+    assert x.grad is not None
+    hidden = mlp.fc1(x.detach())
+    wanted = F.linear(hidden * torch.sigmoid(1.702 * hidden), mlp.fc2.weight, mlp.fc2.bias)
+    torch.testing.assert_close(mlp(x), wanted)

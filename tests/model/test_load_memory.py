@@ -1,7 +1,7 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Loading takes no memory beside the weights, also where their type is converted."""
+"""Loading takes no memory beside the weights, also where they are converted or rounded."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def peak_kib() -> int:
 
 torch.set_num_threads(1)
 before = peak_kib()
-model, _ = load_model(sys.argv[1], dtype=getattr(torch, sys.argv[2]))
+quantise = sys.argv[2] if sys.argv[2] == "int8" else ""
+dtype = torch.float32 if quantise else getattr(torch, sys.argv[2])
+model, _ = load_model(sys.argv[1], dtype=dtype, quantise=quantise)
 weights = sum(p.numel() * p.element_size() for p in model.parameters())
 print(weights, (peak_kib() - before) * 1024)
 """
@@ -50,7 +52,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read the Linux way")
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
 def test_peak_memory_is_the_weights(large: Path, dtype: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(large), dtype],
@@ -62,6 +64,6 @@ def test_peak_memory_is_the_weights(large: Path, dtype: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     weights, peak = (int(word) for word in done.stdout.split())
-    assert weights > VOCABULARY * 32 * 2 * torch.float16.itemsize
+    assert weights > VOCABULARY * 32 * 2 * getattr(torch, dtype).itemsize
     # What does not grow with the model (modules, tokenizer, one chunk) gets 16 MB.
     assert peak < 1.15 * weights + 16e6, f"{peak / 1e6:.0f} MB for {weights / 1e6:.0f} MB"

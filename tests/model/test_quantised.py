@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from g2vlm_model import quantised
 from g2vlm_model.checkpoint import load_model, model_on_meta
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.interface import AnswerStatus, PixelMark, SpatialQuery
@@ -52,6 +53,19 @@ def test_products_are_those_of_the_rounded_weights(
         torch.testing.assert_close(small(x).float(), want, atol=close, rtol=close)
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+@torch.inference_mode()
+def test_many_tokens_cast_a_part_of_a_large_map_at_once(
+    bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = linear(128, 70)
+    small = QuantisedLinear(whole.weight, bits, torch.float32, whole.bias)
+    x = torch.randn(3, 40, 128)
+    at_once = small(x)
+    monkeypatch.setattr(quantised, "_CAST_CPU", 128 * 32)  # rows 0, 32 and 64 begin a part
+    torch.testing.assert_close(small(x), at_once, atol=1e-6, rtol=1e-5)
+
+
 @pytest.mark.parametrize(("bits", "share"), [(8, 0.26), (4, 0.145)])
 def test_memory(bits: int, share: float) -> None:
     whole = linear(1024, 512)
@@ -85,8 +99,8 @@ def test_odd_inputs_have_no_halves() -> None:
 def test_most_of_the_published_model_is_quantised(precision: str, share: float) -> None:
     model = model_on_meta(ModelConfig.g2vlm_2b())
     found = {name: (module, bits) for name, module, bits in quantisable(model, precision)}
-    quantised = sum(module.weight.numel() for module, _ in found.values())
-    assert quantised > share * weight_count(model)
+    few_bits = sum(module.weight.numel() for module, _ in found.values())
+    assert few_bits > share * weight_count(model)
     semantic, geometric = PRECISIONS[precision]
     assert found["trunk.layers.3.semantic.up_proj"][1] == semantic
     assert found["trunk.layers.3.geometric.up_proj"][1] == geometric

@@ -31,17 +31,21 @@ def ready(request: RuntimeRequest) -> SpatialRuntime:
 def meanwhile(request: RuntimeRequest) -> SpatialRuntime:
     """The same, whatever export others run."""
     from ...checkpoint import weight_count
-    from ..machine import keep_no_large_blocks
+    from ..machine import give_free_blocks_back, keep_no_large_blocks
     from .placement import choose_placement
     from .runtime import TorchRuntime
 
     weights = weight_count(request.model)
     placement = choose_placement(request.device, request.precision, weights=weights)
-    if weights > _LARGE and placement.device.type == "cpu":
+    memory_counts = weights > _LARGE and placement.device.type == "cpu"
+    if memory_counts:
         keep_no_large_blocks()
-    return TorchRuntime(
+    runtime = TorchRuntime(
         request.model, placement, request.prompt_mode, max_frames=request.max_frames
     )
+    if memory_counts:
+        give_free_blocks_back()
+    return runtime
 
 
 def build(context: BuildContext, request: RuntimeRequest) -> None:

@@ -83,9 +83,6 @@ class TorchExecutor:
         if engine is None:
             where, precision = placement.description, placement.precision
             facts = RuntimeInfo("torch", where, precision, "", 0, limits=RuntimeLimits(max_frames))
-            # Inference has no use for the global points: neither their time nor their memory.
-            for unused in ("global_decoder", "global_head"):
-                self.model.heads._modules.pop(unused, None)
             self._geometry = WeightsGeometry(self.model)
         else:
             facts = engine.facts
@@ -107,6 +104,7 @@ class TorchExecutor:
         return load_model(
             *(name, placement.device, placement.dtype),
             geometric=geometric,
+            global_points=False,
             quantise=placement.quantise,
         )
 
