@@ -33,14 +33,14 @@ OPTIONS = ExportOptions(static_nhw=STATIC, opset=18)
 
 
 @pytest.mark.parametrize(
-    ("precision", "most", "disk"), [("fp16", 5, 9.0), ("fp32", 5, 17.5), ("int8", 9, 4.7)]
+    ("precision", "most", "disk"), [("fp16", 1.5, 9.0), ("fp32", 1.5, 17.5), ("int8", 6, 4.7)]
 )
 def test_the_published_size_needs_the_memory_of_a_layer(
     precision: str, most: float, disk: float
 ) -> None:
     """Or that of the rounded weights, whose numbers the goldens are; wanted: 10 GiB at most."""
     plan = plan_export(ModelConfig.g2vlm_2b(), precision)
-    assert 2 * GIB < plan.memory < most * GIB
+    assert 0.8 * most * GIB < plan.memory < most * GIB
     assert 0.9 * disk * GIB < plan.disk < disk * GIB
 
 
