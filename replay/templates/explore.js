@@ -95,6 +95,7 @@
       lines: (flat) => ({ count: flat.length / 6, held: buffer(new Float32Array(flat)) }),
       points: (count, xyz, rgb) => ({ count, xyz: buffer(xyz), rgb: buffer(rgb), whole: xyz instanceof Uint16Array }),
       free: (held) => { if (held) { [held.held, held.xyz, held.rgb].forEach((one) => one && gl.deleteBuffer(one)); gl.deleteVertexArray(held.array || null); } },
+      over() { gl.clear(gl.DEPTH_BUFFER_BIT); },  // what is drawn from now on nothing hides
       begin() { gl.viewport(0, 0, canvas.width, canvas.height); gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT); },
       drawPoints(cloud, matrix, size) {
         if (!cloud.count) return;
@@ -152,7 +153,7 @@
     space.drawLines(drawn.path, matrix, COLORS.path, 3);
     space.drawLines(drawn.loops, matrix, COLORS.loops, 2);
     if (drawn.camera && !inside) space.drawLines(drawn.camera, matrix, COLORS.camera, 3);
-    if (drawn.evidence) space.drawPoints(drawn.evidence, matrix, -13 * sharp);
+    if (drawn.evidence) { space.over(); space.drawPoints(drawn.evidence, matrix, -13 * sharp); }
     at("x-labels").replaceChildren(...(asked && asked.points || []).map(([x, y, z, name]) => {
       const [u, v, , depth] = applied(matrix, [x, y, z]);
       const label = element("span", { textContent: name, hidden: depth <= 0 });

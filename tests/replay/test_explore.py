@@ -234,6 +234,11 @@ def test_the_slider_moves_everything_and_a_question_shows_its_evidence(
     page.locator("#x-questions button").first.click()
     assert page.locator("#x-at").inner_text().endswith("frame 3")
     assert page.locator("#x-marks").inner_text() == "A"
+    data = page.locator("#x-pictures > div").first.screenshot()
+    seen = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert seen is not None
+    pink = np.abs(seen.astype(int) - (163, 79, 255)).max(2) < 8
+    assert np.count_nonzero(pink) > 20, "the mark on the frame"
     assert "2 units" in page.locator("#x-answer").inner_text()
     page.wait_for_timeout(600)
     assert page.locator("#x-labels").inner_text() == "A"
