@@ -9,6 +9,7 @@ import argparse
 import importlib
 import importlib.util
 import inspect
+import json
 import re
 import runpy
 import shlex
@@ -33,6 +34,7 @@ from g2vlm_ros.launch_arguments import (
     driver_arguments,
 )
 from tests.helpers import REPO
+from tests.map.frames import picture
 
 PAGES = [
     *(
@@ -171,6 +173,63 @@ def test_every_command_line_is_understood_by_its_own_parser(
         except SystemExit:
             problems.append(f"{page}: {shlex.join(words)}: {capsys.readouterr().err[-300:]}")
     assert not problems, "\n".join(problems)
+
+
+# Pages to be followed from top to bottom. What is in the bag, and what ends a view by itself.
+WALKS = ("webcam.md", "first_bag.md", "robot.md", "view.md")
+ROOM = REPO / "tests" / "data" / "room"
+GIVEN = {"my_bag": str(ROOM / "room.mcap")}
+MORE = {"view": ["--until-end", "--no-browser", "--port", "0"], "replay": ["--limit", "12"]}
+
+
+def walked() -> dict[str, list[str]]:
+    """Lines of the walks' code blocks, by page; a line "# needs ..." is about the one below it."""
+    found = {}
+    for name in WALKS:
+        text = (REPO / "docs" / name).read_text(encoding="utf-8")
+        code = "\n".join(block for language, block in FENCE.findall(text) if language == "bash")
+        code += "\n" + "".join(re.findall(r"^    .*\n", FENCE.sub("", text), re.MULTILINE))
+        lines = re.sub(r"^(# needs .*)\n(.*)$", r"\2 \1", code, flags=re.MULTILINE).splitlines()
+        found[name] = [line.strip() for line in lines if line.strip()]
+    return found
+
+
+def runs() -> list[str]:
+    """Those that need nothing but what `make setup` makes; others say what they need."""
+    lines = [line for page in walked().values() for line in page if "# needs " not in line]
+    shell = {"make setup", ". .venv/env.sh"}  # what made the environment of this test
+    return [line for line in lines if line not in shell and "|" not in line]  # A|B: a synopsis
+
+
+def test_commands_of_the_walks_run_here_or_say_what_they_need() -> None:
+    assert all(walked().values())
+    strange = [line for line in runs() if line.split()[1] not in MORE]
+    assert not strange, f"put `# needs ...` behind it, or run it below: {strange}"
+    assert "g2vlm view film.mp4" in runs()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", runs())
+def test_the_commands_of_the_walks_run(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    form = cv2.VideoWriter.fourcc(*"mp4v")
+    film = cv2.VideoWriter(str(tmp_path / "film.mp4"), form, 10.0, (320, 240))
+    for number in range(12):
+        film.write(cv2.resize(picture(8 * number), (320, 240)))
+    film.release()
+    asked = json.loads((ROOM / "questions.json").read_text(encoding="utf-8"))
+    early = [one for one in asked if one["at"]["frame"] < 12][:2]
+    (tmp_path / "questions.json").write_text(json.dumps(early), encoding="utf-8")
+    words = shlex.split(line)[1:]
+    code = cli.main([*(GIVEN.get(word, word) for word in words), *MORE[words[0]]])
+    said = capsys.readouterr()
+    if words[0] == "view":
+        assert (code, "film.mp4 at http://127.0.0.1:" in said.out) == (0, True), said
+    else:  # 1: what `--fail-if` holds back is told, and written all the same
+        assert code in ((0, 1) if "--fail-if" in words else (0,)), said
+        assert (tmp_path / "out" / "my_bag" / "report.html").stat().st_size > 1000
 
 
 def test_launch_arguments_and_parameters_exist() -> None:
