@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
-SIZE = {"width": 1120, "height": 630}
+SIZE: Any = {"width": 1120, "height": 630}
 SHOTS, LAST_MS, SHOT_MS, QUALITY = 18, 4000, 500, 62
 QUESTION = "How far away is A?"
 CHROMIUM = (  # draws without a graphics card
