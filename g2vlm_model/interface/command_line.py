@@ -138,5 +138,6 @@ def told(program: str, error: Exception) -> int:
         program: Words ahead of the reason, such as "g2vlm train".
         error: Of the input, the command line or the disk.
     """
-    print(f"{program}: {reason(error)}", file=sys.stderr)
+    said = reason(error)  # plain
+    print(f"{program}: {said}", file=sys.stderr)
     return BAD_INPUT

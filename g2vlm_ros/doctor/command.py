@@ -96,8 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with ended_by_signals():
             seen = _look(chosen)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
-        said = ros_missing(error) if isinstance(error, ImportError) else ""
-        print(f"g2vlm doctor cannot look: {said or reason(error)}", file=sys.stderr)
+        missing = ros_missing(error) if isinstance(error, ImportError) else ""
+        said = missing or reason(error)
+        print(f"g2vlm doctor cannot look: {said}", file=sys.stderr)
         return CANNOT_TELL
     found, untold = told_apart(examine(seen), seen)
     document = _document if chosen.json else _text
