@@ -169,10 +169,10 @@ def test_names_out_of_a_bag_reach_no_terminal(
         (["/nowhere.mcap"], "/nowhere.mcap does not exist"),
         ([str(REPO / "setup.py")], "cannot be read as a bag"),
         ([DRIVE, "--params", str(REPO / "setup.py")], "is no ROS parameter file"),
-        ([DRIVE, "--params", "/nowhere.yaml"], "No such file"),
+        ([DRIVE, "--params", "/nowhere.yaml"], "there is nothing of that name"),
         ([DRIVE, "--param", "runtime"], "expected NAME=VALUE"),
         (["--seconds", "nan"], "--seconds is nan, expected 0.1..3600"),
-        (["--params", "/nowhere.yaml"], "No such file"),
+        (["--params", "/nowhere.yaml"], "there is nothing of that name"),
     ],
 )
 def test_where_it_cannot_look_it_says_so(
