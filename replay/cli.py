@@ -4,8 +4,8 @@
 """The command `g2vlm replay`.
 
 Exit codes: 0 fine; 1 a --fail-if condition holds; 2 the input, the command line or the disk is at
-fault; 3 nothing came out: the node died, did not become active, or made no scene; 130 interrupted,
-by SIGINT, SIGTERM or SIGHUP.
+fault, or no scene came of them; 3 the node died or did not become active; 130 interrupted, by
+SIGINT, SIGTERM or SIGHUP.
 """
 
 from __future__ import annotations
@@ -273,5 +273,5 @@ def _run(arguments: argparse.Namespace) -> int:
         print(line, file=sys.stderr)
     if not result.values.get("scenes"):
         print(f"g2vlm replay: no scene was made: {result.why_none}", file=sys.stderr)
-        return NODE_FAILED
+        return BAD_INPUT
     return FAILED if result.failed else OK
