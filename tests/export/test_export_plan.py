@@ -87,7 +87,7 @@ def test_a_folder_that_may_not_be_written(exports: Exports, tmp_path: Path) -> N
         command = [*WITHOUT_ROOTS_RIGHTS, *command]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "Permission denied" in done.stderr
+    assert "permission denied" in done.stderr
     assert str(locked) in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -169,7 +169,7 @@ def test_a_build_that_fails_leaves_the_serving_runtime_in_place(tmp_path: Path) 
         run_command(words("fail", tmp_path / "x"), context.on_stage, context.stopping)
         raise AssertionError("not reached")
 
-    check_that_it_serves_on(build, "No space left on device")
+    check_that_it_serves_on(build, "the disk is full")
 
 
 def test_a_build_that_is_killed_leaves_the_serving_runtime_in_place(tmp_path: Path) -> None:
