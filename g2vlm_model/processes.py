@@ -242,6 +242,9 @@ def leave(code: int) -> NoReturn:
         signal.signal(number, at_once)
     with contextlib.suppress(OSError, ValueError):  # a full disk; closed
         flush_output()
+    # Python remembers an interrupt of source text (a dataclass that is imported) even where it was
+    # caught, and `python -m` ends by SIGINT for it, unless more source text ran well.
+    eval("None")
     others = [thread for thread in threading.enumerate() if thread is not own]
     if not any(thread.daemon for thread in others):
         if not others:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -167,6 +168,18 @@ def test_signals_interrupt_a_block_once_and_are_as_before_behind_it() -> None:
         os.kill(os.getpid(), signal.SIGTERM)  # the same request
         assert told.asked
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_an_interrupt_of_source_text_leaves_the_exit_code(tmp_path: Path) -> None:
+    """As it comes while a dataclass is imported; `python -m` would end by SIGINT for it."""
+    (tmp_path / "told.py").write_text(
+        "from g2vlm_model.processes import leave\n"
+        "try:\n    exec('raise KeyboardInterrupt')\n"
+        "except KeyboardInterrupt:\n    leave(130)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{REPO}:{tmp_path}"}
+    told = subprocess.run([sys.executable, "-m", "told"], env=environment, cwd=tmp_path)
+    assert told.returncode == INTERRUPTED
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
