@@ -9,7 +9,7 @@ import math
 
 import pytest
 import torch
-from g2vlm_training.evaluate.depth import depth_score, mean_depth, median_scale
+from g2vlm_training.evaluate.depth import depth_score, mean_depth, median_scale, seam_steps
 from g2vlm_training.evaluate.examine import pose_samples
 from g2vlm_training.evaluate.pose import pair_errors
 from g2vlm_training.evaluate.summary import METRICS, value_of
@@ -38,6 +38,21 @@ def test_depth_score_of_a_known_error() -> None:
     score = depth_score(predicted, truth, torch.ones_like(truth, dtype=torch.bool))
     assert score.abs_rel == pytest.approx((0.1 + 0.5) / 5, abs=1e-6)
     assert score.delta_125 == pytest.approx(0.8)
+
+
+def test_seams_are_steps_across_borders_of_patches() -> None:
+    """A ramp has none, whatever its slope and scale; planes of one patch each are nothing else."""
+    ramp = torch.linspace(0, 1, 28).exp().expand(1, 28, 28)
+    known = torch.ones_like(ramp, dtype=torch.bool)
+    across, inside = seam_steps(3 * ramp, known, 14) or (0.0, 0.0)
+    assert across == pytest.approx(inside, rel=1e-4)
+    pieces = ramp[:, :, 7::14].repeat_interleave(14, dim=2)
+    across, inside = seam_steps(pieces, known, 14) or (0.0, 0.0)
+    assert inside == pytest.approx(0.0, abs=1e-6)
+    assert across == pytest.approx(14 / 27 / 2, rel=1e-4)  # half of the borders are crossed level
+    known[:, :, 14:] = False
+    known[:, 14:] = False
+    assert seam_steps(ramp, known, 14) is None
 
 
 def test_depth_without_valid_pixels_is_an_error() -> None:

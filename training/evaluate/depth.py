@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-__all__ = ["DepthScore", "depth_score", "mean_depth", "median_scale"]
+__all__ = ["DepthScore", "depth_score", "mean_depth", "median_scale", "seam_steps"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,36 @@ def depth_score(predicted_NHW: Tensor, truth_NHW: Tensor, valid_NHW: Tensor) -> 
     abs_rel = ((predicted - truth).abs() / truth).mean()
     ratio = torch.maximum(predicted / truth, truth / predicted)
     return DepthScore(float(abs_rel), float((ratio < 1.25).float().mean()))
+
+
+def seam_steps(depth_NHW: Tensor, valid_NHW: Tensor, patch: int) -> tuple[float, float] | None:
+    """Mean step of log depth between neighbours, across borders of patches and inside of them.
+
+    A model that draws each patch for itself has steps at the borders that truth does not know; no
+    metric of single pixels sees them.
+
+    Args:
+        depth_NHW: z-depth, up to scale.
+        valid_NHW: bool; a pair counts where both pixels are valid.
+        patch: Pixels of a side of a patch; the first one begins at the corner.
+
+    Returns:
+        Both means; None where no pair of either kind is valid.
+    """
+    log_NHW = depth_NHW.clamp(min=1e-6).log()
+    steps: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for axis in (1, 2):
+        size = depth_NHW.shape[axis]
+        step = log_NHW.diff(dim=axis).abs()
+        both = valid_NHW.narrow(axis, 1, size - 1) & valid_NHW.narrow(axis, 0, size - 1)
+        across = torch.arange(1, size) % patch == 0
+        for kept, pairs in zip(steps, (across, ~across), strict=True):
+            index = pairs.nonzero()[:, 0]
+            kept.append(step.index_select(axis, index)[both.index_select(axis, index)])
+    across_M, inside_M = (torch.cat(kept) for kept in steps)
+    if not len(across_M) or not len(inside_M):
+        return None
+    return float(across_M.mean()), float(inside_M.mean())
 
 
 def mean_depth(depths: Iterable[Tensor], size: tuple[int, int] | None = None) -> Tensor:

@@ -33,7 +33,7 @@ from ..datasets.base import Clip
 from ..datasets.batch import WindowBatch, world_points
 from ..stages.correspondence import cell_tracks, match_error
 from .confidence import confidence_samples
-from .depth import depth_score
+from .depth import depth_score, seam_steps
 from .points import normal_angles_deg, point_score
 from .pose import PairErrors, pair_errors, relative_errors
 from .refine import PairOutcome, RefinedPoses, RefineOptions, refine_poses
@@ -101,7 +101,7 @@ class Examiner:
         placed = posed or len(truth) == 1  # a single frame's points need no pose
         return {
             "head": {
-                **depth_samples(said.points_NHW3[..., 2], truth),
+                **depth_samples(said.points_NHW3[..., 2], truth, self.model.config.patch_size),
                 **(_points(window, said.points_NHW3, said.T_world_cam_N44) if placed else {}),
                 **_normals(window, said.points_NHW3),
                 **(match_samples(self.model, window.batch, said) if posed else {}),
@@ -171,10 +171,14 @@ class Examiner:
         return kept[key]
 
 
-def depth_samples(predicted_NHW: Tensor, truth_NHW: Tensor) -> dict[str, Floats]:
-    """Depth of a window under one scale; see `depth_score`."""
-    score = depth_score(predicted_NHW, truth_NHW, truth_NHW > 0)
-    return {"abs_rel": np.array([score.abs_rel]), "delta_125": np.array([score.delta_125])}
+def depth_samples(predicted_NHW: Tensor, truth_NHW: Tensor, patch: int = 0) -> dict[str, Floats]:
+    """Depth of a window under one scale; see `depth_score`, and with a patch size `seam_steps`."""
+    known = truth_NHW > 0
+    score = depth_score(predicted_NHW, truth_NHW, known)
+    found = {"abs_rel": np.array([score.abs_rel]), "delta_125": np.array([score.delta_125])}
+    if patch and (steps := seam_steps(predicted_NHW, known, patch)):
+        found["seam_steps"] = np.array([steps])
+    return found
 
 
 def pose_samples(errors: PairErrors, min_baseline: float) -> dict[str, Floats]:

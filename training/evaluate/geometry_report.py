@@ -23,7 +23,9 @@ __all__ = ["write_report"]
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _GROUPS = (
-    ("Depth and normals", ("abs_rel", "delta_125", "normal_mean_deg", "normal_median_deg")),
+    ("Depth and normals", (
+        "abs_rel", "delta_125", "normal_mean_deg", "normal_median_deg", "seams",
+    )),
     (
         "Points, units of the truth",
         ("accuracy_mean", "accuracy_median", "completeness_mean", "completeness_median"),

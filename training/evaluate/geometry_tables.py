@@ -20,7 +20,7 @@ SHORT = (
 _BY_KEY = {metric.key: metric for metric in METRICS}
 
 
-def text_table(rows: Sequence[dict[str, Any]], keys: Sequence[str] = SHORT) -> str:
+def text_table(rows: Sequence[dict[str, Any]], keys: Sequence[str] = (*SHORT, "seams")) -> str:
     """Rows of one number of frames for the terminal."""
     width = max(len(row["row"]) for row in rows) + 2
     metrics = [_BY_KEY[key] for key in keys]

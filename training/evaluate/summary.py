@@ -83,6 +83,7 @@ _POOLED: dict[str, Callable[[Floats], float]] = {
     "median": lambda values: float(np.median(values)),
     "quartiles": quartile_ratio,
     "sparsification": sparsification_error,
+    "ratio": lambda values: float(values[:, 0].sum() / max(values[:, 1].sum(), 1e-12)),
 }
 
 
@@ -99,6 +100,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("completeness_median", "comp. med.", "completeness_median"),
     Metric("normal_mean_deg", "normals mean", "normal_mean_deg", digits=1),
     Metric("normal_median_deg", "normals med.", "normal_median_deg", digits=1),
+    Metric("seams", "seams", "seam_steps", "ratio", digits=2),
     Metric("rotation_median_deg", "rot. med.", "rotation_deg", "median", digits=2),
     _share("rra5", "RRA5", "rotation_deg", 5),
     _share("rra15", "RRA15", "rotation_deg", 15),
