@@ -81,11 +81,7 @@ def dispatch(argv: Sequence[str], commands: Mapping[str, EntryPoint], program: s
         with ended_by_signals():
             command = commands[name].load()
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0].startswith("g2vlm_"):
-            raise  # a part of this project is broken, not absent
-        needed = f"needs the Python package {error.name!r}: {_plain_lines(error)}"
-        print(f"{program} {name} {needed}", file=sys.stderr)
-        return 2
+        return _say_what_is_missing(f"{program} {name}", error)
     try:
         with ended_by_signals():  # ahead of what follows: the user's errors are told apart there
             code = int(command(rest) or 0)
@@ -93,6 +89,8 @@ def dispatch(argv: Sequence[str], commands: Mapping[str, EntryPoint], program: s
         return code
     except BrokenPipeError:
         raise  # nobody's fault: `main`
+    except ModuleNotFoundError as error:  # what only some of a command's ways need
+        return _say_what_is_missing(f"{program} {name}", error)
     except (ValueError, RuntimeError, OSError, MemoryError) as error:
         if not _is_for_the_user(error):
             raise
@@ -101,6 +99,15 @@ def dispatch(argv: Sequence[str], commands: Mapping[str, EntryPoint], program: s
         )
 
         return told(f"{program} {name}", error)
+
+
+def _say_what_is_missing(program: str, error: ModuleNotFoundError) -> int:
+    """Name the package on stderr; exit code 2. Raises the error where a package is not absent."""
+    if (error.name or "").split(".")[0].startswith("g2vlm_"):
+        raise error  # a part of this project is broken
+    needed = f"needs the Python package {error.name!r}: {_plain_lines(error)}"
+    print(f"{program} {needed}", file=sys.stderr)
+    return 2
 
 
 def _is_for_the_user(error: Exception) -> bool:

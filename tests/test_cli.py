@@ -29,11 +29,15 @@ def extra_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         '"""Count the words.\n\nMore."""\n\n\ndef main(argv):\n    return len(argv)\n'
     )
     (tmp_path / "broken_party.py").write_text('"""Needs more."""\nimport surely_not_there\n')
+    (tmp_path / "later_party.py").write_text(
+        '"""Needs more later."""\n\n\ndef main(argv):\n    import surely_not_there\n'
+    )
     info = tmp_path / "third_party-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: third-party\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
         "[g2vlm.commands]\nwords = third_party:main\nbroken = broken_party:main\n"
+        "later = later_party:main\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     return "words"
@@ -200,10 +204,11 @@ def test_who_reads_may_have_seen_enough(command: list[str]) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("name", ["broken", "later"])  # at its import, and on its way
 def test_a_missing_dependency_is_named(
-    extra_command: str, capsys: pytest.CaptureFixture[str]
+    extra_command: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["broken"]) == 2
+    assert cli.main([name]) == 2
     assert "needs the Python package 'surely_not_there'" in capsys.readouterr().err
 
 
