@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from g2vlm_model.interface.progress import is_quiet
+
 __all__ = ["Report", "Stages", "reporting", "silent"]
 
 Report = Callable[[str, float, float | None], None]
@@ -44,7 +46,7 @@ def reporting(kind: str) -> Iterator[Report]:
     bar = tqdm(
         total=1.0,
         bar_format="{desc:<28}{percentage:3.0f}%|{bar}| {elapsed}{postfix}",
-        disable=not sys.stderr.isatty(),
+        disable=is_quiet() or not sys.stderr.isatty(),
         leave=False,
     )
 

@@ -83,7 +83,6 @@ def parser() -> argparse.ArgumentParser:
         help="points below are left out of cloud.ply (default 0.3)",
     )
     made.add_argument("--title", default="", help="heading of the report")
-    made.add_argument("--quiet", action="store_true", help="no progress bar")
     _add_model_options(made.add_argument_group("what runs"))
     _add_recording_options(made)
     return made
@@ -265,7 +264,6 @@ def _run(arguments: argparse.Namespace) -> int:
             cloud_confidence=arguments.cloud_confidence,
             title=arguments.title,
             conditions=tuple(conditions),
-            progress=not arguments.quiet,
         ),
     )
     print(result.summary)

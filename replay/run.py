@@ -21,6 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from g2vlm_map.recordings import NS, Recording, cameras_of
+from g2vlm_model.interface.progress import is_quiet
 from g2vlm_model.interface.whole_files import only_writer
 
 from .asking import Answer
@@ -83,11 +84,11 @@ def _replay(recording: Recording, options: RunOptions, questions: list[Question]
         LOGGER.warning("%s", pause)
     timeline = Timeline()
     with (  # the bar ends with what is broken off, ahead of the words about that
-        _bar(len(recording.info.stamps_ns), options.progress) as bar,
+        _bar(len(recording.info.stamps_ns)) as bar,
         _way(options)(recording, options, questions, timeline, bar) as run,
     ):
         played, answers, outputs = run
-        if options.progress:
+        if _shows_bar():
             print("measuring, drawing the report ...", file=sys.stderr)
         names = tuple(name for name in cameras_of(recording) if name)
         params = parameters_of(options.model, names)
@@ -168,12 +169,17 @@ def long_pause(times_ns: tuple[int, ...], rate: float) -> str:
     )
 
 
-def _bar(total: int, show: bool) -> Any:
+def _shows_bar() -> bool:
+    return sys.stderr.isatty() and not is_quiet()
+
+
+def _bar(total: int) -> Any:
     return tqdm(
         total=total,
         unit="frame",
         file=sys.stderr,
-        disable=not show,
+        disable=not _shows_bar(),
+        leave=False,
         dynamic_ncols=True,
         desc="starting",
     )

@@ -163,7 +163,6 @@ class RunOptions:
         cloud_confidence: points below are left out of cloud.ply.
         title: of the report; "" names the recording.
         conditions: which fail the replay where they hold.
-        progress: show a bar.
     """
 
     out: Path
@@ -176,4 +175,3 @@ class RunOptions:
     cloud_confidence: float = 0.3
     title: str = ""
     conditions: tuple[FailCondition, ...] = ()
-    progress: bool = True

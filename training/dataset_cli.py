@@ -21,6 +21,7 @@ import torch
 from g2vlm_map.recordings import TopicChoice
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.interface.command_line import CommandParser, at_least
+from g2vlm_model.interface.progress import progress
 from g2vlm_model.interface.whole_files import scratch_folder
 from g2vlm_model.interface.words import log_plainly, plain, plain_lines
 from g2vlm_model.model_folder import resolve_folder
@@ -185,12 +186,11 @@ def _render(args: argparse.Namespace) -> int:
         sizes=tuple(_size(text) for text in args.sizes),
         rays=args.rays,
     )
-    started = time.monotonic()
     paths = render_shards(args.out, plan, args.first, args.shards, args.processes, args.most_gib)
-    for done, path in enumerate(paths, start=1):
-        seconds = time.monotonic() - started
-        left = (args.shards - done) * seconds / done
-        print(f"{path}  {done}/{args.shards}  {left:.0f} s left", flush=True)
+    with progress(args.shards, "rendering", "shards") as shown:
+        for path in paths:
+            shown.say(str(path))
+            shown.advance()
     return 0
 
 
@@ -225,11 +225,11 @@ def _synthetic(args: argparse.Namespace) -> int:
     started = time.monotonic()
     per_shard = plan.rooms * plan.clips * plan.frames
     paths = write_shards(args.out, plan, args.first, args.shards, args.device)
-    for done, path in enumerate(paths, start=1):
-        seconds = time.monotonic() - started
-        rate = done * per_shard / max(seconds, 1e-9)
-        left = (args.shards - done) * seconds / done
-        print(f"{path}  {done}/{args.shards}  {rate:.0f} frames/s  {left:.0f} s left", flush=True)
+    with progress(args.shards, "rendering", "shards") as shown:
+        for done, path in enumerate(paths, start=1):
+            rate = done * per_shard / max(time.monotonic() - started, 1e-9)
+            shown.say(f"{path}  {rate:.0f} frames/s")
+            shown.advance()
     return 0
 
 

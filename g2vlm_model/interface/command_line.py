@@ -13,8 +13,9 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from .progress import be_quiet
 from .words import plain, plain_lines
 
 __all__ = ["BAD_INPUT", "CommandParser", "at_least", "reason", "told", "within"]
@@ -36,7 +37,14 @@ _NEXT = {
 
 
 class CommandParser(argparse.ArgumentParser):
-    """argparse's; its errors are one line: what is wrong, what may be meant, where the help is."""
+    """argparse's; its errors are one line: what is wrong, what may be meant, where the help is.
+
+    Every command has `--quiet`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.add_argument("--quiet", action=_Quiet, nargs=0, help="show no progress")
 
     def error(self, message: str) -> NoReturn:
         """Say it, and end the process with 2."""
@@ -56,6 +64,16 @@ class CommandParser(argparse.ArgumentParser):
             if near := difflib.get_close_matches(word.partition("=")[0], known, n=1):
                 return f"did you mean {near[0]}? "
         return ""
+
+
+class _Quiet(argparse.Action):
+    """Silences progress, and leaves nothing among the arguments."""
+
+    def __init__(self, option_strings: list[str], dest: str, **kwargs: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, default=argparse.SUPPRESS, **kwargs)
+
+    def __call__(self, *_: Any, **__: Any) -> None:
+        be_quiet()
 
 
 def _words_of(parser: argparse.ArgumentParser) -> Iterator[str]:

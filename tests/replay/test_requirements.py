@@ -94,9 +94,9 @@ def test_the_extras_are_what_is_imported() -> None:
 
 
 def test_the_training_and_the_export_import_what_their_extras_bring() -> None:
-    """TensorBoard is reached through torch, ONNX Runtime through `g2vlm_model`."""
+    """TensorBoard is reached through torch, ONNX Runtime and tqdm through `g2vlm_model`."""
     special = _extra("scenes") | _extra("gasp") | _extra("benchmarks")
-    assert _extra("train") - {"tensorboard"} == _imported("training") - (special - {"cv2"})
+    assert _extra("train") - {"tensorboard", "tqdm"} == _imported("training") - (special - {"cv2"})
     assert special <= _imported("training")
     assert _extra("onnx") - {"onnx", "onnxruntime"} == _imported("export")
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tqdm import tqdm
+from g2vlm_model.interface.progress import progress
 
 from ..datasets.base import DataError, FrameSequence
 from ..gasp.gasp_readers import PictureReader
@@ -86,12 +86,14 @@ def analyse_model(
     """
     found: list[SequenceMatches] = []
     refused: list[str] = []
-    for plan in tqdm(plans, desc=name, disable=None):
-        try:
-            clip = plan.sequence.read(list(plan.frames))
-            found.append(match_sequence(reader, clip, plan.name, options.points))
-        except ValueError as error:  # DataError too: files, or nothing seen twice
-            refused.append(str(error))
+    with progress(len(plans), name, "sequences") as shown:
+        for plan in plans:
+            try:
+                clip = plan.sequence.read(list(plan.frames))
+                found.append(match_sequence(reader, clip, plan.name, options.points))
+            except ValueError as error:  # DataError too: files, or nothing seen twice
+                refused.append(str(error))
+            shown.advance()
     if not found:
         raise DataError(f"none of {len(plans)} sequences can be used; the last: {refused[-1]}")
     if refused:

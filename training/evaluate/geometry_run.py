@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from g2vlm_model.interface.progress import progress
+
 from ..datasets.base import DataError, FrameSequence
 from .examine import AXES, Examiner, Samples
 from .summary import GAINS, METRICS, Estimate, difference, estimate, groups_of
@@ -30,7 +32,6 @@ from .windows import (
 __all__ = ["GeometryOptions", "GeometryTable", "Scored", "run_geometry"]
 
 _LOG = logging.getLogger(__name__)
-_EVERY_S = 30.0
 _BEST_AXIS = "best constant axis"
 
 
@@ -176,22 +177,22 @@ def _table(
     plans = plan_windows(
         sequences, frames, options.stride, options.windows, options.seed, max(options.frames)
     )
-    started = told = time.monotonic()
+    started = time.monotonic()
     scored: list[Scored] = []
     refused: dict[str, str] = {}
-    for number, plan in enumerate(plans):
-        try:
-            window = read_window(plan, examiner.model.config, known)
-        except DataError as error:
-            refused[plan.name] = str(error)
-            _LOG.warning("left out window %d: %s", len(refused), error)
-            continue
-        refines = known.poses and frames > 1 and len(scored) < options.refined
-        shown = known.depth and known.poses and len(scored) < options.shown
-        scored.append(_score(examiner, plan, window, known, options.causal, refines, shown))
-        if time.monotonic() - told > _EVERY_S:
-            told = time.monotonic()
-            _LOG.info("%d frames: %d of %d windows", frames, number + 1, len(plans))
+    with progress(len(plans), f"windows of {frames}", "windows") as told:
+        for plan in plans:
+            try:
+                window = read_window(plan, examiner.model.config, known)
+            except DataError as error:
+                refused[plan.name] = str(error)
+                _LOG.warning("left out window %d: %s", len(refused), error)
+                told.advance()
+                continue
+            refines = known.poses and frames > 1 and len(scored) < options.refined
+            shown = known.depth and known.poses and len(scored) < options.shown
+            scored.append(_score(examiner, plan, window, known, options.causal, refines, shown))
+            told.advance()
     if not scored:
         raise ValueError(f"none of {len(plans)} windows could be read, e.g. {refused}"[:500])
     return GeometryTable(frames, tuple(scored), refused, time.monotonic() - started)

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from g2vlm_model.interface.progress import progress
+
 from ..datasets.batch import ClipSource, batch_of, plan_windows, read_window
 from ..datasets.views import ViewOptions
 from ..stages.question_batch import view_of
@@ -152,18 +154,19 @@ def evaluate_questions(
     examinees = {"model": stage, "question only": question_only, "beside": beside}
     asks = {row: examinee for row, examinee in examinees.items() if examinee is not None}
     said: dict[str, list[str]] = {row: [] for row in asks}
-    start = 0
-    for window in range(windows):
-        plan = plan_windows(pool, 1, frames, generator, views)
-        rooms.append(plan.sequences[0].name)
-        batch = batch_of([read_window(plan, 0, pool, generator, views)])
-        questions = questions_in_turn(view_of(batch, 0), per_window, start, rng, tasks)
-        start += per_window
-        for row, examinee in asks.items():
-            if questions:
-                said[row] += answers_about(examinee, batch, questions)
-        asked += questions
-        owner += [window] * len(questions)
+    with progress(windows, "questions", "windows") as shown:
+        for window in range(windows):
+            plan = plan_windows(pool, 1, frames, generator, views)
+            rooms.append(plan.sequences[0].name)
+            batch = batch_of([read_window(plan, 0, pool, generator, views)])
+            start = window * per_window
+            questions = questions_in_turn(view_of(batch, 0), per_window, start, rng, tasks)
+            for row, examinee in asks.items():
+                if questions:
+                    said[row] += answers_about(examinee, batch, questions)
+            asked += questions
+            owner += [window] * len(questions)
+            shown.advance()
     if not asked:
         raise ValueError(f"none of {windows} windows allows a question")
     groups, _ = groups_of(rooms, range(windows))

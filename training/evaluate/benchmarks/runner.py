@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from g2vlm_model.interface import (
     AnswerStatus,
@@ -21,6 +19,7 @@ from g2vlm_model.interface import (
     SpatialQuery,
     SpatialRuntime,
 )
+from g2vlm_model.interface.progress import progress
 
 from ...datasets.pictures import even_indices, load_picture, picture_key, video_frames
 from .base import Benchmark, BenchmarkItem, Refusals
@@ -85,19 +84,13 @@ def ask_items(
     """
     refusals = Refusals()
     waiting = [item for item in items if item.id not in store.answers]
-    with tqdm(
-        total=len(items),
-        initial=len(items) - len(waiting),
-        unit="question",
-        desc=benchmark.title,
-        file=sys.stderr,
-        dynamic_ncols=True,
-    ) as bar:
+    done = len(items) - len(waiting)
+    with progress(len(items), benchmark.title, "questions", done) as shown:
         for group in _same_scene(waiting, options):
             for item, text in _ask_group(runtime, benchmark, group, options, refusals):
                 store.add(item.id, text)
-            bar.update(len(group))
-            bar.set_postfix(refused=refusals.total, refresh=False)
+            shown.note(f"{refusals.total} refused" if refusals.total else "")
+            shown.advance(len(group))
     return refusals
 
 
