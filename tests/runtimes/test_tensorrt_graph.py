@@ -9,6 +9,7 @@ import ctypes
 import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from g2vlm_model.runtimes.export_folder import Golden
+from g2vlm_model.runtimes.golden_check import Tolerances
 from g2vlm_model.runtimes.machine import Gpu, TensorRT
 from g2vlm_model.runtimes.tensorrt.cuda import (
     BufferPool,
@@ -24,6 +27,8 @@ from g2vlm_model.runtimes.tensorrt.cuda import (
     DeviceArray,
     OutOfDeviceMemoryError,
 )
+from g2vlm_model.runtimes.tensorrt.engines import EngineRefusedError
+from g2vlm_model.runtimes.tensorrt.geometry import check_graphs
 from g2vlm_model.runtimes.tensorrt.graph import EngineError, TensorRTGraph
 
 from .host_gpu import POISON, Code, HostCuda, at
@@ -200,6 +205,22 @@ def test_one_size_is_captured_and_replayed(opened: Open, host: HostCuda) -> None
     # The first buffers are fresh ones; from the second run on they are always the same.
     assert host.calls["cudaStreamBeginCapture"] <= 2
     assert host.calls["cudaGraphLaunch"] >= 3
+
+
+def test_the_golden_check_looks_at_a_replay(opened: Open, host: HostCuda) -> None:
+    """What serves is the captured graph, so that is what has to agree with torch."""
+    given = feeds()
+    right = opened().run(given)
+    wrong = {**right, "total": right["total"] + 1}
+    export: Any = SimpleNamespace(path=Path("export"))
+    export.manifest = SimpleNamespace(tolerances=Tolerances.of("fp32"))
+    every: Any = SimpleNamespace(covers=lambda size: True)
+    export.goldens = lambda name: [Golden(name, "3x5", given, right)]
+    assert "3x5" in check_graphs({"small": opened(static=True)}, export, every)["small"]
+    assert host.calls["cudaGraphLaunch"] == 1
+    export.goldens = lambda name: [Golden(name, "3x5", given, wrong)]
+    with pytest.raises(EngineRefusedError, match="wrong numbers on this device"):
+        check_graphs({"small": opened(static=True)}, export, every)
 
 
 def test_an_engine_that_cannot_be_captured_runs_without(

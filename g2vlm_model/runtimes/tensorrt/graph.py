@@ -96,6 +96,11 @@ class TensorRTGraph:
         # RTX captures by itself, where it was told to.
         self._captures = static and config is None
 
+    @property
+    def runs_to_replay(self) -> int:
+        """How many runs of equal inputs it takes until one is the replay of a CUDA graph, or 1."""
+        return 3 if self._captures else 1  # into fresh buffers, into kept ones, the replay
+
     def run(self, feeds: Mapping[str, Any], keep: Collection[str] = ()) -> dict[str, Any]:
         """Run the graph and wait for it.
 
