@@ -22,6 +22,7 @@ a daemon thread that comes back from a library into an ending interpreter by unw
 from __future__ import annotations
 
 import atexit
+import collections
 import contextlib
 import ctypes
 import os
@@ -243,8 +244,8 @@ def leave(code: int) -> NoReturn:
     with contextlib.suppress(OSError, ValueError):  # a full disk; closed
         flush_output()
     # Python remembers an interrupt of source text (a dataclass that is imported) even where it was
-    # caught, and `python -m` ends by SIGINT for it, unless more source text ran well.
-    eval("None")
+    # caught, and `python -m` ends by SIGINT for it, unless more source text ran well: that of this.
+    collections.namedtuple("Ended", ())
     others = [thread for thread in threading.enumerate() if thread is not own]
     if not any(thread.daemon for thread in others):
         if not others:

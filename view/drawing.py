@@ -107,6 +107,7 @@ class Drawing:
         self._started_with = 0
         self._lines: dict[str, NDArray[np.float32]] = {}
         self._evidence: list[Any] = []
+        self._laid: tuple[Grid | None, float] = (None, 0.0)
         server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False)
         server.gui.main_panel.minimize()
         self._scene.add_grid("/floor", visible=False)
@@ -125,7 +126,8 @@ class Drawing:
         depth = median_depth(picture)
         with self._server.atomic():
             for key in [key for key in self._drawn if key not in picture.nodes]:
-                self._drop(key)
+                if (handle := self._drawn.pop(key).handle) is not None:
+                    handle.remove()
             for key, node in picture.nodes.items():
                 self._show_node(key, node, look, heights)
             size = 0.06 * depth
@@ -147,7 +149,10 @@ class Drawing:
         self._started_with = len(picture.nodes)
 
     def show_occupancy(self, grid: Grid | None, floor: float = 0.0) -> None:
-        """Lay a grid on the floor; None takes it away."""
+        """Lay a grid on the floor; None takes it away. The same one again is not sent."""
+        if grid is self._laid[0] and floor == self._laid[1]:
+            return
+        self._laid = (grid, floor)
         if grid is None:
             self._take("occupancy")
             return
@@ -279,11 +284,6 @@ class Drawing:
             position=position,
         )
         drawn.T_level_cam, drawn.scale = node.T_level_cam, node.scale
-
-    def _drop(self, key: Key) -> None:
-        drawn = self._drawn.pop(key)
-        if drawn.handle is not None:
-            drawn.handle.remove()
 
     def _show_lines(
         self, name: str, pairs_L23: Floats, color: tuple[int, int, int], pixels: float

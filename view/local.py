@@ -115,8 +115,12 @@ class LocalSession(Session):
 
     def occupancy(self) -> tuple[Any, float] | None:
         """The grid on the floor, while somebody wants it."""
-        whole = self._whole
-        return None if whole is None or whole.grid is None else (whole.grid, self._floor)
+        whole, world = self._whole, self._pipeline.world
+        if whole is None or whole.grid is None or not world.scale.metric:
+            return None
+        part = shown_part(world, self._pipeline.board.holds("NOT_LOCALISED"))
+        # Another part of the map has axes of its own, and no grid yet.
+        return (whole.grid, self._floor) if part.segment == whole.snapshot.segment else None
 
     def picture(self, name: str) -> bytes | None:
         """See `Session.picture`."""
@@ -327,7 +331,7 @@ class LocalSession(Session):
             return "occupancy is in metres or not at all: nothing fixes the scale yet"
         if world.T_base_body is None:
             return "where the camera sits on the robot is unknown, so the floor is, too"
-        return "" if self._whole is not None else "occupancy is being made"
+        return "" if self.occupancy() is not None else "occupancy is being made"
 
 
 def _seen_at(

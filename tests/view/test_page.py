@@ -261,6 +261,29 @@ def test_a_click_in_the_scene_marks_a_point_for_all_viewers(viewed: Viewed, open
         viewed.do("pick", on=False)
 
 
+def test_occupancy_is_seen_on_the_floor(opened: Open, tmp_path: Path) -> None:
+    with Viewed(tmp_path, on_base=True) as viewed:
+        viewed.played().made_metric()
+        one = opened(viewed)
+        one.shows(len(viewed.session.newest().points()))
+        for name in ("points", "frusta", "path"):
+            one.page.locator(f"[data-look={name}]").uncheck()
+        one.shows(0)
+        one.page.wait_for_timeout(1500)
+        bare = one.picture().astype(int)
+        one.page.locator("[data-look=occupancy]").check()
+
+        def changed() -> float:
+            return float((np.abs(one.picture().astype(int) - bare).max(2) > 40).mean())
+
+        one.until(lambda: changed() > 0.001, "the grid in the picture")
+        red = one.picture().astype(int)
+        assert ((red[..., 2] > 150) & (red[..., 1] < 100) & (red[..., 0] < 100)).any(), "a wall"
+        one.page.locator("[data-look=occupancy]").uncheck()
+        one.until(lambda: changed() < 0.0005, "an empty floor")
+        assert not one.errors
+
+
 def test_the_whole_map_is_shown_to_who_asks(viewed: Viewed, opened: Open) -> None:
     one, two = opened(viewed), opened(viewed)
     two.until(lambda: len(viewed.server.get_clients()) == 2, "two viewers")

@@ -18,7 +18,10 @@ from g2vlm_view.drawing import Look
 from g2vlm_view.play import CameraPlayer
 from g2vlm_view.replies import answer_fields
 from g2vlm_view.session import RefusedError, lettered, picked
+from scipy.spatial.transform import Rotation
 
+from g2vlm_map.dense.dense_map import DenseMap, DenseRules
+from g2vlm_map.dense.occupancy import OCCUPIED, grid
 from g2vlm_map.options import PipelineOptions
 from g2vlm_map.pipeline import Mark, Pipeline, Question
 from tests.helpers import wait_for
@@ -201,6 +204,45 @@ def test_two_marks_and_a_length_make_metres(tmp_path: Path) -> None:
         state = one.session.state()["scale"]
         assert (state["metric"], state["sources"]) == (True, ["length"])
         wait_for(lambda: one.session.state()["map"]["unit"] == "m", 5.0)
+
+
+def test_occupancy_lies_on_the_floor_where_the_map_has_it(tmp_path: Path) -> None:
+    with Viewed(tmp_path, on_base=True) as one:
+        session = one.played().session
+        one.do("look", occupancy=True)
+        assert "in metres or not at all" in session.state()["occupancy"]
+        one.made_metric()
+        drawn = session.drawing._others
+        wait_for(lambda: "occupancy" in drawn, 10.0, what="the grid")
+        options, world = one.pipeline.options, one.pipeline.world
+        rules = DenseRules(options.dense, options.obstacles, options.occupancy)
+        dense = DenseMap()
+        dense.rules = rules
+        snapshot = dense.update(world)
+        own = grid(snapshot.cells, rules.occupancy, (snapshot.position[0], snapshot.position[1]))
+        handle = drawn["occupancy"]
+        height, width = own.cells_YX.shape
+        size = (width * own.resolution, height * own.resolution)
+        assert (handle.render_width, handle.render_height) == pytest.approx(size)
+        row_N, column_N = np.nonzero(handle.image[..., 3] == 210)  # what is occupied
+        # A picture's x is its columns, y its rows, about its middle.
+        there_N2 = np.stack([column_N + 0.5 - width / 2, row_N + 0.5 - height / 2], 1)
+        local_N3 = np.pad(there_N2 * own.resolution, ((0, 0), (0, 1)))
+        turn = Rotation.from_quat(np.roll(handle.wxyz, -1))
+        shown_N3 = turn.apply(local_N3) + handle.position
+        y_N, x_N = np.nonzero(own.cells_YX == OCCUPIED)
+        expected_N2 = (np.stack([x_N, y_N], 1) + 0.5) * own.resolution + own.origin
+        assert len(expected_N2)
+        order, other = np.lexsort(shown_N3.T[:2].round(4)), np.lexsort(expected_N2.T.round(4))
+        np.testing.assert_allclose(shown_N3[order, :2], expected_N2[other], atol=1e-4)
+        np.testing.assert_allclose(shown_N3[:, 2], -options.obstacles.base_height, atol=1e-6)
+        points_P2 = session.newest().points()[:, :2]
+        apart_NP = np.linalg.norm(expected_N2[:, None] - points_P2[None], axis=2)
+        assert apart_NP.min(axis=1).max() < 3 * own.resolution, "occupied where the wall is"
+        session.drawing.show_occupancy(*(session.occupancy() or (None, 0.0)))
+        assert drawn["occupancy"] is handle, "what has not changed is not sent again"
+        one.do("look", occupancy=False)
+        wait_for(lambda: "occupancy" not in drawn, 5.0, what="an empty floor")
 
 
 def test_a_camera_is_played_paused_and_given_up(tmp_path: Path) -> None:

@@ -22,9 +22,11 @@ from g2vlm_view.play import RecordingPlayer
 
 from g2vlm_map.pipeline import Pipeline
 from g2vlm_map.recordings import open_recording
+from g2vlm_map.sensing import Extrinsics
 from g2vlm_model.interface import GeometryPrediction
 from tests.helpers import wait_for
 from tests.map.frames import picture
+from tests.map.placed import mounted
 from tests.ros.scripted_runtime import ScriptedRuntime
 
 EVERY: dict[str, str | float] = {
@@ -50,10 +52,17 @@ class Viewed:
         frames: How many.
         paused: Whether it begins so.
         each: Points of a chunk.
+        on_base: Whether it is known where the camera sits: half a metre over the base.
     """
 
     def __init__(
-        self, folder: Path, frames: int = 6, *, paused: bool = False, each: int = 300
+        self,
+        folder: Path,
+        frames: int = 6,
+        *,
+        paused: bool = False,
+        each: int = 300,
+        on_base: bool = False,
     ) -> None:
         self._stack = ExitStack()
         self.runtime = ScriptedRuntime()
@@ -61,6 +70,8 @@ class Viewed:
         recording = open_recording(write_drive(folder / "drive", frames))
         params = parameters_of(ModelOptions(runtime="torch", lockstep=True, parameters=EVERY))
         self.pipeline = self._stack.enter_context(Pipeline(self.runtime, params))
+        if on_base:
+            self.pipeline.sense(Extrinsics("camera", mounted(shift=(0.0, 0.0, 0.5))))
         feed = Feed(recording, params, self.pipeline)
         self.player = RecordingPlayer(feed, self.pipeline, frames, speed=0.0)
         self.player.paused = paused
@@ -92,9 +103,20 @@ class Viewed:
     def do(self, command: str, /, **values: Any) -> str:
         return self.session.do(command, values)
 
+    def made_metric(self, metres: float = 1.0) -> Viewed:
+        """By two marks, so many metres apart, which are taken away again."""
+        self.do("mark", x=0.2, y=0.5)
+        self.do("mark", x=0.8, y=0.5)
+        self.do("scale", metres=metres)
+        self.do("unmark")
+        wait_for(lambda: self.session.state()["map"]["unit"] == "m", 10.0, what="metres")
+        return self
+
     def _all_is_drawn(self) -> bool:
         drawn = self.session.state()["map"]
-        return bool(drawn["points"] and drawn["keyframes"] == len(self.pipeline.world.keyframes))
+        whole = len(self.session.newest().points())
+        known = drawn["keyframes"] == len(self.pipeline.world.keyframes)
+        return bool(known and 0 < drawn["points"] == whole)
 
     def played(self) -> Viewed:
         """All frames were handed in, and what they made is drawn."""
