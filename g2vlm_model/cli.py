@@ -117,7 +117,7 @@ def _is_for_the_user(error: Exception) -> bool:
     """
     if isinstance(error, (OSError, MemoryError)):
         return True
-    if isinstance(error, (NotImplementedError, RecursionError)):
+    if isinstance(error, (NotImplementedError, RecursionError)):  # RuntimeErrors, and faults here
         return False
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

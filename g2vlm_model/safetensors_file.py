@@ -121,7 +121,8 @@ class SafetensorsFile:
         assert target.is_contiguous(), f"{name}: target is not contiguous"
         entry = self.entries[name]
         assert target.shape[1:] == entry.shape[1:], (name, target.shape, entry.shape)
-        assert row + len(target) <= entry.shape[0], (name, row, target.shape, entry.shape)
+        if entry.shape:  # one number alone has no rows
+            assert row + len(target) <= entry.shape[0], (name, row, target.shape, entry.shape)
         flat = target.view(-1)
         size = entry.dtype.itemsize
         start = entry.begin + row * math.prod(entry.shape[1:]) * size

@@ -142,7 +142,7 @@ def refuses(error: Exception) -> Callable[[list[str]], int]:
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (PermissionError(errno.EACCES, "x", "/root/a"), "/root/a: permission denied; choose"),
+        (PermissionError(errno.EACCES, "x", "/there/a"), "/there/a: permission denied; choose"),
         (OSError(errno.ENOSPC, "No space left on device"), "the disk is full; make room"),
         (OSError(errno.EROFS, "x", b"/mnt/a"), "/mnt/a: nothing can be written there"),
         (IsADirectoryError(errno.EISDIR, "x", "a"), "a: a folder is there, where a file"),

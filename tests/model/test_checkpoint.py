@@ -20,7 +20,7 @@ from g2vlm_model.checkpoint_keys import published_names
 from g2vlm_model.config import ModelConfig
 from g2vlm_model.model import G2VLM
 from g2vlm_model.model_folder import INDEX_FILE, WEIGHTS_FILE
-from g2vlm_model.safetensors_file import SafetensorsFile
+from g2vlm_model.safetensors_file import SafetensorsFile, StoredWeight
 from g2vlm_model.tokenizer import Tokenizer
 
 from .tiny import tiny_config, tiny_model
@@ -158,6 +158,15 @@ def test_rows_that_are_no_numbers_are_found_while_they_are_rounded(copy: Path) -
     rewrite(copy, damage)
     with pytest.raises(ValueError, match=r"in language_model\.lm_head\.weight, expected finite"):
         checkpoint.load_model(copy, quantise="int8")
+
+
+def test_rows_of_a_stored_weight_and_a_number_alone(tmp_path: Path) -> None:
+    held = {"rows": torch.arange(12.0).view(4, 3), "one": torch.tensor(7.0)}
+    save_file(held, tmp_path / "model.safetensors")
+    with SafetensorsFile(tmp_path / "model.safetensors") as reader:
+        rows = StoredWeight("rows", reader, "rows").read(torch.float32, rows=slice(1, 3))
+        assert torch.equal(rows, held["rows"][1:3])
+        assert StoredWeight("one", reader, "one").read(torch.float32) == 7.0
 
 
 def test_long_lists_are_cut(copy: Path) -> None:
