@@ -239,10 +239,10 @@ SHIPPED = sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml"))
 
 def test_a_config_extends_another_one(tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
-    own.write_text("extends: nano_rooms\nlr: 1e-4\nloss: {surface_weight: 0.1}\n")
+    own.write_text("extends: nano_rooms\nlr: 1e-4\nloss: {point_weight: 0.5}\n")
     (tmp_path / "again.yaml").write_text("extends: own.yaml\nsteps: 7\n")
     found, base = load_config(str(tmp_path / "again.yaml")), load_config("nano_rooms")
-    loss = dataclasses.replace(base.loss, surface_weight=0.1)
+    loss = dataclasses.replace(base.loss, point_weight=0.5)
     assert found == dataclasses.replace(base, lr=1e-4, steps=7, loss=loss)
     for text in ("extends: no_such", "extends: own.yaml", "extends: [1]"):
         own.write_text(text)

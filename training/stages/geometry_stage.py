@@ -16,7 +16,7 @@ from g2vlm_model.poses import GeometryTensors
 from g2vlm_model.tokenizer import PromptIds
 
 from ..config import TrainConfig
-from ..datasets.batch import WindowBatch, local_points, pixels_of, world_points
+from ..datasets.batch import WindowBatch, pixels_of, world_points
 from ..run.distribution import total_of
 from ..run.precision import mixed_precision
 from .correspondence import CorrespondenceHead, cell_tracks, correspondence_loss
@@ -24,13 +24,13 @@ from .losses import HeadOutput, LossParts, geometry_loss, prepare_truth
 from .pixel_losses import (
     aligned_log_error,
     confidence_loss,
+    gradient_loss,
     invalid_loss,
     log_depth_loss,
-    surface_loss,
 )
 from .stage import Stage, StageLoss
 
-__all__ = ["GeometryStage", "in_share", "picked_pixels", "picked_tile"]
+__all__ = ["GeometryStage", "in_share", "picked_pixels"]
 
 _GOLDEN_RATIO = 0.6180339887
 
@@ -92,10 +92,6 @@ class GeometryStage(Stage):
             batch = batch.without(~parts.kept_B)
         pixel_total, pixel_report = self._pixels(geometry, batch, picked)
         total = parts.total + pixel_total
-        if self.config.loss.surface_weight > 0:
-            surface = self._surfaces(geometry, batch, step)
-            total = total + self.config.loss.surface_weight * surface
-            pixel_report["surface"] = float(surface.detach())
         mode = "causal_" if causal else ""
         report = {
             f"{mode}points": float(parts.local.detach()),
@@ -144,12 +140,17 @@ class GeometryStage(Stage):
         options, z_BNHW = self.config.loss, geometry.local_points_BNHW3[picked][..., 2]
         confidence, nothing = geometry.confidence_logits_BNHW1, geometry.invalid_logits_BNHW1
         total, report = z_BNHW.new_zeros(()), dict[str, float]()
-        if not options.log_depth_weight and confidence is None and nothing is None:
+        heads = confidence is not None or nothing is not None
+        if not (options.log_depth_weight or options.gradient_weight or heads):
             return total, report
         depth_BNHW, invalid = batch.depth_BNHW[picked], batch.invalid_BNHW[picked]
         valid = depth_BNHW > 0
         error_BNHW = aligned_log_error(z_BNHW, depth_BNHW, valid)
         losses = {"log_depth": (options.log_depth_weight, log_depth_loss(error_BNHW, valid))}
+        if options.gradient_weight > 0:  # neighbours: of all pixels, not of the picked ones
+            known = (batch.depth_BNHW > 0) & batch.clean_B[:, None, None, None]
+            slope = gradient_loss(geometry.local_points_BNHW3[..., 2], batch.depth_BNHW, known)
+            losses["slope"] = (options.gradient_weight, slope)
         if confidence is not None:
             said = confidence[picked][..., 0]
             loss = confidence_loss(said, error_BNHW, valid, invalid, options.confidence_scale)
@@ -161,13 +162,6 @@ class GeometryStage(Stage):
             total = total + weight * loss
             report[name] = float(loss.detach())
         return total, report
-
-    def _surfaces(self, geometry: GeometryTensors, batch: WindowBatch, step: int) -> Tensor:
-        """Angles of normals on the step's tile of each picture."""
-        tile = picked_tile(self.config.extra.pixel_stride, step, batch.grid)
-        truth = local_points(batch.depth_BNHW, batch.K_BN33)[tile]
-        known = (batch.depth_BNHW > 0) & batch.clean_B[:, None, None, None]
-        return surface_loss(geometry.local_points_BNHW3[tile], truth, known[tile])
 
     def _correspondence(
         self,
@@ -220,19 +214,3 @@ def picked_pixels(stride: int, step: int) -> tuple[slice, slice, slice, slice]:
     row, column = step % stride, step // stride % stride
     every = slice(None)
     return every, every, slice(row, None, stride), slice(column, None, stride)
-
-
-def picked_tile(
-    stride: int, step: int, size_hw: tuple[int, int]
-) -> tuple[slice, slice, slice, slice]:
-    """Index of neighbouring pixels, about as many as `picked_pixels` picks.
-
-    stride^2 steps in a row look at all blocks of 2x2 pixels: tiles share a row and a column.
-    """
-    every = slice(None)
-    place = (step % stride, step // stride % stride)
-    row, column = (
-        slice(k * size // stride, (k + 1) * size // stride + 1)
-        for k, size in zip(place, size_hw, strict=True)
-    )
-    return every, every, row, column

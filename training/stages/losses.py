@@ -58,8 +58,8 @@ class LossOptions:
         normal_weight: Of the normal loss (eq. 7).
         point_weight: Of the point loss (eq. 3).
         log_depth_weight: Of the log-depth loss (`pixel_losses`), which the paper lacks.
-        surface_weight: Of the loss of normals of neighbouring pixels (`pixel_losses`); eq. 7 sees
-            only pixels `pixel_stride` apart.
+        gradient_weight: Of the loss of slopes between neighbouring pixels (`pixel_losses`); eq. 7
+            sees only pixels `pixel_stride` apart.
         confidence_weight: Of the confidence head's loss, for models that have the head.
         confidence_scale: Relative depth error at which the confidence to be learned is 1/e.
         invalid_weight: Of the loss of the head that knows the sky, for models that have it.
@@ -81,7 +81,7 @@ class LossOptions:
     normal_weight: float = 1.0
     point_weight: float = 1.0
     log_depth_weight: float = 0.0
-    surface_weight: float = 0.0
+    gradient_weight: float = 0.0
     confidence_weight: float = 1.0
     confidence_scale: float = 0.1
     invalid_weight: float = 1.0
@@ -96,7 +96,7 @@ class LossOptions:
         check_range(self, WEIGHT, "camera_weight", "translation_weight", part="loss")
         check_range(self, WEIGHT, "global_weight", "normal_weight", "point_weight", part="loss")
         check_range(self, WEIGHT, "log_depth_weight", "confidence_weight", part="loss")
-        check_range(self, WEIGHT, "invalid_weight", "surface_weight", part="loss")
+        check_range(self, WEIGHT, "invalid_weight", "gradient_weight", part="loss")
         check_range(self, POSITIVE, "huber_delta", "confidence_scale", part="loss")
         check_range(self, COUNT, "scale_samples", part="loss")
 

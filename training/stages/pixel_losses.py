@@ -1,7 +1,7 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Losses of single pixels that the paper lacks: log depth, surfaces, confidence, nothing there.
+"""Losses of single pixels that the paper lacks: log depth, slopes, confidence, nothing there.
 
 Log depth and confidence look at the depth z of a window after one scale, the median of
 log z* - log z over its known pixels (Eigen et al. 2014 take the mean). None of the losses needs
@@ -21,12 +21,14 @@ from ..run.distribution import shared_mean
 __all__ = [
     "aligned_log_error",
     "confidence_loss",
+    "gradient_loss",
     "invalid_loss",
     "log_depth_loss",
-    "surface_loss",
 ]
 
-_ONE_SURFACE = 0.03  # largest span of depth, over depth, of a block that lies on one surface
+_APART = (1, 2, 4, 8)  # pixels
+_EDGE = 0.03  # change of true log depth a pixel from which two neighbours are an edge
+_STEEP = 0.02  # change of log depth a pixel from which the loss of slopes is linear
 
 
 def aligned_log_error(z_BNHW: Tensor, z_true_BNHW: Tensor, valid_BNHW: Tensor) -> Tensor:
@@ -54,39 +56,49 @@ def log_depth_loss(error_BNHW: Tensor, valid_BNHW: Tensor) -> Tensor:
     return shared_mean(error_BNHW.abs().sum(), valid_BNHW.sum())
 
 
-def surface_loss(points_BNHW3: Tensor, truth_BNHW3: Tensor, valid_BNHW: Tensor) -> Tensor:
-    """Mean angle, rad, between predicted and true normals of 2x2 blocks on one surface.
+def gradient_loss(z_BNHW: Tensor, z_true_BNHW: Tensor, valid_BNHW: Tensor) -> Tensor:
+    """Slopes of log z - log z* along surfaces: mean Huber loss over pixels 1, 2, 4 and 8 apart.
 
-    A block's normal is the cross product of its diagonals, the area-weighted mean of the normals of
-    its four triangles. Blocks whose true depth spans 3 % or more are edges and do not count; the
-    evaluation's `normal_angles_deg` draws the same line.
+    Pairs with an edge or an unknown pixel between them do not count: true depth that changes by 3 %
+    or more from one pixel to the next is an edge. The loss is quadratic up to a slope of 2 % a
+    pixel, so a misfit costs least where it is spread over a surface. With a bounded loss, as that
+    of an angle between normals, it costs least as one step at the border of two patches, and a
+    decoder of patches learns those steps.
 
     Args:
-        points_BNHW3: Predicted points of neighbouring pixels in camera axes, any scale.
-        truth_BNHW3: True points of the same pixels.
+        z_BNHW: Predicted depth of neighbouring pixels, more than 0, any scale.
+        z_true_BNHW: True depth of the same pixels in any unit.
         valid_BNHW: bool, pixels whose truth is known.
+
+    Source: gradients of log depth at several scales, Li and Snavely 2018 (arXiv 1804.00607).
     """
-    four = _corners(truth_BNHW3[..., 2])
-    far = four.amax(dim=0)
-    flat = _corners(valid_BNHW).all(dim=0) & (far - four.amin(dim=0) < _ONE_SURFACE * far)
-    mine, theirs = _block_normals(points_BNHW3.float()), _block_normals(truth_BNHW3.float())
-    sine = (torch.linalg.cross(mine, theirs, dim=-1).square().sum(-1) + 1e-12).sqrt()
-    angle = torch.atan2(sine, (mine * theirs).sum(-1))
-    return shared_mean(torch.where(flat, angle, 0.0).sum(), flat.sum())
+    true = torch.where(valid_BNHW, z_true_BNHW, 1.0).float().clamp(min=1e-6).log()
+    error = z_BNHW.float().clamp(min=1e-6).log() - true
+    total, count = error.new_zeros(()), valid_BNHW.sum().new_zeros(())
+    for axis in (-2, -1):
+        near, far = _pairs(valid_BNHW, 1, axis)
+        smooth = near & far & (_difference(true, 1, axis).abs() < _EDGE)
+        edges = F.pad((~smooth).cumsum(axis).movedim(axis, -1), (1, 0)).movedim(-1, axis)
+        for apart in _APART:
+            if error.shape[axis] <= apart:
+                continue
+            counts = _difference(edges, apart, axis) == 0
+            slope = _difference(error, apart, axis) / apart
+            cost = F.huber_loss(slope, torch.zeros_like(slope), reduction="none", delta=_STEEP)
+            total = total + torch.where(counts, cost, 0.0).sum() / _STEEP
+            count = count + counts.sum()
+    return shared_mean(total, count)
 
 
-def _corners(map_BNHW: Tensor) -> Tensor:
-    """(4, B, N, H-1, W-1) values at the corners of each 2x2 block."""
-    top, bottom = map_BNHW[..., :-1, :], map_BNHW[..., 1:, :]
-    return torch.stack((top[..., :-1], top[..., 1:], bottom[..., 1:], bottom[..., :-1]))
+def _pairs(map_BNHW: Tensor, apart: int, axis: int) -> tuple[Tensor, Tensor]:
+    """Values of pixels, and of those so many pixels further along an axis."""
+    size = map_BNHW.shape[axis] - apart
+    return map_BNHW.narrow(axis, 0, size), map_BNHW.narrow(axis, apart, size)
 
 
-def _block_normals(points_BNHW3: Tensor) -> Tensor:
-    """(B, N, H-1, W-1, 3) unit normals; away from the camera where the surface faces it."""
-    top, bottom = points_BNHW3[..., :-1, :, :], points_BNHW3[..., 1:, :, :]
-    falling = bottom[..., 1:, :] - top[..., :-1, :]
-    rising = bottom[..., :-1, :] - top[..., 1:, :]
-    return F.normalize(torch.linalg.cross(falling, rising, dim=-1), dim=-1, eps=1e-9)
+def _difference(map_BNHW: Tensor, apart: int, axis: int) -> Tensor:
+    near, far = _pairs(map_BNHW, apart, axis)
+    return far - near
 
 
 def confidence_loss(
