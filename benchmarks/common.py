@@ -24,6 +24,8 @@ from typing import Any
 
 import torch
 
+from g2vlm_model.runtimes.torch.placement import choose_placement
+
 __all__ = [
     "REPO",
     "Timing",
@@ -134,10 +136,14 @@ def _file(text: str) -> Path:
 
 
 def set_threads(arguments: argparse.Namespace) -> torch.device:
-    """Apply --threads; return --device."""
+    """Apply --threads; return --device. One that is not there ends the program with code 2."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    return torch.device(arguments.device)
+    try:
+        return choose_placement(arguments.device).device
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from g2vlm_ros.camera_topics import is_straight
 from g2vlm_ros.params import NodeParams
 
 from .depth_sensor import DepthSensor
-from .errors import NodeFailedError
+from .errors import NodeFailedError, ReplayInputError
 
 __all__ = ["Feed", "await_build", "loaded"]
 
@@ -30,7 +30,8 @@ def loaded(params: NodeParams) -> SpatialRuntime:
     """The runtime that the parameters name, warmed up.
 
     Raises:
-        NodeFailedError: It cannot be loaded.
+        ReplayInputError: What was asked for is not there, or does not go together.
+        NodeFailedError: It cannot be loaded for another reason.
     """
     try:
         return load_runtime(
@@ -44,7 +45,9 @@ def loaded(params: NodeParams) -> SpatialRuntime:
         )
     except Exception as error:  # whatever a model folder or a foreign runtime raises
         text = " ".join(str(error).split()) or type(error).__name__
-        raise NodeFailedError(f"the model cannot be loaded: {text}") from error
+        refused = isinstance(error, ValueError | FileNotFoundError)  # as the node tells them apart
+        kind = ReplayInputError if refused else NodeFailedError
+        raise kind(f"the model cannot be loaded: {text}") from error
 
 
 def await_build(runtime: SpatialRuntime, tell: Callable[[str], object]) -> None:

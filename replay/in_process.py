@@ -75,7 +75,7 @@ def play_in_process(
         How it went, the answers, and what came out; the pipeline has ended then.
 
     Raises:
-        ReplayInputError: A parameter is wrong.
+        ReplayInputError: A parameter is wrong, or names what is not there.
         NodeFailedError: The model cannot be loaded.
     """
     rig = recording.cameras if isinstance(recording, RigRecording) else {}

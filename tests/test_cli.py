@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from g2vlm_model import cli
 from tests.helpers import REPO
@@ -72,7 +73,8 @@ def test_help_of_a_command_is_its_own(extra_command: str) -> None:
     assert cli.main(["help", extra_command]) == 1  # called with the one word --help
 
 
-# What a newcomer types, in a folder with empty/, file, bad.yaml, and film.mp4, which is none.
+# What a newcomer types, in a folder with empty/, file, bad.yaml, a film of pictures, and film.mp4,
+# which is none.
 MISTAKES = {
     "dataset synthetic --out out --frames -3": "frames is -3, expected",
     "dataset synthetic --out /proc/self/x --shards 1": "/proc/self/x: there is nothing",
@@ -94,6 +96,11 @@ MISTAKES = {
     "train --cofnig nano": "did you mean --config? `g2vlm train --help` explains",
     "model info nowhere": "no model folder nowhere (embedded models: nano",
     "model inof nano": "did you mean info?",
+    "model verify nano --device cuda:64": "device is 'cuda:64', but",
+    "dataset synthetic --out out --device cuda:64": "device is 'cuda:64', but",
+    "evaluate questions --root out --device cuda:64": "device is 'cuda:64', but",
+    "evaluate questions --root out --stretches all --device cuda:64": "device is 'cuda:64', but",
+    "replay film --out out --fps 2 --in-process --device cuda:64": "device is 'cuda:64', but",
     "export onxx": "did you mean 'onnx'?",
     "replay nowhere --out out": "nowhere does not exist",
     "replay empty --out out --fps 0": "is '0', expected 0.01 to 1000",
@@ -120,6 +127,9 @@ def test_refused_input_is_one_line_that_says_the_next_step(
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("hello")
     (tmp_path / "film.mp4").write_bytes(b"no film")
+    (tmp_path / "film").mkdir()
+    for number in range(2):
+        Image.new("RGB", (64, 48)).save(tmp_path / "film" / f"{number}.png")
     (tmp_path / "bad.yaml").write_text("a: [b\n")
     try:
         code = cli.main(line.split())

@@ -25,6 +25,7 @@ from g2vlm_model.interface.progress import progress
 from g2vlm_model.interface.whole_files import scratch_folder
 from g2vlm_model.interface.words import log_plainly, plain, plain_lines
 from g2vlm_model.model_folder import resolve_folder
+from g2vlm_model.runtimes.torch.placement import choose_placement
 from g2vlm_model.tokenizer import Tokenizer
 
 from .config import TrainConfig
@@ -116,7 +117,7 @@ def _add_synthetic(synthetic: argparse.ArgumentParser) -> None:
         "--styles", nargs="+", choices=PATH_STYLES, default=list(plan.styles),
         help="kinds of camera paths, each as often as it is named",
     )  # fmt: skip
-    synthetic.add_argument("--device", default="cpu", help="torch device of the rays")
+    synthetic.add_argument("--device", default="cpu", help="of the rays: auto, cpu, cuda or cuda:N")
     synthetic.add_argument("--threads", type=at_least(1), default=1, help="torch threads")
 
 
@@ -224,7 +225,8 @@ def _synthetic(args: argparse.Namespace) -> int:
     )
     started = time.monotonic()
     per_shard = plan.rooms * plan.clips * plan.frames
-    paths = write_shards(args.out, plan, args.first, args.shards, args.device)
+    device = str(choose_placement(args.device, "fp32").device)
+    paths = write_shards(args.out, plan, args.first, args.shards, device)
     with progress(args.shards, "rendering", "shards") as shown:
         for done, path in enumerate(paths, start=1):
             rate = done * per_shard / max(time.monotonic() - started, 1e-9)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from g2vlm_ros.policy import Rights, any_node
 from g2vlm_ros.shipped import PROFILE_FILE, ROOT, shipped_file
 from g2vlm_ros.topics import compressed_topic
 
-from ..errors import NodeFailedError
+from ..errors import NodeFailedError, ReplayInputError
 from ..machine import ProcessWatch
 from ..run_options import NODE_NAME, ModelOptions, Parameter
 
@@ -35,6 +36,7 @@ OUTPUT_PREFIXES = (f"/{NODE_NAME}", f"/{NODE_NAME}/up_to_scale")
 SCENE_TOPICS = tuple(f"{prefix}/pose" for prefix in OUTPUT_PREFIXES)  # one pose per scene, first
 STATUS_TOPIC = f"/{NODE_NAME}/status"
 LOG_TAIL_LINES = 25
+REFUSAL = "cannot configure: "  # ahead of the node's reason (g2vlm_ros/perception_node.py)
 RIG_BASE = "rig"  # frame of a folder's rig, which has no name of its own
 STOP_SECONDS = 15.0
 # A process that used this share of a processor for so long is at work: also on a busy machine.
@@ -150,24 +152,33 @@ class NodeProcess:
         """Raise where the node has ended.
 
         Raises:
+            ReplayInputError: It refused what it was told, in its words.
             NodeFailedError: With its exit status and the tail of its log.
         """
         assert self._process is not None
         status = self._process.poll()
+        if status == os.EX_CONFIG:
+            refusals = re.findall(rf"{REFUSAL}.*", self._log())
+            raise ReplayInputError(
+                f"the node {refusals[-1] if refusals else REFUSAL + 'see its log'}"
+            )
         if status is not None:
             how = f"by signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
             raise NodeFailedError(f"the node ended ({how}). {self.log_tail()}")
 
     def log_tail(self) -> str:
         """The last lines that the node wrote."""
-        try:
-            lines = self._log_file.read_text(errors="replace").splitlines()
-        except OSError:
-            lines = []
+        lines = self._log().splitlines()
         if not lines:
             return "It wrote nothing."
         shown = "\n  ".join(lines[-LOG_TAIL_LINES:])
         return f"Its last words ({self._log_file}):\n  {shown}"
+
+    def _log(self) -> str:
+        try:
+            return self._log_file.read_text(errors="replace")
+        except OSError:
+            return ""
 
     def stop(self) -> None:
         """Ask it to end, then make it."""

@@ -197,15 +197,14 @@ def test_usage_error_is_two(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--out" in capsys.readouterr().err
 
 
-def test_a_node_that_dies_shows_its_words(
+def test_what_the_node_refuses_is_its_line(
     bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    code = main([str(bag), "--out", str(out), "--quiet", "--model", str(tmp_path / "no_model")])
-    said = capsys.readouterr().err
-    assert code == 3
-    assert f"the node ended (status {os.EX_CONFIG})" in said
-    assert "no_model" in said
+    assert main([str(bag), "--out", str(out), "--quiet", "--device", "cuda:64"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("g2vlm replay: the node cannot configure: device is 'cuda:64', but ")
+    assert len(said.splitlines()) == 1
     assert not (out / "report.html").exists()
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
 from dataclasses import replace
@@ -54,26 +53,18 @@ def test_the_table(
 
 
 @pytest.mark.parametrize(
-    ("hardware", "device", "precision", "expected", "words"),
+    ("hardware", "device", "words"),
     [
-        (PLAIN_CPU, "cuda", "auto", ("cpu", "fp32"), "torch sees no CUDA device"),
-        (BF16_CPU, "cuda", "bf16", ("cpu", "bf16"), "torch sees no CUDA device"),
-        (with_gpu(9, 0), "cuda:2", "auto", ("cuda:0", "bf16"), "there are 2 CUDA devices"),
+        (PLAIN_CPU, "cuda", "device is 'cuda', but torch sees no CUDA device; choose auto or cpu"),
+        (BF16_CPU, "cuda:1", "device is 'cuda:1', but torch sees no CUDA device"),
+        (with_gpu(9, 0), "cuda:2", "device is 'cuda:2', but there are 2 CUDA devices"),
     ],
 )
-def test_a_fallback_is_never_silent(
-    hardware: Hardware,
-    device: str,
-    precision: str,
-    expected: tuple[str, str],
-    words: str,
-    caplog: pytest.LogCaptureFixture,
+def test_a_device_that_is_not_there_is_refused_by_name(
+    hardware: Hardware, device: str, words: str
 ) -> None:
-    with caplog.at_level(logging.WARNING):
-        placement = choose_placement(device, precision, hardware)
-    assert (str(placement.device), placement.precision) == expected
-    assert words in placement.fallback_reason
-    assert words in caplog.text
+    with pytest.raises(ValueError, match=words):
+        choose_placement(device, "auto", hardware)
 
 
 def test_a_precision_that_is_emulated_is_obeyed_and_said(
@@ -92,7 +83,6 @@ def test_a_precision_that_is_emulated_is_obeyed_and_said(
     [
         (PLAIN_CPU, "auto", "fp16", r"^precision is 'fp16', which this CPU does not compute in; "),
         (BF16_CPU, "cpu", "fp16", r"choose auto, or one of fp32, bf16, int8, int4, int4\+int8$"),
-        (PLAIN_CPU, "cuda", "fp16", r"^device 'cuda' was asked for, but .*; precision is 'fp16'"),
         (with_gpu(7, 5), "cuda", "bf16", r"which a GPU \(compute capability 7\.5\) does not"),
     ],
 )

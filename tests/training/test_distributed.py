@@ -21,7 +21,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from g2vlm_training.run.checkpoints import latest_checkpoint, load_state
-from g2vlm_training.run.distribution import Processes, fresh_store, shared_mean
+from g2vlm_training.run.distribution import Processes, fresh_store, joined_processes, shared_mean
 
 from tests.helpers import REPO
 from tests.training import language_folders as folders
@@ -160,6 +160,12 @@ def test_a_mean_in_one_process_is_a_mean() -> None:
     values = torch.tensor([1.0, 2.0, 6.0])
     assert float(shared_mean(values.sum(), 3)) == 3.0
     assert float(shared_mean(values[:0].sum(), 0)) == 0.0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is of machines without CUDA")
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match="device is 'cuda', but"), joined_processes("cuda"):
+        pytest.fail("it runs elsewhere")
 
 
 def test_too_few_windows_for_the_processes_are_refused() -> None:

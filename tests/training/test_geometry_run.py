@@ -285,24 +285,6 @@ def test_command_prints_json(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert [table["frames"] for table in content["tables"]] == [2]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="is of machines without CUDA")
-def test_a_device_that_is_not_there_is_said_and_replaced(
-    folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    words = ["geometry", "--root", str(folder), "--dataset", "tum", "--frames", "2"]
-    words += ["--windows", "1", "--refine-windows", "0", "--json"]
-    found = []
-    for device in ("cuda", "cpu"):
-        assert main([*words, "--device", device]) == 0
-        content = json.loads(capsys.readouterr().out)
-        found.append([row["metrics"] for row in content["tables"][0]["rows"]])
-        assert content["command"]["device"] == device
-    assert found[0] == found[1]
-    assert "device 'cuda' was asked for, but torch" in caplog.text
-    with pytest.raises(ValueError, match="device is 'gpu', expected auto, cpu, cuda"):
-        main([*words, "--device", "gpu"])
-
-
 def test_tables_refuse_other_files(tmp_path: Path) -> None:
     other = tmp_path / "other.json"
     other.write_text("[1, 2]")

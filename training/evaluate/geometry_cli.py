@@ -191,7 +191,7 @@ def examinee(source: str, quantise: str = "", device: str = "cpu") -> Examinee:
         source: "nano", a model folder, or the folder of a run of the stage geometry, whose
             semantic half stays as it is drawn.
         quantise: As `load_model`, of a folder.
-        device: As `load_runtime`; what this machine lacks is said, and the CPU takes over.
+        device: As `load_runtime`.
     """
     place = choose_placement(device, "fp32").device
     newest = latest_checkpoint(Path(source)) if Path(source).is_dir() else None

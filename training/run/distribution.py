@@ -30,6 +30,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
+from g2vlm_model.runtimes.torch.placement import choose_placement
+
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
@@ -94,9 +96,10 @@ def joined_processes(device: str | None = None) -> Iterator[Processes]:
         device: "cpu" or "cuda"; None takes CUDA where there is some.
 
     Raises:
+        ValueError: CUDA, which this machine has not.
         RuntimeError: More processes on this machine than it has GPUs.
     """
-    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    kind = choose_placement(device or "auto").device.type
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if kind == "cuda":
         if local >= torch.cuda.device_count():

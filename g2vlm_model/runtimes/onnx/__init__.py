@@ -35,12 +35,13 @@ def ready(request: RuntimeRequest) -> SpatialRuntime | None:
 
 
 def meanwhile(request: RuntimeRequest) -> SpatialRuntime:
-    """torch: on the CPU, unless a GPU is asked for."""
+    """torch: on the CPU, unless a GPU is asked for that torch sees too."""
     from ..torch import meanwhile as by_torch
+    from ..torch.placement import nearest
 
     kind, _, index = request.device.partition(":")
     on_gpu = kind in ("cuda", "tensorrt", "rtx")
-    device = f"cuda:{index or 0}" if on_gpu else request.device
+    device = nearest(f"cuda:{index or 0}") if on_gpu else request.device
     return by_torch(RuntimeRequest(request.model, device, prompt_mode=request.prompt_mode))
 
 

@@ -183,12 +183,12 @@ def open_runtime(
     try:
         if semantic:
             return OnnxRuntime(folder, engine, provider, prompt_mode)
-        from ..torch.placement import choose_placement
+        from ..torch.placement import choose_placement, nearest
         from ..torch.runtime import TorchRuntime
 
         precision = folder.manifest.precision
         own = "auto" if precision in FLOATS else precision  # what torch holds has as few bits
-        placement = choose_placement(provider.torch_device, own)
+        placement = choose_placement(nearest(provider.torch_device), own)
         return TorchRuntime(model, placement, prompt_mode, engine)
     except BaseException:
         engine.close()

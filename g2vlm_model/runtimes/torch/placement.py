@@ -16,8 +16,8 @@ and the activations in fp32 on a CPU, in the first precision of its row on a GPU
 
 A precision that was asked for runs, or is refused by name: never another one in its place. A CPU
 without bf16 instructions emulates them, slower than fp32 and ten times less accurate than fp16;
-where it is asked for it runs, and `Placement.description` and the log say that it is emulated. Of
-a device that is not there the nearest row runs instead, and `Placement.fallback_reason` says why.
+where it is asked for it runs, and `Placement.description` and the log say that it is emulated. A
+device that is named and not there is refused too; "auto" takes what is there.
 
 A model has to fit: what it needs is held against the free memory of the device before a weight is
 read. Where the first precision of a row does not fit the next one runs, on a CPU then bf16,
@@ -37,7 +37,7 @@ import torch
 from ...quantised import PRECISIONS
 from ..machine import cpu_facts, free_memory
 
-__all__ = ["DTYPES", "Fits", "Hardware", "Placement", "choose_placement"]
+__all__ = ["DTYPES", "Fits", "Hardware", "Placement", "choose_placement", "nearest"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -93,6 +93,14 @@ class Hardware:
         )
         left = tuple(torch.cuda.mem_get_info(index)[0] for index in indices)
         return cls(flags, name, tuple(devices), "", free, left)
+
+    def missing(self, cuda_index: int) -> str:
+        """Why there is no such CUDA device; "" where there is."""
+        if cuda_index < len(self.cuda):
+            return ""
+        count = len(self.cuda)
+        there = "there is 1 CUDA device" if count == 1 else f"there are {count} CUDA devices"
+        return self.cuda_problem or there
 
     def free(self, cuda_index: int | None) -> int | None:
         """Bytes that a device has left; None where unknown."""
@@ -153,8 +161,7 @@ def choose_placement(
         weights: How many the model has; 0: it fits anywhere.
 
     Raises:
-        ValueError: A device that no machine has, a precision that this one has not; a model that
-            does not fit.
+        ValueError: A device or a precision that this machine has not; a model that does not fit.
     """
     if precision not in ("auto", *_BYTES):
         raise ValueError(f"precision is {precision!r}, expected auto, {', '.join(_BYTES)}")
@@ -162,27 +169,15 @@ def choose_placement(
     if match is None:
         raise ValueError(f"device is {device!r}, expected auto, cpu, cuda or cuda:N")
     hardware = hardware or Hardware.probe()
-    reasons: list[str] = []
     index: int | None = int(match.group(1) or 0)
     if device == "cpu" or (device == "auto" and not hardware.cuda):
         index = None
-    elif not hardware.cuda:
-        reasons.append(f"device {device!r} was asked for, but {hardware.cuda_problem}")
-        index = None
-    elif index is not None and index >= len(hardware.cuda):
-        reasons.append(
-            f"device {device!r} was asked for, but there are {len(hardware.cuda)} CUDA devices"
-        )
-        index = 0
+    elif missing := hardware.missing(index or 0):
+        raise ValueError(f"device is {device!r}, but {missing}; choose auto or cpu")
     row_name, allowed = hardware.row(index)
     fits = Fits(weights, hardware.free(index))
     emulated = ("bf16",) if index is None and "bf16" not in allowed else ()
-    try:
-        chosen, why = _choose(precision, row_name, allowed, emulated, fits)
-    except ValueError as error:
-        raise ValueError("; ".join([*reasons, str(error)])) from None
-    reasons += why
-    reason = "; ".join(reasons)
+    chosen, reason = _choose(precision, row_name, allowed, emulated, fits)
     if reason:
         _LOG.warning("fallback: %s", reason)
     where = torch.device("cpu") if index is None else torch.device("cuda", index)
@@ -192,6 +187,15 @@ def choose_placement(
         _LOG.warning("%s runs in %s, which %s emulates: slow", where, chosen, row_name)
     dtype = DTYPES[allowed[0] if chosen in PRECISIONS else chosen]
     return Placement(where, dtype, chosen, f"{where} ({name})", reason)
+
+
+def nearest(device: str) -> str:
+    """Where torch works beside something that runs on a GPU: there, else on the CPU.
+
+    Args:
+        device: "cuda:N".
+    """
+    return "cpu" if Hardware.probe().missing(int(device.partition(":")[2] or 0)) else device
 
 
 @dataclass(frozen=True)
@@ -238,7 +242,7 @@ class Fits:
 
 def _choose(
     precision: str, row_name: str, allowed: tuple[str, ...], emulated: tuple[str, ...], fits: Fits
-) -> tuple[str, list[str]]:
+) -> tuple[str, str]:
     """The first precision that fits of those that are meant, and why it is not the first one.
 
     Args:
@@ -263,9 +267,9 @@ def _choose(
     if chosen is None:
         raise ValueError(fits.refusal(row_name, allowed, wanted[0]))
     if chosen == wanted[0]:
-        return chosen, []
+        return chosen, ""
     slow = f", which {row_name} emulates: slow" if chosen in emulated else ""
-    return chosen, [f"{fits.need(wanted[0])}, {fits.has}; running {chosen}{slow}"]
+    return chosen, f"{fits.need(wanted[0])}, {fits.has}; running {chosen}{slow}"
 
 
 def _gib(size: int) -> str:
