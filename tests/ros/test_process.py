@@ -36,6 +36,7 @@ from tests.helpers import REPO, wait_for
 from tests.real_runtime import RealRuntime
 from tests.ros.graph import NS, image_message, picture
 from tests.ros.test_ask import Asker
+from tests.runtimes.slow_layers import ended_between_layers
 
 Make = Callable[..., Any]
 INSTANT = "runtime:=benchmarks.instant_runtime:create"
@@ -197,8 +198,32 @@ def stuck_runtime(**options: str) -> Stuck:
 
 
 def test_a_signal_does_not_wait_for_a_pass(start: Start, make_graph: Make) -> None:
-    graph = make_graph()  # its client is the camera of the process
     process = start("autostart:=true", "runtime:=tests.ros.test_process:stuck_runtime")
+    see_until_a_pass_begins(make_graph(), process)
+    code, log = end(process, signal.SIGTERM)
+    assert code == 0, log
+    assert "Traceback" not in log
+
+
+@pytest.mark.slow  # torch in a process of its own
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_slow_pass_between_layers(
+    start: Start, make_graph: Make, stand_in: Path, number: int
+) -> None:
+    process = start(
+        "autostart:=true", "runtime:=tests.runtimes.slow_layers:create", f"model:={stand_in}",
+        "device:=cpu", "window.size:=2", "window.overlap:=1",
+    )  # fmt: skip
+    see_until_a_pass_begins(make_graph(), process)
+    time.sleep(1.0)  # layers of 0.3 s
+    code, log = end(process, number)
+    assert code == 0, log
+    assert ended_between_layers(log), log
+    assert "Traceback" not in log
+
+
+def see_until_a_pass_begins(graph: Any, process: subprocess.Popen[str]) -> None:
+    """Show a process that comes up pictures; the client of the graph is its camera."""
     read_until(process, "active: ")
     publisher = graph.client.create_publisher(Image, "/camera/image_raw", qos_profile_sensor_data)
     graph.wait(publisher.get_subscription_count, "a subscription")
@@ -217,9 +242,6 @@ def test_a_signal_does_not_wait_for_a_pass(start: Start, make_graph: Make) -> No
     reader.start()
     wait_for(observing, COMES_UP_S, interval_s=0.1, what="a pass")
     reader.join()
-    code, log = end(process, signal.SIGTERM)
-    assert code == 0, log
-    assert "Traceback" not in log
 
 
 class Thinking(InstantRuntime):
