@@ -40,7 +40,7 @@ from g2vlm_ros.scene_topics import PosePath, SceneTopics
 
 __all__ = ["Outputs"]
 
-_PATH_SHARE = 0.02  # of one core that may go into publishing the path
+_PAST_SHARE = 0.02  # of one core that may go into publishing path and graph
 _CAUSES = {(False, True): "gained", (True, False): "lost"}
 
 
@@ -86,8 +86,8 @@ class Outputs:
         self._lock = threading.Lock()  # of what follows: scenes and corrections, two threads
         self._carried = False  # whether the last scene went out in metres
         self._optical = ""  # frame of the reference camera
-        self._path_key: tuple[Any, ...] = ()
-        self._path_due = 0.0  # monotonic time before which the path is not published again
+        self._past_told: dict[str, tuple[Any, ...]] = {}  # path and graph as they were told last
+        self._past_due = 0.0  # monotonic time before which they are not published again
 
     @property
     def params(self) -> NodeParams:
@@ -226,7 +226,10 @@ class Outputs:
     def _move(self, world: World, unit: _Unit) -> None:
         """The outputs go on under the other names."""
         self._carried = unit.is_metric
-        self._path_key = ()
+        if "graph" in self._past_told:  # it is latched: who comes later would still be told it
+            before = self._free if unit.is_metric else self._metric
+            before.publish_graph(_path(world, unit, []))
+        self._past_told = {}
         if not unit.is_metric and self._broadcaster is not None:
             self._broadcaster.lose()
         topics = self._metric if unit.is_metric else self._free
@@ -263,17 +266,19 @@ class Outputs:
             )
         )
 
-    # The path.
+    # The path and the graph.
 
-    def publish_path(self) -> None:
-        """Publish the path if it, its past or its audience is new; to be called once a period.
+    def publish_past(self) -> None:
+        """Publish path and graph where they, their past or their audience are new; once a period.
 
-        A long path waits until it takes no more than `_PATH_SHARE` of the time.
+        Long ones wait until they take no more than `_PAST_SHARE` of the time.
         """
         started = time.monotonic()
         topics = self._metric if self._carried else self._free
-        audience, world = topics.path_audience, self._pipeline.world
-        if not audience or started < self._path_due or not self._base_is_known(world):
+        world, heard = self._pipeline.world, {"path": topics.path_audience}
+        if topics.graph_audience:
+            heard["graph"] = 1  # latched: who comes later is told without us
+        if not any(heard.values()) or started < self._past_due or not self._base_is_known(world):
             return
         unit = _unit(world)
         if unit.is_metric != self._carried:
@@ -281,13 +286,19 @@ class Outputs:
         ours = [placed for placed in world.keyframes if placed.segment == world.segment]
         ours = ours[-self._params.path.max_poses :]
         newest = ours[-1] if ours else None
-        key = (audience, unit.is_metric, world.segment, world.version, id(newest), len(ours))
-        if key == self._path_key:
+        state = (unit.is_metric, world.segment, world.version, id(newest), len(ours), world.loops)
+        keys = {name: (count, *state) for name, count in heard.items() if count}
+        new = {name for name, key in keys.items() if self._past_told.get(name) != key}
+        if not new:
             return
-        self._path_key = key
-        topics.publish_path(_path(world, unit, ours))
+        self._past_told |= keys
+        path = _path(world, unit, ours)
+        if "path" in new:
+            topics.publish_path(path)
+        if "graph" in new:
+            topics.publish_graph(path)
         ended = time.monotonic()
-        self._path_due = ended + (ended - started) / _PATH_SHARE
+        self._past_due = ended + (ended - started) / _PAST_SHARE
 
 
 def _unit(world: World) -> _Unit:
@@ -326,10 +337,17 @@ def _head(world: World, record: SceneRecord) -> PlacedKeyframe | None:
 
 
 def _path(world: World, unit: _Unit, placed: list[PlacedKeyframe]) -> PosePath:
-    """Base poses of some keyframes in the present map."""
+    """Base poses of some keyframes in the present map, and the loops between them."""
     if not placed:
         return PosePath(np.zeros(0, np.int64), np.zeros((0, 4, 4)))
     T_N44 = world.T_level_map @ np.stack([item.T_map_body for item in placed])
     T_N44[:, :3, 3] *= unit.per_map_unit
     stamps = np.array([item.keyframe.stamp_ns for item in placed], np.int64)
-    return PosePath(stamps, T_N44 @ inverse(_extrinsics(world, unit)))
+    row = {item.keyframe.number: index for index, item in enumerate(placed)}
+    loops = [
+        (row[edge.i], row[edge.j])
+        for edge in world.edges
+        if edge.kind == "loop" and edge.i in row and edge.j in row
+    ]
+    T_map_base_N44 = T_N44 @ inverse(_extrinsics(world, unit))
+    return PosePath(stamps, T_map_base_N44, np.array(loops, np.int64).reshape(-1, 2))

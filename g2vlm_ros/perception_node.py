@@ -180,7 +180,7 @@ class PerceptionNode(SteadyLifecycleNode):
         self.destroy_node()
 
     def publish_status(self) -> None:
-        """Publish `~/status`, `/diagnostics` and the path; log reasons that are new or over."""
+        """Publish `~/status`, `/diagnostics`, path and graph; log reasons that are new or over."""
         if self._pipeline is None:
             return
         if self._active is not None and self._desk.params is not None:
@@ -190,7 +190,7 @@ class PerceptionNode(SteadyLifecycleNode):
         for line in self._pipeline.board.messages(snapshot.reasons, time.monotonic()):
             self.get_logger().warning(line)
         if self._outputs is not None and snapshot.running:
-            self._outputs.publish_path()
+            self._outputs.publish_past()
         status = self._publish_status(snapshot)
         hardware = messages.hardware_id(snapshot.runtime)
         dense = {} if self._outputs is None else self._outputs.dense.values()

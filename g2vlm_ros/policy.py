@@ -44,7 +44,7 @@ _OWN_SERVICES = (
     *_LIFECYCLE,
 )
 # Of scenes, in metres and up to scale; pictures also of each camera of a rig.
-_SCENE = ("points", "pose", "odometry", "path")
+_SCENE = ("points", "pose", "odometry", "path", "map/graph")
 _PICTURES = ("depth/image", "depth/camera_info", "image")
 # Of questions: pictures to mark, also of each camera of a rig; evidence, in both units; the rest
 # where the packages of their types are installed.

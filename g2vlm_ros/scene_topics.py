@@ -11,15 +11,17 @@ for one in metres.
 from __future__ import annotations
 
 import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from geometry_msgs.msg import Point, Pose, PoseStamped, PoseWithCovarianceStamped, Vector3
 from nav_msgs.msg import Odometry, Path
 from numpy.typing import NDArray
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import ColorRGBA
+from visualization_msgs.msg import Marker, MarkerArray
 
 from g2vlm_map.clouds import POINT_DTYPE, depth_pair, scene_cloud
 from g2vlm_map.odometry import OdometryPose
@@ -30,7 +32,14 @@ from g2vlm_ros.frame_options import UP_TO_SCALE
 from g2vlm_ros.params import NodeParams
 from g2vlm_ros.topics import unit_frame
 
-__all__ = ["PosePath", "SceneTopics"]
+__all__ = ["LOOPS", "PosePath", "SceneTopics"]
+
+LOOPS = "loops"  # namespace of the markers of loops
+_KEYFRAMES = "keyframes"
+_BLUE, _ORANGE = (0.47, 0.63, 0.82), (1.0, 0.55, 0.12)
+_SIZE = 0.15  # of a keyframe, in steps from one to the next
+_LEAST_SIZE = 0.01  # in the topics' unit
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +49,12 @@ class PosePath:
     Args:
         stamps_ns: (N,) int64 of its poses, oldest first.
         T_map_base_N44: (N, 4, 4).
+        loop_L2: (L, 2) int64 which of them accepted loops join.
     """
 
     stamps_ns: NDArray[np.int64]
     T_map_base_N44: Floats
+    loop_L2: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
 
 class SceneTopics:
@@ -67,6 +78,7 @@ class SceneTopics:
         self._pose = self._make(PoseWithCovarianceStamped, "pose")
         self._odometry = self._make(Odometry, "odometry")
         self._path = self._make(Path, "path")
+        self._graph = self._make(MarkerArray, "map/graph", _LATCHED)
         self._pictures = {"": _Pictures(self, "")}
         if len(params.cameras) > 1:  # the reference's stand under its own name too
             self._pictures |= {camera: _Pictures(self, f"{camera}/") for camera in params.cameras}
@@ -85,8 +97,13 @@ class SceneTopics:
         return int(self._path.get_subscription_count())
 
     @property
+    def graph_audience(self) -> int:
+        """How many listen to the graph."""
+        return int(self._graph.get_subscription_count())
+
+    @property
     def map_frame(self) -> str:
-        """Frame of pose and path."""
+        """Frame of pose, path and graph."""
         return self.frame(self.params.frames.map)
 
     def name(self, topic: str) -> str:
@@ -145,8 +162,24 @@ class SceneTopics:
         newest = int(path.stamps_ns[-1]) if poses else 0
         self._path.publish(Path(header=messages.header(newest, self.map_frame), poses=poses))
 
-    def _make(self, kind: Any, name: str) -> Any:
-        publisher = self._node.create_lifecycle_publisher(kind, self.name(name), self._qos)
+    def publish_graph(self, path: PosePath) -> None:
+        """Publish the keyframes of a path and the loops between them, in place of those before."""
+        newest = int(path.stamps_ns[-1]) if len(path.stamps_ns) else 0
+        head = messages.header(newest, self.map_frame)
+        places_N3 = path.T_map_base_N44[:, :3, 3]
+        steps = np.linalg.norm(np.diff(places_N3, axis=0), axis=1)
+        size = max(_LEAST_SIZE, _SIZE * float(np.median(steps)) if len(steps) else 0.0)
+        spheres, lines = Marker.SPHERE_LIST, Marker.LINE_LIST
+        balls = _marker(head, _KEYFRAMES, spheres, places_N3, (size, size, size), _BLUE)
+        ends_N3 = places_N3[path.loop_L2.ravel()]
+        loops = _marker(head, LOOPS, lines, ends_N3, (0.3 * size, 0.0, 0.0), _ORANGE)
+        # Viewers complain of markers without points.
+        shown = [marker for marker in (balls, loops) if marker.points]
+        gone = Marker(header=head, action=Marker.DELETEALL)
+        self._graph.publish(MarkerArray(markers=[gone, *shown]))
+
+    def _make(self, kind: Any, name: str, qos: QoSProfile | None = None) -> Any:
+        publisher = self._node.create_lifecycle_publisher(kind, self.name(name), qos or self._qos)
         self._all.append(publisher)
         return publisher
 
@@ -194,6 +227,22 @@ class _Pictures:
                 pair.K, (height, width), frame.stamp_ns, header.frame_id
             )
             self._info.publish(info)
+
+
+def _marker(
+    head: Any,
+    namespace: str,
+    kind: int,
+    place_N3: Floats,
+    scale: tuple[float, float, float],
+    color: tuple[float, float, float],
+) -> Any:
+    size = Vector3(x=scale[0], y=scale[1], z=scale[2])
+    shade = ColorRGBA(r=color[0], g=color[1], b=color[2], a=1.0)
+    points = [Point(x=x, y=y, z=z) for x, y, z in place_N3.tolist()]
+    return Marker(
+        header=head, ns=namespace, type=kind, pose=Pose(), scale=size, color=shade, points=points
+    )
 
 
 def _index(record: SceneRecord, camera: str) -> int | None:

@@ -14,7 +14,9 @@ import pytest
 from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import LaserScan, PointCloud2
+from visualization_msgs.msg import Marker, MarkerArray
 
+from g2vlm_map.mapping.keyframe import Edge
 from g2vlm_map.pipeline import Pipeline
 from g2vlm_map.world import World
 from tests.map.box_world import Drive, tour
@@ -27,7 +29,10 @@ KINDS = {
     "map/occupancy": OccupancyGrid,
     "obstacles": PointCloud2,
     "scan": LaserScan,
+    "map/graph": MarkerArray,
+    "up_to_scale/map/graph": MarkerArray,
 }
+DENSE = ("map/points", "map/occupancy", "obstacles", "scan")
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -55,14 +60,14 @@ def shown(make_graph: Make, monkeypatch: pytest.MonkeyPatch) -> Any:
 def listen(graph: Any, *names: str) -> dict[str, list[Any]]:
     heard: dict[str, list[Any]] = {name: [] for name in names}
     for name, taken in heard.items():
-        qos = LATCHED if name.startswith("map/") else QoSProfile(depth=10)
+        qos = LATCHED if "map/" in name else QoSProfile(depth=10)
         graph.client.create_subscription(KINDS[name], f"/g2vlm/{name}", taken.append, qos)
     return heard
 
 
 def test_points_occupancy_obstacles_and_scan_of_one_world(shown: Any, drive: Drive) -> None:
     graph, _ = shown(drive.world())
-    heard = listen(graph, *KINDS)
+    heard = listen(graph, *DENSE)
     graph.scene()
     graph.wait(lambda: all(heard.values()), "all four outputs")
     newest = drive.placed[-1].keyframe.stamp_ns
@@ -124,7 +129,7 @@ def test_nothing_while_the_scale_does_not_carry_and_all_when_it_does(
 ) -> None:
     known = drive.world()
     graph, worlds = shown(replace(known, scale=replace(known.scale, metric=False)))
-    heard = listen(graph, *KINDS)
+    heard = listen(graph, *DENSE)
     graph.scene()
     graph.spin_for(0.8)
     assert not any(heard.values())
@@ -158,3 +163,37 @@ def test_it_survives_the_lifecycle_twice_round(shown: Any, drive: Drive) -> None
         assert graph.cleanup()
         graph.start()
         graph.publisher("/camera/image_raw")
+
+
+def test_the_graph_is_keyframes_and_loops_told_when_they_changed(shown: Any, drive: Drive) -> None:
+    first, last = drive.placed[0].keyframe.number, drive.placed[-1].keyframe.number
+    loop = Edge(first, last, "loop", np.eye(4), 0.1, 0.1, 0.1)
+    other = replace(loop, kind="visual")
+    free = replace(drive.world().scale, metric=False)
+    graph, worlds = shown(drive.world(edges=(loop, other), loops=1, scale=free))
+    names = ("map/graph", "up_to_scale/map/graph")
+    heard = listen(graph, *names)
+    metric, units = (heard[name] for name in names)
+    graph.scene()
+    graph.wait(lambda: units, "the graph in map units")
+    assert not metric
+    gone, balls, lines = units[-1].markers
+    assert gone.action == Marker.DELETEALL
+    assert {marker.header.frame_id for marker in units[-1].markers} == {"g2vlm_map_up_to_scale"}
+    assert (balls.ns, balls.type, lines.ns) == ("keyframes", Marker.SPHERE_LIST, "loops")
+    assert lines.type == Marker.LINE_LIST
+    assert len(balls.points) == len(drive.placed)
+    assert [*lines.points] == [balls.points[0], balls.points[-1]]
+    graph.scene()
+    graph.spin_for(0.2)
+    assert len(units) == 1, "nothing has changed"
+    worlds.append(drive.world(edges=(loop,), loops=1, version=2))
+    graph.scene()
+    graph.wait(lambda: metric, "the graph in metres")
+    assert metric[-1].markers[0].header.frame_id == "g2vlm_map"
+    assert np.isfinite([p.x for p in metric[-1].markers[2].points]).all()
+    graph.wait(lambda: len(units) > 1, "an end of the other")
+    assert [marker.action for marker in units[-1].markers] == [Marker.DELETEALL]
+    late = listen(graph, "map/graph")["map/graph"]
+    graph.wait(lambda: late, "the latched graph without another scene")
+    assert late[-1] == metric[-1]
