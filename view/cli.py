@@ -18,7 +18,9 @@ import secrets
 import sys
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,16 +173,18 @@ def _run(arguments: argparse.Namespace) -> int:
         )
     if not 0 <= arguments.port <= 65535:
         raise ReplayInputError(f"--port is {arguments.port}, expected 0 to 65535")
-    from .front import Front, guarded_viser
+    source = _node_of(arguments) if arguments.ros is not None else _local_of(arguments)
+    from .front import Front, close_viser, guarded_viser
+    from .waiting import Waiting
 
     secret = secrets.token_urlsafe(32)
     with ExitStack() as stack:
-        make = _local if arguments.ros is None else _of_node
-        session, ended = stack.enter_context(make(arguments, secret, guarded_viser))
-        server = session.server
-        front = Front(
-            session, server.get_port(), secret, arguments.host, arguments.port, arguments.token
-        )
+        server = guarded_viser(secret)
+        stack.callback(close_viser, server)
+        # The page comes first: what makes the map takes many seconds to load.
+        waiting = Waiting(server, source.title, source.waits_for)
+        scene = server.get_port(), secret
+        front = Front(waiting, *scene, arguments.host, arguments.port, arguments.token)
         try:
             front.start()
         except OSError as error:
@@ -189,10 +193,19 @@ def _run(arguments: argparse.Namespace) -> int:
                 "another --port, or 0 for a free one"
             ) from error
         stack.callback(front.close)
-        session.start()
-        print(f"g2vlm view: {session.title} at {front.url}", flush=True)
+        print(f"g2vlm view: {source.title} at {front.url}", flush=True)
         if not arguments.no_browser and not _opened(front.url):
             print("g2vlm view: no browser can be opened here: open that address", file=sys.stderr)
+        print(f"g2vlm view: {source.waits_for}", file=sys.stderr, flush=True)
+        try:
+            session, ended = stack.enter_context(source.made(server))
+        except Exception as error:  # the page says it, too
+            waiting.fail(plain(str(error)))
+            front.settle()
+            raise
+        stack.callback(front.close)  # ahead of what it serves
+        front.session = session
+        session.start()
         return _wait(ended if arguments.until_end else lambda: False)
 
 
@@ -213,9 +226,41 @@ def _wait(ended: Callable[[], bool]) -> int:
 Made = Iterator[tuple["Session", Callable[[], bool]]]
 
 
+@dataclass(frozen=True)
+class _Source:
+    """What a page is about.
+
+    Args:
+        title: Names it.
+        waits_for: What its session takes time for.
+        made: Makes its session, and what says that it has ended, from viser's server.
+    """
+
+    title: str
+    waits_for: str
+    made: Callable[[viser.ViserServer], AbstractContextManager[tuple[Session, Callable[[], bool]]]]
+
+
+def _local_of(arguments: argparse.Namespace) -> _Source:
+    """A recording or a camera, opened: what is wrong with it is said before there is a page."""
+    from g2vlm_map.recordings import TopicChoice, open_recording
+
+    opened: Any
+    if arguments.source is None:
+        from .play import opened_camera
+
+        title, opened = f"camera {arguments.camera}", opened_camera(arguments.camera)
+    else:
+        topics = TopicChoice(image=arguments.image_topic)
+        how = {"fps": arguments.fps, "limit": arguments.limit}
+        title = arguments.source.name or str(arguments.source)
+        opened = open_recording(arguments.source, topics, **how)
+    return _Source(title, "loading the model", partial(_local, arguments, title, opened))
+
+
 @contextmanager
 def _local(
-    arguments: argparse.Namespace, secret: str, scene: Callable[[str], viser.ViserServer]
+    arguments: argparse.Namespace, title: str, opened: Any, server: viser.ViserServer
 ) -> Made:
     """A session on a pipeline of this process."""
     from g2vlm_replay.depth_sensor import depth_sensor
@@ -223,19 +268,12 @@ def _local(
     from g2vlm_replay.run_options import ModelOptions, parameters_of, parse_parameter
 
     from g2vlm_map.pipeline import Pipeline
-    from g2vlm_map.recordings import TopicChoice, open_recording
 
     from .chunks import Chunks
-    from .front import close_viser
     from .local import LocalSession
-    from .play import CameraPlayer, RecordingPlayer, opened_camera
+    from .play import CameraPlayer, RecordingPlayer
 
-    recording = None
-    camera = None if arguments.camera is None else opened_camera(arguments.camera)
-    if arguments.source is not None:
-        topics = TopicChoice(image=arguments.image_topic)
-        how = {"fps": arguments.fps, "limit": arguments.limit}
-        recording = open_recording(arguments.source, topics, **how)
+    recording = None if arguments.source is None else opened
     model = ModelOptions(
         model=arguments.model,
         runtime=arguments.runtime,
@@ -249,7 +287,6 @@ def _local(
     depth = None
     if recording is not None:
         depth = depth_sensor(recording, params.depth.source, params.cameras[0])
-    print("g2vlm view: loading the model", file=sys.stderr, flush=True)
     with ExitStack() as stack:
         runtime = loaded(params)
         stack.callback(runtime.close)
@@ -257,39 +294,33 @@ def _local(
         pipeline = stack.enter_context(Pipeline(runtime, params))
         player: Any
         if recording is None:
-            assert camera is not None
-            player = CameraPlayer(arguments.camera, pipeline, camera)
-            title = f"camera {arguments.camera}"
+            player = CameraPlayer(arguments.camera, pipeline, opened)
         else:
             feed = Feed(recording, params, pipeline, depth)
             total = len(recording.info.stamps_ns)
             player = RecordingPlayer(feed, pipeline, total, arguments.speed)
-            title = arguments.source.name or str(arguments.source)
         player.paused = arguments.paused
-        server = scene(secret)
-        stack.callback(close_viser, server)
         chunks = Chunks(total=arguments.points)
         session = LocalSession(server, title, pipeline, player, arguments.maps, chunks)
         stack.callback(session.close)
         yield session, lambda: player.ended
 
 
-@contextmanager
-def _of_node(
-    arguments: argparse.Namespace, secret: str, scene: Callable[[str], viser.ViserServer]
-) -> Made:
-    """A session on a running node."""
+def _node_of(arguments: argparse.Namespace) -> _Source:
+    """A running node."""
     from g2vlm_replay.errors import ReplayInputError
-
-    from .front import close_viser
-    from .ros import NodeSession
 
     name = f"/{arguments.ros.strip('/')}"
     if not re.fullmatch(r"(/[A-Za-z][A-Za-z0-9_]*)+", name):
         raise ReplayInputError(f"--ros is {arguments.ros!r:.60}, expected a node's name, as /g2vlm")
-    with ExitStack() as stack:
-        server = scene(secret)
-        stack.callback(close_viser, server)
+    from .ros import NodeSession  # what is missing for it is said before there is a page
+
+    @contextmanager
+    def made(server: viser.ViserServer) -> Made:
         session = NodeSession(server, name, arguments.points)
-        stack.callback(session.close)
-        yield session, lambda: False
+        try:
+            yield session, lambda: False
+        finally:
+            session.close()
+
+    return _Source(name, "listening to the node", made)

@@ -24,6 +24,7 @@ import logging
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ class Front:
     """Serves in a thread of its own, from `start` to `close`.
 
     Args:
-        session: What it serves.
+        session: What it serves; another may take its place at any time.
         scene_port: viser's.
         secret: For viser.
         host: Address to bind to.
@@ -116,7 +117,7 @@ class Front:
         port: int = 0,
         token: str = "",
     ) -> None:
-        self._session, self._secret = session, secret
+        self.session, self._secret = session, secret
         self._scene = f"ws://127.0.0.1:{scene_port}/"
         self.host, self.port = host, port
         self.token = token or secrets.token_urlsafe(16)
@@ -148,6 +149,11 @@ class Front:
         if self._failure is not None:
             self._thread.join()
             raise self._failure
+
+    def settle(self) -> None:
+        """Wait until open pages have been told what has just changed."""
+        if self.viewers:
+            time.sleep(3 * _POLL_S)
 
     def close(self) -> None:
         """Close all connections and listen no more."""
@@ -274,7 +280,7 @@ class Front:
         return web.Response(text=text, content_type=kinds[name])
 
     async def _picture(self, request: web.Request) -> web.StreamResponse:
-        made = await asyncio.to_thread(self._session.picture, request.match_info["name"])
+        made = await asyncio.to_thread(self.session.picture, request.match_info["name"])
         if made is None:
             raise web.HTTPNotFound
         return web.Response(body=made, content_type="image/jpeg")
@@ -298,7 +304,7 @@ class Front:
         told = ""
         with contextlib.suppress(ConnectionError):
             while not line.closed and self._stop is not None and not self._stop.is_set():
-                state = await asyncio.to_thread(self._session.state)
+                state = await asyncio.to_thread(self.session.state)
                 now = json.dumps({"state": {**state, "viewers": self.viewers}})
                 if now != told:
                     await line.send_str(now)
@@ -312,7 +318,7 @@ class Front:
         try:
             given = json.loads(words)
             number = given.pop("id", None)
-            return {"id": number, "ok": True, "text": self._session.do(given.pop("do"), given)}
+            return {"id": number, "ok": True, "text": self.session.do(given.pop("do"), given)}
         except RefusedError as error:
             return {"id": number, "ok": False, "text": plain(str(error))}
         except (ValueError, KeyError, AttributeError, TypeError):

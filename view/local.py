@@ -32,8 +32,8 @@ from g2vlm_model.interface import AnswerStatus, SpatialAnswer
 from .chunks import Chunks, Floats, MapPicture, map_picture, shown_part
 from .drawing import Evidence
 from .play import Player
-from .replies import answer_fields, scale_state
-from .session import Answered, Placed, RefusedError, Session, depth_jpeg, jpeg
+from .replies import answer_fields, depth_jpeg, jpeg, scale_state
+from .session import Answered, Placed, RefusedError, Session
 
 __all__ = ["LocalSession"]
 

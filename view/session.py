@@ -18,21 +18,18 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
 import viser
-from numpy.typing import NDArray
 
 from .chunks import Floats, MapPicture, median_depth
 from .drawing import Drawing, Evidence, Look
 
-__all__ = ["Answered", "Placed", "RefusedError", "Session", "depth_jpeg", "jpeg", "lettered"]
+__all__ = ["Answered", "Placed", "RefusedError", "Session", "lettered"]
 
 _LOG = logging.getLogger(__name__)
 _PERIOD_S = 0.15  # of looking whether something is to be drawn
 _KEPT_ANSWERS = 20
 _BALL = 0.012  # of the median depth
-_MAX_SIDE = 960  # of a picture on the page
 
 Command = Callable[[dict[str, Any]], str]
 
@@ -88,6 +85,7 @@ class Session(ABC):
         self.look = Look()
         self.marks: list[Placed] = []
         self.answers: deque[Answered] = deque(maxlen=_KEPT_ANSWERS)
+        self.lacking: dict[str, str] = {}  # commands and colours that this source has not, and why
         self.asking = 0
         self.picking = False
         self.drawing = Drawing(server)
@@ -128,6 +126,8 @@ class Session(ABC):
             RefusedError: It cannot be.
         """
         command = self.commands.get(name)
+        if name in self.lacking:
+            raise RefusedError(self.lacking[name])
         if command is None:
             raise RefusedError(f"there is no command {name!r:.40} here")
         return command(values)
@@ -151,7 +151,8 @@ class Session(ABC):
                 "answers": [answered.fields for answered in self.answers],
                 "asking": self.asking,
                 "notes": [{"number": number, "text": text} for number, text in self._notes],
-                "commands": sorted(self.commands),
+                "commands": sorted(set(self.commands) - set(self.lacking)),
+                "lacking": self.lacking,
                 **self.own_state(),
             }
 
@@ -208,6 +209,13 @@ class Session(ABC):
             self.asking = max(0, self.asking - 1)
             self.answers.append(answered)
 
+    def evidence_came(self, answered: Answered, evidence: Evidence) -> None:
+        """What an answer that is there already rests on."""
+        with self._lock:
+            for index, one in enumerate(self.answers):
+                if one is answered:
+                    self.answers[index] = replace(answered, evidence=evidence)
+
     # Commands that need nobody else.
 
     def _set_look(self, values: dict[str, Any]) -> str:
@@ -220,6 +228,8 @@ class Session(ABC):
             fits = isinstance(value, bool) == (kind is bool)
             if not fits or not isinstance(value, (int, float) if kind is float else kind):
                 raise RefusedError(f"{name} is {value!r:.40}, expected {kind.__name__}")
+            if name == "mode" and value in self.lacking:
+                raise RefusedError(self.lacking[value])
             wanted[name] = kind(value)
         with self._lock:
             try:
@@ -342,31 +352,6 @@ def lettered(taken: set[str]) -> str:
             if name not in taken:
                 return name
     raise RefusedError("there are too many marks; remove some")
-
-
-def jpeg(rgb_HW3: NDArray[np.uint8]) -> bytes:
-    """A picture as JPEG, no larger than a page shows it."""
-    side = max(rgb_HW3.shape[:2])
-    if side > _MAX_SIDE:
-        factor = _MAX_SIDE / side
-        smaller = cv2.resize(rgb_HW3, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        rgb_HW3 = smaller.astype(np.uint8, copy=False)
-    done, data = cv2.imencode(".jpg", np.ascontiguousarray(rgb_HW3[..., ::-1]))
-    assert done, rgb_HW3.shape
-    return data.tobytes()
-
-
-def depth_jpeg(depth_HW: NDArray[np.float32]) -> bytes:
-    """A depth picture in colours, near is red, none is black, as JPEG."""
-    known = np.isfinite(depth_HW) & (depth_HW > 0)
-    shade = np.zeros(depth_HW.shape, np.uint8)
-    if known.any():
-        near, far = np.percentile(depth_HW[known], (2, 98))
-        share = (far - depth_HW[known]) / max(float(far - near), 1e-9)
-        shade[known] = np.clip(share * 255, 0, 255).astype(np.uint8)
-    colored = cv2.applyColorMap(shade, cv2.COLORMAP_TURBO)[..., ::-1].copy()
-    colored[~known] = 0
-    return jpeg(colored)
 
 
 def _mark_state(mark: Placed) -> dict[str, Any]:
