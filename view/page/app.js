@@ -206,7 +206,21 @@ function drawLook() {
     look.max_range > 0 ? `${look.max_range.toFixed(1)} ${state.map.unit}` : "no limit");
   slider("size", look.size, `${look.size.toFixed(2)} ×`);
   for (const box of document.querySelectorAll("[data-look]")) box.checked = look[box.dataset.look];
+  drawLacking();
   at("occupancy-why").textContent = state.occupancy || "";
+}
+
+// What this source has not stands there, without effect, and says why.
+function drawLacking() {
+  const why = [];
+  for (const control of document.querySelectorAll("[data-mode], #step, #speed, #pick")) {
+    const reason = state.lacking[control.dataset.mode || control.id] || "";
+    if (control.dataset.mode) control.disabled = Boolean(reason);
+    if (control.dataset.title === undefined) control.dataset.title = control.title;
+    control.title = reason || control.dataset.title;
+    if (reason && !why.includes(reason)) why.push(reason);
+  }
+  at("lacking").textContent = why.map((reason) => `Not here: ${reason}.`).join(" ");
 }
 
 // Only what changed: a list that is drawn anew loses its place and its focus.
