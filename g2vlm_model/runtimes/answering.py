@@ -257,24 +257,23 @@ class Answerer:
                 context = scene.made_context()
         ends = scene.ends
         context.truncate(ends[-1])  # behind an interrupt
-        for index in range(len(ends) - 1, len(scene.window)):
+        # Frames from the first one on that marks are drawn into are this question's alone.
+        count, drawn = len(scene.window), marks if self._drawn else ()
+        first = min((mark.frame_index for mark in drawn), default=count)
+        for index in range(len(ends) - 1, first):
             self._append_frame(scene, index, (), context, draft)
             ends.append(context.mark())
-        if not (self._drawn and marks):
-            behind_frames = context.mark()
-            try:
-                yield context
-            finally:
-                context.truncate(behind_frames)
-            return
-        # A fork in which the frames from the first marked one on are encoded with their marks.
-        first = min(mark.frame_index for mark in marks)
-        with self._step(draft):
-            fork = context.fork(ends[first])
-        for index in range(first, len(scene.window)):
-            own = [mark for mark in marks if mark.frame_index == index]
-            self._append_frame(scene, index, own, fork, draft)
-        yield fork
+        if len(ends) - 1 > first:  # they stand there without marks, for other questions
+            with self._step(draft):
+                context = context.fork(ends[first])
+        before = context.mark()
+        try:
+            for index in range(first, count):
+                own = [mark for mark in drawn if mark.frame_index == index]
+                self._append_frame(scene, index, own, context, draft)
+            yield context
+        finally:
+            context.truncate(before)
 
     def _append_frame(
         self,

@@ -262,7 +262,9 @@ def test_sampling_repeats_with_its_seed(any_runtime: SpatialRuntime) -> None:
     assert len(set(texts)) > 1
 
 
-def test_drawn_marks_reach_the_pictures_and_leave_the_scene(tmp_path: Path) -> None:
+def test_drawn_marks_reach_the_pictures_and_leave_the_scene(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = write_model(tmp_path / "drawn", small_config(mark_style="drawn"))
     runtime = load_runtime(model=folder, device="cpu")
     frames = window(1, 2, 3)
@@ -279,6 +281,16 @@ def test_drawn_marks_reach_the_pictures_and_leave_the_scene(tmp_path: Path) -> N
     assert marked.confidence != plain.confidence
     assert all(torch.equal(a, b) for a, b in zip(held(scene), before, strict=True))
     assert runtime.ask(scene, SpatialQuery(QUESTION, max_tokens=5)).confidence == plain.confidence
+    other = runtime.observe(frames)
+    with monkeypatch.context() as patched:  # nothing stands there that would have to be copied
+        patched.setattr(TorchContext, "fork", lambda *_: pytest.fail("the scene is copied"))
+        for _ in range(2):
+            first = runtime.ask(other, SpatialQuery(QUESTION, (mark,), max_tokens=5))
+            assert first.text == marked.text
+            assert first.confidence == pytest.approx(marked.confidence, rel=1e-4)
+    later = runtime.ask(other, SpatialQuery(QUESTION, max_tokens=5))
+    assert later.text == plain.text
+    assert later.confidence == pytest.approx(plain.confidence, rel=1e-4)
     runtime.close()
 
 
