@@ -146,9 +146,10 @@ class QuantisedLinear(nn.Module):
         """Map (..., I) to (..., O)."""
         x = x.to(self.scale.dtype)
         cast = cast_at_once(x.device.type == "cpu")
-        if x.device.type == "cpu" and x.numel() <= _ROWS * self.in_features:
+        tokens = x.numel() // self.in_features
+        if x.device.type == "cpu" and tokens <= _ROWS:
             cast = _BLOCK_BYTES // self.scale.dtype.itemsize
-        rows = max(1, cast // self.in_features)
+        rows = max(1, cast // max(self.in_features, tokens))  # weights, and their products
         if rows >= self.out_features:
             y = self._product(x, 0, self.out_features)
         else:

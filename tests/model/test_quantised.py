@@ -60,10 +60,11 @@ def test_many_tokens_cast_a_part_of_a_large_map_at_once(
 ) -> None:
     whole = linear(128, 70)
     small = QuantisedLinear(whole.weight, bits, torch.float32, whole.bias)
-    x = torch.randn(3, 40, 128)
-    at_once = small(x)
+    x, longer = torch.randn(3, 40, 128), torch.randn(3, 200, 128)
+    at_once, longer_at_once = small(x), small(longer)
     monkeypatch.setattr(quantised, "_CAST_CPU", 128 * 32)  # rows 0, 32 and 64 begin a part
     torch.testing.assert_close(small(x), at_once, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(small(longer), longer_at_once, atol=1e-6, rtol=1e-5)  # of 6 rows
 
 
 @pytest.mark.parametrize(("bits", "share"), [(8, 0.26), (4, 0.145)])

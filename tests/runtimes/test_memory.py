@@ -10,12 +10,14 @@ import json
 import subprocess
 import sys
 import weakref
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import torch
 
 from g2vlm_model.interface import SpatialQuery, SpatialRuntime
+from g2vlm_model.runtimes import load_runtime
 from g2vlm_model.runtimes.scene import EncodedScene
 
 from ..helpers import REPO
@@ -50,6 +52,20 @@ def test_scenes_that_are_dropped_give_everything_back(any_runtime: SpatialRuntim
     gc.collect()
     assert context() is None
     assert features() is None
+
+
+def test_a_large_model_gives_back_what_a_pass_freed(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+    torch_runtime = "g2vlm_model.runtimes.torch.runtime"
+    monkeypatch.setattr(f"{torch_runtime}.give_free_blocks_back", lambda: given.append("pass"))
+    for large, times in ((1 << 40, 0), (0, 2)):
+        monkeypatch.setattr("g2vlm_model.runtimes.torch._LARGE", large)
+        with closing(load_runtime(model=model_folder, device="cpu")) as runtime:
+            for number in range(2):
+                runtime.observe(window(number))
+        assert len(given) == times
 
 
 def test_closing_gives_the_context_back_at_once(any_runtime: SpatialRuntime) -> None:

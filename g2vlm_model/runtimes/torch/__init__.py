@@ -41,7 +41,11 @@ def meanwhile(request: RuntimeRequest) -> SpatialRuntime:
     if memory_counts:
         keep_no_large_blocks()
     runtime = TorchRuntime(
-        request.model, placement, request.prompt_mode, max_frames=request.max_frames
+        request.model,
+        placement,
+        request.prompt_mode,
+        max_frames=request.max_frames,
+        gives_back=memory_counts,
     )
     if memory_counts:
         give_free_blocks_back()

@@ -30,6 +30,7 @@ from ...quantised import weight_count
 from ...tokenizer import Tokenizer, prompt_ids
 from ..clock import PassClock
 from ..geometry_engine import GeometryEngine
+from ..machine import give_free_blocks_back
 from ..prediction import predict_geometry
 from ..request import geometry_prompt
 from ..scene import Pass, Seen, pictures_of
@@ -49,6 +50,8 @@ class TorchExecutor:
         placement: Device and precision.
         prompt_mode: See `load_runtime`.
         engine: Computes the geometry; the model's own geometric weights are then not loaded.
+        max_frames: See `load_runtime`.
+        gives_back: What the C library holds free goes back to the system behind every pass.
 
     Attributes:
         model: What is loaded.
@@ -62,7 +65,9 @@ class TorchExecutor:
         prompt_mode: str,
         engine: GeometryEngine | None,
         max_frames: int = MAX_FRAMES,
+        gives_back: bool = False,
     ) -> None:
+        self._gives_back = gives_back
         self.model, self.tokenizer = self.load(name, placement, engine is None)
         self.model.requires_grad_(False)
         self.config = self.model.config
@@ -142,6 +147,8 @@ class TorchExecutor:
             overlap = frame_overlap(keys_GLC, model.config.text, grid_hw, start.position, newest)
             overlap_N: NDArray[np.float32] = overlap.cpu().numpy()
             clock.lap("overlap")
+        if self._gives_back:
+            give_free_blocks_back()
         return Pass(geometry, overlap_N, context)
 
     def close(self) -> None:
@@ -176,6 +183,7 @@ class TorchRuntime(SceneRuntime):
         geometry: Computes the geometry in the place of the model's geometric weights, which
             are then not loaded; torch answers on top of it. Closed with the runtime.
         max_frames: Longest window, see `load_runtime`; that of `geometry`, where it is given.
+        gives_back: See `TorchExecutor`.
 
     Raises:
         FileNotFoundError: No such folder, or a file of it is missing.
@@ -190,8 +198,10 @@ class TorchRuntime(SceneRuntime):
         prompt_mode: str = "auto",
         geometry: GeometryEngine | None = None,
         max_frames: int = MAX_FRAMES,
+        gives_back: bool = False,
     ) -> None:
-        load = partial(TorchExecutor, model, placement, prompt_mode, geometry, max_frames)
+        how = (prompt_mode, geometry, max_frames, gives_back)
+        load = partial(TorchExecutor, model, placement, *how)
         super().__init__(load, str(placement.device), partial(_release, placement.device))
 
 
