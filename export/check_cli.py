@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import resource
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from g2vlm_model.interface.whole_files import write_text
 from g2vlm_model.interface.words import plain
 from g2vlm_model.preprocess import geometric_size
 from g2vlm_model.runtimes.export_folder import MANIFEST, ExportFolder
+from g2vlm_model.runtimes.machine import give_free_blocks_back
 
 from .answers_parity import check_answers
 from .forms import onnx_forms, onnx_graphs, provider_of, tensorrt_forms
@@ -54,12 +56,14 @@ def main(argv: Sequence[str]) -> int:
         progress = Stages(told, _shares(works))
         # torch first, and then given up for the graphs: both would take the memory of two models.
         said = _torch_says(model, works, progress.begin)
+        memory = {"torch": _most_resident()}
         for work in works:
             for row in _check(work, model, said, arguments.device, facts, progress.begin):
                 rows.append(row)
                 if not row.error.passed:
                     print(plain(f"{row.form}, {row.case}: {row.error}"), file=sys.stderr)
         progress.end()
+    memory["all"] = _most_resident()
     report = Report(tuple(rows))
     _print_table(report.table())
     print(f"{len(rows)} outputs compared, {len(report.failures)} beyond their tolerance")
@@ -67,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
         if fact["beside_fp32"]:
             print(plain(f"{name}: {fact['precision']} beside fp32: {_said(fact['beside_fp32'])}"))
     if arguments.json is not None:
-        _write(arguments.json, report, model, facts)
+        _write(arguments.json, report, model, {"exports": facts, "peak_rss_bytes": memory})
     return 0 if report.passed else 1
 
 
@@ -191,11 +195,12 @@ def _torch_windows(works: Sequence[_Work]) -> dict[str, tuple[list[Case], list[C
 def _torch_says(
     model: Path, works: Sequence[_Work], begin: Callable[[str], None]
 ) -> dict[str, TorchSays]:
-    """What torch says, by kind of its weights; one model after the other."""
-    return {
-        kind: TorchSays.of(model, kind, cases, asked, partial(_begin_torch, begin, kind))
-        for kind, (cases, asked) in _torch_windows(works).items()
-    }
+    """What torch says, by kind of its weights; one model after the other, none stays."""
+    said = {}
+    for kind, (cases, asked) in _torch_windows(works).items():
+        said[kind] = TorchSays.of(model, kind, cases, asked, partial(_begin_torch, begin, kind))
+        give_free_blocks_back()
+    return said
 
 
 def _begin_torch(begin: Callable[[str], None], kind: str, window: str) -> None:
@@ -260,6 +265,11 @@ def _check(
         yield from check_answers(work.name, folder, model, work.asked, device, own.said)
 
 
+def _most_resident() -> int:
+    """Bytes that this process held in memory at most so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def _own_size(config: ModelConfig, static_nhw: tuple[int, ...] | None) -> bool:
     """Whether runtimes, which choose the size of the model's pictures, can run an export."""
     if static_nhw is None:
@@ -290,7 +300,7 @@ def _write(path: Path, report: Report, model: Path, facts: dict[str, Any]) -> No
         "model": model_id(model),
         "machine": {"system": platform.platform(), "processor": platform.processor()},
         "versions": {name: _version(name) for name in PACKAGES},
-        "exports": facts,
+        **facts,
         **report.as_json(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ import onnx
 import pytest
 import torch
 from g2vlm_export.check_cli import main
+from g2vlm_export.forms import onnx_forms
+from g2vlm_export.reference import TorchReference
 from onnx import numpy_helper
 
 from g2vlm_model.cli import main as g2vlm
+from g2vlm_model.model import G2VLM
 from g2vlm_model.runtimes.export_folder import MANIFEST
 from g2vlm_model.runtimes.vouched import file_sha256
+from g2vlm_model.tokenizer import Tokenizer
 from tests.exports import Exports
 
 
@@ -57,6 +62,30 @@ def test_nano_agrees_with_torch_on_real_pictures(
     cases = {row["case"] for row in report["rows"] if row["form"] == "onnx"}
     assert {"1x84x112", "2x112x84", "3x56x112", "4x112x112"} < cases
     assert sum(case.startswith("pictures") for case in cases) == 3
+
+
+def test_torch_is_gone_before_a_graph_is_loaded(
+    tiny_export: Path, exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once they would take the memory of two models."""
+    models: list[weakref.ref[G2VLM]] = []
+
+    class Watched(TorchReference):
+        def __init__(self, model: G2VLM, tokenizer: Tokenizer) -> None:
+            super().__init__(model, tokenizer)
+            models.append(weakref.ref(model))
+
+    def forms(*how: Any) -> Any:
+        assert [model() for model in models] == [None]
+        return onnx_forms(*how)
+
+    monkeypatch.setattr("g2vlm_export.torch_says.TorchReference", Watched)
+    monkeypatch.setattr("g2vlm_export.check_cli.onnx_forms", forms)
+    code, report = _checked(
+        tiny_export, "--model", exports.tiny_model(), out=tmp_path / "report.json"
+    )
+    assert code == 0
+    assert 0 < report["peak_rss_bytes"]["torch"] <= report["peak_rss_bytes"]["all"]
 
 
 def test_a_changed_weight_is_found(tiny_export: Path, exports: Exports, tmp_path: Path) -> None:
