@@ -13,9 +13,11 @@ from g2vlm_map.pipeline import InputFrame, Pipeline
 from g2vlm_map.pixels import CompressedPixels, RawPixels
 from g2vlm_map.recordings import RecordedFrame, Recording, RigRecording, cameras_of
 from g2vlm_map.recordings.source import COMPRESSED
+from g2vlm_map.sensing import Extrinsics
 from g2vlm_model.interface import SpatialRuntime
 from g2vlm_model.runtimes import load_runtime
 from g2vlm_ros.camera_topics import is_straight
+from g2vlm_ros.frame_options import mounting
 from g2vlm_ros.params import NodeParams
 
 from .depth_sensor import DepthSensor
@@ -77,12 +79,19 @@ class Feed:
         self._recording, self._pipeline, self._depth = recording, pipeline, depth
         self._cameras = {camera.name: camera for camera in params.topics}
         self._used: dict[str, SampleBits] = {}
+        places = {
+            name: mounting(f"{name}.extrinsics", camera.extrinsics)
+            for name, camera in self._cameras.items()
+        }
+        self._given = {name: T for name, T in places.items() if T is not None}
         self.reference = pipeline.options.cameras[0]
         self._samples = recording.samples(self.reference)
         self._next_sample = next(self._samples, None)
 
     def calibrate(self) -> None:
-        """Hand in what the recording knows of its cameras."""
+        """Hand in what the parameters and the recording know of its cameras."""
+        for name, T_base_cam in self._given.items():
+            self._pipeline.sense(Extrinsics(name, T_base_cam))
         for name, camera in cameras_of(self._recording).items():
             calibration = camera.info.calibration
             if calibration is not None:
@@ -100,7 +109,10 @@ class Feed:
     def sense_until(self, time_ns: int) -> None:
         """Hand in what the other sensors have said by then."""
         while self._next_sample is not None and self._next_sample[0] <= time_ns:
-            self._pipeline.sense(self._next_sample[1])
+            sample = self._next_sample[1]
+            # A parameter wins over the recording, as in the node.
+            if not (isinstance(sample, Extrinsics) and sample.camera in self._given):
+                self._pipeline.sense(sample)
             self._next_sample = next(self._samples, None)
 
     def add(self, camera: str, frame: RecordedFrame) -> None:

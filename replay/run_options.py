@@ -12,7 +12,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from g2vlm_map.options import DepthOptions
+from g2vlm_map.option_fields import described
+from g2vlm_map.options import DepthOptions, PipelineOptions
 from g2vlm_ros.param_files import named_value, node_values, options_of
 from g2vlm_ros.params import NodeParams, known_names, parse
 
@@ -33,6 +34,10 @@ LOCKSTEP_PARAMETERS = {
 }
 
 Parameter = str | float | int | bool
+
+# What a pipeline without a node goes by, beside the pipeline's own parameters.
+_OF_THE_RUNTIME = ("model", "runtime", "export", "device", "precision", "prompt_mode")
+_OF_A_CAMERA = ("extrinsics", "rectified")
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,25 @@ def parameters_of(model: ModelOptions, cameras: Sequence[str] = ()) -> NodeParam
         return parse({name: value for name, value in values.items() if name not in foreign})
     except ValueError as error:
         raise ReplayInputError(str(error)) from error
+
+
+def parameters_without_node(model: ModelOptions, cameras: Sequence[str] = ()) -> NodeParams:
+    """As `parameters_of`, for a pipeline that no node is around.
+
+    A file may be a node's; what the command line says is meant for this run.
+
+    Raises:
+        ReplayInputError: Also a parameter of the command line that only a node goes by.
+    """
+    params = parameters_of(model, cameras)
+    used = {*described(PipelineOptions), *_OF_THE_RUNTIME}
+    used |= {f"{camera.name}.{name}" for camera in params.topics for name in _OF_A_CAMERA}
+    if idle := sorted({*model.parameters} - used):
+        raise ReplayInputError(
+            f"--param {idle[0]} says nothing here: only the node goes by it, and none runs; leave "
+            "it out, or replay without --in-process"
+        )
+    return params
 
 
 @cache

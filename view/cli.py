@@ -265,7 +265,7 @@ def _local(
     """A session on a pipeline of this process."""
     from g2vlm_replay.depth_sensor import depth_sensor
     from g2vlm_replay.feed import Feed, await_build, loaded
-    from g2vlm_replay.run_options import ModelOptions, parameters_of, parse_parameter
+    from g2vlm_replay.run_options import ModelOptions, parameters_without_node, parse_parameter
 
     from g2vlm_map.pipeline import Pipeline
 
@@ -283,7 +283,7 @@ def _local(
         parameters=dict(parse_parameter(text) for text in arguments.param),
         lockstep=recording is not None,
     )
-    params = parameters_of(model)
+    params = parameters_without_node(model)
     depth = None
     if recording is not None:
         depth = depth_sensor(recording, params.depth.source, params.cameras[0])
