@@ -1,7 +1,7 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How far a long command is: a bar on a terminal, or JSON lines for the program that called it.
+"""How far a long command is, for people or as JSON lines for the program that called it.
 
 Stages are named with the share of the whole that they are expected to take; the time left is
 what the stages so far took, for the shares that are left.
@@ -10,12 +10,11 @@ what the stages so far took, for the shares that are left.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from g2vlm_model.interface.progress import is_quiet
+from g2vlm_model.interface.progress import progress
 
 __all__ = ["Report", "Stages", "reporting", "silent"]
 
@@ -32,32 +31,17 @@ def reporting(kind: str) -> Iterator[Report]:
     """Report a command's progress.
 
     Args:
-        kind: "json": a line on stdout at each report. "auto": a bar on stderr where that is a
-            terminal and tqdm is installed, else nothing.
+        kind: "json": a line on stdout at each report. "auto": for people, as all commands.
     """
     if kind == "json":
         yield _json_line
         return
-    try:
-        from tqdm import tqdm  # a robot, whose node lets its model be exported, has none
-    except ImportError:
-        yield silent
-        return
-    bar = tqdm(
-        total=1.0,
-        bar_format="{desc:<28}{percentage:3.0f}%|{bar}| {elapsed}{postfix}",
-        disable=is_quiet() or not sys.stderr.isatty(),
-        leave=False,
-    )
+    with progress(1.0, "starting") as shown:
 
-    def show(stage: str, fraction: float, seconds_left: float | None) -> None:
-        bar.set_description_str(stage, refresh=False)
-        left = "" if seconds_left is None else f"about {seconds_left:.0f} s left"
-        bar.set_postfix_str(left, refresh=False)
-        bar.n = fraction
-        bar.refresh()
+        def show(stage: str, fraction: float, seconds_left: float | None) -> None:
+            shown.stage(stage)
+            shown.at(fraction)
 
-    with bar:
         yield show
 
 

@@ -17,10 +17,11 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .interface.progress import progress
 from .interface.words import plain
 
 __all__ = [
@@ -97,8 +98,11 @@ def cache_root() -> Path:
 
 def cached_snapshot(repository: Repository) -> Path | None:
     """Return the folder of a repository's revision in the cache, whole or not; None: not there."""
-    folder = cache_root() / f"models--{repository.name.replace('/', '--')}"
-    return _snapshot(folder, repository.revision)
+    return _snapshot(_cache_folder(repository), repository.revision)
+
+
+def _cache_folder(repository: Repository) -> Path:
+    return cache_root() / f"models--{repository.name.replace('/', '--')}"
 
 
 def snapshot_in(folder: Path) -> Path | None:
@@ -134,7 +138,7 @@ def _snapshot(folder: Path, revision: str) -> Path | None:
 
 
 def download(repository: Repository) -> Path:
-    """Fetch what is missing of a repository into the cache, with a progress bar.
+    """Fetch what is missing of a repository into the cache, and show how far it is.
 
     Two processes may fetch at once: each file is locked. A download that was broken off goes on.
 
@@ -149,6 +153,7 @@ def download(repository: Repository) -> Path:
     """
     try:
         import huggingface_hub
+        from huggingface_hub.utils.tqdm import disable_progress_bars
     except ModuleNotFoundError:
         raise FileNotFoundError(
             f"{repository} is not in {cache_root()} and the package huggingface_hub is not "
@@ -157,7 +162,9 @@ def download(repository: Repository) -> Path:
         ) from None
     before = cached_snapshot(repository)
     known = {path.name for path in before.iterdir()} if before is not None else set()
-    with _refusals(repository):
+    disable_progress_bars()  # ours is shown, which heeds `--quiet`
+    with _refusals(repository), progress(0, f"fetching {repository.name}") as shown:
+        shown.note(lambda: f"{_fetched_bytes(repository) / 1e6:.0f} MB are here")
         folder = Path(
             huggingface_hub.snapshot_download(
                 repository.name,
@@ -167,8 +174,19 @@ def download(repository: Repository) -> Path:
                 endpoint=os.environ.get("HF_ENDPOINT"),  # as it is now, not at the import
             )
         )
-    check_hashes(folder, skip=known)
+        shown.begin(f"comparing hashes of {repository.name}")
+        check_hashes(folder, skip=known)
     return folder
+
+
+def _fetched_bytes(repository: Repository) -> int:
+    """What the cache holds of a repository, with parts of files that are on their way."""
+    blobs = _cache_folder(repository) / "blobs"
+    total = 0
+    for path in blobs.iterdir() if blobs.is_dir() else ():
+        with suppress(OSError):  # renamed at this moment
+            total += path.stat().st_blocks * 512  # a file may be made at its full length
+    return total
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from .foreign import foreign
 from .interface import AnswerStatus, PixelMark, SpatialQuery
+from .interface.progress import Progress, progress
 from .model_cli import describe, part_of
 from .model_folder import resolve_folder, weight_files
 from .runtimes.machine import cpu_facts, package_version
@@ -41,6 +42,7 @@ _NAMED = 10  # tensors of a kind that a report names
 _HEIGHT, _WIDTH = 112, 224  # of the test frames, in pixels
 _QUESTION = "How far is A from the camera?"
 _TOKENS = 4
+_STEPS = 7  # weights read, loaded, three windows, two answers
 # Of points to their depth, in the mean, and of rotations: the published code computes in bf16, with
 # angles of its heads' positions in bf16 too.
 _PUBLISHED_POINTS, _PUBLISHED_DEG = 0.03, 1.0
@@ -72,13 +74,23 @@ def verify(
 
     folder, run = resolve_folder(model), _function(published)
     choose_placement(device, precision)  # a word that is wrong says nothing of the model
+    with progress(_STEPS, "verifying", "steps") as shown:
+        return _verified(model, folder, device, precision, run, shown)
+
+
+def _verified(
+    model: str, folder: Path, device: str, precision: str, run: Published | None, shown: Progress
+) -> dict[str, Any]:
+    """The report of `verify`."""
     report: dict[str, Any] = {"model": str(model), "machine": _machine()}
-    times = _Times(report)
+    times = _Times(report, shown)
     checks: dict[str, str] = {}
     report["checks"] = checks
     try:
         report["model"] = describe(str(folder))
+        shown.stage("reading the weights")
         report["norms"] = norms = _norms(folder)
+        shown.advance()
     except (OSError, ValueError) as error:
         checks["files"] = str(error)
         return report | {"sound": False}
@@ -98,6 +110,7 @@ def verify(
         report["outputs"], geometry = _run(runtime, times)
     finally:
         runtime.close()
+    shown.stage("comparing")
     report["rss_bytes"]["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     checks |= _checks(report["outputs"])
     checks["the published code agrees"] = _held_against(run, folder, geometry, report)
@@ -140,12 +153,14 @@ def _function(name: str) -> Published | None:
 
 
 class _Times:
-    """Notes what steps take, in "seconds" of the wall and "cpu_seconds" of this process.
+    """Shows steps, and notes what they take.
 
-    The second hardly depends on what else a machine does.
+    In "seconds" of the wall and "cpu_seconds" of this process; the second hardly depends on what
+    else a machine does.
     """
 
-    def __init__(self, report: dict[str, Any]) -> None:
+    def __init__(self, report: dict[str, Any], shown: Progress) -> None:
+        self._shown = shown
         self._wall: dict[str, float] = {}
         self._cpu: dict[str, float] = {}
         report["seconds"], report["cpu_seconds"] = self._wall, self._cpu
@@ -153,10 +168,12 @@ class _Times:
     @contextmanager
     def of(self, name: str) -> Iterator[None]:
         """Note a step, where it succeeds."""
+        self._shown.stage(name)
         wall, cpu = time.monotonic(), time.process_time()
         yield
         self._wall[name] = round(time.monotonic() - wall, 3)
         self._cpu[name] = round(time.process_time() - cpu, 3)
+        self._shown.advance()
 
 
 def _loaded(folder: Path, device: str, precision: str, mode: str, times: _Times) -> SpatialRuntime:

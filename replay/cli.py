@@ -33,7 +33,7 @@ from .metrics import METRICS, parse_condition
 
 LOGGER = logging.getLogger(__name__)
 # What an installation without the optional packages lacks.
-LIBRARIES = {"rosbags", "evo", "jinja2", "matplotlib", "psutil", "scipy", "tqdm", "yaml", "cv2"}
+LIBRARIES = {"rosbags", "evo", "jinja2", "matplotlib", "psutil", "scipy", "yaml", "cv2"}
 # Options of earlier versions, and what they are called now.
 RENAMED = {"backend": "runtime", "engines": "export"}
 OK, FAILED, NODE_FAILED = 0, 1, 3

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from g2vlm_map.mapping.store import MapFileError
 from g2vlm_map.pipeline import Pipeline
@@ -34,6 +33,7 @@ from g2vlm_map.recordings import (
     cameras_of,
 )
 from g2vlm_model.interface import SpatialRuntime
+from g2vlm_model.interface.progress import Progress
 from g2vlm_model.interface.whole_files import scratch_folder
 from g2vlm_ros.params import NodeParams
 
@@ -46,7 +46,7 @@ from .machine import ProcessWatch
 from .map_metrics import FinalMap, segments_of
 from .outcome import Outputs, Played, Timeline
 from .question_file import Question
-from .run_options import MAP_FILE, RunOptions, parameters_of
+from .run_options import MAP_FILE, RunOptions, parameters_without_node
 
 LOGGER = logging.getLogger(__name__)
 SETTLE_TIMEOUT_S = 300.0
@@ -60,7 +60,7 @@ def play_in_process(
     options: RunOptions,
     questions: list[Question],
     timeline: Timeline,
-    bar: Any,
+    shown: Progress,
 ) -> Iterator[tuple[Played, list[Answer], Outputs]]:
     """Load the model, hand it the recording, ask it the questions.
 
@@ -69,7 +69,7 @@ def play_in_process(
         options: of the replay.
         questions: to ask.
         timeline: filled.
-        bar: told how far it is.
+        shown: told how far it is.
 
     Yields:
         How it went, the answers, and what came out; the pipeline has ended then.
@@ -79,19 +79,19 @@ def play_in_process(
         NodeFailedError: The model cannot be loaded.
     """
     rig = recording.cameras if isinstance(recording, RigRecording) else {}
-    params = parameters_of(options.model, tuple(rig))
+    params = parameters_without_node(options.model, tuple(rig))
     depth = depth_sensor(recording, params.depth.source, params.cameras[0])
     with scratch_folder(Path(tempfile.gettempdir()) / "g2vlm-replay") as folder:
         scenes = KeptScenes(folder, params.depth)
-        bar.set_description_str("loading")
+        shown.stage("loading")
         runtime = loaded(params)
         try:
-            await_build(runtime, bar.set_description_str)
+            await_build(runtime, shown.stage)
             listener = Listener(timeline, scenes)
             with _pipeline(runtime, params, listener) as pipeline:
                 listener.pipeline = pipeline
                 feed = Feed(recording, params, pipeline, depth)
-                player = _Player(recording, options, feed, pipeline, timeline, questions, bar)
+                player = _Player(recording, options, feed, pipeline, timeline, questions, shown)
                 played = player.play()
                 _save_map(pipeline, options.out / MAP_FILE)
                 scenes.map = FinalMap.of_world(
@@ -99,7 +99,6 @@ def play_in_process(
                 )
         finally:
             runtime.close()
-            bar.close()
         if listener.failure is not None:
             raise NodeFailedError(f"a scene could not be kept: {listener.failure}")
         yield played, player.asker.answers(), scenes
@@ -131,13 +130,13 @@ class _Player:
         pipeline: Pipeline,
         timeline: Timeline,
         questions: list[Question],
-        bar: Any,
+        shown: Progress,
     ) -> None:
         self._recording = recording
         self._options, self._feed = options, feed
         self._pipeline = pipeline
         self._timeline = timeline
-        self._bar = bar
+        self._shown = shown
         self._watch = ProcessWatch(os.getpid())
         self._frames = 0
         self._stalled = 0
@@ -146,8 +145,7 @@ class _Player:
 
     def play(self) -> Played:
         """Play everything, ask everything, and wait until all is done."""
-        self._bar.set_description_str("playing")
-        self._bar.unpause()
+        self._shown.begin("playing")
         self._feed.calibrate()
         started, cpu_s = time.monotonic(), self._watch.cpu_s()
         if self._options.rate > 0:
@@ -193,11 +191,11 @@ class _Player:
     def _add(self, camera: str, frame: RecordedFrame) -> None:
         if camera == self._feed.reference:
             self._timeline.sent_s.setdefault(frame.stamp_ns, time.monotonic())
-            self._bar.update()
+            self._shown.advance()
         self._feed.add(camera, frame)
         self._frames += 1
         self._watch.sample()
-        self._bar.set_postfix_str(f"{len(self._timeline.scene_s)} scenes", refresh=False)
+        self._shown.note(f"{len(self._timeline.scene_s)} scenes")
 
     def _settle(self) -> None:
         """Wait until the pipeline is done with what it has; for a pass at work however long."""

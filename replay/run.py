@@ -9,19 +9,15 @@ import itertools
 import logging
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
 
 from g2vlm_map.recordings import NS, Recording, cameras_of
-from g2vlm_model.interface.progress import is_quiet
+from g2vlm_model.interface.progress import Progress, progress
 from g2vlm_model.interface.whole_files import only_writer
 
 from .asking import Answer
@@ -40,7 +36,7 @@ from .summary import metrics_document, summary_lines, why_none
 # Plays a recording to the model, and gives how it went, the answers and what came out; that is
 # there to be read until the context ends.
 Play = Callable[
-    [Recording, RunOptions, list[Question], Timeline, Any],
+    [Recording, RunOptions, list[Question], Timeline, Progress],
     AbstractContextManager[tuple[Played, list[Answer], Outputs]],
 ]
 LOGGER = logging.getLogger(__name__)
@@ -83,13 +79,12 @@ def _replay(recording: Recording, options: RunOptions, questions: list[Question]
     if pause := long_pause(recording.info.times_ns, options.rate):
         LOGGER.warning("%s", pause)
     timeline = Timeline()
-    with (  # the bar ends with what is broken off, ahead of the words about that
-        _bar(len(recording.info.stamps_ns)) as bar,
-        _way(options)(recording, options, questions, timeline, bar) as run,
+    with (  # it ends with what is broken off, ahead of the words about that
+        progress(len(recording.info.stamps_ns), "starting", "frames") as shown,
+        _way(options)(recording, options, questions, timeline, shown) as run,
     ):
         played, answers, outputs = run
-        if _shows_bar():
-            print("measuring, drawing the report ...", file=sys.stderr)
+        shown.stage("measuring, drawing")
         names = tuple(name for name in cameras_of(recording) if name)
         params = parameters_of(options.model, names)
         recording = straight_recording(recording, params)
@@ -166,22 +161,6 @@ def long_pause(times_ns: tuple[int, ...], rate: float) -> str:
     return (
         f"the recording pauses for {max(gaps_s):.0f} s after frame {after}, and so will the "
         "replay; --rate 0 does not wait"
-    )
-
-
-def _shows_bar() -> bool:
-    return sys.stderr.isatty() and not is_quiet()
-
-
-def _bar(total: int) -> Any:
-    return tqdm(
-        total=total,
-        unit="frame",
-        file=sys.stderr,
-        disable=not _shows_bar(),
-        leave=False,
-        dynamic_ncols=True,
-        desc="starting",
     )
 
 

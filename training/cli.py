@@ -17,6 +17,7 @@ import torch
 
 from g2vlm_model.checkpoint import resolve_folder
 from g2vlm_model.interface.command_line import CommandParser, at_least
+from g2vlm_model.interface.progress import is_quiet
 from g2vlm_model.interface.words import log_plainly
 
 from .config import TrainConfig
@@ -31,7 +32,9 @@ __all__ = ["main"]
 def main(argv: list[str]) -> int:
     """Run `g2vlm train`; returns the exit code."""
     args = _parser().parse_args(argv)
-    log_plainly(logging.INFO, "%(asctime)s %(message)s", "%H:%M:%S")
+    log_plainly(
+        logging.WARNING if is_quiet() else logging.INFO, "%(asctime)s %(message)s", "%H:%M:%S"
+    )
     torch.set_num_threads(args.threads)
     config = load_config(args.config, args.set)
     if args.steps is not None:

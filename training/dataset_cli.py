@@ -137,12 +137,16 @@ def _add_models(models: argparse.ArgumentParser) -> None:
 def _models(args: argparse.Namespace) -> int:
     if not args.check:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        if args.source is not None:
-            build_library(args.out, local_sources(args.source), print)
-        else:
-            with scratch_folder(args.out.parent / "fetched") as work:
+        with (
+            progress(0, "fetching") as shown,
+            scratch_folder(args.out.parent / "fetched") as work,
+        ):
+            if args.source is not None:
+                sources = local_sources(args.source)
+            else:
                 sources = fetch_sources(work, extras=not args.only_furniture)
-                build_library(args.out, sources, print)
+            shown.begin("converting")
+            build_library(args.out, sources, shown.say)
     library = ModelLibrary(args.out)
     print(
         f"{args.out}: {len(library.entries)} models, {len(library.panoramas)} panoramas, "
@@ -287,9 +291,7 @@ def _bag(args: argparse.Namespace) -> int:
         unposed=args.unposed,
         exact_depth=args.exact_depth,
     )
-    taken = write_bags(
-        args.bags, args.out, plan, args.val, lambda line: print(plain(line), flush=True)
-    )
+    taken = write_bags(args.bags, args.out, plan, args.val)
     for one in taken:
         for note in one.recorded.notes:
             print(plain(f"{one.recorded.path}: {note}"))
@@ -315,11 +317,13 @@ def _check(args: argparse.Namespace) -> int:
     sequences = _sequences(args, root)
     spread = -(-len(sequences) // max(1, args.sequences))
     checks, broken = list[SequenceCheck](), list[str]()
-    for sequence in sequences[::spread]:
-        try:
-            checks.append(check_sequence(sequence))
-        except DataError as error:
-            broken.append(str(error))
+    looked_at = sequences[::spread]
+    with progress(len(looked_at), "checking", "sequences") as shown:
+        for sequence in shown.over(looked_at):
+            try:
+                checks.append(check_sequence(sequence))
+            except DataError as error:
+                broken.append(str(error))
     print("\n".join([check_table(checks), *broken]))
     bad = sum(not check.good for check in checks) + len(broken)
     frames = sum(len(sequence) for sequence in sequences)
@@ -343,7 +347,8 @@ def _check_language(args: argparse.Namespace, root: Path) -> int:
         maker.of_conversation(conversation)
         return maker.tokens_of(conversation)
 
-    check = check_language(pool, args.conversations, tokens_of)
+    with progress(len(pool), "checking", "conversations") as shown:
+        check = check_language(pool, args.conversations, tokens_of, shown.advance)
     print(plain_lines(check.table()))
     return 1 if check.refused else 0
 

@@ -15,13 +15,13 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rosbags.rosbag2 import WriterError
 
 from g2vlm_map.options import WindowOptions
 from g2vlm_map.recordings import NS, Recording, RigRecording, cameras_of
 from g2vlm_map.recordings.source import CAMERA_INFO, IMAGE
+from g2vlm_model.interface.progress import Progress
 
 from ..asking import Answer, Asker
 from ..depth_sensor import DepthSensor, depth_sensor
@@ -72,7 +72,7 @@ class Player:
         process: the node.
         timeline: what came back so far.
         asker: the questions.
-        on_frame: told after each published frame, for the progress bar.
+        on_frame: told after each published frame, for the progress.
         min_moments: the node's parameter `window.min_moments`.
         depth: played with the frames; None: no depth is.
     """
@@ -288,7 +288,7 @@ def play_through_node(
     options: RunOptions,
     questions: list[Question],
     timeline: Timeline,
-    bar: Any,
+    shown: Progress,
 ) -> Iterator[tuple[Played, list[Answer], Outputs]]:
     """Start the node, play it the recording, ask it the questions, and end it.
 
@@ -297,7 +297,7 @@ def play_through_node(
         options: of the replay.
         questions: to ask.
         timeline: filled.
-        bar: told how far it is.
+        shown: told how far it is.
 
     Yields:
         How it went, the answers, and what the node published; the node has ended then.
@@ -326,17 +326,18 @@ def play_through_node(
             timeout_s, robot = options.question_timeout_s, robot_topics_of(recording)
             link = NodeLink(topics, domain.number, recorder, timeout_s, robot)
             asker = Asker(questions, info.stamps_ns, link.ask, timeline)
-            shown = _shown(bar, timeline)
+            frame_played = _frame_played(shown, timeline)
             least = _min_moments(options.model)
             try:
-                _wait_for_node(link, process, options.start_timeout_s, bar)
-                player = Player(recording, link, process, timeline, asker, shown, least, depth)
+                _wait_for_node(link, process, options.start_timeout_s, shown)
+                player = Player(
+                    recording, link, process, timeline, asker, frame_played, least, depth
+                )
                 played = player.play(options.rate)
                 if unsaved := link.save_map(map_file.absolute()):
                     LOGGER.warning("the map is not in the report: %s", unsaved)
             finally:
                 link.close()
-                bar.close()
     except (WriterError, OSError) as error:
         raise ReplayInputError(f"cannot write {recorded}: {error}") from error
     kept = map_file if map_file.is_file() else None
@@ -344,23 +345,25 @@ def play_through_node(
     yield played, asker.answers(), outputs
 
 
-def _shown(bar: Any, timeline: Timeline) -> Callable[[], None]:
-    """Moves the bar by a frame that was played."""
+def _frame_played(shown: Progress, timeline: Timeline) -> Callable[[], None]:
+    """Counts a frame that was played."""
 
     def played_one() -> None:
-        bar.update()
-        bar.set_postfix_str(f"{len(timeline.scene_s)} scenes", refresh=False)
+        shown.advance()
+        shown.note(f"{len(timeline.scene_s)} scenes")
 
     return played_one
 
 
-def _wait_for_node(link: NodeLink, process: NodeProcess, timeout_s: float, bar: Any) -> None:
+def _wait_for_node(link: NodeLink, process: NodeProcess, timeout_s: float, shown: Progress) -> None:
     """Wait until it is active and what it builds is built."""
-    starting = _Starting(bar)
+
+    def starting(state: str) -> None:
+        shown.stage(f"node: {state}")
+
     link.wait_until_active(process, timeout_s, starting)
     link.wait_until_built(process, starting)
-    bar.set_description_str("playing")
-    bar.unpause()
+    shown.begin("playing")
 
 
 def _min_moments(model: ModelOptions) -> int:
@@ -369,16 +372,3 @@ def _min_moments(model: ModelOptions) -> int:
         return parameters_of(model).window.min_moments
     except ReplayInputError:  # the node says what is wrong, in its own words
         return WindowOptions().min_moments
-
-
-class _Starting:
-    """Shows each state of the node once."""
-
-    def __init__(self, bar: Any) -> None:
-        self._bar = bar
-        self._shown = ""
-
-    def __call__(self, state: str) -> None:
-        if state != self._shown:
-            self._shown = state
-            self._bar.set_description_str(f"node: {state}")

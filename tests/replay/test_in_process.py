@@ -21,6 +21,7 @@ from g2vlm_replay.node.bag_writer import BagWriter
 from g2vlm_replay.run_options import ModelOptions, parameters_of
 
 from benchmarks.instant_runtime import InstantScene
+from g2vlm_map.mapping.store import load_map
 from g2vlm_map.recordings import open_recording
 from g2vlm_map.recordings.folder import FolderRecording
 from g2vlm_model.interface import BuildProgress, FrameWindow
@@ -142,6 +143,7 @@ def test_in_the_recorded_rhythm(bag: Path, tmp_path: Path) -> None:
         (["--param", "window.size=1"], 2, "window.size is 1, expected 2..64"),
         (["--param", "window.sise=6"], 2, "window.sise is no parameter of this node"),
         (["--param", "backend=torch"], 2, "backend is called runtime now"),
+        (["--param", "tf.publish=false"], 2, "tf.publish says nothing here: only the node goes by"),
         (["--params", "missing.yaml"], 2, "missing.yaml is no file"),
         (["--model", "no_model"], 2, "the model cannot be loaded: "),
         (["--device", "cuda:64"], 2, "the model cannot be loaded: device is 'cuda:64', but "),
@@ -156,6 +158,15 @@ def test_what_is_wrong_is_one_line(
     said = capsys.readouterr().err.strip()
     assert says in said
     assert len(said.splitlines()) == 1
+
+
+def test_a_cameras_place_is_that_of_the_parameter(bag: Path, tmp_path: Path) -> None:
+    place = (1.0, 2.0, 3.0, -0.5, 0.5, -0.5, 0.5)
+    words = ["--param", f"camera.extrinsics={' '.join(map(str, place))}"]
+    assert run(bag, tmp_path / "out", *SCRIPTED, *words)[0] == 0
+    world = load_map(tmp_path / "out" / "map.g2map").world
+    assert world.T_base_body is not None
+    np.testing.assert_allclose(world.T_base_body[:3, 3], place[:3])
 
 
 def broken(**asked: str) -> ScriptedRuntime:

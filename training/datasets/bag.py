@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 
 from g2vlm_map.recordings import NS
 from g2vlm_map.scale.sources.depth_ratio import in_millimetres
+from g2vlm_model.interface.progress import Progress, progress
 from g2vlm_model.interface.whole_files import only_writer, whole_folder
+from g2vlm_model.interface.words import plain
 
 from ..synthetic import Split
 from .bag_frames import LEAST, BagPlan, Run, planned
@@ -110,7 +112,7 @@ def write_bags(
     out: Path,
     plan: BagPlan,
     validation: Sequence[Path] = (),
-    tell: Callable[[str], None] = print,
+    tell: Callable[[str], None] | None = None,
 ) -> list[Taken]:
     """Write recordings as the shards of a new folder, with a report.
 
@@ -119,7 +121,7 @@ def write_bags(
         out: A folder that is empty or not there.
         plan: What is taken.
         validation: Recordings to validate with alone; then all of the others is to train on.
-        tell: Told of each recording and shard.
+        tell: Told of each recording and shard; None prints it. How far it is is shown beside.
 
     Raises:
         DataError: A recording cannot be used; nothing is written.
@@ -135,21 +137,34 @@ def write_bags(
     with only_writer(out):
         if any(out.iterdir()):
             raise ValueError(f"{out} is not empty; give a folder that is, or a new one")
-        share = 0.0 if validation else plan.val_share
-        taken = [_taken(path, plan, share, tell) for path in paths]
-        taken += [_taken(path, plan, 1.0, tell) for path in validation]
-        if not any(one.frames("train") for one in taken):
-            raise DataError(f"no frame to train on is left: {[one.left_out for one in taken]}")
-        with whole_folder(out) as folder:
-            for split in ("train", "val"):
-                _write_split(folder, split, taken, plan, tell)
-            content = {"plan": dataclasses.asdict(plan), "recordings": [t.content() for t in taken]}
-            text = json.dumps(content, indent=2, default=str) + "\n"
-            (folder / "bag.json").write_text(text, encoding="utf-8")
-            from .bag_report import write_report  # matplotlib takes a second to load
-
-            write_report(folder / "report.html", content, taken)
+        with progress(len(every), "looking", "recordings") as shown:
+            told = tell or (lambda line: shown.say(plain(line)))
+            taken = []
+            for number, path in enumerate(every):
+                share = 1.0 if number >= len(paths) else 0.0 if validation else plan.val_share
+                taken.append(_taken(path, plan, share, told))
+                shown.advance()
+            if not any(one.frames("train") for one in taken):
+                raise DataError(f"no frame to train on is left: {[one.left_out for one in taken]}")
+            _write(out, taken, plan, told, shown)
     return taken
+
+
+def _write(
+    out: Path, taken: list[Taken], plan: BagPlan, tell: Callable[[str], None], shown: Progress
+) -> None:
+    frames = sum(len(run.frames) for one in taken for run in one.runs)
+    with whole_folder(out) as folder:
+        shown.begin("writing", frames, "frames")
+        for split in ("train", "val"):
+            _write_split(folder, split, taken, plan, tell, shown)
+        shown.stage("drawing the report")
+        content = {"plan": dataclasses.asdict(plan), "recordings": [t.content() for t in taken]}
+        text = json.dumps(content, indent=2, default=str) + "\n"
+        (folder / "bag.json").write_text(text, encoding="utf-8")
+        from .bag_report import write_report  # matplotlib takes a second to load
+
+        write_report(folder / "report.html", content, taken)
 
 
 def _taken(path: Path, plan: BagPlan, share: float, tell: Callable[[str], None]) -> Taken:
@@ -172,9 +187,14 @@ def _taken(path: Path, plan: BagPlan, share: float, tell: Callable[[str], None])
 
 
 def _write_split(
-    folder: Path, split: Split, taken: Sequence[Taken], plan: BagPlan, tell: Callable[[str], None]
+    folder: Path,
+    split: Split,
+    taken: Sequence[Taken],
+    plan: BagPlan,
+    tell: Callable[[str], None],
+    shown: Progress,
 ) -> None:
-    clips = _clips_of(split, taken, plan)
+    clips = _clips_of(split, taken, plan, shown)
     for number in itertools.count():
         first = next(clips, None)
         if first is None:
@@ -184,11 +204,14 @@ def _write_split(
         tell(f"{path.name}: {path.stat().st_size / 1e6:.0f} MB")
 
 
-def _clips_of(split: Split, taken: Sequence[Taken], plan: BagPlan) -> Iterator[Clip]:
+def _clips_of(
+    split: Split, taken: Sequence[Taken], plan: BagPlan, shown: Progress
+) -> Iterator[Clip]:
     for one in taken:
         for place, run in enumerate(one.runs):
             if run.split == split:
                 clip, used = _clip(one, run, plan)
+                shown.advance(len(run.frames))
                 one.runs[place] = dataclasses.replace(run, frames=tuple(used))
                 if clip is not None:
                     yield clip

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from g2vlm_map.answers.reliability import Reliability, group_of, read_reliability
 from g2vlm_model.checkpoint import model_id
+from g2vlm_model.interface.progress import progress
 from g2vlm_model.interface.whole_files import write_text
 from g2vlm_model.runtimes import load_runtime
 
@@ -34,8 +35,12 @@ def calibrate(args: argparse.Namespace) -> int:
     runtime = load_runtime(model=args.model, device=args.device, precision="fp32")
     pool = ClipPool(args.root, args.split)
     cases = scene_cases(runtime, pool, args.windows, args.frames, _SEED, args.per_window)
-    readings = rated(cases)
-    readings += memory_readings(runtime, pool, args.windows, _SEED)
+    with progress(args.windows, "asking", "windows") as shown:
+        readings = rated(shown.over(cases))
+        shown.begin("searching", args.windows, "windows")
+        for one in memory_readings(runtime, pool, args.windows, _SEED):
+            readings.append(one)
+            shown.at(one.scene + 1)
     runtime.close()
     name = model_id(args.model)
     if args.calibrate:

@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from g2vlm_model.interface.progress import Progress, progress
 from g2vlm_model.interface.whole_files import only_writer
 from g2vlm_model.model import G2VLM
 from g2vlm_model.tokenizer import Tokenizer, prompt_ids
@@ -151,9 +152,23 @@ def train(config: TrainConfig, options: RunOptions, processes: Processes) -> Non
             options.out.mkdir(parents=True, exist_ok=True)
             held.enter_context(only_writer(options.out))
         run = prepared_run(config, options, processes)
-        run.trainer.run(_examiner(run, options), options.until)
+        if processes.first:
+            shown = held.enter_context(_shown(run.trainer, options.until))
+        examine = _examiner(run, options)
+
+        def on_step(step: int, report: dict[str, float]) -> list[Table]:
+            if processes.first:
+                shown.at(step)
+            return [] if examine is None else examine(step, report)
+
+        run.trainer.run(on_step, options.until)
         if options.export is not None:
             _export(run, options)
+
+
+def _shown(trainer: Trainer, until: int | None) -> AbstractContextManager[Progress]:
+    end = trainer.config.steps if until is None else min(until, trainer.config.steps)
+    return progress(end, "training", "steps", trainer.step)
 
 
 def prepared_run(config: TrainConfig, options: RunOptions, processes: Processes) -> Run:

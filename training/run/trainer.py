@@ -152,7 +152,7 @@ class Trainer:
         end = config.steps if until is None else min(until, config.steps)
         log = RunLog(self.folder, self.step) if self.processes.first else None
         recent: dict[str, list[float]] = {}
-        started, frames_before, step_before = time.monotonic(), self.frames_seen, self.step
+        started, frames_before = time.monotonic(), self.frames_seen
         saved = started
         while self.step < end:
             self._wait_while_paused()
@@ -167,8 +167,7 @@ class Trainer:
             if self.step % config.log_steps == 0 or self.step == end:
                 seconds = time.monotonic() - started
                 rate = (self.frames_seen - frames_before) / seconds
-                left_s = (config.steps - self.step) * seconds / (self.step - step_before)
-                self._report(log, recent, rate, left_s)
+                self._report(log, recent, rate)
                 recent = {}
             if on_step is not None:
                 tables = on_step(self.step, report)
@@ -335,9 +334,7 @@ class Trainer:
                 ) from error
             _LOG.error("%s; training goes on, the newest checkpoint is %s", error, newest)
 
-    def _report(
-        self, log: RunLog | None, recent: Mapping[str, list[float]], rate: float, left_s: float
-    ) -> None:
+    def _report(self, log: RunLog | None, recent: Mapping[str, list[float]], rate: float) -> None:
         """Means since the last report over all processes, to the terminal and the logs."""
         means = {key: sum(values) / len(values) for key, values in recent.items()}
         if self.processes.world > 1:
@@ -350,8 +347,8 @@ class Trainer:
         shown = "  ".join(f"{key} {value:.4f}" for key, value in sorted(means.items()))
         skipped = f"  {self.skipped} left out" if self.skipped else ""
         _LOG.info(
-            "step %d/%d  %s%s  %.1f frames/s  %.0f min left",
-            self.step, self.config.steps, shown, skipped, rate, left_s / 60,
+            "step %d/%d  %s%s  %.1f frames/s",
+            self.step, self.config.steps, shown, skipped, rate,
         )  # fmt: skip
         means["memory_gib"] = most_memory(self.processes.device) / _GIB
         rates = {"lr": learning_rate(self.config, self.step - 1), "rate": rate}

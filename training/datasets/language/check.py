@@ -52,7 +52,10 @@ class LanguageCheck:
 
 
 def check_language(
-    pool: LanguagePool, most: int, tokens_of: Callable[[Conversation], int]
+    pool: LanguagePool,
+    most: int,
+    tokens_of: Callable[[Conversation], int],
+    looked: Callable[[], None],
 ) -> LanguageCheck:
     """Look at all entries and their files' names, and into the pictures of some.
 
@@ -61,11 +64,13 @@ def check_language(
         most: Read the pictures of so many at most, spread evenly.
         tokens_of: Of a conversation with its pictures, for a model; raises DataError where that
             cannot learn from it.
+        looked: Called for each entry.
     """
     refused = list(pool.refused.values())
     every = -(-len(pool) // max(1, most))
     looked_at = pictures = turns = longest = 0
     for index in range(len(pool)):
+        looked()
         try:
             told = pool.told(index)
             if missing := told.missing():
