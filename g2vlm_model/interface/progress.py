@@ -139,8 +139,9 @@ class Progress:
             parts = f"{self._done} {self._unit}" if self._done else ""
             left = f"{_duration(seconds)} so far"
         else:
-            left_s = seconds / made * (self._total - self._done) if made > 0 else 0.0
-            left = f"about {_duration(left_s)} left" if made > 0 else ""
+            open_parts = self._total - self._done
+            known = made > 0 and open_parts > 0
+            left = f"about {_duration(seconds / made * open_parts)} left" if known else ""
         note = plain(self._note if isinstance(self._note, str) else self._note())
         return [*filter(None, (parts if self._unit else "", note, left))]
 
