@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from g2vlm_map.recordings import NS, Recording, cameras_of
+from g2vlm_model.interface.command_line import reason
 from g2vlm_model.interface.progress import Progress, progress
 from g2vlm_model.interface.whole_files import only_writer
 
@@ -170,7 +171,7 @@ def _reserved(out: Path) -> Iterator[None]:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ReplayInputError(f"--out {out} cannot be written: {error.strerror}") from error
+        raise ReplayInputError(f"--out {out} cannot be written: {reason(error)}") from error
     with ExitStack() as held:
         try:
             held.enter_context(only_writer(out))
@@ -179,7 +180,7 @@ def _reserved(out: Path) -> Iterator[None]:
                 f"--out {out}: another replay writes there; wait for it or choose another folder"
             ) from None
         except OSError as error:
-            raise ReplayInputError(f"--out {out} cannot be written: {error.strerror}") from error
+            raise ReplayInputError(f"--out {out} cannot be written: {reason(error)}") from error
         yield
 
 
@@ -209,7 +210,7 @@ def _clean(out: Path, source: Path) -> None:
         with tempfile.TemporaryFile(dir=out):
             pass  # permission bits do not tell of read-only mounts, nor of root's own limits
     except OSError as error:
-        raise ReplayInputError(f"--out {out} cannot be written: {error.strerror}") from error
+        raise ReplayInputError(f"--out {out} cannot be written: {reason(error)}") from error
 
 
 def _foreign(old: Path) -> str:

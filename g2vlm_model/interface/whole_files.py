@@ -109,7 +109,11 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
     while True:
         name = f".{beside.name}.{secrets.token_hex(_TAG_BYTES)}{SUFFIX}"
         folder = beside.with_name(name)
-        folder.mkdir()
+        try:
+            folder.mkdir()
+        except OSError as error:
+            error.filename = str(beside.parent)  # whose fault it is; nobody asked for ours
+            raise
         descriptor = _locked(folder)
         if descriptor is not None:
             break  # else it was taken for a remain in the moment before it was held

@@ -230,3 +230,9 @@ def test_no_command_writes_a_file_in_its_place() -> None:
         if any(WRITES.search(line) and "partial" not in line for line in lines):
             found.add(str(path.relative_to(REPO)))
     assert found - {"g2vlm_model/interface/whole_files.py"} == WRITES_INSIDE
+
+
+def test_a_folder_in_which_nothing_can_be_made_is_named_itself(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, whole_file(tmp_path / "none" / "a.json"):
+        pass
+    assert caught.value.filename == str(tmp_path / "none")
