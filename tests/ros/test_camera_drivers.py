@@ -1,13 +1,22 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The cameras' launch files: what they tell the driver and the node. No launch."""
+"""The cameras' launch files: what they tell the driver and the node. No launch.
+
+The nodes that they describe are run, with the simulated camera in the driver's place.
+"""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
+import rclpy
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from g2vlm_ros.camera_drivers import (
     DRIVERS,
@@ -17,7 +26,10 @@ from g2vlm_ros.camera_drivers import (
 )
 from g2vlm_ros.launch_arguments import NODE_ARGUMENTS, driver_arguments, node_parameters
 from g2vlm_ros.params import parse
-from tests.helpers import REPO
+from tests.helpers import REPO, wait_for
+from tests.ros.test_launch import change, node_process, observer
+
+__all__ = ["observer"]  # the fixture
 
 
 @pytest.mark.parametrize("name", DRIVERS)
@@ -84,3 +96,69 @@ def test_a_drivers_node_publishes_where_the_node_listens() -> None:
         ("image_raw/compressed", "/front/image_raw/compressed"),
         ("camera_info", "/front/camera_info"),
     ]
+
+
+def simulated_camera(topics: dict[str, str], pictures: str) -> subprocess.Popen[bytes]:
+    """The simulator, with its camera (and depth, and wheels) where the driver's would be."""
+    moved = {f"/camera/{own}": topic for own, topic in driver_remappings(pictures)}
+    moved |= {"/tf": "/unheard/tf", "/tf_static": "/unheard/tf_static"}
+    values = {"index": 1, "width": 64, "height": 48, "rate_hz": 5.0}
+    if depth := topics.get("depth_topic"):
+        moved["/ground_truth/depth"], values["depth"] = depth, True
+    if odometry := topics.get("odometry_topic"):
+        moved["/odom"] = odometry
+    words = [word for old, new in moved.items() for word in ("-r", f"{old}:={new}")]
+    words += [word for key, value in values.items() for word in ("-p", f"{key}:={value}".lower())]
+    command = [sys.executable, "-m", "g2vlm_demo.simulator", "--ros-args", *words]
+    return subprocess.Popen(command, cwd=REPO)
+
+
+def repeat(observer: Any, first: str, others: list[str]) -> None:
+    """Have the other cameras of a rig see what the first one does, at the same time."""
+    for (_, source), kind in zip(driver_remappings(first)[::2], (Image, CameraInfo), strict=True):
+        targets = [source.replace("/front/", f"/{name}/") for name in others]
+        publishers = [observer.create_publisher(kind, target, 10) for target in targets]
+
+        def pass_on(message: Any, publishers: list[Any] = publishers) -> None:
+            for publisher, name in zip(publishers, others, strict=True):
+                message.header.frame_id = f"{name}_optical"
+                publisher.publish(message)
+
+        observer.create_subscription(kind, source, pass_on, 10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DRIVERS)
+def test_a_cloud_comes_of_what_a_simulated_camera_publishes_in_the_drivers_place(
+    name: str, observer: Any, tmp_path: Path
+) -> None:
+    """The node as the launch file starts it, with the topics and parameters that it gives."""
+    told, topics = driver_values(DRIVERS[name], {})
+    cameras = topics.get("cameras", "camera").split(",")
+    pictures = [topics["image_topic"].replace("{camera}", camera) for camera in cameras]
+    if DRIVERS[name].executable:  # the driver is told to publish where the node listens
+        assert [remapped[0][1] for *_, remapped in driver_nodes(told, topics)] == pictures
+    clouds: list[int] = []
+    for topic in ("/g2vlm/points", "/g2vlm/up_to_scale/points"):
+        observer.create_subscription(
+            PointCloud2, topic, lambda cloud: clouds.append(cloud.width * cloud.height), 10
+        )
+    repeat(observer, pictures[0], cameras[1:])
+    node = node_process(tmp_path, **topics)
+    camera = simulated_camera(topics, pictures[0])
+    try:
+        assert change(observer, 1)  # configure
+        assert change(observer, 3)  # activate
+
+        def seen() -> bool:
+            rclpy.spin_once(observer, timeout_sec=0.1)
+            assert camera.poll() is None, "the simulator ended"
+            return any(clouds)
+
+        wait_for(seen, 120.0, what=f"a cloud from {pictures}")
+        assert all(observer.count_subscribers(topic) for topic in pictures)
+    finally:
+        for process in (camera, node):
+            process.kill()
+        camera.wait()
+        print(node.communicate()[0])
