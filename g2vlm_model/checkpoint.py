@@ -29,6 +29,7 @@ from .model_folder import (
     CONFIG_FILES,
     EMBEDDED_MODELS,
     WEIGHTS_FILE,
+    has_file,
     model_name,
     resolve_folder,
     weight_files,
@@ -285,7 +286,7 @@ def calibration_text(folder: str | Path) -> str:
         ValueError: It is larger than any calibration.
     """
     path = resolve_folder(folder) / CALIBRATION_FILE
-    if not path.is_file():
+    if not has_file(path, "it says how often answers are right"):
         return ""
     if path.stat().st_size > MAX_CALIBRATION_BYTES:
         raise ValueError(f"{path} has {path.stat().st_size} bytes, expected a few thousand")

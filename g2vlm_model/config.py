@@ -28,6 +28,7 @@ from .config_parts import (
     check,
     check_positive,
 )
+from .model_folder import has_file
 
 __all__ = [
     "CHAT",
@@ -225,7 +226,7 @@ class ModelConfig:
             for name, part in (("text", TextConfig), ("vit", VitConfig), ("dino", DinoConfig))
         }
         extra_path = root / EXTRA_FILE
-        extra = read_json(extra_path) if extra_path.is_file() else {}
+        extra = read_json(extra_path) if has_file(extra_path, "it holds the options") else {}
         for name, part in (("heads", HeadsConfig), ("tokens", TokenNames)):
             if name in extra:
                 parts[name] = from_strict(part, extra.pop(name), extra_path, prefix=f"{name}.")

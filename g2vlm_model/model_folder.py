@@ -17,6 +17,7 @@ __all__ = [
     "EMBEDDED_MODELS",
     "INDEX_FILE",
     "WEIGHTS_FILE",
+    "has_file",
     "model_name",
     "refuse_pickle",
     "require_file",
@@ -92,8 +93,7 @@ def weight_files(folder: Path) -> list[Path]:
         ValueError: Only pickles, or a damaged index.
     """
     index, single = folder / INDEX_FILE, folder / WEIGHTS_FILE
-    if index.is_file():
-        require_file(index, "it names the shards")
+    if has_file(index, "it names the shards"):
         weight_map = _weight_map(index)
         paths = [folder / name for name in sorted(set(map(str, weight_map.values())))]
         for path in paths:
@@ -102,8 +102,7 @@ def weight_files(folder: Path) -> list[Path]:
             refuse_pickle(path)
             require_file(path, f"{index.name} names it")
         return paths
-    if single.is_file() or single.is_symlink():
-        require_file(single, "it holds the weights")
+    if has_file(single, "it holds the weights"):
         return [single]
     if shards := {path.name: path for path in folder.glob("model-*-of-*.safetensors")}:
         return _whole_set(folder, shards)
@@ -156,6 +155,18 @@ def require_file(path: Path, why: str) -> None:
                 f"{path} is a pointer of git-lfs, not the file ({why}): run `git lfs pull` in the "
                 "repository that it comes from, or download it again"
             )
+
+
+def has_file(path: Path, why: str) -> bool:
+    """Whether a model folder has a file that it may lack; what only looks like one is refused.
+
+    Args:
+        path, why: As of `require_file`, which says what it raises.
+    """
+    if not (path.is_file() or path.is_symlink()):
+        return False
+    require_file(path, why)
+    return True
 
 
 def refuse_pickle(path: Path) -> None:

@@ -16,7 +16,7 @@ from .config_fields import read_json
 from .foreign import foreign
 from .interface.documents import parse_json
 from .interface.words import plain
-from .model_folder import require_file
+from .model_folder import has_file, require_file
 
 __all__ = ["QWEN2_SPLIT", "PromptIds", "Tokenizer", "prompt_ids", "system_ids", "user_ids"]
 
@@ -26,6 +26,7 @@ QWEN2_SPLIT = (
 )
 """How Qwen2 cuts text ahead of the merges."""
 
+_VOCABULARY, _SPECIAL = "it holds the vocabulary", "it names the special tokens"
 # Ids that follow the last entry of a published vocab.json, where no file names them.
 QWEN2_SPECIAL = (
     "<|endoftext|>",
@@ -69,8 +70,7 @@ class Tokenizer:
 
         root = Path(folder)
         whole = root / "tokenizer.json"
-        if whole.is_file() or whole.is_symlink():
-            require_file(whole, "it holds the vocabulary")
+        if has_file(whole, _VOCABULARY):
             try:
                 with foreign(str(whole)):
                     backend = Backend.from_str(whole.read_text(encoding="utf-8"))
@@ -81,9 +81,9 @@ class Tokenizer:
             except Exception as error:  # the library raises bare Exception
                 raise ValueError(f"{whole} is no valid tokenizer: {plain(str(error))}") from None
         vocab, merges = root / "vocab.json", root / "merges.txt"
-        if vocab.is_file() and merges.is_file():
+        if has_file(vocab, _VOCABULARY) or has_file(merges, _VOCABULARY):
             for path in (vocab, merges):
-                require_file(path, "it holds the vocabulary")
+                require_file(path, _VOCABULARY)
             with foreign(str(vocab)):
                 return cls(_qwen2_backend(vocab, merges), str(vocab))
         raise FileNotFoundError(
@@ -198,7 +198,7 @@ def _qwen2_backend(vocab_path: Path, merges_path: Path) -> Any:
 def _special_tokens(folder: Path, first_free: int) -> Iterable[tuple[str, int | None]]:
     """Return special tokens and ids: from the folder's files, or else Qwen2's own."""
     config = folder / "tokenizer_config.json"
-    if config.is_file():
+    if has_file(config, _SPECIAL):
         decoder = read_json(config).get("added_tokens_decoder", {})
         if decoder:
             return sorted(
@@ -206,7 +206,7 @@ def _special_tokens(folder: Path, first_free: int) -> Iterable[tuple[str, int | 
                 key=lambda pair: pair[1],
             )
     added = folder / "added_tokens.json"
-    if added.is_file():
+    if has_file(added, _SPECIAL):
         entries = read_json(added)
         return sorted(entries.items(), key=lambda pair: int(pair[1]))
     return [(name, first_free + offset) for offset, name in enumerate(QWEN2_SPECIAL)]

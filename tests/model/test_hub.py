@@ -9,13 +9,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from g2vlm_model import hub
-from g2vlm_model.checkpoint import load_model, model_id, save_model
+from g2vlm_model.checkpoint import calibration_text, load_model, model_id, save_model
 from g2vlm_model.hub import Repository, check_hashes
 from g2vlm_model.model_folder import INDEX_FILE, WEIGHTS_FILE, resolve_folder
 from g2vlm_model.tokenizer import Tokenizer
@@ -246,6 +246,14 @@ def test_links_that_lead_nowhere_and_pointers(tmp_path: Path, published: Path) -
             load_model(folder)
         (folder / name).write_bytes(kept)
     load_model(folder)
+    may_lack: dict[str, Callable[[Path], object]] = {"calibration.json": calibration_text}
+    may_lack |= dict.fromkeys((INDEX_FILE, "g2vlm_config.json"), load_model)
+    for name, read in may_lack.items():
+        (folder / name).unlink(missing_ok=True)
+        os.symlink(tmp_path / "gone", folder / name)
+        with pytest.raises(FileNotFoundError, match=rf"{name} is a link to .*gone"):
+            read(folder)
+        (folder / name).unlink()
     os.symlink(tmp_path / "gone", tmp_path / "link")
     with pytest.raises(FileNotFoundError, match=r"is a link to .*gone, which is not there"):
         resolve_folder(tmp_path / "link")

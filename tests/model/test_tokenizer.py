@@ -107,6 +107,22 @@ def test_missing_special_token_is_named(backend: Any) -> None:
         Tokenizer(backend).special_ids(TokenNames(eos="<|nobody|>"))
 
 
+@pytest.mark.parametrize(
+    "name", ["vocab.json", "merges.txt", "added_tokens.json", "tokenizer_config.json"]
+)
+def test_files_that_only_look_like_some(backend: Any, tmp_path: Path, name: str) -> None:
+    write_two_files(backend, tmp_path)
+    path = tmp_path / name
+    path.unlink(missing_ok=True)
+    path.symlink_to("gone")
+    with pytest.raises(FileNotFoundError, match=rf"{name} is a link to gone, which is not there"):
+        Tokenizer.from_folder(tmp_path)
+    path.unlink()
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\n")
+    with pytest.raises(ValueError, match=rf"{name} is a pointer of git-lfs"):
+        Tokenizer.from_folder(tmp_path)
+
+
 def test_broken_files(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"tokenizer\.json, or vocab\.json and merges"):
         Tokenizer.from_folder(tmp_path)
