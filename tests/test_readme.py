@@ -45,7 +45,8 @@ PAGES = [
 ]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Programs that change the machine or need a robot: only that they are the known ones is checked.
-SYSTEM = {"sudo", "source", "rosdep", "pip", "export"}
+SYSTEM = {"sudo", "source", "rosdep", "pip", "export", "cd", "scp"}
+KNOWN = SYSTEM | {"make", "g2vlm", "ros2", "colcon", "python", "torchrun", ".", "docker"}
 
 
 def blocks(language: str) -> list[str]:
@@ -101,8 +102,7 @@ def test_the_site_has_every_page_and_links_between_them() -> None:
 
 
 def test_every_command_is_of_a_known_program() -> None:
-    known = SYSTEM | {"make", "g2vlm", "ros2", "colcon", "python", ".", "docker"}
-    strange = {line[0] for line in commands() if line[0] not in known}
+    strange = {line[0] for line in commands() if line[0] not in KNOWN}
     assert not strange
     assert ["make", "demo"] in commands()
     assert ["make", "test"] in commands()
@@ -175,42 +175,71 @@ def test_every_command_line_is_understood_by_its_own_parser(
     assert not problems, "\n".join(problems)
 
 
-# Pages to be followed from top to bottom. What is in the bag, and what ends a view by itself.
-WALKS = ("webcam.md", "first_bag.md", "robot.md", "view.md")
+# What is in the bag that pages name, and what ends or shortens a command by itself.
 ROOM = REPO / "tests" / "data" / "room"
 GIVEN = {"my_bag": str(ROOM / "room.mcap")}
-MORE = {"view": ["--until-end", "--no-browser", "--port", "0"], "replay": ["--limit", "12"]}
+MORE = {
+    "view": ["--until-end", "--no-browser", "--port", "0"],
+    "replay": ["--limit", "12"],
+    "help": [],
+    "export plan": [],
+}
+PRINTED = {"help": "explains a command", "export plan": "pictures 112x84"}
+# A mark behind a command is about it, one on a line of its own about all lines to the next gap.
+NEEDS = "# needs "
+MADE_BY_SETUP = {"make setup", ". .venv/env.sh"}  # the environment of this test
 
 
-def walked() -> dict[str, list[str]]:
-    """Lines of the walks' code blocks, by page; a line "# needs ..." is about the one below it."""
-    found = {}
-    for name in WALKS:
-        text = (REPO / "docs" / name).read_text(encoding="utf-8")
-        code = "\n".join(block for language, block in FENCE.findall(text) if language == "bash")
-        code += "\n" + "".join(re.findall(r"^    .*\n", FENCE.sub("", text), re.MULTILINE))
-        lines = re.sub(r"^(# needs .*)\n(.*)$", r"\2 \1", code, flags=re.MULTILINE).splitlines()
-        found[name] = [line.strip() for line in lines if line.strip()]
+def typed(text: str) -> list[list[str]]:
+    """The paragraphs of a page that a reader types: bash blocks, and commands that are indented."""
+    code = [block for language, block in FENCE.findall(text) if language in ("", "bash")]
+    indented = re.findall(r"(?:^    .*\n)+", FENCE.sub("", text), re.MULTILINE)
+    command = re.compile(rf" *(?:[A-Z_]+=\S+ )*(?:{'|'.join(map(re.escape, KNOWN))}) ")
+    code += [block for block in indented if any(map(command.match, block.splitlines()))]
+    parts = [part for block in code for part in re.split(r"\n\s*\n", block)]
+    return [[line.strip() for line in part.splitlines() if line.strip()] for part in parts]
+
+
+def unmarked(text: str) -> list[str]:
+    """Command lines of a page that do not say what they need, without their comments."""
+    found = []
+    for part in typed(text):
+        for line in part:
+            if line.startswith(NEEDS):
+                break
+            words = shlex.split(line, comments=True)
+            if words and NEEDS not in line and shlex.join(words) not in MADE_BY_SETUP:
+                found.append(re.sub(r"\s+#.*", "", line))
     return found
 
 
 def runs() -> list[str]:
-    """Those that need nothing but what `make setup` makes; others say what they need."""
-    lines = [line for page in walked().values() for line in page if "# needs " not in line]
-    shell = {"make setup", ". .venv/env.sh"}  # what made the environment of this test
-    return [line for line in lines if line not in shell and "|" not in line]  # A|B: a synopsis
+    """Commands that need nothing but what `make setup` makes."""
+    lines = [line for page in PAGES for line in unmarked(page.read_text(encoding="utf-8"))]
+    return sorted(set(lines))
 
 
-def test_commands_of_the_walks_run_here_or_say_what_they_need() -> None:
-    assert all(walked().values())
-    strange = [line for line in runs() if line.split()[1] not in MORE]
-    assert not strange, f"put `# needs ...` behind it, or run it below: {strange}"
+def kind(line: str) -> str:
+    """The key of `MORE` that a command belongs to; empty: none."""
+    return next((name for name in MORE if f"{line} ".startswith(f"g2vlm {name} ")), "")
+
+
+def test_each_command_runs_here_or_says_what_it_needs() -> None:
+    strange = [line for line in runs() if not kind(line)]
+    assert not strange, f"put `# needs ...` above it, or run it below: {strange}"
+    assert {kind(line) for line in runs()} == set(MORE)
     assert "g2vlm view film.mp4" in runs()
+
+
+def test_a_mark_stands_for_its_paragraph() -> None:
+    page = "```bash\nmake a\n# needs b\nmake b\nmake c\n\nmake d\nmake e  # needs e\n```\n"
+    page += "text\n\n    g2vlm f  # said\n\n    # needs g\n    g2vlm g\n\n    no command\n"
+    assert unmarked(page) == ["make a", "make d", "g2vlm f"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", runs())
-def test_the_commands_of_the_walks_run(
+def test_what_needs_nothing_runs(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -223,9 +252,11 @@ def test_the_commands_of_the_walks_run(
     early = [one for one in asked if one["at"]["frame"] < 12][:2]
     (tmp_path / "questions.json").write_text(json.dumps(early), encoding="utf-8")
     words = shlex.split(line)[1:]
-    code = cli.main([*(GIVEN.get(word, word) for word in words), *MORE[words[0]]])
+    code = cli.main([*(GIVEN.get(word, word) for word in words), *MORE[kind(line)]])
     said = capsys.readouterr()
-    if words[0] == "view":
+    if kind(line) in PRINTED:
+        assert (code, PRINTED[kind(line)] in said.out) == (0, True), said
+    elif kind(line) == "view":
         assert (code, "film.mp4 at http://127.0.0.1:" in said.out) == (0, True), said
     else:  # 1: what `--fail-if` holds back is told, and written all the same
         assert code in ((0, 1) if "--fail-if" in words else (0,)), said

@@ -20,7 +20,7 @@ FEWER = {"--steps": "2", "--windows": "1", "eval_windows=8": "eval_windows=1"}
 
 def commands_of_the_page() -> list[list[str]]:
     page = (REPO / "docs" / "finetune.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```\n(g2vlm .*?)```", page, flags=re.S)
+    (block,) = re.findall(r"```bash\n# needs .*?\n(g2vlm .*?)```", page, flags=re.S)
     return [shlex.split(line)[1:] for line in block.splitlines()]
 
 

@@ -24,7 +24,7 @@ PAGE = (REPO / "docs" / "language_data.md").read_text(encoding="utf-8")
 
 def block(beginning: str) -> str:
     """The block of the page that begins so."""
-    blocks: list[str] = re.findall(r"```\n(.*?)```", PAGE, flags=re.S)
+    blocks: list[str] = re.findall(r"```\w+\n(?:# needs .*?\n)?(.*?)```", PAGE, flags=re.S)
     (found,) = (text for text in blocks if text.startswith(beginning))
     return found
 
