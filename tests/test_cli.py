@@ -96,6 +96,8 @@ MISTAKES = {
     "train --cofnig nano": "did you mean --config? `g2vlm train --help` explains",
     "model info nowhere": "no model folder nowhere (embedded models: nano",
     "model inof nano": "did you mean info?",
+    "model info nano --device cuda": "--device cuda; `g2vlm model info --help` explains",
+    "model verify nano --devcie cpu": "did you mean --device? `g2vlm model verify --help` explains",
     "model verify nano --device cuda:64": "device is 'cuda:64', but",
     "dataset synthetic --out out --device cuda:64": "device is 'cuda:64', but",
     "evaluate questions --root out --device cuda:64": "device is 'cuda:64', but",

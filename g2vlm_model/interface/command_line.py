@@ -46,6 +46,16 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
         self.add_argument("--quiet", action=_Quiet, nargs=0, help="show no progress")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """argparse's; what is not known is refused by the command that it was given to.
+
+        Else the outer parser refuses it, which knows the options of every command inside it.
+        """
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
     def error(self, message: str) -> NoReturn:
         """Say it, and end the process with 2."""
         self.exit(
