@@ -175,7 +175,7 @@ class ModelConfig:
 
     @classmethod
     def nano(cls) -> ModelConfig:
-        """The embedded model: 5.3 M parameters, 112 px wide pictures.
+        """The embedded model: 5.6 M parameters, 112 px wide pictures.
 
         Its options that the published architecture lacks are what training from scratch on a
         small budget needs (docs/training.md).
@@ -201,6 +201,8 @@ class ModelConfig:
             heads=HeadsConfig(depth=1, num_heads=4, point_dim=256, camera_dim=128),
             dino_width=112,
             vit_size=112,
+            confidence_head=True,
+            invalid_head=True,
             mark_style="text",
             conv_stem=64,
             ray_prior_fov_deg=65.0,

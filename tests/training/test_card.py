@@ -87,7 +87,7 @@ def test_a_card_is_written_from_files_and_refuses_others(tmp_path: Path) -> None
     out = tmp_path / "README.md"
     assert main([*words, str(good), "--out", str(out)]) == 0
     text = out.read_text()
-    for part in (model, "5,322,592", "10.7 MB", "## Data", "seed 4", "on all 4 stretches",
+    for part in (model, "5,654,632", "11.3 MB", "## Data", "seed 9", "on all 4 stretches",
                  "| a1 | a |", "**shards plain, split test, stride 1, 1 frame**"):  # fmt: skip
         assert part in text, part
     few = written(tmp_path / "few", four(model=model)[:3])
