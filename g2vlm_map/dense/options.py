@@ -35,7 +35,7 @@ class DenseOptions(OptionGroup):
         changeable=True,
     )
     min_confidence: float = option(
-        0.1, "Leave out points below", low=0.0, high=1.0, changeable=True
+        0.25, "Leave out points below", low=0.0, high=1.0, changeable=True
     )
     sweep: bool = option(
         True,
