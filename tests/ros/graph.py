@@ -211,7 +211,7 @@ class Graph:
         while (left := deadline - time.monotonic()) > 0:
             self.spin(left)
 
-    def wait(self, predicate: Callable[[], Any], what: str, timeout_s: float = 10.0) -> Any:
+    def wait(self, predicate: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
         """Wait for something while the client's callbacks run."""
 
         def spun() -> Any:
@@ -284,7 +284,7 @@ class Graph:
         publisher = self.publisher(topic, kind)
         before = self.board.received
         publisher.publish(message)
-        wait_for(lambda: self.board.received > before, 10.0, interval_s=0.001, what="the arrival")
+        wait_for(lambda: self.board.received > before, 30.0, interval_s=0.001, what="the arrival")
         pipeline = self.node.pipeline
         assert pipeline is not None
         with pipeline._intake.lock:
