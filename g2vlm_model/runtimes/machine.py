@@ -62,12 +62,18 @@ def free_memory() -> int | None:
     """
     found = [_left(*(CGROUP / name for name in names)) for names in _LIMITS]
     found.append(_left_of_own())
-    if MEMINFO.is_file():
-        text = MEMINFO.read_text(encoding="ascii")
-        if available := re.search(r"^MemAvailable:\s*(\d+) kB$", text, re.MULTILINE):
-            found.append(int(available[1]) * 1024)
+    if available := re.search(r"^MemAvailable:\s*(\d+) kB$", _read(MEMINFO), re.MULTILINE):
+        found.append(int(available[1]) * 1024)
     known = [size for size in found if size is not None]
     return min(known) if known else None
+
+
+def _read(file: Path) -> str:
+    """What the kernel says there; nothing where it does not."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 # Limit and use of a container: version 2 of the kernel's control groups, and version 1.
@@ -80,8 +86,8 @@ _LIMITS = (
 def _left(limit: Path, used: Path, statistics: Path) -> int | None:
     """What a limit leaves; None where there is none. Cached files count as free: they give way."""
     try:
-        most, taken = limit.read_text(encoding="ascii").strip(), int(used.read_text("ascii"))
-        cached = re.search(r"^inactive_file (\d+)$", statistics.read_text("ascii"), re.MULTILINE)
+        most, taken = limit.read_text(encoding="utf-8").strip(), int(used.read_text("utf-8"))
+        cached = re.search(r"^inactive_file (\d+)$", statistics.read_text("utf-8"), re.MULTILINE)
     except (OSError, ValueError):
         return None
     if not most.isdigit():  # "max"
@@ -92,9 +98,9 @@ def _left(limit: Path, used: Path, statistics: Path) -> int | None:
 def _left_of_own() -> int | None:
     """What RLIMIT_DATA leaves, which counts what is private and writable (getrlimit(2))."""
     most, _ = resource.getrlimit(resource.RLIMIT_DATA)
-    if most == resource.RLIM_INFINITY or not OWN_STATUS.is_file():
+    if most == resource.RLIM_INFINITY:
         return None
-    taken = re.search(r"^VmData:\s*(\d+) kB$", OWN_STATUS.read_text(), re.MULTILINE)
+    taken = re.search(r"^VmData:\s*(\d+) kB$", _read(OWN_STATUS), re.MULTILINE)
     return None if taken is None else max(0, most - int(taken[1]) * 1024)
 
 
@@ -152,7 +158,7 @@ def _core(number: int) -> str:
     """Names the physical core of a logical one."""
     try:
         siblings = TOPOLOGY / f"cpu{number}" / "topology" / "thread_siblings_list"
-        return siblings.read_text(encoding="ascii").strip()
+        return siblings.read_text(encoding="utf-8").strip()
     except OSError:  # a system without this folder: every logical core counts
         return str(number)
 
