@@ -5,6 +5,7 @@
 
     python -m benchmarks.dense_kitchen FOLDER                # 7-Scenes layout, every third frame
     python -m benchmarks.dense_kitchen FOLDER --model DIR    # other weights, to compare
+    python -m benchmarks.dense_kitchen val-00000.tar         # mean over the first clips of a shard
 
 The poses are the recording's, so that what is compared is the depth and what is left out of it.
 Accuracy is the distance of the map's points from the surface that the true depth shows, in voxels
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from g2vlm_training.datasets.shards import Shard
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
@@ -33,6 +35,7 @@ from g2vlm_map.world import World
 from g2vlm_model.runtimes import load_runtime
 
 NEAR_M = 0.1
+_CLIPS, _LEAST_WAY_M = 8, 0.3  # of a shard
 TRUE_VOXEL_M, TRUE_RANGE_M = 0.03, 5.0
 EVERY = DenseOptions(max_range=100.0, min_confidence=0.0, sweep=False)
 UNASKED = replace(EVERY, neighbours=0, agreeing=0)
@@ -46,13 +49,15 @@ WAYS = {
     "swept, 2 of 6 within 10 %": replace(EVERY, sweep=True),
     "swept, 3 of 6 within 5 %": replace(STRICT, sweep=True),
     "as shipped": DenseOptions(),
+    "as shipped, sure from .1 on": replace(DenseOptions(), min_confidence=0.1),
+    "as shipped, sure from .3 on": replace(DenseOptions(), min_confidence=0.3),
 }
 
 
 def main() -> None:
     """Measure, print a table, write the JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, help="of frames in the 7-Scenes layout")
+    parser.add_argument("folder", type=Path, help="of frames in the 7-Scenes layout, or a shard")
     parser.add_argument("--model", default="nano")
     parser.add_argument("--stride", type=int, default=3)
     parser.add_argument("--focal", type=float, default=0.0, help="pixels; 0: the folder's own")
@@ -60,14 +65,22 @@ def main() -> None:
     add_common_arguments(parser, "dense_kitchen")
     arguments = parser.parse_args()
     device = set_threads(arguments)
-    posed = read_posed(arguments.folder, arguments.stride, arguments.focal)
+    if arguments.folder.suffix == ".tar":
+        drives = read_clips(arguments.folder)
+    else:
+        drives = [read_posed(arguments.folder, arguments.stride, arguments.focal)]
     runtime = load_runtime("torch", arguments.model, device=str(device))
-    seen = model_world(runtime, posed, ScaleError(arguments.scale_sigma))
-    true = true_world(posed, seen.keyframes[0].keyframe.views[0].depth_HW.shape)
-    surface_V3 = _surface(true)
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in WAYS}
+    for number, posed in enumerate(drives):
+        seen = model_world(runtime, posed, ScaleError(arguments.scale_sigma), f"drive {number}")
+        true = true_world(posed, seen.keyframes[0].keyframe.views[0].depth_HW.shape)
+        surface_V3 = _surface(true)
+        for name, options in WAYS.items():
+            world = true if name == "true depth" else seen
+            found[name].append(_compared(world, options, surface_V3))
     results: dict[str, dict[str, float]] = {}
-    for name, options in WAYS.items():
-        results[name] = _compared(true if name == "true depth" else seen, options, surface_V3)
+    for name, rows_of in found.items():
+        results[name] = {key: float(np.mean([row[key] for row in rows_of])) for key in rows_of[0]}
         print(name, {key: round(value, 3) for key, value in results[name].items()}, flush=True)
     heads = list(results["model"])
     rows = [[name, *(f"{row[key]:.3f}" for key in heads)] for name, row in results.items()]
@@ -107,6 +120,25 @@ def read_posed(folder: Path, stride: int, focal: float) -> Posed:
         T[:3, :3] = left @ right
         poses.append(T)
     return Posed(np.stack(rgb).astype(np.uint8), np.stack(depth), np.stack(poses), K)
+
+
+def read_clips(shard: Path) -> list[Posed]:
+    """The first clips of a shard on which the camera goes `_LEAST_WAY_M` or more.
+
+    Raises:
+        ValueError: There is none.
+    """
+    found: list[Posed] = []
+    for stored in Shard(shard).clips:
+        clip = stored.read(range(len(stored)))
+        T_N44 = clip.T_world_cam.astype(np.float64)
+        if np.linalg.norm(T_N44[-1, :3, 3] - T_N44[0, :3, 3]) >= _LEAST_WAY_M:
+            found.append(Posed(clip.rgb, clip.depth, T_N44, clip.K[0].astype(np.float64)))
+        if len(found) == _CLIPS:
+            break
+    if not found:
+        raise ValueError(f"{shard} holds no clip whose camera moves {_LEAST_WAY_M} m")
+    return found
 
 
 def _surface(true: World) -> NDArray[np.float32]:
