@@ -46,7 +46,7 @@ TOPOLOGY = Path("/sys/devices/system/cpu")
 
 def cpu_facts() -> tuple[str, frozenset[str]]:
     """Name and instruction sets as the kernel says them; no sets where it does not."""
-    text = CPUINFO.read_text(encoding="utf-8") if CPUINFO.is_file() else ""
+    text = _read(CPUINFO)
     flags = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
     name = re.search(r"^model name\s*:(.*)$", text, re.MULTILINE)
     return (
