@@ -12,6 +12,7 @@ Shape letters: H W pixels of the model's picture, P points, N poses, L loops.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -29,16 +30,17 @@ __all__ = [
     "Chunks",
     "MapPicture",
     "Node",
+    "frusta",
     "heights_of",
     "map_picture",
     "median_depth",
     "shown_part",
+    "spacing",
 ]
 
 Floats = NDArray[np.float64]
 Heights = tuple[float, float, bool]  # low, high, whether the axes are level
 Key = tuple[int, int]  # number of the keyframe, which of its pictures
-LEAST = 200  # points of a chunk, however many there are
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +52,21 @@ class Chunk:
         color_P3: uint8 RGB.
         confidence_P: float32, 0..1.
         pixel_P: int32 flat index of their pixels in the model's picture; empty where there is none.
+        seen_from_P: float32 distance from the camera that saw them, in the chunk's unit; empty
+            where that is the axes' own.
     """
 
     point_P3: NDArray[np.float32]
     color_P3: NDArray[np.uint8]
     confidence_P: NDArray[np.float32]
     pixel_P: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    seen_from_P: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     @property
     def range_P(self) -> NDArray[np.float32]:
         """(P,) distance from the camera in the chunk's unit."""
+        if len(self.seen_from_P):
+            return self.seen_from_P
         lengths: NDArray[np.float32] = np.sqrt((self.point_P3**2).sum(axis=1))
         return lengths
 
@@ -76,6 +83,8 @@ class Node:
         agree_P: (P,) float32 share of the keyframes that see a point's place which see it there;
             NaN where none does. None while nobody asks.
         thumbnail_HW3: uint8 picture of the camera; None for none.
+        apart: Of neighbouring points at the median depth, in the chunk's unit; 0: as `spacing`
+            has it from the angle of view.
     """
 
     chunk: Chunk
@@ -85,6 +94,7 @@ class Node:
     aspect: float = 4 / 3
     agree_P: NDArray[np.float32] | None = None
     thumbnail_HW3: NDArray[np.uint8] | None = None
+    apart: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +106,7 @@ class MapPicture:
         loop_L23: float64 ends of accepted loops.
         unit: "m" or "map units".
         level: Whether z is up; else y is down, as in the first camera.
+        thinned: Which points are left out to bound them, in words; "" for none.
         version: Changes when one of the others does.
     """
 
@@ -103,6 +114,7 @@ class MapPicture:
     loop_L23: Floats = field(default_factory=lambda: np.zeros((0, 2, 3)))
     unit: str = "map units"
     level: bool = False
+    thinned: str = ""
     version: tuple[object, ...] = ()
 
     @property
@@ -136,7 +148,8 @@ class Chunks:
 
     Args:
         each: Points of a chunk at most, while there are few.
-        total: Points of all: beyond it every chunk keeps half as many, and so on.
+        total: Points of all: beyond it every chunk keeps half as many, and so on. It holds for as
+            many chunks as it has points.
     """
 
     def __init__(self, each: int = 3000, total: int = 600_000) -> None:
@@ -147,9 +160,19 @@ class Chunks:
     def most(self, count: int) -> int:
         """Points of each of `count` chunks: a half, a quarter ... of `each`."""
         most = self._each
-        while most > LEAST and most * count > self._total:
-            most = max(LEAST, most // 2)
+        while most > 1 and most * count > self._total:
+            most //= 2
         return most
+
+    def thinned(self, count: int) -> str:
+        """What is left out of `count` chunks, in words; "" for nothing."""
+        most = self.most(count)
+        if most == self._each:
+            return ""
+        return (
+            f"thinned to {most:,} points of a picture, from {self._each:,}, so that all are "
+            f"{self._total:,} at most (--points)"
+        )
 
     def of(self, views: list[MetricView]) -> dict[Key, Chunk]:
         """A chunk for each view."""
@@ -183,6 +206,34 @@ class Chunks:
                 before = (stance, _agree(view, chunks[key], them, rules))
             self._agreed[key] = before
         return {key: agree_P for key, (_, agree_P) in self._agreed.items()}
+
+
+def spacing(node: Node) -> float:
+    """Of neighbouring points of a chunk at its median depth, in its own unit; 0 without points."""
+    points = node.chunk.point_P3
+    if node.apart or not len(points):
+        return node.apart
+    depth = float(np.median(points[:, 2]))
+    across = 2 * math.tan(node.fov / 2) * math.sqrt(node.aspect) * depth
+    return across / math.sqrt(len(points))
+
+
+def frusta(picture: MapPicture, size: float) -> Floats:
+    """(8 N, 2, 3) edges of all cameras' frusta."""
+    nodes = list(picture.nodes.values())
+    if not nodes:
+        return np.zeros((0, 2, 3))
+    lines = np.zeros((len(nodes), 8, 2, 3))
+    for index, node in enumerate(nodes):
+        half = math.tan(node.fov / 2)
+        wide = half * node.aspect
+        corners = size * np.array(
+            [[-wide, -half, 1], [wide, -half, 1], [wide, half, 1], [-wide, half, 1]]
+        )
+        corners = corners @ node.T_level_cam[:3, :3].T + node.T_level_cam[:3, 3]
+        lines[index, :4, 0], lines[index, :4, 1] = node.T_level_cam[:3, 3], corners
+        lines[index, 4:, 0], lines[index, 4:, 1] = corners, np.roll(corners, -1, axis=0)
+    return lines.reshape(-1, 2, 3)
 
 
 def shown_part(world: World, lost: bool) -> World:
@@ -234,6 +285,7 @@ def map_picture(world: World, chunks: Chunks, *, consistency: bool = False) -> M
         np.array(loops, np.float64).reshape(-1, 2, 3),
         "m" if world.scale.metric else "map units",
         bool(world.up_source),
+        chunks.thinned(len(views)),
         (world.version, world.segment, len(world.keyframes), world.loops, id(world)),
     )
 
@@ -243,6 +295,8 @@ def _chunk(view: MetricView, most: int) -> Chunk:
     depth_HW = stored.depth_HW.astype(np.float32)
     keep_HW = np.isfinite(depth_HW) & (depth_HW > 0) & (stored.confidence_HW > 0)
     step = max(1, int(np.ceil(np.sqrt(np.count_nonzero(keep_HW) / most))))
+    while np.count_nonzero(keep_HW[::step, ::step]) > most:  # rims and holes
+        step += 1
     grid_HW = np.zeros_like(keep_HW)
     grid_HW[::step, ::step] = True
     keep_HW &= grid_HW

@@ -3,7 +3,8 @@
 
 """A `MapPicture` in viser's scene: what changed is sent, nothing else. For one thread.
 
-Every chunk is a node with its camera's pose, so that a loop sends poses and no points. Positions
+Every chunk is a node with its camera's pose, so that a loop sends poses and no points; of a long
+map chunks are joined (`Joints`), and a joint is sent again where a loop has bent it. Positions
 are float32: viser's default of float16 is good to centimetres only in tens of metres.
 """
 
@@ -22,7 +23,18 @@ from numpy.typing import NDArray
 from g2vlm_map.dense.occupancy import FREE, OCCUPIED, Grid
 from g2vlm_map.poses import quaternion_xyzw
 
-from .chunks import Floats, Heights, Key, MapPicture, Node, heights_of, median_depth
+from .chunks import (
+    Floats,
+    Heights,
+    Key,
+    MapPicture,
+    Node,
+    frusta,
+    heights_of,
+    median_depth,
+    spacing,
+)
+from .joints import Joints
 
 __all__ = ["MODES", "PAGE", "Drawing", "Evidence", "Look", "colors"]
 
@@ -100,6 +112,7 @@ class Drawing:
 
     def __init__(self, server: viser.ViserServer) -> None:
         self._server, self._scene = server, server.scene
+        self._joints = Joints()
         self._drawn: dict[Key, _Drawn] = {}
         self._others: dict[str, Any] = {}
         self._level: bool | None = None
@@ -124,16 +137,17 @@ class Drawing:
             self._level, self._placed_view = picture.level, False
         heights = heights_of(picture) if look.mode == "height" else (0.0, 1.0, True)
         depth = median_depth(picture)
+        nodes = self._joints.of(picture.nodes)
         with self._server.atomic():
-            for key in [key for key in self._drawn if key not in picture.nodes]:
+            for key in [key for key in self._drawn if key not in nodes]:
                 if (handle := self._drawn.pop(key).handle) is not None:
                     handle.remove()
-            for key, node in picture.nodes.items():
+            for key, node in nodes.items():
                 self._show_node(key, node, look, heights)
             size = 0.06 * depth
-            frusta = _frusta(picture, size) if look.frusta else np.zeros((0, 2, 3))
+            cameras = frusta(picture, size) if look.frusta else np.zeros((0, 2, 3))
             path_N3 = picture.path_N3 if look.path else np.zeros((0, 3))
-            self._show_lines("frusta", frusta, _FRUSTA, 1.0)
+            self._show_lines("frusta", cameras, _FRUSTA, 1.0)
             self._show_lines("path", np.stack([path_N3[:-1], path_N3[1:]], 1), _PATH, 2.5)
             loops = picture.loop_L23 if look.loops else np.zeros((0, 2, 3))
             self._show_lines("loops", loops, _LOOPS, 3.0)
@@ -362,32 +376,9 @@ def colors(node: Node, mode: str, heights: Heights = (0.0, 1.0, True)) -> NDArra
     return found
 
 
-def _frusta(picture: MapPicture, size: float) -> Floats:
-    """(8 N, 2, 3) edges of all cameras' frusta."""
-    nodes = list(picture.nodes.values())
-    if not nodes:
-        return np.zeros((0, 2, 3))
-    lines = np.zeros((len(nodes), 8, 2, 3))
-    for index, node in enumerate(nodes):
-        half = math.tan(node.fov / 2)
-        wide = half * node.aspect
-        corners = size * np.array(
-            [[-wide, -half, 1], [wide, -half, 1], [wide, half, 1], [-wide, half, 1]]
-        )
-        corners = corners @ node.T_level_cam[:3, :3].T + node.T_level_cam[:3, 3]
-        lines[index, :4, 0], lines[index, :4, 1] = node.T_level_cam[:3, 3], corners
-        lines[index, 4:, 0], lines[index, 4:, 1] = corners, np.roll(corners, -1, axis=0)
-    return lines.reshape(-1, 2, 3)
-
-
 def _point_size(node: Node) -> float:
     """Of a chunk's points in its own unit, to two digits: neighbours at the median depth touch."""
-    points = len(node.chunk.point_P3)
-    if not points:
-        return 0.01
-    depth = float(np.median(node.chunk.point_P3[:, 2]))
-    across = 2 * math.tan(node.fov / 2) * math.sqrt(node.aspect) * depth
-    return float(f"{_FOOTPRINT * across / math.sqrt(points):.2g}")
+    return float(f"{_FOOTPRINT * spacing(node) or 0.01:.2g}")
 
 
 def _pose(T: Floats) -> tuple[tuple[float, float, float, float], tuple[float, float, float]]:

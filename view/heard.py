@@ -32,6 +32,7 @@ from g2vlm_ros.scene_topics import LOOPS
 from g2vlm_ros.tf import TransformUnknownError, transform_buffer
 
 from .chunks import Chunk, Key, MapPicture, Node
+from .current import CurrentFrame
 from .replies import depth_jpeg
 
 __all__ = ["NodeTopics"]
@@ -55,12 +56,14 @@ class NodeTopics:
         self._node, self._name, self._most = node, name, max(1, total // _EACH)
         self.status: Any = None  # SceneStatus, once there was one
         self.pictures: dict[str, tuple[str, bytes]] = {}  # stamp and JPEG by name
+        self.current = CurrentFrame(node, name)
         self.size_hw = (0, 0)  # of the keyframe's picture
         self.keyframe_ns = 0
-        self._clouds: dict[int, tuple[Chunk, str]] = {}  # map units, frame; by stamp
+        self._clouds: dict[int, tuple[Chunk, str, int]] = {}  # map units, frame, number; by stamp
+        self._heard = 0  # clouds so far
         self._path: dict[int, Floats] = {}  # T_map_base in map units, by stamp: the keyframes
         self._poses: dict[int, Floats] = {}  # the same of every moment, as it was first known
-        self._loop_L23 = np.zeros((0, 2, 3))  # map units
+        self._loop_L23 = np.zeros((0, 2, 3))  # map units, between places of the base
         self._grid: Grid | None = None
         self._grids: Any = None  # the subscription, while somebody looks
         self._base = ""
@@ -107,6 +110,7 @@ class NodeTopics:
         before, self.status = self.status, status
         if before is not None and before.segment != status.segment:
             self._clouds, self._path, self._poses, self._grid = {}, {}, {}, None
+            self._heard = 0
             self._loop_L23 = np.zeros((0, 2, 3))
         if before is None or before.scale != status.scale or before.segment != status.segment:
             self._revision += 1
@@ -120,10 +124,10 @@ class NodeTopics:
         packed = np.ascontiguousarray(records["rgb"]).view(np.uint32)
         color = np.stack([(packed >> shift) & 255 for shift in (16, 8, 0)], -1).astype(np.uint8)
         chunk = Chunk(points.astype(np.float32), color, records["confidence"].copy())
-        clouds = {
-            **self._clouds,
-            nanoseconds(message.header.stamp): (chunk, _plain(message.header.frame_id)),
-        }
+        stamp, frame = nanoseconds(message.header.stamp), _plain(message.header.frame_id)
+        number = self._clouds[stamp][2] if stamp in self._clouds else self._heard
+        self._heard += stamp not in self._clouds
+        clouds = {**self._clouds, stamp: (chunk, frame, number)}
         self._clouds = {stamp: clouds[stamp] for stamp in sorted(clouds)[-self._most :]}
         self._revision += 1
 
@@ -201,18 +205,49 @@ class NodeTopics:
         if revision == self._drawn[0]:
             return self._drawn[1]
         unit, nodes = self._unit, dict[Key, Node]()
-        for number, (stamp, (chunk, frame)) in enumerate(sorted(self._clouds.items())):
+        clouds = self._clouds
+        for stamp, (chunk, frame, number) in sorted(clouds.items()):
             T_map_cam = self._camera(self._path.get(stamp), frame)
             if T_map_cam is not None:
                 nodes[number, 0] = Node(chunk, T_map_cam, unit)
         picture = MapPicture(
             nodes,
-            self._loop_L23 * unit,
+            self._loops_of_cameras(),
             unit="m" if self.is_metric else "map units",
             level=self.status is not None and bool(self.status.up_source),
+            thinned=self._left_out(len(clouds)),
         )
         self._drawn = (revision, picture)
         return picture
+
+    def _left_out(self, kept: int) -> str:
+        """Which clouds are not shown any more, in words; "" for none."""
+        if not (gone := self._heard - kept):
+            return ""
+        one = "the first cloud is" if gone == 1 else f"the first {gone:,} clouds are"
+        return f"{one} left out, so that all points are {self._most * _EACH:,} at most (--points)"
+
+    def _loops_of_cameras(self) -> Floats:
+        """(L, 2, 3) loops between cameras, in the picture's unit.
+
+        The graph tells them between places of the base: copies of the path's, so the nearest place
+        on the path is the keyframe that is meant.
+        """
+        ends_L23, path = self._loop_L23, self._path
+        if not len(ends_L23) or not path:
+            return ends_L23 * self._unit
+        frames = {stamp: frame for stamp, (_, frame, _) in self._clouds.items()}
+        newest = frames[max(frames)] if frames else ""
+        stamps = list(path)
+        bases_N3 = np.array([path[stamp][:3, 3] for stamp in stamps])
+        drawn = np.empty_like(ends_L23)
+        for at in np.ndindex(len(ends_L23), 2):
+            nearest = int(np.argmin(((bases_N3 - ends_L23[at]) ** 2).sum(axis=1)))
+            stamp = stamps[nearest]
+            T_map_cam = self._camera(path[stamp], frames.get(stamp, newest))
+            assert T_map_cam is not None, stamp
+            drawn[at] = T_map_cam[:3, 3]
+        return drawn
 
     def camera(self, stamp_ns: int, frame_id: str) -> Floats | None:
         """T_map_cam in the picture's unit, as far as is known now; None while it is not.
@@ -230,7 +265,7 @@ class NodeTopics:
         if T_map_base is None:
             return None
         T = rigid(T_map_base[:3, :3], T_map_base[:3, 3] * self._unit)
-        if not self._base or self._base == frame:
+        if not self._base or not frame or self._base == frame:
             return T
         try:
             lever = self._tf.lookup(self._base, frame)

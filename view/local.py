@@ -160,6 +160,7 @@ class LocalSession(Session):
             "pictures": {
                 "keyframe": "" if record is None else str(record.stamp_ns),
                 "current": str(player.frames),
+                "why": "",
             },
             "occupancy": self._why_no_occupancy(world),
             "maps": self._saved(),

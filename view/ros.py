@@ -36,6 +36,7 @@ __all__ = ["NodeSession", "answer_of"]
 
 _WAIT_S = 30.0  # for a service, and for where an answer's frame was
 _TICK_S = 0.2
+_LOOKED_S = 2.0  # after which nobody has a page open any more
 _LIVE = "a running node is live: it is paused, and neither stepped nor hurried"
 _LACKING = {
     "step": _LIVE,
@@ -80,6 +81,7 @@ class NodeSession(Session):
         self._spinning = threading.Thread(target=self._spin, name="g2vlm-ros", daemon=True)
         self.topics = NodeTopics(self._node, name, total)
         self._unplaced: list[_Unplaced] = []  # of the thread that spins
+        self._asked_for = -math.inf  # monotonic time of the newest question for the state
         self._node.create_timer(_TICK_S, self.tick)
         self.commands |= {
             "pause": lambda values: self._pause(True),
@@ -110,8 +112,9 @@ class NodeSession(Session):
             return
 
     def tick(self) -> None:
-        """What is looked at all the time: who looks at occupancy, what is still to be placed."""
+        """What is looked at all the time: who looks at what, what is still to be placed."""
         self.topics.follow_occupancy(self.look.occupancy)
+        self.topics.current.follow(time.monotonic() - self._asked_for < _LOOKED_S)
         waiting, self._unplaced = self._unplaced, []
         for one in waiting:
             self._place(one)
@@ -129,11 +132,14 @@ class NodeSession(Session):
 
     def picture(self, name: str) -> bytes | None:
         """See `Session.picture`."""
+        if name == "current":
+            return None if self.topics.current.shown is None else self.topics.current.shown[1]
         return self.topics.pictures.get(name, ("", None))[1]
 
     def own_state(self) -> dict[str, Any]:
         """See `Session.own_state`."""
-        status = self.topics.status
+        self._asked_for = time.monotonic()
+        status, current = self.topics.status, self.topics.current
         reasons = [
             {
                 "code": "NO_NODE",
@@ -169,7 +175,8 @@ class NodeSession(Session):
             },
             "pictures": {
                 "keyframe": self.topics.pictures.get("keyframe", ("",))[0],
-                "current": "0",
+                "current": "0" if current.shown is None else current.shown[0],
+                "why": current.why,
             },
             "occupancy": self._why_no_occupancy(),
             "maps": [],

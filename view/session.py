@@ -146,6 +146,7 @@ class Session(ABC):
                     "points": self.drawing.shown,
                     "unit": self._picture.unit,
                     "level": self._picture.level,
+                    "thinned": self._picture.thinned,
                 },
                 "marks": [_mark_state(mark) for mark in self.marks],
                 "answers": [answered.fields for answered in self.answers],

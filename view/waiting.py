@@ -47,7 +47,7 @@ class Waiting(Session):
             "scale": scale_state(False, 0.0, ()),
             "status": {"degraded": bool(self._failure), "reasons": [reason]},
             "playing": {**still, "frames": 0, "total": 0, "scenes": 0},
-            "pictures": {"keyframe": "", "current": "0"},
+            "pictures": {"keyframe": "", "current": "0", "why": ""},
             "occupancy": "",
             "maps": [],
         }

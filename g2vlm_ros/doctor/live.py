@@ -35,7 +35,7 @@ from g2vlm_ros.doctor.running_node import StatusHeard, is_there, parameters_of, 
 from g2vlm_ros.doctor.seen import ClockSeen, Endpoint, Mismatch, NodeSeen, Seen
 from g2vlm_ros.doctor.told import Told, told_by
 from g2vlm_ros.doctor.transforms_seen import TransformsHeard
-from g2vlm_ros.doctor.wanted import GraphNames, wanted
+from g2vlm_ros.doctor.wanted import GraphNames, remaps, wanted
 from g2vlm_ros.logs import log_arguments
 
 __all__ = ["GraphLook", "look_at_graph", "told_in"]
@@ -266,15 +266,7 @@ class GraphLook:
         assert isinstance(names, GraphNames)
         found = self._of_the_node(self._node.get_subscriber_names_and_types_by_node)
         real = {(topic, kind) for topic, kinds in found for kind in kinds}
-        wants = wanted(self._told.params, names)
-        unmet = [want for want in wants if (want.topic, want.msgtype) not in real]
-        spare = real - {(want.topic, want.msgtype) for want in wants}
-        to = {}
-        for want in unmet:
-            others = [topic for topic, kind in spare if kind == want.msgtype]
-            if len(others) == 1 and sum(w.msgtype == want.msgtype for w in unmet) == 1:
-                to[want.topic] = others[0]
-        return Remapped(names, to)
+        return Remapped(names, remaps(wanted(self._told.params, names), real))
 
     def _of_the_node(
         self, ask: Callable[[str, str], list[tuple[str, list[str]]]]

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from g2vlm_ros.camera_topics import FRAME_TYPES, Names, resolved_topics
 from g2vlm_ros.params import NodeParams
 from g2vlm_ros.topics import info_topic
 
-__all__ = ["CAMERA_INFO", "IMAGE", "ODOMETRY", "TF", "GraphNames", "Want", "wanted"]
+__all__ = ["CAMERA_INFO", "IMAGE", "ODOMETRY", "TF", "GraphNames", "Want", "remaps", "wanted"]
 
 IMAGE, CAMERA_INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
 ODOMETRY, TF = "nav_msgs/msg/Odometry", "tf2_msgs/msg/TFMessage"
@@ -62,6 +63,26 @@ class GraphNames:
 def wanted(params: NodeParams, names: Names) -> list[Want]:
     """All that a node with these parameters subscribes but /tf, /clock and `initialpose`."""
     return [*_of_cameras(params, names), *_of_sensors(params, names)]
+
+
+def remaps(wants: Sequence[Want], real: AbstractSet[tuple[str, str]]) -> dict[str, str]:
+    """Where a node really listens, as far as that is unambiguous.
+
+    Args:
+        wants: What it listens to where nothing is remapped.
+        real: Topics with their types that it subscribes, as the graph has them.
+
+    Returns:
+        The real topic by the wanted one, of those that are remapped.
+    """
+    met = {(want.topic, want.msgtype) for want in wants}
+    unmet = [want for want in wants if (want.topic, want.msgtype) not in real]
+    to = {}
+    for want in unmet:
+        others = [topic for topic, kind in real - met if kind == want.msgtype]
+        if len(others) == 1 and sum(other.msgtype == want.msgtype for other in unmet) == 1:
+            to[want.topic] = others[0]
+    return to
 
 
 def _of_cameras(params: NodeParams, names: Names) -> Iterator[Want]:

@@ -11,9 +11,10 @@ from dataclasses import replace
 import numpy as np
 import psutil
 import pytest
-from g2vlm_view.chunks import LEAST, Chunks, map_picture, shown_part
+from g2vlm_view.chunks import Chunks, MapPicture, map_picture, shown_part
 from g2vlm_view.drawing import Drawing, Look, colors
 from g2vlm_view.front import close_viser, guarded_viser
+from g2vlm_view.joints import NODES, Joints
 
 from g2vlm_map.mapping.keyframe import Edge
 from g2vlm_map.scale.estimate import ScaleEstimate
@@ -54,13 +55,60 @@ def test_a_scale_moves_chunks_and_makes_none_again() -> None:
 
 def test_points_are_bounded_however_long_it_runs() -> None:
     chunks = Chunks(each=800, total=4000)
-    for count in (2, 5, 20, 60):
-        points = len(map_picture(world(count), chunks).points())
-        assert points <= max(4000, LEAST * count)
+    for count in (2, 5, 6, 20, 60, 900):
+        picture = map_picture(world(count), chunks)
+        assert 0 < len(picture.points()) <= 4000
+        assert len(picture.nodes) == count
+        assert bool(picture.thinned) == (count > 5), (
+            "said where points are left out, and only there"
+        )
     assert chunks.most(5) == 800
     assert chunks.most(6) == 400
-    assert chunks.most(10**6) == LEAST
-    assert len(map_picture(world(2), chunks).nodes) == 2
+    assert chunks.most(4000) == 1
+    said = map_picture(world(6), chunks).thinned
+    assert said.startswith("thinned to 400 points of a picture, from 800")
+    assert "4,000 at most (--points)" in said
+    rim = WALL.copy()
+    rim[:7] = rim[:, 41:] = 0.0
+    odd = placed(1, pose(), depth_HW=rim)
+    for each in (100, 150, 333):
+        points = map_picture(World(segment=1, keyframes=(odd,)), Chunks(each)).points()
+        assert 0.2 * each < len(points) <= each
+
+
+def test_joints_show_the_same_points_in_a_bounded_number_of_nodes() -> None:
+    chunks, joints = Chunks(each=50), Joints(most=4)
+    few = map_picture(world(4), chunks)
+    assert joints.of(few.nodes) is few.nodes
+    metres = ScaleEstimate(metric=True, log_scale=np.log(3.0), sigma=0.1)
+    many = map_picture(world(11, scale=metres), chunks, consistency=True)
+    nodes = joints.of(many.nodes)
+    assert len(nodes) == 3
+    shown = MapPicture(nodes)
+    np.testing.assert_allclose(shown.points(), many.points(), atol=1e-4)
+    for name in ("color_P3", "confidence_P", "range_P"):
+        alone = [getattr(one.chunk, name) for one in many.nodes.values()]
+        joined = [getattr(one.chunk, name) for one in nodes.values()]
+        np.testing.assert_allclose(np.concatenate(joined), np.concatenate(alone), atol=1e-5)
+    agreed = [np.asarray(one.agree_P) for one in many.nodes.values()]
+    joined = [np.asarray(one.agree_P) for one in nodes.values()]
+    np.testing.assert_array_equal(np.concatenate(joined), np.concatenate(agreed))
+
+
+def test_joints_are_made_anew_only_where_a_camera_strayed() -> None:
+    chunks, joints, still = Chunks(each=50), Joints(most=4), world(8)
+    first = joints.of(map_picture(still, chunks).nodes)
+    turned = pose((0.0, 0.0, 0.4), (1.0, 2.0, 0.0))
+    moved = [replace(one, T_map_body=turned @ one.T_map_body) for one in still.keyframes]
+    second = joints.of(map_picture(replace(still, keyframes=tuple(moved)), chunks).nodes)
+    assert [one.chunk for one in second.values()] == [one.chunk for one in first.values()]
+    one = moved[5]
+    moved[5] = replace(one, T_map_body=one.T_map_body @ pose(shift=(0.0, 0.1, 0.0)))
+    bent = map_picture(replace(still, keyframes=tuple(moved)), chunks)
+    third = joints.of(bent.nodes)
+    same = [a.chunk is b.chunk for a, b in zip(second.values(), third.values(), strict=True)]
+    assert same == [True, False, True]
+    np.testing.assert_allclose(MapPicture(third).points(), bent.points(), atol=1e-4)
 
 
 def test_what_others_contradict_is_told_from_what_they_confirm() -> None:
@@ -135,7 +183,8 @@ def test_memory_is_flat_over_500_keyframes() -> None:
                 replace(one, T_map_body=turn @ one.T_map_body) for one in whole.keyframes[:count]
             )
             drawing.show(map_picture(replace(whole, keyframes=some), chunks), Look())
-            assert drawing.shown <= max(20_000, LEAST * count)
+            assert drawing.shown <= 20_000
+            assert len(drawing._drawn) <= NODES
             if count in (250, 500):
                 gc.collect()
                 server.flush()
@@ -143,6 +192,6 @@ def test_memory_is_flat_over_500_keyframes() -> None:
         more_mb = (grown[500] - grown[250]) / 1e6
         assert more_mb < 60.0, f"250 keyframes more take {more_mb:.0f} MB more"
         kept = len(server._websock_server._broadcast_buffer.message_from_id)
-        assert kept < 20 * 500, f"viser keeps {kept} messages for 500 chunks"
+        assert kept < 20 * NODES, f"viser keeps {kept} messages for {NODES} nodes"
     finally:
         close_viser(server)

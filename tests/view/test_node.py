@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import array
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import rclpy
@@ -18,19 +20,23 @@ from g2vlm_view.replies import answer_fields
 from g2vlm_view.ros import NodeSession, answer_of
 from g2vlm_view.session import RefusedError
 from geometry_msgs.msg import Point, PoseStamped
-from nav_msgs.msg import OccupancyGrid, Path
+from nav_msgs.msg import OccupancyGrid, Odometry, Path
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
 from g2vlm_interfaces.msg import SceneStatus, SpatialAnswer
+from g2vlm_map.clouds import POINT_DTYPE
 from g2vlm_map.dense.occupancy import FREE, OCCUPIED
 from g2vlm_map.questions import Reply
 from g2vlm_model.interface import AnswerSource, AnswerStatus, CrossCheck
 from g2vlm_model.interface import SpatialAnswer as Answer
-from g2vlm_ros.messages import answer_message, header, pose
+from g2vlm_ros.messages import answer_message, header, pose, transform
 from tests.helpers import wait_for
+from tests.map.placed import mounted
 from tests.map.placed import pose as placed_at
-from tests.ros.graph import Graph
+from tests.ros.graph import Graph, image_message
 
 MAP = "g2vlm_map_up_to_scale"
 
@@ -52,7 +58,9 @@ def beside() -> Iterator[Callable[..., Any]]:
     context.init()
     node = rclpy.create_node("g2vlm", namespace="/silent", context=context)
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    yield lambda kind, topic: node.create_publisher(kind, f"~/{topic}", latched)
+    yield lambda kind, topic: node.create_publisher(
+        kind, topic if topic.startswith("/") else f"~/{topic}", latched
+    )
     node.destroy_node()
     context.try_shutdown()
 
@@ -150,6 +158,95 @@ def graph() -> Iterator[Graph]:
     yield one
     one.close()
     rclpy.shutdown()
+
+
+def test_loops_end_at_the_cameras_where_these_are_off_the_base(
+    session: NodeSession, beside: Callable[..., Any]
+) -> None:
+    """As the frusta do: the graph tells them between places of the base."""
+    lever = mounted((0.4, -0.1, 0.7), tilt=0.5)  # turned, too
+    bases = [placed_at((0.0, 0.0, turn), (turn, 2.0 * turn, 0.0)) for turn in (0.0, 1.0, 2.5)]
+    topics = session.topics
+    topics.take_status(SceneStatus(map_frame="g2vlm_map", scale=2.0, is_metric=True))
+    topics._take_odometry(Odometry(child_frame_id="base_link"))
+    session.start()
+    static = beside(TFMessage, "/tf_static")
+    static.publish(TFMessage(transforms=[transform(lever, 0, "base_link", "camera")]))
+    clouds = np.zeros(4, POINT_DTYPE)
+    clouds["z"] = 2.0
+    for stamp in (1, 2):  # the third came before anybody listened
+        data = array.array("B", clouds.tobytes())
+        topics._take_cloud(PointCloud2(header=header(stamp, "camera"), data=data), True)
+    head = header(3, "g2vlm_map")
+    poses = [PoseStamped(header=header(n + 1, ""), pose=pose(T)) for n, T in enumerate(bases)]
+    topics.take_path(Path(header=head, poses=poses), metric=True)
+    ends = [Point(x=T[0, 3], y=T[1, 3], z=T[2, 3]) for T in (bases[0], bases[1], bases[2])]
+    points = [ends[0], ends[1], ends[2], ends[0]]
+    marker = Marker(ns="loops", type=Marker.LINE_LIST, points=points)
+    topics._take_graph(MarkerArray(markers=[marker]), True)
+    cameras = [(T @ lever)[:3, 3] for T in bases]
+
+    def at_the_cameras() -> bool:
+        topics._revision += 1
+        loops = session.newest().loop_L23
+        shown = [[cameras[0], cameras[1]], [cameras[2], cameras[0]]]
+        return loops.shape == (2, 2, 3) and bool(np.allclose(loops, shown, atol=1e-6))
+
+    wait_for(at_the_cameras, 10.0, what="the transform")
+    frusta = [node.T_level_cam[:3, 3] for node in session.newest().nodes.values()]
+    np.testing.assert_allclose(frusta, cameras[:2], atol=1e-6)
+
+
+@pytest.mark.parametrize("transport", ["compressed", pytest.param("raw", marks=pytest.mark.slow)])
+def test_the_current_frame_is_the_one_that_the_node_takes(transport: str) -> None:
+    """Of a topic that is remapped; listened to only while somebody looks."""
+    rclpy.init()
+    base = "/seen/front/image" + ("/compressed" if transport == "compressed" else "")
+    own = "/seen/camera/image_raw" + ("/compressed" if transport == "compressed" else "")
+    graph = Graph(
+        {"camera.image_transport": transport}, namespace="/seen", remaps=(f"{own}:={base}",)
+    )
+    server = guarded_viser("secret")
+    session = NodeSession(server, "/seen/g2vlm")
+    try:
+        session.start()
+        graph.start()
+        kind = Image if transport == "raw" else CompressedImage
+        sent = graph.publisher(base.removeprefix("/seen"), kind)
+        assert sent.get_subscription_count() == 1, "nobody looks"
+        rgb = np.zeros((120, 160, 3), np.uint8)
+        rgb[:, 80:] = (250, 120, 10)
+        stamps = iter(range(1, 10_000))
+
+        def shown() -> bytes | None:
+            session.state()
+            stamp = next(stamps)
+            message = image_message(rgb, stamp)
+            if transport == "compressed":
+                data = cv2.imencode(".jpg", rgb[..., ::-1])[1].tobytes()
+                message = CompressedImage(header=header(stamp, "camera"), format="jpeg", data=data)
+            sent.publish(message)
+            return session.picture("current")
+
+        data = wait_for(shown, 20.0, interval_s=0.05, what="the current frame")
+        assert data is not None
+        seen = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        assert seen is not None
+        np.testing.assert_allclose(seen[60, 140], (10, 120, 250), atol=12)
+        pictures = session.state()["pictures"]
+        assert 0 < int(pictures["current"]) < next(stamps)
+        assert not pictures["why"]
+        session._asked_for = -100.0
+        wait_for(lambda: sent.get_subscription_count() == 1, 5.0, what="nobody who looks")
+        if transport == "compressed":
+            return
+        assert graph.deactivate()
+        wait_for(lambda: "is not active" in session.state()["pictures"]["why"], 20.0)
+    finally:
+        session.close()
+        close_viser(server)
+        graph.close()
+        rclpy.shutdown()
 
 
 @pytest.mark.slow

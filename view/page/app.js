@@ -70,7 +70,8 @@ function drawCounts() {
   const { keyframes, loops, points } = state.map;
   const parts = [count(keyframes, "keyframe"), count(loops, "loop"), count(points, "point")];
   if (state.viewers > 1) parts.push(count(state.viewers, "viewer"));
-  at("counts").textContent = parts.join("  ·  ");
+  at("counts-text").textContent = parts.join("  ·  ");
+  at("thinned").textContent = state.map.thinned;
 }
 
 const count = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
@@ -108,6 +109,7 @@ function drawPictures() {
   show("keyframe", keyframe, keyframe);
   show("depth", keyframe, keyframe);
   show("current", current, current !== "0" && current);
+  at("current-why").textContent = state.pictures.why && `No current frame: ${state.pictures.why}.`;
 }
 
 function show(name, version, there) {
