@@ -5,6 +5,7 @@
 
 python scripts/write_docs_images.py map out/demo/map.g2map    # map.svg; `make demo` writes the map
 python scripts/write_docs_images.py view demo/drive.mcap      # view.webp, moving; needs Chromium
+python scripts/write_docs_images.py report out/demo/report.html  # report.png; needs Chromium
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 SIZE: Any = {"width": 1120, "height": 630}
+REPORT: Any = {"width": 1120, "height": 1480}
 SHOTS, LAST_MS, SHOT_MS, QUALITY = 18, 4000, 500, 62
 QUESTION = "How far away is A?"
 CHROMIUM = (  # draws without a graphics card
@@ -34,12 +36,14 @@ CHROMIUM = (  # draws without a graphics card
 def main() -> None:
     """Read what the command line names, and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("what", choices=("map", "view"))
-    parser.add_argument("source", type=Path, help="map.g2map of a replay, in metres; or a bag")
+    parser.add_argument("what", choices=("map", "report", "view"))
+    parser.add_argument("source", type=Path, help="map.g2map or report.html of a replay; a bag")
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the pictures")
     chosen = parser.parse_args()
     if chosen.what == "view":
         write_moving(moments_of(chosen.source), chosen.out / "view.webp")
+    elif chosen.what == "report":
+        (chosen.out / "report.png").write_bytes(explored(chosen.source))
     elif drawn := plan(chosen.source):
         (chosen.out / "map.svg").write_bytes(drawn)
     else:
@@ -55,6 +59,31 @@ def plan(path: Path) -> bytes | None:
     return plan_of(load_map(path).world)
 
 
+def explored(report: Path) -> bytes:
+    """The top of a replay's report as PNG, at the first question that was answered right."""
+    from PIL import Image
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = _browser(playwright)
+        page = browser.new_page(viewport=REPORT)
+        page.goto(report.resolve().as_uri())
+        page.wait_for_selector("#explore[data-drawn=true]")
+        right = page.locator("#x-questions button", has_text="right")
+        if right.count():
+            right.first.evaluate("button => button.click()")  # a mouse would scroll to it
+        page.wait_for_timeout(2000)  # drawn by the processor
+        taken = page.screenshot()
+        browser.close()
+    small = io.BytesIO()
+    Image.open(io.BytesIO(taken)).convert("RGB").quantize(256).save(small, "PNG", optimize=True)
+    return small.getvalue()
+
+
+def _browser(playwright: Any) -> Any:
+    return playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(CHROMIUM))
+
+
 def moments_of(bag: Path) -> list[bytes]:
     """PNG pictures of the page of `g2vlm view` while a bag's map grows; the last has an answer."""
     from playwright.sync_api import sync_playwright
@@ -68,9 +97,7 @@ def moments_of(bag: Path) -> list[bytes]:
             if found is None:
                 raise RuntimeError("`g2vlm view` gave no address")
             with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(
-                    executable_path=shutil.which("chromium"), args=list(CHROMIUM)
-                )
+                browser = _browser(playwright)
                 page = browser.new_page(viewport=SIZE, bypass_csp=True)
                 page.set_default_timeout(300_000)
                 page.goto(found[0])

@@ -207,7 +207,7 @@
       return mark;
     }));
     at("x-answer").hidden = !asked;
-    if (asked) at("x-answer").textContent = `${asked.question}  –  ${asked.answer || "no answer"}${asked.check ? `; geometry says ${asked.check}` : ""}`;
+    if (asked) at("x-answer").textContent = `${asked.question}  –  ${asked.answer || "no answer"}${asked.check ? `; geometry: ${asked.check}` : ""}`;
     for (const button of document.querySelectorAll("#x-worst button, #x-questions button")) {
       button.classList.toggle("on", button.entry === asked || (!asked && button.entry.frame === scene.frame && !button.entry.question));
     }
