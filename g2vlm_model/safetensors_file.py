@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +54,8 @@ def write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except SafetensorError as error:
+        if number := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
         raise OSError(f"{path} could not be written: {error}") from error
 
 

@@ -1,11 +1,12 @@
 # Copyright 2026 G2VLM ROS maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What several tests share: one way to wait, the data folder, free ROS domains, a browser."""
+"""What several tests share: one way to wait, a full disk, free ROS domains, a browser."""
 
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import time
@@ -24,6 +25,17 @@ CHROMIUM_FLAGS = (  # a software renderer, so that WebGL needs no graphics card
     *("--no-sandbox", "--enable-unsafe-swiftshader", "--use-gl=angle", "--use-angle=swiftshader"),
     *("--ignore-gpu-blocklist", "--disable-background-networking"),
 )
+
+
+@contextmanager
+def full_disk(most_bytes: int) -> Iterator[None]:
+    """Let no file of this process grow beyond some bytes: writing fails half-way."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def wait_for(

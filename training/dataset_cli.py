@@ -136,6 +136,8 @@ def _add_models(models: argparse.ArgumentParser) -> None:
 
 def _models(args: argparse.Namespace) -> int:
     if not args.check:
+        if args.out.is_file():  # said before gigabytes are fetched
+            raise ValueError(f"--out {args.out} is a file, expected a folder; name another")
         args.out.parent.mkdir(parents=True, exist_ok=True)
         with (
             progress(0, "fetching") as shown,

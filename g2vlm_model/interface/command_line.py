@@ -21,6 +21,7 @@ from .words import plain, plain_lines
 __all__ = ["BAD_INPUT", "CommandParser", "at_least", "reason", "told", "within"]
 
 BAD_INPUT = 2  # exit code where the input, the command line or the disk is at fault
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # of a write, which names no file
 _RIGHTS = "choose a place that is yours; `ls -ld` says whose it is"
 _NEXT = {
     errno.EEXIST: "a file is there, where a folder is to be; choose another place",
@@ -32,6 +33,7 @@ _NEXT = {
     errno.EROFS: "nothing can be written there; choose another place",
     errno.ENOSPC: "the disk is full; make room (`df -h` says where) or choose another place",
     errno.EDQUOT: "your share of the disk is full; make room or choose another place",
+    errno.EFBIG: "the file is larger than may be written; `ulimit -f` says how much may",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
 
@@ -65,6 +67,13 @@ class CommandParser(argparse.ArgumentParser):
 
     def _meant(self, message: str) -> str:
         """What a word that is not known may have been."""
+        if message.startswith("the following arguments are required:"):
+            missing = message.partition(": ")[2].split(", ")
+            return "".join(
+                f"{action.dest} is one of {', '.join(action.choices)}; "
+                for action in self._actions
+                if isinstance(action, argparse._SubParsersAction) and action.dest in missing
+            )
         if message.startswith("unrecognized arguments:"):
             words = message.partition(":")[2].split()
         else:
@@ -152,8 +161,8 @@ def reason(error: Exception) -> str:
         place = error.filename
         place = place if isinstance(place, int) else os.fsdecode(place)  # or a descriptor
         said = plain(f"{place}: {_NEXT[error.errno]}")
-    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        said = _NEXT[errno.ENOSPC]
+    elif isinstance(error, OSError) and error.errno in _FULL:
+        said = _NEXT[error.errno]
     elif isinstance(error, MemoryError):
         said = "no memory is left; take a smaller model, fewer points or smaller pictures"
     return said

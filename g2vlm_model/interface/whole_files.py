@@ -29,6 +29,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = [
+    "check_writable",
     "only_writer",
     "remove_remains",
     "scratch_folder",
@@ -70,6 +71,23 @@ def write_text(path: Path, text: str) -> None:
     """
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def check_writable(*paths: Path) -> None:
+    """Fail before the work and not after it; folders that files are to lie in are made.
+
+    Args:
+        paths: Files that will be written.
+
+    Raises:
+        OSError: One cannot be written.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(path):
+            pass
 
 
 @contextmanager

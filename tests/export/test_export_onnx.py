@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
-import resource
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from g2vlm_model.checkpoint import load_model, save_model
 from g2vlm_model.mot import MixtureLayer
 from g2vlm_model.runtimes.export_folder import MANIFEST, ExportFolder, Golden
 from tests.exports import Exports
+from tests.helpers import full_disk
 from tests.runtimes.model_folders import small_config
 
 STATIC = "2,42,56"
@@ -127,17 +125,6 @@ def test_a_damaged_model_leaves_nothing_behind(model: Path, tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]
 
 
-@contextmanager
-def small_disk(limit_bytes: int) -> Iterator[None]:
-    """No file of this process may grow beyond a size: writing fails as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -145,7 +132,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).random((200, 1000))
     golden = Golden("geometry", "1x14x14", {"pictures": noise}, {})
     with (
-        small_disk(100_000),
+        full_disk(100_000),
         pytest.raises(OSError, match=r"no space left .* give --out on another disk") as caught,
         replaced_folder(out, force=True) as folder,
     ):

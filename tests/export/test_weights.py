@@ -38,8 +38,8 @@ from g2vlm_model.model_folder import INDEX_FILE
 from g2vlm_model.quantised import QuantisedLinear
 from g2vlm_model.runtimes.export_folder import FLOATS, PRECISIONS
 from g2vlm_model.runtimes.onnx.sessions import Provider, Session
-from tests.export.test_export_onnx import small_disk
 from tests.exports import Exports
+from tests.helpers import full_disk
 
 
 def test_the_precisions_are_torchs_and_floats() -> None:
@@ -230,7 +230,7 @@ def test_a_disk_that_fills_while_the_weights_are_written(exports: Exports, tmp_p
     _, file = lay_out(source, config, whole.special_ids, "fp32", tmp_path / "w")
     (tmp_path / "w").unlink()
     with (
-        small_disk(file.bytes * 9 // 10),
+        full_disk(file.bytes * 9 // 10),
         pytest.raises(OSError, match=r"no space left .* give --out on another disk") as caught,
         replaced_folder(tmp_path / "out", force=False) as folder,
     ):

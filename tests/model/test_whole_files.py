@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from g2vlm_model.interface.whole_files import (
     whole_file,
     whole_folder,
 )
-from tests.helpers import REPO, wait_for
+from tests.helpers import REPO, full_disk, wait_for
 
 # A process that writes for ever: the half of a file, or of a folder.
 WRITER = """
@@ -135,15 +134,8 @@ def test_a_name_with_wildcards_sweeps_only_its_own(tmp_path: Path) -> None:
 def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "it"
     fill(path, "one")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-        with pytest.raises(OSError, match="too large"):
-            fill(path, "x" * 10_000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
+    with full_disk(1000), pytest.raises(OSError, match="too large"):
+        fill(path, "x" * 10_000)
     assert names(tmp_path) == ["it"]
     assert path.read_text() == "one"
 

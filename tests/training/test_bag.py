@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import resource
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +23,7 @@ from g2vlm_training.datasets.recording import RecordingChoice, open_recorded
 from g2vlm_training.datasets.shards import Shard
 
 from g2vlm_model.interface.whole_files import only_writer
-from tests.helpers import REPO
+from tests.helpers import REPO, full_disk
 from tests.replay.bags import NS, OPTICAL, Scribe, translation
 from tests.training.layout_folders import Truth, make_truth, pinhole
 
@@ -322,20 +320,9 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     assert (out / "mine.txt").read_text() == "mine"
 
 
-@contextmanager
-def small_disk(most: int) -> Iterator[None]:
-    """Let no file of this process become larger, as a full disk would."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_full_disk_leaves_nothing_and_the_next_try_goes(tmp_path: Path) -> None:
     write_drive(tmp_path / "drive")
-    with small_disk(50_000), pytest.raises(OSError, match="File too large"):
+    with full_disk(50_000), pytest.raises(OSError, match="File too large"):
         write_bags([tmp_path / "drive"], tmp_path / "out", PLAN, tell=say_nothing)
     assert [path.name for path in tmp_path.iterdir()] == ["drive", "out"] or not any(
         (tmp_path / "out").iterdir()

@@ -17,6 +17,7 @@ from g2vlm_map.answers.grammar import understand
 from g2vlm_map.answers.reading import Reading
 from g2vlm_map.answers.reliability import Reliability, features_of, read_reliability
 from g2vlm_model.interface import CrossCheck
+from tests.helpers import full_disk
 
 
 def readings(seed: int, count: int = 600) -> list[Rated]:
@@ -64,6 +65,15 @@ def test_a_calibration_holds_for_questions_that_it_never_saw() -> None:
 def test_few_questions_make_no_curve() -> None:
     assert fit_curves(readings(0, 19)) == {}
     assert set(fit_curves(readings(0, 60))) == {"length/text", "length/geometry"}
+
+
+def test_a_full_disk_leaves_the_file_that_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    write_calibration(path, "nano-1", fit_curves(readings(0)), {"rooms": "val"})
+    before = path.read_bytes()
+    with full_disk(100), pytest.raises(OSError, match="File too large"):
+        write_calibration(path, "nano-2", fit_curves(readings(1)), {"rooms": "val"})
+    assert (path.read_bytes(), [*tmp_path.iterdir()]) == (before, [path])
 
 
 def test_the_file_is_read_as_it_was_written(tmp_path: Path) -> None:

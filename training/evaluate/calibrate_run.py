@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from g2vlm_map.answers.reliability import Reliability, group_of, read_reliability
 from g2vlm_model.checkpoint import model_id
 from g2vlm_model.interface.progress import progress
-from g2vlm_model.interface.whole_files import scratch_folder, write_text
+from g2vlm_model.interface.whole_files import write_text
 from g2vlm_model.runtimes import load_runtime
 
 from ..datasets.mixture import ClipPool
@@ -24,7 +24,7 @@ from .calibrate import Rated, fit_curves, rated, write_calibration
 from .measured_tasks import MEASURED_TASKS
 from .memory_cases import MEMORY_TASKS, memory_readings
 
-__all__ = ["calibrate", "judgement", "table"]
+__all__ = ["Row", "calibrate", "judgement", "table"]
 
 _SEED = 11
 Row = dict[str, float]
@@ -32,9 +32,6 @@ Row = dict[str, float]
 
 def calibrate(args: argparse.Namespace) -> int:
     """Ask, fit or measure, print; returns the exit code."""
-    for path in filter(None, (args.calibrate, args.json)):
-        with scratch_folder(path):
-            pass  # first: asking takes minutes, and nothing may be written there
     runtime = load_runtime(model=args.model, device=args.device, precision="fp32")
     pool = ClipPool(args.root, args.split)
     cases = scene_cases(runtime, pool, args.windows, args.frames, _SEED, args.per_window)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from g2vlm_model.interface.command_line import at_least
-from g2vlm_model.interface.whole_files import write_text
+from g2vlm_model.interface.whole_files import check_writable, write_text
 from g2vlm_model.runtimes.torch.placement import choose_placement
 
 from ..datasets.layouts import LAYOUTS
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
             f"--names is {names} for {len(args.models)} models, expected as many different names"
         )
     if args.out is not None:
-        args.out.mkdir(parents=True, exist_ok=True)
+        check_writable(args.out / "correspondence.json")
     options = AnalysisOptions(tuple(args.gaps), args.points, args.sequences, args.seed)
     plans = planned_sequences(open_sequences(args.dataset, args.root, args.split), options)
     place = choose_placement(args.device, "fp32").device

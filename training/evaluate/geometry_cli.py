@@ -21,7 +21,7 @@ from torch import Tensor
 
 from g2vlm_model.checkpoint import load_model, model_id
 from g2vlm_model.interface.command_line import at_least
-from g2vlm_model.interface.whole_files import whole_file, write_text
+from g2vlm_model.interface.whole_files import check_writable, whole_file, write_text
 from g2vlm_model.model import G2VLM
 from g2vlm_model.quantised import PRECISIONS
 from g2vlm_model.runtimes.torch.placement import choose_placement
@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
     if args.out is not None:
-        _check_writable(args.out)
+        _check_report(args.out)
     sequences = open_sequences(args.dataset, args.root, args.split)
     found = examinee(args.model, args.quantise, args.device)
     options = GeometryOptions(
@@ -218,7 +218,7 @@ def numbers(text: str) -> tuple[int, ...]:
     return found
 
 
-def _check_writable(folder: Path) -> None:
+def _check_report(folder: Path) -> None:
     """Fail before the work and not after it."""
     try:
         importlib.import_module(".geometry_report", __package__)
@@ -227,10 +227,7 @@ def _check_writable(folder: Path) -> None:
             f"--out writes a report, and {error.name} is missing: pip install 'g2vlm_ros[train]'; "
             "--json prints the numbers without it"
         ) from error
-    folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / ".writable"
-    probe.touch()
-    probe.unlink()
+    check_writable(folder / "geometry.json")
 
 
 def _mean_map(folder: Path) -> MeanMap:

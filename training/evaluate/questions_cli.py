@@ -15,7 +15,7 @@ import torch
 from g2vlm_model.checkpoint import load_model, model_id
 from g2vlm_model.interface import SpatialQuery
 from g2vlm_model.interface.command_line import at_least
-from g2vlm_model.interface.whole_files import write_text
+from g2vlm_model.interface.whole_files import check_writable, write_text
 from g2vlm_model.runtimes.torch.placement import choose_placement
 
 from ..datasets.mixture import ClipPool
@@ -67,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask, print the tables, write the JSON; returns the exit code."""
     torch.set_num_threads(args.threads)
+    check_writable(*filter(None, (args.calibrate, args.json)))
     if args.stretches:
         return measure_stretches(args)
     if args.calibrate or args.judge:
@@ -85,7 +86,6 @@ def run(args: argparse.Namespace) -> int:
         print(f"{model_id(args.model)}, {args.split} of {args.root}\n{report.table()}\n")
         reports.append(report)
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "model": model_id(args.model),
             "question_only": model_id(args.question_only) if args.question_only else None,

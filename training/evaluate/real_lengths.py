@@ -13,6 +13,7 @@ that the table says how often the surer half is right. Nothing is learned from t
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -20,13 +21,14 @@ import numpy as np
 from g2vlm_map.answers.reliability import Reliability, read_reliability
 from g2vlm_map.optics import Optics
 from g2vlm_model.interface import Frame, FrameWindow, SpatialQuery, SpatialRuntime
+from g2vlm_model.interface.whole_files import write_text
 from g2vlm_model.runtimes import load_runtime
 
 from ..datasets.base import Clip, FrameSequence
 from ..synthetic.questions import View
 from .answer_cases import AnswerCase, SceneCase, true_scale
 from .calibrate import Rated, rated
-from .calibrate_run import judgement, table
+from .calibrate_run import Row, judgement, table
 from .spatial_qa import questions_in_turn
 from .stretches import opened, part_of, stretches_of
 from .windows import plan_windows
@@ -50,18 +52,21 @@ def measure_stretches(args: argparse.Namespace) -> int:
     if unknown:
         raise ValueError(f"no stretch is called {unknown}; there are {sorted(known)}")
     every: list[Rated] = []
+    content: dict[str, dict[str, Row]] = {}
     for name in args.stretches:
         parts = [part_of(one, known[name]) for one in opened(known[name], args.root)]
         readings = rated(_cases(runtime, parts, args.windows, args.per_window, name))
         every += readings
-        _print(readings, reliability, name)
+        content[name] = _printed(readings, reliability, name)
     if len(args.stretches) > 1:
-        _print(every, reliability, "together")
+        content["together"] = _printed(every, reliability, "together")
     runtime.close()
+    if args.json:
+        write_text(args.json, json.dumps(content, indent=2) + "\n")
     return 0
 
 
-def _print(readings: Sequence[Rated], reliability: Reliability, name: str) -> None:
+def _printed(readings: Sequence[Rated], reliability: Reliability, name: str) -> dict[str, Row]:
     found = judgement(readings, reliability)
     found |= {
         f"-{task.removeprefix('distance_prediction_')}": judgement(members, reliability)["all"]
@@ -70,6 +75,7 @@ def _print(readings: Sequence[Rated], reliability: Reliability, name: str) -> No
     }
     found.pop("length", None)
     print(table(found, name))
+    return found
 
 
 def _cases(

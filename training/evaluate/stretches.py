@@ -19,6 +19,7 @@ import torch
 
 from g2vlm_model.interface.command_line import at_least
 from g2vlm_model.interface.documents import parse_json
+from g2vlm_model.interface.whole_files import check_writable
 
 from ..datasets.base import Clip, FrameSequence
 from .geometry_cli import examinee, measured, numbers, stored_mean_map, table_text, write_files
@@ -113,9 +114,11 @@ def run(args: argparse.Namespace) -> int:
     unknown = sorted(set(args.names) - {*known, _ALL})
     if unknown:
         raise ValueError(f"no stretch is called {unknown}; there are {sorted(known)} and {_ALL}")
+    chosen = [*known.values()] if _ALL in args.names else [known[name] for name in args.names]
+    check_writable(*(args.out / stretch.name / "geometry.json" for stretch in chosen))
     found = examinee(args.model, device=args.device)
     mean = stored_mean_map()
-    for stretch in known.values() if _ALL in args.names else [known[n] for n in args.names]:
+    for stretch in chosen:
         options = GeometryOptions(
             frames=args.frames, stride=args.stride, windows=args.windows,
             refined=args.refine_windows if stretch.depth else 0, seed=args.seed,
@@ -129,9 +132,7 @@ def run(args: argparse.Namespace) -> int:
         content["stretch"] = vars(stretch)
         print(f"== {stretch.name} ({'seen' if stretch.seen else 'unseen'})")
         print(table_text(content), flush=True)
-        folder = args.out / stretch.name
-        folder.mkdir(parents=True, exist_ok=True)
-        write_files(folder, content, tables)
+        write_files(args.out / stretch.name, content, tables)
     return 0
 
 

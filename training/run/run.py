@@ -18,9 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from g2vlm_model.interface.command_line import reason
 from g2vlm_model.interface.progress import Progress, progress
-from g2vlm_model.interface.whole_files import only_writer
+from g2vlm_model.interface.whole_files import check_writable, only_writer
 from g2vlm_model.model import G2VLM
+from g2vlm_model.model_folder import WEIGHTS_FILE
 from g2vlm_model.tokenizer import Tokenizer, prompt_ids
 
 from ..config import TrainConfig
@@ -36,7 +38,7 @@ from ..stages.lora import put_adapters
 from ..stages.semantic_stage import SemanticStage
 from ..stages.stage import Stage, StageLoss
 from ..synthetic.questions import TASKS
-from .checkpoints import latest_checkpoint, stored_meta
+from .checkpoints import checkpoint_path, latest_checkpoint, stored_meta
 from .distribution import Processes, counting, divided_by, of_the_first
 from .export import export_model, put_averaged
 from .parallel import parallel_stage, send_gradients
@@ -145,12 +147,15 @@ def train(config: TrainConfig, options: RunOptions, processes: Processes) -> Non
         FileNotFoundError: No data, or no run to start from.
         ValueError: Weights or a checkpoint that do not fit.
         BlockingIOError: Another run writes to the folder.
+        NotADirectoryError: A file is where the model folder is to be written.
         FloatingPointError, OSError: See `Trainer.run`.
     """
     with ExitStack() as held:
         if processes.first:
             options.out.mkdir(parents=True, exist_ok=True)
             held.enter_context(only_writer(options.out))
+            if options.export is not None:
+                check_writable(options.export / WEIGHTS_FILE)
         run = prepared_run(config, options, processes)
         if processes.first:
             shown = held.enter_context(_shown(run.trainer, options.until))
@@ -334,7 +339,9 @@ def _export(run: Run, options: RunOptions) -> None:
     """Write the model folder: averages of this run, and the start's weights elsewhere."""
     assert options.export is not None
     averaged = averaged_model(run, options)
-    newest = run.trainer.save()
+    newest = checkpoint_path(options.out, run.trainer.step)
+    if not newest.exists():
+        newest = run.trainer.save()
     if averaged is None:
         return
     runs: dict[str, dict[str, Any]] = {run.trainer.config.stage: stored_meta(newest)}
@@ -344,5 +351,11 @@ def _export(run: Run, options: RunOptions) -> None:
     for folder in options.start.folders:
         if source_of(folder) in run.base.sources:  # else others replaced all of its weights
             before |= runs_of(folder)
-    export_model(options.export, *averaged, runs, before)
+    try:
+        export_model(options.export, *averaged, runs, before)
+    except OSError as error:
+        raise OSError(
+            f"{reason(error)}; the run is whole in {newest}: the same command, with this --export "
+            "or another, trains nothing again and writes the model"
+        ) from error
     _LOG.info("wrote %s", options.export)

@@ -23,6 +23,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from g2vlm_model.interface.command_line import reason
+
 from ..config import TrainConfig
 from ..stages.stage import StageLoss
 from .checkpoints import (
@@ -329,10 +331,11 @@ class Trainer:
             newest = latest_checkpoint(self.folder)
             if last:
                 raise OSError(
-                    f"{error}; free some space and give the same command again, it goes on from "
+                    f"{reason(error)}; then give the same command again, it goes on from "
                     f"{newest or 'the start'}"
                 ) from error
-            _LOG.error("%s; training goes on, the newest checkpoint is %s", error, newest)
+            said = reason(error)
+            _LOG.error("%s; training goes on, the newest checkpoint is %s", said, newest)
 
     def _report(self, log: RunLog | None, recent: Mapping[str, list[float]], rate: float) -> None:
         """Means since the last report over all processes, to the terminal and the logs."""

@@ -10,10 +10,7 @@ import io
 import json
 import os
 import pickle
-import resource
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ import pytest
 from g2vlm_map.mapping.keyframe import View
 from g2vlm_map.mapping.store import VERSION, MapContent, MapFileError, load_map, save_map
 from g2vlm_map.world import World
+from tests.helpers import full_disk
 
 from .worlds import random_view, random_world
 
@@ -294,21 +292,10 @@ def test_no_file_and_a_folder_are_refused(tmp_path: Path) -> None:
             load(path)
 
 
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """The disk is full after so many bytes of a file."""
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
-
-
 @pytest.mark.parametrize("room", [0, 4096, 20000])
 def test_a_full_disk_leaves_the_earlier_map(saved: Path, room: int) -> None:
     before = saved.read_bytes()
-    with pytest.raises(MapFileError, match=r"could not be written.*unharmed"), largest_file(room):
+    with pytest.raises(MapFileError, match=r"could not be written.*unharmed"), full_disk(room):
         save_map(saved, content(seed=5))
     assert saved.read_bytes() == before
     assert os.listdir(saved.parent) == [saved.name], "a part of a file stayed"
