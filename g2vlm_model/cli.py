@@ -12,9 +12,10 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
+import re
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, requires, version
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,6 +24,8 @@ from .processes import INTERRUPTED, ended_by_signals, flush_output, leave
 __all__ = ["GROUP", "command", "dispatch", "main"]
 
 GROUP = "g2vlm.commands"
+_DISTRIBUTION = "g2vlm_ros"
+_PACKAGES = {"cv2": "opencv-python-headless", "yaml": "pyyaml"}  # by their modules
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,6 +76,9 @@ def dispatch(argv: Sequence[str], commands: Mapping[str, EntryPoint], program: s
     if words[0] in ("-h", "--help", "help"):
         print(_overview(commands, program))
         return 0
+    if words[0] == "--version":
+        print(f"{_DISTRIBUTION} {version(_DISTRIBUTION)}")
+        return 0
     name, rest = words[0], words[1:]
     if name not in commands:
         print(_unknown(name, commands, program), file=sys.stderr)
@@ -81,7 +87,7 @@ def dispatch(argv: Sequence[str], commands: Mapping[str, EntryPoint], program: s
         with ended_by_signals():
             command = commands[name].load()
     except ModuleNotFoundError as error:
-        return _say_what_is_missing(f"{program} {name}", error)
+        return _say_what_is_missing(program, name, error)
     try:
         with ended_by_signals():  # ahead of what follows: the user's errors are told apart there
             code = int(command(rest) or 0)
@@ -90,7 +96,7 @@ def dispatch(argv: Sequence[str], commands: Mapping[str, EntryPoint], program: s
     except BrokenPipeError:
         raise  # nobody's fault: `main`
     except ModuleNotFoundError as error:  # what only some of a command's ways need
-        return _say_what_is_missing(f"{program} {name}", error)
+        return _say_what_is_missing(program, name, error)
     except (ValueError, RuntimeError, OSError, MemoryError) as error:
         if not _is_for_the_user(error):
             raise
@@ -101,13 +107,30 @@ def dispatch(argv: Sequence[str], commands: Mapping[str, EntryPoint], program: s
         return told(f"{program} {name}", error)
 
 
-def _say_what_is_missing(program: str, error: ModuleNotFoundError) -> int:
+def _say_what_is_missing(program: str, name: str, error: ModuleNotFoundError) -> int:
     """Name the package on stderr; exit code 2. Raises the error where a package is not absent."""
-    if (error.name or "").split(".")[0].startswith("g2vlm_"):
+    module = (error.name or "").split(".")[0]
+    if module.startswith("g2vlm_"):
         raise error  # a part of this project is broken
     needed = f"needs the Python package {error.name!r}: {_plain_lines(error)}"
-    print(f"{program} {needed}", file=sys.stderr)
+    print(f"{program} {name} {needed}{_brought(module, name)}", file=sys.stderr)
     return 2
+
+
+def _brought(module: str, command: str) -> str:
+    """How to install a package that this one names; of its extras the command's own, if any."""
+    package = _PACKAGES.get(module, module).replace("_", "-").lower()
+    try:
+        lines = requires(_DISTRIBUTION) or []
+    except PackageNotFoundError:
+        return ""
+    named = [line for line in lines if re.match(rf"{re.escape(package)}(?![\w.-])", line.lower())]
+    extras = [extra for line in named for extra in re.findall(r"extra == ['\"](.+?)['\"]", line)]
+    if not named:
+        return ""
+    extra = command if command in extras else next(iter(extras), "")
+    wanted = f"'{_DISTRIBUTION}[{extra}]'" if extra else package
+    return f"; pip install {wanted}"
 
 
 def _is_for_the_user(error: Exception) -> bool:

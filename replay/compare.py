@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from g2vlm_model.interface.command_line import CommandParser
+from g2vlm_model.interface.command_line import CommandParser, reason
 from g2vlm_model.interface.words import plain
 
 from .errors import ReplayInputError
@@ -112,8 +112,7 @@ def read_run(folder: Path) -> Run:
         version = document["format_version"]
         document["metrics"], document["input"]["path"], document["answers"]
     except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise ReplayInputError(f"{path}: {why}; give the folder that a replay wrote") from error
+        raise ReplayInputError(f"{reason(error)}; give the folder that a replay wrote") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ReplayInputError(f"{path} is no metrics.json of a replay") from error
     if version != FORMAT_VERSION:

@@ -30,6 +30,7 @@ from typing import Any
 from g2vlm_map.answers.quantity import QuantityKind, parse_quantity
 from g2vlm_map.recordings import NS
 from g2vlm_model.interface import SpatialQuery
+from g2vlm_model.interface.command_line import reason
 from g2vlm_model.interface.documents import parse_json
 
 from .errors import ReplayInputError
@@ -100,7 +101,7 @@ def load_questions(path: Path, stamps_ns: tuple[int, ...]) -> list[Question]:
     try:
         entries = parse_json(path.read_bytes())
     except OSError as error:
-        raise ReplayInputError(f"questions file {path}: {error.strerror}") from error
+        raise ReplayInputError(f"questions file {reason(error)}") from error
     except ValueError as error:
         raise ReplayInputError(f"questions file {path} is no JSON: {error}") from error
     if not isinstance(entries, list) or not entries:

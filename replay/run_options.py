@@ -14,6 +14,7 @@ from typing import Any
 
 from g2vlm_map.option_fields import described
 from g2vlm_map.options import DepthOptions, PipelineOptions
+from g2vlm_model.interface.command_line import reason
 from g2vlm_ros.param_files import named_value, node_values, options_of
 from g2vlm_ros.params import NodeParams, known_names, parse
 
@@ -67,7 +68,7 @@ class ModelOptions:
         try:
             values, shared = node_values(self.params_file, NODE_NAME)
         except OSError as error:
-            raise ReplayInputError(f"--params {self.params_file} is no file") from error
+            raise ReplayInputError(f"--params {reason(error)}") from error
         except ValueError as error:
             raise ReplayInputError(f"--params {error}") from error
         return options_of(values), shared

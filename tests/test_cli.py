@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -79,6 +80,7 @@ MISTAKES = {
     "dataset synthetic --out out --frames -3": "frames is -3, expected",
     "dataset synthetic --out /proc/self/x --shards 1": "/proc/self/x: there is nothing",
     "dataset synthetic --out file --shards 1": "file: a file is there, where a folder is to be",
+    "dataset": "kind is one of synthetic, bag, check, models, render; `g2vlm dataset --help` expl",
     "dataset synthetik": "did you mean synthetic? `g2vlm dataset --help` explains",
     "dataset bag nowhere --out out": "nowhere does not exist",
     "dataset bag empty --out out": "empty holds no frame",
@@ -108,6 +110,15 @@ MISTAKES = {
     "replay empty --out out --fps 0": "is '0', expected 0.01 to 1000",
     "replay empty --out out --raet 3": "did you mean --rate? `g2vlm replay --help` explains",
     "doctor nowhere.mcap": "nowhere.mcap",
+    "doctor empty": "empty is no bag; expected a folder with metadata.yaml, or a .mcap, .db3",
+    "doctor void.mcap": "void.mcap is empty (0 bytes): nothing was recorded; record it again",
+    "replay film --out out --in-process --questions no.json": "no.json: there is nothing of that",
+    "replay film --out out --in-process --params empty": "empty: a folder is there, where a file",
+    "replay compare empty empty": "empty/metrics.json: there is nothing of that name; look for a",
+    "evaluate questions --root empty --json empty": "empty: a folder is there, where a file is to",
+    "evaluate questions --root empty --calibrate file/c": "file: a file is there, where a folder",
+    "evaluate stretches all --data empty --out file": "file/kitchen_a: a file is there, where a",
+    "dataset models --out file": "--out file is a file, expected a folder",
     "doctor --params nowhere.yaml": "nowhere.yaml: there is nothing of that name; look for",
     "view": "got 0 sources, expected one",
     "view --camera 97": "camera 97 cannot be opened or gives no frame; of /dev/video* there is",
@@ -128,6 +139,7 @@ def test_refused_input_is_one_line_that_says_the_next_step(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("hello")
+    (tmp_path / "void.mcap").touch()
     (tmp_path / "film.mp4").write_bytes(b"no film")
     (tmp_path / "film").mkdir()
     for number in range(2):
@@ -156,6 +168,7 @@ def refuses(error: Exception) -> Callable[[list[str]], int]:
     [
         (PermissionError(errno.EACCES, "x", "/there/a"), "/there/a: permission denied; choose"),
         (OSError(errno.ENOSPC, "No space left on device"), "the disk is full; make room"),
+        (OSError(errno.EFBIG, "File too large"), "the file is larger than may be written; `ulimit"),
         (OSError(errno.EROFS, "x", b"/mnt/a"), "/mnt/a: nothing can be written there"),
         (IsADirectoryError(errno.EISDIR, "x", "a"), "a: a folder is there, where a file"),
         (MemoryError(), "no memory is left; take a smaller model"),
@@ -222,6 +235,31 @@ def test_a_missing_dependency_is_named(
 ) -> None:
     assert cli.main([name]) == 2
     assert "needs the Python package 'surely_not_there'" in capsys.readouterr().err
+
+
+def test_what_the_package_names_is_brought_by_an_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lacks(module: str) -> Callable[[list[str]], int]:
+        return refuses(ModuleNotFoundError(f"No module named '{module}'", name=module))
+
+    for command, module, says in (
+        ("replay", "evo.core", "; pip install 'g2vlm_ros[replay]'"),
+        ("view", "cv2", "; pip install 'g2vlm_ros[view]'"),
+        ("analyse", "h5py", "; pip install 'g2vlm_ros[train]'"),
+        ("model", "torch", "; pip install torch"),
+    ):
+        one = SimpleNamespace(load=lambda module=module: lacks(module))
+        monkeypatch.setattr(cli, "_commands", lambda command=command, one=one: {command: one})
+        assert cli.main([command]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"g2vlm {command} needs the Python package {module!r}: No module")
+        assert line.endswith(says)
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert re.fullmatch(r"g2vlm_ros \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
 def test_the_installed_command_runs_and_is_light() -> None:

@@ -266,7 +266,8 @@ def _no_camera(number: int) -> str:
     there = ", ".join(sorted(path.name for path in Path("/dev").glob("video*"))) or "none"
     return (
         f"camera {number} cannot be opened or gives no frame; of /dev/video* there is: {there}. "
-        "Whoever reads it must be in the group `video`, and no other program may hold it"
+        "Whoever reads it must be in the group `video`, and no other program may hold it. "
+        "In its place a film, a bag or a folder of frames can be shown"
     )
 
 

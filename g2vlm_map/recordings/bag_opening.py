@@ -35,6 +35,8 @@ def opened(path: Path) -> Iterator[tuple[BagReader, list[LeftOut]]]:
         RecordingError: It cannot be read.
     """
     reader: Any = None
+    if path.is_file() and path.stat().st_size == 0:
+        raise RecordingError(f"{path} is empty (0 bytes): nothing was recorded; record it again")
     try:
         reader, lost = open_bag(path, rosbags_typestore())
         yield reader, lost

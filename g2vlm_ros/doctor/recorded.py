@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from g2vlm_map.recordings import is_bag
 from g2vlm_map.recordings.bag_files import BagReader
 from g2vlm_map.recordings.bag_opening import deserialize, opened
 from g2vlm_map.recordings.source import RecordingError
@@ -34,6 +35,10 @@ def look_at_bag(path: Path, told: Told) -> Seen:
     """
     if not path.exists():
         raise RecordingError(f"{path} does not exist; expected a bag")
+    if not is_bag(path):
+        raise RecordingError(
+            f"{path} is no bag; expected a folder with metadata.yaml, or a .mcap, .db3 or .bag file"
+        )
     wants = [] if told.problem else wanted(told.params, told.names)
     decode = partial(deserialize, path)
     with opened(path) as (reader, lost):

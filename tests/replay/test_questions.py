@@ -103,7 +103,7 @@ def test_malformed(tmp_path: Path, content: Any, says: str) -> None:
 
 
 def test_missing_or_binary_file(tmp_path: Path) -> None:
-    with pytest.raises(ReplayInputError, match="No such file"):
+    with pytest.raises(ReplayInputError, match="there is nothing of that name"):
         load_questions(tmp_path / "none.json", STAMPS)
     (tmp_path / "b.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ReplayInputError, match="is no JSON"):
