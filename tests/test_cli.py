@@ -163,14 +163,19 @@ def refuses(error: Exception) -> Callable[[list[str]], int]:
     return command
 
 
+def said_by_the_system(number: int, *names: str | bytes) -> OSError:
+    return OSError(number, os.strerror(number), *names)
+
+
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (PermissionError(errno.EACCES, "x", "/there/a"), "/there/a: permission denied; choose"),
-        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full; make room"),
-        (OSError(errno.EFBIG, "File too large"), "the file is larger than may be written; `ulimit"),
-        (OSError(errno.EROFS, "x", b"/mnt/a"), "/mnt/a: nothing can be written there"),
-        (IsADirectoryError(errno.EISDIR, "x", "a"), "a: a folder is there, where a file"),
+        (said_by_the_system(errno.EACCES, "/there/a"), "/there/a: permission denied; choose"),
+        (said_by_the_system(errno.ENOSPC), "the disk is full; make room"),
+        (said_by_the_system(errno.EFBIG), "the file is larger than may be written; `ulimit"),
+        (said_by_the_system(errno.EROFS, b"/mnt/a"), "/mnt/a: nothing can be written there"),
+        (said_by_the_system(errno.EISDIR, "a"), "a: a folder is there, where a file"),
+        (OSError(errno.ENOSPC, "take --out", "a"), "[Errno 28] take --out: 'a'"),
         (MemoryError(), "no memory is left; take a smaller model"),
         (OSError("the store is in use; wait"), "the store is in use; wait"),
     ],

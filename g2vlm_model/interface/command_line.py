@@ -157,7 +157,9 @@ def reason(error: Exception) -> str:
         error: Of the input, the command line or the disk.
     """
     said = plain_lines(str(error)) or type(error).__name__
-    if isinstance(error, OSError) and error.errno in _NEXT and error.filename is not None:
+    if isinstance(error, OSError) and error.strerror != os.strerror(error.errno or 0):
+        pass  # in words of our own, which know more
+    elif isinstance(error, OSError) and error.errno in _NEXT and error.filename is not None:
         place = error.filename
         place = place if isinstance(place, int) else os.fsdecode(place)  # or a descriptor
         said = plain(f"{place}: {_NEXT[error.errno]}")

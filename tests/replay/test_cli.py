@@ -59,8 +59,8 @@ def bag(tmp_path: Path) -> Path:
         (["--question-timeout", "-5"], "--question-timeout is -5"),
         (["--cloud-confidence", "2"], "--cloud-confidence is 2"),
         (["--param", "novalue"], "expected NAME=VALUE"),
-        (["--params", "missing.yaml"], "is no file"),
-        (["--questions", "missing.json"], "No such file"),
+        (["--params", "missing.yaml"], "--params missing.yaml: there is nothing of that name"),
+        (["--questions", "missing.json"], "missing.json: there is nothing of that name"),
         (["--image-topic", "/nope"], "no image topic"),
         (["--truth-pose-topic", "/nope"], "carries no poses"),
     ],
@@ -174,7 +174,7 @@ def test_two_replays_do_not_share_a_folder(
     assert (tmp_path / "metrics.json").read_text() == "the other's"
     os.close(folder)
     assert main(arguments) == 2
-    assert "missing.yaml is no file" in capsys.readouterr().err
+    assert "missing.yaml: there is nothing of that name" in capsys.readouterr().err
 
 
 def test_missing_interfaces_are_named(

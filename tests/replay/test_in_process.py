@@ -144,7 +144,7 @@ def test_in_the_recorded_rhythm(bag: Path, tmp_path: Path) -> None:
         (["--param", "window.sise=6"], 2, "window.sise is no parameter of this node"),
         (["--param", "backend=torch"], 2, "backend is called runtime now"),
         (["--param", "tf.publish=false"], 2, "tf.publish says nothing here: only the node goes by"),
-        (["--params", "missing.yaml"], 2, "missing.yaml is no file"),
+        (["--params", "missing.yaml"], 2, "missing.yaml: there is nothing of that name"),
         (["--model", "no_model"], 2, "the model cannot be loaded: "),
         (["--device", "cuda:64"], 2, "the model cannot be loaded: device is 'cuda:64', but "),
         (["--runtime", "tests.replay.test_in_process:broken"], 3, "cannot be loaded: out of order"),

@@ -167,7 +167,7 @@ def test_names_out_of_a_bag_reach_no_terminal(
     ("words", "says"),
     [
         (["/nowhere.mcap"], "/nowhere.mcap does not exist"),
-        ([str(REPO / "setup.py")], "cannot be read as a bag"),
+        ([str(REPO / "setup.py")], "is no bag; expected a folder with metadata.yaml"),
         ([DRIVE, "--params", str(REPO / "setup.py")], "is no ROS parameter file"),
         ([DRIVE, "--params", "/nowhere.yaml"], "there is nothing of that name"),
         ([DRIVE, "--param", "runtime"], "expected NAME=VALUE"),
