@@ -52,7 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BaseException:
             if not told.asked:
                 raise
-    print(f"g2vlm {words[0]}: interrupted", file=sys.stderr)
+    return _interrupted(words)
+
+
+def _interrupted(words: Sequence[str]) -> int:
+    print(f"{' '.join(['g2vlm', *words[:1]])}: interrupted", file=sys.stderr)
     return INTERRUPTED
 
 
@@ -192,8 +196,13 @@ def _unknown(name: str, commands: Mapping[str, EntryPoint], program: str) -> str
 
 def command() -> NoReturn:
     """The console command: ends the process with what `main` returns."""
-    with ended_by_signals(last=True):
-        code = main()
+    try:
+        with ended_by_signals(last=True):
+            code = main()
+    except KeyboardInterrupt:  # in the moment before `main` or behind it
+        code = _interrupted(sys.argv[1:])
+    except SystemExit as error:  # of a parser: its code, whoever tells the process to end now
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
     leave(code)
 
 

@@ -40,6 +40,7 @@ from typing import Any, NoReturn
 
 __all__ = [
     "INTERRUPTED",
+    "REMINDER",
     "AtOnce",
     "Told",
     "asked_again",
@@ -49,6 +50,7 @@ __all__ = [
     "flush_output",
     "leave",
     "lifeline",
+    "may_raise",
     "ros_missing",
     "started",
 ]
@@ -60,6 +62,9 @@ _TOLD_BY = ("SIGINT", "SIGTERM", "SIGHUP")
 _AGAIN_S = 1.0  # behind the first: a terminal, `timeout` and a supervisor may each send one
 _APART_S = 0.3  # behind the one before: a key that is held repeats itself faster
 _LOST_S = 0.05
+REMINDER = signal.SIGURG  # ignored where nobody has a handler for it
+_REMIND = b"\0"  # no signal's number
+_IMPORTS = "<frozen importlib"
 _GRACE_S = 20.0  # for a child to end in order when its parent is gone
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
@@ -73,10 +78,10 @@ class AtOnce:
 
     Python's own handlers wait until the main thread comes back from C, e.g. from a pass. So the
     kernel's handler writes a byte for each signal into a pipe (`signal.set_wakeup_fd`), which a
-    thread reads. To be made and closed in the main thread.
+    thread reads. To be made, ahead of the handlers, and closed in the main thread.
 
     Args:
-        numbers: Signals that ask for an end, all of which have a handler of Python.
+        numbers: Signals that ask for an end, all of which get a handler of Python.
     """
 
     def __init__(self, numbers: Sequence[int]) -> None:
@@ -88,6 +93,14 @@ class AtOnce:
             target=self._read, args=(reading,), name="g2vlm-signals", daemon=True
         )
         self._thread.start()
+
+    def remind(self) -> None:
+        """Have this process send itself `REMINDER` in a moment.
+
+        A handler may call it wherever it came: no lock is taken, no thread started.
+        """
+        with contextlib.suppress(OSError):  # full of signals: it comes for those
+            os.write(self._writing, _REMIND)
 
     def close(self) -> None:
         """Look no more."""
@@ -101,6 +114,9 @@ class AtOnce:
         with open(descriptor, "rb", buffering=0) as pipe:
             while numbers := pipe.read(4096):
                 count, now_s = sum(number in self._numbers for number in numbers), time.monotonic()
+                if _REMIND in numbers:
+                    time.sleep(_LOST_S)
+                    os.kill(os.getpid(), REMINDER)
                 if not count:
                     continue
                 if first_s is None:
@@ -112,12 +128,27 @@ class AtOnce:
                 last_s = now_s
 
 
-def asked_again(kind: type[BaseException], forget: Callable[[], object]) -> Callable[[Any], Any]:
-    """Repeat a signal whose exception came in a callback (`__del__`, an import) and was lost there.
+def may_raise(frame: FrameType | None) -> bool:
+    """Whether a signal's handler that came in this frame may raise.
+
+    Not while a module is imported: C++ that stands on the stack there (torch's) makes SIGABRT of
+    an exception, and modules take what they import for absent. Not while a thread is started: it
+    would run, and its owner not know.
+    """
+    while frame is not None:
+        code = frame.f_code
+        if code is threading.Thread.start.__code__ or code.co_filename.startswith(_IMPORTS):
+            return False
+        frame = frame.f_back
+    return True
+
+
+def asked_again(kind: type[BaseException], lost: Callable[[], object]) -> Callable[[Any], Any]:
+    """Hear of a signal whose exception came in a callback (`__del__`) and was lost there.
 
     Args:
         kind: What the signal's handler raises; other errors of callbacks are told as before.
-        forget: Called ahead of the next signal, for which the handler is to raise it again.
+        lost: Called then.
 
     Returns:
         The `sys.unraisablehook` before, to be put back.
@@ -125,13 +156,10 @@ def asked_again(kind: type[BaseException], forget: Callable[[], object]) -> Call
     before = sys.unraisablehook
 
     def hook(found: Any) -> None:
-        if not isinstance(found.exc_value, kind):
+        if isinstance(found.exc_value, kind):
+            lost()
+        else:
             before(found)
-            return
-        forget()
-        again = threading.Timer(_LOST_S, os.kill, (os.getpid(), signal.SIGTERM))
-        again.daemon = True
-        again.start()
 
     sys.unraisablehook = hook
     return before
@@ -155,7 +183,8 @@ def ended_by_signals(last: bool = False) -> Iterator[Told]:
     ends the process (`AtOnce`). Signals that are ignored (a job in the background, nohup) stay so.
     Outside of the main thread nothing changes: only there signals arrive. A block inside another
     one is that one. What a library makes of the KeyboardInterrupt on its way (numpy's C code an
-    ImportError, a wrapper a RuntimeError) leaves the block as one again.
+    ImportError, a wrapper a RuntimeError) leaves the block as one again. What must not be broken
+    off (`may_raise`) is done first.
 
     Args:
         last: Nothing comes behind the block but `leave`: until that one, signals are not heard.
@@ -167,27 +196,37 @@ def ended_by_signals(last: bool = False) -> Iterator[Told]:
         with _as_interrupt(_told[-1]):
             yield _told[-1]
         return
-    told = Told()
+    told, open_ = Told(), True  # open_: it has not been raised, or it was lost
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        if not told.asked:
-            told.asked = True
+        nonlocal open_
+        told.asked |= number != REMINDER
+        if not (told.asked and open_):
+            return
+        open_ = not may_raise(frame)
+        if not open_:
             raise KeyboardInterrupt
+        at_once.remind()
 
-    def forget() -> None:
-        told.asked = False
+    def lost() -> None:
+        nonlocal open_
+        open_ = True
+        at_once.remind()
 
     numbers = [getattr(signal, name) for name in _TOLD_BY if hasattr(signal, name)]
     heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in heard}
     at_once = AtOnce(heard)
-    hook = asked_again(KeyboardInterrupt, forget)
+    hook = asked_again(KeyboardInterrupt, lost)
+    before: dict[int, Any] = {}
     _told.append(told)
     try:
+        for number in (*heard, REMINDER):
+            before[number] = signal.getsignal(number)
+            signal.signal(number, interrupt)
         with _as_interrupt(told):
             yield told
     finally:
-        told.asked |= last
+        open_ = open_ and not last
         _told.pop()
         sys.unraisablehook = hook
         for number, handler in () if last else before.items():

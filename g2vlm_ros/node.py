@@ -22,7 +22,15 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from g2vlm_model.processes import AtOnce, asked_again, end_with_parent, leave, ros_missing
+from g2vlm_model.processes import (
+    REMINDER,
+    AtOnce,
+    asked_again,
+    end_with_parent,
+    leave,
+    may_raise,
+    ros_missing,
+)
 
 __all__ = ["command", "main"]
 
@@ -44,10 +52,10 @@ class _Stop:
         self.asked = False
         self.may_break_off: Callable[[], bool] = lambda: False
         numbers = (signal.SIGINT, signal.SIGTERM)
-        self._lost = False
+        self._open = True  # no `_Ended` was raised, or it was lost
         self._at_once = AtOnce(numbers)
         asked_again(_Ended, self._was_lost)
-        for number in numbers:
+        for number in (*numbers, REMINDER):
             signal.signal(number, self._handle)
 
     def start_up(self) -> None:
@@ -63,13 +71,17 @@ class _Stop:
             signal.signal(number, signal.SIG_IGN)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        first, self.asked = not self.asked or self._lost, True
-        self._lost = False
-        if first and self.may_break_off():
+        self.asked |= number != REMINDER
+        if not (self.asked and self._open and self.may_break_off()):
+            return
+        self._open = not may_raise(frame)
+        if not self._open:
             raise _Ended
+        self._at_once.remind()
 
     def _was_lost(self) -> None:
-        self._lost = True
+        self._open = True
+        self._at_once.remind()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import importlib
 import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 from g2vlm_model import processes
 
@@ -81,6 +84,49 @@ def lost(words: list[str]) -> int:
     return 0
 
 
+def imports(words: list[str]) -> int:
+    """A sub-command that is told to end while it imports a module, which swallows what it meets."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "told_at_import.py").write_text(
+            "import os, signal, time\n"
+            "try:\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(0.2)\n"
+            "except BaseException:\n    print('broken off', flush=True)\n"
+        )
+        sys.path.insert(0, folder)
+        importlib.import_module("told_at_import")
+        time.sleep(600.0)
+    return 0
+
+
+class Watch(threading.Thread):
+    """A thread at whose start the process is told to end."""
+
+    def _set_ident(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)
+        super()._set_ident()  # type: ignore[misc]  # threading's own
+
+
+def starts(words: list[str]) -> int:
+    """A sub-command that is told to end while it starts a thread."""
+    ended = threading.Event()
+    thread = Watch(target=ended.wait)
+    thread.start()
+    try:
+        time.sleep(600.0)
+    finally:
+        ended.set()
+        thread.join()
+        print("joined", flush=True)
+    return 0
+
+
+def refuses(words: list[str]) -> int:
+    """A sub-command whose parser has said what is wrong."""
+    _ends_slowly()
+    raise SystemExit(3)
+
+
 def deaf_hang() -> None:
     """A main thread in C that does not come back, where no handler of Python's runs."""
     with processes.ended_by_signals():
@@ -107,14 +153,17 @@ def at_work() -> None:
 
 def leaves() -> None:
     """Is done, and takes its time to end."""
+    _ends_slowly()
+    processes.leave(3)
 
+
+def _ends_slowly() -> None:
     def take_time() -> None:  # in pieces: a signal ahead of one long sleep would wait for its end
         for _ in range(6000):
             time.sleep(0.1)
 
     atexit.register(take_time)
     atexit.register(print, "ends", flush=True)
-    processes.leave(3)
 
 
 KINDS = {
@@ -136,7 +185,7 @@ def main() -> int:
         leaves()
     if sys.argv[1] == "deaf hang":
         deaf_hang()
-    if (name := sys.argv[1]) in ("hang", "lost"):
+    if (name := sys.argv[1]) in ("hang", "lost", "imports", "starts", "refuses"):
         from importlib.metadata import EntryPoint
 
         from g2vlm_model import cli
