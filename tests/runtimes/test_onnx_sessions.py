@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,6 +34,7 @@ from g2vlm_model.runtimes.onnx.sessions import (
     Session,
     candidates,
 )
+from tests.helpers import REPO
 
 CPU = Provider("cpu")
 has_gpu = pytest.mark.skipif(
@@ -261,3 +264,51 @@ def test_a_gpu_says_what_the_cpu_says(small_export: Path, model_folder: Path, de
     np.testing.assert_allclose(got.local_points, expected.local_points, atol=1e-3 * extent)
     by_gpu.close()
     by_cpu.close()
+
+
+WIDENED = """
+import json, re, resource, sys
+from pathlib import Path
+import numpy as np
+from g2vlm_model.runtimes.onnx.sessions import Provider, Session
+def kept_kb(name):
+    return int(re.search(name + r":\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
+run = {"x": np.ones((1, 2048), np.float16)}
+Session(Path(sys.argv[2]), Provider("cpu"), 1).run(run)  # what libraries take at their first run
+before = kept_kb("RssAnon")
+session = Session(Path(sys.argv[1]), Provider("cpu"), 1, mapped=True)
+loaded = kept_kb("RssAnon") - before
+most = (kept_kb("VmData") << 10) + (int(sys.argv[3]) << 20)
+resource.setrlimit(resource.RLIMIT_DATA, (most, resource.RLIM_INFINITY))
+print(json.dumps({"loaded": loaded / 1024, "y": session.run(run)["y"][0, :2].tolist()}))
+"""
+
+
+def test_half_precision_is_widened_one_product_at_a_time(tmp_path: Path) -> None:
+    """Twelve maps of 8 MiB: all in float32 would be 192 MiB, one is 16."""
+    half, maps = TensorProto.FLOAT16, 12
+    for name, count in (("mapped", maps), ("first", 1)):
+        eye = np.eye(2048, dtype=np.float16)
+        weights = [onnx.numpy_helper.from_array(eye, f"w{i}") for i in range(count)]
+        names = ["x", *(f"h{i}" for i in range(1, count)), "y"]
+        nodes = [
+            helper.make_node("MatMul", [names[i], f"w{i}"], [names[i + 1]]) for i in range(count)
+        ]
+        x, y = (helper.make_tensor_value_info(one, half, ["n", 2048]) for one in "xy")
+        model = helper.make_model(
+            helper.make_graph(nodes, "g", [x], [y], weights),
+            opset_imports=[helper.make_opsetid("", 18)],
+            ir_version=10,
+        )
+        onnx.save(
+            model, tmp_path / f"{name}.onnx", save_as_external_data=True, location=f"{name}.bin"
+        )
+    paths = [str(tmp_path / f"{name}.onnx") for name in ("mapped", "first")]
+    done = subprocess.run(
+        [sys.executable, "-c", WIDENED, *paths, "96"],
+        cwd=REPO, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["y"] == [1.0, 1.0]
+    assert said["loaded"] < 24.0, said
