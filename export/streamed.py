@@ -24,6 +24,7 @@ from g2vlm_model.checkpoint import (
     drop_global_points,
     load_model,
     model_on_meta,
+    own_tokenizer,
     quantised_bits,
     resolve_folder,
     stored_weights,
@@ -94,7 +95,8 @@ def streamed_model(folder: str | Path, quantise: str = "") -> Iterator[tuple[G2V
         FileNotFoundError, ValueError: See `load_model`.
     """
     root = resolve_folder(folder)
-    config, tokenizer = ModelConfig.from_folder(root), Tokenizer.from_folder(root)
+    config = ModelConfig.from_folder(root)
+    tokenizer = own_tokenizer(root, config)
     model = model_on_meta(config, tokenizer.special_ids(config.tokens)).eval()
     model.requires_grad_(False)
     large = {f"{name}.weight" for name, _, _ in quantisable(model, "int8")}

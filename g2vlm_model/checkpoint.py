@@ -50,6 +50,7 @@ __all__ = [
     "load_weights",
     "model_id",
     "model_on_meta",
+    "own_tokenizer",
     "quantised_bits",
     "resolve_folder",
     "save_model",
@@ -129,12 +130,7 @@ def load_model(
     root = resolve_folder(folder)
     config = ModelConfig.from_folder(root)
     files = weight_files(root)
-    tokenizer = Tokenizer.from_folder(root)
-    if tokenizer.size > config.text.vocab_size:
-        raise ValueError(
-            f"{tokenizer.source} has {tokenizer.size} tokens, text_config.json says vocab_size "
-            f"{config.text.vocab_size}; the files are of two different models"
-        )
+    tokenizer = own_tokenizer(root, config)
     model = model_on_meta(config, tokenizer.special_ids(config.tokens))
     kinds = {"geometric": geometric, "global_points": global_points}
     load_weights(model, files, device, dtype, **kinds, quantise=quantise)
@@ -147,6 +143,21 @@ def load_model(
             for name in ("geometric", "geometric_norm"):
                 layer._modules.pop(name, None)
     return model.eval(), tokenizer
+
+
+def own_tokenizer(folder: Path, config: ModelConfig) -> Tokenizer:
+    """The tokenizer of a model's folder, whose every token has a row in the model's embedding.
+
+    Raises:
+        FileNotFoundError, ValueError: There is none, or it is another model's.
+    """
+    tokenizer = Tokenizer.from_folder(folder)
+    if tokenizer.size > config.text.vocab_size:
+        raise ValueError(
+            f"{tokenizer.source} has {tokenizer.size} tokens, text_config.json says vocab_size "
+            f"{config.text.vocab_size}; the files are of two different models"
+        )
+    return tokenizer
 
 
 def drop_global_points(model: G2VLM) -> None:

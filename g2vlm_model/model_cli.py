@@ -95,28 +95,31 @@ def describe(model: str) -> dict[str, Any]:
     Raises:
         OSError, ValueError: As `load_model`, but for the numbers.
     """
-    from .checkpoint import calibration_text, model_id, model_on_meta
+    from .checkpoint import (
+        calibration_text,
+        model_id,
+        model_on_meta,
+        own_tokenizer,
+        stored_weights,
+    )
     from .config import ModelConfig
-    from .safetensors_file import SafetensorsFile
-    from .tokenizer import Tokenizer
 
     folder = resolve_folder(model)
     config = ModelConfig.from_folder(folder)
-    tokenizer = Tokenizer.from_folder(folder)
+    tokenizer = own_tokenizer(folder, config)
     ids = tokenizer.special_ids(config.tokens)
-    files, dtypes = weight_files(folder), set()
-    for path in files:
-        with SafetensorsFile(path) as reader:
-            dtypes |= {str(entry.dtype).removeprefix("torch.") for entry in reader.entries.values()}
+    files, model = weight_files(folder), model_on_meta(config, ids)
+    with stored_weights(model, files) as stored:  # names and shapes are those that configs say
+        dtypes = {one.dtype for one in stored}
     parts = dict.fromkeys((*PARTS, OTHER), 0)
-    for name, parameter in model_on_meta(config, ids).named_parameters():
+    for name, parameter in model.named_parameters():
         parts[part_of(name)] += parameter.numel()
     weights = sum(parts.values())
     return {
         "model_id": model_id(folder),
         "folder": str(folder),
         "files": {path.name: path.stat().st_size for path in files},
-        "stored_as": sorted(dtypes),
+        "stored_as": sorted(str(dtype).removeprefix("torch.") for dtype in dtypes),
         "weights": weights,
         "parts": {name: count for name, count in parts.items() if count},
         "differs_from_published": _options(config),

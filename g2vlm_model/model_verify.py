@@ -103,7 +103,7 @@ def _verified(
         return report | {"sound": False}
     checks["loads"] = "ok"
     try:
-        report["rss_bytes"] = {"loaded": _resident()}
+        report["rss_bytes"] = {"loading": _most_resident(), "loaded": _resident()}
         info = runtime.info
         report["runs"] = {"device": info.device, "precision": info.precision, "prompt": mode}
         report["runs"]["fallback"] = info.fallback_reason
@@ -111,7 +111,7 @@ def _verified(
     finally:
         runtime.close()
     shown.stage("comparing")
-    report["rss_bytes"]["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    report["rss_bytes"]["peak"] = _most_resident()
     checks |= _checks(report["outputs"])
     checks["the published code agrees"] = _held_against(run, folder, geometry, report)
     passed = (outcome == "ok" or outcome.startswith("skipped: ") for outcome in checks.values())
@@ -196,6 +196,11 @@ def _resident() -> int:
     """Bytes that this process holds in memory now."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize()
+
+
+def _most_resident() -> int:
+    """Bytes that this process held in memory at most so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _norms(folder: Path) -> dict[str, dict[str, Any]]:
