@@ -35,6 +35,7 @@ from .model_folder import (
     weight_files,
 )
 from .quantised import QuantisedEmbedding, QuantisedLinear, Rows, quantisable
+from .runtimes.machine import give_free_blocks_back
 from .safetensors_file import SafetensorsFile, StoredRows, StoredWeight, write_errors
 from .tokenizer import Tokenizer
 
@@ -73,6 +74,7 @@ TABLE = "trunk.embed_tokens.weight"
 CALIBRATION_FILE = "calibration.json"  # how often answers are right: `g2vlm_map.answers`
 MAX_CALIBRATION_BYTES = 1 << 18
 GLOBAL_POINTS = "heads.global_"  # beginning of the names of what only training computes
+_GIVE_BACK_EVERY = 256 << 20  # bytes that were read
 GEOMETRIC_MODULES = ("dino", "dino_projection", "heads", "match")
 
 
@@ -191,7 +193,7 @@ def load_weights(
     """
     bits = quantised_bits(model, quantise)
     with stored_weights(model, files) as stored:
-        for one in stored:
+        for one in _giving_back(stored):
             if not geometric and _is_geometric(one.name):
                 continue
             if not global_points and one.name.startswith(GLOBAL_POINTS):
@@ -201,6 +203,20 @@ def load_weights(
                 continue
             keep = dtype.itemsize < 4 and one.name.startswith(FLOAT32_PREFIXES)
             assign(model, one.name, one.read(torch.float32 if keep else dtype, device))
+
+
+def _giving_back(stored: Iterable[StoredWeight]) -> Iterator[StoredWeight]:
+    """Weights one by one; what is free between those that stay is given back now and then.
+
+    Else a tenth more is held than is used: small blocks that stay keep apart what was converted.
+    """
+    read = 0
+    for one in stored:
+        yield one
+        read += one.dtype.itemsize * math.prod(one.shape)
+        if read > _GIVE_BACK_EVERY:
+            give_free_blocks_back()
+            read = 0
 
 
 @contextmanager

@@ -39,9 +39,6 @@ DTYPES = {
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000
 CHUNK_BYTES = 8 << 20
-# The kernel maps so much around a page that is read (fault_around_bytes); of thousands of pieces it
-# would stay behind.
-_AROUND = 64 << 10
 
 
 @contextmanager
@@ -137,7 +134,7 @@ class SafetensorsFile:
             values = self._view(entry.dtype, begin, count)
             self._check_numbers(name, values, target.dtype)
             flat[first : first + count].copy_(values)
-            self._forget(begin, begin + count * size)
+            self._forget()
 
     def mapped(self, name: str) -> Tensor:
         """A tensor that is the file's own pages, in the type that it has there; only read.
@@ -152,7 +149,7 @@ class SafetensorsFile:
             begin = entry.begin + first * size
             values = self._view(entry.dtype, begin, min(step, count - first))
             self._check_numbers(name, values, entry.dtype)
-            self._forget(begin, begin + values.nbytes)
+            self._forget()
         return self._view(entry.dtype, entry.begin, count).view(entry.shape)
 
     def _check_numbers(self, name: str, values: Tensor, dtype: torch.dtype) -> None:
@@ -169,7 +166,7 @@ class SafetensorsFile:
         """Return raw bytes of the file."""
         assert self._map is not None, f"{self.path} is closed"
         content = self._map[begin:end]
-        self._forget(begin, end)
+        self._forget()
         return content
 
     def _view(self, dtype: torch.dtype, begin: int, count: int) -> Tensor:
@@ -182,14 +179,14 @@ class SafetensorsFile:
             raw = bytearray(self._map[begin : begin + count * dtype.itemsize])
             return torch.frombuffer(raw, dtype=dtype)
 
-    def _forget(self, begin: int, end: int) -> None:
-        """Give mapped pages back; they can be read again from the file."""
+    def _forget(self) -> None:
+        """Give mapped pages back, all that there are; they can be read again from the file.
+
+        The kernel maps more than was read, as far as a folio of its cache goes.
+        """
         assert self._map is not None
-        page = mmap.PAGESIZE
-        first = max(0, begin - _AROUND) // page * page
         if hasattr(mmap, "MADV_DONTNEED"):
-            end = min(end + _AROUND, self.size)
-            self._map.madvise(mmap.MADV_DONTNEED, first, end - first)
+            self._map.madvise(mmap.MADV_DONTNEED)
 
     def _error(self, problem: str) -> ValueError:
         return ValueError(f"{self.path} {plain(problem)}; download or write it again")
