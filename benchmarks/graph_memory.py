@@ -16,7 +16,6 @@ import multiprocessing
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch

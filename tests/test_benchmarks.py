@@ -193,6 +193,18 @@ def test_load(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted the Linux way")
+def test_graph_memory(tmp_path: Path, nano_export: Path) -> None:
+    arguments = (str(nano_export), "--size", "1,84,112")
+    results = run_apart("graph_memory", tmp_path / "report.json", *arguments)
+    assert len(results) == 3
+    for row in results.values():
+        assert 0 < row["loaded, MiB"] < 200
+        assert row["1x84x112, MiB"] > 0
+        assert row["golden, CPU s"] > 0
+
+
+@pytest.mark.slow
 def test_runtimes(tmp_path: Path, nano_export: Path) -> None:
     (tmp_path / "exports").mkdir()
     (tmp_path / "exports" / "nano-fp32-23").symlink_to(nano_export)

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,6 +169,26 @@ def test_rows_of_a_stored_weight_and_a_number_alone(tmp_path: Path) -> None:
         rows = StoredWeight("rows", reader, "rows").read(torch.float32, rows=slice(1, 3))
         assert torch.equal(rows, held["rows"][1:3])
         assert StoredWeight("one", reader, "one").read(torch.float32) == 7.0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are counted the Linux way")
+def test_no_page_of_a_file_stays_behind_what_was_read(tmp_path: Path) -> None:
+    """Thousands of pieces would leave a hundred megabytes of them in the process."""
+    path = tmp_path / "model.safetensors"
+    save_file({f"rows{i}": torch.ones(512, 512) for i in range(16)}, path)
+
+    def held_kb() -> int:
+        found = Path("/proc/self/smaps").read_text().partition(str(path))[2]
+        return int(re.search(r"\nRss:\s*(\d+) kB", found)[1])  # type: ignore[index]
+
+    with SafetensorsFile(path) as reader:
+        for name in reader.entries:
+            StoredWeight(name, reader, name).read(torch.float32, rows=slice(3, 500))
+            assert held_kb() == 0
+        tensor = reader.mapped("rows3")
+        assert held_kb() == 0
+        assert float(tensor.sum()) == 512 * 512
+        assert held_kb() >= 1024
 
 
 def test_long_lists_are_cut(copy: Path) -> None:
