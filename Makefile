@@ -45,7 +45,7 @@ test: setup-dev ## Run the tests but the slow ones (PYTEST_ARGS="tests/map -x": 
 test-all: setup-dev ## Run all tests
 	@$(IN_VENV) python -m pytest $(IN_PARALLEL) -m "not full_size" $(PYTEST_ARGS)
 
-test-full-size: setup-dev ## Run the published size in bf16 on this CPU: 10 GiB of memory and disk, minutes
+test-full-size: setup-dev ## Run the published size in bf16 and int8 on this CPU: 10 GiB of memory and disk, minutes
 	@$(IN_VENV) python -m pytest -m full_size $(PYTEST_ARGS)
 
 test-ros: setup-dev ## Run the node's, the replay's and the ROS tests (ROS_DISTRO=jazzy: on Jazzy)
