@@ -108,11 +108,11 @@ def describe(model: str) -> dict[str, Any]:
     config = ModelConfig.from_folder(folder)
     tokenizer = own_tokenizer(folder, config)
     ids = tokenizer.special_ids(config.tokens)
-    files, model = weight_files(folder), model_on_meta(config, ids)
-    with stored_weights(model, files) as stored:  # names and shapes are those that configs say
+    files, built = weight_files(folder), model_on_meta(config, ids)
+    with stored_weights(built, files) as stored:  # names and shapes are those that configs say
         dtypes = {one.dtype for one in stored}
     parts = dict.fromkeys((*PARTS, OTHER), 0)
-    for name, parameter in model.named_parameters():
+    for name, parameter in built.named_parameters():
         parts[part_of(name)] += parameter.numel()
     weights = sum(parts.values())
     return {
