@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.common import add_common_arguments, print_table, write_report
+from benchmarks.common import add_common_arguments, print_table, set_threads, write_report
 from benchmarks.instant_runtime import InstantRuntime
 from g2vlm_map.events import Event, FramesDropped
 from g2vlm_map.pipeline import InputFrame, Pipeline
@@ -41,6 +41,7 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=300)
     add_common_arguments(parser, "intake")
     arguments = parser.parse_args()
+    set_threads(arguments)
     cv2.setNumThreads(0)
     kinds: list[tuple[str, tuple[int, int], Callable[[NDArray[np.uint8]], Pixels]]] = [
         ("1080p JPEG", (1080, 1920), jpeg),
