@@ -173,7 +173,7 @@ def _references(model: G2VLM) -> GraphSpec:
             "filled",
             "viewers",
         ),
-        output_names=("features", "summary"),
+        output_names=("features", "summary", "weights"),
         dynamic_shapes={
             "tokens_NMD": sizes["fused"],
             "cameras_ND": sizes["cameras"],

@@ -223,7 +223,7 @@ class References(nn.Module):
         slots_Q: Tensor,
         filled_Q: Tensor,
         viewers_F: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute features; floats are float32, indices int64.
 
         Args:
@@ -238,7 +238,8 @@ class References(nn.Module):
             viewers_F: Frames of the frame slots; empty ones hold the first place's frame.
 
         Returns:
-            (K, D) features of the references, (D,) the summary.
+            (K, D) features of the references, (D,) the summary, and (K, N, M) how much each image
+            token counts for a thing.
         """
         dtype = self.fusion.image.fc1.weight.dtype
         reading = _reading(hidden_NRCD.to(dtype), local_NHW3, T_first_cam_N44, log_scale)
@@ -253,7 +254,9 @@ class References(nn.Module):
         window_K = torch.zeros_like(frames_K)
         places = Places(window_K, frames_K.clamp(min=0), shares_K2)
         place_KD = self.fusion.places(images, places)
-        thing_KD, thing_K3, _ = self.fusion.things(images, words_KD.to(dtype), window_K, frames_K)
+        thing_KD, thing_K3, weight_KNM = self.fusion.things(
+            images, words_KD.to(dtype), window_K, frames_K
+        )
         camera_KD = images.cameras_BND[0, places.frame_M]
         kinds_K1 = kinds_K[:, None]
         other_KD = torch.where(kinds_K1 == 1, thing_KD, camera_KD)
@@ -268,7 +271,7 @@ class References(nn.Module):
             filled_MS=filled_Q[None].to(dtype),
         )
         summary_D = self.fusion.summaries(reading, slots)[0]
-        return features_KD.float(), summary_D.float()
+        return features_KD.float(), summary_D.float(), weight_KNM
 
 
 def _reading(

@@ -17,7 +17,14 @@ source fixes them; only then `is_metric` is True and the unit is the metre.
 from __future__ import annotations
 
 from .frames import Frame, FrameWindow, GeometryPrediction, PixelMark
-from .questions import AnswerSource, AnswerStatus, CrossCheck, SpatialAnswer, SpatialQuery
+from .questions import (
+    AnswerSource,
+    AnswerStatus,
+    CrossCheck,
+    NamedPlace,
+    SpatialAnswer,
+    SpatialQuery,
+)
 from .runtime import (
     TRIAL_HW,
     BuildProgress,
@@ -39,6 +46,7 @@ __all__ = [
     "Frame",
     "FrameWindow",
     "GeometryPrediction",
+    "NamedPlace",
     "ObservationCancelledError",
     "PixelMark",
     "RuntimeInfo",

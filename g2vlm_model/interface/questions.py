@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from .frames import PixelMark
 from .words import make_plain, plain_lines
 
-__all__ = ["AnswerSource", "AnswerStatus", "CrossCheck", "SpatialAnswer", "SpatialQuery"]
+__all__ = [
+    "AnswerSource",
+    "AnswerStatus",
+    "CrossCheck",
+    "NamedPlace",
+    "SpatialAnswer",
+    "SpatialQuery",
+]
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,19 @@ class CrossCheck(enum.IntEnum):
 
 
 @dataclass(frozen=True)
+class NamedPlace:
+    """Where the model looked for a thing that a question names.
+
+    Args:
+        mark: The place; its label is the thing's name as the question spells it.
+        share: [0, 1] of all that the model looked at for it, what lies there and right beside it.
+    """
+
+    mark: PixelMark
+    share: float
+
+
+@dataclass(frozen=True)
 class SpatialAnswer:
     """A structured answer.
 
@@ -133,6 +153,8 @@ class SpatialAnswer:
         text_value: The number in the text, in `unit`; None where there is none in that unit.
         measured_value, measured_sigma: The same quantity read off the geometry, in `unit`.
         measured_choice: A choice read off the geometry: a label, "left", "yes".
+        named: Where the model looked for things that the question names; empty for models
+            without reference features.
         prefill_ms, decode_ms: Time of the semantic expert.
         tokens: Answer tokens that were computed.
         model_id: Name and short hash of the weights.
@@ -157,6 +179,7 @@ class SpatialAnswer:
     text_value: float | None = None
     measured_sigma: float | None = None
     measured_choice: str = ""
+    named: tuple[NamedPlace, ...] = ()
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
     tokens: int = 0

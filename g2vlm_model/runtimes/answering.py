@@ -20,16 +20,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..config import ModelConfig
 from ..extras.references import Reference, find_references
-from ..interface import AnswerStatus, PixelMark, SpatialAnswer, SpatialQuery
+from ..interface import AnswerStatus, NamedPlace, PixelMark, SpatialAnswer, SpatialQuery
 from ..marks import marked_picture, marked_question
 from ..positions import DecodeStep
 from ..preprocess import semantic_patches
 from ..reasoning import geometry_in_words
 from ..tokenizer import Tokenizer, prompt_ids
 from .gate import DeviceGate
-from .scene import EncodedScene, SceneContext
+from .scene import EncodedScene, SceneContext, Sought
 
 __all__ = ["Answerer", "Draft", "Question", "Stopped"]
 
@@ -70,6 +73,7 @@ class Draft:
         ended: The end token came.
         log_probability: Sum over the chosen tokens, the end token included.
         choices: Number of tokens in that sum.
+        named: Where things that the question names were looked for.
         read_s: Seconds since the construction at which the question had been read.
         stopped: Why it ended early; None where it did not.
     """
@@ -87,6 +91,7 @@ class Draft:
         self.ended = False
         self.log_probability = 0.0
         self.choices = 0
+        self.named: tuple[NamedPlace, ...] = ()
         self.read_s: float | None = None
         self.stopped: AnswerStatus | None = None
         self._cancelled = cancelled
@@ -124,6 +129,7 @@ class Draft:
             # Geometric mean of the probabilities of the tokens.
             confidence=math.exp(self.log_probability / self.choices) if self.choices else 0.0,
             tokens=len(self.ids),
+            named=self.named,
             prefill_ms=read_s * 1e3,
             decode_ms=(total_s - read_s) * 1e3,
             model_id=model_id,
@@ -193,6 +199,7 @@ class Answerer:
             if self._config.reference_features:
                 with self._step(draft):
                     context.name(question.references, len(ids) - 1)
+                draft.named = self._named(context.sought, scene.sizes_hw)
             for first in range(0, len(ids), PREFILL_TOKENS):
                 piece = ids[first : first + PREFILL_TOKENS]
                 with self._step(draft):
@@ -218,6 +225,16 @@ class Answerer:
             seconds = time.perf_counter() - began
         context.truncate(before)
         return seconds
+
+    def _named(
+        self, sought: Sequence[Sought], sizes_hw: Sequence[tuple[int, int]]
+    ) -> tuple[NamedPlace, ...]:
+        """The place of each thing, once for several mentions of one."""
+        things = {(one.reference.words, one.reference.frame): one for one in sought}
+        return tuple(
+            _looked_at(self._tokenizer.decode(list(words)).strip(), one.weight_NRC, sizes_hw)
+            for (words, _), one in things.items()
+        )
 
     def _decode(self, steps: Iterator[DecodeStep], draft: Draft) -> None:
         # One step more than tokens are allowed: only it can tell a whole answer of that length.
@@ -302,3 +319,22 @@ class Answerer:
             context.append_frame(index, tokens_SD)
         if features is not None:
             features.semantic_SD = tokens_SD
+
+
+def _looked_at(
+    name: str, weight_NRC: NDArray[np.float32], sizes_hw: Sequence[tuple[int, int]]
+) -> NamedPlace:
+    """The middle of the 3 x 3 tokens that count most together, in the frame that holds them."""
+    padded = np.pad(weight_NRC, ((0, 0), (1, 1), (1, 1)))
+    blocks = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    share_NRC = blocks.sum(axis=(3, 4))
+    frame, row, column = np.unravel_index(int(share_NRC.argmax()), share_NRC.shape)
+    block, share = blocks[frame, row, column], float(share_NRC[frame, row, column])
+    steps = np.arange(-1, 2)
+    down = (block.sum(axis=1) @ steps) / max(share, 1e-9)
+    aside = (block.sum(axis=0) @ steps) / max(share, 1e-9)
+    (height, width), (rows, columns) = sizes_hw[frame], weight_NRC.shape[1:]
+    u = (column + 0.5 + aside) * width / columns - 0.5
+    v = (row + 0.5 + down) * height / rows - 0.5
+    mark = PixelMark(int(frame), float(u), float(v), label=name)
+    return NamedPlace(mark, min(share, 1.0))

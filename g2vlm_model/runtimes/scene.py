@@ -45,6 +45,7 @@ __all__ = [
     "Pass",
     "SceneContext",
     "Seen",
+    "Sought",
     "encoded",
     "generalised_mean",
     "pictures_of",
@@ -53,6 +54,18 @@ __all__ = [
 SAMPLE_STEP = 16  # rows and columns between the pixels that tell a reused buffer
 TURN_POLL_S = 0.02
 GEM_POWER = 3
+
+
+class Sought(NamedTuple):
+    """Where a question's thing was looked for.
+
+    Attributes:
+        reference: The thing.
+        weight_NRC: How much each semantic token counts, by frame, row and column; sums to 1.
+    """
+
+    reference: Reference
+    weight_NRC: NDArray[np.float32]
 
 
 class SceneContext(ABC):
@@ -69,12 +82,14 @@ class SceneContext(ABC):
     Attributes:
         fused: The semantic frames that the keys hold, with geometry in them, in order; empty
             without a reading.
+        sought: The things of the question that was named last.
     """
 
     def __init__(self, keys: Any, reading: Any) -> None:
         self.keys = keys
         self.reading = reading
         self.fused: list[Any] = []
+        self.sought: tuple[Sought, ...] = ()
         self._added_TD: Array | None = None
         self._next_V: Array | None = None
 
@@ -102,7 +117,7 @@ class SceneContext(ABC):
     def name(self, references: Sequence[Reference], tokens: int) -> None:
         """Compute what references add to the question of so many tokens that is read next."""
         assert self.fused, "references of a scene without images"
-        self._added_TD = self._added(references, tokens)
+        self._added_TD, self.sought = self._added(references, tokens)
 
     def read(self, ids: Sequence[int], following: int) -> None:
         """Append the next tokens of the question; the last of all is the start of its answer.
@@ -123,8 +138,10 @@ class SceneContext(ABC):
         """Decode the answer behind what was read, as the query wants it, without end."""
 
     @abstractmethod
-    def _added(self, references: Sequence[Reference], tokens: int) -> Array:
-        """(tokens + 1, D) what references add to a question and to its answer's start."""
+    def _added(
+        self, references: Sequence[Reference], tokens: int
+    ) -> tuple[Array, tuple[Sought, ...]]:
+        """(tokens + 1, D) what references add to a question and its answer's start; its things."""
 
     @abstractmethod
     def _appended(self, ids: Sequence[int], added_TD: Array | None, following: int) -> Array:

@@ -35,6 +35,7 @@ from g2vlm_model.interface.words import plain
 from g2vlm_model.marks import question_with_marks
 from g2vlm_model.preprocess import geometric_pixels, semantic_rows
 from g2vlm_model.runtimes import load_runtime
+from g2vlm_model.runtimes.answering import _looked_at
 from g2vlm_model.runtimes.scene import EncodedScene
 from g2vlm_model.runtimes.torch.context import TorchContext
 from g2vlm_model.tokenizer import prompt_ids
@@ -139,3 +140,32 @@ def test_words_alone_are_no_query(runtime: SpatialRuntime) -> None:
     scene = runtime.observe(window(1, 2))
     with pytest.raises(TypeError, match="query is a str, expected a SpatialQuery"):
         runtime.ask(scene, QUESTION)  # type: ignore[arg-type]
+
+
+def test_where_a_thing_was_looked_for_is_a_place_of_the_picture(runtime: SpatialRuntime) -> None:
+    frames = window(1, 2)
+    query = SpatialQuery("How far is the chair from the chair in frame 2?", max_tokens=1)
+    with_frame, anywhere = SpatialQuery("Where is the chair?", max_tokens=1), query
+    scene = runtime.observe(frames)
+    assert runtime.ask(scene, SpatialQuery("How far is A?", MARKS[:1], max_tokens=1)).named == ()
+    (one,) = runtime.ask(scene, with_frame).named
+    height, width = frames.frames[one.mark.frame_index].image.shape[:2]
+    assert one.mark.label == "chair"
+    assert -0.5 <= one.mark.u <= width - 0.5
+    assert -0.5 <= one.mark.v <= height - 0.5
+    assert 0.0 < one.share <= 1.0
+    assert all(place.mark.frame_index == 1 for place in runtime.ask(scene, anywhere).named)
+
+
+def test_a_place_is_the_middle_of_what_counts_most() -> None:
+    weight = np.full((2, 4, 6), 0.001, np.float32)
+    weight[1, 2, 3], weight[1, 2, 4] = 0.4, 0.4
+    weight[0, 0, 0] = 0.1
+    found = _looked_at("chair", weight, [(40, 60), (40, 60)])
+    assert (found.mark.frame_index, found.mark.label) == (1, "chair")
+    assert found.mark.u == pytest.approx(39.5, abs=0.2)  # between the columns of 10 pixels
+    assert found.mark.v == pytest.approx(24.5, abs=0.2)
+    assert found.share == pytest.approx(0.807)
+    corner = np.zeros((1, 2, 2), np.float32)
+    corner[0, 0, 0] = 1.0
+    assert _looked_at("cup", corner, [(20, 20)]).mark == PixelMark(0, 4.5, 4.5, "cup")

@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 
 from g2vlm_map.recordings import open_recording
 from g2vlm_model.config import ModelConfig
-from g2vlm_model.interface import Frame, FrameWindow, PixelMark, SpatialQuery, SpatialRuntime
+from g2vlm_model.interface import (
+    Frame,
+    FrameWindow,
+    NamedPlace,
+    PixelMark,
+    SpatialQuery,
+    SpatialRuntime,
+)
 from g2vlm_model.runtimes import load_runtime
 from g2vlm_model.runtimes.answering import Answerer
 from g2vlm_model.runtimes.export_folder import ExportFolder
@@ -94,6 +101,11 @@ def demo_window(pictures: dict[int, NDArray[np.uint8]], last: int) -> FrameWindo
     return FrameWindow(tuple(Frame(pictures[i], i, "camera", "camera", f"demo-{i}") for i in shown))
 
 
+def places(one: NamedPlace) -> list[float]:
+    """Frame, column, row, share."""
+    return [one.mark.frame_index, one.mark.u, one.mark.v, one.share]
+
+
 def test_nano_answers_the_demo_as_torch_does(nano: Pair) -> None:
     asked = demo_questions()
     last = sorted(asked)[::2]
@@ -101,14 +113,20 @@ def test_nano_answers_the_demo_as_torch_does(nano: Pair) -> None:
     recording = open_recording(ROOM / "room.mcap")
     pictures = {frame.index: frame.rgb() for frame in recording.frames(sorted(wanted))}
     texts: Counter[str] = Counter()
+    looked = 0
     for index in last:
         scenes = nano.scenes(demo_window(pictures, index))
         for query in (*asked[index], *(SpatialQuery(text, max_tokens=12) for text in MORE)):
             want, got = nano.torch.ask(scenes[0], query), nano.onnx.ask(scenes[1], query)
             assert (got.text, got.status, got.tokens) == (want.text, want.status, want.tokens)
             assert got.confidence == pytest.approx(want.confidence, abs=1e-4), query.question
+            assert [places(one) for one in got.named] == [
+                pytest.approx(places(one), abs=1e-2) for one in want.named
+            ]
+            looked += len(got.named)
             texts[got.text] += 1
     assert texts.total() == 42
+    assert looked > 8
     assert len(texts) > 10, f"nearly all answers are the same: {texts}"
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ...extras.references import Reference
 from ...interface import SpatialQuery
 from ...positions import CacheMark, DecodeStep
-from ..scene import SceneContext
+from ..scene import SceneContext, Sought
 from .feeds import reference_feeds
 
 __all__ = ["NumpySampler", "OnnxContext", "SceneKeys", "by_layer", "frame_positions"]
@@ -88,7 +88,9 @@ class OnnxContext(SceneContext):
             yield step
             step = sampler(self._appended((step.token,), None))
 
-    def _added(self, references: Sequence[Reference], tokens: int) -> Floats:
+    def _added(
+        self, references: Sequence[Reference], tokens: int
+    ) -> tuple[Floats, tuple[Sought, ...]]:
         joined = {name: np.concatenate([one[name] for one in self.fused]) for name in self.fused[0]}
         feeds = reference_feeds(references, self._graphs.embed)
         said = self._graphs.run("references", {**joined, **(self.reading or {}), **feeds})
@@ -96,7 +98,15 @@ class OnnxContext(SceneContext):
         for reference, feature_D in zip(references, said["features"], strict=False):
             added_TD[reference.token] += feature_D
         added_TD[-1] += said["summary"]
-        return added_TD
+        weight_KNS = said.get("weights")  # an older export does not say
+        if weight_KNS is None:
+            return added_TD, ()
+        grid_hw = self._graphs.merged_hw
+        return added_TD, tuple(
+            Sought(reference, weight_NS.reshape(-1, *grid_hw))
+            for reference, weight_NS in zip(references, weight_KNS, strict=False)
+            if reference.words
+        )
 
     def _appended(self, ids: Sequence[int], added_TD: Floats | None, following: int = 0) -> Floats:
         self.keys.reserve(len(ids) + following)

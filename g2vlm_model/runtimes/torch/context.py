@@ -25,7 +25,7 @@ from ...interface import SpatialQuery
 from ...model import G2VLM
 from ...positions import CacheMark, DecodeStep
 from ...preprocess import semantic_merged_hw
-from ..scene import SceneContext
+from ..scene import SceneContext, Sought
 
 __all__ = ["QUESTION_TOKENS", "TorchContext", "forked_cache", "prefix_cache", "scene_cache"]
 
@@ -136,10 +136,17 @@ class TorchContext(SceneContext):
             yield step
 
     @torch.inference_mode()
-    def _added(self, references: Sequence[Reference], tokens: int) -> Tensor:
+    def _added(
+        self, references: Sequence[Reference], tokens: int
+    ) -> tuple[Tensor, tuple[Sought, ...]]:
         images = FusedImages.joined(self.fused, self.reading)
         named = reference_features(self._model, images, [references], [tokens], tokens + 1)
-        return named.added_MTD[0]
+        sought: tuple[Sought, ...] = ()
+        if named.weight_RNS is not None:
+            weight_RNHW = named.weight_RNS.unflatten(2, self._merged_hw).float().cpu().numpy()
+            things = [reference for _, reference in named.things]
+            sought = tuple(map(Sought, things, weight_RNHW))
+        return named.added_MTD[0], sought
 
     @torch.inference_mode()
     def _appended(self, ids: Sequence[int], added_TD: Tensor | None, following: int) -> Tensor:
