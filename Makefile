@@ -10,7 +10,7 @@ RUNTIME ?= instant
 MODEL ?= nano
 MODEL_FOLDER ?= $(if $(filter nano,$(MODEL)),g2vlm_model/weights/nano,$(MODEL))
 ROOMS ?= rooms
-WINDOWS ?= 120
+WINDOWS ?= 480
 NODE_MESSAGES ?= 5000
 DISTRO := $(if $(filter command,$(origin ROS_DISTRO)),$(ROS_DISTRO))
 VENV := .venv$(DISTRO:%=-%)

@@ -199,7 +199,7 @@ def looked_at(
 
 
 def features_of_look(look: Look) -> NDArray[np.float64]:
-    """(7,) `reliability.FEATURES` of a find, or of a search that found nothing.
+    """(8,) `reliability.FEATURES` of a find, or of a search that found nothing.
 
     "agrees" stands for a thing that is seen, "disagrees" for one that is not.
     """

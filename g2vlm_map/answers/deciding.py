@@ -29,6 +29,7 @@ from g2vlm_model.interface import (
 from .crosscheck import Reconstruction, with_reading
 from .intent import Intent, Kind
 from .measure import Scale
+from .naming import measurement_of
 from .readers import read_geometry
 from .reading import Reading, sighting_of
 from .reliability import Reliability, features_of
@@ -81,19 +82,24 @@ def decided(
     said = replace(said, kind=intent.kind.value)
     if said.value is not None or len(said.points):
         return replace(said, source=AnswerSource.TEXT, reply=said.text)
-    sighting = sighting_of(scene.geometry, scene.window, query.marks, around)
+    known = reliability.knows(intent, "geometry")  # of a thing by its name, how often it is right
+    measurement = measurement_of(intent, query.marks, said.named if known else ())
+    sighting = sighting_of(scene.geometry, scene.window, measurement.marks, around)
     if intent.kind is Kind.UNKNOWN or said.status is not AnswerStatus.OK:
         return with_reading(said, intent, sighting, Reading(), scale)
-    measured = read_geometry(intent, query.question, sighting)
+    measured = read_geometry(measurement.intent, query.question, sighting)
+    if sighting.marked.found[: len(query.marks)].all():  # else it is a thing that has no point
+        measured = replace(measured, nowhere=False)
     labels = sighting.marked.labels
     fits = answers_kind(intent, said.text, labels)
     worded = said if fits else replace(said, text="")
     checked = with_reading(worded, intent, sighting, measured, scale)
+    checked, measured = _places_apart(checked, measured, intent)
     checked = replace(checked, text=said.text, text_value=checked.value)
     checked = _with_measured(checked, measured, scale)
     if measured.lack and (measured.nowhere or not fits):
         return _nobody(checked, intent, measured)
-    likeliest = _likeliest(checked, intent, measured, reliability, fits)
+    likeliest = _likeliest(checked, intent, measured, reliability, fits, measurement.share)
     if likeliest is not None:
         best, share = likeliest
         checked = replace(checked, confidence=share, is_calibrated=True)
@@ -116,7 +122,12 @@ def decided(
 
 
 def _likeliest(
-    answer: SpatialAnswer, intent: Intent, measured: Reading, reliability: Reliability, fits: bool
+    answer: SpatialAnswer,
+    intent: Intent,
+    measured: Reading,
+    reliability: Reliability,
+    fits: bool,
+    share: float,
 ) -> tuple[str, float] | None:
     """The source of the likelier reading and its probability; None without a calibration of it.
 
@@ -126,16 +137,36 @@ def _likeliest(
         measured: What the geometry says.
         reliability: Of the model.
         fits: The words are an answer of the kind.
+        share: See `Measurement`.
     """
-    features = features_of(answer.cross_check, answer.confidence, measured, bool(intent.things))
+    features = features_of(
+        answer.cross_check, answer.confidence, measured, bool(intent.things), share
+    )
     worth = []
     for source, there in (("text", fits), ("geometry", not measured.lack)):
-        share = reliability.probability(intent, source, features) if there else 0.0
-        if share is None:
+        probability = reliability.probability(intent, source, features) if there else 0.0
+        if probability is None:
             return None
         if there:
-            worth.append((source, share))
+            worth.append((source, probability))
     return max(worth, key=lambda item: item[1])
+
+
+def _places_apart(
+    answer: SpatialAnswer, measured: Reading, intent: Intent
+) -> tuple[SpatialAnswer, Reading]:
+    """Places of things by name as evidence of the measured reading: words do not rest on them."""
+    named = np.array([label in intent.things for label in answer.labels], bool)
+    evidence = [
+        (label, (float(x), float(y), float(z)))
+        for label, (x, y, z), apart in zip(answer.labels, answer.points, named, strict=True)
+        if apart
+    ]
+    labels = tuple(label for label in answer.labels if label not in intent.things)
+    return (
+        replace(answer, points=answer.points[~named], labels=labels),
+        replace(measured, evidence=(*measured.evidence, *evidence)),
+    )
 
 
 def in_words(answer: SpatialAnswer) -> SpatialAnswer:

@@ -39,8 +39,11 @@ __all__ = [
 
 _LOG = logging.getLogger(__name__)
 
-VERSION = 1
-FEATURES = ("agrees", "disagrees", "token", "confidence", "log_sigma", "log_lead", "named")
+VERSION = 2
+FEATURES = (
+    *("agrees", "disagrees", "token", "confidence", "log_sigma", "log_lead", "named"),
+    "log_share",
+)
 _MAX_SIGMA, _MAX_LEAD = 3.0, 10.0
 
 
@@ -84,6 +87,11 @@ class Reliability:
     model_id: str = ""
     curves: Mapping[str, Curve] = field(default_factory=dict)
 
+    def knows(self, intent: Intent, source: str) -> bool:
+        """Whether readings of the very kind were judged, by marks or by names as the intent has."""
+        curve = self.curves.get(f"{group_of(intent)}/{source}")
+        return curve is not None and kind_of(intent) in curve.kinds
+
     def probability(
         self, intent: Intent, source: str, features: NDArray[np.float64]
     ) -> float | None:
@@ -115,15 +123,20 @@ def group_of(intent: Intent) -> str:
 
 
 def features_of(
-    check: CrossCheck, token_probability: float, measured: Reading, named: bool
+    check: CrossCheck,
+    token_probability: float,
+    measured: Reading,
+    named: bool,
+    share: float = 1.0,
 ) -> NDArray[np.float64]:
-    """(7,) `FEATURES` of a question's readings.
+    """(8,) `FEATURES` of a question's readings.
 
     Args:
         check: Of the words against the geometry.
         token_probability: Geometric mean over the words.
         measured: The geometry's reading, with or without a lack.
         named: Whether a subject is a thing by its name.
+        share: Of the attention that lies where the thing is measured; 1 where none is.
     """
     token = min(max(token_probability, 1e-3), 1 - 1e-3)
     sigma = min(measured.relative_sigma, _MAX_SIGMA)
@@ -137,6 +150,7 @@ def features_of(
             math.log(max(sigma, 1e-3)) if measured.value is not None else 0.0,
             math.log1p(lead),
             float(named),
+            math.log(max(share, 1e-3)),
         ]
     )
 

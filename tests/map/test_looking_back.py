@@ -17,7 +17,7 @@ import pytest
 
 from g2vlm_map.answers.asked import Question
 from g2vlm_map.answers.grammar import understand
-from g2vlm_map.answers.reliability import Curve, Reliability
+from g2vlm_map.answers.reliability import FEATURES, Curve, Reliability
 from g2vlm_map.answers.spelling import plural, singular
 from g2vlm_map.looking_back import MOST, WINDOW, LookingBack, spread, told
 from g2vlm_map.scale.estimate import ScaleEstimate
@@ -60,7 +60,7 @@ def world(count: int, step: float = 2.0, segment: int = 1) -> World:
 
 
 def sure(accuracy: float) -> Reliability:
-    curve = Curve((0.0,) * 7, {}, (0.0,), (accuracy,), 100, accuracy)
+    curve = Curve((0.0,) * len(FEATURES), {}, (0.0,), (accuracy,), 100, accuracy)
     return Reliability("scripted-0", {"memory/text": curve})
 
 

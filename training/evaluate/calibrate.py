@@ -23,6 +23,7 @@ from g2vlm_map.answers.crosscheck import with_reading
 from g2vlm_map.answers.grammar import understand
 from g2vlm_map.answers.intent import Intent
 from g2vlm_map.answers.measure import Scale
+from g2vlm_map.answers.naming import measurement_of
 from g2vlm_map.answers.quantity import parse_quantity
 from g2vlm_map.answers.readers import read_geometry
 from g2vlm_map.answers.reading import sighting_of
@@ -75,13 +76,15 @@ def rated(cases: Iterable[SceneCase]) -> list[Rated]:
 def _rated(number: int, case: SceneCase, answer: AnswerCase) -> Rated:
     labels = [mark.label for mark in answer.query.marks]
     intent = understand(answer.query.question, labels)
-    sighting = sighting_of(case.geometry, case.window, answer.query.marks, case.around)
-    measured = read_geometry(intent, answer.query.question, sighting)
+    measurement = measurement_of(intent, answer.query.marks, answer.said.named)
+    sighting = sighting_of(case.geometry, case.window, measurement.marks, case.around)
+    measured = read_geometry(measurement.intent, answer.query.question, sighting)
     scale = Scale(case.metres_per_unit, SCALE_SIGMA)
     fits = answers_kind(intent, answer.said.text, labels)
     checked = with_reading(answer.said, intent, sighting, measured, scale)
     features = features_of(
-        checked.cross_check, answer.said.confidence, measured, bool(intent.things)
+        *(checked.cross_check, answer.said.confidence, measured, bool(intent.things)),
+        measurement.share,
     )
     value = measured.value
     if value is not None and measured.unit == "scene_unit":
