@@ -31,7 +31,7 @@ from .intent import Intent, Kind
 from .measure import Scale
 from .naming import measurement_of
 from .readers import read_geometry
-from .reading import Reading, sighting_of
+from .reading import Reading, Sighting, sighting_of
 from .reliability import Reliability, features_of
 from .support import answers_kind, choice_in, is_number
 from .surroundings import Surroundings
@@ -82,14 +82,9 @@ def decided(
     said = replace(said, kind=intent.kind.value)
     if said.value is not None or len(said.points):
         return replace(said, source=AnswerSource.TEXT, reply=said.text)
-    known = reliability.knows(intent, "geometry")  # of a thing by its name, how often it is right
-    measurement = measurement_of(intent, query.marks, said.named if known else ())
-    sighting = sighting_of(scene.geometry, scene.window, measurement.marks, around)
+    sighting, measured, attention = _read(said, scene, query, intent, reliability, around)
     if intent.kind is Kind.UNKNOWN or said.status is not AnswerStatus.OK:
         return with_reading(said, intent, sighting, Reading(), scale)
-    measured = read_geometry(measurement.intent, query.question, sighting)
-    if sighting.marked.found[: len(query.marks)].all():  # else it is a thing that has no point
-        measured = replace(measured, nowhere=False)
     labels = sighting.marked.labels
     fits = answers_kind(intent, said.text, labels)
     worded = said if fits else replace(said, text="")
@@ -99,7 +94,7 @@ def decided(
     checked = _with_measured(checked, measured, scale)
     if measured.lack and (measured.nowhere or not fits):
         return _nobody(checked, intent, measured)
-    likeliest = _likeliest(checked, intent, measured, reliability, fits, measurement.share)
+    likeliest = _likeliest(checked, intent, measured, reliability, fits, attention)
     if likeliest is not None:
         best, share = likeliest
         checked = replace(checked, confidence=share, is_calibrated=True)
@@ -119,6 +114,24 @@ def decided(
         source=AnswerSource.TEXT,
         reply=said.text if is_number(intent) or not choice else choice,
     )
+
+
+def _read(
+    said: SpatialAnswer,
+    scene: Reconstruction,
+    query: SpatialQuery,
+    intent: Intent,
+    reliability: Reliability,
+    around: Surroundings | None,
+) -> tuple[Sighting, Reading, float]:
+    """The points, what the geometry says, and the attention of things by name (`Measurement`)."""
+    known = reliability.knows(intent, "geometry")  # of a thing by its name, how often it is right
+    measurement = measurement_of(intent, query.marks, said.named if known else ())
+    sighting = sighting_of(scene.geometry, scene.window, measurement.marks, around)
+    measured = read_geometry(measurement.intent, query.question, sighting)
+    if sighting.marked.found[: len(query.marks)].all():  # a thing without a point is no sky
+        measured = replace(measured, nowhere=False)
+    return sighting, measured, measurement.share
 
 
 def _likeliest(

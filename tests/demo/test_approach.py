@@ -5,30 +5,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.approach import example as loaded
 from tests.helpers import REPO
 
 EXAMPLE = REPO / "examples" / "approach.py"
-
-
-def loaded() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("approach", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["approach"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 NOTHING = np.zeros((0, 2))
