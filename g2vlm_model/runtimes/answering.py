@@ -328,7 +328,8 @@ def _looked_at(
     padded = np.pad(weight_NRC, ((0, 0), (1, 1), (1, 1)))
     blocks = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
     share_NRC = blocks.sum(axis=(3, 4))
-    frame, row, column = np.unravel_index(int(share_NRC.argmax()), share_NRC.shape)
+    best = np.unravel_index(int(share_NRC.argmax()), share_NRC.shape)
+    frame, row, column = (int(index) for index in best)
     block, share = blocks[frame, row, column], float(share_NRC[frame, row, column])
     steps = np.arange(-1, 2)
     down = (block.sum(axis=1) @ steps) / max(share, 1e-9)
@@ -336,5 +337,5 @@ def _looked_at(
     (height, width), (rows, columns) = sizes_hw[frame], weight_NRC.shape[1:]
     u = (column + 0.5 + aside) * width / columns - 0.5
     v = (row + 0.5 + down) * height / rows - 0.5
-    mark = PixelMark(int(frame), float(u), float(v), label=name)
+    mark = PixelMark(frame, float(u), float(v), label=name)
     return NamedPlace(mark, min(share, 1.0))
