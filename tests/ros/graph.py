@@ -211,7 +211,7 @@ class Graph:
         while (left := deadline - time.monotonic()) > 0:
             self.spin(left)
 
-    def wait(self, predicate: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
+    def wait(self, predicate: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
         """Wait for something while the client's callbacks run."""
 
         def spun() -> Any:
